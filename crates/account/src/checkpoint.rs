@@ -1,0 +1,304 @@
+//! A partition's state as bytes: the same state always gives the same bytes (I4, P22).
+
+use turnpike_plan::{AccountState, Period, StateEntry, VariableId};
+use turnpike_segment::head::{Settings, Subscription};
+use turnpike_types::{AccountNumber, SegmentHash, SegmentNumber, SuspenseReason, Timestamp};
+
+use crate::keys::{Fingerprint, Hour, Key, Location};
+use crate::profiles::{Profile, ProfileId};
+use crate::state::{Account, LoggedTime, PartitionState};
+use crate::suspense::{Waiting, WaitingKey};
+
+const MAGIC: &[u8; 8] = b"TPCKP\0\0\x01";
+const KEYS_MAGIC: &[u8; 8] = b"TPKEY\0\0\x01";
+
+/// Why a checkpoint can't be read. It is a cache: the log can always be replayed instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointError {
+    /// It does not begin like a checkpoint known here.
+    #[error("not a checkpoint of format 1")]
+    Format,
+    /// It ends too early, or goes on too long.
+    #[error("the checkpoint has a wrong length")]
+    Length,
+    /// Something in it can't be.
+    #[error("the checkpoint's {0} make no sense")]
+    Nonsense(&'static str),
+}
+
+/// A state without its keys, which are written as runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Sorted keys of the segments in `(after, through]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRun {
+    /// Keys of this segment and earlier ones are not in it.
+    pub after: SegmentNumber,
+    /// Keys of later segments are not in it.
+    pub through: SegmentNumber,
+    /// How many keys.
+    pub keys: usize,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl PartitionState {
+    /// Everything, keys included, in canonical form: what I4 compares.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.snapshot().bytes;
+        bytes.extend_from_slice(&self.key_run(SegmentNumber(0)).bytes);
+        bytes
+    }
+
+    /// Everything but keys.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut out = Writer(MAGIC.to_vec());
+        out.u64(self.last.0);
+        out.0.extend_from_slice(&self.last_hash.0);
+        out.i64(self.time.now.0);
+        out.i64(self.time.floor.0);
+        out.u64(self.keys.forgotten_through().0);
+        out.len(self.keys.hours().len());
+        for hour in self.keys.hours() {
+            out.i64(hour.hour);
+            out.u64(hour.first.0);
+        }
+        self.write_accounts(&mut out);
+        out.len(self.suspense.len());
+        for (key, waiting) in self.suspense.iter() {
+            out.u64(key.account.0);
+            out.text(&key.identity);
+            out.text(&key.record_id);
+            out.u64(waiting.location.bits());
+            out.0.push(waiting.reason.code());
+            out.u32(waiting.revision);
+        }
+        Snapshot { bytes: out.0 }
+    }
+
+    fn write_accounts(&self, out: &mut Writer) {
+        let mut accounts: Vec<_> = self.accounts.iter().collect();
+        accounts.sort_unstable_by_key(|(number, _)| **number);
+        // Profile ids depend on the order in which they came up; in the order of the accounts
+        // that have them they do not.
+        let mut renumbered = vec![u32::MAX; self.profiles.len()];
+        let mut used = Vec::new();
+        for (_, account) in &accounts {
+            let Some(place) = renumbered.get_mut(account.profile.0 as usize) else { continue };
+            if *place == u32::MAX {
+                *place = u32::try_from(used.len()).unwrap_or(u32::MAX);
+                used.push(account.profile);
+            }
+        }
+        out.len(used.len());
+        for profile in used.iter().filter_map(|&id| self.profiles.get(id)) {
+            write_profile(out, profile);
+        }
+        out.len(accounts.len());
+        for (number, account) in accounts {
+            out.u64(number.0);
+            out.u32(renumbered.get(account.profile.0 as usize).copied().unwrap_or(u32::MAX));
+            out.len(account.state.entries().len());
+            for entry in account.state.entries() {
+                out.u64(entry.variable.0);
+                out.u32(entry.period.0.cast_unsigned());
+                out.0.extend_from_slice(&entry.value.to_le_bytes());
+            }
+        }
+    }
+
+    /// The keys of segments after `after`.
+    pub fn key_run(&self, after: SegmentNumber) -> KeyRun {
+        let keys = self.keys.sorted_after(after);
+        let mut out = Writer(Vec::with_capacity(16 + keys.len() * 16));
+        out.0.extend_from_slice(KEYS_MAGIC);
+        out.u64(keys.len() as u64);
+        for key in &keys {
+            out.u64(key.fingerprint.0);
+            out.u64(key.location.bits());
+        }
+        KeyRun { after, through: self.last, keys: keys.len(), bytes: out.0 }
+    }
+
+    /// The state that a snapshot and its key runs hold.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] when the bytes are no checkpoint.
+    pub fn decode(snapshot: &[u8], runs: &[impl AsRef<[u8]>]) -> Result<Self, CheckpointError> {
+        let mut state = Self::default();
+        let mut input = Reader(snapshot.strip_prefix(MAGIC).ok_or(CheckpointError::Format)?);
+        state.last = SegmentNumber(input.u64()?);
+        state.last_hash = SegmentHash(input.array()?);
+        state.time = LoggedTime { now: Timestamp(input.i64()?), floor: Timestamp(input.i64()?) };
+        let forgotten_through = SegmentNumber(input.u64()?);
+        let mut hours = Vec::new();
+        for _ in 0..input.len()? {
+            hours.push(Hour { hour: input.i64()?, first: SegmentNumber(input.u64()?) });
+        }
+        state.keys.restore(hours, forgotten_through);
+        state.read_accounts(&mut input)?;
+        for _ in 0..input.len()? {
+            let key = WaitingKey {
+                account: AccountNumber(input.u64()?),
+                identity: input.text()?,
+                record_id: input.text()?,
+            };
+            let location = Location::from_bits(input.u64()?);
+            let reason = SuspenseReason::from_code(input.u8()?);
+            let reason = reason.ok_or(CheckpointError::Nonsense("suspense reasons"))?;
+            let revision = input.u32()?;
+            state.suspense.insert(key, Waiting { location, reason, revision });
+        }
+        input.end()?;
+        for run in runs {
+            state.read_run(run.as_ref())?;
+        }
+        Ok(state)
+    }
+
+    fn read_accounts(&mut self, input: &mut Reader<'_>) -> Result<(), CheckpointError> {
+        let mut profiles = Vec::new();
+        for _ in 0..input.len()? {
+            let profile = read_profile(input)?;
+            profiles.push(self.profiles.intern(profile));
+        }
+        let mut entries = Vec::new();
+        for _ in 0..input.len()? {
+            let number = AccountNumber(input.u64()?);
+            let profile: Option<&ProfileId> = profiles.get(input.u32()? as usize);
+            let profile = *profile.ok_or(CheckpointError::Nonsense("profiles"))?;
+            entries.clear();
+            for _ in 0..input.len()? {
+                entries.push(StateEntry {
+                    variable: VariableId(input.u64()?),
+                    period: Period(input.u32()?.cast_signed()),
+                    value: i128::from_le_bytes(input.array()?),
+                });
+            }
+            let state = AccountState::from_sorted(&entries);
+            let state = state.ok_or(CheckpointError::Nonsense("variables"))?;
+            self.accounts.insert(number, Account { profile, state });
+        }
+        Ok(())
+    }
+
+    fn read_run(&mut self, run: &[u8]) -> Result<(), CheckpointError> {
+        let mut input = Reader(run.strip_prefix(KEYS_MAGIC).ok_or(CheckpointError::Format)?);
+        for _ in 0..input.u64()? {
+            let key = Key {
+                fingerprint: Fingerprint(input.u64()?),
+                location: Location::from_bits(input.u64()?),
+            };
+            // A run may be older than what has been forgotten since it was written.
+            if key.location.segment() > self.keys.forgotten_through() {
+                self.keys.insert(key.fingerprint, key.location);
+            }
+        }
+        input.end()
+    }
+}
+
+fn write_profile(out: &mut Writer, profile: &Profile) {
+    use prost::Message as _;
+    out.len(profile.settings.len());
+    for settings in &profile.settings {
+        out.bytes(&settings.encode_to_vec());
+    }
+    out.len(profile.subscriptions.len());
+    for subscription in &profile.subscriptions {
+        out.bytes(&subscription.encode_to_vec());
+    }
+}
+
+fn read_profile(input: &mut Reader<'_>) -> Result<Profile, CheckpointError> {
+    use prost::Message as _;
+    let nonsense = |_| CheckpointError::Nonsense("profiles");
+    let mut profile = Profile::default();
+    for _ in 0..input.len()? {
+        profile.settings.push(Settings::decode(input.bytes()?).map_err(nonsense)?);
+    }
+    for _ in 0..input.len()? {
+        profile.subscriptions.push(Subscription::decode(input.bytes()?).map_err(nonsense)?);
+    }
+    Ok(profile)
+}
+
+/// Little-endian numbers and length-prefixed bytes.
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn u32(&mut self, value: u32) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn i64(&mut self, value: i64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn len(&mut self, len: usize) {
+        self.u32(u32::try_from(len).unwrap_or(u32::MAX));
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.len(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], CheckpointError> {
+        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(CheckpointError::Length)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn u8(&mut self) -> Result<u8, CheckpointError> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u32(&mut self) -> Result<u32, CheckpointError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, CheckpointError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn i64(&mut self) -> Result<i64, CheckpointError> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    fn len(&mut self) -> Result<usize, CheckpointError> {
+        self.u32().map(|len| len as usize)
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], CheckpointError> {
+        let len = self.len()?;
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(CheckpointError::Length)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn text(&mut self) -> Result<String, CheckpointError> {
+        let text = std::str::from_utf8(self.bytes()?);
+        text.map(str::to_owned).map_err(|_| CheckpointError::Nonsense("texts"))
+    }
+
+    const fn end(&self) -> Result<(), CheckpointError> {
+        if self.0.is_empty() { Ok(()) } else { Err(CheckpointError::Length) }
+    }
+}

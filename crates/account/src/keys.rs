@@ -1,0 +1,225 @@
+//! Which records were taken, and where in the log they stand (DESIGN section 6).
+
+use std::collections::VecDeque;
+
+use hashbrown::HashTable;
+use turnpike_types::{AccountNumber, SegmentNumber, Timestamp, limits};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// 64 bits of a record's key. Equal keys have equal fingerprints; the reverse is checked in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub u64);
+
+/// The fingerprint of (account, record id); where the account is not known the identity takes its
+/// place (P28). Persisted in checkpoints: it never changes.
+pub fn fingerprint(account: AccountNumber, identity: &str, record_id: &str) -> Fingerprint {
+    let seed = if account.0 == 0 { xxh3_64(identity.as_bytes()) } else { account.0 };
+    Fingerprint(xxh3_64_with_seed(record_id.as_bytes(), seed))
+}
+
+/// A record's place in the log: 40 bits of segment, 24 bits of row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location(u64);
+
+impl Location {
+    /// Records a segment may hold, so that a row fits.
+    pub const ROWS_MAX: u32 = 1 << 24;
+
+    /// The record in `row` of `segment`.
+    pub const fn new(segment: SegmentNumber, row: u32) -> Self {
+        Self(segment.0 << 24 | (row & (Self::ROWS_MAX - 1)) as u64)
+    }
+
+    /// The segment.
+    pub const fn segment(self) -> SegmentNumber {
+        SegmentNumber(self.0 >> 24)
+    }
+
+    /// The row in the segment.
+    pub const fn row(self) -> u32 {
+        (self.0 & (Self::ROWS_MAX as u64 - 1)) as u32
+    }
+
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) location: Location,
+}
+
+/// Tables that a key may be in: growing one moves a 64th of the keys, so that no record waits
+/// long for it.
+const SHARDS: usize = 64;
+
+/// The index over keys: 16 bytes a key. Keys that the acceptance horizon has passed are no longer
+/// found: such a record is rejected as too old, whether it came before or not (P26).
+#[derive(Debug)]
+pub struct KeyIndex {
+    shards: Vec<HashTable<Key>>,
+    hours: VecDeque<Hour>,
+    forgotten_through: SegmentNumber,
+    len: usize,
+}
+
+/// The first segment of an hour of logged time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hour {
+    pub(crate) hour: i64,
+    pub(crate) first: SegmentNumber,
+}
+
+const HOUR_US: i64 = 3_600_000_000;
+
+impl Default for KeyIndex {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
+            hours: VecDeque::new(),
+            forgotten_through: SegmentNumber(0),
+            len: 0,
+        }
+    }
+}
+
+impl KeyIndex {
+    /// Places where a record with this fingerprint may stand, oldest first.
+    pub fn find(&self, fingerprint: Fingerprint) -> impl Iterator<Item = Location> {
+        let mut found = smallvec::SmallVec::<[Location; 2]>::new();
+        if let Some(shard) = self.shards.get(shard_of(fingerprint)) {
+            let same = shard.iter_hash(fingerprint.0).filter(|key| {
+                key.fingerprint == fingerprint && key.location.segment() > self.forgotten_through
+            });
+            found.extend(same.map(|key| key.location));
+        }
+        found.sort_unstable();
+        found.into_iter()
+    }
+
+    /// Adds a key.
+    pub fn insert(&mut self, fingerprint: Fingerprint, location: Location) {
+        if let Some(shard) = self.shards.get_mut(shard_of(fingerprint)) {
+            let key = Key { fingerprint, location };
+            shard.insert_unique(fingerprint.0, key, |key| key.fingerprint.0);
+            self.len += 1;
+        }
+    }
+
+    /// How many keys are in memory.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// There is none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Notes that `segment` was logged at `now` with this `floor`; keys of segments whose records
+    /// all start before the floor are found no more.
+    pub(crate) fn note(&mut self, segment: SegmentNumber, now: Timestamp, floor: Timestamp) {
+        let hour = now.0.div_euclid(HOUR_US);
+        if self.hours.back().is_none_or(|last| last.hour < hour) {
+            self.hours.push_back(Hour { hour, first: segment });
+        }
+        // A record starts at most AHEAD_MAX after its segment's `now`; so all records of an hour
+        // that ended that long before the floor are below it.
+        while let [first, second, ..] = self.hours.make_contiguous() {
+            let end = (first.hour + 1).saturating_mul(HOUR_US);
+            if end.saturating_add(limits::AHEAD_MAX_US) > floor.0 {
+                break;
+            }
+            self.forgotten_through = SegmentNumber(second.first.0.saturating_sub(1));
+            self.hours.pop_front();
+        }
+    }
+
+    /// Frees the memory of keys that are found no more.
+    pub(crate) fn sweep(&mut self) {
+        let through = self.forgotten_through;
+        for shard in &mut self.shards {
+            shard.retain(|key| key.location.segment() > through);
+        }
+        self.len = self.shards.iter().map(HashTable::len).sum();
+    }
+
+    /// Keys of segments after `after`, sorted.
+    pub(crate) fn sorted_after(&self, after: SegmentNumber) -> Vec<Key> {
+        let after = after.max(self.forgotten_through);
+        let all = self.shards.iter().flat_map(|shard| shard.iter());
+        let mut keys: Vec<Key> = all.filter(|key| key.location.segment() > after).copied().collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    pub(crate) fn hours(&self) -> impl ExactSizeIterator<Item = Hour> {
+        self.hours.iter().copied()
+    }
+
+    pub(crate) const fn forgotten_through(&self) -> SegmentNumber {
+        self.forgotten_through
+    }
+
+    pub(crate) fn restore(&mut self, hours: Vec<Hour>, forgotten_through: SegmentNumber) {
+        self.hours = hours.into();
+        self.forgotten_through = forgotten_through;
+    }
+}
+
+/// The tables use the low and the very high bits; these lie between.
+const fn shard_of(fingerprint: Fingerprint) -> usize {
+    (fingerprint.0 >> 48) as usize % SHARDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fp(id: &str) -> Fingerprint {
+        fingerprint(AccountNumber(1), "", id)
+    }
+
+    #[test]
+    fn keys_that_share_a_fingerprint_are_all_found_oldest_first() {
+        let mut index = KeyIndex::default();
+        let places = [5, 3, 9].map(|segment| Location::new(SegmentNumber(segment), 7));
+        for place in places {
+            index.insert(Fingerprint(1), place);
+        }
+        let found: Vec<u64> = index.find(Fingerprint(1)).map(|at| at.segment().0).collect();
+        assert_eq!(found, [3, 5, 9]);
+        assert_eq!(index.find(Fingerprint(2)).count(), 0);
+    }
+
+    #[test]
+    fn p27_the_same_id_of_another_account_or_identity_is_another_key() {
+        assert_ne!(fp("a"), fingerprint(AccountNumber(2), "", "a"));
+        let of = |identity| fingerprint(AccountNumber(0), identity, "a");
+        assert_ne!(of("ip:192.0.2.1"), of("ip:192.0.2.2"));
+        assert_eq!(of("ip:192.0.2.1"), of("ip:192.0.2.1"));
+    }
+
+    #[test]
+    fn p26_a_key_is_forgotten_only_when_the_floor_has_passed_every_start_it_could_have() {
+        let mut index = KeyIndex::default();
+        index.insert(fp("old"), Location::new(SegmentNumber(1), 0));
+        index.note(SegmentNumber(1), Timestamp(0), Timestamp(i64::MIN));
+        index.insert(fp("new"), Location::new(SegmentNumber(2), 0));
+        index.note(SegmentNumber(2), Timestamp(3 * HOUR_US), Timestamp(0));
+        let just_inside = HOUR_US + limits::AHEAD_MAX_US - 1;
+        index.note(SegmentNumber(3), Timestamp(4 * HOUR_US), Timestamp(just_inside));
+        assert_eq!(index.find(fp("old")).count(), 1);
+        index.note(SegmentNumber(4), Timestamp(4 * HOUR_US), Timestamp(just_inside + 1));
+        assert_eq!(index.find(fp("old")).count(), 0);
+        assert_eq!(index.find(fp("new")).count(), 1);
+        index.sweep();
+        assert_eq!(index.len(), 1);
+    }
+}

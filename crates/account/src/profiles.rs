@@ -1,0 +1,83 @@
+//! Settings and subscriptions, kept once for all accounts that have the same.
+
+use std::collections::HashMap;
+
+use turnpike_segment::head::{Settings, Subscription};
+use turnpike_types::Timestamp;
+
+/// An account's settings and subscriptions through time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Profile {
+    /// Sorted by `from_us`; the first one holds from the beginning of time.
+    pub settings: Vec<Settings>,
+    /// Sorted by falling priority, then by start, then by plan.
+    pub subscriptions: Vec<Subscription>,
+}
+
+impl Profile {
+    /// The settings in force at `at`.
+    pub fn settings_at(&self, at: Timestamp) -> Option<&Settings> {
+        let since = self.settings.partition_point(|settings| settings.from_us <= at.0);
+        self.settings.get(since.saturating_sub(1))
+    }
+
+    /// The subscriptions in force at `at`, highest priority first.
+    pub fn subscriptions_at(&self, at: Timestamp) -> impl Iterator<Item = &Subscription> {
+        self.subscriptions.iter().filter(move |s| s.from_us <= at.0 && at.0 < s.until_us)
+    }
+
+    /// Every instant at which what is in force may change, beside plan versions.
+    pub fn boundaries(&self) -> impl Iterator<Item = Timestamp> {
+        let settings = self.settings.iter().map(|settings| settings.from_us);
+        let subscriptions = self.subscriptions.iter().flat_map(|s| [s.from_us, s.until_us]);
+        settings.chain(subscriptions).map(Timestamp)
+    }
+
+    pub(crate) fn subscribe(&mut self, subscription: Subscription) {
+        self.subscriptions.push(subscription);
+        self.subscriptions.sort_by(|a, b| {
+            let by = |s: &Subscription| (std::cmp::Reverse(s.priority), s.from_us);
+            by(a).cmp(&by(b)).then_with(|| a.plan_id.cmp(&b.plan_id))
+        });
+    }
+}
+
+/// Which profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProfileId(pub u32);
+
+/// All profiles of a partition. One that no account has any more stays until the next reload.
+#[derive(Debug, Default)]
+pub struct Profiles {
+    profiles: Vec<Profile>,
+    index: HashMap<Profile, ProfileId>,
+}
+
+impl Profiles {
+    /// The profile's id, the same for equal profiles.
+    pub fn intern(&mut self, profile: Profile) -> ProfileId {
+        if let Some(&known) = self.index.get(&profile) {
+            return known;
+        }
+        // As many profiles as accounts at most, and a partition of 2^32 accounts does not fit.
+        let id = ProfileId(u32::try_from(self.profiles.len()).unwrap_or(u32::MAX));
+        self.profiles.push(profile.clone());
+        self.index.insert(profile, id);
+        id
+    }
+
+    /// The profile with this id.
+    pub fn get(&self, id: ProfileId) -> Option<&Profile> {
+        self.profiles.get(id.0 as usize)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.profiles.len()
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.profiles.is_empty()
+    }
+}

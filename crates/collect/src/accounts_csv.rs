@@ -1,0 +1,199 @@
+//! Accounts as comma-separated values.
+//!
+//! Columns: `account_number`, `zone`, `currency`, and optionally `cycle_day` (1), `plan` (several
+//! separated by `;`, the first is asked first), `plan_from` (an instant, or a date in the account's
+//! zone; 1970-01-01T00:00:00Z when empty), `identities` (separated by `;`), `attribute:NAME`,
+//! `parameter:NAME`.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use csv::StringRecord;
+use jiff::tz::TimeZone;
+use turnpike_types::{AccountNumber, Currency, Timestamp};
+
+use crate::fault::{Wrong, from_csv, shown};
+use crate::fields;
+use crate::time::parse_date_or_instant;
+use crate::{Fault, Row};
+
+/// An account as a file describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRow {
+    /// Its number.
+    pub account: AccountNumber,
+    /// A time zone of the IANA database.
+    pub zone: String,
+    /// 1 to 31.
+    pub cycle_day: u8,
+    /// ISO 4217.
+    pub currency: Currency,
+    /// What plans may decide by.
+    pub attributes: BTreeMap<String, String>,
+    /// Plans to subscribe to; the first is asked first.
+    pub plans: Vec<String>,
+    /// Since when.
+    pub plan_from: Timestamp,
+    /// Overrides of the plans' parameters.
+    pub parameters: BTreeMap<String, String>,
+    /// `ip:…`, `user:…`, `tel:…`.
+    pub identities: Vec<String>,
+}
+
+/// Reads accounts out of comma-separated values with a header.
+#[derive(Debug)]
+pub struct AccountsCsv<R> {
+    file: String,
+    reader: csv::Reader<R>,
+    columns: Vec<String>,
+    row: StringRecord,
+    last_line: u64,
+    ended: bool,
+}
+
+const PLAIN: [&str; 7] =
+    ["account_number", "zone", "cycle_day", "currency", "plan", "plan_from", "identities"];
+
+impl<R: Read> AccountsCsv<R> {
+    /// Reads the header of `reader`; `file` is what faults call it.
+    ///
+    /// # Errors
+    /// A [`Fault`] on line 1 when a column is missing, doubled or unknown.
+    pub fn new(file: &str, reader: R) -> Result<Self, Fault> {
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
+        let header = match reader.headers() {
+            Ok(header) => header.clone(),
+            Err(error) => return Err(from_csv(file, 0, &error)),
+        };
+        let columns = columns(&header).map_err(|wrong| wrong.fatal_at(file, 1))?;
+        let file = file.to_owned();
+        Ok(Self { file, reader, columns, row: StringRecord::new(), last_line: 1, ended: false })
+    }
+
+    fn cell(&self, name: &str) -> Option<&str> {
+        let at = self.columns.iter().position(|column| column == name)?;
+        self.row.get(at).filter(|cell| !cell.is_empty())
+    }
+
+    fn cells_of(&self, prefix: &str) -> BTreeMap<String, String> {
+        let named = self.columns.iter().zip(&self.row).filter(|(_, cell)| !cell.is_empty());
+        named
+            .filter_map(|(column, cell)| Some((column.strip_prefix(prefix)?, cell)))
+            .map(|(name, cell)| (name.to_owned(), cell.to_owned()))
+            .collect()
+    }
+
+    fn list(&self, name: &str) -> Vec<&str> {
+        let cell = self.cell(name).unwrap_or_default();
+        cell.split(';').map(str::trim).filter(|part| !part.is_empty()).collect()
+    }
+
+    fn account(&self) -> Result<AccountRow, Wrong> {
+        let required = |name: &'static str, remedy: &'static str| {
+            self.cell(name).ok_or_else(|| Wrong::field(name, "it is empty", remedy))
+        };
+        let account = fields::account(required("account_number", "write a number from 1 on")?)?;
+        let zone = required("zone", "write a time zone such as Europe/Zurich")?;
+        let tz = TimeZone::get(zone).map_err(|_| {
+            Wrong::field(
+                "zone",
+                format!("{} is no time zone", shown(zone)),
+                "write a name of the IANA database, such as America/New_York",
+            )
+        })?;
+        let currency = required("currency", "write an ISO 4217 code such as USD")?;
+        let currency = currency.parse::<Currency>().map_err(|_| {
+            let problem = format!("{} is no currency", shown(currency));
+            Wrong::field("currency", problem, "write its ISO 4217 code, three capitals such as USD")
+        })?;
+        let plan_from = match self.cell("plan_from") {
+            None => Timestamp(0),
+            Some(text) => parse_date_or_instant(text, &tz)
+                .map_err(|error| fields::at_column("plan_from", error))?,
+        };
+        let mut identities = Vec::new();
+        for identity in self.list("identities") {
+            identities.push(fields::checked_identity("identities", identity)?);
+        }
+        Ok(AccountRow {
+            account,
+            zone: zone.to_owned(),
+            cycle_day: cycle_day(self.cell("cycle_day"))?,
+            currency,
+            attributes: self.cells_of("attribute:"),
+            plans: self.list("plan").into_iter().map(str::to_owned).collect(),
+            plan_from,
+            parameters: self.cells_of("parameter:"),
+            identities,
+        })
+    }
+}
+
+fn cycle_day(cell: Option<&str>) -> Result<u8, Wrong> {
+    let Some(text) = cell else { return Ok(1) };
+    match text.parse::<u8>() {
+        Ok(day @ 1..=31) => Ok(day),
+        _ => {
+            let problem = format!("{} is no day of a month", shown(text));
+            Err(Wrong::field("cycle_day", problem, "write 1 to 31"))
+        }
+    }
+}
+
+fn columns(header: &StringRecord) -> Result<Vec<String>, Wrong> {
+    let mut columns: Vec<String> = Vec::with_capacity(header.len());
+    for name in header {
+        let name = name.trim_start_matches('\u{feff}').to_owned();
+        let named = ["attribute:", "parameter:"]
+            .iter()
+            .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()));
+        if !named && !PLAIN.contains(&name.as_str()) {
+            return Err(Wrong::field(
+                &name,
+                "no such column",
+                format!("use {}, attribute:NAME or parameter:NAME", PLAIN.join(", ")),
+            ));
+        }
+        if columns.contains(&name) {
+            return Err(Wrong::field(&name, "it stands twice in the header", "drop one of them"));
+        }
+        columns.push(name);
+    }
+    for name in ["account_number", "zone", "currency"] {
+        if !columns.iter().any(|column| column == name) {
+            return Err(Wrong::row(
+                format!("the header has no column {name}"),
+                "begin the file with a header such as account_number,zone,currency,plan",
+            ));
+        }
+    }
+    Ok(columns)
+}
+
+impl<R: Read> Iterator for AccountsCsv<R> {
+    type Item = Result<Row<AccountRow>, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        match self.reader.read_record(&mut self.row) {
+            Ok(false) => {
+                self.ended = true;
+                None
+            }
+            Ok(true) => {
+                let line = self.row.position().map_or(self.last_line + 1, csv::Position::line);
+                self.last_line = line;
+                let account = self.account().map_err(|wrong| wrong.at(&self.file, line));
+                Some(account.map(|content| Row { line, content }))
+            }
+            Err(error) => {
+                let fault = from_csv(&self.file, self.last_line, &error);
+                self.last_line = fault.line;
+                self.ended = fault.is_fatal();
+                Some(Err(fault))
+            }
+        }
+    }
+}

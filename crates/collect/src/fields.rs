@@ -1,0 +1,194 @@
+//! Checks that every reader of usage makes of a record's fields.
+
+use std::collections::BTreeMap;
+
+use turnpike_types::{AccountNumber, Timestamp, UsageRecord, limits};
+
+use crate::fault::{Wrong, shown};
+use crate::time::{BadTime, parse_duration_us, parse_instant};
+
+/// The kinds of identity that can be guided to an account.
+const IDENTITY_KINDS: [&str; 3] = ["ip:", "user:", "tel:"];
+
+/// When something began and ended, as a file may say it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct When<'a> {
+    pub(crate) start_time: Option<&'a str>,
+    pub(crate) start_us: Option<&'a str>,
+    pub(crate) end_time: Option<&'a str>,
+    pub(crate) end_us: Option<&'a str>,
+    pub(crate) duration: Option<&'a str>,
+    pub(crate) duration_us: Option<&'a str>,
+}
+
+/// The account of a record, or the identity that leads to it.
+pub(crate) fn owner(
+    account_number: Option<&str>,
+    identity: Option<&str>,
+) -> Result<(AccountNumber, String), Wrong> {
+    match (account_number, identity) {
+        (Some(number), None) => Ok((account(number)?, String::new())),
+        (None, Some(identity)) => Ok((AccountNumber(0), checked_identity("identity", identity)?)),
+        (Some(_), Some(_)) => Err(Wrong::row(
+            "it names both an account and an identity",
+            "fill in account_number or identity, not both",
+        )),
+        (None, None) => Err(Wrong::row(
+            "it names no account",
+            "fill in account_number, or an identity such as ip:192.0.2.1",
+        )),
+    }
+}
+
+pub(crate) fn account(text: &str) -> Result<AccountNumber, Wrong> {
+    match text.parse::<u64>() {
+        Ok(number) if number != 0 => Ok(AccountNumber(number)),
+        _ => Err(Wrong::field(
+            "account_number",
+            format!("{} is no account number", shown(text)),
+            format!("write a whole number from 1 to {}", u64::MAX),
+        )),
+    }
+}
+
+pub(crate) fn checked_identity(column: &str, text: &str) -> Result<String, Wrong> {
+    let known = IDENTITY_KINDS
+        .iter()
+        .any(|kind| text.strip_prefix(kind).is_some_and(|rest| !rest.is_empty()));
+    if !known {
+        return Err(Wrong::field(
+            column,
+            format!("{} is no identity", shown(text)),
+            "write ip:ADDRESS, user:NAME or tel:NUMBER",
+        ));
+    }
+    within(column, text, limits::IDENTITY_BYTES_MAX)
+}
+
+pub(crate) fn record_id(text: Option<&str>) -> Result<String, Wrong> {
+    let text = text.ok_or_else(|| {
+        let remedy = "give each record an id of its own, so that sending it again is harmless";
+        Wrong::field("record_id", "it is empty", remedy)
+    })?;
+    within("record_id", text, limits::RECORD_ID_BYTES_MAX)
+}
+
+pub(crate) fn usage_type(text: Option<&str>) -> Result<String, Wrong> {
+    let text = text.ok_or_else(|| {
+        Wrong::field("usage_type", "it is empty", "write what was used, such as connect-time")
+    })?;
+    within("usage_type", text, limits::USAGE_TYPE_BYTES_MAX)
+}
+
+fn within(column: &str, text: &str, bytes_max: usize) -> Result<String, Wrong> {
+    if text.len() <= bytes_max {
+        return Ok(text.to_owned());
+    }
+    let problem = format!("it has {} bytes", text.len());
+    Err(Wrong::field(column, problem, format!("write at most {bytes_max}")))
+}
+
+/// A quantity or measure: a whole number of base units.
+pub(crate) fn quantity(column: &str, text: &str) -> Result<i64, Wrong> {
+    match text.parse::<i64>() {
+        Ok(quantity) => not_negative(column, quantity),
+        Err(_) => Err(Wrong::field(
+            column,
+            format!("{} is no quantity", shown(text)),
+            "write a whole number of base units (octets, pieces), at most 9223372036854775807",
+        )),
+    }
+}
+
+pub(crate) fn not_negative(column: &str, quantity: i64) -> Result<i64, Wrong> {
+    if quantity >= 0 {
+        return Ok(quantity);
+    }
+    Err(Wrong::field(column, format!("{quantity} is negative"), "write 0 or more"))
+}
+
+/// Start and duration.
+pub(crate) fn when(when: &When<'_>) -> Result<(Timestamp, i64), Wrong> {
+    let start = one_of(("start_time", when.start_time), ("start_us", when.start_us))?
+        .ok_or_else(|| Wrong::field("start_time", "it is empty", "write when the usage began"))?;
+    let start = instant(start)?;
+    let end = one_of(("end_time", when.end_time), ("end_us", when.end_us))?;
+    let length = one_of(("duration", when.duration), ("duration_us", when.duration_us))?;
+    let duration_us = match (end, length) {
+        (Some(_), Some((column, _))) => {
+            return Err(Wrong::field(
+                column,
+                "it stands beside an end",
+                "fill in an end or a duration, not both",
+            ));
+        }
+        (Some(end), None) => instant(end)?.0.checked_sub(start.0).unwrap_or(i64::MIN),
+        (None, Some(("duration", text))) => {
+            parse_duration_us(text).map_err(|error| at_column("duration", error))?
+        }
+        (None, Some((column, text))) => quantity(column, text)?,
+        (None, None) => 0,
+    };
+    if duration_us < 0 {
+        let remedy = "write an end at or after the start";
+        return Err(Wrong::field("end_time", "the end is before the start", remedy));
+    }
+    if start.0.checked_add(duration_us).is_none() {
+        return Err(Wrong::row("it ends after the end of time", "mend its start or its duration"));
+    }
+    Ok((start, duration_us))
+}
+
+type Named<'a> = (&'static str, &'a str);
+
+fn one_of<'a>(
+    first: (&'static str, Option<&'a str>),
+    second: (&'static str, Option<&'a str>),
+) -> Result<Option<Named<'a>>, Wrong> {
+    match (first, second) {
+        ((name, Some(_)), (other, Some(_))) => {
+            let remedy = format!("fill in {name} or {other}, not both");
+            Err(Wrong::field(other, format!("it stands beside {name}"), remedy))
+        }
+        ((name, Some(text)), _) | (_, (name, Some(text))) => Ok(Some((name, text))),
+        _ => Ok(None),
+    }
+}
+
+fn instant((column, text): Named<'_>) -> Result<Timestamp, Wrong> {
+    if !column.ends_with("_us") {
+        return parse_instant(text).map_err(|error| at_column(column, error));
+    }
+    text.parse().map(Timestamp).map_err(|_| {
+        Wrong::field(
+            column,
+            format!("{} is no number of microseconds", shown(text)),
+            "write microseconds since 1970-01-01T00:00:00Z",
+        )
+    })
+}
+
+pub(crate) fn at_column(column: &str, error: BadTime) -> Wrong {
+    Wrong::field(column, error.problem, error.remedy)
+}
+
+/// What can be said of a whole record only.
+pub(crate) fn checked(record: UsageRecord) -> Result<UsageRecord, Wrong> {
+    let most = record.attributes.len().max(record.measures.len());
+    if most > limits::ATTRIBUTES_MAX {
+        let remedy = format!("keep at most {}", limits::ATTRIBUTES_MAX);
+        return Err(Wrong::row(format!("it has {most} attributes or measures"), remedy));
+    }
+    let bytes = texts(&record.attributes) + record.measures.keys().map(String::len).sum::<usize>();
+    // Tags, lengths and numbers take less than these; the fixed fields have limits of their own.
+    let encoded = bytes + (record.attributes.len() + record.measures.len()) * 24 + 512;
+    if encoded > limits::RECORD_BYTES_MAX {
+        let remedy = format!("keep a record under {} bytes", limits::RECORD_BYTES_MAX);
+        return Err(Wrong::row(format!("it has {bytes} bytes of attributes"), remedy));
+    }
+    Ok(record)
+}
+
+fn texts(attributes: &BTreeMap<String, String>) -> usize {
+    attributes.iter().map(|(name, text)| name.len() + text.len()).sum()
+}

@@ -1,0 +1,39 @@
+//! Files -> usage records and accounts.
+//!
+//! ```text
+//!  reader --+-- usage_csv.rs    one header, one record a row    --+
+//!           +-- usage_jsonl.rs  one object a line               --+--> Row<UsageRecord>
+//!           +-- access_log.rs   Apache common or combined       --+
+//!           +-- accounts_csv.rs one account a row               -----> Row<AccountRow>
+//!
+//!  fields.rs   text -> checked fields, shared by the readers of usage
+//!  time.rs     text -> instants and durations
+//!  fault.rs    Fault: file, line, column, what is wrong, what to write instead
+//! ```
+//!
+//! Every reader is an iterator over a `Read`; nothing here touches the network or the file system.
+//!
+//! Invariants:
+//! - Each row gives one item: a record, or a [`Fault`] that names the file's line, the column, what
+//!   is wrong and what to write instead. A bad row costs that row only; the caller decides whether
+//!   to go on. After a fault that ends the file ([`Fault::is_fatal`]) the iterator ends.
+//! - The same file gives the same record ids at each run, so that sending it again is harmless.
+//! - What a reader lets through passes the checks that a front makes of a record by itself.
+//!
+//! What is not promised: that an account exists, that a record lies within the acceptance horizon,
+//! or that two rows of a file have different ids. The cluster answers those.
+
+mod access_log;
+mod accounts_csv;
+mod fault;
+mod fields;
+mod time;
+mod usage_csv;
+mod usage_jsonl;
+
+pub use access_log::{AccessLog, AccessLogOptions, BadSource};
+pub use accounts_csv::{AccountRow, AccountsCsv};
+pub use fault::{Fault, Row};
+pub use time::{BadTime, parse_date_or_instant, parse_duration_us, parse_instant};
+pub use usage_csv::UsageCsv;
+pub use usage_jsonl::UsageJsonl;

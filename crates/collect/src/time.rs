@@ -1,0 +1,144 @@
+//! Text -> instants and durations, to the microsecond.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use turnpike_types::Timestamp;
+
+/// Text that is no time, or a finer one than a microsecond.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}; {remedy}")]
+pub struct BadTime {
+    /// What is wrong.
+    pub problem: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+const INSTANT: &str =
+    "write RFC 3339 with an offset, such as 2026-01-05T10:00:00-05:00 or 2026-01-05T15:00:00.25Z";
+
+fn bad(problem: String, remedy: &str) -> BadTime {
+    BadTime { problem, remedy: remedy.to_owned() }
+}
+
+/// An instant: RFC 3339 with `Z` or an offset, to the microsecond.
+///
+/// A bare number is refused, because nobody can tell whether it counts seconds, milliseconds or
+/// microseconds; files that count microseconds say so in the column's name (`start_us`).
+///
+/// # Errors
+/// [`BadTime`] with what to write instead.
+pub fn parse_instant(text: &str) -> Result<Timestamp, BadTime> {
+    let instant: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| bad(format!("{} is no instant", crate::fault::shown(text)), INSTANT))?;
+    let nanos = instant.as_nanosecond();
+    if nanos % 1_000 != 0 {
+        let problem = format!("{text:?} is finer than a microsecond");
+        return Err(bad(problem, "write at most six decimals of a second"));
+    }
+    Ok(Timestamp(instant.as_microsecond()))
+}
+
+/// An instant as [`parse_instant`] reads it, or a date: its first instant in `zone`.
+///
+/// # Errors
+/// [`BadTime`] with what to write instead.
+pub fn parse_date_or_instant(text: &str, zone: &TimeZone) -> Result<Timestamp, BadTime> {
+    // A date has ten characters; anything longer is an instant or nothing.
+    if text.len() > 10 {
+        return parse_instant(text);
+    }
+    let wrong = || {
+        let problem = format!("{} is neither a date nor an instant", crate::fault::shown(text));
+        bad(problem, "write a date such as 2026-01-05, or an instant such as 2026-01-05T10:00:00Z")
+    };
+    let date: Date = text.parse().map_err(|_| wrong())?;
+    let midnight = date.to_zoned(zone.clone()).map_err(|_| wrong())?;
+    Ok(Timestamp(midnight.timestamp().as_microsecond()))
+}
+
+/// A duration in microseconds: a number of seconds (`90`, `0.25`), or with units (`1h 30m`,
+/// `PT90S`, `250ms`). Never negative; days and longer are refused, since their length depends on
+/// the calendar.
+///
+/// # Errors
+/// [`BadTime`] with what to write instead.
+pub fn parse_duration_us(text: &str) -> Result<i64, BadTime> {
+    const REMEDY: &str = "write seconds such as 90 or 0.25, or with units such as 1h 30m";
+    let wrong = || bad(format!("{} is no duration", crate::fault::shown(text)), REMEDY);
+    let bare = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let micros = if bare {
+        decimal_seconds_us(text).ok_or_else(wrong)?
+    } else {
+        let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+        if span.subsec_nanos() % 1_000 != 0 {
+            let problem = format!("{text:?} is finer than a microsecond");
+            return Err(bad(problem, "write whole microseconds"));
+        }
+        i64::try_from(span.as_micros()).map_err(|_| wrong())?
+    };
+    if micros < 0 {
+        return Err(bad(format!("{text:?} is negative"), "write how long it went on, 0 or more"));
+    }
+    Ok(micros)
+}
+
+/// `12.5` -> 12,500,000. `None` when it is no such number, finer than a microsecond, or too large.
+fn decimal_seconds_us(text: &str) -> Option<i64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let fits = !whole.is_empty() && part.len() <= 6 && !part.contains('.');
+    if !fits || (part.is_empty() && text.contains('.')) {
+        return None;
+    }
+    let whole: i64 = whole.parse().ok()?;
+    let part: i64 = format!("{part:0<6}").parse().ok()?;
+    whole.checked_mul(1_000_000)?.checked_add(part)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_has_an_offset_and_at_most_six_decimals() {
+        let new_york = parse_instant("2026-01-20T18:59:59.999999-05:00").unwrap();
+        let utc = parse_instant("2026-01-20T23:59:59.999999Z").unwrap();
+        assert_eq!(new_york, utc);
+        assert_eq!(parse_instant("1970-01-01T00:00:01Z").unwrap(), Timestamp(1_000_000));
+        assert_eq!(parse_instant("1969-12-31T23:59:59Z").unwrap(), Timestamp(-1_000_000));
+        for wrong in ["", "yesterday", "2026-01-05", "2026-01-05T10:00:00", "1767607200"] {
+            assert!(parse_instant(wrong).unwrap_err().remedy.contains("RFC 3339"), "{wrong}");
+        }
+        let fine = parse_instant("2026-01-20T18:59:59.1234567Z").unwrap_err();
+        assert!(fine.problem.contains("finer than a microsecond"), "{fine}");
+    }
+
+    #[test]
+    fn a_date_is_its_first_instant_in_the_zone() {
+        let zone = TimeZone::get("America/New_York").unwrap();
+        let date = parse_date_or_instant("2026-01-01", &zone).unwrap();
+        assert_eq!(date, parse_instant("2026-01-01T05:00:00Z").unwrap());
+        assert!(parse_date_or_instant("2026-02-30", &zone).is_err());
+        assert!(parse_date_or_instant("2026-01-01T00:00:00Z", &zone).is_ok());
+    }
+
+    #[test]
+    fn a_duration_is_seconds_or_carries_units() {
+        for (text, micros) in [
+            ("90", 90_000_000),
+            ("0", 0),
+            ("0.25", 250_000),
+            ("0.000001", 1),
+            ("1h 30m", 5_400_000_000),
+            ("PT90S", 90_000_000),
+            ("250ms", 250_000),
+        ] {
+            assert_eq!(parse_duration_us(text).unwrap(), micros, "{text}");
+        }
+        for wrong in ["", "-5", "5.", ".5", "1.2.3", "0.0000001", "long", "99999999999999999999"] {
+            assert!(parse_duration_us(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Committed segments, decoded; shared by all consumers.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use turnpike_segment::Segment;
+use turnpike_store::{SegmentRow, SharedDatabase};
+use turnpike_types::{PartitionId, SegmentHash, SegmentNumber};
+
+use crate::cursor::Place;
+use crate::{FeedConfig, FeedError};
+
+/// A committed segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Committed {
+    pub(crate) number: SegmentNumber,
+    pub(crate) prev_hash: SegmentHash,
+    pub(crate) hash: SegmentHash,
+    pub(crate) segment: Arc<Segment>,
+}
+
+/// The log of every partition.
+///
+/// The hash is part of the cache's key: what was decoded from a history that is gone is never
+/// served for another one (P18).
+#[derive(Clone)]
+pub(crate) struct Log {
+    db: Arc<dyn SharedDatabase>,
+    decoded: Cache<(PartitionId, SegmentNumber, SegmentHash), Arc<Segment>>,
+    read_bytes: usize,
+}
+
+impl Log {
+    pub(crate) fn new(db: Arc<dyn SharedDatabase>, config: &FeedConfig) -> Self {
+        let decoded = Cache::builder()
+            .max_capacity(config.cache_bytes)
+            .weigher(|_, segment: &Arc<Segment>| {
+                u32::try_from(segment.bytes()).unwrap_or(u32::MAX)
+            })
+            .build();
+        Self { db, decoded, read_bytes: config.read_bytes }
+    }
+
+    /// Rows after `after`, some of them, in order and without a gap.
+    pub(crate) async fn rows(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+    ) -> Result<Vec<SegmentRow>, FeedError> {
+        let rows = self.db.read_segments(partition, after, self.read_bytes).await?;
+        let mut next = after.next();
+        for row in &rows {
+            if row.segment != next {
+                return Err(FeedError::Gap { partition, segment: next });
+            }
+            next = next.next();
+        }
+        Ok(rows)
+    }
+
+    /// Decodes a row, or finds it decoded.
+    pub(crate) fn decode(
+        &self,
+        partition: PartitionId,
+        row: &SegmentRow,
+    ) -> Result<Committed, FeedError> {
+        let key = (partition, row.segment, row.hash);
+        let segment = match self.decoded.get(&key) {
+            Some(segment) => {
+                metrics::counter!("turnpike_feed_cache_hits_total").increment(1);
+                segment
+            }
+            None => {
+                metrics::counter!("turnpike_feed_cache_misses_total").increment(1);
+                let segment = Segment::decode_checked(&row.body, row.prev_hash, row.hash)
+                    .map_err(|cause| FeedError::Segment {
+                        partition,
+                        segment: row.segment,
+                        cause,
+                    })?;
+                let segment = Arc::new(segment);
+                self.decoded.insert(key, Arc::clone(&segment));
+                segment
+            }
+        };
+        let (number, prev_hash, hash) = (row.segment, row.prev_hash, row.hash);
+        Ok(Committed { number, prev_hash, hash, segment })
+    }
+
+    /// Is `place` a place of this history? `None` at the beginning, else its segment.
+    ///
+    /// # Errors
+    /// [`FeedError::Diverged`] when another segment, or none, stands there;
+    /// [`FeedError::NoSuchRow`].
+    pub(crate) async fn check(&self, place: &Place) -> Result<Option<Committed>, FeedError> {
+        let Some(before) = place.segment.0.checked_sub(1) else { return Ok(None) };
+        let (partition, segment) = (place.partition, place.segment);
+        let rows = self.db.read_segments(partition, SegmentNumber(before), 1).await?;
+        let Some(row) = rows.first() else {
+            let why = "the log ends before it";
+            return Err(FeedError::Diverged { partition, segment, why });
+        };
+        if row.segment != segment {
+            return Err(FeedError::Gap { partition, segment });
+        }
+        if row.hash != place.hash {
+            let why = "another segment stands there";
+            return Err(FeedError::Diverged { partition, segment, why });
+        }
+        let found = self.decode(partition, row)?;
+        let lines = found.segment.line_count() as u64;
+        if place.row > lines {
+            return Err(FeedError::NoSuchRow { partition, segment, row: place.row, lines });
+        }
+        Ok(Some(found))
+    }
+}

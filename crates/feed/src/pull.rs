@@ -1,0 +1,169 @@
+//! One Pull: from cursors to pages, one segment in memory at a time.
+//!
+//! A page holds lines of one partition, of one segment or several. It ends when it has as many
+//! lines as were asked for, or is large enough; nothing else about it may be relied upon.
+
+use tokio::sync::mpsc;
+use tonic::Status;
+use turnpike_proto::feed::v1::FeedPage;
+use turnpike_types::{SegmentHash, SegmentNumber};
+
+use crate::FeedError;
+use crate::cursor::Place;
+use crate::line::{bytes_of, charge_line, control_totals};
+use crate::log::{Committed, Log};
+
+/// Where pages go; bounded, so that a slow consumer slows the reading.
+pub(crate) type Pages = mpsc::Sender<Result<FeedPage, Status>>;
+
+/// A partition's part of a Pull.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch {
+    pub(crate) from: Place,
+    /// The last segment that was committed when the call began, and its hash.
+    pub(crate) end: SegmentNumber,
+    pub(crate) end_hash: SegmentHash,
+}
+
+/// How much a page, and the whole call, may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) page_lines: usize,
+    pub(crate) page_bytes: usize,
+    /// Lines still to deliver.
+    pub(crate) lines_left: u64,
+}
+
+/// What the reading of a stretch ended with.
+pub(crate) enum Ended {
+    /// With its last line.
+    Whole,
+    /// With the limit of the call, or with the consumer.
+    Stopped,
+}
+
+/// Reads one partition.
+pub(crate) struct Puller<'a> {
+    log: &'a Log,
+    pages: &'a Pages,
+    limits: &'a mut Limits,
+    page: FeedPage,
+    page_bytes: usize,
+    at: Place,
+}
+
+impl<'a> Puller<'a> {
+    pub(crate) fn new(
+        log: &'a Log,
+        pages: &'a Pages,
+        limits: &'a mut Limits,
+        from: Place,
+    ) -> Self {
+        Self { log, pages, limits, page: FeedPage::default(), page_bytes: 0, at: from }
+    }
+
+    /// Streams everything from the start of `stretch` to its end.
+    pub(crate) async fn run(mut self, stretch: &Stretch) -> Result<Ended, FeedError> {
+        let (partition, end) = (stretch.from.partition, stretch.end);
+        if let Some(first) = self.log.check(&stretch.from).await?
+            && stretch.from.row < first.segment.line_count() as u64
+            && !self.segment(&first).await?
+        {
+            return self.stop().await;
+        }
+        while self.at.segment < end {
+            let rows = self.log.rows(partition, self.at.segment).await?;
+            if rows.is_empty() {
+                let (segment, why) = (self.at.segment.next(), "the log ends before it");
+                return Err(FeedError::Diverged { partition, segment, why });
+            }
+            for row in rows {
+                if row.segment > end {
+                    break;
+                }
+                let next = self.log.decode(partition, &row)?;
+                self.check_chain(&next, stretch)?;
+                self.at = Place {
+                    partition,
+                    segment: next.number,
+                    row: 0,
+                    hash: next.hash,
+                };
+                if !self.segment(&next).await? {
+                    return self.stop().await;
+                }
+            }
+        }
+        if self.flush().await { Ok(Ended::Whole) } else { Ok(Ended::Stopped) }
+    }
+
+    /// A segment must build on the one before it, and the last one be the one that the call began
+    /// with (P18).
+    fn check_chain(&self, next: &Committed, stretch: &Stretch) -> Result<(), FeedError> {
+        let (partition, segment) = (self.at.partition, next.number);
+        if next.prev_hash != self.at.hash || segment != self.at.segment.next() {
+            let why = "it does not build on the segment before it";
+            return Err(FeedError::Diverged { partition, segment, why });
+        }
+        if segment == stretch.end && next.hash != stretch.end_hash {
+            let why = "it was replaced while it was read";
+            return Err(FeedError::Diverged { partition, segment, why });
+        }
+        Ok(())
+    }
+
+    /// Adds the lines of `found` behind the cursor; `false`: stop.
+    async fn segment(&mut self, found: &Committed) -> Result<bool, FeedError> {
+        let lines = found.segment.line_count() as u64;
+        loop {
+            while self.at.row < lines && !self.is_full() && self.limits.lines_left > 0 {
+                let line = charge_line(&found.segment, self.at.row).map_err(|what| {
+                    let (partition, segment) = (self.at.partition, found.number);
+                    FeedError::Line { partition, segment, row: self.at.row, what }
+                })?;
+                self.page_bytes += bytes_of(&line);
+                self.page.lines.push(line);
+                self.at.row += 1;
+                self.limits.lines_left -= 1;
+            }
+            let is_whole = self.at.row == lines;
+            if is_whole {
+                self.page.totals.push(control_totals(&found.segment));
+            }
+            self.page.next = Some(self.at.to_wire());
+            if self.is_full() && !self.flush().await {
+                return Ok(false);
+            }
+            if is_whole {
+                return Ok(self.limits.lines_left > 0);
+            }
+            if self.limits.lines_left == 0 {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        // Segments without lines add totals: they are bounded too.
+        self.page.lines.len() >= self.limits.page_lines
+            || self.page.totals.len() >= self.limits.page_lines
+            || self.page_bytes >= self.limits.page_bytes
+    }
+
+    async fn stop(mut self) -> Result<Ended, FeedError> {
+        self.flush().await;
+        Ok(Ended::Stopped)
+    }
+
+    /// Hands the page over; `false`: the consumer is gone.
+    async fn flush(&mut self) -> bool {
+        let page = std::mem::take(&mut self.page);
+        self.page_bytes = 0;
+        if page.next.is_none() {
+            return true;
+        }
+        metrics::counter!("turnpike_feed_pages_total").increment(1);
+        metrics::counter!("turnpike_feed_lines_total").increment(page.lines.len() as u64);
+        self.pages.send(Ok(page)).await.is_ok()
+    }
+}

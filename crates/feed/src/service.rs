@@ -1,0 +1,213 @@
+//! Register, Pull, Acknowledge.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use turnpike_proto::feed::v1::feed_service_server::{
+    FeedService as FeedServiceTrait, FeedServiceServer,
+};
+use turnpike_proto::feed::v1::{
+    AcknowledgeRequest, AcknowledgeResponse, FeedPage, PullRequest, RegisterRequest,
+    RegisterResponse,
+};
+use turnpike_store::{Consumer, CursorAck, Observation, SharedDatabase};
+use turnpike_types::SegmentNumber;
+use turnpike_types::limits::{FEED_PAGE_LINES_MAX, MESSAGE_BYTES_MAX};
+
+use crate::cursor::{Place, check_name};
+use crate::log::Log;
+use crate::pull::{Ended, Limits, Pages, Puller, Stretch};
+use crate::{FeedConfig, FeedError};
+
+/// The gRPC service; clones share everything.
+#[derive(Clone)]
+pub struct FeedService {
+    db: Arc<dyn SharedDatabase>,
+    log: Log,
+    config: FeedConfig,
+}
+
+impl FeedService {
+    /// A feed of what is committed in `db`.
+    pub fn new(db: Arc<dyn SharedDatabase>, config: FeedConfig) -> Self {
+        let log = Log::new(Arc::clone(&db), &config);
+        Self { db, log, config }
+    }
+
+    /// The tonic service, with its limits set.
+    pub fn server(&self) -> FeedServiceServer<Self> {
+        FeedServiceServer::new(self.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The cursors of a registered consumer, with those of partitions that came since.
+    async fn consumer(
+        &self,
+        name: &str,
+        seen: &Observation,
+    ) -> Result<Vec<Consumer>, FeedError> {
+        let cursors = self.db.consumer(name).await?;
+        if cursors.is_empty() {
+            return Err(FeedError::UnknownConsumer(name.to_owned()));
+        }
+        let known: BTreeSet<_> = cursors.iter().map(|cursor| cursor.partition).collect();
+        if seen.partitions.iter().all(|row| known.contains(&row.spec.id)) {
+            return Ok(cursors);
+        }
+        // Output of a partition that was made after the registration must not be missed.
+        self.db.register_consumer(name).await?;
+        Ok(self.db.consumer(name).await?)
+    }
+
+    async fn register_name(&self, name: &str) -> Result<RegisterResponse, FeedError> {
+        check_name(name)?;
+        self.db.register_consumer(name).await?;
+        let cursors = self.db.consumer(name).await?;
+        if cursors.is_empty() {
+            return Err(FeedError::NoPartitions);
+        }
+        tracing::info!(consumer = name, "consumer registered");
+        let cursors = cursors.iter().map(|cursor| Place::from(cursor).to_wire()).collect();
+        Ok(RegisterResponse { cursors })
+    }
+
+    async fn plan_pull(&self, request: &PullRequest) -> Result<(Vec<Stretch>, Limits), FeedError> {
+        check_name(&request.consumer)?;
+        let limits = self.limits(request)?;
+        let seen = self.db.observe().await?;
+        let kept = self.consumer(&request.consumer, &seen).await?;
+        let mut places = if request.from.is_empty() {
+            kept.iter().map(Place::from).collect()
+        } else {
+            request.from.iter().map(Place::from_wire).collect::<Result<Vec<_>, _>>()?
+        };
+        places.sort_by_key(|place| place.partition);
+        if let Some([twice, _]) =
+            places.array_windows::<2>().find(|[a, b]| a.partition == b.partition)
+        {
+            let partition = twice.partition;
+            let why = format!("two cursors of partition {partition}: give one");
+            return Err(FeedError::Invalid(why));
+        }
+        let stretch = |from: Place| {
+            let row = seen.partitions.iter().find(|row| row.spec.id == from.partition);
+            let row = row.ok_or_else(|| FeedError::NoCursor {
+                consumer: request.consumer.clone(),
+                partition: from.partition,
+            })?;
+            let end = SegmentNumber(row.next.next.0.saturating_sub(1));
+            Ok(Stretch { from, end, end_hash: row.next.last_hash })
+        };
+        let stretches = places.into_iter().map(stretch).collect::<Result<Vec<_>, FeedError>>()?;
+        for stretch in &stretches {
+            // Found out before the first page, so that a diverged consumer gets no lines at all.
+            self.log.check(&stretch.from).await?;
+        }
+        Ok((stretches, limits))
+    }
+
+    fn limits(&self, request: &PullRequest) -> Result<Limits, FeedError> {
+        let asked = match request.page_lines {
+            0 => self.config.page_lines as usize,
+            lines => lines as usize,
+        };
+        if asked > FEED_PAGE_LINES_MAX {
+            let why = format!("page_lines is at most {FEED_PAGE_LINES_MAX}, not {asked}");
+            return Err(FeedError::Invalid(why));
+        }
+        Ok(Limits {
+            page_lines: asked.max(1),
+            page_bytes: self.config.page_bytes,
+            lines_left: match request.lines_max {
+                0 => u64::MAX,
+                lines => lines,
+            },
+        })
+    }
+
+    async fn move_cursor(&self, request: AcknowledgeRequest) -> Result<Place, FeedError> {
+        let AcknowledgeRequest { consumer, from, to } = request;
+        check_name(&consumer)?;
+        let (Some(from), Some(to)) = (from, to) else {
+            let why = "from and to: say where the cursor stands and where it moves".to_owned();
+            return Err(FeedError::Invalid(why));
+        };
+        let (from, to) = (Place::from_wire(&from)?, Place::from_wire(&to)?);
+        if from.partition != to.partition {
+            let why = format!(
+                "a cursor moves within its partition, not from {} to {}",
+                from.partition, to.partition
+            );
+            return Err(FeedError::Invalid(why));
+        }
+        let kept = self.db.consumer(&consumer).await?;
+        if kept.is_empty() {
+            return Err(FeedError::UnknownConsumer(consumer));
+        }
+        if !kept.iter().any(|cursor| cursor.partition == to.partition) {
+            return Err(FeedError::NoCursor { consumer, partition: to.partition });
+        }
+        self.log.check(&to).await?;
+        match self.db.acknowledge(&from.of(&consumer), &to.of(&consumer)).await? {
+            CursorAck::Moved => Ok(to),
+            // The answer to the first sending was lost: it stands where it was to move.
+            CursorAck::Elsewhere(stands) if Place::from(&stands) == to => Ok(to),
+            CursorAck::Elsewhere(stands) => {
+                Err(FeedError::Moved { consumer, stands: Place::from(&stands) })
+            }
+            CursorAck::Unknown => Err(FeedError::UnknownConsumer(consumer)),
+        }
+    }
+}
+
+async fn pull_all(log: Log, stretches: Vec<Stretch>, mut limits: Limits, pages: Pages) {
+    for stretch in stretches {
+        let puller = Puller::new(&log, &pages, &mut limits, stretch.from);
+        match puller.run(&stretch).await {
+            Ok(Ended::Whole) => {}
+            Ok(Ended::Stopped) => return,
+            Err(error) => {
+                tracing::warn!(%error, "a pull ended early");
+                // A consumer that is gone needs no reason.
+                let _ = pages.send(Err(error.into())).await;
+                return;
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl FeedServiceTrait for FeedService {
+    type PullStream = Pin<Box<dyn Stream<Item = Result<FeedPage, Status>> + Send>>;
+
+    async fn register(
+        &self,
+        request: Request<RegisterRequest>,
+    ) -> Result<Response<RegisterResponse>, Status> {
+        Ok(Response::new(self.register_name(&request.into_inner().consumer).await?))
+    }
+
+    async fn pull(
+        &self,
+        request: Request<PullRequest>,
+    ) -> Result<Response<Self::PullStream>, Status> {
+        let (stretches, limits) = self.plan_pull(&request.into_inner()).await?;
+        let (pages, stream) = mpsc::channel(self.config.pages_ahead.max(1));
+        tokio::spawn(pull_all(self.log.clone(), stretches, limits, pages));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<AcknowledgeRequest>,
+    ) -> Result<Response<AcknowledgeResponse>, Status> {
+        let place = self.move_cursor(request.into_inner()).await?;
+        Ok(Response::new(AcknowledgeResponse { cursor: Some(place.to_wire()) }))
+    }
+}

@@ -1,0 +1,84 @@
+//! Admission: the budget of bytes that were taken and are not answered yet, process-wide.
+//!
+//! Over the budget a batch waits for a bounded time, then it is refused by name. From then on
+//! batches are refused at once, until a quarter of the budget is free again: without that
+//! hysteresis every batch would wait its full time at the edge.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The budget.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    budget: Arc<Semaphore>,
+    bytes_max: usize,
+    refusing: AtomicBool,
+}
+
+/// Room that a batch holds until it is answered.
+#[derive(Debug)]
+pub(crate) struct Room {
+    _permit: OwnedSemaphorePermit,
+    bytes: u32,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        metrics::gauge!("turnpike_front_admitted_bytes").decrement(f64::from(self.bytes));
+    }
+}
+
+impl Admission {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        let bytes_max = bytes_max.min(Semaphore::MAX_PERMITS);
+        let budget = Arc::new(Semaphore::new(bytes_max));
+        Self { budget, bytes_max, refusing: AtomicBool::new(false) }
+    }
+
+    /// Room for a batch of `bytes`; `None`: refuse it.
+    pub(crate) async fn admit(&self, bytes: usize, wait: Duration) -> Option<Room> {
+        // An empty batch holds room too, so that it can't slip past a full front.
+        let bytes = u32::try_from(bytes.max(1)).unwrap_or(u32::MAX);
+        if self.refusing.load(Ordering::Relaxed) {
+            if self.budget.available_permits() < self.bytes_max / 4 {
+                return None;
+            }
+            self.refusing.store(false, Ordering::Relaxed);
+        }
+        let permit = Arc::clone(&self.budget).acquire_many_owned(bytes);
+        match tokio::time::timeout(wait, permit).await {
+            Ok(Ok(permit)) => {
+                metrics::gauge!("turnpike_front_admitted_bytes").increment(f64::from(bytes));
+                Some(Room { _permit: permit, bytes })
+            }
+            _ => {
+                if !self.refusing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(bytes_max = self.bytes_max, "overloaded: refusing batches");
+                }
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_front_refuses_at_once_until_a_quarter_is_free() {
+        let wait = Duration::from_secs(1);
+        let admission = Admission::new(100);
+        let first = admission.admit(60, wait).await;
+        let second = admission.admit(30, wait).await;
+        assert!(first.is_some() && second.is_some());
+        assert!(admission.admit(20, wait).await.is_none());
+        // 10 bytes are free, and would be enough, but the edge is not the place to admit at.
+        assert!(admission.admit(5, wait).await.is_none());
+        drop(second);
+        assert!(admission.admit(5, wait).await.is_some());
+    }
+}

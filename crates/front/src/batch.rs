@@ -1,0 +1,230 @@
+//! A batch on its way: its parts come back one by one, the last one sends the acknowledgement.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
+use turnpike_proto::node::v1::SubBatchAnswer;
+use turnpike_types::RejectReason;
+
+use crate::admission::Room;
+use crate::config::millis;
+
+/// An acknowledgement on its way to the client. The batch counts as unanswered until it is read.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) ack: BatchAck,
+    pub(crate) _unanswered: OwnedSemaphorePermit,
+}
+
+/// Where acknowledgements go. Bounded by the permits in them, not by the channel.
+pub(crate) type Acks = mpsc::UnboundedSender<Delivery>;
+
+/// A batch that was taken and is not answered yet.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    acks: Acks,
+    tally: Mutex<Option<Tally>>,
+}
+
+#[derive(Debug)]
+struct Tally {
+    open_parts: usize,
+    ack: BatchAck,
+    _room: Option<Room>,
+    unanswered: OwnedSemaphorePermit,
+}
+
+impl Batch {
+    /// A batch of `parts` parts; `refused` are the records that the front answers by itself. With
+    /// no parts it is answered at once.
+    pub(crate) fn open(
+        batch_number: u64,
+        parts: usize,
+        refused: &[(u32, RejectReason)],
+        room: Room,
+        acks: &Acks,
+        unanswered: OwnedSemaphorePermit,
+    ) -> Arc<Self> {
+        let exceptions = refused.iter().map(|&(index, reason)| refusal(index, reason)).collect();
+        let ack = BatchAck {
+            batch_number,
+            status: BatchStatus::Done.into(),
+            exceptions,
+            ..BatchAck::default()
+        };
+        // The last part to close sends the acknowledgement; a part of its own covers the opening.
+        let tally = Tally { open_parts: parts + 1, ack, _room: Some(room), unanswered };
+        let batch = Arc::new(Self { acks: acks.clone(), tally: Mutex::new(Some(tally)) });
+        batch.settle(|_| {});
+        batch
+    }
+
+    /// Answers a batch that was not taken.
+    pub(crate) fn refuse(ack: BatchAck, acks: &Acks, unanswered: OwnedSemaphorePermit) {
+        count(&ack);
+        // A client that is gone needs no answer.
+        let _ = acks.send(Delivery { ack, _unanswered: unanswered });
+    }
+
+    fn settle(&self, change: impl FnOnce(&mut BatchAck)) {
+        // Nothing panics under this lock.
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut open) = tally.take() else { return };
+        change(&mut open.ack);
+        open.open_parts -= 1;
+        if open.open_parts > 0 {
+            *tally = Some(open);
+            return;
+        }
+        drop(tally);
+        let Tally { mut ack, unanswered, .. } = open;
+        ack.duplicates.sort_unstable();
+        ack.exceptions.sort_by_key(|result| result.index);
+        count(&ack);
+        let _ = self.acks.send(Delivery { ack, _unanswered: unanswered });
+    }
+}
+
+/// What a part of a batch came to, counted once.
+fn count(ack: &BatchAck) {
+    let status = match ack.status() {
+        BatchStatus::Done => "done",
+        BatchStatus::Retry => "retry",
+        BatchStatus::Rejected => "rejected",
+        BatchStatus::Unspecified => "unspecified",
+    };
+    metrics::counter!("turnpike_front_batches_total", "status" => status).increment(1);
+    let suspended =
+        ack.exceptions.iter().filter(|result| result.status() == RecordStatus::Suspended).count();
+    let rejected = ack.exceptions.len() - suspended;
+    for (outcome, records) in [
+        ("accepted", u64::from(ack.accepted)),
+        ("duplicate", ack.duplicates.len() as u64),
+        ("suspended", suspended as u64),
+        ("rejected", rejected as u64),
+    ] {
+        if records > 0 {
+            metrics::counter!("turnpike_front_records_total", "outcome" => outcome)
+                .increment(records);
+        }
+    }
+}
+
+fn refusal(index: u32, reason: RejectReason) -> RecordResult {
+    RecordResult {
+        index,
+        status: RecordStatus::Rejected.into(),
+        reason: reason.word().to_owned(),
+        ..RecordResult::default()
+    }
+}
+
+/// An acknowledgement that says "again".
+pub(crate) fn retry_ack(batch_number: u64, after: Duration, message: String) -> BatchAck {
+    BatchAck {
+        batch_number,
+        status: BatchStatus::Retry.into(),
+        retry_after_ms: millis(after),
+        message,
+        ..BatchAck::default()
+    }
+}
+
+/// An acknowledgement that says "mend it".
+pub(crate) fn reject_ack(batch_number: u64, message: String) -> BatchAck {
+    BatchAck {
+        batch_number,
+        status: BatchStatus::Rejected.into(),
+        message,
+        ..BatchAck::default()
+    }
+}
+
+/// One part's claim on its batch. Dropped unsettled (a lane that ends early), it says "again":
+/// no batch is ever left without an answer.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    batch: Option<Arc<Batch>>,
+    /// How many records the part has.
+    count: u32,
+    indexes: Option<Vec<u32>>,
+    retry_hint: Duration,
+}
+
+impl Ticket {
+    pub(crate) fn new(
+        batch: Arc<Batch>,
+        count: u32,
+        indexes: Option<Vec<u32>>,
+        retry_hint: Duration,
+    ) -> Self {
+        Self { batch: Some(batch), count, indexes, retry_hint }
+    }
+
+    /// Does the answer speak of every record, and of no other (I1)?
+    pub(crate) fn fits(&self, answer: &SubBatchAnswer) -> bool {
+        let told = u64::from(answer.accepted)
+            + answer.duplicates.len() as u64
+            + answer.exceptions.len() as u64;
+        let within = |index: u32| index < self.count;
+        told >= u64::from(self.count)
+            && answer.duplicates.iter().copied().all(within)
+            && answer.exceptions.iter().map(|result| result.index).all(within)
+    }
+
+    /// The part is durable.
+    pub(crate) fn done(mut self, answer: SubBatchAnswer) {
+        let Some(batch) = self.batch.take() else { return };
+        let indexes = self.indexes.take();
+        let map = |index: u32| match &indexes {
+            None => index,
+            Some(indexes) => indexes.get(index as usize).copied().unwrap_or(index),
+        };
+        batch.settle(|ack| {
+            ack.accepted += answer.accepted;
+            ack.duplicates.extend(answer.duplicates.iter().map(|&index| map(index)));
+            ack.exceptions.extend(answer.exceptions.into_iter().map(|mut result| {
+                result.index = map(result.index);
+                result
+            }));
+        });
+    }
+
+    /// The part has no durable answer.
+    pub(crate) fn retry(mut self, message: &str) {
+        self.settle_retry(message);
+    }
+
+    /// The part can never be taken.
+    pub(crate) fn reject(mut self, message: &str) {
+        let Some(batch) = self.batch.take() else { return };
+        batch.settle(|ack| {
+            ack.status = BatchStatus::Rejected.into();
+            ack.message = format!(
+                "{message}; records for other partitions may have been taken: mend the batch and \
+                 send it again under the same record ids"
+            );
+        });
+    }
+
+    fn settle_retry(&mut self, message: &str) {
+        let Some(batch) = self.batch.take() else { return };
+        let after = millis(self.retry_hint);
+        batch.settle(|ack| {
+            // A batch that must be mended is not saved by sending it again.
+            if ack.status() != BatchStatus::Rejected {
+                ack.status = BatchStatus::Retry.into();
+                ack.retry_after_ms = ack.retry_after_ms.max(after);
+                ack.message = message.to_owned();
+            }
+        });
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.settle_retry("this front is shutting down; send the batch again, to any front");
+    }
+}

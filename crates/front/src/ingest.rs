@@ -1,0 +1,248 @@
+//! Batches in, acknowledgements out.
+//!
+//! ```text
+//!  client stream --read--> admit --> split (guide first, where identities stand) --> lanes
+//!        ^                   | refused                                                 |
+//!        `---- BatchAck -----+---------------- the last part of a batch ---------------+
+//! ```
+//!
+//! One task reads a stream and hands its batches to the lanes in order. At most
+//! `stream_batches_max` batches of it are unanswered; the transport's flow control does the rest.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use turnpike_proto::frame::BatchFrame;
+use turnpike_proto::ingest::v1::BatchAck;
+use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
+use turnpike_types::{PartitionId, limits};
+
+use crate::FrontError;
+use crate::admission::Room;
+use crate::batch::{Acks, Batch, Ticket, reject_ack, retry_ack};
+use crate::core::Core;
+use crate::lane::{self, LaneQueue, Sub};
+use crate::routes::RouteTable;
+use crate::split::{Head, Split, SplitStop, Splitter, head_of, identities};
+
+/// The gRPC service.
+pub struct Ingest {
+    core: Arc<Core>,
+}
+
+impl Ingest {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+}
+
+#[tonic::async_trait]
+impl IngestService for Ingest {
+    type IngestStream = Pin<Box<dyn Stream<Item = Result<BatchAck, Status>> + Send>>;
+
+    async fn ingest(
+        &self,
+        request: Request<Streaming<BatchFrame>>,
+    ) -> Result<Response<Self::IngestStream>, Status> {
+        self.core.enter()?;
+        let (acks, answers) = mpsc::unbounded_channel();
+        let stream = ClientStream::new(&self.core, acks);
+        self.core.tasks.spawn(stream.run(request.into_inner()));
+        // The permit goes with the delivery: read means answered.
+        let answers = UnboundedReceiverStream::new(answers).map(|delivery| Ok(delivery.ack));
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn ingest_once(&self, request: Request<BatchFrame>) -> Result<Response<BatchAck>, Status> {
+        self.core.enter()?;
+        Ok(Response::new(once(&self.core, request.into_inner()).await?))
+    }
+}
+
+/// Takes one batch through a stream of its own.
+///
+/// # Errors
+/// [`FrontError::ShuttingDown`] when the front ends first.
+pub(crate) async fn once(core: &Arc<Core>, frame: BatchFrame) -> Result<BatchAck, FrontError> {
+    let (acks, mut answers) = mpsc::unbounded_channel();
+    let mut stream = ClientStream::new(core, acks);
+    let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
+    stream.take(frame, unanswered).await;
+    // Lanes end once all is answered.
+    drop(stream);
+    answers.recv().await.map(|delivery| delivery.ack).ok_or(FrontError::ShuttingDown)
+}
+
+struct ClientStream {
+    core: Arc<Core>,
+    acks: Acks,
+    unanswered: Arc<Semaphore>,
+    splitter: Splitter,
+    lanes: BTreeMap<PartitionId, LaneQueue>,
+}
+
+/// A batch that is not taken.
+enum Refusal {
+    Retry(String),
+    Reject(String),
+}
+
+impl ClientStream {
+    fn new(core: &Arc<Core>, acks: Acks) -> Self {
+        Self {
+            core: Arc::clone(core),
+            acks,
+            unanswered: Arc::new(Semaphore::new(core.config.stream_batches_max)),
+            splitter: Splitter::default(),
+            lanes: BTreeMap::new(),
+        }
+    }
+
+    /// Room for one more unanswered batch; `None`: stop reading.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            () = self.acks.closed() => None,
+            () = self.core.gate.cancelled() => None,
+            slot = Arc::clone(&self.unanswered).acquire_owned() => slot.ok(),
+        }
+    }
+
+    async fn run(mut self, mut batches: Streaming<BatchFrame>) {
+        while let Some(unanswered) = self.slot().await {
+            let batch = tokio::select! {
+                biased;
+                () = self.acks.closed() => return,
+                () = self.core.gate.cancelled() => return,
+                batch = batches.message() => batch,
+            };
+            match batch {
+                Ok(Some(frame)) => self.take(frame, unanswered).await,
+                Ok(None) => return,
+                Err(status) => {
+                    tracing::debug!(%status, "a client's stream broke");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes a batch: it is answered in any case, now or when its last part is durable.
+    async fn take(&mut self, frame: BatchFrame, unanswered: OwnedSemaphorePermit) {
+        let deadline = Instant::now() + self.core.config.answer_deadline();
+        let abort = self.core.abort.clone();
+        let split = tokio::select! {
+            biased;
+            split = self.split(&frame, deadline) => split,
+            () = abort.cancelled() => Err(Refusal::Retry(FrontError::ShuttingDown.to_string())),
+        };
+        match split {
+            Ok((head, split, room)) => {
+                drop(frame);
+                let parts = split.parts.len();
+                let number = head.batch_number;
+                let batch =
+                    Batch::open(number, parts, &split.refused, room, &self.acks, unanswered);
+                self.send(split, &batch, deadline);
+            }
+            Err(refusal) => {
+                let head = head_of(&frame);
+                tracing::debug!(source = head.source, batch = head.batch_number, "batch refused");
+                let ack = match refusal {
+                    Refusal::Reject(message) => reject_ack(head.batch_number, message),
+                    Refusal::Retry(message) => {
+                        let hint = self.core.chance.jitter(self.core.config.retry_hint() * 2);
+                        retry_ack(head.batch_number, hint, message)
+                    }
+                };
+                Batch::refuse(ack, &self.acks, unanswered);
+            }
+        }
+    }
+
+    async fn split(
+        &mut self,
+        frame: &BatchFrame,
+        deadline: Instant,
+    ) -> Result<(Head, Split, Room), Refusal> {
+        let bytes = frame.body().len();
+        if bytes > limits::BATCH_BYTES_MAX {
+            return Err(Refusal::Reject(format!(
+                "the batch has {bytes} bytes; at most {} are taken: send smaller batches",
+                limits::BATCH_BYTES_MAX
+            )));
+        }
+        let wait = self.core.config.admission_wait();
+        let Some(room) = self.core.admission.admit(bytes, wait).await else {
+            return Err(Refusal::Retry("overloaded: too many batches are under way".to_owned()));
+        };
+        let Some(table) = self.core.routes.first(deadline).await else {
+            return Err(Refusal::Retry(FrontError::NoRoutes.to_string()));
+        };
+        let first = self.splitter.split(frame, &table, None);
+        let split = match first {
+            Err(SplitStop::NeedsGuiding) => self.guide_and_split(frame, &table).await?,
+            other => other,
+        };
+        let (head, split) = split.map_err(refusal)?;
+        Ok((head, split, room))
+    }
+
+    async fn guide_and_split(
+        &mut self,
+        frame: &BatchFrame,
+        table: &RouteTable,
+    ) -> Result<Result<(Head, Split), SplitStop>, Refusal> {
+        let wait = self.core.config.attempt();
+        let asking = self.core.guide.histories(identities(frame));
+        let histories = match tokio::time::timeout(wait, asking).await {
+            Ok(Ok(histories)) => histories,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "identities can't be looked up");
+                return Err(Refusal::Retry(format!("identities can't be looked up: {error}")));
+            }
+            Err(_) => {
+                let why = "identities can't be looked up: the shared database does not answer";
+                return Err(Refusal::Retry(why.to_owned()));
+            }
+        };
+        Ok(self.splitter.split(frame, table, Some(&histories)))
+    }
+
+    fn send(&mut self, split: Split, batch: &Arc<Batch>, deadline: Instant) {
+        let hint = self.core.config.retry_hint();
+        for part in split.parts {
+            let ticket = Ticket::new(Arc::clone(batch), part.count, part.indexes, hint);
+            let lane = self
+                .lanes
+                .entry(part.partition)
+                .or_insert_with(|| lane::open(&self.core, part.partition, self.acks.clone()));
+            lane.push(Sub::new(part.records, deadline, ticket));
+        }
+    }
+}
+
+fn refusal(stop: SplitStop) -> Refusal {
+    match stop {
+        SplitStop::NoPartitions => Refusal::Retry(FrontError::NoPartitions.to_string()),
+        // Histories were looked up for every identity: a second look finds none missing.
+        SplitStop::NeedsGuiding => Refusal::Retry("an identity was not looked up".to_owned()),
+        SplitStop::Malformed(error) => {
+            Refusal::Reject(format!("not a batch: {error}; is it an IngestBatch?"))
+        }
+        SplitStop::TooManyRecords(records) => Refusal::Reject(format!(
+            "the batch has {records} records; at most {} are taken: send smaller batches",
+            limits::BATCH_RECORDS_MAX
+        )),
+        SplitStop::LongSource(bytes) => Refusal::Reject(format!(
+            "the source's name has {bytes} bytes; at most {} are taken: shorten it",
+            limits::SOURCE_BYTES_MAX
+        )),
+    }
+}

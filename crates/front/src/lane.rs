@@ -1,0 +1,463 @@
+//! A lane: the sub-batches of one client stream for one partition, in order, going back N (P30).
+//!
+//! ```text
+//!  queue --> pending: [ sent on this session | not sent yet ]
+//!                        | window                 one session = one Forward stream,
+//!                        v                        numbered from 0
+//!                  NodeService.Forward
+//!                        |
+//!   durable answer ------+--> the oldest leaves, its ticket is settled
+//!   refusal, cut, lower epoch, owner moved --> the session ends; after a pause the next one
+//!                                              sends everything that is pending, oldest first
+//! ```
+//!
+//! Invariants: `pending` is in the order of the queue; only its head is ever answered; nothing is
+//! sent on a session before everything in front of it was sent on the same session. So whatever
+//! is refused, nothing passes it.
+//!
+//! A sub-batch that outlives its deadline leaves from the head, its batch is answered RETRY, and
+//! the session ends with it: what the node makes of it meets deduplication when it is sent again.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use turnpike_proto::frame::SubBatchFrame;
+use turnpike_proto::node::v1::{Standing, SubBatchAnswer, Verdict};
+use turnpike_proto::wire::put_number;
+use turnpike_types::{Epoch, PartitionId};
+
+use crate::batch::{Acks, Ticket};
+use crate::core::Core;
+use crate::routes::RouteTable;
+use crate::split::TRAILER_BYTES;
+
+/// A part of a batch on its way through a lane.
+#[derive(Debug)]
+pub(crate) struct Sub {
+    body: Body,
+    records_bytes: usize,
+    deadline: Instant,
+    ticket: Ticket,
+}
+
+/// Records, and behind them the fields of the last sending: protobuf takes fields in any order,
+/// so that a first sending copies nothing.
+#[derive(Debug)]
+enum Body {
+    Fresh(Vec<u8>),
+    Sent(Bytes),
+}
+
+impl Sub {
+    pub(crate) fn new(records: Vec<u8>, deadline: Instant, ticket: Ticket) -> Self {
+        Self { records_bytes: records.len(), body: Body::Fresh(records), deadline, ticket }
+    }
+
+    fn frame(&mut self, partition: PartitionId, sequence: u64) -> SubBatchFrame {
+        let mut bytes = match std::mem::replace(&mut self.body, Body::Fresh(Vec::new())) {
+            Body::Fresh(records) => records,
+            Body::Sent(sent) => {
+                let mut again = Vec::with_capacity(self.records_bytes + TRAILER_BYTES);
+                again.extend_from_slice(sent.get(..self.records_bytes).unwrap_or_default());
+                again
+            }
+        };
+        put_number(&mut bytes, 1, u64::from(partition.0));
+        put_number(&mut bytes, 2, sequence);
+        let frame = SubBatchFrame::from(bytes);
+        self.body = Body::Sent(frame.body().clone());
+        frame
+    }
+}
+
+/// The lane's end that takes sub-batches. Dropped: the lane ends once all is answered.
+#[derive(Clone, Debug)]
+pub(crate) struct LaneQueue(mpsc::UnboundedSender<Sub>);
+
+impl LaneQueue {
+    /// Adds a sub-batch behind all others. A lane that is gone drops it, which answers RETRY.
+    /// The queue is bounded by the batches that its stream may have unanswered.
+    pub(crate) fn push(&self, sub: Sub) {
+        let _ = self.0.send(sub);
+    }
+}
+
+/// Starts a lane for `partition`.
+pub(crate) fn open(core: &Arc<Core>, partition: PartitionId, acks: Acks) -> LaneQueue {
+    let (sender, queue) = mpsc::unbounded_channel();
+    let lane = Lane {
+        core: Arc::clone(core),
+        partition,
+        queue,
+        open: true,
+        acks,
+        pending: VecDeque::new(),
+        routes: core.routes.subscribe(),
+        hint: None,
+        failures: 0,
+        last: "not sent yet".to_owned(),
+    };
+    core.tasks.spawn(lane.run());
+    LaneQueue(sender)
+}
+
+struct Lane {
+    core: Arc<Core>,
+    partition: PartitionId,
+    queue: mpsc::UnboundedReceiver<Sub>,
+    /// More may come through the queue.
+    open: bool,
+    acks: Acks,
+    pending: VecDeque<Sub>,
+    routes: watch::Receiver<Arc<RouteTable>>,
+    /// Where a refusing node sent us.
+    hint: Option<String>,
+    /// Tries in a row that brought no answer.
+    failures: u32,
+    /// What the last try came to, for people.
+    last: String,
+}
+
+/// One stream to one node.
+struct Session {
+    address: String,
+    /// The epoch of the route when the session was opened, or since confirmed.
+    epoch: Epoch,
+    requests: mpsc::Sender<SubBatchFrame>,
+    /// How many of `pending`, from its head, were sent on this session, and their bytes.
+    sent: usize,
+    sent_bytes: usize,
+    /// The number of the oldest unanswered one.
+    oldest: u64,
+}
+
+/// What a lane does next.
+enum Next {
+    /// Open a session at once.
+    Now,
+    /// Pause, then open a session.
+    After(Duration),
+    /// Nothing is pending.
+    Idle,
+    /// Nobody waits for answers any more.
+    Gone,
+}
+
+impl Lane {
+    async fn run(mut self) {
+        loop {
+            if self.pending.is_empty() && !self.wait_for_work().await {
+                return;
+            }
+            let next = self.session().await;
+            let pause = match next {
+                Next::Now | Next::Idle => continue,
+                Next::Gone => return,
+                Next::After(pause) => pause,
+            };
+            metrics::counter!("turnpike_front_lane_retries_total").increment(1);
+            tracing::debug!(partition = %self.partition, failures = self.failures, ?pause,
+                last = %self.last, pending = self.pending.len(), "going back");
+            if !self.pause(pause).await {
+                return;
+            }
+        }
+    }
+
+    /// `false`: the lane's work is over.
+    async fn wait_for_work(&mut self) -> bool {
+        if !self.open {
+            return false;
+        }
+        let (acks, abort) = (self.acks.clone(), self.core.abort.clone());
+        tokio::select! {
+            biased;
+            () = acks.closed() => false,
+            () = abort.cancelled() => false,
+            sub = self.queue.recv() => {
+                self.take(sub);
+                !self.pending.is_empty()
+            }
+        }
+    }
+
+    fn take(&mut self, sub: Option<Sub>) {
+        match sub {
+            Some(sub) => self.pending.push_back(sub),
+            None => self.open = false,
+        }
+    }
+
+    /// Opens a stream to the owner and works on it until it ends.
+    async fn session(&mut self) -> Next {
+        let table = Arc::clone(&self.routes.borrow_and_update());
+        let Some(route) = table.route(self.partition) else {
+            return self.back("the partition is not in the routes".to_owned());
+        };
+        let address = self.hint.take().or_else(|| route.address.clone());
+        let Some(address) = address else {
+            self.core.routes.hint_stale();
+            return self.back("no node owns it".to_owned());
+        };
+        let mut client = match self.core.nodes.client(&address) {
+            Ok(client) => client,
+            Err(error) => return self.back(error.to_string()),
+        };
+        let (requests, outgoing) = mpsc::channel(self.core.config.lane_window_batches);
+        let epoch = route.epoch;
+        let mut session = Session { address, epoch, requests, sent: 0, sent_bytes: 0, oldest: 0 };
+        self.fill(&mut session);
+        let answers = futures::stream::once(async move {
+            client.forward(ReceiverStream::new(outgoing)).await.map(tonic::Response::into_inner)
+        })
+        .try_flatten();
+        self.work(session, std::pin::pin!(answers)).await
+    }
+
+    async fn work(
+        &mut self,
+        mut session: Session,
+        mut answers: std::pin::Pin<&mut impl Stream<Item = Result<SubBatchAnswer, Status>>>,
+    ) -> Next {
+        let (acks, abort) = (self.acks.clone(), self.core.abort.clone());
+        let mut routes = self.routes.clone();
+        let mut idle_since = Instant::now();
+        loop {
+            self.fill(&mut session);
+            let deadline = self.pending.front().map(|head| head.deadline);
+            if deadline.is_none() && !self.open {
+                return Next::Idle;
+            }
+            let timer = deadline.unwrap_or_else(|| idle_since + self.core.config.lane_idle());
+            tokio::select! {
+                biased;
+                () = acks.closed() => return Next::Gone,
+                () = abort.cancelled() => return Next::Gone,
+                answer = answers.next() => {
+                    if let Some(next) = self.on_answer(&mut session, answer) {
+                        return next;
+                    }
+                    idle_since = Instant::now();
+                }
+                sub = self.queue.recv(), if self.open => self.take(sub),
+                changed = routes.changed() => {
+                    if changed.is_err() {
+                        return Next::Gone;
+                    }
+                    if let Some(next) = self.on_routes(&mut session) {
+                        return next;
+                    }
+                }
+                () = sleep_until(timer) => {
+                    if deadline.is_none() {
+                        return Next::Idle;
+                    }
+                    self.expire();
+                    self.core.routes.hint_stale();
+                    return self.back("the owner did not answer in time".to_owned());
+                }
+            }
+        }
+    }
+
+    /// Sends what the window takes.
+    fn fill(&mut self, session: &mut Session) {
+        let config = &self.core.config;
+        while let Some(sub) = self.pending.get_mut(session.sent) {
+            let bytes = session.sent_bytes + sub.records_bytes;
+            let is_full = session.sent >= config.lane_window_batches
+                || (session.sent > 0 && bytes > config.lane_window_bytes);
+            if is_full {
+                return;
+            }
+            let Ok(place) = session.requests.try_reserve() else {
+                // The stream is over, or the transport is behind: its answers will say which.
+                return;
+            };
+            place.send(sub.frame(self.partition, session.oldest + session.sent as u64));
+            session.sent += 1;
+            session.sent_bytes = bytes;
+        }
+    }
+
+    /// Takes an answer in; `Some`: the session is over.
+    fn on_answer(
+        &mut self,
+        session: &mut Session,
+        answer: Option<Result<SubBatchAnswer, Status>>,
+    ) -> Option<Next> {
+        let mut answer = match answer {
+            Some(Ok(answer)) => answer,
+            Some(Err(status)) => {
+                self.core.routes.hint_stale();
+                return Some(self.back(format!("{}: {}", session.address, status.message())));
+            }
+            // A node that has refused, or refused one as invalid, ends the stream by itself.
+            None if session.sent == 0 => return Some(Next::Now),
+            None => return Some(self.back(format!("{} ended the stream", session.address))),
+        };
+        let standing = answer.standing.take().unwrap_or_default();
+        if session.sent == 0 || answer.sequence != session.oldest {
+            let told = answer.sequence;
+            return Some(self.back(format!("{} answered out of order ({told})", session.address)));
+        }
+        match standing.verdict() {
+            Verdict::Done => self.on_done(session, &standing, answer),
+            Verdict::Invalid => {
+                self.failures = 0;
+                if let Some(sub) = self.pop(session) {
+                    sub.ticket.reject(&format!(
+                        "partition {}: {}",
+                        self.partition, standing.message
+                    ));
+                }
+                None
+            }
+            Verdict::NotOwner => Some(self.on_not_owner(session, standing)),
+            Verdict::Overloaded => {
+                let wait = Duration::from_millis(u64::from(standing.retry_after_ms));
+                let wait = wait.min(self.core.config.answer_deadline());
+                metrics::counter!("turnpike_front_overloaded_total").increment(1);
+                match self.back(format!("{} is overloaded", session.address)) {
+                    Next::After(pause) => Some(Next::After(pause.max(wait))),
+                    next => Some(next),
+                }
+            }
+            Verdict::Unspecified => {
+                Some(self.back(format!("{} gave no verdict", session.address)))
+            }
+        }
+    }
+
+    fn on_done(
+        &mut self,
+        session: &mut Session,
+        standing: &Standing,
+        answer: SubBatchAnswer,
+    ) -> Option<Next> {
+        let table = self.core.routes.table();
+        if !table.route(self.partition).is_some_and(|route| route.admits(standing.epoch)) {
+            metrics::counter!("turnpike_front_answers_dropped_total").increment(1);
+            self.core.routes.hint_stale();
+            let epoch = standing.epoch;
+            return Some(self.back(format!("{} is superseded (epoch {epoch})", session.address)));
+        }
+        if !self.pending.front().is_some_and(|head| head.ticket.fits(&answer)) {
+            tracing::error!(partition = %self.partition, address = %session.address,
+                "a node's answer does not speak of every record of its sub-batch; not believed");
+            return Some(self.back(format!("{} gave an incomplete answer", session.address)));
+        }
+        self.failures = 0;
+        if let Some(sub) = self.pop(session) {
+            sub.ticket.done(answer);
+        }
+        None
+    }
+
+    fn on_not_owner(&mut self, session: &Session, standing: Standing) -> Next {
+        self.core.routes.hint_stale();
+        let hint = Some(standing.owner_address)
+            .filter(|hint| !hint.is_empty() && *hint != session.address);
+        let next = self.back(format!("{} does not own it", session.address));
+        match hint {
+            // The first hint is followed at once; nodes that point at each other are not.
+            Some(hint) => {
+                self.hint = Some(hint);
+                if self.failures <= 1 { Next::Now } else { next }
+            }
+            None => next,
+        }
+    }
+
+    /// Somebody else owns the partition now: what is unanswered here will not be answered.
+    fn on_routes(&mut self, session: &mut Session) -> Option<Next> {
+        let table = self.core.routes.table();
+        let route = table.route(self.partition)?;
+        if route.epoch <= session.epoch {
+            return None;
+        }
+        if route.address.as_ref() == Some(&session.address) {
+            session.epoch = route.epoch;
+            return None;
+        }
+        let address = route.address.as_ref()?;
+        self.last = format!("the partition moved from {} to {address}", session.address);
+        Some(Next::Now)
+    }
+
+    /// The head was answered.
+    fn pop(&mut self, session: &mut Session) -> Option<Sub> {
+        let sub = self.pending.pop_front()?;
+        session.sent -= 1;
+        session.sent_bytes -= sub.records_bytes;
+        session.oldest += 1;
+        Some(sub)
+    }
+
+    /// Remembers a failure; the pause grows with those in a row.
+    fn back(&mut self, last: String) -> Next {
+        self.last = last;
+        self.failures = self.failures.saturating_add(1);
+        Next::After(self.core.backoff(self.failures))
+    }
+
+    /// Answers RETRY for everything past its deadline. Deadlines are in the order of the queue.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        while let Some(sub) = self.pending.pop_front_if(|head| head.deadline <= now) {
+            metrics::counter!("turnpike_front_expired_total").increment(1);
+            sub.ticket.retry(&format!(
+                "partition {}: no durable answer within {:?} (last: {}); send the batch again",
+                self.partition,
+                self.core.config.answer_deadline(),
+                self.last
+            ));
+        }
+    }
+
+    /// Waits, while the queue and the deadlines go on; ends early when the route changes.
+    /// `false`: nobody waits for answers any more.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let (acks, abort) = (self.acks.clone(), self.core.abort.clone());
+        let before = self.place();
+        loop {
+            let expiry = self.pending.front().map(|head| head.deadline);
+            tokio::select! {
+                biased;
+                () = acks.closed() => return false,
+                () = abort.cancelled() => return false,
+                () = sleep_until(until) => return true,
+                () = async {
+                    match expiry {
+                        Some(at) => sleep_until(at).await,
+                        None => pending().await,
+                    }
+                } => self.expire(),
+                sub = self.queue.recv(), if self.open => self.take(sub),
+                changed = self.routes.changed() => {
+                    if changed.is_err() {
+                        return false;
+                    }
+                    if self.place() != before {
+                        return true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where the routes say the owner is.
+    fn place(&self) -> Option<(Epoch, Option<String>)> {
+        let table = self.core.routes.table();
+        table.route(self.partition).map(|route| (route.epoch, route.address.clone()))
+    }
+}

@@ -1,0 +1,177 @@
+//! One request to a partition's owner, wherever it moves while we ask.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
+use turnpike_proto::node::v1::{
+    NodeApplyResponse, NodeRecycleResponse, NodeShowResponse, NodeSuspenseResponse, Standing,
+    Verdict,
+};
+use turnpike_types::PartitionId;
+
+use crate::FrontError;
+use crate::core::Core;
+
+/// An answer of a node that says under which right it was given.
+pub(crate) trait Answered {
+    fn standing(&mut self) -> Option<Standing>;
+}
+
+macro_rules! answered {
+    ($($answer:ty),+) => {
+        $(impl Answered for $answer {
+            fn standing(&mut self) -> Option<Standing> {
+                self.standing.take()
+            }
+        })+
+    };
+}
+answered!(NodeApplyResponse, NodeShowResponse, NodeSuspenseResponse, NodeRecycleResponse);
+
+/// What one try came to.
+enum Tried<T> {
+    Answer(T),
+    /// Again, at this address if it is known, after this long at least.
+    Again { why: String, hint: Option<String>, wait: Duration },
+    Never(FrontError),
+}
+
+fn again<T>(why: String) -> Tried<T> {
+    Tried::Again { why, hint: None, wait: Duration::ZERO }
+}
+
+/// Asks the owner of `partition`, with fresh routes after each refusal, until the deadline.
+///
+/// The request must be one that may be carried out twice: an answer can be lost.
+///
+/// # Errors
+/// [`FrontError::NoAnswer`] past the deadline, [`FrontError::Refused`] when the owner says that
+/// the request is wrong, [`FrontError::ShuttingDown`].
+pub(crate) async fn ask<Req, Resp, Call, Fut>(
+    core: &Arc<Core>,
+    partition: PartitionId,
+    request: Req,
+    call: Call,
+) -> Result<Resp, FrontError>
+where
+    Req: Clone,
+    Resp: Answered,
+    Call: Fn(NodeServiceClient<Channel>, Req) -> Fut,
+    Fut: Future<Output = Result<Response<Resp>, Status>>,
+{
+    let within = core.config.answer_deadline();
+    let deadline = Instant::now() + within;
+    let mut hint = None;
+    let mut failures = 0;
+    loop {
+        let tried = tokio::select! {
+            biased;
+            () = core.abort.cancelled() => return Err(FrontError::ShuttingDown),
+            tried = try_once(core, partition, hint.take(), &request, &call) => tried,
+        };
+        let (last, wait) = match tried {
+            Tried::Answer(answer) => return Ok(answer),
+            Tried::Never(error) => return Err(error),
+            Tried::Again { why, hint: next, wait } => {
+                failures += 1;
+                core.routes.hint_stale();
+                // The first hint is followed at once; nodes that point at each other are not.
+                let pause = if next.is_some() && failures == 1 {
+                    Duration::ZERO
+                } else {
+                    core.backoff(failures)
+                };
+                hint = next;
+                (why, wait.max(pause))
+            }
+        };
+        metrics::counter!("turnpike_front_request_retries_total").increment(1);
+        if Instant::now() + wait >= deadline {
+            return Err(FrontError::NoAnswer { partition, within, last });
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn try_once<Req, Resp, Call, Fut>(
+    core: &Arc<Core>,
+    partition: PartitionId,
+    hint: Option<String>,
+    request: &Req,
+    call: &Call,
+) -> Tried<Resp>
+where
+    Req: Clone,
+    Resp: Answered,
+    Call: Fn(NodeServiceClient<Channel>, Req) -> Fut,
+    Fut: Future<Output = Result<Response<Resp>, Status>>,
+{
+    let table = core.routes.table();
+    let Some(route) = table.route(partition) else {
+        return again("the partition is not in the routes".to_owned());
+    };
+    let Some(address) = hint.or_else(|| route.address.clone()) else {
+        return again("no node owns it".to_owned());
+    };
+    let client = match core.nodes.client(&address) {
+        Ok(client) => client,
+        Err(error) => return again(error.to_string()),
+    };
+    let mut routes = core.routes.subscribe();
+    let epoch = route.epoch;
+    let moved = routes.wait_for(|table| {
+        table.route(partition).is_some_and(|route| {
+            route.epoch > epoch && route.address.as_ref().is_some_and(|now| *now != address)
+        })
+    });
+    let answer = tokio::select! {
+        biased;
+        answer = timeout(core.config.attempt(), call(client, request.clone())) => answer,
+        _ = moved => return again(format!("the partition moved away from {address}")),
+    };
+    match answer {
+        Err(_) => again(format!("{address} did not answer")),
+        Ok(Err(status)) if status.code() == Code::InvalidArgument => {
+            Tried::Never(FrontError::Refused { partition, message: status.message().to_owned() })
+        }
+        Ok(Err(status)) => again(format!("{address}: {}", status.message())),
+        Ok(Ok(answer)) => judge(core, partition, &address, answer.into_inner()),
+    }
+}
+
+fn judge<Resp: Answered>(
+    core: &Core,
+    partition: PartitionId,
+    address: &str,
+    mut answer: Resp,
+) -> Tried<Resp> {
+    let standing = answer.standing().unwrap_or_default();
+    match standing.verdict() {
+        Verdict::Done => {
+            let table = core.routes.table();
+            if table.route(partition).is_some_and(|route| route.admits(standing.epoch)) {
+                return Tried::Answer(answer);
+            }
+            metrics::counter!("turnpike_front_answers_dropped_total").increment(1);
+            again(format!("{address} is superseded (epoch {})", standing.epoch))
+        }
+        Verdict::Invalid => {
+            Tried::Never(FrontError::Refused { partition, message: standing.message })
+        }
+        Verdict::Overloaded => Tried::Again {
+            why: format!("{address} is overloaded"),
+            hint: None,
+            wait: Duration::from_millis(u64::from(standing.retry_after_ms)),
+        },
+        Verdict::NotOwner => Tried::Again {
+            why: format!("{address} does not own it"),
+            hint: Some(standing.owner_address).filter(|hint| !hint.is_empty() && hint != address),
+            wait: Duration::ZERO,
+        },
+        Verdict::Unspecified => again(format!("{address} gave no verdict")),
+    }
+}

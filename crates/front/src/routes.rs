@@ -1,0 +1,380 @@
+//! Routes: what the shared database shows, read each heartbeat interval, as an immutable table.
+//!
+//! Two things outlive a table: the highest epoch seen of each partition (P17), and how long each
+//! node's counter has stood still (P10).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use turnpike_store::{NodeRow, Observation, PartitionRow, SharedDatabase};
+use turnpike_types::{AccountNumber, Epoch, Incarnation, NodeName, PartitionId};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::FrontConfig;
+
+/// One reading of the routes.
+#[derive(Debug)]
+pub(crate) struct RouteTable {
+    /// Which reading; 0 before the first.
+    pub(crate) generation: u64,
+    /// As it was read; partitions are sorted by id.
+    pub(crate) observation: Observation,
+    /// How long each of `observation.nodes` has stood still.
+    pub(crate) silent: Vec<Duration>,
+    /// One for each of `observation.partitions`.
+    routes: Vec<Route>,
+    /// Sorted by first account: first, last, index into `routes`.
+    ranges: Vec<(u64, u64, usize)>,
+}
+
+/// Where a partition's owner is.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) partition: PartitionId,
+    pub(crate) epoch: Epoch,
+    /// The owner's address; `None` before the first claim, and when the process that claimed is
+    /// known to be gone (P11).
+    pub(crate) address: Option<String>,
+    highest: Highest,
+}
+
+/// The highest epoch seen of a partition; shared by all tables.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Highest(Arc<AtomicU64>);
+
+impl Highest {
+    /// May an answer under `epoch` be believed (P17)? Remembers it, if so.
+    pub(crate) fn admits(&self, epoch: u64) -> bool {
+        self.0.fetch_max(epoch, Ordering::AcqRel) <= epoch
+    }
+}
+
+impl Route {
+    /// May an answer under `epoch` be believed (P17)?
+    pub(crate) fn admits(&self, epoch: u64) -> bool {
+        self.highest.admits(epoch)
+    }
+}
+
+impl RouteTable {
+    fn empty() -> Self {
+        let observation = Observation {
+            nodes: Vec::new(),
+            partitions: Vec::new(),
+            catalogue_version: 0,
+            now: turnpike_types::Timestamp(0),
+        };
+        Self {
+            generation: 0,
+            observation,
+            silent: Vec::new(),
+            routes: Vec::new(),
+            ranges: Vec::new(),
+        }
+    }
+
+    /// A table of `observation`; epochs already seen are carried over through `highest`.
+    pub(crate) fn new(
+        generation: u64,
+        mut observation: Observation,
+        silent: Vec<Duration>,
+        highest: &mut BTreeMap<PartitionId, Highest>,
+    ) -> Self {
+        observation.partitions.sort_by_key(|row| row.spec.id);
+        let routes: Vec<Route> = observation
+            .partitions
+            .iter()
+            .map(|row| {
+                let highest = highest.entry(row.spec.id).or_default().clone();
+                // What was read raises the mark as an answer does.
+                highest.admits(row.epoch.number());
+                Route {
+                    partition: row.spec.id,
+                    epoch: row.epoch,
+                    address: address_of_owner(row, &observation.nodes),
+                    highest,
+                }
+            })
+            .collect();
+        let mut ranges: Vec<(u64, u64, usize)> = observation
+            .partitions
+            .iter()
+            .enumerate()
+            .map(|(slot, row)| (row.spec.range.first().0, row.spec.range.last().0, slot))
+            .collect();
+        ranges.sort_unstable();
+        Self { generation, observation, silent, routes, ranges }
+    }
+
+    /// How many partitions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// The slot of the partition that covers `account`.
+    pub(crate) fn slot_of(&self, account: AccountNumber) -> Option<usize> {
+        self.range_of(account).map(|(_, _, slot)| slot)
+    }
+
+    /// The range (first, last, slot) that covers `account`.
+    pub(crate) fn range_of(&self, account: AccountNumber) -> Option<(u64, u64, usize)> {
+        let after = self.ranges.partition_point(|(first, _, _)| *first <= account.0);
+        let range = *self.ranges.get(after.checked_sub(1)?)?;
+        (account.0 <= range.1).then_some(range)
+    }
+
+    /// The slot of the home partition of an identity (P28).
+    pub(crate) fn home_of_identity(&self, identity: &str) -> Option<usize> {
+        self.home(identity.as_bytes())
+    }
+
+    /// The slot of the home partition of an account that no partition covers (P35).
+    pub(crate) fn home_of_account(&self, account: AccountNumber) -> Option<usize> {
+        self.home(&account.0.to_le_bytes())
+    }
+
+    fn home(&self, key: &[u8]) -> Option<usize> {
+        let slot = xxh3_64(key).checked_rem(self.routes.len() as u64)?;
+        usize::try_from(slot).ok()
+    }
+
+    /// The route in `slot`.
+    pub(crate) fn at(&self, slot: usize) -> Option<&Route> {
+        self.routes.get(slot)
+    }
+
+    /// The route of `partition`.
+    pub(crate) fn route(&self, partition: PartitionId) -> Option<&Route> {
+        let slot = self.routes.binary_search_by_key(&partition, |route| route.partition).ok()?;
+        self.routes.get(slot)
+    }
+
+    /// Every route, sorted by partition.
+    pub(crate) fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+}
+
+fn address_of_owner(row: &PartitionRow, nodes: &[NodeRow]) -> Option<String> {
+    let (owner, incarnation) = row.owner.as_ref()?;
+    let node = nodes.iter().find(|node| node.beat.node == *owner)?;
+    (node.beat.incarnation == *incarnation).then(|| node.beat.address.clone())
+}
+
+/// How long counters have stood still, on the reader's own clock.
+#[derive(Debug, Default)]
+pub(crate) struct Liveness {
+    last_read: Option<Instant>,
+    nodes: BTreeMap<NodeName, Beat>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Beat {
+    incarnation: Incarnation,
+    counter: u64,
+    silent: Duration,
+}
+
+impl Liveness {
+    /// Takes a successful read in; returns each node's silence, in the order of `rows`.
+    ///
+    /// Silence grows only from one successful read to the next; a gap of `gap` or more says that
+    /// the reader or the database stood still, and clocks start anew (P10).
+    pub(crate) fn read(&mut self, now: Instant, gap: Duration, rows: &[NodeRow]) -> Vec<Duration> {
+        let since = self.last_read.map_or(Duration::ZERO, |last| now.duration_since(last));
+        self.last_read = Some(now);
+        let mut seen = BTreeMap::new();
+        let mut silences = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (incarnation, counter) = (row.beat.incarnation, row.beat.counter);
+            let silent = match self.nodes.get(&row.beat.node) {
+                Some(old)
+                    if (old.incarnation, old.counter) == (incarnation, counter) && since < gap =>
+                {
+                    old.silent.saturating_add(since)
+                }
+                _ => Duration::ZERO,
+            };
+            seen.insert(row.beat.node.clone(), Beat { incarnation, counter, silent });
+            silences.push(silent);
+        }
+        self.nodes = seen;
+        silences
+    }
+}
+
+/// The current table, and how to ask for a newer one.
+#[derive(Clone)]
+pub(crate) struct Routes {
+    table: watch::Receiver<Arc<RouteTable>>,
+    stale: Arc<Notify>,
+}
+
+impl Routes {
+    /// The current table.
+    pub(crate) fn table(&self) -> Arc<RouteTable> {
+        Arc::clone(&self.table.borrow())
+    }
+
+    /// A receiver of its own, to wait for newer tables.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<RouteTable>> {
+        self.table.clone()
+    }
+
+    /// The table turned out to be stale: read again soon.
+    pub(crate) fn hint_stale(&self) {
+        self.stale.notify_one();
+    }
+
+    /// The current table, or the first one, which may take until `deadline`.
+    pub(crate) async fn first(&self, deadline: Instant) -> Option<Arc<RouteTable>> {
+        let mut table = self.table.clone();
+        let ready = table.wait_for(|table| table.generation > 0);
+        let found = tokio::time::timeout_at(deadline, ready).await.ok()?.ok()?;
+        Some(Arc::clone(&found))
+    }
+}
+
+/// The routes, and the task that keeps them fresh until `stop`.
+pub(crate) fn watch_routes(
+    config: FrontConfig,
+    db: Arc<dyn SharedDatabase>,
+    stop: CancellationToken,
+) -> (Routes, impl Future<Output = ()>) {
+    let (sender, receiver) = watch::channel(Arc::new(RouteTable::empty()));
+    let stale = Arc::new(Notify::new());
+    let routes = Routes { table: receiver, stale: Arc::clone(&stale) };
+    let watcher = Watcher { config, db, stale, sender, highest: BTreeMap::new() };
+    (routes, watcher.run(stop))
+}
+
+struct Watcher {
+    config: FrontConfig,
+    db: Arc<dyn SharedDatabase>,
+    stale: Arc<Notify>,
+    sender: watch::Sender<Arc<RouteTable>>,
+    highest: BTreeMap<PartitionId, Highest>,
+}
+
+impl Watcher {
+    async fn run(mut self, stop: CancellationToken) {
+        let mut liveness = Liveness::default();
+        let mut generation = 0;
+        let mut failing = false;
+        loop {
+            let next = Instant::now() + self.config.heartbeat;
+            let earliest = Instant::now() + self.config.refresh_gap();
+            match self.observe().await {
+                Ok(observation) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("routes can be read again");
+                    }
+                    generation += 1;
+                    self.warn_of_regress(&observation);
+                    let gap = self.config.suspicion();
+                    let silent = liveness.read(Instant::now(), gap, &observation.nodes);
+                    let table =
+                        RouteTable::new(generation, observation, silent, &mut self.highest);
+                    self.sender.send_replace(Arc::new(table));
+                }
+                Err(why) => {
+                    metrics::counter!("turnpike_front_route_failures_total").increment(1);
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%why, "routes can't be read; the last ones stay in force");
+                    }
+                }
+            }
+            let wait = async {
+                // Whoever finds a route stale is heard at once, but not more often than this.
+                tokio::time::sleep_until(earliest).await;
+                tokio::select! {
+                    biased;
+                    () = self.stale.notified() => {}
+                    () = tokio::time::sleep_until(next) => {}
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = wait => {}
+            }
+        }
+    }
+
+    async fn observe(&self) -> Result<Observation, String> {
+        match tokio::time::timeout(self.config.suspicion(), self.db.observe()).await {
+            Ok(Ok(observation)) => Ok(observation),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the shared database does not answer".to_owned()),
+        }
+    }
+
+    /// Epochs only grow; when they do not, another history was put in place (P18), and answers of
+    /// its owners are dropped until a claim passes the highest epoch that was seen.
+    fn warn_of_regress(&self, observation: &Observation) {
+        let before = self.sender.borrow();
+        for row in &observation.partitions {
+            let id = row.spec.id;
+            let old = before.route(id).map_or(Epoch::UNOWNED, |route| route.epoch);
+            if row.epoch < old {
+                tracing::error!(partition = %id, epoch = %row.epoch, before = %old,
+                    "the database went back to an older history; answers count again once epochs \
+                     have passed the highest one seen, or when this front is started anew");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use turnpike_store::NodeBeat;
+    use turnpike_types::Timestamp;
+
+    fn row(incarnation: u64, counter: u64) -> NodeRow {
+        let beat = NodeBeat {
+            node: NodeName("a".to_owned()),
+            incarnation: Incarnation(incarnation),
+            counter,
+            address: "a:1".to_owned(),
+            draining: false,
+            serving: Vec::new(),
+        };
+        NodeRow { beat, beat_at: Timestamp(0) }
+    }
+
+    #[test]
+    fn silence_counts_only_across_ones_own_successful_reads() {
+        let gap = Duration::from_secs(1);
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut liveness = Liveness::default();
+        let mut read = |ms, row| liveness.read(at(ms), gap, &[row])[0].as_millis();
+        assert_eq!(read(0, row(1, 1)), 0);
+        assert_eq!(read(250, row(1, 1)), 250);
+        assert_eq!(read(500, row(1, 1)), 500);
+        // The counter moved; then it stands still while we could not read.
+        assert_eq!(read(750, row(1, 2)), 0);
+        assert_eq!(read(1_000, row(1, 2)), 250);
+        assert_eq!(read(9_000, row(1, 2)), 0);
+        assert_eq!(read(9_250, row(1, 2)), 250);
+        // A new process is no continuation of the old one.
+        assert_eq!(read(9_500, row(2, 2)), 0);
+    }
+
+    #[test]
+    fn an_epoch_below_the_highest_one_seen_is_not_believed() {
+        let highest = Highest::default();
+        assert!(highest.admits(3));
+        assert!(highest.admits(3));
+        assert!(!highest.admits(2));
+        assert!(highest.admits(4));
+        assert!(!highest.admits(3));
+    }
+}

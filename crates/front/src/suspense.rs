@@ -1,0 +1,364 @@
+//! What waits in suspense: listed from its owners, recycled in place or where it belongs by now.
+//!
+//! ```text
+//!  List of each partition --+-- can be rated where it waits --> NodeService.Recycle
+//!                           |
+//!                           `-- its identity is bound by now, or a partition covers its account:
+//!                               origin.rs reads the raw record from the log, it is ingested there
+//!                               under its own id, and once that is durable the home partition is
+//!                               told that it moved (P28, P35)
+//! ```
+//!
+//! A step that is lost half way is taken again by the next recycling: the record is a duplicate
+//! where it went, and leaves its home then.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use turnpike_proto::frame::BatchFrame;
+use turnpike_proto::ingest::v1::{BatchStatus, RecordStatus};
+use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey};
+use turnpike_proto::record::is_identity;
+use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
+use turnpike_proto::suspense::v1::{
+    ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord,
+};
+use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
+
+use crate::FrontError;
+use crate::core::Core;
+use crate::guiding::bound_at;
+use crate::ingest::once;
+use crate::origin::Origins;
+use crate::owner::ask;
+use crate::routes::RouteTable;
+
+/// Records listed when the request does not say how many, and at most.
+const RECORDS_DEFAULT: u32 = 10_000;
+const RECORDS_MAX: u32 = 100_000;
+/// Records recycled by one request to a node: a batch of the largest records fits its limit.
+const CHUNK: usize = 200;
+
+/// The gRPC service.
+pub struct Suspense {
+    core: Arc<Core>,
+}
+
+impl Suspense {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    async fn table(&self) -> Result<Arc<RouteTable>, FrontError> {
+        self.core.enter()?;
+        let wait = Instant::now() + self.core.config.suspicion();
+        let table = self.core.routes.first(wait).await.ok_or(FrontError::NoRoutes)?;
+        if table.len() == 0 { Err(FrontError::NoPartitions) } else { Ok(table) }
+    }
+}
+
+#[tonic::async_trait]
+impl SuspenseService for Suspense {
+    type ListStream = Pin<Box<dyn Stream<Item = Result<SuspendedRecord, Status>> + Send>>;
+
+    async fn list(
+        &self,
+        request: Request<ListRequest>,
+    ) -> Result<Response<Self::ListStream>, Status> {
+        let filter = checked(request.into_inner())?;
+        let table = self.table().await?;
+        let (sender, records) = mpsc::channel(256);
+        let core = Arc::clone(&self.core);
+        self.core.tasks.spawn(async move {
+            if let Err(error) = list_into(&core, &table, filter, &sender).await {
+                let _ = sender.send(Err(error.into())).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(records))))
+    }
+
+    async fn recycle(
+        &self,
+        request: Request<RecycleRequest>,
+    ) -> Result<Response<RecycleResponse>, Status> {
+        let RecycleRequest { reason, account_number, records_max } = request.into_inner();
+        let mut filter = checked(ListRequest { reason, account_number, records_max })?;
+        let table = self.table().await?;
+        let mut tally = RecycleResponse::default();
+        for partition in partitions(&table, &filter) {
+            if filter.records_max == 0 {
+                break;
+            }
+            let records = match list_one(&self.core, partition, &filter).await {
+                Ok(records) => records,
+                Err(error) => {
+                    tracing::warn!(%partition, %error, "suspense of a partition can't be listed");
+                    tally.retry += 1;
+                    continue;
+                }
+            };
+            let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
+            filter.records_max = filter.records_max.saturating_sub(count);
+            for chunk in records.chunks(CHUNK) {
+                recycle_chunk(&self.core, &table, partition, chunk, &mut tally).await;
+            }
+        }
+        Ok(Response::new(tally))
+    }
+}
+
+fn checked(mut filter: ListRequest) -> Result<ListRequest, FrontError> {
+    if filter.records_max == 0 {
+        filter.records_max = RECORDS_DEFAULT;
+    }
+    if filter.records_max > RECORDS_MAX {
+        return Err(FrontError::Invalid(format!("records_max is at most {RECORDS_MAX}")));
+    }
+    let is_reason = SuspenseReason::ALL.iter().any(|reason| reason.word() == filter.reason);
+    if !filter.reason.is_empty() && !is_reason {
+        let words: Vec<&str> = SuspenseReason::ALL.iter().map(|reason| reason.word()).collect();
+        let (reason, words) = (&filter.reason, words.join(", "));
+        return Err(FrontError::Invalid(format!("no reason {reason:?}: there are {words}")));
+    }
+    Ok(filter)
+}
+
+/// The partitions in which what `filter` asks for can be, sorted.
+fn partitions(table: &RouteTable, filter: &ListRequest) -> Vec<PartitionId> {
+    if filter.account_number == 0 {
+        return table.routes().iter().map(|route| route.partition).collect();
+    }
+    // A partition may have been made since the record came: it waits in its home then.
+    let account = AccountNumber(filter.account_number);
+    let mut slots: Vec<usize> =
+        table.slot_of(account).into_iter().chain(table.home_of_account(account)).collect();
+    slots.sort_unstable();
+    slots.dedup();
+    slots.into_iter().filter_map(|slot| table.at(slot)).map(|route| route.partition).collect()
+}
+
+async fn list_one(
+    core: &Arc<Core>,
+    partition: PartitionId,
+    filter: &ListRequest,
+) -> Result<Vec<SuspendedRecord>, FrontError> {
+    let request = NodeSuspenseRequest { partition: partition.0, filter: Some(filter.clone()) };
+    let answer = ask(core, partition, request, |mut node, request| async move {
+        node.list_suspense(request).await
+    })
+    .await?;
+    let mut records = answer.records;
+    records.truncate(filter.records_max as usize);
+    Ok(records)
+}
+
+async fn list_into(
+    core: &Arc<Core>,
+    table: &RouteTable,
+    mut filter: ListRequest,
+    sender: &mpsc::Sender<Result<SuspendedRecord, Status>>,
+) -> Result<(), FrontError> {
+    for partition in partitions(table, &filter) {
+        for record in list_one(core, partition, &filter).await? {
+            filter.records_max = filter.records_max.saturating_sub(1);
+            if sender.send(Ok(record)).await.is_err() {
+                return Ok(());
+            }
+        }
+        if filter.records_max == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Tries one chunk of a partition's suspense again and counts what became of it.
+async fn recycle_chunk(
+    core: &Arc<Core>,
+    table: &RouteTable,
+    partition: PartitionId,
+    records: &[SuspendedRecord],
+    tally: &mut RecycleResponse,
+) {
+    let targets = match targets(core, table, partition, records).await {
+        Ok(targets) => targets,
+        Err(error) => {
+            tracing::warn!(%partition, %error, "recycling: identities can't be looked up");
+            tally.retry += records.len() as u64;
+            return;
+        }
+    };
+    let mut staying = Vec::new();
+    let mut moving = Vec::new();
+    for (record, target) in records.iter().zip(targets) {
+        match target {
+            Some(account) => moving.push((record, account)),
+            None => staying.push(record),
+        }
+    }
+    if !staying.is_empty() {
+        let keys = staying.iter().map(|record| key(record, AccountNumber(0))).collect();
+        recycle_keys(core, partition, keys, tally, Counted::Outcome).await;
+    }
+    if !moving.is_empty() {
+        move_records(core, partition, &moving, tally).await;
+    }
+}
+
+/// Where each record belongs by now, if it is not where it waits.
+async fn targets(
+    core: &Arc<Core>,
+    table: &RouteTable,
+    partition: PartitionId,
+    records: &[SuspendedRecord],
+) -> Result<Vec<Option<AccountNumber>>, FrontError> {
+    let mut asked: HashMap<String, Vec<Timestamp>> = HashMap::new();
+    for record in records.iter().filter(|record| is_unguided(record)) {
+        asked.entry(record.identity.clone()).or_default().push(Timestamp(record.start_us));
+    }
+    let histories = core.guide.histories(asked).await?;
+    let covered_elsewhere = |account: AccountNumber| {
+        let route = table.slot_of(account).and_then(|slot| table.at(slot));
+        route.is_some_and(|route| route.partition != partition)
+    };
+    let target = |record: &SuspendedRecord| {
+        if is_unguided(record) {
+            let history = histories.get(&record.identity)?;
+            let account = bound_at(history, Timestamp(record.start_us))?;
+            return table.slot_of(account).map(|_| account);
+        }
+        let account = AccountNumber(record.account_number);
+        covered_elsewhere(account).then_some(account)
+    };
+    Ok(records.iter().map(target).collect())
+}
+
+fn is_unguided(record: &SuspendedRecord) -> bool {
+    record.account_number == 0 && is_identity(&record.identity)
+}
+
+fn key(record: &SuspendedRecord, moved_to: AccountNumber) -> RecycleKey {
+    RecycleKey {
+        account_number: record.account_number,
+        record_id: record.record_id.clone(),
+        identity: record.identity.clone(),
+        revision: record.revision,
+        moved_to_account: moved_to.0,
+    }
+}
+
+/// How the outcomes of a request to recycle are counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    /// As the node says.
+    Outcome,
+    /// They were counted where they went.
+    Already,
+}
+
+async fn recycle_keys(
+    core: &Arc<Core>,
+    partition: PartitionId,
+    keys: Vec<RecycleKey>,
+    tally: &mut RecycleResponse,
+    counted: Counted,
+) {
+    let count = keys.len() as u64;
+    let request = NodeRecycleRequest { partition: partition.0, keys };
+    let answer = ask(core, partition, request, |mut node, request| async move {
+        node.recycle(request).await
+    })
+    .await;
+    match answer {
+        Ok(answer) if counted == Counted::Outcome => {
+            tally.retry += count.saturating_sub(answer.outcomes.len() as u64);
+            for outcome in answer.outcomes {
+                if outcome.rated {
+                    tally.rated += 1;
+                } else if !outcome.reason.is_empty() {
+                    stays(tally, outcome.reason);
+                }
+                // Neither: somebody else recycled it in between, and counted it.
+            }
+        }
+        Ok(_) => {}
+        Err(error) => {
+            tracing::warn!(%partition, %error, "recycling: no answer from the owner");
+            tally.retry += count;
+        }
+    }
+}
+
+fn stays(tally: &mut RecycleResponse, reason: String) {
+    tally.still_suspended += 1;
+    *tally.reasons.entry(reason).or_default() += 1;
+}
+
+/// Ingests records where they belong by now, then tells their home.
+async fn move_records(
+    core: &Arc<Core>,
+    home: PartitionId,
+    moving: &[(&SuspendedRecord, AccountNumber)],
+    tally: &mut RecycleResponse,
+) {
+    let mut origins = Origins::new(core, home);
+    let mut found = Vec::new();
+    let mut bodies = Vec::new();
+    for &(record, account) in moving {
+        match origins.raw(record, account).await {
+            Ok(body) => {
+                found.push((record, account));
+                bodies.push(body);
+            }
+            Err(error) => {
+                tracing::warn!(%error, id = record.record_id, "recycling: no raw record");
+                tally.retry += 1;
+            }
+        }
+    }
+    if found.is_empty() {
+        return;
+    }
+    let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
+    let ack = match once(core, frame).await {
+        Ok(ack) if ack.status() == BatchStatus::Done => ack,
+        Ok(ack) => {
+            tracing::warn!(why = ack.message, "recycling: records were not taken");
+            tally.retry += found.len() as u64;
+            return;
+        }
+        Err(_) => {
+            tally.retry += found.len() as u64;
+            return;
+        }
+    };
+    let exceptions: HashMap<u32, _> =
+        ack.exceptions.iter().map(|result| (result.index, result)).collect();
+    let mut keys = Vec::new();
+    for ((record, account), index) in found.into_iter().zip(0u32..) {
+        match exceptions.get(&index) {
+            // Refused where it belongs: it stays where it is, and says why.
+            Some(result) if result.status() != RecordStatus::Suspended => {
+                stays(tally, result.reason.clone());
+                continue;
+            }
+            // Suspended there is durable there: it waits under its own account from now on.
+            Some(result) if result.present != "rated" => {
+                let present =
+                    if result.present.is_empty() { &result.reason } else { &result.present };
+                stays(tally, present.clone());
+            }
+            _ => tally.rated += 1,
+        }
+        keys.push(key(record, account));
+    }
+    if !keys.is_empty() {
+        recycle_keys(core, home, keys, tally, Counted::Already).await;
+    }
+}

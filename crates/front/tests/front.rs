@@ -1,0 +1,349 @@
+//! A front against fake nodes that refuse, cut, lie and move.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio_stream::StreamExt as _;
+use tonic::Code;
+use turnpike_front::FrontConfig;
+use turnpike_proto::account::v1::{
+    AccountCommand, AccountOutcome, ApplyRequest, IdentityBinding, OpenAccount, ShowRequest,
+    account_command,
+};
+use turnpike_proto::frame::BatchFrame;
+use turnpike_proto::ingest::v1::{BatchAck, BatchStatus};
+use turnpike_proto::plan::v1::PublishRequest;
+use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest};
+use turnpike_store::{AppendOutcome, AppendSegment, SharedDatabase as _};
+use world::{Faults, World, batch, config, give, record};
+
+/// Sends batches on one stream; acknowledgements by batch number.
+async fn stream(world: &World, batches: Vec<BatchFrame>) -> BTreeMap<u64, BatchAck> {
+    let request = tokio_stream::iter(batches);
+    let mut acks = world.ingest().ingest(request).await.unwrap().into_inner();
+    let mut all = BTreeMap::new();
+    while let Some(ack) = acks.next().await {
+        let ack = ack.unwrap();
+        assert!(all.insert(ack.batch_number, ack).is_none(), "a batch is answered once");
+    }
+    all
+}
+
+/// Whatever nodes refuse, cut or lie about, and wherever partitions go: each record is rated
+/// once, and each account's records in the order in which they were sent (P30, I1, I2).
+async fn never_reorders(seed: u64) {
+    let world = World::new(FrontConfig { seed, lane_window_batches: 4, ..config() }, seed).await;
+    for (id, first) in [(1, 1), (2, 101), (3, 201)] {
+        world.partition(id, first, first + 99).await;
+        world.give(id, id as usize % 2).await;
+    }
+    world.routed().await;
+    world.set_faults(Faults {
+        overloaded: 60,
+        cut_before: 60,
+        cut_after: 60,
+        old_epoch: 60,
+        ..Faults::default()
+    });
+    let (db, shared, nodes) = (world.db.clone(), Arc::clone(&world.shared), world.nodes.clone());
+    let mover = tokio::spawn(async move {
+        for turn in 0u32.. {
+            tokio::time::sleep(Duration::from_millis(15)).await;
+            give(&db, &shared, &nodes, 1 + turn % 3, turn as usize / 3 % 2).await;
+        }
+    });
+    let mut sent: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    let mut batches = Vec::new();
+    for number in 0..120u64 {
+        let records: Vec<_> = (0..9)
+            .map(|place| {
+                let account = 1 + (number * 7 + place * 37) % 300;
+                let id = format!("{number:03}-{place}");
+                sent.entry(account).or_default().push(id.clone());
+                record(account, "", &id)
+            })
+            .collect();
+        batches.push(batch(number, &records));
+    }
+    let acks = stream(&world, batches).await;
+    mover.abort();
+    assert_eq!(acks.len(), 120);
+    for ack in acks.values() {
+        assert_eq!(ack.status(), BatchStatus::Done, "{}", ack.message);
+        assert_eq!(ack.accepted as usize + ack.duplicates.len(), 9);
+        assert!(ack.duplicates.is_sorted());
+    }
+    assert_eq!(world.rated(), sent);
+    assert_eq!(world.shared.out_of_order.load(Ordering::SeqCst), 0);
+    world.front.shutdown().await;
+}
+
+#[tokio::test]
+async fn going_back_n_never_reorders() {
+    for seed in 0..4 {
+        never_reorders(seed).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_a_superseded_epoch_is_not_passed_on() {
+    let config = FrontConfig { answer_deadline_beats: 20, ..config() };
+    let world = World::new(config, 1).await;
+    world.partition(1, 1, 100).await;
+    world.give(1, 0).await;
+    world.give(1, 0).await;
+    world.routed().await;
+    world.set_faults(Faults { old_epoch: 1000, ..Faults::default() });
+    let ack = world.ingest().ingest_once(batch(1, &[record(5, "", "r")])).await.unwrap();
+    let ack = ack.into_inner();
+    assert_eq!(ack.status(), BatchStatus::Retry);
+    assert!(ack.message.contains("superseded"), "{}", ack.message);
+    world.set_faults(Faults::default());
+    loop {
+        let again = world.ingest().ingest_once(batch(1, &[record(5, "", "r")])).await.unwrap();
+        let again = again.into_inner();
+        if again.status() == BatchStatus::Done {
+            assert_eq!(again.duplicates, [0]);
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_an_answer_in_time_a_batch_is_to_be_sent_again() {
+    let config = FrontConfig { answer_deadline_beats: 10, ..config() };
+    let world = World::new(config, 1).await;
+    world.partition(1, 1, 100).await;
+    world.partition(2, 101, 200).await;
+    world.give(1, 0).await;
+    world.routed().await;
+    // Partition 2 has no owner at all; partition 1 swallows.
+    world.set_faults(Faults { silent: 1000, ..Faults::default() });
+    let batches = (0..5).map(|n| batch(n, &[record(1 + n % 2 * 100, "", &n.to_string())]));
+    let acks = stream(&world, batches.collect()).await;
+    assert_eq!(acks.len(), 5);
+    for ack in acks.values() {
+        assert_eq!(ack.status(), BatchStatus::Retry);
+        assert!(ack.retry_after_ms > 0 && ack.message.contains("no durable answer"));
+    }
+}
+
+#[tokio::test]
+async fn an_invalid_sub_batch_is_rejected_with_the_nodes_words() {
+    let world = World::new(config(), 1).await;
+    world.partition(1, 1, 100).await;
+    world.give(1, 0).await;
+    world.routed().await;
+    world.set_faults(Faults { invalid: 1000, ..Faults::default() });
+    let ack = world.ingest().ingest_once(batch(1, &[record(5, "", "r")])).await.unwrap();
+    let ack = ack.into_inner();
+    assert_eq!(ack.status(), BatchStatus::Rejected);
+    assert!(ack.message.contains("not for me"), "{}", ack.message);
+}
+
+#[tokio::test]
+async fn what_can_not_be_taken_is_answered_in_words() {
+    let world = World::new(config(), 1).await;
+    world.front.ready().await;
+    let none = world.ingest().ingest_once(batch(1, &[record(5, "", "r")])).await.unwrap();
+    let none = none.into_inner();
+    assert_eq!(none.status(), BatchStatus::Retry);
+    assert!(none.message.contains("turnpike partition init"));
+    world.partition(1, 1, 100).await;
+    world.give(1, 0).await;
+    world.routed().await;
+    let large = vec![vec![0u8; 16_000]; 300];
+    let large = BatchFrame::build("test", 9, large.iter().map(Vec::as_slice));
+    let large = world.ingest().ingest_once(large).await.unwrap().into_inner();
+    assert_eq!((large.status(), large.batch_number), (BatchStatus::Rejected, 9));
+    assert!(large.message.contains("4194304"), "{}", large.message);
+    let bad = [record(5, "", "r0"), record(0, "nobody", "r1"), record(6, "", "r2")];
+    let bad = world.ingest().ingest_once(batch(2, &bad)).await.unwrap().into_inner();
+    assert_eq!((bad.status(), bad.accepted), (BatchStatus::Done, 2));
+    assert_eq!((bad.exceptions[0].index, bad.exceptions[0].reason.as_str()), (1, "no-account"));
+    let empty = world.ingest().ingest_once(batch(3, &[])).await.unwrap().into_inner();
+    assert_eq!(empty.status(), BatchStatus::Done);
+}
+
+#[tokio::test]
+async fn a_lane_that_was_idle_opens_again() {
+    let heartbeat = Duration::from_millis(2);
+    let config = FrontConfig { heartbeat, answer_deadline_beats: 30_000, ..config() };
+    let world = World::new(config, 1).await;
+    world.partition(1, 1, 100).await;
+    world.give(1, 0).await;
+    world.routed().await;
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let request = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    sender.send(batch(0, &[record(5, "", "r0")])).await.unwrap();
+    let mut acks = world.ingest().ingest(request).await.unwrap().into_inner();
+    assert_eq!(acks.next().await.unwrap().unwrap().accepted, 1);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    sender.send(batch(1, &[record(5, "", "r1")])).await.unwrap();
+    assert_eq!(acks.next().await.unwrap().unwrap().accepted, 1);
+    drop(sender);
+    assert!(acks.next().await.is_none());
+    assert_eq!(world.shared.streams.load(Ordering::SeqCst), 2);
+}
+
+fn open(account_number: u64, identities: &[&str]) -> AccountCommand {
+    AccountCommand {
+        account_number,
+        command: Some(account_command::Command::Open(OpenAccount::default())),
+        identities: identities
+            .iter()
+            .map(|identity| IdentityBinding {
+                identity: (*identity).to_owned(),
+                from_us: 0,
+                until_us: None,
+            })
+            .collect(),
+    }
+}
+
+#[tokio::test]
+async fn commands_go_to_their_owners_and_identities_are_bound_and_guided() {
+    let world = World::new(config(), 1).await;
+    for (id, first) in [(1, 1), (2, 101)] {
+        world.partition(id, first, first + 99).await;
+        world.give(id, 0).await;
+    }
+    world.routed().await;
+    // The front believes in node a until it is told.
+    world.give(2, 1).await;
+    let commands = vec![
+        open(5, &["ip:a"]),
+        open(0, &[]),
+        open(105, &["ip:b"]),
+        open(999, &[]),
+        open(6, &["ip:a"]),
+        open(7, &["mail:x"]),
+    ];
+    let results = world.accounts().apply(ApplyRequest { commands }).await.unwrap().into_inner();
+    let outcomes: Vec<AccountOutcome> =
+        results.results.iter().map(|result| result.outcome()).collect();
+    let (applied, refused) = (AccountOutcome::Applied, AccountOutcome::Refused);
+    assert_eq!(outcomes, [applied, refused, applied, refused, refused, refused]);
+    assert!(results.results[4].message.contains("belongs to account 5"));
+    let records = [record(0, "ip:b", "r0"), record(5, "", "r1"), record(0, "ip:a", "r2")];
+    let ack = world.ingest().ingest_once(batch(1, &records)).await.unwrap().into_inner();
+    assert_eq!((ack.status(), ack.accepted), (BatchStatus::Done, 3));
+    let rated: BTreeMap<u64, Vec<String>> =
+        [(5, vec!["r1".to_owned(), "r2".to_owned()]), (105, vec!["r0".to_owned()])].into();
+    assert_eq!(world.rated(), rated);
+    let shown = world.accounts().show(ShowRequest { account_number: 105 }).await.unwrap();
+    assert_eq!(shown.into_inner().partition, 2);
+    let unknown = world.accounts().show(ShowRequest { account_number: 999 }).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn suspense_is_listed_and_recycled_in_place() {
+    let world = World::new(config(), 1).await;
+    for (id, first) in [(1, 1), (2, 101)] {
+        world.partition(id, first, first + 99).await;
+        world.give(id, id as usize % 2).await;
+    }
+    world.routed().await;
+    let records: Vec<_> =
+        (0..6).map(|n| record(0, &format!("tel:{n}"), &format!("r{n}"))).collect();
+    let ack = world.ingest().ingest_once(batch(1, &records)).await.unwrap().into_inner();
+    assert_eq!(ack.exceptions.len(), 6);
+    let listed = world.suspense().list(ListRequest::default()).await.unwrap().into_inner();
+    let listed: Vec<_> = listed.map(Result::unwrap).collect().await;
+    assert_eq!(listed.len(), 6);
+    let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!((tally.rated, tally.still_suspended, tally.retry), (0, 6, 0));
+    assert_eq!(tally.reasons["unbound-identity"], 6);
+    let wrong = RecycleRequest { reason: "bad".to_owned(), ..RecycleRequest::default() };
+    let wrong = world.suspense().recycle(wrong).await.unwrap_err();
+    assert_eq!(wrong.code(), Code::InvalidArgument);
+}
+
+/// Logs a record of `tel:late` in the home partition, as its node would.
+async fn log_unguided(world: &World, home: u32) -> u64 {
+    use turnpike_segment::{NewRecord, Place, SegmentBuilder};
+    use turnpike_types::{Outcome, SuspenseReason, Timestamp, UsageView};
+    let seen = world.db.observe().await.unwrap();
+    let row = seen.partitions.iter().find(|row| row.spec.id.0 == home).unwrap();
+    let mut builder = SegmentBuilder::new();
+    let view = UsageView {
+        record_id: "late",
+        account: turnpike_types::AccountNumber(0),
+        usage_type: "octets",
+        start: Timestamp(50),
+        duration_us: 0,
+        quantity: Some(3),
+        measures: &[("up", 1)],
+        attributes: &[("status", "200")],
+    };
+    let outcome = Outcome::Suspended(SuspenseReason::UnboundIdentity);
+    builder.push_record(&NewRecord { view, identity: "tel:late", outcome }).unwrap();
+    let place = Place {
+        partition: row.spec.id,
+        segment: row.next.next,
+        epoch: row.epoch,
+        prev_hash: row.next.last_hash,
+        now: Timestamp(60),
+        floor: Timestamp(0),
+        catalogue_version: 0,
+    };
+    let sealed = builder.seal(&place).unwrap();
+    let append = AppendSegment {
+        partition: row.spec.id,
+        epoch: row.epoch,
+        claim: row.claim,
+        segment: row.next.next,
+        prev_hash: row.next.last_hash,
+        hash: sealed.hash,
+        body: sealed.body,
+    };
+    assert_eq!(world.db.append(&append).await.unwrap(), AppendOutcome::Committed);
+    row.next.next.0
+}
+
+#[tokio::test]
+async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_it_holds() {
+    let world = World::new(config(), 1).await;
+    for (id, first) in [(1, 1), (2, 101)] {
+        world.partition(id, first, first + 99).await;
+        world.give(id, 0).await;
+    }
+    world.routed().await;
+    let late = [record(0, "tel:late", "late")];
+    world.ingest().ingest_once(batch(1, &late)).await.unwrap();
+    let home = {
+        let ledgers = world.shared.ledgers.lock().unwrap();
+        let home = ledgers.iter().find(|(_, ledger)| !ledger.suspended.is_empty());
+        *home.unwrap().0
+    };
+    let segment = log_unguided(&world, home).await;
+    if let Some(ledger) = world.shared.ledgers.lock().unwrap().get_mut(&home) {
+        ledger.suspended[0].segment = segment;
+    }
+    let account = if home == 1 { 105 } else { 5 };
+    let commands = vec![open(account, &["tel:late"])];
+    world.accounts().apply(ApplyRequest { commands }).await.unwrap();
+    let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!((tally.rated, tally.still_suspended, tally.retry), (1, 0, 0));
+    assert_eq!(world.rated(), [(account, vec!["late".to_owned()])].into());
+    let ledgers = world.shared.ledgers.lock().unwrap();
+    assert_eq!(ledgers[&home].recycled[0].moved_to_account, account);
+    assert!(ledgers[&home].suspended.is_empty());
+    let raw = world.shared.last_extra.lock().unwrap().clone();
+    assert_eq!(raw, "tel:late 200 1 3");
+}
+
+#[tokio::test]
+async fn a_plan_that_cannot_be_right_is_refused() {
+    let world = World::new(config(), 1).await;
+    let xml = "<plan id=\"x\"/>".to_owned();
+    let refused = world.plans().publish(PublishRequest { xml }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("line 1"), "{}", refused.message());
+}

@@ -1,0 +1,468 @@
+//! A front with fake nodes behind it: real gRPC over loopback, a ledger in place of rating.
+#![allow(dead_code, unreachable_pub)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::Stream;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status, Streaming};
+use turnpike_front::{Dial, Front, FrontConfig};
+use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
+use turnpike_proto::account::v1::{AccountOutcome, AccountResult, ShowResponse};
+use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
+use turnpike_proto::frame::{BatchFrame, SubBatchFrame};
+use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
+use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
+use turnpike_proto::node::v1::{
+    NodeApplyRequest, NodeApplyResponse, NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest,
+    NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, RecycleKey, RecycleOutcome,
+    Standing, SubBatchAnswer, Verdict,
+};
+use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
+use turnpike_proto::record::{RecordBatch, encode};
+use turnpike_proto::suspense::v1::SuspendedRecord;
+use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
+use turnpike_store::memory::MemoryDatabase;
+use turnpike_store::{Claim, NodeBeat, PartitionSpec, SharedDatabase};
+use turnpike_types::{
+    AccountNumber, AccountRange, ClaimId, Incarnation, NodeName, PartitionId, Timestamp,
+    UsageRecord,
+};
+
+/// How often, in a thousand sub-batches, a node does what.
+#[derive(Clone, Copy, Default)]
+pub struct Faults {
+    pub overloaded: u32,
+    pub cut_before: u32,
+    pub cut_after: u32,
+    pub old_epoch: u32,
+    pub invalid: u32,
+    /// It takes and never answers.
+    pub silent: u32,
+}
+
+/// One partition, as the fakes see it: who may commit, and what was.
+#[derive(Default)]
+pub struct Ledger {
+    pub owner: String,
+    pub epoch: u64,
+    /// Record ids by account, in the order of their first commit.
+    pub rated: BTreeMap<u64, Vec<String>>,
+    /// Record ids of unguided records.
+    pub suspended: Vec<SuspendedRecord>,
+    pub recycled: Vec<RecycleKey>,
+}
+
+pub struct Shared {
+    pub ledgers: Mutex<HashMap<u32, Ledger>>,
+    pub faults: Mutex<Faults>,
+    pub rng: Mutex<StdRng>,
+    /// Sub-batches that did not come in the order of their numbers.
+    pub out_of_order: AtomicU64,
+    pub streams: AtomicU64,
+    /// Identity, status, measure and quantity of the last record that had an identity and an account.
+    pub last_extra: Mutex<String>,
+}
+
+#[derive(Clone)]
+pub struct FakeNode {
+    pub address: String,
+    pub shared: Arc<Shared>,
+}
+
+enum Deed {
+    Answer(SubBatchAnswer),
+    Last(SubBatchAnswer),
+    Cut,
+    Silence,
+}
+
+impl FakeNode {
+    fn deed(&self, frame: &SubBatchFrame, expected: u64) -> Deed {
+        let mut records = RecordBatch::default();
+        let head = frame.walk(|record| records.push(record)).unwrap();
+        if head.sequence != expected {
+            self.shared.out_of_order.fetch_add(1, Ordering::SeqCst);
+        }
+        let faults = *self.shared.faults.lock().unwrap();
+        let dice: u32 = self.shared.rng.lock().unwrap().random_range(0..1000);
+        let mut ledgers = self.shared.ledgers.lock().unwrap();
+        let ledger = ledgers.get_mut(&head.partition).unwrap();
+        let mut answer = SubBatchAnswer { sequence: head.sequence, ..SubBatchAnswer::default() };
+        let mut standing = Standing {
+            verdict: Verdict::Done.into(),
+            epoch: ledger.epoch,
+            ..Standing::default()
+        };
+        let mut edge = faults.overloaded;
+        if ledger.owner != self.address {
+            standing.verdict = Verdict::NotOwner.into();
+            standing.owner_address.clone_from(&ledger.owner);
+            answer.standing = Some(standing);
+            return Deed::Last(answer);
+        }
+        if dice < edge {
+            standing.verdict = Verdict::Overloaded.into();
+            standing.retry_after_ms = 3;
+            answer.standing = Some(standing);
+            return Deed::Last(answer);
+        }
+        edge += faults.cut_before;
+        if dice < edge {
+            return Deed::Cut;
+        }
+        edge += faults.invalid;
+        if dice < edge {
+            standing.verdict = Verdict::Invalid.into();
+            standing.message = "not for me".to_owned();
+            answer.standing = Some(standing);
+            return Deed::Last(answer);
+        }
+        commit(ledger, head.partition, &records, &mut answer);
+        for record in records.records().iter().flatten() {
+            let view = records.view(record);
+            let identity = record.fixed.identity;
+            if let (false, Some(up)) = (identity.is_empty(), view.measure("up")) {
+                let status = view.attribute("status").unwrap_or_default();
+                let quantity = view.quantity.unwrap_or_default();
+                *self.shared.last_extra.lock().unwrap() =
+                    format!("{identity} {status} {up} {quantity}");
+            }
+        }
+        edge += faults.cut_after;
+        if dice < edge {
+            return Deed::Cut;
+        }
+        edge += faults.silent;
+        if dice < edge {
+            return Deed::Silence;
+        }
+        edge += faults.old_epoch;
+        if dice < edge {
+            standing.epoch = standing.epoch.saturating_sub(1);
+        }
+        answer.standing = Some(standing);
+        Deed::Answer(answer)
+    }
+
+    fn standing(&self, partition: u32) -> Standing {
+        let ledgers = self.shared.ledgers.lock().unwrap();
+        let ledger = ledgers.get(&partition).unwrap();
+        let verdict =
+            if ledger.owner == self.address { Verdict::Done } else { Verdict::NotOwner };
+        Standing {
+            verdict: verdict.into(),
+            epoch: ledger.epoch,
+            owner_address: ledger.owner.clone(),
+            ..Standing::default()
+        }
+    }
+}
+
+fn commit(
+    ledger: &mut Ledger,
+    partition: u32,
+    records: &RecordBatch<'_>,
+    answer: &mut SubBatchAnswer,
+) {
+    for (index, record) in records.records().iter().enumerate() {
+        let fixed = record.unwrap().fixed;
+        let index = u32::try_from(index).unwrap();
+        if fixed.account.0 == 0 {
+            let waits = ledger.suspended.iter().any(|r| r.record_id == fixed.record_id);
+            if !waits {
+                ledger.suspended.push(SuspendedRecord {
+                    partition,
+                    record_id: fixed.record_id.to_owned(),
+                    identity: fixed.identity.to_owned(),
+                    start_us: fixed.start.0,
+                    reason: "unbound-identity".to_owned(),
+                    ..SuspendedRecord::default()
+                });
+            }
+            answer.exceptions.push(turnpike_proto::ingest::v1::RecordResult {
+                index,
+                status: turnpike_proto::ingest::v1::RecordStatus::Suspended.into(),
+                reason: "unbound-identity".to_owned(),
+                ..Default::default()
+            });
+            continue;
+        }
+        let rated = ledger.rated.entry(fixed.account.0).or_default();
+        if rated.iter().any(|id| id == fixed.record_id) {
+            answer.duplicates.push(index);
+        } else {
+            rated.push(fixed.record_id.to_owned());
+            answer.accepted += 1;
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for FakeNode {
+    type ForwardStream = Pin<Box<dyn Stream<Item = Result<SubBatchAnswer, Status>> + Send>>;
+
+    async fn forward(
+        &self,
+        request: Request<Streaming<SubBatchFrame>>,
+    ) -> Result<Response<Self::ForwardStream>, Status> {
+        self.shared.streams.fetch_add(1, Ordering::SeqCst);
+        let mut requests = request.into_inner();
+        let node = self.clone();
+        let (answers, stream) = mpsc::channel(4);
+        tokio::spawn(async move {
+            let mut expected = 0;
+            while let Ok(Some(frame)) = requests.message().await {
+                match node.deed(&frame, expected) {
+                    Deed::Answer(answer) => {
+                        let _ = answers.send(Ok(answer)).await;
+                    }
+                    Deed::Last(answer) => {
+                        let _ = answers.send(Ok(answer)).await;
+                        return;
+                    }
+                    Deed::Cut => {
+                        let _ = answers.send(Err(Status::unavailable("cut"))).await;
+                        return;
+                    }
+                    Deed::Silence => {}
+                }
+                expected += 1;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn apply(
+        &self,
+        request: Request<NodeApplyRequest>,
+    ) -> Result<Response<NodeApplyResponse>, Status> {
+        let request = request.into_inner();
+        let standing = self.standing(request.partition);
+        let applied =
+            AccountResult { outcome: AccountOutcome::Applied.into(), message: String::new() };
+        let results = vec![applied; request.commands.len()];
+        Ok(Response::new(NodeApplyResponse { standing: Some(standing), results }))
+    }
+
+    async fn show(
+        &self,
+        request: Request<NodeShowRequest>,
+    ) -> Result<Response<NodeShowResponse>, Status> {
+        let NodeShowRequest { partition, account_number } = request.into_inner();
+        let standing = self.standing(partition);
+        let account =
+            Some(ShowResponse { account_number, partition, ..ShowResponse::default() });
+        Ok(Response::new(NodeShowResponse { standing: Some(standing), account }))
+    }
+
+    async fn list_suspense(
+        &self,
+        request: Request<NodeSuspenseRequest>,
+    ) -> Result<Response<NodeSuspenseResponse>, Status> {
+        let partition = request.into_inner().partition;
+        let standing = self.standing(partition);
+        let ledgers = self.shared.ledgers.lock().unwrap();
+        let records = ledgers[&partition].suspended.clone();
+        Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records }))
+    }
+
+    async fn recycle(
+        &self,
+        request: Request<NodeRecycleRequest>,
+    ) -> Result<Response<NodeRecycleResponse>, Status> {
+        let NodeRecycleRequest { partition, keys } = request.into_inner();
+        let standing = self.standing(partition);
+        let mut ledgers = self.shared.ledgers.lock().unwrap();
+        let ledger = ledgers.get_mut(&partition).unwrap();
+        let outcomes = keys
+            .iter()
+            .map(|key| {
+                let left = key.moved_to_account != 0;
+                if left {
+                    ledger.suspended.retain(|record| record.record_id != key.record_id);
+                }
+                let reason = if left { "" } else { "unbound-identity" };
+                RecycleOutcome { rated: left, reason: reason.to_owned() }
+            })
+            .collect();
+        ledger.recycled.extend(keys);
+        Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))
+    }
+}
+
+/// A front, two fake nodes, a database in memory.
+pub struct World {
+    pub db: Arc<MemoryDatabase>,
+    pub front: Front,
+    pub shared: Arc<Shared>,
+    pub nodes: Vec<FakeNode>,
+    pub channel: Channel,
+}
+
+pub fn config() -> FrontConfig {
+    // Deadlines are far away, except where a test is about them.
+    let heartbeat = Duration::from_millis(20);
+    FrontConfig { heartbeat, answer_deadline_beats: 3_000, ..FrontConfig::default() }
+}
+
+impl World {
+    pub async fn new(config: FrontConfig, seed: u64) -> Self {
+        let shared = Arc::new(Shared {
+            ledgers: Mutex::default(),
+            faults: Mutex::default(),
+            rng: Mutex::new(StdRng::seed_from_u64(seed)),
+            out_of_order: AtomicU64::new(0),
+            streams: AtomicU64::new(0),
+            last_extra: Mutex::default(),
+        });
+        let db = Arc::new(MemoryDatabase::new());
+        let mut nodes = Vec::new();
+        for name in ["a", "b"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let node = FakeNode { address: address.clone(), shared: Arc::clone(&shared) };
+            let server = NodeServiceServer::new(node.clone());
+            let incoming = TcpListenerStream::new(listener);
+            tokio::spawn(Server::builder().add_service(server).serve_with_incoming(incoming));
+            let beat = NodeBeat {
+                node: NodeName(name.to_owned()),
+                incarnation: Incarnation(1),
+                counter: 1,
+                address,
+                draining: false,
+                serving: Vec::new(),
+            };
+            db.heartbeat(&beat).await.unwrap();
+            nodes.push(node);
+        }
+        let front = Front::start(config, db.clone(), Dial::default()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::builder()
+            .add_service(front.ingest())
+            .add_service(front.accounts())
+            .add_service(front.plans())
+            .add_service(front.cluster())
+            .add_service(front.suspense())
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        tokio::spawn(server);
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        Self { db, front, shared, nodes, channel }
+    }
+
+    pub async fn partition(&self, id: u32, first: u64, last: u64) {
+        let spec = PartitionSpec {
+            id: PartitionId(id),
+            range: AccountRange::new(first, last).unwrap(),
+            horizon_us: 1,
+            accept_since: None,
+            members: Vec::new(),
+        };
+        self.db.create_partitions(&[spec]).await.unwrap();
+        self.shared.ledgers.lock().unwrap().insert(id, Ledger::default());
+    }
+
+    /// Gives the partition to the node with this index.
+    pub async fn give(&self, partition: u32, node: usize) {
+        give(&self.db, &self.shared, &self.nodes, partition, node).await;
+    }
+
+    /// The front has read the routes since now.
+    pub async fn routed(&self) {
+        let want = self.db.observe().await.unwrap().partitions;
+        let mut cluster = ClusterServiceClient::new(self.channel.clone());
+        loop {
+            let seen = cluster.status(turnpike_proto::cluster::v1::StatusRequest {}).await;
+            let seen = seen.map(|seen| seen.into_inner().partitions).unwrap_or_default();
+            let same = |row: &turnpike_store::PartitionRow| {
+                let id = row.spec.id.0;
+                seen.iter().any(|p| p.id == id && p.epoch == row.epoch.number())
+            };
+            if want.iter().all(same) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub fn set_faults(&self, faults: Faults) {
+        *self.shared.faults.lock().unwrap() = faults;
+    }
+
+    pub fn ingest(&self) -> IngestServiceClient<Channel> {
+        IngestServiceClient::new(self.channel.clone())
+    }
+
+    pub fn accounts(&self) -> AccountServiceClient<Channel> {
+        AccountServiceClient::new(self.channel.clone())
+    }
+
+    pub fn plans(&self) -> PlanServiceClient<Channel> {
+        PlanServiceClient::new(self.channel.clone())
+    }
+
+    pub fn suspense(&self) -> SuspenseServiceClient<Channel> {
+        SuspenseServiceClient::new(self.channel.clone())
+    }
+
+    pub fn rated(&self) -> BTreeMap<u64, Vec<String>> {
+        let ledgers = self.shared.ledgers.lock().unwrap();
+        ledgers.values().flat_map(|ledger| ledger.rated.clone()).collect()
+    }
+}
+
+pub async fn give(
+    db: &MemoryDatabase,
+    shared: &Shared,
+    nodes: &[FakeNode],
+    partition: u32,
+    node: usize,
+) {
+    let seen = db.observe().await.unwrap();
+    let row = seen.partitions.iter().find(|row| row.spec.id.0 == partition).unwrap();
+    let claim = Claim {
+        partition: row.spec.id,
+        seen: row.epoch,
+        node: NodeName(["a", "b"][node].to_owned()),
+        incarnation: Incarnation(1),
+        claim: ClaimId(row.epoch.number().to_le_bytes().repeat(2).try_into().unwrap()),
+    };
+    let claimed = db.claim(&claim).await.unwrap().unwrap();
+    let mut ledgers = shared.ledgers.lock().unwrap();
+    let ledger = ledgers.get_mut(&partition).unwrap();
+    ledger.owner.clone_from(&nodes[node].address);
+    ledger.epoch = claimed.epoch.number();
+}
+
+pub fn record(account: u64, identity: &str, id: &str) -> UsageRecord {
+    UsageRecord {
+        record_id: id.to_owned(),
+        account: AccountNumber(account),
+        identity: identity.to_owned(),
+        usage_type: "octets".to_owned(),
+        start: Timestamp(50),
+        ..UsageRecord::default()
+    }
+}
+
+pub fn batch(number: u64, records: &[UsageRecord]) -> BatchFrame {
+    let encoded: Vec<Vec<u8>> = records
+        .iter()
+        .map(|record| {
+            let mut bytes = Vec::new();
+            encode(record, &mut bytes);
+            bytes
+        })
+        .collect();
+    BatchFrame::build("test", number, encoded.iter().map(Vec::as_slice))
+}

@@ -1,0 +1,36 @@
+//! A rating node: it owns partitions, prices their records, and takes over from nodes fallen silent.
+//!
+//! ```text
+//!   service.rs   gRPC from fronts ------------------------------+
+//!                                                               v   bounded queue
+//!   node.rs      one loop: beat, observe, decide        owner/  one task a partition:
+//!     |            liveness.rs  counters on our clock     recover: claim, load, read the tail
+//!     |            membership.rs  pure decisions          rate:    decode, dedup, price
+//!     |                                                   append:  one fenced segment in flight
+//!     +-- catalogue.rs  plans, object code (moka)         answer:  when it is durable
+//!           tariff.rs   what an account is rated by
+//! ```
+//!
+//! - Safety comes from the fence in the database, never from a timeout (P1). Detection may be
+//!   wrong: a false suspicion costs one handover.
+//! - Every answer waits for a commit begun after its request came (P17): an owner that was
+//!   superseded while it slept answers nothing from its old state (I6).
+//! - After an append of unknown outcome the owner throws its state away, claims, and only then
+//!   reads (P2).
+//! - Time comes from `tokio::time` and from the database's clock, chance from a seed: the same code
+//!   runs on virtual time.
+//!
+//! Not promised: warm standbys. Whoever takes over loads the newest checkpoint and the log's tail.
+
+mod catalogue;
+mod config;
+mod liveness;
+mod membership;
+mod node;
+mod owner;
+mod service;
+mod tariff;
+
+pub use config::NodeConfig;
+pub use node::{Node, StartError};
+pub use service::Service;

@@ -1,0 +1,183 @@
+//! Opening and changing accounts, and showing one.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::oneshot;
+use turnpike_account::AccountChange;
+use turnpike_plan::{Period, Zone};
+use turnpike_proto::account::v1 as wire;
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult};
+use turnpike_segment::head::{Cancellation, Change, Settings, Subscription};
+use turnpike_types::{AccountNumber, Currency, Epoch, limits};
+
+use super::{Ended, Owner};
+
+impl Owner {
+    pub(super) async fn take_commands(
+        &mut self,
+        commands: &[AccountCommand],
+        reply: oneshot::Sender<(Epoch, Vec<AccountResult>)>,
+    ) -> Result<(), Ended> {
+        let mut results = Vec::with_capacity(commands.len());
+        for command in commands {
+            if !self.has_room() {
+                self.cut().await?;
+            }
+            results.push(self.take_command(command));
+        }
+        self.answer(reply, results);
+        Ok(())
+    }
+
+    fn take_command(&mut self, command: &AccountCommand) -> AccountResult {
+        let account = AccountNumber(command.account_number);
+        if !self.ownership.spec.range.contains(account) {
+            return refused(format!(
+                "account {account} is not in partition {} ({})",
+                self.ownership.spec.id, self.ownership.spec.range
+            ));
+        }
+        let change = match change_of(command) {
+            Ok(change) => change,
+            Err(why) => return refused(why),
+        };
+        match self.state.judge(account, &change) {
+            AccountChange::Already => result(AccountOutcome::Already, String::new()),
+            AccountChange::Refused(why) => refused(why),
+            AccountChange::Changes => {
+                self.state.change(account, &change);
+                self.open.builder.push_entry(account, change);
+                result(AccountOutcome::Applied, String::new())
+            }
+        }
+    }
+
+    pub(super) fn show(&self, number: u64) -> Option<wire::ShowResponse> {
+        let number = AccountNumber(number);
+        let account = self.state.account(number)?;
+        let profile = self.state.profiles().get(account.profile)?;
+        Some(wire::ShowResponse {
+            account_number: number.0,
+            partition: self.ownership.spec.id.0,
+            epoch: self.ownership.epoch.number(),
+            settings: profile.settings.iter().map(dated_settings).collect(),
+            subscriptions: profile.subscriptions.iter().map(subscription).collect(),
+            variables: account.state.iter().map(|entry| self.variable(entry)).collect(),
+            suspended: self.state.suspense().of(number).count() as u64,
+        })
+    }
+
+    fn variable(&self, entry: &turnpike_plan::StateEntry) -> wire::Variable {
+        let names = self.tariffs.catalogue().plans().find_map(|plan| {
+            let code = self.shared.codes.code(plan, &BTreeMap::new())?;
+            let found = code.variables().iter().find(|known| known.id == entry.variable)?;
+            Some(format!("{}/{}", plan.id(), found.primitive))
+        });
+        wire::Variable {
+            name: names.unwrap_or_else(|| format!("{:016x}", entry.variable.0)),
+            period: date_of(entry.period),
+            value: entry.value.to_string(),
+        }
+    }
+}
+
+/// The period's first date, ISO; empty for what has no period.
+fn date_of(period: Period) -> String {
+    if period == Period::EVER {
+        return String::new();
+    }
+    let epoch = jiff::civil::date(1970, 1, 1);
+    let date = epoch.checked_add(jiff::Span::new().days(period.0));
+    date.map_or_else(|_| period.0.to_string(), |date| date.to_string())
+}
+
+fn change_of(command: &AccountCommand) -> Result<Change, String> {
+    match &command.command {
+        Some(Command::Open(open)) => {
+            settings(open.settings.as_ref(), i64::MIN).map(Change::Opened)
+        }
+        Some(Command::ChangeSettings(change)) => {
+            settings(change.settings.as_ref(), change.from_us).map(Change::SettingsChanged)
+        }
+        Some(Command::Subscribe(subscribe)) => {
+            if subscribe.plan_id.is_empty() {
+                return Err("a subscription needs a plan's id".to_owned());
+            }
+            small(&subscribe.parameters)?;
+            Ok(Change::Subscribed(Subscription {
+                plan_id: subscribe.plan_id.clone(),
+                from_us: subscribe.from_us,
+                until_us: i64::MAX,
+                priority: subscribe.priority,
+                parameters: subscribe.parameters.clone(),
+            }))
+        }
+        Some(Command::Cancel(cancel)) => Ok(Change::Cancelled(Cancellation {
+            plan_id: cancel.plan_id.clone(),
+            at_us: cancel.at_us,
+        })),
+        None => Err("a command of a newer program: upgrade this node".to_owned()),
+    }
+}
+
+fn settings(settings: Option<&wire::Settings>, from_us: i64) -> Result<Settings, String> {
+    let settings = settings.ok_or("an account needs settings: zone, cycle day, currency")?;
+    Zone::parse(&settings.zone).map_err(|error| error.to_string())?;
+    settings.currency.parse::<Currency>().map_err(|error| error.to_string())?;
+    if !(1..=31).contains(&settings.cycle_day) {
+        return Err(format!("cycle day {} is not between 1 and 31", settings.cycle_day));
+    }
+    small(&settings.attributes)?;
+    Ok(Settings {
+        from_us,
+        zone: settings.zone.clone(),
+        cycle_day: settings.cycle_day,
+        currency: settings.currency.clone(),
+        attributes: settings.attributes.clone(),
+    })
+}
+
+/// Bounds what a command may put into an account for ever.
+fn small(texts: &BTreeMap<String, String>) -> Result<(), String> {
+    let bytes: usize = texts.iter().map(|(name, text)| name.len() + text.len()).sum();
+    if texts.len() > limits::ATTRIBUTES_MAX || bytes > limits::RECORD_BYTES_MAX {
+        return Err(format!(
+            "{} attributes or parameters of {bytes} bytes are too many: at most {} of {} bytes",
+            texts.len(),
+            limits::ATTRIBUTES_MAX,
+            limits::RECORD_BYTES_MAX
+        ));
+    }
+    Ok(())
+}
+
+fn dated_settings(settings: &Settings) -> wire::DatedSettings {
+    wire::DatedSettings {
+        from_us: settings.from_us,
+        settings: Some(wire::Settings {
+            zone: settings.zone.clone(),
+            cycle_day: settings.cycle_day,
+            currency: settings.currency.clone(),
+            attributes: settings.attributes.clone(),
+        }),
+    }
+}
+
+fn subscription(subscription: &Subscription) -> wire::Subscription {
+    wire::Subscription {
+        plan_id: subscription.plan_id.clone(),
+        from_us: subscription.from_us,
+        until_us: (subscription.until_us != i64::MAX).then_some(subscription.until_us),
+        priority: subscription.priority,
+        parameters: subscription.parameters.clone(),
+    }
+}
+
+fn result(outcome: AccountOutcome, message: String) -> AccountResult {
+    AccountResult { outcome: outcome.into(), message }
+}
+
+fn refused(why: String) -> AccountResult {
+    result(AccountOutcome::Refused, why)
+}

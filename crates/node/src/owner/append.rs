@@ -1,0 +1,224 @@
+//! The open segment, the one in flight, and what an append comes to.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use turnpike_account::{Location, LoggedTime};
+use turnpike_segment::{Component, Place, RecordRow, Segment, SegmentBuilder};
+use turnpike_store::{AppendOutcome, AppendSegment, StoreError};
+use turnpike_types::{Epoch, SegmentHash, SegmentNumber};
+
+use super::{Ended, Owner};
+
+/// An answer that waits for a commit.
+pub(crate) type Answer = Box<dyn FnOnce(Epoch) + Send>;
+
+/// The segment that is being filled.
+pub(crate) struct OpenSegment {
+    pub(crate) number: SegmentNumber,
+    pub(crate) time: LoggedTime,
+    pub(crate) builder: SegmentBuilder,
+    /// Indexes in the segment's component table, by code slot and component.
+    pub(crate) components: Vec<Vec<Option<Component>>>,
+    pub(crate) answers: Vec<Answer>,
+}
+
+impl OpenSegment {
+    pub(crate) fn new(number: SegmentNumber, time: LoggedTime) -> Self {
+        Self {
+            number,
+            time,
+            builder: SegmentBuilder::new(),
+            components: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+}
+
+/// The segment whose append is under way.
+pub(crate) struct InFlight {
+    pub(crate) number: SegmentNumber,
+    pub(crate) builder: Arc<SegmentBuilder>,
+    pub(crate) started: Instant,
+    time: LoggedTime,
+    answers: Vec<Answer>,
+    task: JoinHandle<Result<Appended, Ended>>,
+}
+
+/// A durable append, or a barrier where there was nothing to append.
+pub(crate) struct Appended {
+    segment: Option<(SegmentHash, u64)>,
+}
+
+/// Waits for the append in flight; for ever when there is none.
+pub(crate) async fn finished(in_flight: &mut Option<InFlight>) -> Result<Appended, Ended> {
+    match in_flight {
+        // The task is its own: dropping this future does not stop it (STYLE rule 10).
+        Some(append) => (&mut append.task).await.unwrap_or(Err(Ended::Stopped)),
+        None => std::future::pending().await,
+    }
+}
+
+impl Owner {
+    /// Sends the open segment off, if anything waits for it and nothing is in flight (P4).
+    pub(super) fn start_append(&mut self) {
+        if self.in_flight.is_some()
+            || (self.open.builder.is_empty() && self.open.answers.is_empty())
+        {
+            return;
+        }
+        let is_segment = !self.open.builder.is_empty();
+        let number = self.open.number;
+        let next = if is_segment { number.next() } else { number };
+        let following = OpenSegment::new(next, self.open.time);
+        let open = std::mem::replace(&mut self.open, following);
+        let builder = Arc::new(open.builder);
+        let task = if is_segment {
+            self.spawn_append(number, open.time, Arc::clone(&builder))
+        } else {
+            self.spawn_barrier()
+        };
+        self.in_flight = Some(InFlight {
+            number,
+            builder,
+            started: Instant::now(),
+            time: open.time,
+            answers: open.answers,
+            task,
+        });
+    }
+
+    fn spawn_append(
+        &self,
+        number: SegmentNumber,
+        time: LoggedTime,
+        builder: Arc<SegmentBuilder>,
+    ) -> JoinHandle<Result<Appended, Ended>> {
+        let shared = Arc::clone(&self.shared);
+        let ownership = self.ownership.clone();
+        let place = Place {
+            partition: ownership.spec.id,
+            segment: number,
+            epoch: ownership.epoch,
+            prev_hash: self.state.last().1,
+            now: time.now,
+            floor: time.floor,
+            catalogue_version: self.tariffs.catalogue_version(),
+        };
+        tokio::spawn(async move {
+            let sealed = builder.seal(&place).map_err(|error| Ended::Damaged(error.to_string()))?;
+            let bytes = sealed.body.len() as u64;
+            let append = AppendSegment {
+                partition: place.partition,
+                epoch: place.epoch,
+                claim: ownership.claim,
+                segment: number,
+                prev_hash: place.prev_hash,
+                hash: sealed.hash,
+                body: sealed.body,
+            };
+            match shared.db.append(&append).await? {
+                AppendOutcome::Committed => Ok(Appended { segment: Some((sealed.hash, bytes)) }),
+                AppendOutcome::Fenced => Err(Ended::Fenced),
+                AppendOutcome::RolledBack => Err(Ended::RolledBack),
+                AppendOutcome::Ahead => Err(Ended::Store(StoreError::Unavailable {
+                    doing: "append",
+                    cause: "an earlier append did commit; its outcome was not known".to_owned(),
+                })),
+            }
+        })
+    }
+
+    fn spawn_barrier(&self) -> JoinHandle<Result<Appended, Ended>> {
+        let shared = Arc::clone(&self.shared);
+        let ownership = self.ownership.clone();
+        tokio::spawn(async move {
+            let id = ownership.spec.id;
+            match shared.db.barrier(id, ownership.epoch, ownership.claim).await? {
+                true => Ok(Appended { segment: None }),
+                false => Err(Ended::Fenced),
+            }
+        })
+    }
+
+    /// Takes in what became of the append in flight, and lets its answers go.
+    pub(super) fn committed(&mut self, done: Result<Appended, Ended>) -> Result<(), Ended> {
+        let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
+        // On any failure the answers are dropped here, and the state with the owner (P2).
+        let done = done?;
+        if let Some((hash, bytes)) = done.segment {
+            self.state.advance(in_flight.number, hash, in_flight.time);
+            self.log_bytes += bytes;
+            metrics::histogram!("turnpike_append_seconds")
+                .record(in_flight.started.elapsed().as_secs_f64());
+            metrics::histogram!("turnpike_segment_bytes").record(bytes as f64);
+        }
+        self.shared.trouble.set(None);
+        for answer in in_flight.answers {
+            answer(self.ownership.epoch);
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable that was taken so far.
+    pub(super) async fn flush(&mut self) -> Result<(), Ended> {
+        while self.in_flight.is_some()
+            || !self.open.builder.is_empty()
+            || !self.open.answers.is_empty()
+        {
+            self.start_append();
+            let done = finished(&mut self.in_flight).await;
+            self.committed(done)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the open segment in the middle of a request, because it is full.
+    pub(super) async fn cut(&mut self) -> Result<(), Ended> {
+        if self.in_flight.is_some() {
+            let done = finished(&mut self.in_flight).await;
+            self.committed(done)?;
+        }
+        self.start_append();
+        self.open_anew();
+        Ok(())
+    }
+
+    /// The record at `location`, wherever its segment is: filling, in flight, or read back.
+    /// `Err` names a segment that must be loaded first.
+    pub(super) fn record_at(&self, location: Location) -> Result<Option<RecordRow<'_>>, SegmentNumber> {
+        let (segment, row) = (location.segment(), location.row());
+        if segment == self.open.number {
+            return Ok(self.open.builder.record(row));
+        }
+        if let Some(in_flight) = &self.in_flight
+            && segment == in_flight.number
+        {
+            return Ok(in_flight.builder.record(row));
+        }
+        match self.loaded.get(&segment) {
+            Some(loaded) => Ok(loaded.record(row)),
+            None => Err(segment),
+        }
+    }
+
+    /// Reads a segment back.
+    pub(super) async fn load(&mut self, segment: SegmentNumber) -> Result<(), Ended> {
+        let key = (self.ownership.claim, segment);
+        if let Some(known) = self.shared.segments.get(&key) {
+            self.loaded.insert(segment, known);
+            return Ok(());
+        }
+        let after = SegmentNumber(segment.0.saturating_sub(1));
+        let rows = self.shared.db.read_segments(self.ownership.spec.id, after, 1).await?;
+        let row = rows.into_iter().find(|row| row.segment == segment);
+        let row = row.ok_or_else(|| Ended::Damaged(format!("segment {segment} is not in the log")))?;
+        let read = Segment::decode_checked(&row.body, row.prev_hash, row.hash)
+            .map_err(|error| Ended::Damaged(format!("segment {segment}: {error}")))?;
+        let read = Arc::new(read);
+        self.shared.segments.insert(key, Arc::clone(&read));
+        self.loaded.insert(segment, read);
+        Ok(())
+    }
+}

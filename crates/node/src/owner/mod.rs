@@ -1,0 +1,352 @@
+//! The owner of a partition: one task, one writer.
+//!
+//! ```text
+//!  requests --> take (records.rs, accounts.rs, suspense.rs)     speculative state, open segment
+//!                  |  answers wait with the open segment
+//!                  v
+//!               start_append (append.rs)  -- one in flight (P4), the next one filling -->
+//!                  |
+//!     committed: answers go out         fenced, unknown: state is thrown away, answers are dropped,
+//!                                       and whoever waits is told to ask the owner (P2, I6)
+//! ```
+
+mod accounts;
+mod append;
+mod checkpoint;
+mod records;
+mod recover;
+mod suspense;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use moka::sync::Cache;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::Instant;
+use turnpike_account::PartitionState;
+use turnpike_plan::Rater;
+use turnpike_proto::account::v1::{AccountCommand, AccountResult, ShowResponse};
+use turnpike_proto::frame::SubBatchFrame;
+use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome, SubBatchAnswer};
+use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
+use turnpike_segment::Segment;
+use turnpike_store::{PartitionSpec, SharedDatabase, StoreError};
+use turnpike_types::{
+    AccountRange, ClaimId, Epoch, NodeName, SegmentHash, SegmentNumber, Timestamp,
+};
+
+use crate::NodeConfig;
+use crate::catalogue::{Catalogue, CodeCache};
+use crate::tariff::Tariffs;
+use append::{InFlight, OpenSegment};
+
+/// What all owners of a process share.
+pub(crate) struct Shared {
+    pub(crate) config: NodeConfig,
+    pub(crate) db: Arc<dyn SharedDatabase>,
+    pub(crate) codes: CodeCache,
+    pub(crate) catalogue: watch::Receiver<Arc<Catalogue>>,
+    pub(crate) ranges: watch::Receiver<Arc<Vec<AccountRange>>>,
+    pub(crate) segments: Cache<(ClaimId, SegmentNumber), Arc<Segment>>,
+    pub(crate) clock: DatabaseClock,
+    /// What went wrong with the database last; told to whoever asks in vain.
+    pub(crate) trouble: Trouble,
+}
+
+/// The database's time, carried on by our own monotonic clock between heartbeats (P26).
+#[derive(Debug, Default)]
+pub(crate) struct DatabaseClock {
+    seen: Mutex<Option<(Timestamp, Instant)>>,
+}
+
+impl DatabaseClock {
+    pub(crate) fn set(&self, now: Timestamp) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = Some((now, Instant::now()));
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.map_or(Timestamp::MIN, |(at, since)| {
+            let elapsed = i64::try_from(since.elapsed().as_micros()).unwrap_or(i64::MAX);
+            at.saturating_add(elapsed)
+        })
+    }
+}
+
+/// The last trouble with the database, in words.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    last: Mutex<Option<String>>,
+}
+
+impl Trouble {
+    pub(crate) fn set(&self, what: Option<String>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    pub(crate) fn get(&self) -> Option<String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Under which epoch and claim a partition is served.
+#[derive(Clone, Debug)]
+pub(crate) struct Ownership {
+    pub(crate) spec: PartitionSpec,
+    pub(crate) epoch: Epoch,
+    pub(crate) claim: ClaimId,
+    /// Where the log ended when the claim won.
+    pub(crate) next: SegmentNumber,
+    pub(crate) last_hash: SegmentHash,
+}
+
+/// An answer, with the epoch under which it was made. Dropped unanswered when the owner ends: the
+/// waiter then knows that nothing can be said.
+pub(crate) type Reply<T> = oneshot::Sender<(Epoch, T)>;
+
+/// What an owner is asked.
+pub(crate) enum Request {
+    /// Price records.
+    Records { frame: SubBatchFrame, reply: Reply<Result<SubBatchAnswer, Refusal>> },
+    /// Change accounts.
+    Apply { commands: Vec<AccountCommand>, reply: Reply<Vec<AccountResult>> },
+    /// Show an account.
+    Show { account: u64, reply: Reply<Option<ShowResponse>> },
+    /// List what waits.
+    Suspense { filter: ListRequest, reply: Reply<Vec<SuspendedRecord>> },
+    /// Try what waits again.
+    Recycle { keys: Vec<RecycleKey>, reply: Reply<Vec<RecycleOutcome>> },
+    /// Give the partition up.
+    Release { to: Option<NodeName> },
+}
+
+/// Why a sub-batch was refused before rating.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It holds an account of another partition: the route was stale (P32).
+    WrongPartition,
+    /// It is no sub-batch.
+    Invalid(String),
+    /// There is no room for more keys.
+    KeysFull,
+}
+
+/// A request and the room that it takes in the queue.
+pub(crate) struct Queued {
+    pub(crate) request: Request,
+    pub(crate) _room: Option<OwnedSemaphorePermit>,
+}
+
+/// Why an owner stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    /// Somebody else owns the partition now.
+    #[error("fenced: another node claimed the partition")]
+    Fenced,
+    /// It was given up on purpose.
+    #[error("released")]
+    Released,
+    /// The log ends earlier than we know (P18).
+    #[error("the database's history was rolled back")]
+    RolledBack,
+    /// An append's outcome is not known (P2), or the database does not answer.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The log or a checkpoint can't be read.
+    #[error("{0}")]
+    Damaged(String),
+    /// The node is gone.
+    #[error("the node stops")]
+    Stopped,
+}
+
+/// When the owner task last came round (P9), in milliseconds since the node started.
+#[derive(Debug)]
+pub(crate) struct Ticks {
+    origin: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Ticks {
+    pub(crate) fn new(origin: Instant) -> Self {
+        let ticks = Self { origin, last_ms: AtomicU64::new(0) };
+        ticks.tick();
+        ticks
+    }
+
+    pub(crate) fn tick(&self) {
+        self.last_ms.store(self.elapsed_ms(), Ordering::Relaxed);
+    }
+
+    /// How long ago the last tick was, in milliseconds.
+    pub(crate) fn age_ms(&self) -> u64 {
+        self.elapsed_ms().saturating_sub(self.last_ms.load(Ordering::Relaxed))
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The owner task's own.
+pub(crate) struct Owner {
+    shared: Arc<Shared>,
+    ownership: Ownership,
+    ticks: Arc<Ticks>,
+    state: PartitionState,
+    tariffs: Tariffs,
+    rater: Rater,
+    open: OpenSegment,
+    in_flight: Option<InFlight>,
+    /// Segments read back for the request at hand.
+    loaded: HashMap<SegmentNumber, Arc<Segment>>,
+    log_bytes: u64,
+    runs: Vec<checkpoint::Run>,
+    checkpointing: Option<tokio::task::JoinHandle<checkpoint::Outcome>>,
+    scratch: records::Scratch,
+}
+
+impl Owner {
+    /// Loads the state that the log tells, after a claim that won (P1).
+    pub(crate) async fn recover(
+        shared: Arc<Shared>,
+        ownership: Ownership,
+        ticks: Arc<Ticks>,
+    ) -> Result<Self, Ended> {
+        let recovered = recover::recover(&shared, &ownership, &ticks).await?;
+        let catalogue = Arc::clone(&shared.catalogue.borrow());
+        let tariffs = Tariffs::new(catalogue, shared.codes.clone());
+        let open = OpenSegment::new(recovered.state.last().0.next(), recovered.state.time());
+        Ok(Self {
+            tariffs,
+            state: recovered.state,
+            runs: recovered.runs,
+            log_bytes: recovered.log_bytes,
+            rater: Rater::new(),
+            open,
+            in_flight: None,
+            loaded: HashMap::new(),
+            checkpointing: None,
+            scratch: records::Scratch::default(),
+            shared,
+            ownership,
+            ticks,
+        })
+    }
+
+    /// Serves until the partition is lost or given up.
+    pub(crate) async fn serve(mut self, mut requests: mpsc::Receiver<Queued>) -> Ended {
+        let mut tick = tokio::time::interval(self.shared.config.heartbeat / 2);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            if let Err(ended) = self.round(&mut requests, &mut tick).await {
+                return ended;
+            }
+        }
+    }
+
+    async fn round(
+        &mut self,
+        requests: &mut mpsc::Receiver<Queued>,
+        tick: &mut tokio::time::Interval,
+    ) -> Result<(), Ended> {
+        self.tick();
+        self.checkpoint_if_due();
+        if self.in_flight.is_none() {
+            self.drain(requests).await?;
+            self.start_append();
+        }
+        let room = self.has_room();
+        tokio::select! {
+            biased;
+            done = append::finished(&mut self.in_flight) => self.committed(done),
+            request = requests.recv(), if room => match request {
+                Some(queued) => self.take(queued).await,
+                None => Err(Ended::Stopped),
+            },
+            _ = tick.tick() => Ok(()),
+        }
+    }
+
+    /// Takes what is waiting already, so that one append carries it all.
+    async fn drain(&mut self, requests: &mut mpsc::Receiver<Queued>) -> Result<(), Ended> {
+        while self.has_room() {
+            match requests.try_recv() {
+                Ok(queued) => self.take(queued).await?,
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, queued: Queued) -> Result<(), Ended> {
+        self.open_anew();
+        self.loaded.clear();
+        match queued.request {
+            Request::Records { frame, reply } => self.take_records(&frame, reply).await,
+            Request::Apply { commands, reply } => self.take_commands(&commands, reply).await,
+            Request::Show { account, reply } => {
+                let shown = self.show(account);
+                self.answer(reply, shown);
+                Ok(())
+            }
+            Request::Suspense { filter, reply } => {
+                let listed = self.list_suspense(&filter).await?;
+                self.answer(reply, listed);
+                Ok(())
+            }
+            Request::Recycle { keys, reply } => self.recycle(&keys, reply).await,
+            Request::Release { to } => Err(self.release(to.as_ref()).await),
+        }
+    }
+
+    /// Refreshes time and catalogue where nothing hangs on the old ones yet.
+    fn open_anew(&mut self) {
+        if self.open.builder.is_empty() {
+            let clock = self.shared.clock.now();
+            let spec = &self.ownership.spec;
+            self.open.time = self.open.time.advance(clock, spec.horizon_us, spec.accept_since);
+            let catalogue = Arc::clone(&self.shared.catalogue.borrow());
+            self.tariffs.update(&catalogue);
+        }
+    }
+
+    /// Answers once the open segment, or a barrier, is durable (P6, P17).
+    fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
+        self.open.answers.push(Box::new(move |epoch| {
+            // Who asked may be gone; the answer then goes nowhere, and a retry gets it again.
+            let _ = reply.send((epoch, answer));
+        }));
+    }
+
+    /// Says that this task is alive, unless its append is overdue (P9).
+    fn tick(&self) {
+        let overdue = self.in_flight.as_ref().is_some_and(|append| {
+            append.started.elapsed() >= self.shared.config.tick_max()
+        });
+        if !overdue {
+            self.ticks.tick();
+        }
+    }
+
+    /// May the open segment take more, and is nothing waiting for it to be closed?
+    fn has_room(&self) -> bool {
+        !self.checkpoint_due() && self.open.builder.bytes() < self.shared.config.segment_bytes_max
+    }
+
+    /// Gate, drain, release (P13).
+    async fn release(&mut self, to: Option<&NodeName>) -> Ended {
+        if let Err(ended) = self.flush().await {
+            return ended;
+        }
+        let Ownership { spec, epoch, claim, .. } = &self.ownership;
+        match self.shared.db.release(spec.id, *epoch, *claim, to).await {
+            Ok(true) => Ended::Released,
+            Ok(false) => Ended::Fenced,
+            Err(error) => Ended::Store(error),
+        }
+    }
+}

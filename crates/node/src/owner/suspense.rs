@@ -1,0 +1,194 @@
+//! Listing and recycling what waits (P35).
+
+use tokio::sync::oneshot;
+use turnpike_account::{Location, Waiting, WaitingKey};
+use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome};
+use turnpike_proto::record::RecordBatch;
+use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
+use turnpike_proto::wire::{put_bytes, put_number};
+use turnpike_segment::RecordRow;
+use turnpike_segment::head::{Change, SuspenseKey};
+use turnpike_types::{AccountNumber, Epoch, SuspenseReason};
+
+use super::records::{NotRated, Wait, incoming};
+use super::{Ended, Owner};
+
+/// Records listed when no number is asked for, and at the most.
+const LISTED_MAX: usize = 10_000;
+
+impl Owner {
+    pub(super) async fn list_suspense(
+        &mut self,
+        filter: &ListRequest,
+    ) -> Result<Vec<SuspendedRecord>, Ended> {
+        let most = match filter.records_max as usize {
+            0 => LISTED_MAX,
+            asked => asked.min(LISTED_MAX),
+        };
+        let matches = |(key, waiting): &(&WaitingKey, &Waiting)| {
+            (filter.account_number == 0 || key.account.0 == filter.account_number)
+                && (filter.reason.is_empty() || waiting.reason.word() == filter.reason)
+        };
+        let found: Vec<(WaitingKey, Waiting)> = self
+            .state
+            .suspense()
+            .iter()
+            .filter(matches)
+            .take(most)
+            .map(|(key, waiting)| (key.clone(), *waiting))
+            .collect();
+        let mut listed = Vec::with_capacity(found.len());
+        for (key, waiting) in found {
+            self.bring(waiting.location).await?;
+            if let Ok(Some(row)) = self.record_at(waiting.location) {
+                listed.push(self.suspended_record(&key, &waiting, &row));
+            }
+        }
+        Ok(listed)
+    }
+
+    fn suspended_record(
+        &self,
+        key: &WaitingKey,
+        waiting: &Waiting,
+        row: &RecordRow<'_>,
+    ) -> SuspendedRecord {
+        SuspendedRecord {
+            partition: self.ownership.spec.id.0,
+            account_number: key.account.0,
+            record_id: key.record_id.clone(),
+            identity: key.identity.clone(),
+            usage_type: row.usage_type.to_owned(),
+            start_us: row.start.0,
+            duration_us: row.duration_us,
+            quantity: row.quantity,
+            reason: waiting.reason.word().to_owned(),
+            segment: waiting.location.segment().0,
+            revision: waiting.revision,
+            record: encoded(row).into(),
+        }
+    }
+
+    /// Makes sure that the record at `location` can be read.
+    async fn bring(&mut self, location: Location) -> Result<(), Ended> {
+        match self.record_at(location) {
+            Ok(_) => Ok(()),
+            Err(segment) => self.load(segment).await,
+        }
+    }
+
+    pub(super) async fn recycle(
+        &mut self,
+        keys: &[RecycleKey],
+        reply: oneshot::Sender<(Epoch, Vec<RecycleOutcome>)>,
+    ) -> Result<(), Ended> {
+        let mut outcomes = Vec::with_capacity(keys.len());
+        for key in keys {
+            outcomes.push(self.recycle_one(key).await?);
+        }
+        self.answer(reply, outcomes);
+        Ok(())
+    }
+
+    async fn recycle_one(&mut self, asked: &RecycleKey) -> Result<RecycleOutcome, Ended> {
+        let key = WaitingKey {
+            account: AccountNumber(asked.account_number),
+            identity: if asked.account_number == 0 { asked.identity.clone() } else { String::new() },
+            record_id: asked.record_id.clone(),
+        };
+        // Compare-and-set on (key, suspended, revision).
+        let waiting = self.state.suspense().get(&key).copied();
+        let Some(waiting) = waiting.filter(|waiting| waiting.revision == asked.revision) else {
+            return Ok(RecycleOutcome::default());
+        };
+        if asked.moved_to_account != 0 {
+            let moved = suspense_key(&key, &waiting, 0, asked.moved_to_account);
+            self.open.builder.push_entry(key.account, Change::MovedAway(moved));
+            self.state.leave_suspense(&key);
+            return Ok(RecycleOutcome { rated: true, reason: String::new() });
+        }
+        self.bring(waiting.location).await?;
+        let bytes = match self.record_at(waiting.location) {
+            Ok(Some(row)) => encoded(&row),
+            Ok(None) | Err(_) => {
+                return Err(Ended::Damaged(format!(
+                    "the suspended record {} is not where the log says",
+                    key.record_id
+                )));
+            }
+        };
+        self.rate_again(&key, &waiting, &bytes).await
+    }
+
+    async fn rate_again(
+        &mut self,
+        key: &WaitingKey,
+        waiting: &Waiting,
+        bytes: &[u8],
+    ) -> Result<RecycleOutcome, Ended> {
+        let mut batch = RecordBatch::default();
+        batch.push(bytes);
+        let Some(Ok(record)) = batch.records().first() else {
+            return Err(Ended::Damaged(format!("suspended record {} is malformed", key.record_id)));
+        };
+        loop {
+            // The entry comes before its record; where there comes none, it is taken back.
+            let entry = Change::Recycled(suspense_key(key, waiting, 0, 0));
+            self.open.builder.push_entry(key.account, entry);
+            match self.rate_new(&incoming(&batch, record)) {
+                Ok(_) => {
+                    self.state.leave_suspense(key);
+                    return Ok(RecycleOutcome { rated: true, reason: String::new() });
+                }
+                Err(NotRated::Suspended(reason)) => {
+                    self.open.builder.pop_entry();
+                    return Ok(self.stay(key, waiting, reason));
+                }
+                Err(NotRated::Wait(wait)) => {
+                    self.open.builder.pop_entry();
+                    match wait {
+                        Wait::Full => self.cut().await?,
+                        Wait::Load(segment) => self.load(segment).await?,
+                    }
+                }
+            }
+        }
+    }
+
+    fn stay(
+        &mut self,
+        key: &WaitingKey,
+        waiting: &Waiting,
+        reason: SuspenseReason,
+    ) -> RecycleOutcome {
+        let entry = suspense_key(key, waiting, u32::from(reason.code()), 0);
+        self.open.builder.push_entry(key.account, Change::StillSuspended(entry));
+        self.state.suspend_again(key, reason);
+        RecycleOutcome { rated: false, reason: reason.word().to_owned() }
+    }
+}
+
+fn suspense_key(key: &WaitingKey, waiting: &Waiting, reason: u32, moved_to: u64) -> SuspenseKey {
+    SuspenseKey {
+        record_id: key.record_id.clone(),
+        identity: key.identity.clone(),
+        revision: waiting.revision,
+        reason,
+        moved_to,
+    }
+}
+
+/// The record as it would come over the wire: its extra fields are stored in wire form.
+fn encoded(row: &RecordRow<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_number(&mut out, 1, row.account.0);
+    put_bytes(&mut out, 2, row.record_id.as_bytes());
+    put_bytes(&mut out, 3, row.usage_type.as_bytes());
+    turnpike_proto::record::put_start(&mut out, row.start);
+    put_number(&mut out, 5, row.duration_us.cast_unsigned());
+    if let Some(quantity) = row.quantity {
+        put_number(&mut out, 6, quantity.cast_unsigned());
+    }
+    out.extend_from_slice(row.extra);
+    out
+}

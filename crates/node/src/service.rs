@@ -1,0 +1,278 @@
+//! gRPC from fronts.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request as Call, Response, Status, Streaming};
+use turnpike_proto::frame::SubBatchFrame;
+use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
+use turnpike_proto::node::v1::{
+    NodeApplyRequest, NodeApplyResponse, NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest,
+    NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, Standing, SubBatchAnswer, Verdict,
+};
+use turnpike_types::{Epoch, PartitionId, limits};
+
+use crate::node::{Door, Doors};
+use crate::owner::{Queued, Refusal, Request};
+
+/// Sub-batches of one stream that are under way at the most.
+const STREAM_DEPTH: usize = 64;
+
+/// The node's service.
+pub struct Service {
+    doors: Arc<Doors>,
+}
+
+impl Service {
+    pub(crate) fn server(doors: Arc<Doors>) -> NodeServiceServer<Self> {
+        NodeServiceServer::new(Self { doors })
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+}
+
+/// An answer on its way.
+type Pending = oneshot::Receiver<(Epoch, Result<SubBatchAnswer, Refusal>)>;
+
+/// A sub-batch of a stream: already answered, or with its owner.
+enum Lane {
+    Refused { sequence: u64, standing: Standing },
+    Waiting { sequence: u64, partition: PartitionId, pending: Pending },
+}
+
+#[tonic::async_trait]
+impl NodeService for Service {
+    type ForwardStream = Pin<Box<dyn Stream<Item = Result<SubBatchAnswer, Status>> + Send>>;
+
+    async fn forward(
+        &self,
+        call: Call<Streaming<SubBatchFrame>>,
+    ) -> Result<Response<Self::ForwardStream>, Status> {
+        let (lanes, waiting) = mpsc::channel(STREAM_DEPTH);
+        let (answers, out) = mpsc::channel(STREAM_DEPTH);
+        tokio::spawn(take_in(Arc::clone(&self.doors), call.into_inner(), lanes));
+        tokio::spawn(give_out(Arc::clone(&self.doors), waiting, answers));
+        Ok(Response::new(Box::pin(ReceiverStream::new(out).map(Ok))))
+    }
+
+    async fn apply(
+        &self,
+        call: Call<NodeApplyRequest>,
+    ) -> Result<Response<NodeApplyResponse>, Status> {
+        let NodeApplyRequest { partition, commands } = call.into_inner();
+        if commands.len() > limits::ACCOUNT_COMMANDS_MAX {
+            return Err(Status::invalid_argument(format!(
+                "{} commands in one request: send at most {}",
+                commands.len(),
+                limits::ACCOUNT_COMMANDS_MAX
+            )));
+        }
+        let room = commands.len() * 256;
+        let asked = |reply| Request::Apply { commands, reply };
+        let (standing, results) = self.doors.ask(partition, room, asked).await;
+        let results = results.unwrap_or_default();
+        Ok(Response::new(NodeApplyResponse { standing: Some(standing), results }))
+    }
+
+    async fn show(&self, call: Call<NodeShowRequest>) -> Result<Response<NodeShowResponse>, Status> {
+        let NodeShowRequest { partition, account_number: account } = call.into_inner();
+        let asked = |reply| Request::Show { account, reply };
+        let (standing, account) = self.doors.ask(partition, 256, asked).await;
+        let account = account.flatten();
+        Ok(Response::new(NodeShowResponse { standing: Some(standing), account }))
+    }
+
+    async fn list_suspense(
+        &self,
+        call: Call<NodeSuspenseRequest>,
+    ) -> Result<Response<NodeSuspenseResponse>, Status> {
+        let NodeSuspenseRequest { partition, filter } = call.into_inner();
+        let filter = filter.unwrap_or_default();
+        let asked = |reply| Request::Suspense { filter, reply };
+        let (standing, records) = self.doors.ask(partition, 256, asked).await;
+        let records = records.unwrap_or_default();
+        Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records }))
+    }
+
+    async fn recycle(
+        &self,
+        call: Call<NodeRecycleRequest>,
+    ) -> Result<Response<NodeRecycleResponse>, Status> {
+        let NodeRecycleRequest { partition, keys } = call.into_inner();
+        let room = keys.len() * 256;
+        let asked = |reply| Request::Recycle { keys, reply };
+        let (standing, outcomes) = self.doors.ask(partition, room, asked).await;
+        let outcomes = outcomes.unwrap_or_default();
+        Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))
+    }
+}
+
+/// Reads sub-batches and hands them to their owner, in order; the first refusal ends it (P30).
+async fn take_in(
+    doors: Arc<Doors>,
+    mut stream: Streaming<SubBatchFrame>,
+    lanes: mpsc::Sender<Lane>,
+) {
+    // The door found first is kept: a stream never passes from one ownership to the next, in which
+    // what was refused before would be passed by what comes after.
+    let mut kept: Option<(PartitionId, Door)> = None;
+    while let Ok(Some(frame)) = stream.message().await {
+        let lane = doors.admit(&mut kept, frame).await;
+        let refused = matches!(lane, Lane::Refused { .. });
+        if lanes.send(lane).await.is_err() || refused {
+            return;
+        }
+    }
+}
+
+/// Sends answers out, in order; the first one that can't be given ends the stream.
+async fn give_out(
+    doors: Arc<Doors>,
+    mut waiting: mpsc::Receiver<Lane>,
+    answers: mpsc::Sender<SubBatchAnswer>,
+) {
+    while let Some(lane) = waiting.recv().await {
+        let (answer, goes_on) = match lane {
+            Lane::Refused { sequence, standing } => (refusal(sequence, standing), false),
+            Lane::Waiting { sequence, partition, pending } => match pending.await {
+                Ok((epoch, Ok(answer))) => {
+                    let standing = Some(done(epoch));
+                    (SubBatchAnswer { standing, ..answer }, true)
+                }
+                Ok((epoch, Err(why))) => {
+                    (refusal(sequence, doors.refused(partition, epoch, &why)), false)
+                }
+                Err(_) => (refusal(sequence, doors.not_owner(partition)), false),
+            },
+        };
+        if answers.send(answer).await.is_err() || !goes_on {
+            return;
+        }
+    }
+}
+
+fn refusal(sequence: u64, standing: Standing) -> SubBatchAnswer {
+    SubBatchAnswer { sequence, standing: Some(standing), ..SubBatchAnswer::default() }
+}
+
+fn done(epoch: Epoch) -> Standing {
+    Standing { verdict: Verdict::Done.into(), epoch: epoch.number(), ..Standing::default() }
+}
+
+impl Doors {
+    async fn admit(
+        &self,
+        kept: &mut Option<(PartitionId, Door)>,
+        frame: SubBatchFrame,
+    ) -> Lane {
+        let head = match frame.walk(|_| {}) {
+            Ok(head) => head,
+            Err(error) => {
+                let standing = invalid(format!("not a sub-batch: {error}"));
+                return Lane::Refused { sequence: 0, standing };
+            }
+        };
+        let (partition, sequence) = (PartitionId(head.partition), head.sequence);
+        let refused = |standing| Lane::Refused { sequence, standing };
+        if kept.as_ref().is_some_and(|(known, _)| *known != partition) {
+            return refused(invalid("a stream is for one partition".to_owned()));
+        }
+        let door = match kept {
+            Some((_, door)) => door.clone(),
+            None => match self.door(partition) {
+                Some(door) => kept.insert((partition, door)).1.clone(),
+                None => return refused(self.not_owner(partition)),
+            },
+        };
+        let Some(room) = self.room(frame.body().len()).await else {
+            return refused(self.overloaded());
+        };
+        let (reply, pending) = oneshot::channel();
+        let request = Request::Records { frame, reply };
+        match door.send(Queued { request, _room: Some(room) }).await {
+            Ok(()) => Lane::Waiting { sequence, partition, pending },
+            Err(_) => refused(self.not_owner(partition)),
+        }
+    }
+
+    /// Asks an owner and waits for its durable answer.
+    async fn ask<T>(
+        &self,
+        partition: u32,
+        bytes: usize,
+        request: impl FnOnce(oneshot::Sender<(Epoch, T)>) -> Request,
+    ) -> (Standing, Option<T>) {
+        let partition = PartitionId(partition);
+        let Some(door) = self.door(partition) else { return (self.not_owner(partition), None) };
+        let Some(room) = self.room(bytes).await else { return (self.overloaded(), None) };
+        let (reply, pending) = oneshot::channel();
+        let queued = Queued { request: request(reply), _room: Some(room) };
+        if door.send(queued).await.is_err() {
+            return (self.not_owner(partition), None);
+        }
+        match pending.await {
+            Ok((epoch, answer)) => (done(epoch), Some(answer)),
+            Err(_) => (self.not_owner(partition), None),
+        }
+    }
+
+    /// Room in the queue, waited for a bounded time; `None`: too much is waiting.
+    async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let most = self.config.queue_bytes_max.min(u32::MAX as usize);
+        let bytes = u32::try_from(bytes.clamp(1, most)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(bytes);
+        tokio::time::timeout(self.config.admission(), room).await.ok()?.ok()
+    }
+
+    fn not_owner(&self, partition: PartitionId) -> Standing {
+        let message = self.shared.trouble.get().unwrap_or_else(|| {
+            format!("node {} does not serve partition {partition}", self.config.name)
+        });
+        Standing {
+            verdict: Verdict::NotOwner.into(),
+            owner_address: self.owner_address(partition),
+            message,
+            ..Standing::default()
+        }
+    }
+
+    fn overloaded(&self) -> Standing {
+        Standing {
+            verdict: Verdict::Overloaded.into(),
+            retry_after_ms: u32::try_from(self.config.admission().as_millis()).unwrap_or(1000),
+            message: format!(
+                "node {} has {} bytes of requests waiting and takes no more",
+                self.config.name, self.config.queue_bytes_max
+            ),
+            ..Standing::default()
+        }
+    }
+
+    fn refused(&self, partition: PartitionId, epoch: Epoch, why: &Refusal) -> Standing {
+        match why {
+            Refusal::WrongPartition => Standing {
+                message: format!("an account is not in partition {partition}: the route is stale"),
+                ..self.not_owner(partition)
+            },
+            Refusal::Invalid(message) => invalid(message.clone()),
+            Refusal::KeysFull => Standing {
+                verdict: Verdict::Overloaded.into(),
+                epoch: epoch.number(),
+                retry_after_ms: 10_000,
+                message: format!(
+                    "partition {partition} holds {} keys, its limit: give it a shorter horizon, \
+                     or spread its accounts over more partitions",
+                    self.config.keys_max
+                ),
+                ..Standing::default()
+            },
+        }
+    }
+}
+
+fn invalid(message: String) -> Standing {
+    Standing { verdict: Verdict::Invalid.into(), message, ..Standing::default() }
+}

@@ -1,0 +1,44 @@
+//! Is a graph sound? Wiring first, then order, units, currencies; later ones assume the earlier.
+//!
+//! ```text
+//!  primitives -> wiring.rs   links to ports that exist, nothing open, charges taken once
+//!             -> order.rs    no cycle; topological, ties by document order
+//!             -> units.rs    one measure and one unit for each flow
+//!             -> paths.rs    currencies meet their like; warnings of units that count twice
+//! ```
+
+mod order;
+mod paths;
+mod units;
+mod wiring;
+
+pub(crate) use units::Flows;
+pub(crate) use wiring::{End, Wiring};
+
+use crate::document::Document;
+use crate::error::Findings;
+use crate::graph::Primitive;
+
+/// What checking found out, for the compiler.
+pub(crate) struct Checked {
+    pub(crate) wiring: Wiring,
+    /// Primitives in topological order, ties by document order.
+    pub(crate) order: Vec<usize>,
+    pub(crate) flows: Flows,
+}
+
+/// Checks the graph; `None`, with findings, when it is not sound.
+pub(crate) fn check(
+    document: &Document,
+    primitives: &[Primitive],
+    findings: &mut Findings,
+) -> Option<Checked> {
+    let wiring = Wiring::of(primitives, &document.unread, findings);
+    let order = order::topological(primitives, &wiring, findings)?;
+    if !findings.clean() {
+        return None;
+    }
+    let flows = Flows::of(primitives, &wiring, &order, findings);
+    paths::check(document, primitives, &wiring, &order, findings);
+    findings.clean().then_some(Checked { wiring, order, flows })
+}

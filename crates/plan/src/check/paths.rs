@@ -1,0 +1,166 @@
+//! What holds along paths: charges meet only their own currency; units that meet came by ways
+//! that exclude each other, or there is a warning (PLANS section 2).
+
+use std::collections::BTreeSet;
+
+use turnpike_types::Currency;
+
+use super::wiring::{End, Wiring};
+use crate::document::Document;
+use crate::error::{Cause, Findings};
+use crate::graph::Primitive;
+use crate::spec::Carries;
+
+/// Links of one input that are compared with each other.
+const PAIRED_MAX: usize = 64;
+
+/// What is certain of the units at a port.
+#[derive(Clone, Debug, Default)]
+struct Certain {
+    /// Outputs of filters that every unit here has left by.
+    left_by: BTreeSet<(usize, usize)>,
+    /// The usage types the record can have; `None` for any.
+    types: Option<BTreeSet<String>>,
+}
+
+impl Certain {
+    /// What is certain of the units of both together.
+    fn either(self, other: &Self) -> Self {
+        let types = match (self.types, &other.types) {
+            (Some(one), Some(two)) => Some(one.union(two).cloned().collect()),
+            _ => None,
+        };
+        Self { left_by: self.left_by.intersection(&other.left_by).copied().collect(), types }
+    }
+
+    /// Can no unit be at both?
+    fn excludes(&self, other: &Self) -> bool {
+        if let (Some(one), Some(two)) = (&self.types, &other.types)
+            && one.is_disjoint(two)
+        {
+            return true;
+        }
+        self.left_by.iter().any(|&(node, output)| {
+            other.left_by.range((node, 0)..=(node, usize::MAX)).any(|&(_, theirs)| theirs != output)
+                && !other.left_by.contains(&(node, output))
+        })
+    }
+}
+
+pub(super) fn check(
+    document: &Document,
+    primitives: &[Primitive],
+    wiring: &Wiring,
+    order: &[usize],
+    findings: &mut Findings,
+) {
+    let mut certain: Vec<Certain> = vec![Certain::default(); primitives.len()];
+    let mut currencies: Vec<Option<Currency>> = vec![None; primitives.len()];
+    for &place in order {
+        let Some((node, primitive)) = wiring.nodes.get(place).zip(primitives.get(place)) else {
+            continue;
+        };
+        for (spec, ends) in node.spec.inputs.iter().zip(&node.inputs) {
+            match spec.carries {
+                Carries::Usage => {
+                    let at = meet(ends, &certain, wiring, primitives, primitive, findings);
+                    if let Some(slot) = certain.get_mut(place) {
+                        *slot = at;
+                    }
+                }
+                Carries::Charge => {
+                    let found = gather(ends, &currencies, document, primitive, findings);
+                    if let Some(slot) = currencies.get_mut(place) {
+                        *slot = found;
+                    }
+                }
+                Carries::Level => {}
+            }
+        }
+        if let Some(own) = primitive.property("currency").and_then(|text| text.parse().ok())
+            && let Some(slot) = currencies.get_mut(place)
+        {
+            *slot = Some(own);
+        }
+        // Without a converter, what a finalizer posts is of the plan's currency.
+        let posts = node.spec.outputs.is_empty();
+        let currency = currencies.get(place).copied().flatten();
+        if posts
+            && let Some(currency) = currency
+            && currency != document.currency
+        {
+            let message = format!("posts {currency}, but the plan is in {}", document.currency);
+            findings.error(primitive.line, Some(&primitive.id), Cause::MixedCurrencies, message);
+        }
+    }
+}
+
+/// What is certain at an input, with a warning where its links may bring the same unit twice.
+fn meet(
+    ends: &[End],
+    certain: &[Certain],
+    wiring: &Wiring,
+    primitives: &[Primitive],
+    primitive: &Primitive,
+    findings: &mut Findings,
+) -> Certain {
+    let arrivals: Vec<Certain> =
+        ends.iter().map(|end| leaving(*end, certain, wiring, primitives)).collect();
+    // Every pair: of so many links the first tell enough.
+    let twice = arrivals
+        .iter()
+        .take(PAIRED_MAX)
+        .enumerate()
+        .any(|(place, one)| arrivals.iter().skip(place + 1).any(|other| !one.excludes(other)));
+    if twice {
+        let message = "a unit can come here by two paths and then counts twice";
+        findings.warn(primitive.line, Some(&primitive.id), message);
+    }
+    let mut arrivals = arrivals.into_iter();
+    let first = arrivals.next().unwrap_or_default();
+    arrivals.fold(first, |all, one| all.either(&one))
+}
+
+fn leaving(end: End, certain: &[Certain], wiring: &Wiring, primitives: &[Primitive]) -> Certain {
+    let End::Port { node, output } = end else {
+        return Certain::default();
+    };
+    let mut at = certain.get(node).cloned().unwrap_or_default();
+    let Some((from, primitive)) = wiring.nodes.get(node).zip(primitives.get(node)) else {
+        return at;
+    };
+    let usage_outputs = from.spec.outputs.iter().filter(|o| o.carries == Carries::Usage).count();
+    if usage_outputs > 1 {
+        at.left_by.insert((node, output));
+    }
+    let passes = from.spec.outputs.get(output).is_some_and(|o| o.name == "pass");
+    if passes && let Some(types) = primitive.property("types") {
+        let types: BTreeSet<String> = types.split_whitespace().map(str::to_owned).collect();
+        at.types = Some(match at.types {
+            Some(before) => before.intersection(&types).cloned().collect(),
+            None => types,
+        });
+    }
+    at
+}
+
+/// The one currency of the charges that come together.
+fn gather(
+    ends: &[End],
+    currencies: &[Option<Currency>],
+    document: &Document,
+    primitive: &Primitive,
+    findings: &mut Findings,
+) -> Option<Currency> {
+    let of = |end: &End| match end {
+        End::Port { node, .. } => currencies.get(*node).copied().flatten(),
+        End::Source(_) => None,
+    };
+    let mut found = ends.iter().map(|end| of(end).unwrap_or(document.currency));
+    let first = found.next()?;
+    if let Some(other) = found.find(|currency| *currency != first) {
+        let message = format!("charges of {first} and {other} meet here: convert one first");
+        findings.error(primitive.line, Some(&primitive.id), Cause::MixedCurrencies, message);
+    }
+    Some(first)
+}

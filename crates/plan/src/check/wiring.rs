@@ -1,0 +1,224 @@
+//! Links: each to a port that exists and carries the right thing; nothing left open (PLANS 2).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{Cause, Findings};
+use crate::graph::{Link, Primitive};
+use crate::primitives::{self, Lookup};
+use crate::spec::{Carries, Open, Spec};
+
+/// Links into one input.
+const LINKS_MAX: usize = 512;
+
+/// The far end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A measure of the record, by its place in [`Wiring::measures`].
+    Source(usize),
+    /// An output of a primitive, both by their places.
+    Port { node: usize, output: usize },
+}
+
+/// A primitive's links, by the places of its type's inputs and outputs.
+pub(crate) struct Node {
+    pub(crate) spec: &'static Spec,
+    pub(crate) inputs: Vec<Vec<End>>,
+    /// For each output, the primitives that take it, once for each link.
+    pub(crate) takers: Vec<Vec<usize>>,
+}
+
+impl Node {
+    /// Does the record itself feed this primitive, and nothing else?
+    pub(crate) fn is_source_fed(&self) -> bool {
+        let mut ends = self.inputs.iter().flatten().peekable();
+        ends.peek().is_some() && ends.all(|end| matches!(end, End::Source(_)))
+    }
+}
+
+/// All links of a plan.
+pub(crate) struct Wiring {
+    pub(crate) nodes: Vec<Node>,
+    /// Names of the measures that links name, in document order.
+    pub(crate) measures: Vec<String>,
+}
+
+impl Wiring {
+    pub(crate) fn of(
+        primitives: &[Primitive],
+        unread: &BTreeSet<String>,
+        findings: &mut Findings,
+    ) -> Self {
+        let specs =
+            primitives.iter().filter_map(|primitive| match primitives::find(&primitive.kind) {
+                Lookup::Known(spec) => Some(spec),
+                _ => None,
+            });
+        let nodes = specs.map(|spec| Node {
+            spec,
+            inputs: vec![Vec::new(); spec.inputs.len()],
+            takers: vec![Vec::new(); spec.outputs.len()],
+        });
+        let mut wiring = Self { nodes: nodes.collect(), measures: Vec::new() };
+        let places: BTreeMap<&str, usize> =
+            primitives.iter().enumerate().map(|(place, p)| (p.id.as_str(), place)).collect();
+        for (place, primitive) in primitives.iter().enumerate() {
+            wiring.connect(place, primitive, &places, unread, findings);
+        }
+        for (place, primitive) in primitives.iter().enumerate() {
+            // A primitive that could not be read may have been the taker.
+            if unread.is_empty() {
+                wiring.check_open(place, primitive, findings);
+            }
+        }
+        wiring
+    }
+
+    fn connect(
+        &mut self,
+        place: usize,
+        primitive: &Primitive,
+        places: &BTreeMap<&str, usize>,
+        unread: &BTreeSet<String>,
+        findings: &mut Findings,
+    ) {
+        let Some(spec) = self.nodes.get(place).map(|node| node.spec) else {
+            return;
+        };
+        for (index, input) in spec.inputs.iter().enumerate() {
+            let links = primitive.links(input.name);
+            let mut error = |cause, message: String| {
+                findings.error(primitive.line, Some(&primitive.id), cause, message);
+            };
+            if links.is_empty() && input.required {
+                error(
+                    Cause::OpenInput,
+                    format!("nothing feeds {0}: write {0}=\"PRIMITIVE.PORT\"", input.name),
+                );
+            }
+            if links.len() > 1 && !input.many {
+                error(
+                    Cause::UnknownReference,
+                    format!("{} takes one link, not {}", input.name, links.len()),
+                );
+            }
+            if links.len() > LINKS_MAX {
+                error(Cause::TooLarge, format!("{} has more than {LINKS_MAX} links", input.name));
+                continue;
+            }
+            for link in
+                links.iter().filter(|link| !link.port.is_empty() && !unread.contains(&link.from))
+            {
+                match self.resolve(link, input.carries, places) {
+                    Ok(end) => self.join(place, index, end),
+                    Err(message) => error(Cause::UnknownReference, message),
+                }
+            }
+        }
+    }
+
+    fn resolve(
+        &mut self,
+        link: &Link,
+        carries: Carries,
+        places: &BTreeMap<&str, usize>,
+    ) -> Result<End, String> {
+        let Link { from, port } = link;
+        if link.is_source() {
+            if carries != Carries::Usage {
+                return Err(format!("record.{port} carries usage, not {}", carries.word()));
+            }
+            let known = self.measures.iter().position(|measure| measure == port);
+            return Ok(End::Source(known.unwrap_or_else(|| {
+                self.measures.push(port.clone());
+                self.measures.len() - 1
+            })));
+        }
+        let node = places.get(from.as_str()).copied();
+        let found = node.and_then(|node| Some((node, self.nodes.get(node)?.spec)));
+        let Some((node, spec)) = found else {
+            return Err(format!("there is no primitive \"{from}\" to take {port} from"));
+        };
+        let Some(output) = spec.output(port) else {
+            let ports: Vec<&str> = spec.outputs.iter().map(|output| output.name).collect();
+            let has = if ports.is_empty() { "none".to_owned() } else { ports.join(" ") };
+            return Err(format!("{} \"{from}\" has no port {port}: it has {has}", spec.name));
+        };
+        match spec.outputs.get(output) {
+            Some(known) if known.carries == carries => Ok(End::Port { node, output }),
+            Some(known) => Err(format!(
+                "{from}.{port} carries {}, not {}",
+                known.carries.word(),
+                carries.word()
+            )),
+            None => Err(format!("there is no port {from}.{port}")),
+        }
+    }
+
+    fn join(&mut self, place: usize, input: usize, end: End) {
+        if let End::Port { node, output } = end
+            && let Some(takers) =
+                self.nodes.get_mut(node).and_then(|node| node.takers.get_mut(output))
+        {
+            takers.push(place);
+        }
+        if let Some(ends) = self.nodes.get_mut(place).and_then(|node| node.inputs.get_mut(input)) {
+            ends.push(end);
+        }
+    }
+
+    fn check_open(&self, place: usize, primitive: &Primitive, findings: &mut Findings) {
+        let Some(node) = self.nodes.get(place) else {
+            return;
+        };
+        for (output, takers) in node.spec.outputs.iter().zip(&node.takers) {
+            let port = output.name;
+            let mut error = |cause, message: String| {
+                findings.error(primitive.line, Some(&primitive.id), cause, message);
+            };
+            match (output.carries, takers.len()) {
+                (Carries::Usage, 0) => {
+                    let may = match output.open {
+                        Open::Never => false,
+                        Open::Always => true,
+                        Open::SourceFed => node.is_source_fed(),
+                        Open::When(nothing_flows) => nothing_flows(primitive),
+                    };
+                    if !may {
+                        error(
+                            Cause::OpenUsage,
+                            format!(
+                                "nothing takes {port}: link it on, or to an Ignore if it shall cost nothing"
+                            ),
+                        );
+                    }
+                }
+                (Carries::Usage, _) => {
+                    if let Open::When(nothing_flows) = output.open
+                        && nothing_flows(primitive)
+                    {
+                        findings.warn(
+                            primitive.line,
+                            Some(&primitive.id),
+                            format!("nothing ever leaves by {port}"),
+                        );
+                    }
+                }
+                (Carries::Charge, 0) => {
+                    error(
+                        Cause::OpenCharge,
+                        format!(
+                            "{port} reaches no AccountFinalizer: link it to an Adder or a finalizer"
+                        ),
+                    );
+                }
+                (Carries::Charge, 2..) => {
+                    error(
+                        Cause::ChargeTwice,
+                        format!("{port} is taken {} times: a charge is taken once", takers.len()),
+                    );
+                }
+                (Carries::Charge, _) | (Carries::Level, _) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The tree of elements -> a plan's head, parameters and primitives, values still as written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::civil::Date;
+use turnpike_types::Currency;
+
+use crate::error::{Cause, Findings};
+use crate::graph::{Child, Input, Link, Parameter, Primitive, SOURCE};
+use crate::primitives::{self, Lookup};
+use crate::spec::Spec;
+use crate::values;
+use crate::xml::{self, Element};
+
+/// Primitives of one plan.
+pub(crate) const PRIMITIVES_MAX: usize = 512;
+
+/// Elements within one primitive.
+const CHILDREN_MAX: usize = 4096;
+
+/// A plan as written: parameters not yet filled in.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    pub(crate) id: String,
+    pub(crate) version: u32,
+    pub(crate) starts: Date,
+    pub(crate) currency: Currency,
+    pub(crate) round_digits: u32,
+    pub(crate) supersedes: Option<u32>,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) primitives: Vec<Primitive>,
+    /// Ids of elements whose type is not known: links to them are not faults of their own.
+    pub(crate) unread: BTreeSet<String>,
+    pub(crate) content_hash: [u8; 32],
+}
+
+/// Reads the document; `None`, with findings, when its head can't be read.
+pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
+    let root = xml::read(xml, findings)?;
+    if root.name != "plan" {
+        let message = format!("the root is <{}>: write <plan>", root.name);
+        findings.error(root.line, None, Cause::Malformed, message);
+        return None;
+    }
+    let mut document = head(&root, findings)?;
+    let mut graphs = 0;
+    for element in root.elements() {
+        match element.name.as_str() {
+            "parameter" => parameter(element, &mut document, findings),
+            "graph" => {
+                graphs += 1;
+                graph(element, &mut document, findings);
+            }
+            // Looked at by the tools that test and draw plans.
+            "example" | "layout" => {}
+            name => {
+                let message = format!(
+                    "<{name}> is unknown here: a plan holds <parameter>, <graph>, <example> and <layout>"
+                );
+                findings.error(element.line, None, Cause::UnknownProperty, message);
+            }
+        }
+    }
+    if graphs != 1 {
+        let message = format!("{graphs} <graph> elements: write exactly one");
+        findings.error(root.line, None, Cause::Malformed, message);
+    }
+    Some(document)
+}
+
+const HEAD: &[&str] = &["id", "version", "starts", "currency", "round", "supersedes"];
+
+fn head(root: &Element, findings: &mut Findings) -> Option<Document> {
+    only(root, HEAD, None, findings);
+    let id = read_value(root, "id", "my-plan", values::id, findings);
+    let version = read_value(root, "version", "1", values::version, findings);
+    let starts = read_value(root, "starts", "2026-01-01", values::date, findings);
+    let currency = read_value(root, "currency", "USD", values::currency, findings);
+    let round = match root.attribute("round") {
+        None => Some(9),
+        Some(_) => read_value(root, "round", "9 half-even", values::round, findings),
+    };
+    let supersedes = match root.attribute("supersedes") {
+        None => None,
+        Some(_) => read_value(root, "supersedes", "1", values::version, findings),
+    };
+    if version.zip(supersedes).is_some_and(|(version, older)| older >= version) {
+        let message = "supersedes names no earlier version: write the number of the version that this one replaces";
+        findings.error(root.line, None, Cause::BadValue, message);
+    }
+    Some(Document {
+        id: id?,
+        version: version?,
+        starts: starts?,
+        currency: currency?,
+        round_digits: round?,
+        supersedes,
+        parameters: Vec::new(),
+        primitives: Vec::new(),
+        unread: BTreeSet::new(),
+        content_hash: xml::content_hash(root, "layout"),
+    })
+}
+
+/// A required attribute's value; `None`, with a finding, when it is absent or can't be read.
+fn read_value<T>(
+    element: &Element,
+    name: &str,
+    example: &str,
+    parse: fn(&str) -> Result<T, String>,
+    findings: &mut Findings,
+) -> Option<T> {
+    let Some(text) = element.attribute(name) else {
+        let message = format!("<{}> has no {name}: write {name}=\"{example}\"", element.name);
+        findings.error(element.line, None, Cause::MissingProperty, message);
+        return None;
+    };
+    match parse(text) {
+        Ok(value) => Some(value),
+        Err(why) => {
+            let message = format!("{name}: {why}");
+            findings.error(element.line, None, Cause::BadValue, message);
+            None
+        }
+    }
+}
+
+/// Refuses attributes that are not among `names`.
+fn only(element: &Element, names: &[&str], primitive: Option<&str>, findings: &mut Findings) {
+    for (name, _) in &element.attributes {
+        if !names.contains(&name.as_str()) {
+            let message =
+                format!("<{}> has no property {name}: it has {}", element.name, names.join(" "));
+            findings.error(element.line, primitive, Cause::UnknownProperty, message);
+        }
+    }
+}
+
+/// Refuses elements that are not among `names`.
+fn only_elements(
+    element: &Element,
+    names: &[&str],
+    primitive: Option<&str>,
+    findings: &mut Findings,
+) {
+    for child in element.elements() {
+        if !names.contains(&child.name.as_str()) {
+            let holds = match names {
+                [] => "nothing".to_owned(),
+                names => format!("<{}>", names.join("> <")),
+            };
+            let message =
+                format!("<{}> is unknown here: <{}> holds {holds}", child.name, element.name);
+            findings.error(child.line, primitive, Cause::UnknownProperty, message);
+        }
+    }
+}
+
+fn parameter(element: &Element, document: &mut Document, findings: &mut Findings) {
+    only(element, &["id", "type", "value"], None, findings);
+    only_elements(element, &[], None, findings);
+    let id = read_value(element, "id", "peak-price", values::id, findings);
+    let kind = read_value(element, "type", "money", values::parameter_kind, findings);
+    let value = read_value(element, "value", "1.00", |text| Ok(text.to_owned()), findings);
+    let (Some(id), Some(kind), Some(value)) = (id, kind, value) else {
+        return;
+    };
+    if let Err(why) = values::fits(&kind, &value) {
+        let message = format!("parameter {id}: {why}");
+        findings.error(element.line, None, Cause::BadValue, message);
+    }
+    if let Some(first) = document.parameters.iter().find(|known| known.id == id) {
+        let message =
+            format!("parameter {id} was declared on line {}: give it another id", first.line);
+        findings.error(element.line, None, Cause::DuplicateId, message);
+        return;
+    }
+    document.parameters.push(Parameter { id, kind, value, line: element.line });
+}
+
+fn graph(root: &Element, document: &mut Document, findings: &mut Findings) {
+    only(root, &[], None, findings);
+    let mut lines: BTreeMap<String, u32> = BTreeMap::new();
+    for element in root.elements() {
+        if lines.len() >= PRIMITIVES_MAX {
+            let message = format!("more than {PRIMITIVES_MAX} primitives: split the plan");
+            findings.error(element.line, None, Cause::TooLarge, message);
+            return;
+        }
+        let Some(id) = read_value(element, "id", "my-id", values::id, findings) else {
+            continue;
+        };
+        if id == SOURCE || id == "account" {
+            let message = format!("the id {id} stands for the {id} itself: choose another");
+            findings.error(element.line, Some(&id), Cause::DuplicateId, message);
+            continue;
+        }
+        if let Some(first) = lines.insert(id.clone(), element.line) {
+            let message = format!("the id {id} was taken on line {first}: give this one another");
+            findings.error(element.line, Some(&id), Cause::DuplicateId, message);
+            continue;
+        }
+        match primitives::find(&element.name) {
+            Lookup::Known(spec) => document.primitives.push(primitive(element, id, spec, findings)),
+            unread => {
+                let (cause, message) = unread_type(&element.name, &unread);
+                findings.error(element.line, Some(&id), cause, message);
+                document.unread.insert(id);
+            }
+        }
+    }
+    if lines.is_empty() {
+        findings.error(root.line, None, Cause::Malformed, "the graph is empty: it rates nothing");
+    }
+}
+
+fn unread_type(name: &str, found: &Lookup) -> (Cause, String) {
+    match found {
+        Lookup::NotYet => {
+            (Cause::NotInThisVersion, format!("{name} is not in this version of Turnpike"))
+        }
+        _ => {
+            let names: Vec<&str> = primitives::ALL.iter().map(|spec| spec.name).collect();
+            let message =
+                format!("{name} is no type of primitive: write one of {}", names.join(" "));
+            (Cause::UnknownType, message)
+        }
+    }
+}
+
+/// One primitive, its attributes sorted into links and properties.
+fn primitive(element: &Element, id: String, spec: &Spec, findings: &mut Findings) -> Primitive {
+    let inputs = spec.inputs.iter().map(|input| input.name);
+    let names: Vec<&str> =
+        std::iter::once("id").chain(inputs).chain(spec.properties.iter().map(|p| p.name)).collect();
+    only(element, &names, Some(&id), findings);
+    let children: Vec<&str> = spec.children.iter().map(|child| child.name).collect();
+    only_elements(element, &children, Some(&id), findings);
+    let input = |port: &str| {
+        let text = element.attribute(port).unwrap_or_default();
+        let links = text.split_whitespace().map(|text| link(text, element.line, &id, findings));
+        Input { port: port.to_owned(), links: links.collect() }
+    };
+    let inputs = spec.inputs.iter().map(|input| input.name).map(input).collect();
+    let properties = properties_of(element, |name| spec.properties.iter().any(|p| p.name == name));
+    let mut held = Vec::new();
+    for child in element.elements() {
+        let Some(known) = spec.children.iter().find(|known| known.name == child.name) else {
+            continue;
+        };
+        if held.len() >= CHILDREN_MAX {
+            let message = format!("more than {CHILDREN_MAX} elements: split the primitive");
+            findings.error(child.line, Some(&id), Cause::TooLarge, message);
+            break;
+        }
+        let names: Vec<&str> = known.properties.iter().map(|p| p.name).collect();
+        only(child, &names, Some(&id), findings);
+        only_elements(child, &[], Some(&id), findings);
+        let properties = properties_of(child, |name| names.contains(&name));
+        held.push(Child { kind: child.name.clone(), line: child.line, properties });
+    }
+    Primitive {
+        id,
+        kind: spec.name.to_owned(),
+        line: element.line,
+        inputs,
+        properties,
+        children: held,
+    }
+}
+
+fn properties_of(element: &Element, known: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+    element.attributes.iter().filter(|(name, _)| known(name)).cloned().collect()
+}
+
+fn link(text: &str, line: u32, id: &str, findings: &mut Findings) -> Link {
+    let (from, port) = text.split_once('.').unwrap_or((text, ""));
+    if from.is_empty() || port.is_empty() {
+        let message = format!("\"{text}\" is no link: write PRIMITIVE.PORT, or record.MEASURE");
+        findings.error(line, Some(id), Cause::UnknownReference, message);
+    }
+    Link { from: from.to_owned(), port: port.to_owned() }
+}

@@ -1,0 +1,200 @@
+//! Steps of a level, and sorting runs of units into them (PLANS section 4).
+//!
+//! A run of units reads a level that rises along it like a ladder. Where a step ends, the run is
+//! cut: between two units, or between the copies of one. Past the last step it is the rest.
+
+use crate::run::Part;
+use crate::state::Period;
+use crate::stream::{Span, Stream};
+
+/// How the level rises along a run of units: the i-th copy of unit `first + j` reads
+/// `level + j*copies + i`, where copies that the accumulator did not count read the last it did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ladder {
+    pub(crate) first: i64,
+    pub(crate) level: i128,
+    /// Zero where the accumulator does not count these units: the level stands still.
+    pub(crate) copies: i128,
+    pub(crate) skip: i128,
+}
+
+impl Ladder {
+    /// The level that a copy of a unit reads. `None` past 128 bits.
+    fn at(&self, unit: i64, copy: i128) -> Option<i128> {
+        let units = i128::from(unit - self.first);
+        match self.copies {
+            0 => return Some(self.level),
+            // Without a weigher there is nothing to multiply, which 128 bits do slowly.
+            1 => return self.level.checked_add(units),
+            _ => {}
+        }
+        let before = units.checked_mul(self.copies)?;
+        let within = copy.saturating_sub(self.skip).clamp(0, self.copies - 1);
+        self.level.checked_add(before)?.checked_add(within)
+    }
+}
+
+/// Sorts runs of units into steps, and what is past the last step into the rest.
+pub(crate) struct Sorter<'a> {
+    /// Where each step ends; `None` without end.
+    pub(crate) bounds: &'a [Option<i128>],
+    pub(crate) parts: &'a mut Vec<Part>,
+    pub(crate) rest: &'a mut Stream,
+}
+
+impl Sorter<'_> {
+    fn step_at(&self, level: i128) -> Option<usize> {
+        self.bounds.iter().position(|upto| upto.is_none_or(|upto| level < upto))
+    }
+
+    /// A record without units goes where its first unit would have gone.
+    pub(crate) fn ghost(&mut self, stream: &Stream, level: i128) {
+        if stream.ghost && self.step_at(level).is_none() {
+            self.rest.ghost = true;
+        }
+    }
+
+    /// Sorts one run. `None` past 128 bits.
+    pub(crate) fn sort(&mut self, span: Span, ladder: Ladder, period: Period) -> Option<()> {
+        let (mut now, mut later) = (span, None);
+        loop {
+            let Some(step) = self.step_at(ladder.at(now.first, now.skip)?) else {
+                self.rest.push(now);
+                if let Some(span) = later {
+                    self.rest.push(span);
+                }
+                return Some(());
+            };
+            let (below, above) = cut(now, ladder, self.bounds[step]);
+            self.add(step, below, ladder, period)?;
+            now = match above {
+                // The copies of one unit fall into two steps: what follows it waits.
+                Cut::Within(unit, after) => {
+                    later = after.or(later);
+                    unit
+                }
+                Cut::Between(after) => after,
+                Cut::Nothing => match later.take() {
+                    Some(span) => span,
+                    None => return Some(()),
+                },
+            };
+        }
+    }
+
+    fn add(&mut self, step: usize, span: Span, ladder: Ladder, period: Period) -> Option<()> {
+        let quantity = span.count()?;
+        let before = ladder.at(span.first, span.skip)?;
+        let last = span.skip.checked_add(span.copies - 1)?;
+        let after = ladder.at(span.end - 1, last)?.checked_add(i128::from(ladder.copies > 0))?;
+        let same = |part: &&mut Part| part.step == step && part.period == period;
+        if let Some(part) = self.parts.iter_mut().rev().find(same) {
+            part.quantity = part.quantity.checked_add(quantity)?;
+            part.after = after;
+            return Some(());
+        }
+        self.parts.push(Part { step, period, quantity, first_unit: span.first, before, after });
+        Some(())
+    }
+}
+
+/// What is left of a run above a bound.
+enum Cut {
+    Nothing,
+    /// Whole units.
+    Between(Span),
+    /// Copies of a single unit, and the units after it.
+    Within(Span, Option<Span>),
+}
+
+/// Cuts a run whose first copy is below `upto` into what is below and what is not.
+fn cut(span: Span, ladder: Ladder, upto: Option<i128>) -> (Span, Cut) {
+    let Some(upto) = upto.filter(|_| ladder.copies > 0) else {
+        return (span, Cut::Nothing);
+    };
+    let room = upto.saturating_sub(ladder.level);
+    // Dividing 128 bits is slow, and without a weigher there is nothing to divide.
+    let (units, copies) = match ladder.copies {
+        1 => (room, 0),
+        each => (room / each, room % each),
+    };
+    let until = i64::try_from(units).ok().and_then(|units| ladder.first.checked_add(units));
+    let Some(unit) = until.filter(|unit| *unit < span.end) else {
+        return (span, Cut::Nothing);
+    };
+    if unit > span.first {
+        // Whole units first; the unit at the bound comes round again.
+        return (Span { end: unit, ..span }, Cut::Between(Span { first: unit, ..span }));
+    }
+    let below = copies.saturating_add(ladder.skip).saturating_sub(span.skip);
+    let after = (unit + 1 < span.end).then_some(Span { first: unit + 1, ..span });
+    let single = Span { end: unit + 1, ..span };
+    if below >= span.copies {
+        return (single, after.map_or(Cut::Nothing, Cut::Between));
+    }
+    let skip = span.skip.saturating_add(below);
+    let above = Span { copies: span.copies - below, skip, ..single };
+    (Span { copies: below, ..single }, Cut::Within(above, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(
+        spans: &[(Span, Ladder)],
+        bounds: &[Option<i128>],
+    ) -> (Vec<(usize, i128)>, Vec<Span>) {
+        let (mut parts, mut rest) = (Vec::new(), Stream::default());
+        let mut sorter = Sorter { bounds, parts: &mut parts, rest: &mut rest };
+        for (span, ladder) in spans {
+            sorter.sort(*span, *ladder, Period::EVER).unwrap();
+        }
+        (parts.iter().map(|part| (part.step, part.quantity)).collect(), rest.spans)
+    }
+
+    fn span(first: i64, end: i64, copies: i128, skip: i128) -> Span {
+        Span { first, end, copies, skip }
+    }
+
+    fn ladder(level: i128, copies: i128) -> Ladder {
+        Ladder { first: 0, level, copies, skip: 0 }
+    }
+
+    #[test]
+    fn a_run_is_cut_between_units_where_a_step_ends() {
+        let run = [(span(0, 10, 1, 0), ladder(3, 1))];
+        assert_eq!(
+            sorted(&run, &[Some(5), Some(9)]),
+            (vec![(0, 2), (1, 4)], vec![span(6, 10, 1, 0)])
+        );
+        assert_eq!(sorted(&run, &[Some(5), None]), (vec![(0, 2), (1, 8)], vec![]));
+    }
+
+    #[test]
+    fn a_run_is_cut_between_the_copies_of_a_unit_where_a_step_ends_within() {
+        let run = [(span(0, 4, 3, 0), ladder(0, 3))];
+        // Unit 1 has copies at levels 3, 4 | 5.
+        let rest = vec![span(1, 2, 1, 2), span(2, 4, 3, 0)];
+        assert_eq!(sorted(&run, &[Some(5)]), (vec![(0, 5)], rest));
+        // Several steps within one unit.
+        let run = [(span(0, 2, 10, 0), ladder(0, 10))];
+        let steps = [Some(2), Some(5), Some(9), None];
+        assert_eq!(sorted(&run, &steps).0, [(0, 2), (1, 3), (2, 4), (3, 11)]);
+    }
+
+    #[test]
+    fn units_that_the_accumulator_does_not_count_all_read_one_level() {
+        let run = [(span(0, 10, 7, 0), ladder(4, 0))];
+        assert_eq!(sorted(&run, &[Some(5), None]), (vec![(0, 70)], vec![]));
+    }
+
+    #[test]
+    fn levels_near_the_end_of_128_bits_do_not_wrap() {
+        let run = span(0, 10, 1, 0);
+        let (mut parts, mut rest) = (Vec::new(), Stream::default());
+        let mut sorter = Sorter { bounds: &[None], parts: &mut parts, rest: &mut rest };
+        assert!(sorter.sort(run, ladder(i128::MAX - 3, 1), Period::EVER).is_none());
+        assert!(sorter.sort(run, ladder(i128::MIN, 1), Period::EVER).is_some());
+    }
+}

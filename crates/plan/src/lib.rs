@@ -1,0 +1,128 @@
+//! Price plans: XML -> graph -> checked -> object code -> rated portions. No I/O, no clock.
+//!
+//! ```text
+//!  plan.xml
+//!     |  xml.rs        a tree of elements that know their lines
+//!     |  document.rs   head, parameters, primitives as written
+//!     |  values.rs     parameters and defaults filled in, syntax of every value
+//!     |  check/        wiring, order, units, currencies
+//!     v
+//!   Plan  (graph.rs)   the public graph; a naive interpreter can walk it
+//!     |  build.rs      each primitive builds its own code (primitives/, one file each)
+//!     v
+//!   ObjectCode (code.rs)
+//!     |  rater.rs      + account, state, record; operations share run.rs
+//!     |  stream.rs     units as spans         calendar.rs  zones and months
+//!     |  price.rs      exact fractions         ladder.rs    steps of a level
+//!     v
+//!   Rated: lines, and new values of the account's variables
+//! ```
+//!
+//! What a plan means is defined unit by unit; the code works on spans of units, and must come to
+//! the same. A record's cost grows with the number of portions, not with its quantity.
+//!
+//! Invariants:
+//! - [`parse`] and [`compile`] refuse or accept and never panic, whatever the text; a plan that
+//!   was parsed compiles with its defaults.
+//! - [`Rater::rate`] is a function of its arguments: it changes no state, and what it held from
+//!   the record before does not show.
+//! - A unit that reaches a rater is priced there once for each time it arrives; overflow is an
+//!   error, never zero, never a wrapped number.
+//! - A variable is named by plan id, primitive id and unit alone, so state outlives versions.
+//!
+//! Not promised here: which version is in force, or in which order records come (the owner of
+//! the account decides); charges without usage (they need the sweep); that two versions of a
+//! plan agree on anything.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod build;
+mod calendar;
+mod check;
+mod code;
+mod document;
+mod error;
+mod graph;
+mod ladder;
+mod measure;
+mod price;
+mod primitives;
+mod rater;
+mod run;
+mod spec;
+mod state;
+mod stream;
+mod values;
+mod xml;
+mod zone;
+
+use std::collections::BTreeMap;
+
+pub use code::{Component, ComponentKind, ObjectCode, Variable};
+pub use error::{Cause, PlanError, PlanErrors, Warning};
+pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
+pub use measure::Unit;
+pub use primitives::{PrimitiveType, primitive_types};
+pub use rater::{AccountContext, Line, PlanInForce, Rated, Rater};
+pub use state::{AccountState, Period, StateEntry, VariableId};
+pub use zone::{Zone, ZoneError, first_instant_of};
+
+use error::Findings;
+
+/// Parses and checks a plan (DESIGN section 7).
+///
+/// # Errors
+/// Everything found wrong, each with its line and primitive.
+pub fn parse(xml: &str) -> Result<Plan, PlanErrors> {
+    let mut findings = Findings::default();
+    let Some(document) = document::read(xml, &mut findings) else {
+        return Err(refused(findings));
+    };
+    let nothing = BTreeMap::new();
+    let Some((primitives, _)) = make(&document, &nothing, &mut findings) else {
+        return Err(refused(findings));
+    };
+    let warnings = findings.into_result()?;
+    Ok(Plan { document, primitives, warnings })
+}
+
+/// Compiles a plan, with a subscription's values for its parameters.
+///
+/// # Errors
+/// An override that the plan does not declare or that is of the wrong type, and whatever its
+/// value makes impossible. Without overrides a parsed plan always compiles.
+pub fn compile(
+    plan: &Plan,
+    overrides: &BTreeMap<String, String>,
+) -> Result<ObjectCode, PlanErrors> {
+    let mut findings = Findings::default();
+    match make(&plan.document, overrides, &mut findings) {
+        Some((_, code)) => findings.into_result().map(|_| code),
+        None => Err(refused(findings)),
+    }
+}
+
+/// Fills in, checks and builds; `None`, with findings, when that can't be done.
+fn make(
+    document: &document::Document,
+    overrides: &BTreeMap<String, String>,
+    findings: &mut Findings,
+) -> Option<(Vec<Primitive>, ObjectCode)> {
+    let primitives = values::fill_in(document, overrides, findings);
+    let checked = check::check(document, &primitives, findings)?;
+    let code = build::build(document, &primitives, &checked, findings)?;
+    Some((primitives, code))
+}
+
+fn refused(findings: Findings) -> PlanErrors {
+    match findings.into_result() {
+        Err(errors) => errors,
+        // A stage that gives up says why; this only keeps the promise that the list is not empty.
+        Ok(_) => PlanErrors(vec![PlanError {
+            line: 1,
+            primitive: None,
+            cause: Cause::Malformed,
+            message: "the plan can't be read".to_owned(),
+        }]),
+    }
+}

@@ -1,0 +1,323 @@
+//! StepRater: prices units by steps of a level, graduated (PLANS sections 2 and 4).
+
+use turnpike_types::{Money, SuspenseReason};
+
+use crate::build::Builder;
+use crate::code::{Component, ComponentKind};
+use crate::error::Cause;
+use crate::graph::{Child, Primitive};
+use crate::ladder::{Ladder, Sorter};
+use crate::measure::Quantity;
+use crate::price::Price;
+use crate::run::{Input, Op, Part, Run, Total};
+use crate::spec::{
+    CHARGE_OUT, Carries, ChildSpec, InputSpec, Open, OutputSpec, Refused, Spec, Value, optional,
+    required, usage_in, with_default,
+};
+use crate::state::{Period, VariableId};
+use crate::stream::{Span, Stream};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "StepRater",
+    help: "Prices units by steps of a level: an accumulator's total, or the count in the record.",
+    inputs: &[
+        usage_in("in"),
+        InputSpec { name: "level", carries: Carries::Level, required: false, many: false },
+    ],
+    outputs: &[
+        CHARGE_OUT,
+        OutputSpec { name: "rest", carries: Carries::Usage, open: Open::When(has_no_end) },
+    ],
+    properties: &[
+        with_default("mode", Value::Choice(&["graduated"], &["volume", "package"]), "graduated"),
+        optional("increment", Value::Later),
+        optional("currency", Value::Currency),
+    ],
+    children: &[ChildSpec {
+        name: "step",
+        at_least: 1,
+        properties: &[
+            required("id", Value::Id),
+            optional("from", Value::Quantity),
+            optional("upto", Value::Quantity),
+            required("price", Value::Money),
+            required("per", Value::Quantity),
+            optional("constant", Value::Money),
+        ],
+    }],
+    build,
+};
+
+/// With an open-ended last step nothing is left to flow on.
+fn has_no_end(primitive: &Primitive) -> bool {
+    primitive.children.last().is_some_and(|step| step.property("upto").is_none())
+}
+
+fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<(), Refused> {
+    let total = builder.total("level");
+    let bounds = bounds(primitive, builder)?;
+    let mut steps = Vec::with_capacity(bounds.len());
+    for child in &primitive.children {
+        steps.push(step(primitive, child, total, builder)?);
+    }
+    let op = StepRater {
+        bounds,
+        steps,
+        total,
+        input: builder.input("in"),
+        rest: builder.output("rest"),
+    };
+    builder.op(op);
+    Ok(())
+}
+
+/// Where each step ends: rising, without gap or overlap, at most the last without end.
+fn bounds(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Vec<Option<i128>>, Refused> {
+    let mut bounds: Vec<Option<i128>> = Vec::new();
+    let mut ids: Vec<&str> = Vec::new();
+    let mut reached = Some(0i128);
+    let mut refused = None;
+    for child in &primitive.children {
+        let id = builder.child_property(child, "id")?;
+        let mut bad =
+            |cause, message: String| refused = Some(builder.refuse(child.line, cause, message));
+        if ids.contains(&id) {
+            bad(Cause::DuplicateId, format!("two steps have the id {id}: give each its own"));
+        }
+        ids.push(id);
+        let base =
+            |name| child.property(name).and_then(|text| Quantity::parse(text).ok()).map(|q| q.base);
+        let Some(start) = reached else {
+            bad(
+                Cause::BadTiers,
+                format!("step {id} stands after a step without upto: nothing can reach it"),
+            );
+            continue;
+        };
+        match base("from") {
+            Some(from) if from > start => {
+                bad(
+                    Cause::BadTiers,
+                    format!(
+                        "step {id} leaves a gap: the one before ends at {start}, it starts at {from}"
+                    ),
+                );
+            }
+            Some(from) if from < start => {
+                bad(
+                    Cause::BadTiers,
+                    format!(
+                        "step {id} overlaps the one before, which ends at {start}: it starts at {from}"
+                    ),
+                );
+            }
+            _ => {}
+        }
+        let upto = base("upto");
+        if let Some(upto) = upto
+            && upto <= start
+        {
+            bad(
+                Cause::BadTiers,
+                format!(
+                    "step {id} ends at {upto}, not after {start} where it starts: order steps by upto"
+                ),
+            );
+        }
+        bounds.push(upto);
+        reached = upto;
+    }
+    refused.map_or(Ok(bounds), Err)
+}
+
+fn step(
+    primitive: &Primitive,
+    child: &Child,
+    total: Option<Total>,
+    builder: &mut Builder<'_>,
+) -> Result<Step, Refused> {
+    let id = builder.child_property(child, "id")?;
+    let (amount, per) =
+        (builder.child_property(child, "price")?, builder.child_property(child, "per")?);
+    let price = builder.price(child.line, amount, per)?;
+    if price.is_tiny() {
+        let message = format!(
+            "one unit of step {id} costs less than 0.000000001: the lines of small records may come to 0"
+        );
+        builder.warn(child.line, message);
+    }
+    let component = |price: String, builder: &Builder<'_>| Component {
+        primitive: primitive.id.clone(),
+        component: id.to_owned(),
+        kind: ComponentKind::Usage,
+        price,
+        unit: builder.unit(),
+        level: total.map(|total| total.variable),
+    };
+    let units = component(format!("{amount} per {per}"), builder);
+    let component_of_units = builder.component(child.line, units)?;
+    let constant = match child.property("constant") {
+        None => None,
+        Some(written) => {
+            let amount = builder.money(child.line, "constant", written)?;
+            let period = total.map_or("record", |total| total.calendared.word());
+            let fixed = component(format!("{written} once per {period}"), builder);
+            let variable = match total {
+                Some(_) => Some(builder.variable(Some(id), crate::Unit::One)?),
+                None => None,
+            };
+            Some(Constant { component: builder.component(child.line, fixed)?, amount, variable })
+        }
+    };
+    Ok(Step { component: component_of_units, price, constant })
+}
+
+struct Step {
+    component: u16,
+    price: Price,
+    constant: Option<Constant>,
+}
+
+/// Charged with the step's first unit: once per period of the level, or once per record.
+struct Constant {
+    component: u16,
+    amount: Money,
+    /// Remembers the periods it was charged in.
+    variable: Option<VariableId>,
+}
+
+struct StepRater {
+    /// Where each step ends; `None` without end.
+    bounds: Vec<Option<i128>>,
+    steps: Vec<Step>,
+    total: Option<Total>,
+    input: Input,
+    rest: Option<usize>,
+}
+
+impl Op for StepRater {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let stream = run.take(&self.input)?;
+        if stream.is_empty() {
+            run.give(&self.input, stream);
+            return Ok(());
+        }
+        let mut parts = std::mem::take(&mut run.scratch.parts);
+        let mut rest = match self.rest {
+            Some(slot) => std::mem::take(&mut run.scratch.streams[slot]),
+            None => Stream::default(),
+        };
+        parts.clear();
+        let mut sorter = Sorter { bounds: &self.bounds, parts: &mut parts, rest: &mut rest };
+        match self.total {
+            Some(total) => self.by_total(total, run, &stream, &mut sorter)?,
+            None => by_count(&stream, &mut sorter)?,
+        }
+        self.book(run, &mut parts)?;
+        run.scratch.parts = parts;
+        if let Some(slot) = self.rest {
+            run.scratch.streams[slot] = rest;
+        }
+        run.give(&self.input, stream);
+        Ok(())
+    }
+}
+
+/// Without a level, units count within the record (PLANS section 2).
+fn by_count(stream: &Stream, sorter: &mut Sorter<'_>) -> Result<(), SuspenseReason> {
+    sorter.ghost(stream, 0);
+    let mut level = 0i128;
+    for span in &stream.spans {
+        let ladder = Ladder { first: span.first, level, copies: span.copies, skip: span.skip };
+        sorter.sort(*span, ladder, Period::EVER).ok_or(SuspenseReason::Overflow)?;
+        let after = span.count().and_then(|count| level.checked_add(count));
+        level = after.ok_or(SuspenseReason::Overflow)?;
+    }
+    Ok(())
+}
+
+impl StepRater {
+    /// Each unit sees the accumulator's total before it (PLANS section 2).
+    fn by_total(
+        &self,
+        total: Total,
+        run: &mut Run<'_>,
+        stream: &Stream,
+        sorter: &mut Sorter<'_>,
+    ) -> Result<(), SuspenseReason> {
+        let flow = run.flow(&self.input);
+        if stream.ghost {
+            let period = run.period(total.calendared, flow.start).period;
+            sorter.ghost(stream, run.state.get(total.variable, period).unwrap_or(0));
+        }
+        let trace = std::mem::take(&mut run.scratch.traces[total.trace]);
+        let mut next = 0;
+        for span in &stream.spans {
+            let mut unit = span.first;
+            while unit < span.end {
+                while trace.get(next).is_some_and(|counted| counted.span.end <= unit) {
+                    next += 1;
+                }
+                let (ladder, period, end) = match trace.get(next) {
+                    Some(counted) if counted.span.first <= unit => {
+                        let Span { first, end, copies, skip } = counted.span;
+                        let ladder = Ladder { first, level: counted.level, copies, skip };
+                        (ladder, counted.period, end)
+                    }
+                    // Units that the accumulator does not count: its total stands still.
+                    later => {
+                        let here = run.period(total.calendared, flow.instant(unit));
+                        let before = next.checked_sub(1).and_then(|place| trace.get(place));
+                        let level = match before {
+                            Some(counted) if counted.period == here.period => {
+                                let count = counted.span.count();
+                                count.and_then(|count| counted.level.checked_add(count))
+                            }
+                            _ => Some(run.state.get(total.variable, here.period).unwrap_or(0)),
+                        };
+                        let level = level.ok_or(SuspenseReason::Overflow)?;
+                        let ladder = Ladder { first: unit, level, copies: 0, skip: 0 };
+                        let until = later.map_or(i64::MAX, |counted| counted.span.first);
+                        (ladder, here.period, flow.units_before(here.to).min(until).max(unit + 1))
+                    }
+                };
+                let end = end.min(span.end);
+                let piece = Span { first: unit, end, ..*span };
+                sorter.sort(piece, ladder, period).ok_or(SuspenseReason::Overflow)?;
+                unit = end;
+            }
+        }
+        run.scratch.traces[total.trace] = trace;
+        Ok(())
+    }
+
+    /// A line for each part, rounded once; constants beside the step's first units.
+    fn book(&self, run: &mut Run<'_>, parts: &mut [Part]) -> Result<(), SuspenseReason> {
+        parts.sort_unstable_by_key(|part| (part.first_unit, part.step));
+        for part in parts {
+            let step = &self.steps[part.step];
+            let amount = step.price.of(part.quantity).ok_or(SuspenseReason::Overflow)?;
+            let (level_before, level_after) =
+                if self.total.is_some() { (part.before, part.after) } else { (0, 0) };
+            run.lines.push(crate::Line {
+                plan: run.plan,
+                component: step.component,
+                quantity: part.quantity,
+                first_unit: part.first_unit,
+                period: part.period,
+                level_before,
+                level_after,
+                amount,
+            });
+            if let Some(Constant { component, amount, variable }) = step.constant {
+                match variable {
+                    Some(variable) => {
+                        run.charge_once(variable, component, amount, part.period, part.first_unit);
+                    }
+                    None => run.fixed_line(component, amount, part.period, part.first_unit),
+                }
+            }
+        }
+        Ok(())
+    }
+}

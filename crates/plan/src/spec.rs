@@ -1,0 +1,165 @@
+//! What a primitive declares about itself, from which generic checking is done.
+
+use crate::build::Builder;
+use crate::graph::Primitive;
+
+/// Everything the checker and the compiler know about a type of primitive.
+pub(crate) struct Spec {
+    /// The element's name.
+    pub(crate) name: &'static str,
+    /// One line for people.
+    pub(crate) help: &'static str,
+    pub(crate) inputs: &'static [InputSpec],
+    pub(crate) outputs: &'static [OutputSpec],
+    pub(crate) properties: &'static [PropertySpec],
+    pub(crate) children: &'static [ChildSpec],
+    /// Checks its own properties, once generic checks passed, and makes its code.
+    pub(crate) build: fn(&Primitive, &mut Builder<'_>) -> Built,
+}
+
+/// Whether a primitive could be built; if not, the findings say why.
+pub(crate) type Built = Result<(), Refused>;
+
+/// The findings say why.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused;
+
+/// What a port carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// Units of a record.
+    Usage,
+    /// Charge lines.
+    Charge,
+    /// An accumulator's running total.
+    Level,
+}
+
+impl Carries {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Charge => "a charge",
+            Self::Level => "a level",
+        }
+    }
+}
+
+/// An input: an attribute that holds links.
+pub(crate) struct InputSpec {
+    pub(crate) name: &'static str,
+    pub(crate) carries: Carries,
+    pub(crate) required: bool,
+    /// May hold several links, which merge.
+    pub(crate) many: bool,
+}
+
+/// A required usage input that merges.
+pub(crate) const fn usage_in(name: &'static str) -> InputSpec {
+    InputSpec { name, carries: Carries::Usage, required: true, many: true }
+}
+
+/// A required charge input that gathers.
+pub(crate) const fn charge_in(name: &'static str) -> InputSpec {
+    InputSpec { name, carries: Carries::Charge, required: true, many: true }
+}
+
+/// An output.
+pub(crate) struct OutputSpec {
+    pub(crate) name: &'static str,
+    pub(crate) carries: Carries,
+    pub(crate) open: Open,
+}
+
+/// When an output may stay without a consumer (PLANS section 2).
+#[derive(Clone, Copy)]
+pub(crate) enum Open {
+    Never,
+    Always,
+    /// When the primitive is fed by the source: what leaves here is not accepted by the plan.
+    SourceFed,
+    /// When this says that nothing can flow there.
+    When(fn(&Primitive) -> bool),
+}
+
+/// A usage output that something must take.
+pub(crate) const fn usage_out(name: &'static str) -> OutputSpec {
+    OutputSpec { name, carries: Carries::Usage, open: Open::Never }
+}
+
+/// The charge output.
+pub(crate) const CHARGE_OUT: OutputSpec =
+    OutputSpec { name: "charge", carries: Carries::Charge, open: Open::Never };
+
+/// A property: an attribute that holds a value.
+pub(crate) struct PropertySpec {
+    pub(crate) name: &'static str,
+    pub(crate) value: Value,
+    pub(crate) need: Need,
+}
+
+/// Whether a property must be written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    Required,
+    Optional,
+    Default(&'static str),
+}
+
+/// The syntax of a value.
+#[derive(Clone, Copy)]
+pub(crate) enum Value {
+    /// Any text, not empty.
+    Text,
+    /// The id of a step.
+    Id,
+    /// A decimal amount of the plan's currency.
+    Money,
+    /// A quantity of the flow, with its unit.
+    Quantity,
+    /// HH:MM.
+    TimeOfDay,
+    /// Words between white space, at least one.
+    Words,
+    /// A whole number from 0.
+    Whole,
+    /// A currency's code.
+    Currency,
+    /// One of the first; the second are known to the specification and not built yet.
+    Choice(&'static [&'static str], &'static [&'static str]),
+    /// Known to the specification and not built yet.
+    Later,
+}
+
+/// An element that a primitive holds.
+pub(crate) struct ChildSpec {
+    pub(crate) name: &'static str,
+    pub(crate) at_least: usize,
+    pub(crate) properties: &'static [PropertySpec],
+}
+
+pub(crate) const fn required(name: &'static str, value: Value) -> PropertySpec {
+    PropertySpec { name, value, need: Need::Required }
+}
+
+pub(crate) const fn optional(name: &'static str, value: Value) -> PropertySpec {
+    PropertySpec { name, value, need: Need::Optional }
+}
+
+pub(crate) const fn with_default(
+    name: &'static str,
+    value: Value,
+    default: &'static str,
+) -> PropertySpec {
+    PropertySpec { name, value, need: Need::Default(default) }
+}
+
+impl Spec {
+    pub(crate) fn input(&self, name: &str) -> Option<usize> {
+        self.inputs.iter().position(|input| input.name == name)
+    }
+
+    pub(crate) fn output(&self, name: &str) -> Option<usize> {
+        self.outputs.iter().position(|output| output.name == name)
+    }
+}

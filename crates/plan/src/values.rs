@@ -1,0 +1,230 @@
+//! The syntax of single values, and filling in parameters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::civil::Date;
+use turnpike_types::Currency;
+
+use crate::document::Document;
+use crate::error::{Cause, Findings};
+use crate::graph::Primitive;
+use crate::measure::{Decimal, Quantity, time_of_day};
+use crate::primitives::{self, Lookup};
+use crate::spec::{Need, PropertySpec, Value};
+
+/// Bytes of an id.
+const ID_BYTES_MAX: usize = 64;
+
+pub(crate) fn id(text: &str) -> Result<String, String> {
+    let ok = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let starts = text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+    if !starts || text.len() > ID_BYTES_MAX || !text.bytes().all(ok) {
+        return Err(format!(
+            "\"{text}\" is no id: write up to {ID_BYTES_MAX} letters, digits, - and _, a letter or digit first"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+pub(crate) fn version(text: &str) -> Result<u32, String> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if number >= 1 && digits => Ok(number),
+        _ => Err(format!("\"{text}\" is no version: write a whole number from 1")),
+    }
+}
+
+pub(crate) fn date(text: &str) -> Result<Date, String> {
+    let shape = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let date = if shape { text.parse().ok() } else { None };
+    date.ok_or_else(|| format!("\"{text}\" is no date: write YYYY-MM-DD"))
+}
+
+pub(crate) fn currency(text: &str) -> Result<Currency, String> {
+    text.parse().map_err(|error: turnpike_types::CurrencyError| error.to_string())
+}
+
+/// The digits of `9 half-even`: amounts hold nine, so finer is refused (DESIGN section 8).
+pub(crate) fn round(text: &str) -> Result<u32, String> {
+    if text == "running" {
+        return Err("round=\"running\" is not in this version of Turnpike".to_owned());
+    }
+    let digits = text.strip_suffix(" half-even").unwrap_or_default();
+    match digits.parse::<u32>() {
+        Ok(digits @ 0..=9) => Ok(digits),
+        Ok(finer) => {
+            Err(format!("{finer} decimals are finer than amounts are kept: write at most 9"))
+        }
+        Err(_) => Err(format!("\"{text}\" is no rounding: write \"N half-even\", N from 0 to 9")),
+    }
+}
+
+pub(crate) fn parameter_kind(text: &str) -> Result<String, String> {
+    match text {
+        "money" | "quantity" | "count" | "time" | "text" => Ok(text.to_owned()),
+        _ => Err(format!("\"{text}\" is no type: write money, quantity, count, time or text")),
+    }
+}
+
+/// Can a parameter of this kind have this value?
+pub(crate) fn fits(kind: &str, value: &str) -> Result<(), String> {
+    match kind {
+        "money" => Decimal::parse(value).map(drop),
+        "quantity" => Quantity::parse(value).map(drop),
+        "count" => whole(value).map(drop),
+        "time" => time_of_day(value).map(drop),
+        _ if value.starts_with('$') => Err("a parameter's value can't name another".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn whole(text: &str) -> Result<i64, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = if digits { text.parse().ok() } else { None };
+    number.ok_or_else(|| format!("\"{text}\" is no whole number: write digits, 0 or more"))
+}
+
+/// Does a text have a value's syntax?
+fn check(value: Value, text: &str) -> Result<(), (Cause, String)> {
+    let bad = |why: String| (Cause::BadValue, why);
+    match value {
+        Value::Text if text.is_empty() => Err(bad("it is empty".to_owned())),
+        Value::Words if text.trim().is_empty() => {
+            Err((Cause::NothingPasses, "it names nothing, so nothing can pass".to_owned()))
+        }
+        Value::Text | Value::Words => Ok(()),
+        Value::Id => id(text).map(drop).map_err(bad),
+        Value::Money => Decimal::parse(text).map(drop).map_err(bad),
+        Value::Quantity => Quantity::parse(text).map(drop).map_err(bad),
+        Value::TimeOfDay => time_of_day(text).map(drop).map_err(bad),
+        Value::Whole => whole(text).map(drop).map_err(bad),
+        Value::Currency => currency(text).map(drop).map_err(bad),
+        Value::Choice(now, _) if now.contains(&text) => Ok(()),
+        Value::Choice(now, later) if later.contains(&text) => Err((
+            Cause::NotInThisVersion,
+            format!("\"{text}\" is not in this version of Turnpike: write {}", now.join(" or ")),
+        )),
+        Value::Choice(now, _) => {
+            Err(bad(format!("\"{text}\" is unknown: write {}", now.join(" or "))))
+        }
+        Value::Later => Err((
+            Cause::NotInThisVersion,
+            "this property is not in this version of Turnpike: take it out".to_owned(),
+        )),
+    }
+}
+
+/// The document's primitives with parameters and defaults filled in, every value of its syntax.
+pub(crate) fn fill_in(
+    document: &Document,
+    overrides: &BTreeMap<String, String>,
+    findings: &mut Findings,
+) -> Vec<Primitive> {
+    let mut filler = Filler { document, overrides, used: BTreeSet::new(), findings };
+    filler.check_overrides();
+    let filled = document.primitives.iter().map(|primitive| filler.primitive(primitive)).collect();
+    filler.warn_of_unused();
+    filled
+}
+
+struct Filler<'a> {
+    document: &'a Document,
+    overrides: &'a BTreeMap<String, String>,
+    used: BTreeSet<&'a str>,
+    findings: &'a mut Findings,
+}
+
+impl<'a> Filler<'a> {
+    fn check_overrides(&mut self) {
+        for (id, value) in self.overrides {
+            let known = self.document.parameters.iter().find(|parameter| parameter.id == *id);
+            let Some(parameter) = known else {
+                let message = format!("the plan has no parameter {id}");
+                self.findings.error(0, None, Cause::UnknownParameter, message);
+                continue;
+            };
+            if let Err(why) = fits(&parameter.kind, value) {
+                let message = format!("parameter {id}: {why}");
+                self.findings.error(0, None, Cause::BadValue, message);
+            }
+        }
+    }
+
+    fn primitive(&mut self, primitive: &Primitive) -> Primitive {
+        let mut filled = primitive.clone();
+        let Lookup::Known(spec) = primitives::find(&primitive.kind) else {
+            return filled;
+        };
+        let at = (primitive.line, primitive.id.as_str());
+        self.properties(&mut filled.properties, spec.properties, at, spec.name);
+        for child in &mut filled.children {
+            let at = (child.line, primitive.id.as_str());
+            if let Some(known) = spec.children.iter().find(|known| known.name == child.kind) {
+                self.properties(&mut child.properties, known.properties, at, known.name);
+            }
+        }
+        for known in spec.children {
+            let count = filled.children.iter().filter(|child| child.kind == known.name).count();
+            if count < known.at_least {
+                let message = format!(
+                    "{} holds no <{}>: write at least {}",
+                    spec.name, known.name, known.at_least
+                );
+                self.findings.error(at.0, Some(at.1), Cause::MissingProperty, message);
+            }
+        }
+        filled
+    }
+
+    fn properties(
+        &mut self,
+        values: &mut BTreeMap<String, String>,
+        specs: &[PropertySpec],
+        (line, id): (u32, &str),
+        owner: &str,
+    ) {
+        for spec in specs {
+            let written = values.get(spec.name).map(String::as_str);
+            let value = match (written, spec.need) {
+                (Some(text), _) => self.resolve(text, line, id),
+                (None, Need::Default(text)) => Some(text.to_owned()),
+                (None, Need::Optional) => continue,
+                (None, Need::Required) => {
+                    let message = format!("<{owner}> has no {}: it is required", spec.name);
+                    self.findings.error(line, Some(id), Cause::MissingProperty, message);
+                    continue;
+                }
+            };
+            let Some(value) = value else { continue };
+            if let Err((cause, why)) = check(spec.value, &value) {
+                self.findings.error(line, Some(id), cause, format!("{}: {why}", spec.name));
+            }
+            values.insert(spec.name.to_owned(), value);
+        }
+    }
+
+    /// The value of `$id`, or the text itself.
+    fn resolve(&mut self, text: &str, line: u32, id: &str) -> Option<String> {
+        let Some(name) = text.strip_prefix('$') else {
+            return Some(text.to_owned());
+        };
+        let known = self.document.parameters.iter().find(|parameter| parameter.id == name);
+        let Some(parameter) = known else {
+            let message =
+                format!("parameter ${name} is not declared: write <parameter id=\"{name}\" .../>");
+            self.findings.error(line, Some(id), Cause::UnknownParameter, message);
+            return None;
+        };
+        self.used.insert(&parameter.id);
+        Some(self.overrides.get(name).unwrap_or(&parameter.value).clone())
+    }
+
+    fn warn_of_unused(&mut self) {
+        for parameter in &self.document.parameters {
+            if !self.used.contains(parameter.id.as_str()) {
+                let message = format!("parameter {} is used nowhere", parameter.id);
+                self.findings.warn(parameter.line, None, message);
+            }
+        }
+    }
+}

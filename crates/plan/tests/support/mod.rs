@@ -1,0 +1,114 @@
+//! What the integration tests share: owned records, accounts, and rating one record after another.
+
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+
+use turnpike_plan::{
+    AccountContext, AccountState, Line, ObjectCode, PlanInForce, Rated, Rater, Zone,
+};
+use turnpike_types::{SuspenseReason, Timestamp, UsageRecord, UsageView};
+
+/// Microseconds of an instant written with its offset.
+pub(crate) fn micros(text: &str) -> i64 {
+    text.parse::<jiff::Timestamp>().unwrap().as_microsecond()
+}
+
+/// A record of nothing but time.
+pub(crate) fn session(kind: &str, start: &str, end: &str) -> UsageRecord {
+    UsageRecord {
+        record_id: "r".to_owned(),
+        usage_type: kind.to_owned(),
+        start: Timestamp(micros(start)),
+        duration_us: micros(end) - micros(start),
+        ..UsageRecord::default()
+    }
+}
+
+/// A record of a quantity at one instant.
+pub(crate) fn event(kind: &str, at: &str, quantity: i64) -> UsageRecord {
+    UsageRecord { quantity: Some(quantity), ..session(kind, at, at) }
+}
+
+pub(crate) fn with_view<T>(record: &UsageRecord, then: impl FnOnce(&UsageView<'_>) -> T) -> T {
+    let measures: Vec<(&str, i64)> =
+        record.measures.iter().map(|(k, v)| (k.as_str(), *v)).collect();
+    let attributes: Vec<(&str, &str)> =
+        record.attributes.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    then(&UsageView {
+        record_id: &record.record_id,
+        account: record.account,
+        usage_type: &record.usage_type,
+        start: record.start,
+        duration_us: record.duration_us,
+        quantity: record.quantity,
+        measures: &measures,
+        attributes: &attributes,
+    })
+}
+
+pub(crate) fn account(zone: &str) -> AccountContext {
+    AccountContext {
+        zone: Zone::parse(zone).unwrap(),
+        cycle_day: 1,
+        currency: "USD".parse().unwrap(),
+        attributes: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn compiled(xml: &str) -> ObjectCode {
+    let plan = turnpike_plan::parse(xml).unwrap_or_else(|errors| panic!("{errors}"));
+    turnpike_plan::compile(&plan, &BTreeMap::new()).unwrap()
+}
+
+/// An account that takes records one after another.
+pub(crate) struct Subscriber {
+    pub(crate) plans: Vec<ObjectCode>,
+    pub(crate) account: AccountContext,
+    pub(crate) state: AccountState,
+    pub(crate) rater: Rater,
+}
+
+impl Subscriber {
+    pub(crate) fn new(xml: &str, zone: &str) -> Self {
+        Self {
+            plans: vec![compiled(xml)],
+            account: account(zone),
+            state: AccountState::default(),
+            rater: Rater::new(),
+        }
+    }
+
+    pub(crate) fn rate(&mut self, record: &UsageRecord) -> Result<Rated, SuspenseReason> {
+        let plans: Vec<_> = self.plans.iter().map(|code| PlanInForce { code }).collect();
+        let rated = with_view(record, |view| {
+            self.rater.rate(&plans, &self.account, &self.state, view).cloned()
+        })?;
+        self.state.apply(&rated.changes);
+        Ok(rated)
+    }
+
+    /// (component, quantity, amount) of each line.
+    pub(crate) fn lines(&mut self, record: &UsageRecord) -> Vec<(String, i128, String)> {
+        let rated = self.rate(record).unwrap();
+        rated.lines.iter().map(|line| self.shown(line)).collect()
+    }
+
+    pub(crate) fn shown(&self, line: &Line) -> (String, i128, String) {
+        let components = self.plans[usize::from(line.plan)].components();
+        let component = components[usize::from(line.component)].component.clone();
+        (component, line.quantity, line.amount.to_string())
+    }
+}
+
+/// A plan around a graph.
+pub(crate) fn plan(graph: &str) -> String {
+    format!(
+        "<plan xmlns=\"urn:turnpike:plan:1\" id=\"p\" version=\"1\" starts=\"2026-01-01\" currency=\"USD\">\n<graph>\n{graph}\n</graph>\n</plan>"
+    )
+}
+
+/// Rows of a table of comma-separated values, without its head.
+pub(crate) fn rows(table: &str) -> impl Iterator<Item = Vec<&str>> {
+    table.lines().skip(1).map(|line| line.split(',').collect())
+}

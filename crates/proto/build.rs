@@ -1,0 +1,25 @@
+//! Compiles `proto/` without a `protoc`.
+
+use std::path::{Path, PathBuf};
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let areas = ["ingest", "account", "plan", "feed", "cluster", "suspense", "node"];
+    let files: Vec<PathBuf> =
+        areas.iter().map(|area| root.join(format!("turnpike/{area}/v1/{area}.proto"))).collect();
+    println!("cargo::rerun-if-changed={}", root.display());
+    let descriptors = protox::compile(&files, [&root])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .bytes(".")
+        // The hot path reads frames by itself: on the wire these are the messages of the same
+        // name, and no client can tell.
+        .extern_path(".turnpike.ingest.v1.IngestBatch", "crate::frame::BatchFrame")
+        .extern_path(".turnpike.node.v1.SubBatch", "crate::frame::SubBatchFrame")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Wire <-> types.
+
+use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
+
+use crate::ingest;
+
+impl From<UsageRecord> for ingest::v1::UsageRecord {
+    fn from(record: UsageRecord) -> Self {
+        let UsageRecord {
+            record_id,
+            account,
+            identity,
+            usage_type,
+            start,
+            duration_us,
+            quantity,
+            measures,
+            attributes,
+        } = record;
+        Self {
+            account_number: account.0,
+            record_id,
+            usage_type,
+            start_us: start.0,
+            duration_us,
+            quantity,
+            identity,
+            attributes,
+            measures,
+        }
+    }
+}
+
+impl From<ingest::v1::UsageRecord> for UsageRecord {
+    fn from(record: ingest::v1::UsageRecord) -> Self {
+        let ingest::v1::UsageRecord {
+            account_number,
+            record_id,
+            usage_type,
+            start_us,
+            duration_us,
+            quantity,
+            identity,
+            attributes,
+            measures,
+        } = record;
+        Self {
+            record_id,
+            account: AccountNumber(account_number),
+            identity,
+            usage_type,
+            start: Timestamp(start_us),
+            duration_us,
+            quantity,
+            measures,
+            attributes,
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! A record's bytes: a peek for the front, one borrowing decode for the node.
+
+use turnpike_types::{AccountNumber, RejectReason, Timestamp, UsageRecord, UsageView, limits};
+
+use crate::wire::{Fields, Value, WireError, put_bytes, put_number, put_varint};
+
+/// What a front needs of a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peek<'a> {
+    /// The account, or zero.
+    pub account: AccountNumber,
+    /// The identity; empty when the account is known.
+    pub identity: &'a str,
+    /// When it began.
+    pub start: Timestamp,
+}
+
+/// Reads what routing needs, and skips the rest.
+///
+/// Of a field given twice the last one counts, as everywhere in protobuf; so the whole record is
+/// walked, or front and node might read two accounts out of one record.
+///
+/// # Errors
+/// [`WireError`] when the bytes are no record.
+pub fn peek(record: &[u8]) -> Result<Peek<'_>, WireError> {
+    let mut peek = Peek::default();
+    let mut fields = Fields::new(record);
+    while let Some((field, value)) = fields.next_field()? {
+        match field {
+            1 => peek.account = AccountNumber(value.varint(1)?),
+            4 => peek.start = Timestamp(value.sfixed64(4)?),
+            7 => peek.identity = value.text(7)?,
+            _ => {}
+        }
+    }
+    Ok(peek)
+}
+
+/// One record of a [`RecordBatch`].
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The fields that stand in the record once.
+    pub fixed: RecordFields<'a>,
+    attributes: (u32, u32),
+    measures: (u32, u32),
+}
+
+/// The fields that stand in a record once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordFields<'a> {
+    /// The account, or zero.
+    pub account: AccountNumber,
+    /// The sender's id.
+    pub record_id: &'a str,
+    /// What was used.
+    pub usage_type: &'a str,
+    /// When it began.
+    pub start: Timestamp,
+    /// How long it went on.
+    pub duration_us: i64,
+    /// How much.
+    pub quantity: Option<i64>,
+    /// The identity; empty when the account is known.
+    pub identity: &'a str,
+}
+
+/// Many records decoded side by side; buffers are shared and reused.
+#[derive(Debug, Default)]
+pub struct RecordBatch<'a> {
+    records: Vec<Result<Record<'a>, RejectReason>>,
+    attributes: Vec<(&'a str, &'a str)>,
+    measures: Vec<(&'a str, i64)>,
+}
+
+impl<'a> RecordBatch<'a> {
+    /// Decodes and checks one more record. What is wrong with it is kept in its place.
+    pub fn push(&mut self, bytes: &'a [u8]) {
+        let (attributes, measures) = (self.attributes.len(), self.measures.len());
+        let checked = self.decode(bytes).and_then(|record| match check(&record.fixed) {
+            None => Ok(record),
+            Some(reason) => Err(reason),
+        });
+        if checked.is_err() {
+            self.attributes.truncate(attributes);
+            self.measures.truncate(measures);
+        }
+        self.records.push(checked);
+    }
+
+    /// The records, in order; a reason in the place of each that is refused.
+    pub fn records(&self) -> &[Result<Record<'a>, RejectReason>] {
+        &self.records
+    }
+
+    /// The record as a rater reads it.
+    pub fn view<'b>(&'b self, record: &Record<'b>) -> UsageView<'b> {
+        let fixed = record.fixed;
+        UsageView {
+            record_id: fixed.record_id,
+            account: fixed.account,
+            usage_type: fixed.usage_type,
+            start: fixed.start,
+            duration_us: fixed.duration_us,
+            quantity: fixed.quantity,
+            measures: part(&self.measures, record.measures),
+            attributes: part(&self.attributes, record.attributes),
+        }
+    }
+
+    fn decode(&mut self, bytes: &'a [u8]) -> Result<Record<'a>, RejectReason> {
+        if bytes.len() > limits::RECORD_BYTES_MAX {
+            return Err(RejectReason::TooLarge);
+        }
+        let attributes = self.attributes.len();
+        let measures = self.measures.len();
+        let fixed = self.fields(bytes).map_err(|_| RejectReason::Malformed)?;
+        sort_last_wins(&mut self.attributes, attributes);
+        sort_last_wins(&mut self.measures, measures);
+        let attributes = (attributes, self.attributes.len());
+        let measures = (measures, self.measures.len());
+        if attributes.1 - attributes.0 > limits::ATTRIBUTES_MAX
+            || measures.1 - measures.0 > limits::ATTRIBUTES_MAX
+        {
+            return Err(RejectReason::TooLarge);
+        }
+        if self.measures.iter().skip(measures.0).any(|&(_, quantity)| quantity < 0) {
+            return Err(RejectReason::NegativeUsage);
+        }
+        let short = |(from, to): (usize, usize)| {
+            Ok((
+                u32::try_from(from).map_err(|_| RejectReason::TooLarge)?,
+                u32::try_from(to).map_err(|_| RejectReason::TooLarge)?,
+            ))
+        };
+        Ok(Record { fixed, attributes: short(attributes)?, measures: short(measures)? })
+    }
+
+    fn fields(&mut self, bytes: &'a [u8]) -> Result<RecordFields<'a>, WireError> {
+        let mut record = RecordFields::default();
+        let mut fields = Fields::new(bytes);
+        while let Some((field, value)) = fields.next_field()? {
+            match field {
+                1 => record.account = AccountNumber(value.varint(1)?),
+                2 => record.record_id = value.text(2)?,
+                3 => record.usage_type = value.text(3)?,
+                4 => record.start = Timestamp(value.sfixed64(4)?),
+                5 => record.duration_us = value.varint(5)?.cast_signed(),
+                6 => record.quantity = Some(value.varint(6)?.cast_signed()),
+                7 => record.identity = value.text(7)?,
+                8 => {
+                    let (name, text) = entry(value.bytes(8)?)?;
+                    let text = text.map_or(Ok(""), |value| value.text(2))?;
+                    self.attributes.push((name, text));
+                }
+                9 => {
+                    let (name, number) = entry(value.bytes(9)?)?;
+                    let number = number.map_or(Ok(0), |value| value.varint(2))?;
+                    self.measures.push((name, number.cast_signed()));
+                }
+                _ => {}
+            }
+        }
+        Ok(record)
+    }
+}
+
+/// A map's entry: its key, and its value if it has one.
+fn entry(bytes: &[u8]) -> Result<(&str, Option<Value<'_>>), WireError> {
+    let (mut name, mut found) = ("", None);
+    let mut fields = Fields::new(bytes);
+    while let Some((field, value)) = fields.next_field()? {
+        match field {
+            1 => name = value.text(1)?,
+            2 => found = Some(value),
+            _ => {}
+        }
+    }
+    Ok((name, found))
+}
+
+fn part<T>(all: &[T], (from, to): (u32, u32)) -> &[T] {
+    all.get(from as usize..to as usize).unwrap_or_default()
+}
+
+/// Sorts what was added since `from` by name; of equal names the last one stays.
+fn sort_last_wins<T: Copy>(all: &mut Vec<(&str, T)>, from: usize) {
+    let Some(added) = all.get_mut(from..) else { return };
+    if added.len() < 2 {
+        return;
+    }
+    added.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut kept = from;
+    for at in from..all.len() {
+        let is_last_of_its_name = at + 1 == all.len() || all[at + 1].0 != all[at].0;
+        if is_last_of_its_name {
+            all[kept] = all[at];
+            kept += 1;
+        }
+    }
+    all.truncate(kept);
+}
+
+/// What is wrong with a record, whatever its plan says.
+fn check(record: &RecordFields<'_>) -> Option<RejectReason> {
+    let id = record.record_id.len();
+    if id == 0 || id > limits::RECORD_ID_BYTES_MAX {
+        return Some(RejectReason::BadRecordId);
+    }
+    if record.usage_type.is_empty() {
+        return Some(RejectReason::NoUsageType);
+    }
+    if record.usage_type.len() > limits::USAGE_TYPE_BYTES_MAX
+        || record.identity.len() > limits::IDENTITY_BYTES_MAX
+    {
+        return Some(RejectReason::TooLarge);
+    }
+    if record.account.0 == 0 && !is_identity(record.identity) {
+        return Some(RejectReason::NoAccount);
+    }
+    if record.duration_us < 0
+        || record.quantity.is_some_and(i64::is_negative)
+        || record.start.0.checked_add(record.duration_us).is_none()
+    {
+        return Some(RejectReason::NegativeUsage);
+    }
+    None
+}
+
+/// Is `identity` of a kind that can be guided?
+pub fn is_identity(identity: &str) -> bool {
+    ["ip:", "user:", "tel:"]
+        .iter()
+        .any(|kind| identity.strip_prefix(kind).is_some_and(|rest| !rest.is_empty()))
+}
+
+/// A record encoded for [`crate::frame::BatchFrame::build`].
+pub fn encode(record: &UsageRecord, out: &mut Vec<u8>) {
+    if record.account.0 != 0 {
+        put_number(out, 1, record.account.0);
+    }
+    put_bytes(out, 2, record.record_id.as_bytes());
+    put_bytes(out, 3, record.usage_type.as_bytes());
+    put_start(out, record.start);
+    if record.duration_us != 0 {
+        put_number(out, 5, record.duration_us.cast_unsigned());
+    }
+    if let Some(quantity) = record.quantity {
+        put_number(out, 6, quantity.cast_unsigned());
+    }
+    let attributes = record.attributes.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    let measures = record.measures.iter().map(|(name, number)| (name.as_str(), *number));
+    encode_extra(&record.identity, attributes, measures, out);
+}
+
+/// Appends an instant as field 4.
+pub fn put_start(out: &mut Vec<u8>, start: Timestamp) {
+    put_varint(out, 4 << 3 | 1);
+    out.extend_from_slice(&start.0.to_le_bytes());
+}
+
+/// Appends the fields that most records do without: identity, attributes, measures. Given in
+/// sorted order this is their canonical form (P27): equal contents give equal bytes.
+pub fn encode_extra<'a>(
+    identity: &str,
+    attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
+    measures: impl IntoIterator<Item = (&'a str, i64)>,
+    out: &mut Vec<u8>,
+) {
+    if !identity.is_empty() {
+        put_bytes(out, 7, identity.as_bytes());
+    }
+    let mut pair = Vec::new();
+    for (name, text) in attributes {
+        pair.clear();
+        put_bytes(&mut pair, 1, name.as_bytes());
+        put_bytes(&mut pair, 2, text.as_bytes());
+        put_bytes(out, 8, &pair);
+    }
+    for (name, number) in measures {
+        pair.clear();
+        put_bytes(&mut pair, 1, name.as_bytes());
+        put_number(&mut pair, 2, number.cast_unsigned());
+        put_bytes(out, 9, &pair);
+    }
+}
+
+/// The identity in canonical extra fields; empty when there is none.
+pub fn extra_identity(extra: &[u8]) -> &str {
+    // In canonical form it comes first.
+    match Fields::new(extra).next_field() {
+        Ok(Some((7, value))) => value.text(7).unwrap_or_default(),
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    fn sample() -> UsageRecord {
+        UsageRecord {
+            record_id: "r-1".to_owned(),
+            account: AccountNumber(42),
+            identity: String::new(),
+            usage_type: "octets".to_owned(),
+            start: Timestamp(-5),
+            duration_us: 7,
+            quantity: Some(0),
+            measures: [("b".to_owned(), 2), ("a".to_owned(), 1)].into(),
+            attributes: [("status".to_owned(), "200".to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn a_record_means_the_same_to_us_and_to_any_protobuf_library() {
+        let mut ours = Vec::new();
+        encode(&sample(), &mut ours);
+        let theirs = crate::ingest::v1::UsageRecord::decode(ours.as_slice()).unwrap();
+        assert_eq!(theirs, crate::ingest::v1::UsageRecord::from(sample()));
+        let bytes = theirs.encode_to_vec();
+        let mut batch = RecordBatch::default();
+        batch.push(&bytes);
+        let record = batch.records()[0].unwrap();
+        let view = batch.view(&record);
+        assert_eq!(view.record_id, "r-1");
+        assert_eq!(view.measures, [("a", 1), ("b", 2)]);
+        assert_eq!(view.attribute("status"), Some("200"));
+        assert_eq!(view.quantity, Some(0));
+        assert_eq!(peek(&bytes).unwrap().account, AccountNumber(42));
+        assert_eq!(peek(&bytes).unwrap().start, Timestamp(-5));
+    }
+
+    #[test]
+    fn of_a_name_given_twice_the_last_one_counts() {
+        let mut bytes = Vec::new();
+        encode(&sample(), &mut bytes);
+        encode_extra("", [("status", "500"), ("zone", "x")], [], &mut bytes);
+        put_number(&mut bytes, 1, 43);
+        let mut batch = RecordBatch::default();
+        batch.push(&bytes);
+        let record = batch.records()[0].unwrap();
+        assert_eq!(batch.view(&record).attributes, [("status", "500"), ("zone", "x")]);
+        assert_eq!(record.fixed.account, AccountNumber(43));
+        assert_eq!(peek(&bytes).unwrap().account, AccountNumber(43));
+    }
+
+    #[test]
+    fn each_fault_of_a_record_has_its_reason() {
+        let reason = |change: &dyn Fn(&mut UsageRecord)| {
+            let mut record = sample();
+            change(&mut record);
+            let mut bytes = Vec::new();
+            encode(&record, &mut bytes);
+            let mut batch = RecordBatch::default();
+            batch.push(&bytes);
+            batch.records()[0].err()
+        };
+        assert_eq!(reason(&|_| {}), None);
+        assert_eq!(reason(&|r| r.record_id.clear()), Some(RejectReason::BadRecordId));
+        assert_eq!(reason(&|r| r.record_id = "x".repeat(129)), Some(RejectReason::BadRecordId));
+        assert_eq!(reason(&|r| r.usage_type.clear()), Some(RejectReason::NoUsageType));
+        assert_eq!(reason(&|r| r.quantity = Some(-1)), Some(RejectReason::NegativeUsage));
+        assert_eq!(reason(&|r| r.duration_us = -1), Some(RejectReason::NegativeUsage));
+        assert_eq!(reason(&|r| r.account = AccountNumber(0)), Some(RejectReason::NoAccount));
+        assert_eq!(
+            reason(&|r| r.usage_type = "x".repeat(20_000)),
+            Some(RejectReason::TooLarge)
+        );
+    }
+
+    #[test]
+    fn cut_and_changed_bytes_never_panic() {
+        let mut bytes = Vec::new();
+        encode(&sample(), &mut bytes);
+        for at in 0..bytes.len() {
+            for flip in [0x00, 0x01, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[at] ^= flip;
+                let _ = peek(&changed);
+                let mut batch = RecordBatch::default();
+                batch.push(&changed);
+                batch.push(&changed[..at]);
+                assert_eq!(batch.records().len(), 2);
+            }
+        }
+    }
+}

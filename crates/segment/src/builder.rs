@@ -1,0 +1,320 @@
+//! The segment that is being filled.
+
+use std::collections::HashMap;
+
+use turnpike_proto::record::encode_extra;
+use turnpike_types::{AccountNumber, Currency, Money, Outcome, Timestamp, UsageView};
+
+use crate::decode::RecordRow;
+use crate::head::{Change, ComponentHead, Entry};
+
+/// What kind of charge a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LineKind {
+    /// Units times a price.
+    Usage,
+    /// Once in a subscription's life.
+    OneTime,
+    /// Once a period.
+    Recurring,
+}
+
+impl LineKind {
+    /// The number that stands in segments.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Usage => 0,
+            Self::OneTime => 1,
+            Self::Recurring => 2,
+        }
+    }
+
+    /// The kind with this number.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Usage),
+            1 => Some(Self::OneTime),
+            2 => Some(Self::Recurring),
+            _ => None,
+        }
+    }
+
+    /// The word on receipts.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::OneTime => "one-time",
+            Self::Recurring => "recurring",
+        }
+    }
+}
+
+/// An index into the segment's component table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Component(pub u16);
+
+/// A record to log.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord<'a> {
+    /// What came in.
+    pub view: UsageView<'a>,
+    /// The identity by which it was guided; may be empty.
+    pub identity: &'a str,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A line to log; it belongs to the record pushed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewLine {
+    /// Which component made it.
+    pub component: Component,
+    /// How many base units it prices.
+    pub quantity: i128,
+    /// The first unit of the record that it prices.
+    pub first_unit: i64,
+    /// Days from 1970-01-01 to its period's first date; `i32::MIN` for none.
+    pub period: i32,
+    /// The accumulator before the first unit.
+    pub level_before: i128,
+    /// The accumulator after the last unit.
+    pub level_after: i128,
+    /// What it costs.
+    pub amount: Money,
+}
+
+/// A segment under construction: plain vectors, one a column.
+#[derive(Debug, Default)]
+pub struct SegmentBuilder {
+    pub(crate) accounts: Vec<u64>,
+    pub(crate) ids: Strings,
+    pub(crate) usage_types: Vec<u16>,
+    pub(crate) usage_type_names: Vec<String>,
+    pub(crate) starts: Vec<i64>,
+    pub(crate) durations: Vec<i64>,
+    pub(crate) quantities: Vec<Option<i64>>,
+    pub(crate) extras: Strings,
+    pub(crate) outcomes: Vec<u8>,
+    pub(crate) lines: Lines,
+    pub(crate) changes: Changes,
+    pub(crate) components: Vec<ComponentHead>,
+    pub(crate) variables: Vec<u64>,
+    pub(crate) variable_index: HashMap<u64, u16>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) suspended: u64,
+    pub(crate) amounts: Vec<(Currency, i128)>,
+    component_currencies: Vec<usize>,
+}
+
+/// Runs of bytes end to end.
+#[derive(Debug, Default)]
+pub(crate) struct Strings {
+    pub(crate) ends: Vec<i32>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Strings {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.end();
+    }
+
+    /// Ends the run that was written into `bytes`.
+    fn end(&mut self) {
+        // A segment is bounded far below 2 GiB, see `SegmentBuilder::bytes`.
+        self.ends.push(i32::try_from(self.bytes.len()).unwrap_or(i32::MAX));
+    }
+
+    fn get(&self, row: usize) -> &[u8] {
+        let end = self.ends.get(row).copied().unwrap_or_default();
+        let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
+        let range = start.unwrap_or_default().unsigned_abs() as usize..end.unsigned_abs() as usize;
+        self.bytes.get(range).unwrap_or_default()
+    }
+}
+
+/// The columns of charge lines.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    pub(crate) records: Vec<u32>,
+    pub(crate) components: Vec<u16>,
+    pub(crate) quantities: Vec<i128>,
+    pub(crate) first_units: Vec<i64>,
+    pub(crate) periods: Vec<i32>,
+    pub(crate) befores: Vec<i128>,
+    pub(crate) afters: Vec<i128>,
+    pub(crate) amounts: Vec<i128>,
+}
+
+/// The columns of changes that no line tells.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) records: Vec<u32>,
+    pub(crate) variables: Vec<u16>,
+    pub(crate) periods: Vec<i32>,
+    pub(crate) values: Vec<i128>,
+}
+
+impl SegmentBuilder {
+    /// An empty segment.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Nothing was pushed.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.entries.is_empty()
+    }
+
+    /// How many records were pushed.
+    pub fn records(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// About how many bytes it holds before compression.
+    pub fn bytes(&self) -> usize {
+        self.accounts.len() * 40
+            + self.ids.bytes.len()
+            + self.extras.bytes.len()
+            + self.lines.records.len() * 86
+            + self.changes.records.len() * 26
+            + self.entries.len() * 128
+    }
+
+    /// Adds a record; returns its row, or `None` when the segment has as many records or usage
+    /// types as it can hold.
+    pub fn push_record(&mut self, record: &NewRecord<'_>) -> Option<u32> {
+        let row = u32::try_from(self.accounts.len()).ok()?;
+        let usage_type = self.usage_type(record.view.usage_type)?;
+        let view = &record.view;
+        self.accounts.push(view.account.0);
+        self.ids.push(view.record_id.as_bytes());
+        self.usage_types.push(usage_type);
+        self.starts.push(view.start.0);
+        self.durations.push(view.duration_us);
+        self.quantities.push(view.quantity);
+        encode_extra(
+            record.identity,
+            view.attributes.iter().copied(),
+            view.measures.iter().copied(),
+            &mut self.extras.bytes,
+        );
+        self.extras.end();
+        self.outcomes.push(match record.outcome {
+            Outcome::Rated => 0,
+            Outcome::Suspended(reason) => {
+                self.suspended += 1;
+                reason.code()
+            }
+        });
+        Some(row)
+    }
+
+    /// Adds a component to the table; the caller keeps the index, so that a line costs no lookup.
+    /// `None` when the table is full.
+    pub fn add_component(&mut self, head: ComponentHead, currency: Currency) -> Option<Component> {
+        let index = u16::try_from(self.components.len()).ok()?;
+        let sum = match self.amounts.iter().position(|(known, _)| *known == currency) {
+            Some(found) => found,
+            None => {
+                self.amounts.push((currency, 0));
+                self.amounts.len() - 1
+            }
+        };
+        self.components.push(head);
+        self.component_currencies.push(sum);
+        Some(Component(index))
+    }
+
+    /// Adds a line to the record pushed last.
+    pub fn push_line(&mut self, line: &NewLine) {
+        let lines = &mut self.lines;
+        lines.records.push(last_row(self.accounts.len()));
+        lines.components.push(line.component.0);
+        lines.quantities.push(line.quantity);
+        lines.first_units.push(line.first_unit);
+        lines.periods.push(line.period);
+        lines.befores.push(line.level_before);
+        lines.afters.push(line.level_after);
+        lines.amounts.push(line.amount.nanos());
+        let sum = self.component_currencies.get(usize::from(line.component.0));
+        if let Some((_, total)) = sum.and_then(|&sum| self.amounts.get_mut(sum)) {
+            // A segment holds fewer than 2^32 lines of at most 38 digits: what would not fit is
+            // a sum that no consumer could hold either, and is shown as the largest there is.
+            *total = total.saturating_add(line.amount.nanos());
+        }
+    }
+
+    /// Is there room in the variable table for as many more, were they all new?
+    pub fn has_room_for_variables(&self, more: usize) -> bool {
+        self.variables.len() + more <= usize::from(u16::MAX)
+    }
+
+    /// Adds a new value of a variable of the account of the record pushed last. `None` when the
+    /// variable table is full.
+    pub fn push_change(&mut self, variable: u64, period: i32, value: i128) -> Option<()> {
+        let index = match self.variable_index.get(&variable) {
+            Some(&index) => index,
+            None => {
+                let index = u16::try_from(self.variables.len()).ok()?;
+                self.variables.push(variable);
+                self.variable_index.insert(variable, index);
+                index
+            }
+        };
+        self.changes.records.push(last_row(self.accounts.len()));
+        self.changes.variables.push(index);
+        self.changes.periods.push(period);
+        self.changes.values.push(value);
+        Some(())
+    }
+
+    /// Adds a change of an account beside usage, before whatever record comes next.
+    pub fn push_entry(&mut self, account: AccountNumber, change: Change) {
+        self.entries.push(Entry {
+            before_record: u32::try_from(self.accounts.len()).unwrap_or(u32::MAX),
+            account: account.0,
+            change: Some(change),
+        });
+    }
+
+    /// Takes back the entry pushed last.
+    pub fn pop_entry(&mut self) {
+        self.entries.pop();
+    }
+
+    /// The record in `row`, for a check against a retry (P5).
+    pub fn record(&self, row: u32) -> Option<RecordRow<'_>> {
+        let at = row as usize;
+        Some(RecordRow {
+            account: AccountNumber(*self.accounts.get(at)?),
+            record_id: std::str::from_utf8(self.ids.get(at)).ok()?,
+            usage_type: self.usage_type_names.get(usize::from(*self.usage_types.get(at)?))?,
+            start: Timestamp(*self.starts.get(at)?),
+            duration_us: *self.durations.get(at)?,
+            quantity: *self.quantities.get(at)?,
+            extra: self.extras.get(at),
+            outcome: crate::decode::outcome(*self.outcomes.get(at)?)?,
+        })
+    }
+
+    fn usage_type(&mut self, name: &str) -> Option<u16> {
+        // There are a handful of usage types: a walk beats a hash.
+        let names = &mut self.usage_type_names;
+        if let Some(index) = names.iter().position(|known| known == name) {
+            return u16::try_from(index).ok();
+        }
+        if names.len() >= USAGE_TYPES_MAX {
+            return None;
+        }
+        names.push(name.to_owned());
+        u16::try_from(names.len() - 1).ok()
+    }
+}
+
+/// Usage types in one segment; past them the owner seals it and starts the next.
+const USAGE_TYPES_MAX: usize = 1024;
+
+fn last_row(records: usize) -> u32 {
+    u32::try_from(records.saturating_sub(1)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,200 @@
+//! Sealing: from columns to bytes and their hash.
+
+use std::sync::Arc;
+
+use arrow_array::types::UInt16Type;
+use arrow_array::{
+    ArrayRef, BinaryArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+};
+use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+use bytes::Bytes;
+use prost::Message as _;
+use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber, Timestamp};
+
+use crate::builder::{Changes, Lines, SegmentBuilder, Strings};
+use crate::columns::{decimal, wide};
+use crate::decode::{MAGIC, SegmentError};
+use crate::head::{Head, Totals};
+
+/// Where and when a segment is sealed.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The segment's number.
+    pub segment: SegmentNumber,
+    /// The owner's epoch.
+    pub epoch: Epoch,
+    /// The hash that it builds on.
+    pub prev_hash: SegmentHash,
+    /// Logged time.
+    pub now: Timestamp,
+    /// The oldest start that was acceptable.
+    pub floor: Timestamp,
+    /// The catalogue's version that plans were taken from.
+    pub catalogue_version: u64,
+}
+
+/// A segment ready to append.
+#[derive(Clone, Debug)]
+pub struct SealedSegment {
+    /// Its bytes.
+    pub body: Bytes,
+    /// Its hash.
+    pub hash: SegmentHash,
+    /// Its totals.
+    pub totals: Totals,
+}
+
+/// The hash of `body` on top of `prev`.
+pub fn hash_of(prev: SegmentHash, body: &[u8]) -> SegmentHash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&prev.0);
+    hasher.update(body);
+    SegmentHash(*hasher.finalize().as_bytes())
+}
+
+impl SegmentBuilder {
+    /// Encodes everything that was pushed. The builder stays: while the append is in flight, its
+    /// records are still compared with retries (P5).
+    ///
+    /// # Errors
+    /// [`SegmentError::Arrow`] when a column can't be made, which would be a bug.
+    pub fn seal(&self, place: &Place) -> Result<SealedSegment, SegmentError> {
+        let totals = self.totals();
+        let head = Head {
+            partition: place.partition.0,
+            segment: place.segment.0,
+            epoch: place.epoch.number(),
+            now_us: place.now.0,
+            floor_us: place.floor.0,
+            catalogue_version: place.catalogue_version,
+            records: totals.records,
+            suspended: totals.suspended,
+            lines: totals.lines,
+            amounts: totals
+                .amounts
+                .iter()
+                .map(|(currency, sum)| (currency.to_string(), sum.nanos().to_string()))
+                .collect(),
+            components: self.components.clone(),
+            variables: self.variables.clone(),
+            entries: self.entries.clone(),
+        };
+        let mut body = MAGIC.to_vec();
+        put_block(&mut body, |out| {
+            out.extend_from_slice(&head.encode_to_vec());
+            Ok(())
+        })?;
+        put_block(&mut body, |out| write_batch(out, &self.records_batch()?))?;
+        put_block(&mut body, |out| write_batch(out, &lines_batch(&self.lines)?))?;
+        put_block(&mut body, |out| write_batch(out, &changes_batch(&self.changes)?))?;
+        let hash = hash_of(place.prev_hash, &body);
+        Ok(SealedSegment { body: body.into(), hash, totals })
+    }
+
+    fn records_batch(&self) -> Result<RecordBatch, SegmentError> {
+        let (ids, extras) = (self.ids.values(), self.extras.values());
+        let ids = StringArray::try_new(self.ids.offsets(), ids, None)?;
+        let extras = BinaryArray::try_new(self.extras.offsets(), extras, None)?;
+        let names = StringArray::from_iter_values(&self.usage_type_names);
+        let usage_types = DictionaryArray::<UInt16Type>::try_new(
+            UInt16Array::from(self.usage_types.clone()),
+            Arc::new(names),
+        )?;
+        let starts = TimestampMicrosecondArray::from(self.starts.clone()).with_timezone("UTC");
+        named(vec![
+            ("account", Arc::new(UInt64Array::from(self.accounts.clone()))),
+            ("record_id", Arc::new(ids)),
+            ("usage_type", Arc::new(usage_types)),
+            ("start", Arc::new(starts)),
+            ("duration_us", Arc::new(Int64Array::from(self.durations.clone()))),
+            ("quantity", Arc::new(Int64Array::from(self.quantities.clone()))),
+            ("extra", Arc::new(extras)),
+            ("outcome", Arc::new(UInt8Array::from(self.outcomes.clone()))),
+        ])
+    }
+
+    fn totals(&self) -> Totals {
+        let mut amounts: Vec<_> = self
+            .amounts
+            .iter()
+            .map(|&(currency, nanos)| {
+                (currency, turnpike_types::Money::from_nanos(nanos).unwrap_or_default())
+            })
+            .collect();
+        amounts.sort_unstable();
+        Totals {
+            records: self.accounts.len() as u64,
+            suspended: self.suspended,
+            lines: self.lines.records.len() as u64,
+            amounts,
+        }
+    }
+}
+
+impl Strings {
+    fn offsets(&self) -> OffsetBuffer<i32> {
+        let mut offsets = Vec::with_capacity(self.ends.len() + 1);
+        offsets.push(0);
+        offsets.extend_from_slice(&self.ends);
+        OffsetBuffer::new(ScalarBuffer::from(offsets))
+    }
+
+    fn values(&self) -> Buffer {
+        Buffer::from(self.bytes.clone())
+    }
+}
+
+fn lines_batch(lines: &Lines) -> Result<RecordBatch, SegmentError> {
+    named(vec![
+        ("record", Arc::new(UInt32Array::from(lines.records.clone()))),
+        ("component", Arc::new(UInt16Array::from(lines.components.clone()))),
+        ("quantity", wide(&lines.quantities)?),
+        ("first_unit", Arc::new(Int64Array::from(lines.first_units.clone()))),
+        ("period", Arc::new(Int32Array::from(lines.periods.clone()))),
+        ("level_before", wide(&lines.befores)?),
+        ("level_after", wide(&lines.afters)?),
+        ("amount", decimal(&lines.amounts, 9)?),
+    ])
+}
+
+fn changes_batch(changes: &Changes) -> Result<RecordBatch, SegmentError> {
+    named(vec![
+        ("record", Arc::new(UInt32Array::from(changes.records.clone()))),
+        ("variable", Arc::new(UInt16Array::from(changes.variables.clone()))),
+        ("period", Arc::new(Int32Array::from(changes.periods.clone()))),
+        ("value", wide(&changes.values)?),
+    ])
+}
+
+fn named(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch, SegmentError> {
+    Ok(RecordBatch::try_from_iter(columns)?)
+}
+
+fn write_batch(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<(), SegmentError> {
+    let options =
+        IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
+    let mut writer = StreamWriter::try_new_with_options(out, &batch.schema(), options)?;
+    writer.write(batch)?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// A block: its length in four bytes, then its bytes.
+fn put_block(
+    body: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), SegmentError>,
+) -> Result<(), SegmentError> {
+    let at = body.len();
+    body.extend_from_slice(&[0; 4]);
+    write(body)?;
+    let len = u32::try_from(body.len() - at - 4).map_err(|_| SegmentError::TooLarge)?;
+    if let Some(place) = body.get_mut(at..at + 4) {
+        place.copy_from_slice(&len.to_le_bytes());
+    }
+    Ok(())
+}

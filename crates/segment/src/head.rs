@@ -1,0 +1,225 @@
+//! A segment's head: everything that is not a column.
+
+use std::collections::BTreeMap;
+
+use turnpike_types::{Currency, Epoch, Money, PartitionId, SegmentNumber, Timestamp};
+
+/// The head as it stands in the body, a protobuf message of the segment format's own.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Head {
+    /// The partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// The segment's number.
+    #[prost(uint64, tag = "2")]
+    pub segment: u64,
+    /// The epoch under which it was made.
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    /// Logged time, microseconds (P26).
+    #[prost(sfixed64, tag = "4")]
+    pub now_us: i64,
+    /// The oldest start that was acceptable (P26).
+    #[prost(sfixed64, tag = "5")]
+    pub floor_us: i64,
+    /// The catalogue's version that plans were taken from (P36).
+    #[prost(uint64, tag = "6")]
+    pub catalogue_version: u64,
+    /// What lines point at.
+    #[prost(message, repeated, tag = "7")]
+    pub components: Vec<ComponentHead>,
+    /// Variable ids that changes point at.
+    #[prost(fixed64, repeated, tag = "8")]
+    pub variables: Vec<u64>,
+    /// What changed accounts beside usage, in order.
+    #[prost(message, repeated, tag = "9")]
+    pub entries: Vec<Entry>,
+    /// Records, rated and suspended together.
+    #[prost(uint64, tag = "10")]
+    pub records: u64,
+    /// Records that went to suspense.
+    #[prost(uint64, tag = "11")]
+    pub suspended: u64,
+    /// Charge lines.
+    #[prost(uint64, tag = "12")]
+    pub lines: u64,
+    /// Sum of the lines, in billionths, by currency.
+    #[prost(btree_map = "string, string", tag = "13")]
+    pub amounts: BTreeMap<String, String>,
+}
+
+/// A component as it stands in the head.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+pub struct ComponentHead {
+    /// The plan.
+    #[prost(string, tag = "1")]
+    pub plan_id: String,
+    /// Its version.
+    #[prost(uint32, tag = "2")]
+    pub plan_version: u32,
+    /// The primitive.
+    #[prost(string, tag = "3")]
+    pub primitive: String,
+    /// Its step or charge.
+    #[prost(string, tag = "4")]
+    pub component: String,
+    /// [`crate::LineKind`] by number.
+    #[prost(uint32, tag = "5")]
+    pub kind: u32,
+    /// As the plan has it.
+    #[prost(string, tag = "6")]
+    pub price: String,
+    /// The base unit of quantities.
+    #[prost(string, tag = "7")]
+    pub unit: String,
+    /// ISO 4217.
+    #[prost(string, tag = "8")]
+    pub currency: String,
+    /// The variable whose level the lines show.
+    #[prost(fixed64, optional, tag = "9")]
+    pub level: Option<u64>,
+}
+
+/// One change of an account beside usage.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Entry {
+    /// It came before the record of this index.
+    #[prost(uint32, tag = "1")]
+    pub before_record: u32,
+    /// The account; zero in the suspense of an unbound identity.
+    #[prost(uint64, tag = "2")]
+    pub account: u64,
+    /// What changed.
+    #[prost(oneof = "Change", tags = "3, 4, 5, 6, 7, 8, 9")]
+    pub change: Option<Change>,
+}
+
+/// What changed.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Change {
+    /// The account was opened.
+    #[prost(message, tag = "3")]
+    Opened(Settings),
+    /// Its settings changed.
+    #[prost(message, tag = "4")]
+    SettingsChanged(Settings),
+    /// It subscribed to a plan.
+    #[prost(message, tag = "5")]
+    Subscribed(Subscription),
+    /// It cancelled a plan.
+    #[prost(message, tag = "6")]
+    Cancelled(Cancellation),
+    /// A suspended record was rated: it is the record that follows this entry, which is no new
+    /// key but the one that waited.
+    #[prost(message, tag = "7")]
+    Recycled(SuspenseKey),
+    /// A suspended record was tried again in vain.
+    #[prost(message, tag = "8")]
+    StillSuspended(SuspenseKey),
+    /// A suspended record was guided to an account elsewhere and left suspense.
+    #[prost(message, tag = "9")]
+    MovedAway(SuspenseKey),
+}
+
+/// Settings from an instant on.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Message)]
+pub struct Settings {
+    /// From when.
+    #[prost(sfixed64, tag = "1")]
+    pub from_us: i64,
+    /// IANA zone.
+    #[prost(string, tag = "2")]
+    pub zone: String,
+    /// 1 to 31.
+    #[prost(uint32, tag = "3")]
+    pub cycle_day: u32,
+    /// ISO 4217.
+    #[prost(string, tag = "4")]
+    pub currency: String,
+    /// What plans may decide by.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// A subscription.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Message)]
+pub struct Subscription {
+    /// The plan.
+    #[prost(string, tag = "1")]
+    pub plan_id: String,
+    /// From when.
+    #[prost(sfixed64, tag = "2")]
+    pub from_us: i64,
+    /// To just before this instant; `i64::MAX` while it stands.
+    #[prost(sfixed64, tag = "3")]
+    pub until_us: i64,
+    /// Larger is asked first.
+    #[prost(uint32, tag = "4")]
+    pub priority: u32,
+    /// Overrides of the plan's parameters.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// The end of a subscription.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Cancellation {
+    /// The plan.
+    #[prost(string, tag = "1")]
+    pub plan_id: String,
+    /// From when it no longer rates.
+    #[prost(sfixed64, tag = "2")]
+    pub at_us: i64,
+}
+
+/// A record in suspense, at the revision that was acted on (P35).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SuspenseKey {
+    /// The record's id.
+    #[prost(string, tag = "1")]
+    pub record_id: String,
+    /// Part of the key where the account is zero.
+    #[prost(string, tag = "2")]
+    pub identity: String,
+    /// How often it had been tried before.
+    #[prost(uint32, tag = "3")]
+    pub revision: u32,
+    /// Its reason from now on, by number; 0 when it left suspense.
+    #[prost(uint32, tag = "4")]
+    pub reason: u32,
+    /// Where it went, with [`Change::MovedAway`].
+    #[prost(uint64, tag = "5")]
+    pub moved_to: u64,
+}
+
+/// A segment's place, time and totals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The segment's number.
+    pub segment: SegmentNumber,
+    /// The epoch under which it was made.
+    pub epoch: Epoch,
+    /// Logged time (P26).
+    pub now: Timestamp,
+    /// The oldest start that was acceptable (P26).
+    pub floor: Timestamp,
+    /// The catalogue's version that plans were taken from (P36).
+    pub catalogue_version: u64,
+    /// Control totals.
+    pub totals: Totals,
+}
+
+/// Control totals, so that a consumer can reconcile (DESIGN section 8).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records, rated and suspended together.
+    pub records: u64,
+    /// Records that went to suspense.
+    pub suspended: u64,
+    /// Charge lines.
+    pub lines: u64,
+    /// Sum of the lines by currency, sorted.
+    pub amounts: Vec<(Currency, Money)>,
+}

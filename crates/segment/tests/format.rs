@@ -1,0 +1,216 @@
+//! What a segment keeps: everything that was pushed, and nothing that was changed on the way.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use turnpike_segment::head::{Change, ComponentHead, Settings, Subscription, SuspenseKey};
+use turnpike_segment::{
+    LineKind, NewLine, NewRecord, Place, SealedSegment, Segment, SegmentBuilder, SegmentError,
+    hash_of,
+};
+use turnpike_types::{
+    AccountNumber, Currency, Epoch, Money, Outcome, PartitionId, SegmentHash, SegmentNumber,
+    SuspenseReason, Timestamp, UsageView,
+};
+
+const PLACE: Place = Place {
+    partition: PartitionId(3),
+    segment: SegmentNumber(17),
+    epoch: Epoch::stored(5),
+    prev_hash: SegmentHash([7; 32]),
+    now: Timestamp(1_800_000_000_000_000),
+    floor: Timestamp(1_700_000_000_000_000),
+    catalogue_version: 11,
+};
+
+fn usd() -> Currency {
+    "USD".parse().unwrap()
+}
+
+fn component(step: &str) -> ComponentHead {
+    ComponentHead {
+        plan_id: "octets".to_owned(),
+        plan_version: 2,
+        primitive: "tiers".to_owned(),
+        component: step.to_owned(),
+        kind: LineKind::Usage.number(),
+        price: "0.05 per 1 GB".to_owned(),
+        unit: "B".to_owned(),
+        currency: "USD".to_owned(),
+        level: Some(99),
+    }
+}
+
+fn view<'a>(id: &'a str, attributes: &'a [(&'a str, &'a str)]) -> UsageView<'a> {
+    UsageView {
+        record_id: id,
+        account: AccountNumber(42),
+        usage_type: "octets",
+        start: Timestamp(1_750_000_000_000_000),
+        duration_us: 1_000_000,
+        quantity: Some(1_500),
+        measures: &[],
+        attributes,
+    }
+}
+
+/// A segment with one of everything.
+fn sample() -> SealedSegment {
+    let mut builder = SegmentBuilder::new();
+    let settings = Settings {
+        from_us: i64::MIN,
+        zone: "UTC".to_owned(),
+        cycle_day: 31,
+        currency: "USD".to_owned(),
+        attributes: [("level".to_owned(), "gold".to_owned())].into(),
+    };
+    let subscription = Subscription {
+        plan_id: "octets".to_owned(),
+        until_us: i64::MAX,
+        ..Subscription::default()
+    };
+    builder.push_entry(AccountNumber(42), Change::Opened(settings));
+    builder.push_entry(AccountNumber(42), Change::Subscribed(subscription));
+    let rated = NewRecord {
+        view: view("r1", &[("status", "200")]),
+        identity: "ip:192.0.2.1",
+        outcome: Outcome::Rated,
+    };
+    builder.push_record(&rated).unwrap();
+    let first = builder.add_component(component("included"), usd()).unwrap();
+    let second = builder.add_component(component("beyond"), usd()).unwrap();
+    let line = NewLine {
+        component: first,
+        quantity: 1_000,
+        first_unit: 0,
+        period: 20_000,
+        level_before: 0,
+        level_after: 1_000,
+        amount: Money::ZERO,
+    };
+    builder.push_line(&line);
+    let amount = Money::from_nanos(-12_345_678_901).unwrap();
+    builder.push_line(&NewLine { component: second, quantity: i128::MAX / 7, amount, ..line });
+    builder.push_change(77, i32::MIN, 1).unwrap();
+    let outcome = Outcome::Suspended(SuspenseReason::NoPlan);
+    builder.push_record(&NewRecord { view: view("r2", &[]), identity: "", outcome }).unwrap();
+    let key = SuspenseKey { record_id: "r0".to_owned(), revision: 3, ..SuspenseKey::default() };
+    builder.push_entry(AccountNumber(42), Change::StillSuspended(SuspenseKey { reason: 2, ..key }));
+    builder.seal(&PLACE).unwrap()
+}
+
+fn assert_is_sample(segment: &Segment) {
+    let header = segment.header();
+    assert_eq!((header.partition.0, header.segment.0, header.epoch.number()), (3, 17, 5));
+    assert_eq!((header.now, header.floor), (PLACE.now, PLACE.floor));
+    let totals = &header.totals;
+    assert_eq!((totals.records, totals.suspended, totals.lines), (2, 1, 2));
+    assert_eq!(totals.amounts, [(usd(), Money::from_nanos(-12_345_678_901).unwrap())]);
+    let first = segment.record(0).unwrap();
+    assert_eq!((first.account.0, first.record_id, first.usage_type), (42, "r1", "octets"));
+    assert_eq!((first.duration_us, first.quantity), (1_000_000, Some(1_500)));
+    assert_eq!(turnpike_proto::record::extra_identity(first.extra), "ip:192.0.2.1");
+    assert_eq!(first.outcome, Outcome::Rated);
+    let second = segment.record(1).unwrap();
+    assert_eq!(second.outcome, Outcome::Suspended(SuspenseReason::NoPlan));
+    assert!(second.extra.is_empty());
+    assert!(segment.record(2).is_none());
+    let lines: Vec<_> = segment.lines().collect();
+    assert_eq!(lines[0].component.component, "included");
+    assert_eq!((lines[0].level_before, lines[0].level_after), (0, 1_000));
+    assert_eq!(lines[1].quantity, i128::MAX / 7);
+    assert_eq!(lines[1].amount.to_string(), "-12.345678901");
+    assert_eq!(lines[1].component.level, Some(99));
+    let changes: Vec<_> = segment.changes().collect();
+    assert_eq!((changes[0].record, changes[0].variable, changes[0].value), (0, 77, 1));
+    let before: Vec<u32> = segment.entries().iter().map(|entry| entry.before_record).collect();
+    assert_eq!(before, [0, 0, 2]);
+}
+
+#[test]
+fn what_was_pushed_is_read_again() {
+    let sealed = sample();
+    assert_eq!(sealed.hash, hash_of(PLACE.prev_hash, &sealed.body));
+    let segment = Segment::decode_checked(&sealed.body, PLACE.prev_hash, sealed.hash).unwrap();
+    assert_is_sample(&segment);
+}
+
+/// Yesterday's bytes open tomorrow. To add the bytes of a new format version:
+/// `TURNPIKE_WRITE_GOLDEN=1 cargo test -p turnpike-segment golden`; those of old ones stay.
+#[test]
+fn golden_bytes_of_format_1_are_read() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-1.bin");
+    if std::env::var_os("TURNPIKE_WRITE_GOLDEN").is_some() {
+        std::fs::write(path, sample().body).unwrap();
+    }
+    let bytes = Bytes::from(std::fs::read(path).unwrap());
+    assert_is_sample(&Segment::decode(&bytes).unwrap());
+}
+
+#[test]
+fn i3_a_changed_byte_or_another_predecessor_is_noticed() {
+    let sealed = sample();
+    let other = SegmentHash([8; 32]);
+    let wrong = Segment::decode_checked(&sealed.body, other, sealed.hash);
+    assert!(matches!(wrong, Err(SegmentError::Hash)));
+    let mut bytes = sealed.body.to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    let wrong = Segment::decode_checked(&bytes.into(), PLACE.prev_hash, sealed.hash);
+    assert!(matches!(wrong, Err(SegmentError::Hash)));
+}
+
+#[test]
+fn a_cut_segment_is_an_error_never_a_panic() {
+    let sealed = sample();
+    for end in 0..sealed.body.len() {
+        assert!(Segment::decode(&sealed.body.slice(..end)).is_err(), "cut at {end}");
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_by_name() {
+    let mut bytes = sample().body.to_vec();
+    bytes[7] = 2;
+    assert!(matches!(Segment::decode(&bytes.into()), Err(SegmentError::Format)));
+}
+
+proptest! {
+    #[test]
+    fn totals_are_the_sums_of_the_rows(
+        rows in vec((1u64..9, 0usize..3, any::<i64>(), any::<bool>()), 0..60),
+    ) {
+        let mut builder = SegmentBuilder::new();
+        let component = builder.add_component(component("x"), usd()).unwrap();
+        for (at, (account, lines, nanos, suspended)) in rows.iter().enumerate() {
+            let id = at.to_string();
+            let view = UsageView { account: AccountNumber(*account), ..view(&id, &[]) };
+            let outcome = match suspended {
+                true => Outcome::Suspended(SuspenseReason::Overflow),
+                false => Outcome::Rated,
+            };
+            builder.push_record(&NewRecord { view, identity: "", outcome }).unwrap();
+            for _ in 0..*lines {
+                builder.push_line(&NewLine {
+                    component,
+                    quantity: 1,
+                    first_unit: 0,
+                    period: 0,
+                    level_before: 0,
+                    level_after: 1,
+                    amount: Money::from_nanos(i128::from(*nanos)).unwrap(),
+                });
+            }
+        }
+        let sealed = builder.seal(&PLACE).unwrap();
+        let segment = Segment::decode(&sealed.body).unwrap();
+        let totals = &segment.header().totals;
+        prop_assert_eq!(totals, &sealed.totals);
+        prop_assert_eq!(totals.records as usize, rows.len());
+        prop_assert_eq!(totals.lines as usize, segment.lines().count());
+        let sum: i128 = segment.lines().map(|line| line.amount.nanos()).sum();
+        prop_assert_eq!(totals.amounts[0].1.nanos(), sum);
+        let accounts: Vec<u64> = segment.records().map(|(_, row)| row.account.0).collect();
+        prop_assert_eq!(accounts, rows.iter().map(|row| row.0).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,76 @@
+//! I3: whatever is interleaved, the log is whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::owner::epoch_of;
+use super::{Dice, Owner, Subject, check_chain, read_all};
+use crate::AppendOutcome;
+
+/// Three owners who claim and append as the dice fall, each believing what he last knew.
+pub async fn random_claims_and_appends_leave_a_whole_chain(s: &Subject) {
+    let views = [s.with_partition().await, s.view().await, s.view().await];
+    for seed in 0..4u64 {
+        let mut dice = Dice(seed);
+        let mut owners: HashMap<usize, Owner> = HashMap::new();
+        for _ in 0..60 {
+            let who = usize::try_from(dice.below(3)).unwrap();
+            let db = &*views[who];
+            let roll = dice.below(10);
+            let Some(owner) = owners.get_mut(&who).filter(|_| roll >= 2) else {
+                // A claim with an epoch that may have passed.
+                let seen = epoch_of(&*views[0], 1).await;
+                let name = format!("n{who}");
+                if let Some(won) = Owner::try_claim(db, 1, seen, &name, &mut dice).await.unwrap() {
+                    owners.insert(who, won);
+                }
+                continue;
+            };
+            let current = epoch_of(db, 1).await == owner.epoch;
+            let outcome = owner.append(db, vec![0; 10], &mut dice).await.unwrap();
+            let expected = if current { AppendOutcome::Committed } else { AppendOutcome::Fenced };
+            assert_eq!(outcome, expected, "seed {seed}");
+        }
+        check_chain(&read_all(&*views[0], 1).await);
+    }
+}
+
+/// Three owners at once, each claiming when he is fenced: every committed segment is in the log
+/// once, in the epoch it was appended under, and nothing else is.
+pub async fn racing_owners_leave_a_whole_chain(s: &Subject) {
+    let db = s.with_partition().await;
+    let mut owners = Vec::new();
+    for n in 0..3u64 {
+        let view = s.view().await;
+        owners.push(tokio::spawn(async move {
+            let mut dice = Dice(500 + n);
+            let name = format!("n{n}");
+            let mut owner = Owner::claim_now(&*view, 1, &name, &mut dice).await;
+            let mut committed = Vec::new();
+            for _ in 0..30 {
+                let append = owner.next_append(vec![0; 1000].into(), &mut dice);
+                match view.append(&append).await.unwrap() {
+                    AppendOutcome::Committed => {
+                        committed.push((append.segment, append.epoch, append.hash));
+                        owner.position.next = append.segment.next();
+                        owner.position.last_hash = append.hash;
+                    }
+                    AppendOutcome::Fenced => {
+                        owner = Owner::claim_now(&*view, 1, &name, &mut dice).await;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            committed
+        }));
+    }
+    let mut committed = Vec::new();
+    for owner in owners {
+        committed.extend(owner.await.unwrap());
+    }
+    committed.sort_by_key(|(segment, ..)| *segment);
+    let rows = read_all(&*Arc::clone(&db), 1).await;
+    check_chain(&rows);
+    let logged: Vec<_> = rows.iter().map(|row| (row.segment, row.epoch, row.hash)).collect();
+    assert_eq!(logged, committed);
+}

@@ -1,0 +1,144 @@
+//! Parts and manifests (P22).
+
+use bytes::Bytes;
+use turnpike_types::{ClaimId, PartitionId, SegmentNumber};
+
+use super::{Dice, Owner, Subject};
+use crate::{CheckpointManifest, CheckpointPart, SharedDatabase, StoreError};
+
+const P: PartitionId = PartitionId(1);
+
+fn part(name: &str, segment: u64) -> CheckpointPart {
+    let body = Bytes::from(format!("bytes of {name}"));
+    CheckpointPart { name: name.to_owned(), segment: SegmentNumber(segment), body }
+}
+
+/// An owner after `segments` appends; the manifest of each.
+async fn log_of(
+    db: &dyn SharedDatabase,
+    segments: u64,
+    dice: &mut Dice,
+) -> (Owner, Vec<CheckpointManifest>) {
+    let mut owner = Owner::claim_now(db, 1, "a", dice).await;
+    let mut manifests = Vec::new();
+    for n in 1..=segments {
+        owner.append(db, "x", dice).await.unwrap();
+        manifests.push(CheckpointManifest {
+            partition: P,
+            segment: SegmentNumber(n),
+            hash: owner.position.last_hash,
+            parts: Vec::new(),
+            summary: Bytes::from(format!("summary {n}")),
+        });
+    }
+    (owner, manifests)
+}
+
+/// The same again is no error, other bytes are.
+pub async fn a_part_is_written_once(s: &Subject) {
+    let db = s.with_partition().await;
+    db.put_checkpoint_part(P, &part("one", 1)).await.unwrap();
+    s.view().await.put_checkpoint_part(P, &part("one", 1)).await.unwrap();
+    let mut other = part("one", 1);
+    other.body = Bytes::from_static(b"other");
+    let refused = db.put_checkpoint_part(P, &other).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    assert_eq!(db.checkpoint_part(P, "one").await.unwrap(), Some(part("one", 1).body));
+    assert_eq!(db.checkpoint_part(P, "two").await.unwrap(), None);
+    let nowhere = db.put_checkpoint_part(PartitionId(9), &part("one", 1)).await;
+    assert!(matches!(nowhere, Err(StoreError::Refused(_))), "{nowhere:?}");
+    let unlisted = db.put_checkpoint_part(P, &part("a\nb", 1)).await;
+    assert!(matches!(unlisted, Err(StoreError::Refused(_))), "{unlisted:?}");
+}
+
+/// By epoch and by claim.
+pub async fn a_checkpoint_is_fenced(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(31));
+    let (old, manifests) = log_of(&*db, 2, &mut dice).await;
+    assert!(!db.publish_checkpoint(&manifests[0], old.epoch, ClaimId([9; 16])).await.unwrap());
+    let new = Owner::claim_now(&*db, 1, "b", &mut dice).await;
+    assert!(!db.publish_checkpoint(&manifests[1], old.epoch, old.claim).await.unwrap());
+    assert!(db.checkpoints(P).await.unwrap().is_empty());
+    assert!(db.publish_checkpoint(&manifests[1], new.epoch, new.claim).await.unwrap());
+    assert_eq!(s.view().await.checkpoints(P).await.unwrap(), [manifests[1].clone()]);
+}
+
+/// Neither the same segment nor an earlier one, not even at the same moment.
+pub async fn a_checkpoint_only_moves_forward(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(32));
+    let (owner, manifests) = log_of(&*db, 6, &mut dice).await;
+    let publish = async |n: usize| {
+        db.publish_checkpoint(&manifests[n - 1], owner.epoch, owner.claim).await.unwrap()
+    };
+    assert!(publish(2).await);
+    assert!(!publish(2).await);
+    assert!(!publish(1).await);
+    let together = futures::join!(publish(4), publish(3), publish(4));
+    assert!(together.0 != together.2, "one of the two alike");
+    let newest = db.checkpoints(P).await.unwrap();
+    assert_eq!(newest[0].segment, SegmentNumber(4));
+    assert!(publish(6).await);
+    let kept: Vec<u64> = db.checkpoints(P).await.unwrap().iter().map(|m| m.segment.0).collect();
+    assert_eq!(kept, [6, 4]);
+}
+
+/// A part that was not written, a segment that was not appended, another hash.
+pub async fn a_manifest_of_what_is_not_there_is_refused(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(33));
+    let (owner, manifests) = log_of(&*db, 2, &mut dice).await;
+    db.put_checkpoint_part(P, &part("there", 1)).await.unwrap();
+    let mut missing = manifests[0].clone();
+    missing.parts = vec!["there".to_owned(), "gone".to_owned()];
+    let mut ahead = manifests[1].clone();
+    ahead.segment = SegmentNumber(3);
+    let mut other = manifests[1].clone();
+    other.hash = dice.hash();
+    for (wrong, word) in [(missing, "gone"), (ahead, "appended"), (other, "hash")] {
+        let refused = db.publish_checkpoint(&wrong, owner.epoch, owner.claim).await;
+        match refused {
+            Err(StoreError::Refused(why)) => assert!(why.contains(word), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(db.checkpoints(P).await.unwrap().is_empty());
+}
+
+/// A manifest may name a part that was written long ago; what no retained one names goes.
+pub async fn two_manifests_and_their_parts_are_kept(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(34));
+    let (owner, mut manifests) = log_of(&*db, 4, &mut dice).await;
+    db.put_checkpoint_part(P, &part("run", 1)).await.unwrap();
+    for n in 1..=4u64 {
+        let state = format!("state-{n}");
+        db.put_checkpoint_part(P, &part(&state, n)).await.unwrap();
+        let manifest = &mut manifests[usize::try_from(n).unwrap() - 1];
+        manifest.parts = vec![state, "run".to_owned()];
+        assert!(db.publish_checkpoint(manifest, owner.epoch, owner.claim).await.unwrap());
+    }
+    let kept = s.view().await.checkpoints(P).await.unwrap();
+    assert_eq!(kept, [manifests[3].clone(), manifests[2].clone()]);
+    for (name, is_there) in [
+        ("state-1", false),
+        ("state-2", false),
+        ("state-3", true),
+        ("state-4", true),
+        ("run", true),
+    ] {
+        let found = db.checkpoint_part(P, name).await.unwrap();
+        assert_eq!(found.is_some(), is_there, "{name}");
+    }
+}
+
+/// Written already, published later.
+pub async fn a_part_of_a_manifest_to_come_is_not_pruned(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(35));
+    let (owner, mut manifests) = log_of(&*db, 5, &mut dice).await;
+    db.put_checkpoint_part(P, &part("early", 4)).await.unwrap();
+    for n in 1..=3 {
+        let manifest = &manifests[n - 1];
+        assert!(db.publish_checkpoint(manifest, owner.epoch, owner.claim).await.unwrap());
+    }
+    manifests[3].parts = vec!["early".to_owned()];
+    assert!(db.publish_checkpoint(&manifests[3], owner.epoch, owner.claim).await.unwrap());
+    assert!(db.checkpoint_part(P, "early").await.unwrap().is_some());
+}

@@ -1,0 +1,153 @@
+//! Who wins, whatever is in flight.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId};
+
+use super::owner::epoch_of;
+use super::{Dice, Owner, Subject, check_chain, read_all};
+use crate::{AppendOutcome, StoreError};
+
+/// Sixteen claimants who saw the same epoch.
+pub async fn of_many_claims_with_the_same_epoch_one_wins(s: &Subject) {
+    let db = s.with_partition().await;
+    let others = [s.view().await, s.view().await, Arc::clone(&db)];
+    for round in 0..5u64 {
+        let seen = Epoch::stored(round);
+        let claims = (0..16u64).map(|n| {
+            let db = Arc::clone(&others[usize::try_from(n).unwrap() % others.len()]);
+            tokio::spawn(async move {
+                let mut dice = Dice(round * 100 + n);
+                Owner::try_claim(&*db, 1, seen, &format!("n{n}"), &mut dice).await.unwrap()
+            })
+        });
+        let mut winners = Vec::new();
+        for claim in claims.collect::<Vec<_>>() {
+            winners.extend(claim.await.unwrap());
+        }
+        assert_eq!(winners.len(), 1, "round {round}");
+        let row = db.observe().await.unwrap().partitions[0].clone();
+        assert_eq!((row.epoch, row.claim), (winners[0].epoch, winners[0].claim));
+        assert_eq!(row.epoch, Epoch::stored(round + 1));
+    }
+}
+
+/// It changes nothing.
+pub async fn a_claim_of_a_passed_epoch_loses(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(11));
+    let first = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let again = Owner::try_claim(&*db, 1, Epoch::UNOWNED, "b", &mut dice).await.unwrap();
+    assert!(again.is_none());
+    let row = db.observe().await.unwrap().partitions[0].clone();
+    assert_eq!((row.epoch, row.claim), (first.epoch, first.claim));
+    assert_eq!(row.owner.unwrap().0, NodeName("a".to_owned()));
+}
+
+/// It says what to do instead.
+pub async fn a_claim_of_no_partition_is_refused(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(12));
+    let refused = Owner::try_claim(&*db, 9, Epoch::UNOWNED, "a", &mut dice).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+}
+
+/// An append is stopped on its way to the commit while somebody claims. Whatever becomes of it, it
+/// is never committed outside the claimed position: the new owner would not have read it.
+pub async fn an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log(s: &Subject) {
+    let db = s.with_partition().await;
+    for round in 0..6u64 {
+        let mut dice = Dice(1000 + round);
+        let mut old = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+        old.append(&*db, "before", &mut dice).await.unwrap();
+        let let_go = (s.hold_appends)().await;
+        let append = old.next_append(Bytes::from_static(b"in flight"), &mut dice);
+        let appending = {
+            let (db, append) = (Arc::clone(&db), append.clone());
+            tokio::spawn(async move { db.append(&append).await })
+        };
+        // Time to get there; if it takes longer, the round shows less, and still holds.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let claiming = {
+            let other = s.view().await;
+            tokio::spawn(async move { Owner::claim_now(&*other, 1, "b", &mut dice).await })
+        };
+        tokio::time::sleep(Duration::from_millis(20 * round)).await;
+        let_go().await;
+        let new = claiming.await.unwrap();
+        let tail = read_all(&*db, 1).await;
+        assert_eq!(check_chain(&tail), new.position, "the tail ends where the claim says");
+        let is_there = tail.iter().any(|row| row.hash == append.hash);
+        match appending.await.unwrap() {
+            Ok(AppendOutcome::Committed) => assert!(is_there, "acknowledged, and not in the log"),
+            Ok(AppendOutcome::Fenced) => assert!(!is_there, "fenced, and in the log"),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => assert!(error.is_unknown(), "{error}"),
+        }
+        assert_eq!(check_chain(&read_all(&*db, 1).await), new.position, "nothing came late");
+    }
+}
+
+/// P2: the caller gives up on an append; then claim, then read.
+pub async fn an_append_that_was_dropped_half_way_is_settled_by_the_next_claim(s: &Subject) {
+    let db = s.with_partition().await;
+    for round in 0..8u64 {
+        let mut dice = Dice(2000 + round);
+        let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+        let append = owner.next_append(Bytes::from(vec![1; 100_000]), &mut dice);
+        // Dropped at some point between nothing sent and all done.
+        let limit = Duration::from_micros(100 * round * round);
+        let known = tokio::time::timeout(limit, db.append(&append)).await;
+        let new = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+        let tail = read_all(&*db, 1).await;
+        assert_eq!(check_chain(&tail), new.position);
+        if let Ok(outcome) = known {
+            assert_eq!(outcome.unwrap(), AppendOutcome::Committed);
+            assert!(tail.iter().any(|row| row.hash == append.hash));
+        }
+        let late = db.append(&append).await.unwrap();
+        assert_eq!(late, AppendOutcome::Fenced);
+        assert_eq!(check_chain(&read_all(&*db, 1).await), new.position, "nothing came late");
+    }
+}
+
+/// P13.
+pub async fn a_release_names_its_target_and_the_next_claim_clears_it(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(13));
+    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let b = NodeName("b".to_owned());
+    let wrong = db.release(owner.partition, owner.epoch, ClaimId([9; 16]), Some(&b)).await.unwrap();
+    assert!(!wrong);
+    assert!(db.release(owner.partition, owner.epoch, owner.claim, Some(&b)).await.unwrap());
+    let row = s.view().await.observe().await.unwrap().partitions[0].clone();
+    assert_eq!(row.released_to, Some(b));
+    assert_eq!(row.epoch, owner.epoch);
+    assert_eq!(row.owner.unwrap().0, NodeName("a".to_owned()));
+    let new = Owner::claim_now(&*db, 1, "b", &mut dice).await;
+    let row = db.observe().await.unwrap().partitions[0].clone();
+    assert_eq!((row.epoch, row.released_to), (new.epoch, None));
+    assert!(!db.release(owner.partition, owner.epoch, owner.claim, None).await.unwrap());
+    assert!(!db.release(PartitionId(9), owner.epoch, owner.claim, None).await.unwrap());
+}
+
+/// Anyone may claim at once.
+pub async fn a_release_for_nobody_leaves_no_owner(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(14));
+    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    assert!(db.release(owner.partition, owner.epoch, owner.claim, None).await.unwrap());
+    let row = db.observe().await.unwrap().partitions[0].clone();
+    assert_eq!((row.owner, row.released_to, row.epoch), (None, None, owner.epoch));
+}
+
+/// P17.
+pub async fn a_barrier_holds_only_for_the_owner(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(15));
+    let old = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    assert!(db.barrier(old.partition, old.epoch, old.claim).await.unwrap());
+    assert!(!db.barrier(old.partition, old.epoch, ClaimId([9; 16])).await.unwrap());
+    let new = Owner::claim_now(&*s.view().await, 1, "b", &mut dice).await;
+    assert!(!db.barrier(old.partition, old.epoch, old.claim).await.unwrap());
+    assert!(db.barrier(new.partition, new.epoch, new.claim).await.unwrap());
+    assert!(!db.barrier(PartitionId(9), new.epoch, new.claim).await.unwrap());
+    assert_eq!(epoch_of(&*db, 1).await, new.epoch);
+}

@@ -1,0 +1,135 @@
+//! Identities (P28) and consumers (P38).
+
+use turnpike_types::{AccountNumber, PartitionId, SegmentNumber, Timestamp};
+
+use super::{Dice, Subject, spec};
+use crate::{BindOutcome, Binding, Consumer, CursorAck, StoreError};
+
+fn binding(identity: &str, account: u64, from: i64, until: i64) -> Binding {
+    Binding {
+        identity: identity.to_owned(),
+        account: AccountNumber(account),
+        from: Timestamp(from),
+        until: Timestamp(until),
+    }
+}
+
+const OPEN: i64 = i64::MAX;
+
+/// Intervals are half open; the same binding again is no error.
+pub async fn identities_are_bound_for_intervals_that_never_overlap(s: &Subject) {
+    let db = s.view().await;
+    let asked = [
+        binding("ip:192.0.2.1", 1, 100, 200),
+        binding("ip:192.0.2.1", 2, 200, OPEN),
+        binding("ip:192.0.2.1", 1, 100, 200),
+        binding("ip:192.0.2.1", 3, 150, 160),
+        binding("ip:192.0.2.1", 3, 50, 101),
+        binding("ip:192.0.2.1", 3, 300, 400),
+        binding("ip:192.0.2.1", u64::MAX, i64::MIN, 100),
+        binding("tel:1", 3, 150, 160),
+    ];
+    let outcomes = db.bind_identities(&asked).await.unwrap();
+    let taken = |account| BindOutcome::Taken(AccountNumber(account));
+    let bound = BindOutcome::Bound;
+    let expected = [bound.clone(), bound.clone(), BindOutcome::Already];
+    assert_eq!(outcomes[..3], expected);
+    assert_eq!(outcomes[3..6], [taken(1), taken(1), taken(2)]);
+    assert_eq!(outcomes[6..], [bound.clone(), bound]);
+    let again = s.view().await.bind_identities(&asked[1..2]).await.unwrap();
+    assert_eq!(again, [BindOutcome::Already]);
+    let history = db.guide(&["ip:192.0.2.1".to_owned()]).await.unwrap();
+    let expected = [asked[6].clone(), asked[0].clone(), asked[1].clone()];
+    assert_eq!(history[0].bindings, expected);
+}
+
+/// Eight processes want the same address; one gets it.
+pub async fn binders_at_once_never_overlap(s: &Subject) {
+    let mut binders = Vec::new();
+    for n in 0..8u64 {
+        let view = s.view().await;
+        binders.push(tokio::spawn(async move {
+            let from = i64::try_from(n).unwrap();
+            view.bind_identities(&[binding("user:x", n + 1, from, OPEN)]).await.unwrap()
+        }));
+    }
+    let mut bound = 0;
+    for binder in binders {
+        bound += binder.await.unwrap().iter().filter(|o| **o == BindOutcome::Bound).count();
+    }
+    assert_eq!(bound, 1);
+    let history = s.view().await.guide(&["user:x".to_owned()]).await.unwrap();
+    assert_eq!(history[0].bindings.len(), 1);
+}
+
+/// Not even those before it in the same call.
+pub async fn a_binding_that_can_never_stand_is_refused_and_nothing_is_written(s: &Subject) {
+    let db = s.view().await;
+    let good = binding("user:x", 1, 1, 2);
+    let long = binding(&"x".repeat(257), 1, 1, 2);
+    let wrong = [binding("user:y", 1, 5, 5), binding("", 1, 1, 2), binding("u", 0, 1, 2), long];
+    for wrong in wrong {
+        let refused = db.bind_identities(&[good.clone(), wrong]).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    }
+    assert!(db.guide(&["user:x".to_owned()]).await.unwrap()[0].bindings.is_empty());
+    assert!(db.bind_identities(&[]).await.unwrap().is_empty());
+}
+
+/// Unknown ones are empty; one asked twice comes twice.
+pub async fn histories_come_in_the_order_asked(s: &Subject) {
+    let db = s.view().await;
+    let (x, y) = (binding("user:x", 1, 1, 2), binding("user:y", 2, 1, 2));
+    db.bind_identities(&[x.clone(), y.clone()]).await.unwrap();
+    let asked = ["user:y", "user:none", "user:x", "user:y"].map(str::to_owned);
+    let found: Vec<Vec<Binding>> =
+        db.guide(&asked).await.unwrap().into_iter().map(|guided| guided.bindings).collect();
+    assert_eq!(found, [vec![y.clone()], vec![], vec![x], vec![y]]);
+    assert!(db.guide(&[]).await.unwrap().is_empty());
+}
+
+/// From exactly where it stood.
+pub async fn a_consumer_begins_everywhere_and_moves_by_compare_and_set(s: &Subject) {
+    let (db, mut dice) = (s.view().await, Dice(41));
+    db.create_partitions(&[spec(1, 1, 10), spec(2, 11, 20)]).await.unwrap();
+    assert!(db.consumer("bills").await.unwrap().is_empty());
+    db.register_consumer("bills").await.unwrap();
+    let start = db.consumer("bills").await.unwrap();
+    let ids: Vec<u32> = start.iter().map(|cursor| cursor.partition.0).collect();
+    assert_eq!(ids, [1, 2]);
+    assert_eq!((start[0].segment, start[0].row), (SegmentNumber(0), 0));
+    let to = Consumer { segment: SegmentNumber(3), row: 7, hash: dice.hash(), ..start[0].clone() };
+    assert_eq!(db.acknowledge(&start[0], &to).await.unwrap(), CursorAck::Moved);
+    let elsewhere = CursorAck::Elsewhere(to.clone());
+    assert_eq!(s.view().await.acknowledge(&start[0], &to).await.unwrap(), elsewhere);
+    let other_history = Consumer { hash: dice.hash(), ..to.clone() };
+    assert_eq!(db.acknowledge(&other_history, &start[0]).await.unwrap(), elsewhere);
+    let stranger = Consumer { name: "nobody".to_owned(), ..to.clone() };
+    assert_eq!(db.acknowledge(&stranger, &stranger).await.unwrap(), CursorAck::Unknown);
+    let mixed = db.acknowledge(&to, &Consumer { partition: PartitionId(2), ..to.clone() }).await;
+    assert!(matches!(mixed, Err(StoreError::Refused(_))), "{mixed:?}");
+    db.create_partitions(&[spec(3, 21, 30)]).await.unwrap();
+    db.register_consumer("bills").await.unwrap();
+    let now = db.consumer("bills").await.unwrap();
+    assert_eq!(now.len(), 3);
+    assert_eq!(now[0], to);
+    assert!(db.register_consumer("").await.is_err());
+}
+
+/// The other one learns where it stands.
+pub async fn of_two_pullers_under_one_name_one_moves_the_cursor(s: &Subject) {
+    let db = s.with_partition().await;
+    db.register_consumer("bills").await.unwrap();
+    let mut from = db.consumer("bills").await.unwrap()[0].clone();
+    let (left, right) = (s.view().await, s.view().await);
+    for n in 1..=10u64 {
+        let to = |row| Consumer { segment: SegmentNumber(n), row, ..from.clone() };
+        let (one, two) = (to(1), to(2));
+        let both = futures::join!(left.acknowledge(&from, &one), right.acknowledge(&from, &two));
+        from = match (both.0.unwrap(), both.1.unwrap()) {
+            (CursorAck::Moved, CursorAck::Elsewhere(at)) if at == one => one,
+            (CursorAck::Elsewhere(at), CursorAck::Moved) if at == two => two,
+            other => panic!("{other:?}"),
+        };
+    }
+}

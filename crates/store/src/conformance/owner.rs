@@ -1,0 +1,175 @@
+//! What the cases speak in: owners that claim and append, a chain to check, dice with a seed.
+
+use bytes::Bytes;
+use turnpike_types::limits::HORIZON_DEFAULT_US;
+use turnpike_types::{
+    AccountRange, ClaimId, Epoch, Incarnation, NodeName, PartitionId, Priority, SegmentHash,
+    SegmentNumber,
+};
+
+use crate::{
+    AppendOutcome, AppendSegment, Claim, Claimed, Member, PartitionSpec, SegmentPosition,
+    SegmentRow, SharedDatabase, StoreResult,
+};
+
+/// A partition with the members `a` (priority 2) and `b` (priority 1).
+pub fn spec(id: u32, first: u64, last: u64) -> PartitionSpec {
+    PartitionSpec {
+        id: PartitionId(id),
+        range: AccountRange::new(first, last).unwrap(),
+        horizon_us: HORIZON_DEFAULT_US,
+        accept_since: None,
+        members: vec![member("a", 2), member("b", 1)],
+    }
+}
+
+/// A member.
+pub fn member(node: &str, priority: u32) -> Member {
+    Member { node: NodeName(node.to_owned()), priority: Priority(priority) }
+}
+
+/// Numbers that look random and come again from the same seed (splitmix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// The next number.
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.roll() % n
+    }
+
+    /// A hash.
+    pub fn hash(&mut self) -> SegmentHash {
+        let mut hash = [0; 32];
+        for chunk in hash.chunks_mut(8) {
+            chunk.copy_from_slice(&self.roll().to_be_bytes());
+        }
+        SegmentHash(hash)
+    }
+
+    /// A claim id.
+    pub fn claim(&mut self) -> ClaimId {
+        ClaimId((u128::from(self.roll()) << 64 | u128::from(self.roll())).to_be_bytes())
+    }
+}
+
+/// Somebody who claimed a partition, and what he knows of its log.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// The partition.
+    pub partition: PartitionId,
+    /// His epoch.
+    pub epoch: Epoch,
+    /// His claim.
+    pub claim: ClaimId,
+    /// Where he appends next.
+    pub position: SegmentPosition,
+}
+
+impl Owner {
+    /// Claims partition `id` for `node`, having seen `seen`; `None` when that epoch has passed.
+    pub async fn try_claim(
+        db: &dyn SharedDatabase,
+        id: u32,
+        seen: Epoch,
+        node: &str,
+        dice: &mut Dice,
+    ) -> StoreResult<Option<Self>> {
+        let claim = Claim {
+            partition: PartitionId(id),
+            seen,
+            node: NodeName(node.to_owned()),
+            incarnation: Incarnation(dice.roll()),
+            claim: dice.claim(),
+        };
+        let won = db.claim(&claim).await?;
+        Ok(won.map(|Claimed { epoch, position }| Self {
+            partition: claim.partition,
+            epoch,
+            claim: claim.claim,
+            position,
+        }))
+    }
+
+    /// Claims partition `id` in the epoch that the database shows.
+    pub async fn claim_now(db: &dyn SharedDatabase, id: u32, node: &str, dice: &mut Dice) -> Self {
+        loop {
+            let seen = epoch_of(db, id).await;
+            if let Some(owner) = Self::try_claim(db, id, seen, node, dice).await.unwrap() {
+                return owner;
+            }
+        }
+    }
+
+    /// The append of `body` at his position.
+    pub fn next_append(&self, body: Bytes, dice: &mut Dice) -> AppendSegment {
+        AppendSegment {
+            partition: self.partition,
+            epoch: self.epoch,
+            claim: self.claim,
+            segment: self.position.next,
+            prev_hash: self.position.last_hash,
+            hash: dice.hash(),
+            body,
+        }
+    }
+
+    /// Appends `body`; when it is committed, his position moves.
+    pub async fn append(
+        &mut self,
+        db: &dyn SharedDatabase,
+        body: impl Into<Bytes>,
+        dice: &mut Dice,
+    ) -> StoreResult<AppendOutcome> {
+        let append = self.next_append(body.into(), dice);
+        let outcome = db.append(&append).await?;
+        if outcome == AppendOutcome::Committed {
+            self.position = SegmentPosition { next: append.segment.next(), last_hash: append.hash };
+        }
+        Ok(outcome)
+    }
+}
+
+/// The epoch of partition `id`.
+pub(super) async fn epoch_of(db: &dyn SharedDatabase, id: u32) -> Epoch {
+    let seen = db.observe().await.unwrap();
+    let row = seen.partitions.iter().find(|row| row.spec.id == PartitionId(id));
+    row.expect("the partition was created").epoch
+}
+
+/// The whole log of a partition.
+pub async fn read_all(db: &dyn SharedDatabase, id: u32) -> Vec<SegmentRow> {
+    let mut rows: Vec<SegmentRow> = Vec::new();
+    loop {
+        let after = rows.last().map_or(SegmentNumber(0), |row| row.segment);
+        let more = db.read_segments(PartitionId(id), after, 1 << 20).await.unwrap();
+        if more.is_empty() {
+            return rows;
+        }
+        rows.extend(more);
+    }
+}
+
+/// I3: no gap, epochs never regress, each hash builds on the one before it. Returns where the
+/// chain ends.
+pub fn check_chain(rows: &[SegmentRow]) -> SegmentPosition {
+    let mut position =
+        SegmentPosition { next: SegmentNumber(1), last_hash: SegmentHash::default() };
+    let mut epoch = Epoch::UNOWNED;
+    for row in rows {
+        assert_eq!(row.segment, position.next, "a gap in the log");
+        assert_eq!(row.prev_hash, position.last_hash, "the chain is broken at {}", row.segment);
+        assert!(row.epoch >= epoch, "the epoch regresses at {}", row.segment);
+        epoch = row.epoch;
+        position = SegmentPosition { next: row.segment.next(), last_hash: row.hash };
+    }
+    position
+}

@@ -1,0 +1,121 @@
+//! Partitions, and many processes at once.
+
+use turnpike_types::{AccountRange, PartitionId, Timestamp};
+
+use super::{Subject, member, spec};
+use crate::StoreError;
+
+/// A setup script that runs twice.
+pub async fn created_again_is_no_error(s: &Subject) {
+    let db = s.view().await;
+    let specs = [spec(2, 1001, 2000), spec(1, 1, 1000)];
+    db.create_partitions(&specs).await.unwrap();
+    s.view().await.create_partitions(&specs).await.unwrap();
+    db.create_partitions(&[spec(3, 2001, 3000), spec(1, 1, 1000)]).await.unwrap();
+    let ids: Vec<u32> =
+        db.observe().await.unwrap().partitions.iter().map(|row| row.spec.id.0).collect();
+    assert_eq!(ids, [1, 2, 3]);
+}
+
+/// Ranges, settings, members, priorities (P12).
+pub async fn what_collides_is_refused_and_named(s: &Subject) {
+    let db = s.view().await;
+    db.create_partitions(&[spec(1, 1, 1000)]).await.unwrap();
+    let mut twice = spec(3, 5000, 6000);
+    twice.members = vec![member("ann", 5), member("bob", 5)];
+    let mut other_members = spec(1, 1, 1000);
+    other_members.members.pop();
+    let cases = [
+        (vec![spec(2, 1000, 2000)], ["partition 2", "partition 1"]),
+        (vec![spec(1, 1, 999)], ["partition 1", "1-1000"]),
+        (vec![other_members], ["partition 1", "members"]),
+        (vec![twice], ["ann", "bob"]),
+        (vec![spec(4, 7000, 8000), spec(5, 8000, 9000)], ["partition 5", "partition 4"]),
+    ];
+    for (asked, words) in cases {
+        match db.create_partitions(&asked).await {
+            Err(StoreError::Refused(why)) => {
+                assert!(words.iter().all(|word| why.contains(word)), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(db.observe().await.unwrap().partitions.len(), 1);
+}
+
+/// The last of three collides.
+pub async fn all_are_created_or_none(s: &Subject) {
+    let db = s.view().await;
+    let asked = [spec(1, 1, 10), spec(2, 11, 20), spec(3, 20, 30)];
+    assert!(db.create_partitions(&asked).await.is_err());
+    assert!(db.observe().await.unwrap().partitions.is_empty());
+    db.create_partitions(&asked[..2]).await.unwrap();
+    assert_eq!(db.observe().await.unwrap().partitions.len(), 2);
+}
+
+/// Every field, up to the largest account number; members by falling priority.
+pub async fn a_spec_comes_back_whole(s: &Subject) {
+    let db = s.view().await;
+    let mut asked = spec(u32::MAX, 1, 2);
+    asked.range = AccountRange::new(u64::MAX - 1, u64::MAX).unwrap();
+    asked.horizon_us = 1;
+    asked.accept_since = Some(Timestamp(-5));
+    asked.members = vec![member("low", 0), member("high", u32::MAX), member("mid", 7)];
+    db.create_partitions(&[asked.clone()]).await.unwrap();
+    let row = s.view().await.observe().await.unwrap().partitions[0].clone();
+    let names: Vec<&str> = row.spec.members.iter().map(|m| m.node.0.as_str()).collect();
+    assert_eq!(names, ["high", "mid", "low"]);
+    asked.members = row.spec.members.clone();
+    assert_eq!(row.spec, asked);
+    let below = spec(1, 1, u64::MAX - 2);
+    db.create_partitions(&[below]).await.unwrap();
+    let overlapping = spec(2, 1 << 63, u64::MAX);
+    assert!(db.create_partitions(&[overlapping]).await.is_err());
+}
+
+/// Eight nodes with the same configuration, and one with another.
+pub async fn creators_at_once_agree(s: &Subject) {
+    let mut creators = Vec::new();
+    for n in 0..8u32 {
+        let view = s.view().await;
+        let asked = if n == 3 { spec(7, 500, 1500) } else { spec(1, 1, 1000) };
+        creators.push(tokio::spawn(async move { view.create_partitions(&[asked]).await.is_ok() }));
+    }
+    let mut done = Vec::new();
+    for creator in creators {
+        done.push(creator.await.unwrap());
+    }
+    let seen = s.view().await.observe().await.unwrap();
+    assert_eq!(seen.partitions.len(), 1);
+    let odd_one_won = seen.partitions[0].spec.id == PartitionId(7);
+    for (n, done) in done.into_iter().enumerate() {
+        assert_eq!(done, (n == 3) == odd_one_won, "creator {n}");
+    }
+}
+
+/// The schema is made once, whoever comes first.
+pub async fn many_openers_at_once_find_one_history(s: &Subject) {
+    let openers: Vec<_> = (0..8).map(|_| tokio::spawn((s.open)())).collect();
+    let mut incarnations = Vec::new();
+    for opener in openers {
+        let view = opener.await.unwrap();
+        incarnations.push(view.incarnation().await.unwrap());
+        view.observe().await.unwrap();
+    }
+    assert!(incarnations.windows(2).all(|pair| pair[0] == pair[1]), "{incarnations:?}");
+}
+
+/// And a process that looked before they came sees them too.
+pub async fn a_thousand_partitions_are_observed(s: &Subject) {
+    let db = s.view().await;
+    let early = s.view().await;
+    assert!(early.observe().await.unwrap().partitions.is_empty());
+    let specs: Vec<_> =
+        (0..1000u32).map(|id| spec(id, u64::from(id) * 10 + 1, u64::from(id) * 10 + 10)).collect();
+    db.create_partitions(&specs).await.unwrap();
+    for view in [&early, &db] {
+        let seen = view.observe().await.unwrap();
+        assert_eq!(seen.partitions.len(), 1000);
+        assert!(seen.partitions.iter().zip(&specs).all(|(row, spec)| row.spec == *spec));
+    }
+}

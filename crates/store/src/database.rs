@@ -1,0 +1,130 @@
+//! The trait.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
+
+use crate::{
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
+    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, NodeBeat,
+    Observation, PartitionSpec, PublishOutcome, PublishPlan, SegmentRow, StoreIncarnation,
+    StoreResult,
+};
+
+/// The shared database. Every call is cancel-safe for the database's consistency; a call that is
+/// dropped half way has an unknown outcome (P2).
+#[async_trait]
+pub trait SharedDatabase: Send + Sync + 'static {
+    /// Which history this database holds (P18).
+    async fn incarnation(&self) -> StoreResult<StoreIncarnation>;
+
+    // -- topology ---------------------------------------------------------------------------
+
+    /// Creates partitions, all or none. Creating one again with the same range and members is no
+    /// error; a differing or overlapping one is [`StoreError::Refused`](crate::StoreError).
+    async fn create_partitions(&self, partitions: &[PartitionSpec]) -> StoreResult<()>;
+
+    // -- ownership --------------------------------------------------------------------------
+
+    /// Writes the node's heartbeat on a connection of its own (P9). A beat of an incarnation that
+    /// was superseded under the same name is [`StoreError::Refused`](crate::StoreError): another
+    /// process has taken the name.
+    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply>;
+
+    /// Reads what decisions are made by.
+    async fn observe(&self) -> StoreResult<Observation>;
+
+    /// One compare-and-set: `None` when the epoch has moved on. It may block behind an append in
+    /// flight; it ends what blocks it for too long (P3).
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>>;
+
+    /// Gives the partition up for `to` (P13); `false` when epoch or claim are no longer ours.
+    async fn release(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+        to: Option<&NodeName>,
+    ) -> StoreResult<bool>;
+
+    /// A shared write barrier (P17): commits a write that succeeds only while epoch and claim are
+    /// ours. `true`: whatever was read from our state before the call began was not superseded.
+    async fn barrier(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool>;
+
+    // -- the log ----------------------------------------------------------------------------
+
+    /// The fenced append (P1): one autocommit statement that locks the partition row first.
+    async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome>;
+
+    /// Committed segments after `after`, in order, at most `bytes_max` of bodies but at least one
+    /// if there is one.
+    async fn read_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        bytes_max: usize,
+    ) -> StoreResult<Vec<SegmentRow>>;
+
+    // -- checkpoints ------------------------------------------------------------------------
+
+    /// Writes a part; insert-only, harmless until a manifest names it (P22). Writing the same
+    /// name again with the same bytes is no error.
+    async fn put_checkpoint_part(
+        &self,
+        partition: PartitionId,
+        part: &CheckpointPart,
+    ) -> StoreResult<()>;
+
+    /// Publishes a checkpoint by one fenced, monotone statement (P22): `false` when epoch or claim
+    /// are no longer ours, or a checkpoint of this or a later segment is there. Then forgets all
+    /// manifests but the two newest, and the parts that none of them names.
+    async fn publish_checkpoint(
+        &self,
+        manifest: &CheckpointManifest,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool>;
+
+    /// The retained checkpoints, newest first.
+    async fn checkpoints(&self, partition: PartitionId) -> StoreResult<Vec<CheckpointManifest>>;
+
+    /// A part's bytes; `None` when there is no such part.
+    async fn checkpoint_part(
+        &self,
+        partition: PartitionId,
+        name: &str,
+    ) -> StoreResult<Option<Bytes>>;
+
+    // -- the catalogue (P36) ----------------------------------------------------------------
+
+    /// Publishes a plan version.
+    async fn publish_plan(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome>;
+
+    /// What was published after catalogue version `after`, in order.
+    async fn catalogue_since(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>>;
+
+    // -- identities (P28) -------------------------------------------------------------------
+
+    /// Adds bindings to the append-only history, each by itself; outcomes in the order asked.
+    async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>>;
+
+    /// The histories of `identities`, in the order asked.
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>>;
+
+    // -- consumers (P38) --------------------------------------------------------------------
+
+    /// Registers a consumer with every partition that there is, at the beginning; registering
+    /// again changes nothing, and adds partitions that came since.
+    async fn register_consumer(&self, name: &str) -> StoreResult<()>;
+
+    /// A consumer's cursors, sorted by partition; empty when it is not registered.
+    async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>>;
+
+    /// Moves a cursor from exactly `from` to `to` (P38).
+    async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck>;
+}

@@ -1,0 +1,46 @@
+//! The shared database: the only thing that nodes and fronts share.
+//!
+//! ```text
+//!        node, front, feed
+//!              |
+//!        dyn SharedDatabase             database.rs   the trait
+//!     /        |          \             model.rs      what goes in and out
+//!  memory    sqlite     postgres        error.rs      what can go wrong, and what it means
+//!  (tests,   (one file, (production)
+//!  simulation) embedded)
+//!        \     |      /
+//!          rules                        rules.rs      what is decided alike by all of them
+//!         conformance                   one suite; every implementation passes it
+//! ```
+//!
+//! What holds, whichever implementation stands behind the trait (rule numbers: the protocol):
+//! - **I3**: an append commits only under the partition's current epoch and claim, at its next
+//!   segment number, on top of its last hash; each in one statement that locks the partition row
+//!   first (P1). Segment numbers have no gap, and a segment is never overwritten.
+//! - A claim is one compare-and-set on the epoch (P1), a heartbeat a row of its own (P9).
+//! - A call either tells the outcome or says that it does not know it ([`StoreError::is_unknown`],
+//!   P2); it never guesses.
+//!
+//! What is not promised: that a read shows the newest commit of somebody else (a reader polls), or
+//! that a process frozen inside a SQLite write lets others write (P7).
+
+pub mod conformance;
+mod database;
+mod error;
+pub mod memory;
+mod model;
+mod open;
+pub mod postgres;
+mod rules;
+mod sql;
+pub mod sqlite;
+
+pub use database::SharedDatabase;
+pub use error::{StoreError, StoreResult};
+pub use model::{
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
+    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, Member, NodeBeat,
+    NodeRow, Observation, PartitionRow, PartitionSpec, PublishOutcome, PublishPlan,
+    SegmentPosition, SegmentRow, Serving, StoreIncarnation,
+};
+pub use open::{OpenOptions, open};

@@ -1,0 +1,248 @@
+//! The shared database in a process's own memory: for tests and for the simulated cluster.
+//!
+//! Deterministic: time comes in through a [`Clock`], the store incarnation is a number given by
+//! the caller, nothing depends on the order of a hash table. The rows of partitions have locks
+//! of their own, as in the real databases: an append holds its row from the check of the fence
+//! to its commit, a claim waits for it (P1). [`MemoryDatabase::pause_appends`] stops appends just
+//! between the two, which is where the interesting races are.
+
+mod state;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard, RwLock};
+use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber, Timestamp};
+
+use self::state::State;
+use crate::{
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
+    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, NodeBeat,
+    Observation, PartitionSpec, PublishOutcome, PublishPlan, SegmentRow, SharedDatabase,
+    StoreIncarnation, StoreResult,
+};
+
+/// Where the time comes from.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The time of this machine: what a caller passes in who has no other clock.
+#[expect(clippy::disallowed_methods, reason = "this is the outer end of the seam")]
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    })
+}
+
+/// The shared database in memory. Clones and `Arc`s of it are the same database.
+#[derive(Clone)]
+pub struct MemoryDatabase {
+    clock: Clock,
+    state: Arc<Mutex<State>>,
+    gate: Arc<RwLock<()>>,
+    at_gate: Arc<AtomicUsize>,
+}
+
+/// While this lives, appends stop between the check of their fence and their commit.
+pub struct PausedAppends {
+    _gate: OwnedRwLockWriteGuard<()>,
+}
+
+impl Default for MemoryDatabase {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryDatabase {
+    /// An empty database on the system's clock.
+    pub fn new() -> Self {
+        let clock = system_clock();
+        let incarnation = clock().micros().unsigned_abs();
+        Self::with_clock(clock, StoreIncarnation(incarnation))
+    }
+
+    /// An empty database with a clock and an incarnation of the caller's choice.
+    pub fn with_clock(clock: Clock, incarnation: StoreIncarnation) -> Self {
+        Self {
+            clock,
+            state: Arc::new(Mutex::new(State::new(incarnation))),
+            gate: Arc::default(),
+            at_gate: Arc::default(),
+        }
+    }
+
+    /// Stops appends between check and commit until the guard is dropped; waits for those that
+    /// are just committing.
+    pub async fn pause_appends(&self) -> PausedAppends {
+        PausedAppends { _gate: Arc::clone(&self.gate).write_owned().await }
+    }
+
+    /// How many appends hold their partition's row at the moment.
+    pub fn appends_in_flight(&self) -> usize {
+        self.at_gate.load(Ordering::SeqCst)
+    }
+
+    /// No code panics while it holds this lock; were it to, the state is still whole, since each
+    /// operation checks first and changes last.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn row_lock(&self, partition: PartitionId) -> StoreResult<OwnedMutexGuard<()>> {
+        let lock = Arc::clone(&self.state().partition(partition)?.lock);
+        Ok(lock.lock_owned().await)
+    }
+}
+
+/// Counts an append in flight for as long as it lives.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl<'a> InFlight<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl SharedDatabase for MemoryDatabase {
+    async fn incarnation(&self) -> StoreResult<StoreIncarnation> {
+        Ok(self.state().incarnation)
+    }
+
+    async fn create_partitions(&self, partitions: &[PartitionSpec]) -> StoreResult<()> {
+        self.state().create_partitions(partitions)
+    }
+
+    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
+        let now = (self.clock)();
+        self.state().heartbeat(beat, now)
+    }
+
+    async fn observe(&self) -> StoreResult<Observation> {
+        let now = (self.clock)();
+        Ok(self.state().observe(now))
+    }
+
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
+        let _row = self.row_lock(claim.partition).await?;
+        self.state().claim(claim)
+    }
+
+    async fn release(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+        to: Option<&NodeName>,
+    ) -> StoreResult<bool> {
+        let Ok(_row) = self.row_lock(partition).await else {
+            return Ok(false);
+        };
+        self.state().release(partition, epoch, claim, to)
+    }
+
+    async fn barrier(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
+        let Ok(_row) = self.row_lock(partition).await else {
+            return Ok(false);
+        };
+        Ok(self.state().partition(partition)?.is_owned_by(epoch, claim))
+    }
+
+    async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
+        let _row = self.row_lock(append.partition).await?;
+        if let Some(outcome) = self.state().partition(append.partition)?.fence().judge(append) {
+            return Ok(outcome);
+        }
+        let _in_flight = InFlight::new(&self.at_gate);
+        let _open = self.gate.read().await;
+        self.state().append(append)
+    }
+
+    async fn read_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        bytes_max: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        let state = self.state();
+        Ok(state.partition(partition).map_or(Vec::new(), |p| p.read_segments(after, bytes_max)))
+    }
+
+    async fn put_checkpoint_part(
+        &self,
+        partition: PartitionId,
+        part: &CheckpointPart,
+    ) -> StoreResult<()> {
+        self.state().put_checkpoint_part(partition, part)
+    }
+
+    async fn publish_checkpoint(
+        &self,
+        manifest: &CheckpointManifest,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
+        let _row = self.row_lock(manifest.partition).await?;
+        self.state().publish_checkpoint(manifest, epoch, claim)
+    }
+
+    async fn checkpoints(&self, partition: PartitionId) -> StoreResult<Vec<CheckpointManifest>> {
+        let state = self.state();
+        Ok(state.partition(partition).map_or(Vec::new(), |p| p.manifests.clone()))
+    }
+
+    async fn checkpoint_part(
+        &self,
+        partition: PartitionId,
+        name: &str,
+    ) -> StoreResult<Option<Bytes>> {
+        let state = self.state();
+        let part = state.partition(partition).ok().and_then(|p| p.parts.get(name));
+        Ok(part.map(|part| part.body.clone()))
+    }
+
+    async fn publish_plan(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
+        let now = (self.clock)();
+        self.state().publish_plan(plan, now)
+    }
+
+    async fn catalogue_since(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
+        Ok(self.state().catalogue_since(after))
+    }
+
+    async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
+        self.state().bind_identities(bindings)
+    }
+
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+        Ok(self.state().guide(identities))
+    }
+
+    async fn register_consumer(&self, name: &str) -> StoreResult<()> {
+        self.state().register_consumer(name)
+    }
+
+    async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>> {
+        Ok(self.state().consumer(name))
+    }
+
+    async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
+        self.state().acknowledge(from, to)
+    }
+}

@@ -1,0 +1,337 @@
+//! The tables of the database in memory. Every operation checks first and changes last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use turnpike_types::{
+    ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber, Timestamp,
+};
+
+use crate::rules::{self, Fence};
+use crate::{
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
+    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, NodeBeat, NodeRow,
+    Observation, PartitionRow, PartitionSpec, PublishOutcome, PublishPlan, SegmentPosition,
+    SegmentRow, StoreError, StoreIncarnation, StoreResult,
+};
+
+pub(super) struct State {
+    pub(super) incarnation: StoreIncarnation,
+    partitions: BTreeMap<PartitionId, Partition>,
+    nodes: BTreeMap<NodeName, NodeRow>,
+    /// Every process start that ever beat (P11).
+    starts: BTreeSet<(NodeName, Incarnation)>,
+    catalogue: Vec<CatalogueEntry>,
+    bindings: BTreeMap<String, Vec<Binding>>,
+    cursors: BTreeMap<(String, PartitionId), Consumer>,
+}
+
+pub(super) struct Partition {
+    row: PartitionRow,
+    /// Held by whoever writes the row, across its waits.
+    pub(super) lock: Arc<Mutex<()>>,
+    /// Segment `n` stands at `n - 1`.
+    segments: Vec<SegmentRow>,
+    pub(super) parts: BTreeMap<String, CheckpointPart>,
+    /// Newest first.
+    pub(super) manifests: Vec<CheckpointManifest>,
+}
+
+impl Partition {
+    fn new(spec: PartitionSpec) -> Self {
+        let next = SegmentPosition { next: SegmentNumber(1), last_hash: SegmentHash::default() };
+        let row = PartitionRow {
+            spec,
+            epoch: Epoch::UNOWNED,
+            owner: None,
+            claim: ClaimId::default(),
+            next,
+            released_to: None,
+        };
+        Self {
+            row,
+            lock: Arc::default(),
+            segments: Vec::new(),
+            parts: BTreeMap::new(),
+            manifests: Vec::new(),
+        }
+    }
+
+    pub(super) fn fence(&self) -> Fence {
+        Fence { epoch: self.row.epoch, claim: self.row.claim, position: self.row.next }
+    }
+
+    pub(super) fn is_owned_by(&self, epoch: Epoch, claim: ClaimId) -> bool {
+        self.row.epoch == epoch && self.row.claim == claim
+    }
+
+    fn segment(&self, segment: SegmentNumber) -> Option<&SegmentRow> {
+        let index = usize::try_from(segment.0.checked_sub(1)?).ok()?;
+        self.segments.get(index)
+    }
+
+    pub(super) fn read_segments(&self, after: SegmentNumber, bytes_max: usize) -> Vec<SegmentRow> {
+        let skip = usize::try_from(after.0).unwrap_or(usize::MAX);
+        let mut bytes = 0usize;
+        let mut rows = Vec::new();
+        for row in self.segments.iter().skip(skip) {
+            bytes = bytes.saturating_add(row.body.len());
+            if bytes > bytes_max && !rows.is_empty() {
+                break;
+            }
+            rows.push(row.clone());
+        }
+        rows
+    }
+}
+
+impl State {
+    pub(super) fn new(incarnation: StoreIncarnation) -> Self {
+        Self {
+            incarnation,
+            partitions: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            starts: BTreeSet::new(),
+            catalogue: Vec::new(),
+            bindings: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn partition(&self, id: PartitionId) -> StoreResult<&Partition> {
+        self.partitions.get(&id).ok_or_else(|| rules::no_partition(id))
+    }
+
+    fn partition_mut(&mut self, id: PartitionId) -> StoreResult<&mut Partition> {
+        self.partitions.get_mut(&id).ok_or_else(|| rules::no_partition(id))
+    }
+
+    pub(super) fn create_partitions(&mut self, asked: &[PartitionSpec]) -> StoreResult<()> {
+        let existing: Vec<PartitionSpec> =
+            self.partitions.values().map(|partition| partition.row.spec.clone()).collect();
+        for spec in rules::new_partitions(&existing, asked)? {
+            self.partitions.insert(spec.id, Partition::new(spec));
+        }
+        Ok(())
+    }
+
+    fn catalogue_version(&self) -> u64 {
+        self.catalogue.last().map_or(0, |entry| entry.catalogue_version)
+    }
+
+    pub(super) fn heartbeat(
+        &mut self,
+        beat: &NodeBeat,
+        now: Timestamp,
+    ) -> StoreResult<HeartbeatReply> {
+        let is_new = self.starts.insert((beat.node.clone(), beat.incarnation));
+        let row = NodeRow { beat: beat.clone(), beat_at: now };
+        match self.nodes.get_mut(&beat.node) {
+            Some(old) if old.beat.incarnation == beat.incarnation => {
+                // A beat that was overtaken by a later one says nothing.
+                if old.beat.counter < beat.counter {
+                    *old = row;
+                }
+            }
+            Some(old) if is_new => *old = row,
+            Some(_) => return Err(rules::superseded(&beat.node)),
+            None => {
+                self.nodes.insert(beat.node.clone(), row);
+            }
+        }
+        Ok(HeartbeatReply { now, catalogue_version: self.catalogue_version() })
+    }
+
+    pub(super) fn observe(&self, now: Timestamp) -> Observation {
+        Observation {
+            nodes: self.nodes.values().cloned().collect(),
+            partitions: self.partitions.values().map(|partition| partition.row.clone()).collect(),
+            catalogue_version: self.catalogue_version(),
+            now,
+        }
+    }
+
+    pub(super) fn claim(&mut self, claim: &Claim) -> StoreResult<Option<Claimed>> {
+        let row = &mut self.partition_mut(claim.partition)?.row;
+        if row.epoch != claim.seen {
+            return Ok(None);
+        }
+        let Some(epoch) = row.epoch.next() else {
+            return Err(StoreError::Refused(format!(
+                "partition {}: no epoch is left",
+                claim.partition
+            )));
+        };
+        row.epoch = epoch;
+        row.owner = Some((claim.node.clone(), claim.incarnation));
+        row.claim = claim.claim;
+        row.released_to = None;
+        Ok(Some(Claimed { epoch, position: row.next }))
+    }
+
+    pub(super) fn release(
+        &mut self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+        to: Option<&NodeName>,
+    ) -> StoreResult<bool> {
+        let partition = self.partition_mut(partition)?;
+        if !partition.is_owned_by(epoch, claim) {
+            return Ok(false);
+        }
+        partition.row.released_to = to.cloned();
+        if to.is_none() {
+            partition.row.owner = None;
+        }
+        Ok(true)
+    }
+
+    pub(super) fn append(&mut self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
+        let partition = self.partition_mut(append.partition)?;
+        if let Some(outcome) = partition.fence().judge(append) {
+            return Ok(outcome);
+        }
+        partition.segments.push(SegmentRow {
+            segment: append.segment,
+            epoch: append.epoch,
+            prev_hash: append.prev_hash,
+            hash: append.hash,
+            body: append.body.clone(),
+        });
+        partition.row.next =
+            SegmentPosition { next: append.segment.next(), last_hash: append.hash };
+        Ok(AppendOutcome::Committed)
+    }
+
+    pub(super) fn put_checkpoint_part(
+        &mut self,
+        partition: PartitionId,
+        part: &CheckpointPart,
+    ) -> StoreResult<()> {
+        rules::check_part_name(&part.name)?;
+        let parts = &mut self.partition_mut(partition)?.parts;
+        match parts.get(&part.name) {
+            Some(old) if old == part => Ok(()),
+            Some(_) => Err(rules::part_differs(&part.name)),
+            None => {
+                parts.insert(part.name.clone(), part.clone());
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn publish_checkpoint(
+        &mut self,
+        manifest: &CheckpointManifest,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
+        let partition = self.partition_mut(manifest.partition)?;
+        let newest = partition.manifests.first().map(|newest| newest.segment);
+        if !partition.is_owned_by(epoch, claim) || newest >= Some(manifest.segment) {
+            return Ok(false);
+        }
+        if manifest.segment >= partition.row.next.next {
+            return Err(rules::bad_manifest(manifest, rules::NOT_APPENDED));
+        }
+        if partition.segment(manifest.segment).is_some_and(|row| row.hash != manifest.hash) {
+            return Err(rules::bad_manifest(manifest, rules::OTHER_HASH));
+        }
+        let parts: rules::Parts =
+            partition.parts.values().map(|part| (part.name.clone(), part.segment)).collect();
+        if let Some(missing) = rules::missing_part(manifest, &parts) {
+            return Err(missing);
+        }
+        partition.manifests.insert(0, manifest.clone());
+        partition.manifests.truncate(rules::MANIFESTS_KEPT);
+        for name in rules::prunable_parts(&partition.manifests, parts) {
+            partition.parts.remove(&name);
+        }
+        Ok(true)
+    }
+
+    pub(super) fn publish_plan(
+        &mut self,
+        plan: &PublishPlan,
+        now: Timestamp,
+    ) -> StoreResult<PublishOutcome> {
+        let of_plan: Vec<CatalogueEntry> =
+            self.catalogue.iter().filter(|entry| entry.plan_id == plan.plan_id).cloned().collect();
+        if let Some(outcome) = rules::judge_plan(&of_plan, plan)? {
+            return Ok(outcome);
+        }
+        let catalogue_version = self.catalogue_version() + 1;
+        self.catalogue.push(CatalogueEntry {
+            catalogue_version,
+            plan_id: plan.plan_id.clone(),
+            version: plan.version,
+            starts: plan.starts.clone(),
+            content_hash: plan.content_hash,
+            xml: plan.xml.clone(),
+            published_at: now,
+        });
+        Ok(PublishOutcome::Published(catalogue_version))
+    }
+
+    pub(super) fn catalogue_since(&self, after: u64) -> Vec<CatalogueEntry> {
+        self.catalogue.iter().filter(|entry| entry.catalogue_version > after).cloned().collect()
+    }
+
+    pub(super) fn bind_identities(
+        &mut self,
+        bindings: &[Binding],
+    ) -> StoreResult<Vec<BindOutcome>> {
+        rules::check_bindings(bindings)?;
+        let bind_one = |binding: &Binding| {
+            let history = self.bindings.entry(binding.identity.clone()).or_default();
+            let outcome = rules::judge_binding(history, binding);
+            if outcome == BindOutcome::Bound {
+                let place = history.partition_point(|old| old.from < binding.from);
+                history.insert(place, binding.clone());
+            }
+            outcome
+        };
+        Ok(bindings.iter().map(bind_one).collect())
+    }
+
+    pub(super) fn guide(&self, identities: &[String]) -> Vec<Guided> {
+        identities
+            .iter()
+            .map(|identity| Guided {
+                bindings: self.bindings.get(identity).cloned().unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    pub(super) fn register_consumer(&mut self, name: &str) -> StoreResult<()> {
+        rules::check_consumer_name(name)?;
+        for &partition in self.partitions.keys() {
+            self.cursors.entry((name.to_owned(), partition)).or_insert_with(|| Consumer {
+                name: name.to_owned(),
+                partition,
+                segment: SegmentNumber(0),
+                row: 0,
+                hash: SegmentHash::default(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn consumer(&self, name: &str) -> Vec<Consumer> {
+        self.cursors.values().filter(|cursor| cursor.name == name).cloned().collect()
+    }
+
+    pub(super) fn acknowledge(&mut self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
+        rules::check_cursors(from, to)?;
+        let Some(cursor) = self.cursors.get_mut(&(from.name.clone(), from.partition)) else {
+            return Ok(CursorAck::Unknown);
+        };
+        if cursor != from {
+            return Ok(CursorAck::Elsewhere(cursor.clone()));
+        }
+        cursor.clone_from(to);
+        Ok(CursorAck::Moved)
+    }
+}

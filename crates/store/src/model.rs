@@ -1,0 +1,327 @@
+//! What goes into the shared database and comes out of it.
+
+use bytes::Bytes;
+use turnpike_types::{
+    AccountNumber, AccountRange, ClaimId, Epoch, Incarnation, NodeName, PartitionId, Priority,
+    SegmentHash, SegmentNumber, Timestamp,
+};
+
+/// Which history this database holds. A restore writes a new one (P18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StoreIncarnation(pub u64);
+
+/// A partition as it is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionSpec {
+    /// Its number.
+    pub id: PartitionId,
+    /// Its accounts; no other partition may overlap.
+    pub range: AccountRange,
+    /// How far back a record may start, in microseconds of logged time (P26).
+    pub horizon_us: i64,
+    /// A backfill's declaration: records are taken since this instant, whatever the horizon, and
+    /// keys are complete since then (P26).
+    pub accept_since: Option<Timestamp>,
+    /// Who may serve it; priorities are unique (P12).
+    pub members: Vec<Member>,
+}
+
+/// A node's place in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The node.
+    pub node: NodeName,
+    /// Its rank; larger wins.
+    pub priority: Priority,
+}
+
+/// A partition as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionRow {
+    /// As it was created; members sorted by falling priority.
+    pub spec: PartitionSpec,
+    /// The current epoch; [`Epoch::UNOWNED`] before the first claim.
+    pub epoch: Epoch,
+    /// Who claimed it last.
+    pub owner: Option<(NodeName, Incarnation)>,
+    /// The last claim.
+    pub claim: ClaimId,
+    /// Where the next append goes: segment number, and the hash it builds on.
+    pub next: SegmentPosition,
+    /// The owner gave it up for this member (P13); any claim clears it.
+    pub released_to: Option<NodeName>,
+}
+
+/// The next segment's number and the hash of the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentPosition {
+    /// The next segment's number.
+    pub next: SegmentNumber,
+    /// The hash of the last segment; zeros when there is none.
+    pub last_hash: SegmentHash,
+}
+
+/// One try to become the owner.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The epoch that the claimant saw; the claim fails when it has moved on.
+    pub seen: Epoch,
+    /// The claimant.
+    pub node: NodeName,
+    /// Its process start.
+    pub incarnation: Incarnation,
+    /// Random and new for each claim.
+    pub claim: ClaimId,
+}
+
+/// A claim that won.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The new epoch.
+    pub epoch: Epoch,
+    /// Where the log ends; the tail must be read up to here before serving (P1).
+    pub position: SegmentPosition,
+}
+
+/// One durable append.
+#[derive(Clone, Debug)]
+pub struct AppendSegment {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The owner's epoch.
+    pub epoch: Epoch,
+    /// The owner's claim.
+    pub claim: ClaimId,
+    /// This segment's number.
+    pub segment: SegmentNumber,
+    /// The hash that it builds on.
+    pub prev_hash: SegmentHash,
+    /// Its own hash.
+    pub hash: SegmentHash,
+    /// Its bytes.
+    pub body: Bytes,
+}
+
+/// What the fence said (P4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// Durable.
+    Committed,
+    /// Somebody else owns the partition now: stop, answer nothing.
+    Fenced,
+    /// The claim is ours, but the log ends earlier than we know: history was rolled back (P18).
+    RolledBack,
+    /// The claim is ours, but the log is ahead of us: an append whose outcome we never learned
+    /// did commit (P2).
+    Ahead,
+}
+
+/// One segment as it was appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentRow {
+    /// Its number.
+    pub segment: SegmentNumber,
+    /// The epoch under which it was appended.
+    pub epoch: Epoch,
+    /// The hash that it builds on.
+    pub prev_hash: SegmentHash,
+    /// Its own hash.
+    pub hash: SegmentHash,
+    /// Its bytes.
+    pub body: Bytes,
+}
+
+/// What a node says of itself, each interval (P9).
+#[derive(Clone, Debug)]
+pub struct NodeBeat {
+    /// The node.
+    pub node: NodeName,
+    /// Its process start.
+    pub incarnation: Incarnation,
+    /// Grows with each beat.
+    pub counter: u64,
+    /// Where fronts reach it: `host:port`.
+    pub address: String,
+    /// It is being emptied: it claims nothing (P13).
+    pub draining: bool,
+    /// What it serves, exactly, and whose owner tasks have ticked lately.
+    pub serving: Vec<Serving>,
+}
+
+/// A partition that a node says it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Under this epoch.
+    pub epoch: Epoch,
+    /// Under this claim.
+    pub claim: ClaimId,
+}
+
+/// What a heartbeat comes back with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatReply {
+    /// The database's clock.
+    pub now: Timestamp,
+    /// The catalogue's version (P36).
+    pub catalogue_version: u64,
+}
+
+/// A node as the database shows it: the newest incarnation that beat under this name.
+#[derive(Clone, Debug)]
+pub struct NodeRow {
+    /// What it said last.
+    pub beat: NodeBeat,
+    /// The database's time of the beat; for people only, never for a decision.
+    pub beat_at: Timestamp,
+}
+
+/// Everything that a node or front decides by, read in one go.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// Every node that ever beat and was not forgotten.
+    pub nodes: Vec<NodeRow>,
+    /// Every partition, sorted by id.
+    pub partitions: Vec<PartitionRow>,
+    /// The catalogue's version.
+    pub catalogue_version: u64,
+    /// The database's clock.
+    pub now: Timestamp,
+}
+
+/// Part of a checkpoint: an opaque blob with a name, written once, never changed, referred to by
+/// one manifest or more (P22).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointPart {
+    /// Unique within the partition; holds the segment number and the claim that wrote it.
+    pub name: String,
+    /// The segment that its content is as of. Pruning spares a part that is newer than the older
+    /// retained checkpoint: its own manifest may not be published yet.
+    pub segment: SegmentNumber,
+    /// Its bytes.
+    pub body: Bytes,
+}
+
+/// A checkpoint: derived state as of a segment (P22).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointManifest {
+    /// The partition.
+    pub partition: PartitionId,
+    /// State as after this segment.
+    pub segment: SegmentNumber,
+    /// That segment's hash: a checkpoint of another history is not used (P18).
+    pub hash: SegmentHash,
+    /// Names of its parts, in order.
+    pub parts: Vec<String>,
+    /// What the writer wants to find again when it loads the parts: opaque.
+    pub summary: Bytes,
+}
+
+/// One published version of a price plan, as the catalogue keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueEntry {
+    /// The catalogue version that its publication made (P36).
+    pub catalogue_version: u64,
+    /// The plan's id.
+    pub plan_id: String,
+    /// The plan's version.
+    pub version: u32,
+    /// Its start: an ISO date in the account's zone.
+    pub starts: String,
+    /// The hash of its canonical content.
+    pub content_hash: [u8; 32],
+    /// Its XML as it was published.
+    pub xml: String,
+    /// When it was published, by the database's clock.
+    pub published_at: Timestamp,
+}
+
+/// A plan to publish.
+#[derive(Clone, Debug)]
+pub struct PublishPlan {
+    /// The plan's id.
+    pub plan_id: String,
+    /// The plan's version.
+    pub version: u32,
+    /// Its start: an ISO date, compared as text.
+    pub starts: String,
+    /// The version of the same start that it replaces.
+    pub supersedes: Option<u32>,
+    /// The hash of its canonical content.
+    pub content_hash: [u8; 32],
+    /// Its XML.
+    pub xml: String,
+}
+
+/// What became of a publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// In the catalogue, under this catalogue version.
+    Published(u64),
+    /// The same content was there under this id and version already.
+    Already(u64),
+    /// This id and version stand for other content: versions are immutable.
+    Immutable,
+    /// Another version has the same start, and this one does not say that it supersedes it.
+    SameStart(u32),
+}
+
+/// An identity bound to an account for an interval (P28).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// `ip:…`, `user:…`, `tel:…`.
+    pub identity: String,
+    /// Whose it is.
+    pub account: AccountNumber,
+    /// From this instant.
+    pub from: Timestamp,
+    /// To just before this one; [`Timestamp::MAX`] while it stands.
+    pub until: Timestamp,
+}
+
+/// What became of a binding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BindOutcome {
+    /// In the history.
+    Bound,
+    /// The same binding was there already.
+    Already,
+    /// The identity belongs to this account for part of the interval.
+    Taken(AccountNumber),
+}
+
+/// An identity's whole history, sorted by `from`; empty when it was never bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guided {
+    /// Its bindings.
+    pub bindings: Vec<Binding>,
+}
+
+/// A consumer's place in a partition's output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// The consumer.
+    pub name: String,
+    /// The partition.
+    pub partition: PartitionId,
+    /// The segment of the last acknowledged row; zero before the first acknowledgement.
+    pub segment: SegmentNumber,
+    /// How many of that segment's rows are acknowledged.
+    pub row: u64,
+    /// The hash of that segment: another history is told apart by it (P18).
+    pub hash: SegmentHash,
+}
+
+/// What became of an acknowledgement (P38).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CursorAck {
+    /// The consumer's cursor stands there now.
+    Moved,
+    /// Somebody moved it in between; it stands here.
+    Elsewhere(Consumer),
+    /// No such consumer.
+    Unknown,
+}

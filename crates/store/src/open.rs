@@ -1,0 +1,80 @@
+//! From an address to a database.
+
+use std::sync::Arc;
+
+use crate::memory::MemoryDatabase;
+use crate::postgres::PostgresDatabase;
+use crate::sqlite::{self, SqliteDatabase, SqliteOptions};
+use crate::{SharedDatabase, StoreError, StoreResult};
+
+/// How a database is opened.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// How many connections a process may hold; zero for the default of the implementation.
+    pub connections_max: u32,
+}
+
+/// Opens the database at `url` and brings its schema up to date.
+///
+/// `sqlite:PATH` (created when missing), `postgres://…`, or `memory:` for tests: a new, empty one
+/// at each call.
+///
+/// # Errors
+/// [`StoreError::BadUrl`](crate::StoreError) with what to write instead; `Unavailable` when nobody
+/// answers there; `Refused` when the database would lose what it promised to keep.
+pub async fn open(url: &str, options: &OpenOptions) -> StoreResult<Arc<dyn SharedDatabase>> {
+    if url == "memory:" {
+        Ok(Arc::new(MemoryDatabase::new()))
+    } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        Ok(Arc::new(PostgresDatabase::open(url, options).await?))
+    } else if url.starts_with("sqlite:") {
+        let options = SqliteOptions { readers_max: options.connections_max, pages_max: None };
+        Ok(Arc::new(SqliteDatabase::open(&sqlite::path_of(url)?, &options).await?))
+    } else {
+        let cause = "write sqlite:PATH, postgres://USER@HOST/DATABASE or memory:".to_owned();
+        Err(StoreError::BadUrl { url: redacted(url), cause })
+    }
+}
+
+/// `url` without its password, which stands in front of the host or in `password=`.
+pub(crate) fn redacted(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (place, query) = rest.split_once('?').map_or((rest, None), |(p, q)| (p, Some(q)));
+    let mut out = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    match place.rsplit_once('@') {
+        Some((user, host)) => {
+            out.push_str(user.split(':').next().unwrap_or_default());
+            out.push_str(if user.contains(':') { ":***@" } else { "@" });
+            out.push_str(host);
+        }
+        None => out.push_str(place),
+    }
+    if let Some(query) = query {
+        let shown: Vec<String> = query
+            .split('&')
+            .map(|pair| match pair.split_once('=') {
+                Some((key, _)) if key.eq_ignore_ascii_case("password") => format!("{key}=***"),
+                _ => pair.to_owned(),
+            })
+            .collect();
+        out.push('?');
+        out.push_str(&shown.join("&"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redacted;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        assert_eq!(redacted("postgres://u:s3cret@h/db"), "postgres://u:***@h/db");
+        assert_eq!(redacted("postgres://u:p@ss:w@h/db?a=b"), "postgres://u:***@h/db?a=b");
+        assert_eq!(
+            redacted("postgres:///db?host=/run&password=s3cret&user=u"),
+            "postgres:///db?host=/run&password=***&user=u"
+        );
+        assert_eq!(redacted("sqlite:data.db"), "sqlite:data.db");
+    }
+}

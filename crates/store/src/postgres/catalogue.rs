@@ -1,0 +1,217 @@
+//! What changes seldom: partitions, plans, identities, consumers.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{query, query_as};
+use turnpike_types::{ClaimId, SegmentHash};
+
+use super::session::{BINDING_LOCK, TOPOLOGY_LOCK};
+use super::{APPEND_LIMIT, BULK_LIMIT, PostgresDatabase};
+use crate::rules;
+use crate::sql::errors::classify;
+use crate::sql::rows::{
+    BindingTuple, CatalogueTuple, CursorTuple, binding, catalogue_entry, consumer, loaded, stored,
+    stored_partition,
+};
+use crate::sql::statements;
+use crate::sql::topology::specs;
+use crate::{
+    BindOutcome, Binding, CatalogueEntry, Consumer, CursorAck, Guided, PartitionSpec,
+    PublishOutcome, PublishPlan, StoreError, StoreResult,
+};
+
+const PUBLISH_PLAN: &str = include_str!("publish_plan.sql");
+const HISTORIES: &str = "SELECT identity, account, from_us, until_us FROM bindings \
+     WHERE identity = ANY($1) ORDER BY identity, from_us";
+const INSERT_BINDINGS: &str = "INSERT INTO bindings (identity, account, from_us, until_us) \
+     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])";
+
+/// How often a publication starts over because another one came in between.
+const PUBLISH_TRIES_MAX: usize = 100;
+
+impl PostgresDatabase {
+    pub(super) async fn create_all(&self, asked: &[PartitionSpec]) -> StoreResult<()> {
+        let asked = asked.to_vec();
+        let lease = self.bulk.lease(CREATE, BULK_LIMIT).await?;
+        lease.transaction(move |connection| Box::pin(create(connection, asked))).await
+    }
+
+    pub(super) async fn publish_version(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
+        const DOING: &str = "publish a plan";
+        for _ in 0..PUBLISH_TRIES_MAX {
+            // The version first: what is published after it is read makes the statement fail.
+            let lease = self.bulk.lease(DOING, APPEND_LIMIT).await?;
+            let (head,): (i64,) = lease.fetch_one(query_as(statements::CATALOGUE_VERSION)).await?;
+            let statement =
+                query_as::<_, CatalogueTuple>(statements::VERSIONS_OF_PLAN).bind(&plan.plan_id);
+            let lease = self.bulk.lease(DOING, APPEND_LIMIT).await?;
+            let rows = lease.fetch_all(statement).await?;
+            let entries: Vec<CatalogueEntry> = rows
+                .into_iter()
+                .map(|row| catalogue_entry(row, DOING))
+                .collect::<Result<_, _>>()?;
+            if let Some(outcome) = rules::judge_plan(&entries, plan)? {
+                return Ok(outcome);
+            }
+            let statement = query(PUBLISH_PLAN)
+                .bind(head)
+                .bind(&plan.plan_id)
+                .bind(i64::from(plan.version))
+                .bind(&plan.starts)
+                .bind(&plan.content_hash[..])
+                .bind(&plan.xml);
+            if self.bulk.lease(DOING, APPEND_LIMIT).await?.execute(statement).await? == 1 {
+                return Ok(PublishOutcome::Published(loaded(head) + 1));
+            }
+        }
+        let cause = "others publish all the time".to_owned();
+        Err(StoreError::Unavailable { doing: DOING, cause })
+    }
+
+    pub(super) async fn catalogue_after(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
+        const DOING: &str = "read the catalogue";
+        let statement =
+            query_as::<_, CatalogueTuple>(statements::CATALOGUE_SINCE).bind(stored(after));
+        let rows = self.bulk.lease(DOING, BULK_LIMIT).await?.fetch_all(statement).await?;
+        rows.into_iter().map(|row| catalogue_entry(row, DOING)).collect()
+    }
+
+    pub(super) async fn bind_all(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
+        rules::check_bindings(bindings)?;
+        let bindings = bindings.to_vec();
+        let lease = self.bulk.lease(BIND, BULK_LIMIT).await?;
+        lease.transaction(move |connection| Box::pin(bind(connection, bindings))).await
+    }
+
+    pub(super) async fn histories(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+        let statement = query_as::<_, BindingTuple>(HISTORIES).bind(identities);
+        let lease = self.bulk.lease("guide", BULK_LIMIT).await?;
+        let rows = lease.fetch_all(statement).await?.into_iter().map(binding);
+        Ok(rules::histories_in_order(identities, rows))
+    }
+
+    pub(super) async fn register(&self, name: &str) -> StoreResult<()> {
+        rules::check_consumer_name(name)?;
+        let statement =
+            query(statements::REGISTER_CONSUMER).bind(name).bind(&SegmentHash::default().0[..]);
+        let lease = self.bulk.lease("register a consumer", APPEND_LIMIT).await?;
+        lease.execute(statement).await.map(|_| ())
+    }
+
+    pub(super) async fn cursors(&self, name: &str) -> StoreResult<Vec<Consumer>> {
+        const DOING: &str = "read cursors";
+        let statement = query_as::<_, CursorTuple>(statements::CURSORS).bind(name);
+        let rows = self.bulk.lease(DOING, APPEND_LIMIT).await?.fetch_all(statement).await?;
+        rows.iter().map(|row| consumer(name, row, DOING)).collect()
+    }
+
+    pub(super) async fn move_cursor(
+        &self,
+        from: &Consumer,
+        to: &Consumer,
+    ) -> StoreResult<CursorAck> {
+        const DOING: &str = "acknowledge";
+        rules::check_cursors(from, to)?;
+        let statement = query(statements::MOVE_CURSOR)
+            .bind(&from.name)
+            .bind(stored_partition(from.partition))
+            .bind(stored(from.segment.0))
+            .bind(stored(from.row))
+            .bind(&from.hash.0[..])
+            .bind(stored(to.segment.0))
+            .bind(stored(to.row))
+            .bind(&to.hash.0[..]);
+        if self.bulk.lease(DOING, APPEND_LIMIT).await?.execute(statement).await? == 1 {
+            return Ok(CursorAck::Moved);
+        }
+        let statement = query_as::<_, CursorTuple>(statements::CURSOR)
+            .bind(&from.name)
+            .bind(stored_partition(from.partition));
+        let lease = self.bulk.lease(DOING, APPEND_LIMIT).await?;
+        match lease.fetch_optional(statement).await? {
+            Some(row) => Ok(CursorAck::Elsewhere(consumer(&from.name, &row, DOING)?)),
+            None => Ok(CursorAck::Unknown),
+        }
+    }
+}
+
+const CREATE: &str = "create partitions";
+
+/// Creators come one at a time; nobody else takes this lock.
+async fn create(connection: &mut PgConnection, asked: Vec<PartitionSpec>) -> StoreResult<()> {
+    let failed = |error: sqlx::Error| classify(CREATE, &error);
+    lock(connection, TOPOLOGY_LOCK).await.map_err(failed)?;
+    let rows = query_as(statements::SPECS).fetch_all(&mut *connection).await.map_err(failed)?;
+    let members =
+        query_as(statements::MEMBERS).fetch_all(&mut *connection).await.map_err(failed)?;
+    let existing: Vec<PartitionSpec> = specs(rows, members, CREATE)?.into_values().collect();
+    let new = rules::new_partitions(&existing, &asked)?;
+    if new.is_empty() {
+        return Ok(());
+    }
+    for spec in new {
+        insert(connection, &spec).await.map_err(failed)?;
+    }
+    query(statements::TOPOLOGY_CHANGED).execute(connection).await.map_err(failed)?;
+    Ok(())
+}
+
+async fn insert(connection: &mut PgConnection, spec: &PartitionSpec) -> Result<(), sqlx::Error> {
+    let id = stored_partition(spec.id);
+    query(statements::INSERT_SPEC)
+        .bind(id)
+        .bind(stored(spec.range.first().0))
+        .bind(stored(spec.range.last().0))
+        .bind(spec.horizon_us)
+        .bind(spec.accept_since.map(|since| since.micros()))
+        .execute(&mut *connection)
+        .await?;
+    for member in &spec.members {
+        query(statements::INSERT_MEMBER)
+            .bind(id)
+            .bind(&member.node.0)
+            .bind(i64::from(member.priority.0))
+            .execute(&mut *connection)
+            .await?;
+    }
+    query(statements::INSERT_PARTITION)
+        .bind(id)
+        .bind(&ClaimId::default().0[..])
+        .bind(&SegmentHash::default().0[..])
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+const BIND: &str = "bind identities";
+
+/// Binders come one at a time, since "no overlap" is a rule about many rows.
+async fn bind(
+    connection: &mut PgConnection,
+    bindings: Vec<Binding>,
+) -> StoreResult<Vec<BindOutcome>> {
+    let failed = |error: sqlx::Error| classify(BIND, &error);
+    lock(connection, BINDING_LOCK).await.map_err(failed)?;
+    let identities: Vec<&str> = bindings.iter().map(|binding| binding.identity.as_str()).collect();
+    let rows: Vec<BindingTuple> =
+        query_as(HISTORIES).bind(&identities).fetch_all(&mut *connection).await.map_err(failed)?;
+    let (outcomes, new) = rules::judge_bindings(rows.into_iter().map(binding), &bindings);
+    if !new.is_empty() {
+        let names: Vec<&str> = new.iter().map(|binding| binding.identity.as_str()).collect();
+        let accounts: Vec<i64> = new.iter().map(|binding| stored(binding.account.0)).collect();
+        let from: Vec<i64> = new.iter().map(|binding| binding.from.micros()).collect();
+        let until: Vec<i64> = new.iter().map(|binding| binding.until.micros()).collect();
+        query(INSERT_BINDINGS)
+            .bind(names)
+            .bind(accounts)
+            .bind(from)
+            .bind(until)
+            .execute(connection)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(outcomes)
+}
+
+async fn lock(connection: &mut PgConnection, lock: i64) -> Result<(), sqlx::Error> {
+    query("SELECT pg_advisory_xact_lock($1)").bind(lock).execute(connection).await.map(|_| ())
+}

@@ -1,0 +1,246 @@
+//! Connections, kept apart by purpose, so that a heartbeat never waits behind a bulk read.
+//!
+//! A lane is a small pool with one rule: **a connection goes back only after its statement was
+//! answered in full**. A lease that is dropped instead (its caller was
+//! cancelled, or ran into a time limit) closes the connection. So no borrower ever meets another
+//! one's open transaction or late answer, dropping a call is always safe, and a cut network cannot
+//! hold a connection hostage while it is being handed back. The server may still carry out the
+//! statement of a closed connection: that is the unknown outcome of P2.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sqlx::error::DatabaseError;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow, Postgres};
+use sqlx::query::{Query, QueryAs};
+use sqlx::{ConnectOptions, Connection, FromRow, query, query_as};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use crate::sql::errors::{classify, corrupt};
+use crate::{StoreError, StoreResult};
+
+/// How long a connection may take to open, or a caller wait for one of a busy lane.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// A connection that lay idle for longer is asked first whether it still lives, so that a restart
+/// of the server costs no caller an unknown outcome.
+const IDLE_TRUSTED: Duration = Duration::from_millis(500);
+
+/// When a connection of any lane was last found broken: those that lie idle since before are most
+/// likely broken too, and are asked before they are trusted.
+#[derive(Clone, Default)]
+pub(super) struct Broken(Arc<Mutex<Option<Instant>>>);
+
+impl Broken {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_since(&self, idle: Instant) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|broken| broken >= idle)
+    }
+}
+
+/// Connections for one purpose.
+pub(super) struct Lane {
+    broken: Broken,
+    options: PgConnectOptions,
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<(PgConnection, Instant)>>,
+}
+
+impl Lane {
+    /// A lane of at most `connections_max` connections, opened when they are needed.
+    pub(super) fn new(
+        options: PgConnectOptions,
+        connections_max: usize,
+        broken: Broken,
+    ) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(connections_max));
+        Arc::new(Self { broken, options, permits, idle: Mutex::default() })
+    }
+
+    /// A connection for one statement or transaction, which may take `limit` in all.
+    pub(super) async fn lease(
+        self: &Arc<Self>,
+        doing: &'static str,
+        limit: Duration,
+    ) -> StoreResult<Lease> {
+        let unavailable = |cause: &str| StoreError::Unavailable { doing, cause: cause.to_owned() };
+        let permit = timeout(CONNECT_LIMIT, Arc::clone(&self.permits).acquire_owned())
+            .await
+            .map_err(|_| unavailable("all connections are busy"))?
+            .map_err(|_| unavailable("the database is being closed"))?;
+        let connection = match self.pop_live().await {
+            Some(connection) => connection,
+            None => timeout(CONNECT_LIMIT, self.options.connect())
+                .await
+                .map_err(|_| unavailable("no connection within 2 s"))?
+                .map_err(|error| classify(doing, &error))?,
+        };
+        let lane = Arc::clone(self);
+        Ok(Lease { lane, connection, _permit: permit, doing, limit })
+    }
+
+    async fn pop_live(&self) -> Option<PgConnection> {
+        loop {
+            let (mut connection, since) = self.idle().pop()?;
+            if since.elapsed() < IDLE_TRUSTED && !self.broken.is_since(since) {
+                return Some(connection);
+            }
+            if let Ok(Ok(())) = timeout(CONNECT_LIMIT, connection.ping()).await {
+                return Some(connection);
+            }
+            self.broken.now();
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(PgConnection, Instant)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection on loan, for one statement or one transaction within `limit`.
+pub(super) struct Lease {
+    lane: Arc<Lane>,
+    connection: PgConnection,
+    _permit: OwnedSemaphorePermit,
+    doing: &'static str,
+    limit: Duration,
+}
+
+/// A statement with its arguments.
+pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
+/// A statement with its arguments, and the tuple that its rows become.
+pub(super) type StatementAs<'q, T> = QueryAs<'q, Postgres, T, PgArguments>;
+
+/// Why a statement has no result.
+pub(super) enum Failure {
+    /// Nothing came back in time.
+    NoAnswer,
+    /// sqlx's error.
+    Sqlx(sqlx::Error),
+}
+
+impl Failure {
+    /// What it means for the caller.
+    pub(super) fn classify(&self, doing: &'static str) -> StoreError {
+        match self {
+            Self::NoAnswer => {
+                StoreError::Unavailable { doing, cause: "no answer in time".to_owned() }
+            }
+            Self::Sqlx(error) => classify(doing, error),
+        }
+    }
+}
+
+impl Lease {
+    /// Runs a statement; how many rows it changed.
+    pub(super) async fn execute(mut self, statement: Statement<'_>) -> StoreResult<u64> {
+        let answer = timeout(self.limit, statement.execute(&mut self.connection)).await;
+        let doing = self.doing;
+        let done = self.settle(answer).map_err(|failure| failure.classify(doing))?;
+        Ok(done.rows_affected())
+    }
+
+    /// Runs a statement; all its rows.
+    pub(super) async fn fetch_all<T: Tuple>(
+        self,
+        statement: StatementAs<'_, T>,
+    ) -> StoreResult<Vec<T>> {
+        let doing = self.doing;
+        self.try_fetch_all(statement).await.map_err(|failure| failure.classify(doing))
+    }
+
+    /// Runs a statement that has one row at most. (All that the server says is read, so that an
+    /// error at commit is not lost behind the row.)
+    pub(super) async fn fetch_optional<T: Tuple>(
+        self,
+        statement: StatementAs<'_, T>,
+    ) -> StoreResult<Option<T>> {
+        Ok(self.fetch_all(statement).await?.pop())
+    }
+
+    /// Runs a statement that has one row.
+    pub(super) async fn fetch_one<T: Tuple>(self, statement: StatementAs<'_, T>) -> StoreResult<T> {
+        let doing = self.doing;
+        let row = self.fetch_optional(statement).await?;
+        row.ok_or_else(|| corrupt(doing, "a row is missing"))
+    }
+
+    /// As [`Lease::fetch_all`], for a caller that looks at sqlx's error itself.
+    pub(super) async fn try_fetch_all<T: Tuple>(
+        mut self,
+        statement: StatementAs<'_, T>,
+    ) -> Result<Vec<T>, Failure> {
+        let answer = timeout(self.limit, statement.fetch_all(&mut self.connection)).await;
+        self.settle(answer)
+    }
+
+    /// The process id of the server's end of this connection.
+    pub(super) async fn backend_pid(&mut self) -> StoreResult<i32> {
+        let statement = query_as::<_, (i32,)>("SELECT pg_backend_pid()");
+        match timeout(self.limit, statement.fetch_one(&mut self.connection)).await {
+            Ok(Ok((pid,))) => Ok(pid),
+            Ok(Err(error)) => Err(Failure::Sqlx(error).classify(self.doing)),
+            Err(_) => Err(Failure::NoAnswer.classify(self.doing)),
+        }
+    }
+
+    /// Runs `work` between BEGIN and COMMIT. Whatever goes wrong, cancellation included, closes
+    /// the connection, and the server rolls back.
+    pub(super) async fn transaction<T, F>(mut self, work: F) -> StoreResult<T>
+    where
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, StoreResult<T>>,
+    {
+        let doing = self.doing;
+        let failed = |error: sqlx::Error| classify(doing, &error);
+        let connection = &mut self.connection;
+        let all = async {
+            query("BEGIN").execute(&mut *connection).await.map_err(failed)?;
+            let done = work(&mut *connection).await?;
+            query("COMMIT").execute(&mut *connection).await.map_err(failed)?;
+            Ok(done)
+        };
+        let done =
+            timeout(self.limit, all).await.map_err(|_| Failure::NoAnswer.classify(doing))??;
+        self.give_back();
+        Ok(done)
+    }
+
+    fn settle<T>(
+        self,
+        answer: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
+    ) -> Result<T, Failure> {
+        match answer {
+            Ok(Ok(value)) => {
+                self.give_back();
+                Ok(value)
+            }
+            Ok(Err(error)) => {
+                if leaves_connection_in_order(&error) {
+                    self.give_back();
+                } else {
+                    self.lane.broken.now();
+                }
+                Err(Failure::Sqlx(error))
+            }
+            Err(_) => Err(Failure::NoAnswer),
+        }
+    }
+
+    fn give_back(self) {
+        self.lane.idle().push((self.connection, Instant::now()));
+    }
+}
+
+/// What rows are decoded to.
+pub(super) trait Tuple: for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+impl<T: for<'r> FromRow<'r, PgRow> + Send + Unpin> Tuple for T {}
+
+/// An error that the server reported about a statement, other than its own farewell.
+fn leaves_connection_in_order(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| code == "57014" || !(code.starts_with("57") || code.starts_with("08")))
+}

@@ -1,0 +1,221 @@
+//! The shared database on PostgreSQL (sqlx), or on whatever speaks its wire protocol and keeps its
+//! promises.
+//!
+//! ```text
+//!  session.rs      opening: session settings, durability checks, migrations
+//!  lanes.rs        connections by purpose: beats | observer | claims | log | bulk
+//!  ownership.rs    heartbeat, observe, claim, release, barrier
+//!  segments.rs     append, read
+//!  checkpoints.rs  parts, manifests, pruning
+//!  catalogue.rs    partitions, plans, identities, consumers: what changes seldom
+//!  *.sql           statements with a thought behind them
+//! ```
+//!
+//! Each call is one autocommit statement, or several that are right in any interleaving. The two
+//! transactions (creating partitions, binding identities) touch no row that an append needs.
+//!
+//! Not seen: a cancelled wait for synchronous replication (`pg_cancel_backend` by hand), which
+//! PostgreSQL reports as a mere warning. Ending the whole backend is reported as an unknown
+//! outcome (P2, P19).
+
+mod catalogue;
+mod checkpoints;
+mod lanes;
+mod ownership;
+mod segments;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::query_as;
+use tokio::sync::Semaphore;
+use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
+
+use self::lanes::{Broken, Lane};
+use crate::sql::rows::loaded;
+use crate::sql::statements;
+use crate::sql::topology::Kept;
+use crate::{
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
+    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, NodeBeat,
+    Observation, OpenOptions, PartitionSpec, PublishOutcome, PublishPlan, SegmentRow,
+    SharedDatabase, StoreIncarnation, StoreResult,
+};
+
+/// A heartbeat or an observation that takes longer is worth nothing: four intervals (P21).
+const BEAT_LIMIT: Duration = Duration::from_secs(1);
+/// An append: past it, the outcome is unknown, and the owner claims anew (P2).
+const APPEND_LIMIT: Duration = Duration::from_secs(4);
+/// Whatever moves many bytes, or nobody waits for.
+const BULK_LIMIT: Duration = Duration::from_secs(30);
+/// How long a claim waits for the row before it ends what blocks it (P3). An append in flight is
+/// done in a tenth of it.
+const CLAIM_LOCK_LIMIT: Duration = Duration::from_millis(400);
+const LOCK_LIMIT: Duration = Duration::from_secs(3);
+
+/// Connections a process may hold, if nothing else is asked for; they are opened when needed.
+const CONNECTIONS_DEFAULT: usize = 16;
+/// One for each purpose, and two for claims: the one that waits, and the one that ends what it
+/// waits for.
+const CONNECTIONS_MIN: usize = 6;
+
+/// The shared database on PostgreSQL.
+pub struct PostgresDatabase {
+    beats: Arc<Lane>,
+    observer: Arc<Lane>,
+    claims: Arc<Lane>,
+    /// Claims at a time: each may need two connections of its lane.
+    claim_turns: Semaphore,
+    log: Arc<Lane>,
+    bulk: Arc<Lane>,
+    specs: Kept,
+}
+
+impl PostgresDatabase {
+    /// Opens the database at `url` and brings its schema up to date.
+    ///
+    /// # Errors
+    /// As [`crate::open`].
+    pub async fn open(url: &str, options: &OpenOptions) -> StoreResult<Self> {
+        let session = session::options(url)?;
+        session::prepare(url, &session).await?;
+        let connections = match usize::try_from(options.connections_max).unwrap_or(usize::MAX) {
+            0 => CONNECTIONS_DEFAULT,
+            some => some.max(CONNECTIONS_MIN),
+        };
+        let claims = if connections < 12 { 2 } else { 4 };
+        let bulk = (connections / 4).max(1);
+        let log = connections - 2 - claims - bulk;
+        let broken = Broken::default();
+        let lane = |statement, lock, connections_max| {
+            let options = session::limited(&session, statement, lock);
+            Lane::new(options, connections_max, broken.clone())
+        };
+        Ok(Self {
+            beats: lane(BEAT_LIMIT, LOCK_LIMIT, 1),
+            observer: lane(BEAT_LIMIT, LOCK_LIMIT, 1),
+            claims: lane(LOCK_LIMIT, CLAIM_LOCK_LIMIT, claims),
+            claim_turns: Semaphore::new(claims / 2),
+            log: lane(APPEND_LIMIT, LOCK_LIMIT, log),
+            bulk: lane(BULK_LIMIT, LOCK_LIMIT, bulk),
+            specs: Kept::default(),
+        })
+    }
+}
+
+#[async_trait]
+impl SharedDatabase for PostgresDatabase {
+    async fn incarnation(&self) -> StoreResult<StoreIncarnation> {
+        let lease = self.observer.lease("incarnation", BEAT_LIMIT).await?;
+        let (incarnation,) = lease.fetch_one(query_as(statements::INCARNATION)).await?;
+        Ok(StoreIncarnation(loaded(incarnation)))
+    }
+
+    async fn create_partitions(&self, partitions: &[PartitionSpec]) -> StoreResult<()> {
+        self.create_all(partitions).await
+    }
+
+    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
+        self.beat(beat).await
+    }
+
+    async fn observe(&self) -> StoreResult<Observation> {
+        self.observe_all().await
+    }
+
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
+        self.claim_one(claim).await
+    }
+
+    async fn release(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+        to: Option<&NodeName>,
+    ) -> StoreResult<bool> {
+        self.release_one(partition, epoch, claim, to).await
+    }
+
+    async fn barrier(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
+        self.write_barrier(partition, epoch, claim).await
+    }
+
+    async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
+        self.append_one(append).await
+    }
+
+    async fn read_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        bytes_max: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        self.read_tail(partition, after, bytes_max).await
+    }
+
+    async fn put_checkpoint_part(
+        &self,
+        partition: PartitionId,
+        part: &CheckpointPart,
+    ) -> StoreResult<()> {
+        self.put_part(partition, part).await
+    }
+
+    async fn publish_checkpoint(
+        &self,
+        manifest: &CheckpointManifest,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
+        self.publish_manifest(manifest, epoch, claim).await
+    }
+
+    async fn checkpoints(&self, partition: PartitionId) -> StoreResult<Vec<CheckpointManifest>> {
+        self.manifests(partition).await
+    }
+
+    async fn checkpoint_part(
+        &self,
+        partition: PartitionId,
+        name: &str,
+    ) -> StoreResult<Option<Bytes>> {
+        self.part(partition, name).await
+    }
+
+    async fn publish_plan(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
+        self.publish_version(plan).await
+    }
+
+    async fn catalogue_since(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
+        self.catalogue_after(after).await
+    }
+
+    async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
+        self.bind_all(bindings).await
+    }
+
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+        self.histories(identities).await
+    }
+
+    async fn register_consumer(&self, name: &str) -> StoreResult<()> {
+        self.register(name).await
+    }
+
+    async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>> {
+        self.cursors(name).await
+    }
+
+    async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
+        self.move_cursor(from, to).await
+    }
+}

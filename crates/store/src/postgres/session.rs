@@ -1,0 +1,150 @@
+//! Opening: what a session asks of the server, what it refuses to work on, and the schema.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, query, query_as, raw_sql};
+use tokio::time::timeout;
+
+use crate::open::redacted;
+use crate::sql::errors::classify;
+use crate::sql::{Migration, pending};
+use crate::{StoreError, StoreResult};
+
+const DOING: &str = "open";
+const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, sql: include_str!("../../../../migrations/postgres/0001_init.sql") }];
+
+/// The advisory lock that those who migrate or create partitions take: the letters "turnpike".
+pub(super) const TOPOLOGY_LOCK: i64 = 0x7475_726e_7069_6b65;
+/// The advisory lock of those who bind identities.
+pub(super) const BINDING_LOCK: i64 = TOPOLOGY_LOCK + 1;
+
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
+/// Another node may be applying the same migrations.
+const MIGRATE_LIMIT: Duration = Duration::from_secs(60);
+
+/// The options of all sessions, from an address.
+pub(super) fn options(url: &str) -> StoreResult<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::BadUrl {
+        url: redacted(url),
+        cause: format!("{error}; write postgres://USER@HOST:5432/DATABASE"),
+    })?;
+    let server_side: [(&str, &str); 7] = [
+        // Plain statements are fenced under this level; a stricter default would make them fail.
+        ("default_transaction_isolation", "read committed"),
+        ("idle_in_transaction_session_timeout", "3s"),
+        // So that the server notices a client that is gone, and lets go of its locks.
+        ("tcp_keepalives_idle", "5"),
+        ("tcp_keepalives_interval", "1"),
+        ("tcp_keepalives_count", "3"),
+        ("tcp_user_timeout", "8s"),
+        ("client_min_messages", "warning"),
+    ];
+    Ok(options
+        .options(server_side)
+        .application_name("turnpike")
+        .statement_cache_capacity(64)
+        .disable_statement_logging())
+}
+
+/// The same with time limits on the server's side.
+pub(super) fn limited(
+    options: &PgConnectOptions,
+    statement: Duration,
+    lock: Duration,
+) -> PgConnectOptions {
+    let ms = |limit: Duration| format!("{}ms", limit.as_millis());
+    options.clone().options([("statement_timeout", ms(statement)), ("lock_timeout", ms(lock))])
+}
+
+/// Connects, checks that the server keeps what it promises, and brings the schema up to date.
+pub(super) async fn prepare(url: &str, options: &PgConnectOptions) -> StoreResult<()> {
+    let options = limited(options, MIGRATE_LIMIT, MIGRATE_LIMIT);
+    let mut connection = timeout(OPEN_LIMIT, options.connect())
+        .await
+        .map_err(|_| unavailable("no connection within 5 s"))?
+        .map_err(|error| cannot_connect(url, &error))?;
+    check_durability(&mut connection).await?;
+    // Not awaited past the limit, and not reused: an open transaction goes with its connection.
+    timeout(MIGRATE_LIMIT, migrate(&mut connection))
+        .await
+        .map_err(|_| unavailable("the schema was not brought up to date within 60 s"))??;
+    connection.close().await.map_err(|error| classify(DOING, &error))
+}
+
+fn unavailable(cause: &str) -> StoreError {
+    StoreError::Unavailable { doing: DOING, cause: cause.to_owned() }
+}
+
+fn cannot_connect(url: &str, error: &sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(|database| database.code()).unwrap_or_default();
+    let remedy = match code.get(..2) {
+        Some("28") => "check user and password, and pg_hba.conf on the server",
+        Some("3D") => "create the database first: createdb NAME",
+        _ if matches!(error, sqlx::Error::Configuration(_)) => {
+            "write postgres://USER@HOST:5432/DATABASE"
+        }
+        _ => return classify(DOING, error),
+    };
+    StoreError::BadUrl { url: redacted(url), cause: format!("{error}; {remedy}") }
+}
+
+/// A database that forgets what it has committed voids I1: better not to start.
+async fn check_durability(connection: &mut PgConnection) -> StoreResult<()> {
+    const SETTINGS: &str = "SELECT current_setting('fsync'), \
+         current_setting('synchronous_commit'), current_setting('full_page_writes'), \
+         pg_is_in_recovery()";
+    let (fsync, synchronous_commit, full_page_writes, in_recovery): (String, String, String, bool) =
+        query_as(SETTINGS).fetch_one(connection).await.map_err(|e| classify(DOING, &e))?;
+    let refuse = |what: &str, remedy: &str| {
+        Err(StoreError::Refused(format!(
+            "the PostgreSQL server has {what}: it may lose records that were acknowledged; {remedy}"
+        )))
+    };
+    if fsync == "off" {
+        return refuse("fsync = off", "set fsync = on in postgresql.conf and restart it");
+    }
+    if full_page_writes == "off" {
+        return refuse("full_page_writes = off", "set it to on and reload the server");
+    }
+    if matches!(synchronous_commit.as_str(), "off" | "local") {
+        return refuse(
+            &format!("synchronous_commit = {synchronous_commit}"),
+            "set synchronous_commit = on for the server, this database and this user",
+        );
+    }
+    if in_recovery {
+        return Err(unavailable("this server is a standby; the address must name the primary"));
+    }
+    Ok(())
+}
+
+/// One at a time, however many nodes start at once.
+async fn migrate(connection: &mut PgConnection) -> StoreResult<()> {
+    let failed = |error: sqlx::Error| classify(DOING, &error);
+    const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_versions \
+         (version BIGINT PRIMARY KEY, applied_at TIMESTAMPTZ NOT NULL DEFAULT now())";
+    query("BEGIN").execute(&mut *connection).await.map_err(failed)?;
+    query("SELECT pg_advisory_xact_lock($1)")
+        .bind(TOPOLOGY_LOCK)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    query(VERSIONS).execute(&mut *connection).await.map_err(failed)?;
+    let (applied,): (i64,) = query_as("SELECT coalesce(max(version), 0) FROM schema_versions")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    for migration in pending(MIGRATIONS, applied)? {
+        raw_sql(migration.sql).execute(&mut *connection).await.map_err(failed)?;
+        query("INSERT INTO schema_versions (version) VALUES ($1)")
+            .bind(migration.version)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    query("COMMIT").execute(&mut *connection).await.map_err(failed)?;
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! What every implementation decides alike: pure functions of what was read under a lock (or is
+//! compared again by the write that follows), so that no two databases differ in judgement.
+
+use std::collections::{HashMap, HashSet};
+
+use turnpike_types::limits::{IDENTITY_BYTES_MAX, PLAN_XML_BYTES_MAX};
+use turnpike_types::{ClaimId, Epoch, SegmentNumber};
+
+use crate::{
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
+    Consumer, Guided, PartitionSpec, PublishOutcome, PublishPlan, SegmentPosition, StoreError,
+    StoreResult,
+};
+
+/// How many manifests a partition keeps (P22): the newest, and one to fall back on.
+pub(crate) const MANIFESTS_KEPT: usize = 2;
+
+/// What the fence compares (P1).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fence {
+    pub(crate) epoch: Epoch,
+    pub(crate) claim: ClaimId,
+    pub(crate) position: SegmentPosition,
+}
+
+impl Fence {
+    /// Why this append did not pass (P4); `None` when it would have.
+    pub(crate) fn judge(&self, append: &AppendSegment) -> Option<AppendOutcome> {
+        let SegmentPosition { next, last_hash } = self.position;
+        if self.epoch != append.epoch || self.claim != append.claim {
+            Some(AppendOutcome::Fenced)
+        } else if next > append.segment {
+            Some(AppendOutcome::Ahead)
+        } else if next < append.segment || last_hash != append.prev_hash {
+            // The same length with another hash is another history too (P18).
+            Some(AppendOutcome::RolledBack)
+        } else {
+            None
+        }
+    }
+}
+
+/// A partition that nobody created.
+pub(crate) fn no_partition(partition: turnpike_types::PartitionId) -> StoreError {
+    StoreError::Refused(format!("there is no partition {partition}: create it first"))
+}
+
+/// The partitions of `asked` that are new, members sorted by falling priority.
+///
+/// # Errors
+/// `Refused` when one collides with another, naming both, or is not well formed (P12).
+pub(crate) fn new_partitions(
+    existing: &[PartitionSpec],
+    asked: &[PartitionSpec],
+) -> StoreResult<Vec<PartitionSpec>> {
+    let mut all = existing.to_vec();
+    let mut new = Vec::new();
+    for spec in asked {
+        let mut spec = spec.clone();
+        spec.members.sort_by_key(|member| std::cmp::Reverse(member.priority));
+        check_members(&spec)?;
+        match all.iter().find(|other| other.id == spec.id || other.range.overlaps(spec.range)) {
+            Some(other) if *other == spec => {}
+            Some(other) if other.id == spec.id => {
+                return Err(StoreError::Refused(format!(
+                    "partition {} is there already, with accounts {} and other settings or members; \
+                     a partition does not change once it is created",
+                    spec.id, other.range
+                )));
+            }
+            Some(other) => {
+                return Err(StoreError::Refused(format!(
+                    "partition {} (accounts {}) overlaps partition {} (accounts {})",
+                    spec.id, spec.range, other.id, other.range
+                )));
+            }
+            None => {
+                all.push(spec.clone());
+                new.push(spec);
+            }
+        }
+    }
+    Ok(new)
+}
+
+fn check_members(spec: &PartitionSpec) -> StoreResult<()> {
+    let refuse = |why: String| Err(StoreError::Refused(format!("partition {}: {why}", spec.id)));
+    if spec.horizon_us < 0 {
+        return refuse(format!("a horizon of {} us is negative", spec.horizon_us));
+    }
+    let mut names = HashSet::new();
+    for member in &spec.members {
+        if !names.insert(&member.node) {
+            return refuse(format!("{} is named twice as its member", member.node));
+        }
+    }
+    for pair in spec.members.windows(2) {
+        if let [a, b] = pair
+            && a.priority == b.priority
+        {
+            return refuse(format!(
+                "{} and {} both have priority {}; priorities are unique within a partition",
+                a.node, b.node, a.priority
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What a publication comes to, given all entries of that plan: `None` when it goes in.
+///
+/// # Errors
+/// `Refused` when it supersedes what is not there, or is too large.
+pub(crate) fn judge_plan(
+    entries: &[CatalogueEntry],
+    plan: &PublishPlan,
+) -> StoreResult<Option<PublishOutcome>> {
+    let refuse =
+        |why: String| StoreError::Refused(format!("{} v{}: {why}", plan.plan_id, plan.version));
+    if plan.xml.len() > PLAN_XML_BYTES_MAX {
+        return Err(refuse(format!(
+            "{} bytes of XML; at most {PLAN_XML_BYTES_MAX} are taken",
+            plan.xml.len()
+        )));
+    }
+    if let Some(same) = entries.iter().find(|entry| entry.version == plan.version) {
+        return Ok(Some(if same.content_hash == plan.content_hash {
+            PublishOutcome::Already(same.catalogue_version)
+        } else {
+            PublishOutcome::Immutable
+        }));
+    }
+    // The last published of those with the same start is the one in force.
+    let in_force = entries
+        .iter()
+        .filter(|entry| entry.starts == plan.starts)
+        .max_by_key(|entry| entry.catalogue_version);
+    match (in_force, plan.supersedes) {
+        (None, None) => Ok(None),
+        (Some(entry), Some(version)) if entry.version == version => Ok(None),
+        (Some(entry), _) => Ok(Some(PublishOutcome::SameStart(entry.version))),
+        (None, Some(version)) => Err(refuse(format!(
+            "it says that it supersedes version {version}, but no version starts on {}",
+            plan.starts
+        ))),
+    }
+}
+
+/// Refuses bindings that can never stand, before any of them is written.
+///
+/// # Errors
+/// `Refused`, naming the first such binding.
+pub(crate) fn check_bindings(bindings: &[Binding]) -> StoreResult<()> {
+    for binding in bindings {
+        let length = binding.identity.len();
+        let why = if length == 0 || length > IDENTITY_BYTES_MAX {
+            format!("an identity has 1 to {IDENTITY_BYTES_MAX} bytes, not {length}")
+        } else if binding.from >= binding.until {
+            format!("its interval {}..{} is empty", binding.from.micros(), binding.until.micros())
+        } else if binding.account.0 == 0 {
+            "account 0 stands for no account".to_owned()
+        } else {
+            continue;
+        };
+        return Err(StoreError::Refused(format!("binding of {:?}: {why}", binding.identity)));
+    }
+    Ok(())
+}
+
+/// What one binding comes to, given the history of its identity (P28).
+pub(crate) fn judge_binding(history: &[Binding], asked: &Binding) -> BindOutcome {
+    if history.contains(asked) {
+        return BindOutcome::Already;
+    }
+    history
+        .iter()
+        .find(|old| old.from < asked.until && asked.from < old.until)
+        .map_or(BindOutcome::Bound, |old| BindOutcome::Taken(old.account))
+}
+
+/// What each of `asked` comes to, in order, and those that are to be written. Earlier ones of the
+/// same call count.
+pub(crate) fn judge_bindings<'a>(
+    histories: impl Iterator<Item = Binding>,
+    asked: &'a [Binding],
+) -> (Vec<BindOutcome>, Vec<&'a Binding>) {
+    let mut by_identity: HashMap<String, Vec<Binding>> = HashMap::new();
+    for binding in histories {
+        by_identity.entry(binding.identity.clone()).or_default().push(binding);
+    }
+    let mut new = Vec::new();
+    let mut judge = |binding: &'a Binding| {
+        let history = by_identity.entry(binding.identity.clone()).or_default();
+        let outcome = judge_binding(history, binding);
+        if outcome == BindOutcome::Bound {
+            history.push(binding.clone());
+            new.push(binding);
+        }
+        outcome
+    };
+    let outcomes = asked.iter().map(&mut judge).collect();
+    (outcomes, new)
+}
+
+/// Histories, sorted by `from` within an identity, in the order asked.
+pub(crate) fn histories_in_order(
+    identities: &[String],
+    rows: impl Iterator<Item = Binding>,
+) -> Vec<Guided> {
+    let mut by_identity: HashMap<String, Vec<Binding>> = HashMap::new();
+    for binding in rows {
+        by_identity.entry(binding.identity.clone()).or_default().push(binding);
+    }
+    let of = |identity: &String| Guided {
+        bindings: by_identity.get(identity).cloned().unwrap_or_default(),
+    };
+    identities.iter().map(of).collect()
+}
+
+/// Parts of a partition: name, and the segment that they are as of.
+pub(crate) type Parts = Vec<(String, SegmentNumber)>;
+
+/// Why a manifest is wrong.
+pub(crate) const NOT_APPENDED: &str = "no such segment was appended yet";
+/// Why a manifest is wrong (P18).
+pub(crate) const OTHER_HASH: &str = "the segment in the log has another hash";
+
+/// Refuses a part's name that a manifest could not list.
+///
+/// # Errors
+/// `Refused` when it is empty, longer than 256 bytes, or holds a line break.
+pub(crate) fn check_part_name(name: &str) -> StoreResult<()> {
+    if (1..=256).contains(&name.len()) && !name.contains(['\n', '\r', '\0']) {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!(
+        "{name:?}: the name of a checkpoint part has 1 to 256 bytes and no line break"
+    )))
+}
+
+/// The refusal of a manifest that names a part which is not among `parts`.
+pub(crate) fn missing_part(
+    manifest: &CheckpointManifest,
+    parts: &[(String, SegmentNumber)],
+) -> Option<StoreError> {
+    let there: HashSet<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
+    let missing = manifest.parts.iter().find(|name| !there.contains(name.as_str()))?;
+    Some(bad_manifest(manifest, &format!("part {missing} was not written")))
+}
+
+/// The parts that may be forgotten: no retained manifest names them, and they are not newer than
+/// the oldest retained one, so that none of them waits for its own manifest (P22).
+///
+/// `retained` is newest first; nothing goes while fewer than [`MANIFESTS_KEPT`] are there.
+pub(crate) fn prunable_parts(
+    retained: &[CheckpointManifest],
+    parts: impl IntoIterator<Item = (String, SegmentNumber)>,
+) -> Vec<String> {
+    let Some(oldest) = retained.get(MANIFESTS_KEPT - 1) else {
+        return Vec::new();
+    };
+    let named: HashSet<&str> =
+        retained.iter().flat_map(|manifest| manifest.parts.iter().map(String::as_str)).collect();
+    parts
+        .into_iter()
+        .filter(|(name, segment)| *segment <= oldest.segment && !named.contains(name.as_str()))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// Refuses an acknowledgement that is about two different cursors.
+///
+/// # Errors
+/// `Refused`.
+pub(crate) fn check_cursors(from: &Consumer, to: &Consumer) -> StoreResult<()> {
+    if from.name == to.name && from.partition == to.partition {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!(
+        "a cursor moves within itself: {}/{} is not {}/{}",
+        from.name, from.partition, to.name, to.partition
+    )))
+}
+
+/// A part that is there with other bytes.
+pub(crate) fn part_differs(name: &str) -> StoreError {
+    StoreError::Refused(format!("checkpoint part {name} is there with other bytes"))
+}
+
+/// A manifest that names what was never written, or speaks of what was never appended.
+pub(crate) fn bad_manifest(manifest: &CheckpointManifest, why: &str) -> StoreError {
+    StoreError::Refused(format!(
+        "checkpoint of partition {} at segment {}: {why}",
+        manifest.partition, manifest.segment
+    ))
+}
+
+/// An incarnation whose name another process has taken since (P11).
+pub(crate) fn superseded(node: &turnpike_types::NodeName) -> StoreError {
+    StoreError::Refused(format!(
+        "another process has started as node {node} since: this one is superseded and must stop"
+    ))
+}
+
+/// A consumer's name that can't be.
+///
+/// # Errors
+/// `Refused` when it is empty or longer than 128 bytes.
+pub(crate) fn check_consumer_name(name: &str) -> StoreResult<()> {
+    if (1..=128).contains(&name.len()) {
+        return Ok(());
+    }
+    Err(StoreError::Refused("a consumer's name has 1 to 128 bytes".to_owned()))
+}

@@ -1,0 +1,112 @@
+//! sqlx's errors, by what they mean for the caller.
+
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgDatabaseError;
+use sqlx::sqlite::SqliteError;
+
+use crate::StoreError;
+
+/// The meaning of `error`. Where it is not certain that a statement had no effect, the answer is
+/// `Unavailable`, which callers treat as an unknown outcome (P2).
+pub(crate) fn classify(doing: &'static str, error: &sqlx::Error) -> StoreError {
+    let cause = error.to_string();
+    match error {
+        sqlx::Error::Database(database) => classify_database(doing, database.as_ref(), cause),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => StoreError::Unavailable { doing, cause },
+        _ => StoreError::Corrupt { doing, cause },
+    }
+}
+
+fn classify_database(doing: &'static str, error: &dyn DatabaseError, cause: String) -> StoreError {
+    let code = error.code().unwrap_or_default();
+    if error.try_downcast_ref::<PgDatabaseError>().is_some() {
+        by_sqlstate(doing, &code, cause)
+    } else if error.try_downcast_ref::<SqliteError>().is_some() {
+        by_sqlite_code(doing, code.parse().unwrap_or_default(), cause)
+    } else {
+        StoreError::Corrupt { doing, cause }
+    }
+}
+
+fn by_sqlstate(doing: &'static str, code: &str, cause: String) -> StoreError {
+    match (code, code.get(..2).unwrap_or_default()) {
+        ("53100", _) => StoreError::Full { doing, cause },
+        // Lock timeouts; a standby that answers while its primary is being replaced.
+        ("55P03" | "25006" | "25P03", _) => StoreError::Unavailable { doing, cause },
+        // Connections, rollbacks for the sake of others, too little of something, an operator's
+        // hand, the system below.
+        (_, "08" | "40" | "53" | "57" | "58") => StoreError::Unavailable { doing, cause },
+        ("42501", _) | (_, "28" | "3D") => StoreError::Refused(format!("{doing}: {cause}")),
+        _ => StoreError::Corrupt { doing, cause },
+    }
+}
+
+fn by_sqlite_code(doing: &'static str, code: i32, cause: String) -> StoreError {
+    const NOMEM: i32 = 7;
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    const READONLY: i32 = 8;
+    const INTERRUPT: i32 = 9;
+    const IOERR: i32 = 10;
+    const FULL: i32 = 13;
+    const CANTOPEN: i32 = 14;
+    // The low byte is the kind, what stands above it the detail.
+    match code & 0xff {
+        FULL => StoreError::Full { doing, cause },
+        BUSY | LOCKED | NOMEM | INTERRUPT | IOERR | CANTOPEN => {
+            StoreError::Unavailable { doing, cause }
+        }
+        READONLY => StoreError::Refused(format!("{doing}: {cause}")),
+        _ => StoreError::Corrupt { doing, cause },
+    }
+}
+
+/// Is it SQLite's "somebody else is writing"?
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(DatabaseError::code)
+        .and_then(|code| code.parse::<i32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
+}
+
+/// Is it PostgreSQL's "the lock did not come in time"?
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == "55P03")
+}
+
+/// A row that can't be.
+pub(crate) fn corrupt(doing: &'static str, cause: impl Into<String>) -> StoreError {
+    StoreError::Corrupt { doing, cause: cause.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlstates_tell_full_unknown_and_refused_apart() {
+        let of = |code: &str| by_sqlstate("test", code, String::new());
+        assert!(matches!(of("53100"), StoreError::Full { .. }));
+        for unknown in ["57014", "57P01", "57P03", "53300", "55P03", "08006", "40001", "25006"] {
+            assert!(of(unknown).is_unknown(), "{unknown}");
+        }
+        assert!(matches!(of("42501"), StoreError::Refused(_)));
+        assert!(matches!(of("23505"), StoreError::Corrupt { .. }));
+        assert!(matches!(of("XX001"), StoreError::Corrupt { .. }));
+    }
+
+    #[test]
+    fn sqlite_codes_are_told_apart_by_their_low_byte() {
+        let of = |code| by_sqlite_code("test", code, String::new());
+        assert!(matches!(of(13), StoreError::Full { .. }));
+        assert!(of(5 | (2 << 8)).is_unknown());
+        assert!(of(10 | (4 << 8)).is_unknown());
+        assert!(matches!(of(19 | (6 << 8)), StoreError::Corrupt { .. }));
+    }
+}

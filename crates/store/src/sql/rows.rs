@@ -1,0 +1,248 @@
+//! Rows as both drivers decode them (tuples), and what they mean.
+
+use bytes::Bytes;
+use turnpike_types::{
+    AccountNumber, ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber,
+    Timestamp,
+};
+
+use super::errors::corrupt;
+use crate::rules::Fence;
+use crate::{
+    Binding, CatalogueEntry, CheckpointManifest, Claimed, Consumer, NodeBeat, NodeRow,
+    PartitionRow, PartitionSpec, SegmentPosition, SegmentRow, Serving, StoreResult,
+};
+
+/// A number without a sign as it is stored: bit by bit.
+pub(crate) const fn stored(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+/// A number without a sign as it was stored.
+pub(crate) const fn loaded(number: i64) -> u64 {
+    number.cast_unsigned()
+}
+
+pub(crate) fn stored_partition(partition: PartitionId) -> i64 {
+    i64::from(partition.0)
+}
+
+pub(crate) fn partition_id(number: i64, doing: &'static str) -> StoreResult<PartitionId> {
+    u32::try_from(number)
+        .map(PartitionId)
+        .map_err(|_| corrupt(doing, format!("partition number {number}")))
+}
+
+fn fixed<const N: usize>(bytes: &[u8], doing: &'static str) -> StoreResult<[u8; N]> {
+    bytes.try_into().map_err(|_| corrupt(doing, format!("{} bytes where {N} belong", bytes.len())))
+}
+
+pub(crate) fn hash(bytes: &[u8], doing: &'static str) -> StoreResult<SegmentHash> {
+    fixed(bytes, doing).map(SegmentHash)
+}
+
+fn position(next: i64, last_hash: &[u8], doing: &'static str) -> StoreResult<SegmentPosition> {
+    Ok(SegmentPosition { next: SegmentNumber(loaded(next)), last_hash: hash(last_hash, doing)? })
+}
+
+/// epoch, claim, next_segment, last_hash, checkpoint_segment
+pub(crate) type FenceTuple = (i64, Vec<u8>, i64, Vec<u8>, i64);
+
+/// The fence, and the newest published checkpoint, if there is one.
+pub(crate) fn fence(
+    row: &FenceTuple,
+    doing: &'static str,
+) -> StoreResult<(Fence, Option<SegmentNumber>)> {
+    let (epoch, claim, next, last_hash, checkpoint) = row;
+    let fence = Fence {
+        epoch: Epoch::stored(loaded(*epoch)),
+        claim: ClaimId(fixed(claim, doing)?),
+        position: position(*next, last_hash, doing)?,
+    };
+    let checkpoint = u64::try_from(*checkpoint).ok().map(SegmentNumber);
+    Ok((fence, checkpoint))
+}
+
+/// epoch, next_segment, last_hash
+pub(crate) type ClaimedTuple = (i64, i64, Vec<u8>);
+
+pub(crate) fn claimed(row: &ClaimedTuple, doing: &'static str) -> StoreResult<Claimed> {
+    let (epoch, next, last_hash) = row;
+    let epoch = Epoch::stored(loaded(*epoch));
+    Ok(Claimed { epoch, position: position(*next, last_hash, doing)? })
+}
+
+/// segment, epoch, prev_hash, hash, body
+pub(crate) type SegmentTuple = (i64, i64, Vec<u8>, Vec<u8>, Vec<u8>);
+
+pub(crate) fn segment_row(row: SegmentTuple, doing: &'static str) -> StoreResult<SegmentRow> {
+    let (segment, epoch, prev_hash, own_hash, body) = row;
+    Ok(SegmentRow {
+        segment: SegmentNumber(loaded(segment)),
+        epoch: Epoch::stored(loaded(epoch)),
+        prev_hash: hash(&prev_hash, doing)?,
+        hash: hash(&own_hash, doing)?,
+        body: Bytes::from(body),
+    })
+}
+
+/// The store's columns on each row, then the partition's, which are null when there is none:
+/// now, catalogue_version, topology, id, epoch, owner, owner_incarnation, claim, next_segment,
+/// last_hash, released_to
+pub(crate) type ObservedTuple = (
+    i64,
+    i64,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+    Option<Vec<u8>>,
+    Option<i64>,
+    Option<Vec<u8>>,
+    Option<String>,
+);
+
+/// The partition of an observed row; `None` when there are no partitions.
+pub(crate) fn partition_row(
+    row: ObservedTuple,
+    spec_of: impl Fn(PartitionId) -> Option<PartitionSpec>,
+    doing: &'static str,
+) -> StoreResult<Option<PartitionRow>> {
+    let (_, _, _, Some(id), Some(epoch), owner, started, Some(claim), Some(next), Some(last), to) =
+        row
+    else {
+        return Ok(None);
+    };
+    let id = partition_id(id, doing)?;
+    let spec =
+        spec_of(id).ok_or_else(|| corrupt(doing, format!("partition {id} has no settings")))?;
+    Ok(Some(PartitionRow {
+        spec,
+        epoch: Epoch::stored(loaded(epoch)),
+        owner: owner
+            .zip(started)
+            .map(|(node, started)| (NodeName(node), Incarnation(loaded(started)))),
+        claim: ClaimId(fixed(&claim, doing)?),
+        next: position(next, &last, doing)?,
+        released_to: to.map(NodeName),
+    }))
+}
+
+/// node, incarnation, counter, address, draining, serving, beat_at
+pub(crate) type NodeTuple = (String, i64, i64, String, bool, Vec<u8>, i64);
+
+pub(crate) fn node_row(row: NodeTuple, doing: &'static str) -> StoreResult<NodeRow> {
+    let (node, incarnation, counter, address, draining, serving, beat_at) = row;
+    Ok(NodeRow {
+        beat: NodeBeat {
+            node: NodeName(node),
+            incarnation: Incarnation(loaded(incarnation)),
+            counter: loaded(counter),
+            address,
+            draining,
+            serving: unpack_serving(&serving, doing)?,
+        },
+        beat_at: Timestamp(beat_at),
+    })
+}
+
+const SERVING_BYTES: usize = 4 + 8 + 16;
+
+pub(crate) fn pack_serving(serving: &[Serving]) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(serving.len() * SERVING_BYTES);
+    for entry in serving {
+        packed.extend_from_slice(&entry.partition.0.to_be_bytes());
+        packed.extend_from_slice(&entry.epoch.number().to_be_bytes());
+        packed.extend_from_slice(&entry.claim.0);
+    }
+    packed
+}
+
+fn unpack_serving(packed: &[u8], doing: &'static str) -> StoreResult<Vec<Serving>> {
+    let (entries, rest) = packed.as_chunks::<SERVING_BYTES>();
+    if !rest.is_empty() {
+        return Err(corrupt(doing, format!("a serving list of {} bytes", packed.len())));
+    }
+    entries
+        .iter()
+        .map(|entry| {
+            let (partition, entry) = entry.split_at(4);
+            let (epoch, claim) = entry.split_at(8);
+            Ok(Serving {
+                partition: PartitionId(u32::from_be_bytes(fixed(partition, doing)?)),
+                epoch: Epoch::stored(u64::from_be_bytes(fixed(epoch, doing)?)),
+                claim: ClaimId(fixed(claim, doing)?),
+            })
+        })
+        .collect()
+}
+
+/// segment, hash, parts, summary
+pub(crate) type ManifestTuple = (i64, Vec<u8>, String, Vec<u8>);
+
+pub(crate) fn manifest(
+    partition: PartitionId,
+    row: ManifestTuple,
+    doing: &'static str,
+) -> StoreResult<CheckpointManifest> {
+    let (segment, own_hash, parts, summary) = row;
+    Ok(CheckpointManifest {
+        partition,
+        segment: SegmentNumber(loaded(segment)),
+        hash: hash(&own_hash, doing)?,
+        parts: parts.lines().map(str::to_owned).collect(),
+        summary: Bytes::from(summary),
+    })
+}
+
+/// catalogue_version, plan_id, version, starts, content_hash, xml, published_at
+pub(crate) type CatalogueTuple = (i64, String, i64, String, Vec<u8>, String, i64);
+
+pub(crate) fn catalogue_entry(
+    row: CatalogueTuple,
+    doing: &'static str,
+) -> StoreResult<CatalogueEntry> {
+    let (catalogue_version, plan_id, version, starts, content_hash, xml, published_at) = row;
+    Ok(CatalogueEntry {
+        catalogue_version: loaded(catalogue_version),
+        plan_id,
+        version: u32::try_from(version)
+            .map_err(|_| corrupt(doing, format!("plan version {version}")))?,
+        starts,
+        content_hash: fixed(&content_hash, doing)?,
+        xml,
+        published_at: Timestamp(published_at),
+    })
+}
+
+/// identity, account, from_us, until_us
+pub(crate) type BindingTuple = (String, i64, i64, i64);
+
+pub(crate) fn binding(row: BindingTuple) -> Binding {
+    let (identity, account, from, until) = row;
+    Binding {
+        identity,
+        account: AccountNumber(loaded(account)),
+        from: Timestamp(from),
+        until: Timestamp(until),
+    }
+}
+
+/// partition, segment, row_count, hash
+pub(crate) type CursorTuple = (i64, i64, i64, Vec<u8>);
+
+pub(crate) fn consumer(
+    name: &str,
+    row: &CursorTuple,
+    doing: &'static str,
+) -> StoreResult<Consumer> {
+    let (partition, segment, rows, own_hash) = row;
+    Ok(Consumer {
+        name: name.to_owned(),
+        partition: partition_id(*partition, doing)?,
+        segment: SegmentNumber(loaded(*segment)),
+        row: loaded(*rows),
+        hash: hash(own_hash, doing)?,
+    })
+}

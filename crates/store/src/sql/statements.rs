@@ -1,0 +1,108 @@
+//! Statements that SQLite and PostgreSQL understand alike. Those with a thought behind them, and
+//! those that differ, stand in .sql files beside each implementation.
+
+/// -> incarnation
+pub(crate) const INCARNATION: &str = "SELECT incarnation FROM store";
+
+/// -> catalogue_version
+pub(crate) const CATALOGUE_VERSION: &str = "SELECT catalogue_version FROM store";
+
+/// partition -> [`FenceTuple`](super::rows::FenceTuple)
+pub(crate) const FENCE: &str = "SELECT epoch, claim, next_segment, last_hash, checkpoint_segment \
+     FROM partitions WHERE id = $1";
+
+/// -> [`SpecTuple`](super::topology::SpecTuple)
+pub(crate) const SPECS: &str = "SELECT id, first_account, last_account, horizon_us, accept_since FROM partition_specs \
+     ORDER BY id";
+
+/// -> [`MemberTuple`](super::topology::MemberTuple)
+pub(crate) const MEMBERS: &str =
+    "SELECT partition, node, priority FROM members ORDER BY partition, priority DESC";
+
+/// id, first_account, last_account, horizon_us, accept_since
+pub(crate) const INSERT_SPEC: &str = "INSERT INTO partition_specs (id, first_account, last_account, horizon_us, accept_since) \
+     VALUES ($1, $2, $3, $4, $5)";
+
+/// partition, node, priority
+pub(crate) const INSERT_MEMBER: &str =
+    "INSERT INTO members (partition, node, priority) VALUES ($1, $2, $3)";
+
+/// id, claim, last_hash
+pub(crate) const INSERT_PARTITION: &str =
+    "INSERT INTO partitions (id, claim, last_hash) VALUES ($1, $2, $3)";
+
+/// Tells readers to fetch specs and members again.
+pub(crate) const TOPOLOGY_CHANGED: &str = "UPDATE store SET topology = topology + 1";
+
+/// -> [`NodeTuple`](super::rows::NodeTuple)
+pub(crate) const NODES: &str = "SELECT node, incarnation, counter, address, draining, serving, beat_at FROM nodes \
+     ORDER BY node";
+
+/// id, epoch, claim, to; with no `to`, nobody owns the partition any more.
+pub(crate) const RELEASE: &str = "UPDATE partitions SET released_to = $4, \
+     owner = CASE WHEN $4 IS NULL THEN NULL ELSE owner END WHERE id = $1 AND epoch = $2 AND claim = $3";
+
+/// id, epoch, claim
+pub(crate) const BARRIER: &str =
+    "UPDATE partitions SET barriers = barriers + 1 WHERE id = $1 AND epoch = $2 AND claim = $3";
+
+/// partition, name, segment, body; no row when it is there, or the partition is not.
+pub(crate) const PUT_PART: &str = "INSERT INTO checkpoint_parts (partition, name, segment, body) \
+     SELECT $1, $2, $3, $4 FROM partition_specs WHERE id = $1 ON CONFLICT DO NOTHING";
+
+/// partition, name, segment, body -> is it the same?
+pub(crate) const SAME_PART: &str = "SELECT segment = $3 AND body = $4 FROM checkpoint_parts \
+     WHERE partition = $1 AND name = $2";
+
+/// partition, name -> body
+pub(crate) const PART: &str =
+    "SELECT body FROM checkpoint_parts WHERE partition = $1 AND name = $2";
+
+/// partition -> name, segment
+pub(crate) const PART_NAMES: &str =
+    "SELECT name, segment FROM checkpoint_parts WHERE partition = $1 ORDER BY segment, name";
+
+/// partition, name
+pub(crate) const DELETE_PART: &str =
+    "DELETE FROM checkpoint_parts WHERE partition = $1 AND name = $2";
+
+/// partition -> [`ManifestTuple`](super::rows::ManifestTuple), newest first
+pub(crate) const MANIFESTS: &str = "SELECT segment, hash, parts, summary \
+     FROM checkpoint_manifests WHERE partition = $1 ORDER BY segment DESC";
+
+/// partition, how many are kept
+pub(crate) const PRUNE_MANIFESTS: &str = "DELETE FROM checkpoint_manifests WHERE partition = $1 AND segment NOT IN \
+     (SELECT segment FROM checkpoint_manifests WHERE partition = $1 \
+      ORDER BY segment DESC LIMIT $2)";
+
+/// partition, segment -> hash
+pub(crate) const SEGMENT_HASH: &str =
+    "SELECT hash FROM segments WHERE partition = $1 AND segment = $2";
+
+/// after -> [`CatalogueTuple`](super::rows::CatalogueTuple)
+pub(crate) const CATALOGUE_SINCE: &str = "SELECT catalogue_version, plan_id, version, starts, content_hash, xml, published_at \
+     FROM catalogue WHERE catalogue_version > $1 ORDER BY catalogue_version";
+
+/// plan_id -> [`CatalogueTuple`](super::rows::CatalogueTuple) without the XML
+pub(crate) const VERSIONS_OF_PLAN: &str = "SELECT catalogue_version, plan_id, version, starts, content_hash, '', published_at \
+     FROM catalogue WHERE plan_id = $1 ORDER BY catalogue_version";
+
+/// identity, account, from_us, until_us
+pub(crate) const INSERT_BINDING: &str =
+    "INSERT INTO bindings (identity, account, from_us, until_us) VALUES ($1, $2, $3, $4)";
+
+/// consumer, hash of nothing; for each partition that it does not have yet
+pub(crate) const REGISTER_CONSUMER: &str = "INSERT INTO cursors (consumer, partition, segment, row_count, hash) \
+     SELECT $1, id, 0, 0, $2 FROM partition_specs WHERE TRUE ON CONFLICT DO NOTHING";
+
+/// consumer -> [`CursorTuple`](super::rows::CursorTuple)
+pub(crate) const CURSORS: &str = "SELECT partition, segment, row_count, hash FROM cursors \
+     WHERE consumer = $1 ORDER BY partition";
+
+/// consumer, partition -> [`CursorTuple`](super::rows::CursorTuple)
+pub(crate) const CURSOR: &str = "SELECT partition, segment, row_count, hash FROM cursors \
+     WHERE consumer = $1 AND partition = $2";
+
+/// consumer, partition, from (segment, row_count, hash), to (segment, row_count, hash): P38
+pub(crate) const MOVE_CURSOR: &str = "UPDATE cursors SET segment = $6, row_count = $7, hash = $8 \
+     WHERE consumer = $1 AND partition = $2 AND segment = $3 AND row_count = $4 AND hash = $5";

@@ -1,0 +1,259 @@
+//! What changes seldom: partitions, plans, identities, consumers.
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{query, query_as};
+use turnpike_types::{ClaimId, SegmentHash, Timestamp};
+
+use super::SqliteDatabase;
+use super::writer::Urgency;
+use crate::rules;
+use crate::sql::errors::classify;
+use crate::sql::rows::{
+    BindingTuple, CatalogueTuple, CursorTuple, binding, catalogue_entry, consumer, loaded, stored,
+    stored_partition,
+};
+use crate::sql::statements;
+use crate::sql::topology::specs;
+use crate::{
+    BindOutcome, Binding, CatalogueEntry, Consumer, CursorAck, Guided, PartitionSpec,
+    PublishOutcome, PublishPlan, StoreResult,
+};
+
+const HISTORY: &str = "SELECT identity, account, from_us, until_us FROM bindings \
+     WHERE identity = $1 ORDER BY from_us";
+const INSERT_PLAN: &str = "INSERT INTO catalogue \
+     (catalogue_version, plan_id, version, starts, content_hash, xml, published_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+impl SqliteDatabase {
+    pub(super) async fn create_all(&self, asked: &[PartitionSpec]) -> StoreResult<()> {
+        let asked = asked.to_vec();
+        self.writer.write(Urgency::Normal, CREATE, move |c| Box::pin(create(c, asked))).await
+    }
+
+    pub(super) async fn publish_version(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
+        let (plan, now) = (plan.clone(), (self.clock)());
+        self.writer.write(Urgency::Normal, PUBLISH, move |c| Box::pin(publish(c, plan, now))).await
+    }
+
+    pub(super) async fn catalogue_after(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
+        const DOING: &str = "read the catalogue";
+        let statement =
+            query_as::<_, CatalogueTuple>(statements::CATALOGUE_SINCE).bind(stored(after));
+        let rows = self.fetch_all(DOING, statement).await?;
+        rows.into_iter().map(|row| catalogue_entry(row, DOING)).collect()
+    }
+
+    pub(super) async fn bind_all(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
+        rules::check_bindings(bindings)?;
+        let bindings = bindings.to_vec();
+        self.writer.write(Urgency::Normal, BIND, move |c| Box::pin(bind(c, bindings))).await
+    }
+
+    pub(super) async fn histories(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+        const DOING: &str = "guide";
+        let failed = |error: sqlx::Error| classify(DOING, &error);
+        let mut connection = self.readers.acquire().await.map_err(failed)?;
+        let mut histories = Vec::with_capacity(identities.len());
+        for identity in identities {
+            let rows: Vec<BindingTuple> = query_as(HISTORY)
+                .bind(identity)
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failed)?;
+            histories.push(Guided { bindings: rows.into_iter().map(binding).collect() });
+        }
+        Ok(histories)
+    }
+
+    pub(super) async fn register(&self, name: &str) -> StoreResult<()> {
+        rules::check_consumer_name(name)?;
+        let name = name.to_owned();
+        self.writer.write(Urgency::Normal, REGISTER, move |c| Box::pin(register(c, name))).await
+    }
+
+    pub(super) async fn cursors(&self, name: &str) -> StoreResult<Vec<Consumer>> {
+        const DOING: &str = "read cursors";
+        let statement = query_as::<_, CursorTuple>(statements::CURSORS).bind(name);
+        let rows = self.fetch_all(DOING, statement).await?;
+        rows.iter().map(|row| consumer(name, row, DOING)).collect()
+    }
+
+    pub(super) async fn move_cursor(
+        &self,
+        from: &Consumer,
+        to: &Consumer,
+    ) -> StoreResult<CursorAck> {
+        rules::check_cursors(from, to)?;
+        let (from, to) = (from.clone(), to.clone());
+        self.writer
+            .write(Urgency::Normal, ACKNOWLEDGE, move |c| Box::pin(acknowledge(c, from, to)))
+            .await
+    }
+}
+
+const CREATE: &str = "create partitions";
+
+async fn create(connection: &mut SqliteConnection, asked: Vec<PartitionSpec>) -> StoreResult<()> {
+    let failed = |error: sqlx::Error| classify(CREATE, &error);
+    let rows = query_as(statements::SPECS).fetch_all(&mut *connection).await.map_err(failed)?;
+    let members =
+        query_as(statements::MEMBERS).fetch_all(&mut *connection).await.map_err(failed)?;
+    let existing: Vec<PartitionSpec> = specs(rows, members, CREATE)?.into_values().collect();
+    let new = rules::new_partitions(&existing, &asked)?;
+    if new.is_empty() {
+        return Ok(());
+    }
+    for spec in new {
+        insert(connection, &spec).await.map_err(failed)?;
+    }
+    query(statements::TOPOLOGY_CHANGED).execute(connection).await.map_err(failed)?;
+    Ok(())
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    spec: &PartitionSpec,
+) -> Result<(), sqlx::Error> {
+    let id = stored_partition(spec.id);
+    query(statements::INSERT_SPEC)
+        .bind(id)
+        .bind(stored(spec.range.first().0))
+        .bind(stored(spec.range.last().0))
+        .bind(spec.horizon_us)
+        .bind(spec.accept_since.map(Timestamp::micros))
+        .execute(&mut *connection)
+        .await?;
+    for member in &spec.members {
+        query(statements::INSERT_MEMBER)
+            .bind(id)
+            .bind(&member.node.0)
+            .bind(i64::from(member.priority.0))
+            .execute(&mut *connection)
+            .await?;
+    }
+    query(statements::INSERT_PARTITION)
+        .bind(id)
+        .bind(&ClaimId::default().0[..])
+        .bind(&SegmentHash::default().0[..])
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+const PUBLISH: &str = "publish a plan";
+
+async fn publish(
+    connection: &mut SqliteConnection,
+    plan: PublishPlan,
+    now: Timestamp,
+) -> StoreResult<PublishOutcome> {
+    let failed = |error: sqlx::Error| classify(PUBLISH, &error);
+    let rows: Vec<CatalogueTuple> = query_as(statements::VERSIONS_OF_PLAN)
+        .bind(&plan.plan_id)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let entries: Vec<CatalogueEntry> =
+        rows.into_iter().map(|row| catalogue_entry(row, PUBLISH)).collect::<Result<_, _>>()?;
+    if let Some(outcome) = rules::judge_plan(&entries, &plan)? {
+        return Ok(outcome);
+    }
+    query("UPDATE store SET catalogue_version = catalogue_version + 1")
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let (version,): (i64,) = query_as(statements::CATALOGUE_VERSION)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    query(INSERT_PLAN)
+        .bind(version)
+        .bind(&plan.plan_id)
+        .bind(i64::from(plan.version))
+        .bind(&plan.starts)
+        .bind(&plan.content_hash[..])
+        .bind(&plan.xml)
+        .bind(now.micros())
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    Ok(PublishOutcome::Published(loaded(version)))
+}
+
+const BIND: &str = "bind identities";
+
+async fn bind(
+    connection: &mut SqliteConnection,
+    bindings: Vec<Binding>,
+) -> StoreResult<Vec<BindOutcome>> {
+    let failed = |error: sqlx::Error| classify(BIND, &error);
+    let mut outcomes = Vec::with_capacity(bindings.len());
+    for asked in &bindings {
+        let rows: Vec<BindingTuple> = query_as(HISTORY)
+            .bind(&asked.identity)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let history: Vec<Binding> = rows.into_iter().map(binding).collect();
+        let outcome = rules::judge_binding(&history, asked);
+        if outcome == BindOutcome::Bound {
+            query(statements::INSERT_BINDING)
+                .bind(&asked.identity)
+                .bind(stored(asked.account.0))
+                .bind(asked.from.micros())
+                .bind(asked.until.micros())
+                .execute(&mut *connection)
+                .await
+                .map_err(failed)?;
+        }
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+const REGISTER: &str = "register a consumer";
+
+async fn register(connection: &mut SqliteConnection, name: String) -> StoreResult<()> {
+    let done = query(statements::REGISTER_CONSUMER)
+        .bind(name)
+        .bind(&SegmentHash::default().0[..])
+        .execute(connection)
+        .await;
+    done.map(|_| ()).map_err(|error| classify(REGISTER, &error))
+}
+
+const ACKNOWLEDGE: &str = "acknowledge";
+
+async fn acknowledge(
+    connection: &mut SqliteConnection,
+    from: Consumer,
+    to: Consumer,
+) -> StoreResult<CursorAck> {
+    let failed = |error: sqlx::Error| classify(ACKNOWLEDGE, &error);
+    let moved = query(statements::MOVE_CURSOR)
+        .bind(&from.name)
+        .bind(stored_partition(from.partition))
+        .bind(stored(from.segment.0))
+        .bind(stored(from.row))
+        .bind(&from.hash.0[..])
+        .bind(stored(to.segment.0))
+        .bind(stored(to.row))
+        .bind(&to.hash.0[..])
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if moved.rows_affected() == 1 {
+        return Ok(CursorAck::Moved);
+    }
+    let row: Option<CursorTuple> = query_as(statements::CURSOR)
+        .bind(&from.name)
+        .bind(stored_partition(from.partition))
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    match row {
+        Some(row) => Ok(CursorAck::Elsewhere(consumer(&from.name, &row, ACKNOWLEDGE)?)),
+        None => Ok(CursorAck::Unknown),
+    }
+}

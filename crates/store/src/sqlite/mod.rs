@@ -1,0 +1,191 @@
+//! The shared database in one SQLite file (sqlx), which several processes of one machine share.
+//!
+//! ```text
+//!  open.rs         the file's settings, migrations, connections
+//!  writer.rs       one connection that writes; heartbeats go first
+//!  ownership.rs    heartbeat, observe, claim, release, barrier
+//!  log.rs          append, read; checkpoints
+//!  catalogue.rs    partitions, plans, identities, consumers
+//!  *.sql           statements with a thought behind them
+//! ```
+//!
+//! Every write is a transaction under the file's one write lock (P7). What is not promised: that
+//! others can write while a process is frozen inside a write, or anything at all on a network
+//! file system.
+
+mod catalogue;
+mod log;
+mod open;
+mod ownership;
+mod writer;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{FromRow, query_as};
+use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
+
+pub use self::open::SqliteOptions;
+pub(crate) use self::open::path_of;
+use self::writer::Writer;
+use crate::memory::Clock;
+use crate::sql::errors::{classify, corrupt};
+use crate::sql::rows::loaded;
+use crate::sql::statements;
+use crate::sql::topology::Kept;
+use crate::{
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
+    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, NodeBeat,
+    Observation, PartitionSpec, PublishOutcome, PublishPlan, SegmentRow, SharedDatabase,
+    StoreIncarnation, StoreResult,
+};
+
+/// The shared database in a SQLite file.
+pub struct SqliteDatabase {
+    readers: SqlitePool,
+    writer: Writer,
+    clock: Clock,
+    specs: Kept,
+}
+
+type StatementAs<'q, T> =
+    sqlx::query::QueryAs<'q, sqlx::Sqlite, T, <sqlx::Sqlite as sqlx::Database>::Arguments>;
+
+impl SqliteDatabase {
+    async fn fetch_all<T>(
+        &self,
+        doing: &'static str,
+        statement: StatementAs<'_, T>,
+    ) -> StoreResult<Vec<T>>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        statement.fetch_all(&self.readers).await.map_err(|error| classify(doing, &error))
+    }
+
+    async fn fetch_optional<T>(
+        &self,
+        doing: &'static str,
+        statement: StatementAs<'_, T>,
+    ) -> StoreResult<Option<T>>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        Ok(self.fetch_all(doing, statement).await?.pop())
+    }
+}
+
+#[async_trait]
+impl SharedDatabase for SqliteDatabase {
+    async fn incarnation(&self) -> StoreResult<StoreIncarnation> {
+        const DOING: &str = "incarnation";
+        let row = self.fetch_optional(DOING, query_as(statements::INCARNATION)).await?;
+        let (incarnation,) = row.ok_or_else(|| corrupt(DOING, "the store's row is missing"))?;
+        Ok(StoreIncarnation(loaded(incarnation)))
+    }
+
+    async fn create_partitions(&self, partitions: &[PartitionSpec]) -> StoreResult<()> {
+        self.create_all(partitions).await
+    }
+
+    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
+        self.beat(beat).await
+    }
+
+    async fn observe(&self) -> StoreResult<Observation> {
+        self.observe_all().await
+    }
+
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
+        self.claim_one(claim).await
+    }
+
+    async fn release(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+        to: Option<&NodeName>,
+    ) -> StoreResult<bool> {
+        self.release_one(partition, epoch, claim, to).await
+    }
+
+    async fn barrier(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
+        self.write_barrier(partition, epoch, claim).await
+    }
+
+    async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
+        self.append_one(append).await
+    }
+
+    async fn read_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        bytes_max: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        self.read_tail(partition, after, bytes_max).await
+    }
+
+    async fn put_checkpoint_part(
+        &self,
+        partition: PartitionId,
+        part: &CheckpointPart,
+    ) -> StoreResult<()> {
+        self.put_part(partition, part).await
+    }
+
+    async fn publish_checkpoint(
+        &self,
+        manifest: &CheckpointManifest,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
+        self.publish_manifest(manifest, epoch, claim).await
+    }
+
+    async fn checkpoints(&self, partition: PartitionId) -> StoreResult<Vec<CheckpointManifest>> {
+        self.manifests(partition).await
+    }
+
+    async fn checkpoint_part(
+        &self,
+        partition: PartitionId,
+        name: &str,
+    ) -> StoreResult<Option<Bytes>> {
+        self.part(partition, name).await
+    }
+
+    async fn publish_plan(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
+        self.publish_version(plan).await
+    }
+
+    async fn catalogue_since(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
+        self.catalogue_after(after).await
+    }
+
+    async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
+        self.bind_all(bindings).await
+    }
+
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+        self.histories(identities).await
+    }
+
+    async fn register_consumer(&self, name: &str) -> StoreResult<()> {
+        self.register(name).await
+    }
+
+    async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>> {
+        self.cursors(name).await
+    }
+
+    async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
+        self.move_cursor(from, to).await
+    }
+}

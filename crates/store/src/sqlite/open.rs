@@ -1,0 +1,160 @@
+//! Opening the file: its settings, the schema, the connections.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as, raw_sql};
+use tokio::time::{Instant, sleep};
+
+use super::SqliteDatabase;
+use super::writer::Writer;
+use crate::sql::errors::{classify, is_busy};
+use crate::sql::topology::Kept;
+use crate::sql::{Migration, pending};
+use crate::{StoreError, StoreResult};
+
+const DOING: &str = "open";
+const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, sql: include_str!("../../../../migrations/sqlite/0001_init.sql") }];
+
+/// Several processes may open a new file at once; SQLite lets them wait only in part.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
+/// How long a read may wait, which it does only while the file recovers from a crash.
+const READ_BUSY_LIMIT: Duration = Duration::from_secs(4);
+/// The writer asks again by itself, much more often than SQLite would.
+const WRITE_BUSY_LIMIT: Duration = Duration::from_millis(3);
+const READERS_DEFAULT: u32 = 4;
+/// Pages of the log that are carried into the database at once: 32 MB.
+const CHECKPOINT_PAGES: &str = "8000";
+
+/// How a file is opened.
+#[derive(Clone, Debug, Default)]
+pub struct SqliteOptions {
+    /// Connections that read; zero for the default.
+    pub readers_max: u32,
+    /// A quota: how many pages of 4,096 bytes the file may have; beyond it, writes are
+    /// [`StoreError::Full`].
+    pub pages_max: Option<u32>,
+}
+
+/// The path in `sqlite:PATH`.
+pub(crate) fn path_of(url: &str) -> StoreResult<PathBuf> {
+    let bad = |cause: &str| StoreError::BadUrl { url: url.to_owned(), cause: cause.to_owned() };
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path == ":memory:" {
+        return Err(bad("write sqlite:PATH; a database in memory is memory:"));
+    }
+    if path.contains('?') {
+        return Err(bad("no options are taken; write sqlite:PATH"));
+    }
+    let path = PathBuf::from(path);
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
+            Err(bad(&format!("create the directory {} first", parent.display())))
+        }
+        _ => Ok(path),
+    }
+}
+
+impl SqliteDatabase {
+    /// Opens the file at `path`, creates it when it is missing, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// `Unavailable` when other processes keep it locked, `Corrupt` when it is no database,
+    /// `Refused` when a newer program has been here.
+    pub async fn open(path: &Path, options: &SqliteOptions) -> StoreResult<Self> {
+        let deadline = Instant::now() + OPEN_LIMIT;
+        let writing = write_options(path, options);
+        // The first connection may find others who are just creating the file.
+        let connection = loop {
+            match prepare(&writing).await {
+                Ok(connection) => break connection,
+                Err(Unready::Busy(_)) if Instant::now() < deadline => {
+                    sleep(Duration::from_millis(5)).await;
+                }
+                Err(Unready::Busy(error)) => return Err(classify(DOING, &error)),
+                Err(Unready::Failed(error)) => return Err(error),
+            }
+        };
+        Ok(Self {
+            readers: readers(path, options),
+            writer: Writer::start(connection, writing),
+            clock: crate::memory::system_clock(),
+            specs: Kept::default(),
+        })
+    }
+}
+
+/// WAL, so that readers and the writer do not wait for each other; FULL, so that a commit is on
+/// the disk before it is reported.
+fn write_options(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions {
+    let mut writing = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(WRITE_BUSY_LIMIT)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .disable_statement_logging();
+    if let Some(pages) = options.pages_max {
+        writing = writing.pragma("max_page_count", pages.to_string());
+    }
+    writing
+}
+
+fn readers(path: &Path, options: &SqliteOptions) -> SqlitePool {
+    let reading = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .busy_timeout(READ_BUSY_LIMIT)
+        .pragma("query_only", "ON")
+        .disable_statement_logging();
+    let readers_max = if options.readers_max == 0 { READERS_DEFAULT } else { options.readers_max };
+    SqlitePoolOptions::new()
+        .max_connections(readers_max)
+        .acquire_timeout(READ_BUSY_LIMIT)
+        .test_before_acquire(false)
+        .connect_lazy_with(reading)
+}
+
+enum Unready {
+    /// Somebody else is at it: try again.
+    Busy(sqlx::Error),
+    Failed(StoreError),
+}
+
+impl From<sqlx::Error> for Unready {
+    fn from(error: sqlx::Error) -> Self {
+        if is_busy(&error) { Self::Busy(error) } else { Self::Failed(classify(DOING, &error)) }
+    }
+}
+
+async fn prepare(options: &SqliteConnectOptions) -> Result<SqliteConnection, Unready> {
+    let mut connection = options.connect().await?;
+    // Most often there is nothing to do, and then no need to wait for a writer.
+    if pending(MIGRATIONS, version(&mut connection).await?).map_err(Unready::Failed)?.count() == 0 {
+        return Ok(connection);
+    }
+    query("BEGIN IMMEDIATE").execute(&mut connection).await?;
+    // Again, under the lock: somebody else may just have done it.
+    let applied = version(&mut connection).await?;
+    for migration in pending(MIGRATIONS, applied).map_err(Unready::Failed)? {
+        raw_sql(migration.sql).execute(&mut connection).await?;
+        // A pragma takes no argument.
+        let set = format!("PRAGMA user_version = {}", migration.version);
+        query(AssertSqlSafe(set)).execute(&mut connection).await?;
+    }
+    query("COMMIT").execute(&mut connection).await?;
+    Ok(connection)
+}
+
+async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    let (version,): (i64,) = query_as("PRAGMA user_version").fetch_one(connection).await?;
+    Ok(version)
+}

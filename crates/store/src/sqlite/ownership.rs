@@ -1,0 +1,217 @@
+//! Who owns what: heartbeats, observations, claims.
+
+use std::sync::Arc;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{query, query_as};
+use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber, Timestamp};
+
+use super::SqliteDatabase;
+use super::writer::Urgency;
+use crate::rules::{self, Fence};
+use crate::sql::errors::{classify, corrupt};
+use crate::sql::rows::{
+    FenceTuple, NodeTuple, ObservedTuple, fence, loaded, node_row, pack_serving, partition_row,
+    stored, stored_partition,
+};
+use crate::sql::statements;
+use crate::sql::topology::{Specs, specs};
+use crate::{Claim, Claimed, HeartbeatReply, NodeBeat, Observation, StoreError, StoreResult};
+
+const HEARTBEAT: &str = include_str!("heartbeat.sql");
+const OBSERVE: &str = include_str!("observe.sql");
+const CLAIM: &str = "UPDATE partitions SET epoch = epoch + 1, owner = $3, owner_incarnation = $4, \
+     claim = $5, released_to = NULL WHERE id = $1 AND epoch = $2";
+
+/// The fence, and the newest published checkpoint, as this transaction sees them.
+///
+/// # Errors
+/// `Refused` when there is no such partition.
+pub(super) async fn fence_of(
+    connection: &mut SqliteConnection,
+    partition: PartitionId,
+    doing: &'static str,
+) -> StoreResult<(Fence, Option<SegmentNumber>)> {
+    let row: Option<FenceTuple> = query_as(statements::FENCE)
+        .bind(stored_partition(partition))
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| classify(doing, &error))?;
+    match row {
+        Some(row) => fence(&row, doing),
+        None => Err(rules::no_partition(partition)),
+    }
+}
+
+impl SqliteDatabase {
+    pub(super) async fn beat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
+        const DOING: &str = "heartbeat";
+        let now = (self.clock)();
+        let beat = beat.clone();
+        let catalogue_version = self
+            .writer
+            .write(Urgency::Heartbeat, DOING, move |c| Box::pin(write_beat(c, beat, now)))
+            .await?;
+        Ok(HeartbeatReply { now, catalogue_version })
+    }
+
+    pub(super) async fn observe_all(&self) -> StoreResult<Observation> {
+        const DOING: &str = "observe";
+        let nodes: Vec<NodeTuple> = self.fetch_all(DOING, query_as(statements::NODES)).await?;
+        let statement = query_as(OBSERVE).bind((self.clock)().micros());
+        let rows: Vec<ObservedTuple> = self.fetch_all(DOING, statement).await?;
+        let &(now, version, topology, ..) =
+            rows.first().ok_or_else(|| corrupt(DOING, "the store's row is missing"))?;
+        let specs = self.specs_of(topology).await?;
+        let partition = |row| partition_row(row, |id| specs.get(&id).cloned(), DOING).transpose();
+        Ok(Observation {
+            nodes: nodes.into_iter().map(|row| node_row(row, DOING)).collect::<Result<_, _>>()?,
+            partitions: rows.into_iter().filter_map(partition).collect::<Result<_, _>>()?,
+            catalogue_version: loaded(version),
+            now: Timestamp(now),
+        })
+    }
+
+    async fn specs_of(&self, topology: i64) -> StoreResult<Specs> {
+        const DOING: &str = "read the topology";
+        if let Some(kept) = self.specs.get(topology) {
+            return Ok(kept);
+        }
+        // Specs first, for the reason given beside PostgreSQL's.
+        let rows = self.fetch_all(DOING, query_as(statements::SPECS)).await?;
+        let members = self.fetch_all(DOING, query_as(statements::MEMBERS)).await?;
+        let specs = Arc::new(specs(rows, members, DOING)?);
+        self.specs.put(topology, &specs);
+        Ok(specs)
+    }
+
+    pub(super) async fn claim_one(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
+        let claim = claim.clone();
+        self.writer.write(Urgency::Normal, "claim", move |c| Box::pin(write_claim(c, claim))).await
+    }
+
+    pub(super) async fn release_one(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+        to: Option<&NodeName>,
+    ) -> StoreResult<bool> {
+        let to = to.map(|node| node.0.clone());
+        self.writer
+            .write(Urgency::Normal, "release", move |c| {
+                Box::pin(write_release(c, partition, epoch, claim, to))
+            })
+            .await
+    }
+
+    pub(super) async fn write_barrier(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
+        self.writer
+            .write(Urgency::Normal, "barrier", move |c| {
+                Box::pin(barrier(c, partition, epoch, claim))
+            })
+            .await
+    }
+}
+
+async fn write_release(
+    connection: &mut SqliteConnection,
+    partition: PartitionId,
+    epoch: Epoch,
+    claim: ClaimId,
+    to: Option<String>,
+) -> StoreResult<bool> {
+    let done = query(statements::RELEASE)
+        .bind(stored_partition(partition))
+        .bind(stored(epoch.number()))
+        .bind(&claim.0[..])
+        .bind(to)
+        .execute(connection)
+        .await
+        .map_err(|error| classify("release", &error))?;
+    Ok(done.rows_affected() == 1)
+}
+
+async fn barrier(
+    connection: &mut SqliteConnection,
+    partition: PartitionId,
+    epoch: Epoch,
+    claim: ClaimId,
+) -> StoreResult<bool> {
+    let done = query(statements::BARRIER)
+        .bind(stored_partition(partition))
+        .bind(stored(epoch.number()))
+        .bind(&claim.0[..])
+        .execute(connection)
+        .await
+        .map_err(|error| classify("barrier", &error))?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The catalogue's version.
+async fn write_beat(
+    connection: &mut SqliteConnection,
+    beat: NodeBeat,
+    now: Timestamp,
+) -> StoreResult<u64> {
+    const DOING: &str = "heartbeat";
+    let failed = |error: sqlx::Error| classify(DOING, &error);
+    let incarnation = stored(beat.incarnation.0);
+    let seen =
+        "INSERT INTO incarnations (node, incarnation) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    let is_new = query(seen)
+        .bind(&beat.node.0)
+        .bind(incarnation)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?
+        .rows_affected()
+        == 1;
+    query(HEARTBEAT)
+        .bind(&beat.node.0)
+        .bind(incarnation)
+        .bind(stored(beat.counter))
+        .bind(&beat.address)
+        .bind(beat.draining)
+        .bind(pack_serving(&beat.serving))
+        .bind(now.micros())
+        .bind(is_new)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let reply = "SELECT n.incarnation, s.catalogue_version FROM nodes n, store s WHERE n.node = $1";
+    let (newest, version): (i64, i64) =
+        query_as(reply).bind(&beat.node.0).fetch_one(connection).await.map_err(failed)?;
+    if newest != incarnation {
+        return Err(rules::superseded(&beat.node));
+    }
+    Ok(loaded(version))
+}
+
+async fn write_claim(
+    connection: &mut SqliteConnection,
+    claim: Claim,
+) -> StoreResult<Option<Claimed>> {
+    const DOING: &str = "claim";
+    let done = query(CLAIM)
+        .bind(stored_partition(claim.partition))
+        .bind(stored(claim.seen.number()))
+        .bind(&claim.node.0)
+        .bind(stored(claim.incarnation.0))
+        .bind(&claim.claim.0[..])
+        .execute(&mut *connection)
+        .await
+        .map_err(|error| classify(DOING, &error))?;
+    // Still under the write lock: this is what the update left, or why it did nothing.
+    let (fence, _) = fence_of(connection, claim.partition, DOING).await?;
+    match done.rows_affected() {
+        1 => Ok(Some(Claimed { epoch: fence.epoch, position: fence.position })),
+        0 => Ok(None),
+        _ => Err(StoreError::Corrupt { doing: DOING, cause: "one id, several rows".to_owned() }),
+    }
+}

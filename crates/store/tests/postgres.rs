@@ -1,0 +1,291 @@
+//! The PostgreSQL implementation passes the suite on a real server, and keeps some promises of
+//! its own.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as};
+use test_postgres::{Settings, TestPostgres};
+use turnpike_store::conformance::{Dice, LetGo, Owner, Subject, check_chain, read_all, spec};
+use turnpike_store::{AppendOutcome, OpenOptions, SharedDatabase, StoreError};
+
+async fn view(url: &str) -> Arc<dyn SharedDatabase> {
+    turnpike_store::open(url, &OpenOptions::default()).await.unwrap()
+}
+
+async fn raw(url: &str) -> PgConnection {
+    url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
+}
+
+/// A database of its own, and its address.
+fn fresh() -> (Arc<TestPostgres>, String) {
+    let server = TestPostgres::shared().unwrap();
+    let url = server.create_database().unwrap();
+    (server, url)
+}
+
+async fn subject() -> Subject {
+    let (server, url) = fresh();
+    let held = url.clone();
+    Subject {
+        open: Arc::new(move || {
+            let (url, server) = (url.clone(), Arc::clone(&server));
+            Box::pin(async move {
+                let _runs = server;
+                view(&url).await
+            })
+        }),
+        hold_appends: Arc::new(move || {
+            let url = held.clone();
+            Box::pin(async move { hold_appends(&url).await })
+        }),
+    }
+}
+
+/// Appends stop in a trigger, after their fence has locked the partition's row and before they
+/// commit, until an advisory lock is let go.
+async fn hold_appends(url: &str) -> LetGo {
+    const TRIGGER: &str = "CREATE OR REPLACE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$; \
+         CREATE OR REPLACE TRIGGER held BEFORE INSERT ON segments \
+         FOR EACH ROW EXECUTE FUNCTION held()";
+    let mut other = raw(url).await;
+    sqlx::raw_sql(TRIGGER).execute(&mut other).await.unwrap();
+    query("SELECT pg_advisory_lock(1)").execute(&mut other).await.unwrap();
+    Box::new(move || -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            query("SELECT pg_advisory_unlock(1)").execute(&mut other).await.unwrap();
+        })
+    })
+}
+
+turnpike_store::conformance!(subject);
+
+/// Waits until some backend of this database waits for an event of this type.
+async fn until_waiting(raw: &mut PgConnection, event: &str) -> i32 {
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = $1 \
+         AND datname = current_database() LIMIT 1";
+    loop {
+        let waiting = query_as(waiting).bind(event);
+        let found: Option<(i32,)> = waiting.fetch_optional(&mut *raw).await.unwrap();
+        if let Some((pid,)) = found {
+            return pid;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_claim_ends_a_transaction_that_was_left_open_over_the_row() {
+    let (_server, url) = fresh();
+    let db = view(&url).await;
+    db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
+    let mut blocker = raw(&url).await;
+    query("BEGIN").execute(&mut blocker).await.unwrap();
+    query("UPDATE partitions SET barriers = 7").execute(&mut blocker).await.unwrap();
+    let mut dice = Dice(1);
+    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    assert!(query("COMMIT").execute(&mut blocker).await.is_err(), "its backend was ended");
+    assert_eq!(db.observe().await.unwrap().partitions[0].epoch, owner.epoch);
+}
+
+#[tokio::test]
+async fn a_claim_ends_an_append_that_never_comes_to_its_end() {
+    let (_server, url) = fresh();
+    let (db, other) = (view(&url).await, view(&url).await);
+    db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
+    let mut dice = Dice(2);
+    let old = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    const STUCK: &str = "CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM pg_sleep(3600); RETURN NEW; END $$; \
+         CREATE TRIGGER stuck BEFORE INSERT ON segments \
+         FOR EACH ROW EXECUTE FUNCTION stuck()";
+    let mut operator = raw(&url).await;
+    sqlx::raw_sql(STUCK).execute(&mut operator).await.unwrap();
+    let append = old.next_append(vec![0; 1000].into(), &mut dice);
+    let appending = tokio::spawn(async move { db.append(&append).await });
+    until_waiting(&mut operator, "Timeout").await;
+    let new = Owner::claim_now(&*other, 1, "b", &mut dice).await;
+    assert_eq!(new.position, old.position, "it is not in the claimed position");
+    let error = appending.await.unwrap().unwrap_err();
+    assert!(error.is_unknown(), "{error:?}");
+    assert!(read_all(&*other, 1).await.is_empty(), "nor in the log");
+}
+
+/// Four claimants behind one blocker: it alone is ended, one claimant wins, none is ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claimants_do_not_end_each_other() {
+    let (_server, url) = fresh();
+    let db = view(&url).await;
+    db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
+    let mut blocker = raw(&url).await;
+    query("BEGIN").execute(&mut blocker).await.unwrap();
+    query("UPDATE partitions SET barriers = 7").execute(&mut blocker).await.unwrap();
+    let mut claims = Vec::new();
+    for n in 0..4u64 {
+        let view = view(&url).await;
+        claims.push(tokio::spawn(async move {
+            let seen = turnpike_types::Epoch::UNOWNED;
+            Owner::try_claim(&*view, 1, seen, &format!("n{n}"), &mut Dice(n)).await
+        }));
+    }
+    let mut won = 0;
+    for claim in claims {
+        won += usize::from(claim.await.unwrap().unwrap().is_some());
+    }
+    assert_eq!(won, 1);
+}
+
+#[tokio::test]
+async fn an_append_whose_backend_is_ended_is_unknown_and_settled_by_claim_then_read() {
+    let (_server, url) = fresh();
+    let db = view(&url).await;
+    db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
+    let mut dice = Dice(3);
+    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    for _ in 0..3 {
+        let let_go = hold_appends(&url).await;
+        let append = owner.next_append(vec![0; 1000].into(), &mut dice);
+        let appending = {
+            let (db, append) = (Arc::clone(&db), append.clone());
+            tokio::spawn(async move { db.append(&append).await })
+        };
+        let mut operator = raw(&url).await;
+        let pid = until_waiting(&mut operator, "Lock").await;
+        let end = query("SELECT pg_terminate_backend($1)").bind(pid);
+        end.execute(&mut operator).await.unwrap();
+        let error = appending.await.unwrap().unwrap_err();
+        assert!(error.is_unknown(), "{error:?}");
+        let_go().await;
+        owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+        let tail = read_all(&*db, 1).await;
+        assert_eq!(check_chain(&tail), owner.position);
+        assert!(tail.iter().all(|row| row.hash != append.hash), "ended before its commit");
+        let retried = owner.append(&*db, "again", &mut dice).await.unwrap();
+        assert_eq!(retried, AppendOutcome::Committed);
+    }
+}
+
+/// The connections that lay idle are found dead and replaced; nothing committed is lost.
+#[tokio::test]
+async fn a_restarted_server_is_found_again_with_all_that_was_committed() {
+    let settings = Settings { port: Some(0), ..Settings::default() };
+    let mut server = TestPostgres::start_with(settings).unwrap();
+    let url = server.tcp_url("postgres").unwrap();
+    let db = view(&url).await;
+    db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
+    let mut dice = Dice(4);
+    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    for _ in 0..5 {
+        owner.append(&*db, "x", &mut dice).await.unwrap();
+    }
+    server.stop();
+    let down = owner.append(&*db, "x", &mut dice).await.unwrap_err();
+    assert!(down.is_unknown(), "{down:?}");
+    let closed = turnpike_store::open(&url, &OpenOptions::default()).await.err().unwrap();
+    assert!(matches!(closed, StoreError::Unavailable { .. }), "{closed:?}");
+    server.restart().unwrap();
+    let new = loop {
+        // A connection that broke just now may still be met once.
+        let seen = owner.epoch;
+        if let Ok(won) = Owner::try_claim(&*db, 1, seen, "a", &mut dice).await {
+            break won.unwrap();
+        }
+    };
+    assert_eq!(new.position, owner.position);
+    assert_eq!(check_chain(&read_all(&*db, 1).await), owner.position);
+}
+
+/// After many dropped calls no connection is left in a transaction or half way.
+#[tokio::test]
+async fn dropped_calls_leave_no_connection_behind() {
+    let (_server, url) = fresh();
+    let db = turnpike_store::open(&url, &OpenOptions { connections_max: 6 }).await.unwrap();
+    db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
+    let mut dice = Dice(5);
+    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    for n in 0..60u64 {
+        let limit = Duration::from_micros(n * 20);
+        let append = owner.next_append(vec![0; 100_000].into(), &mut dice);
+        let _ = tokio::time::timeout(limit, db.append(&append)).await;
+        let _ = tokio::time::timeout(limit, db.create_partitions(&[spec(2, 11, 20)])).await;
+        let _ = tokio::time::timeout(limit, db.observe()).await;
+    }
+    let new = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    assert_eq!(check_chain(&read_all(&*db, 1).await), new.position);
+    db.create_partitions(&[spec(2, 11, 20)]).await.unwrap();
+    let open = "SELECT count(*) FROM pg_stat_activity \
+         WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    let (open,): (i64,) = query_as(open).fetch_one(&mut raw(&url).await).await.unwrap();
+    assert_eq!(open, 0);
+}
+
+#[tokio::test]
+async fn a_database_that_would_lose_commits_is_refused() {
+    let settings = Settings { fsync: false, ..Settings::default() };
+    let lossy = TestPostgres::start_with(settings).unwrap();
+    let error =
+        turnpike_store::open(&lossy.url("postgres"), &OpenOptions::default()).await.err().unwrap();
+    assert!(matches!(&error, StoreError::Refused(why) if why.contains("fsync")), "{error:?}");
+    let (_server, url) = fresh();
+    for level in ["off", "local"] {
+        let (database, _) = url.strip_prefix("postgres:///").unwrap().split_once('?').unwrap();
+        let set = format!("ALTER DATABASE {database} SET synchronous_commit = {level}");
+        query(AssertSqlSafe(set)).execute(&mut raw(&url).await).await.unwrap();
+        let error = turnpike_store::open(&url, &OpenOptions::default()).await.err().unwrap();
+        let why = error.to_string();
+        assert!(matches!(error, StoreError::Refused(_)), "{why}");
+        assert!(why.contains("synchronous_commit") && why.contains(level), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_used_says_what_to_do_and_hides_the_password() {
+    let server = TestPostgres::shared().unwrap();
+    let missing = format!("{}&password=s3cret", server.url("nowhere"));
+    let nobody = server.url("postgres").replace("user=postgres", "user=nobody&password=s3cret");
+    let malformed = "postgres://u:s3cret@host:notaport/db".to_owned();
+    for (url, word) in [(missing, "createdb"), (nobody, "user"), (malformed, "postgres://USER")] {
+        let error = turnpike_store::open(&url, &OpenOptions::default()).await.err().unwrap();
+        assert!(matches!(error, StoreError::BadUrl { .. }), "{error:?}");
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+    let refused = "postgres://u:s3cret@127.0.0.1:1/db";
+    let error = turnpike_store::open(refused, &OpenOptions::default()).await.err().unwrap();
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+    assert!(!error.to_string().contains("s3cret"), "{error}");
+}
+
+/// Bodies are stored as they come, and the partition's row is updated in place.
+#[tokio::test]
+async fn appends_neither_compress_bodies_nor_touch_the_index_of_partitions() {
+    let (_server, url) = fresh();
+    let db = view(&url).await;
+    db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
+    let mut dice = Dice(6);
+    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    for _ in 0..50 {
+        owner.append(&*db, vec![0; 10_000], &mut dice).await.unwrap();
+    }
+    let mut raw = raw(&url).await;
+    let stored = "SELECT min(pg_column_size(body))::bigint FROM segments";
+    let (stored,): (i64,) = query_as(stored).fetch_one(&mut raw).await.unwrap();
+    assert_eq!(stored, 10_000);
+    drop(db);
+    let updates = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables \
+         WHERE relname = 'partitions'";
+    loop {
+        let (all, hot): (i64, i64) = query_as(updates).fetch_one(&mut raw).await.unwrap();
+        if all >= 51 {
+            assert_eq!(all, hot);
+            return;
+        }
+        // Statistics arrive when the backends have reported them.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

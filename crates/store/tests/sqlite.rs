@@ -1,0 +1,135 @@
+//! The SQLite implementation passes the suite, and keeps some promises of its own.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, query, query_as};
+use turnpike_store::conformance::{Dice, LetGo, Owner, Subject, check_chain, read_all, spec};
+use turnpike_store::sqlite::{SqliteDatabase, SqliteOptions};
+use turnpike_store::{AppendOutcome, OpenOptions, SharedDatabase, StoreError};
+
+async fn raw(path: &PathBuf) -> SqliteConnection {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(std::time::Duration::from_secs(20))
+        .connect()
+        .await
+        .unwrap()
+}
+
+/// Views are opened by address, as processes do; what holds appends back is another writer.
+async fn subject() -> Subject {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let path = dir.path().join("turnpike.sqlite");
+    let url = format!("sqlite:{}", path.display());
+    Subject {
+        open: Arc::new(move || {
+            let (url, dir) = (url.clone(), Arc::clone(&dir));
+            Box::pin(async move {
+                let _kept_while_opening = dir;
+                turnpike_store::open(&url, &OpenOptions::default()).await.unwrap()
+            })
+        }),
+        hold_appends: Arc::new(move || {
+            let path = path.clone();
+            Box::pin(async move {
+                let mut other = raw(&path).await;
+                query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+                Box::new(move || -> futures::future::BoxFuture<'static, ()> {
+                    Box::pin(async move {
+                        query("COMMIT").execute(&mut other).await.unwrap();
+                    })
+                }) as LetGo
+            })
+        }),
+    }
+}
+
+turnpike_store::conformance!(subject);
+
+#[tokio::test]
+async fn a_full_disk_is_reported_as_full_and_service_goes_on_once_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("small.sqlite");
+    let small = SqliteOptions { pages_max: Some(200), ..SqliteOptions::default() };
+    let db = SqliteDatabase::open(&path, &small).await.unwrap();
+    db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
+    let mut dice = Dice(1);
+    let mut owner = Owner::claim_now(&db, 1, "a", &mut dice).await;
+    let error = loop {
+        match owner.append(&db, vec![7; 60_000], &mut dice).await {
+            Ok(outcome) => assert_eq!(outcome, AppendOutcome::Committed),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    assert!(error.is_transient() && !error.is_unknown());
+    assert_eq!(check_chain(&read_all(&db, 1).await), owner.position, "it did not happen");
+    // Small writes still fit, and the same owner goes on where there is room.
+    assert!(db.barrier(owner.partition, owner.epoch, owner.claim).await.unwrap());
+    let roomy = SqliteDatabase::open(&path, &SqliteOptions::default()).await.unwrap();
+    let outcome = owner.append(&roomy, vec![7; 60_000], &mut dice).await.unwrap();
+    assert_eq!(outcome, AppendOutcome::Committed);
+}
+
+#[tokio::test]
+async fn a_lock_that_is_never_let_go_makes_writes_unavailable_and_reads_go_on() {
+    let s = subject().await;
+    let db = s.with_partition().await;
+    let let_go = (s.hold_appends)().await;
+    let mut dice = Dice(2);
+    let blocked = Owner::try_claim(&*db, 1, Default::default(), "a", &mut dice).await;
+    assert!(blocked.unwrap_err().is_unknown());
+    assert_eq!(db.observe().await.unwrap().partitions.len(), 1);
+    let_go().await;
+    let won = Owner::try_claim(&*db, 1, Default::default(), "a", &mut dice).await.unwrap();
+    assert!(won.is_some());
+}
+
+#[tokio::test]
+async fn the_file_keeps_its_promises_explicitly() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.sqlite");
+    let url = format!("sqlite:{}", path.display());
+    let db = turnpike_store::open(&url, &OpenOptions::default()).await.unwrap();
+    let first = db.incarnation().await.unwrap();
+    drop(db);
+    let mut other = raw(&path).await;
+    let (mode,): (String,) = query_as("PRAGMA journal_mode").fetch_one(&mut other).await.unwrap();
+    assert_eq!(mode, "wal");
+    let again = turnpike_store::open(&url, &OpenOptions::default()).await.unwrap();
+    assert_eq!(again.incarnation().await.unwrap(), first);
+    query("PRAGMA user_version = 99").execute(&mut other).await.unwrap();
+    let newer = turnpike_store::open(&url, &OpenOptions::default()).await.err().unwrap();
+    assert!(matches!(newer, StoreError::Refused(_)), "{newer}");
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_used_says_what_to_write() {
+    for (url, word) in [
+        ("sqlite:", "sqlite:PATH"),
+        ("sqlite::memory:", "memory:"),
+        ("sqlite:/no/such/dir/x", "create the directory"),
+        ("sqlite:x?mode=ro", "no options"),
+        ("mysql://u:secret@h/db", "postgres://"),
+    ] {
+        let error = turnpike_store::open(url, &OpenOptions::default()).await.err().unwrap();
+        assert!(matches!(error, StoreError::BadUrl { .. }), "{error:?}");
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("letter.txt");
+    std::fs::write(&path, "Dear all, this is a letter and no database. ".repeat(50)).unwrap();
+    let url = format!("sqlite:{}", path.display());
+    let error = turnpike_store::open(&url, &OpenOptions::default()).await.err().unwrap();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("Dear all"));
+}

@@ -1,0 +1,282 @@
+//! One server.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::binaries::{self, User};
+
+/// How the server is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Memory for pages, as PostgreSQL writes it.
+    pub shared_buffers: String,
+    /// A port of 127.0.0.1 to listen on besides the unix socket: `Some(0)` takes a free one, which
+    /// stays the same over restarts.
+    pub port: Option<u16>,
+    /// Waits for the disk at each commit. Off only to see that somebody refuses it.
+    pub fsync: bool,
+    /// Further settings, `name=value`.
+    pub extra: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { shared_buffers: "64MB".to_owned(), port: None, fsync: true, extra: Vec::new() }
+    }
+}
+
+/// A running server. Dropping it stops the server and removes its files.
+pub struct TestPostgres {
+    bin: PathBuf,
+    user: User,
+    settings: Settings,
+    port: Option<u16>,
+    running: Option<Child>,
+    databases: AtomicU32,
+    // Last: removed when the server has stopped.
+    dir: TempDir,
+}
+
+/// How long the server may take to start or stop on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// `sun_path` holds 108 bytes with the final zero, and the socket's name takes 16 of them.
+const SOCKET_DIR_BYTES_MAX: usize = 107 - "/.s.PGSQL.65535".len();
+
+impl TestPostgres {
+    /// Starts a server on a unix socket.
+    ///
+    /// # Errors
+    /// PostgreSQL is not installed, or does not start; its log is in the message.
+    pub fn start() -> Result<Self> {
+        Self::start_with(Settings::default())
+    }
+
+    /// The server that the tests of this process share: started by whoever asks first, stopped
+    /// when the last one has let go of it. Each test takes a database of its own from it.
+    ///
+    /// # Errors
+    /// As [`TestPostgres::start`].
+    pub fn shared() -> Result<Arc<Self>> {
+        static SHARED: Mutex<Weak<TestPostgres>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = shared.upgrade() {
+            return Ok(running);
+        }
+        let started = Arc::new(Self::start()?);
+        *shared = Arc::downgrade(&started);
+        Ok(started)
+    }
+
+    /// Starts a server with settings of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`TestPostgres::start`].
+    pub fn start_with(settings: Settings) -> Result<Self> {
+        let bin = binaries::find()?;
+        let user = User::choose()?;
+        let dir = directory(&user)?;
+        let port = match settings.port {
+            Some(0) => Some(free_port()?),
+            port => port,
+        };
+        let mut server =
+            Self { bin, user, settings, port, running: None, databases: AtomicU32::new(0), dir };
+        server.initdb()?;
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// Starts the server again, after ending it the hard way if it runs (as a crash does): open
+    /// connections break, what was committed stays.
+    ///
+    /// # Errors
+    /// The server does not start; its log is in the message.
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop();
+        self.running = Some(self.spawn()?);
+        let until = Instant::now() + PATIENCE;
+        while !self.answers() {
+            let ended = match self.running.as_mut() {
+                Some(child) => child.try_wait()?.is_some(),
+                None => true,
+            };
+            if ended || Instant::now() > until {
+                let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+                self.stop();
+                bail!("PostgreSQL does not start:\n{log}");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Ends the server at once, without the courtesies of a shutdown.
+    pub fn stop(&mut self) {
+        let Some(mut child) = self.running.take() else {
+            return;
+        };
+        // SIGQUIT is "immediate shutdown": every backend ends, nothing is flushed.
+        let pid = child.id().to_string();
+        let _ = Command::new("kill").args(["-QUIT", &pid]).status();
+        let until = Instant::now() + PATIENCE;
+        while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// The process id of the server, for tests that freeze it.
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(Child::id)
+    }
+
+    /// The port on 127.0.0.1, if one was asked for.
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The address of `database` on the unix socket.
+    pub fn url(&self, database: &str) -> String {
+        let (dir, port) = (self.dir.path().display(), self.socket_port());
+        format!("postgres:///{database}?host={dir}&port={port}&user=postgres")
+    }
+
+    /// The address of `database` on 127.0.0.1; `None` when no port was asked for.
+    pub fn tcp_url(&self, database: &str) -> Option<String> {
+        self.port.map(|port| format!("postgres://postgres@127.0.0.1:{port}/{database}"))
+    }
+
+    /// Creates an empty database; its address on the unix socket.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub fn create_database(&self) -> Result<String> {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = format!("test_{number}");
+        self.psql(&format!("CREATE DATABASE {name}"))?;
+        Ok(self.url(&name))
+    }
+
+    /// Runs a statement in the database `postgres`; what it prints, without headings.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses the statement.
+    pub fn psql(&self, statement: &str) -> Result<String> {
+        let output = Command::new(self.bin.join("psql"))
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"])
+            .arg(self.dir.path())
+            .args(["-p", &self.socket_port().to_string(), "-d", "postgres", "-c", statement])
+            .output()
+            .context("psql")?;
+        if !output.status.success() {
+            bail!("{statement}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    }
+
+    fn initdb(&self) -> Result<()> {
+        let output = self
+            .user
+            .command(&self.bin.join("initdb"), false)
+            .arg("-D")
+            .arg(self.data())
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"])
+            .current_dir(self.dir.path())
+            .output()
+            .context("initdb")?;
+        if !output.status.success() {
+            bail!("initdb: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// The socket's name ends with the port, whether or not the port is listened on.
+    fn socket_port(&self) -> u16 {
+        self.port.unwrap_or(5432)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn spawn(&self) -> Result<Child> {
+        let log = fs::File::create(self.dir.path().join("log"))?;
+        let mut command = self.user.command(&self.bin.join("postgres"), true);
+        command
+            .arg("-D")
+            .arg(self.data())
+            .args(["-c", "max_connections=200"])
+            .args(["-c", &format!("shared_buffers={}", self.settings.shared_buffers)])
+            .args(["-c", &format!("fsync={}", if self.settings.fsync { "on" } else { "off" })])
+            .args(["-c", &format!("unix_socket_directories={}", self.dir.path().display())]);
+        let listen = if self.port.is_some() { "127.0.0.1" } else { "" };
+        command
+            .args(["-c", &format!("listen_addresses={listen}")])
+            .args(["-c", &format!("port={}", self.socket_port())]);
+        for setting in &self.settings.extra {
+            command.args(["-c", setting]);
+        }
+        command
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        spawn_from_lasting_thread(command)
+    }
+
+    fn answers(&self) -> bool {
+        self.psql("SELECT 1").is_ok()
+    }
+}
+
+impl Drop for TestPostgres {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A directory that the server's user owns, with a name short enough for a socket in it.
+fn directory(user: &User) -> Result<TempDir> {
+    let mut dir = tempfile::Builder::new().prefix("turnpike-pg-").tempdir()?;
+    if dir.path().as_os_str().len() > SOCKET_DIR_BYTES_MAX {
+        dir = tempfile::Builder::new().prefix("turnpike-pg-").tempdir_in("/tmp")?;
+    }
+    if let User::Postgres { uid, gid } = *user {
+        std::os::unix::fs::chown(dir.path(), Some(uid), Some(gid))
+            .with_context(|| format!("chown {}", dir.path().display()))?;
+    }
+    Ok(dir)
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The kernel ends a "tied" child with the *thread* that spawned it, and a test's thread ends with
+/// the test. So one thread, which ends with the process only, spawns all servers.
+fn spawn_from_lasting_thread(command: Command) -> Result<Child> {
+    type Request = (Command, mpsc::Sender<std::io::Result<Child>>);
+    static SPAWNER: std::sync::OnceLock<mpsc::Sender<Request>> = std::sync::OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (requests, received) = mpsc::channel::<Request>();
+        thread::spawn(move || {
+            for (mut command, reply) in received {
+                let _ = reply.send(command.spawn());
+            }
+        });
+        requests
+    });
+    let (reply, child) = mpsc::channel();
+    spawner.send((command, reply)).context("the thread that starts servers has ended")?;
+    child.recv().context("the thread that starts servers has ended")?.context("postgres")
+}

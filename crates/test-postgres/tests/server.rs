@@ -1,0 +1,28 @@
+//! A server starts, keeps what was committed over a crash, and goes when it is dropped.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use test_postgres::{Settings, TestPostgres};
+
+#[test]
+fn what_was_committed_survives_a_hard_restart_on_the_same_port() {
+    let settings = Settings { port: Some(0), ..Settings::default() };
+    let mut server = TestPostgres::start_with(settings).unwrap();
+    let port = server.port().unwrap();
+    server.psql("CREATE TABLE t (n INT); INSERT INTO t VALUES (7)").unwrap();
+    server.restart().unwrap();
+    assert_eq!(server.psql("SELECT n FROM t").unwrap(), "7");
+    assert_eq!(server.port(), Some(port));
+    assert_eq!(server.psql("SHOW fsync").unwrap(), "on");
+    assert_eq!(server.psql("SHOW synchronous_commit").unwrap(), "on");
+}
+
+#[test]
+fn a_dropped_server_is_gone_with_its_files() {
+    let server = TestPostgres::start().unwrap();
+    let first = server.create_database().unwrap();
+    assert_ne!(first, server.create_database().unwrap());
+    let pid = server.pid().unwrap();
+    drop(server);
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+}

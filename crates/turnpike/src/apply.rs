@@ -1,0 +1,168 @@
+//! Account commands to a front: in requests of many, each asked until it is decided.
+
+use std::collections::VecDeque;
+
+use anyhow::bail;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use serde::Serialize;
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{
+    AccountCommand, AccountOutcome, ApplyRequest, IdentityBinding, OpenAccount, Settings, Subscribe,
+};
+use turnpike_types::limits;
+
+use crate::client::{Front, Patience};
+use crate::ui;
+
+/// Commands a request.
+const COMMANDS: usize = 5_000;
+
+/// What became of commands.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Applied {
+    pub(crate) applied: u64,
+    /// It stood so already.
+    pub(crate) already: u64,
+    pub(crate) refused: u64,
+    /// The first of the refusals.
+    pub(crate) refusals: Vec<Refusal>,
+}
+
+/// A command that can't be done.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Refusal {
+    pub(crate) account_number: u64,
+    pub(crate) message: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "account {}: {}", self.account_number, self.message)
+    }
+}
+
+impl std::fmt::Display for Applied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [applied, already, refused] =
+            [self.applied, self.already, self.refused].map(ui::count);
+        write!(f, "{applied} applied, {already} stood so already, {refused} refused")
+    }
+}
+
+impl Applied {
+    fn count(&mut self, command: &AccountCommand, outcome: AccountOutcome, message: &str) {
+        match outcome {
+            AccountOutcome::Applied => self.applied += 1,
+            AccountOutcome::Already => self.already += 1,
+            _ => {
+                self.refused += 1;
+                if self.refusals.len() < 10_000 {
+                    let (account_number, message) = (command.account_number, message.to_owned());
+                    self.refusals.push(Refusal { account_number, message });
+                }
+            }
+        }
+    }
+
+    /// Adds what became of further commands.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.applied += other.applied;
+        self.already += other.already;
+        self.refused += other.refused;
+        self.refusals.extend(other.refusals);
+    }
+}
+
+/// Carries out `commands`, several requests at a time. Commands of one account that build on each
+/// other belong into calls of their own: what must be asked again is asked later than the rest.
+pub(crate) async fn apply(
+    front: &Front,
+    commands: impl IntoIterator<Item = AccountCommand>,
+    each: impl Fn(u64),
+) -> anyhow::Result<Applied> {
+    const REQUESTS_AT_A_TIME: usize = 4;
+    let mut commands = commands.into_iter();
+    let mut applied = Applied::default();
+    let mut asking = FuturesUnordered::new();
+    loop {
+        while asking.len() < REQUESTS_AT_A_TIME {
+            let some: Vec<_> =
+                commands.by_ref().take(COMMANDS.min(limits::ACCOUNT_COMMANDS_MAX)).collect();
+            if some.is_empty() {
+                break;
+            }
+            asking.push(apply_some(front, some));
+        }
+        match asking.next().await {
+            None => return Ok(applied),
+            Some(some) => {
+                let some = some?;
+                each(some.applied + some.already + some.refused);
+                applied.add(some);
+            }
+        }
+    }
+}
+
+async fn apply_some(front: &Front, commands: Vec<AccountCommand>) -> anyhow::Result<Applied> {
+    let mut applied = Applied::default();
+    let mut waiting: VecDeque<AccountCommand> = commands.into();
+    let mut patience = Patience::new(front.timeout);
+    loop {
+        let request = ApplyRequest { commands: waiting.iter().cloned().collect() };
+        let answer = front
+            .call("accounts could not be changed", || {
+                let (mut accounts, request) = (front.accounts(), request.clone());
+                async move { accounts.apply(request).await }
+            })
+            .await?;
+        if answer.results.len() != waiting.len() {
+            bail!("the front answered {} of {} commands", answer.results.len(), waiting.len());
+        }
+        let (before, mut why) = (waiting.len(), String::new());
+        for result in answer.results {
+            let Some(command) = waiting.pop_front() else { break };
+            match result.outcome() {
+                AccountOutcome::Retry | AccountOutcome::Unspecified => {
+                    why = result.message;
+                    waiting.push_back(command);
+                }
+                outcome => applied.count(&command, outcome, &result.message),
+            }
+        }
+        if waiting.is_empty() {
+            return Ok(applied);
+        }
+        if waiting.len() < before {
+            patience.progress();
+        } else if patience.is_over() {
+            bail!(
+                "{} accounts' owners did not answer within {:?}: {why}; look at `turnpike status`, \
+                 then run this again",
+                waiting.len(),
+                front.timeout
+            );
+        }
+        tokio::time::sleep(patience.backoff()).await;
+    }
+}
+
+/// The command that opens an account and binds identities to it for good.
+pub(crate) fn open(
+    account_number: u64,
+    settings: Settings,
+    identities: impl IntoIterator<Item = String>,
+) -> AccountCommand {
+    let bind = |identity| IdentityBinding { identity, from_us: i64::MIN, until_us: None };
+    AccountCommand {
+        account_number,
+        command: Some(Command::Open(OpenAccount { settings: Some(settings) })),
+        identities: identities.into_iter().map(bind).collect(),
+    }
+}
+
+/// The command that subscribes an account to a plan.
+pub(crate) fn subscribe(account_number: u64, subscribe: Subscribe) -> AccountCommand {
+    let command = Some(Command::Subscribe(subscribe));
+    AccountCommand { account_number, command, identities: Vec::new() }
+}

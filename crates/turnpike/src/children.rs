@@ -1,0 +1,108 @@
+//! Processes of this same program: the servers of an embedded cluster.
+//!
+//! A child stops when its standard input ends, which happens when we let go of it, however we end;
+//! and it is in a process group of its own, so that Ctrl-C at a terminal reaches us alone and we
+//! stop the children in their order. So no child outlives us.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+
+/// How long a child may take to listen, and to end.
+const START_MAX: Duration = Duration::from_secs(30);
+const STOP_MAX: Duration = Duration::from_secs(15);
+
+/// What is started, and started again.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    pub(crate) name: String,
+    pub(crate) arguments: Vec<OsString>,
+    /// Show its log on our standard error.
+    pub(crate) shows_log: bool,
+}
+
+/// A running child.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) recipe: Recipe,
+    pub(crate) address: SocketAddr,
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Recipe {
+    /// `turnpike WHAT --database URL --listen LISTEN …`
+    pub(crate) fn server(name: &str, arguments: &[&str], shows_log: bool) -> Self {
+        let mut arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        arguments.push("--stop-at-stdin-end".into());
+        Self { name: name.to_owned(), arguments, shows_log }
+    }
+
+    /// Starts the process and waits until it says where it listens.
+    pub(crate) async fn start(&self) -> anyhow::Result<Running> {
+        let program = std::env::current_exe().context("this program's own file is not known")?;
+        let stderr = if self.shows_log { Stdio::inherit() } else { Stdio::null() };
+        let mut child = Command::new(program)
+            .args(&self.arguments)
+            // These are meant for us, and would all be one port.
+            .env_remove("TURNPIKE_LISTEN")
+            .env_remove("TURNPIKE_METRICS")
+            .env_remove("TURNPIKE_ADVERTISE")
+            .env_remove("TURNPIKE_NODE_NAME")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} can't be started", self.name))?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().context("the child has no standard output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let first = tokio::time::timeout(START_MAX, lines.next_line()).await;
+        let said = match first {
+            Ok(Ok(Some(line))) => line,
+            Ok(_) => bail!("{} ended before it listened; what it said stands above", self.name),
+            Err(_) => bail!("{} does not listen after {START_MAX:?}", self.name),
+        };
+        let address = said.rsplit(' ').next().and_then(|address| address.parse().ok());
+        let address = address.with_context(|| format!("{} said {said:?}", self.name))?;
+        // Nothing more is expected; whatever comes must not fill the pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok(Running { recipe: self.clone(), address, child, stdin })
+    }
+}
+
+impl Running {
+    /// Its process id, while it runs.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_default()
+    }
+
+    /// Waits until it ends; says how.
+    pub(crate) async fn ended(&mut self) -> String {
+        match self.child.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// SIGKILL, as a crash would be.
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.with_context(|| format!("{} can't be killed", self.recipe.name))
+    }
+
+    /// Asks it to stop, and kills it when it does not.
+    pub(crate) async fn stop(mut self) {
+        drop(self.stdin.take());
+        if tokio::time::timeout(STOP_MAX, self.child.wait()).await.is_err() {
+            tracing::warn!(name = self.recipe.name, "it does not stop by itself; killing it");
+            let _ = self.child.kill().await;
+        }
+    }
+}

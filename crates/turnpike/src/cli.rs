@@ -1,0 +1,135 @@
+//! The command line, parsed low: options as they were given, nothing resolved yet.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    account, collect, demo, front, ingest, load, node, partition, plan, pull, rate, status,
+    suspense, up,
+};
+use crate::config::Config;
+use crate::exit::{EXIT_CODES, Finish};
+use crate::telemetry::LogArgs;
+
+const EXAMPLES: &str = "\
+Examples:
+  turnpike demo                       a cluster, a failover and a bill, in under a minute
+  turnpike up --data turnpike-data    a cluster on this machine, to keep
+  turnpike plan publish plan.xml      a price plan into its catalogue
+  turnpike account import accounts.csv
+  turnpike ingest usage.csv           usage in, rated exactly once
+  turnpike pull --consumer billing --output lines.csv
+  turnpike rate --plan plan.xml --usage usage.csv    the same prices with no cluster at all
+
+Every option can also be set by TURNPIKE_… variables and by a TOML file (--config).";
+
+/// A partitioned, fault-tolerant rating cluster: usage in, exact charges out, each exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "turnpike", version, after_help = EXAMPLES, after_long_help = long_help())]
+pub(crate) struct Cli {
+    /// A configuration file (TOML)
+    #[arg(long, env = "TURNPIKE_CONFIG", value_name = "FILE", global = true)]
+    #[arg(help_heading = "Global options")]
+    pub(crate) config: Option<PathBuf>,
+    /// No progress bars
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+fn long_help() -> String {
+    format!("{EXAMPLES}\n\n{EXIT_CODES}")
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows what Turnpike does: a cluster, usage, a killed node, a takeover, a bill
+    Demo(demo::DemoArgs),
+    /// Runs a whole cluster on this machine: a front, nodes, one SQLite file
+    Up(up::UpArgs),
+    /// Runs a rating node
+    Node(node::NodeArgs),
+    /// Runs a front
+    Front(front::FrontArgs),
+    /// Creates partitions in the shared database
+    #[command(subcommand)]
+    Partition(partition::PartitionCommand),
+    /// Opens, imports, changes and shows accounts
+    #[command(subcommand)]
+    Account(account::AccountCommands),
+    /// Checks, publishes, lists and shows price plans
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
+    /// Sends a file of usage records
+    Ingest(ingest::IngestArgs),
+    /// Turns foreign files into usage records and sends them
+    #[command(subcommand)]
+    Collect(collect::CollectCommand),
+    /// Rates a file of usage here, with no cluster
+    Rate(rate::RateArgs),
+    /// Pulls rated output into a file
+    Pull(pull::PullArgs),
+    /// Lists and recycles records that can't be rated yet
+    #[command(subcommand)]
+    Suspense(suspense::SuspenseCommand),
+    /// Shows who serves what
+    Status(status::StatusArgs),
+    /// Generates usage and measures how fast it is taken
+    Load(load::LoadArgs),
+}
+
+/// What every command may need beside its own options.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) config_path: Option<PathBuf>,
+    pub(crate) quiet: bool,
+    pub(crate) log: LogArgs,
+}
+
+impl Command {
+    /// What is logged when nobody says: servers tell what they do, commands only what is wrong.
+    pub(crate) const fn log_default(&self) -> &'static str {
+        match self {
+            Self::Up(_) | Self::Node(_) | Self::Front(_) => "info",
+            _ => "warn",
+        }
+    }
+
+    /// Runs the command.
+    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
+        match self {
+            Self::Demo(args) => demo::run(args, context).await,
+            Self::Up(args) => up::run(args, context).await,
+            Self::Node(args) => node::run(args, context).await,
+            Self::Front(args) => front::run(args, context).await,
+            Self::Partition(command) => partition::run(command, context).await,
+            Self::Account(command) => account::run(command, context).await,
+            Self::Plan(command) => plan::run(command, context).await,
+            Self::Ingest(args) => ingest::run(args, context).await,
+            Self::Collect(command) => collect::run(command, context).await,
+            Self::Rate(args) => rate::run(&args),
+            Self::Pull(args) => pull::run(args, context).await,
+            Self::Suspense(command) => suspense::run(command, context).await,
+            Self::Status(args) => status::run(args, context).await,
+            Self::Load(args) => load::run(args, context).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,222 @@
+//! `turnpike account`: accounts, their settings, subscriptions and identities.
+
+mod import;
+mod show;
+
+use clap::{Args, Subcommand};
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{AccountCommand, Cancel, ChangeSettings, Settings, Subscribe};
+use turnpike_types::{Currency, Timestamp};
+
+use crate::apply::{self, Applied};
+use crate::cli::Context;
+use crate::client::ClientArgs;
+use crate::exit::{EXIT_CODES, Finish, usage};
+use crate::{ui, values};
+
+const EXAMPLES: &str = "\
+Examples:
+  turnpike account open 42 --zone America/New_York --currency USD --identity ip:192.0.2.1
+  turnpike account subscribe 42 --plan fig6b --from 2026-01-01
+  turnpike account import accounts.csv
+  turnpike account show 42";
+
+/// What to do with accounts.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum AccountCommands {
+    /// Opens accounts and subscribes them to plans, as a CSV file says
+    Import(import::ImportArgs),
+    /// Shows an account: settings, subscriptions, accumulators
+    Show(show::ShowArgs),
+    /// Opens an account
+    Open(OpenArgs),
+    /// Subscribes an account to a plan
+    Subscribe(SubscribeArgs),
+    /// Cancels a subscription
+    Cancel(CancelArgs),
+    /// Changes an account's settings from an instant on
+    Change(ChangeArgs),
+}
+
+/// What an account is rated by.
+#[derive(Debug, Args)]
+struct SettingsArgs {
+    /// Time zone, a name of the IANA database
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    zone: String,
+    /// Day of the month on which a billing cycle begins
+    #[arg(long, value_name = "DAY", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=31))]
+    cycle_day: u32,
+    /// Currency, ISO 4217
+    #[arg(long, value_name = "CODE", default_value = "USD")]
+    currency: Currency,
+    /// What plans may decide by; repeat for more
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = values::pair)]
+    attributes: Vec<(String, String)>,
+}
+
+impl SettingsArgs {
+    fn settings(self) -> anyhow::Result<Settings> {
+        values::zone(&self.zone).map_err(|error| usage(format!("--zone: {error}")))?;
+        Ok(Settings {
+            zone: self.zone,
+            cycle_day: self.cycle_day,
+            currency: self.currency.to_string(),
+            attributes: self.attributes.into_iter().collect(),
+        })
+    }
+}
+
+const OPEN_EXAMPLES: &str = "\
+Examples:
+  turnpike account open 42
+  turnpike account open 42 --zone America/New_York --cycle-day 15 --currency USD
+  turnpike account open 43 --identity ip:192.0.2.1 --identity user:alice --attribute level=gold";
+
+/// Options of `account open`.
+#[derive(Debug, Args)]
+#[command(after_help = OPEN_EXAMPLES, after_long_help = format!("{OPEN_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct OpenArgs {
+    /// The account's number
+    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    number: u64,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// An identity to bind, ip:ADDRESS, user:NAME or tel:NUMBER; repeat for more
+    #[arg(long = "identity", value_name = "IDENTITY")]
+    identities: Vec<String>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+const SUBSCRIBE_EXAMPLES: &str = "\
+Examples:
+  turnpike account subscribe 42 --plan fig6b
+  turnpike account subscribe 42 --plan fig6b --from 2026-01-01T05:00:00Z \\
+      --parameter peak-price=0.90 --priority 2";
+
+/// Options of `account subscribe`.
+#[derive(Debug, Args)]
+#[command(after_help = SUBSCRIBE_EXAMPLES)]
+#[command(after_long_help = format!("{SUBSCRIBE_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct SubscribeArgs {
+    /// The account's number
+    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    number: u64,
+    /// The plan's id
+    #[arg(long, value_name = "ID")]
+    plan: String,
+    /// Since when: an instant, or a date in UTC
+    #[arg(long, value_name = "TIME", default_value = "1970-01-01T00:00:00Z")]
+    #[arg(value_parser = values::instant)]
+    from: Timestamp,
+    /// Of several subscriptions the one of highest priority is asked first
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    priority: u32,
+    /// Override a parameter of the plan; repeat for more
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = values::pair)]
+    parameters: Vec<(String, String)>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+const CANCEL_EXAMPLES: &str = "\
+Examples:
+  turnpike account cancel 42 --plan fig6b --at 2026-07-01";
+
+/// Options of `account cancel`.
+#[derive(Debug, Args)]
+#[command(after_help = CANCEL_EXAMPLES)]
+pub(crate) struct CancelArgs {
+    /// The account's number
+    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    number: u64,
+    /// The plan's id
+    #[arg(long, value_name = "ID")]
+    plan: String,
+    /// From when it no longer rates: an instant, or a date in UTC
+    #[arg(long, value_name = "TIME", value_parser = values::instant)]
+    at: Timestamp,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+const CHANGE_EXAMPLES: &str = "\
+All settings are given, not only those that change.
+
+Examples:
+  turnpike account change 42 --from 2026-07-01 --zone Europe/Zurich --currency CHF";
+
+/// Options of `account change`.
+#[derive(Debug, Args)]
+#[command(after_help = CHANGE_EXAMPLES)]
+pub(crate) struct ChangeArgs {
+    /// The account's number
+    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    number: u64,
+    /// From when: an instant, or a date in UTC
+    #[arg(long, value_name = "TIME", value_parser = values::instant)]
+    from: Timestamp,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(crate) async fn run(command: AccountCommands, context: &Context) -> anyhow::Result<Finish> {
+    match command {
+        AccountCommands::Import(args) => import::run(args, context).await,
+        AccountCommands::Show(args) => show::run(args, context).await,
+        AccountCommands::Open(args) => {
+            let identities = args.identities;
+            let command = apply::open(args.number, args.settings.settings()?, identities);
+            one(&args.client, command, context).await
+        }
+        AccountCommands::Subscribe(args) => {
+            let subscription = Subscribe {
+                plan_id: args.plan,
+                from_us: args.from.0,
+                priority: args.priority,
+                parameters: args.parameters.into_iter().collect(),
+            };
+            one(&args.client, apply::subscribe(args.number, subscription), context).await
+        }
+        AccountCommands::Cancel(args) => {
+            let cancel = Command::Cancel(Cancel { plan_id: args.plan, at_us: args.at.0 });
+            one(&args.client, plain(args.number, cancel), context).await
+        }
+        AccountCommands::Change(args) => {
+            let settings = Some(args.settings.settings()?);
+            let change = ChangeSettings { settings, from_us: args.from.0 };
+            let command = plain(args.number, Command::ChangeSettings(change));
+            one(&args.client, command, context).await
+        }
+    }
+}
+
+const fn plain(account_number: u64, command: Command) -> AccountCommand {
+    AccountCommand { account_number, command: Some(command), identities: Vec::new() }
+}
+
+async fn one(
+    client: &ClientArgs,
+    command: AccountCommand,
+    context: &Context,
+) -> anyhow::Result<Finish> {
+    let front = client.connect(&context.config).await?;
+    let number = command.account_number;
+    let applied = apply::apply(&front, [command], |_| {}).await?;
+    match applied {
+        Applied { applied: 1, .. } => ui::print(format_args!("account {number}: done"))?,
+        Applied { already: 1, .. } => {
+            ui::print(format_args!("account {number}: it stands so already"))?;
+        }
+        Applied { refusals, .. } => {
+            let why = refusals.first().map_or("", |refusal| refusal.message.as_str());
+            anyhow::bail!("account {number}: refused: {why}");
+        }
+    }
+    Ok(Finish::Done)
+}

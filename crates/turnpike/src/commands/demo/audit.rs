@@ -1,0 +1,169 @@
+//! The audit: the feed, counted from outside, against what was sent.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use anyhow::{Context as _, ensure};
+use turnpike_proto::feed::v1::{ChargeLine, PullRequest};
+use turnpike_types::Money;
+
+use crate::client::{Front, explain};
+use crate::commands::pull::{Totals, parse_money, register};
+
+use super::traffic::Ledger;
+
+/// What the feed held.
+#[derive(Debug, Default)]
+pub(crate) struct Audit {
+    pub(crate) lines: u64,
+    /// Records that have a line.
+    records: HashSet<(u64, String)>,
+    /// Records that the segments' control totals speak of, and those suspended.
+    pub(crate) logged: u64,
+    suspended: u64,
+    octets: HashMap<u64, u64>,
+    charged: HashMap<u64, (Money, u32)>,
+    pub(crate) total: Money,
+    /// The lines of the account whose bill is shown.
+    pub(crate) bill: Vec<ChargeLine>,
+}
+
+impl Audit {
+    /// Pulls everything there is, as an invoicing system would, and counts it by itself.
+    pub(crate) async fn pull(front: &Front, consumer: &str, bill_of: u64) -> anyhow::Result<Self> {
+        let cursors = register(front, consumer).await?;
+        let mut totals = Totals::new(cursors.values());
+        let request = PullRequest { consumer: consumer.to_owned(), ..PullRequest::default() };
+        let mut pages = front
+            .call("rated output can't be pulled", || {
+                let (mut feed, request) = (front.feed(), request.clone());
+                async move { feed.pull(request).await }
+            })
+            .await?;
+        let (mut audit, mut seen) = (Self::default(), HashSet::new());
+        while let Some(page) = pages.message().await.map_err(|s| explain(&front.url, &s))? {
+            totals.count(&page)?;
+            for totals in &page.totals {
+                audit.logged += totals.records;
+                audit.suspended += totals.suspended;
+            }
+            for line in page.lines {
+                audit.line(line, bill_of, &mut seen)?;
+            }
+        }
+        let mismatches = totals.mismatches();
+        ensure!(mismatches.is_empty(), "control totals differ: {}", mismatches.join("; "));
+        Ok(audit)
+    }
+
+    fn line(
+        &mut self,
+        line: ChargeLine,
+        bill_of: u64,
+        seen: &mut HashSet<(u64, String, String, i64, String)>,
+    ) -> anyhow::Result<()> {
+        let account = line.account_number;
+        let key = (
+            account,
+            line.record_id.clone(),
+            format!("{}/{}", line.primitive, line.component),
+            line.first_unit,
+            line.period.clone(),
+        );
+        ensure!(seen.insert(key), "record {} was charged twice", line.record_id);
+        let amount = parse_money(&line.amount)?;
+        self.lines += 1;
+        self.total = self.total.checked_add(amount).context("the total has over 38 digits")?;
+        self.records.insert((account, line.record_id.clone()));
+        if account == bill_of {
+            self.bill.push(line);
+            return Ok(());
+        }
+        let units: u64 = line.units.parse().context("units")?;
+        *self.octets.entry(account).or_default() += units;
+        let (sum, lines) = self.charged.entry(account).or_default();
+        *sum = sum.checked_add(amount).context("the total has over 38 digits")?;
+        *lines += 1;
+        Ok(())
+    }
+
+    /// Holds what was rated against what was sent. `without_lines` of the other records have no
+    /// units, and so no line.
+    pub(crate) fn reconcile(
+        &self,
+        ledger: &Ledger,
+        others: u64,
+        without_lines: u64,
+    ) -> anyhow::Result<()> {
+        let sent = ledger.records + others;
+        ensure!(self.suspended == 0, "{} records wait in suspense", self.suspended);
+        ensure!(self.logged == sent, "{sent} records were sent, {} are in the log", self.logged);
+        let rated = self.records.len() as u64 + without_lines;
+        ensure!(rated == sent, "{sent} records were sent, {rated} rated");
+        ensure!(self.octets == ledger.octets, "octets sent and octets rated differ");
+        for (account, octets) in &ledger.octets {
+            let (charged, lines) = self.charged.get(account).copied().unwrap_or_default();
+            let expected = expected_nanos_times_100(*octets);
+            // Each line was rounded to the nano once, so it is off by half of one at most.
+            let off = (charged.nanos() * 100 - expected).abs();
+            ensure!(
+                off <= 50 * i128::from(lines),
+                "account {account}: {octets} octets were charged {charged}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Octets rated in all.
+    pub(crate) fn octets(&self) -> u64 {
+        self.octets.values().sum()
+    }
+}
+
+/// What the octet plan asks for this many octets of a month, in hundredths of a nano: nothing for
+/// the first GB, 0.05 a GB up to 100 GB, then 0.02; written here a second time, by hand.
+fn expected_nanos_times_100(octets: u64) -> i128 {
+    const GB: u64 = 1_000_000_000;
+    let basic = octets.clamp(GB, 100 * GB) - GB;
+    let bulk = octets.max(100 * GB) - 100 * GB;
+    i128::from(basic) * 5 + i128::from(bulk) * 2
+}
+
+/// What the bill of Fig. 6B must come to: (record, component) -> microseconds, amount.
+pub(crate) type Expected = BTreeMap<(String, String), (String, Money)>;
+
+/// Reads the expected bill.
+pub(crate) fn expected_bill(csv: &str) -> anyhow::Result<Expected> {
+    let mut expected = Expected::new();
+    for row in csv.lines().skip(1) {
+        let mut cells = row.split(',').map(str::to_owned);
+        let mut cell = || cells.next().with_context(|| format!("the expected bill's row {row}"));
+        let (key, units, amount) = ((cell()?, cell()?), cell()?, cell()?);
+        expected.insert(key, (units, parse_money(&amount)?));
+    }
+    Ok(expected)
+}
+
+/// Adds the bill's lines up by record and component.
+pub(crate) fn added_up(bill: &[ChargeLine]) -> anyhow::Result<Expected> {
+    let mut sums: BTreeMap<(String, String), (u128, Money)> = BTreeMap::new();
+    for line in bill {
+        let key = (line.record_id.clone(), line.component.clone());
+        let (units, amount) = sums.entry(key).or_default();
+        *units += line.units.parse::<u128>().context("units")?;
+        *amount = amount.checked_add(parse_money(&line.amount)?).context("over 38 digits")?;
+    }
+    Ok(sums.into_iter().map(|(key, (units, sum))| (key, (units.to_string(), sum))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expected_nanos_times_100;
+
+    #[test]
+    fn the_second_hand_knows_the_tiers() {
+        const GB: u64 = 1_000_000_000;
+        assert_eq!(expected_nanos_times_100(GB), 0);
+        assert_eq!(expected_nanos_times_100(2 * GB), 5_000_000_000);
+        assert_eq!(expected_nanos_times_100(101 * GB), 99 * 5_000_000_000 + 2_000_000_000);
+    }
+}

@@ -1,0 +1,151 @@
+//! The demo's usage: octet records over several streams, at an even pace, counted on the wire.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prost::Message as _;
+use tokio::task::JoinSet;
+use turnpike_proto::ingest::v1::UsageRecord;
+
+use crate::client::Front;
+use crate::commands::load::Kind;
+use crate::commands::load::generate::{Generator, Spec};
+use crate::sender::{self, Event};
+use crate::tally::Tally;
+
+/// Streams side by side.
+const STREAMS: u16 = 4;
+/// Records a batch; each batch has records of every partition.
+const BATCH: u32 = 250;
+/// How long all of them take: time enough for a takeover and a handback in the middle.
+const PACE: Duration = Duration::from_secs(12);
+/// Streams pause so often on the way.
+const ROUNDS: u32 = 120;
+
+/// An answered batch: when it was sent, when it was answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) sent: Instant,
+    pub(crate) answered: Instant,
+}
+
+/// What went out, counted from the bytes that went out.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) records: u64,
+    /// Octets of each account.
+    pub(crate) octets: HashMap<u64, u64>,
+}
+
+/// What all streams know together.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    pub(crate) accounts: (u64, u64),
+    pub(crate) records: u64,
+    start_us: i64,
+    pub(crate) answered: AtomicU64,
+    answers: Mutex<Vec<Answer>>,
+    ledger: Mutex<Ledger>,
+}
+
+impl Traffic {
+    /// Records for the accounts from `first` on.
+    pub(crate) fn new(first: u64, accounts: u64, records: u64, start_us: i64) -> Arc<Self> {
+        Arc::new(Self {
+            accounts: (first, accounts),
+            records,
+            start_us,
+            answered: AtomicU64::new(0),
+            answers: Mutex::default(),
+            ledger: Mutex::default(),
+        })
+    }
+
+    fn generator(&self, stream: u16) -> (Generator, u64) {
+        let spec = Spec {
+            kind: Kind::Octets,
+            run: "demo",
+            stream,
+            first_account: self.accounts.0,
+            accounts: self.accounts.1,
+            batch_records: BATCH,
+            attributes: 0,
+            start_us: self.start_us,
+        };
+        let streams = u64::from(STREAMS);
+        let share = self.records / streams + u64::from(u64::from(stream) < self.records % streams);
+        (Generator::new(&spec), share)
+    }
+
+    /// Sends everything at an even pace; ends when all of it has its durable answer.
+    pub(crate) async fn flow(self: Arc<Self>, front: Front) -> anyhow::Result<Tally> {
+        let mut streams = JoinSet::new();
+        for stream in 0..STREAMS {
+            streams.spawn(Arc::clone(&self).stream(front.again().await?, stream));
+        }
+        let mut tally = Tally::default();
+        while let Some(stream) = streams.join_next().await {
+            tally.add(&stream??);
+        }
+        Ok(tally)
+    }
+
+    async fn stream(self: Arc<Self>, front: Front, stream: u16) -> anyhow::Result<Tally> {
+        let (mut generator, share) = self.generator(stream);
+        let mut tally = Tally::default();
+        let began = Instant::now();
+        for round in 0..ROUNDS {
+            let (from, to) = (u64::from(round), u64::from(round) + 1);
+            let rounds = u64::from(ROUNDS);
+            let left = AtomicU64::new(share * to / rounds - share * from / rounds);
+            let next = || generator.next_batch(&left).inspect(|batch| self.enter(&batch.frame));
+            sender::send(&front, 8, next, |event| {
+                tally.count(&event);
+                if let Event::Answered { batch, after, .. } = event {
+                    self.answered.fetch_add(u64::from(batch.records), Ordering::Relaxed);
+                    let answered = Instant::now();
+                    let sent = answered.checked_sub(after).unwrap_or(answered);
+                    let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+                    answers.push(Answer { sent, answered });
+                }
+            })
+            .await?;
+            let due = PACE * (round + 1) / ROUNDS;
+            tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
+        }
+        Ok(tally)
+    }
+
+    /// Sends the first stream's records once more, as fast as it goes; nothing is entered.
+    pub(crate) async fn again(&self, front: &Front) -> anyhow::Result<Tally> {
+        let (mut generator, share) = self.generator(0);
+        let (mut tally, left) = (Tally::default(), AtomicU64::new(share));
+        sender::send(front, 8, || generator.next_batch(&left), |event| tally.count(&event)).await?;
+        Ok(tally)
+    }
+
+    /// Enters a batch's records into the ledger, as any other protobuf library reads them.
+    fn enter(&self, frame: &turnpike_proto::frame::BatchFrame) {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        // What could not be read would be missing from the ledger, and the audit would say so.
+        let _ = frame.walk(|record| {
+            if let Ok(record) = UsageRecord::decode(record) {
+                ledger.records += 1;
+                let octets = record.quantity.unwrap_or_default().unsigned_abs();
+                *ledger.octets.entry(record.account_number).or_default() += octets;
+            }
+        });
+    }
+
+    /// The ledger so far.
+    pub(crate) fn ledger(&self) -> Ledger {
+        std::mem::take(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The answers so far.
+    pub(crate) fn answers(&self) -> Vec<Answer> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

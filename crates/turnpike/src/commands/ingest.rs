@@ -1,0 +1,75 @@
+//! `turnpike ingest`: a file of usage records to the cluster.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::Context;
+use crate::client::ClientArgs;
+use crate::exit::{EXIT_CODES, Finish};
+use crate::tally::FileReport;
+use crate::ui;
+use crate::usage_file::{self, Format, Sending};
+
+const EXAMPLES: &str = "\
+Columns of a CSV file: record_id, account_number (or identity), usage_type, start_time,
+end_time or duration, quantity; measure:NAME is a measure, any other column an attribute.
+JSON lines use the same names, and objects for attributes and measures.
+Sending a file again is safe: what was taken is answered as duplicate.
+
+Examples:
+  turnpike ingest usage.csv
+  turnpike ingest usage.jsonl --json | jq .accepted
+  turnpike ingest usage.csv --exceptions left-over.csv
+  zcat usage.csv.gz | turnpike ingest - --format csv";
+
+/// Options of `ingest`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct IngestArgs {
+    /// The file (.csv, .jsonl), or - for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The file's form, where its name does not tell
+    #[arg(long)]
+    format: Option<Format>,
+    #[command(flatten)]
+    batches: BatchArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// How records are sent and reported on.
+#[derive(Debug, Args)]
+pub(crate) struct BatchArgs {
+    /// Records a batch
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub(crate) batch: u32,
+    /// Batches on their way at once
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) window: u16,
+    /// Write every bad, suspended or rejected row to this CSV file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) exceptions: Option<PathBuf>,
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) async fn run(args: IngestArgs, context: &Context) -> anyhow::Result<Finish> {
+    let rows = usage_file::rows(&args.file, args.format)?;
+    let name = args.file.display().to_string();
+    let front = args.client.connect(&context.config).await?;
+    let bar = ui::progress(None, name.clone(), context.quiet || args.batches.json);
+    let source: String = name.chars().take(32).collect();
+    let sending = Sending {
+        source: &source,
+        batch_records: args.batches.batch,
+        window: usize::from(args.batches.window),
+    };
+    let report = FileReport { file: name, ..FileReport::default() };
+    let report = usage_file::send(&front, &sending, rows, report, &bar).await?;
+    report.tell(args.batches.json, args.batches.exceptions.as_deref())
+}

@@ -1,0 +1,280 @@
+//! `turnpike load`: generated usage, and how fast it is taken.
+
+pub(crate) mod generate;
+mod histogram;
+pub(crate) mod setup;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use crate::cli::Context;
+use crate::client::{ClientArgs, Front};
+use crate::exit::{EXIT_CODES, Finish};
+use crate::sender::{self, Event};
+use crate::tally::Tally;
+use crate::{ui, values};
+
+use generate::{Generator, Spec};
+use histogram::Histogram;
+
+const EXAMPLES: &str = "\
+--setup opens the accounts and publishes the plan first; it may be repeated, and changes nothing
+then. Every run makes records of its own, unless --run names an earlier one of the same day (UTC)
+to repeat: then all of them must come back as duplicates.
+
+Examples:
+  turnpike load --setup --accounts 10000 --seconds 10
+  turnpike load --accounts 1000000 --records 20000000 --streams 8 --json
+  turnpike load --records 100000 --run drill-1 && turnpike load --records 100000 --run drill-1";
+
+/// What is generated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Connect time, rated by the plan of the seed's Fig. 6B.
+    #[default]
+    Fig6b,
+    /// Octets, rated by tiers.
+    Octets,
+}
+
+/// Options of `load`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct LoadArgs {
+    /// Spread records over so many accounts
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    accounts: u64,
+    /// The first account's number
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    first_account: u64,
+    /// Stop after so many records
+    #[arg(long, value_name = "N", conflicts_with = "seconds")]
+    records: Option<u64>,
+    /// Stop after so long [default: 10]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    seconds: Option<Duration>,
+    /// Records a batch
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    batch: u32,
+    /// Streams, each over a connection of its own
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    streams: u16,
+    /// Batches on their way at once, a stream
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
+    window: u16,
+    /// What to generate, and which plan to set up
+    #[arg(long, default_value = "fig6b")]
+    kind: Kind,
+    /// Attributes a record
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u8).range(0..=8))]
+    attributes: u8,
+    /// First publish the plan, open the accounts and subscribe them
+    #[arg(long)]
+    setup: bool,
+    /// Publish this plan instead of the built-in one, under --setup
+    #[arg(long, value_name = "FILE", requires = "setup")]
+    plan: Option<PathBuf>,
+    /// What record ids begin with: the same run gives the same records [default: random]
+    #[arg(long, value_name = "NAME")]
+    run: Option<String>,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Serialize)]
+struct Report {
+    run: String,
+    #[serde(flatten)]
+    tally: Tally,
+    seconds: f64,
+    records_per_second: f64,
+    batch_latency_ms: Latency,
+    /// The longest time in which no batch at all was answered.
+    longest_silence_ms: f64,
+}
+
+#[derive(Serialize)]
+struct Latency {
+    p50: f64,
+    p99: f64,
+    max: f64,
+}
+
+/// What all streams share.
+struct Shared {
+    /// Records still to be made.
+    left: AtomicU64,
+    deadline: Option<Instant>,
+    answered: AtomicU64,
+}
+
+#[derive(Default)]
+struct StreamReport {
+    tally: Tally,
+    latency: Histogram,
+    answers: Vec<Instant>,
+}
+
+pub(crate) async fn run(args: LoadArgs, context: &Context) -> anyhow::Result<Finish> {
+    let front = args.client.connect(&context.config).await?;
+    let hidden = context.quiet || args.json;
+    if args.setup {
+        let setup = setup::Setup {
+            kind: args.kind,
+            plan: args.plan.as_deref(),
+            first: args.first_account,
+            accounts: args.accounts,
+        };
+        setup.run(&front, hidden).await?;
+    }
+    let run = args.run.clone().unwrap_or_else(|| format!("{:08x}", rand::random::<u32>()));
+    let for_how_long = args.seconds.unwrap_or(Duration::from_secs(10));
+    let started = Instant::now();
+    let shared = Arc::new(Shared {
+        left: AtomicU64::new(args.records.unwrap_or(u64::MAX)),
+        deadline: args.records.is_none().then(|| started + for_how_long),
+        answered: AtomicU64::new(0),
+    });
+    let mut streams = JoinSet::new();
+    let start_us = start_us(args.run.is_some());
+    for stream in 0..args.streams {
+        let generator = Generator::new(&Spec {
+            kind: args.kind,
+            run: &run,
+            stream,
+            first_account: args.first_account,
+            accounts: args.accounts,
+            batch_records: args.batch,
+            attributes: args.attributes,
+            start_us,
+        });
+        let (front, shared) = (front.again().await?, Arc::clone(&shared));
+        streams.spawn(one_stream(front, generator, usize::from(args.window), shared));
+    }
+    let watch = tokio::spawn(watch(Arc::clone(&shared), !hidden));
+    let mut all = StreamReport::default();
+    while let Some(stream) = streams.join_next().await {
+        let stream = stream.context("a stream's task ended early")??;
+        all.tally.add(&stream.tally);
+        all.latency.add(&stream.latency);
+        all.answers.extend(stream.answers);
+    }
+    watch.abort();
+    tell(&report(run, started, all), args.json)
+}
+
+/// A named run must repeat its records to the byte, their time included: so it keeps to the
+/// beginning of the day. Others began just now.
+fn start_us(is_named: bool) -> i64 {
+    const DAY_US: i64 = 86_400_000_000;
+    let now = values::now_us();
+    if is_named { now.div_euclid(DAY_US) * DAY_US } else { now - 60_000_000 }
+}
+
+async fn one_stream(
+    front: Front,
+    mut generator: Generator,
+    window: usize,
+    shared: Arc<Shared>,
+) -> anyhow::Result<StreamReport> {
+    let mut report = StreamReport::default();
+    let next = || {
+        if shared.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return None;
+        }
+        generator.next_batch(&shared.left)
+    };
+    sender::send(&front, window, next, |event| {
+        report.tally.count(&event);
+        if let Event::Answered { batch, after, .. } = event {
+            report.latency.record(after);
+            report.answers.push(Instant::now());
+            shared.answered.fetch_add(u64::from(batch.records), Ordering::Relaxed);
+        }
+    })
+    .await?;
+    Ok(report)
+}
+
+/// Tells, each second, how many records were answered in it.
+async fn watch(shared: Arc<Shared>, tells: bool) {
+    let mut before = 0;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.tick().await;
+    for second in 1u64.. {
+        ticks.tick().await;
+        let now = shared.answered.load(Ordering::Relaxed);
+        if tells {
+            let rate = ui::count(now - before);
+            ui::tell(format_args!("{second:>4} s  {rate:>12} records/s  {:>15}", ui::count(now)));
+        }
+        before = now;
+    }
+}
+
+fn report(run: String, started: Instant, mut all: StreamReport) -> Report {
+    all.answers.sort_unstable();
+    let ended = all.answers.last().copied().unwrap_or(started);
+    let seconds = (ended - started).as_secs_f64();
+    let mut silence = Duration::ZERO;
+    let mut before = started;
+    for answer in &all.answers {
+        silence = silence.max(answer.saturating_duration_since(before));
+        before = *answer;
+    }
+    let ms = |duration: Duration| duration.as_secs_f64() * 1_000.0;
+    let records_per_second =
+        if seconds > 0.0 { all.tally.sent as f64 / seconds } else { 0.0 };
+    Report {
+        run,
+        seconds,
+        records_per_second,
+        batch_latency_ms: Latency {
+            p50: ms(all.latency.at(0.5)),
+            p99: ms(all.latency.at(0.99)),
+            max: ms(all.latency.at(1.0)),
+        },
+        longest_silence_ms: ms(silence),
+        tally: all.tally,
+    }
+}
+
+fn tell(report: &Report, json: bool) -> anyhow::Result<Finish> {
+    let tally = &report.tally;
+    if json {
+        ui::print_json(report)?;
+    } else {
+        let latency = &report.batch_latency_ms;
+        ui::print(format_args!("run {}: {tally}", report.run))?;
+        ui::print(format_args!(
+            "{:.0} records/s over {:.1} s; a batch is answered in {:.1} ms (p50), {:.1} ms (p99), \
+             {:.1} ms (max); longest silence {:.0} ms",
+            report.records_per_second,
+            report.seconds,
+            latency.p50,
+            latency.p99,
+            latency.max,
+            report.longest_silence_ms
+        ))?;
+    }
+    if !tally.is_balanced() {
+        anyhow::bail!("records are missing from the answers: {tally}");
+    }
+    Ok(Finish::unless(tally.suspended + tally.rejected > 0))
+}

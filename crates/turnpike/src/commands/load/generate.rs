@@ -1,0 +1,208 @@
+//! Records straight onto the wire: no allocation a record, no copy but one.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use turnpike_proto::frame::{BatchFrame, push_record};
+use turnpike_proto::record::encode_extra;
+use turnpike_proto::wire::{put_bytes, put_number, put_varint};
+
+use crate::sender::Batch;
+
+use super::Kind;
+
+/// Attributes, so many of which a record carries as are asked for.
+const ATTRIBUTES: [(&str, &str); 8] = [
+    ("access", "fibre"),
+    ("class", "gold"),
+    ("device", "router"),
+    ("method", "GET"),
+    ("region", "north"),
+    ("service-level", "2"),
+    ("status", "200"),
+    ("tariff-zone", "4"),
+];
+
+/// What a stream is made of; the same specification gives the same records to the byte.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) run: &'a str,
+    pub(crate) stream: u16,
+    pub(crate) first_account: u64,
+    pub(crate) accounts: u64,
+    pub(crate) batch_records: u32,
+    pub(crate) attributes: u8,
+    /// When every record begins.
+    pub(crate) start_us: i64,
+}
+
+/// Makes the batches of one stream.
+#[derive(Debug)]
+pub(crate) struct Generator {
+    kind: Kind,
+    source: String,
+    /// Begins every record id of this stream.
+    prefix: Vec<u8>,
+    first_account: u64,
+    accounts: u64,
+    batch_records: u32,
+    attributes: usize,
+    start_us: i64,
+    made: u64,
+    batches: u64,
+    chance: u64,
+    record: Vec<u8>,
+    body_bytes: usize,
+}
+
+impl Generator {
+    pub(crate) fn new(spec: &Spec<'_>) -> Self {
+        let Spec { run, stream, .. } = *spec;
+        let mut seed = 0xcbf2_9ce4_8422_2325;
+        for byte in run.bytes().chain(stream.to_le_bytes()) {
+            seed = (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        Self {
+            kind: spec.kind,
+            source: format!("load-{run}"),
+            prefix: format!("{run}-{stream}-").into_bytes(),
+            first_account: spec.first_account,
+            accounts: spec.accounts.max(1),
+            batch_records: spec.batch_records,
+            attributes: usize::from(spec.attributes),
+            start_us: spec.start_us,
+            made: 0,
+            batches: 0,
+            chance: seed,
+            record: Vec::with_capacity(512),
+            body_bytes: 0,
+        }
+    }
+
+    /// The next batch, of at most as many records as are left.
+    pub(crate) fn next_batch(&mut self, left: &AtomicU64) -> Option<Batch<()>> {
+        let wanted = u64::from(self.batch_records);
+        let take = |left: u64| Some(left - left.min(wanted));
+        let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or(0);
+        let records = before.min(wanted);
+        if records == 0 {
+            return None;
+        }
+        self.batches += 1;
+        let mut body = Vec::with_capacity(self.body_bytes + 64);
+        put_bytes(&mut body, 1, self.source.as_bytes());
+        put_number(&mut body, 2, self.batches);
+        for _ in 0..records {
+            self.make();
+            push_record(&mut body, &self.record);
+        }
+        self.body_bytes = body.len();
+        let records = u32::try_from(records).unwrap_or(self.batch_records);
+        Some(Batch { number: self.batches, records, frame: BatchFrame::from(body), tag: () })
+    }
+
+    /// Makes one record in `self.record`.
+    fn make(&mut self) {
+        let chance = self.random();
+        let account = self.first_account + (chance >> 16) % self.accounts;
+        let id = self.record_id();
+        let record = &mut self.record;
+        record.clear();
+        put_number(record, 1, account);
+        put_varint(record, 2 << 3 | 2);
+        put_varint(record, (self.prefix.len() + id.len()) as u64);
+        record.extend_from_slice(&self.prefix);
+        record.extend_from_slice(&id);
+        let usage_type: &[u8] = match self.kind {
+            Kind::Fig6b => b"connect-time",
+            Kind::Octets => b"octets",
+        };
+        put_bytes(record, 3, usage_type);
+        // Field 4 is a fixed 64-bit number, little endian.
+        put_varint(record, 4 << 3 | 1);
+        record.extend_from_slice(&self.start_us.to_le_bytes());
+        match self.kind {
+            // A second to about a quarter of an hour.
+            Kind::Fig6b => put_number(record, 5, 1_000_000 + (chance & 0x3fff_ffff)),
+            // Up to a quarter of a gigabyte.
+            Kind::Octets => put_number(record, 6, 200 + (chance & 0xfff_ffff)),
+        }
+        if let Some(attributes) = ATTRIBUTES.get(..self.attributes).filter(|some| !some.is_empty())
+        {
+            encode_extra("", attributes.iter().copied(), [], record);
+        }
+        self.made += 1;
+    }
+
+    /// The record's number in its stream, as ten digits.
+    fn record_id(&self) -> [u8; 10] {
+        let (mut digits, mut number) = ([b'0'; 10], self.made);
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+            number /= 10;
+        }
+        digits
+    }
+
+    /// xorshift64*: fast, and the same for the same run.
+    fn random(&mut self) -> u64 {
+        self.chance ^= self.chance >> 12;
+        self.chance ^= self.chance << 25;
+        self.chance ^= self.chance >> 27;
+        self.chance.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::HashSet;
+
+    use prost::Message as _;
+    use turnpike_proto::ingest::v1::UsageRecord;
+
+    use super::*;
+
+    const SPEC: Spec<'_> = Spec {
+        kind: Kind::Octets,
+        run: "drill",
+        stream: 3,
+        first_account: 1,
+        accounts: 10,
+        batch_records: 100,
+        attributes: 2,
+        start_us: 1_000_000,
+    };
+
+    #[test]
+    fn batches_are_messages_that_any_client_could_have_sent() {
+        let mut generator = Generator::new(&SPEC);
+        let (left, mut ids) = (AtomicU64::new(250), HashSet::new());
+        let mut sizes = Vec::new();
+        while let Some(batch) = generator.next_batch(&left) {
+            let mut records = Vec::new();
+            let decode = |bytes: &[u8]| records.push(UsageRecord::decode(bytes).unwrap());
+            let head = batch.frame.walk(decode).unwrap();
+            assert_eq!((head.batch_number, head.source), (batch.number, "load-drill"));
+            sizes.push(records.len());
+            for record in records {
+                assert!((1..=10).contains(&record.account_number));
+                assert_eq!(record.attributes.len(), 2);
+                assert!(record.quantity.unwrap() > 0 && record.duration_us == 0);
+                assert!(ids.insert(record.record_id));
+            }
+        }
+        assert_eq!(sizes, [100, 100, 50]);
+    }
+
+    #[test]
+    fn a_run_repeats_itself_to_the_byte() {
+        let frames = || {
+            let mut generator = Generator::new(&SPEC);
+            let left = AtomicU64::new(150);
+            std::iter::from_fn(move || generator.next_batch(&left).map(|batch| batch.frame))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(frames(), frames());
+    }
+}

@@ -1,0 +1,95 @@
+//! Durations counted in buckets whose width is a 32nd of their value.
+
+use std::time::Duration;
+
+/// Bits of a value that are kept beside its magnitude.
+const BITS: u32 = 5;
+
+/// Counts of durations; quantiles are exact to about 3 %.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Histogram {
+    buckets: Vec<u64>,
+    max: Duration,
+}
+
+impl Histogram {
+    /// Counts a duration, to the microsecond.
+    pub(super) fn record(&mut self, duration: Duration) {
+        let place = place(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+        if place >= self.buckets.len() {
+            self.buckets.resize(place + 1, 0);
+        }
+        if let Some(bucket) = self.buckets.get_mut(place) {
+            *bucket += 1;
+        }
+        self.max = self.max.max(duration);
+    }
+
+    /// Adds another one's counts.
+    pub(super) fn add(&mut self, other: &Self) {
+        if other.buckets.len() > self.buckets.len() {
+            self.buckets.resize(other.buckets.len(), 0);
+        }
+        for (bucket, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *bucket += more;
+        }
+        self.max = self.max.max(other.max);
+    }
+
+    /// The duration under which this part of all lies, 0 to 1.
+    pub(super) fn at(&self, part: f64) -> Duration {
+        let total: u64 = self.buckets.iter().sum();
+        let wanted = (total as f64 * part).ceil() as u64;
+        let mut below = 0;
+        for (place, count) in self.buckets.iter().enumerate() {
+            below += count;
+            if below >= wanted && *count > 0 {
+                return Duration::from_micros(end(place)).min(self.max);
+            }
+        }
+        self.max
+    }
+}
+
+/// Small values have a bucket each; larger ones share 32 of them with their power of two.
+fn place(value: u64) -> usize {
+    let magnitude = (u64::BITS - value.leading_zeros()).saturating_sub(BITS + 1);
+    ((magnitude as usize) << BITS) + (value >> magnitude) as usize
+}
+
+/// The largest value of a bucket.
+fn end(place: usize) -> u64 {
+    let place = place as u64;
+    let magnitude = (place >> BITS).saturating_sub(1);
+    let top = place - (magnitude << BITS);
+    ((top + 1) << magnitude) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_lies_in_its_bucket() {
+        let mut last = 0;
+        for value in (0..5_000).chain([1 << 20, (1 << 40) + 12_345]) {
+            let place = place(value);
+            assert!(place >= last, "{value}");
+            assert!(end(place) >= value && (place == 0 || end(place - 1) < value), "{value}");
+            last = place;
+        }
+    }
+
+    #[test]
+    fn quantiles_are_within_a_32nd() {
+        let mut histogram = Histogram::default();
+        for micros in 1..=10_000u64 {
+            histogram.record(Duration::from_micros(micros));
+        }
+        for (part, expected) in [(0.5, 5_000.0), (0.99, 9_900.0), (1.0, 10_000.0)] {
+            let found = histogram.at(part).as_micros() as f64;
+            assert!((found - expected).abs() <= expected / 32.0 + 1.0, "{part}: {found}");
+        }
+        assert_eq!(Histogram::default().at(0.5), Duration::ZERO);
+    }
+}

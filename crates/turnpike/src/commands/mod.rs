@@ -1,0 +1,16 @@
+//! One file a command.
+
+pub(crate) mod account;
+pub(crate) mod collect;
+pub(crate) mod demo;
+pub(crate) mod front;
+pub(crate) mod ingest;
+pub(crate) mod load;
+pub(crate) mod node;
+pub(crate) mod partition;
+pub(crate) mod plan;
+pub(crate) mod pull;
+pub(crate) mod rate;
+pub(crate) mod status;
+pub(crate) mod suspense;
+pub(crate) mod up;

@@ -1,0 +1,209 @@
+//! `turnpike partition`: which accounts live together, and who may serve them.
+
+use clap::{Args, Subcommand};
+use turnpike_store::{Member, PartitionSpec};
+use turnpike_types::{AccountRange, NodeName, PartitionId, Priority, Timestamp};
+
+use crate::cli::Context;
+use crate::database::DatabaseArgs;
+use crate::exit::{EXIT_CODES, Finish, usage};
+use crate::{ui, values};
+
+const EXAMPLES: &str = "\
+Examples:
+  turnpike partition init --database sqlite:turnpike.db --count 4 --accounts 1-1000000 \\
+      --members a,b";
+
+/// What to do with partitions.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum PartitionCommand {
+    /// Creates partitions; creating the same again changes nothing
+    Init(InitArgs),
+}
+
+const INIT_EXAMPLES: &str = "\
+With --members the first partition prefers the first member, the second the second, and so on
+round, so that the load is spread and each partition has every member as a standby.
+
+Examples:
+  turnpike partition init --database sqlite:turnpike.db --count 4 --accounts 1-1000000 \\
+      --members a,b
+  turnpike partition init --database postgres://turnpike@db/turnpike \\
+      --range 1-500000 --range 500001-9000000 --member a=200 --member b=100
+  turnpike partition init --database sqlite:turnpike.db --count 2 --accounts 1-9999 \\
+      --members a,b --accept-since 2010-01-01     # for a backfill of old records";
+
+/// Options of `partition init`.
+#[derive(Debug, Args)]
+#[command(after_help = INIT_EXAMPLES, after_long_help = format!("{INIT_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// How many partitions to split --accounts into
+    #[arg(long, value_name = "N", requires = "accounts", conflicts_with = "ranges")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    count: Option<u32>,
+    /// The accounts to split evenly, both included
+    #[arg(long, value_name = "FIRST-LAST", value_parser = values::accounts, requires = "count")]
+    accounts: Option<AccountRange>,
+    /// One partition's accounts; repeat for more
+    #[arg(long = "range", value_name = "FIRST-LAST", value_parser = values::accounts)]
+    ranges: Vec<AccountRange>,
+    /// The number of the first partition
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    first_id: u32,
+    /// Nodes that may serve them, preferred in turn
+    #[arg(long, value_name = "NODE,NODE", value_delimiter = ',', conflicts_with = "member")]
+    members: Vec<String>,
+    /// A node and its priority in every partition; the larger wins; repeat for more
+    #[arg(long, value_name = "NODE=PRIORITY", value_parser = values::member)]
+    member: Vec<(String, u32)>,
+    #[command(flatten)]
+    acceptance: AcceptanceArgs,
+}
+
+/// Which records a partition takes by their start.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AcceptanceArgs {
+    /// How far back a record may start
+    #[arg(long, value_name = "TIME", default_value = "35d", value_parser = values::duration)]
+    horizon: std::time::Duration,
+    /// Take records since then, whatever the horizon: for a backfill
+    #[arg(long, value_name = "TIME", value_parser = values::instant)]
+    accept_since: Option<Timestamp>,
+}
+
+impl AcceptanceArgs {
+    /// Everything since `since`.
+    pub(crate) const fn since(since: Timestamp) -> Self {
+        let horizon = std::time::Duration::from_secs(35 * 86_400);
+        Self { horizon, accept_since: Some(since) }
+    }
+}
+
+pub(crate) async fn run(command: PartitionCommand, context: &Context) -> anyhow::Result<Finish> {
+    let PartitionCommand::Init(args) = command;
+    let ranges = match (args.count, args.accounts) {
+        (Some(count), Some(accounts)) => split(accounts, count)?,
+        _ if args.ranges.is_empty() => {
+            return Err(usage("say --count N --accounts FIRST-LAST, or --range FIRST-LAST"));
+        }
+        _ => args.ranges.clone(),
+    };
+    if args.members.is_empty() && args.member.is_empty() {
+        return Err(usage("say who may serve them: --members a,b or --member a=200 --member b=100"));
+    }
+    let specs = specs(&ranges, args.first_id, &args.acceptance, |place| {
+        if args.members.is_empty() { fixed(&args.member) } else { rotated(&args.members, place) }
+    })?;
+    let database = args.database.open(&context.config).await?;
+    database.create_partitions(&specs).await?;
+    for spec in &specs {
+        let members = spec.members.iter().map(|m| format!("{}={}", m.node, m.priority));
+        let members: Vec<String> = members.collect();
+        let (id, range) = (spec.id, spec.range);
+        ui::print(format_args!("partition {id}: accounts {range}, members {}", members.join(" ")))?;
+    }
+    Ok(Finish::Done)
+}
+
+/// Ranges of equal size, the first ones larger by one where it does not come out even.
+pub(crate) fn split(accounts: AccountRange, count: u32) -> anyhow::Result<Vec<AccountRange>> {
+    let (first, last, parts) = (accounts.first().0, accounts.last().0, u128::from(count.max(1)));
+    let total = u128::from(last - first) + 1;
+    if total < parts {
+        return Err(usage(format!("{accounts} has fewer accounts than {count} partitions")));
+    }
+    let bound = |part: u128| -> u64 {
+        let before = part * (total / parts) + part.min(total % parts);
+        // At most `last - first + 1`, and only the last bound is that large.
+        u64::try_from(before).unwrap_or(u64::MAX)
+    };
+    let ranges = (0..parts).map(|part| {
+        let (from, next) = (bound(part), bound(part + 1));
+        AccountRange::new(first + from, first + (next - 1))
+    });
+    Ok(ranges.collect::<Result<_, _>>()?)
+}
+
+/// Partitions of these ranges; `members` says who serves the one at a place, from 0.
+pub(crate) fn specs(
+    ranges: &[AccountRange],
+    first_id: u32,
+    acceptance: &AcceptanceArgs,
+    members: impl Fn(usize) -> Vec<Member>,
+) -> anyhow::Result<Vec<PartitionSpec>> {
+    let horizon_us = i64::try_from(acceptance.horizon.as_micros())
+        .map_err(|_| usage("--horizon is too long; write for example 35d"))?;
+    let last = u32::try_from(ranges.len()).ok().and_then(|count| first_id.checked_add(count));
+    let last = last.ok_or_else(|| usage("--first-id leaves too few numbers"))?;
+    let places = (first_id..last).zip(ranges).enumerate();
+    Ok(places
+        .map(|(place, (id, &range))| PartitionSpec {
+            id: PartitionId(id),
+            range,
+            horizon_us,
+            accept_since: acceptance.accept_since,
+            members: members(place),
+        })
+        .collect())
+}
+
+fn fixed(members: &[(String, u32)]) -> Vec<Member> {
+    let member = |(name, priority): &(String, u32)| Member {
+        node: NodeName(name.clone()),
+        priority: Priority(*priority),
+    };
+    members.iter().map(member).collect()
+}
+
+/// The partition at `place` prefers the member at `place` modulo their number, then the next ones.
+pub(crate) fn rotated(names: &[String], place: usize) -> Vec<Member> {
+    let count = names.len();
+    let ranks = (1..=u32::try_from(count).unwrap_or(u32::MAX)).rev();
+    names
+        .iter()
+        .cycle()
+        .skip(place % count.max(1))
+        .take(count)
+        .zip(ranks)
+        .map(|(name, rank)| Member {
+            node: NodeName(name.trim().to_owned()),
+            priority: Priority(rank * 100),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_leaves_no_gap_and_differs_by_one_at_most() {
+        for (first, last, count) in [(1, 10, 3), (5, 5, 1), (1, u64::MAX, 7), (1, 4, 4)] {
+            let ranges = split(AccountRange::new(first, last).unwrap(), count).unwrap();
+            assert_eq!(ranges.len(), count as usize);
+            assert_eq!(ranges[0].first().0, first);
+            assert_eq!(ranges[ranges.len() - 1].last().0, last);
+            let sizes: Vec<u64> = ranges.iter().map(|r| r.last().0 - r.first().0).collect();
+            assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1);
+            for pair in ranges.windows(2) {
+                assert_eq!(pair[0].last().0 + 1, pair[1].first().0);
+            }
+        }
+        assert!(split(AccountRange::new(1, 3).unwrap(), 4).is_err());
+    }
+
+    #[test]
+    fn members_are_preferred_in_turn() {
+        let names = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let order = |place| -> Vec<(String, u32)> {
+            rotated(&names, place).into_iter().map(|m| (m.node.0, m.priority.0)).collect()
+        };
+        assert_eq!(order(0)[0], ("a".to_owned(), 300));
+        assert_eq!(order(1), [("b".to_owned(), 300), ("c".to_owned(), 200), ("a".to_owned(), 100)]);
+        assert_eq!(order(3), order(0));
+    }
+}

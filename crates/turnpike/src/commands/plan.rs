@@ -1,0 +1,223 @@
+//! `turnpike plan`: price plans, here and in the catalogue.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use turnpike_proto::plan::v1::{GetRequest, ListRequest, PlanVersion, PublishRequest};
+
+use crate::cli::Context;
+use crate::client::ClientArgs;
+use crate::exit::{EXIT_CODES, Finish};
+use crate::{plans, ui, values};
+
+const EXAMPLES: &str = "\
+Examples:
+  turnpike plan check plan.xml
+  turnpike plan publish plan.xml
+  turnpike plan list
+  turnpike plan show fig6b --version 1 > fig6b.xml";
+
+/// What to do with price plans.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum PlanCommand {
+    /// Checks plans here, with no cluster
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check {
+        /// Plans in XML
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Puts plans into the catalogue; a version never changes once it is there
+    Publish(PublishArgs),
+    /// Lists the catalogue
+    List(ListArgs),
+    /// Prints a published plan's XML
+    Show(ShowArgs),
+}
+
+const CHECK_EXAMPLES: &str = "\
+Ends with 1 when a plan can't be right; each fault is told with its line and primitive.
+
+Examples:
+  turnpike plan check plan.xml
+  turnpike plan check plans/*.xml";
+
+const PUBLISH_EXAMPLES: &str = "\
+Examples:
+  turnpike plan publish plan.xml";
+
+/// Options of `plan publish`.
+#[derive(Debug, Args)]
+#[command(after_help = PUBLISH_EXAMPLES)]
+#[command(after_long_help = format!("{PUBLISH_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct PublishArgs {
+    /// Plans in XML
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  turnpike plan list
+  turnpike plan list --plan fig6b --json";
+
+/// Options of `plan list`.
+#[derive(Debug, Args)]
+#[command(after_help = LIST_EXAMPLES)]
+pub(crate) struct ListArgs {
+    /// Only this plan's versions
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    plan: String,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  turnpike plan show fig6b
+  turnpike plan show fig6b --version 1 > fig6b.xml";
+
+/// Options of `plan show`.
+#[derive(Debug, Args)]
+#[command(after_help = SHOW_EXAMPLES)]
+pub(crate) struct ShowArgs {
+    /// The plan's id
+    #[arg(value_name = "ID")]
+    plan: String,
+    /// Its version [default: the newest]
+    #[arg(long = "plan-version", visible_alias = "version", value_name = "N", default_value_t = 0)]
+    #[arg(hide_default_value = true)]
+    version: u32,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(crate) async fn run(command: PlanCommand, context: &Context) -> anyhow::Result<Finish> {
+    match command {
+        PlanCommand::Check { files } => check(&files),
+        PlanCommand::Publish(args) => publish(&args, context).await,
+        PlanCommand::List(args) => list(&args, context).await,
+        PlanCommand::Show(args) => show(&args, context).await,
+    }
+}
+
+fn check(files: &[PathBuf]) -> anyhow::Result<Finish> {
+    let mut wrong = 0;
+    for file in files {
+        match plans::load(file) {
+            Ok(loaded) => {
+                loaded.warnings.iter().for_each(|warning| ui::tell(warning));
+                ui::print(format_args!("{}: {}", file.display(), loaded.title))?;
+            }
+            Err(error) => {
+                wrong += 1;
+                ui::tell(format_args!("{error:#}"));
+            }
+        }
+    }
+    if wrong > 0 {
+        bail!("{wrong} of {} plans can't be right; mend what is told above", files.len());
+    }
+    Ok(Finish::Done)
+}
+
+/// The XML of a plan's file.
+pub(crate) fn read_xml(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file)
+        .with_context(|| format!("the plan {} can't be read; check the path", file.display()))
+}
+
+async fn publish(args: &PublishArgs, context: &Context) -> anyhow::Result<Finish> {
+    let front = args.client.connect(&context.config).await?;
+    for file in &args.files {
+        let request = PublishRequest { xml: read_xml(file)? };
+        let doing = format!("{} was not published", file.display());
+        let answer = front
+            .call(&doing, || {
+                let (mut plans, request) = (front.plans(), request.clone());
+                async move { plans.publish(request).await }
+            })
+            .await?;
+        for warning in &answer.warnings {
+            ui::tell(format_args!("{}: warning: {warning}", file.display()));
+        }
+        let plan = answer.plan.unwrap_or_default();
+        let what = if answer.already { "was in the catalogue already" } else { "published" };
+        let PlanVersion { plan_id, version, starts, .. } = plan;
+        ui::print(format_args!("plan {plan_id} version {version}, from {starts}: {what}"))?;
+    }
+    Ok(Finish::Done)
+}
+
+#[derive(Serialize)]
+struct Listed {
+    plan_id: String,
+    version: u32,
+    starts: String,
+    currency: String,
+    content_hash: String,
+    catalogue_version: u64,
+    published_at: String,
+}
+
+async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
+    let front = args.client.connect(&context.config).await?;
+    let request = ListRequest { plan_id: args.plan.clone() };
+    let answer = front
+        .call("the catalogue could not be read", || {
+            let (mut plans, request) = (front.plans(), request.clone());
+            async move { plans.list(request).await }
+        })
+        .await?;
+    let listed: Vec<Listed> = answer.plans.into_iter().map(Listed::from).collect();
+    if args.json {
+        ui::print_json(&listed)?;
+        return Ok(Finish::Done);
+    }
+    let rows: Vec<Vec<String>> = listed
+        .into_iter()
+        .map(|plan| {
+            let hash = plan.content_hash.chars().take(12).collect();
+            let version = plan.version.to_string();
+            vec![plan.plan_id, version, plan.starts, plan.currency, hash, plan.published_at]
+        })
+        .collect();
+    ui::print_table(&["PLAN", "VERSION", "STARTS", "CURRENCY", "CONTENT", "PUBLISHED"], &rows)?;
+    Ok(Finish::Done)
+}
+
+impl From<PlanVersion> for Listed {
+    fn from(plan: PlanVersion) -> Self {
+        Self {
+            plan_id: plan.plan_id,
+            version: plan.version,
+            starts: plan.starts,
+            currency: plan.currency,
+            content_hash: plan.content_hash,
+            catalogue_version: plan.catalogue_version,
+            published_at: values::show_instant(plan.published_at_us),
+        }
+    }
+}
+
+async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
+    let front = args.client.connect(&context.config).await?;
+    let request = GetRequest { plan_id: args.plan.clone(), version: args.version };
+    let doing = format!("plan {} can't be shown (see `turnpike plan list`)", args.plan);
+    let answer = front
+        .call(&doing, || {
+            let (mut plans, request) = (front.plans(), request.clone());
+            async move { plans.get(request).await }
+        })
+        .await?;
+    ui::print(answer.xml.trim_end())?;
+    Ok(Finish::Done)
+}

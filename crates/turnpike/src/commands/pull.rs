@@ -1,0 +1,228 @@
+//! `turnpike pull`: rated output into a file, each line once.
+//!
+//! ```text
+//!  register -> cursors --+                         sink.rs    the file: append, fsync
+//!                        v                         totals.rs  reconciled by control totals
+//!  pull -> page -> lines not yet in the file -> flush, fsync -> acknowledge
+//! ```
+//!
+//! The file is the truth about what was delivered: a line that stands in it is not written again,
+//! even when we died between writing and acknowledging.
+
+mod sink;
+mod totals;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use turnpike_proto::feed::v1::{AcknowledgeRequest, Cursor, FeedPage, PullRequest, RegisterRequest};
+
+use crate::cli::Context;
+use crate::client::{ClientArgs, Front, explain};
+use crate::exit::{EXIT_CODES, Finish, usage};
+use crate::ui;
+
+use sink::Sink;
+pub(crate) use totals::{Totals, parse_money};
+
+const EXAMPLES: &str = "\
+Registers the consumer if need be, goes on where it left off, and acknowledges what is safe on
+disk (with --output; without, only when --ack says so). A consumer holds back the trimming of the
+log until it acknowledges. Ends with 1 when a segment's lines differ from its control totals.
+
+Examples:
+  turnpike pull --consumer billing --output lines.csv
+  turnpike pull --consumer billing --output lines.jsonl --format jsonl
+  turnpike pull --consumer me --no-ack | head
+  turnpike pull --consumer billing --output lines.csv --json | jq .amounts";
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PullFormat {
+    /// Comma-separated values with a header.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// Options of `pull`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct PullArgs {
+    /// Who pulls: 1 to 128 letters, digits, -, _ or .
+    #[arg(long, value_name = "NAME")]
+    consumer: String,
+    /// csv or jsonl [default: by the name of --output, else csv]
+    #[arg(long)]
+    format: Option<PullFormat>,
+    /// Append to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Acknowledge [default: with --output]
+    #[arg(long, overrides_with = "no_ack")]
+    ack: bool,
+    /// Do not acknowledge: the next pull gives the same lines
+    #[arg(long)]
+    no_ack: bool,
+    /// Lines a page
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    page: u32,
+    /// Stop after this many lines
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    max: u64,
+    /// Report the totals as JSON (with --output)
+    #[arg(long, requires = "output")]
+    json: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Serialize)]
+struct Report {
+    consumer: String,
+    lines: u64,
+    already_in_file: u64,
+    acknowledged: bool,
+    segments_reconciled: u64,
+    segments_in_part: u64,
+    mismatches: Vec<String>,
+    amounts: BTreeMap<String, String>,
+}
+
+pub(crate) async fn run(args: PullArgs, context: &Context) -> anyhow::Result<Finish> {
+    let format = format(&args);
+    let acknowledge = if args.no_ack { false } else { args.ack || args.output.is_some() };
+    let mut sink = match &args.output {
+        Some(path) => Sink::file(path, format)?,
+        None => Sink::stdout(format),
+    };
+    let front = args.client.connect(&context.config).await?;
+    let cursors = register(&front, &args.consumer).await?;
+    let bar = ui::progress(None, "lines", context.quiet || args.json || args.output.is_none());
+    let mut puller = Puller { front: &front, consumer: &args.consumer, acknowledge, cursors };
+    let mut totals = Totals::new(puller.cursors.values());
+    let request = PullRequest {
+        consumer: args.consumer.clone(),
+        from: Vec::new(),
+        page_lines: args.page,
+        lines_max: args.max,
+    };
+    let mut pages = front
+        .call("rated output can't be pulled", || {
+            let (mut feed, request) = (front.feed(), request.clone());
+            async move { feed.pull(request).await }
+        })
+        .await?;
+    while let Some(page) = pages.message().await.map_err(|s| explain(&front.url, &s))? {
+        bar.inc(page.lines.len() as u64);
+        totals.count(&page)?;
+        sink.write(&page.lines)?;
+        puller.delivered(&page, &mut sink).await?;
+    }
+    sink.settle()?;
+    bar.finish_and_clear();
+    let report = Report {
+        consumer: args.consumer,
+        lines: sink.written(),
+        already_in_file: sink.skipped(),
+        acknowledged: acknowledge,
+        segments_reconciled: totals.reconciled(),
+        segments_in_part: totals.in_part(),
+        mismatches: totals.mismatches().to_vec(),
+        amounts: totals.amounts(),
+    };
+    tell(&report, args.json)?;
+    if !report.mismatches.is_empty() {
+        anyhow::bail!("{} segments differ from their control totals", report.mismatches.len());
+    }
+    Ok(Finish::Done)
+}
+
+fn format(args: &PullArgs) -> PullFormat {
+    let named = args.output.as_ref().and_then(|path| path.extension());
+    let by_name = match named.and_then(|extension| extension.to_str()) {
+        Some("jsonl" | "ndjson") => PullFormat::Jsonl,
+        _ => PullFormat::Csv,
+    };
+    args.format.unwrap_or(by_name)
+}
+
+/// Registers a consumer; its cursors by partition.
+pub(crate) async fn register(
+    front: &Front,
+    consumer: &str,
+) -> anyhow::Result<BTreeMap<u32, Cursor>> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if consumer.is_empty() || consumer.len() > 128 || !consumer.chars().all(legal) {
+        let remedy = "write 1 to 128 letters, digits, -, _ or .";
+        return Err(usage(format!("--consumer {consumer:?} is no name; {remedy}")));
+    }
+    let request = RegisterRequest { consumer: consumer.to_owned() };
+    let answer = front
+        .call("the consumer can't be registered", || {
+            let (mut feed, request) = (front.feed(), request.clone());
+            async move { feed.register(request).await }
+        })
+        .await?;
+    Ok(answer.cursors.into_iter().map(|cursor| (cursor.partition, cursor)).collect())
+}
+
+struct Puller<'a> {
+    front: &'a Front,
+    consumer: &'a str,
+    acknowledge: bool,
+    cursors: BTreeMap<u32, Cursor>,
+}
+
+impl Puller<'_> {
+    /// A page is in the sink: once it is safe there, moves the cursor behind it.
+    async fn delivered(&mut self, page: &FeedPage, sink: &mut Sink) -> anyhow::Result<()> {
+        let (Some(to), true) = (&page.next, self.acknowledge) else { return Ok(()) };
+        sink.settle()?;
+        let from = self.cursors.get(&to.partition).cloned().unwrap_or_else(|| Cursor {
+            partition: to.partition,
+            ..Cursor::default()
+        });
+        if from == *to {
+            return Ok(());
+        }
+        let request = AcknowledgeRequest {
+            consumer: self.consumer.to_owned(),
+            from: Some(from),
+            to: Some(to.clone()),
+        };
+        self.front
+            .call("the cursor can't be moved; is another pull running under this name?", || {
+                let (mut feed, request) = (self.front.feed(), request.clone());
+                async move { feed.acknowledge(request).await }
+            })
+            .await?;
+        self.cursors.insert(to.partition, to.clone());
+        Ok(())
+    }
+}
+
+fn tell(report: &Report, json: bool) -> anyhow::Result<()> {
+    if json {
+        ui::print_json(report).context("the report can't be written")?;
+    } else {
+        let [lines, segments] = [report.lines, report.segments_reconciled].map(ui::count);
+        let ack = if report.acknowledged { "acknowledged" } else { "not acknowledged" };
+        ui::tell(format_args!("{lines} lines, {ack}; {segments} segments match their totals"));
+        if report.already_in_file > 0 {
+            let skipped = ui::count(report.already_in_file);
+            ui::tell(format_args!("{skipped} lines stood in the file already"));
+        }
+        for (currency, amount) in &report.amounts {
+            ui::tell(format_args!("  {currency} {amount}"));
+        }
+    }
+    for mismatch in &report.mismatches {
+        ui::tell(mismatch);
+    }
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! Where lines go: standard output, or a file that is only ever appended to.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Seek as _, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+use turnpike_proto::feed::v1::ChargeLine;
+
+use crate::values;
+
+use super::PullFormat;
+
+/// A charge line as it stands in the file.
+#[derive(Serialize)]
+struct Shown<'a> {
+    partition: u32,
+    segment: u64,
+    row: u64,
+    record_id: &'a str,
+    account_number: u64,
+    usage_type: &'a str,
+    start_time: String,
+    duration_us: i64,
+    quantity: Option<i64>,
+    plan: &'a str,
+    version: u32,
+    primitive: &'a str,
+    component: &'a str,
+    kind: &'a str,
+    units: &'a str,
+    unit: &'a str,
+    first_unit: i64,
+    period: &'a str,
+    price: &'a str,
+    level_before: &'a str,
+    level_after: &'a str,
+    amount: &'a str,
+    currency: &'a str,
+    rated_at: String,
+}
+
+impl<'a> From<&'a ChargeLine> for Shown<'a> {
+    fn from(line: &'a ChargeLine) -> Self {
+        Self {
+            partition: line.partition,
+            segment: line.segment,
+            row: line.row,
+            record_id: &line.record_id,
+            account_number: line.account_number,
+            usage_type: &line.usage_type,
+            start_time: values::show_instant(line.start_us),
+            duration_us: line.duration_us,
+            quantity: line.quantity,
+            plan: &line.plan_id,
+            version: line.plan_version,
+            primitive: &line.primitive,
+            component: &line.component,
+            kind: &line.kind,
+            units: &line.units,
+            unit: &line.unit,
+            first_unit: line.first_unit,
+            period: &line.period,
+            price: &line.price,
+            level_before: &line.level_before,
+            level_after: &line.level_after,
+            amount: &line.amount,
+            currency: &line.currency,
+            rated_at: values::show_instant(line.rated_at_us),
+        }
+    }
+}
+
+/// A line's place in the feed.
+#[derive(Deserialize)]
+struct Place {
+    partition: u32,
+    segment: u64,
+    row: u64,
+}
+
+enum Target {
+    Stdout(BufWriter<io::Stdout>),
+    File { path: PathBuf, out: BufWriter<File> },
+}
+
+/// Writes lines.
+pub(super) struct Sink {
+    target: Target,
+    format: PullFormat,
+    has_header: bool,
+    /// The last place of each partition that stands in the file.
+    behind: HashMap<u32, (u64, u64)>,
+    written: u64,
+    skipped: u64,
+}
+
+impl Sink {
+    pub(super) fn stdout(format: PullFormat) -> Self {
+        let target = Target::Stdout(BufWriter::new(io::stdout()));
+        let (has_header, behind) = (false, HashMap::new());
+        Self { target, format, has_header, behind, written: 0, skipped: 0 }
+    }
+
+    /// Opens the file, looks what stands in it, and cuts off a last line that was never finished.
+    pub(super) fn file(path: &Path, format: PullFormat) -> anyhow::Result<Self> {
+        let place = || format!("{} can't be written (--output)", path.display());
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .with_context(place)?;
+        let (behind, whole) = survey(&file, path, format)?;
+        file.set_len(whole).with_context(place)?;
+        file.seek(SeekFrom::End(0)).with_context(place)?;
+        let target = Target::File { path: path.to_owned(), out: BufWriter::new(file) };
+        Ok(Self { target, format, has_header: whole > 0, behind, written: 0, skipped: 0 })
+    }
+
+    /// Lines written now.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Lines that stood in the file already.
+    pub(super) const fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Appends lines that are not in the file yet.
+    pub(super) fn write(&mut self, lines: &[ChargeLine]) -> anyhow::Result<()> {
+        let mut text = Vec::with_capacity(lines.len() * 200);
+        let headed = !self.has_header;
+        let mut csv = csv::WriterBuilder::new().has_headers(headed).from_writer(Vec::new());
+        for line in lines {
+            let behind = self.behind.get(&line.partition);
+            if behind.is_some_and(|&behind| (line.segment, line.row) <= behind) {
+                self.skipped += 1;
+                continue;
+            }
+            match self.format {
+                PullFormat::Csv => csv.serialize(Shown::from(line))?,
+                PullFormat::Jsonl => {
+                    serde_json::to_writer(&mut text, &Shown::from(line))?;
+                    text.push(b'\n');
+                }
+            }
+            self.written += 1;
+            self.has_header = true;
+        }
+        text.extend(csv.into_inner().context("lines can't be formed")?);
+        self.put(&text)
+    }
+
+    fn put(&mut self, text: &[u8]) -> anyhow::Result<()> {
+        match &mut self.target {
+            Target::Stdout(out) => Ok(out.write_all(text)?),
+            Target::File { path, out } => {
+                out.write_all(text).with_context(|| format!("{} can't be written", path.display()))
+            }
+        }
+    }
+
+    /// Makes what was written safe: in the pipe, or on disk.
+    pub(super) fn settle(&mut self) -> anyhow::Result<()> {
+        match &mut self.target {
+            Target::Stdout(out) => Ok(out.flush()?),
+            Target::File { path, out } => out
+                .flush()
+                .and_then(|()| out.get_ref().sync_data())
+                .with_context(|| format!("{} can't be made safe", path.display())),
+        }
+    }
+}
+
+/// The last place of each partition in the file, and the length of its whole lines.
+fn survey(
+    file: &File,
+    path: &Path,
+    format: PullFormat,
+) -> anyhow::Result<(HashMap<u32, (u64, u64)>, u64)> {
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let (mut behind, mut whole, mut number) = (HashMap::new(), 0, 0u64);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line);
+        let length = read.with_context(|| format!("{} can't be read", path.display()))?;
+        if line.last() != Some(&b'\n') {
+            return Ok((behind, whole));
+        }
+        number += 1;
+        whole += length as u64;
+        let is_header = format == PullFormat::Csv && number == 1;
+        if is_header && line.starts_with(b"partition,segment,row,") {
+            continue;
+        }
+        let Some(Place { partition, segment, row }) = place(&line, format) else {
+            bail!(
+                "{}:{number}: this is no line of the feed; name a file of its own (--output)",
+                path.display()
+            );
+        };
+        behind.insert(partition, (segment, row));
+    }
+}
+
+fn place(line: &[u8], format: PullFormat) -> Option<Place> {
+    match format {
+        PullFormat::Jsonl => serde_json::from_slice(line).ok(),
+        PullFormat::Csv => {
+            // The first three fields are numbers, which are never quoted.
+            let text = std::str::from_utf8(line).ok()?;
+            let mut fields = text.split(',');
+            let (partition, segment, row) = (fields.next()?, fields.next()?, fields.next()?);
+            let partition = partition.parse().ok()?;
+            Some(Place { partition, segment: segment.parse().ok()?, row: row.parse().ok()? })
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn line(partition: u32, segment: u64, row: u64) -> ChargeLine {
+        let record_id = "a \"quoted\", id".to_owned();
+        ChargeLine { partition, segment, row, record_id, ..ChargeLine::default() }
+    }
+
+    #[test]
+    fn a_line_that_stands_in_the_file_is_not_written_again_and_a_torn_one_is_cut_off() {
+        for (format, name) in [(PullFormat::Csv, "l.csv"), (PullFormat::Jsonl, "l.jsonl")] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(name);
+            let mut sink = Sink::file(&path, format).unwrap();
+            sink.write(&[line(1, 1, 0), line(1, 1, 1)]).unwrap();
+            sink.write(&[line(2, 7, 0)]).unwrap();
+            sink.settle().unwrap();
+            let before = std::fs::read(&path).unwrap();
+            // Torn in the middle of the third line, as by a crash.
+            std::fs::write(&path, &before[..before.len() - 5]).unwrap();
+            let mut sink = Sink::file(&path, format).unwrap();
+            sink.write(&[line(1, 1, 1), line(2, 7, 0)]).unwrap();
+            sink.settle().unwrap();
+            assert_eq!((sink.written(), sink.skipped()), (1, 1));
+            assert_eq!(std::fs::read(&path).unwrap(), before);
+        }
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("other.csv");
+        std::fs::write(&path, "dear diary\n").unwrap();
+        let error = Sink::file(&path, PullFormat::Csv).err().unwrap().to_string();
+        assert!(error.contains("other.csv:1") && error.contains("--output"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"dear diary\n");
+    }
+}

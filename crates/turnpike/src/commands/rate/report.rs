@@ -1,0 +1,190 @@
+//! Charge lines on standard output, what could not be rated on standard error.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, StdoutLock, Write as _};
+
+use jiff::civil::Date;
+use serde::Serialize;
+use turnpike_collect::{Fault, Row};
+use turnpike_plan::{Component, ComponentKind, Line, ObjectCode, Period};
+use turnpike_types::{Money, UsageRecord};
+
+use crate::exit::Finish;
+use crate::{ui, values};
+
+use super::offline::Outcome;
+
+/// One charge line with its receipt.
+#[derive(Serialize)]
+struct Shown<'a> {
+    record_id: &'a str,
+    component: &'a str,
+    /// Base units: octets, pieces, microseconds.
+    quantity: i128,
+    amount: String,
+    currency: String,
+    plan: &'a str,
+    version: u32,
+    primitive: &'a str,
+    unit: &'a str,
+    price: &'a str,
+    period: Cow<'a, str>,
+    level_before: Option<i128>,
+    level_after: Option<i128>,
+    first_unit: i64,
+    kind: &'static str,
+    account_number: u64,
+    usage_type: &'a str,
+    start_time: String,
+}
+
+enum Out {
+    Csv(Box<csv::Writer<StdoutLock<'static>>>),
+    Json(BufWriter<StdoutLock<'static>>),
+}
+
+/// Writes lines and counts.
+pub(crate) struct Lines {
+    out: Out,
+    records: u64,
+    lines: u64,
+    left_over: u64,
+    totals: BTreeMap<String, Option<Money>>,
+}
+
+impl Lines {
+    pub(crate) fn new(json: bool) -> Self {
+        let stdout = io::stdout().lock();
+        let out = if json {
+            Out::Json(BufWriter::new(stdout))
+        } else {
+            Out::Csv(Box::new(csv::Writer::from_writer(stdout)))
+        };
+        Self { out, records: 0, lines: 0, left_over: 0, totals: BTreeMap::new() }
+    }
+
+    /// Writes what became of a record.
+    pub(crate) fn write(
+        &mut self,
+        row: &Row<UsageRecord>,
+        outcome: Outcome<'_>,
+    ) -> anyhow::Result<()> {
+        let left_over = match outcome {
+            Outcome::Rated { rated, codes, account } => {
+                self.records += 1;
+                for line in &rated.lines {
+                    let code = codes.get(usize::from(line.plan)).copied();
+                    let component = code
+                        .and_then(|code| code.components().get(usize::from(line.component)));
+                    if let (Some(code), Some(component)) = (code, component) {
+                        self.line(&shown(&row.content, account.0, code, component, line))?;
+                        self.add(code, line.amount);
+                    }
+                }
+                return Ok(());
+            }
+            Outcome::Suspended(reason) => format!("suspended, {reason}"),
+            Outcome::Duplicate(line) => {
+                let id = &row.content.record_id;
+                ui::tell(format_args!(
+                    "line {}, record {id}: the same as on line {line}; counted once",
+                    row.line
+                ));
+                return Ok(());
+            }
+            Outcome::Conflict(line) => {
+                format!("rejected, conflict: line {line} has the same id and another content")
+            }
+        };
+        self.left_over += 1;
+        ui::tell(format_args!("line {}, record {}: {left_over}", row.line, row.content.record_id));
+        Ok(())
+    }
+
+    /// Tells of a row that is no record.
+    pub(crate) fn bad_row(&mut self, fault: &Fault) {
+        self.left_over += 1;
+        ui::tell(fault);
+    }
+
+    fn line(&mut self, shown: &Shown<'_>) -> anyhow::Result<()> {
+        self.lines += 1;
+        match &mut self.out {
+            Out::Csv(writer) => writer.serialize(shown)?,
+            Out::Json(writer) => {
+                serde_json::to_writer(&mut *writer, shown)?;
+                writer.write_all(b"\n")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, code: &ObjectCode, amount: Money) {
+        let total = self.totals.entry(code.currency().to_string()).or_insert(Some(Money::ZERO));
+        *total = total.and_then(|total| total.checked_add(amount));
+    }
+
+    /// Tells the totals.
+    pub(crate) fn finish(self) -> anyhow::Result<Finish> {
+        match self.out {
+            Out::Csv(mut writer) => writer.flush()?,
+            Out::Json(mut writer) => writer.flush()?,
+        }
+        let [records, lines] = [self.records, self.lines].map(ui::count);
+        ui::tell(format_args!("{records} records rated, {lines} lines"));
+        for (currency, total) in &self.totals {
+            match total {
+                Some(total) => ui::tell(format_args!("  {currency} {total}")),
+                None => ui::tell(format_args!("  {currency}: the total has more than 38 digits")),
+            }
+        }
+        if self.left_over > 0 {
+            ui::tell(format_args!("{} rows are left over, told above", ui::count(self.left_over)));
+        }
+        Ok(Finish::unless(self.left_over > 0))
+    }
+}
+
+fn shown<'a>(
+    record: &'a UsageRecord,
+    account_number: u64,
+    code: &'a ObjectCode,
+    component: &'a Component,
+    line: &Line,
+) -> Shown<'a> {
+    let has_level = component.level.is_some() && component.kind == ComponentKind::Usage;
+    Shown {
+        record_id: &record.record_id,
+        component: &component.component,
+        quantity: line.quantity,
+        amount: line.amount.to_string(),
+        currency: code.currency().to_string(),
+        plan: code.plan_id(),
+        version: code.version(),
+        primitive: &component.primitive,
+        unit: component.unit.as_str(),
+        price: &component.price,
+        period: period(line.period),
+        level_before: has_level.then_some(line.level_before),
+        level_after: has_level.then_some(line.level_after),
+        first_unit: line.first_unit,
+        kind: match component.kind {
+            ComponentKind::Usage => "usage",
+            ComponentKind::OneTime => "one-time",
+            ComponentKind::Recurring => "recurring",
+        },
+        account_number,
+        usage_type: &record.usage_type,
+        start_time: values::show_instant(record.start.0),
+    }
+}
+
+fn period(period: Period) -> Cow<'static, str> {
+    if period == Period::EVER {
+        return Cow::Borrowed("");
+    }
+    let first = Date::constant(1970, 1, 1);
+    let date = first.checked_add(jiff::Span::new().days(period.0));
+    date.map_or(Cow::Borrowed("?"), |date| Cow::Owned(date.to_string()))
+}

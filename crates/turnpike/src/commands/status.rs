@@ -1,0 +1,155 @@
+//! `turnpike status`: who serves what.
+
+use clap::Args;
+use serde::Serialize;
+use turnpike_proto::cluster::v1::{Node, Partition, StatusRequest, StatusResponse};
+
+use crate::cli::Context;
+use crate::client::ClientArgs;
+use crate::exit::{EXIT_CODES, Finish};
+use crate::ui;
+
+const EXAMPLES: &str = "\
+Ends with 3 while some partition is served by nobody.
+
+Examples:
+  turnpike status
+  turnpike status --json | jq '.partitions[] | select(.served | not)'
+  watch -n1 turnpike status";
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct StatusArgs {
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    nodes: Vec<NodeStatus<'a>>,
+    partitions: Vec<PartitionStatus<'a>>,
+    catalogue_version: u64,
+}
+
+#[derive(Serialize)]
+struct NodeStatus<'a> {
+    name: &'a str,
+    address: &'a str,
+    incarnation: &'a str,
+    silent_ms: u64,
+    live: bool,
+    draining: bool,
+    serving: &'a [u32],
+}
+
+#[derive(Serialize)]
+struct PartitionStatus<'a> {
+    id: u32,
+    first_account: u64,
+    last_account: u64,
+    epoch: u64,
+    owner: &'a str,
+    served: bool,
+    last_segment: u64,
+    members: Vec<MemberStatus<'a>>,
+}
+
+#[derive(Serialize)]
+struct MemberStatus<'a> {
+    node: &'a str,
+    priority: u32,
+}
+
+pub(crate) async fn run(args: StatusArgs, context: &Context) -> anyhow::Result<Finish> {
+    let front = args.client.connect(&context.config).await?;
+    let status = front
+        .call("the status could not be read", || {
+            let mut cluster = front.cluster();
+            async move { cluster.status(StatusRequest {}).await }
+        })
+        .await?;
+    if args.json { ui::print_json(&shown(&status))? } else { print(&status)? }
+    Ok(Finish::unless(status.partitions.iter().any(|partition| !partition.served)))
+}
+
+fn shown(status: &StatusResponse) -> Status<'_> {
+    Status {
+        nodes: status.nodes.iter().map(node_status).collect(),
+        partitions: status.partitions.iter().map(partition_status).collect(),
+        catalogue_version: status.catalogue_version,
+    }
+}
+
+fn node_status(node: &Node) -> NodeStatus<'_> {
+    NodeStatus {
+        name: &node.name,
+        address: &node.address,
+        incarnation: &node.incarnation,
+        silent_ms: node.silent_ms,
+        live: node.live,
+        draining: node.draining,
+        serving: &node.serving,
+    }
+}
+
+fn partition_status(partition: &Partition) -> PartitionStatus<'_> {
+    PartitionStatus {
+        id: partition.id,
+        first_account: partition.first_account,
+        last_account: partition.last_account,
+        epoch: partition.epoch,
+        owner: &partition.owner,
+        served: partition.served,
+        last_segment: partition.last_segment,
+        members: partition
+            .members
+            .iter()
+            .map(|member| MemberStatus { node: &member.node, priority: member.priority })
+            .collect(),
+    }
+}
+
+fn print(status: &StatusResponse) -> anyhow::Result<()> {
+    let nodes: Vec<Vec<String>> = status.nodes.iter().map(node_row).collect();
+    let partitions: Vec<Vec<String>> = status.partitions.iter().map(partition_row).collect();
+    ui::print_table(&["NODE", "ADDRESS", "STATE", "LAST BEAT", "SERVES"], &nodes)?;
+    ui::print("")?;
+    let header = ["PARTITION", "ACCOUNTS", "OWNER", "EPOCH", "SERVED", "SEGMENTS", "MEMBERS"];
+    ui::print_table(&header, &partitions)?;
+    if status.partitions.is_empty() {
+        ui::tell("there are no partitions yet; create them with `turnpike partition init`");
+    }
+    Ok(())
+}
+
+fn node_row(node: &Node) -> Vec<String> {
+    let state = match (node.live, node.draining) {
+        (false, _) => "silent",
+        (true, true) => "draining",
+        (true, false) => "live",
+    };
+    let mut serving: Vec<String> = node.serving.iter().map(u32::to_string).collect();
+    if serving.is_empty() {
+        serving.push("-".to_owned());
+    }
+    let silent = format!("{} ms ago", ui::count(node.silent_ms));
+    vec![node.name.clone(), node.address.clone(), state.to_owned(), silent, serving.join(" ")]
+}
+
+fn partition_row(partition: &Partition) -> Vec<String> {
+    let owner = if partition.owner.is_empty() { "-" } else { &partition.owner };
+    let members = partition.members.iter().map(|m| format!("{}={}", m.node, m.priority));
+    vec![
+        partition.id.to_string(),
+        format!("{}-{}", partition.first_account, partition.last_account),
+        owner.to_owned(),
+        partition.epoch.to_string(),
+        if partition.served { "yes" } else { "NO" }.to_owned(),
+        partition.last_segment.to_string(),
+        members.collect::<Vec<_>>().join(" "),
+    ]
+}

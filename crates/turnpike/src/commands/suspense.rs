@@ -1,0 +1,199 @@
+//! `turnpike suspense`: records that can't be rated yet.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, SuspendedRecord};
+use turnpike_types::SuspenseReason;
+
+use crate::cli::Context;
+use crate::client::{ClientArgs, explain};
+use crate::exit::{EXIT_CODES, Finish, usage};
+use crate::{ui, values};
+
+const EXAMPLES: &str = "\
+Examples:
+  turnpike suspense list
+  turnpike suspense list --reason unknown-account --json
+  turnpike suspense recycle --account 42";
+
+/// What to do with suspense.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum SuspenseCommand {
+    /// Lists what waits, and why
+    #[command(after_help = LIST_EXAMPLES)]
+    List(SuspenseArgs),
+    /// Tries again, after what was missing was put right
+    #[command(after_help = RECYCLE_EXAMPLES)]
+    #[command(after_long_help = format!("{RECYCLE_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Recycle(SuspenseArgs),
+}
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  turnpike suspense list
+  turnpike suspense list --reason no-plan --account 42
+  turnpike suspense list --json | jq -r .record_id";
+
+const RECYCLE_EXAMPLES: &str = "\
+Ends with 3 while some of them stay in suspense.
+
+Examples:
+  turnpike suspense recycle
+  turnpike suspense recycle --reason unknown-account";
+
+/// Which records.
+#[derive(Debug, Args)]
+pub(crate) struct SuspenseArgs {
+    /// Only those that wait for this reason, such as unknown-account
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// Only this account's
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+    account: u64,
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    max: u32,
+    /// Report as JSON (list: one object a line)
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+impl SuspenseArgs {
+    fn reason(&self) -> anyhow::Result<String> {
+        let Some(reason) = &self.reason else { return Ok(String::new()) };
+        let mut known = SuspenseReason::ALL.iter().map(|reason| reason.word());
+        if known.clone().any(|word| word == reason) {
+            return Ok(reason.clone());
+        }
+        let known: Vec<_> = known.by_ref().collect();
+        Err(usage(format!("--reason {reason}: no such reason; use one of {}", known.join(", "))))
+    }
+}
+
+pub(crate) async fn run(command: SuspenseCommand, context: &Context) -> anyhow::Result<Finish> {
+    match command {
+        SuspenseCommand::List(args) => list(&args, context).await,
+        SuspenseCommand::Recycle(args) => recycle(&args, context).await,
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    partition: u32,
+    account_number: u64,
+    record_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    identity: String,
+    usage_type: String,
+    start_time: String,
+    duration_us: i64,
+    quantity: Option<i64>,
+    reason: String,
+    segment: u64,
+    recycled: u32,
+}
+
+impl From<SuspendedRecord> for Shown {
+    fn from(record: SuspendedRecord) -> Self {
+        Self {
+            partition: record.partition,
+            account_number: record.account_number,
+            record_id: record.record_id,
+            identity: record.identity,
+            usage_type: record.usage_type,
+            start_time: values::show_instant(record.start_us),
+            duration_us: record.duration_us,
+            quantity: record.quantity,
+            reason: record.reason,
+            segment: record.segment,
+            recycled: record.revision,
+        }
+    }
+}
+
+async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> {
+    let request = ListRequest {
+        reason: args.reason()?,
+        account_number: args.account,
+        records_max: args.max,
+    };
+    let front = args.client.connect(&context.config).await?;
+    let mut records = front
+        .call("suspense could not be listed", || {
+            let (mut suspense, request) = (front.suspense(), request.clone());
+            async move { suspense.list(request).await }
+        })
+        .await?;
+    let mut rows = Vec::new();
+    while let Some(record) = records.message().await.map_err(|s| explain(&front.url, &s))? {
+        let shown = Shown::from(record);
+        if args.json {
+            ui::print(serde_json::to_string(&shown)?)?;
+        } else {
+            rows.push(row(shown));
+        }
+    }
+    if !args.json && rows.is_empty() {
+        ui::tell("nothing waits in suspense");
+    } else if !args.json {
+        ui::print_table(&["ACCOUNT", "RECORD", "TYPE", "START", "REASON", "RECYCLED"], &rows)?;
+    }
+    Ok(Finish::Done)
+}
+
+fn row(shown: Shown) -> Vec<String> {
+    let owner = match shown.account_number {
+        0 => shown.identity,
+        number => number.to_string(),
+    };
+    let recycled = shown.recycled.to_string();
+    vec![owner, shown.record_id, shown.usage_type, shown.start_time, shown.reason, recycled]
+}
+
+#[derive(Serialize)]
+struct Recycled {
+    rated: u64,
+    still_suspended: u64,
+    retry: u64,
+    reasons: BTreeMap<String, u64>,
+}
+
+async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> {
+    let request = RecycleRequest {
+        reason: args.reason()?,
+        account_number: args.account,
+        records_max: args.max,
+    };
+    let front = args.client.connect(&context.config).await?;
+    let answer = front
+        .call("suspense could not be recycled", || {
+            let (mut suspense, request) = (front.suspense(), request.clone());
+            async move { suspense.recycle(request).await }
+        })
+        .await?;
+    let recycled = Recycled {
+        rated: answer.rated,
+        still_suspended: answer.still_suspended,
+        retry: answer.retry,
+        reasons: answer.reasons.into_iter().collect(),
+    };
+    if args.json {
+        ui::print_json(&recycled)?;
+    } else {
+        let [rated, stay] = [recycled.rated, recycled.still_suspended].map(ui::count);
+        ui::print(format_args!("{rated} rated, {stay} stay in suspense"))?;
+        for (reason, count) in &recycled.reasons {
+            ui::print(format_args!("  {reason}: {}", ui::count(*count)))?;
+        }
+        if recycled.retry > 0 {
+            let retry = ui::count(recycled.retry);
+            ui::tell(format_args!("{retry} records' owners did not answer; run it again"));
+        }
+    }
+    Ok(Finish::unless(recycled.still_suspended + recycled.retry > 0))
+}

@@ -1,0 +1,257 @@
+//! `turnpike up`: a whole cluster on this machine.
+//!
+//! ```text
+//!  this process --starts, starts again--> front, node-1 .. node-N   (processes of this program)
+//!        |                                      |
+//!        +---------- partitions ----> DIR/turnpike.db (SQLite) <----+
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use tokio::task::JoinSet;
+use turnpike_proto::cluster::v1::StatusRequest;
+use turnpike_store::{OpenOptions, SharedDatabase};
+use turnpike_types::AccountRange;
+
+use crate::children::{Recipe, Running};
+use crate::cli::Context;
+use crate::client::Front;
+use crate::commands::front::LISTEN_DEFAULT;
+use crate::commands::partition::{AcceptanceArgs, rotated, specs, split};
+use crate::exit::Finish;
+use crate::{server, ui, values};
+
+const EXAMPLES: &str = "\
+Everything lives in DIR/turnpike.db; start it again with the same DIR and it goes on. A process
+that ends is started again after a moment, so kill one and watch `turnpike status`.
+
+Examples:
+  turnpike up
+  turnpike up --data /var/lib/turnpike --nodes 3 --partitions 8 --accounts 1-10000000
+  turnpike up --data backfill --accept-since 2010-01-01";
+
+/// Options of `up`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct UpArgs {
+    /// Where the database lives [default: turnpike-data]
+    #[arg(long, env = "TURNPIKE_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How many nodes [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    nodes: Option<u32>,
+    /// How many partitions, when the database is new [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    partitions: Option<u32>,
+    /// The accounts to split among them, when the database is new
+    #[arg(long, value_name = "FIRST-LAST", value_parser = values::accounts)]
+    #[arg(default_value = "1-1000000")]
+    accounts: AccountRange,
+    #[command(flatten)]
+    acceptance: AcceptanceArgs,
+    /// Where the front listens [default: 127.0.0.1:7070]
+    #[arg(long, env = "TURNPIKE_LISTEN", value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+/// A process that ended is started again after this long: a standby has taken over by then.
+const RESTART_AFTER: Duration = Duration::from_secs(3);
+
+pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finish> {
+    let file = &context.config.up;
+    let data = args.data.or_else(|| file.data.clone());
+    let data = data.unwrap_or_else(|| PathBuf::from("turnpike-data"));
+    let listen = args.listen.or_else(|| file.listen.clone());
+    let plan = ClusterPlan {
+        nodes: args.nodes.or(file.nodes).unwrap_or(2),
+        partitions: args.partitions.or(file.partitions).unwrap_or(4),
+        accounts: args.accounts,
+        acceptance: args.acceptance,
+        listen: listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned()),
+        shows_logs: true,
+    };
+    let (mut interrupt, mut terminate) = server::signals()?;
+    let cluster = tokio::select! {
+        cluster = Cluster::start(&data, &plan, context) => cluster?,
+        _ = interrupt.recv() => return Ok(Finish::Done),
+        _ = terminate.recv() => return Ok(Finish::Done),
+    };
+    ui::tell(format_args!("\nThe cluster serves at http://{}; Ctrl-C stops it.", cluster.address()));
+    ui::tell("Try next:\n  turnpike status\n  turnpike load --setup --accounts 10000 --seconds 5");
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let mut keepers = JoinSet::new();
+    for child in cluster.nodes {
+        keepers.spawn(keep(child, stopping.clone()));
+    }
+    let mut front = tokio::spawn(keep(cluster.front, stopping.clone()));
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        ended = &mut front => {
+            let _ = stop.send(true);
+            while keepers.join_next().await.is_some() {}
+            return ended?.map(|()| Finish::Done);
+        }
+    }
+    ui::tell("stopping; once more kills what is left");
+    let _ = stop.send(true);
+    tokio::select! {
+        _ = async { while keepers.join_next().await.is_some() {} let _ = front.await; } => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(Finish::Done)
+}
+
+/// Keeps one child running until it is told to stop.
+async fn keep(
+    mut child: Running,
+    mut stopping: tokio::sync::watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    loop {
+        let (name, pid) = (child.recipe.name.clone(), child.pid());
+        let how = tokio::select! {
+            how = child.ended() => how,
+            () = told(&mut stopping) => {
+                child.stop().await;
+                return Ok(());
+            }
+        };
+        ui::tell(format_args!("{name} (pid {pid}) ended ({how}); starting it again"));
+        let recipe = child.recipe.clone();
+        child = loop {
+            tokio::select! {
+                () = tokio::time::sleep(RESTART_AFTER) => {}
+                () = told(&mut stopping) => return Ok(()),
+            }
+            match recipe.start().await {
+                Ok(child) => break child,
+                Err(error) => ui::tell(format_args!("{error:#}; trying again")),
+            }
+        };
+        ui::tell(format_args!("{name} runs again (pid {})", child.pid()));
+    }
+}
+
+/// Waits until the children are to stop.
+async fn told(stopping: &mut tokio::sync::watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// What an embedded cluster consists of.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterPlan {
+    pub(crate) nodes: u32,
+    pub(crate) partitions: u32,
+    pub(crate) accounts: AccountRange,
+    pub(crate) acceptance: AcceptanceArgs,
+    pub(crate) listen: String,
+    pub(crate) shows_logs: bool,
+}
+
+/// An embedded cluster that runs.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) front: Running,
+    pub(crate) nodes: Vec<Running>,
+}
+
+impl Cluster {
+    /// Starts a cluster on `data`, and waits until every partition is served.
+    pub(crate) async fn start(
+        data: &Path,
+        plan: &ClusterPlan,
+        context: &Context,
+    ) -> anyhow::Result<Self> {
+        let place = || format!("{} can't be created (--data)", data.display());
+        std::fs::create_dir_all(data).with_context(place)?;
+        let url = format!("sqlite:{}", data.join("turnpike.db").display());
+        let database = turnpike_store::open(&url, &OpenOptions::default()).await?;
+        let names: Vec<String> = (1..=plan.nodes).map(|number| format!("node-{number}")).collect();
+        create_partitions(&database, plan, &names).await?;
+        // From here on only the children use the file.
+        drop(database);
+        let front = ["front", "--database", &url, "--listen", &plan.listen];
+        let front = recipe("front", &front, plan.shows_logs, context).start().await?;
+        ui::tell(format_args!("front (pid {}) at http://{}", front.pid(), front.address));
+        let mut nodes = Vec::new();
+        for name in &names {
+            let node =
+                ["node", "--name", name, "--database", &url, "--listen", "127.0.0.1:0"];
+            let node = recipe(name, &node, plan.shows_logs, context).start().await?;
+            ui::tell(format_args!("{name} (pid {}) at {}", node.pid(), node.address));
+            nodes.push(node);
+        }
+        let cluster = Self { front, nodes };
+        cluster.served().await?;
+        Ok(cluster)
+    }
+
+    /// Where the front is.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.front.address
+    }
+
+    /// A connection to the front.
+    pub(crate) async fn connect(&self, timeout: Duration) -> anyhow::Result<Front> {
+        Front::connect(&format!("http://{}", self.address()), timeout).await
+    }
+
+    /// Waits until every partition is served.
+    async fn served(&self) -> anyhow::Result<()> {
+        let front = self.connect(Duration::from_secs(30)).await?;
+        for _ in 0..300 {
+            let status = front.call("the status", || {
+                let mut cluster = front.cluster();
+                async move { cluster.status(StatusRequest {}).await }
+            });
+            let status = status.await?;
+            let served = status.partitions.iter().all(|partition| partition.served);
+            if served && !status.partitions.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("after 30 s some partition is served by nobody; `turnpike status` says which")
+    }
+
+    /// Stops the front, then the nodes.
+    pub(crate) async fn stop(self) {
+        self.front.stop().await;
+        let stops: JoinSet<()> = self.nodes.into_iter().map(Running::stop).collect();
+        stops.join_all().await;
+    }
+}
+
+async fn create_partitions(
+    database: &Arc<dyn SharedDatabase>,
+    plan: &ClusterPlan,
+    names: &[String],
+) -> anyhow::Result<()> {
+    let there = database.observe().await?.partitions;
+    if !there.is_empty() {
+        ui::tell(format_args!("{} partitions are there already", there.len()));
+        return Ok(());
+    }
+    let ranges = split(plan.accounts, plan.partitions)?;
+    let specs = specs(&ranges, 1, &plan.acceptance, |place| rotated(names, place))?;
+    Ok(database.create_partitions(&specs).await?)
+}
+
+/// A child with our own configuration file and log settings.
+fn recipe(name: &str, arguments: &[&str], shows_log: bool, context: &Context) -> Recipe {
+    let mut recipe = Recipe::server(name, arguments, shows_log);
+    if let Some(path) = &context.config_path {
+        recipe.arguments.extend(["--config".into(), path.into()]);
+    }
+    if let Some(level) = &context.log.level {
+        recipe.arguments.extend(["--log-level".into(), level.into()]);
+    }
+    if context.log.format == Some(crate::telemetry::LogFormat::Json) {
+        recipe.arguments.extend(["--log".into(), "json".into()]);
+    }
+    recipe
+}

@@ -1,0 +1,232 @@
+//! Batches to a front: a bounded window in flight, everything answered, nothing lost.
+//!
+//! ```text
+//!  next() --> pending (at most `window`) --> stream --> front
+//!                ^   |                                    |
+//!                |   +--- answered: done, rejected <------+
+//!                +------- answered: retry; or the stream broke: sent again, in order
+//! ```
+//!
+//! Sending again is safe: records that were taken are answered as duplicates (I2, I5). While a
+//! batch has to be sent again no new one goes out, so that records of an account keep their order.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use turnpike_proto::frame::BatchFrame;
+use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
+use turnpike_proto::ingest::v1::{BatchAck, BatchStatus};
+use turnpike_types::limits;
+
+use crate::client::{Front, Patience, explain, is_transient};
+
+/// The front reads no further than this many unanswered batches.
+pub(crate) const WINDOW_MAX: usize = 64;
+
+/// Records on their way, and what the sender wants to know of them when they are answered.
+#[derive(Debug)]
+pub(crate) struct Batch<T> {
+    pub(crate) number: u64,
+    pub(crate) records: u32,
+    pub(crate) frame: BatchFrame,
+    pub(crate) tag: T,
+}
+
+/// What happens to batches.
+#[derive(Debug)]
+pub(crate) enum Event<'a, T> {
+    /// The batch has its last answer, this long after it first went out.
+    Answered { batch: &'a Batch<T>, ack: &'a BatchAck, after: Duration },
+    /// The batch will be sent again.
+    Retried { batch: &'a Batch<T> },
+}
+
+struct Pending<T> {
+    batch: Batch<T>,
+    first_sent: Instant,
+    is_flying: bool,
+}
+
+/// Sends what `next` gives until it gives no more and everything is answered.
+///
+/// # Errors
+/// When the cluster makes no progress for `front.timeout`, or refuses for good.
+pub(crate) async fn send<T: Send>(
+    front: &Front,
+    window: usize,
+    next: impl FnMut() -> Option<Batch<T>> + Send,
+    on_event: impl FnMut(Event<'_, T>) + Send,
+) -> anyhow::Result<()> {
+    let window = window.clamp(1, WINDOW_MAX);
+    let patience = Patience::new(front.timeout);
+    let pending = BTreeMap::new();
+    let wait_asked = Duration::ZERO;
+    let is_exhausted = false;
+    let mut sender =
+        Sender { front, window, next, on_event, patience, wait_asked, pending, is_exhausted };
+    loop {
+        match sender.session().await {
+            Ok(()) => return Ok(()),
+            Err(Broken::ForGood(error)) => return Err(error),
+            Err(Broken::ForNow(why)) if sender.patience.is_over() => {
+                let waiting = sender.pending.len();
+                return Err(anyhow!(
+                    "no progress for {:?} ({waiting} batches unanswered): {why}; look at `turnpike \
+                     status`, then run this again: what was taken is answered as duplicate",
+                    front.timeout
+                ));
+            }
+            Err(Broken::ForNow(why)) => {
+                tracing::debug!(%why, "the stream broke; sending again");
+                sender.all_to_be_sent_again();
+                tokio::time::sleep(sender.patience.backoff()).await;
+            }
+        }
+    }
+}
+
+/// Why a stream ended before its time.
+enum Broken {
+    ForNow(String),
+    ForGood(anyhow::Error),
+}
+
+struct Sender<'a, T, N, E> {
+    front: &'a Front,
+    window: usize,
+    next: N,
+    on_event: E,
+    patience: Patience,
+    /// What the front asked us to wait, last.
+    wait_asked: Duration,
+    pending: BTreeMap<u64, Pending<T>>,
+    is_exhausted: bool,
+}
+
+impl<T, N, E> Sender<'_, T, N, E>
+where
+    T: Send,
+    N: FnMut() -> Option<Batch<T>> + Send,
+    E: FnMut(Event<'_, T>) + Send,
+{
+    /// One stream, from its opening until it breaks or everything is answered.
+    async fn session(&mut self) -> Result<(), Broken> {
+        let (frames, queue) = mpsc::channel(self.window);
+        // Something is queued before the call: a server may answer it only then.
+        self.send_again(&frames).await?;
+        self.fill(&frames).await?;
+        let mut acks = self.open(queue).await?;
+        loop {
+            if self.pending.is_empty() {
+                return Ok(());
+            }
+            if !self.pending.values().any(|pending| pending.is_flying) {
+                self.patient(String::from("the cluster asks to wait"))?;
+                let wait = self.patience.backoff().max(self.wait_asked);
+                tokio::time::sleep(wait.min(self.patience.left())).await;
+                self.send_again(&frames).await?;
+            }
+            match tokio::time::timeout(self.patience.left(), acks.message()).await {
+                Ok(Ok(Some(ack))) => self.answered(&ack).await?,
+                Ok(Ok(None)) => return Err(Broken::ForNow("the front ended the stream".to_owned())),
+                Ok(Err(status)) => return Err(self.broken(&status)),
+                Err(_) => return Err(Broken::ForNow("no answer came".to_owned())),
+            }
+            self.fill(&frames).await?;
+        }
+    }
+
+    async fn open(
+        &mut self,
+        queue: mpsc::Receiver<BatchFrame>,
+    ) -> Result<Streaming<BatchAck>, Broken> {
+        let mut front = IngestServiceClient::new(self.front.channel.clone())
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
+        let call = front.ingest(ReceiverStream::new(queue));
+        match tokio::time::timeout(self.patience.left(), call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(self.broken(&status)),
+            Err(_) => Err(Broken::ForNow("the front did not take the stream".to_owned())),
+        }
+    }
+
+    fn broken(&self, status: &Status) -> Broken {
+        let error = explain(&self.front.url, status);
+        if is_transient(status) { Broken::ForNow(error.to_string()) } else { Broken::ForGood(error) }
+    }
+
+    fn patient(&self, why: String) -> Result<(), Broken> {
+        if self.patience.is_over() { Err(Broken::ForNow(why)) } else { Ok(()) }
+    }
+
+    /// Sends new batches while the window has room and nothing waits to be sent again.
+    async fn fill(&mut self, frames: &mpsc::Sender<BatchFrame>) -> Result<(), Broken> {
+        if self.pending.values().any(|pending| !pending.is_flying) {
+            return Ok(());
+        }
+        while !self.is_exhausted && self.pending.len() < self.window {
+            let Some(batch) = (self.next)() else {
+                self.is_exhausted = true;
+                return Ok(());
+            };
+            if self.pending.is_empty() {
+                // Nothing was awaited: patience begins now.
+                self.patience.progress();
+            }
+            // The batch is pending before it goes out: if sending fails, it is sent again.
+            let frame = batch.frame.clone();
+            let number = batch.number;
+            let pending = Pending { batch, first_sent: Instant::now(), is_flying: true };
+            self.pending.insert(number, pending);
+            put(frames, frame).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_again(&mut self, frames: &mpsc::Sender<BatchFrame>) -> Result<(), Broken> {
+        for pending in self.pending.values_mut() {
+            pending.is_flying = true;
+            put(frames, pending.batch.frame.clone()).await?;
+        }
+        Ok(())
+    }
+
+    fn all_to_be_sent_again(&mut self) {
+        for pending in self.pending.values_mut() {
+            pending.is_flying = false;
+            (self.on_event)(Event::Retried { batch: &pending.batch });
+        }
+    }
+
+    async fn answered(&mut self, ack: &BatchAck) -> Result<(), Broken> {
+        match ack.status() {
+            BatchStatus::Done | BatchStatus::Rejected => {
+                if let Some(Pending { batch, first_sent, .. }) =
+                    self.pending.remove(&ack.batch_number)
+                {
+                    let after = first_sent.elapsed();
+                    (self.on_event)(Event::Answered { batch: &batch, ack, after });
+                    self.patience.progress();
+                }
+                Ok(())
+            }
+            BatchStatus::Retry | BatchStatus::Unspecified => {
+                if let Some(pending) = self.pending.get_mut(&ack.batch_number) {
+                    pending.is_flying = false;
+                    (self.on_event)(Event::Retried { batch: &pending.batch });
+                }
+                self.wait_asked = Duration::from_millis(u64::from(ack.retry_after_ms));
+                self.patient(ack.message.clone())
+            }
+        }
+    }
+}
+
+async fn put(frames: &mpsc::Sender<BatchFrame>, frame: BatchFrame) -> Result<(), Broken> {
+    // The queue holds a whole window, so this waits only while the transport takes nothing.
+    frames.send(frame).await.map_err(|_| Broken::ForNow("the stream was closed".to_owned()))
+}

@@ -1,0 +1,153 @@
+//! What every server of Turnpike has: a listener, health, reflection, limits, an orderly end.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::client::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use crate::exit::usage;
+use crate::{telemetry, ui};
+
+/// After the gate is shut and what was taken is answered, streams that clients keep open are cut
+/// after this long.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Where a server listens.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ListenArgs {
+    /// Listen here; port 0 for any free one
+    #[arg(long, env = "TURNPIKE_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Serve Prometheus metrics here [default: nowhere]
+    #[arg(long, env = "TURNPIKE_METRICS", value_name = "ADDRESS")]
+    pub(crate) metrics: Option<String>,
+    /// Stop when standard input ends, as well as at SIGTERM
+    #[arg(long, hide = true)]
+    pub(crate) stop_at_stdin_end: bool,
+}
+
+/// A listener that serves nothing yet.
+pub(crate) struct Listener {
+    incoming: TcpListener,
+    pub(crate) address: SocketAddr,
+}
+
+impl ListenArgs {
+    /// Listens, and serves metrics if asked to.
+    pub(crate) async fn listen(
+        &self,
+        listen: Option<&str>,
+        default: &str,
+        metrics: Option<&str>,
+    ) -> anyhow::Result<Listener> {
+        let listen = self.listen.as_deref().or(listen).unwrap_or(default);
+        let incoming = bind(listen).await?;
+        let address = incoming.local_addr().context("the listener has no address")?;
+        if let Some(metrics) = self.metrics.as_deref().or(metrics) {
+            let wrong = || usage(format!("--metrics {metrics:?}: write HOST:PORT"));
+            telemetry::serve_metrics(metrics.parse().map_err(|_| wrong())?)?;
+        }
+        Ok(Listener { incoming, address })
+    }
+
+    /// Waits until somebody asks the process to stop; says who.
+    pub(crate) async fn stop_asked(&self) -> anyhow::Result<&'static str> {
+        let (mut interrupt, mut terminate) = signals()?;
+        Ok(tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+            () = stdin_end(), if self.stop_at_stdin_end => "the end of standard input",
+        })
+    }
+}
+
+type Signals = (tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+/// SIGINT and SIGTERM.
+pub(crate) fn signals() -> anyhow::Result<Signals> {
+    let on = |kind| signal(kind).context("signals can't be handled");
+    Ok((on(SignalKind::interrupt())?, on(SignalKind::terminate())?))
+}
+
+/// Waits for the end of standard input, on a thread of its own: a read can't be called off.
+async fn stdin_end() {
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        drop(ended);
+    });
+    let _ = end.await;
+}
+
+async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(listen).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => {
+            anyhow!("another process listens on {listen}; choose another with --listen")
+        }
+        ErrorKind::InvalidInput => usage(format!("--listen {listen:?}: write HOST:PORT")),
+        _ => anyhow!("can't listen on {listen} ({error}); choose another with --listen"),
+    })
+}
+
+impl Listener {
+    /// Serves `routes` beside health and reflection until `stop` is done: then lets what is under
+    /// way end, but not for ever.
+    pub(crate) async fn serve(
+        self,
+        what: &str,
+        routes: Routes,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let v1 = reflection().build_v1().context("reflection")?;
+        let v1alpha = reflection().build_v1alpha().context("reflection")?;
+        let routes =
+            routes.add_service(health_service).add_service(v1).add_service(v1alpha);
+        let incoming = TcpIncoming::from(self.incoming).with_nodelay(Some(true));
+        let (stopped, stopping) = tokio::sync::oneshot::channel();
+        let stop = async move {
+            stop.await;
+            // Balancers look elsewhere from now on.
+            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+            let _ = stopped.send(());
+        };
+        let server = Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(100_000)
+            .http2_keepalive_interval(Some(Duration::from_secs(10)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .tcp_keepalive(Some(Duration::from_secs(10)))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, stop);
+        // Whoever started us reads where we are from this line.
+        ui::print(format_args!("{what} listens on {}", self.address))?;
+        tokio::select! {
+            served = server => served.context("the server failed"),
+            () = async {
+                if stopping.await.is_ok() {
+                    tokio::time::sleep(GRACE).await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            } => {
+                tracing::info!("connections that clients kept open were cut");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(turnpike_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}

@@ -1,0 +1,245 @@
+//! What became of records, counted and told.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use turnpike_collect::Fault;
+use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordStatus};
+
+use crate::exit::Finish;
+use crate::sender::{Batch, Event};
+use crate::ui;
+
+/// Counts of records. Every record sent is in exactly one of accepted, duplicates, suspended and
+/// rejected once its batch is answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Tally {
+    /// Records that have their last answer.
+    pub(crate) sent: u64,
+    /// Rated now.
+    pub(crate) accepted: u64,
+    /// Rated or suspended at an earlier sending.
+    pub(crate) duplicates: u64,
+    /// Waiting in suspense since now.
+    pub(crate) suspended: u64,
+    /// Not taken.
+    pub(crate) rejected: u64,
+    /// Sent more than once because the cluster asked for it, or the stream broke.
+    pub(crate) retried: u64,
+}
+
+impl Tally {
+    /// Counts an event.
+    pub(crate) fn count<T>(&mut self, event: &Event<'_, T>) {
+        match event {
+            Event::Retried { batch } => self.retried += u64::from(batch.records),
+            Event::Answered { batch, ack, .. } => self.answered(batch, ack),
+        }
+    }
+
+    fn answered<T>(&mut self, batch: &Batch<T>, ack: &BatchAck) {
+        self.sent += u64::from(batch.records);
+        if ack.status() == BatchStatus::Rejected {
+            self.rejected += u64::from(batch.records);
+            return;
+        }
+        self.accepted += u64::from(ack.accepted);
+        self.duplicates += ack.duplicates.len() as u64;
+        for exception in &ack.exceptions {
+            match exception.status() {
+                RecordStatus::Suspended if exception.replayed => self.duplicates += 1,
+                RecordStatus::Suspended => self.suspended += 1,
+                _ => self.rejected += 1,
+            }
+        }
+    }
+
+    /// Adds another stream's counts.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.accepted += other.accepted;
+        self.duplicates += other.duplicates;
+        self.suspended += other.suspended;
+        self.rejected += other.rejected;
+        self.retried += other.retried;
+    }
+
+    /// Has each record exactly one outcome?
+    pub(crate) const fn is_balanced(&self) -> bool {
+        self.sent == self.accepted + self.duplicates + self.suspended + self.rejected
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} records sent: {} accepted, {} duplicates, {} suspended, {} rejected",
+            ui::count(self.sent),
+            ui::count(self.accepted),
+            ui::count(self.duplicates),
+            ui::count(self.suspended),
+            ui::count(self.rejected)
+        )?;
+        if self.retried > 0 {
+            write!(f, " ({} sent again)", ui::count(self.retried))?;
+        }
+        Ok(())
+    }
+}
+
+/// A record of a file that was not plainly rated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Exception {
+    pub(crate) line: u64,
+    pub(crate) record_id: String,
+    /// `suspended`, `rejected`, or `bad-row`.
+    pub(crate) status: &'static str,
+    pub(crate) reason: String,
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, record {}: {}, {}", self.line, self.record_id, self.status, self.reason)
+    }
+}
+
+/// Where a record of a batch stands in its file.
+pub(crate) type Origins = Vec<(u64, String)>;
+
+/// Everything to be told of a file.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct FileReport {
+    pub(crate) file: String,
+    #[serde(flatten)]
+    pub(crate) tally: Tally,
+    pub(crate) bad_rows: u64,
+    pub(crate) exceptions: Vec<Exception>,
+    #[serde(skip)]
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// Bad rows and exceptions are kept up to here; past it they are only counted.
+const KEPT_MAX: usize = 100_000;
+/// So many are told on a terminal.
+const SHOWN_MAX: usize = 20;
+
+impl FileReport {
+    /// Counts an event of a batch, and notes which of its records were not plainly rated.
+    pub(crate) fn count(&mut self, event: &Event<'_, Origins>) {
+        self.tally.count(event);
+        let Event::Answered { batch, ack, .. } = event else { return };
+        if ack.status() == BatchStatus::Rejected {
+            for (line, record_id) in &batch.tag {
+                self.note(*line, record_id, "rejected", &ack.message);
+            }
+        }
+        for exception in &ack.exceptions {
+            let status = match exception.status() {
+                RecordStatus::Suspended => "suspended",
+                _ => "rejected",
+            };
+            if let Some((line, record_id)) = batch.tag.get(exception.index as usize) {
+                self.note(*line, record_id, status, &exception.reason);
+            }
+        }
+    }
+
+    /// Notes a row that is no record.
+    pub(crate) fn bad_row(&mut self, fault: Fault) {
+        self.bad_rows += 1;
+        self.note(fault.line, "", "bad-row", &format!("{}; {}", fault.problem, fault.remedy));
+        if self.faults.len() < KEPT_MAX {
+            self.faults.push(fault);
+        }
+    }
+
+    fn note(&mut self, line: u64, record_id: &str, status: &'static str, reason: &str) {
+        if self.exceptions.len() < KEPT_MAX {
+            let (record_id, reason) = (record_id.to_owned(), reason.to_owned());
+            self.exceptions.push(Exception { line, record_id, status, reason });
+        }
+    }
+
+    /// Tells what was found, as text or JSON, and what exit code it deserves.
+    pub(crate) fn tell(&self, json: bool, exceptions: Option<&Path>) -> anyhow::Result<Finish> {
+        let advice = match exceptions {
+            Some(path) => {
+                self.write_exceptions(path)?;
+                format!(", all in {}", path.display())
+            }
+            None => " (--exceptions FILE writes them all)".to_owned(),
+        };
+        if json {
+            ui::print_json(self)?;
+        } else {
+            ui::print(format_args!("{}: {}", self.file, self.tally))?;
+            if self.bad_rows > 0 {
+                ui::tell(format_args!("{} bad rows were not sent:", ui::count(self.bad_rows)));
+                ui::tell_some(&self.faults, SHOWN_MAX, &advice);
+            }
+            let told: Vec<_> = self.exceptions.iter().filter(|e| e.status != "bad-row").collect();
+            if !told.is_empty() {
+                ui::tell("not plainly rated:");
+                ui::tell_some(&told, SHOWN_MAX, &advice);
+            }
+        }
+        Ok(Finish::unless(self.bad_rows + self.tally.suspended + self.tally.rejected > 0))
+    }
+
+    fn write_exceptions(&self, path: &Path) -> anyhow::Result<()> {
+        let place = || format!("{} can't be written (--exceptions)", path.display());
+        let mut writer = csv::Writer::from_path(path).with_context(place)?;
+        for exception in &self.exceptions {
+            writer.serialize(exception).with_context(place)?;
+        }
+        writer.flush().with_context(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use turnpike_proto::frame::BatchFrame;
+    use turnpike_proto::ingest::v1::RecordResult;
+
+    use super::*;
+
+    #[test]
+    fn every_record_of_an_answered_batch_has_exactly_one_outcome() {
+        let result = |index, status: RecordStatus, replayed| RecordResult {
+            index,
+            status: status.into(),
+            reason: "no-plan".to_owned(),
+            replayed,
+            present: String::new(),
+        };
+        let batch = Batch {
+            number: 1,
+            records: 7,
+            frame: BatchFrame::default(),
+            tag: (0..7).map(|at| (at + 2, format!("r{at}"))).collect(),
+        };
+        let ack = BatchAck {
+            batch_number: 1,
+            status: BatchStatus::Done.into(),
+            accepted: 3,
+            duplicates: vec![3],
+            exceptions: vec![
+                result(4, RecordStatus::Suspended, false),
+                result(5, RecordStatus::Suspended, true),
+                result(6, RecordStatus::Rejected, false),
+            ],
+            ..BatchAck::default()
+        };
+        let mut report = FileReport::default();
+        report.count(&Event::Answered { batch: &batch, ack: &ack, after: std::time::Duration::ZERO });
+        let tally = &report.tally;
+        assert!(tally.is_balanced(), "{tally}");
+        assert_eq!((tally.accepted, tally.duplicates), (3, 2));
+        assert_eq!((tally.suspended, tally.rejected), (1, 1));
+        assert_eq!(report.exceptions.len(), 3);
+        assert_eq!(report.exceptions[2].to_string(), "line 8, record r6: rejected, no-plan");
+    }
+}

@@ -1,0 +1,105 @@
+//! What people write on a command line, read: durations, instants, ranges, pairs.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use turnpike_types::{AccountRange, Timestamp};
+
+/// A duration: `30s`, `1h 30m`, `250ms`, a number of seconds, or days as `35d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if let Some(days) = text.strip_suffix('d') {
+        let seconds = days.trim().parse::<u64>().ok().and_then(|days| days.checked_mul(86_400));
+        return seconds
+            .filter(|&seconds| seconds <= 36_500 * 86_400)
+            .map(Duration::from_secs)
+            .ok_or_else(|| format!("{text:?} is no number of days; write for example 35d"));
+    }
+    let micros = turnpike_collect::parse_duration_us(text).map_err(|error| error.to_string())?;
+    Ok(Duration::from_micros(micros.unsigned_abs()))
+}
+
+/// An instant, or a date that begins in UTC.
+pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
+    instant_in(text, &TimeZone::UTC)
+}
+
+/// An instant, or a date that begins in `zone`.
+pub(crate) fn instant_in(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
+    turnpike_collect::parse_date_or_instant(text, zone).map_err(|error| error.to_string())
+}
+
+/// A time zone's name, checked.
+pub(crate) fn zone(text: &str) -> Result<TimeZone, String> {
+    TimeZone::get(text).map_err(|_| {
+        format!("{text:?} is no time zone; write a name of the IANA database, such as Europe/Zurich")
+    })
+}
+
+/// A time zone as plans read it.
+pub(crate) fn plan_zone(text: &str) -> Result<turnpike_plan::Zone, String> {
+    turnpike_plan::Zone::parse(text).map_err(|error| error.to_string())
+}
+
+/// `FIRST-LAST`.
+pub(crate) fn accounts(text: &str) -> Result<AccountRange, String> {
+    let wrong = || format!("{text:?} is no range of accounts; write FIRST-LAST, such as 1-1000000");
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let number = |part: &str| part.trim().replace('_', "").parse::<u64>().map_err(|_| wrong());
+    AccountRange::new(number(first)?, number(last)?).map_err(|error| error.to_string())
+}
+
+/// `NAME=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is no pair; write NAME=VALUE")),
+    }
+}
+
+/// `NODE=PRIORITY`.
+pub(crate) fn member(text: &str) -> Result<(String, u32), String> {
+    let (name, priority) = pair(text)?;
+    let priority = priority
+        .parse()
+        .map_err(|_| format!("{priority:?} is no priority; write NODE=NUMBER, such as a=200"))?;
+    Ok((name, priority))
+}
+
+/// An instant as people read it: RFC 3339, UTC.
+pub(crate) fn show_instant(micros: i64) -> String {
+    jiff::Timestamp::from_microsecond(micros)
+        .map_or_else(|_| "always".to_owned(), |instant| instant.to_string())
+}
+
+/// Microseconds since 1970, now, by this machine's clock.
+pub(crate) fn now_us() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_write_is_read() {
+        assert_eq!(duration("35d").unwrap(), Duration::from_secs(35 * 86_400));
+        assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
+        assert_eq!(duration("30").unwrap(), Duration::from_secs(30));
+        assert_eq!(accounts("1-1_000").unwrap().last().0, 1_000);
+        assert_eq!(pair("a=b=c").unwrap(), ("a".to_owned(), "b=c".to_owned()));
+        assert_eq!(member("node-1=200").unwrap(), ("node-1".to_owned(), 200));
+        assert_eq!(instant("1970-01-02").unwrap().0, 86_400_000_000);
+    }
+
+    #[test]
+    fn what_nobody_can_read_is_refused_with_an_example() {
+        for wrong in [duration("soon").err(), duration("99999999999d").err(), duration("").err()] {
+            assert!(wrong.unwrap().contains("write"));
+        }
+        for wrong in ["5-1", "0-9", "a-b", "17"] {
+            assert!(accounts(wrong).unwrap_err().contains("FIRST-LAST"), "{wrong}");
+        }
+        assert!(pair("=x").is_err() && member("a=high").is_err() && zone("Atlantis").is_err());
+    }
+}

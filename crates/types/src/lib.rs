@@ -1,0 +1,32 @@
+//! The words of Turnpike as types. No I/O, no async, no clock.
+//!
+//! ```text
+//!  record.rs   UsageRecord, UsageView, RecordKey     what comes in
+//!  money.rs    Money, Currency                       what goes out
+//!  place.rs    AccountNumber, AccountRange, PartitionId
+//!  owner.rs    NodeName, Incarnation, Epoch, ClaimId, Priority
+//!  log.rs      SegmentNumber, SegmentHash
+//!  time.rs     Timestamp                             microseconds, UTC
+//!  outcome.rs  Outcome, SuspenseReason, RejectReason what became of a record
+//!  limits.rs   every limit that both ends of a wire must agree on
+//! ```
+//!
+//! Invariants held here: money is an integer number of billionths and every operation on it is
+//! checked; an [`Epoch`] can only be advanced, never set back; an [`AccountRange`] is never empty.
+
+pub mod limits;
+mod log;
+mod money;
+mod outcome;
+mod owner;
+mod place;
+mod record;
+mod time;
+
+pub use log::{SegmentHash, SegmentNumber};
+pub use money::{Currency, CurrencyError, Money};
+pub use outcome::{Outcome, RejectReason, SuspenseReason};
+pub use owner::{ClaimId, Epoch, Incarnation, NodeName, Priority};
+pub use place::{AccountNumber, AccountRange, EmptyRange, PartitionId};
+pub use record::{RecordKey, UsageRecord, UsageView};
+pub use time::Timestamp;

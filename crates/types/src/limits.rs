@@ -1,0 +1,31 @@
+//! Limits that both ends of a wire must agree on. `docs/limits.md` lists them for people.
+
+/// A record id, in bytes (DESIGN section 6).
+pub const RECORD_ID_BYTES_MAX: usize = 128;
+/// A usage type, in bytes.
+pub const USAGE_TYPE_BYTES_MAX: usize = 64;
+/// An identity such as `ip:192.0.2.1`, in bytes.
+pub const IDENTITY_BYTES_MAX: usize = 256;
+/// One encoded record, in bytes.
+pub const RECORD_BYTES_MAX: usize = 16 * 1024;
+/// Attributes of one record.
+pub const ATTRIBUTES_MAX: usize = 64;
+/// One batch, in bytes.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// One batch, in records.
+pub const BATCH_RECORDS_MAX: usize = 50_000;
+/// A source's name, in bytes.
+pub const SOURCE_BYTES_MAX: usize = 128;
+/// A price plan's XML, in bytes.
+pub const PLAN_XML_BYTES_MAX: usize = 1024 * 1024;
+/// One gRPC message as the transport sees it, in bytes. Larger than [`BATCH_BYTES_MAX`], so that
+/// an oversized batch meets our own clear refusal first.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Commands in one request that opens or changes accounts.
+pub const ACCOUNT_COMMANDS_MAX: usize = 10_000;
+/// Lines in one page of the feed.
+pub const FEED_PAGE_LINES_MAX: usize = 100_000;
+/// How far ahead of logged time a record may start, in microseconds (P26).
+pub const AHEAD_MAX_US: i64 = 5 * 60 * 1_000_000;
+/// Default acceptance horizon, in microseconds: 35 days (DESIGN section 6).
+pub const HORIZON_DEFAULT_US: i64 = 35 * 86_400 * 1_000_000;

@@ -1,0 +1,143 @@
+//! Exact money: an integer number of billionths of a currency unit.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// An amount in billionths (10^-9) of its currency's unit; the same scale as the
+/// `Decimal128(38, 9)` columns of rated output.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Money(i128);
+
+/// The largest amount that fits `Decimal128(38, 9)`.
+const NANOS_MAX: i128 = 10i128.pow(38) - 1;
+
+impl Money {
+    /// Nothing to pay.
+    pub const ZERO: Self = Self(0);
+    /// Digits after the point.
+    pub const SCALE: u32 = 9;
+
+    /// An amount of `nanos` billionths; `None` when it has more than 38 digits.
+    pub const fn from_nanos(nanos: i128) -> Option<Self> {
+        if nanos > NANOS_MAX || nanos < -NANOS_MAX {
+            None
+        } else {
+            Some(Self(nanos))
+        }
+    }
+
+    /// The amount in billionths.
+    pub const fn nanos(self) -> i128 {
+        self.0
+    }
+
+    /// The sum; `None` when it overflows.
+    #[must_use]
+    pub const fn checked_add(self, other: Self) -> Option<Self> {
+        match self.0.checked_add(other.0) {
+            Some(sum) => Self::from_nanos(sum),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Display for Money {
+    /// Always nine decimals: `10.000000000`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = 10u128.pow(Self::SCALE);
+        let (whole, part) = (self.0.unsigned_abs() / unit, self.0.unsigned_abs() % unit);
+        let sign = if self.0 < 0 { "-" } else { "" };
+        f.pad(&format!("{sign}{whole}.{part:09}"))
+    }
+}
+
+/// An ISO 4217 code: three capital letters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Currency([u8; 3]);
+
+/// Not three capital letters.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a currency: write its ISO 4217 code, three capital letters such as USD")]
+pub struct CurrencyError(pub String);
+
+impl Currency {
+    /// The three letters.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("???")
+    }
+
+    /// The three letters as bytes.
+    pub const fn bytes(self) -> [u8; 3] {
+        self.0
+    }
+}
+
+impl FromStr for Currency {
+    type Err = CurrencyError;
+
+    fn from_str(text: &str) -> Result<Self, CurrencyError> {
+        match text.as_bytes() {
+            [a, b, c] if [a, b, c].iter().all(|l| l.is_ascii_uppercase()) => Ok(Self([*a, *b, *c])),
+            _ => Err(CurrencyError(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Currency {
+    type Error = CurrencyError;
+
+    fn try_from(text: String) -> Result<Self, CurrencyError> {
+        text.parse()
+    }
+}
+
+impl From<Currency> for String {
+    fn from(currency: Currency) -> Self {
+        currency.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_prints_nine_decimals_and_its_sign_even_below_one() {
+        let print = |nanos| Money::from_nanos(nanos).map(|m| m.to_string());
+        assert_eq!(print(10_000_000_000).as_deref(), Some("10.000000000"));
+        assert_eq!(print(-1).as_deref(), Some("-0.000000001"));
+        assert_eq!(print(0).as_deref(), Some("0.000000000"));
+    }
+
+    #[test]
+    fn money_past_38_digits_is_refused_not_wrapped() {
+        assert_eq!(Money::from_nanos(i128::MAX), None);
+        let most = Money::from_nanos(NANOS_MAX).unwrap_or(Money::ZERO);
+        assert_eq!(most.checked_add(Money::from_nanos(1).unwrap_or(Money::ZERO)), None);
+    }
+
+    #[test]
+    fn a_currency_is_three_capital_letters() {
+        assert!("USD".parse::<Currency>().is_ok());
+        for wrong in ["usd", "US", "USDX", "", "U$D"] {
+            assert!(wrong.parse::<Currency>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Who owns a partition.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A node's configured name, unique in a cluster; it survives restarts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeName(pub String);
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// One process start of a node: random, so that a newer one proves the old one dead (P11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Incarnation(pub u64);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The fencing number of a partition's ownership. It only ever grows (I3): the one way to a
+/// larger epoch is [`Epoch::next`], and epochs read from outside are compared, never assigned.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// Before the first claim.
+    pub const UNOWNED: Self = Self(0);
+
+    /// An epoch as it was stored or sent.
+    pub const fn stored(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number, to store or send.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The epoch of the next owner; `None` after 2^64 - 1 claims.
+    #[must_use]
+    pub const fn next(self) -> Option<Self> {
+        match self.0.checked_add(1) {
+            Some(n) => Some(Self(n)),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Random and new for each claim. Together with the hash chain it stops an old owner on a
+/// history that was rolled back, where an epoch alone may repeat (P18).
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClaimId(pub [u8; 16]);
+
+impl fmt::Display for ClaimId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for ClaimId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// A member's rank in a partition: larger wins, unique within the partition (P12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Priority(pub u32);
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

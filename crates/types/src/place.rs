@@ -1,0 +1,85 @@
+//! Where an account lives.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An account's number. Zero means "not known yet": the record names an identity instead.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct AccountNumber(pub u64);
+
+impl fmt::Display for AccountNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A partition's number, unique in a cluster, never reused.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct PartitionId(pub u32);
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The accounts from `first` to `last`, both included; never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AccountRange {
+    first: AccountNumber,
+    last: AccountNumber,
+}
+
+/// A range that ends before it begins, or holds the number zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("accounts {first}-{last} are no range: write FIRST-LAST with 1 <= FIRST <= LAST")]
+pub struct EmptyRange {
+    /// The first number asked for.
+    pub first: u64,
+    /// The last number asked for.
+    pub last: u64,
+}
+
+impl AccountRange {
+    /// The range from `first` to `last`, both included.
+    ///
+    /// # Errors
+    /// [`EmptyRange`] when `last < first`, or when `first` is zero.
+    pub const fn new(first: u64, last: u64) -> Result<Self, EmptyRange> {
+        if first == 0 || last < first {
+            return Err(EmptyRange { first, last });
+        }
+        Ok(Self { first: AccountNumber(first), last: AccountNumber(last) })
+    }
+
+    /// The lowest number in the range.
+    pub const fn first(self) -> AccountNumber {
+        self.first
+    }
+
+    /// The highest number in the range.
+    pub const fn last(self) -> AccountNumber {
+        self.last
+    }
+
+    /// Is `account` in the range?
+    pub const fn contains(self, account: AccountNumber) -> bool {
+        self.first.0 <= account.0 && account.0 <= self.last.0
+    }
+
+    /// Have the two ranges an account in common?
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.first.0 <= other.last.0 && other.first.0 <= self.last.0
+    }
+}
+
+impl fmt::Display for AccountRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
