@@ -95,11 +95,10 @@ pub(crate) fn from_csv(file: &str, last_line: u64, error: &csv::Error) -> Fault 
              hold a comma in double quotes",
         )
         .at(file, line),
-        csv::ErrorKind::Utf8 { err, .. } => Wrong::row(
-            format!("field {} is not UTF-8", err.field() + 1),
-            "save the file as UTF-8",
-        )
-        .at(file, line),
+        csv::ErrorKind::Utf8 { err, .. } => {
+            Wrong::row(format!("field {} is not UTF-8", err.field() + 1), "save the file as UTF-8")
+                .at(file, line)
+        }
         _ => Wrong::row(error.to_string(), "write comma-separated values").at(file, line),
     }
 }

@@ -29,9 +29,8 @@ impl Place {
     /// [`FeedError::Invalid`] when it can be no cursor.
     pub fn from_wire(cursor: &Cursor) -> Result<Self, FeedError> {
         let partition = PartitionId(cursor.partition);
-        let fault = |why: &str| {
-            FeedError::Invalid(format!("cursor of partition {partition}: {why}"))
-        };
+        let fault =
+            |why: &str| FeedError::Invalid(format!("cursor of partition {partition}: {why}"));
         let hash = match <[u8; 32]>::try_from(cursor.hash.as_ref()) {
             Ok(hash) => SegmentHash(hash),
             Err(_) if cursor.hash.is_empty() && cursor.segment == 0 => SegmentHash::default(),
@@ -67,12 +66,7 @@ impl Place {
 
 impl From<&Consumer> for Place {
     fn from(kept: &Consumer) -> Self {
-        Self {
-            partition: kept.partition,
-            segment: kept.segment,
-            row: kept.row,
-            hash: kept.hash,
-        }
+        Self { partition: kept.partition, segment: kept.segment, row: kept.row, hash: kept.hash }
     }
 }
 

@@ -20,7 +20,9 @@ pub enum FeedError {
     #[error("no partitions: run turnpike partition init")]
     NoPartitions,
     /// The consumer has no cursor there.
-    #[error("consumer {consumer:?} has no cursor in partition {partition}: call Register again if the partition is new")]
+    #[error(
+        "consumer {consumer:?} has no cursor in partition {partition}: call Register again if the partition is new"
+    )]
     NoCursor {
         /// The consumer.
         consumer: String,
@@ -43,7 +45,9 @@ pub enum FeedError {
         lines: u64,
     },
     /// The log is not the one that the cursor was made from (P18).
-    #[error("history diverged: partition {partition}, segment {segment}: {why}; discard what was pulled after the last segment that both histories share, and pull again from there")]
+    #[error(
+        "history diverged: partition {partition}, segment {segment}: {why}; discard what was pulled after the last segment that both histories share, and pull again from there"
+    )]
     Diverged {
         /// The partition.
         partition: PartitionId,
@@ -53,7 +57,9 @@ pub enum FeedError {
         why: &'static str,
     },
     /// A segment is not in the log any more (P23).
-    #[error("partition {partition}: segment {segment} is not retained any more; start over from the beginning of what is")]
+    #[error(
+        "partition {partition}: segment {segment} is not retained any more; start over from the beginning of what is"
+    )]
     Gap {
         /// The partition.
         partition: PartitionId,
@@ -102,10 +108,9 @@ impl FeedError {
             Self::BadName(_) | Self::Invalid(_) | Self::NoSuchRow { .. } => Code::InvalidArgument,
             Self::UnknownConsumer(_) | Self::NoCursor { .. } => Code::NotFound,
             Self::NoPartitions => Code::FailedPrecondition,
-            Self::Diverged { .. }
-            | Self::Gap { .. }
-            | Self::Segment { .. }
-            | Self::Line { .. } => Code::DataLoss,
+            Self::Diverged { .. } | Self::Gap { .. } | Self::Segment { .. } | Self::Line { .. } => {
+                Code::DataLoss
+            }
             Self::Moved { .. } => Code::Aborted,
             Self::Store(error) => match error {
                 StoreError::Unavailable { .. } => Code::Unavailable,

@@ -34,9 +34,7 @@ impl Log {
     pub(crate) fn new(db: Arc<dyn SharedDatabase>, config: &FeedConfig) -> Self {
         let decoded = Cache::builder()
             .max_capacity(config.cache_bytes)
-            .weigher(|_, segment: &Arc<Segment>| {
-                u32::try_from(segment.bytes()).unwrap_or(u32::MAX)
-            })
+            .weigher(|_, segment: &Arc<Segment>| u32::try_from(segment.bytes()).unwrap_or(u32::MAX))
             .build();
         Self { db, decoded, read_bytes: config.read_bytes }
     }
@@ -72,12 +70,9 @@ impl Log {
             }
             None => {
                 metrics::counter!("turnpike_feed_cache_misses_total").increment(1);
-                let segment = Segment::decode_checked(&row.body, row.prev_hash, row.hash)
-                    .map_err(|cause| FeedError::Segment {
-                        partition,
-                        segment: row.segment,
-                        cause,
-                    })?;
+                let segment = Segment::decode_checked(&row.body, row.prev_hash, row.hash).map_err(
+                    |cause| FeedError::Segment { partition, segment: row.segment, cause },
+                )?;
                 let segment = Arc::new(segment);
                 self.decoded.insert(key, Arc::clone(&segment));
                 segment

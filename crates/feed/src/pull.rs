@@ -53,12 +53,7 @@ pub(crate) struct Puller<'a> {
 }
 
 impl<'a> Puller<'a> {
-    pub(crate) fn new(
-        log: &'a Log,
-        pages: &'a Pages,
-        limits: &'a mut Limits,
-        from: Place,
-    ) -> Self {
+    pub(crate) fn new(log: &'a Log, pages: &'a Pages, limits: &'a mut Limits, from: Place) -> Self {
         Self { log, pages, limits, page: FeedPage::default(), page_bytes: 0, at: from }
     }
 
@@ -83,12 +78,7 @@ impl<'a> Puller<'a> {
                 }
                 let next = self.log.decode(partition, &row)?;
                 self.check_chain(&next, stretch)?;
-                self.at = Place {
-                    partition,
-                    segment: next.number,
-                    row: 0,
-                    hash: next.hash,
-                };
+                self.at = Place { partition, segment: next.number, row: 0, hash: next.hash };
                 if !self.segment(&next).await? {
                     return self.stop().await;
                 }

@@ -47,11 +47,7 @@ impl FeedService {
     }
 
     /// The cursors of a registered consumer, with those of partitions that came since.
-    async fn consumer(
-        &self,
-        name: &str,
-        seen: &Observation,
-    ) -> Result<Vec<Consumer>, FeedError> {
+    async fn consumer(&self, name: &str, seen: &Observation) -> Result<Vec<Consumer>, FeedError> {
         let cursors = self.db.consumer(name).await?;
         if cursors.is_empty() {
             return Err(FeedError::UnknownConsumer(name.to_owned()));

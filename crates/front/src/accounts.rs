@@ -108,10 +108,9 @@ impl Accounts {
                 ),
             },
             Err(error @ FrontError::Refused { .. }) => refused(error.to_string()),
-            Err(error) => AccountResult {
-                outcome: AccountOutcome::Retry.into(),
-                message: error.to_string(),
-            },
+            Err(error) => {
+                AccountResult { outcome: AccountOutcome::Retry.into(), message: error.to_string() }
+            }
         };
         indexes.into_iter().map(|index| (index, failure.clone())).collect()
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tonic::Status;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
 use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_types::RejectReason;
@@ -18,8 +19,9 @@ pub(crate) struct Delivery {
     pub(crate) _unanswered: OwnedSemaphorePermit,
 }
 
-/// Where acknowledgements go. Bounded by the permits in them, not by the channel.
-pub(crate) type Acks = mpsc::UnboundedSender<Delivery>;
+/// Where acknowledgements go, and at last why the front reads no more. Bounded by the permits in
+/// deliveries, not by the channel.
+pub(crate) type Acks = mpsc::UnboundedSender<Result<Delivery, Status>>;
 
 /// A batch that was taken and is not answered yet.
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Batch {
     pub(crate) fn refuse(ack: BatchAck, acks: &Acks, unanswered: OwnedSemaphorePermit) {
         count(&ack);
         // A client that is gone needs no answer.
-        let _ = acks.send(Delivery { ack, _unanswered: unanswered });
+        let _ = acks.send(Ok(Delivery { ack, _unanswered: unanswered }));
     }
 
     fn settle(&self, change: impl FnOnce(&mut BatchAck)) {
@@ -83,7 +85,7 @@ impl Batch {
         ack.duplicates.sort_unstable();
         ack.exceptions.sort_by_key(|result| result.index);
         count(&ack);
-        let _ = self.acks.send(Delivery { ack, _unanswered: unanswered });
+        let _ = self.acks.send(Ok(Delivery { ack, _unanswered: unanswered }));
     }
 }
 
@@ -134,12 +136,7 @@ pub(crate) fn retry_ack(batch_number: u64, after: Duration, message: String) -> 
 
 /// An acknowledgement that says "mend it".
 pub(crate) fn reject_ack(batch_number: u64, message: String) -> BatchAck {
-    BatchAck {
-        batch_number,
-        status: BatchStatus::Rejected.into(),
-        message,
-        ..BatchAck::default()
-    }
+    BatchAck { batch_number, status: BatchStatus::Rejected.into(), message, ..BatchAck::default() }
 }
 
 /// One part's claim on its batch. Dropped unsettled (a lane that ends early), it says "again":

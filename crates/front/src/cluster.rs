@@ -25,10 +25,7 @@ impl Cluster {
 
 #[tonic::async_trait]
 impl ClusterService for Cluster {
-    async fn status(
-        &self,
-        _: Request<StatusRequest>,
-    ) -> Result<Response<StatusResponse>, Status> {
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let wait = Instant::now() + self.core.config.suspicion();
         let table = self.core.routes.first(wait).await.ok_or(FrontError::NoRoutes)?;
         Ok(Response::new(status(&self.core, &table)))
@@ -84,10 +81,7 @@ fn partition(row: &PartitionRow, nodes: &[(&NodeRow, Node)]) -> Partition {
         members: spec
             .members
             .iter()
-            .map(|member| Member {
-                node: member.node.to_string(),
-                priority: member.priority.0,
-            })
+            .map(|member| Member { node: member.node.to_string(), priority: member.priority.0 })
             .collect(),
     }
 }

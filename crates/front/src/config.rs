@@ -52,7 +52,10 @@ impl FrontConfig {
             ("answer_deadline_beats", self.answer_deadline_beats > 0),
         ];
         if let Some((field, _)) = positive.iter().find(|(_, is)| !is) {
-            return Err(FrontError::Config { field, remedy: "must be greater than zero".to_owned() });
+            return Err(FrontError::Config {
+                field,
+                remedy: "must be greater than zero".to_owned(),
+            });
         }
         let largest = turnpike_types::limits::BATCH_BYTES_MAX;
         if self.admitted_bytes_max < largest {

@@ -27,9 +27,7 @@ pub struct Dial(Arc<DialFn>);
 
 impl Dial {
     /// A dialler of one's own, for tests and simulation.
-    pub fn new(
-        dial: impl Fn(&str) -> Result<Channel, DialError> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(dial: impl Fn(&str) -> Result<Channel, DialError> + Send + Sync + 'static) -> Self {
         Self(Arc::new(dial))
     }
 

@@ -36,7 +36,9 @@ pub enum FrontError {
     #[error("the shared database has not answered this front yet; ask again")]
     NoRoutes,
     /// The owner of the partition gave no answer that counts.
-    #[error("partition {partition}: no answer from its owner within {within:?} (last: {last}); ask again")]
+    #[error(
+        "partition {partition}: no answer from its owner within {within:?} (last: {last}); ask again"
+    )]
     NoAnswer {
         /// The partition.
         partition: PartitionId,

@@ -55,11 +55,15 @@ impl IngestService for Ingest {
         let stream = ClientStream::new(&self.core, acks);
         self.core.tasks.spawn(stream.run(request.into_inner()));
         // The permit goes with the delivery: read means answered.
-        let answers = UnboundedReceiverStream::new(answers).map(|delivery| Ok(delivery.ack));
+        let answers =
+            UnboundedReceiverStream::new(answers).map(|answer| answer.map(|answer| answer.ack));
         Ok(Response::new(Box::pin(answers)))
     }
 
-    async fn ingest_once(&self, request: Request<BatchFrame>) -> Result<Response<BatchAck>, Status> {
+    async fn ingest_once(
+        &self,
+        request: Request<BatchFrame>,
+    ) -> Result<Response<BatchAck>, Status> {
         self.core.enter()?;
         Ok(Response::new(once(&self.core, request.into_inner()).await?))
     }
@@ -76,7 +80,8 @@ pub(crate) async fn once(core: &Arc<Core>, frame: BatchFrame) -> Result<BatchAck
     stream.take(frame, unanswered).await;
     // Lanes end once all is answered.
     drop(stream);
-    answers.recv().await.map(|delivery| delivery.ack).ok_or(FrontError::ShuttingDown)
+    let answer = answers.recv().await.and_then(Result::ok);
+    answer.map(|delivery| delivery.ack).ok_or(FrontError::ShuttingDown)
 }
 
 struct ClientStream {
@@ -115,22 +120,35 @@ impl ClientStream {
     }
 
     async fn run(mut self, mut batches: Streaming<BatchFrame>) {
-        while let Some(unanswered) = self.slot().await {
+        let why = loop {
+            let Some(unanswered) = self.slot().await else { break FrontError::ShuttingDown.into() };
             let batch = tokio::select! {
                 biased;
                 () = self.acks.closed() => return,
-                () = self.core.gate.cancelled() => return,
+                () = self.core.gate.cancelled() => break FrontError::ShuttingDown.into(),
                 batch = batches.message() => batch,
             };
             match batch {
                 Ok(Some(frame)) => self.take(frame, unanswered).await,
                 Ok(None) => return,
-                Err(status) => {
-                    tracing::debug!(%status, "a client's stream broke");
-                    return;
-                }
+                Err(status) => break status,
             }
+        };
+        self.end(why).await;
+    }
+
+    /// Says why the front reads no more, once everything that it read is answered.
+    async fn end(&self, why: Status) {
+        tracing::debug!(status = %why, "a client's stream ends early");
+        let all = u32::try_from(self.core.config.stream_batches_max).unwrap_or(u32::MAX);
+        tokio::select! {
+            biased;
+            () = self.acks.closed() => return,
+            () = self.core.abort.cancelled() => {}
+            _ = self.unanswered.acquire_many(all) => {}
         }
+        // A client that is gone needs no reason.
+        let _ = self.acks.send(Err(why));
     }
 
     /// Takes a batch: it is answered in any case, now or when its last part is durable.

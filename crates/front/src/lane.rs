@@ -314,10 +314,8 @@ impl Lane {
             Verdict::Invalid => {
                 self.failures = 0;
                 if let Some(sub) = self.pop(session) {
-                    sub.ticket.reject(&format!(
-                        "partition {}: {}",
-                        self.partition, standing.message
-                    ));
+                    sub.ticket
+                        .reject(&format!("partition {}: {}", self.partition, standing.message));
                 }
                 None
             }
@@ -331,9 +329,7 @@ impl Lane {
                     next => Some(next),
                 }
             }
-            Verdict::Unspecified => {
-                Some(self.back(format!("{} gave no verdict", session.address)))
-            }
+            Verdict::Unspecified => Some(self.back(format!("{} gave no verdict", session.address))),
         }
     }
 

@@ -34,12 +34,10 @@ impl<'a> Origins<'a> {
             segment: number,
             cause,
         };
-        let is_last =
-            self.last.as_ref().is_some_and(|last| last.header().segment.0 == number);
+        let is_last = self.last.as_ref().is_some_and(|last| last.header().segment.0 == number);
         if !is_last {
             let after = number.checked_sub(1).ok_or_else(|| fault("no segment 0".to_owned()))?;
-            let rows =
-                self.core.db.read_segments(self.partition, SegmentNumber(after), 1).await?;
+            let rows = self.core.db.read_segments(self.partition, SegmentNumber(after), 1).await?;
             let row = rows
                 .first()
                 .filter(|row| row.segment.0 == number)

@@ -36,7 +36,11 @@ answered!(NodeApplyResponse, NodeShowResponse, NodeSuspenseResponse, NodeRecycle
 enum Tried<T> {
     Answer(T),
     /// Again, at this address if it is known, after this long at least.
-    Again { why: String, hint: Option<String>, wait: Duration },
+    Again {
+        why: String,
+        hint: Option<String>,
+        wait: Duration,
+    },
     Never(FrontError),
 }
 

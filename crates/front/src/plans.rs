@@ -60,8 +60,12 @@ impl Plans {
             catalogue_version,
             published_at_us: entry.map_or(0, |entry| entry.published_at.0),
         };
-        tracing::info!(plan = published.plan_id, version = published.version, already,
-            "price plan published");
+        tracing::info!(
+            plan = published.plan_id,
+            version = published.version,
+            already,
+            "price plan published"
+        );
         Ok(PublishResponse {
             plan: Some(published),
             already,
@@ -144,7 +148,9 @@ impl PlanService for Plans {
         };
         let Some(entry) = found else {
             let why = match (version, entries.is_empty()) {
-                (_, true) => format!("no plan {plan_id} in the catalogue: list shows what there is"),
+                (_, true) => {
+                    format!("no plan {plan_id} in the catalogue: list shows what there is")
+                }
                 (_, false) => format!("plan {plan_id} has no version {version}"),
             };
             return Err(FrontError::NotFound(why).into());

@@ -278,8 +278,7 @@ impl Watcher {
                     self.warn_of_regress(&observation);
                     let gap = self.config.suspicion();
                     let silent = liveness.read(Instant::now(), gap, &observation.nodes);
-                    let table =
-                        RouteTable::new(generation, observation, silent, &mut self.highest);
+                    let table = RouteTable::new(generation, observation, silent, &mut self.highest);
                     self.sender.send_replace(Arc::new(table));
                 }
                 Err(why) => {

@@ -26,9 +26,7 @@ use turnpike_proto::ingest::v1::{BatchStatus, RecordStatus};
 use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey};
 use turnpike_proto::record::is_identity;
 use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
-use turnpike_proto::suspense::v1::{
-    ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord,
-};
+use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord};
 use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
 use crate::FrontError;
@@ -271,10 +269,14 @@ async fn recycle_keys(
 ) {
     let count = keys.len() as u64;
     let request = NodeRecycleRequest { partition: partition.0, keys };
-    let answer = ask(core, partition, request, |mut node, request| async move {
-        node.recycle(request).await
-    })
-    .await;
+    let answer =
+        ask(
+            core,
+            partition,
+            request,
+            |mut node, request| async move { node.recycle(request).await },
+        )
+        .await;
     match answer {
         Ok(answer) if counted == Counted::Outcome => {
             tally.retry += count.saturating_sub(answer.outcomes.len() as u64);

@@ -191,6 +191,35 @@ async fn a_lane_that_was_idle_opens_again() {
     assert_eq!(world.shared.streams.load(Ordering::SeqCst), 2);
 }
 
+#[tokio::test]
+async fn a_front_that_goes_down_answers_what_it_read_and_says_so() {
+    let world = World::new(config(), 1).await;
+    world.partition(1, 1, 100).await;
+    world.routed().await;
+    let (sender, receiver) = tokio::sync::mpsc::channel(8);
+    let request = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut acks = world.ingest().ingest(request).await.unwrap().into_inner();
+    // Refused by the front itself: read for certain.
+    sender.send(batch(0, &[record(0, "nobody", "r")])).await.unwrap();
+    assert_eq!(acks.next().await.unwrap().unwrap().batch_number, 0);
+    // Nobody owns partition 1: these wait until the front gives up.
+    sender.send(batch(1, &[record(5, "", "r")])).await.unwrap();
+    sender.send(batch(2, &[record(0, "nobody", "r")])).await.unwrap();
+    assert_eq!(acks.next().await.unwrap().unwrap().batch_number, 2);
+    let (_, ack) = tokio::join!(world.front.shutdown(), acks.next());
+    let mut ends = vec![ack.unwrap()];
+    while let Some(end) = acks.next().await {
+        ends.push(end);
+    }
+    let last = ends.pop().unwrap().unwrap_err();
+    assert_eq!(last.code(), Code::Unavailable);
+    for ack in ends {
+        assert_eq!(ack.unwrap().status(), BatchStatus::Retry);
+    }
+    let late = world.ingest().ingest_once(batch(3, &[])).await.unwrap_err();
+    assert_eq!(late.code(), Code::Unavailable);
+}
+
 fn open(account_number: u64, identities: &[&str]) -> AccountCommand {
     AccountCommand {
         account_number,

@@ -43,8 +43,7 @@ impl std::fmt::Display for Refusal {
 
 impl std::fmt::Display for Applied {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [applied, already, refused] =
-            [self.applied, self.already, self.refused].map(ui::count);
+        let [applied, already, refused] = [self.applied, self.already, self.refused].map(ui::count);
         write!(f, "{applied} applied, {already} stood so already, {refused} refused")
     }
 }

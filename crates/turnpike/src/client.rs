@@ -122,10 +122,13 @@ impl Front {
                 Ok(Err(status)) if is_transient(&status) && !patience.is_over() => {
                     tokio::time::sleep(patience.backoff()).await;
                 }
-                Ok(Err(status)) => return Err(explain(&self.url, &status)).context(doing.to_owned()),
+                Ok(Err(status)) => {
+                    return Err(explain(&self.url, &status)).context(doing.to_owned());
+                }
                 Err(_) => {
                     let error = anyhow!("{} did not answer within {:?}", self.url, self.timeout);
-                    return Err(error.context("look at `turnpike status`")).context(doing.to_owned());
+                    return Err(error.context("look at `turnpike status`"))
+                        .context(doing.to_owned());
                 }
             }
         }
@@ -133,7 +136,8 @@ impl Front {
 }
 
 fn endpoint(url: &str) -> anyhow::Result<Endpoint> {
-    let wrong = || usage(format!("{url:?} is no front's address; write http://HOST:PORT (--front)"));
+    let wrong =
+        || usage(format!("{url:?} is no front's address; write http://HOST:PORT (--front)"));
     if !url.starts_with("http://") {
         return Err(wrong());
     }
@@ -178,7 +182,9 @@ pub(crate) fn explain(url: &str, status: &Status) -> anyhow::Error {
             anyhow!("the front at {url} does not answer any more ({message}); is it still running?")
         }
         Code::Unimplemented => {
-            anyhow!("what answers at {url} does not know this call: is it a Turnpike front, and of this version?")
+            anyhow!(
+                "what answers at {url} does not know this call: is it a Turnpike front, and of this version?"
+            )
         }
         Code::Unavailable | Code::ResourceExhausted => {
             anyhow!("the cluster can't take this now: {message}; look at `turnpike status`")

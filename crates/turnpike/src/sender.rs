@@ -132,7 +132,9 @@ where
             }
             match tokio::time::timeout(self.patience.left(), acks.message()).await {
                 Ok(Ok(Some(ack))) => self.answered(&ack).await?,
-                Ok(Ok(None)) => return Err(Broken::ForNow("the front ended the stream".to_owned())),
+                Ok(Ok(None)) => {
+                    return Err(Broken::ForNow("the front ended the stream".to_owned()));
+                }
                 Ok(Err(status)) => return Err(self.broken(&status)),
                 Err(_) => return Err(Broken::ForNow("no answer came".to_owned())),
             }
@@ -156,7 +158,11 @@ where
 
     fn broken(&self, status: &Status) -> Broken {
         let error = explain(&self.front.url, status);
-        if is_transient(status) { Broken::ForNow(error.to_string()) } else { Broken::ForGood(error) }
+        if is_transient(status) {
+            Broken::ForNow(error.to_string())
+        } else {
+            Broken::ForGood(error)
+        }
     }
 
     fn patient(&self, why: String) -> Result<(), Broken> {

@@ -109,8 +109,7 @@ impl Listener {
         let (health, health_service) = tonic_health::server::health_reporter();
         let v1 = reflection().build_v1().context("reflection")?;
         let v1alpha = reflection().build_v1alpha().context("reflection")?;
-        let routes =
-            routes.add_service(health_service).add_service(v1).add_service(v1alpha);
+        let routes = routes.add_service(health_service).add_service(v1).add_service(v1alpha);
         let incoming = TcpIncoming::from(self.incoming).with_nodelay(Some(true));
         let (stopped, stopping) = tokio::sync::oneshot::channel();
         let stop = async move {

@@ -234,7 +234,11 @@ mod tests {
             ..BatchAck::default()
         };
         let mut report = FileReport::default();
-        report.count(&Event::Answered { batch: &batch, ack: &ack, after: std::time::Duration::ZERO });
+        report.count(&Event::Answered {
+            batch: &batch,
+            ack: &ack,
+            after: std::time::Duration::ZERO,
+        });
         let tally = &report.tally;
         assert!(tally.is_balanced(), "{tally}");
         assert_eq!((tally.accepted, tally.duplicates), (3, 2));

@@ -31,7 +31,9 @@ pub(crate) fn instant_in(text: &str, zone: &TimeZone) -> Result<Timestamp, Strin
 /// A time zone's name, checked.
 pub(crate) fn zone(text: &str) -> Result<TimeZone, String> {
     TimeZone::get(text).map_err(|_| {
-        format!("{text:?} is no time zone; write a name of the IANA database, such as Europe/Zurich")
+        format!(
+            "{text:?} is no time zone; write a name of the IANA database, such as Europe/Zurich"
+        )
     })
 }
 

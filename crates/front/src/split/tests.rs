@@ -6,9 +6,7 @@ use proptest::prelude::*;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::record::encode;
 use turnpike_store::{Binding, Observation, PartitionRow, PartitionSpec, SegmentPosition};
-use turnpike_types::{
-    AccountRange, ClaimId, Epoch, SegmentHash, SegmentNumber, UsageRecord,
-};
+use turnpike_types::{AccountRange, ClaimId, Epoch, SegmentHash, SegmentNumber, UsageRecord};
 
 use super::*;
 
@@ -108,7 +106,8 @@ fn a_malformed_record_is_refused_alone() {
 #[test]
 fn an_identity_is_guided_by_the_start_of_the_record_and_keeps_its_place() {
     let table = table(&[(1, 1, 100), (2, 101, 200)]);
-    let records = [record(0, 150, ""), record(1, 0, "ip:a"), record(2, 0, "ip:b"), record(3, 150, "")];
+    let records =
+        [record(0, 150, ""), record(1, 0, "ip:a"), record(2, 0, "ip:b"), record(3, 150, "")];
     let frame = frame(&records);
     let first = Splitter::default().split(&frame, &table, None);
     assert_eq!(first.unwrap_err(), SplitStop::NeedsGuiding);

@@ -98,11 +98,8 @@ impl FakeNode {
         let mut ledgers = self.shared.ledgers.lock().unwrap();
         let ledger = ledgers.get_mut(&head.partition).unwrap();
         let mut answer = SubBatchAnswer { sequence: head.sequence, ..SubBatchAnswer::default() };
-        let mut standing = Standing {
-            verdict: Verdict::Done.into(),
-            epoch: ledger.epoch,
-            ..Standing::default()
-        };
+        let mut standing =
+            Standing { verdict: Verdict::Done.into(), epoch: ledger.epoch, ..Standing::default() };
         let mut edge = faults.overloaded;
         if ledger.owner != self.address {
             standing.verdict = Verdict::NotOwner.into();
@@ -157,8 +154,7 @@ impl FakeNode {
     fn standing(&self, partition: u32) -> Standing {
         let ledgers = self.shared.ledgers.lock().unwrap();
         let ledger = ledgers.get(&partition).unwrap();
-        let verdict =
-            if ledger.owner == self.address { Verdict::Done } else { Verdict::NotOwner };
+        let verdict = if ledger.owner == self.address { Verdict::Done } else { Verdict::NotOwner };
         Standing {
             verdict: verdict.into(),
             epoch: ledger.epoch,
@@ -260,8 +256,7 @@ impl NodeService for FakeNode {
     ) -> Result<Response<NodeShowResponse>, Status> {
         let NodeShowRequest { partition, account_number } = request.into_inner();
         let standing = self.standing(partition);
-        let account =
-            Some(ShowResponse { account_number, partition, ..ShowResponse::default() });
+        let account = Some(ShowResponse { account_number, partition, ..ShowResponse::default() });
         Ok(Response::new(NodeShowResponse { standing: Some(standing), account }))
     }
 

@@ -148,8 +148,8 @@ async fn open_accounts(
             priority: 1,
             parameters: [].into(),
         };
-        let commands = (from..from + accounts)
-            .map(|number| apply::subscribe(number, subscription.clone()));
+        let commands =
+            (from..from + accounts).map(|number| apply::subscribe(number, subscription.clone()));
         applied.add(apply::apply(front, commands, |_| {}).await?);
     }
     bar.finish_and_clear();

@@ -45,8 +45,7 @@ pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Fi
         ..default
     };
     let feed = FeedService::new(database.clone(), turnpike_feed::FeedConfig::default());
-    let front =
-        Front::start(config, database, Dial::default()).context("the front can't start")?;
+    let front = Front::start(config, database, Dial::default()).context("the front can't start")?;
     let routes = Routes::new(front.ingest())
         .add_service(front.accounts())
         .add_service(front.plans())

@@ -239,8 +239,7 @@ fn report(run: String, started: Instant, mut all: StreamReport) -> Report {
         before = *answer;
     }
     let ms = |duration: Duration| duration.as_secs_f64() * 1_000.0;
-    let records_per_second =
-        if seconds > 0.0 { all.tally.sent as f64 / seconds } else { 0.0 };
+    let records_per_second = if seconds > 0.0 { all.tally.sent as f64 / seconds } else { 0.0 };
     Report {
         run,
         seconds,

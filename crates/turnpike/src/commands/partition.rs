@@ -92,7 +92,9 @@ pub(crate) async fn run(command: PartitionCommand, context: &Context) -> anyhow:
         _ => args.ranges.clone(),
     };
     if args.members.is_empty() && args.member.is_empty() {
-        return Err(usage("say who may serve them: --members a,b or --member a=200 --member b=100"));
+        return Err(usage(
+            "say who may serve them: --members a,b or --member a=200 --member b=100",
+        ));
     }
     let specs = specs(&ranges, args.first_id, &args.acceptance, |place| {
         if args.members.is_empty() { fixed(&args.member) } else { rotated(&args.members, place) }

@@ -18,7 +18,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use turnpike_proto::feed::v1::{AcknowledgeRequest, Cursor, FeedPage, PullRequest, RegisterRequest};
+use turnpike_proto::feed::v1::{
+    AcknowledgeRequest, Cursor, FeedPage, PullRequest, RegisterRequest,
+};
 
 use crate::cli::Context;
 use crate::client::{ClientArgs, Front, explain};
@@ -183,10 +185,11 @@ impl Puller<'_> {
     async fn delivered(&mut self, page: &FeedPage, sink: &mut Sink) -> anyhow::Result<()> {
         let (Some(to), true) = (&page.next, self.acknowledge) else { return Ok(()) };
         sink.settle()?;
-        let from = self.cursors.get(&to.partition).cloned().unwrap_or_else(|| Cursor {
-            partition: to.partition,
-            ..Cursor::default()
-        });
+        let from = self
+            .cursors
+            .get(&to.partition)
+            .cloned()
+            .unwrap_or_else(|| Cursor { partition: to.partition, ..Cursor::default() });
         if from == *to {
             return Ok(());
         }

@@ -72,7 +72,11 @@ pub(crate) async fn run(args: StatusArgs, context: &Context) -> anyhow::Result<F
             async move { cluster.status(StatusRequest {}).await }
         })
         .await?;
-    if args.json { ui::print_json(&shown(&status))? } else { print(&status)? }
+    if args.json {
+        ui::print_json(&shown(&status))?
+    } else {
+        print(&status)?
+    }
     Ok(Finish::unless(status.partitions.iter().any(|partition| !partition.served)))
 }
 

@@ -117,11 +117,8 @@ impl From<SuspendedRecord> for Shown {
 }
 
 async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> {
-    let request = ListRequest {
-        reason: args.reason()?,
-        account_number: args.account,
-        records_max: args.max,
-    };
+    let request =
+        ListRequest { reason: args.reason()?, account_number: args.account, records_max: args.max };
     let front = args.client.connect(&context.config).await?;
     let mut records = front
         .call("suspense could not be listed", || {

@@ -80,7 +80,10 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
         _ = interrupt.recv() => return Ok(Finish::Done),
         _ = terminate.recv() => return Ok(Finish::Done),
     };
-    ui::tell(format_args!("\nThe cluster serves at http://{}; Ctrl-C stops it.", cluster.address()));
+    ui::tell(format_args!(
+        "\nThe cluster serves at http://{}; Ctrl-C stops it.",
+        cluster.address()
+    ));
     ui::tell("Try next:\n  turnpike status\n  turnpike load --setup --accounts 10000 --seconds 5");
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let mut keepers = JoinSet::new();
@@ -177,13 +180,16 @@ impl Cluster {
         let front = ["front", "--database", &url, "--listen", &plan.listen];
         let front = recipe("front", &front, plan.shows_logs, context).start().await?;
         ui::tell(format_args!("front (pid {}) at http://{}", front.pid(), front.address));
-        let mut nodes = Vec::new();
-        for name in &names {
-            let node =
-                ["node", "--name", name, "--database", &url, "--listen", "127.0.0.1:0"];
-            let node = recipe(name, &node, plan.shows_logs, context).start().await?;
+        // Side by side, so that each finds its own partitions vacant.
+        let starts = names.iter().map(|name| {
+            let node = ["node", "--name", name, "--database", &url, "--listen", "127.0.0.1:0"];
+            let node = recipe(name, &node, plan.shows_logs, context);
+            async move { node.start().await }
+        });
+        let nodes = futures::future::try_join_all(starts).await?;
+        for node in &nodes {
+            let name = &node.recipe.name;
             ui::tell(format_args!("{name} (pid {}) at {}", node.pid(), node.address));
-            nodes.push(node);
         }
         let cluster = Self { front, nodes };
         cluster.served().await?;

@@ -76,7 +76,11 @@ pub(crate) async fn run(args: ShowArgs, context: &Context) -> anyhow::Result<Fin
         })
         .await?;
     let account = Account::from(shown);
-    if args.json { ui::print_json(&account)? } else { print(&account)? }
+    if args.json {
+        ui::print_json(&account)?
+    } else {
+        print(&account)?
+    }
     Ok(Finish::Done)
 }
 

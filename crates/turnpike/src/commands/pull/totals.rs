@@ -140,7 +140,9 @@ mod tests {
             assert_eq!(parse_money(text).unwrap().to_string(), text);
         }
         assert_eq!(parse_money("1.5").unwrap().to_string(), "1.500000000");
-        for wrong in ["", "-", ".5", "5.", "1e3", "1.0000000001", "99999999999999999999999999999999"] {
+        for wrong in
+            ["", "-", ".5", "5.", "1e3", "1.0000000001", "99999999999999999999999999999999"]
+        {
             assert!(parse_money(wrong).is_err(), "{wrong}");
         }
     }

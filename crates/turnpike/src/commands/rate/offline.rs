@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{anyhow, bail};
 use turnpike_collect::{AccountRow, Row};
-use turnpike_plan::{
-    AccountContext, AccountState, ObjectCode, PlanInForce, Rated, Rater, Zone,
-};
+use turnpike_plan::{AccountContext, AccountState, ObjectCode, PlanInForce, Rated, Rater, Zone};
 use turnpike_types::{AccountNumber, Currency, SuspenseReason, Timestamp, UsageRecord, UsageView};
 
 use crate::plans::{Loaded, compile};
@@ -15,7 +13,11 @@ use crate::values;
 /// What became of a record.
 pub(crate) enum Outcome<'a> {
     /// Priced; with the object codes that its lines refer to, and the account it was guided to.
-    Rated { rated: &'a Rated, codes: Vec<&'a ObjectCode>, account: AccountNumber },
+    Rated {
+        rated: &'a Rated,
+        codes: Vec<&'a ObjectCode>,
+        account: AccountNumber,
+    },
     Suspended(SuspenseReason),
     /// The same record stands on this earlier line.
     Duplicate(u64),

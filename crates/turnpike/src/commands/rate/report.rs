@@ -75,8 +75,8 @@ impl Lines {
                 self.records += 1;
                 for line in &rated.lines {
                     let code = codes.get(usize::from(line.plan)).copied();
-                    let component = code
-                        .and_then(|code| code.components().get(usize::from(line.component)));
+                    let component =
+                        code.and_then(|code| code.components().get(usize::from(line.component)));
                     if let (Some(code), Some(component)) = (code, component) {
                         self.line(&shown(&row.content, account.0, code, component, line))?;
                         self.add(code, line.amount);

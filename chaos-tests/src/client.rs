@@ -1,0 +1,145 @@
+//! A client that never gives up: it sends each batch until it is acknowledged, and some again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use turnpike_proto::frame::BatchFrame;
+use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
+use turnpike_proto::ingest::v1::{BatchAck, BatchStatus};
+use turnpike_proto::record::encode;
+use turnpike_types::UsageRecord;
+
+/// Batches under way at a time.
+const WINDOW: usize = 6;
+
+/// What a client was told.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Records acknowledged as rated now.
+    pub accepted: u64,
+    /// Records acknowledged as rated before.
+    pub duplicates: u64,
+    /// Records suspended or rejected.
+    pub exceptions: u64,
+    /// Batches that were sent again, whatever the cause.
+    pub resent: u64,
+}
+
+/// Sends `batches` to the front at `address`; each is acknowledged at least once, and about one
+/// in ten is sent a second time for no reason at all.
+///
+/// # Errors
+/// A batch is refused, or nothing is acknowledged for two minutes.
+pub async fn send_all(
+    address: String,
+    source: String,
+    batches: Vec<Vec<UsageRecord>>,
+    seed: u64,
+) -> Result<Told> {
+    let mut chance = StdRng::seed_from_u64(seed);
+    let mut told = Told::default();
+    let mut waiting: VecDeque<u64> = (0..batches.len() as u64).collect();
+    let again: Vec<u64> = waiting.iter().copied().filter(|_| chance.random_ratio(1, 10)).collect();
+    waiting.extend(&again);
+    told.resent += again.len() as u64;
+    while !waiting.is_empty() {
+        // A front that is gone, a stream that breaks: what is unanswered is sent again.
+        if let Err(error) = stream(&address, &source, &batches, &mut waiting, &mut told).await {
+            if error.is::<Refused>() {
+                return Err(error);
+            }
+            told.resent += 1;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(told)
+}
+
+/// A batch that can't be taken.
+#[derive(Debug)]
+struct Refused(String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a batch was refused: {}", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+async fn stream(
+    address: &str,
+    source: &str,
+    batches: &[Vec<UsageRecord>],
+    waiting: &mut VecDeque<u64>,
+    told: &mut Told,
+) -> Result<()> {
+    let mut client = IngestServiceClient::connect(address.to_owned()).await?;
+    let (sender, requests) = mpsc::channel(WINDOW);
+    let mut acks = client.ingest(ReceiverStream::new(requests)).await?.into_inner();
+    // How often each batch is under way; a second copy may overlap the first.
+    let mut under_way: BTreeMap<u64, u32> = BTreeMap::new();
+    let result = async {
+        while !waiting.is_empty() || !under_way.is_empty() {
+            while under_way.values().sum::<u32>() < WINDOW as u32 {
+                let Some(number) = waiting.pop_front() else { break };
+                *under_way.entry(number).or_default() += 1;
+                sender.send(frame(source, number, &batches[number as usize])).await?;
+            }
+            let ack = tokio::time::timeout(Duration::from_secs(120), acks.message()).await??;
+            let Some(ack) = ack else { bail!("the front ended the stream") };
+            settle(&ack, &mut under_way, waiting, told)?;
+        }
+        Ok(())
+    };
+    let result = result.await;
+    for (number, copies) in under_way {
+        waiting.extend((0..copies).map(|_| number));
+    }
+    result
+}
+
+fn settle(
+    ack: &BatchAck,
+    under_way: &mut BTreeMap<u64, u32>,
+    waiting: &mut VecDeque<u64>,
+    told: &mut Told,
+) -> Result<()> {
+    match under_way.get_mut(&ack.batch_number) {
+        Some(copies) if *copies > 1 => *copies -= 1,
+        Some(_) => drop(under_way.remove(&ack.batch_number)),
+        None => bail!(Refused(format!("an answer to batch {} not asked", ack.batch_number))),
+    }
+    match ack.status() {
+        BatchStatus::Done => {
+            told.accepted += u64::from(ack.accepted);
+            told.duplicates += ack.duplicates.len() as u64;
+            told.exceptions += ack.exceptions.len() as u64;
+        }
+        BatchStatus::Retry => {
+            told.resent += 1;
+            waiting.push_back(ack.batch_number);
+        }
+        BatchStatus::Rejected | BatchStatus::Unspecified => {
+            bail!(Refused(ack.message.clone()))
+        }
+    }
+    Ok(())
+}
+
+fn frame(source: &str, number: u64, records: &[UsageRecord]) -> BatchFrame {
+    let encoded: Vec<Vec<u8>> = records
+        .iter()
+        .map(|record| {
+            let mut bytes = Vec::new();
+            encode(record, &mut bytes);
+            bytes
+        })
+        .collect();
+    BatchFrame::build(source, number, encoded.iter().map(Vec::as_slice))
+}

@@ -1,0 +1,133 @@
+//! A cluster of real processes.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// Processes of one cluster; they end with it.
+pub struct Cluster {
+    binary: PathBuf,
+    dir: tempfile::TempDir,
+    database: String,
+    front: String,
+    processes: BTreeMap<String, Child>,
+}
+
+impl Cluster {
+    /// A cluster over the database at this address; nothing runs yet.
+    ///
+    /// # Errors
+    /// The program is not built, or there is no free port.
+    pub fn new(database: String) -> Result<Self> {
+        let front = format!("127.0.0.1:{}", free_port()?);
+        let dir = tempfile::tempdir()?;
+        // Checkpoints often, so that takeovers load them.
+        let config = "[node]\ncheckpoint-log-bytes = 200000\n";
+        std::fs::write(dir.path().join("turnpike.toml"), config)?;
+        Ok(Self { binary: binary()?, dir, database, front, processes: BTreeMap::new() })
+    }
+
+    /// Runs a command of the program to its end; what it printed.
+    ///
+    /// # Errors
+    /// It failed; its words are in the message.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments).output().context("turnpike")?;
+        ensure!(
+            output.status.success(),
+            "turnpike {}: {}\n{}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Starts a front.
+    ///
+    /// # Errors
+    /// The process can't be started.
+    pub fn start_front(&mut self) -> Result<()> {
+        let front = self.front.clone();
+        self.start("front", &["front", "--listen", &front])
+    }
+
+    /// Starts the node called `name`.
+    ///
+    /// # Errors
+    /// The process can't be started.
+    pub fn start_node(&mut self, name: &str) -> Result<()> {
+        // A port of its own each time: the old one may not be free yet.
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        self.start(name, &["node", "--name", name, "--listen", &listen])
+    }
+
+    /// Kills a process as a power cut would (SIGKILL).
+    ///
+    /// # Errors
+    /// No such process runs.
+    pub fn kill(&mut self, name: &str) -> Result<()> {
+        let mut child = self.processes.remove(name).context("no such process")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// The front's address, as clients write it.
+    pub fn front(&self) -> String {
+        format!("http://{}", self.front)
+    }
+
+    /// What a process wrote to standard error.
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()
+    }
+
+    fn start(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join(name))?;
+        let child = self.command(arguments).stdout(Stdio::null()).stderr(log).spawn()?;
+        self.processes.insert(name.to_owned(), child);
+        Ok(())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(arguments)
+            .env("TURNPIKE_DATABASE", &self.database)
+            .env("TURNPIKE_FRONT", self.front())
+            .env("TURNPIKE_CONFIG", self.dir.path().join("turnpike.toml"))
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.processes.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The program, beside the tests that run.
+fn binary() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let target = test.parent().and_then(Path::parent).context("no target folder")?;
+    let binary = target.join("turnpike");
+    if !binary.exists() {
+        bail!("{} is not there: build it first (cargo build --workspace)", binary.display());
+    }
+    Ok(binary)
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}

@@ -1,0 +1,127 @@
+//! The checks from outside.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use turnpike_account::PartitionState;
+use turnpike_proto::feed::v1::feed_service_client::FeedServiceClient;
+use turnpike_proto::feed::v1::{ChargeLine, PullRequest, RegisterRequest};
+use turnpike_segment::Segment;
+use turnpike_store::{SegmentRow, SharedDatabase};
+use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber};
+
+/// Everything that consumers can pull.
+///
+/// # Errors
+/// The feed can't be pulled, or its control totals differ from its lines.
+pub async fn pull_everything(front: &str) -> Result<Vec<ChargeLine>> {
+    let mut feed =
+        FeedServiceClient::connect(front.to_owned()).await?.max_decoding_message_size(64 << 20);
+    let consumer = "oracle".to_owned();
+    feed.register(RegisterRequest { consumer: consumer.clone() }).await?;
+    let request = PullRequest { consumer, ..PullRequest::default() };
+    let mut pages = feed.pull(request).await?.into_inner();
+    let (mut lines, mut told) = (Vec::new(), 0);
+    while let Some(page) = pages.message().await? {
+        told += page.totals.iter().map(|totals| totals.lines).sum::<u64>();
+        lines.extend(page.lines);
+    }
+    ensure!(told == lines.len() as u64, "control totals: {told}, lines: {}", lines.len());
+    Ok(lines)
+}
+
+/// A record's key.
+pub type Key = (u64, String);
+
+/// I1 and I2: every record that was sent has lines for exactly its quantity, from one place of
+/// the log, and nothing else has.
+///
+/// # Errors
+/// The first record that was lost, doubled, or never sent.
+pub fn check_each_rated_once(lines: &[ChargeLine], sent: &BTreeMap<Key, i64>) -> Result<()> {
+    let mut rated: BTreeMap<Key, (i128, (u32, u64))> = BTreeMap::new();
+    for line in lines {
+        let key = (line.account_number, line.record_id.clone());
+        let place = (line.partition, line.segment);
+        let (units, first) = rated.entry(key).or_insert((0, place));
+        ensure!(*first == place, "record {} stands in two segments", line.record_id);
+        *units += line.units.parse::<i128>()?;
+    }
+    for (key, quantity) in sent {
+        let (units, _) = rated.get(key).with_context(|| format!("record {key:?} was lost"))?;
+        ensure!(*units == i128::from(*quantity), "record {key:?}: {units} of {quantity} units");
+    }
+    ensure!(rated.len() == sent.len(), "{} records rated, {} sent", rated.len(), sent.len());
+    Ok(())
+}
+
+/// The log of a partition.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn log(db: &dyn SharedDatabase, partition: PartitionId) -> Result<Vec<SegmentRow>> {
+    let mut rows: Vec<SegmentRow> = Vec::new();
+    loop {
+        let after = rows.last().map_or(SegmentNumber(0), |row| row.segment);
+        let more = db.read_segments(partition, after, 8 << 20).await?;
+        if more.is_empty() {
+            return Ok(rows);
+        }
+        rows.extend(more);
+    }
+}
+
+/// I3: no gap, epochs that never fall, a chain of hashes that holds.
+///
+/// # Errors
+/// The first segment at which it does not hold.
+pub fn check_chain(rows: &[SegmentRow]) -> Result<()> {
+    let (mut number, mut epoch, mut hash) = (0, Epoch::UNOWNED, SegmentHash::default());
+    for row in rows {
+        let segment = row.segment;
+        ensure!(segment.0 == number + 1, "segment {segment} follows segment {number}");
+        ensure!(row.epoch >= epoch, "the epoch falls at segment {segment}");
+        ensure!(row.prev_hash == hash, "the chain breaks at segment {segment}");
+        Segment::decode_checked(&row.body, row.prev_hash, row.hash)?;
+        (number, epoch, hash) = (segment.0, row.epoch, row.hash);
+    }
+    Ok(())
+}
+
+/// I4: the whole log, and every retained checkpoint with its tail, give the same bytes; how many
+/// checkpoints there were.
+///
+/// # Errors
+/// The first checkpoint with which it does not hold.
+pub async fn check_replay(
+    db: &dyn SharedDatabase,
+    partition: PartitionId,
+    rows: &[SegmentRow],
+) -> Result<usize> {
+    let whole = replay(PartitionState::default(), rows)?.encode();
+    let manifests = db.checkpoints(partition).await?;
+    for manifest in &manifests {
+        let (mut snapshot, mut runs): (Vec<u8>, Vec<Bytes>) = (Vec::new(), Vec::new());
+        for name in &manifest.parts {
+            let body = db.checkpoint_part(partition, name).await?.context("a part is missing")?;
+            if name.starts_with("keys-") {
+                runs.push(body);
+            } else {
+                snapshot.extend_from_slice(&body);
+            }
+        }
+        let state = replay(PartitionState::decode(&snapshot, &runs)?, rows)?;
+        ensure!(state.encode() == whole, "checkpoint {} tells another state", manifest.segment);
+    }
+    Ok(manifests.len())
+}
+
+fn replay(mut state: PartitionState, rows: &[SegmentRow]) -> Result<PartitionState> {
+    let (last, _) = state.last();
+    for row in rows.iter().filter(|row| row.segment > last) {
+        let segment = Segment::decode_checked(&row.body, row.prev_hash, row.hash)?;
+        state.replay(&segment, row.prev_hash, row.hash)?;
+    }
+    Ok(state)
+}

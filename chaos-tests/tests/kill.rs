@@ -1,0 +1,175 @@
+//! Nodes killed at random moments under two clients that retry (issue: "the kill test").
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use chaos_tests::client::{Told, send_all};
+use chaos_tests::cluster::Cluster;
+use chaos_tests::oracle::{
+    Key, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use test_postgres::TestPostgres;
+use turnpike_store::{OpenOptions, SharedDatabase, open};
+use turnpike_types::{AccountNumber, PartitionId, Timestamp, UsageRecord};
+
+const PARTITIONS: u32 = 4;
+const ACCOUNTS: u64 = 400;
+const RECORDS: u64 = 100_000;
+const BATCH: usize = 250;
+const KILLS: usize = 5;
+/// 2024-05-01T00:00:00Z; all records fall into this month.
+const MAY: i64 = 1_714_521_600_000_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i1_to_i4_hold_when_active_nodes_are_killed_at_random_moments() -> Result<()> {
+    // Another seed, another run: TURNPIKE_SEED=7 cargo test -p chaos-tests
+    let seed = std::env::var("TURNPIKE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    println!("seed {seed}");
+    let postgres = TestPostgres::start()?;
+    let database = postgres.create_database()?;
+    let mut cluster = Cluster::new(database.clone())?;
+    let db = set_up(&mut cluster, &database).await?;
+    let records = records(seed);
+    let sent: BTreeMap<Key, i64> = records
+        .iter()
+        .map(|r| ((r.account.0, r.record_id.clone()), r.quantity.unwrap_or_default()))
+        .collect();
+    let clients: Vec<_> = records
+        .chunks(RECORDS as usize / 2)
+        .zip(1..)
+        .map(|(half, client)| {
+            let batches = half.chunks(BATCH).map(<[UsageRecord]>::to_vec).collect();
+            let source = format!("client-{client}");
+            tokio::spawn(send_all(cluster.front(), source, batches, seed + client))
+        })
+        .collect();
+    kill_and_restart(&mut cluster, db.as_ref(), seed).await?;
+    let mut told = Told::default();
+    for client in clients {
+        let one = client.await??;
+        told.accepted += one.accepted;
+        told.duplicates += one.duplicates;
+        told.exceptions += one.exceptions;
+        told.resent += one.resent;
+    }
+    println!("clients were told: {told:?}");
+    ensure!(told.exceptions == 0, "every record could be rated");
+    ensure!(told.accepted <= RECORDS, "more accepted than sent");
+    wait_until_owned_by(db.as_ref(), &["a", "b", "a", "b"]).await.with_context(|| {
+        format!("{}\n{}\n{}", cluster.log("front"), cluster.log("a"), cluster.log("b"))
+    })?;
+    let lines = pull_everything(&cluster.front()).await?;
+    check_each_rated_once(&lines, &sent)?;
+    check_amounts(&lines, &sent)?;
+    let mut checkpoints = 0;
+    for partition in (1..=PARTITIONS).map(PartitionId) {
+        let rows = log(db.as_ref(), partition).await?;
+        check_chain(&rows)?;
+        checkpoints += check_replay(db.as_ref(), partition, &rows).await?;
+    }
+    ensure!(checkpoints > 0, "no checkpoint was there to compare");
+    Ok(())
+}
+
+async fn set_up(
+    cluster: &mut Cluster,
+    database: &str,
+) -> Result<std::sync::Arc<dyn SharedDatabase>> {
+    let accounts = format!("1-{ACCOUNTS}");
+    let count = PARTITIONS.to_string();
+    cluster.run(&[
+        "partition", "init", "--count", &count, "--accounts", &accounts, "--members", "a,b",
+        "--accept-since", "2024-01-01",
+    ])?;
+    cluster.start_node("a")?;
+    cluster.start_node("b")?;
+    cluster.start_front()?;
+    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/octets.xml");
+    cluster.run(&["plan", "publish", plan])?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("accounts.csv");
+    let mut csv = "account_number,zone,cycle_day,currency,plan\n".to_owned();
+    (1..=ACCOUNTS).for_each(|n| csv.push_str(&format!("{n},UTC,1,USD,octets\n")));
+    std::fs::write(&file, csv)?;
+    cluster.run(&["account", "import", &file.to_string_lossy()])?;
+    Ok(open(database, &OpenOptions::default()).await?)
+}
+
+fn records(seed: u64) -> Vec<UsageRecord> {
+    let mut chance = StdRng::seed_from_u64(seed);
+    let mut records: Vec<UsageRecord> = (0..RECORDS)
+        .map(|n| UsageRecord {
+            record_id: format!("r{n}"),
+            account: AccountNumber(1 + n % ACCOUNTS),
+            usage_type: "octets".to_owned(),
+            start: Timestamp(MAY + chance.random_range(0..86_400_000_000)),
+            quantity: Some(chance.random_range(1..500)),
+            ..UsageRecord::default()
+        })
+        .collect();
+    records.shuffle(&mut chance);
+    records
+}
+
+/// Kills whoever owns a partition drawn by chance, and starts it again a while later.
+async fn kill_and_restart(
+    cluster: &mut Cluster,
+    db: &dyn SharedDatabase,
+    seed: u64,
+) -> Result<()> {
+    let mut chance = StdRng::seed_from_u64(seed ^ 0xdead);
+    for _ in 0..KILLS {
+        tokio::time::sleep(Duration::from_millis(chance.random_range(100..1_500))).await;
+        let seen = db.observe().await?;
+        let row = &seen.partitions[chance.random_range(0..seen.partitions.len())];
+        let (owner, _) = row.owner.clone().context("nobody owns it")?;
+        cluster.kill(&owner.0)?;
+        println!("killed {owner}, which owned partition {}", row.spec.id);
+        tokio::time::sleep(Duration::from_millis(chance.random_range(500..2_500))).await;
+        cluster.start_node(&owner.0)?;
+    }
+    Ok(())
+}
+
+/// Each partition comes back to its preferred member.
+async fn wait_until_owned_by(db: &dyn SharedDatabase, owners: &[&str]) -> Result<()> {
+    for _ in 0..600 {
+        let seen = db.observe().await?;
+        let owned = seen.partitions.iter().zip(owners).all(|(row, owner)| {
+            row.released_to.is_none()
+                && row.owner.as_ref().is_some_and(|(name, _)| name.0 == *owner)
+        });
+        if owned {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("the returned nodes did not regain control")
+}
+
+/// What each account pays, by arithmetic of our own: 1,000 octets are included, each further one
+/// costs 0.00005 USD, in whatever order they came.
+fn check_amounts(
+    lines: &[turnpike_proto::feed::v1::ChargeLine],
+    sent: &BTreeMap<Key, i64>,
+) -> Result<()> {
+    let mut octets: BTreeMap<u64, i128> = BTreeMap::new();
+    sent.iter().for_each(|((account, _), n)| *octets.entry(*account).or_default() += i128::from(*n));
+    let mut nanos: BTreeMap<u64, i128> = BTreeMap::new();
+    for line in lines {
+        let (whole, part) = line.amount.split_once('.').context("an amount has nine decimals")?;
+        let amount = whole.parse::<i128>()? * 1_000_000_000 + part.parse::<i128>()?;
+        *nanos.entry(line.account_number).or_default() += amount;
+    }
+    for (account, octets) in octets {
+        let expected = (octets - 1_000).max(0) * 50_000;
+        let charged = nanos.get(&account).copied().unwrap_or_default();
+        ensure!(charged == expected, "account {account}: {charged} charged, {expected} expected");
+    }
+    Ok(())
+}

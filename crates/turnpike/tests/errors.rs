@@ -1,0 +1,173 @@
+//! What people say wrongly: a message with the place and the remedy, the right exit code, no panic.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::process::Stdio;
+
+use support::{file, free_port, ran, run, turnpike};
+
+/// Runs it, and checks the exit code and that every word is in the message.
+#[track_caller]
+fn fails(arguments: &[&str], code: i32, words: &[&str]) {
+    let ran = run(arguments);
+    assert_eq!(ran.code, code, "{arguments:?}: {}", ran.err);
+    for word in words {
+        assert!(ran.err.contains(word), "{arguments:?}: {word:?} is not in\n{}", ran.err);
+    }
+}
+
+#[test]
+fn files_that_are_not_there() {
+    let (plan, usage) = (file("plans/fig6b.xml"), file("plans/fig6b_usage.csv"));
+    let gone = "no/such.csv";
+    fails(
+        &["rate", "--plan", "no/such.xml", "--usage", &usage],
+        1,
+        &["no/such.xml", "check the path"],
+    );
+    fails(&["rate", "--plan", &plan, "--usage", gone], 1, &["no/such.csv can't be read"]);
+    fails(&["ingest", gone], 1, &["no/such.csv can't be read", "check the path"]);
+    fails(&["collect", "access-log", "no/access.log"], 1, &["no/access.log can't be read"]);
+    fails(&["account", "import", gone], 1, &["no/such.csv can't be read"]);
+    fails(&["--config", "no/such.toml", "status"], 1, &["no/such.toml can't be read", "--config"]);
+    let dir = env!("CARGO_MANIFEST_DIR");
+    fails(&["ingest", dir, "--format", "csv"], 1, &["directory"]);
+    fails(&["ingest", "usage.txt"], 2, &["--format csv or --format jsonl"]);
+}
+
+#[test]
+fn files_that_make_no_sense() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let no_header = write("usage.csv", "1,2,3\n");
+    fails(&["ingest", &no_header], 1, &["usage.csv:1", "record_id", "header"]);
+    let accounts = write("accounts.csv", "number,zone\n");
+    fails(
+        &["account", "import", &accounts],
+        1,
+        &["accounts.csv:1", "column number: no such column"],
+    );
+    let cut = write("cut.xml", "<plan xmlns=\"urn:turnpike:plan:1\" id=\"x\">");
+    fails(&["plan", "check", &cut], 1, &["cut.xml: line 1"]);
+    let plan = fs::read_to_string(file("plans/fig6b.xml")).unwrap();
+    let open = write("open.xml", &plan.replace("in=\"free.rest\"", "in=\"nowhere.rest\""));
+    fails(&["plan", "check", &open], 1, &["open.xml: line", "primitive \"peak-time\"", "nowhere"]);
+    let usage = file("plans/fig6b_usage.csv");
+    fails(&["rate", "--plan", &open, "--usage", &usage], 1, &["open.xml: line"]);
+    for (text, words) in [
+        ("colour = 1", ["conf.toml", "unknown field `colour`"]),
+        ("[node]\nname = 5", ["conf.toml", "invalid type"]),
+        ("database =", ["conf.toml", "line 1"]),
+    ] {
+        let config = write("conf.toml", text);
+        fails(&["--config", &config, "status"], 2, &words);
+    }
+    let config = write("conf.toml", "[client]\ntimeout = \"soon\"");
+    fails(&["--config", &config, "status"], 2, &["client.timeout", "soon"]);
+}
+
+#[test]
+fn command_lines_that_make_no_sense() {
+    fails(&["fly"], 2, &["unrecognized subcommand"]);
+    fails(&["status", "--front", "localhost:7070"], 2, &["http://HOST:PORT"]);
+    fails(&["status", "--log", "loud"], 2, &["loud"]);
+    fails(&["status", "--log-level", "a=b=c"], 2, &["--log-level"]);
+    fails(&["suspense", "list", "--reason", "boredom"], 2, &["no such reason", "unknown-account"]);
+    fails(&["pull", "--consumer", "two words"], 1, &["no front answers"]);
+    fails(&["node"], 2, &["--name"]);
+    fails(&["node", "--name", "a"], 2, &["--database sqlite:PATH"]);
+    fails(&["partition", "init", "--count", "2"], 2, &["--accounts"]);
+    fails(&["partition", "init", "--range", "9-1", "--members", "a"], 2, &["FIRST-LAST"]);
+    fails(&["account", "open", "0"], 2, &["0 is not in"]);
+    fails(&["account", "open", "1", "--zone", "Atlantis"], 2, &["--zone", "IANA"]);
+    fails(&["account", "open", "1", "--currency", "usd"], 2, &["ISO 4217"]);
+}
+
+#[test]
+fn nobody_answers() {
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}");
+    let said = [url.as_str(), "is one running there?", "turnpike up", "--front"];
+    fails(&["status", "--front", &url], 1, &said);
+    fails(&["ingest", &file("plans/fig6b_usage.csv"), "--front", &url], 1, &said);
+    fails(&["load", "--records", "1", "--front", &url], 1, &said);
+}
+
+#[test]
+fn databases_that_are_none() {
+    let init = ["partition", "init", "--count", "1", "--accounts", "1-9", "--members", "a"];
+    let with = |url: &str, words: &[&str]| {
+        let line: Vec<&str> = init.iter().copied().chain(["--database", url]).collect();
+        fails(&line, 1, words);
+    };
+    with("mysql://somewhere", &["--database", "sqlite:PATH", "postgres://"]);
+    with("postgres://u:s3cret@127.0.0.1:1/x", &["--database"]);
+    let line: Vec<&str> =
+        init.iter().copied().chain(["--database", "postgres://u:s3cret@127.0.0.1:1/x"]).collect();
+    assert!(!run(&line).err.contains("s3cret"), "a password is never shown");
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", dir.path().join("t.db").display());
+    let said = ["another process listens on", address.as_str(), "--listen"];
+    fails(&["front", "--database", &url, "--listen", &address], 1, &said);
+    fails(&["node", "--name", "a", "--database", &url, "--listen", &address], 1, &said);
+    let everywhere = ["node", "--name", "a", "--database", &url, "--listen", "0.0.0.0:0"];
+    fails(&everywhere, 2, &["--advertise HOST:"]);
+}
+
+#[test]
+fn whoever_stops_reading_hears_no_complaint() {
+    let mut child = turnpike(&[
+        "rate",
+        "--plan",
+        &file("plans/fig6b.xml"),
+        "--usage",
+        &file("plans/fig6b_usage.csv"),
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    drop(child.stdout.take());
+    let ran = ran(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(!ran.err.contains("error"), "{}", ran.err);
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let mut waiting = vec![Vec::<String>::new()];
+    let mut seen = 0;
+    while let Some(path) = waiting.pop() {
+        let words: Vec<&str> = path.iter().map(String::as_str).collect();
+        let ran = run(&[words.as_slice(), &["--help"]].concat());
+        assert_eq!(ran.code, 0);
+        let example = format!("\n  turnpike {}", words.join(" "));
+        assert!(ran.out.contains("Examples:"), "{words:?}: {}", ran.out);
+        assert!(ran.out.contains(example.trim_end()), "{words:?}: {}", ran.out);
+        seen += 1;
+        let commands = ran.out.split("\nCommands:\n").nth(1).unwrap_or_default();
+        let commands = commands.split("\n\n").next().unwrap_or_default();
+        let names =
+            commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        for name in names.filter_map(|line| line.split_whitespace().next()) {
+            if name != "help" {
+                waiting.push(path.iter().cloned().chain([name.to_owned()]).collect());
+            }
+        }
+    }
+    assert!(seen >= 26, "only {seen} commands were found");
+    assert!(run(&["--help"]).out.contains("Exit codes:"));
+}
