@@ -7,6 +7,17 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+/// What a command came to.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
 /// Processes of one cluster; they end with it.
 pub struct Cluster {
     binary: PathBuf,
@@ -35,15 +46,37 @@ impl Cluster {
     /// # Errors
     /// It failed; its words are in the message.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let ran = self.attempt(arguments)?;
+        ensure!(ran.code == Some(0), "turnpike {}: {}\n{}", arguments.join(" "), ran.out, ran.err);
+        Ok(ran.out)
+    }
+
+    /// Runs a command of the program to whatever end.
+    ///
+    /// # Errors
+    /// The process can't be started.
+    pub fn attempt(&self, arguments: &[&str]) -> Result<Ran> {
         let output = self.command(arguments).output().context("turnpike")?;
-        ensure!(
-            output.status.success(),
-            "turnpike {}: {}\n{}",
-            arguments.join(" "),
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(Ran {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Writes a file into the cluster's directory; its path.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn file(&self, name: &str, text: &str) -> Result<String> {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+
+    /// From now on processes are started on this database.
+    pub fn move_to(&mut self, database: String) {
+        self.database = database;
     }
 
     /// Starts a front.
@@ -53,6 +86,24 @@ impl Cluster {
     pub fn start_front(&mut self) -> Result<()> {
         let front = self.front.clone();
         self.start("front", &["front", "--listen", &front])
+    }
+
+    /// Waits until the front answers and every partition is served.
+    ///
+    /// # Errors
+    /// It does not come to that within a minute; the processes' words are in the message.
+    pub async fn wait_until_served(&self) -> Result<()> {
+        let mut last = String::new();
+        for _ in 0..300 {
+            let status = self.attempt(&["status"])?;
+            if status.code == Some(0) {
+                return Ok(());
+            }
+            last = format!("{}{}", status.out, status.err);
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+        let logs: Vec<String> = self.processes.keys().map(|name| self.log(name)).collect();
+        bail!("the cluster does not come up: {last}\n{}", logs.join("\n"))
     }
 
     /// Starts the node called `name`.

@@ -83,12 +83,21 @@ async fn set_up(
     let accounts = format!("1-{ACCOUNTS}");
     let count = PARTITIONS.to_string();
     cluster.run(&[
-        "partition", "init", "--count", &count, "--accounts", &accounts, "--members", "a,b",
-        "--accept-since", "2024-01-01",
+        "partition",
+        "init",
+        "--count",
+        &count,
+        "--accounts",
+        &accounts,
+        "--members",
+        "a,b",
+        "--accept-since",
+        "2024-01-01",
     ])?;
     cluster.start_node("a")?;
     cluster.start_node("b")?;
     cluster.start_front()?;
+    cluster.wait_until_served().await?;
     let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/octets.xml");
     cluster.run(&["plan", "publish", plan])?;
     let dir = tempfile::tempdir()?;
@@ -117,11 +126,7 @@ fn records(seed: u64) -> Vec<UsageRecord> {
 }
 
 /// Kills whoever owns a partition drawn by chance, and starts it again a while later.
-async fn kill_and_restart(
-    cluster: &mut Cluster,
-    db: &dyn SharedDatabase,
-    seed: u64,
-) -> Result<()> {
+async fn kill_and_restart(cluster: &mut Cluster, db: &dyn SharedDatabase, seed: u64) -> Result<()> {
     let mut chance = StdRng::seed_from_u64(seed ^ 0xdead);
     for _ in 0..KILLS {
         tokio::time::sleep(Duration::from_millis(chance.random_range(100..1_500))).await;
@@ -159,7 +164,8 @@ fn check_amounts(
     sent: &BTreeMap<Key, i64>,
 ) -> Result<()> {
     let mut octets: BTreeMap<u64, i128> = BTreeMap::new();
-    sent.iter().for_each(|((account, _), n)| *octets.entry(*account).or_default() += i128::from(*n));
+    sent.iter()
+        .for_each(|((account, _), n)| *octets.entry(*account).or_default() += i128::from(*n));
     let mut nanos: BTreeMap<u64, i128> = BTreeMap::new();
     for line in lines {
         let (whole, part) = line.amount.split_once('.').context("an amount has nine decimals")?;

@@ -154,7 +154,8 @@ impl KeyIndex {
     pub(crate) fn sorted_after(&self, after: SegmentNumber) -> Vec<Key> {
         let after = after.max(self.forgotten_through);
         let all = self.shards.iter().flat_map(|shard| shard.iter());
-        let mut keys: Vec<Key> = all.filter(|key| key.location.segment() > after).copied().collect();
+        let mut keys: Vec<Key> =
+            all.filter(|key| key.location.segment() > after).copied().collect();
         keys.sort_unstable();
         keys
     }

@@ -190,7 +190,9 @@ impl PartitionState {
     pub fn judge(&self, account: AccountNumber, change: &Change) -> AccountChange {
         let known = self.accounts.get(&account).and_then(|a| self.profiles.get(a.profile));
         match (change, known) {
-            (Change::Opened(settings), Some(profile)) => judge_reopening(account, profile, settings),
+            (Change::Opened(settings), Some(profile)) => {
+                judge_reopening(account, profile, settings)
+            }
             (Change::Opened(_), None) => AccountChange::Changes,
             (_, None) => AccountChange::Refused(format!(
                 "account {account} is not open: open it first, then change it"

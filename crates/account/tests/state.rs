@@ -232,10 +232,10 @@ fn plans_6_what_is_in_force_is_decided_by_the_instant() {
     let mut state = PartitionState::default();
     let account = AccountNumber(7);
     state.change(account, &Change::Opened(settings("UTC")));
-    state.change(account, &Change::SettingsChanged(Settings {
-        from_us: 50,
-        ..settings("Asia/Kolkata")
-    }));
+    state.change(
+        account,
+        &Change::SettingsChanged(Settings { from_us: 50, ..settings("Asia/Kolkata") }),
+    );
     state.change(account, &Change::Subscribed(subscription("p", 10)));
     state.change(account, &Change::Cancelled(Cancellation { plan_id: "p".to_owned(), at_us: 20 }));
     let profile = state.profiles().get(state.account(account).unwrap().profile).unwrap();

@@ -141,11 +141,16 @@ impl ClientStream {
     async fn end(&self, why: Status) {
         tracing::debug!(status = %why, "a client's stream ends early");
         let all = u32::try_from(self.core.config.stream_batches_max).unwrap_or(u32::MAX);
+        let given_up = async {
+            // What was under way is being answered RETRY; a client that does not read is left.
+            self.core.abort.cancelled().await;
+            tokio::time::sleep(self.core.config.suspicion()).await;
+        };
         tokio::select! {
             biased;
             () = self.acks.closed() => return,
-            () = self.core.abort.cancelled() => {}
             _ = self.unanswered.acquire_many(all) => {}
+            () = given_up => {}
         }
         // A client that is gone needs no reason.
         let _ = self.acks.send(Err(why));

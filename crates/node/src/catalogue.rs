@@ -37,10 +37,7 @@ impl Catalogue {
             Ok(plan) => {
                 let versions = self.plans.entry(entry.plan_id.clone()).or_default();
                 versions.retain(|known| known.plan.version() != entry.version);
-                versions.push(Version {
-                    published: entry.catalogue_version,
-                    plan: Arc::new(plan),
-                });
+                versions.push(Version { published: entry.catalogue_version, plan: Arc::new(plan) });
             }
             // It was checked before it was published: a newer program must have published what
             // this one does not know. Its records wait in suspense until this node is upgraded.

@@ -95,15 +95,10 @@ impl Liveness {
             next: row.next.next,
             signed_at: now,
         });
-        let moved =
-            (held.epoch, held.claim, held.next) != (row.epoch, row.claim, row.next.next);
+        let moved = (held.epoch, held.claim, held.next) != (row.epoch, row.claim, row.next.next);
         if moved || named {
-            *held = Held {
-                epoch: row.epoch,
-                claim: row.claim,
-                next: row.next.next,
-                signed_at: now,
-            };
+            *held =
+                Held { epoch: row.epoch, claim: row.claim, next: row.next.next, signed_at: now };
         }
     }
 

@@ -44,16 +44,9 @@ impl Cause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// Claim it, if it is still at this epoch.
-    Claim {
-        partition: PartitionId,
-        seen: Epoch,
-        cause: Cause,
-    },
+    Claim { partition: PartitionId, seen: Epoch, cause: Cause },
     /// Give it up for this member (P13).
-    Release {
-        partition: PartitionId,
-        to: NodeName,
-    },
+    Release { partition: PartitionId, to: NodeName },
 }
 
 /// Who we are and what we hold.
@@ -140,12 +133,15 @@ impl Round<'_> {
         let Some(mine) = row.spec.members.iter().find(|member| &member.node == self.me.node) else {
             return Duration::MAX;
         };
-        let above = row.spec.members.iter().filter(|member| {
-            member.priority > mine.priority && self.may_claim(&member.node)
-        });
+        let above = row
+            .spec
+            .members
+            .iter()
+            .filter(|member| member.priority > mine.priority && self.may_claim(&member.node));
         let rank = u32::try_from(above.count()).unwrap_or(u32::MAX);
         // A released partition belongs to its target first, for two intervals (P13).
-        let target_first = if cause == Cause::Abandoned { self.config.deferral() } else { Duration::ZERO };
+        let target_first =
+            if cause == Cause::Abandoned { self.config.deferral() } else { Duration::ZERO };
         self.config.deferral().saturating_mul(rank) + target_first
     }
 
@@ -170,7 +166,8 @@ impl Round<'_> {
         let mine = row.spec.members.iter().find(|member| &member.node == self.me.node)?;
         let stable = |node: &NodeName| {
             let alive_for = self.liveness.alive_for(node, self.now);
-            alive_for.is_some_and(|alive| alive >= self.config.stability()) && !self.is_draining(node)
+            alive_for.is_some_and(|alive| alive >= self.config.stability())
+                && !self.is_draining(node)
         };
         // Members stand by falling priority.
         let candidate = row.spec.members.iter().find(|member| {
@@ -186,12 +183,8 @@ impl Round<'_> {
 mod tests {
     use std::time::Duration;
 
-    use turnpike_store::{
-        Member, NodeBeat, NodeRow, PartitionSpec, SegmentPosition, Serving,
-    };
-    use turnpike_types::{
-        AccountRange, ClaimId, Priority, SegmentHash, SegmentNumber, Timestamp,
-    };
+    use turnpike_store::{Member, NodeBeat, NodeRow, PartitionSpec, SegmentPosition, Serving};
+    use turnpike_types::{AccountRange, ClaimId, Priority, SegmentHash, SegmentNumber, Timestamp};
 
     use super::*;
 
@@ -219,10 +212,8 @@ mod tests {
         fn new(me: &str, owner: Option<&str>) -> Self {
             let config = NodeConfig::default();
             let members = [("a", 30), ("b", 20), ("c", 10)];
-            let members = members.map(|(node, priority)| Member {
-                node: name(node),
-                priority: Priority(priority),
-            });
+            let members = members
+                .map(|(node, priority)| Member { node: name(node), priority: Priority(priority) });
             let spec = PartitionSpec {
                 id: P,
                 range: AccountRange::new(1, 9).unwrap(),
@@ -264,7 +255,8 @@ mod tests {
         fn beat(&mut self, node: &str, incarnation: Incarnation, serves: bool) {
             let owns = self.row.owner == Some((name(node), incarnation)) && serves;
             let serving = Serving { partition: P, epoch: self.row.epoch, claim: self.row.claim };
-            let counter = self.beats.iter().find(|beat| beat.node.0 == node).map_or(0, |b| b.counter);
+            let counter =
+                self.beats.iter().find(|beat| beat.node.0 == node).map_or(0, |b| b.counter);
             self.beats.retain(|beat| beat.node.0 != node);
             self.beats.push(NodeBeat {
                 node: name(node),

@@ -11,12 +11,14 @@ use tokio::time::Instant;
 use turnpike_store::{Claim, NodeBeat, Observation, Serving, SharedDatabase, StoreError};
 use turnpike_types::{AccountRange, ClaimId, Epoch, Incarnation, NodeName, PartitionId};
 
+use crate::NodeConfig;
 use crate::catalogue::{Catalogue, CodeCache};
 use crate::liveness::Liveness;
 use crate::membership::{Cause, Decision, Me, Vacancies};
-use crate::owner::{DatabaseClock, Ended, Owner, Ownership, Queued, Request, Shared, Ticks, Trouble};
+use crate::owner::{
+    DatabaseClock, Ended, Owner, Ownership, Queued, Request, Shared, Ticks, Trouble,
+};
 use crate::service::Service;
-use crate::NodeConfig;
 
 /// Requests that wait for one owner.
 const QUEUE_REQUESTS: usize = 1024;
@@ -135,7 +137,9 @@ impl Node {
     }
 
     /// The gRPC service for fronts.
-    pub fn service(&self) -> turnpike_proto::node::v1::node_service_server::NodeServiceServer<Service> {
+    pub fn service(
+        &self,
+    ) -> turnpike_proto::node::v1::node_service_server::NodeServiceServer<Service> {
         Service::server(Arc::clone(&self.doors))
     }
 
@@ -225,8 +229,7 @@ impl Runner {
             draining,
             busy: &busy,
         };
-        let decisions =
-            self.vacancies.decide(&self.shared.config, &me, &seen, &self.liveness, now);
+        let decisions = self.vacancies.decide(&self.shared.config, &me, &seen, &self.liveness, now);
         for decision in decisions {
             match decision {
                 Decision::Claim { partition, seen: epoch, cause } => {
@@ -258,10 +261,7 @@ impl Runner {
         }
     }
 
-    async fn note_beat(
-        &mut self,
-        reply: turnpike_store::HeartbeatReply,
-    ) -> Result<(), StoreError> {
+    async fn note_beat(&mut self, reply: turnpike_store::HeartbeatReply) -> Result<(), StoreError> {
         self.shared.clock.set(reply.now);
         let known = Arc::clone(&self.catalogue.borrow());
         if reply.catalogue_version > known.version {
@@ -410,11 +410,7 @@ impl Candidate {
         ended
     }
 
-    async fn serve(
-        &self,
-        claim: Claim,
-        queue: mpsc::Receiver<Queued>,
-    ) -> Result<Ended, Ended> {
+    async fn serve(&self, claim: Claim, queue: mpsc::Receiver<Queued>) -> Result<Ended, Ended> {
         let began = Instant::now();
         let Some(claimed) = self.shared.db.claim(&claim).await? else { return Err(Ended::Fenced) };
         let ownership = Ownership {
@@ -424,12 +420,8 @@ impl Candidate {
             next: claimed.position.next,
             last_hash: claimed.position.last_hash,
         };
-        let owner = Owner::recover(
-            Arc::clone(&self.shared),
-            ownership,
-            Arc::clone(&self.ticks),
-        )
-        .await?;
+        let owner =
+            Owner::recover(Arc::clone(&self.shared), ownership, Arc::clone(&self.ticks)).await?;
         let elapsed = began.elapsed();
         metrics::counter!("turnpike_takeovers_total", "cause" => self.cause.word()).increment(1);
         metrics::histogram!("turnpike_takeover_seconds").record(elapsed.as_secs_f64());

@@ -77,7 +77,10 @@ impl NodeService for Service {
         Ok(Response::new(NodeApplyResponse { standing: Some(standing), results }))
     }
 
-    async fn show(&self, call: Call<NodeShowRequest>) -> Result<Response<NodeShowResponse>, Status> {
+    async fn show(
+        &self,
+        call: Call<NodeShowRequest>,
+    ) -> Result<Response<NodeShowResponse>, Status> {
         let NodeShowRequest { partition, account_number: account } = call.into_inner();
         let asked = |reply| Request::Show { account, reply };
         let (standing, account) = self.doors.ask(partition, 256, asked).await;
@@ -163,11 +166,7 @@ fn done(epoch: Epoch) -> Standing {
 }
 
 impl Doors {
-    async fn admit(
-        &self,
-        kept: &mut Option<(PartitionId, Door)>,
-        frame: SubBatchFrame,
-    ) -> Lane {
+    async fn admit(&self, kept: &mut Option<(PartitionId, Door)>, frame: SubBatchFrame) -> Lane {
         let head = match frame.walk(|_| {}) {
             Ok(head) => head,
             Err(error) => {

@@ -123,8 +123,7 @@ impl Tariffs {
         let settings = profile.settings_at(at).ok_or(SuspenseReason::UnknownAccount)?;
         // Zone and currency were checked when the settings were taken.
         let zone = Zone::parse(&settings.zone).map_err(|_| SuspenseReason::UnknownAccount)?;
-        let currency =
-            settings.currency.parse().map_err(|_| SuspenseReason::CurrencyMismatch)?;
+        let currency = settings.currency.parse().map_err(|_| SuspenseReason::CurrencyMismatch)?;
         let mut codes = Vec::new();
         let mut subscribed = false;
         for subscription in profile.subscriptions_at(at) {

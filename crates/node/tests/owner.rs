@@ -9,7 +9,9 @@ use support::{
 use turnpike_account::PartitionState;
 use turnpike_node::NodeConfig;
 use turnpike_proto::ingest::v1::RecordStatus;
-use turnpike_proto::node::v1::{NodeRecycleRequest, NodeShowRequest, NodeSuspenseRequest, RecycleKey};
+use turnpike_proto::node::v1::{
+    NodeRecycleRequest, NodeShowRequest, NodeSuspenseRequest, RecycleKey,
+};
 use turnpike_segment::Segment;
 use turnpike_types::UsageRecord;
 
@@ -213,4 +215,16 @@ async fn p26_a_record_before_the_horizon_or_ahead_of_time_is_rejected_visibly() 
     let reasons: Vec<&str> = answer.exceptions.iter().map(|e| e.reason.as_str()).collect();
     assert_eq!(reasons, ["too-old", "in-the-future"]);
     assert_eq!(answer.accepted, 1);
+}
+
+#[tokio::test]
+async fn p36_a_plan_that_was_just_published_rates_what_is_sent_after_it() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    // Its next heartbeat, which would bring the catalogue, is far away.
+    let slow = NodeConfig { heartbeat: std::time::Duration::from_secs(5), ..config("a") };
+    let mut node = start(slow, &db).await;
+    node.open_account(7).await;
+    publish(db.as_ref(), OCTETS).await;
+    assert_eq!(node.send(&[octets(7, "r1", 1)]).await.accepted, 1);
 }

@@ -121,14 +121,28 @@ pub struct SubBatchHead {
     pub partition: u32,
     /// Contiguous within the stream.
     pub sequence: u64,
+    /// Recycled from another partition's suspense: the acceptance horizon was judged at first
+    /// arrival (P35).
+    pub recycled: bool,
+}
+
+impl SubBatchHead {
+    /// Adds the head's fields to a run of records, in front of them or behind: protobuf takes
+    /// fields in any order.
+    pub fn put(self, run: &mut Vec<u8>) {
+        put_number(run, 1, u64::from(self.partition));
+        put_number(run, 2, self.sequence);
+        if self.recycled {
+            put_number(run, 4, 1);
+        }
+    }
 }
 
 impl SubBatchFrame {
     /// A sub-batch around records gathered by [`push_record`].
     pub fn build(head: SubBatchHead, records: &[u8]) -> Self {
         let mut body = Vec::with_capacity(records.len() + 24);
-        put_number(&mut body, 1, u64::from(head.partition));
-        put_number(&mut body, 2, head.sequence);
+        head.put(&mut body);
         body.extend_from_slice(records);
         body.into()
     }
@@ -148,7 +162,8 @@ impl SubBatchFrame {
                         u32::try_from(partition).map_err(|_| WireError::WrongType(1))?;
                 }
                 (2, Value::Varint(sequence)) => head.sequence = sequence,
-                (1..=3, _) => return Err(WireError::WrongType(field)),
+                (4, Value::Varint(recycled)) => head.recycled = recycled != 0,
+                (1..=4, _) => return Err(WireError::WrongType(field)),
                 _ => {}
             }
         }

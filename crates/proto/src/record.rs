@@ -188,7 +188,7 @@ fn sort_last_wins<T: Copy>(all: &mut Vec<(&str, T)>, from: usize) {
     if added.len() < 2 {
         return;
     }
-    added.sort_by(|(a, _), (b, _)| a.cmp(b));
+    added.sort_by_key(|(name, _)| *name);
     let mut kept = from;
     for at in from..all.len() {
         let is_last_of_its_name = at + 1 == all.len() || all[at + 1].0 != all[at].0;
@@ -365,10 +365,7 @@ mod tests {
         assert_eq!(reason(&|r| r.quantity = Some(-1)), Some(RejectReason::NegativeUsage));
         assert_eq!(reason(&|r| r.duration_us = -1), Some(RejectReason::NegativeUsage));
         assert_eq!(reason(&|r| r.account = AccountNumber(0)), Some(RejectReason::NoAccount));
-        assert_eq!(
-            reason(&|r| r.usage_type = "x".repeat(20_000)),
-            Some(RejectReason::TooLarge)
-        );
+        assert_eq!(reason(&|r| r.usage_type = "x".repeat(20_000)), Some(RejectReason::TooLarge));
     }
 
     #[test]

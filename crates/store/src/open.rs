@@ -16,7 +16,8 @@ pub struct OpenOptions {
 
 /// Opens the database at `url` and brings its schema up to date.
 ///
-/// `sqlite:PATH` (created when missing), `postgres://…`, or `memory:` for tests: a new, empty one
+/// `sqlite:PATH` (created when missing; `?pages-max=N` keeps it to N pages of 4,096 bytes),
+/// `postgres://…`, or `memory:` for tests: a new, empty one
 /// at each call.
 ///
 /// # Errors
@@ -28,8 +29,9 @@ pub async fn open(url: &str, options: &OpenOptions) -> StoreResult<Arc<dyn Share
     } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         Ok(Arc::new(PostgresDatabase::open(url, options).await?))
     } else if url.starts_with("sqlite:") {
-        let options = SqliteOptions { readers_max: options.connections_max, pages_max: None };
-        Ok(Arc::new(SqliteDatabase::open(&sqlite::path_of(url)?, &options).await?))
+        let (path, pages_max) = sqlite::place_of(url)?;
+        let options = SqliteOptions { readers_max: options.connections_max, pages_max };
+        Ok(Arc::new(SqliteDatabase::open(&path, &options).await?))
     } else {
         let cause = "write sqlite:PATH, postgres://USER@HOST/DATABASE or memory:".to_owned();
         Err(StoreError::BadUrl { url: redacted(url), cause })

@@ -2,10 +2,11 @@
 
 use std::error::Error as _;
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
+use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;

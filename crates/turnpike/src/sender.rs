@@ -11,10 +11,11 @@
 //! batch has to be sent again no new one goes out, so that records of an account keep their order.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use turnpike_proto::frame::BatchFrame;
@@ -64,10 +65,19 @@ pub(crate) async fn send<T: Send>(
     let window = window.clamp(1, WINDOW_MAX);
     let patience = Patience::new(front.timeout);
     let pending = BTreeMap::new();
-    let wait_asked = Duration::ZERO;
+    let (wait_asked, wait_reason) = (Duration::ZERO, None);
     let is_exhausted = false;
-    let mut sender =
-        Sender { front, window, next, on_event, patience, wait_asked, pending, is_exhausted };
+    let mut sender = Sender {
+        front,
+        window,
+        next,
+        on_event,
+        patience,
+        wait_asked,
+        wait_reason,
+        pending,
+        is_exhausted,
+    };
     loop {
         match sender.session().await {
             Ok(()) => return Ok(()),
@@ -103,6 +113,8 @@ struct Sender<'a, T, N, E> {
     patience: Patience,
     /// What the front asked us to wait, last.
     wait_asked: Duration,
+    /// Why, in its words.
+    wait_reason: Option<String>,
     pending: BTreeMap<u64, Pending<T>>,
     is_exhausted: bool,
 }
@@ -125,7 +137,8 @@ where
                 return Ok(());
             }
             if !self.pending.values().any(|pending| pending.is_flying) {
-                self.patient(String::from("the cluster asks to wait"))?;
+                let why = self.wait_reason.as_deref().unwrap_or("the cluster asks to wait");
+                self.patient(why.to_owned())?;
                 let wait = self.patience.backoff().max(self.wait_asked);
                 tokio::time::sleep(wait.min(self.patience.left())).await;
                 self.send_again(&frames).await?;
@@ -136,7 +149,11 @@ where
                     return Err(Broken::ForNow("the front ended the stream".to_owned()));
                 }
                 Ok(Err(status)) => return Err(self.broken(&status)),
-                Err(_) => return Err(Broken::ForNow("no answer came".to_owned())),
+                // Why the front asked to wait says more than that it is silent now.
+                Err(_) => {
+                    let why = self.wait_reason.take();
+                    return Err(Broken::ForNow(why.unwrap_or_else(|| "no answer came".to_owned())));
+                }
             }
             self.fill(&frames).await?;
         }
@@ -226,6 +243,7 @@ where
                     (self.on_event)(Event::Retried { batch: &pending.batch });
                 }
                 self.wait_asked = Duration::from_millis(u64::from(ack.retry_after_ms));
+                self.wait_reason = Some(ack.message.clone());
                 self.patient(ack.message.clone())
             }
         }

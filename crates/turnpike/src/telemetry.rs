@@ -24,12 +24,18 @@ pub(crate) enum LogFormat {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct LogArgs {
     /// Log as text or as JSON lines [default: text]
-    #[arg(long = "log", env = "TURNPIKE_LOG", value_name = "FORMAT", global = true)]
+    #[arg(id = "log", long = "log", env = "TURNPIKE_LOG", value_name = "FORMAT", global = true)]
     #[arg(help_heading = "Global options")]
     pub(crate) format: Option<LogFormat>,
     /// What to log: a level, or a filter such as info,turnpike_node=debug [default: info for
     /// servers, warn for the rest]
-    #[arg(long = "log-level", env = "TURNPIKE_LOG_LEVEL", value_name = "FILTER", global = true)]
+    #[arg(
+        id = "log-level",
+        long = "log-level",
+        env = "TURNPIKE_LOG_LEVEL",
+        value_name = "FILTER",
+        global = true
+    )]
     #[arg(help_heading = "Global options")]
     pub(crate) level: Option<String>,
 }

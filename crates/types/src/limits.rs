@@ -1,4 +1,4 @@
-//! Limits that both ends of a wire must agree on. `docs/limits.md` lists them for people.
+//! Limits that both ends of a wire must agree on. `docs/records.md` lists them for people.
 
 /// A record id, in bytes (DESIGN section 6).
 pub const RECORD_ID_BYTES_MAX: usize = 128;

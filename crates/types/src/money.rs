@@ -23,11 +23,7 @@ impl Money {
 
     /// An amount of `nanos` billionths; `None` when it has more than 38 digits.
     pub const fn from_nanos(nanos: i128) -> Option<Self> {
-        if nanos > NANOS_MAX || nanos < -NANOS_MAX {
-            None
-        } else {
-            Some(Self(nanos))
-        }
+        if nanos > NANOS_MAX || nanos < -NANOS_MAX { None } else { Some(Self(nanos)) }
     }
 
     /// The amount in billionths.

@@ -94,9 +94,7 @@ fn date_of(period: Period) -> String {
 
 fn change_of(command: &AccountCommand) -> Result<Change, String> {
     match &command.command {
-        Some(Command::Open(open)) => {
-            settings(open.settings.as_ref(), i64::MIN).map(Change::Opened)
-        }
+        Some(Command::Open(open)) => settings(open.settings.as_ref(), i64::MIN).map(Change::Opened),
         Some(Command::ChangeSettings(change)) => {
             settings(change.settings.as_ref(), change.from_us).map(Change::SettingsChanged)
         }

@@ -187,7 +187,10 @@ impl Owner {
 
     /// The record at `location`, wherever its segment is: filling, in flight, or read back.
     /// `Err` names a segment that must be loaded first.
-    pub(super) fn record_at(&self, location: Location) -> Result<Option<RecordRow<'_>>, SegmentNumber> {
+    pub(super) fn record_at(
+        &self,
+        location: Location,
+    ) -> Result<Option<RecordRow<'_>>, SegmentNumber> {
         let (segment, row) = (location.segment(), location.row());
         if segment == self.open.number {
             return Ok(self.open.builder.record(row));
@@ -213,7 +216,8 @@ impl Owner {
         let after = SegmentNumber(segment.0.saturating_sub(1));
         let rows = self.shared.db.read_segments(self.ownership.spec.id, after, 1).await?;
         let row = rows.into_iter().find(|row| row.segment == segment);
-        let row = row.ok_or_else(|| Ended::Damaged(format!("segment {segment} is not in the log")))?;
+        let row =
+            row.ok_or_else(|| Ended::Damaged(format!("segment {segment} is not in the log")))?;
         let read = Segment::decode_checked(&row.body, row.prev_hash, row.hash)
             .map_err(|error| Ended::Damaged(format!("segment {segment}: {error}")))?;
         let read = Arc::new(read);

@@ -116,7 +116,7 @@ impl Owner {
         let mut kept = self.runs.clone();
         let written: u64 = kept.iter().map(|run| run.keys).sum();
         let mut fresh = (self.state.keys().len() as u64).saturating_sub(written);
-        let mut after = kept.last().map_or(SegmentNumber(0), |run| run_end(run));
+        let mut after = kept.last().map_or(SegmentNumber(0), run_end);
         while let Some(last) = kept.pop_if(|last| last.keys < 2 * fresh) {
             fresh += last.keys;
             after = last.after;

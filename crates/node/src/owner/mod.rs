@@ -203,6 +203,8 @@ pub(crate) struct Owner {
     in_flight: Option<InFlight>,
     /// Segments read back for the request at hand.
     loaded: HashMap<SegmentNumber, Arc<Segment>>,
+    /// The catalogue was read for the request at hand.
+    catalogue_asked: bool,
     log_bytes: u64,
     runs: Vec<checkpoint::Run>,
     checkpointing: Option<tokio::task::JoinHandle<checkpoint::Outcome>>,
@@ -229,6 +231,7 @@ impl Owner {
             open,
             in_flight: None,
             loaded: HashMap::new(),
+            catalogue_asked: false,
             checkpointing: None,
             scratch: records::Scratch::default(),
             shared,
@@ -285,6 +288,7 @@ impl Owner {
     async fn take(&mut self, queued: Queued) -> Result<(), Ended> {
         self.open_anew();
         self.loaded.clear();
+        self.catalogue_asked = false;
         match queued.request {
             Request::Records { frame, reply } => self.take_records(&frame, reply).await,
             Request::Apply { commands, reply } => self.take_commands(&commands, reply).await,
@@ -324,9 +328,10 @@ impl Owner {
 
     /// Says that this task is alive, unless its append is overdue (P9).
     fn tick(&self) {
-        let overdue = self.in_flight.as_ref().is_some_and(|append| {
-            append.started.elapsed() >= self.shared.config.tick_max()
-        });
+        let overdue = self
+            .in_flight
+            .as_ref()
+            .is_some_and(|append| append.started.elapsed() >= self.shared.config.tick_max());
         if !overdue {
             self.ticks.tick();
         }

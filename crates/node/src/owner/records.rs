@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use turnpike_account::{Fingerprint, Location, WaitingKey, fingerprint};
 use turnpike_plan::{AccountState, Line, PlanInForce, Rated, StateEntry};
-use turnpike_proto::frame::SubBatchFrame;
+use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::ingest::v1::{RecordResult, RecordStatus};
 use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::record::{Record, RecordBatch, encode_extra, extra_identity};
@@ -44,6 +44,8 @@ pub(crate) enum Wait {
     Full,
     /// A segment must be read back for a comparison.
     Load(SegmentNumber),
+    /// A plan is not known: it may have been published since the last heartbeat.
+    Catalogue,
 }
 
 /// A record on its way in.
@@ -103,11 +105,13 @@ impl Owner {
         let mut batch = RecordBatch::default();
         let answer = match self.admit(frame, &mut batch) {
             Err(refusal) => Err(refusal),
-            Ok(sequence) => {
+            Ok(SubBatchHead { sequence, recycled, .. }) => {
                 let mut answer = SubBatchAnswer { sequence, ..SubBatchAnswer::default() };
                 for (index, record) in (0u32..).zip(batch.records()) {
                     let taken = match record {
-                        Ok(record) => self.take_until_done(incoming(&batch, record)).await?,
+                        Ok(record) => {
+                            self.take_until_done(incoming(&batch, record), recycled).await?
+                        }
                         Err(reason) => Taken::Rejected(*reason),
                     };
                     note(&mut answer, index, taken);
@@ -125,7 +129,7 @@ impl Owner {
         &self,
         frame: &'a SubBatchFrame,
         batch: &mut RecordBatch<'a>,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<SubBatchHead, Refusal> {
         let head = frame.walk(|record| batch.push(record));
         let head = head.map_err(|error| Refusal::Invalid(error.to_string()))?;
         if batch.records().len() > limits::BATCH_RECORDS_MAX {
@@ -139,7 +143,7 @@ impl Owner {
             let account = record.fixed.account;
             account.0 != 0 && !ours.contains(account) && self.is_covered(account)
         });
-        if strangers { Err(Refusal::WrongPartition) } else { Ok(head.sequence) }
+        if strangers { Err(Refusal::WrongPartition) } else { Ok(head) }
     }
 
     /// Does any partition cover the account?
@@ -147,24 +151,46 @@ impl Owner {
         self.shared.ranges.borrow().iter().any(|range| range.contains(account))
     }
 
-    async fn take_until_done(&mut self, incoming: Incoming<'_>) -> Result<Taken, Ended> {
+    async fn take_until_done(
+        &mut self,
+        incoming: Incoming<'_>,
+        recycled: bool,
+    ) -> Result<Taken, Ended> {
         loop {
-            match self.take_record(&incoming) {
+            match self.take_record(&incoming, recycled) {
                 Ok(taken) => return Ok(taken),
-                Err(Wait::Full) => self.cut().await?,
-                Err(Wait::Load(segment)) => self.load(segment).await?,
+                Err(wait) => self.resolve(wait).await?,
             }
         }
     }
 
-    fn take_record(&mut self, incoming: &Incoming<'_>) -> Result<Taken, Wait> {
+    /// Makes true what a record waits for.
+    pub(super) async fn resolve(&mut self, wait: Wait) -> Result<(), Ended> {
+        match wait {
+            Wait::Full => self.cut().await,
+            Wait::Load(segment) => self.load(segment).await,
+            Wait::Catalogue => self.ask_catalogue().await,
+        }
+    }
+
+    /// Reads what was published, once a request: who publishes a plan and then sends usage finds
+    /// it rated, whatever the heartbeat has brought.
+    async fn ask_catalogue(&mut self) -> Result<(), Ended> {
+        self.catalogue_asked = true;
+        let fresh = self.tariffs.catalogue().refreshed(self.shared.db.as_ref()).await?;
+        self.tariffs.update(&std::sync::Arc::new(fresh));
+        Ok(())
+    }
+
+    fn take_record(&mut self, incoming: &Incoming<'_>, recycled: bool) -> Result<Taken, Wait> {
         let print = incoming.fingerprint();
         // Dedup is asked before the horizon (P26).
         if let Some(taken) = self.taken_before(incoming, print)? {
             return Ok(taken);
         }
         let time = self.open.time;
-        if incoming.view.start < time.floor {
+        // What was recycled met the horizon when it first arrived (P35).
+        if !recycled && incoming.view.start < time.floor {
             return Ok(Taken::Rejected(RejectReason::TooOld));
         }
         if incoming.view.start > time.now.saturating_add(limits::AHEAD_MAX_US) {
@@ -252,7 +278,12 @@ impl Owner {
             return Err(NotRated::Suspended(SuspenseReason::UnknownAccount));
         };
         let profiles = self.state.profiles();
-        let tariff = self.tariffs.at(profiles, known.profile, incoming.view.start)?;
+        let tariff = match self.tariffs.at(profiles, known.profile, incoming.view.start) {
+            Err(SuspenseReason::UnknownPlan) if !self.catalogue_asked => {
+                return Err(NotRated::Wait(Wait::Catalogue));
+            }
+            resolved => resolved?,
+        };
         let plans: SmallVec<[PlanInForce<'_>; 4]> =
             tariff.codes.iter().map(|(_, code)| PlanInForce { code }).collect();
         let rated = self.rater.rate(&plans, &tariff.context, &known.state, &incoming.view)?;
@@ -263,11 +294,8 @@ impl Owner {
             scratch.components.push(component.ok_or(Wait::Full)?);
         }
         untold(&tariff, rated, &known.state, &mut scratch.changes);
-        let record = NewRecord {
-            view: incoming.view,
-            identity: incoming.identity,
-            outcome: Outcome::Rated,
-        };
+        let record =
+            NewRecord { view: incoming.view, identity: incoming.identity, outcome: Outcome::Rated };
         if !self.open.builder.has_room_for_variables(scratch.changes.len()) {
             return Err(NotRated::Wait(Wait::Full));
         }
@@ -360,20 +388,18 @@ const fn line_kind(kind: turnpike_plan::ComponentKind) -> LineKind {
 /// The changes that the lines do not tell. A replay sets, line by line, the level that each shows;
 /// so a value stands in a change only when the last line of its variable and period, if there is
 /// one, shows another.
-fn untold(
-    tariff: &Tariff,
-    rated: &Rated,
-    state: &AccountState,
-    out: &mut Vec<StateEntry>,
-) {
+fn untold(tariff: &Tariff, rated: &Rated, state: &AccountState, out: &mut Vec<StateEntry>) {
     out.clear();
     let last_shown = |variable, period| {
         let mut shown = rated.lines.iter().rev().filter(|line| line.period == period);
         shown.find(|line| level_of(tariff, line) == Some(variable)).map(|line| line.level_after)
     };
-    out.extend(rated.changes.iter().filter(|change| {
-        last_shown(change.variable, change.period) != Some(change.value)
-    }));
+    out.extend(
+        rated
+            .changes
+            .iter()
+            .filter(|change| last_shown(change.variable, change.period) != Some(change.value)),
+    );
     for line in &rated.lines {
         let Some(variable) = level_of(tariff, line) else { continue };
         let is_key = |e: &&StateEntry| e.variable == variable && e.period == line.period;

@@ -51,9 +51,8 @@ pub(super) async fn recover(
 }
 
 fn apply(state: &mut PartitionState, row: &SegmentRow) -> Result<(), Ended> {
-    let damaged = |error: &dyn std::fmt::Display| {
-        Ended::Damaged(format!("segment {}: {error}", row.segment))
-    };
+    let damaged =
+        |error: &dyn std::fmt::Display| Ended::Damaged(format!("segment {}: {error}", row.segment));
     let segment = Segment::decode_checked(&row.body, row.prev_hash, row.hash);
     let segment = segment.map_err(|error| damaged(&error))?;
     state.replay(&segment, row.prev_hash, row.hash).map_err(|error| damaged(&error))

@@ -10,7 +10,7 @@ use turnpike_segment::RecordRow;
 use turnpike_segment::head::{Change, SuspenseKey};
 use turnpike_types::{AccountNumber, Epoch, SuspenseReason};
 
-use super::records::{NotRated, Wait, incoming};
+use super::records::{NotRated, incoming};
 use super::{Ended, Owner};
 
 /// Records listed when no number is asked for, and at the most.
@@ -93,7 +93,11 @@ impl Owner {
     async fn recycle_one(&mut self, asked: &RecycleKey) -> Result<RecycleOutcome, Ended> {
         let key = WaitingKey {
             account: AccountNumber(asked.account_number),
-            identity: if asked.account_number == 0 { asked.identity.clone() } else { String::new() },
+            identity: if asked.account_number == 0 {
+                asked.identity.clone()
+            } else {
+                String::new()
+            },
             record_id: asked.record_id.clone(),
         };
         // Compare-and-set on (key, suspended, revision).
@@ -146,10 +150,7 @@ impl Owner {
                 }
                 Err(NotRated::Wait(wait)) => {
                     self.open.builder.pop_entry();
-                    match wait {
-                        Wait::Full => self.cut().await?,
-                        Wait::Load(segment) => self.load(segment).await?,
-                    }
+                    self.resolve(wait).await?;
                 }
             }
         }

@@ -80,8 +80,8 @@ pub fn config(name: &str) -> NodeConfig {
 pub async fn start(config: NodeConfig, db: &Arc<dyn SharedDatabase>) -> Running {
     let node = Node::start(config, Arc::clone(db)).await.unwrap();
     let (near, far) = tokio::io::duplex(1 << 20);
-    let incoming = futures::stream::iter([Ok::<_, std::io::Error>(far)])
-        .chain(futures::stream::pending());
+    let incoming =
+        futures::stream::iter([Ok::<_, std::io::Error>(far)]).chain(futures::stream::pending());
     tokio::spawn(Server::builder().add_service(node.service()).serve_with_incoming(incoming));
     let mut near = Some(near);
     let connector = tower::service_fn(move |_: Uri| {
@@ -139,7 +139,7 @@ pub fn sub_batch(records: &[UsageRecord]) -> SubBatchFrame {
         encode(record, &mut bytes);
         push_record(&mut run, &bytes);
     }
-    SubBatchFrame::build(SubBatchHead { partition: 1, sequence: 0 }, &run)
+    SubBatchFrame::build(SubBatchHead { partition: 1, ..SubBatchHead::default() }, &run)
 }
 
 pub fn open(account: u64) -> AccountCommand {

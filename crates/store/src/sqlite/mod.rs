@@ -26,7 +26,7 @@ use sqlx::{FromRow, query_as};
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 pub use self::open::SqliteOptions;
-pub(crate) use self::open::path_of;
+pub(crate) use self::open::place_of;
 use self::writer::Writer;
 use crate::memory::Clock;
 use crate::sql::errors::{classify, corrupt};

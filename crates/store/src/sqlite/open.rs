@@ -41,23 +41,27 @@ pub struct SqliteOptions {
     pub pages_max: Option<u32>,
 }
 
-/// The path in `sqlite:PATH`.
-pub(crate) fn path_of(url: &str) -> StoreResult<PathBuf> {
+/// The path in `sqlite:PATH`, and the quota in `sqlite:PATH?pages-max=N`.
+pub(crate) fn place_of(url: &str) -> StoreResult<(PathBuf, Option<u32>)> {
     let bad = |cause: &str| StoreError::BadUrl { url: url.to_owned(), cause: cause.to_owned() };
     let path = url.strip_prefix("sqlite:").unwrap_or(url);
     let path = path.strip_prefix("//").unwrap_or(path);
+    let (path, pages_max) = match path.split_once('?') {
+        None => (path, None),
+        Some((path, option)) => {
+            let pages = option.strip_prefix("pages-max=").and_then(|pages| pages.parse().ok());
+            (path, Some(pages.ok_or_else(|| bad("the one option is ?pages-max=N"))?))
+        }
+    };
     if path.is_empty() || path == ":memory:" {
         return Err(bad("write sqlite:PATH; a database in memory is memory:"));
-    }
-    if path.contains('?') {
-        return Err(bad("no options are taken; write sqlite:PATH"));
     }
     let path = PathBuf::from(path);
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
             Err(bad(&format!("create the directory {} first", parent.display())))
         }
-        _ => Ok(path),
+        _ => Ok((path, pages_max)),
     }
 }
 

@@ -6,10 +6,11 @@ mod traffic;
 use std::io::BufReader;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use tokio::time::Instant;
 use turnpike_collect::UsageCsv;
 use turnpike_proto::cluster::v1::StatusRequest;
 use turnpike_proto::feed::v1::ChargeLine;
@@ -136,12 +137,18 @@ fn say(line: &str) -> anyhow::Result<()> {
     Ok(ui::print(format_args!("   {line}"))?)
 }
 
-/// Tells who owns which partition; the owners by partition.
-async fn owners(front: &Front) -> anyhow::Result<Vec<(u32, String)>> {
-    let owners = served_by(front).await?;
+/// Tells who serves which partition, once the heartbeats show it.
+async fn owners(front: &Front) -> anyhow::Result<()> {
+    let mut owners = served_by(front).await?;
+    for _ in 0..100 {
+        if owners.iter().all(|(_, owner)| !owner.is_empty()) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        owners = served_by(front).await?;
+    }
     let told = owners.iter().map(|(id, owner)| format!("partition {id}: {owner}"));
-    say(&told.collect::<Vec<_>>().join(", "))?;
-    Ok(owners)
+    say(&told.collect::<Vec<_>>().join(", "))
 }
 
 async fn served_by(front: &Front) -> anyhow::Result<Vec<(u32, String)>> {
@@ -178,7 +185,13 @@ async fn bill_usage(front: &Front, which: std::ops::Range<usize>) -> anyhow::Res
     let report = FileReport::default();
     let report = usage_file::send(front, &sending, rows, report, &bar).await?;
     let accepted = report.tally.accepted + report.tally.duplicates;
-    ensure!(accepted == which.len() as u64, "account 42's usage was not taken: {}", report.tally);
+    let why = report.exceptions.first().map(|exception| exception.reason.as_str());
+    ensure!(
+        accepted == which.len() as u64,
+        "account {BILLED}'s usage was not taken ({}): {}",
+        why.unwrap_or_default(),
+        report.tally
+    );
     Ok(())
 }
 
@@ -203,8 +216,11 @@ async fn drill(cluster: &mut Cluster, front: &Front, traffic: &Traffic) -> anyho
     ))?;
     owners(front).await?;
     let after = |instant: Instant| move |answer: &&traffic::Answer| answer.sent >= instant;
-    let first = traffic.answers().iter().filter(after(killed)).map(|a| a.answered).min();
-    if let Some(first) = first {
+    let first = || traffic.answers().iter().filter(after(killed)).map(|a| a.answered).min();
+    while first().is_none() && traffic.answered.load(Ordering::Relaxed) < traffic.records {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    if let Some(first) = first() {
         let gap = first.saturating_duration_since(killed);
         say(&format!(
             "batches over all partitions are answered again {gap:.1?} after it; no client saw an error"

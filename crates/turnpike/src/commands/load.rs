@@ -7,12 +7,13 @@ pub(crate) mod setup;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::cli::Context;
 use crate::client::{ClientArgs, Front};
@@ -21,7 +22,7 @@ use crate::sender::{self, Event};
 use crate::tally::Tally;
 use crate::{ui, values};
 
-use generate::{Generator, Spec};
+use generate::{Generator, Spec, share};
 use histogram::Histogram;
 
 const EXAMPLES: &str = "\
@@ -118,8 +119,6 @@ struct Latency {
 
 /// What all streams share.
 struct Shared {
-    /// Records still to be made.
-    left: AtomicU64,
     deadline: Option<Instant>,
     answered: AtomicU64,
 }
@@ -147,7 +146,6 @@ pub(crate) async fn run(args: LoadArgs, context: &Context) -> anyhow::Result<Fin
     let for_how_long = args.seconds.unwrap_or(Duration::from_secs(10));
     let started = Instant::now();
     let shared = Arc::new(Shared {
-        left: AtomicU64::new(args.records.unwrap_or(u64::MAX)),
         deadline: args.records.is_none().then(|| started + for_how_long),
         answered: AtomicU64::new(0),
     });
@@ -165,7 +163,8 @@ pub(crate) async fn run(args: LoadArgs, context: &Context) -> anyhow::Result<Fin
             start_us,
         });
         let (front, shared) = (front.again().await?, Arc::clone(&shared));
-        streams.spawn(one_stream(front, generator, usize::from(args.window), shared));
+        let left = args.records.map_or(u64::MAX, |all| share(all, stream, args.streams));
+        streams.spawn(one_stream(front, generator, left, usize::from(args.window), shared));
     }
     let watch = tokio::spawn(watch(Arc::clone(&shared), !hidden));
     let mut all = StreamReport::default();
@@ -190,6 +189,7 @@ fn start_us(is_named: bool) -> i64 {
 async fn one_stream(
     front: Front,
     mut generator: Generator,
+    mut left: u64,
     window: usize,
     shared: Arc<Shared>,
 ) -> anyhow::Result<StreamReport> {
@@ -198,7 +198,7 @@ async fn one_stream(
         if shared.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return None;
         }
-        generator.next_batch(&shared.left)
+        generator.next_batch(&mut left)
     };
     sender::send(&front, window, next, |event| {
         report.tally.count(&event);

@@ -114,7 +114,7 @@ fn check(files: &[PathBuf]) -> anyhow::Result<Finish> {
     for file in files {
         match plans::load(file) {
             Ok(loaded) => {
-                loaded.warnings.iter().for_each(|warning| ui::tell(warning));
+                loaded.warnings.iter().for_each(ui::tell);
                 ui::print(format_args!("{}: {}", file.display(), loaded.title))?;
             }
             Err(error) => {

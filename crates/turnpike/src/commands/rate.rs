@@ -60,7 +60,7 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     let mut loaded = Vec::new();
     for file in &args.plans {
         let plan = plans::load(file)?;
-        plan.warnings.iter().for_each(|warning| ui::tell(warning));
+        plan.warnings.iter().for_each(ui::tell);
         loaded.push(plan);
     }
     let accounts = accounts(args, &loaded)?;

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prost::Message as _;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use turnpike_proto::ingest::v1::UsageRecord;
 
 use crate::client::Front;
 use crate::commands::load::Kind;
-use crate::commands::load::generate::{Generator, Spec};
+use crate::commands::load::generate::{Generator, Spec, share};
 use crate::sender::{self, Event};
 use crate::tally::Tally;
 
@@ -74,9 +75,7 @@ impl Traffic {
             attributes: 0,
             start_us: self.start_us,
         };
-        let streams = u64::from(STREAMS);
-        let share = self.records / streams + u64::from(u64::from(stream) < self.records % streams);
-        (Generator::new(&spec), share)
+        (Generator::new(&spec), share(self.records, stream, STREAMS))
     }
 
     /// Sends everything at an even pace; ends when all of it has its durable answer.
@@ -99,8 +98,8 @@ impl Traffic {
         for round in 0..ROUNDS {
             let (from, to) = (u64::from(round), u64::from(round) + 1);
             let rounds = u64::from(ROUNDS);
-            let left = AtomicU64::new(share * to / rounds - share * from / rounds);
-            let next = || generator.next_batch(&left).inspect(|batch| self.enter(&batch.frame));
+            let mut left = share * to / rounds - share * from / rounds;
+            let next = || generator.next_batch(&mut left).inspect(|batch| self.enter(&batch.frame));
             sender::send(&front, 8, next, |event| {
                 tally.count(&event);
                 if let Event::Answered { batch, after, .. } = event {
@@ -120,9 +119,10 @@ impl Traffic {
 
     /// Sends the first stream's records once more, as fast as it goes; nothing is entered.
     pub(crate) async fn again(&self, front: &Front) -> anyhow::Result<Tally> {
-        let (mut generator, share) = self.generator(0);
-        let (mut tally, left) = (Tally::default(), AtomicU64::new(share));
-        sender::send(front, 8, || generator.next_batch(&left), |event| tally.count(&event)).await?;
+        let (mut generator, mut left) = self.generator(0);
+        let mut tally = Tally::default();
+        let next = || generator.next_batch(&mut left);
+        sender::send(front, 8, next, |event| tally.count(&event)).await?;
         Ok(tally)
     }
 

@@ -1,7 +1,5 @@
 //! Records straight onto the wire: no allocation a record, no copy but one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::encode_extra;
 use turnpike_proto::wire::{put_bytes, put_number, put_varint};
@@ -34,6 +32,12 @@ pub(crate) struct Spec<'a> {
     pub(crate) attributes: u8,
     /// When every record begins.
     pub(crate) start_us: i64,
+}
+
+/// How many of `records` are this stream's: fixed, so that a run repeats itself.
+pub(crate) fn share(records: u64, stream: u16, streams: u16) -> u64 {
+    let streams = u64::from(streams.max(1));
+    records / streams + u64::from(u64::from(stream) < records % streams)
 }
 
 /// Makes the batches of one stream.
@@ -79,15 +83,13 @@ impl Generator {
         }
     }
 
-    /// The next batch, of at most as many records as are left.
-    pub(crate) fn next_batch(&mut self, left: &AtomicU64) -> Option<Batch<()>> {
-        let wanted = u64::from(self.batch_records);
-        let take = |left: u64| Some(left - left.min(wanted));
-        let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or(0);
-        let records = before.min(wanted);
+    /// The next batch, of at most as many records as are left of this stream.
+    pub(crate) fn next_batch(&mut self, left: &mut u64) -> Option<Batch<()>> {
+        let records = u64::from(self.batch_records).min(*left);
         if records == 0 {
             return None;
         }
+        *left -= records;
         self.batches += 1;
         let mut body = Vec::with_capacity(self.body_bytes + 64);
         put_bytes(&mut body, 1, self.source.as_bytes());
@@ -177,9 +179,9 @@ mod tests {
     #[test]
     fn batches_are_messages_that_any_client_could_have_sent() {
         let mut generator = Generator::new(&SPEC);
-        let (left, mut ids) = (AtomicU64::new(250), HashSet::new());
+        let (mut left, mut ids) = (250, HashSet::new());
         let mut sizes = Vec::new();
-        while let Some(batch) = generator.next_batch(&left) {
+        while let Some(batch) = generator.next_batch(&mut left) {
             let mut records = Vec::new();
             let decode = |bytes: &[u8]| records.push(UsageRecord::decode(bytes).unwrap());
             let head = batch.frame.walk(decode).unwrap();
@@ -196,11 +198,19 @@ mod tests {
     }
 
     #[test]
+    fn shares_come_to_the_whole() {
+        for (records, streams) in [(10, 4), (3, 4), (0, 1), (1_000_001, 7)] {
+            let sum: u64 = (0..streams).map(|stream| share(records, stream, streams)).sum();
+            assert_eq!(sum, records);
+        }
+    }
+
+    #[test]
     fn a_run_repeats_itself_to_the_byte() {
         let frames = || {
             let mut generator = Generator::new(&SPEC);
-            let left = AtomicU64::new(150);
-            std::iter::from_fn(move || generator.next_batch(&left).map(|batch| batch.frame))
+            let mut left = 150;
+            std::iter::from_fn(move || generator.next_batch(&mut left).map(|batch| batch.frame))
                 .collect::<Vec<_>>()
         };
         assert_eq!(frames(), frames());

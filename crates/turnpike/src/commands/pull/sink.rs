@@ -73,6 +73,9 @@ impl<'a> From<&'a ChargeLine> for Shown<'a> {
     }
 }
 
+/// The last (segment, row) of each partition that is behind us.
+type Behind = HashMap<u32, (u64, u64)>;
+
 /// A line's place in the feed.
 #[derive(Deserialize)]
 struct Place {
@@ -92,7 +95,7 @@ pub(super) struct Sink {
     format: PullFormat,
     has_header: bool,
     /// The last place of each partition that stands in the file.
-    behind: HashMap<u32, (u64, u64)>,
+    behind: Behind,
     written: u64,
     skipped: u64,
 }
@@ -100,7 +103,7 @@ pub(super) struct Sink {
 impl Sink {
     pub(super) fn stdout(format: PullFormat) -> Self {
         let target = Target::Stdout(BufWriter::new(io::stdout()));
-        let (has_header, behind) = (false, HashMap::new());
+        let (has_header, behind) = (false, Behind::new());
         Self { target, format, has_header, behind, written: 0, skipped: 0 }
     }
 
@@ -178,13 +181,9 @@ impl Sink {
 }
 
 /// The last place of each partition in the file, and the length of its whole lines.
-fn survey(
-    file: &File,
-    path: &Path,
-    format: PullFormat,
-) -> anyhow::Result<(HashMap<u32, (u64, u64)>, u64)> {
+fn survey(file: &File, path: &Path, format: PullFormat) -> anyhow::Result<(Behind, u64)> {
     let mut reader = BufReader::with_capacity(1 << 20, file);
-    let (mut behind, mut whole, mut number) = (HashMap::new(), 0, 0u64);
+    let (mut behind, mut whole, mut number) = (Behind::new(), 0, 0u64);
     let mut line = Vec::new();
     loop {
         line.clear();

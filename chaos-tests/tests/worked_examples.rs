@@ -1,0 +1,185 @@
+//! Worked examples and everyday trouble, through real processes.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use chaos_tests::cluster::Cluster;
+use chaos_tests::oracle::{check_each_rated_once, pull_everything};
+use test_postgres::TestPostgres;
+use turnpike_proto::feed::v1::ChargeLine;
+use turnpike_proto::frame::BatchFrame;
+use turnpike_proto::ingest::v1::BatchStatus;
+use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
+
+/// The program's own worked examples.
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/turnpike");
+
+/// One node and a front over `database`, for records of any age.
+async fn start(database: String) -> Result<Cluster> {
+    let mut cluster = Cluster::new(database)?;
+    cluster.run(&[
+        "partition",
+        "init",
+        "--count",
+        "2",
+        "--accounts",
+        "1-1000",
+        "--members",
+        "a",
+        "--accept-since",
+        "1996-01-01",
+    ])?;
+    cluster.start_node("a")?;
+    cluster.start_front()?;
+    cluster.wait_until_served().await?;
+    Ok(cluster)
+}
+
+fn example(name: &str) -> String {
+    format!("{EXAMPLES}/{name}")
+}
+
+fn nanos(amount: &str) -> i128 {
+    amount.replace('.', "").parse().expect("nine decimals")
+}
+
+/// (units, amount) of each (record, component), summed over lines.
+fn sums(lines: &[ChargeLine]) -> BTreeMap<(String, String), (i128, i128)> {
+    let mut sums: BTreeMap<_, (i128, i128)> = BTreeMap::new();
+    for line in lines {
+        let sum = sums.entry((line.record_id.clone(), line.component.clone())).or_default();
+        sum.0 += line.units.parse::<i128>().expect("a whole number");
+        sum.1 += nanos(&line.amount);
+    }
+    sums
+}
+
+#[tokio::test]
+async fn fig_6b_comes_out_exactly_through_a_cluster() -> Result<()> {
+    let postgres = TestPostgres::shared()?;
+    let cluster = start(postgres.create_database()?).await?;
+    cluster.run(&["plan", "publish", &example("plans/fig6b.xml")])?;
+    let account = "account_number,zone,cycle_day,currency,plan\n42,America/New_York,1,USD,fig6b\n";
+    cluster.run(&["account", "import", &cluster.file("accounts.csv", account)?])?;
+    cluster.run(&["ingest", &example("plans/fig6b_usage.csv")])?;
+    // Sent again: nothing changes.
+    cluster.run(&["ingest", &example("plans/fig6b_usage.csv")])?;
+    let sums = sums(&pull_everything(&cluster.front()).await?);
+    let expected = std::fs::read_to_string(example("plans/fig6b_bill.csv"))?;
+    let mut rows = 0;
+    for row in expected.lines().skip(1) {
+        let fields: Vec<&str> = row.split(',').collect();
+        let key = (fields[0].to_owned(), fields[1].to_owned());
+        let (units, amount) = sums.get(&key).copied().with_context(|| format!("{key:?}"))?;
+        let micros: i128 = fields[2].parse()?;
+        ensure!((units, amount) == (micros, nanos(fields[3])), "{key:?}: {units} {amount}");
+        rows += 1;
+    }
+    ensure!(rows == sums.len(), "{rows} rows expected, {} came out", sums.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn weighted_functions_cost_what_they_weigh_through_a_cluster() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let cluster = start(format!("sqlite:{}", dir.path().join("t.db").display())).await?;
+    cluster.run(&["plan", "publish", &example("tests/data/points.xml")])?;
+    let mut accounts = "account_number,zone,cycle_day,currency,plan\n".to_owned();
+    (1..=3).for_each(|n| accounts.push_str(&format!("{n},UTC,1,USD,points\n")));
+    cluster.run(&["account", "import", &cluster.file("accounts.csv", &accounts)?])?;
+    cluster.run(&["ingest", &example("tests/data/points.csv")])?;
+    let mut bills: BTreeMap<u64, (i128, i128)> = BTreeMap::new();
+    for line in pull_everything(&cluster.front()).await? {
+        let bill = bills.entry(line.account_number).or_default();
+        bill.0 += line.units.parse::<i128>()?;
+        bill.1 += nanos(&line.amount);
+    }
+    let usd = |cents: i128| cents * 10_000_000;
+    ensure!(bills[&1] == (22, usd(110)), "{bills:?}");
+    ensure!(bills[&2] == (6, usd(30)), "{bills:?}");
+    ensure!(bills[&3] == (24, usd(120)), "{bills:?}");
+    Ok(())
+}
+
+/// Two identical lines are two accesses; 304 and 404 are recorded and cost nothing.
+const LOG: &str = r#"192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 1000 "-" "x"
+192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 1000 "-" "x"
+192.0.2.2 - bob [17/May/2015:10:05:01 +0000] "GET /b HTTP/1.1" 206 23
+2001:db8::7 - - [17/May/2015:10:05:02 +0000] "GET /c HTTP/1.1" 200 - "-" "x"
+192.0.2.2 - - [17/May/2015:10:05:04 +0000] "GET /gone HTTP/1.1" 404 512 "-" "x"
+192.0.2.2 - - [17/May/2015:10:05:05 +0000] "GET /b HTTP/1.1" 304 77 "-" "x"
+this line is broken
+192.0.2.1 - - [17/May/2015:10:05:06 +0000] "GET /d HTTP/1.1" 200 5 "-" "x"
+"#;
+
+#[tokio::test]
+async fn an_access_log_is_charged_once_however_often_it_is_collected() -> Result<()> {
+    let postgres = TestPostgres::shared()?;
+    let cluster = start(postgres.create_database()?).await?;
+    cluster.run(&["plan", "publish", &example("plans/octets.xml")])?;
+    let log = cluster.file("access.log", LOG)?;
+    let collect = ["collect", "access-log", &log, "--open-accounts", "1", "--plan", "octets"];
+    for run in 1..=2 {
+        let ran = cluster.attempt(&collect)?;
+        ensure!(ran.code == Some(3), "run {run}: a bad row is told by the exit code: {ran:?}");
+        ensure!(ran.err.contains("access.log:7"), "run {run}: where it is: {}", ran.err);
+        let lines = pull_everything(&cluster.front()).await?;
+        let octets: i128 = lines.iter().map(|line| line.units.parse::<i128>().unwrap()).sum();
+        ensure!(octets == 2_028, "run {run}: {octets} octets charged");
+        let ids: Vec<&str> = lines.iter().map(|line| line.record_id.as_str()).collect();
+        ensure!(ids.len() == 4, "run {run}: {ids:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_oversized_batch_is_refused_in_words() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let cluster = start(format!("sqlite:{}", dir.path().join("t.db").display())).await?;
+    let mut client = IngestServiceClient::connect(cluster.front()).await?;
+    let record = vec![0; 16_000];
+    let batch = BatchFrame::build("test", 7, (0..300).map(|_| record.as_slice()));
+    let bytes = batch.body().len();
+    let ack = client.ingest_once(batch).await?.into_inner();
+    ensure!(ack.status() == BatchStatus::Rejected && ack.batch_number == 7, "{ack:?}");
+    ensure!(ack.message.contains("4194304"), "the limit is named: {}", ack.message);
+    ensure!(ack.message.contains(&bytes.to_string()), "the size is named: {}", ack.message);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_in_words_and_loses_nothing() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("t.db");
+    // A quota stands for the disk: SQLite fails in the same way.
+    let mut cluster = start(format!("sqlite:{}?pages-max=150", path.display())).await?;
+    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/octets.xml");
+    cluster.run(&["plan", "publish", plan])?;
+    let mut accounts = "account_number,zone,cycle_day,currency,plan\n".to_owned();
+    (1..=10).for_each(|n| accounts.push_str(&format!("{n},UTC,1,USD,octets\n")));
+    cluster.run(&["account", "import", &cluster.file("accounts.csv", &accounts)?])?;
+    let mut usage = "record_id,account_number,usage_type,start_time,quantity\n".to_owned();
+    let mut sent = BTreeMap::new();
+    for n in 0..20_000_i64 {
+        let (account, quantity) = (1 + n.unsigned_abs() % 10, 1 + n % 97);
+        // Ids that do not compress, so that the disk fills.
+        let id = format!("{:016x}", n.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let row = format!("{id},{account},octets,2024-05-01T00:00:00Z,{quantity}\n");
+        usage.push_str(&row);
+        sent.insert((account, id), quantity);
+    }
+    let usage = cluster.file("usage.csv", &usage)?;
+    let ran = cluster.attempt(&["ingest", &usage, "--timeout", "25s"])?;
+    ensure!(ran.code == Some(1), "it can't be done: {ran:?}");
+    ensure!(ran.err.contains("out of space"), "why is told at the client: {}", ran.err);
+    let log = cluster.log("a");
+    ensure!(log.contains("out of space") && !log.contains("panicked"), "{log}");
+    // There is room again.
+    cluster.kill("a")?;
+    cluster.move_to(format!("sqlite:{}", path.display()));
+    cluster.start_node("a")?;
+    cluster.run(&["ingest", &usage])?;
+    let lines = pull_everything(&cluster.front()).await?;
+    check_each_rated_once(&lines, &sent)
+}

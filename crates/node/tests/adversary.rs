@@ -1,0 +1,511 @@
+//! What an adversary found: each test names what must hold, and fails while it does not.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use support::{HEARTBEAT, OCTETS, config, create_partition, database, log, octets, publish, start};
+use turnpike_node::NodeConfig;
+use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey, Verdict};
+use turnpike_segment::{Component, LineKind, NewLine, NewRecord, Place, Segment, SegmentBuilder};
+use turnpike_store::memory::MemoryDatabase;
+use turnpike_store::{
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
+    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, Member, NodeBeat,
+    Observation, PartitionSpec, PublishOutcome, PublishPlan, SegmentRow, SharedDatabase,
+    StoreError, StoreIncarnation, StoreResult,
+};
+use turnpike_types::{
+    AccountNumber, AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber,
+    Timestamp, UsageRecord,
+};
+
+/// The shared database as one node sees it: slow, damaged or half cut off for it alone.
+struct Bent {
+    inner: Arc<dyn SharedDatabase>,
+    read_delay_ms: AtomicU64,
+    observe_delay_ms: AtomicU64,
+    damaged_reads: AtomicBool,
+    no_heartbeats: AtomicBool,
+}
+
+impl Bent {
+    fn new(inner: &Arc<dyn SharedDatabase>) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Arc::clone(inner),
+            read_delay_ms: AtomicU64::new(0),
+            observe_delay_ms: AtomicU64::new(0),
+            damaged_reads: AtomicBool::new(false),
+            no_heartbeats: AtomicBool::new(false),
+        })
+    }
+
+    fn shared(self: &Arc<Self>) -> Arc<dyn SharedDatabase> {
+        Arc::clone(self) as Arc<dyn SharedDatabase>
+    }
+}
+
+async fn pause(ms: &AtomicU64) {
+    let ms = ms.load(Ordering::SeqCst);
+    if ms > 0 {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+#[async_trait]
+impl SharedDatabase for Bent {
+    async fn incarnation(&self) -> StoreResult<StoreIncarnation> {
+        self.inner.incarnation().await
+    }
+    async fn create_partitions(&self, partitions: &[PartitionSpec]) -> StoreResult<()> {
+        self.inner.create_partitions(partitions).await
+    }
+    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
+        if self.no_heartbeats.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable { doing: "heartbeat", cause: "cut".to_owned() });
+        }
+        self.inner.heartbeat(beat).await
+    }
+    async fn observe(&self) -> StoreResult<Observation> {
+        pause(&self.observe_delay_ms).await;
+        self.inner.observe().await
+    }
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
+        self.inner.claim(claim).await
+    }
+    async fn release(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+        to: Option<&NodeName>,
+    ) -> StoreResult<bool> {
+        self.inner.release(partition, epoch, claim, to).await
+    }
+    async fn barrier(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
+        self.inner.barrier(partition, epoch, claim).await
+    }
+    async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
+        self.inner.append(append).await
+    }
+    async fn read_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        bytes_max: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        if bytes_max == 1 {
+            pause(&self.read_delay_ms).await;
+        }
+        let mut rows = self.inner.read_segments(partition, after, bytes_max).await?;
+        if self.damaged_reads.load(Ordering::SeqCst) {
+            for row in &mut rows {
+                row.body = Bytes::from_static(b"damaged");
+            }
+        }
+        Ok(rows)
+    }
+    async fn put_checkpoint_part(
+        &self,
+        partition: PartitionId,
+        part: &CheckpointPart,
+    ) -> StoreResult<()> {
+        self.inner.put_checkpoint_part(partition, part).await
+    }
+    async fn publish_checkpoint(
+        &self,
+        manifest: &CheckpointManifest,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
+        self.inner.publish_checkpoint(manifest, epoch, claim).await
+    }
+    async fn checkpoints(&self, partition: PartitionId) -> StoreResult<Vec<CheckpointManifest>> {
+        self.inner.checkpoints(partition).await
+    }
+    async fn checkpoint_part(
+        &self,
+        partition: PartitionId,
+        name: &str,
+    ) -> StoreResult<Option<Bytes>> {
+        self.inner.checkpoint_part(partition, name).await
+    }
+    async fn publish_plan(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
+        self.inner.publish_plan(plan).await
+    }
+    async fn catalogue_since(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
+        self.inner.catalogue_since(after).await
+    }
+    async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
+        self.inner.bind_identities(bindings).await
+    }
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+        self.inner.guide(identities).await
+    }
+    async fn register_consumer(&self, name: &str) -> StoreResult<()> {
+        self.inner.register_consumer(name).await
+    }
+    async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>> {
+        self.inner.consumer(name).await
+    }
+    async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
+        self.inner.acknowledge(from, to).await
+    }
+}
+
+const HOUR_US: i64 = 3_600_000_000;
+
+/// A database whose clock the test moves, with partition 1 of a horizon of one hour.
+async fn database_of_one_hour() -> (Arc<dyn SharedDatabase>, Arc<AtomicI64>) {
+    let now = Arc::new(AtomicI64::new(1_714_521_600_000_000));
+    let clock = Arc::clone(&now);
+    let clock = Arc::new(move || Timestamp(clock.load(Ordering::SeqCst)));
+    let db: Arc<dyn SharedDatabase> =
+        Arc::new(MemoryDatabase::with_clock(clock, StoreIncarnation(1)));
+    let member = Member { node: NodeName("a".to_owned()), priority: Priority(20) };
+    let spec = PartitionSpec {
+        id: PartitionId(1),
+        range: AccountRange::new(1, 1000).unwrap(),
+        horizon_us: HOUR_US,
+        accept_since: None,
+        members: vec![member],
+    };
+    db.create_partitions(&[spec]).await.unwrap();
+    publish(db.as_ref(), OCTETS).await;
+    (db, now)
+}
+
+fn at(start: i64, record_id: &str) -> UsageRecord {
+    UsageRecord { start: Timestamp(start), ..octets(7, record_id, 1) }
+}
+
+/// A clock of the database that jumps reaches the node with its next heartbeat.
+async fn settle() {
+    tokio::time::sleep(HEARTBEAT * 4).await;
+}
+
+// P35, I7, and "bad input never panics a process": a record of the largest size that is taken is
+// logged, waits, and is encoded again when it is recycled; in canonical form (a duration of zero is
+// written out) it is two bytes larger than a record may be. The owner calls that damage and ends.
+#[tokio::test]
+async fn p35_a_record_of_the_largest_size_that_waits_can_be_recycled() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let mut node = start(config("a"), &db).await;
+    let mut record = octets(7, "large", 5);
+    let size = |record: &UsageRecord| {
+        let mut bytes = Vec::new();
+        turnpike_proto::record::encode(record, &mut bytes);
+        bytes.len()
+    };
+    record.attributes = [("pad".to_owned(), "x".repeat(16_000))].into();
+    let missing = turnpike_types::limits::RECORD_BYTES_MAX - size(&record);
+    record.attributes = [("pad".to_owned(), "x".repeat(16_000 + missing))].into();
+    assert_eq!(size(&record), turnpike_types::limits::RECORD_BYTES_MAX);
+    let answer = node.send(&[record]).await;
+    assert_eq!(answer.exceptions[0].reason, "unknown-account");
+    node.open_account(7).await;
+    let before = db.observe().await.unwrap().partitions[0].epoch;
+    let key =
+        RecycleKey { account_number: 7, record_id: "large".to_owned(), ..RecycleKey::default() };
+    let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
+    let answer = node.client.recycle(request).await.unwrap().into_inner();
+    settle().await;
+    let after = db.observe().await.unwrap().partitions[0].epoch;
+    assert_eq!(before, after, "recycling one record ended the owner");
+    assert_eq!(answer.standing.unwrap().verdict(), Verdict::Done);
+    assert!(answer.outcomes[0].rated);
+}
+
+// I7, DESIGN section 9 (every queue, cache, message has a limit): keys beyond the horizon are only
+// freed by a checkpoint, checkpoints only come with log, and logged time only moves with segments:
+// a partition that is full refuses everything, so it stays full for ever.
+#[tokio::test]
+async fn i7_a_partition_that_is_full_of_keys_takes_records_again_once_the_horizon_has_passed() {
+    let (db, now) = database_of_one_hour().await;
+    let small = NodeConfig { keys_max: 3, ..config("a") };
+    let mut node = start(small, &db).await;
+    node.open_account(7).await;
+    let t0 = now.load(Ordering::SeqCst);
+    let answer = node.send(&[at(t0, "r1"), at(t0, "r2"), at(t0, "r3")]).await;
+    assert_eq!(answer.accepted, 3);
+    let full = node.try_send(&[at(t0, "r4")]).await.unwrap();
+    assert_eq!(full.standing.unwrap().verdict(), Verdict::Overloaded);
+    // A month later everything that was ever taken is far beyond the horizon.
+    let t1 = t0 + 30 * 24 * HOUR_US;
+    now.store(t1, Ordering::SeqCst);
+    let mut verdicts = Vec::new();
+    for _ in 0..40 {
+        settle().await;
+        let answer = node.try_send(&[at(t1, "r5")]).await.unwrap();
+        verdicts.push(answer.standing.unwrap().verdict());
+        if verdicts.last() == Some(&Verdict::Done) {
+            return;
+        }
+    }
+    panic!("it is full for ever: {verdicts:?}");
+}
+
+// I5, P31: a retry gets the original outcome, also when there is no room for new keys: a duplicate
+// needs none.
+#[tokio::test]
+async fn i5_a_retry_is_answered_as_the_first_time_also_when_keys_are_full() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let small = NodeConfig { keys_max: 2, ..config("a") };
+    let mut node = start(small, &db).await;
+    node.open_account(7).await;
+    let batch = [octets(7, "r1", 1), octets(7, "r2", 1)];
+    assert_eq!(node.send(&batch).await.accepted, 2);
+    let again = node.try_send(&batch).await.unwrap();
+    assert_eq!(again.standing.unwrap().verdict(), Verdict::Done);
+    assert_eq!(again.duplicates, [0, 1]);
+}
+
+// P22: "runs of like size are merged, so that there are few of them". Once keys are forgotten, the
+// sum of the runs' counts is never below the number of keys in memory, `fresh` is zero, and no run
+// is ever merged or dropped again: manifests, parts and reloads grow without bound.
+#[tokio::test]
+async fn p22_runs_stay_few_when_keys_are_forgotten() {
+    let (db, now) = database_of_one_hour().await;
+    let eager = NodeConfig { checkpoint_log_bytes: 1, ..config("a") };
+    let mut node = start(eager, &db).await;
+    node.open_account(7).await;
+    let mut runs = Vec::new();
+    for hour in 0..60 {
+        let start = now.fetch_add(HOUR_US, Ordering::SeqCst) + HOUR_US;
+        settle().await;
+        let batch: Vec<UsageRecord> = (0..4).map(|n| at(start, &format!("{hour}-{n}"))).collect();
+        assert_eq!(node.send(&batch).await.accepted, 4);
+        settle().await;
+        let manifests = db.checkpoints(PartitionId(1)).await.unwrap();
+        let newest = manifests.first().map_or(&[][..], |manifest| manifest.parts.as_slice());
+        runs.push(newest.iter().filter(|name| name.starts_with("keys-")).count());
+    }
+    let most = runs.iter().max().unwrap();
+    assert!(*most <= 10, "keys of three hours at most are alive, in so many runs: {runs:?}");
+}
+
+// I7, P9: a batch of duplicates whose originals lie in many segments makes the owner read them one
+// by one without a tick; it loses the partition, the next owner gets the same batch, and so on.
+#[tokio::test]
+async fn i7_a_batch_of_old_duplicates_does_not_cost_the_owner_its_partition() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let (bent_a, bent_b) = (Bent::new(&db), Bent::new(&db));
+    let mut a = start(config("a"), &bent_a.shared()).await;
+    a.open_account(7).await;
+    let records: Vec<UsageRecord> = (0..100).map(|n| octets(7, &format!("r{n}"), 1)).collect();
+    for record in &records {
+        a.send(std::slice::from_ref(record)).await;
+    }
+    let _b = start(config("b"), &bent_b.shared()).await;
+    settle().await;
+    let before = db.observe().await.unwrap().partitions[0].epoch;
+    // 10 ms a segment, which is what a few megabytes take; suspicion is after 100 ms here, a tick
+    // is missed after 200 ms.
+    bent_a.read_delay_ms.store(10, Ordering::SeqCst);
+    bent_b.read_delay_ms.store(10, Ordering::SeqCst);
+    let answer = a.try_send(&records).await.unwrap();
+    let after = db.observe().await.unwrap().partitions[0].epoch;
+    assert_eq!(before, after, "a batch of duplicates cost the owner its partition");
+    assert_eq!(answer.duplicates.len(), records.len());
+}
+
+// I7: a node that can't read the log (an older program, a bad disk) claims again at once, for ever;
+// each claim is a sign of life, so that nobody else ever gets the partition.
+#[tokio::test]
+async fn i7_a_node_that_can_not_load_a_partition_leaves_it_to_one_that_can() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    {
+        let mut first = start(config("b"), &db).await;
+        first.open_account(7).await;
+        first.node.shutdown().await;
+    }
+    let bent = Bent::new(&db);
+    bent.damaged_reads.store(true, Ordering::SeqCst);
+    let _a = start(config("a"), &bent.shared()).await;
+    tokio::time::sleep(HEARTBEAT * 4).await;
+    let mut b = start(config("b"), &db).await;
+    // 5 s at a heartbeat of 250 ms.
+    let deadline = tokio::time::Instant::now() + HEARTBEAT * 20 * 4;
+    while tokio::time::Instant::now() < deadline {
+        if let Some(answer) = b.try_send(&[octets(7, "r1", 1)]).await
+            && answer.standing.unwrap().verdict() == Verdict::Done
+        {
+            return;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    let seen = db.observe().await.unwrap();
+    panic!("nobody serves; epoch {}", seen.partitions[0].epoch);
+}
+
+// P9: heartbeats have a connection of their own so that nothing holds them back; but a round waits
+// for its observation before the next one beats.
+#[tokio::test]
+async fn p9_a_slow_observation_does_not_hold_heartbeats_back() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let bent = Bent::new(&db);
+    let mut a = start(config("a"), &bent.shared()).await;
+    a.open_account(7).await;
+    let _b = start(config("b"), &db).await;
+    settle().await;
+    let before = db.observe().await.unwrap().partitions[0].epoch;
+    bent.observe_delay_ms.store(200, Ordering::SeqCst);
+    tokio::time::sleep(HEARTBEAT * 40).await;
+    let after = db.observe().await.unwrap().partitions[0].epoch;
+    assert_eq!(before, after, "an owner that could write heartbeats lost its partition");
+}
+
+// P36: an owner that is not fresh stops rating past an effective date. It learns of plans through
+// its heartbeat only; when that fails and appends do not, it goes on by the old plan, and its
+// commits are signs of life.
+#[tokio::test]
+async fn p36_an_owner_that_is_not_fresh_does_not_rate_by_a_superseded_plan() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let bent = Bent::new(&db);
+    let mut a = start(config("a"), &bent.shared()).await;
+    a.open_account(7).await;
+    bent.no_heartbeats.store(true, Ordering::SeqCst);
+    settle().await;
+    let newer = OCTETS
+        .replace("version=\"1\"", "version=\"2\"")
+        .replace("2020-01-01", "2024-01-01")
+        .replace("0.05", "0.07");
+    publish(db.as_ref(), &newer).await;
+    // Longer than suspicion, tick and stability together.
+    tokio::time::sleep(HEARTBEAT * 40).await;
+    let Some(answer) = a.try_send(&[octets(7, "r1", 5000)]).await else { return };
+    if answer.standing.unwrap().verdict() != Verdict::Done {
+        return;
+    }
+    let rows = log(db.as_ref()).await;
+    let segment = Segment::decode(&rows.last().unwrap().body).unwrap();
+    let versions: Vec<u32> = segment.lines().map(|line| line.component.plan_version).collect();
+    assert!(versions.iter().all(|&version| version == 2), "rated by version {versions:?}");
+}
+
+// DESIGN section 7 (overflow is an error, never zero) and 8 (control totals): two lines whose sum
+// has more than 38 digits give a total of zero.
+#[test]
+fn control_totals_that_overflow_are_not_shown_as_zero() {
+    let mut builder = SegmentBuilder::new();
+    let record = octets(7, "r1", 1);
+    let view = turnpike_types::UsageView {
+        record_id: "r1",
+        account: record.account,
+        usage_type: "octets",
+        start: record.start,
+        duration_us: 0,
+        quantity: Some(1),
+        measures: &[],
+        attributes: &[],
+    };
+    let outcome = turnpike_types::Outcome::Rated;
+    builder.push_record(&NewRecord { view, identity: "", outcome }).unwrap();
+    let usd = "USD".parse().unwrap();
+    let head = turnpike_segment::head::ComponentHead {
+        currency: "USD".to_owned(),
+        kind: LineKind::Usage.number(),
+        ..Default::default()
+    };
+    let component: Component = builder.add_component(head, usd).unwrap();
+    let amount = turnpike_types::Money::from_nanos(9 * 10_i128.pow(37)).unwrap();
+    for _ in 0..2 {
+        builder.push_line(&NewLine {
+            component,
+            quantity: 1,
+            first_unit: 0,
+            period: i32::MIN,
+            level_before: 0,
+            level_after: 0,
+            amount,
+        });
+    }
+    let place = Place {
+        partition: PartitionId(1),
+        segment: SegmentNumber(1),
+        epoch: Epoch::stored(1),
+        prev_hash: Default::default(),
+        now: Timestamp(0),
+        floor: Timestamp(0),
+        catalogue_version: 1,
+    };
+    let Ok(sealed) = builder.seal(&place) else { return };
+    let (_, total) = sealed.totals.amounts[0];
+    assert!(total >= amount, "two lines of {amount} make {total}");
+}
+
+/// A record that goes on for 7,900 years: 95,000 months.
+fn endless(quantity: i64) -> UsageRecord {
+    UsageRecord { duration_us: 7_900 * 365 * 24 * HOUR_US, ..octets(7, "endless", quantity) }
+}
+
+/// Runs `work` on a runtime that is given up if an owner spins in it.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    let (sender, done) = std::sync::mpsc::channel();
+    runtime.spawn(async move {
+        let _ = sender.send(work.await);
+    });
+    let result = done.recv_timeout(limit).ok();
+    runtime.shutdown_background();
+    result
+}
+
+async fn send_endless(plan: String) -> Option<Verdict> {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), &plan).await;
+    let mut node = start(config("a"), &db).await;
+    node.open_account(7).await;
+    let answer = node.try_send(&[endless(10_000_000)]).await?;
+    Some(answer.standing.unwrap().verdict())
+}
+
+// I7, DESIGN section 9: a record whose changes do not fit an empty segment's variable table (more
+// than 65,535: here a recurring charge of 95,000 months, each a change of ONE variable) is asked to
+// wait for the next segment, which is as empty: the owner spins for ever without yielding, and so
+// does each next owner that the client sends it to.
+#[test]
+fn i7_a_record_with_very_many_changes_does_not_hold_the_owner_up_for_ever() {
+    let plan = OCTETS.replace(
+        "<AccountFinalizer id=\"post\" in=\"tiers.charge\"/>",
+        "<MonthlyRecurringCharge id=\"fee\" trigger=\"data.pass\" amount=\"1\" due=\"first-use\"/>\n\
+             <AccountFinalizer id=\"post\" in=\"tiers.charge fee.charge\"/>",
+    );
+    let verdict = within(Duration::from_secs(60), send_endless(plan));
+    assert!(verdict.is_some(), "the owner did not come back from one record in a minute");
+}
+
+// The same, where lines tell every change: time is the square of the months.
+#[test]
+fn i7_a_record_of_very_many_months_does_not_hold_the_owner_up_past_suspicion() {
+    let verdict = within(Duration::from_secs(60), send_endless(OCTETS.to_owned()));
+    assert!(verdict.is_some(), "the owner did not come back from one record in a minute");
+}
