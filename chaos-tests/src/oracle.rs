@@ -111,7 +111,7 @@ pub async fn check_replay(
                 snapshot.extend_from_slice(&body);
             }
         }
-        let state = replay(PartitionState::decode(&snapshot, &runs)?, rows)?;
+        let state = replay(PartitionState::decode(&snapshot, &runs, &|| ())?, rows)?;
         ensure!(state.encode() == whole, "checkpoint {} tells another state", manifest.segment);
     }
     Ok(manifests.len())

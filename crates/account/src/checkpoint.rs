@@ -11,6 +11,8 @@ use crate::suspense::{Waiting, WaitingKey};
 
 const MAGIC: &[u8; 8] = b"TPCKP\0\0\x01";
 const KEYS_MAGIC: &[u8; 8] = b"TPKEY\0\0\x01";
+/// Accounts or keys between two signs of life.
+const PROGRESS_EVERY: usize = 65_536;
 
 /// Why a checkpoint can't be read. It is a cache: the log can always be replayed instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +52,7 @@ impl PartitionState {
     /// Everything, keys included, in canonical form: what I4 compares.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = self.snapshot().bytes;
-        bytes.extend_from_slice(&self.key_run(SegmentNumber(0)).bytes);
+        bytes.extend_from_slice(&encode_keys(&self.keys.sorted()));
         bytes
     }
 
@@ -111,24 +113,28 @@ impl PartitionState {
         }
     }
 
-    /// The keys of segments after `after`.
-    pub fn key_run(&self, after: SegmentNumber) -> KeyRun {
-        let keys = self.keys.sorted_after(after);
-        let mut out = Writer(Vec::with_capacity(16 + keys.len() * 16));
-        out.0.extend_from_slice(KEYS_MAGIC);
-        out.u64(keys.len() as u64);
-        for key in &keys {
-            out.u64(key.fingerprint.0);
-            out.u64(key.location.bits());
-        }
-        KeyRun { after, through: self.last, keys: keys.len(), bytes: out.0 }
+    /// The keys that are in no sealed run yet.
+    pub fn key_run(&self) -> KeyRun {
+        let (after, keys) = self.keys.sorted_fresh();
+        KeyRun { after, through: self.last, keys: keys.len(), bytes: encode_keys(&keys) }
     }
 
-    /// The state that a snapshot and its key runs hold.
+    /// A run that reaches to `through` was written for good: later ones begin after it.
+    pub fn seal_keys(&mut self, through: SegmentNumber) {
+        self.keys.seal(through);
+    }
+
+    /// The state that a snapshot and its key runs hold. Every run counts as sealed. `progress` is
+    /// called now and then: a large state takes seconds, in which its owner must show that it is
+    /// alive.
     ///
     /// # Errors
     /// [`CheckpointError`] when the bytes are no checkpoint.
-    pub fn decode(snapshot: &[u8], runs: &[impl AsRef<[u8]>]) -> Result<Self, CheckpointError> {
+    pub fn decode(
+        snapshot: &[u8],
+        runs: &[impl AsRef<[u8]>],
+        progress: &dyn Fn(),
+    ) -> Result<Self, CheckpointError> {
         let mut state = Self::default();
         let mut input = Reader(snapshot.strip_prefix(MAGIC).ok_or(CheckpointError::Format)?);
         state.last = SegmentNumber(input.u64()?);
@@ -140,7 +146,7 @@ impl PartitionState {
             hours.push(Hour { hour: input.i64()?, first: SegmentNumber(input.u64()?) });
         }
         state.keys.restore(hours, forgotten_through);
-        state.read_accounts(&mut input)?;
+        state.read_accounts(&mut input, progress)?;
         for _ in 0..input.len()? {
             let key = WaitingKey {
                 account: AccountNumber(input.u64()?),
@@ -155,19 +161,27 @@ impl PartitionState {
         }
         input.end()?;
         for run in runs {
-            state.read_run(run.as_ref())?;
+            state.read_run(run.as_ref(), progress)?;
         }
+        state.keys.seal(state.last);
         Ok(state)
     }
 
-    fn read_accounts(&mut self, input: &mut Reader<'_>) -> Result<(), CheckpointError> {
+    fn read_accounts(
+        &mut self,
+        input: &mut Reader<'_>,
+        progress: &dyn Fn(),
+    ) -> Result<(), CheckpointError> {
         let mut profiles = Vec::new();
         for _ in 0..input.len()? {
             let profile = read_profile(input)?;
             profiles.push(self.profiles.intern(profile));
         }
         let mut entries = Vec::new();
-        for _ in 0..input.len()? {
+        for at in 0..input.len()? {
+            if at % PROGRESS_EVERY == 0 {
+                progress();
+            }
             let number = AccountNumber(input.u64()?);
             let profile: Option<&ProfileId> = profiles.get(input.u32()? as usize);
             let profile = *profile.ok_or(CheckpointError::Nonsense("profiles"))?;
@@ -186,20 +200,34 @@ impl PartitionState {
         Ok(())
     }
 
-    fn read_run(&mut self, run: &[u8]) -> Result<(), CheckpointError> {
+    fn read_run(&mut self, run: &[u8], progress: &dyn Fn()) -> Result<(), CheckpointError> {
         let mut input = Reader(run.strip_prefix(KEYS_MAGIC).ok_or(CheckpointError::Format)?);
-        for _ in 0..input.u64()? {
+        for at in 0..input.u64()? {
+            if at % PROGRESS_EVERY as u64 == 0 {
+                progress();
+            }
             let key = Key {
                 fingerprint: Fingerprint(input.u64()?),
                 location: Location::from_bits(input.u64()?),
             };
             // A run may be older than what has been forgotten since it was written.
             if key.location.segment() > self.keys.forgotten_through() {
-                self.keys.insert(key.fingerprint, key.location);
+                self.keys.insert_sealed(key);
             }
         }
         input.end()
     }
+}
+
+fn encode_keys(keys: &[Key]) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(16 + keys.len() * 16));
+    out.0.extend_from_slice(KEYS_MAGIC);
+    out.u64(keys.len() as u64);
+    for key in keys {
+        out.u64(key.fingerprint.0);
+        out.u64(key.location.bits());
+    }
+    out.0
 }
 
 fn write_profile(out: &mut Writer, profile: &Profile) {

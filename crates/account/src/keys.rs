@@ -64,6 +64,9 @@ const SHARDS: usize = 64;
 #[derive(Debug)]
 pub struct KeyIndex {
     shards: Vec<HashTable<Key>>,
+    /// Keys of segments after `sealed_through`, which are in no sealed run yet.
+    fresh: Vec<Key>,
+    sealed_through: SegmentNumber,
     hours: VecDeque<Hour>,
     forgotten_through: SegmentNumber,
     len: usize,
@@ -82,6 +85,8 @@ impl Default for KeyIndex {
     fn default() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
+            fresh: Vec::new(),
+            sealed_through: SegmentNumber(0),
             hours: VecDeque::new(),
             forgotten_through: SegmentNumber(0),
             len: 0,
@@ -103,11 +108,17 @@ impl KeyIndex {
         found.into_iter()
     }
 
-    /// Adds a key.
+    /// Adds a key that is in no run yet.
     pub fn insert(&mut self, fingerprint: Fingerprint, location: Location) {
-        if let Some(shard) = self.shards.get_mut(shard_of(fingerprint)) {
-            let key = Key { fingerprint, location };
-            shard.insert_unique(fingerprint.0, key, |key| key.fingerprint.0);
+        let key = Key { fingerprint, location };
+        self.fresh.push(key);
+        self.insert_sealed(key);
+    }
+
+    /// Adds a key that was read from a run.
+    pub(crate) fn insert_sealed(&mut self, key: Key) {
+        if let Some(shard) = self.shards.get_mut(shard_of(key.fingerprint)) {
+            shard.insert_unique(key.fingerprint.0, key, |key| key.fingerprint.0);
             self.len += 1;
         }
     }
@@ -150,21 +161,35 @@ impl KeyIndex {
         self.len = self.shards.iter().map(HashTable::len).sum();
     }
 
-    /// Keys of segments after `after`, sorted.
-    pub(crate) fn sorted_after(&self, after: SegmentNumber) -> Vec<Key> {
-        let after = after.max(self.forgotten_through);
-        let all = self.shards.iter().flat_map(|shard| shard.iter());
-        let mut keys: Vec<Key> =
-            all.filter(|key| key.location.segment() > after).copied().collect();
+    /// All keys, sorted.
+    pub(crate) fn sorted(&self) -> Vec<Key> {
+        self.sort(self.shards.iter().flat_map(|shard| shard.iter()))
+    }
+
+    /// Keys that are in no sealed run yet, sorted, and after which segment they begin.
+    pub(crate) fn sorted_fresh(&self) -> (SegmentNumber, Vec<Key>) {
+        (self.sealed_through, self.sort(self.fresh.iter()))
+    }
+
+    fn sort<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> Vec<Key> {
+        let known = keys.filter(|key| key.location.segment() > self.forgotten_through);
+        let mut keys: Vec<Key> = known.copied().collect();
         keys.sort_unstable();
         keys
+    }
+
+    /// Keys up to `through` are in a run that stays as it is.
+    pub(crate) fn seal(&mut self, through: SegmentNumber) {
+        self.fresh.retain(|key| key.location.segment() > through);
+        self.sealed_through = self.sealed_through.max(through);
     }
 
     pub(crate) fn hours(&self) -> impl ExactSizeIterator<Item = Hour> {
         self.hours.iter().copied()
     }
 
-    pub(crate) const fn forgotten_through(&self) -> SegmentNumber {
+    /// Keys of this segment and of earlier ones are found no more.
+    pub const fn forgotten_through(&self) -> SegmentNumber {
         self.forgotten_through
     }
 

@@ -139,18 +139,17 @@ proptest! {
             log.push(hour, |builder| fill(builder, steps, &mut waiting));
         }
         let mut whole = PartitionState::default();
-        let mut checkpoints: Vec<(SegmentNumber, Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut checkpoints = Vec::new();
         for (prev, hash, segment) in &log.segments {
             whole.replay(segment, *prev, *hash).unwrap();
-            let before = checkpoints.last().map_or(SegmentNumber(0), |(through, ..)| *through);
-            let run = whole.key_run(before).bytes;
-            checkpoints.push((whole.last().0, whole.snapshot().bytes, run));
+            let run = whole.key_run().bytes;
+            whole.seal_keys(whole.last().0);
+            checkpoints.push((whole.snapshot().bytes, run));
         }
         for upto in 1..=checkpoints.len() {
-            let snapshot = &checkpoints[upto - 1].1;
-            let runs: Vec<&[u8]> =
-                checkpoints[..upto].iter().map(|(_, _, run)| run.as_slice()).collect();
-            let mut state = PartitionState::decode(snapshot, &runs).unwrap();
+            let snapshot: &Vec<u8> = &checkpoints[upto - 1].0;
+            let runs: Vec<&Vec<u8>> = checkpoints[..upto].iter().map(|(_, run)| run).collect();
+            let mut state = PartitionState::decode(snapshot, &runs, &|| ()).unwrap();
             log.replay(&mut state).unwrap();
             prop_assert_eq!(state.encode(), whole.encode());
         }
@@ -170,8 +169,8 @@ proptest! {
         let mut bytes = state.snapshot().bytes;
         let at = at.index(bytes.len());
         bytes[at] ^= flip;
-        let _ = PartitionState::decode(&bytes, &[] as &[&[u8]]);
-        let _ = PartitionState::decode(&bytes[..at], &[] as &[&[u8]]);
+        let _ = PartitionState::decode(&bytes, &[] as &[&[u8]], &|| ());
+        let _ = PartitionState::decode(&bytes[..at], &[] as &[&[u8]], &|| ());
     }
 }
 

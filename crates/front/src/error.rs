@@ -37,7 +37,7 @@ pub enum FrontError {
     NoRoutes,
     /// The owner of the partition gave no answer that counts.
     #[error(
-        "partition {partition}: no answer from its owner within {within:?} (last: {last}); ask again"
+        "partition {partition}: {last} (no answer from its owner within {within:?}); ask again"
     )]
     NoAnswer {
         /// The partition.
@@ -58,16 +58,6 @@ pub enum FrontError {
     /// The shared database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A record in suspense is not where its partition says.
-    #[error("partition {partition}, segment {segment}: {cause}")]
-    Origin {
-        /// The partition.
-        partition: PartitionId,
-        /// The segment.
-        segment: u64,
-        /// What is wrong.
-        cause: String,
-    },
     /// The front is going down.
     #[error("this front is shutting down; ask another one")]
     ShuttingDown,
@@ -82,7 +72,6 @@ impl FrontError {
             Self::Conflict(_) | Self::NoPartitions => Code::FailedPrecondition,
             Self::Occupied(_) => Code::AlreadyExists,
             Self::NoRoutes | Self::NoAnswer { .. } | Self::ShuttingDown => Code::Unavailable,
-            Self::Origin { .. } => Code::DataLoss,
             Self::Store(error) => match error {
                 StoreError::Unavailable { .. } => Code::Unavailable,
                 StoreError::Full { .. } => Code::ResourceExhausted,

@@ -27,7 +27,7 @@ use crate::FrontError;
 use crate::admission::Room;
 use crate::batch::{Acks, Batch, Ticket, reject_ack, retry_ack};
 use crate::core::Core;
-use crate::lane::{self, LaneQueue, Sub};
+use crate::lane::{self, Arrival, LaneQueue, Sub};
 use crate::routes::RouteTable;
 use crate::split::{Head, Split, SplitStop, Splitter, head_of, identities};
 
@@ -52,7 +52,7 @@ impl IngestService for Ingest {
     ) -> Result<Response<Self::IngestStream>, Status> {
         self.core.enter()?;
         let (acks, answers) = mpsc::unbounded_channel();
-        let stream = ClientStream::new(&self.core, acks);
+        let stream = ClientStream::new(&self.core, Arrival::First, acks);
         self.core.tasks.spawn(stream.run(request.into_inner()));
         // The permit goes with the delivery: read means answered.
         let answers =
@@ -65,7 +65,7 @@ impl IngestService for Ingest {
         request: Request<BatchFrame>,
     ) -> Result<Response<BatchAck>, Status> {
         self.core.enter()?;
-        Ok(Response::new(once(&self.core, request.into_inner()).await?))
+        Ok(Response::new(once(&self.core, request.into_inner(), Arrival::First).await?))
     }
 }
 
@@ -73,9 +73,13 @@ impl IngestService for Ingest {
 ///
 /// # Errors
 /// [`FrontError::ShuttingDown`] when the front ends first.
-pub(crate) async fn once(core: &Arc<Core>, frame: BatchFrame) -> Result<BatchAck, FrontError> {
+pub(crate) async fn once(
+    core: &Arc<Core>,
+    frame: BatchFrame,
+    arrival: Arrival,
+) -> Result<BatchAck, FrontError> {
     let (acks, mut answers) = mpsc::unbounded_channel();
-    let mut stream = ClientStream::new(core, acks);
+    let mut stream = ClientStream::new(core, arrival, acks);
     let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
     stream.take(frame, unanswered).await;
     // Lanes end once all is answered.
@@ -86,6 +90,7 @@ pub(crate) async fn once(core: &Arc<Core>, frame: BatchFrame) -> Result<BatchAck
 
 struct ClientStream {
     core: Arc<Core>,
+    arrival: Arrival,
     acks: Acks,
     unanswered: Arc<Semaphore>,
     splitter: Splitter,
@@ -99,9 +104,10 @@ enum Refusal {
 }
 
 impl ClientStream {
-    fn new(core: &Arc<Core>, acks: Acks) -> Self {
+    fn new(core: &Arc<Core>, arrival: Arrival, acks: Acks) -> Self {
         Self {
             core: Arc::clone(core),
+            arrival,
             acks,
             unanswered: Arc::new(Semaphore::new(core.config.stream_batches_max)),
             splitter: Splitter::default(),
@@ -242,10 +248,9 @@ impl ClientStream {
         let hint = self.core.config.retry_hint();
         for part in split.parts {
             let ticket = Ticket::new(Arc::clone(batch), part.count, part.indexes, hint);
-            let lane = self
-                .lanes
-                .entry(part.partition)
-                .or_insert_with(|| lane::open(&self.core, part.partition, self.acks.clone()));
+            let lane = self.lanes.entry(part.partition).or_insert_with(|| {
+                lane::open(&self.core, part.partition, self.arrival, self.acks.clone())
+            });
             lane.push(Sub::new(part.records, deadline, ticket));
         }
     }

@@ -29,15 +29,24 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
-use turnpike_proto::frame::SubBatchFrame;
+use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::node::v1::{Standing, SubBatchAnswer, Verdict};
-use turnpike_proto::wire::put_number;
 use turnpike_types::{Epoch, PartitionId};
 
 use crate::batch::{Acks, Ticket};
 use crate::core::Core;
+use crate::owner::words;
 use crate::routes::RouteTable;
 use crate::split::TRAILER_BYTES;
+
+/// How the records of a stream come to their partition (P35).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// From a client: the partition judges their age.
+    First,
+    /// From another partition's suspense: it was judged there.
+    Recycled,
+}
 
 /// A part of a batch on its way through a lane.
 #[derive(Debug)]
@@ -61,7 +70,7 @@ impl Sub {
         Self { records_bytes: records.len(), body: Body::Fresh(records), deadline, ticket }
     }
 
-    fn frame(&mut self, partition: PartitionId, sequence: u64) -> SubBatchFrame {
+    fn frame(&mut self, head: SubBatchHead) -> SubBatchFrame {
         let mut bytes = match std::mem::replace(&mut self.body, Body::Fresh(Vec::new())) {
             Body::Fresh(records) => records,
             Body::Sent(sent) => {
@@ -70,8 +79,7 @@ impl Sub {
                 again
             }
         };
-        put_number(&mut bytes, 1, u64::from(partition.0));
-        put_number(&mut bytes, 2, sequence);
+        head.put(&mut bytes);
         let frame = SubBatchFrame::from(bytes);
         self.body = Body::Sent(frame.body().clone());
         frame
@@ -91,11 +99,17 @@ impl LaneQueue {
 }
 
 /// Starts a lane for `partition`.
-pub(crate) fn open(core: &Arc<Core>, partition: PartitionId, acks: Acks) -> LaneQueue {
+pub(crate) fn open(
+    core: &Arc<Core>,
+    partition: PartitionId,
+    arrival: Arrival,
+    acks: Acks,
+) -> LaneQueue {
     let (sender, queue) = mpsc::unbounded_channel();
     let lane = Lane {
         core: Arc::clone(core),
         partition,
+        arrival,
         queue,
         open: true,
         acks,
@@ -112,6 +126,7 @@ pub(crate) fn open(core: &Arc<Core>, partition: PartitionId, acks: Acks) -> Lane
 struct Lane {
     core: Arc<Core>,
     partition: PartitionId,
+    arrival: Arrival,
     queue: mpsc::UnboundedReceiver<Sub>,
     /// More may come through the queue.
     open: bool,
@@ -260,9 +275,14 @@ impl Lane {
                     if deadline.is_none() {
                         return Next::Idle;
                     }
+                    let silent = format!("{} did not answer", session.address);
+                    if self.failures == 0 {
+                        // What an earlier try came to is over; after one in vain it says more.
+                        self.last.clone_from(&silent);
+                    }
                     self.expire();
                     self.core.routes.hint_stale();
-                    return self.back("the owner did not answer in time".to_owned());
+                    return self.back(silent);
                 }
             }
         }
@@ -282,7 +302,11 @@ impl Lane {
                 // The stream is over, or the transport is behind: its answers will say which.
                 return;
             };
-            place.send(sub.frame(self.partition, session.oldest + session.sent as u64));
+            place.send(sub.frame(SubBatchHead {
+                partition: self.partition.0,
+                sequence: session.oldest + session.sent as u64,
+                recycled: self.arrival == Arrival::Recycled,
+            }));
             session.sent += 1;
             session.sent_bytes = bytes;
         }
@@ -324,7 +348,7 @@ impl Lane {
                 let wait = Duration::from_millis(u64::from(standing.retry_after_ms));
                 let wait = wait.min(self.core.config.answer_deadline());
                 metrics::counter!("turnpike_front_overloaded_total").increment(1);
-                match self.back(format!("{} is overloaded", session.address)) {
+                match self.back(words(&session.address, &standing, "is overloaded")) {
                     Next::After(pause) => Some(Next::After(pause.max(wait))),
                     next => Some(next),
                 }
@@ -360,9 +384,9 @@ impl Lane {
 
     fn on_not_owner(&mut self, session: &Session, standing: Standing) -> Next {
         self.core.routes.hint_stale();
+        let next = self.back(words(&session.address, &standing, "does not own it"));
         let hint = Some(standing.owner_address)
             .filter(|hint| !hint.is_empty() && *hint != session.address);
-        let next = self.back(format!("{} does not own it", session.address));
         match hint {
             // The first hint is followed at once; nodes that point at each other are not.
             Some(hint) => {
@@ -411,10 +435,10 @@ impl Lane {
         while let Some(sub) = self.pending.pop_front_if(|head| head.deadline <= now) {
             metrics::counter!("turnpike_front_expired_total").increment(1);
             sub.ticket.retry(&format!(
-                "partition {}: no durable answer within {:?} (last: {}); send the batch again",
+                "partition {}: {} (no durable answer within {:?}); send the batch again",
                 self.partition,
-                self.core.config.answer_deadline(),
-                self.last
+                self.last,
+                self.core.config.answer_deadline()
             ));
         }
     }

@@ -39,7 +39,6 @@ mod error;
 mod guiding;
 mod ingest;
 mod lane;
-mod origin;
 mod owner;
 mod plans;
 mod routes;

@@ -147,6 +147,16 @@ where
     }
 }
 
+/// Why the node at `address` gave no answer: in its own words, since only it knows of a full disk
+/// or of a database that is down.
+pub(crate) fn words(address: &str, standing: &Standing, otherwise: &str) -> String {
+    if standing.message.is_empty() {
+        format!("{address} {otherwise}")
+    } else {
+        format!("{address}: {}", standing.message)
+    }
+}
+
 fn judge<Resp: Answered>(
     core: &Core,
     partition: PartitionId,
@@ -167,12 +177,12 @@ fn judge<Resp: Answered>(
             Tried::Never(FrontError::Refused { partition, message: standing.message })
         }
         Verdict::Overloaded => Tried::Again {
-            why: format!("{address} is overloaded"),
+            why: words(address, &standing, "is overloaded"),
             hint: None,
             wait: Duration::from_millis(u64::from(standing.retry_after_ms)),
         },
         Verdict::NotOwner => Tried::Again {
-            why: format!("{address} does not own it"),
+            why: words(address, &standing, "does not own it"),
             hint: Some(standing.owner_address).filter(|hint| !hint.is_empty() && hint != address),
             wait: Duration::ZERO,
         },

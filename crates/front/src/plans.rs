@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::civil::Date;
+use jiff::tz::{self, TimeZone};
 use moka::sync::Cache;
 use tonic::{Request, Response, Status};
 use turnpike_proto::plan::v1::plan_service_server::PlanService;
@@ -10,6 +12,7 @@ use turnpike_proto::plan::v1::{
     PublishResponse,
 };
 use turnpike_store::{CatalogueEntry, PublishOutcome, PublishPlan, StoreResult};
+use turnpike_types::Timestamp;
 use turnpike_types::limits::PLAN_XML_BYTES_MAX;
 
 use crate::FrontError;
@@ -47,6 +50,7 @@ impl Plans {
             content_hash: plan.content_hash(),
             xml,
         };
+        self.check_start(&publish, plan.starts()).await?;
         let outcome = self.core.db.publish_plan(&publish).await?;
         let (catalogue_version, already) = place(&publish, outcome)?;
         let known = self.core.db.catalogue_since(catalogue_version.saturating_sub(1)).await?;
@@ -71,6 +75,24 @@ impl Plans {
             already,
             warnings: plan.warnings().iter().map(ToString::to_string).collect(),
         })
+    }
+
+    /// Refuses a further version whose start has begun: records were rated by another one since
+    /// then, and only re-rating could take that back (P36).
+    async fn check_start(&self, publish: &PublishPlan, starts: Date) -> Result<(), FrontError> {
+        let known = self.entries(&publish.plan_id).await?;
+        // The first version rates what waited for it in suspense. One that is there already is the
+        // catalogue's to judge.
+        if known.is_empty() || known.iter().any(|entry| entry.version == publish.version) {
+            return Ok(());
+        }
+        let now = self.core.db.observe().await?.now;
+        match earliest_start(now) {
+            Some(earliest) if starts < earliest => {
+                Err(FrontError::Conflict(backdated(publish, starts, earliest, &known)))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn entries(&self, plan_id: &str) -> StoreResult<Vec<CatalogueEntry>> {
@@ -116,6 +138,41 @@ fn place(plan: &PublishPlan, outcome: PublishOutcome) -> Result<(u64, bool), Fro
     }
 }
 
+/// Where a date begins first: UTC+14.
+const EASTERNMOST_HOURS: i8 = 14;
+
+/// The first date that has begun nowhere on earth at `now`; `None` at the ends of the calendar.
+fn earliest_start(now: Timestamp) -> Option<Date> {
+    let now = jiff::Timestamp::from_microsecond(now.micros()).ok()?;
+    let easternmost = TimeZone::fixed(tz::offset(EASTERNMOST_HOURS));
+    now.to_zoned(easternmost).date().tomorrow().ok()
+}
+
+/// Why a further version of a plan can't start then, and when it could.
+fn backdated(
+    publish: &PublishPlan,
+    starts: Date,
+    earliest: Date,
+    known: &[CatalogueEntry],
+) -> String {
+    let PublishPlan { plan_id, version, .. } = publish;
+    let start_of = |entry: &CatalogueEntry| entry.starts.parse::<Date>().ok();
+    let in_force = known
+        .iter()
+        .filter(|entry| start_of(entry).is_some_and(|start| start <= starts))
+        .max_by_key(|entry| (start_of(entry), entry.catalogue_version));
+    let why = match in_force {
+        Some(entry) => {
+            format!("records from then on were rated by version {} already", entry.version)
+        }
+        None => "the plan has other versions already, and records may have been rated".to_owned(),
+    };
+    format!(
+        "plan {plan_id} version {version}: its start {starts} is in the past, at UTC+14 if not \
+         everywhere; {why}. Choose a start of {earliest} or later, or wait for re-rating"
+    )
+}
+
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -157,5 +214,24 @@ impl PlanService for Plans {
         };
         let response = GetResponse { plan: Some(self.show(entry)), xml: entry.xml.clone() };
         Ok(Response::new(response))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    #[test]
+    fn p36_a_date_may_be_chosen_until_it_begins_in_the_easternmost_zone() {
+        let earliest = |now: &str| {
+            let now: jiff::Timestamp = now.parse().unwrap();
+            earliest_start(Timestamp(now.as_microsecond()))
+        };
+        assert_eq!(earliest("2026-01-31T09:59:59.999999Z"), Some(date(2026, 2, 1)));
+        assert_eq!(earliest("2026-01-31T10:00:00Z"), Some(date(2026, 2, 2)));
+        assert_eq!(earliest_start(Timestamp::MAX), None);
     }
 }

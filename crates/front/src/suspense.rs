@@ -4,9 +4,9 @@
 //!  List of each partition --+-- can be rated where it waits --> NodeService.Recycle
 //!                           |
 //!                           `-- its identity is bound by now, or a partition covers its account:
-//!                               origin.rs reads the raw record from the log, it is ingested there
-//!                               under its own id, and once that is durable the home partition is
-//!                               told that it moved (P28, P35)
+//!                               the record, which the list holds as it was taken, is ingested
+//!                               there under its own id, and once that is durable the home
+//!                               partition is told that it moved (P28, P35)
 //! ```
 //!
 //! A step that is lost half way is taken again by the next recycling: the record is a duplicate
@@ -27,13 +27,14 @@ use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleK
 use turnpike_proto::record::is_identity;
 use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord};
+use turnpike_proto::wire::put_number;
 use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
 use crate::FrontError;
 use crate::core::Core;
 use crate::guiding::bound_at;
 use crate::ingest::once;
-use crate::origin::Origins;
+use crate::lane::Arrival;
 use crate::owner::ask;
 use crate::routes::RouteTable;
 
@@ -309,26 +310,23 @@ async fn move_records(
     moving: &[(&SuspendedRecord, AccountNumber)],
     tally: &mut RecycleResponse,
 ) {
-    let mut origins = Origins::new(core, home);
     let mut found = Vec::new();
     let mut bodies = Vec::new();
     for &(record, account) in moving {
-        match origins.raw(record, account).await {
-            Ok(body) => {
-                found.push((record, account));
-                bodies.push(body);
-            }
-            Err(error) => {
-                tracing::warn!(%error, id = record.record_id, "recycling: no raw record");
-                tally.retry += 1;
-            }
+        if record.record.is_empty() {
+            tracing::warn!(partition = %home, id = record.record_id,
+                "recycling: the node lists a record without what it holds: upgrade the node");
+            tally.retry += 1;
+            continue;
         }
+        found.push((record, account));
+        bodies.push(owned_by(&record.record, account));
     }
     if found.is_empty() {
         return;
     }
     let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
-    let ack = match once(core, frame).await {
+    let ack = match once(core, frame, Arrival::Recycled).await {
         Ok(ack) if ack.status() == BatchStatus::Done => ack,
         Ok(ack) => {
             tracing::warn!(why = ack.message, "recycling: records were not taken");
@@ -363,4 +361,11 @@ async fn move_records(
     if !keys.is_empty() {
         recycle_keys(core, home, keys, tally, Counted::Already).await;
     }
+}
+
+/// The record as `account`'s: of a field given twice the last one counts.
+fn owned_by(record: &[u8], account: AccountNumber) -> Vec<u8> {
+    let mut out = record.to_vec();
+    put_number(&mut out, 1, account.0);
+    out
 }

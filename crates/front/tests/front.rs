@@ -17,10 +17,12 @@ use turnpike_proto::account::v1::{
 };
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus};
-use turnpike_proto::plan::v1::PublishRequest;
-use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest};
-use turnpike_store::{AppendOutcome, AppendSegment, SharedDatabase as _};
-use world::{Faults, World, batch, config, give, record};
+use turnpike_proto::record::encode;
+use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, SuspendedRecord};
+use turnpike_proto::wire::put_number;
+use turnpike_store::SharedDatabase as _;
+use turnpike_types::UsageRecord;
+use world::{Faults, TROUBLE, World, batch, config, give, record};
 
 /// Sends batches on one stream; acknowledgements by batch number.
 async fn stream(world: &World, batches: Vec<BatchFrame>) -> BTreeMap<u64, BatchAck> {
@@ -144,6 +146,77 @@ async fn an_invalid_sub_batch_is_rejected_with_the_nodes_words() {
     let ack = ack.into_inner();
     assert_eq!(ack.status(), BatchStatus::Rejected);
     assert!(ack.message.contains("not for me"), "{}", ack.message);
+}
+
+#[tokio::test]
+async fn where_one_part_is_invalid_the_others_are_told_and_the_batch_is_rejected() {
+    let world = World::new(config(), 1).await;
+    for (id, first) in [(1, 1), (2, 101)] {
+        world.partition(id, first, first + 99).await;
+        world.give(id, 0).await;
+    }
+    world.routed().await;
+    let records = [record(5, "", "r0"), record(105, "", "r1"), record(6, "", "r2")];
+    world.set_faults(Faults { invalid: 1000, invalid_in: 2, ..Faults::default() });
+    let ack = world.ingest().ingest_once(batch(1, &records)).await.unwrap().into_inner();
+    assert_eq!((ack.status(), ack.accepted), (BatchStatus::Rejected, 2));
+    assert!(ack.message.contains("partition 2: not for me"), "{}", ack.message);
+    // Mended, and under the same record ids.
+    world.set_faults(Faults::default());
+    let ack = world.ingest().ingest_once(batch(1, &records)).await.unwrap().into_inner();
+    assert_eq!((ack.status(), ack.accepted), (BatchStatus::Done, 1));
+    assert_eq!(ack.duplicates, [0, 2]);
+}
+
+#[tokio::test]
+async fn a_node_in_trouble_is_quoted_in_what_the_client_reads() {
+    let config = FrontConfig { answer_deadline_beats: 10, ..config() };
+    let world = World::new(config, 1).await;
+    world.partition(3, 1, 100).await;
+    world.give(3, 0).await;
+    world.routed().await;
+    let fine = world.ingest().ingest_once(batch(1, &[record(5, "", "r0")])).await.unwrap();
+    assert_eq!(fine.into_inner().accepted, 1);
+    world.set_faults(Faults { trouble: true, ..Faults::default() });
+    let words = format!("partition 3: {}: {TROUBLE}", world.nodes[0].address);
+    let ack = world.ingest().ingest_once(batch(2, &[record(5, "", "r1")])).await.unwrap();
+    let ack = ack.into_inner();
+    assert_eq!(ack.status(), BatchStatus::Retry);
+    assert!(ack.message.starts_with(&words), "{}", ack.message);
+    assert!(ack.message.ends_with("; send the batch again"), "{}", ack.message);
+    let commands = vec![open(5, &[])];
+    let answer = world.accounts().apply(ApplyRequest { commands }).await.unwrap().into_inner();
+    let result = &answer.results[0];
+    assert_eq!(result.outcome(), AccountOutcome::Retry);
+    assert!(result.message.starts_with(&words), "{}", result.message);
+    assert!(result.message.ends_with("; ask again"), "{}", result.message);
+    let shown = world.accounts().show(ShowRequest { account_number: 5 }).await.unwrap_err();
+    assert_eq!(shown.code(), Code::Unavailable);
+    assert!(shown.message().starts_with(&words), "{}", shown.message());
+}
+
+/// Trouble that is over is not told as the reason of a later silence.
+#[tokio::test]
+async fn what_an_earlier_try_came_to_is_not_told_of_a_later_one() {
+    let config = FrontConfig { answer_deadline_beats: 20, ..config() };
+    let world = World::new(config, 1).await;
+    world.partition(1, 1, 100).await;
+    world.give(1, 0).await;
+    world.routed().await;
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let request = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut acks = world.ingest().ingest(request).await.unwrap().into_inner();
+    world.set_faults(Faults { trouble: true, ..Faults::default() });
+    sender.send(batch(0, &[record(5, "", "r0")])).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.set_faults(Faults::default());
+    assert_eq!(acks.next().await.unwrap().unwrap().accepted, 1);
+    world.set_faults(Faults { silent: 1000, ..Faults::default() });
+    sender.send(batch(1, &[record(5, "", "r1")])).await.unwrap();
+    let ack = acks.next().await.unwrap().unwrap();
+    assert_eq!(ack.status(), BatchStatus::Retry);
+    assert!(ack.message.contains("did not answer"), "{}", ack.message);
+    assert!(!ack.message.contains(TROUBLE), "{}", ack.message);
 }
 
 #[tokio::test]
@@ -272,6 +345,32 @@ async fn commands_go_to_their_owners_and_identities_are_bound_and_guided() {
 }
 
 #[tokio::test]
+async fn identities_alone_are_bound_where_a_partition_covers_the_account() {
+    let world = World::new(config(), 1).await;
+    world.partition(1, 1, 100).await;
+    world.give(1, 0).await;
+    world.routed().await;
+    let bind =
+        |account, identity: &str| AccountCommand { command: None, ..open(account, &[identity]) };
+    let apply = async |commands| {
+        let answer = world.accounts().apply(ApplyRequest { commands }).await.unwrap();
+        answer.into_inner().results
+    };
+    let results = apply(vec![bind(5, "ip:a"), bind(999, "ip:b"), open(999, &["ip:b"])]).await;
+    let outcomes: Vec<AccountOutcome> = results.iter().map(|result| result.outcome()).collect();
+    let refused = AccountOutcome::Refused;
+    assert_eq!(outcomes, [AccountOutcome::Applied, refused, refused]);
+    assert!(results[1].message.contains("no partition covers account 999"), "{results:?}");
+    // The owner heard of none: no account was opened.
+    assert!(world.shared.ledgers.lock().unwrap()[&1].commanded.is_empty());
+    assert_eq!(apply(vec![bind(5, "ip:a")]).await[0].outcome(), AccountOutcome::Already);
+    let bound = world.db.guide(&["ip:a".to_owned(), "ip:b".to_owned()]).await.unwrap();
+    assert_eq!((bound[0].bindings.len(), bound[1].bindings.len()), (1, 0));
+    let nothing = AccountCommand { identities: Vec::new(), ..bind(5, "ip:a") };
+    assert_eq!(apply(vec![nothing]).await[0].outcome(), refused);
+}
+
+#[tokio::test]
 async fn suspense_is_listed_and_recycled_in_place() {
     let world = World::new(config(), 1).await;
     for (id, first) in [(1, 1), (2, 101)] {
@@ -294,48 +393,6 @@ async fn suspense_is_listed_and_recycled_in_place() {
     assert_eq!(wrong.code(), Code::InvalidArgument);
 }
 
-/// Logs a record of `tel:late` in the home partition, as its node would.
-async fn log_unguided(world: &World, home: u32) -> u64 {
-    use turnpike_segment::{NewRecord, Place, SegmentBuilder};
-    use turnpike_types::{Outcome, SuspenseReason, Timestamp, UsageView};
-    let seen = world.db.observe().await.unwrap();
-    let row = seen.partitions.iter().find(|row| row.spec.id.0 == home).unwrap();
-    let mut builder = SegmentBuilder::new();
-    let view = UsageView {
-        record_id: "late",
-        account: turnpike_types::AccountNumber(0),
-        usage_type: "octets",
-        start: Timestamp(50),
-        duration_us: 0,
-        quantity: Some(3),
-        measures: &[("up", 1)],
-        attributes: &[("status", "200")],
-    };
-    let outcome = Outcome::Suspended(SuspenseReason::UnboundIdentity);
-    builder.push_record(&NewRecord { view, identity: "tel:late", outcome }).unwrap();
-    let place = Place {
-        partition: row.spec.id,
-        segment: row.next.next,
-        epoch: row.epoch,
-        prev_hash: row.next.last_hash,
-        now: Timestamp(60),
-        floor: Timestamp(0),
-        catalogue_version: 0,
-    };
-    let sealed = builder.seal(&place).unwrap();
-    let append = AppendSegment {
-        partition: row.spec.id,
-        epoch: row.epoch,
-        claim: row.claim,
-        segment: row.next.next,
-        prev_hash: row.next.last_hash,
-        hash: sealed.hash,
-        body: sealed.body,
-    };
-    assert_eq!(world.db.append(&append).await.unwrap(), AppendOutcome::Committed);
-    row.next.next.0
-}
-
 #[tokio::test]
 async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_it_holds() {
     let world = World::new(config(), 1).await;
@@ -344,18 +401,19 @@ async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_i
         world.give(id, 0).await;
     }
     world.routed().await;
-    let late = [record(0, "tel:late", "late")];
-    world.ingest().ingest_once(batch(1, &late)).await.unwrap();
+    let late = UsageRecord {
+        quantity: Some(3),
+        measures: [("up".to_owned(), 1)].into(),
+        attributes: [("status".to_owned(), "200".to_owned())].into(),
+        ..record(0, "tel:late", "late")
+    };
+    world.ingest().ingest_once(batch(1, &[late])).await.unwrap();
     let home = {
         let ledgers = world.shared.ledgers.lock().unwrap();
         let home = ledgers.iter().find(|(_, ledger)| !ledger.suspended.is_empty());
         *home.unwrap().0
     };
-    let segment = log_unguided(&world, home).await;
-    if let Some(ledger) = world.shared.ledgers.lock().unwrap().get_mut(&home) {
-        ledger.suspended[0].segment = segment;
-    }
-    let account = if home == 1 { 105 } else { 5 };
+    let (account, there) = if home == 1 { (105, 2) } else { (5, 1) };
     let commands = vec![open(account, &["tel:late"])];
     world.accounts().apply(ApplyRequest { commands }).await.unwrap();
     let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
@@ -364,15 +422,56 @@ async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_i
     let ledgers = world.shared.ledgers.lock().unwrap();
     assert_eq!(ledgers[&home].recycled[0].moved_to_account, account);
     assert!(ledgers[&home].suspended.is_empty());
+    // P35: where it went is told that its age was judged already; where it came first is not.
+    assert_eq!(ledgers[&there].from_elsewhere, ["late"]);
+    assert!(ledgers[&home].from_elsewhere.is_empty());
     let raw = world.shared.last_extra.lock().unwrap().clone();
     assert_eq!(raw, "tel:late 200 1 3");
 }
 
 #[tokio::test]
-async fn a_plan_that_cannot_be_right_is_refused() {
+async fn a_record_moves_to_the_partition_that_covers_its_account_by_now() {
     let world = World::new(config(), 1).await;
-    let xml = "<plan id=\"x\"/>".to_owned();
-    let refused = world.plans().publish(PublishRequest { xml }).await.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(refused.message().contains("line 1"), "{}", refused.message());
+    for (id, first) in [(1, 1), (2, 101)] {
+        world.partition(id, first, first + 99).await;
+        world.give(id, 0).await;
+    }
+    world.routed().await;
+    let waits = |id: &str, holds: Vec<u8>| SuspendedRecord {
+        partition: 1,
+        account_number: 105,
+        record_id: id.to_owned(),
+        reason: "no-partition".to_owned(),
+        record: holds.into(),
+        ..SuspendedRecord::default()
+    };
+    let mut bytes = Vec::new();
+    encode(&record(105, "", "whole"), &mut bytes);
+    if let Some(ledger) = world.shared.ledgers.lock().unwrap().get_mut(&1) {
+        // A node that does not say what a record holds: it stays where it is.
+        ledger.suspended = vec![waits("empty", Vec::new()), waits("whole", bytes)];
+    }
+    let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!((tally.rated, tally.still_suspended, tally.retry), (1, 0, 1));
+    assert_eq!(world.rated(), [(105, vec!["whole".to_owned()])].into());
+    let ledgers = world.shared.ledgers.lock().unwrap();
+    let left: Vec<&str> = ledgers[&1].suspended.iter().map(|r| r.record_id.as_str()).collect();
+    assert_eq!(left, ["empty"]);
+    assert_eq!(ledgers[&2].from_elsewhere, ["whole"]);
+}
+
+#[tokio::test]
+async fn p35_a_client_can_not_say_that_its_records_were_recycled() {
+    let world = World::new(config(), 1).await;
+    world.partition(1, 1, 100).await;
+    world.give(1, 0).await;
+    world.routed().await;
+    let mut smuggled = batch(1, &[record(5, "", "r0")]).body().to_vec();
+    put_number(&mut smuggled, 4, 1);
+    let smuggled = BatchFrame::from(smuggled);
+    let once = world.ingest().ingest_once(smuggled.clone()).await.unwrap().into_inner();
+    assert_eq!((once.status(), once.accepted), (BatchStatus::Done, 1));
+    let acks = stream(&world, vec![smuggled]).await;
+    assert_eq!(acks[&1].duplicates, [0]);
+    assert!(world.shared.ledgers.lock().unwrap()[&1].from_elsewhere.is_empty());
 }

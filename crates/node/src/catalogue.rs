@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use moka::sync::Cache;
 use turnpike_plan::{ObjectCode, Plan, Zone};
 use turnpike_store::{CatalogueEntry, SharedDatabase, StoreResult};
@@ -17,8 +18,12 @@ pub(crate) struct Catalogue {
 
 #[derive(Clone, Debug)]
 struct Version {
+    version: u32,
     published: u64,
-    plan: Arc<Plan>,
+    starts: Date,
+    /// `None`: this program can't read it. It is in force all the same: to rate by the version
+    /// before it would be a wrong price.
+    plan: Option<Arc<Plan>>,
 }
 
 impl Catalogue {
@@ -33,40 +38,55 @@ impl Catalogue {
 
     fn add(&mut self, entry: &CatalogueEntry) {
         self.version = self.version.max(entry.catalogue_version);
-        match turnpike_plan::parse(&entry.xml) {
-            Ok(plan) => {
-                let versions = self.plans.entry(entry.plan_id.clone()).or_default();
-                versions.retain(|known| known.plan.version() != entry.version);
-                versions.push(Version { published: entry.catalogue_version, plan: Arc::new(plan) });
-            }
+        let plan = match turnpike_plan::parse(&entry.xml) {
+            Ok(plan) => Some(Arc::new(plan)),
             // It was checked before it was published: a newer program must have published what
             // this one does not know. Its records wait in suspense until this node is upgraded.
-            Err(errors) => tracing::error!(
-                plan = entry.plan_id,
-                version = entry.version,
-                %errors,
-                "a published plan can't be read by this program"
-            ),
-        }
+            Err(errors) => {
+                tracing::error!(
+                    plan = entry.plan_id,
+                    version = entry.version,
+                    %errors,
+                    "a published plan can't be read by this program"
+                );
+                None
+            }
+        };
+        let starts = entry.starts.parse().unwrap_or(Date::MIN);
+        let versions = self.plans.entry(entry.plan_id.clone()).or_default();
+        versions.retain(|known| known.version != entry.version);
+        versions.push(Version {
+            version: entry.version,
+            published: entry.catalogue_version,
+            starts,
+            plan,
+        });
     }
 
     /// The version of `plan_id` in force at `at` for an account in `zone`; of two with the same
     /// start, the one published later (it says that it supersedes the other).
     pub(crate) fn in_force(&self, plan_id: &str, zone: &Zone, at: Timestamp) -> Option<&Arc<Plan>> {
         let versions = self.plans.get(plan_id)?;
-        let started = versions.iter().filter(|version| version.plan.starts_at(zone) <= at);
-        let newest = started.max_by_key(|version| (version.plan.starts(), version.published));
-        newest.map(|version| &version.plan)
+        let started = versions.iter().filter(|version| version.starts_at(zone) <= at);
+        let newest = started.max_by_key(|version| (version.starts, version.published));
+        newest.and_then(|version| version.plan.as_ref())
     }
 
     /// When versions of `plan_id` start for an account in `zone`.
     pub(crate) fn starts(&self, plan_id: &str, zone: &Zone) -> impl Iterator<Item = Timestamp> {
-        self.plans.get(plan_id).into_iter().flatten().map(|version| version.plan.starts_at(zone))
+        self.plans.get(plan_id).into_iter().flatten().map(|version| version.starts_at(zone))
     }
 
     /// Every plan, for naming variables.
     pub(crate) fn plans(&self) -> impl Iterator<Item = &Arc<Plan>> {
-        self.plans.values().flatten().map(|version| &version.plan)
+        self.plans.values().flatten().filter_map(|version| version.plan.as_ref())
+    }
+}
+
+impl Version {
+    /// Its first instant for an account in `zone`.
+    fn starts_at(&self, zone: &Zone) -> Timestamp {
+        turnpike_plan::first_instant_of(zone, self.starts)
     }
 }
 

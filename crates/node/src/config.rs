@@ -19,6 +19,8 @@ pub struct NodeConfig {
     pub queue_bytes_max: usize,
     /// A checkpoint is made after this many bytes of log.
     pub checkpoint_log_bytes: u64,
+    /// A checkpoint's run of keys is sealed, and not written again, once it holds so many.
+    pub run_keys: usize,
     /// Decoded segments kept for comparing retries, in bytes.
     pub segment_cache_bytes: u64,
     /// Compiled plans kept.
@@ -39,6 +41,7 @@ impl Default for NodeConfig {
             segment_bytes_max: 8 << 20,
             queue_bytes_max: 64 << 20,
             checkpoint_log_bytes: 256 << 20,
+            run_keys: 2 << 20,
             segment_cache_bytes: 256 << 20,
             object_codes_max: 10_000,
             keys_max: 500_000_000,

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -124,6 +125,7 @@ impl Node {
             doors: Arc::clone(&doors),
             counter: 0,
             releasing: HashSet::new(),
+            troubled: HashMap::new(),
             catalogue: catalogue_tx,
             ranges: ranges_tx,
             seen: seen_tx,
@@ -160,6 +162,7 @@ struct Running {
     ownership: Serving,
     ticks: Arc<Ticks>,
     requests: mpsc::Sender<Queued>,
+    began: Instant,
     task: JoinHandle<Ended>,
 }
 
@@ -173,6 +176,8 @@ struct Runner {
     owners: HashMap<PartitionId, Running>,
     /// Partitions whose owner was told to give them up.
     releasing: HashSet<PartitionId>,
+    /// Partitions that were lost to trouble: how often in a row, and when to try again.
+    troubled: HashMap<PartitionId, (u32, Instant)>,
     liveness: Liveness,
     vacancies: Vacancies,
     catalogue: watch::Sender<Arc<Catalogue>>,
@@ -233,7 +238,11 @@ impl Runner {
         for decision in decisions {
             match decision {
                 Decision::Claim { partition, seen: epoch, cause } => {
-                    self.claim(&seen, partition, epoch, cause);
+                    let waits =
+                        self.troubled.get(&partition).is_some_and(|(_, until)| now < *until);
+                    if !waits {
+                        self.claim(&seen, partition, epoch, cause);
+                    }
                 }
                 Decision::Release { partition, to } => self.release(partition, Some(to)),
             }
@@ -315,7 +324,8 @@ impl Runner {
         let epoch = epoch.next().unwrap_or(epoch);
         let ownership = Serving { partition, epoch, claim: claim.claim };
         let task = tokio::spawn(candidate.run(claim, queue));
-        self.owners.insert(partition, Running { ownership, ticks, requests, task });
+        let running = Running { ownership, ticks, requests, began: Instant::now(), task };
+        self.owners.insert(partition, running);
     }
 
     fn release(&mut self, partition: PartitionId, to: Option<NodeName>) {
@@ -345,9 +355,28 @@ impl Runner {
         for partition in ended {
             self.releasing.remove(&partition);
             if let Some(owner) = self.owners.remove(&partition) {
-                let _ = owner.task.await;
+                let lived = owner.began.elapsed();
+                let ended = owner.task.await.unwrap_or(Ended::Stopped);
+                self.note_end(partition, &ended, lived);
             }
         }
+    }
+
+    /// After trouble the next claim is tried at once; after more of it, later and later, but so
+    /// that service resumes soon after the trouble is over (I7).
+    fn note_end(&mut self, partition: PartitionId, ended: &Ended, lived: Duration) {
+        let is_trouble = matches!(
+            ended,
+            Ended::Store(_) | Ended::Damaged(_) | Ended::RolledBack | Ended::Stopped
+        );
+        if !is_trouble {
+            self.troubled.remove(&partition);
+            return;
+        }
+        let before = self.troubled.get(&partition).map_or(0, |(times, _)| *times);
+        let times = if lived > self.shared.config.stability() { 0 } else { before };
+        let wait = self.shared.config.heartbeat * ((1 << times.min(4)) - 1);
+        self.troubled.insert(partition, (times.saturating_add(1), Instant::now() + wait));
     }
 
     /// Gate, drain, release: every partition goes to whom it may concern.

@@ -40,6 +40,8 @@ pub(crate) struct Tariffs {
     slots: HashMap<usize, (CodeSlot, Arc<ObjectCode>)>,
 }
 
+/// Codes kept alive by one owner before it starts anew.
+const SLOTS_MAX: usize = 1 << 14;
 /// Stretches kept; past it the cache starts anew.
 const STRETCHES_MAX: usize = 1 << 20;
 
@@ -69,6 +71,17 @@ impl Tariffs {
             self.catalogue = Arc::clone(catalogue);
             self.forget();
         }
+    }
+
+    /// Lets go of code that may be long out of use; `true`: slots begin anew. Only while no open
+    /// segment counts by them.
+    pub(crate) fn trim(&mut self) -> bool {
+        let full = self.slots.len() > SLOTS_MAX;
+        if full {
+            self.forget();
+            self.slots.clear();
+        }
+        full
     }
 
     fn forget(&mut self) {

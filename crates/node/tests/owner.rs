@@ -102,8 +102,8 @@ async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
-    // A checkpoint after every segment, each taken from the live state.
-    let eager = NodeConfig { checkpoint_log_bytes: 1, ..config("a") };
+    // A checkpoint after every segment, each taken from the live state; keys in runs of 60.
+    let eager = NodeConfig { checkpoint_log_bytes: 1, run_keys: 60, ..config("a") };
     let mut node = start(eager, &db).await;
     for account in 1..=20 {
         node.open_account(account).await;
@@ -122,6 +122,16 @@ async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
         }
     }
     assert!(compared > 10, "only {compared} checkpoints were there to compare");
+    let newest = db.checkpoints(turnpike_types::PartitionId(1)).await.unwrap().remove(0);
+    let runs = newest.parts.iter().filter(|name| name.starts_with("keys-")).count();
+    assert!(runs > 2, "{:?}", newest.parts);
+    // A node that starts from it knows every key.
+    node.node.shutdown().await;
+    let mut again = start(config("b"), &db).await;
+    let batch: Vec<UsageRecord> =
+        (1..=25).map(|account| octets(account, "r3", 6 * 100 + 1)).collect();
+    let answer = again.send(&batch).await;
+    assert_eq!(answer.accepted, 0, "{answer:?}");
 }
 
 #[tokio::test]

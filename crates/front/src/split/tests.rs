@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
-use turnpike_proto::record::encode;
+use turnpike_proto::record::{encode, encode_extra};
+use turnpike_proto::wire::put_bytes;
 use turnpike_store::{Binding, Observation, PartitionRow, PartitionSpec, SegmentPosition};
 use turnpike_types::{AccountRange, ClaimId, Epoch, SegmentHash, SegmentNumber, UsageRecord};
 
@@ -70,10 +71,11 @@ fn histories(bound: &[(&str, i64, i64, u64)]) -> Histories {
 
 /// (account, record bytes) of each record of a part, as a node reads them.
 fn read(part: &Part) -> Vec<(u64, Vec<u8>)> {
-    let head = SubBatchHead { partition: part.partition.0, sequence: 0 };
+    let head = SubBatchHead { partition: part.partition.0, ..SubBatchHead::default() };
     let frame = SubBatchFrame::build(head, &part.records);
     let mut found = Vec::new();
-    frame.walk(|record| found.push((peek(record).unwrap().account.0, record.to_vec()))).unwrap();
+    let each = |record: &[u8]| found.push((peek(record).unwrap().account.0, record.to_vec()));
+    assert_eq!(frame.walk(each).unwrap(), head, "records say nothing of their sub-batch");
     assert_eq!(found.len(), part.count as usize);
     found
 }
@@ -154,6 +156,40 @@ fn what_can_never_be_taken_is_named() {
     assert!(matches!(splitter.split(&cut, &one, None), Err(SplitStop::Malformed(_))));
     assert_eq!(head_of(&long).batch_number, 7);
     assert_eq!(head_of(&long).source.len(), limits::SOURCE_BYTES_MAX);
+}
+
+#[test]
+fn a_sub_batch_says_of_itself_what_it_was_built_with() {
+    for recycled in [false, true] {
+        let head = SubBatchHead { partition: 3, sequence: 5, recycled };
+        let mut run = Vec::new();
+        push_record(&mut run, b"r");
+        assert_eq!(SubBatchFrame::build(head, &run).walk(|_| {}), Ok(head));
+        // Behind its records, as a lane builds it.
+        head.put(&mut run);
+        assert_eq!(SubBatchFrame::from(run).walk(|_| {}), Ok(head));
+    }
+}
+
+#[test]
+fn p35_a_client_can_not_say_that_its_records_were_recycled() {
+    let table = table(&[(1, 1, 100), (2, 101, 200)]);
+    // Field 4 of the sub-batch as an attribute's text and as an unknown field behind the record:
+    // records are length-delimited, so that it stays inside them.
+    let mut within = record(0, 5, "");
+    encode_extra("", [("x", "\u{20}\u{1}")], [], &mut within);
+    put_bytes(&mut within, 99, &[0x20, 1]);
+    // As the record's own field 4, which is another type: no record.
+    let mut behind = record(1, 5, "");
+    put_number(&mut behind, 4, 1);
+    // And as a field of the batch: a part is built from records alone.
+    let mut batch = frame(&[within.clone(), behind, record(2, 105, "")]).body().to_vec();
+    put_number(&mut batch, 4, 1);
+    let split = split(&BatchFrame::from(batch), &table, None);
+    assert_eq!(split.refused, [(1, RejectReason::Malformed)]);
+    // `read` checks the heads.
+    let taken: Vec<_> = split.parts.iter().flat_map(read).collect();
+    assert_eq!(taken, [(5, within), (105, record(2, 105, ""))]);
 }
 
 proptest! {

@@ -19,7 +19,7 @@ use turnpike_front::{Dial, Front, FrontConfig};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{AccountOutcome, AccountResult, ShowResponse};
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
-use turnpike_proto::frame::{BatchFrame, SubBatchFrame};
+use turnpike_proto::frame::{BatchFrame, SubBatchFrame, SubBatchHead};
 use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
@@ -46,9 +46,16 @@ pub struct Faults {
     pub cut_after: u32,
     pub old_epoch: u32,
     pub invalid: u32,
+    /// Only sub-batches of this partition are invalid; 0: of any.
+    pub invalid_in: u32,
+    /// Its database is in trouble: it owns nothing, and says why.
+    pub trouble: bool,
     /// It takes and never answers.
     pub silent: u32,
 }
+
+/// What a node in trouble says.
+pub const TROUBLE: &str = "the shared database is out of space (append): no space left on device";
 
 /// One partition, as the fakes see it: who may commit, and what was.
 #[derive(Default)]
@@ -60,6 +67,10 @@ pub struct Ledger {
     /// Record ids of unguided records.
     pub suspended: Vec<SuspendedRecord>,
     pub recycled: Vec<RecycleKey>,
+    /// Record ids in sub-batches that said that they were recycled elsewhere.
+    pub from_elsewhere: Vec<String>,
+    /// Commands that came, by account.
+    pub commanded: Vec<u64>,
 }
 
 pub struct Shared {
@@ -89,7 +100,13 @@ enum Deed {
 impl FakeNode {
     fn deed(&self, frame: &SubBatchFrame, expected: u64) -> Deed {
         let mut records = RecordBatch::default();
-        let head = frame.walk(|record| records.push(record)).unwrap();
+        let mut raw = Vec::new();
+        let head = frame
+            .walk(|record| {
+                records.push(record);
+                raw.push(record);
+            })
+            .unwrap();
         if head.sequence != expected {
             self.shared.out_of_order.fetch_add(1, Ordering::SeqCst);
         }
@@ -101,7 +118,10 @@ impl FakeNode {
         let mut standing =
             Standing { verdict: Verdict::Done.into(), epoch: ledger.epoch, ..Standing::default() };
         let mut edge = faults.overloaded;
-        if ledger.owner != self.address {
+        if faults.trouble || ledger.owner != self.address {
+            if faults.trouble {
+                standing.message = TROUBLE.to_owned();
+            }
             standing.verdict = Verdict::NotOwner.into();
             standing.owner_address.clone_from(&ledger.owner);
             answer.standing = Some(standing);
@@ -117,14 +137,16 @@ impl FakeNode {
         if dice < edge {
             return Deed::Cut;
         }
-        edge += faults.invalid;
+        if [0, head.partition].contains(&faults.invalid_in) {
+            edge += faults.invalid;
+        }
         if dice < edge {
             standing.verdict = Verdict::Invalid.into();
             standing.message = "not for me".to_owned();
             answer.standing = Some(standing);
             return Deed::Last(answer);
         }
-        commit(ledger, head.partition, &records, &mut answer);
+        commit(ledger, head, &records, &raw, &mut answer);
         for record in records.records().iter().flatten() {
             let view = records.view(record);
             let identity = record.fixed.identity;
@@ -154,11 +176,14 @@ impl FakeNode {
     fn standing(&self, partition: u32) -> Standing {
         let ledgers = self.shared.ledgers.lock().unwrap();
         let ledger = ledgers.get(&partition).unwrap();
-        let verdict = if ledger.owner == self.address { Verdict::Done } else { Verdict::NotOwner };
+        let trouble = self.shared.faults.lock().unwrap().trouble;
+        let is_owner = ledger.owner == self.address && !trouble;
+        let verdict = if is_owner { Verdict::Done } else { Verdict::NotOwner };
         Standing {
             verdict: verdict.into(),
             epoch: ledger.epoch,
             owner_address: ledger.owner.clone(),
+            message: if trouble { TROUBLE.to_owned() } else { String::new() },
             ..Standing::default()
         }
     }
@@ -166,22 +191,28 @@ impl FakeNode {
 
 fn commit(
     ledger: &mut Ledger,
-    partition: u32,
+    head: SubBatchHead,
     records: &RecordBatch<'_>,
+    raw: &[&[u8]],
     answer: &mut SubBatchAnswer,
 ) {
     for (index, record) in records.records().iter().enumerate() {
         let fixed = record.unwrap().fixed;
+        let raw = raw[index].to_vec();
         let index = u32::try_from(index).unwrap();
+        if head.recycled {
+            ledger.from_elsewhere.push(fixed.record_id.to_owned());
+        }
         if fixed.account.0 == 0 {
             let waits = ledger.suspended.iter().any(|r| r.record_id == fixed.record_id);
             if !waits {
                 ledger.suspended.push(SuspendedRecord {
-                    partition,
+                    partition: head.partition,
                     record_id: fixed.record_id.to_owned(),
                     identity: fixed.identity.to_owned(),
                     start_us: fixed.start.0,
                     reason: "unbound-identity".to_owned(),
+                    record: raw.into(),
                     ..SuspendedRecord::default()
                 });
             }
@@ -244,6 +275,11 @@ impl NodeService for FakeNode {
     ) -> Result<Response<NodeApplyResponse>, Status> {
         let request = request.into_inner();
         let standing = self.standing(request.partition);
+        if standing.verdict() == Verdict::Done
+            && let Some(ledger) = self.shared.ledgers.lock().unwrap().get_mut(&request.partition)
+        {
+            ledger.commanded.extend(request.commands.iter().map(|command| command.account_number));
+        }
         let applied =
             AccountResult { outcome: AccountOutcome::Applied.into(), message: String::new() };
         let results = vec![applied; request.commands.len()];
@@ -312,6 +348,10 @@ pub fn config() -> FrontConfig {
 
 impl World {
     pub async fn new(config: FrontConfig, seed: u64) -> Self {
+        Self::over(MemoryDatabase::new(), config, seed).await
+    }
+
+    pub async fn over(db: MemoryDatabase, config: FrontConfig, seed: u64) -> Self {
         let shared = Arc::new(Shared {
             ledgers: Mutex::default(),
             faults: Mutex::default(),
@@ -320,7 +360,7 @@ impl World {
             streams: AtomicU64::new(0),
             last_extra: Mutex::default(),
         });
-        let db = Arc::new(MemoryDatabase::new());
+        let db = Arc::new(db);
         let mut nodes = Vec::new();
         for name in ["a", "b"] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

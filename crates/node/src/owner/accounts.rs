@@ -21,7 +21,7 @@ impl Owner {
     ) -> Result<(), Ended> {
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
-            if !self.has_room() {
+            if self.open.builder.bytes() >= self.shared.config.segment_bytes_max {
                 self.cut().await?;
             }
             results.push(self.take_command(command));

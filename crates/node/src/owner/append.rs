@@ -34,6 +34,12 @@ impl OpenSegment {
             answers: Vec::new(),
         }
     }
+
+    /// Forgets the tables of a segment that holds nothing yet.
+    pub(crate) fn clear_tables(&mut self) {
+        self.builder = SegmentBuilder::new();
+        self.components.clear();
+    }
 }
 
 /// The segment whose append is under way.
@@ -179,6 +185,10 @@ impl Owner {
         if self.in_flight.is_some() {
             let done = finished(&mut self.in_flight).await;
             self.committed(done)?;
+        }
+        if self.open.builder.is_empty() {
+            // Its tables alone are full, of what was never logged: they begin anew.
+            self.open.clear_tables();
         }
         self.start_append();
         self.open_anew();

@@ -1,7 +1,8 @@
 //! Checkpoints: state as of a segment, so that a reload is short (P22).
 //!
-//! The state goes out in chunks, whole each time; keys in runs, each written once. Runs of like
-//! size are merged, so that there are few of them and each key is rewritten a few times only.
+//! The state goes out in chunks, whole each time. Keys go out in runs: the last run is written anew,
+//! with what came since, until it is large enough to be sealed; then the next one begins. A run
+//! whose keys are all beyond the horizon is left out.
 
 use turnpike_store::{CheckpointManifest, CheckpointPart};
 use turnpike_types::SegmentNumber;
@@ -11,18 +12,17 @@ use super::{Ended, Owner};
 /// A part of a checkpoint, in bytes.
 const PART_BYTES: usize = 8 << 20;
 
-/// A published run of keys.
+/// A sealed run of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     name: String,
-    after: SegmentNumber,
-    keys: u64,
+    through: SegmentNumber,
 }
 
 /// What became of a checkpoint.
 pub(crate) struct Outcome {
-    /// The runs that the published manifest names; `None` when it was not published.
-    runs: Option<Vec<Run>>,
+    /// It was published, and this run with it, to stay.
+    sealed: Option<Run>,
 }
 
 /// A part's name, read.
@@ -37,10 +37,9 @@ impl<'a> Part<'a> {
 
     /// The run that this part is; `None` for a chunk of the state.
     pub(crate) fn run(&self) -> Option<Run> {
-        let mut words = self.name.strip_prefix("keys-")?.split('-');
-        let after = words.next()?.parse().ok()?;
-        let keys = words.nth(1)?.parse().ok()?;
-        Some(Run { name: self.name.to_owned(), after: SegmentNumber(after), keys })
+        // keys-AFTER-THROUGH-CLAIM
+        let through = self.name.strip_prefix("keys-")?.split('-').nth(1)?.parse().ok()?;
+        Some(Run { name: self.name.to_owned(), through: SegmentNumber(through) })
     }
 }
 
@@ -72,8 +71,9 @@ impl Owner {
         let Some(task) = &mut self.checkpointing else { return };
         let Some(done) = task.now_or_never() else { return };
         self.checkpointing = None;
-        if let Ok(Outcome { runs: Some(runs) }) = done {
-            self.runs = runs;
+        if let Ok(Outcome { sealed: Some(run) }) = done {
+            self.state.seal_keys(run.through);
+            self.runs.push(run);
         }
     }
 
@@ -93,13 +93,15 @@ impl Owner {
             })
             .collect();
         let mut names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
-        let (kept, after) = self.runs_to_keep();
-        let run = self.state.key_run(after);
-        let name = format!("keys-{after}-{segment}-{}-{}", run.keys, self.ownership.claim);
+        let forgotten = self.state.keys().forgotten_through();
+        self.runs.retain(|run| run.through > forgotten);
+        names.extend(self.runs.iter().map(|run| run.name.clone()));
+        let run = self.state.key_run();
+        let name = format!("keys-{}-{segment}-{}", run.after, self.ownership.claim);
+        names.push(name.clone());
         parts.push(CheckpointPart { name: name.clone(), segment, body: run.bytes.into() });
-        let mut runs = kept;
-        runs.push(Run { name, after, keys: run.keys as u64 });
-        names.extend(runs.iter().map(|run| run.name.clone()));
+        let sealed =
+            (run.keys >= self.shared.config.run_keys).then_some(Run { name, through: segment });
         let manifest = CheckpointManifest {
             partition: self.ownership.spec.id,
             segment,
@@ -107,28 +109,14 @@ impl Owner {
             parts: names,
             summary: bytes::Bytes::new(),
         };
-        self.spawn_checkpoint(manifest, parts, runs);
-    }
-
-    /// Which runs stay as they are, and after which segment the new one begins: it takes in runs
-    /// from the end that are not twice as large as itself.
-    fn runs_to_keep(&self) -> (Vec<Run>, SegmentNumber) {
-        let mut kept = self.runs.clone();
-        let written: u64 = kept.iter().map(|run| run.keys).sum();
-        let mut fresh = (self.state.keys().len() as u64).saturating_sub(written);
-        let mut after = kept.last().map_or(SegmentNumber(0), run_end);
-        while let Some(last) = kept.pop_if(|last| last.keys < 2 * fresh) {
-            fresh += last.keys;
-            after = last.after;
-        }
-        (kept, after)
+        self.spawn_checkpoint(manifest, parts, sealed);
     }
 
     fn spawn_checkpoint(
         &mut self,
         manifest: CheckpointManifest,
         parts: Vec<CheckpointPart>,
-        runs: Vec<Run>,
+        sealed: Option<Run>,
     ) {
         let shared = std::sync::Arc::clone(&self.shared);
         let ownership = self.ownership.clone();
@@ -141,20 +129,14 @@ impl Owner {
                 shared.db.publish_checkpoint(&manifest, epoch, claim).await.map_err(Ended::from)
             };
             match written.await {
-                Ok(published) => Outcome { runs: published.then_some(runs) },
+                Ok(published) => Outcome { sealed: sealed.filter(|_| published) },
                 // The next one tries again; nothing rests on a checkpoint but time.
                 Err(error) => {
                     let partition = manifest.partition;
                     tracing::warn!(%partition, %error, "a checkpoint could not be written");
-                    Outcome { runs: None }
+                    Outcome { sealed: None }
                 }
             }
         }));
     }
-}
-
-/// The last segment whose keys a run holds.
-fn run_end(run: &Run) -> SegmentNumber {
-    let through = run.name.split('-').nth(2).and_then(|through| through.parse().ok());
-    SegmentNumber(through.unwrap_or(run.after.0))
 }

@@ -315,6 +315,9 @@ impl Owner {
             self.open.time = self.open.time.advance(clock, spec.horizon_us, spec.accept_since);
             let catalogue = Arc::clone(&self.shared.catalogue.borrow());
             self.tariffs.update(&catalogue);
+            if self.tariffs.trim() {
+                self.open.clear_tables();
+            }
         }
     }
 

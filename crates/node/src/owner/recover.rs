@@ -86,7 +86,7 @@ async fn load_checkpoint(
                 }
             }
         }
-        match PartitionState::decode(&snapshot, &runs) {
+        match PartitionState::decode(&snapshot, &runs, &|| ticks.tick()) {
             Ok(state) if whole && state.last() == (manifest.segment, manifest.hash) => {
                 return Ok((state, names));
             }

@@ -213,7 +213,7 @@ pub async fn checkpoints(db: &dyn SharedDatabase) -> Vec<PartitionState> {
                 snapshot.extend_from_slice(&body);
             }
         }
-        states.push(PartitionState::decode(&snapshot, &runs).unwrap());
+        states.push(PartitionState::decode(&snapshot, &runs, &|| ()).unwrap());
     }
     states
 }

@@ -1,0 +1,121 @@
+//! Publishing price plans through a front.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod world;
+
+use std::sync::Arc;
+
+use tonic::{Code, Status};
+use turnpike_proto::plan::v1::{ListRequest, PublishRequest, PublishResponse};
+use turnpike_store::StoreIncarnation;
+use turnpike_store::memory::MemoryDatabase;
+use turnpike_types::Timestamp;
+use turnpike_types::limits::PLAN_XML_BYTES_MAX;
+use world::{World, config};
+
+/// 2026-03-10T12:00:00Z: the 11th has begun at UTC+14, the 12th nowhere.
+const NOW: Timestamp = Timestamp(1_773_144_000_000_000);
+
+async fn world() -> World {
+    let db = MemoryDatabase::with_clock(Arc::new(|| NOW), StoreIncarnation(1));
+    World::over(db, config(), 1).await
+}
+
+fn xml(version: u32, starts: &str, price: &str) -> String {
+    format!(
+        r#"<plan xmlns="urn:turnpike:plan:1" id="octets" version="{version}" starts="{starts}" currency="USD">
+  <graph>
+    <UsageTypeSelector id="data" in="record.quantity" types="octets"/>
+    <StepRater id="rate" in="data.pass">
+      <step id="all" price="{price}" per="1 kB"/>
+    </StepRater>
+    <AccountFinalizer id="post" in="rate.charge"/>
+  </graph>
+</plan>"#
+    )
+}
+
+async fn publish(world: &World, xml: String) -> Result<PublishResponse, Status> {
+    world.plans().publish(PublishRequest { xml }).await.map(tonic::Response::into_inner)
+}
+
+/// The codes of a refusal, whose words are all of `words`.
+fn refused(answer: Result<PublishResponse, Status>, code: Code, words: &[&str]) {
+    let status = answer.unwrap_err();
+    assert_eq!(status.code(), code, "{}", status.message());
+    for word in words {
+        assert!(status.message().contains(word), "{word:?} is not in {:?}", status.message());
+    }
+}
+
+#[tokio::test]
+async fn a_plan_that_cannot_be_right_is_refused() {
+    let world = world().await;
+    let answer = publish(&world, "<plan id=\"x\"/>".to_owned()).await;
+    refused(answer, Code::InvalidArgument, &["line 1"]);
+}
+
+#[tokio::test]
+async fn more_xml_than_the_limit_is_refused_by_its_size() {
+    let world = world().await;
+    let plan = xml(1, "2026-01-01", "0.05");
+    let padded = |bytes: usize| format!("{plan}{}", " ".repeat(bytes - plan.len()));
+    let answer = publish(&world, padded(PLAN_XML_BYTES_MAX + 1)).await;
+    refused(answer, Code::InvalidArgument, &["1048577 bytes", "1048576"]);
+    assert!(publish(&world, padded(PLAN_XML_BYTES_MAX)).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_first_version_starts_on_any_date_and_the_same_content_is_there_already() {
+    let world = world().await;
+    let first = publish(&world, xml(1, "2000-01-01", "0.05")).await.unwrap();
+    assert!(!first.already);
+    let plan = first.plan.unwrap();
+    assert_eq!((plan.plan_id.as_str(), plan.version, plan.catalogue_version), ("octets", 1, 1));
+    assert_eq!((plan.starts.as_str(), plan.currency.as_str()), ("2000-01-01", "USD"));
+    assert_eq!(plan.published_at_us, NOW.micros());
+    let again = publish(&world, xml(1, "2000-01-01", "0.05")).await.unwrap();
+    assert!(again.already);
+    assert_eq!(again.plan.unwrap(), plan);
+    // Once there are others, too.
+    publish(&world, xml(2, "2026-04-01", "0.06")).await.unwrap();
+    assert!(publish(&world, xml(1, "2000-01-01", "0.05")).await.unwrap().already);
+    let listed = world.plans().list(ListRequest::default()).await.unwrap().into_inner();
+    let versions: Vec<u32> = listed.plans.iter().map(|plan| plan.version).collect();
+    assert_eq!(versions, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_version_is_immutable_and_shares_its_start_with_none_that_it_does_not_supersede() {
+    let world = world().await;
+    publish(&world, xml(1, "2026-04-01", "0.05")).await.unwrap();
+    let other = publish(&world, xml(1, "2026-04-01", "0.06")).await;
+    refused(other, Code::FailedPrecondition, &["immutable", "next version"]);
+    // What it was is no matter of its start.
+    let other = publish(&world, xml(1, "2026-01-01", "0.06")).await;
+    refused(other, Code::FailedPrecondition, &["immutable"]);
+    let same = publish(&world, xml(2, "2026-04-01", "0.06")).await;
+    refused(same, Code::AlreadyExists, &["version 1", "supersedes=\"1\""]);
+    let superseding =
+        xml(2, "2026-04-01", "0.06").replace("version=\"2\"", "version=\"2\" supersedes=\"1\"");
+    assert!(publish(&world, superseding).await.is_ok());
+}
+
+#[tokio::test]
+async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere() {
+    let world = world().await;
+    publish(&world, xml(1, "2026-01-01", "0.05")).await.unwrap();
+    for starts in ["2026-01-01", "2026-02-01", "2026-03-10", "2026-03-11"] {
+        let words = [starts, "in the past", "rated by version 1 already", "2026-03-12"];
+        refused(publish(&world, xml(2, starts, "0.06")).await, Code::FailedPrecondition, &words);
+    }
+    let early = publish(&world, xml(2, "2025-12-31", "0.06")).await;
+    refused(early, Code::FailedPrecondition, &["in the past", "2026-03-12"]);
+    publish(&world, xml(2, "2026-03-12", "0.06")).await.unwrap();
+    // Of several, the one that was in force then is named.
+    publish(&world, xml(3, "2026-05-01", "0.07")).await.unwrap();
+    let late = publish(&world, xml(4, "2026-03-11", "0.08")).await;
+    refused(late, Code::FailedPrecondition, &["rated by version 1 already"]);
+    let unheard = xml(1, "2000-01-01", "0.05").replace("\"octets\" version", "\"other\" version");
+    assert!(publish(&world, unheard).await.is_ok(), "another plan's first version");
+}

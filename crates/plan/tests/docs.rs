@@ -1,0 +1,25 @@
+//! The plans in the documentation are plans.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeMap;
+
+#[test]
+fn every_plan_in_docs_price_plans_is_accepted_and_compiles() {
+    let page = include_str!("../../../docs/price-plans.md");
+    let plans: Vec<&str> =
+        page.split("```xml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(plans.len() >= 2);
+    for xml in plans {
+        let plan = turnpike_plan::parse(xml).unwrap_or_else(|errors| panic!("{errors}\n{xml}"));
+        turnpike_plan::compile(&plan, &BTreeMap::new()).unwrap();
+    }
+}
+
+#[test]
+fn every_primitive_that_exists_is_on_the_page() {
+    let page = include_str!("../../../docs/price-plans.md");
+    for primitive in turnpike_plan::primitive_types() {
+        let name = primitive.name;
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/price-plans.md");
+    }
+}
