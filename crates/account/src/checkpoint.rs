@@ -11,6 +11,8 @@ use crate::suspense::{Waiting, WaitingKey};
 
 const MAGIC: &[u8; 8] = b"TPCKP\0\0\x01";
 const KEYS_MAGIC: &[u8; 8] = b"TPKEY\0\0\x01";
+/// Keys in a part of a run.
+const PART_KEYS: usize = 4 << 20;
 /// Accounts or keys between two signs of life.
 const PROGRESS_EVERY: usize = 65_536;
 
@@ -44,20 +46,20 @@ pub struct KeyRun {
     pub through: SegmentNumber,
     /// How many keys.
     pub keys: usize,
-    /// The bytes.
-    pub bytes: Vec<u8>,
+    /// The bytes, in parts of at most 64 MiB that can each be read by itself; at least one.
+    pub parts: Vec<Vec<u8>>,
 }
 
 impl PartitionState {
     /// Everything, keys included, in canonical form: what I4 compares.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.snapshot().bytes;
+        let mut bytes = self.snapshot(&|| ()).bytes;
         bytes.extend_from_slice(&encode_keys(&self.keys.sorted()));
         bytes
     }
 
-    /// Everything but keys.
-    pub fn snapshot(&self) -> Snapshot {
+    /// Everything but keys; `progress` is called as in [`PartitionState::decode`].
+    pub fn snapshot(&self, progress: &dyn Fn()) -> Snapshot {
         let mut out = Writer(MAGIC.to_vec());
         out.u64(self.last.0);
         out.0.extend_from_slice(&self.last_hash.0);
@@ -69,7 +71,7 @@ impl PartitionState {
             out.i64(hour.hour);
             out.u64(hour.first.0);
         }
-        self.write_accounts(&mut out);
+        self.write_accounts(&mut out, progress);
         out.len(self.suspense.len());
         for (key, waiting) in self.suspense.iter() {
             out.u64(key.account.0);
@@ -82,7 +84,7 @@ impl PartitionState {
         Snapshot { bytes: out.0 }
     }
 
-    fn write_accounts(&self, out: &mut Writer) {
+    fn write_accounts(&self, out: &mut Writer, progress: &dyn Fn()) {
         let mut accounts: Vec<_> = self.accounts.iter().collect();
         accounts.sort_unstable_by_key(|(number, _)| **number);
         // Profile ids depend on the order in which they came up; in the order of the accounts
@@ -101,7 +103,10 @@ impl PartitionState {
             write_profile(out, profile);
         }
         out.len(accounts.len());
-        for (number, account) in accounts {
+        for (at, (number, account)) in accounts.into_iter().enumerate() {
+            if at % PROGRESS_EVERY == 0 {
+                progress();
+            }
             out.u64(number.0);
             out.u32(renumbered.get(account.profile.0 as usize).copied().unwrap_or(u32::MAX));
             out.len(account.state.entries().len());
@@ -116,7 +121,11 @@ impl PartitionState {
     /// The keys that are in no sealed run yet.
     pub fn key_run(&self) -> KeyRun {
         let (after, keys) = self.keys.sorted_fresh();
-        KeyRun { after, through: self.last, keys: keys.len(), bytes: encode_keys(&keys) }
+        let parts = match keys.as_slice() {
+            [] => vec![encode_keys(&[])],
+            keys => keys.chunks(PART_KEYS).map(encode_keys).collect(),
+        };
+        KeyRun { after, through: self.last, keys: keys.len(), parts }
     }
 
     /// A run that reaches to `through` was written for good: later ones begin after it.

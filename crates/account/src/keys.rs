@@ -69,6 +69,7 @@ pub struct KeyIndex {
     sealed_through: SegmentNumber,
     hours: VecDeque<Hour>,
     forgotten_through: SegmentNumber,
+    swept_through: SegmentNumber,
     len: usize,
 }
 
@@ -89,6 +90,7 @@ impl Default for KeyIndex {
             sealed_through: SegmentNumber(0),
             hours: VecDeque::new(),
             forgotten_through: SegmentNumber(0),
+            swept_through: SegmentNumber(0),
             len: 0,
         }
     }
@@ -155,6 +157,11 @@ impl KeyIndex {
     /// Frees the memory of keys that are found no more.
     pub(crate) fn sweep(&mut self) {
         let through = self.forgotten_through;
+        if through == self.swept_through {
+            return;
+        }
+        self.swept_through = through;
+        self.fresh.retain(|key| key.location.segment() > through);
         for shard in &mut self.shards {
             shard.retain(|key| key.location.segment() > through);
         }

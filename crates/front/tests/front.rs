@@ -170,7 +170,7 @@ async fn where_one_part_is_invalid_the_others_are_told_and_the_batch_is_rejected
 
 #[tokio::test]
 async fn a_node_in_trouble_is_quoted_in_what_the_client_reads() {
-    let config = FrontConfig { answer_deadline_beats: 10, ..config() };
+    let config = FrontConfig { answer_deadline_beats: 30, ..config() };
     let world = World::new(config, 1).await;
     world.partition(3, 1, 100).await;
     world.give(3, 0).await;
@@ -198,7 +198,7 @@ async fn a_node_in_trouble_is_quoted_in_what_the_client_reads() {
 /// Trouble that is over is not told as the reason of a later silence.
 #[tokio::test]
 async fn what_an_earlier_try_came_to_is_not_told_of_a_later_one() {
-    let config = FrontConfig { answer_deadline_beats: 20, ..config() };
+    let config = FrontConfig { answer_deadline_beats: 50, ..config() };
     let world = World::new(config, 1).await;
     world.partition(1, 1, 100).await;
     world.give(1, 0).await;

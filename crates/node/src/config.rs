@@ -25,7 +25,7 @@ pub struct NodeConfig {
     pub segment_cache_bytes: u64,
     /// Compiled plans kept.
     pub object_codes_max: u64,
-    /// Keys in memory, 16 bytes each, over all partitions; past it the node refuses records.
+    /// Keys in memory of one partition, 16 bytes each; past it new records are refused.
     pub keys_max: usize,
     /// Where chance comes from: incarnation and claims. By default the operating system's; set it
     /// only where a run shall be repeated, never twice in one cluster.

@@ -3,7 +3,8 @@
 //! ```text
 //!   service.rs   gRPC from fronts ------------------------------+
 //!                                                               v   bounded queue
-//!   node.rs      one loop: beat, observe, decide        owner/  one task a partition:
+//!   beat.rs      the heartbeat, a task of its own
+//!   node.rs      one loop: observe, decide              owner/  one task a partition:
 //!     |            liveness.rs  counters on our clock     recover: claim, load, read the tail
 //!     |            membership.rs  pure decisions          rate:    decode, dedup, price
 //!     |                                                   append:  one fenced segment in flight
@@ -22,6 +23,7 @@
 //!
 //! Not promised: warm standbys. Whoever takes over loads the newest checkpoint and the log's tail.
 
+mod beat;
 mod catalogue;
 mod config;
 mod liveness;

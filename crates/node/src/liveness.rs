@@ -1,7 +1,9 @@
 //! Who is alive, by our own clock (P10).
 //!
-//! An observer never compares clocks: it times how long a counter has stood still, and counts
-//! only time between its own successful reads.
+//! An observer never compares clocks: it adds up how long a counter has stood still, and counts
+//! only time between its own successful reads, of which each counts for two intervals at most. So
+//! a database that stood still does not look like a dead cluster, and a slow one does not hide a
+//! dead owner.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,14 +12,19 @@ use tokio::time::Instant;
 use turnpike_store::{NodeRow, Observation, PartitionRow};
 use turnpike_types::{ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentNumber};
 
+use crate::NodeConfig;
+
 /// What we saw of a node.
 #[derive(Debug)]
 struct Seen {
     incarnation: Incarnation,
     counter: u64,
-    moved_at: Instant,
-    /// Since when it has moved without a pause.
-    alive_since: Instant,
+    /// How long the counter has stood still.
+    silent: Duration,
+    /// How long it has moved without a pause.
+    alive: Duration,
+    /// It moved in the last read.
+    moved: bool,
 }
 
 /// What we saw of a partition's owner.
@@ -26,79 +33,91 @@ struct Held {
     epoch: Epoch,
     claim: ClaimId,
     next: SegmentNumber,
-    signed_at: Instant,
+    silent: Duration,
 }
 
 /// What an observer knows of the others' signs of life.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     suspicion: Duration,
+    counted_max: Duration,
     nodes: HashMap<NodeName, Seen>,
     partitions: HashMap<PartitionId, Held>,
     last_read: Option<Instant>,
 }
 
 impl Liveness {
-    pub(crate) fn new(suspicion: Duration) -> Self {
-        Self { suspicion, nodes: HashMap::new(), partitions: HashMap::new(), last_read: None }
+    pub(crate) fn new(config: &NodeConfig) -> Self {
+        Self {
+            suspicion: config.suspicion(),
+            counted_max: config.heartbeat * 2,
+            nodes: HashMap::new(),
+            partitions: HashMap::new(),
+            last_read: None,
+        }
     }
 
     /// Takes in a successful read.
     pub(crate) fn observe(&mut self, seen: &Observation, now: Instant) {
-        // After a gap in our own reading every clock starts anew: a database that stood still must
-        // not look like a dead cluster.
-        let gap = self.last_read.is_none_or(|last| now - last >= self.suspicion / 2);
+        let since = self.last_read.map_or(Duration::ZERO, |last| now - last);
+        let counted = since.min(self.counted_max);
         self.last_read = Some(now);
-        if gap {
-            self.nodes.values_mut().for_each(|node| node.moved_at = now);
-            self.partitions.values_mut().for_each(|held| held.signed_at = now);
-        }
         for node in &seen.nodes {
-            self.observe_node(node, now);
+            self.observe_node(node, counted);
         }
         for partition in &seen.partitions {
-            self.observe_partition(seen, partition, now);
+            self.observe_partition(seen, partition, counted);
         }
     }
 
-    fn observe_node(&mut self, node: &NodeRow, now: Instant) {
+    fn observe_node(&mut self, node: &NodeRow, counted: Duration) {
         let beat = &node.beat;
         let fresh = Seen {
             incarnation: beat.incarnation,
             counter: beat.counter,
-            moved_at: now,
-            alive_since: now,
+            silent: Duration::ZERO,
+            alive: Duration::ZERO,
+            moved: true,
         };
-        let seen = self.nodes.entry(beat.node.clone()).or_insert(fresh);
-        if seen.incarnation != beat.incarnation {
-            *seen = Seen {
-                incarnation: beat.incarnation,
-                counter: beat.counter,
-                moved_at: now,
-                alive_since: now,
-            };
-        } else if seen.counter != beat.counter {
-            if now - seen.moved_at >= self.suspicion {
-                seen.alive_since = now;
+        let seen = match self.nodes.get_mut(&beat.node) {
+            Some(seen) if seen.incarnation == beat.incarnation => seen,
+            _ => {
+                self.nodes.insert(beat.node.clone(), fresh);
+                return;
             }
+        };
+        seen.moved = seen.counter != beat.counter;
+        if seen.moved {
+            let paused = seen.silent >= self.suspicion;
+            seen.alive = if paused { Duration::ZERO } else { seen.alive + counted };
             seen.counter = beat.counter;
-            seen.moved_at = now;
+            seen.silent = Duration::ZERO;
+        } else {
+            seen.alive += counted;
+            seen.silent += counted;
         }
     }
 
-    /// A partition's owner gives a sign by naming it in its beat, or by a commit (P9).
-    fn observe_partition(&mut self, seen: &Observation, row: &PartitionRow, now: Instant) {
+    /// A partition's owner gives a sign by naming it in a new beat, or by a commit (P9).
+    fn observe_partition(&mut self, seen: &Observation, row: &PartitionRow, counted: Duration) {
         let named = self.names(seen, row);
-        let held = self.partitions.entry(row.spec.id).or_insert(Held {
+        let fresh = Held {
             epoch: row.epoch,
             claim: row.claim,
             next: row.next.next,
-            signed_at: now,
-        });
-        let moved = (held.epoch, held.claim, held.next) != (row.epoch, row.claim, row.next.next);
-        if moved || named {
-            *held =
-                Held { epoch: row.epoch, claim: row.claim, next: row.next.next, signed_at: now };
+            silent: Duration::ZERO,
+        };
+        match self.partitions.get_mut(&row.spec.id) {
+            Some(held)
+                if !named
+                    && (held.epoch, held.claim, held.next)
+                        == (row.epoch, row.claim, row.next.next) =>
+            {
+                held.silent += counted;
+            }
+            _ => {
+                self.partitions.insert(row.spec.id, fresh);
+            }
         }
     }
 
@@ -108,8 +127,7 @@ impl Liveness {
         let beat = seen.nodes.iter().map(|node| &node.beat).find(|beat| &beat.node == owner);
         beat.is_some_and(|beat| {
             beat.incarnation == *incarnation
-                // A beat is a sign once: when its counter has moved.
-                && self.nodes.get(owner).map(|node| node.moved_at) == self.last_read
+                && self.nodes.get(owner).is_some_and(|node| node.moved)
                 && beat.serving.iter().any(|serving| {
                     serving.partition == row.spec.id
                         && serving.epoch == row.epoch
@@ -119,14 +137,14 @@ impl Liveness {
     }
 
     /// Has the node moved its counter lately?
-    pub(crate) fn is_live(&self, node: &NodeName, now: Instant) -> bool {
-        self.nodes.get(node).is_some_and(|seen| now - seen.moved_at < self.suspicion)
+    pub(crate) fn is_live(&self, node: &NodeName) -> bool {
+        self.nodes.get(node).is_some_and(|seen| seen.silent < self.suspicion)
     }
 
     /// How long the node has lived without a pause; `None` when it does not live.
-    pub(crate) fn alive_for(&self, node: &NodeName, now: Instant) -> Option<Duration> {
+    pub(crate) fn alive_for(&self, node: &NodeName) -> Option<Duration> {
         let seen = self.nodes.get(node)?;
-        (now - seen.moved_at < self.suspicion).then(|| now - seen.alive_since)
+        (seen.silent < self.suspicion).then_some(seen.alive)
     }
 
     /// Is another, newer process known under the owner's name (P11)?
@@ -135,7 +153,7 @@ impl Liveness {
     }
 
     /// How long the partition's owner has given no sign.
-    pub(crate) fn silence(&self, partition: PartitionId, now: Instant) -> Duration {
-        self.partitions.get(&partition).map_or(Duration::ZERO, |held| now - held.signed_at)
+    pub(crate) fn silence(&self, partition: PartitionId) -> Duration {
+        self.partitions.get(&partition).map_or(Duration::ZERO, |held| held.silent)
     }
 }

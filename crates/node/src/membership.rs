@@ -75,7 +75,7 @@ impl Vacancies {
         liveness: &Liveness,
         now: Instant,
     ) -> Vec<Decision> {
-        let round = Round { config, me, seen, liveness, now };
+        let round = Round { config, me, seen, liveness };
         let mut still_vacant = HashMap::new();
         let mut decisions = Vec::new();
         for row in &seen.partitions {
@@ -105,7 +105,6 @@ struct Round<'a> {
     me: &'a Me<'a>,
     seen: &'a Observation,
     liveness: &'a Liveness,
-    now: Instant,
 }
 
 impl Round<'_> {
@@ -121,7 +120,7 @@ impl Round<'_> {
         if owner == self.me.node || self.liveness.is_replaced(owner, *incarnation) {
             return Some(Cause::OwnerRestarted);
         }
-        let silent = self.liveness.silence(row.spec.id, self.now) >= self.config.suspicion();
+        let silent = self.liveness.silence(row.spec.id) >= self.config.suspicion();
         silent.then_some(Cause::OwnerSilent)
     }
 
@@ -147,7 +146,7 @@ impl Round<'_> {
 
     /// Would this node claim what is free?
     fn may_claim(&self, node: &NodeName) -> bool {
-        self.liveness.is_live(node, self.now) && !self.is_draining(node)
+        self.liveness.is_live(node) && !self.is_draining(node)
     }
 
     fn is_draining(&self, node: &NodeName) -> bool {
@@ -165,7 +164,7 @@ impl Round<'_> {
         }
         let mine = row.spec.members.iter().find(|member| &member.node == self.me.node)?;
         let stable = |node: &NodeName| {
-            let alive_for = self.liveness.alive_for(node, self.now);
+            let alive_for = self.liveness.alive_for(node);
             alive_for.is_some_and(|alive| alive >= self.config.stability())
                 && !self.is_draining(node)
         };
@@ -229,7 +228,7 @@ mod tests {
                 next: SegmentPosition { next: SegmentNumber(1), last_hash: SegmentHash::default() },
                 released_to: None,
             };
-            let liveness = Liveness::new(config.suspicion());
+            let liveness = Liveness::new(&config);
             Self {
                 config,
                 me: name(me),

@@ -9,10 +9,11 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use turnpike_store::{Claim, NodeBeat, Observation, Serving, SharedDatabase, StoreError};
+use turnpike_store::{Claim, Observation, Serving, SharedDatabase, StoreError};
 use turnpike_types::{AccountRange, ClaimId, Epoch, Incarnation, NodeName, PartitionId};
 
 use crate::NodeConfig;
+use crate::beat::{Beater, Served};
 use crate::catalogue::{Catalogue, CodeCache};
 use crate::liveness::Liveness;
 use crate::membership::{Cause, Decision, Me, Vacancies};
@@ -107,6 +108,7 @@ impl Node {
             ranges: ranges_rx,
             segments,
             clock: DatabaseClock::default(),
+            fresh_at: Mutex::new(Instant::now()),
             trouble: Trouble::default(),
         });
         let doors = Arc::new(Doors {
@@ -117,13 +119,23 @@ impl Node {
             config: config.clone(),
         });
         let (stop, stopped) = watch::channel(false);
-        let mut runner = Runner {
+        let served = Arc::new(Served::default());
+        let mut beater = Beater {
+            shared: Arc::clone(&shared),
+            incarnation,
+            served: Arc::clone(&served),
+            counter: 0,
+            superseded: watch::channel(false).0,
+        };
+        beater.beat().await?;
+        let runner = Runner {
             vacancies: Vacancies::default(),
-            liveness: Liveness::new(config.suspicion()),
+            liveness: Liveness::new(&config),
             origin: Instant::now(),
             owners: HashMap::new(),
             doors: Arc::clone(&doors),
-            counter: 0,
+            served: Arc::clone(&served),
+            reading: None,
             releasing: HashSet::new(),
             troubled: HashMap::new(),
             catalogue: catalogue_tx,
@@ -133,8 +145,7 @@ impl Node {
             shared,
             chance,
         };
-        runner.beat(false).await?;
-        let running = tokio::spawn(runner.run(stopped));
+        let running = tokio::spawn(runner.run(stopped, beater));
         Ok(Self { doors, stop, running })
     }
 
@@ -171,7 +182,9 @@ struct Runner {
     shared: Arc<Shared>,
     doors: Arc<Doors>,
     incarnation: Incarnation,
-    counter: u64,
+    served: Arc<Served>,
+    /// The catalogue is being read.
+    reading: Option<JoinHandle<()>>,
     origin: Instant,
     owners: HashMap<PartitionId, Running>,
     /// Partitions whose owner was told to give them up.
@@ -187,51 +200,49 @@ struct Runner {
 }
 
 impl Runner {
-    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    async fn run(mut self, mut stop: watch::Receiver<bool>, mut beater: Beater) {
+        let (superseded, mut taken) = watch::channel(false);
+        beater.superseded = superseded;
+        let beating = tokio::spawn(beater.run());
         let mut rounds = tokio::time::interval(self.shared.config.heartbeat);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = rounds.tick() => {}
+                _ = taken.changed() => {
+                    // We are the old one (P11), and own nothing.
+                    self.abandon();
+                    return;
+                }
                 changed = stop.changed() => {
                     if changed.is_err() || *stop.borrow() {
                         break;
                     }
                 }
             }
-            if let Err(error) = self.round(false).await {
-                if matches!(error, StoreError::Refused(_)) {
-                    // Another process has our name: we are the old one (P11), and own nothing.
-                    tracing::error!(%error, "this node stops");
-                    return;
-                }
+            if let Err(error) = self.round().await {
                 self.shared.trouble.set(Some(error.to_string()));
                 tracing::warn!(%error, "the shared database could not be asked");
             }
         }
         self.leave().await;
+        beating.abort();
     }
 
-    /// One round: beat, observe, decide.
-    async fn round(&mut self, draining: bool) -> Result<(), StoreError> {
+    /// One round: observe, decide.
+    async fn round(&mut self) -> Result<(), StoreError> {
         self.reap().await;
-        let (beat, seen) = {
-            let beat = self.next_beat(draining);
-            let db = Arc::clone(&self.shared.db);
-            // Side by side: a slow read must not hold the heartbeat back.
-            tokio::join!(async move { db.heartbeat(&beat).await }, self.shared.db.observe())
-        };
-        self.note_beat(beat?).await?;
-        let seen = Arc::new(seen?);
+        let seen = Arc::new(self.shared.db.observe().await?);
         let now = Instant::now();
         self.liveness.observe(&seen, now);
         self.note_topology(&seen);
+        self.note_catalogue(seen.catalogue_version);
         self.note_metrics();
         let busy: HashSet<PartitionId> = self.owners.keys().copied().collect();
         let me = Me {
             node: &self.shared.config.name,
             incarnation: self.incarnation,
-            draining,
+            draining: false,
             busy: &busy,
         };
         let decisions = self.vacancies.decide(&self.shared.config, &me, &seen, &self.liveness, now);
@@ -250,34 +261,29 @@ impl Runner {
         Ok(())
     }
 
-    async fn beat(&mut self, draining: bool) -> Result<(), StoreError> {
-        let beat = self.next_beat(draining);
-        let reply = self.shared.db.heartbeat(&beat).await?;
-        self.note_beat(reply).await
-    }
-
-    fn next_beat(&mut self, draining: bool) -> NodeBeat {
-        self.counter += 1;
-        let tick_max = u64::try_from(self.shared.config.tick_max().as_millis()).unwrap_or(u64::MAX);
-        let alive = self.owners.values().filter(|owner| owner.ticks.age_ms() < tick_max);
-        NodeBeat {
-            node: self.shared.config.name.clone(),
-            incarnation: self.incarnation,
-            counter: self.counter,
-            address: self.shared.config.address.clone(),
-            draining,
-            serving: alive.map(|owner| owner.ownership).collect(),
-        }
-    }
-
-    async fn note_beat(&mut self, reply: turnpike_store::HeartbeatReply) -> Result<(), StoreError> {
-        self.shared.clock.set(reply.now);
+    /// Reads what was published, in the background: the rounds go on meanwhile.
+    fn note_catalogue(&mut self, version: u64) {
         let known = Arc::clone(&self.catalogue.borrow());
-        if reply.catalogue_version > known.version {
-            let fresh = known.refreshed(self.shared.db.as_ref()).await?;
-            self.catalogue.send_replace(Arc::new(fresh));
+        let reading = self.reading.as_ref().is_some_and(|reading| !reading.is_finished());
+        if version <= known.version || reading {
+            return;
         }
-        Ok(())
+        let (shared, catalogue) = (Arc::clone(&self.shared), self.catalogue.clone());
+        self.reading = Some(tokio::spawn(async move {
+            match known.refreshed(shared.db.as_ref()).await {
+                Ok(fresh) => drop(catalogue.send_replace(Arc::new(fresh))),
+                Err(error) => tracing::warn!(%error, "the catalogue could not be read"),
+            }
+        }));
+    }
+
+    /// Lets go of everything at once: another process has our name.
+    fn abandon(&mut self) {
+        for (&partition, owner) in &self.owners {
+            self.doors.set(partition, None);
+            self.served.remove(partition);
+            owner.task.abort();
+        }
     }
 
     fn note_topology(&self, seen: &Arc<Observation>) {
@@ -325,6 +331,7 @@ impl Runner {
         let ownership = Serving { partition, epoch, claim: claim.claim };
         let task = tokio::spawn(candidate.run(claim, queue));
         let running = Running { ownership, ticks, requests, began: Instant::now(), task };
+        self.served.add(ownership, Arc::clone(&running.ticks));
         self.owners.insert(partition, running);
     }
 
@@ -354,6 +361,7 @@ impl Runner {
             .collect();
         for partition in ended {
             self.releasing.remove(&partition);
+            self.served.remove(partition);
             if let Some(owner) = self.owners.remove(&partition) {
                 let lived = owner.began.elapsed();
                 let ended = owner.task.await.unwrap_or(Ended::Stopped);
@@ -382,6 +390,7 @@ impl Runner {
     /// Gate, drain, release: every partition goes to whom it may concern.
     async fn leave(mut self) {
         let deadline = Instant::now() + self.shared.config.heartbeat * 40;
+        self.served.drain();
         let seen = self.seen.borrow().clone();
         let partitions: Vec<PartitionId> = self.owners.keys().copied().collect();
         for partition in partitions {
@@ -392,20 +401,17 @@ impl Runner {
             tokio::time::sleep(self.shared.config.heartbeat / 10).await;
             self.reap().await;
         }
-        // Says good-bye, so that nobody waits for us.
-        if let Err(error) = self.beat(true).await {
-            tracing::warn!(%error, "the last heartbeat could not be written");
-        }
+        // One more beat says that we are emptied, so that nobody waits for us.
+        tokio::time::sleep(self.shared.config.heartbeat).await;
     }
 
     /// The highest other member that is alive.
     fn successor(&self, seen: &Observation, partition: PartitionId) -> Option<NodeName> {
         let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
-        let now = Instant::now();
         let others = row.spec.members.iter().map(|member| &member.node);
         others
             .filter(|node| **node != self.shared.config.name)
-            .find(|node| self.liveness.is_live(node, now))
+            .find(|node| self.liveness.is_live(node))
             .cloned()
     }
 }

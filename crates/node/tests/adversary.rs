@@ -585,3 +585,38 @@ async fn a_segment_is_closed_at_its_limit_also_within_a_sub_batch() {
     let most = rows.iter().map(|row| Segment::decode(&row.body).unwrap().record_count()).max();
     assert!(most.unwrap() < 500, "a record is more than 40 bytes, a segment has {most:?} of them");
 }
+
+// I2, P35: what was recycled skips the horizon, but the horizon is what stands in for forgotten
+// keys. A record that waits unbound at home, is sent again once its identity is bound (and rated
+// under its account's key), and is recycled after the horizon, is rated twice; so is one whose
+// MovedAway was lost and taken again that late.
+#[tokio::test]
+async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_the_horizon() {
+    use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
+    let (db, now) = database_of_one_hour().await;
+    let mut node = start(config("a"), &db).await;
+    node.open_account(7).await;
+    let t0 = now.load(Ordering::SeqCst);
+    assert_eq!(node.send(&[at(t0, "r1")]).await.accepted, 1);
+    for hour in 1..=5 {
+        let t = t0 + hour * HOUR_US;
+        now.store(t, Ordering::SeqCst);
+        settle().await;
+        assert_eq!(node.send(&[at(t, &format!("other{hour}"))]).await.accepted, 1);
+    }
+    // As a front sends it that moves it from its identity's home (`move_records`).
+    let (mut run, mut bytes) = (Vec::new(), Vec::new());
+    turnpike_proto::record::encode(&at(t0, "r1"), &mut bytes);
+    push_record(&mut run, &bytes);
+    let head = SubBatchHead { partition: 1, sequence: 0, recycled: true };
+    let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
+    let mut answers = node.client.forward(stream).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    assert_eq!(answer.standing.unwrap().verdict(), Verdict::Done);
+    let mut rated = 0;
+    for row in log(db.as_ref()).await {
+        let segment = Segment::decode(&row.body).unwrap();
+        rated += segment.records().filter(|(_, record)| record.record_id == "r1").count();
+    }
+    assert_eq!(rated, 1, "the account is charged {rated} times; accepted: {}", answer.accepted);
+}

@@ -4,6 +4,9 @@ use turnpike_types::{AccountNumber, RejectReason, Timestamp, UsageRecord, UsageV
 
 use crate::wire::{Fields, Value, WireError, put_bytes, put_number, put_varint};
 
+/// What a front may add to a record that it guides: the account, a field of at most 11 bytes.
+const FRONT_BYTES: usize = 11;
+
 /// What a front needs of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peek<'a> {
@@ -87,6 +90,13 @@ impl<'a> RecordBatch<'a> {
         self.records.push(checked);
     }
 
+    /// Decodes a record that was taken before. In canonical form it may be a little longer than it
+    /// came, so its size is not judged again.
+    pub fn push_stored(&mut self, bytes: &'a [u8]) {
+        let record = self.decode_fields(bytes);
+        self.records.push(record);
+    }
+
     /// The records, in order; a reason in the place of each that is refused.
     pub fn records(&self) -> &[Result<Record<'a>, RejectReason>] {
         &self.records
@@ -108,9 +118,13 @@ impl<'a> RecordBatch<'a> {
     }
 
     fn decode(&mut self, bytes: &'a [u8]) -> Result<Record<'a>, RejectReason> {
-        if bytes.len() > limits::RECORD_BYTES_MAX {
+        if bytes.len() > limits::RECORD_BYTES_MAX + FRONT_BYTES {
             return Err(RejectReason::TooLarge);
         }
+        self.decode_fields(bytes)
+    }
+
+    fn decode_fields(&mut self, bytes: &'a [u8]) -> Result<Record<'a>, RejectReason> {
         let attributes = self.attributes.len();
         let measures = self.measures.len();
         let fixed = self.fields(bytes).map_err(|_| RejectReason::Malformed)?;

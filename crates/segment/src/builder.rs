@@ -226,7 +226,16 @@ impl SegmentBuilder {
         Some(Component(index))
     }
 
-    /// Adds a line to the record pushed last.
+    /// Would the segment's total of the component's currency still have at most 38 digits with
+    /// `more` billionths added, whatever their signs?
+    pub fn fits(&self, component: Component, more: u128) -> bool {
+        let sum = self.component_currencies.get(usize::from(component.0));
+        let total = sum.and_then(|&sum| self.amounts.get(sum)).map_or(0, |(_, total)| *total);
+        let most = total.unsigned_abs().saturating_add(more);
+        i128::try_from(most).is_ok_and(|most| Money::from_nanos(most).is_some())
+    }
+
+    /// Adds a line to the record pushed last. The caller has asked [`SegmentBuilder::fits`].
     pub fn push_line(&mut self, line: &NewLine) {
         let lines = &mut self.lines;
         lines.records.push(last_row(self.accounts.len()));
@@ -239,8 +248,6 @@ impl SegmentBuilder {
         lines.amounts.push(line.amount.nanos());
         let sum = self.component_currencies.get(usize::from(line.component.0));
         if let Some((_, total)) = sum.and_then(|&sum| self.amounts.get_mut(sum)) {
-            // A segment holds fewer than 2^32 lines of at most 38 digits: what would not fit is
-            // a sum that no consumer could hold either, and is shown as the largest there is.
             *total = total.saturating_add(line.amount.nanos());
         }
     }

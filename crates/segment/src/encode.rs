@@ -64,7 +64,7 @@ impl SegmentBuilder {
     /// # Errors
     /// [`SegmentError::Arrow`] when a column can't be made, which would be a bug.
     pub fn seal(&self, place: &Place) -> Result<SealedSegment, SegmentError> {
-        let totals = self.totals();
+        let totals = self.totals()?;
         let head = Head {
             partition: place.partition.0,
             segment: place.segment.0,
@@ -118,21 +118,19 @@ impl SegmentBuilder {
         ])
     }
 
-    fn totals(&self) -> Totals {
-        let mut amounts: Vec<_> = self
-            .amounts
-            .iter()
-            .map(|&(currency, nanos)| {
-                (currency, turnpike_types::Money::from_nanos(nanos).unwrap_or_default())
-            })
-            .collect();
+    fn totals(&self) -> Result<Totals, SegmentError> {
+        let amounts = self.amounts.iter().map(|&(currency, nanos)| {
+            let sum = turnpike_types::Money::from_nanos(nanos);
+            Ok((currency, sum.ok_or(SegmentError::Value("a control total"))?))
+        });
+        let mut amounts = amounts.collect::<Result<Vec<_>, SegmentError>>()?;
         amounts.sort_unstable();
-        Totals {
+        Ok(Totals {
             records: self.accounts.len() as u64,
             suspended: self.suspended,
             lines: self.lines.records.len() as u64,
             amounts,
-        }
+        })
     }
 }
 

@@ -27,7 +27,7 @@ pub trait SharedDatabase: Send + Sync + 'static {
     // -- ownership --------------------------------------------------------------------------
 
     /// Writes the node's heartbeat on a connection of its own (P9). A beat of an incarnation that
-    /// was superseded under the same name is [`StoreError::Refused`](crate::StoreError): another
+    /// was superseded under the same name is [`StoreError::Superseded`](crate::StoreError): another
     /// process has taken the name.
     async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply>;
 

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// The database said no, and asking again will not help.
     #[error("refused: {0}")]
     Refused(String),
+    /// Another process has taken the node's name (P11): this one must stop.
+    #[error("{0}")]
+    Superseded(String),
     /// The database answered something that can't be: a bug, or somebody else's hand in it.
     #[error("the shared database holds something unexpected ({doing}): {cause}")]
     Corrupt {

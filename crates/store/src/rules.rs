@@ -297,7 +297,7 @@ pub(crate) fn bad_manifest(manifest: &CheckpointManifest, why: &str) -> StoreErr
 
 /// An incarnation whose name another process has taken since (P11).
 pub(crate) fn superseded(node: &turnpike_types::NodeName) -> StoreError {
-    StoreError::Refused(format!(
+    StoreError::Superseded(format!(
         "another process has started as node {node} since: this one is superseded and must stop"
     ))
 }

@@ -21,9 +21,7 @@ impl Owner {
     ) -> Result<(), Ended> {
         let mut results = Vec::with_capacity(commands.len());
         for command in commands {
-            if self.open.builder.bytes() >= self.shared.config.segment_bytes_max {
-                self.cut().await?;
-            }
+            self.cut_if_full().await?;
             results.push(self.take_command(command));
         }
         self.answer(reply, results);

@@ -11,6 +11,9 @@ use turnpike_types::{Epoch, SegmentHash, SegmentNumber};
 
 use super::{Ended, Owner};
 
+/// Segments at hand for one request; more are read again, mostly from the cache.
+const LOADED_MAX: usize = 64;
+
 /// An answer that waits for a commit.
 pub(crate) type Answer = Box<dyn FnOnce(Epoch) + Send>;
 
@@ -19,6 +22,8 @@ pub(crate) struct OpenSegment {
     pub(crate) number: SegmentNumber,
     pub(crate) time: LoggedTime,
     pub(crate) builder: SegmentBuilder,
+    /// It is logged even if it holds nothing, for its time.
+    pub(crate) logs_time: bool,
     /// Indexes in the segment's component table, by code slot and component.
     pub(crate) components: Vec<Vec<Option<Component>>>,
     pub(crate) answers: Vec<Answer>,
@@ -30,6 +35,7 @@ impl OpenSegment {
             number,
             time,
             builder: SegmentBuilder::new(),
+            logs_time: false,
             components: Vec::new(),
             answers: Vec::new(),
         }
@@ -74,7 +80,7 @@ impl Owner {
         {
             return;
         }
-        let is_segment = !self.open.builder.is_empty();
+        let is_segment = !self.open.builder.is_empty() || self.open.logs_time;
         let number = self.open.number;
         let next = if is_segment { number.next() } else { number };
         let following = OpenSegment::new(next, self.open.time);
@@ -180,6 +186,14 @@ impl Owner {
         Ok(())
     }
 
+    /// Closes the open segment when it holds as much as a segment shall.
+    pub(super) async fn cut_if_full(&mut self) -> Result<(), Ended> {
+        if self.open.builder.bytes() >= self.shared.config.segment_bytes_max {
+            self.cut().await?;
+        }
+        Ok(())
+    }
+
     /// Closes the open segment in the middle of a request, because it is full.
     pub(super) async fn cut(&mut self) -> Result<(), Ended> {
         if self.in_flight.is_some() {
@@ -218,6 +232,11 @@ impl Owner {
 
     /// Reads a segment back.
     pub(super) async fn load(&mut self, segment: SegmentNumber) -> Result<(), Ended> {
+        // Each read is a step forward: many of them are no wedged task (P9).
+        self.tick();
+        if self.loaded.len() >= LOADED_MAX {
+            self.loaded.clear();
+        }
         let key = (self.ownership.claim, segment);
         if let Some(known) = self.shared.segments.get(&key) {
             self.loaded.insert(segment, known);

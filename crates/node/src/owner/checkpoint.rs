@@ -15,7 +15,7 @@ const PART_BYTES: usize = 8 << 20;
 /// A sealed run of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
-    name: String,
+    names: Vec<String>,
     through: SegmentNumber,
 }
 
@@ -37,9 +37,9 @@ impl<'a> Part<'a> {
 
     /// The run that this part is; `None` for a chunk of the state.
     pub(crate) fn run(&self) -> Option<Run> {
-        // keys-AFTER-THROUGH-CLAIM
+        // keys-AFTER-THROUGH-CLAIM-INDEX
         let through = self.name.strip_prefix("keys-")?.split('-').nth(1)?.parse().ok()?;
-        Some(Run { name: self.name.to_owned(), through: SegmentNumber(through) })
+        Some(Run { names: vec![self.name.to_owned()], through: SegmentNumber(through) })
     }
 }
 
@@ -82,7 +82,8 @@ impl Owner {
         self.log_bytes = 0;
         let (segment, hash) = self.state.last();
         let tag = format!("{segment}-{}", self.ownership.claim);
-        let snapshot = self.state.snapshot().bytes;
+        let ticks = std::sync::Arc::clone(&self.ticks);
+        let snapshot = self.state.snapshot(&|| ticks.tick()).bytes;
         let mut parts: Vec<CheckpointPart> = snapshot
             .chunks(PART_BYTES)
             .enumerate()
@@ -95,13 +96,17 @@ impl Owner {
         let mut names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
         let forgotten = self.state.keys().forgotten_through();
         self.runs.retain(|run| run.through > forgotten);
-        names.extend(self.runs.iter().map(|run| run.name.clone()));
+        names.extend(self.runs.iter().flat_map(|run| run.names.iter().cloned()));
         let run = self.state.key_run();
-        let name = format!("keys-{}-{segment}-{}", run.after, self.ownership.claim);
-        names.push(name.clone());
-        parts.push(CheckpointPart { name: name.clone(), segment, body: run.bytes.into() });
-        let sealed =
-            (run.keys >= self.shared.config.run_keys).then_some(Run { name, through: segment });
+        let mut run_names = Vec::new();
+        for (index, body) in run.parts.into_iter().enumerate() {
+            let name = format!("keys-{}-{segment}-{}-{index}", run.after, self.ownership.claim);
+            run_names.push(name.clone());
+            parts.push(CheckpointPart { name, segment, body: body.into() });
+        }
+        names.extend(run_names.iter().cloned());
+        let sealed = (run.keys >= self.shared.config.run_keys)
+            .then_some(Run { names: run_names, through: segment });
         let manifest = CheckpointManifest {
             partition: self.ownership.spec.id,
             segment,

@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) ranges: watch::Receiver<Arc<Vec<AccountRange>>>,
     pub(crate) segments: Cache<(ClaimId, SegmentNumber), Arc<Segment>>,
     pub(crate) clock: DatabaseClock,
+    /// When a heartbeat last showed that our catalogue is the newest (P36).
+    pub(crate) fresh_at: Mutex<Instant>,
     /// What went wrong with the database last; told to whoever asks in vain.
     pub(crate) trouble: Trouble,
 }
@@ -205,6 +207,10 @@ pub(crate) struct Owner {
     loaded: HashMap<SegmentNumber, Arc<Segment>>,
     /// The catalogue was read for the request at hand.
     catalogue_asked: bool,
+    /// When this owner last read the catalogue by itself.
+    catalogue_read_at: Option<Instant>,
+    /// When it last logged a segment for its time alone, to forget keys by.
+    time_logged_at: Option<Instant>,
     log_bytes: u64,
     runs: Vec<checkpoint::Run>,
     checkpointing: Option<tokio::task::JoinHandle<checkpoint::Outcome>>,
@@ -232,6 +238,8 @@ impl Owner {
             in_flight: None,
             loaded: HashMap::new(),
             catalogue_asked: false,
+            catalogue_read_at: None,
+            time_logged_at: None,
             checkpointing: None,
             scratch: records::Scratch::default(),
             shared,
@@ -289,6 +297,10 @@ impl Owner {
         self.open_anew();
         self.loaded.clear();
         self.catalogue_asked = false;
+        let rates = matches!(queued.request, Request::Records { .. } | Request::Recycle { .. });
+        if rates && self.is_stale() {
+            self.read_catalogue().await?;
+        }
         match queued.request {
             Request::Records { frame, reply } => self.take_records(&frame, reply).await,
             Request::Apply { commands, reply } => self.take_commands(&commands, reply).await,
@@ -309,7 +321,7 @@ impl Owner {
 
     /// Refreshes time and catalogue where nothing hangs on the old ones yet.
     fn open_anew(&mut self) {
-        if self.open.builder.is_empty() {
+        if self.open.builder.is_empty() && !self.open.logs_time {
             let clock = self.shared.clock.now();
             let spec = &self.ownership.spec;
             self.open.time = self.open.time.advance(clock, spec.horizon_us, spec.accept_since);
@@ -319,6 +331,26 @@ impl Owner {
                 self.open.clear_tables();
             }
         }
+    }
+
+    /// Has no heartbeat shown for too long that our catalogue is the newest? Then it is read before
+    /// anything is rated: a version may have come into force that we do not know (P36).
+    fn is_stale(&self) -> bool {
+        let limit = self.shared.config.suspicion();
+        let beat = *self.shared.fresh_at.lock().unwrap_or_else(PoisonError::into_inner);
+        beat.elapsed() > limit && self.catalogue_read_at.is_none_or(|read| read.elapsed() > limit)
+    }
+
+    /// Reads what was published.
+    async fn read_catalogue(&mut self) -> Result<(), Ended> {
+        if !self.open.builder.is_empty() {
+            // What was rated by the older catalogue is logged with its version.
+            self.cut().await?;
+        }
+        let fresh = self.tariffs.catalogue().refreshed(self.shared.db.as_ref()).await?;
+        self.tariffs.update(&Arc::new(fresh));
+        self.catalogue_read_at = Some(Instant::now());
+        Ok(())
     }
 
     /// Answers once the open segment, or a barrier, is durable (P6, P17).

@@ -18,6 +18,10 @@ use super::append::OpenSegment;
 use super::{Ended, Owner, Refusal};
 use crate::tariff::Tariff;
 
+/// Lines, and changes of variables, that one record may make. A month's session at hourly prices
+/// makes some hundreds; more than this is no real usage, and would hold the others up.
+const PORTIONS_MAX: usize = 1024;
+
 /// Buffers used again for every record.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
@@ -46,6 +50,8 @@ pub(crate) enum Wait {
     Load(SegmentNumber),
     /// A plan is not known: it may have been published since the last heartbeat.
     Catalogue,
+    /// There is no room for another key.
+    Keys,
 }
 
 /// A record on its way in.
@@ -105,23 +111,32 @@ impl Owner {
         let mut batch = RecordBatch::default();
         let answer = match self.admit(frame, &mut batch) {
             Err(refusal) => Err(refusal),
-            Ok(SubBatchHead { sequence, recycled, .. }) => {
-                let mut answer = SubBatchAnswer { sequence, ..SubBatchAnswer::default() };
-                for (index, record) in (0u32..).zip(batch.records()) {
-                    let taken = match record {
-                        Ok(record) => {
-                            self.take_until_done(incoming(&batch, record), recycled).await?
-                        }
-                        Err(reason) => Taken::Rejected(*reason),
-                    };
-                    note(&mut answer, index, taken);
-                }
-                count(&answer);
-                Ok(answer)
-            }
+            Ok(head) => self.take_all(&batch, head).await?,
         };
         self.answer(reply, answer);
         Ok(())
+    }
+
+    async fn take_all(
+        &mut self,
+        batch: &RecordBatch<'_>,
+        head: SubBatchHead,
+    ) -> Result<Result<SubBatchAnswer, Refusal>, Ended> {
+        let mut answer = SubBatchAnswer { sequence: head.sequence, ..SubBatchAnswer::default() };
+        for (index, record) in (0u32..).zip(batch.records()) {
+            self.cut_if_full().await?;
+            let taken = match record {
+                Ok(record) => self.take_until_done(incoming(batch, record), head.recycled).await?,
+                Err(reason) => Some(Taken::Rejected(*reason)),
+            };
+            match taken {
+                Some(taken) => note(&mut answer, index, taken),
+                // What was taken of it is logged, and comes back as duplicates.
+                None => return Ok(Err(Refusal::KeysFull)),
+            }
+        }
+        count(&answer);
+        Ok(Ok(answer))
     }
 
     /// Decodes the sub-batch and checks that it is ours (P32), before anything is touched.
@@ -134,9 +149,6 @@ impl Owner {
         let head = head.map_err(|error| Refusal::Invalid(error.to_string()))?;
         if batch.records().len() > limits::BATCH_RECORDS_MAX {
             return Err(Refusal::Invalid("more records than a batch may hold".to_owned()));
-        }
-        if self.state.keys().len() >= self.shared.config.keys_max {
-            return Err(Refusal::KeysFull);
         }
         let ours = self.ownership.spec.range;
         let strangers = batch.records().iter().flatten().any(|record| {
@@ -151,14 +163,16 @@ impl Owner {
         self.shared.ranges.borrow().iter().any(|range| range.contains(account))
     }
 
+    /// `None`: there is no room for its key.
     async fn take_until_done(
         &mut self,
         incoming: Incoming<'_>,
         recycled: bool,
-    ) -> Result<Taken, Ended> {
+    ) -> Result<Option<Taken>, Ended> {
         loop {
             match self.take_record(&incoming, recycled) {
-                Ok(taken) => return Ok(taken),
+                Ok(taken) => return Ok(Some(taken)),
+                Err(Wait::Keys) if !self.make_room_for_keys() => return Ok(None),
                 Err(wait) => self.resolve(wait).await?,
             }
         }
@@ -170,16 +184,41 @@ impl Owner {
             Wait::Full => self.cut().await,
             Wait::Load(segment) => self.load(segment).await,
             Wait::Catalogue => self.ask_catalogue().await,
+            Wait::Keys => Ok(()),
         }
     }
 
     /// Reads what was published, once a request: who publishes a plan and then sends usage finds
-    /// it rated, whatever the heartbeat has brought.
+    /// it rated, whatever the heartbeat has brought. When it can't be read, the record waits in
+    /// suspense as it would have.
     async fn ask_catalogue(&mut self) -> Result<(), Ended> {
         self.catalogue_asked = true;
-        let fresh = self.tariffs.catalogue().refreshed(self.shared.db.as_ref()).await?;
-        self.tariffs.update(&std::sync::Arc::new(fresh));
-        Ok(())
+        let pause = self.shared.config.heartbeat / 10;
+        if self.catalogue_read_at.is_some_and(|read| read.elapsed() < pause) {
+            return Ok(());
+        }
+        match self.read_catalogue().await {
+            Err(Ended::Store(error)) => {
+                tracing::warn!(%error, "the catalogue could not be read");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Makes room for keys: those beyond the horizon are let go, and where logged time stands still
+    /// because nothing is taken, it is logged by itself.
+    fn make_room_for_keys(&mut self) -> bool {
+        self.state.sweep();
+        if self.state.keys().len() < self.shared.config.keys_max {
+            return true;
+        }
+        let pause = self.shared.config.heartbeat * 20;
+        if self.time_logged_at.is_none_or(|logged| logged.elapsed() >= pause) {
+            self.time_logged_at = Some(tokio::time::Instant::now());
+            self.open.logs_time = true;
+        }
+        false
     }
 
     fn take_record(&mut self, incoming: &Incoming<'_>, recycled: bool) -> Result<Taken, Wait> {
@@ -189,12 +228,18 @@ impl Owner {
             return Ok(taken);
         }
         let time = self.open.time;
-        // What was recycled met the horizon when it first arrived (P35).
-        if !recycled && incoming.view.start < time.floor {
+        // What was recycled met the horizon when it first arrived (P35). But it may have come by
+        // another way meanwhile: where keys were forgotten nobody can tell, and it stays where it
+        // waits (I2).
+        let keys_are_complete = self.state.keys().forgotten_through() == SegmentNumber(0);
+        if incoming.view.start < time.floor && !(recycled && keys_are_complete) {
             return Ok(Taken::Rejected(RejectReason::TooOld));
         }
         if incoming.view.start > time.now.saturating_add(limits::AHEAD_MAX_US) {
             return Ok(Taken::Rejected(RejectReason::InTheFuture));
+        }
+        if self.state.keys().len() >= self.shared.config.keys_max {
+            return Err(Wait::Keys);
         }
         match self.rate_new(incoming) {
             Ok(row) => {
@@ -287,19 +332,35 @@ impl Owner {
         let plans: SmallVec<[PlanInForce<'_>; 4]> =
             tariff.codes.iter().map(|(_, code)| PlanInForce { code }).collect();
         let rated = self.rater.rate(&plans, &tariff.context, &known.state, &incoming.view)?;
+        if rated.lines.len() > PORTIONS_MAX || rated.changes.len() > PORTIONS_MAX {
+            return Err(NotRated::Suspended(SuspenseReason::Overflow));
+        }
+        // A segment that holds nothing yet has all the room there is: what does not fit there
+        // fits nowhere.
+        let no_room = match self.open.builder.is_empty() && self.open.components.is_empty() {
+            true => NotRated::Suspended(SuspenseReason::Overflow),
+            false => NotRated::Wait(Wait::Full),
+        };
         let scratch = &mut self.scratch;
         scratch.components.clear();
+        let mut more = 0u128;
         for line in &rated.lines {
-            let component = component(&mut self.open, &tariff, line);
-            scratch.components.push(component.ok_or(Wait::Full)?);
+            let Some(component) = component(&mut self.open, &tariff, line) else {
+                return Err(no_room);
+            };
+            more = more.saturating_add(line.amount.nanos().unsigned_abs());
+            if !self.open.builder.fits(component, more) {
+                return Err(no_room);
+            }
+            scratch.components.push(component);
         }
         untold(&tariff, rated, &known.state, &mut scratch.changes);
         let record =
             NewRecord { view: incoming.view, identity: incoming.identity, outcome: Outcome::Rated };
         if !self.open.builder.has_room_for_variables(scratch.changes.len()) {
-            return Err(NotRated::Wait(Wait::Full));
+            return Err(no_room);
         }
-        let row = self.open.builder.push_record(&record).ok_or(Wait::Full)?;
+        let Some(row) = self.open.builder.push_record(&record) else { return Err(no_room) };
         for (line, &component) in rated.lines.iter().zip(&scratch.components) {
             self.open.builder.push_line(&NewLine {
                 component,

@@ -16,6 +16,9 @@ use super::{Ended, Owner};
 /// Records listed when no number is asked for, and at the most.
 const LISTED_MAX: usize = 10_000;
 
+/// A list ends, though there is more, at about this many bytes; it must fit a message.
+const LISTED_BYTES_MAX: usize = 16 << 20;
+
 impl Owner {
     pub(super) async fn list_suspense(
         &mut self,
@@ -38,10 +41,16 @@ impl Owner {
             .map(|(key, waiting)| (key.clone(), *waiting))
             .collect();
         let mut listed = Vec::with_capacity(found.len());
+        let mut bytes = 0;
         for (key, waiting) in found {
             self.bring(waiting.location).await?;
             if let Ok(Some(row)) = self.record_at(waiting.location) {
-                listed.push(self.suspended_record(&key, &waiting, &row));
+                let record = self.suspended_record(&key, &waiting, &row);
+                bytes += 2 * record.record.len() + 128;
+                listed.push(record);
+            }
+            if bytes >= LISTED_BYTES_MAX {
+                break;
             }
         }
         Ok(listed)
@@ -84,6 +93,7 @@ impl Owner {
     ) -> Result<(), Ended> {
         let mut outcomes = Vec::with_capacity(keys.len());
         for key in keys {
+            self.cut_if_full().await?;
             outcomes.push(self.recycle_one(key).await?);
         }
         self.answer(reply, outcomes);
@@ -131,7 +141,7 @@ impl Owner {
         bytes: &[u8],
     ) -> Result<RecycleOutcome, Ended> {
         let mut batch = RecordBatch::default();
-        batch.push(bytes);
+        batch.push_stored(bytes);
         let Some(Ok(record)) = batch.records().first() else {
             return Err(Ended::Damaged(format!("suspended record {} is malformed", key.record_id)));
         };

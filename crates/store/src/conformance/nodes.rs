@@ -71,7 +71,7 @@ pub async fn a_superseded_incarnation_is_refused_for_ever(s: &Subject) {
     other.heartbeat(&beat("a", 20, 1)).await.unwrap();
     for counter in 8..10 {
         let refused = db.heartbeat(&beat("a", 50, counter)).await;
-        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        assert!(matches!(refused, Err(StoreError::Superseded(_))), "{refused:?}");
         other.heartbeat(&beat("a", 20, counter)).await.unwrap();
     }
     db.heartbeat(&beat("b", 50, 1)).await.unwrap();

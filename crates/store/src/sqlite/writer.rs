@@ -146,7 +146,10 @@ impl Connection {
         // has rolled back by itself, and says that there is nothing to roll back.
         if outcome.is_err() {
             let _ = query("ROLLBACK").execute(&mut connection).await;
-            if !matches!(outcome, Err(StoreError::Refused(_) | StoreError::Full { .. })) {
+            if !matches!(
+                outcome,
+                Err(StoreError::Refused(_) | StoreError::Superseded(_) | StoreError::Full { .. })
+            ) {
                 return outcome;
             }
         }
