@@ -115,7 +115,7 @@ impl FeedError {
             Self::Store(error) => match error {
                 StoreError::Unavailable { .. } => Code::Unavailable,
                 StoreError::Full { .. } => Code::ResourceExhausted,
-                StoreError::Refused(_) => Code::FailedPrecondition,
+                StoreError::Refused(_) | StoreError::Superseded(_) => Code::FailedPrecondition,
                 StoreError::Corrupt { .. } => Code::DataLoss,
                 StoreError::BadUrl { .. } => Code::Internal,
             },

@@ -75,7 +75,7 @@ impl FrontError {
             Self::Store(error) => match error {
                 StoreError::Unavailable { .. } => Code::Unavailable,
                 StoreError::Full { .. } => Code::ResourceExhausted,
-                StoreError::Refused(_) => Code::FailedPrecondition,
+                StoreError::Refused(_) | StoreError::Superseded(_) => Code::FailedPrecondition,
                 StoreError::Corrupt { .. } => Code::DataLoss,
                 StoreError::BadUrl { .. } => Code::Internal,
             },

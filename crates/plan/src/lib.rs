@@ -65,6 +65,7 @@ pub use measure::Unit;
 pub use primitives::{PrimitiveType, primitive_types};
 pub use rater::{AccountContext, Line, PlanInForce, Rated, Rater};
 pub use state::{AccountState, Period, StateEntry, VariableId};
+pub use stream::PORTIONS_MAX;
 pub use zone::{Zone, ZoneError, first_instant_of};
 
 use error::Findings;

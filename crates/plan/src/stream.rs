@@ -35,6 +35,11 @@ pub(crate) struct Stream {
 /// one record; past it the record is refused instead of filling memory.
 pub(crate) const SPANS_MAX: usize = 1 << 16;
 
+/// Lines, and changes of variables, that one record may make; more is
+/// [`Overflow`](turnpike_types::SuspenseReason::Overflow). A month's session at hourly prices makes
+/// some hundreds; a session of centuries is a clock gone wrong, and must not hold the others up.
+pub const PORTIONS_MAX: usize = 1024;
+
 impl Stream {
     pub(crate) fn clear(&mut self) {
         self.spans.clear();

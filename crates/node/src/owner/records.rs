@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use turnpike_account::{Fingerprint, Location, WaitingKey, fingerprint};
-use turnpike_plan::{AccountState, Line, PlanInForce, Rated, StateEntry};
+use turnpike_plan::{AccountState, Line, PORTIONS_MAX, PlanInForce, Rated, StateEntry};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::ingest::v1::{RecordResult, RecordStatus};
 use turnpike_proto::node::v1::SubBatchAnswer;
@@ -17,10 +17,6 @@ use turnpike_types::{
 use super::append::OpenSegment;
 use super::{Ended, Owner, Refusal};
 use crate::tariff::Tariff;
-
-/// Lines, and changes of variables, that one record may make. A month's session at hourly prices
-/// makes some hundreds; more than this is no real usage, and would hold the others up.
-const PORTIONS_MAX: usize = 1024;
 
 /// Buffers used again for every record.
 #[derive(Debug, Default)]

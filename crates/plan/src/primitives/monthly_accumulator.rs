@@ -5,7 +5,7 @@ use turnpike_types::SuspenseReason;
 use crate::run::{Calendared, Counted, Input, Op, Run, Total};
 use crate::spec::{Carries, Open, OutputSpec, Spec, usage_in, usage_out};
 use crate::state::{Period, StateEntry};
-use crate::stream::{Span, Stream};
+use crate::stream::{PORTIONS_MAX, Span, Stream};
 
 pub(super) static SPEC: Spec = Spec {
     name: "MonthlyAccumulator",
@@ -58,7 +58,7 @@ impl Accumulator {
             while unit < span.end {
                 let here = run.period(self.total.calendared, flow.instant(unit));
                 if period != Some(here.period) {
-                    self.keep(run, period, level);
+                    self.keep(run, period, level)?;
                     period = Some(here.period);
                     level = run.state.get(self.total.variable, here.period).unwrap_or(0);
                 }
@@ -73,13 +73,21 @@ impl Accumulator {
                 unit = end;
             }
         }
-        self.keep(run, period, level);
-        Ok(())
+        self.keep(run, period, level)
     }
 
-    fn keep(&self, run: &mut Run<'_>, period: Option<Period>, value: i128) {
+    fn keep(
+        &self,
+        run: &mut Run<'_>,
+        period: Option<Period>,
+        value: i128,
+    ) -> Result<(), SuspenseReason> {
         if let Some(period) = period {
+            if run.changes.len() >= PORTIONS_MAX {
+                return Err(SuspenseReason::Overflow);
+            }
             run.changes.push(StateEntry { variable: self.total.variable, period, value });
         }
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use crate::measure::Unit;
 use crate::run::{Calendared, Input, Op, Run};
 use crate::spec::{Built, CHARGE_OUT, Spec, Value, optional, required, usage_in, with_default};
 use crate::state::{Period, VariableId};
-use crate::stream::Stream;
+use crate::stream::{PORTIONS_MAX, Stream};
 
 /// When a charge falls due. Both values are read, so that the one not built yet, which is the
 /// default, can be refused with the way out.
@@ -73,7 +73,7 @@ struct RecurringCharge {
 impl Op for RecurringCharge {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.trigger)?;
-        self.charge(run, &stream);
+        self.charge(run, &stream)?;
         run.give(&self.trigger, stream);
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Op for RecurringCharge {
 
 impl RecurringCharge {
     /// Once for each period that the units touch; a record without units touches its start.
-    fn charge(&self, run: &mut Run<'_>, stream: &Stream) {
+    fn charge(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.trigger);
         if stream.spans.is_empty() && stream.ghost {
             let period = run.period(self.calendared, flow.start).period;
@@ -93,11 +93,15 @@ impl RecurringCharge {
             while unit < span.end {
                 let here = run.period(self.calendared, flow.instant(unit));
                 if here.period != last {
+                    if run.changes.len() >= PORTIONS_MAX {
+                        return Err(SuspenseReason::Overflow);
+                    }
                     last = here.period;
                     run.charge_once(self.variable, self.component, self.amount, last, unit);
                 }
                 unit = flow.units_before(here.to).max(unit + 1);
             }
         }
+        Ok(())
     }
 }

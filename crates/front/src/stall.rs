@@ -1,0 +1,167 @@
+//! Order across refusals (P30): which batches of one client stream must be sent again, and first.
+//!
+//! ```text
+//!  reader: in turn? --- push to all its lanes ----.
+//!             | no: refuse, remember               >  each of these is one step under the lock
+//!  lane:   head expired: remember, and refuse, all |
+//!          that was pushed to the lane and is open '
+//! ```
+//!
+//! Invariant: when a batch that was answered RETRY has not been pushed again, nothing that was
+//! read after it and shares a lane with it is sent to a node. For what shares a lane with it
+//! - was pushed before the refusal: then it is in that lane, behind it, and is refused by the
+//!   same step; a lane sends only what is in it;
+//! - or would be pushed after the refusal: then the step that would push it finds the refused
+//!   batch in here, and only the first batch in here is pushed.
+//!
+//! Batches in here stand in the order in which the stream brought them first, whichever lane
+//! refused them and when; a batch that is refused again gets its old place back. So they are
+//! pushed again in that order, and what is new comes after all of them.
+//!
+//! A batch leaves when it is pushed again, or when it is answered REJECTED: its client sends it no
+//! more, and nothing may wait for it.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// So many batches are remembered for a stream. (What its lanes refuse comes on top: it is bounded
+/// by the batches that may be unanswered.)
+const REFUSED_MAX: usize = 4_096;
+
+/// A batch's place on its stream. A batch that is sent again because of RETRY keeps its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    place: u64,
+    number: u64,
+}
+
+/// One stream's order, shared by its reader and its lanes.
+#[derive(Debug, Default)]
+pub(crate) struct Stall(Mutex<Order>);
+
+impl Stall {
+    /// Held for a few steps a batch, never across an await, and never while a ticket is settled or
+    /// dropped: that may need it.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Order> {
+        // Nothing panics under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    next_place: u64,
+    /// By place. Numbers are distinct.
+    refused: VecDeque<Turn>,
+    /// Why a batch was refused last, order apart; for people.
+    why: String,
+}
+
+/// More batches than a front remembers are to be sent again.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Overfull;
+
+impl Order {
+    /// Must another batch be sent before this one? If so: which, and why it was refused.
+    pub(crate) fn is_out_of_turn(&self, number: u64) -> Option<(u64, &str)> {
+        let first = self.refused.front().filter(|first| first.number != number)?;
+        Some((first.number, &self.why))
+    }
+
+    /// Is anything to be sent again?
+    pub(crate) fn is_stalled(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// The batch, which is not out of turn, is being pushed.
+    pub(crate) fn push(&mut self, number: u64) -> Turn {
+        self.refused.pop_front_if(|first| first.number == number).unwrap_or_else(|| {
+            let place = self.new_place();
+            Turn { place, number }
+        })
+    }
+
+    /// The reader refuses a batch; `why`, unless it is for order alone.
+    ///
+    /// # Errors
+    /// [`Overfull`]: it is not remembered, so the stream must end.
+    pub(crate) fn refuse(&mut self, number: u64, why: Option<&str>) -> Result<(), Overfull> {
+        if let Some(why) = why {
+            why.clone_into(&mut self.why);
+        }
+        if self.refused.iter().any(|turn| turn.number == number) {
+            return Ok(());
+        }
+        if self.refused.len() >= REFUSED_MAX {
+            return Err(Overfull);
+        }
+        let place = self.new_place();
+        self.refused.push_back(Turn { place, number });
+        Ok(())
+    }
+
+    /// A lane refuses what was pushed to it.
+    pub(crate) fn refuse_pushed(&mut self, turn: Turn, why: &str) {
+        why.clone_into(&mut self.why);
+        match self.refused.iter().position(|other| other.number == turn.number) {
+            // Refused by another lane, or sent twice: the earliest place counts.
+            Some(at) if self.refused.get(at).is_some_and(|other| other.place <= turn.place) => {
+                return;
+            }
+            Some(at) => drop(self.refused.remove(at)),
+            None => {}
+        }
+        let at = self.refused.partition_point(|other| other.place < turn.place);
+        self.refused.insert(at, turn);
+    }
+
+    /// The batch is answered REJECTED.
+    pub(crate) fn forget(&mut self, number: u64) {
+        self.refused.retain(|turn| turn.number != number);
+    }
+
+    fn new_place(&mut self) -> u64 {
+        self.next_place += 1;
+        self.next_place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_pushed_again_in_the_order_of_its_first_sending() {
+        let mut order = Order::default();
+        let turns: Vec<Turn> = [10, 11, 12, 13].map(|number| order.push(number)).into();
+        // Two lanes expire, the one with the later batches first; both hold part of batch 13.
+        order.refuse_pushed(turns[1], "lane b");
+        order.refuse_pushed(turns[3], "lane b");
+        assert_eq!(order.refuse(14, None), Ok(()));
+        order.refuse_pushed(turns[0], "lane a");
+        order.refuse_pushed(turns[3], "lane a");
+        assert_eq!(order.is_out_of_turn(11), Some((10, "lane a")));
+        assert_eq!(order.is_out_of_turn(10), None);
+        // Sent again, and refused again: its old place.
+        let again = order.push(10);
+        assert_eq!((again, order.is_out_of_turn(10)), (turns[0], Some((11, "lane a"))));
+        order.refuse_pushed(again, "lane a");
+        order.forget(11);
+        for number in [10, 13, 14] {
+            assert!(order.is_stalled());
+            assert_eq!(order.is_out_of_turn(number), None);
+            order.push(number);
+        }
+        assert!(!order.is_stalled());
+    }
+
+    #[test]
+    fn so_many_are_remembered_and_no_more() {
+        let mut order = Order::default();
+        for number in 0..REFUSED_MAX as u64 {
+            assert_eq!(order.refuse(number, Some("full")), Ok(()));
+        }
+        assert_eq!(order.refuse(0, Some("full")), Ok(()));
+        assert_eq!(order.refuse(u64::MAX, None), Err(Overfull));
+    }
+}
