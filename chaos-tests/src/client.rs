@@ -1,6 +1,6 @@
 //! A client that never gives up: it sends each batch until it is acknowledged, and some again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -43,10 +43,10 @@ pub async fn send_all(
 ) -> Result<Told> {
     let mut chance = StdRng::seed_from_u64(seed);
     let mut told = Told::default();
-    let mut waiting: VecDeque<u64> = (0..batches.len() as u64).collect();
-    let again: Vec<u64> = waiting.iter().copied().filter(|_| chance.random_ratio(1, 10)).collect();
-    waiting.extend(&again);
+    let numbers = 0..batches.len() as u64;
+    let again: Vec<u64> = numbers.clone().filter(|_| chance.random_ratio(1, 10)).collect();
     told.resent += again.len() as u64;
+    let mut waiting: BTreeSet<Sending> = numbers.chain(again).enumerate().collect();
     while !waiting.is_empty() {
         // A front that is gone, a stream that breaks: what is unanswered is sent again.
         if let Err(error) = stream(&address, &source, &batches, &mut waiting, &mut told).await {
@@ -59,6 +59,10 @@ pub async fn send_all(
     }
     Ok(told)
 }
+
+/// A place in the order of sending, and the batch's number. What is to be sent again keeps its
+/// place: the front takes it in the order of its first sending only.
+type Sending = (usize, u64);
 
 /// A batch that can't be taken.
 #[derive(Debug)]
@@ -76,45 +80,52 @@ async fn stream(
     address: &str,
     source: &str,
     batches: &[Vec<UsageRecord>],
-    waiting: &mut VecDeque<u64>,
+    waiting: &mut BTreeSet<Sending>,
     told: &mut Told,
 ) -> Result<()> {
     let mut client = IngestServiceClient::connect(address.to_owned()).await?;
     let (sender, requests) = mpsc::channel(WINDOW);
     let mut acks = client.ingest(ReceiverStream::new(requests)).await?.into_inner();
-    // How often each batch is under way; a second copy may overlap the first.
-    let mut under_way: BTreeMap<u64, u32> = BTreeMap::new();
+    // By number and place; a second copy may overlap the first.
+    let mut under_way: BTreeSet<(u64, usize)> = BTreeSet::new();
+    // Once a batch is to be sent again nothing goes out until all is answered: what is to be sent
+    // again goes first then, oldest first, so that order is kept.
+    let mut drains = false;
     let result = async {
         while !waiting.is_empty() || !under_way.is_empty() {
-            while under_way.values().sum::<u32>() < WINDOW as u32 {
-                let Some(number) = waiting.pop_front() else { break };
-                *under_way.entry(number).or_default() += 1;
+            if drains && under_way.is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                drains = false;
+            }
+            while !drains && under_way.len() < WINDOW {
+                let Some((place, number)) = waiting.pop_first() else { break };
+                under_way.insert((number, place));
                 sender.send(frame(source, number, &batches[number as usize])).await?;
             }
             let ack = tokio::time::timeout(Duration::from_secs(120), acks.message()).await??;
             let Some(ack) = ack else { bail!("the front ended the stream") };
             settle(&ack, &mut under_way, waiting, told)?;
+            drains |= ack.status() == BatchStatus::Retry;
         }
         Ok(())
     };
     let result = result.await;
-    for (number, copies) in under_way {
-        waiting.extend((0..copies).map(|_| number));
-    }
+    waiting.extend(under_way.into_iter().map(|(number, place)| (place, number)));
     result
 }
 
 fn settle(
     ack: &BatchAck,
-    under_way: &mut BTreeMap<u64, u32>,
-    waiting: &mut VecDeque<u64>,
+    under_way: &mut BTreeSet<(u64, usize)>,
+    waiting: &mut BTreeSet<Sending>,
     told: &mut Told,
 ) -> Result<()> {
-    match under_way.get_mut(&ack.batch_number) {
-        Some(copies) if *copies > 1 => *copies -= 1,
-        Some(_) => drop(under_way.remove(&ack.batch_number)),
-        None => bail!(Refused(format!("an answer to batch {} not asked", ack.batch_number))),
-    }
+    // Of two copies the one that went first.
+    let number = ack.batch_number;
+    let Some(&sent) = under_way.range((number, 0)..=(number, usize::MAX)).next() else {
+        bail!(Refused(format!("an answer to batch {number} not asked")));
+    };
+    under_way.remove(&sent);
     match ack.status() {
         BatchStatus::Done => {
             told.accepted += u64::from(ack.accepted);
@@ -123,7 +134,7 @@ fn settle(
         }
         BatchStatus::Retry => {
             told.resent += 1;
-            waiting.push_back(ack.batch_number);
+            waiting.insert((sent.1, number));
         }
         BatchStatus::Rejected | BatchStatus::Unspecified => {
             bail!(Refused(ack.message.clone()))

@@ -11,6 +11,7 @@ use turnpike_types::RejectReason;
 
 use crate::admission::Room;
 use crate::config::millis;
+use crate::stall::{Stall, Turn};
 
 /// An acknowledgement on its way to the client. The batch counts as unanswered until it is read.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) type Acks = mpsc::UnboundedSender<Result<Delivery, Status>>;
 #[derive(Debug)]
 pub(crate) struct Batch {
     acks: Acks,
+    stall: Arc<Stall>,
+    turn: Turn,
     tally: Mutex<Option<Tally>>,
 }
 
@@ -42,23 +45,25 @@ impl Batch {
     /// A batch of `parts` parts; `refused` are the records that the front answers by itself. With
     /// no parts it is answered at once.
     pub(crate) fn open(
-        batch_number: u64,
+        turn: Turn,
         parts: usize,
         refused: &[(u32, RejectReason)],
         room: Room,
         acks: &Acks,
+        stall: &Arc<Stall>,
         unanswered: OwnedSemaphorePermit,
     ) -> Arc<Self> {
         let exceptions = refused.iter().map(|&(index, reason)| refusal(index, reason)).collect();
         let ack = BatchAck {
-            batch_number,
+            batch_number: turn.number(),
             status: BatchStatus::Done.into(),
             exceptions,
             ..BatchAck::default()
         };
         // The last part to close sends the acknowledgement; a part of its own covers the opening.
         let tally = Tally { open_parts: parts + 1, ack, _room: Some(room), unanswered };
-        let batch = Arc::new(Self { acks: acks.clone(), tally: Mutex::new(Some(tally)) });
+        let (acks, stall) = (acks.clone(), Arc::clone(stall));
+        let batch = Arc::new(Self { acks, stall, turn, tally: Mutex::new(Some(tally)) });
         batch.settle(|_| {});
         batch
     }
@@ -85,6 +90,10 @@ impl Batch {
         ack.duplicates.sort_unstable();
         ack.exceptions.sort_by_key(|result| result.index);
         count(&ack);
+        if ack.status() == BatchStatus::Rejected {
+            // Another part may have been refused for now.
+            self.stall.lock().forget(self.turn.number());
+        }
         let _ = self.acks.send(Ok(Delivery { ack, _unanswered: unanswered }));
     }
 }
@@ -158,6 +167,11 @@ impl Ticket {
         retry_hint: Duration,
     ) -> Self {
         Self { batch: Some(batch), count, indexes, retry_hint }
+    }
+
+    /// The batch's place on its stream; `None`: it is settled.
+    pub(crate) fn turn(&self) -> Option<Turn> {
+        self.batch.as_ref().map(|batch| batch.turn)
     }
 
     /// Does the answer speak of every record, and of no other (I1)?

@@ -6,6 +6,9 @@
 //!        `---- BatchAck -----+---------------- the last part of a batch ---------------+
 //! ```
 //!
+//! While a batch that was answered RETRY was not sent again, those after it are answered RETRY
+//! too: see [`crate::stall`].
+//!
 //! One task reads a stream and hands its batches to the lanes in order. At most
 //! `stream_batches_max` batches of it are unanswered; the transport's flow control does the rest.
 
@@ -30,6 +33,7 @@ use crate::core::Core;
 use crate::lane::{self, Arrival, LaneQueue, Sub};
 use crate::routes::RouteTable;
 use crate::split::{Head, Split, SplitStop, Splitter, head_of, identities};
+use crate::stall::{Order, Overfull, Stall};
 
 /// The gRPC service.
 pub struct Ingest {
@@ -81,7 +85,8 @@ pub(crate) async fn once(
     let (acks, mut answers) = mpsc::unbounded_channel();
     let mut stream = ClientStream::new(core, arrival, acks);
     let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
-    stream.take(frame, unanswered).await;
+    // A stream that remembers nothing yet has room.
+    let _ = stream.take(frame, unanswered).await;
     // Lanes end once all is answered.
     drop(stream);
     let answer = answers.recv().await.and_then(Result::ok);
@@ -92,6 +97,7 @@ struct ClientStream {
     core: Arc<Core>,
     arrival: Arrival,
     acks: Acks,
+    stall: Arc<Stall>,
     unanswered: Arc<Semaphore>,
     splitter: Splitter,
     lanes: BTreeMap<PartitionId, LaneQueue>,
@@ -100,6 +106,8 @@ struct ClientStream {
 /// A batch that is not taken.
 enum Refusal {
     Retry(String),
+    /// Another one must be sent first.
+    OutOfTurn(String),
     Reject(String),
 }
 
@@ -109,6 +117,7 @@ impl ClientStream {
             core: Arc::clone(core),
             arrival,
             acks,
+            stall: Arc::default(),
             unanswered: Arc::new(Semaphore::new(core.config.stream_batches_max)),
             splitter: Splitter::default(),
             lanes: BTreeMap::new(),
@@ -135,7 +144,14 @@ impl ClientStream {
                 batch = batches.message() => batch,
             };
             match batch {
-                Ok(Some(frame)) => self.take(frame, unanswered).await,
+                Ok(Some(frame)) => {
+                    if let Err(Overfull) = self.take(frame, unanswered).await {
+                        break Status::resource_exhausted(
+                            "too many batches of this stream were answered RETRY and not sent \
+                             again: open a new stream and send them again in their order",
+                        );
+                    }
+                }
                 Ok(None) => return,
                 Err(status) => break status,
             }
@@ -163,36 +179,72 @@ impl ClientStream {
     }
 
     /// Takes a batch: it is answered in any case, now or when its last part is durable.
-    async fn take(&mut self, frame: BatchFrame, unanswered: OwnedSemaphorePermit) {
+    ///
+    /// # Errors
+    /// [`Overfull`]: the stream must end.
+    async fn take(
+        &mut self,
+        frame: BatchFrame,
+        unanswered: OwnedSemaphorePermit,
+    ) -> Result<(), Overfull> {
         let deadline = Instant::now() + self.core.config.answer_deadline();
         let abort = self.core.abort.clone();
+        let split = async {
+            // `push` decides; this saves room and looking up for what can't be in turn there:
+            // only this task lets a batch in front go on.
+            self.check_turn(&frame)?;
+            self.split(&frame, deadline).await
+        };
         let split = tokio::select! {
             biased;
-            split = self.split(&frame, deadline) => split,
+            split = split => split,
             () = abort.cancelled() => Err(Refusal::Retry(FrontError::ShuttingDown.to_string())),
         };
         match split {
             Ok((head, split, room)) => {
                 drop(frame);
-                let parts = split.parts.len();
-                let number = head.batch_number;
-                let batch =
-                    Batch::open(number, parts, &split.refused, room, &self.acks, unanswered);
-                self.send(split, &batch, deadline);
+                self.push(head, split, room, deadline, unanswered)
             }
-            Err(refusal) => {
-                let head = head_of(&frame);
-                tracing::debug!(source = head.source, batch = head.batch_number, "batch refused");
-                let ack = match refusal {
-                    Refusal::Reject(message) => reject_ack(head.batch_number, message),
-                    Refusal::Retry(message) => {
-                        let hint = self.core.chance.jitter(self.core.config.retry_hint() * 2);
-                        retry_ack(head.batch_number, hint, message)
-                    }
-                };
-                Batch::refuse(ack, &self.acks, unanswered);
-            }
+            Err(refusal) => self.refuse(head_of(&frame), refusal, unanswered),
         }
+    }
+
+    fn check_turn(&self, frame: &BatchFrame) -> Result<(), Refusal> {
+        let is_stalled = self.stall.lock().is_stalled();
+        if !is_stalled {
+            return Ok(());
+        }
+        let number = head_of(frame).batch_number;
+        in_turn(&self.stall.lock(), number)
+    }
+
+    /// Answers a batch that is not taken, and remembers whether it will be sent again.
+    fn refuse(
+        &self,
+        head: Head,
+        refusal: Refusal,
+        unanswered: OwnedSemaphorePermit,
+    ) -> Result<(), Overfull> {
+        let number = head.batch_number;
+        tracing::debug!(source = head.source, batch = number, "batch refused");
+        let hint = self.core.config.retry_hint();
+        let mut order = self.stall.lock();
+        let (remembered, ack) = match refusal {
+            Refusal::Reject(message) => {
+                order.forget(number);
+                (Ok(()), reject_ack(number, message))
+            }
+            Refusal::Retry(message) => {
+                let hint = self.core.chance.jitter(hint * 2);
+                (order.refuse(number, Some(&message)), retry_ack(number, hint, message))
+            }
+            Refusal::OutOfTurn(message) => {
+                (order.refuse(number, None), retry_ack(number, hint, message))
+            }
+        };
+        drop(order);
+        Batch::refuse(ack, &self.acks, unanswered);
+        remembered
     }
 
     async fn split(
@@ -244,15 +296,50 @@ impl ClientStream {
         Ok(self.splitter.split(frame, table, Some(&histories)))
     }
 
-    fn send(&mut self, split: Split, batch: &Arc<Batch>, deadline: Instant) {
+    /// Hands a batch to the lanes, if it is in turn.
+    fn push(
+        &mut self,
+        head: Head,
+        split: Split,
+        room: Room,
+        deadline: Instant,
+        unanswered: OwnedSemaphorePermit,
+    ) -> Result<(), Overfull> {
         let hint = self.core.config.retry_hint();
-        for part in split.parts {
-            let ticket = Ticket::new(Arc::clone(batch), part.count, part.indexes, hint);
-            let lane = self.lanes.entry(part.partition).or_insert_with(|| {
-                lane::open(&self.core, part.partition, self.arrival, self.acks.clone())
-            });
-            lane.push(Sub::new(part.records, deadline, ticket));
+        let stall = Arc::clone(&self.stall);
+        // One step: a lane refuses a batch before it, and then this finds it, or after it, and
+        // then the lane finds the parts of this.
+        let mut order = stall.lock();
+        if let Err(refusal) = in_turn(&order, head.batch_number) {
+            drop(order);
+            return self.refuse(head, refusal, unanswered);
         }
+        let turn = order.push(head.batch_number);
+        let parts = split.parts.len();
+        let batch =
+            Batch::open(turn, parts, &split.refused, room, &self.acks, &self.stall, unanswered);
+        let mut gone = Vec::new();
+        for part in split.parts {
+            let ticket = Ticket::new(Arc::clone(&batch), part.count, part.indexes, hint);
+            let lane = self.lanes.entry(part.partition).or_insert_with(|| {
+                let (acks, stall) = (self.acks.clone(), Arc::clone(&self.stall));
+                lane::open(&self.core, part.partition, self.arrival, acks, stall)
+            });
+            gone.extend(lane.push(Sub::new(part.records, deadline, ticket)));
+        }
+        drop(order);
+        drop(gone);
+        Ok(())
+    }
+}
+
+fn in_turn(order: &Order, number: u64) -> Result<(), Refusal> {
+    match order.is_out_of_turn(number) {
+        None => Ok(()),
+        Some((first, why)) => Err(Refusal::OutOfTurn(format!(
+            "batch {first} was answered RETRY before: send it again first, order is kept (it was \
+             refused because: {why})"
+        ))),
     }
 }
 

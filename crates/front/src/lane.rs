@@ -15,8 +15,10 @@
 //! sent on a session before everything in front of it was sent on the same session. So whatever
 //! is refused, nothing passes it.
 //!
-//! A sub-batch that outlives its deadline leaves from the head, its batch is answered RETRY, and
-//! the session ends with it: what the node makes of it meets deduplication when it is sent again.
+//! When the head outlives its deadline, it leaves, and all that was pushed to the lane behind it,
+//! and the session ends with them. Their batches are answered RETRY and must be sent again in
+//! their order ([`crate::stall`]). What the node makes of them meets deduplication then: on a
+//! session it takes one only after all in front of it, so order is kept whatever it still takes.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -38,6 +40,7 @@ use crate::core::Core;
 use crate::owner::words;
 use crate::routes::RouteTable;
 use crate::split::TRAILER_BYTES;
+use crate::stall::Stall;
 
 /// How the records of a stream come to their partition (P35).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,10 +94,11 @@ impl Sub {
 pub(crate) struct LaneQueue(mpsc::UnboundedSender<Sub>);
 
 impl LaneQueue {
-    /// Adds a sub-batch behind all others. A lane that is gone drops it, which answers RETRY.
+    /// Adds a sub-batch behind all others, under the stream's [`Stall`]. A lane that is gone, and
+    /// sends nothing ever again, gives it back: dropped after the lock, it answers RETRY.
     /// The queue is bounded by the batches that its stream may have unanswered.
-    pub(crate) fn push(&self, sub: Sub) {
-        let _ = self.0.send(sub);
+    pub(crate) fn push(&self, sub: Sub) -> Option<Sub> {
+        self.0.send(sub).err().map(|gone| gone.0)
     }
 }
 
@@ -104,6 +108,7 @@ pub(crate) fn open(
     partition: PartitionId,
     arrival: Arrival,
     acks: Acks,
+    stall: Arc<Stall>,
 ) -> LaneQueue {
     let (sender, queue) = mpsc::unbounded_channel();
     let lane = Lane {
@@ -113,6 +118,7 @@ pub(crate) fn open(
         queue,
         open: true,
         acks,
+        stall,
         pending: VecDeque::new(),
         routes: core.routes.subscribe(),
         hint: None,
@@ -131,6 +137,7 @@ struct Lane {
     /// More may come through the queue.
     open: bool,
     acks: Acks,
+    stall: Arc<Stall>,
     pending: VecDeque<Sub>,
     routes: watch::Receiver<Arc<RouteTable>>,
     /// Where a refusing node sent us.
@@ -429,17 +436,26 @@ impl Lane {
         Next::After(self.core.backoff(self.failures))
     }
 
-    /// Answers RETRY for everything past its deadline. Deadlines are in the order of the queue.
+    /// The head is past its deadline: answers RETRY for it, and for everything behind it.
     fn expire(&mut self) {
-        let now = Instant::now();
-        while let Some(sub) = self.pending.pop_front_if(|head| head.deadline <= now) {
+        let why = format!(
+            "partition {}: {} (no durable answer within {:?}); send the batch again",
+            self.partition,
+            self.last,
+            self.core.config.answer_deadline()
+        );
+        // One step: what is pushed later finds these remembered, what was pushed is among them.
+        let mut order = self.stall.lock();
+        while let Ok(sub) = self.queue.try_recv() {
+            self.pending.push_back(sub);
+        }
+        for turn in self.pending.iter().filter_map(|sub| sub.ticket.turn()) {
+            order.refuse_pushed(turn, &why);
+        }
+        drop(order);
+        for sub in self.pending.drain(..) {
             metrics::counter!("turnpike_front_expired_total").increment(1);
-            sub.ticket.retry(&format!(
-                "partition {}: {} (no durable answer within {:?}); send the batch again",
-                self.partition,
-                self.last,
-                self.core.config.answer_deadline()
-            ));
+            sub.ticket.retry(&why);
         }
     }
 

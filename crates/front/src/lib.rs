@@ -43,6 +43,7 @@ mod owner;
 mod plans;
 mod routes;
 mod split;
+mod stall;
 mod suspense;
 
 use std::sync::Arc;

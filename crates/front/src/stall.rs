@@ -35,6 +35,12 @@ pub(crate) struct Turn {
     number: u64,
 }
 
+impl Turn {
+    pub(crate) fn number(self) -> u64 {
+        self.number
+    }
+}
+
 /// One stream's order, shared by its reader and its lanes.
 #[derive(Debug, Default)]
 pub(crate) struct Stall(Mutex<Order>);

@@ -135,6 +135,225 @@ async fn without_an_answer_in_time_a_batch_is_to_be_sent_again() {
     }
 }
 
+/// A client's end of one stream.
+struct Open {
+    batches: tokio::sync::mpsc::Sender<BatchFrame>,
+    acks: tonic::Streaming<BatchAck>,
+}
+
+impl Open {
+    async fn new(world: &World) -> Self {
+        let (batches, receiver) = tokio::sync::mpsc::channel(64);
+        let request = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let acks = world.ingest().ingest(request).await.unwrap().into_inner();
+        Self { batches, acks }
+    }
+
+    /// Batch `number` has one record of account 5 and one of account 105, both named after it.
+    async fn send(&self, number: u64) {
+        let id = number.to_string();
+        let records = [record(5, "", &id), record(105, "", &id)];
+        self.batches.send(batch(number, &records)).await.unwrap();
+    }
+
+    async fn ack(&mut self) -> BatchAck {
+        self.acks.next().await.unwrap().unwrap()
+    }
+
+    async fn is_done(&mut self, numbers: std::ops::Range<u64>) {
+        for number in numbers.clone() {
+            self.send(number).await;
+        }
+        for _ in numbers {
+            let ack = self.ack().await;
+            assert_eq!(ack.status(), BatchStatus::Done, "{}", ack.message);
+        }
+    }
+}
+
+/// What `Open` sends, in order, is what both accounts hold.
+fn assert_in_order(world: &World, batches: u64) {
+    let ids: Vec<String> = (0..batches).map(|number| number.to_string()).collect();
+    assert_eq!(world.rated(), [(5, ids.clone()), (105, ids)].into());
+    assert_eq!(world.shared.out_of_order.load(Ordering::SeqCst), 0);
+}
+
+async fn two_partitions(config: FrontConfig) -> World {
+    let world = World::new(config, 1).await;
+    for (id, first) in [(1, 1), (2, 101)] {
+        world.partition(id, first, first + 99).await;
+    }
+    world
+}
+
+/// P30: whatever was behind a batch that expired waits until that is sent again.
+async fn nothing_passes_an_expired_batch(is_owned: bool) {
+    let config = FrontConfig { answer_deadline_beats: 50, ..config() };
+    let world = two_partitions(config).await;
+    world.give(2, 0).await;
+    if is_owned {
+        world.give(1, 0).await;
+    }
+    world.routed().await;
+    let mut stream = Open::new(&world).await;
+    world.set_faults(Faults { deaf: is_owned, ..Faults::default() });
+    // Their deadlines are far apart: the others are not due when the first one is.
+    for number in 0..5 {
+        stream.send(number).await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    let mut acks = vec![stream.ack().await];
+    world.set_faults(Faults::default());
+    world.give(1, 0).await;
+    for number in 5..8 {
+        stream.send(number).await;
+    }
+    while acks.len() < 8 {
+        acks.push(stream.ack().await);
+    }
+    acks.sort_by_key(|ack| ack.batch_number);
+    for (number, ack) in acks.iter().enumerate() {
+        assert_eq!((ack.status(), ack.batch_number), (BatchStatus::Retry, number as u64));
+        assert!(ack.retry_after_ms > 0 && ack.message.contains("no durable answer"));
+    }
+    let message = &acks[7].message;
+    assert!(message.starts_with("batch 0 was answered RETRY before"), "{message}");
+    // Time enough for whatever would pass.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(world.rated().get(&5), None);
+    // The last one first: refused, and nothing of it is taken.
+    stream.send(7).await;
+    assert_eq!(stream.ack().await.status(), BatchStatus::Retry);
+    assert_eq!(world.rated().get(&5), None);
+    world.routed().await;
+    stream.is_done(0..12).await;
+    assert_in_order(&world, 12);
+    world.front.shutdown().await;
+}
+
+#[tokio::test]
+async fn p30_nothing_passes_a_batch_that_expired_before_it_was_sent() {
+    nothing_passes_an_expired_batch(false).await;
+}
+
+#[tokio::test]
+async fn p30_nothing_passes_a_batch_that_expired_after_it_was_sent() {
+    nothing_passes_an_expired_batch(true).await;
+}
+
+/// The same, for a batch that never came to a lane.
+#[tokio::test]
+async fn p30_nothing_passes_a_batch_that_was_refused_whole() {
+    let world = World::new(config(), 1).await;
+    world.front.ready().await;
+    let mut stream = Open::new(&world).await;
+    stream.send(0).await;
+    let refused = stream.ack().await;
+    assert_eq!(refused.status(), BatchStatus::Retry);
+    for (id, first) in [(1, 1), (2, 101)] {
+        world.partition(id, first, first + 99).await;
+        world.give(id, 0).await;
+    }
+    world.routed().await;
+    for number in [2, 1] {
+        stream.send(number).await;
+        let ack = stream.ack().await;
+        assert_eq!((ack.status(), ack.batch_number), (BatchStatus::Retry, number));
+        // The cause is passed on, for whoever reads the last message only.
+        assert!(ack.message.contains("batch 0 was") && ack.message.contains(&refused.message));
+    }
+    assert!(world.rated().is_empty());
+    // It keeps nobody else.
+    let other = world.ingest().ingest_once(batch(9, &[record(6, "", "r")])).await.unwrap();
+    assert_eq!(other.into_inner().status(), BatchStatus::Done);
+    stream.is_done(0..1).await;
+    // They stand in the order of their first sending.
+    stream.send(1).await;
+    assert_eq!(stream.ack().await.status(), BatchStatus::Retry);
+    for number in [2, 1, 3] {
+        stream.is_done(number..number + 1).await;
+    }
+    assert_eq!(world.rated()[&5], ["0", "2", "1", "3"]);
+    assert_eq!(world.rated()[&105], ["0", "2", "1", "3"]);
+}
+
+/// A batch that is refused for good is awaited no more.
+#[tokio::test]
+async fn a_batch_that_must_be_mended_keeps_nobody_waiting() {
+    let config = FrontConfig { answer_deadline_beats: 50, ..config() };
+    let world = two_partitions(config).await;
+    world.give(2, 0).await;
+    world.routed().await;
+    let mut stream = Open::new(&world).await;
+    // Partition 1 has no owner, so its part expires; partition 2 refuses its part.
+    world.set_faults(Faults { invalid: 1000, invalid_in: 2, ..Faults::default() });
+    stream.send(0).await;
+    assert_eq!(stream.ack().await.status(), BatchStatus::Rejected);
+    world.set_faults(Faults::default());
+    world.give(1, 0).await;
+    world.routed().await;
+    stream.is_done(1..3).await;
+    assert_eq!(world.rated()[&5], ["1", "2"]);
+}
+
+/// Batches expire again and again; the client sends again whatever it is told to, oldest first.
+#[tokio::test]
+async fn p30_short_deadlines_never_reorder() {
+    let config = FrontConfig { answer_deadline_beats: 6, ..config() };
+    let world = two_partitions(config).await;
+    for id in [1, 2] {
+        world.give(id, 0).await;
+    }
+    world.routed().await;
+    let shared = Arc::clone(&world.shared);
+    let trouble = tokio::spawn(async move {
+        for turn in 0u32.. {
+            let deaf = turn % 7 == 0;
+            let silent = if turn % 7 == 6 { 100 } else { 0 };
+            *shared.faults.lock().unwrap() = Faults { deaf, silent, ..Faults::default() };
+            tokio::time::sleep(Duration::from_millis(23)).await;
+        }
+    });
+    let mut stream = Open::new(&world).await;
+    let mut waiting: std::collections::BTreeSet<u64> = (0..200).collect();
+    let (mut under_way, mut retried) = (0, 0);
+    while !waiting.is_empty() || under_way > 0 {
+        while under_way < 16
+            && let Some(number) = waiting.pop_first()
+        {
+            stream.send(number).await;
+            under_way += 1;
+        }
+        let ack = stream.ack().await;
+        under_way -= 1;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        if ack.status() == BatchStatus::Retry {
+            retried += 1;
+            waiting.insert(ack.batch_number);
+        } else {
+            assert_eq!(ack.status(), BatchStatus::Done, "{}", ack.message);
+        }
+    }
+    trouble.abort();
+    assert!(retried > 0);
+    assert_in_order(&world, 200);
+}
+
+#[tokio::test]
+async fn a_stream_of_which_too_much_was_refused_is_ended_in_words() {
+    let world = World::new(config(), 1).await;
+    world.front.ready().await;
+    let batches = (0..5_000).map(|number| batch(number, &[record(5, "", "r")]));
+    let request = tokio_stream::iter(batches);
+    let mut acks = world.ingest().ingest(request).await.unwrap().into_inner();
+    for _ in 0..4_097 {
+        assert_eq!(acks.next().await.unwrap().unwrap().status(), BatchStatus::Retry);
+    }
+    let end = acks.next().await.unwrap().unwrap_err();
+    assert_eq!(end.code(), Code::ResourceExhausted);
+    assert!(end.message().contains("open a new stream"), "{}", end.message());
+}
+
 #[tokio::test]
 async fn an_invalid_sub_batch_is_rejected_with_the_nodes_words() {
     let world = World::new(config(), 1).await;

@@ -40,7 +40,7 @@ impl Default for NodeConfig {
             heartbeat: Duration::from_millis(250),
             segment_bytes_max: 8 << 20,
             queue_bytes_max: 64 << 20,
-            checkpoint_log_bytes: 256 << 20,
+            checkpoint_log_bytes: 128 << 20,
             run_keys: 2 << 20,
             segment_cache_bytes: 256 << 20,
             object_codes_max: 10_000,

@@ -113,7 +113,8 @@ async fn an_address_that_cannot_be_used_says_what_to_write() {
         ("sqlite:", "sqlite:PATH"),
         ("sqlite::memory:", "memory:"),
         ("sqlite:/no/such/dir/x", "create the directory"),
-        ("sqlite:x?mode=ro", "no options"),
+        ("sqlite:x?mode=ro", "pages-max=N"),
+        ("sqlite:x?pages-max=many", "pages-max=N"),
         ("mysql://u:secret@h/db", "postgres://"),
     ] {
         let error = turnpike_store::open(url, &OpenOptions::default()).await.err().unwrap();

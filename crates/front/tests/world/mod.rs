@@ -52,6 +52,8 @@ pub struct Faults {
     pub trouble: bool,
     /// It takes and never answers.
     pub silent: u32,
+    /// It loses what comes, and all that comes after it on the same stream, and never answers.
+    pub deaf: bool,
 }
 
 /// What a node in trouble says.
@@ -95,6 +97,7 @@ enum Deed {
     Last(SubBatchAnswer),
     Cut,
     Silence,
+    Deaf,
 }
 
 impl FakeNode {
@@ -117,6 +120,9 @@ impl FakeNode {
         let mut answer = SubBatchAnswer { sequence: head.sequence, ..SubBatchAnswer::default() };
         let mut standing =
             Standing { verdict: Verdict::Done.into(), epoch: ledger.epoch, ..Standing::default() };
+        if faults.deaf {
+            return Deed::Deaf;
+        }
         let mut edge = faults.overloaded;
         if faults.trouble || ledger.owner != self.address {
             if faults.trouble {
@@ -262,6 +268,10 @@ impl NodeService for FakeNode {
                         return;
                     }
                     Deed::Silence => {}
+                    Deed::Deaf => {
+                        while let Ok(Some(_)) = requests.message().await {}
+                        return;
+                    }
                 }
                 expected += 1;
             }
