@@ -7,6 +7,14 @@ use anyhow::{Context as _, Result, ensure};
 use chaos_tests::cluster::Cluster;
 use chaos_tests::oracle::{check_each_rated_once, pull_everything};
 use test_postgres::TestPostgres;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use turnpike_proto::feed::v1::ChargeLine;
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchStatus;
@@ -129,6 +137,39 @@ async fn an_access_log_is_charged_once_however_often_it_is_collected() -> Result
         ensure!(octets == 2_028, "run {run}: {octets} octets charged");
         let ids: Vec<&str> = lines.iter().map(|line| line.record_id.as_str()).collect();
         ensure!(ids.len() == 4, "run {run}: {ids:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_listener_says_how_it_is_and_what_it_serves() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let cluster = start(format!("sqlite:{}", dir.path().join("t.db").display())).await?;
+    let node = cluster.run(&["status", "--json"])?;
+    let node = node.split("\"address\":").nth(1).and_then(|rest| rest.split('"').nth(1));
+    let node = format!("http://{}", node.context("the node's address")?);
+    for (address, service) in [
+        (cluster.front(), "turnpike.ingest.v1.IngestService"),
+        (cluster.front(), "turnpike.feed.v1.FeedService"),
+        (node, "turnpike.node.v1.NodeService"),
+    ] {
+        let channel = Endpoint::from_shared(address.clone())?.connect().await?;
+        let mut health = HealthClient::new(channel.clone());
+        let asked = HealthCheckRequest { service: String::new() };
+        let status = health.check(asked).await?.into_inner().status();
+        ensure!(status == ServingStatus::Serving, "{address}: {status:?}");
+        let mut reflection = ServerReflectionClient::new(channel);
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::FileContainingSymbol(service.to_owned())),
+        };
+        let mut answers =
+            reflection.server_reflection_info(tokio_stream::iter([request])).await?.into_inner();
+        let answer = answers.message().await?.and_then(|answer| answer.message_response);
+        ensure!(
+            matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))),
+            "{address} does not describe {service}: {answer:?}"
+        );
     }
     Ok(())
 }
