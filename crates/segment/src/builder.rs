@@ -201,11 +201,11 @@ impl SegmentBuilder {
         );
         self.extras.end();
         self.outcomes.push(match record.outcome {
-            Outcome::Rated => 0,
             Outcome::Suspended(reason) => {
                 self.suspended += 1;
                 reason.code()
             }
+            other => crate::decode::outcome_code(other),
         });
         Some(row)
     }

@@ -361,10 +361,28 @@ impl ChangeColumns {
     }
 }
 
-/// The outcome with this number; zero is "rated".
+const LATE: u8 = 253;
+const FELL_DUE: u8 = 254;
+const POSTED: u8 = 255;
+
+/// The number that stands in segments: a suspense reason's own, or one that no reason has.
+pub(crate) const fn outcome_code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Rated => 0,
+        Outcome::RatedLate => LATE,
+        Outcome::FellDue => FELL_DUE,
+        Outcome::Posted => POSTED,
+        Outcome::Suspended(reason) => reason.code(),
+    }
+}
+
+/// The outcome with this number.
 pub(crate) fn outcome(code: u8) -> Option<Outcome> {
     match code {
         0 => Some(Outcome::Rated),
+        LATE => Some(Outcome::RatedLate),
+        FELL_DUE => Some(Outcome::FellDue),
+        POSTED => Some(Outcome::Posted),
         _ => SuspenseReason::from_code(code).map(Outcome::Suspended),
     }
 }

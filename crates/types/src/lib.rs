@@ -7,7 +7,7 @@
 //!  owner.rs    NodeName, Incarnation, Epoch, ClaimId, Priority
 //!  log.rs      SegmentNumber, SegmentHash
 //!  time.rs     Timestamp                             microseconds, UTC
-//!  outcome.rs  Outcome, SuspenseReason, RejectReason what became of a record
+//!  outcome.rs  Outcome, Posting, SuspenseReason, RejectReason  what became of a record, a line
 //!  limits.rs   every limit that both ends of a wire must agree on
 //! ```
 //!
@@ -25,7 +25,7 @@ mod time;
 
 pub use log::{SegmentHash, SegmentNumber};
 pub use money::{Currency, CurrencyError, Money};
-pub use outcome::{Outcome, RejectReason, SuspenseReason};
+pub use outcome::{Outcome, Posting, RejectReason, SuspenseReason};
 pub use owner::{ClaimId, Epoch, Incarnation, NodeName, Priority};
 pub use place::{AccountNumber, AccountRange, EmptyRange, PartitionId};
 pub use record::{RecordKey, UsageRecord, UsageView};

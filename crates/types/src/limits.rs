@@ -18,6 +18,10 @@ pub const BATCH_RECORDS_MAX: usize = 50_000;
 pub const SOURCE_BYTES_MAX: usize = 128;
 /// A price plan's XML, in bytes.
 pub const PLAN_XML_BYTES_MAX: usize = 1024 * 1024;
+/// A reference table's text, in bytes: a dial plan of the world or the addresses of a country fit.
+pub const TABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Examples that come with a plan, in bytes, all files together.
+pub const EXAMPLES_BYTES_MAX: usize = 1024 * 1024;
 /// One gRPC message as the transport sees it, in bytes. Larger than [`BATCH_BYTES_MAX`], so that
 /// an oversized batch meets our own clear refusal first.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -27,5 +31,9 @@ pub const ACCOUNT_COMMANDS_MAX: usize = 10_000;
 pub const FEED_PAGE_LINES_MAX: usize = 100_000;
 /// How far ahead of logged time a record may start, in microseconds (P26).
 pub const AHEAD_MAX_US: i64 = 5 * 60 * 1_000_000;
+/// How long a billing cycle stays open past its end, in microseconds: two days (PLANS section 5).
+pub const CLOSE_GRACE_US: i64 = 2 * 86_400 * 1_000_000;
+/// Usage types that begin so are the cluster's own: what fell due, what was posted.
+pub const RESERVED_USAGE_TYPE: &str = "turnpike.";
 /// Default acceptance horizon, in microseconds: 35 days (DESIGN section 6).
 pub const HORIZON_DEFAULT_US: i64 = 35 * 86_400 * 1_000_000;

@@ -4,13 +4,51 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::AccountNumber;
+
 /// The logged outcome of a record; a retry gets it again (I5, P31).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
     /// Rated: its charge lines stand in the same segment.
     Rated,
+    /// Rated after its billing cycle was closed: its lines post to the open cycle (PLANS section 4).
+    RatedLate,
+    /// No usage: something fell due by itself, a charge or the close of a cycle (PLANS section 5).
+    /// Its lines stand in the same segment.
+    FellDue,
+    /// No usage: a line of another account that is posted to this one (P33).
+    Posted,
     /// Waiting in suspense until it is recycled.
     Suspended(SuspenseReason),
+}
+
+/// Where a charge line's amount goes (PLANS section 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Posting {
+    /// To the record's own account.
+    #[default]
+    Account,
+    /// To this account instead, in its own log (P33).
+    Second(AccountNumber),
+    /// To nobody: it is said what was used, and nobody pays.
+    Nobody,
+    /// Nowhere: lines that were made of it stand in its place, such as shares.
+    Replaced,
+    /// Nowhere yet: one of several alternatives, compared when the cycle closes (PLANS section 6).
+    Trial,
+}
+
+impl Posting {
+    /// The word that people filter by.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Second(_) => "second-account",
+            Self::Nobody => "nobody",
+            Self::Replaced => "replaced",
+            Self::Trial => "trial",
+        }
+    }
 }
 
 macro_rules! reasons {
@@ -72,6 +110,20 @@ reasons! {
         CurrencyMismatch = 9, "currency-mismatch";
         /// A weigher has no weight for what the record names.
         NoWeight = 10, "no-weight";
+        /// A table that the plan reads has no version in force at the record's start.
+        NoTable = 11, "no-table";
+        /// The exchange rates in force do not hold the pair of currencies.
+        NoRate = 12, "no-rate";
+        /// No prefix of the dial plan in force begins the number.
+        NoPrefix = 13, "no-prefix";
+        /// The tax table in force does not hold the place.
+        NoTaxPlace = 14, "no-tax-place";
+        /// An attribute holds something else than the plan reads: no number, no address.
+        BadAttribute = 15, "bad-attribute";
+        /// No row of the matrix says whose charge it is.
+        NoParty = 16, "no-party";
+        /// A level was stated for an instant before the last statement.
+        OutOfOrder = 17, "out-of-order";
     }
 }
 
@@ -96,6 +148,8 @@ reasons! {
         TooLarge = 8, "too-large";
         /// It has no usage type.
         NoUsageType = 9, "no-usage-type";
+        /// Its usage type begins with `turnpike.`, which is the cluster's own.
+        ReservedUsageType = 10, "reserved-usage-type";
     }
 }
 

@@ -280,7 +280,9 @@ impl Owner {
             return Taken::Rejected(RejectReason::Conflict);
         }
         match row.outcome {
-            Outcome::Rated => Taken::Duplicate,
+            Outcome::Rated | Outcome::RatedLate | Outcome::FellDue | Outcome::Posted => {
+                Taken::Duplicate
+            }
             Outcome::Suspended(reason) => {
                 let now = self.state.suspense().get(&incoming.waiting_key());
                 Taken::Replayed(reason, now.map(|waiting| waiting.reason))
