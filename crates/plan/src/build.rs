@@ -1,16 +1,20 @@
 //! A checked graph -> object code: places for streams, then each primitive builds its own code.
 
 use crate::check::{Checked, End};
-use crate::code::{Accepts, Component, ObjectCode, Variable};
+use crate::code::{
+    Accepts, Component, ComponentKind, NodeInfo, ObjectCode, Placed, TableName, TrialParts,
+    Variable,
+};
 use crate::document::Document;
 use crate::error::{Cause, Findings};
-use crate::graph::{Child, Primitive};
+use crate::graph::{Child, Primitive, SOURCE};
 use crate::measure::{Decimal, Quantity, Unit};
 use crate::price::{Price, fixed};
-use crate::run::{Calendared, Input, Op, Total};
-use crate::spec::{Carries, Open, Refused};
-use crate::state::VariableId;
-use turnpike_types::Money;
+use crate::run::{Attribute, Calendared, ChargeOut, Input, Op, TableRef, Tell, Total, TypeOf};
+use crate::spec::{Carries, Open, Refused, Role};
+use crate::state::{Keep, VariableId};
+use crate::tables::TableKind;
+use turnpike_types::{Currency, Money};
 
 /// Components of one plan: steps, constants and fixed charges.
 const COMPONENTS_MAX: usize = 4096;
@@ -25,6 +29,8 @@ pub(crate) struct Builder<'a> {
     primitive: &'a Primitive,
     /// The stream of each usage output of each primitive, by their places.
     streams: Vec<Vec<usize>>,
+    /// The place for the charges of each primitive's outputs, where somebody looks at them.
+    charges: Vec<Vec<ChargeOut>>,
     totals: Vec<Option<Total>>,
     code: ObjectCode,
 }
@@ -45,22 +51,43 @@ pub(crate) fn build(
     };
     let nodes = checked.wiring.nodes.iter();
     let streams = nodes.map(|node| node.spec.outputs.iter().map(|_| slot()).collect()).collect();
+    let (charges, charge_places) = charge_places(checked);
+    let mut components = Vec::new();
     let code = ObjectCode {
         plan_id: document.id.clone(),
         version: document.version,
         starts: document.starts,
         currency: document.currency,
-        components: Vec::new(),
+        posts: checked.posts,
+        trial: trial_parts(document, checked.posts, &mut components),
+        components,
         variables: Vec::new(),
         accepts: accepts(primitives, checked),
         measures: measures.iter().map(|name| name.as_str().into()).collect(),
+        counts: checked.flows.count,
         ops: Vec::new(),
         streams: next,
         traces: 0,
+        charges: charge_places,
+        told: primitives.iter().map(|_| None).collect(),
+        tables: Vec::new(),
+        is_swept: false,
+        closes: false,
+        nodes: Vec::new(),
     };
     let totals = vec![None; primitives.len()];
-    let mut builder =
-        Builder { document, checked, findings, place: 0, primitive: first, streams, totals, code };
+    let mut builder = Builder {
+        document,
+        checked,
+        findings,
+        place: 0,
+        primitive: first,
+        streams,
+        charges,
+        totals,
+        code,
+    };
+    builder.code.nodes = primitives.iter().enumerate().map(|(at, p)| builder.node(at, p)).collect();
     for &place in &checked.order {
         let Some((primitive, node)) = primitives.get(place).zip(checked.wiring.nodes.get(place))
         else {
@@ -72,6 +99,70 @@ pub(crate) fn build(
     }
     let Builder { code, findings, .. } = builder;
     findings.clean().then_some(code)
+}
+
+/// Where the charges of each output go: to a place of their own when anything but adders stands
+/// between them and the finalizer; and how many places there are.
+fn charge_places(checked: &Checked) -> (Vec<Vec<ChargeOut>>, usize) {
+    let nodes = &checked.wiring.nodes;
+    let mut looked_at = vec![false; nodes.len()];
+    // Takers stand later in the order, so backwards each knows its takers.
+    for &place in checked.order.iter().rev() {
+        let takers = nodes[place].takers.iter().flatten();
+        looked_at[place] = takers.into_iter().any(|&taker| match nodes[taker].spec.role {
+            Role::Gathers => looked_at[taker],
+            Role::Posts => false,
+            _ => nodes[taker].spec.inputs.iter().any(|input| input.carries == Carries::Charge),
+        });
+    }
+    let mut count = 0;
+    let mut of = |place: usize, output: &crate::spec::OutputSpec| {
+        if output.carries != Carries::Charge || !looked_at[place] {
+            return ChargeOut::Account;
+        }
+        count += 1;
+        ChargeOut::Slot(count - 1)
+    };
+    let places = nodes.iter().enumerate();
+    let outs = places
+        .map(|(place, node)| node.spec.outputs.iter().map(|output| of(place, output)).collect())
+        .collect();
+    (outs, count)
+}
+
+/// What every plan has, in case that it becomes an alternative.
+fn trial_parts(
+    document: &Document,
+    posts: Currency,
+    components: &mut Vec<Component>,
+) -> TrialParts {
+    let mut component = |name: &str, price: &str| {
+        components.push(Component {
+            primitive: "option".to_owned(),
+            component: name.to_owned(),
+            kind: ComponentKind::Option,
+            price: price.to_owned(),
+            unit: Unit::One,
+            level: None,
+            currency: posts,
+        });
+        u16::try_from(components.len() - 1).unwrap_or(0)
+    };
+    let (sum, one_time) = (
+        component("sum", "sum of its trial lines"),
+        component("one-time", "sum of its one-time lines"),
+    );
+    let fee = component("fee", "fee per billing cycle");
+    // Not names that a primitive can have: ids hold no slash at their end.
+    let derive = |name, keep| VariableId::derive(&document.id, name, Unit::One, keep);
+    TrialParts {
+        running: derive("trial/", Keep::Horizon),
+        once: derive("trial-once/", Keep::Horizon),
+        closed: derive("closed/", Keep::Ever),
+        sum,
+        one_time,
+        fee,
+    }
 }
 
 /// The usage types that the source's consumers take (PLANS section 2).
@@ -101,7 +192,149 @@ fn accepts(primitives: &[Primitive], checked: &Checked) -> Accepts {
 impl Builder<'_> {
     /// Adds the primitive's code.
     pub(crate) fn op(&mut self, op: impl Op + 'static) {
-        self.code.ops.push(Box::new(op));
+        self.code.ops.push(Placed { node: self.place, op: Box::new(op) });
+    }
+
+    /// Says what the primitive tells about a record.
+    pub(crate) fn tells(&mut self, tell: impl Tell + 'static) {
+        self.code.told[self.place] = Some(Box::new(tell));
+    }
+
+    /// Something of this primitive falls due by itself.
+    pub(crate) fn is_swept(&mut self) {
+        self.code.is_swept = true;
+    }
+
+    /// The primitive does something when a billing cycle closes.
+    pub(crate) fn closes(&mut self) {
+        self.code.closes = true;
+    }
+
+    /// A reference table that the primitive reads.
+    pub(crate) fn table(&mut self, kind: TableKind, id: &str) -> TableRef {
+        let name = TableName { kind, id: id.to_owned() };
+        let known = self.code.tables.iter().position(|known| *known == name);
+        TableRef(known.unwrap_or_else(|| {
+            self.code.tables.push(name);
+            self.code.tables.len() - 1
+        }))
+    }
+
+    /// Where a text stands that the property `name` names.
+    pub(crate) fn attribute(
+        &mut self,
+        line: u32,
+        name: &str,
+        text: &str,
+    ) -> Result<Attribute, Refused> {
+        let Some((whose, attribute)) = text.split_once('.') else {
+            return Ok(Attribute::Record(text.into()));
+        };
+        match whose {
+            SOURCE => return Ok(Attribute::Record(attribute.into())),
+            "account" => return Ok(Attribute::Account(attribute.into())),
+            _ => {}
+        }
+        let place = self.checked.wiring.places.get(whose).copied();
+        let role = place.and_then(|at| Some(self.checked.wiring.nodes.get(at)?.spec.role));
+        match (place, role) {
+            (Some(place), Some(Role::Tells(told))) if told == attribute => {
+                Ok(Attribute::Told(place))
+            }
+            _ => {
+                let message = format!(
+                    "{name}: no primitive \"{whose}\" tells {attribute}: write record.{text} for an attribute of the record"
+                );
+                Err(self.refuse(line, Cause::UnknownReference, message))
+            }
+        }
+    }
+
+    /// Who says of what type the units are that come in.
+    pub(crate) fn type_of(&self) -> TypeOf {
+        self.checked.flows.label[self.place].map_or(TypeOf::Record, TypeOf::Told)
+    }
+
+    /// The count of what leaves a primitive that counts units anew.
+    pub(crate) fn leaving(&self) -> usize {
+        self.checked.flows.leaving[self.place]
+    }
+
+    /// Where the charges of an output go.
+    pub(crate) fn charge_out(&self, name: &str) -> ChargeOut {
+        let node = &self.checked.wiring.nodes[self.place];
+        let output = node.spec.output(name);
+        let out = output.and_then(|output| self.charges[self.place].get(output));
+        out.copied().unwrap_or(ChargeOut::Account)
+    }
+
+    /// Does anything take an output?
+    pub(crate) fn is_taken(&self, name: &str) -> bool {
+        let node = &self.checked.wiring.nodes[self.place];
+        let takers = node.spec.output(name).and_then(|output| node.takers.get(output));
+        takers.is_some_and(|takers| !takers.is_empty())
+    }
+
+    /// The places of the charges that reach an input, through adders.
+    pub(crate) fn charges(&self, name: &str) -> Box<[usize]> {
+        let node = &self.checked.wiring.nodes[self.place];
+        let mut slots = Vec::new();
+        if let Some(index) = node.spec.input(name) {
+            self.gather(self.place, index, &mut slots);
+        }
+        slots.sort_unstable();
+        slots.into()
+    }
+
+    fn gather(&self, place: usize, input: usize, slots: &mut Vec<usize>) {
+        // There is no cycle, and a charge is taken once: this ends.
+        for end in self.checked.wiring.nodes[place].inputs.get(input).into_iter().flatten() {
+            let End::Port { node, output } = *end else { continue };
+            let spec = self.checked.wiring.nodes[node].spec;
+            if spec.role == Role::Gathers {
+                for (index, input) in spec.inputs.iter().enumerate() {
+                    if input.carries == Carries::Charge {
+                        self.gather(node, index, slots);
+                    }
+                }
+            } else if let ChargeOut::Slot(slot) = self.charges[node][output] {
+                slots.push(slot);
+            }
+        }
+    }
+
+    /// The currency of the charges that the primitive makes of nothing but usage and time.
+    pub(crate) fn currency(&mut self) -> Result<Currency, Refused> {
+        match self.primitive.property("currency") {
+            None => Ok(self.document.currency),
+            Some(text) => self.read(self.primitive.line, "currency", crate::values::currency(text)),
+        }
+    }
+
+    /// Decimals of the plan's rounding.
+    pub(crate) fn digits(&self) -> u32 {
+        self.document.rounding.digits
+    }
+
+    /// Do lines book differences of rounded running totals?
+    pub(crate) fn rounds_running(&self) -> bool {
+        self.document.rounding.running
+    }
+
+    fn node(&self, place: usize, primitive: &Primitive) -> NodeInfo {
+        let node = &self.checked.wiring.nodes[place];
+        let of = |carries| move |spec: &&'static crate::spec::InputSpec| spec.carries == carries;
+        let inputs = node.spec.inputs.iter().filter(of(Carries::Usage));
+        let outputs = node.spec.outputs.iter().zip(&node.takers).zip(&self.streams[place]);
+        let outputs = outputs
+            .filter(|((spec, takers), _)| spec.carries == Carries::Usage && !takers.is_empty());
+        NodeInfo {
+            id: primitive.id.clone(),
+            kind: node.spec.name,
+            line: primitive.line,
+            inputs: inputs.map(|spec| (spec.name, self.input_of(place, spec.name))).collect(),
+            outputs: outputs.map(|((spec, _), &slot)| (spec.name, slot)).collect(),
+        }
     }
 
     /// Says what is wrong.
@@ -122,14 +355,26 @@ impl Builder<'_> {
 
     /// Where the units of a usage input come from.
     pub(crate) fn input(&self, name: &str) -> Input {
-        let node = &self.checked.wiring.nodes[self.place];
-        let ends = node.spec.input(name).and_then(|index| node.inputs.get(index));
+        self.input_of(self.place, name)
+    }
+
+    /// Is anything linked to an input?
+    pub(crate) fn is_fed(&self, name: &str) -> bool {
+        !self.primitive.links(name).is_empty()
+    }
+
+    fn input_of(&self, place: usize, name: &str) -> Input {
+        let node = &self.checked.wiring.nodes[place];
+        let index = node.spec.input(name);
+        let ends = index.and_then(|index| node.inputs.get(index));
         let slot = |end: &End| match *end {
             End::Source(measure) => measure,
             End::Port { node, output } => self.streams[node][output],
         };
         let slots = ends.into_iter().flatten().map(slot).collect();
-        Input { slots, flow: self.checked.flows.measure[self.place] }
+        let flows = &self.checked.flows.inputs[place];
+        let flow = index.and_then(|index| flows.get(index)).copied().unwrap_or(0);
+        Input { slots, flow }
     }
 
     /// The stream of a usage output; `None` when nothing takes it.
@@ -150,10 +395,11 @@ impl Builder<'_> {
         &mut self,
         step: Option<&str>,
         unit: Unit,
+        keep: Keep,
     ) -> Result<VariableId, Refused> {
         let id = &self.primitive.id;
         let primitive = step.map_or_else(|| id.clone(), |step| format!("{id}/{step}"));
-        let id = VariableId::derive(&self.document.id, &primitive, unit);
+        let id = VariableId::derive(&self.document.state, &primitive, unit, keep);
         if let Some(other) = self.code.variables.iter().find(|known| known.id == id) {
             let message = format!(
                 "its state can't be told from that of \"{}\": choose another id",
@@ -167,7 +413,7 @@ impl Builder<'_> {
 
     /// Declares the primitive an accumulator: others may read its total.
     pub(crate) fn accumulator(&mut self, calendared: Calendared) -> Result<Total, Refused> {
-        let variable = self.variable(None, self.unit())?;
+        let variable = self.variable(None, self.unit(), Keep::Horizon)?;
         let total = Total { trace: self.code.traces, variable, calendared };
         self.code.traces += 1;
         self.totals[self.place] = Some(total);
@@ -215,7 +461,7 @@ impl Builder<'_> {
                 "per: a price is per at least one unit, not 0",
             ));
         }
-        let price = Price::new(amount, per.base, self.document.round_digits);
+        let price = Price::new(amount, per.base, self.digits());
         price.ok_or_else(|| {
             self.refuse(line, Cause::BadValue, "price: it does not fit 128 bits per unit")
         })
@@ -224,7 +470,7 @@ impl Builder<'_> {
     /// A fixed amount, rounded by the plan's rule.
     pub(crate) fn money(&mut self, line: u32, name: &str, amount: &str) -> Result<Money, Refused> {
         let amount = self.read(line, name, Decimal::parse(amount))?;
-        let money = fixed(amount, self.document.round_digits);
+        let money = fixed(amount, self.digits());
         money.ok_or_else(|| {
             self.refuse(line, Cause::BadValue, format!("{name}: it has more than 38 digits"))
         })

@@ -20,18 +20,56 @@ pub(crate) struct Stretch {
 }
 
 /// A period of an account: instants `from <= t < to`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) from: i64,
     pub(crate) to: i64,
     pub(crate) period: Period,
 }
 
+/// The calendars that accumulators and charges go by (PLANS section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Calendared {
+    /// The account's calendar month.
+    Month,
+    /// The account's billing cycle.
+    Cycle,
+    /// A week that starts on this day, ISO's Monday being 1.
+    Week(i8),
+    /// A local date.
+    Day,
+}
+
+impl Calendared {
+    /// The period in a sentence.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Month => "month",
+            Self::Cycle => "billing cycle",
+            Self::Week(_) => "week",
+            Self::Day => "day",
+        }
+    }
+
+    const fn place(self) -> usize {
+        match self {
+            Self::Month => 0,
+            Self::Cycle => 1,
+            Self::Week(_) => 2,
+            Self::Day => 3,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Known {
     zone: Zone,
     stretch: Stretch,
-    month: Span,
+    /// The period asked for last, by [`Calendared::place`].
+    spans: [Span; 4],
+    /// The cycle day and first day of the week that they were found with.
+    cycle_day: u8,
+    week_day: i8,
 }
 
 /// Zones remembered at once. Accounts of one partition mostly share a few.
@@ -40,17 +78,22 @@ const ZONES_MAX: usize = 8;
 /// The instants the calendar can name, in microseconds: years -9999 to 9999.
 pub(crate) const INSTANTS: std::ops::Range<i64> = -377_705_023_201_000_000..253_402_207_200_000_000;
 
+const NO_SPAN: Span = Span { from: 0, to: 0, period: Period::EVER };
+
 /// Remembers the calendar of the zones used last.
 #[derive(Debug, Default)]
 pub(crate) struct Calendar {
     known: Vec<Known>,
     current: usize,
     next_out: usize,
+    cycle_day: u8,
 }
 
 impl Calendar {
-    /// Makes `zone` the zone that the other methods speak of.
-    pub(crate) fn enter(&mut self, zone: &Zone) {
+    /// Makes `zone` the zone that the other methods speak of, and `cycle_day` (1 to 31) the day on
+    /// which billing cycles start.
+    pub(crate) fn enter(&mut self, zone: &Zone, cycle_day: u8) {
+        self.cycle_day = cycle_day.clamp(1, 31);
         if self.known.get(self.current).is_some_and(|known| known.zone == *zone) {
             return;
         }
@@ -59,8 +102,13 @@ impl Calendar {
             return;
         }
         let nothing = Stretch { from: 0, to: 0, offset_us: 0 };
-        let no_month = Span { from: 0, to: 0, period: Period::EVER };
-        let fresh = Known { zone: zone.clone(), stretch: nothing, month: no_month };
+        let fresh = Known {
+            zone: zone.clone(),
+            stretch: nothing,
+            spans: [NO_SPAN; 4],
+            cycle_day: 0,
+            week_day: 0,
+        };
         if self.known.len() < ZONES_MAX {
             self.current = self.known.len();
             self.known.push(fresh);
@@ -84,15 +132,48 @@ impl Calendar {
         known.stretch
     }
 
-    /// The account's calendar month around an instant (PLANS section 4).
-    pub(crate) fn month(&mut self, at: i64) -> Span {
+    /// The account's period around an instant (PLANS section 4).
+    pub(crate) fn period(&mut self, calendared: Calendared, at: i64) -> Span {
         let Some(known) = self.known.get_mut(self.current) else {
             return Span { from: i64::MIN, to: i64::MAX, period: Period::EVER };
         };
-        if at < known.month.from || at >= known.month.to {
-            known.month = look_up_month(&known.zone, at);
+        match calendared {
+            Calendared::Cycle if known.cycle_day != self.cycle_day => {
+                known.cycle_day = self.cycle_day;
+                known.spans[calendared.place()] = NO_SPAN;
+            }
+            Calendared::Week(day) if known.week_day != day => {
+                known.week_day = day;
+                known.spans[calendared.place()] = NO_SPAN;
+            }
+            _ => {}
         }
-        known.month
+        let span = &mut known.spans[calendared.place()];
+        if at < span.from || at >= span.to {
+            *span = look_up_period(&known.zone, calendared, self.cycle_day, at);
+        }
+        *span
+    }
+
+    /// The local date of an instant, by the days of which each begins at its first instant.
+    pub(crate) fn date(&mut self, at: i64) -> Date {
+        date_of(self.period(Calendared::Day, at).period)
+    }
+
+    /// The first instant of a local date.
+    pub(crate) fn first_instant(&self, date: Date) -> i64 {
+        let known = self.known.get(self.current);
+        known.map_or(i64::MIN, |known| first_instant_of(&known.zone, date).micros())
+    }
+
+    /// The first date of the period after the one that holds `date`.
+    pub(crate) fn next_first(&self, calendared: Calendared, date: Date) -> Date {
+        next_first(calendared, self.cycle_day, first_of(calendared, self.cycle_day, date))
+    }
+
+    /// The first date of the period that holds `date`.
+    pub(crate) fn first_of(&self, calendared: Calendared, date: Date) -> Date {
+        first_of(calendared, self.cycle_day, date)
     }
 }
 
@@ -113,31 +194,84 @@ fn look_up_stretch(zone: &Zone, at: i64) -> Stretch {
     Stretch { from, to, offset_us }
 }
 
-fn look_up_month(zone: &Zone, at: i64) -> Span {
+fn look_up_period(zone: &Zone, calendared: Calendared, cycle_day: u8, at: i64) -> Span {
     let local = zone.rules().to_datetime(instant(at)).date();
-    let mut first = local.first_of_month();
+    let mut first = first_of(calendared, cycle_day, local);
     loop {
-        let span = month_from(zone, first);
-        // A clock put back over a month's end shows the old date again in the new month: the
-        // month began at its first instant and stays begun.
+        let span = span_from(zone, first, next_first(calendared, cycle_day, first));
+        // A clock put back over a period's end shows the old date again in the new period: the
+        // period began at its first instant and stays begun.
         if at < span.to || span.to == i64::MAX {
             return span;
         }
-        first = next_month(first);
+        first = next_first(calendared, cycle_day, first);
     }
 }
 
-fn month_from(zone: &Zone, first: Date) -> Span {
-    let next = next_month(first);
+fn span_from(zone: &Zone, first: Date, next: Date) -> Span {
     let to = if next == first { i64::MAX } else { first_instant_of(zone, next).micros() };
     let Timestamp(from) = first_instant_of(zone, first);
     Span { from, to, period: period_of(first) }
+}
+
+/// The first date of the period that a local date belongs to.
+fn first_of(calendared: Calendared, cycle_day: u8, date: Date) -> Date {
+    match calendared {
+        Calendared::Month => date.first_of_month(),
+        Calendared::Day => date,
+        Calendared::Week(day) => {
+            let since = (date.weekday().to_monday_one_offset() - day).rem_euclid(7);
+            days_on(date, -i32::from(since))
+        }
+        Calendared::Cycle => {
+            let this = on_cycle_day(date.first_of_month(), cycle_day);
+            if this <= date {
+                return this;
+            }
+            let before = date.first_of_month().yesterday().unwrap_or(Date::MIN);
+            on_cycle_day(before.first_of_month(), cycle_day)
+        }
+    }
+}
+
+/// The first date of the period after the one that begins with `first`; `first` itself at the end
+/// of the calendar.
+fn next_first(calendared: Calendared, cycle_day: u8, first: Date) -> Date {
+    match calendared {
+        Calendared::Month => next_month(first),
+        Calendared::Day => days_on(first, 1),
+        Calendared::Week(_) => days_on(first, 7),
+        Calendared::Cycle => {
+            let next = next_month(first.first_of_month());
+            if next == first.first_of_month() { first } else { on_cycle_day(next, cycle_day) }
+        }
+    }
+}
+
+/// The cycle day in a month, clamped from the anchor: 31 is the 29th of a leap year's February, and
+/// the 31st of March again (PLANS section 4).
+fn on_cycle_day(first_of_month: Date, cycle_day: u8) -> Date {
+    let last = first_of_month.days_in_month();
+    let day = i8::try_from(cycle_day).unwrap_or(last).clamp(1, last);
+    Date::new(first_of_month.year(), first_of_month.month(), day).unwrap_or(first_of_month)
+}
+
+/// A date some days on; the date itself at the ends of the calendar.
+pub(crate) fn days_on(date: Date, days: i32) -> Date {
+    date.checked_add(jiff::Span::new().days(days)).unwrap_or(date)
 }
 
 fn next_month(first: Date) -> Date {
     let (year, month) = (first.year(), first.month());
     let next = if month == 12 { Date::new(year + 1, 1, 1) } else { Date::new(year, month + 1, 1) };
     next.unwrap_or(first)
+}
+
+/// The date with which a period starts.
+pub(crate) fn date_of(period: Period) -> Date {
+    let days = jiff::Span::new().try_days(period.0);
+    let date = days.and_then(|days| Date::constant(1970, 1, 1).checked_add(days));
+    date.unwrap_or(Date::MIN)
 }
 
 /// The period that starts on a local date.
@@ -157,7 +291,7 @@ mod tests {
 
     fn calendar(zone: &str) -> Calendar {
         let mut calendar = Calendar::default();
-        calendar.enter(&Zone::parse(zone).unwrap());
+        calendar.enter(&Zone::parse(zone).unwrap(), 1);
         calendar
     }
 
@@ -175,9 +309,15 @@ mod tests {
     fn a_month_is_the_accounts_not_utcs() {
         let mut calendar = calendar("Asia/Kolkata");
         let start = micros("2026-01-31T18:30:00Z");
-        assert_eq!(calendar.month(start).period, period_of(Date::constant(2026, 2, 1)));
-        assert_eq!(calendar.month(start - 1).period, period_of(Date::constant(2026, 1, 1)));
-        assert_eq!(calendar.month(start - 1).to, start);
+        assert_eq!(
+            calendar.period(Calendared::Month, start).period,
+            period_of(Date::constant(2026, 2, 1))
+        );
+        assert_eq!(
+            calendar.period(Calendared::Month, start - 1).period,
+            period_of(Date::constant(2026, 1, 1))
+        );
+        assert_eq!(calendar.period(Calendared::Month, start - 1).to, start);
     }
 
     /// PLANS section 1: a day, and so a month, starts at its first instant.
@@ -186,8 +326,14 @@ mod tests {
         let mut calendar = calendar("America/St_Johns");
         let begun = micros("2009-11-01T02:30:00Z");
         let october_again = begun + 5 * 60_000_000;
-        assert_eq!(calendar.month(begun - 1).period, period_of(Date::constant(2009, 10, 1)));
-        assert_eq!(calendar.month(october_again).period, period_of(Date::constant(2009, 11, 1)));
+        assert_eq!(
+            calendar.period(Calendared::Month, begun - 1).period,
+            period_of(Date::constant(2009, 10, 1))
+        );
+        assert_eq!(
+            calendar.period(Calendared::Month, october_again).period,
+            period_of(Date::constant(2009, 11, 1))
+        );
     }
 
     #[test]
@@ -197,11 +343,59 @@ mod tests {
         let mut shared = Calendar::default();
         for _ in 0..3 {
             for name in names.iter().chain(&more) {
-                shared.enter(&Zone::parse(name).unwrap());
+                shared.enter(&Zone::parse(name).unwrap(), 1);
                 let at = micros("2026-07-01T03:00:00Z");
-                assert_eq!(shared.month(at).from, calendar(name).month(at).from, "{name}");
+                assert_eq!(
+                    shared.period(Calendared::Month, at).from,
+                    calendar(name).period(Calendared::Month, at).from,
+                    "{name}"
+                );
             }
         }
+    }
+
+    fn firsts(calendared: Calendared, cycle_day: u8, from: &str, count: usize) -> Vec<String> {
+        let mut calendar = Calendar::default();
+        calendar.enter(&Zone::parse("Europe/Zurich").unwrap(), cycle_day);
+        let mut at = micros(from);
+        let mut next = |calendar: &mut Calendar| {
+            let span = calendar.period(calendared, at);
+            at = span.to;
+            date_of(span.period).to_string()
+        };
+        (0..count).map(|_| next(&mut calendar)).collect()
+    }
+
+    /// PLANS section 4: from the anchor, 31 -> 29 Feb -> 31 Mar.
+    #[test]
+    fn a_billing_cycle_of_day_31_is_clamped_from_its_anchor() {
+        let leap = firsts(Calendared::Cycle, 31, "2024-01-31T12:00:00Z", 4);
+        assert_eq!(leap, ["2024-01-31", "2024-02-29", "2024-03-31", "2024-04-30"]);
+        let common = firsts(Calendared::Cycle, 30, "2023-01-15T12:00:00Z", 4);
+        assert_eq!(common, ["2022-12-30", "2023-01-30", "2023-02-28", "2023-03-30"]);
+    }
+
+    #[test]
+    fn weeks_are_isos_unless_they_start_on_another_day() {
+        assert_eq!(
+            firsts(Calendared::Week(1), 1, "2026-03-01T12:00:00Z", 2),
+            ["2026-02-23", "2026-03-02"]
+        );
+        assert_eq!(
+            firsts(Calendared::Week(7), 1, "2026-03-01T12:00:00Z", 2),
+            ["2026-03-01", "2026-03-08"]
+        );
+    }
+
+    #[test]
+    fn a_day_is_23_or_25_hours_long_where_the_clocks_change() {
+        let mut calendar = calendar("Europe/Zurich");
+        let hours = |calendar: &mut Calendar, at: &str| {
+            let day = calendar.period(Calendared::Day, micros(at));
+            (day.to - day.from) / 3_600_000_000
+        };
+        assert_eq!(hours(&mut calendar, "2026-03-29T12:00:00Z"), 23);
+        assert_eq!(hours(&mut calendar, "2026-10-25T12:00:00Z"), 25);
     }
 
     #[test]
@@ -209,7 +403,10 @@ mod tests {
         let mut calendar = calendar("America/New_York");
         for at in [i64::MIN, INSTANTS.start, INSTANTS.end - 1, INSTANTS.end, i64::MAX] {
             calendar.stretch(at);
-            calendar.month(at);
+            for kind in [Calendared::Month, Calendared::Cycle, Calendared::Week(1), Calendared::Day]
+            {
+                calendar.period(kind, at);
+            }
         }
     }
 }

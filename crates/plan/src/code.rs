@@ -6,8 +6,9 @@ use jiff::civil::Date;
 use turnpike_types::{Currency, Timestamp};
 
 use crate::measure::Unit;
-use crate::run::Op;
+use crate::run::{Input, Op, Tell};
 use crate::state::VariableId;
+use crate::tables::TableKind;
 use crate::zone::{Zone, first_instant_of};
 
 /// A compiled plan version: immutable, shared between tasks.
@@ -16,15 +17,74 @@ pub struct ObjectCode {
     pub(crate) version: u32,
     pub(crate) starts: Date,
     pub(crate) currency: Currency,
+    /// What the account is posted in; the plan's own currency without a converter.
+    pub(crate) posts: Currency,
     pub(crate) components: Vec<Component>,
     pub(crate) variables: Vec<Variable>,
     pub(crate) accepts: Accepts,
     /// Names of the measures; the streams of the same places are fed by them.
     pub(crate) measures: Vec<Box<str>>,
+    /// Counts of units: the measures, and those that primitives made anew.
+    pub(crate) counts: usize,
     /// In topological order.
-    pub(crate) ops: Vec<Box<dyn Op>>,
+    pub(crate) ops: Vec<Placed>,
     pub(crate) streams: usize,
     pub(crate) traces: usize,
+    /// Places for charges that something downstream looks at.
+    pub(crate) charges: usize,
+    /// What primitives tell about a record, by their places.
+    pub(crate) told: Vec<Option<Box<dyn Tell>>>,
+    /// The reference tables that it reads.
+    pub(crate) tables: Vec<TableName>,
+    /// Some of its charges fall due without usage.
+    pub(crate) is_swept: bool,
+    /// Something happens when a billing cycle closes.
+    pub(crate) closes: bool,
+    /// The primitives in document order, for whoever watches a record go through.
+    pub(crate) nodes: Vec<NodeInfo>,
+    /// What an alternative comes to, see [`crate::options`].
+    pub(crate) trial: TrialParts,
+}
+
+/// An operation and the place of its primitive in [`ObjectCode::nodes`].
+pub(crate) struct Placed {
+    pub(crate) node: usize,
+    pub(crate) op: Box<dyn Op>,
+}
+
+/// A primitive as it is shown to whoever watches.
+#[derive(Debug)]
+pub(crate) struct NodeInfo {
+    pub(crate) id: String,
+    pub(crate) kind: &'static str,
+    pub(crate) line: u32,
+    /// Usage inputs: name, streams, count.
+    pub(crate) inputs: Vec<(&'static str, Input)>,
+    /// Usage outputs that something takes: name, stream.
+    pub(crate) outputs: Vec<(&'static str, usize)>,
+}
+
+/// A reference table as a plan names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName {
+    /// What sort of table.
+    pub kind: TableKind,
+    /// Its id.
+    pub id: String,
+}
+
+/// Variables and components by which a plan takes part in a comparison of alternatives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrialParts {
+    /// Sums by cycle: what recurs and what was used; what is charged once.
+    pub(crate) running: VariableId,
+    pub(crate) once: VariableId,
+    /// The first date of the first cycle that is not closed.
+    pub(crate) closed: VariableId,
+    /// Components of the winner's lines: the sum, what is charged once, the option's fee.
+    pub(crate) sum: u16,
+    pub(crate) one_time: u16,
+    pub(crate) fee: u16,
 }
 
 /// Something that charge lines can be for: a step of a rater, or a fixed charge.
@@ -43,6 +103,8 @@ pub struct Component {
     pub unit: Unit,
     /// The accumulator whose total before and after the lines show.
     pub level: Option<VariableId>,
+    /// What its lines are in.
+    pub currency: Currency,
 }
 
 /// Sorts of charges.
@@ -54,6 +116,23 @@ pub enum ComponentKind {
     OneTime,
     /// Once per period.
     Recurring,
+    /// A tax on other lines.
+    Tax,
+    /// A part of other lines, off or on top.
+    Discount,
+    /// A party's share of another line.
+    Share,
+    /// Another line in another currency.
+    Conversion,
+    /// What makes lines come to what was agreed: a volume's price, a cap, a minimum, a commitment,
+    /// the unused days of a charge.
+    Adjustment,
+    /// A credit that one party grants another.
+    Bonus,
+    /// Something that happened, at no charge.
+    Event,
+    /// What the alternative that won comes to, and the fee for choosing.
+    Option,
 }
 
 /// Something that a plan remembers about an account.
@@ -100,6 +179,28 @@ impl ObjectCode {
     /// The currency of all its lines.
     pub fn currency(&self) -> Currency {
         self.currency
+    }
+
+    /// The currency in which it posts to the account: the plan's own, unless a CurrencyConverter
+    /// stands before the finalizer. An account billed in another one can't be rated by it.
+    pub fn posts(&self) -> Currency {
+        self.posts
+    }
+
+    /// The reference tables that it reads; [`PlanInForce::tables`](crate::PlanInForce::tables)
+    /// holds them in this order.
+    pub fn tables(&self) -> &[TableName] {
+        &self.tables
+    }
+
+    /// Do some of its charges fall due without usage (PLANS section 5)?
+    pub fn is_swept(&self) -> bool {
+        self.is_swept
+    }
+
+    /// Does something happen when a billing cycle closes (PLANS section 5)?
+    pub fn closes(&self) -> bool {
+        self.closes
     }
 
     /// What lines can be for; [`Line::component`](crate::Line::component) is an index into it.

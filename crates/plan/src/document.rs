@@ -9,7 +9,7 @@ use crate::error::{Cause, Findings};
 use crate::graph::{Child, Input, Link, Parameter, Primitive, SOURCE};
 use crate::primitives::{self, Lookup};
 use crate::spec::Spec;
-use crate::values;
+use crate::values::{self, Rounding};
 use crate::xml::{self, Element};
 
 /// Primitives of one plan.
@@ -25,7 +25,9 @@ pub(crate) struct Document {
     pub(crate) version: u32,
     pub(crate) starts: Date,
     pub(crate) currency: Currency,
-    pub(crate) round_digits: u32,
+    pub(crate) rounding: Rounding,
+    /// Whose state it carries on: plans of the same name share accumulators by primitive id.
+    pub(crate) state: String,
     pub(crate) supersedes: Option<u32>,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) primitives: Vec<Primitive>,
@@ -68,7 +70,7 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
     Some(document)
 }
 
-const HEAD: &[&str] = &["id", "version", "starts", "currency", "round", "supersedes"];
+const HEAD: &[&str] = &["id", "version", "starts", "currency", "round", "state", "supersedes"];
 
 fn head(root: &Element, findings: &mut Findings) -> Option<Document> {
     only(root, HEAD, None, findings);
@@ -77,8 +79,12 @@ fn head(root: &Element, findings: &mut Findings) -> Option<Document> {
     let starts = read_value(root, "starts", "2026-01-01", values::date, findings);
     let currency = read_value(root, "currency", "USD", values::currency, findings);
     let round = match root.attribute("round") {
-        None => Some(9),
+        None => Some(Rounding { digits: 9, running: false }),
         Some(_) => read_value(root, "round", "9 half-even", values::round, findings),
+    };
+    let state = match root.attribute("state") {
+        None => None,
+        Some(_) => read_value(root, "state", "mobile", values::id, findings),
     };
     let supersedes = match root.attribute("supersedes") {
         None => None,
@@ -89,11 +95,12 @@ fn head(root: &Element, findings: &mut Findings) -> Option<Document> {
         findings.error(root.line, None, Cause::BadValue, message);
     }
     Some(Document {
+        state: state.unwrap_or_else(|| id.clone().unwrap_or_default()),
         id: id?,
         version: version?,
         starts: starts?,
         currency: currency?,
-        round_digits: round?,
+        rounding: round?,
         supersedes,
         parameters: Vec::new(),
         primitives: Vec::new(),

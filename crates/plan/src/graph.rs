@@ -135,7 +135,19 @@ impl Plan {
 
     /// Decimals that a line's amount is rounded to, half to even: 0 to 9.
     pub fn round_digits(&self) -> u32 {
-        self.document.round_digits
+        self.document.rounding.digits
+    }
+
+    /// Do lines book the difference of rounded running totals, R(after) - R(before), instead of
+    /// being rounded each by itself (PLANS section 3)?
+    pub fn rounds_running(&self) -> bool {
+        self.document.rounding.running
+    }
+
+    /// Whose state it carries on: plans of the same name share accumulators by primitive id, so
+    /// that a change from one to the other keeps its counts. By default the plan's own id.
+    pub fn state(&self) -> &str {
+        &self.document.state
     }
 
     /// The version that this one replaces although both start on the same date.

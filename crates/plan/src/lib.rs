@@ -12,10 +12,13 @@
 //!     v
 //!   ObjectCode (code.rs)
 //!     |  rater.rs      + account, state, record; operations share run.rs
-//!     |  stream.rs     units as spans         calendar.rs  zones and months
+//!     |  sweep.rs      or what falls due without usage; options.rs compares alternatives
+//!     |  stream.rs     units as spans         calendar.rs  zones and periods
 //!     |  price.rs      exact fractions         ladder.rs    steps of a level
+//!     |  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
 //!     v
-//!   Rated: lines, and new values of the account's variables
+//!   Rated: lines, and new values of the account's variables (state.rs)
+//!          watch.rs tells each primitive's part in it
 //! ```
 //!
 //! What a plan means is defined unit by unit; the code works on spans of units, and must come to
@@ -31,8 +34,8 @@
 //! - A variable is named by plan id, primitive id and unit alone, so state outlives versions.
 //!
 //! Not promised here: which version is in force, or in which order records come (the owner of
-//! the account decides); charges without usage (they need the sweep); that two versions of a
-//! plan agree on anything.
+//! the account decides); that charges without usage are booked when they fall due (the owner
+//! sweeps); that two versions of a plan agree on anything.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -45,6 +48,7 @@ mod error;
 mod graph;
 mod ladder;
 mod measure;
+mod options;
 mod price;
 mod primitives;
 mod rater;
@@ -52,20 +56,28 @@ mod run;
 mod spec;
 mod state;
 mod stream;
+mod sweep;
+mod tables;
 mod values;
+mod watch;
 mod xml;
 mod zone;
 
 use std::collections::BTreeMap;
 
-pub use code::{Component, ComponentKind, ObjectCode, Variable};
+pub use code::{Component, ComponentKind, ObjectCode, TableName, Variable};
 pub use error::{Cause, PlanError, PlanErrors, Warning};
 pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
 pub use measure::Unit;
+pub use options::{Comparison, comparison, winner};
 pub use primitives::{PrimitiveType, primitive_types};
-pub use rater::{AccountContext, Line, PlanInForce, Rated, Rater};
-pub use state::{AccountState, Period, StateEntry, VariableId};
+pub use rater::{AccountContext, Line, OptionInForce, PlanInForce, Rated, Rater};
+pub use state::{AccountState, Keep, Period, StateEntry, VariableId, option_choice, plan_number};
 pub use stream::PORTIONS_MAX;
+pub use sweep::{DUE_USAGE_TYPE, Due, Stretch};
+pub use tables::{Table, TableKind};
+pub use values::ACCOUNT_CURRENCY;
+pub use watch::{Carried, Step, Watch};
 pub use zone::{Zone, ZoneError, first_instant_of};
 
 use error::Findings;

@@ -104,6 +104,19 @@ fn divide_wide((high, low): (u128, u128), by: u128) -> Option<(u128, u128)> {
     Some((whole, part))
 }
 
+/// `amount * top / bottom`, rounded half to even to `digits` decimals: a part of an amount, or an
+/// amount at a rate. The amount may be negative; `top` is not, `bottom` is positive. `None` past 38
+/// digits.
+pub(crate) fn half_even(amount: i128, top: i128, bottom: i128, digits: u32) -> Option<Money> {
+    let step = 10i128.checked_pow(Money::SCALE.checked_sub(digits)?)?;
+    let bottom = bottom.checked_mul(step).filter(|&bottom| bottom > 0)?;
+    let quantity = i128::try_from(amount.unsigned_abs()).ok()?;
+    let steps = if top == 0 { 0 } else { scale_half_even(quantity, top, bottom)? };
+    let nanos = steps.checked_mul(step)?;
+    // Half to even is symmetric about zero.
+    Money::from_nanos(if amount < 0 { -nanos } else { nanos })
+}
+
 /// A fixed amount rounded half to even to the plan's digits; `None` past 38 digits.
 pub(crate) fn fixed(amount: Decimal, digits: u32) -> Option<Money> {
     Price::new(amount, 1, digits)?.of(1)

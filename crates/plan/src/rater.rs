@@ -1,13 +1,17 @@
 //! The rater: an account's plans in force, its state, a record -> lines and state changes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use turnpike_types::{Currency, Money, SuspenseReason, UsageView};
+use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp, UsageView};
 
 use crate::calendar::INSTANTS;
 use crate::code::ObjectCode;
-use crate::run::{Run, Scratch};
+use crate::options;
+use crate::run::{Event, Run, Scratch, posting_cycle};
 use crate::state::{AccountState, Period, StateEntry};
+use crate::tables::Table;
+use crate::watch::{Watch, watched};
 use crate::zone::Zone;
 
 /// An account's settings in force at the record's start (PLANS section 6).
@@ -23,24 +27,53 @@ pub struct AccountContext {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// A plan version that one of the account's subscriptions has in force at the record's start.
+/// A plan version that one of the account's subscriptions has in force at an instant.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanInForce<'a> {
     /// Its compiled form.
     pub code: &'a ObjectCode,
+    /// The versions in force of the tables that [`ObjectCode::tables`] names, in that order;
+    /// `None` where there is none, or of another kind.
+    pub tables: &'a [Option<Arc<Table>>],
+    /// When the subscription began, or the plan's first version did, whichever was later;
+    /// [`Timestamp::MIN`] when nobody knows.
+    pub since: Timestamp,
+    /// When it ends: just before this instant; [`Timestamp::MAX`] while it stands.
+    pub until: Timestamp,
+    /// The option that it is an alternative of (PLANS section 6). Alternatives of one option stand
+    /// side by side.
+    pub option: Option<OptionInForce<'a>>,
 }
 
-/// What a record comes to.
+/// An option: alternatives of which the best one is billed when the cycle closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionInForce<'a> {
+    /// Its name, unique within the account.
+    pub name: &'a str,
+    /// What choosing costs for each cycle.
+    pub fee: Money,
+}
+
+impl<'a> PlanInForce<'a> {
+    /// A plan that was always subscribed to, reads no tables, and is no alternative.
+    pub const fn always(code: &'a ObjectCode) -> Self {
+        Self { code, tables: &[], since: Timestamp::MIN, until: Timestamp::MAX, option: None }
+    }
+}
+
+/// What a record comes to, or what fell due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rated {
     /// Charge lines: topological order of their primitives, ties by document order, then by
     /// first unit (PLANS section 3).
     pub lines: Vec<Line>,
-    /// New values of what changed, sorted by (variable, period).
+    /// New values of what changed, sorted by (variable, period), each once.
     pub changes: Vec<StateEntry>,
+    /// The record's billing cycle was closed before: it posts to the open one.
+    pub late: bool,
 }
 
-/// One priced portion of a record.
+/// One priced portion of a record, or something made of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line {
     /// Index into the plans given to [`Rater::rate`].
@@ -59,14 +92,28 @@ pub struct Line {
     pub level_after: i128,
     /// The amount, rounded once.
     pub amount: Money,
+    /// The line that this one was made of, by its index: tax, share, conversion, discount.
+    pub of: Option<u32>,
+    /// Where the amount goes.
+    pub posting: Posting,
 }
 
 /// Rates records. Holds scratch space only, so one serves any number of accounts and plans; once
 /// warm it does not allocate.
 #[derive(Debug, Default)]
 pub struct Rater {
-    scratch: Scratch,
-    rated: Rated,
+    pub(crate) scratch: Scratch,
+    pub(crate) rated: Rated,
+}
+
+/// Everything that a run by one plan needs beside the plan.
+#[derive(Clone, Copy)]
+pub(crate) struct Occasion<'a> {
+    pub(crate) account: &'a AccountContext,
+    pub(crate) state: &'a AccountState,
+    pub(crate) record: &'a UsageView<'a>,
+    pub(crate) event: Event,
+    pub(crate) now: i64,
 }
 
 impl Rater {
@@ -75,26 +122,60 @@ impl Rater {
         Self::default()
     }
 
-    /// Rates a record by the first plan that accepts it, `plans` being ordered by the
-    /// subscriptions' priority, highest first. Reads `state` and does not change it.
+    /// Rates a record by the first plan that accepts it, or by all alternatives of the option that
+    /// does; `plans` are ordered by the subscriptions' priority, highest first. Reads `state` and
+    /// does not change it. `now` is logged time: by it cycles are closed.
+    ///
+    /// What falls due at or before the record's start must have been booked before
+    /// ([`Rater::next_due`]).
     ///
     /// # Errors
     /// The reason the record must wait in suspense; nothing of it is rated then.
     /// `NoPlan` without plans, `NotAccepted` when none takes its usage type, `CurrencyMismatch`,
-    /// `MissingInput` without a measure or attribute that the plan reads, `NoWeight`, and
-    /// `Overflow` when a number outgrows 128 bits, an instant the calendar, or a filter splits
-    /// the record into more than 65,536 portions.
+    /// `MissingInput` without a measure or attribute that the plan reads, `Overflow` when a number
+    /// outgrows 128 bits, an instant the calendar, or the record makes too many portions; and what
+    /// primitives refuse: `NoWeight`, `NoTable`, `NoRate`, `NoPrefix`, `NoTaxPlace`,
+    /// `BadAttribute`, `NoParty`, `OutOfOrder`.
     pub fn rate(
         &mut self,
         plans: &[PlanInForce<'_>],
         account: &AccountContext,
         state: &AccountState,
         record: &UsageView<'_>,
+        now: Timestamp,
+    ) -> Result<&Rated, SuspenseReason> {
+        let now = now.micros();
+        let occasion = Occasion { account, state, record, event: Event::Usage, now };
+        self.outcome(|rater| rater.rate_record(plans, occasion, None))
+    }
+
+    /// As [`Rater::rate`], telling `watch` what each primitive does.
+    ///
+    /// # Errors
+    /// As [`Rater::rate`].
+    pub fn rate_watched(
+        &mut self,
+        plans: &[PlanInForce<'_>],
+        account: &AccountContext,
+        state: &AccountState,
+        record: &UsageView<'_>,
+        now: Timestamp,
+        watch: &mut dyn Watch,
+    ) -> Result<&Rated, SuspenseReason> {
+        let now = now.micros();
+        let occasion = Occasion { account, state, record, event: Event::Usage, now };
+        self.outcome(|rater| rater.rate_record(plans, occasion, Some(watch)))
+    }
+
+    /// Empties the outcome, lets `rate` fill it, and puts it in order.
+    pub(crate) fn outcome(
+        &mut self,
+        rate: impl FnOnce(&mut Self) -> Result<(), SuspenseReason>,
     ) -> Result<&Rated, SuspenseReason> {
         self.rated.lines.clear();
         self.rated.changes.clear();
-        let outcome = self.run(plans, account, state, record);
-        if let Err(reason) = outcome {
+        self.rated.late = false;
+        if let Err(reason) = rate(self) {
             self.rated.lines.clear();
             self.rated.changes.clear();
             return Err(reason);
@@ -103,22 +184,18 @@ impl Rater {
         Ok(&self.rated)
     }
 
-    fn run(
+    fn rate_record(
         &mut self,
         plans: &[PlanInForce<'_>],
-        account: &AccountContext,
-        state: &AccountState,
-        record: &UsageView<'_>,
+        occasion: Occasion<'_>,
+        mut watch: Option<&mut dyn Watch>,
     ) -> Result<(), SuspenseReason> {
         if plans.is_empty() {
             return Err(SuspenseReason::NoPlan);
         }
+        let record = occasion.record;
         let taker = plans.iter().position(|plan| plan.code.accepts(record.usage_type));
         let taker = taker.ok_or(SuspenseReason::NotAccepted)?;
-        let code = plans[taker].code;
-        if code.currency != account.currency {
-            return Err(SuspenseReason::CurrencyMismatch);
-        }
         if record.duration_us < 0 {
             // Refused at the door; here it is only kept from running backwards.
             return Err(SuspenseReason::MissingInput);
@@ -128,18 +205,62 @@ impl Rater {
         if !INSTANTS.contains(&start) || !INSTANTS.contains(&end) {
             return Err(SuspenseReason::Overflow);
         }
+        self.scratch.calendar.enter(&occasion.account.zone, occasion.account.cycle_day);
+        self.rated.late = posting_cycle(&mut self.scratch.calendar, start, occasion.now).1;
+        let Some(option) = plans[taker].option else {
+            return self.run_plan(plans, taker, occasion, watch);
+        };
+        // Alternatives each rate everything that they accept.
+        for (place, plan) in plans.iter().enumerate() {
+            let alternative = plan.option.is_some_and(|other| other.name == option.name);
+            if alternative && plan.code.accepts(record.usage_type) {
+                // A watcher's borrow must end with each turn.
+                let watch = watch.as_mut().map(|watch| &mut **watch as &mut dyn Watch);
+                self.run_plan(plans, place, occasion, watch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs one plan's code.
+    pub(crate) fn run_plan(
+        &mut self,
+        plans: &[PlanInForce<'_>],
+        place: usize,
+        occasion: Occasion<'_>,
+        watch: Option<&mut dyn Watch>,
+    ) -> Result<(), SuspenseReason> {
+        let plan = plans.get(place).ok_or(SuspenseReason::NoPlan)?;
+        let code = plan.code;
+        if code.posts != occasion.account.currency {
+            return Err(SuspenseReason::CurrencyMismatch);
+        }
+        let first_line = self.rated.lines.len();
         self.scratch.prepare(code);
-        self.scratch.calendar.enter(&account.zone);
         let mut run = Run {
-            record,
-            account,
-            state,
+            record: occasion.record,
+            account: occasion.account,
+            state: occasion.state,
             code,
-            plan: u16::try_from(taker).map_err(|_| SuspenseReason::Overflow)?,
+            tables: plan.tables,
+            event: occasion.event,
+            since: plan.since.micros(),
+            cancelled: plan.until.micros(),
+            now: occasion.now,
+            plan: u16::try_from(place).map_err(|_| SuspenseReason::Overflow)?,
             scratch: &mut self.scratch,
             lines: &mut self.rated.lines,
             changes: &mut self.rated.changes,
         };
-        code.ops.iter().try_for_each(|op| op.run(&mut run))
+        match watch {
+            None => code.ops.iter().try_for_each(|placed| placed.op.run(&mut run))?,
+            Some(watch) => {
+                code.ops.iter().try_for_each(|placed| watched(placed, &mut run, watch))?;
+            }
+        }
+        if plan.option.is_some() {
+            options::keep_as_trial(&mut run, first_line)?;
+        }
+        Ok(())
     }
 }

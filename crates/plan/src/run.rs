@@ -1,42 +1,97 @@
 //! One record on its way through object code: what operations read, write and share.
 
-use turnpike_types::{Money, SuspenseReason, UsageView};
+use std::sync::Arc;
 
+use turnpike_types::limits::CLOSE_GRACE_US;
+use turnpike_types::{Money, Posting, SuspenseReason, UsageView};
+
+pub(crate) use crate::calendar::Calendared;
 use crate::calendar::{Calendar, Span as PeriodSpan};
 use crate::code::ObjectCode;
 use crate::rater::{AccountContext, Line};
 use crate::state::{AccountState, Period, StateEntry, VariableId};
-use crate::stream::{Flow, Span, Stream, merge};
+use crate::stream::{Flow, PORTIONS_MAX, Span, Stream, merge};
+use crate::tables::Table;
 
 /// The code of one primitive. Reads its input streams, writes its output streams, lines, changes.
 pub(crate) trait Op: Send + Sync {
-    /// Runs for one record.
+    /// Runs for one record, or for what falls due ([`Run::event`]).
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason>;
+
+    /// The instant at which something of this primitive falls due by itself next, within the
+    /// query's bounds; `None` when nothing does.
+    fn next_due(&self, _query: &mut DueQuery<'_>) -> Option<i64> {
+        None
+    }
+}
+
+/// What a primitive says about a record, whichever of its units it is asked for.
+pub(crate) trait Tell: Send + Sync {
+    /// The text.
+    fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason>;
+}
+
+/// Why operations run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A record of usage.
+    Usage,
+    /// Something falls due at an instant, while this version is in force from `from` to before
+    /// `until`. No units come.
+    Due { at: i64, from: i64, until: i64 },
+    /// A billing cycle closes. No units come.
+    Close(PeriodSpan),
+}
+
+/// What a primitive is asked about what falls due next.
+pub(crate) struct DueQuery<'a> {
+    pub(crate) calendar: &'a mut Calendar,
+    pub(crate) state: &'a AccountState,
+    /// The subscription: from, and to before.
+    pub(crate) since: i64,
+    pub(crate) cancelled: i64,
+    /// The stretch of time in which this version is in force.
+    pub(crate) from: i64,
+    pub(crate) until: i64,
 }
 
 /// Where an operation's units come from: one or several streams.
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
     pub(crate) slots: Box<[usize]>,
-    /// The measure that all of them carry.
+    /// The count that all of them carry.
     pub(crate) flow: usize,
 }
 
-/// The calendars that accumulators and charges go by (PLANS section 4).
+/// Where an operation's charges go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Calendared {
-    /// The account's calendar month.
-    Month,
+pub(crate) enum ChargeOut {
+    /// To the account: nothing between here and the finalizer looks at them.
+    Account,
+    /// To a place where others find them.
+    Slot(usize),
 }
 
-impl Calendared {
-    /// The period in a sentence.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Month => "month",
-        }
-    }
+/// Where a text of a record, its account, or one that a primitive tells, stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Attribute {
+    Record(Box<str>),
+    Account(Box<str>),
+    /// By the place of the primitive.
+    Told(usize),
 }
+
+/// Who says what the usage type of units is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TypeOf {
+    Record,
+    /// By the place of the primitive.
+    Told(usize),
+}
+
+/// A table by its place in [`ObjectCode::tables`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TableRef(pub(crate) usize);
 
 /// Where to read an accumulator's running total.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +132,8 @@ pub(crate) struct Scratch {
     pub(crate) parts: Vec<Part>,
     merged: Stream,
     other: Stream,
+    charges: Vec<Vec<u32>>,
+    gathered: Vec<u32>,
     pub(crate) calendar: Calendar,
 }
 
@@ -93,23 +150,35 @@ impl Scratch {
         self.traces.iter_mut().take(code.traces).for_each(Vec::clear);
         self.loaded.clear();
         self.loaded.resize(code.measures.len(), false);
-        self.flows.resize(code.measures.len(), Flow::default());
+        self.flows.resize(code.counts.max(self.flows.len()), Flow::default());
+        if self.charges.len() < code.charges {
+            self.charges.resize_with(code.charges, Vec::new);
+        }
+        self.charges.iter_mut().take(code.charges).for_each(Vec::clear);
     }
 }
 
-/// One record, being rated by one plan.
+/// One record, being rated by one plan; or one event, falling due.
 pub(crate) struct Run<'a> {
+    /// Without usage a record of nothing, at the event's instant.
     pub(crate) record: &'a UsageView<'a>,
     pub(crate) account: &'a AccountContext,
     pub(crate) state: &'a AccountState,
     pub(crate) code: &'a ObjectCode,
+    pub(crate) tables: &'a [Option<Arc<Table>>],
+    pub(crate) event: Event,
+    /// The subscription: from, and to before.
+    pub(crate) since: i64,
+    pub(crate) cancelled: i64,
+    /// Logged time.
+    pub(crate) now: i64,
     pub(crate) plan: u16,
     pub(crate) scratch: &'a mut Scratch,
     pub(crate) lines: &'a mut Vec<Line>,
     pub(crate) changes: &'a mut Vec<StateEntry>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Takes an input's stream out of the scratch space, links merged; [`Run::give`] it back.
     pub(crate) fn take(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
         for &slot in &input.slots {
@@ -150,6 +219,10 @@ impl Run<'_> {
         if self.scratch.loaded[measure] {
             return Ok(());
         }
+        if self.event != Event::Usage {
+            self.scratch.loaded[measure] = true;
+            return Ok(());
+        }
         let value = self.record.measure(&self.code.measures[measure]);
         let quantity = value.filter(|&value| value >= 0).ok_or(SuspenseReason::MissingInput)?;
         let (start, duration) = (self.record.start.micros(), self.record.duration_us);
@@ -169,38 +242,151 @@ impl Run<'_> {
         self.scratch.flows[input.flow]
     }
 
+    /// Says how units that were counted anew lie in time.
+    pub(crate) fn set_flow(&mut self, count: usize, flow: Flow) {
+        self.scratch.flows[count] = flow;
+    }
+
     /// The account's period around an instant.
     pub(crate) fn period(&mut self, calendared: Calendared, at: i64) -> PeriodSpan {
-        match calendared {
-            Calendared::Month => self.scratch.calendar.month(at),
+        self.scratch.calendar.period(calendared, at)
+    }
+
+    /// The billing cycle that this posts to, and whether it is late: its own cycle was closed
+    /// before, and it posts to the open one (PLANS section 4).
+    pub(crate) fn posting_cycle(&mut self) -> (PeriodSpan, bool) {
+        let at = self.record.start.micros();
+        if let Event::Close(cycle) = self.event {
+            return (cycle, false);
+        }
+        posting_cycle(&mut self.scratch.calendar, at, self.now)
+    }
+
+    /// The text of an attribute; `None` when the record, or account, does not carry it.
+    pub(crate) fn attribute(
+        &self,
+        attribute: &Attribute,
+    ) -> Result<Option<&'a str>, SuspenseReason> {
+        match attribute {
+            Attribute::Record(name) => Ok(self.record.attribute(name)),
+            Attribute::Account(name) => {
+                Ok(self.account.attributes.get(&**name).map(String::as_str))
+            }
+            Attribute::Told(place) => self.told(*place).map(Some),
         }
     }
 
-    /// Charges a fixed amount, unless it was charged before for the period.
-    pub(crate) fn charge_once(
+    /// The usage type of units.
+    pub(crate) fn usage_type(&self, of: TypeOf) -> Result<&'a str, SuspenseReason> {
+        match of {
+            TypeOf::Record => Ok(self.record.usage_type),
+            TypeOf::Told(place) => self.told(place),
+        }
+    }
+
+    fn told(&self, place: usize) -> Result<&'a str, SuspenseReason> {
+        let teller = self.code.told.get(place).and_then(Option::as_ref);
+        teller.ok_or(SuspenseReason::MissingInput)?.tell(self)
+    }
+
+    /// The version of a table that is in force.
+    pub(crate) fn table(&self, table: TableRef) -> Result<&'a Arc<Table>, SuspenseReason> {
+        let found = self.tables.get(table.0).and_then(Option::as_ref);
+        found.ok_or(SuspenseReason::NoTable)
+    }
+
+    /// A variable's value before this record; 0 when it was never set.
+    pub(crate) fn value(&self, variable: VariableId, period: Period) -> i128 {
+        self.state.get(variable, period).unwrap_or(0)
+    }
+
+    /// Sets a variable, once for each record and period.
+    pub(crate) fn set(
         &mut self,
         variable: VariableId,
-        component: u16,
-        amount: Money,
         period: Period,
-        first_unit: i64,
-    ) {
-        if self.state.get(variable, period).is_some_and(|charged| charged != 0) {
-            return;
+        value: i128,
+    ) -> Result<(), SuspenseReason> {
+        if self.changes.len() >= PORTIONS_MAX {
+            return Err(SuspenseReason::Overflow);
         }
-        self.changes.push(StateEntry { variable, period, value: 1 });
-        self.fixed_line(component, amount, period, first_unit);
+        self.changes.push(StateEntry { variable, period, value });
+        Ok(())
     }
 
-    /// A line for a fixed amount.
-    pub(crate) fn fixed_line(
-        &mut self,
+    /// What falls due next, for whom it is that asks.
+    pub(crate) fn due_query(&mut self, from: i64, until: i64) -> DueQuery<'_> {
+        DueQuery {
+            calendar: &mut self.scratch.calendar,
+            state: self.state,
+            since: self.since,
+            cancelled: self.cancelled,
+            from,
+            until,
+        }
+    }
+
+    /// Books a line; its number.
+    pub(crate) fn book(&mut self, out: ChargeOut, line: Line) -> Result<u32, SuspenseReason> {
+        if self.lines.len() >= PORTIONS_MAX {
+            return Err(SuspenseReason::Overflow);
+        }
+        let number = u32::try_from(self.lines.len()).map_err(|_| SuspenseReason::Overflow)?;
+        self.lines.push(line);
+        self.pass_on(out, number);
+        Ok(number)
+    }
+
+    /// Lets whoever takes `out` find a line that was booked before.
+    pub(crate) fn pass_on(&mut self, out: ChargeOut, line: u32) {
+        if let ChargeOut::Slot(slot) = out {
+            self.scratch.charges[slot].push(line);
+        }
+    }
+
+    /// The lines that reach a charge input, in the order in which they were booked. Give them back
+    /// with [`Run::give_lines`].
+    pub(crate) fn take_lines(&mut self, slots: &[usize]) -> Vec<u32> {
+        let mut gathered = std::mem::take(&mut self.scratch.gathered);
+        gathered.clear();
+        for &slot in slots {
+            gathered.extend_from_slice(&self.scratch.charges[slot]);
+        }
+        gathered.sort_unstable();
+        gathered
+    }
+
+    /// Gives back what [`Run::take_lines`] took.
+    pub(crate) fn give_lines(&mut self, lines: Vec<u32>) {
+        self.scratch.gathered = lines;
+    }
+
+    /// A line that is made of another one: its period and first unit, no units of its own.
+    pub(crate) fn made_of(&self, of: u32, component: u16, amount: Money) -> Line {
+        let from = self.lines.get(of as usize);
+        Line {
+            plan: self.plan,
+            component,
+            quantity: 0,
+            first_unit: from.map_or(0, |line| line.first_unit),
+            period: from.map_or(Period::EVER, |line| line.period),
+            level_before: 0,
+            level_after: 0,
+            amount,
+            of: Some(of),
+            posting: Posting::Account,
+        }
+    }
+
+    /// A line of its own for a fixed amount.
+    pub(crate) fn fixed(
+        &self,
         component: u16,
         amount: Money,
         period: Period,
         first_unit: i64,
-    ) {
-        self.lines.push(Line {
+    ) -> Line {
+        Line {
             plan: self.plan,
             component,
             quantity: 0,
@@ -209,6 +395,36 @@ impl Run<'_> {
             level_before: 0,
             level_after: 0,
             amount,
-        });
+            of: None,
+            posting: Posting::Account,
+        }
     }
+
+    /// Charges a fixed amount, unless `variable` says that it was charged for `marked` before.
+    pub(crate) fn charge_once(
+        &mut self,
+        variable: VariableId,
+        marked: Period,
+        out: ChargeOut,
+        line: Line,
+    ) -> Result<(), SuspenseReason> {
+        if self.value(variable, marked) != 0 {
+            return Ok(());
+        }
+        self.set(variable, marked, 1)?;
+        self.book(out, line).map(drop)
+    }
+}
+
+/// The billing cycle to which usage of the instant `at` posts when logged time is `now`, and
+/// whether it is late for its own (PLANS sections 4 and 5).
+pub(crate) fn posting_cycle(calendar: &mut Calendar, at: i64, now: i64) -> (PeriodSpan, bool) {
+    let closed = now.saturating_sub(CLOSE_GRACE_US);
+    if at < closed {
+        let open = calendar.period(Calendared::Cycle, closed);
+        if at < open.from {
+            return (open, true);
+        }
+    }
+    (calendar.period(Calendared::Cycle, at), false)
 }

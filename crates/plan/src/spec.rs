@@ -13,8 +13,27 @@ pub(crate) struct Spec {
     pub(crate) outputs: &'static [OutputSpec],
     pub(crate) properties: &'static [PropertySpec],
     pub(crate) children: &'static [ChildSpec],
+    /// What it is to the flows that pass it.
+    pub(crate) role: Role,
     /// Checks its own properties, once generic checks passed, and makes its code.
     pub(crate) build: fn(&Primitive, &mut Builder<'_>) -> Built,
+}
+
+/// What a primitive is to the flows that pass it, beside its ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Nothing that others need to know.
+    Plain,
+    /// Charges leave it as they came: who takes its charge takes those that it gathers.
+    Gathers,
+    /// Charges that reach it are posted to the account.
+    Posts,
+    /// It gives the record an attribute, read as `ID.NAME`.
+    Tells(&'static str),
+    /// The usage type of what leaves it is what it says.
+    Relabels,
+    /// What leaves it is another count of units than what came in.
+    Recounts,
 }
 
 /// Whether a primitive could be built; if not, the findings say why.
@@ -52,17 +71,33 @@ pub(crate) struct InputSpec {
     pub(crate) required: bool,
     /// May hold several links, which merge.
     pub(crate) many: bool,
+    /// May count by another measure than the input before it.
+    pub(crate) apart: bool,
 }
 
 /// A required usage input that merges.
 pub(crate) const fn usage_in(name: &'static str) -> InputSpec {
-    InputSpec { name, carries: Carries::Usage, required: true, many: true }
+    InputSpec { name, carries: Carries::Usage, required: true, many: true, apart: false }
 }
 
 /// A required charge input that gathers.
 pub(crate) const fn charge_in(name: &'static str) -> InputSpec {
-    InputSpec { name, carries: Carries::Charge, required: true, many: true }
+    InputSpec { name, carries: Carries::Charge, required: true, many: true, apart: false }
 }
+
+/// A usage input that may be left open.
+pub(crate) const fn optional_usage_in(name: &'static str) -> InputSpec {
+    InputSpec { name, carries: Carries::Usage, required: false, many: true, apart: true }
+}
+
+/// An accumulator's running total, if it is connected.
+pub(crate) const LEVEL_IN: InputSpec = InputSpec {
+    name: "level",
+    carries: Carries::Level,
+    required: false,
+    many: false,
+    apart: false,
+};
 
 /// An output.
 pub(crate) struct OutputSpec {
@@ -82,6 +117,10 @@ pub(crate) enum Open {
     When(fn(&Primitive) -> bool),
 }
 
+/// An accumulator's running total, to be read.
+pub(crate) const TOTAL_OUT: OutputSpec =
+    OutputSpec { name: "total", carries: Carries::Level, open: Open::Always };
+
 /// A usage output that something must take.
 pub(crate) const fn usage_out(name: &'static str) -> OutputSpec {
     OutputSpec { name, carries: Carries::Usage, open: Open::Never }
@@ -96,6 +135,8 @@ pub(crate) struct PropertySpec {
     pub(crate) name: &'static str,
     pub(crate) value: Value,
     pub(crate) need: Need,
+    /// One line for people.
+    pub(crate) help: &'static str,
 }
 
 /// Whether a property must be written.
@@ -125,10 +166,43 @@ pub(crate) enum Value {
     Whole,
     /// A currency's code.
     Currency,
-    /// One of the first; the second are known to the specification and not built yet.
-    Choice(&'static [&'static str], &'static [&'static str]),
-    /// Known to the specification and not built yet.
-    Later,
+    /// A currency's code, or `account` for the one that the account is billed in.
+    TargetCurrency,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Where a text stands: an attribute of the record, `account.NAME`, or `ID.NAME` that a
+    /// primitive tells.
+    Attribute,
+    /// What a primitive reads by itself.
+    Of(&'static ValueType),
+}
+
+/// A syntax of a primitive's own.
+pub(crate) struct ValueType {
+    /// Its name, for people who choose a value.
+    pub(crate) name: &'static str,
+    /// Why a text is none of it.
+    pub(crate) check: fn(&str) -> Result<(), String>,
+}
+
+impl Value {
+    /// The type's name, for editors.
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Id => "id",
+            Self::Money => "money",
+            Self::Quantity => "quantity",
+            Self::TimeOfDay => "time",
+            Self::Words => "words",
+            Self::Whole => "count",
+            Self::Currency => "currency",
+            Self::TargetCurrency => "currency-or-account",
+            Self::Choice(_) => "choice",
+            Self::Attribute => "attribute",
+            Self::Of(of) => of.name,
+        }
+    }
 }
 
 /// An element that a primitive holds.
@@ -136,22 +210,25 @@ pub(crate) struct ChildSpec {
     pub(crate) name: &'static str,
     pub(crate) at_least: usize,
     pub(crate) properties: &'static [PropertySpec],
+    /// One line for people.
+    pub(crate) help: &'static str,
 }
 
-pub(crate) const fn required(name: &'static str, value: Value) -> PropertySpec {
-    PropertySpec { name, value, need: Need::Required }
+pub(crate) const fn required(name: &'static str, value: Value, help: &'static str) -> PropertySpec {
+    PropertySpec { name, value, need: Need::Required, help }
 }
 
-pub(crate) const fn optional(name: &'static str, value: Value) -> PropertySpec {
-    PropertySpec { name, value, need: Need::Optional }
+pub(crate) const fn optional(name: &'static str, value: Value, help: &'static str) -> PropertySpec {
+    PropertySpec { name, value, need: Need::Optional, help }
 }
 
 pub(crate) const fn with_default(
     name: &'static str,
     value: Value,
     default: &'static str,
+    help: &'static str,
 ) -> PropertySpec {
-    PropertySpec { name, value, need: Need::Default(default) }
+    PropertySpec { name, value, need: Need::Default(default), help }
 }
 
 impl Spec {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use turnpike_types::Timestamp;
 
 use crate::measure::Unit;
 
@@ -12,10 +13,52 @@ use crate::measure::Unit;
 )]
 pub struct VariableId(pub u64);
 
+/// How long the entries of a variable's periods are of use (PLANS section 4: as many periods stay
+/// live as the acceptance horizon needs). It stands in the two highest bits of the variable's id,
+/// so that whoever replays a log knows it without the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Keep {
+    /// While records of the period are accepted and its cycle is open.
+    #[default]
+    Horizon,
+    /// For more than a year past that: what rolls over.
+    Year,
+    /// For good.
+    Ever,
+    /// As [`Keep::Horizon`], the periods being five-minute intervals since 1970.
+    Intervals,
+}
+
+impl Keep {
+    const SHIFT: u32 = 62;
+
+    const fn bits(self) -> u64 {
+        (self as u64) << Self::SHIFT
+    }
+
+    /// The oldest period that is of use when records from `floor` on are accepted.
+    fn oldest(self, floor: Timestamp) -> i32 {
+        const DAY_US: i64 = 86_400_000_000;
+        const INTERVAL_US: i64 = 300_000_000;
+        // A period of at most 31 days may have begun before the floor; the local date of an
+        // instant may be the day before the UTC one; and a cycle is open past its end.
+        const DAYS: i64 = 31 + 2 + 1;
+        const YEAR_DAYS: i64 = 13 * 31;
+        let days = floor.micros().div_euclid(DAY_US) - DAYS;
+        let oldest = match self {
+            Self::Horizon => days,
+            Self::Year => days - YEAR_DAYS,
+            Self::Ever => return i32::MIN,
+            Self::Intervals => floor.micros().div_euclid(INTERVAL_US) - DAYS * DAY_US / INTERVAL_US,
+        };
+        i32::try_from(oldest).unwrap_or(i32::MIN)
+    }
+}
+
 impl VariableId {
-    /// The first eight bytes, little endian, of
-    /// BLAKE3("turnpike-variable\0" plan id \0 primitive id \0 unit).
-    pub fn derive(plan: &str, primitive: &str, unit: Unit) -> Self {
+    /// From BLAKE3("turnpike-variable\0" plan id \0 primitive id \0 unit): its first eight bytes,
+    /// little endian, the two highest bits replaced by how long its periods are kept.
+    pub fn derive(plan: &str, primitive: &str, unit: Unit, keep: Keep) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"turnpike-variable\0");
         for part in [plan, "\0", primitive, "\0", unit.as_str()] {
@@ -23,8 +66,31 @@ impl VariableId {
         }
         let mut first = [0; 8];
         first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-        Self(u64::from_le_bytes(first))
+        Self((u64::from_le_bytes(first) << 2 >> 2) | keep.bits())
     }
+
+    /// How long its periods are kept.
+    pub const fn keep(self) -> Keep {
+        match self.0 >> Keep::SHIFT {
+            0 => Keep::Horizon,
+            1 => Keep::Year,
+            2 => Keep::Ever,
+            _ => Keep::Intervals,
+        }
+    }
+}
+
+/// Which of an option's alternatives the client picked, by cycle: its value in the cycle's period
+/// is the [`plan_number`] of the plan (PLANS section 6).
+pub fn option_choice(option: &str) -> VariableId {
+    VariableId::derive("turnpike.option", option, Unit::One, Keep::Horizon)
+}
+
+/// A number that stands for a plan in [`option_choice`]; never zero.
+pub fn plan_number(plan: &str) -> i128 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&blake3::hash(plan.as_bytes()).as_bytes()[..8]);
+    i128::from(u64::from_le_bytes(first)) + 1
 }
 
 /// One of an account's calendar periods: days from 1970-01-01 to its first local date.
@@ -96,6 +162,30 @@ impl AccountState {
                 }
             }
             Err(place) => self.entries.insert(place, entry),
+        }
+    }
+
+    /// Sets a variable's value in a period; where the period is new, earlier periods of the
+    /// variable that nothing needs any more, when records from `floor` on are accepted, are let go.
+    pub fn set_and_trim(&mut self, entry: StateEntry, floor: Timestamp) {
+        match self.find(entry.key()) {
+            Ok(found) => {
+                if let Some(held) = self.entries.get_mut(found) {
+                    held.value = entry.value;
+                }
+            }
+            Err(place) => {
+                self.entries.insert(place, entry);
+                let oldest = Period(entry.variable.keep().oldest(floor));
+                let first =
+                    self.find((entry.variable, Period::EVER)).map_or_else(|at| at, |at| at + 1);
+                let end =
+                    self.entries.partition_point(|held| held.key() < (entry.variable, oldest));
+                // What was just set stays, whatever its age: somebody counts on reading it.
+                if first < end.min(place) {
+                    self.entries.drain(first..end.min(place));
+                }
+            }
         }
     }
 
@@ -171,12 +261,43 @@ mod tests {
 
     #[test]
     fn a_variable_is_named_by_plan_primitive_and_unit() {
-        let id = VariableId::derive("p", "hours", Unit::Microsecond);
-        assert_eq!(id, VariableId::derive("p", "hours", Unit::Microsecond));
-        assert_ne!(id, VariableId::derive("p", "hours", Unit::One));
-        assert_ne!(id, VariableId::derive("q", "hours", Unit::Microsecond));
+        let derive = |plan, unit| VariableId::derive(plan, "hours", unit, Keep::Year);
+        let id = derive("p", Unit::Microsecond);
+        assert_eq!(id, derive("p", Unit::Microsecond));
+        assert_ne!(id, derive("p", Unit::One));
+        assert_ne!(id, derive("q", Unit::Microsecond));
+        assert_eq!(id.keep(), Keep::Year);
         // Yesterday's state opens tomorrow: the derivation is part of the persisted format.
         let bytes = blake3::hash(b"turnpike-variable\0p\0hours\0us");
-        assert_eq!(id.0.to_le_bytes(), bytes.as_bytes()[..8]);
+        assert_eq!(id.0.to_le_bytes()[..7], bytes.as_bytes()[..7]);
+        assert_eq!(id.0.to_le_bytes()[7], bytes.as_bytes()[7] & 0x3f | 0x40);
+    }
+
+    /// PLANS section 4.
+    #[test]
+    fn periods_that_nothing_needs_any_more_are_let_go_when_a_new_one_begins() {
+        let floor = Timestamp(20_000 * 86_400_000_000);
+        let day = |keep, period, value| StateEntry {
+            variable: VariableId::derive("p", "hours", Unit::One, keep),
+            period: Period(period),
+            value,
+        };
+        let mut state = AccountState::default();
+        for keep in [Keep::Horizon, Keep::Year, Keep::Ever] {
+            for period in [i32::MIN, 19_000, 19_940, 19_970, 20_001] {
+                state.set(day(keep, period, 1));
+            }
+            state.set_and_trim(day(keep, 20_032, 1), floor);
+        }
+        let left = |state: &AccountState, keep| {
+            let of_it = |entry: &&StateEntry| entry.variable.keep() == keep;
+            state.iter().filter(of_it).map(|entry| entry.period.0).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&state, Keep::Horizon), [i32::MIN, 19_970, 20_001, 20_032]);
+        assert_eq!(left(&state, Keep::Year), [i32::MIN, 19_940, 19_970, 20_001, 20_032]);
+        assert_eq!(left(&state, Keep::Ever), [i32::MIN, 19_000, 19_940, 19_970, 20_001, 20_032]);
+        // A known period is changed in place, and nothing else.
+        state.set_and_trim(day(Keep::Ever, 20_032, 5), Timestamp(i64::MAX));
+        assert_eq!(left(&state, Keep::Ever).len(), 6);
     }
 }

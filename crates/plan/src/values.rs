@@ -44,18 +44,32 @@ pub(crate) fn currency(text: &str) -> Result<Currency, String> {
     text.parse().map_err(|error: turnpike_types::CurrencyError| error.to_string())
 }
 
-/// The digits of `9 half-even`: amounts hold nine, so finer is refused (DESIGN section 8).
-pub(crate) fn round(text: &str) -> Result<u32, String> {
-    if text == "running" {
-        return Err("round=\"running\" is not in this version of Turnpike".to_owned());
+/// How amounts are rounded (PLANS section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rounding {
+    /// Decimals: 0 to 9.
+    pub(crate) digits: u32,
+    /// Lines book the difference of rounded running totals.
+    pub(crate) running: bool,
+}
+
+/// `9 half-even`, `running`, `2 running`: amounts hold nine decimals, so finer is refused
+/// (DESIGN section 8).
+pub(crate) fn round(text: &str) -> Result<Rounding, String> {
+    if let Some(digits) = text.strip_suffix("running") {
+        let digits = if digits.is_empty() { "9 " } else { digits };
+        let digits = round(&format!("{digits}half-even"))?.digits;
+        return Ok(Rounding { digits, running: true });
     }
     let digits = text.strip_suffix(" half-even").unwrap_or_default();
     match digits.parse::<u32>() {
-        Ok(digits @ 0..=9) => Ok(digits),
+        Ok(digits @ 0..=9) => Ok(Rounding { digits, running: false }),
         Ok(finer) => {
             Err(format!("{finer} decimals are finer than amounts are kept: write at most 9"))
         }
-        Err(_) => Err(format!("\"{text}\" is no rounding: write \"N half-even\", N from 0 to 9")),
+        Err(_) => Err(format!(
+            "\"{text}\" is no rounding: write \"N half-even\" or \"N running\", N from 0 to 9"
+        )),
     }
 }
 
@@ -78,6 +92,17 @@ pub(crate) fn fits(kind: &str, value: &str) -> Result<(), String> {
     }
 }
 
+/// `target`, `record.target`, `account.service-level`, `geo.location`.
+fn attribute(text: &str) -> Result<(), String> {
+    let name = text.split_once('.').map_or(text, |(_, name)| name);
+    if name.is_empty() || text.starts_with('.') || text.contains(char::is_whitespace) {
+        return Err(format!(
+            "\"{text}\" is no attribute: write a name, account.NAME, or PRIMITIVE.NAME"
+        ));
+    }
+    Ok(())
+}
+
 pub(crate) fn whole(text: &str) -> Result<i64, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = if digits { text.parse().ok() } else { None };
@@ -98,19 +123,13 @@ fn check(value: Value, text: &str) -> Result<(), (Cause, String)> {
         Value::Quantity => Quantity::parse(text).map(drop).map_err(bad),
         Value::TimeOfDay => time_of_day(text).map(drop).map_err(bad),
         Value::Whole => whole(text).map(drop).map_err(bad),
-        Value::Currency => currency(text).map(drop).map_err(bad),
-        Value::Choice(now, _) if now.contains(&text) => Ok(()),
-        Value::Choice(now, later) if later.contains(&text) => Err((
-            Cause::NotInThisVersion,
-            format!("\"{text}\" is not in this version of Turnpike: write {}", now.join(" or ")),
-        )),
-        Value::Choice(now, _) => {
-            Err(bad(format!("\"{text}\" is unknown: write {}", now.join(" or "))))
+        Value::Currency | Value::TargetCurrency => currency(text).map(drop).map_err(bad),
+        Value::Choice(known) if known.contains(&text) => Ok(()),
+        Value::Choice(known) => {
+            Err(bad(format!("\"{text}\" is unknown: write {}", known.join(" or "))))
         }
-        Value::Later => Err((
-            Cause::NotInThisVersion,
-            "this property is not in this version of Turnpike: take it out".to_owned(),
-        )),
+        Value::Attribute => attribute(text).map_err(bad),
+        Value::Of(of) => (of.check)(text).map_err(bad),
     }
 }
 
@@ -127,6 +146,10 @@ pub(crate) fn fill_in(
     filled
 }
 
+/// The override by which [`compile`](crate::compile) is told what currency the account is billed
+/// in. No parameter can have this name: ids hold no point.
+pub const ACCOUNT_CURRENCY: &str = "account.currency";
+
 struct Filler<'a> {
     document: &'a Document,
     overrides: &'a BTreeMap<String, String>,
@@ -137,6 +160,9 @@ struct Filler<'a> {
 impl<'a> Filler<'a> {
     fn check_overrides(&mut self) {
         for (id, value) in self.overrides {
+            if id == ACCOUNT_CURRENCY {
+                continue;
+            }
             let known = self.document.parameters.iter().find(|parameter| parameter.id == *id);
             let Some(parameter) = known else {
                 let message = format!("the plan has no parameter {id}");
@@ -195,7 +221,12 @@ impl<'a> Filler<'a> {
                     continue;
                 }
             };
-            let Some(value) = value else { continue };
+            let Some(mut value) = value else { continue };
+            if matches!(spec.value, Value::TargetCurrency) && value == "account" {
+                // Until a subscription says otherwise, its account is billed in the plan's own.
+                let billed = self.overrides.get(ACCOUNT_CURRENCY).cloned();
+                value = billed.unwrap_or_else(|| self.document.currency.to_string());
+            }
             if let Err((cause, why)) = check(spec.value, &value) {
                 self.findings.error(line, Some(id), cause, format!("{}: {why}", spec.name));
             }

@@ -6,7 +6,7 @@ mod support;
 
 use support::{Subscriber, account, compiled, event, micros, plan, session, with_view};
 use turnpike_plan::{
-    AccountState, ComponentKind, Period, PlanInForce, Rater, StateEntry, Unit, VariableId,
+    AccountState, ComponentKind, Keep, Period, PlanInForce, Rater, StateEntry, Unit, VariableId,
 };
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 
@@ -328,7 +328,10 @@ fn a_subscription_overrides_a_parameter() {
     );
     let named: Vec<&str> = code.variables().iter().map(|v| v.primitive.as_str()).collect();
     assert_eq!(named, ["setup", "monthly", "hours", "offpeak-hours"]);
-    assert_eq!(code.variables()[2].id, VariableId::derive("fig6b", "hours", Unit::Microsecond));
+    assert_eq!(
+        code.variables()[2].id,
+        VariableId::derive("fig6b", "hours", Unit::Microsecond, Keep::Horizon)
+    );
 }
 
 /// Records whose numbers no calendar holds are an error, never a panic.
@@ -345,8 +348,10 @@ fn instants_outside_the_calendar_suspend_the_record() {
             duration_us,
             ..session("connect-time", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
         };
-        let plans = [PlanInForce { code: &code }];
-        let rated = with_view(&record, |view| rater.rate(&plans, &account, &state, view).cloned());
+        let plans = [PlanInForce::always(&code)];
+        let rated = with_view(&record, |view| {
+            rater.rate(&plans, &account, &state, view, Timestamp::MIN).cloned()
+        });
         assert_eq!(rated, Err(SuspenseReason::Overflow));
     }
 }

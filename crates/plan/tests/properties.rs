@@ -65,9 +65,9 @@ proptest! {
         let zones = ["America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"];
         let code = compiled(FIG6B);
         let rate = |rater: &mut Rater, number: usize, state: &mut AccountState, record: &UsageRecord| {
-            let plans = [PlanInForce { code: &code }];
+            let plans = [PlanInForce::always(&code)];
             let account = account(zones[number]);
-            let rated = with_view(record, |view| rater.rate(&plans, &account, state, view).unwrap().clone());
+            let rated = with_view(record, |view| rater.rate(&plans, &account, state, view, Timestamp::MIN).unwrap().clone());
             state.apply(&rated.changes);
             rated
         };

@@ -113,13 +113,11 @@ fn a_primitive_of_the_specification_that_is_not_built_yet() {
 }
 
 #[test]
-fn a_charge_that_would_need_the_sweep() {
+fn a_charge_that_waits_for_usage_which_nothing_brings() {
     for kind in ["OneTimeCharge", "MonthlyRecurringCharge"] {
-        for due in ["", "due=\"period-start\""] {
-            let fee = format!("<{kind} id=\"fee\" trigger=\"all.pass\" amount=\"5\" {due}/>");
-            let post = r#"<AccountFinalizer id="post" in="rate.charge fee.charge"/>"#;
-            refused(&[SELECT, RATE, &fee, post], 5, "fee", Cause::NotInThisVersion);
-        }
+        let fee = format!("<{kind} id=\"fee\" amount=\"5\" due=\"first-use\"/>");
+        let post = r#"<AccountFinalizer id="post" in="rate.charge fee.charge"/>"#;
+        refused(&[SELECT, RATE, &fee, post], 5, "fee", Cause::OpenInput);
     }
 }
 
@@ -296,12 +294,6 @@ fn tiers_that_overlap_leave_a_gap_or_stand_out_of_order() {
     steps_refused(&[endless, a], 6, Cause::BadTiers);
     let again = r#"<step id="a" upto="3 h" price="1" per="1 h"/>"#;
     steps_refused(&[a, again], 6, Cause::DuplicateId);
-}
-
-#[test]
-fn modes_that_are_not_built_yet() {
-    let rater = r#"<StepRater id="rate" in="all.pass" mode="volume"><step id="s" price="1" per="1 h"/></StepRater>"#;
-    refused(&[SELECT, rater, POST], 4, "rate", Cause::NotInThisVersion);
 }
 
 #[test]

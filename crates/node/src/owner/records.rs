@@ -328,8 +328,14 @@ impl Owner {
             resolved => resolved?,
         };
         let plans: SmallVec<[PlanInForce<'_>; 4]> =
-            tariff.codes.iter().map(|(_, code)| PlanInForce { code }).collect();
-        let rated = self.rater.rate(&plans, &tariff.context, &known.state, &incoming.view)?;
+            tariff.codes.iter().map(|(_, code)| PlanInForce::always(code)).collect();
+        let rated = self.rater.rate(
+            &plans,
+            &tariff.context,
+            &known.state,
+            &incoming.view,
+            self.open.time.now,
+        )?;
         if rated.lines.len() > PORTIONS_MAX || rated.changes.len() > PORTIONS_MAX {
             return Err(NotRated::Suspended(SuspenseReason::Overflow));
         }
@@ -438,9 +444,9 @@ fn component(open: &mut OpenSegment, tariff: &Tariff, line: &Line) -> Option<Com
 
 const fn line_kind(kind: turnpike_plan::ComponentKind) -> LineKind {
     match kind {
-        turnpike_plan::ComponentKind::Usage => LineKind::Usage,
         turnpike_plan::ComponentKind::OneTime => LineKind::OneTime,
         turnpike_plan::ComponentKind::Recurring => LineKind::Recurring,
+        _ => LineKind::Usage,
     }
 }
 

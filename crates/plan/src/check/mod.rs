@@ -15,6 +15,8 @@ mod wiring;
 pub(crate) use units::Flows;
 pub(crate) use wiring::{End, Wiring};
 
+use turnpike_types::Currency;
+
 use crate::document::Document;
 use crate::error::Findings;
 use crate::graph::Primitive;
@@ -25,6 +27,8 @@ pub(crate) struct Checked {
     /// Primitives in topological order, ties by document order.
     pub(crate) order: Vec<usize>,
     pub(crate) flows: Flows,
+    /// What the account is posted in.
+    pub(crate) posts: Currency,
 }
 
 /// Checks the graph; `None`, with findings, when it is not sound.
@@ -39,6 +43,6 @@ pub(crate) fn check(
         return None;
     }
     let flows = Flows::of(primitives, &wiring, &order, findings);
-    paths::check(document, primitives, &wiring, &order, findings);
-    findings.clean().then_some(Checked { wiring, order, flows })
+    let posts = paths::check(document, primitives, &wiring, &order, findings);
+    findings.clean().then_some(Checked { wiring, order, flows, posts })
 }

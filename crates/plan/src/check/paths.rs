@@ -9,7 +9,7 @@ use super::wiring::{End, Wiring};
 use crate::document::Document;
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
-use crate::spec::Carries;
+use crate::spec::{Carries, Role, Value};
 
 /// Links of one input that are compared with each other.
 const PAIRED_MAX: usize = 64;
@@ -47,15 +47,21 @@ impl Certain {
     }
 }
 
+/// The currency of the charges at a port, and whether a converter made it so.
+type Denomination = (Currency, bool);
+
+/// Checks; comes back with the currency that the account is posted in, which every finalizer
+/// shares.
 pub(super) fn check(
     document: &Document,
     primitives: &[Primitive],
     wiring: &Wiring,
     order: &[usize],
     findings: &mut Findings,
-) {
+) -> Currency {
     let mut certain: Vec<Certain> = vec![Certain::default(); primitives.len()];
-    let mut currencies: Vec<Option<Currency>> = vec![None; primitives.len()];
+    let mut currencies: Vec<Option<Denomination>> = vec![None; primitives.len()];
+    let mut posts: Option<Currency> = None;
     for &place in order {
         let Some((node, primitive)) = wiring.nodes.get(place).zip(primitives.get(place)) else {
             continue;
@@ -77,22 +83,36 @@ pub(super) fn check(
                 Carries::Level => {}
             }
         }
-        if let Some(own) = primitive.property("currency").and_then(|text| text.parse().ok())
-            && let Some(slot) = currencies.get_mut(place)
-        {
-            *slot = Some(own);
+        let own = |name| primitive.property(name).and_then(|text| text.parse().ok());
+        let converts =
+            node.spec.properties.iter().any(|p| matches!(p.value, Value::TargetCurrency));
+        let stated = if converts { own("to").map(|to| (to, true)) } else { None };
+        let stated = stated.or_else(|| own("currency").map(|own| (own, false)));
+        if let (Some(stated), Some(slot)) = (stated, currencies.get_mut(place)) {
+            *slot = Some(stated);
         }
-        // Without a converter, what a finalizer posts is of the plan's currency.
-        let posts = node.spec.outputs.is_empty();
-        let currency = currencies.get(place).copied().flatten();
-        if posts
-            && let Some(currency) = currency
-            && currency != document.currency
-        {
-            let message = format!("posts {currency}, but the plan is in {}", document.currency);
-            findings.error(primitive.line, Some(&primitive.id), Cause::MixedCurrencies, message);
+        if node.spec.role == Role::Posts {
+            let (currency, converted) =
+                currencies.get(place).copied().flatten().unwrap_or((document.currency, false));
+            let other = posts.filter(|other| *other != currency);
+            if !converted && currency != document.currency {
+                let message = format!(
+                    "posts {currency}, but the plan is in {}: put a CurrencyConverter before it",
+                    document.currency
+                );
+                mixed(primitive, message, findings);
+            } else if let Some(other) = other {
+                let message = format!("posts {currency} where another finalizer posts {other}");
+                mixed(primitive, message, findings);
+            }
+            posts = posts.or(Some(currency));
         }
     }
+    posts.unwrap_or(document.currency)
+}
+
+fn mixed(primitive: &Primitive, message: String, findings: &mut Findings) {
+    findings.error(primitive.line, Some(&primitive.id), Cause::MixedCurrencies, message);
 }
 
 /// What is certain at an input, with a warning where its links may bring the same unit twice.
@@ -147,20 +167,20 @@ fn leaving(end: End, certain: &[Certain], wiring: &Wiring, primitives: &[Primiti
 /// The one currency of the charges that come together.
 fn gather(
     ends: &[End],
-    currencies: &[Option<Currency>],
+    currencies: &[Option<Denomination>],
     document: &Document,
     primitive: &Primitive,
     findings: &mut Findings,
-) -> Option<Currency> {
+) -> Option<Denomination> {
     let of = |end: &End| match end {
         End::Port { node, .. } => currencies.get(*node).copied().flatten(),
         End::Source(_) => None,
     };
-    let mut found = ends.iter().map(|end| of(end).unwrap_or(document.currency));
+    let mut found = ends.iter().map(|end| of(end).unwrap_or((document.currency, false)));
     let first = found.next()?;
-    if let Some(other) = found.find(|currency| *currency != first) {
-        let message = format!("charges of {first} and {other} meet here: convert one first");
-        findings.error(primitive.line, Some(&primitive.id), Cause::MixedCurrencies, message);
+    if let Some((other, _)) = found.find(|(currency, _)| *currency != first.0) {
+        let message = format!("charges of {} and {other} meet here: convert one first", first.0);
+        mixed(primitive, message, findings);
     }
     Some(first)
 }

@@ -1,19 +1,26 @@
-//! One measure and one unit for each flow.
+//! One measure and one unit for each flow, and who says of what type its units are.
 //!
 //! Primitives joined by usage or level links count the same thing. `record.duration` is in
 //! microseconds; what any other measure counts is told by the units written along its flow.
 
-use super::wiring::{End, Wiring};
+use super::wiring::{End, Node, Wiring};
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
 use crate::measure::{Quantity, Unit, plural};
-use crate::spec::{Carries, PropertySpec, Value};
+use crate::spec::{Carries, PropertySpec, Role, Value};
 
 /// What flows through each primitive, by its place.
 pub(crate) struct Flows {
-    /// The measure, by its place in [`Wiring::measures`]; 0 where no usage flows.
-    pub(crate) measure: Vec<usize>,
+    /// For each input the count of units that it brings: a measure by its place in
+    /// [`Wiring::measures`], or past them one that a primitive counted anew; 0 where no usage flows.
+    pub(crate) inputs: Vec<Vec<usize>>,
+    /// What leaves a primitive that counts units anew.
+    pub(crate) leaving: Vec<usize>,
+    /// How many counts there are, measures and those counted anew.
+    pub(crate) count: usize,
     pub(crate) unit: Vec<Unit>,
+    /// The primitive that said what the usage type is; `None`: the record's own.
+    pub(crate) label: Vec<Option<usize>>,
 }
 
 impl Flows {
@@ -23,45 +30,128 @@ impl Flows {
         order: &[usize],
         findings: &mut Findings,
     ) -> Self {
-        let mut groups = Groups((0..wiring.nodes.len()).collect());
-        let mut measure: Vec<Option<usize>> = vec![None; wiring.nodes.len()];
+        let nodes = wiring.nodes.len();
+        let mut flows = Self {
+            inputs: wiring.nodes.iter().map(|node| vec![0; node.inputs.len()]).collect(),
+            leaving: vec![0; nodes],
+            count: wiring.measures.len(),
+            unit: Vec::new(),
+            label: vec![None; nodes],
+        };
+        let mut groups = Groups((0..nodes).collect());
+        let mut leaving: Vec<Option<usize>> = vec![None; nodes];
         for &place in order {
             let Some((node, primitive)) = wiring.nodes.get(place).zip(primitives.get(place)) else {
                 continue;
             };
-            let inputs = node.spec.inputs.iter().zip(&node.inputs);
-            let ends = inputs
-                .filter(|(spec, _)| spec.carries != Carries::Charge)
-                .flat_map(|(_, ends)| ends);
-            let mut mine: Option<usize> = None;
+            let own = flows.enter(place, node, primitive, wiring, &mut groups, &leaving, findings);
+            flows.label[place] = flows.labelled(place, node, primitive, wiring, findings);
+            leaving[place] = match node.spec.role {
+                Role::Recounts if own.is_some() => {
+                    flows.count += 1;
+                    Some(flows.count - 1)
+                }
+                _ => own,
+            };
+        }
+        let time = measured_in_time(wiring, &leaving, &flows);
+        flows.unit = units(primitives, wiring, &mut groups, &time, findings);
+        flows.leaving = leaving.into_iter().map(|count| count.unwrap_or(0)).collect();
+        flows
+    }
+
+    /// Finds what each input brings; the count of the first one is the primitive's own.
+    #[allow(clippy::too_many_arguments)]
+    fn enter(
+        &mut self,
+        place: usize,
+        node: &Node,
+        primitive: &Primitive,
+        wiring: &Wiring,
+        groups: &mut Groups,
+        leaving: &[Option<usize>],
+        findings: &mut Findings,
+    ) -> Option<usize> {
+        let mut own: Option<usize> = None;
+        for (index, (spec, ends)) in node.spec.inputs.iter().zip(&node.inputs).enumerate() {
+            if spec.carries == Carries::Charge {
+                continue;
+            }
+            let mut mine = if spec.apart { None } else { own };
             for end in ends {
                 let theirs = match *end {
                     End::Source(source) => Some(source),
                     End::Port { node, .. } => {
                         groups.join(place, node);
-                        measure.get(node).copied().flatten()
+                        leaving.get(node).copied().flatten()
                     }
                 };
                 if let (Some(one), Some(other)) = (mine, theirs)
                     && one != other
                 {
-                    let name = |at: usize| wiring.measures.get(at).map_or("", String::as_str);
                     let message = format!(
-                        "units of record.{} and record.{} meet here: each measure has units of its own, keep them apart",
-                        name(one),
-                        name(other)
+                        "units of {} and {} meet here: each measure has units of its own, keep them apart",
+                        name_of(wiring, one),
+                        name_of(wiring, other)
                     );
                     findings.error(primitive.line, Some(&primitive.id), Cause::WrongUnit, message);
                 }
                 mine = mine.or(theirs);
             }
-            if let Some(slot) = measure.get_mut(place) {
-                *slot = mine;
-            }
+            self.inputs[place][index] = mine.unwrap_or(0);
+            own = own.or(mine);
         }
-        let unit = units(primitives, wiring, &mut groups, &measure, findings);
-        Self { measure: measure.into_iter().map(|m| m.unwrap_or(0)).collect(), unit }
+        own
     }
+
+    /// Who said what the usage type is, of the units that come in.
+    fn labelled(
+        &self,
+        place: usize,
+        node: &Node,
+        primitive: &Primitive,
+        wiring: &Wiring,
+        findings: &mut Findings,
+    ) -> Option<usize> {
+        let inputs = node.spec.inputs.iter().zip(&node.inputs);
+        let usage = inputs.filter(|(spec, _)| spec.carries == Carries::Usage);
+        let mut said = usage.flat_map(|(_, ends)| ends).map(|end| match *end {
+            End::Source(_) => None,
+            End::Port { node, .. } => match wiring.nodes.get(node).map(|node| node.spec.role) {
+                Some(Role::Relabels) => Some(node),
+                _ => self.label.get(node).copied().flatten(),
+            },
+        });
+        let first = said.next().flatten();
+        if said.any(|other| other != first) && place < wiring.nodes.len() {
+            let message = "units whose type was derived meet units whose type was not, or was derived elsewhere: keep them apart";
+            findings.error(primitive.line, Some(&primitive.id), Cause::WrongUnit, message);
+        }
+        first
+    }
+}
+
+fn name_of(wiring: &Wiring, count: usize) -> String {
+    match wiring.measures.get(count) {
+        Some(measure) => format!("record.{measure}"),
+        None => "a count made anew".to_owned(),
+    }
+}
+
+/// Places through which time flows: `record.duration`, or what was made of it.
+fn measured_in_time(wiring: &Wiring, leaving: &[Option<usize>], flows: &Flows) -> Vec<bool> {
+    let duration = wiring.measures.iter().position(|measure| measure == "duration");
+    let is_duration = |count: Option<usize>| count.is_some() && count == duration;
+    let of_input = |place: usize| {
+        let inputs = flows.inputs.get(place).into_iter().flatten().copied();
+        let node = wiring.nodes.get(place);
+        let usage = node.into_iter().flat_map(|node| node.spec.inputs.iter().zip(&node.inputs));
+        usage.zip(inputs).any(|((spec, ends), count)| {
+            spec.carries == Carries::Usage && !ends.is_empty() && is_duration(Some(count))
+        })
+    };
+    let measured = leaving.iter().enumerate();
+    measured.map(|(place, count)| is_duration(*count) || of_input(place)).collect()
 }
 
 /// What is known of a group's unit, and from where.
@@ -75,13 +165,11 @@ fn units(
     primitives: &[Primitive],
     wiring: &Wiring,
     groups: &mut Groups,
-    measure: &[Option<usize>],
+    time: &[bool],
     findings: &mut Findings,
 ) -> Vec<Unit> {
     let mut known: Vec<Option<Known>> = vec![None; primitives.len()];
-    for (place, source) in measure.iter().enumerate() {
-        let is_time =
-            source.and_then(|at| wiring.measures.get(at)).is_some_and(|m| m == "duration");
+    for (place, &is_time) in time.iter().enumerate() {
         if is_time && let Some(slot) = known.get_mut(groups.of(place)) {
             *slot = Some(Known { unit: Unit::Microsecond, why: "record.duration".to_owned() });
         }

@@ -40,6 +40,8 @@ pub(crate) struct Wiring {
     pub(crate) nodes: Vec<Node>,
     /// Names of the measures that links name, in document order.
     pub(crate) measures: Vec<String>,
+    /// Places of the primitives by their ids.
+    pub(crate) places: BTreeMap<String, usize>,
 }
 
 impl Wiring {
@@ -58,9 +60,10 @@ impl Wiring {
             inputs: vec![Vec::new(); spec.inputs.len()],
             takers: vec![Vec::new(); spec.outputs.len()],
         });
-        let mut wiring = Self { nodes: nodes.collect(), measures: Vec::new() };
-        let places: BTreeMap<&str, usize> =
-            primitives.iter().enumerate().map(|(place, p)| (p.id.as_str(), place)).collect();
+        let places: BTreeMap<String, usize> =
+            primitives.iter().enumerate().map(|(place, p)| (p.id.clone(), place)).collect();
+        let mut wiring =
+            Self { nodes: nodes.collect(), measures: Vec::new(), places: BTreeMap::new() };
         for (place, primitive) in primitives.iter().enumerate() {
             wiring.connect(place, primitive, &places, unread, findings);
         }
@@ -70,6 +73,7 @@ impl Wiring {
                 wiring.check_open(place, primitive, findings);
             }
         }
+        wiring.places = places;
         wiring
     }
 
@@ -77,7 +81,7 @@ impl Wiring {
         &mut self,
         place: usize,
         primitive: &Primitive,
-        places: &BTreeMap<&str, usize>,
+        places: &BTreeMap<String, usize>,
         unread: &BTreeSet<String>,
         findings: &mut Findings,
     ) {
@@ -120,7 +124,7 @@ impl Wiring {
         &mut self,
         link: &Link,
         carries: Carries,
-        places: &BTreeMap<&str, usize>,
+        places: &BTreeMap<String, usize>,
     ) -> Result<End, String> {
         let Link { from, port } = link;
         if link.is_source() {

@@ -1,6 +1,6 @@
 //! AccountFinalizer: posts what reaches it to the account (PLANS section 2).
 
-use crate::spec::{Spec, charge_in};
+use crate::spec::{Role, Spec, charge_in};
 
 pub(super) static SPEC: Spec = Spec {
     name: "AccountFinalizer",
@@ -9,7 +9,8 @@ pub(super) static SPEC: Spec = Spec {
     outputs: &[],
     properties: &[],
     children: &[],
-    // Every charge reaches a finalizer, which checking has seen to, and there is one account to
-    // post to as yet: lines need no code of their own here.
+    role: Role::Posts,
+    // A line is posted to the account unless something on its way says otherwise, and every charge
+    // reaches a finalizer, which checking has seen to.
     build: |_, _| Ok(()),
 };

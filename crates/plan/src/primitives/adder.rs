@@ -1,6 +1,6 @@
 //! Adder: gathers charges, which stay the lines they are (PLANS section 2).
 
-use crate::spec::{CHARGE_OUT, Spec, charge_in};
+use crate::spec::{CHARGE_OUT, Role, Spec, charge_in};
 
 pub(super) static SPEC: Spec = Spec {
     name: "Adder",
@@ -9,6 +9,7 @@ pub(super) static SPEC: Spec = Spec {
     outputs: &[CHARGE_OUT],
     properties: &[],
     children: &[],
+    role: Role::Gathers,
     // Lines are booked where they arise; grouping them changes none.
     build: |_, _| Ok(()),
 };

@@ -6,7 +6,7 @@ use crate::calendar::Stretch;
 use crate::error::Cause;
 use crate::measure::time_of_day;
 use crate::run::{Input, Op, Run};
-use crate::spec::{Spec, Value, required, usage_in, usage_out};
+use crate::spec::{Role, Spec, Value, required, usage_in, usage_out};
 use crate::stream::{SPANS_MAX, Span, Stream};
 
 const DAY_US: i64 = 86_400_000_000;
@@ -16,8 +16,16 @@ pub(super) static SPEC: Spec = Spec {
     help: "Passes units whose time of day is from <= t < to in the account's zone.",
     inputs: &[usage_in("in")],
     outputs: &[usage_out("pass"), usage_out("rest")],
-    properties: &[required("from", Value::TimeOfDay), required("to", Value::TimeOfDay)],
+    properties: &[
+        required("from", Value::TimeOfDay, "the window's start"),
+        required(
+            "to",
+            Value::TimeOfDay,
+            "its end, 24:00 at most; before from it wraps round midnight",
+        ),
+    ],
     children: &[],
+    role: Role::Plain,
     build: |primitive, builder| {
         let (from, to) = (builder.property(primitive, "from")?, builder.property(primitive, "to")?);
         let window = Window {

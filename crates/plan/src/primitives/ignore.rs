@@ -1,7 +1,7 @@
 //! Ignore: takes what shall cost nothing and leave no line (PLANS section 2).
 
 use crate::run::{Input, Op, Run};
-use crate::spec::{Spec, usage_in};
+use crate::spec::{Role, Spec, usage_in};
 use turnpike_types::SuspenseReason;
 
 pub(super) static SPEC: Spec = Spec {
@@ -11,6 +11,7 @@ pub(super) static SPEC: Spec = Spec {
     outputs: &[],
     properties: &[],
     children: &[],
+    role: Role::Plain,
     build: |_, builder| {
         let op = Ignore { input: builder.input("in") };
         builder.op(op);

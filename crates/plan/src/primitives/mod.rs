@@ -1,12 +1,12 @@
 //! The primitives: one file each, all listed in [`ALL`].
 
 mod account_finalizer;
+mod accumulators;
 mod adder;
 mod daily_time_filter;
 mod ignore;
-mod monthly_accumulator;
-mod monthly_recurring_charge;
 mod one_time_charge;
+mod recurring_charges;
 mod step_rater;
 mod usage_type_selector;
 mod weigher;
@@ -17,8 +17,13 @@ use crate::spec::Spec;
 pub(crate) static ALL: &[&Spec] = &[
     &usage_type_selector::SPEC,
     &one_time_charge::SPEC,
-    &monthly_recurring_charge::SPEC,
-    &monthly_accumulator::SPEC,
+    &recurring_charges::MONTHLY,
+    &recurring_charges::BILLING_CYCLE,
+    &recurring_charges::WEEKLY,
+    &accumulators::MONTHLY,
+    &accumulators::BILLING_CYCLE,
+    &accumulators::WEEKLY,
+    &accumulators::DAILY,
     &step_rater::SPEC,
     &daily_time_filter::SPEC,
     &weigher::SPEC,
@@ -29,15 +34,10 @@ pub(crate) static ALL: &[&Spec] = &[
 
 /// The rest of PLANS section 8.
 static NOT_YET: &[&str] = &[
-    "BillingCycleAccumulator",
-    "WeeklyAccumulator",
-    "DailyAccumulator",
     "ThresholdFilter",
     "WeeklyTimeFilter",
     "SpecialDaysTimeFilter",
     "UsageTypeClassifier",
-    "BillingCycleRecurringCharge",
-    "WeeklyRecurringCharge",
     "CostResponsibilityMatrix",
     "E164DialPlanRater",
     "TaxCalculator",

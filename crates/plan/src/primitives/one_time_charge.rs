@@ -2,27 +2,25 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
+use crate::calendar::period_of;
 use crate::code::{Component, ComponentKind};
 use crate::measure::Unit;
-use crate::run::{Input, Op, Run};
-use crate::spec::{CHARGE_OUT, Spec, Value, optional, required, usage_in, with_default};
-use crate::state::{Period, VariableId};
+use crate::run::{ChargeOut, DueQuery, Event, Input, Op, Run};
+use crate::spec::{CHARGE_OUT, Role, Spec, Value, required};
+use crate::state::{Keep, Period, VariableId};
 
-use super::monthly_recurring_charge::{DUE, refuse_unless_first_use};
+use super::recurring_charges::{CURRENCY, DUE, TRIGGER, is_due_with_use};
 
 pub(super) static SPEC: Spec = Spec {
     name: "OneTimeCharge",
-    help: "Charges an amount once per subscription, with the first usage that reaches it.",
-    inputs: &[usage_in("trigger")],
+    help: "Charges an amount once per subscription, when it begins or with its first usage.",
+    inputs: TRIGGER,
     outputs: &[CHARGE_OUT],
-    properties: &[
-        required("amount", Value::Money),
-        with_default("due", DUE, "period-start"),
-        optional("currency", Value::Currency),
-    ],
+    properties: &[required("amount", Value::Money, "what is charged"), DUE, CURRENCY],
     children: &[],
+    role: Role::Plain,
     build: |primitive, builder| {
-        refuse_unless_first_use(primitive, builder)?;
+        let with_use = is_due_with_use(primitive, builder)?;
         let written = builder.property(primitive, "amount")?;
         let amount = builder.money(primitive.line, "amount", written)?;
         let component = Component {
@@ -32,33 +30,67 @@ pub(super) static SPEC: Spec = Spec {
             price: format!("{written} once"),
             unit: Unit::One,
             level: None,
+            currency: builder.currency()?,
         };
         let op = OneTimeCharge {
-            variable: builder.variable(None, Unit::One)?,
+            variable: builder.variable(None, Unit::One, Keep::Ever)?,
             component: builder.component(primitive.line, component)?,
             amount,
-            trigger: builder.input("trigger"),
+            out: builder.charge_out("charge"),
+            trigger: with_use.then(|| builder.input("trigger")),
         };
+        if !with_use {
+            builder.is_swept();
+        }
         builder.op(op);
         Ok(())
     },
 };
 
 struct OneTimeCharge {
+    /// Was it charged? In the period of the date on which the subscription began.
     variable: VariableId,
     component: u16,
     amount: Money,
-    trigger: Input,
+    out: ChargeOut,
+    /// Usage to wait for; without, the subscription's beginning.
+    trigger: Option<Input>,
 }
 
 impl Op for OneTimeCharge {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        let stream = run.take(&self.trigger)?;
-        if !stream.is_empty() {
-            let first = stream.spans.first().map_or(0, |span| span.first);
-            run.charge_once(self.variable, self.component, self.amount, Period::EVER, first);
+        match (&self.trigger, run.event) {
+            (Some(trigger), _) => {
+                let stream = run.take(trigger)?;
+                let first = stream.spans.first().map_or(0, |span| span.first);
+                let charged = if stream.is_empty() { Ok(()) } else { self.charge(run, first) };
+                run.give(trigger, stream);
+                charged
+            }
+            (None, Event::Due { at, .. }) if at == run.since => self.charge(run, 0),
+            _ => Ok(()),
         }
-        run.give(&self.trigger, stream);
-        Ok(())
+    }
+
+    fn next_due(&self, query: &mut DueQuery<'_>) -> Option<i64> {
+        let begins_here = query.from <= query.since && query.since < query.until;
+        if self.trigger.is_some() || query.since == i64::MIN || !begins_here {
+            return None;
+        }
+        let subscription = period_of(query.calendar.date(query.since));
+        let charged = query.state.get(self.variable, subscription).is_some_and(|value| value != 0);
+        (!charged).then_some(query.since)
+    }
+}
+
+impl OneTimeCharge {
+    fn charge(&self, run: &mut Run<'_>, first_unit: i64) -> Result<(), SuspenseReason> {
+        let subscription = match run.since {
+            // Nobody knows when it began, so there is only one.
+            i64::MIN => Period::EVER,
+            since => period_of(run.scratch.calendar.date(since)),
+        };
+        let line = run.fixed(self.component, self.amount, Period::EVER, first_unit);
+        run.charge_once(self.variable, subscription, self.out, line)
     }
 }

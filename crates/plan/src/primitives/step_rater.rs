@@ -9,42 +9,42 @@ use crate::graph::{Child, Primitive};
 use crate::ladder::{Ladder, Sorter};
 use crate::measure::Quantity;
 use crate::price::Price;
-use crate::run::{Input, Op, Part, Run, Total};
+use crate::run::{ChargeOut, Input, Op, Part, Run, Total};
 use crate::spec::{
-    CHARGE_OUT, Carries, ChildSpec, InputSpec, Open, OutputSpec, Refused, Spec, Value, optional,
-    required, usage_in, with_default,
+    CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, Open, OutputSpec, Refused, Role, Spec, Value,
+    optional, required, usage_in, with_default,
 };
-use crate::state::{Period, VariableId};
+use crate::state::{Keep, Period, VariableId};
 use crate::stream::{Span, Stream};
+
+use super::recurring_charges::CURRENCY;
 
 pub(super) static SPEC: Spec = Spec {
     name: "StepRater",
     help: "Prices units by steps of a level: an accumulator's total, or the count in the record.",
-    inputs: &[
-        usage_in("in"),
-        InputSpec { name: "level", carries: Carries::Level, required: false, many: false },
-    ],
+    inputs: &[usage_in("in"), LEVEL_IN],
     outputs: &[
         CHARGE_OUT,
         OutputSpec { name: "rest", carries: Carries::Usage, open: Open::When(has_no_end) },
     ],
     properties: &[
-        with_default("mode", Value::Choice(&["graduated"], &["volume", "package"]), "graduated"),
-        optional("increment", Value::Later),
-        optional("currency", Value::Currency),
+        with_default("mode", Value::Choice(&["graduated"]), "graduated", "how steps are priced"),
+        CURRENCY,
     ],
     children: &[ChildSpec {
         name: "step",
         at_least: 1,
         properties: &[
-            required("id", Value::Id),
-            optional("from", Value::Quantity),
-            optional("upto", Value::Quantity),
-            required("price", Value::Money),
-            required("per", Value::Quantity),
-            optional("constant", Value::Money),
+            required("id", Value::Id, "its name on lines and receipts"),
+            optional("from", Value::Quantity, "where it begins: where the one before ends"),
+            optional("upto", Value::Quantity, "the level at which it ends; the last step has none"),
+            required("price", Value::Money, "what so many units cost"),
+            required("per", Value::Quantity, "how many units the price is for"),
+            optional("constant", Value::Money, "added with the step's first unit"),
         ],
+        help: "a price from one level to another",
     }],
+    role: Role::Plain,
     build,
 };
 
@@ -66,6 +66,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<(), Refused
         total,
         input: builder.input("in"),
         rest: builder.output("rest"),
+        out: builder.charge_out("charge"),
     };
     builder.op(op);
     Ok(())
@@ -146,7 +147,9 @@ fn step(
         );
         builder.warn(child.line, message);
     }
+    let currency = builder.currency()?;
     let component = |price: String, builder: &Builder<'_>| Component {
+        currency,
         primitive: primitive.id.clone(),
         component: id.to_owned(),
         kind: ComponentKind::Usage,
@@ -163,7 +166,7 @@ fn step(
             let period = total.map_or("record", |total| total.calendared.word());
             let fixed = component(format!("{written} once per {period}"), builder);
             let variable = match total {
-                Some(_) => Some(builder.variable(Some(id), crate::Unit::One)?),
+                Some(_) => Some(builder.variable(Some(id), crate::Unit::One, Keep::Horizon)?),
                 None => None,
             };
             Some(Constant { component: builder.component(child.line, fixed)?, amount, variable })
@@ -193,6 +196,7 @@ struct StepRater {
     total: Option<Total>,
     input: Input,
     rest: Option<usize>,
+    out: ChargeOut,
 }
 
 impl Op for StepRater {
@@ -299,22 +303,18 @@ impl StepRater {
             let amount = step.price.of(part.quantity).ok_or(SuspenseReason::Overflow)?;
             let (level_before, level_after) =
                 if self.total.is_some() { (part.before, part.after) } else { (0, 0) };
-            run.lines.push(crate::Line {
-                plan: run.plan,
-                component: step.component,
+            let line = crate::Line {
                 quantity: part.quantity,
-                first_unit: part.first_unit,
-                period: part.period,
                 level_before,
                 level_after,
-                amount,
-            });
+                ..run.fixed(step.component, amount, part.period, part.first_unit)
+            };
+            run.book(self.out, line)?;
             if let Some(Constant { component, amount, variable }) = step.constant {
+                let line = run.fixed(component, amount, part.period, part.first_unit);
                 match variable {
-                    Some(variable) => {
-                        run.charge_once(variable, component, amount, part.period, part.first_unit);
-                    }
-                    None => run.fixed_line(component, amount, part.period, part.first_unit),
+                    Some(variable) => run.charge_once(variable, part.period, self.out, line)?,
+                    None => run.book(self.out, line).map(drop)?,
                 }
             }
         }

@@ -2,8 +2,8 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::run::{Input, Op, Run};
-use crate::spec::{Carries, Open, OutputSpec, Spec, Value, required, usage_in, usage_out};
+use crate::run::{Input, Op, Run, TypeOf};
+use crate::spec::{Carries, Open, OutputSpec, Role, Spec, Value, required, usage_in, usage_out};
 
 pub(super) static SPEC: Spec = Spec {
     name: "UsageTypeSelector",
@@ -13,12 +13,14 @@ pub(super) static SPEC: Spec = Spec {
         usage_out("pass"),
         OutputSpec { name: "rest", carries: Carries::Usage, open: Open::SourceFed },
     ],
-    properties: &[required("types", Value::Words)],
+    properties: &[required("types", Value::Words, "the usage types that pass")],
     children: &[],
+    role: Role::Plain,
     build: |primitive, builder| {
         let types = builder.property(primitive, "types")?;
         let op = UsageTypeSelector {
             types: types.split_whitespace().map(Box::from).collect(),
+            of: builder.type_of(),
             input: builder.input("in"),
             pass: builder.output("pass"),
             rest: builder.output("rest"),
@@ -30,6 +32,7 @@ pub(super) static SPEC: Spec = Spec {
 
 struct UsageTypeSelector {
     types: Box<[Box<str>]>,
+    of: TypeOf,
     input: Input,
     pass: Option<usize>,
     rest: Option<usize>,
@@ -37,7 +40,8 @@ struct UsageTypeSelector {
 
 impl Op for UsageTypeSelector {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        let passes = self.types.iter().any(|known| **known == *run.record.usage_type);
+        let usage_type = run.usage_type(self.of)?;
+        let passes = self.types.iter().any(|known| **known == *usage_type);
         // Nothing is read that nobody takes: a record of another type need not have our measure.
         let Some(output) = (if passes { self.pass } else { self.rest }) else {
             return Ok(());

@@ -3,8 +3,8 @@
 use turnpike_types::SuspenseReason;
 
 use crate::error::Cause;
-use crate::run::{Input, Op, Run};
-use crate::spec::{ChildSpec, Spec, Value, optional, required, usage_in, usage_out};
+use crate::run::{Attribute, Input, Op, Run};
+use crate::spec::{ChildSpec, Role, Spec, Value, optional, required, usage_in, usage_out};
 use crate::stream::Span;
 use crate::values::whole;
 
@@ -13,12 +13,20 @@ pub(super) static SPEC: Spec = Spec {
     help: "Counts each unit as many as the value of an attribute weighs.",
     inputs: &[usage_in("in")],
     outputs: &[usage_out("out")],
-    properties: &[required("attribute", Value::Text), optional("default", Value::Whole)],
+    properties: &[
+        required("attribute", Value::Attribute, "where the value stands that is weighed"),
+        optional("default", Value::Whole, "the weight of every other value"),
+    ],
     children: &[ChildSpec {
         name: "weight",
         at_least: 1,
-        properties: &[required("value", Value::Text), required("weight", Value::Whole)],
+        properties: &[
+            required("value", Value::Text, "a value of the attribute"),
+            required("weight", Value::Whole, "how many units one unit counts"),
+        ],
+        help: "what a value weighs",
     }],
+    role: Role::Plain,
     build: |primitive, builder| {
         let mut weights: Vec<(Box<str>, i128)> = Vec::new();
         for child in &primitive.children {
@@ -39,8 +47,9 @@ pub(super) static SPEC: Spec = Spec {
             Some(text) => Some(builder.read(primitive.line, "default", whole(text))?.into()),
             None => None,
         };
+        let attribute = builder.property(primitive, "attribute")?;
         let op = Weigher {
-            attribute: Attribute::named(builder.property(primitive, "attribute")?),
+            attribute: builder.attribute(primitive.line, "attribute", attribute)?,
             weights,
             default,
             input: builder.input("in"),
@@ -50,29 +59,6 @@ pub(super) static SPEC: Spec = Spec {
         Ok(())
     },
 };
-
-/// An attribute of the record, or with `account.` before it of the account.
-enum Attribute {
-    Record(Box<str>),
-    Account(Box<str>),
-}
-
-impl Attribute {
-    fn named(name: &str) -> Self {
-        match (name.strip_prefix("account."), name.strip_prefix("record.")) {
-            (Some(name), _) => Self::Account(name.into()),
-            (None, Some(name)) => Self::Record(name.into()),
-            (None, None) => Self::Record(name.into()),
-        }
-    }
-
-    fn of<'a>(&self, run: &Run<'a>) -> Option<&'a str> {
-        match self {
-            Self::Record(name) => run.record.attribute(name),
-            Self::Account(name) => run.account.attributes.get(&**name).map(String::as_str),
-        }
-    }
-}
 
 struct Weigher {
     attribute: Attribute,
@@ -108,7 +94,7 @@ impl Op for Weigher {
 
 impl Weigher {
     fn weight(&self, run: &Run<'_>) -> Result<i128, SuspenseReason> {
-        let Some(value) = self.attribute.of(run) else {
+        let Some(value) = run.attribute(&self.attribute)? else {
             return self.default.ok_or(SuspenseReason::MissingInput);
         };
         match self.weights.binary_search_by(|(known, _)| (**known).cmp(value)) {

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use random::{Dice, Draft, a_record, a_state, an_account};
 use support::with_view;
 use turnpike_plan::{PlanInForce, Rater, compile, parse};
-use turnpike_types::SuspenseReason;
+use turnpike_types::{SuspenseReason, Timestamp};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
@@ -36,8 +36,8 @@ proptest! {
         for _ in 0..1 + dice.throw(5) {
             let record = a_record(measure, edge, dice);
             let naive = Naive { plan: &plan, code: &code, account: &account, state: &state, record: &record };
-            let plans = [PlanInForce { code: &code }];
-            let rated = with_view(&record, |view| rater.rate(&plans, &account, &state, view).cloned());
+            let plans = [PlanInForce::always(&code)];
+            let rated = with_view(&record, |view| rater.rate(&plans, &account, &state, view, Timestamp::MIN).cloned());
             match (naive.rate(), rated) {
                 (_, Err(SuspenseReason::NotAccepted)) => prop_assert!(!code.accepts(&record.usage_type)),
                 (Ok((lines, changes)), Ok(rated)) => {

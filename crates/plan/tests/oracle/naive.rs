@@ -12,7 +12,7 @@ use turnpike_plan::{
     AccountContext, AccountState, Child, Line, Link, ObjectCode, Period, Plan, Primitive,
     StateEntry, VariableId, Zone, first_instant_of,
 };
-use turnpike_types::{Money, SuspenseReason, Timestamp, UsageRecord};
+use turnpike_types::{Money, Posting, SuspenseReason, Timestamp, UsageRecord};
 
 pub(crate) struct Naive<'a> {
     pub(crate) plan: &'a Plan,
@@ -217,6 +217,8 @@ impl Naive<'_> {
                 level_before: shown.0,
                 level_after: 0,
                 amount: Money::ZERO,
+                of: None,
+                posting: Posting::Account,
             });
             line.quantity += 1;
             line.level_after = shown.1;
@@ -282,6 +284,8 @@ impl Naive<'_> {
             level_before: 0,
             level_after: 0,
             amount: self.money(1, amount, 1),
+            of: None,
+            posting: Posting::Account,
         }
     }
 

@@ -67,6 +67,8 @@ pub(crate) struct Subscriber {
     pub(crate) account: AccountContext,
     pub(crate) state: AccountState,
     pub(crate) rater: Rater,
+    /// Logged time: long ago unless a test says otherwise, so that every cycle is open.
+    pub(crate) now: Timestamp,
 }
 
 impl Subscriber {
@@ -76,13 +78,14 @@ impl Subscriber {
             account: account(zone),
             state: AccountState::default(),
             rater: Rater::new(),
+            now: Timestamp::MIN,
         }
     }
 
     pub(crate) fn rate(&mut self, record: &UsageRecord) -> Result<Rated, SuspenseReason> {
-        let plans: Vec<_> = self.plans.iter().map(|code| PlanInForce { code }).collect();
+        let plans: Vec<_> = self.plans.iter().map(PlanInForce::always).collect();
         let rated = with_view(record, |view| {
-            self.rater.rate(&plans, &self.account, &self.state, view).cloned()
+            self.rater.rate(&plans, &self.account, &self.state, view, self.now).cloned()
         })?;
         self.state.apply(&rated.changes);
         Ok(rated)

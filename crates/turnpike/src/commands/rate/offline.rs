@@ -132,11 +132,12 @@ impl Offline {
         };
         let codes: Vec<&ObjectCode> =
             in_force.iter().filter_map(|&place| self.compiled.get(place)).collect();
-        let plans: Vec<PlanInForce<'_>> = codes.iter().map(|&code| PlanInForce { code }).collect();
+        let plans: Vec<PlanInForce<'_>> =
+            codes.iter().map(|&code| PlanInForce::always(code)).collect();
         let state = self.states.entry(account).or_default();
         let (measures, attributes) = borrowed(record);
         let view = view(record, account, &measures, &attributes);
-        match self.rater.rate(&plans, &context, state, &view) {
+        match self.rater.rate(&plans, &context, state, &view, Timestamp::MIN) {
             Ok(rated) => {
                 state.apply(&rated.changes);
                 Ok(Outcome::Rated { rated, codes, account })

@@ -1,0 +1,132 @@
+//! Alternatives of an option: rated side by side, compared when the cycle closes (PLANS section 6,
+//! claim 10 of the seed).
+//!
+//! Each alternative's lines are trial lines, which count in no total. What they come to is kept in
+//! two variables for each plan and cycle: what recurs and what was used, by which alternatives are
+//! compared, and what is charged once. The cycle's close posts the winner's sums and the fee; the
+//! trial lines are their receipts.
+
+use turnpike_types::{Money, Posting, SuspenseReason};
+
+use crate::calendar::Span as PeriodSpan;
+use crate::code::ComponentKind;
+use crate::rater::{Line, Occasion, OptionInForce, PlanInForce, Rater};
+use crate::run::Run;
+use crate::state::{AccountState, Period, StateEntry, VariableId, option_choice, plan_number};
+
+/// What an alternative comes to in a cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// What recurs and what was used: by this alternatives are compared.
+    pub running: Money,
+    /// What is charged once; the winner's is posted too.
+    pub once: Money,
+}
+
+/// What the alternative `plan` comes to so far in the cycle that begins with `cycle`.
+pub fn comparison(plan: &PlanInForce<'_>, state: &AccountState, cycle: Period) -> Comparison {
+    let trial = plan.code.trial;
+    let sum = |variable| {
+        let nanos = state.get(variable, cycle).unwrap_or(0);
+        // Sums are checked when they are kept.
+        Money::from_nanos(nanos).unwrap_or(Money::ZERO)
+    };
+    Comparison { running: sum(trial.running), once: sum(trial.once) }
+}
+
+/// Of alternatives in the order in which they were offered, the one that is billed: what the client
+/// picked, or else the cheapest, of equals the first.
+pub fn winner(
+    option: &str,
+    plans: &[(usize, &PlanInForce<'_>)],
+    state: &AccountState,
+    cycle: Period,
+) -> Option<usize> {
+    let picked = state.get(option_choice(option), cycle);
+    let chosen = plans.iter().find(|(_, plan)| picked == Some(plan_number(plan.code.plan_id())));
+    let cheapest = || plans.iter().min_by_key(|(_, plan)| comparison(plan, state, cycle).running);
+    chosen.or_else(cheapest).map(|(place, _)| *place)
+}
+
+/// Turns the lines that a plan just made into trial lines, and adds them to its sums.
+pub(crate) fn keep_as_trial(run: &mut Run<'_>, first_line: usize) -> Result<(), SuspenseReason> {
+    let code = run.code;
+    let (mut running, mut once) = (0i128, 0i128);
+    for line in run.lines.iter_mut().skip(first_line) {
+        if line.posting == Posting::Account {
+            let component = code.components.get(usize::from(line.component));
+            let sum = match component.map(|component| component.kind) {
+                Some(ComponentKind::OneTime) => &mut once,
+                _ => &mut running,
+            };
+            *sum = sum.checked_add(line.amount.nanos()).ok_or(SuspenseReason::Overflow)?;
+        }
+        if matches!(line.posting, Posting::Account | Posting::Second(_)) {
+            line.posting = Posting::Trial;
+        }
+    }
+    let period = run.posting_cycle().0.period;
+    for (variable, more) in [(code.trial.running, running), (code.trial.once, once)] {
+        if more != 0 {
+            let sum = run.value(variable, period).checked_add(more);
+            let sum = sum.and_then(Money::from_nanos).ok_or(SuspenseReason::Overflow)?;
+            run.set(variable, period, sum.nanos())?;
+        }
+    }
+    Ok(())
+}
+
+/// Variable by which an option knows the first cycle that it has not closed.
+pub(crate) fn closed_of(option: &str) -> VariableId {
+    VariableId::derive("turnpike.option/closed", option, crate::Unit::One, crate::Keep::Ever)
+}
+
+impl Rater {
+    /// Posts the winner of an option's cycle, and the fee.
+    pub(crate) fn post_winner(
+        &mut self,
+        plans: &[PlanInForce<'_>],
+        option: OptionInForce<'_>,
+        cycle: PeriodSpan,
+        next: Period,
+        occasion: Occasion<'_>,
+    ) -> Result<(), SuspenseReason> {
+        let alternatives: Vec<(usize, &PlanInForce<'_>)> = plans
+            .iter()
+            .enumerate()
+            .filter(|(_, plan)| plan.option.is_some_and(|other| other.name == option.name))
+            .collect();
+        let variable = closed_of(option.name);
+        let closed = StateEntry { variable, period: Period::EVER, value: next.0.into() };
+        self.rated.changes.push(closed);
+        let Some(place) = winner(option.name, &alternatives, occasion.state, cycle.period) else {
+            return Ok(());
+        };
+        let plan = &plans[place];
+        let comes_to = comparison(plan, occasion.state, cycle.period);
+        let trial = plan.code.trial;
+        let amounts = [
+            (trial.sum, comes_to.running),
+            (trial.one_time, comes_to.once),
+            (trial.fee, option.fee),
+        ];
+        for (component, amount) in amounts {
+            if component != trial.sum && amount == Money::ZERO {
+                continue;
+            }
+            self.rated.lines.push(Line {
+                plan: u16::try_from(place).map_err(|_| SuspenseReason::Overflow)?,
+                component,
+                quantity: 0,
+                first_unit: 0,
+                period: cycle.period,
+                level_before: 0,
+                level_after: 0,
+                amount,
+                of: None,
+                posting: Posting::Account,
+            });
+        }
+        Ok(())
+    }
+}

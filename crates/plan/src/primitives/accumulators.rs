@@ -1,0 +1,145 @@
+//! The accumulators: they count the units that pass, period by period (PLANS sections 2 and 4).
+
+use turnpike_types::SuspenseReason;
+
+use crate::build::Builder;
+use crate::graph::Primitive;
+use crate::run::{Calendared, Counted, Input, Op, Run, Total};
+use crate::spec::{
+    Built, OutputSpec, Role, Spec, TOTAL_OUT, Value, usage_in, usage_out, with_default,
+};
+use crate::state::{Period, StateEntry};
+use crate::stream::{PORTIONS_MAX, Span, Stream};
+
+const OUTPUTS: &[OutputSpec] = &[usage_out("out"), TOTAL_OUT];
+
+pub(super) static MONTHLY: Spec = Spec {
+    name: "MonthlyAccumulator",
+    help: "Counts the units that pass in each calendar month; others read its total.",
+    inputs: &[usage_in("in")],
+    outputs: OUTPUTS,
+    properties: &[],
+    children: &[],
+    role: Role::Plain,
+    build: |_, builder| build(Calendared::Month, builder),
+};
+
+pub(super) static BILLING_CYCLE: Spec = Spec {
+    name: "BillingCycleAccumulator",
+    help: "Counts the units that pass in each billing cycle of the account; others read its total.",
+    inputs: &[usage_in("in")],
+    outputs: OUTPUTS,
+    properties: &[],
+    children: &[],
+    role: Role::Plain,
+    build: |_, builder| build(Calendared::Cycle, builder),
+};
+
+pub(super) static WEEKLY: Spec = Spec {
+    name: "WeeklyAccumulator",
+    help: "Counts the units that pass in each week; others read its total.",
+    inputs: &[usage_in("in")],
+    outputs: OUTPUTS,
+    properties: &[with_default("starts", WEEKDAY, "Mon", "the day with which weeks start")],
+    children: &[],
+    role: Role::Plain,
+    build: |primitive, builder| build(week_of(primitive), builder),
+};
+
+pub(super) static DAILY: Spec = Spec {
+    name: "DailyAccumulator",
+    help: "Counts the units that pass on each local date; others read its total.",
+    inputs: &[usage_in("in")],
+    outputs: OUTPUTS,
+    properties: &[],
+    children: &[],
+    role: Role::Plain,
+    build: |_, builder| build(Calendared::Day, builder),
+};
+
+/// Days of the week, ISO's first.
+pub(super) const WEEKDAYS: &[&str] = &["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+/// A day of the week.
+pub(super) const WEEKDAY: Value = Value::Choice(WEEKDAYS);
+
+/// Weeks as the property `starts` has them; ISO's without.
+pub(super) fn week_of(primitive: &Primitive) -> Calendared {
+    let day = primitive.property("starts");
+    let place = WEEKDAYS.iter().position(|known| day == Some(known)).unwrap_or(0);
+    Calendared::Week(i8::try_from(place + 1).unwrap_or(1))
+}
+
+fn build(calendared: Calendared, builder: &mut Builder<'_>) -> Built {
+    let op = Accumulator {
+        total: builder.accumulator(calendared)?,
+        is_read: builder.is_read(),
+        input: builder.input("in"),
+        out: builder.output("out"),
+    };
+    builder.op(op);
+    Ok(())
+}
+
+struct Accumulator {
+    total: Total,
+    is_read: bool,
+    input: Input,
+    out: Option<usize>,
+}
+
+impl Op for Accumulator {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let stream = run.take(&self.input)?;
+        if let Some(out) = self.out {
+            run.scratch.streams[out].copy_from(&stream);
+        }
+        self.count(run, &stream)?;
+        run.give(&self.input, stream);
+        Ok(())
+    }
+}
+
+impl Accumulator {
+    /// Counts period by period. Units come in order of time, so periods do too.
+    fn count(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
+        let flow = run.flow(&self.input);
+        let (mut period, mut level) = (None, 0i128);
+        for span in &stream.spans {
+            let mut unit = span.first;
+            while unit < span.end {
+                let here = run.period(self.total.calendared, flow.instant(unit));
+                if period != Some(here.period) {
+                    self.keep(run, period, level)?;
+                    period = Some(here.period);
+                    level = run.state.get(self.total.variable, here.period).unwrap_or(0);
+                }
+                let end = flow.units_before(here.to).clamp(unit + 1, span.end);
+                let piece = Span { first: unit, end, ..*span };
+                if self.is_read {
+                    let counted = Counted { span: piece, level, period: here.period };
+                    run.scratch.traces[self.total.trace].push(counted);
+                }
+                let after = piece.count().and_then(|count| level.checked_add(count));
+                level = after.ok_or(SuspenseReason::Overflow)?;
+                unit = end;
+            }
+        }
+        self.keep(run, period, level)
+    }
+
+    fn keep(
+        &self,
+        run: &mut Run<'_>,
+        period: Option<Period>,
+        value: i128,
+    ) -> Result<(), SuspenseReason> {
+        if let Some(period) = period {
+            if run.changes.len() >= PORTIONS_MAX {
+                return Err(SuspenseReason::Overflow);
+            }
+            run.changes.push(StateEntry { variable: self.total.variable, period, value });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,356 @@
+//! The recurring charges: an amount for each period, in advance or with its first usage (PLANS
+//! section 5).
+//!
+//! In advance a charge knows the first date that it has not been booked for: a variable that only
+//! moves forward (P34). With `prorate="day"` it also knows what it booked last, and through which
+//! date, so that a cancellation gives the unused days back.
+
+use jiff::civil::Date;
+use turnpike_types::{Money, SuspenseReason};
+
+use crate::build::Builder;
+use crate::calendar::{date_of, period_of};
+use crate::code::{Component, ComponentKind};
+use crate::error::Cause;
+use crate::graph::Primitive;
+use crate::measure::{Decimal, Unit};
+use crate::price::{Price, half_even};
+use crate::run::{Calendared, ChargeOut, DueQuery, Event, Input, Op, Run};
+use crate::spec::{
+    Built, CHARGE_OUT, InputSpec, OutputSpec, PropertySpec, Role, Spec, Value, optional,
+    optional_usage_in, required, with_default,
+};
+use crate::state::{Keep, Period, VariableId};
+use crate::stream::Stream;
+
+use super::accumulators::{WEEKDAY, week_of};
+
+/// When a charge falls due.
+pub(super) const DUE: PropertySpec = with_default(
+    "due",
+    Value::Choice(&["period-start", "first-use"]),
+    "period-start",
+    "in advance, also without usage; or with the period's first usage",
+);
+
+const AMOUNT: PropertySpec = required("amount", Value::Money, "what each period costs");
+const PRORATE: PropertySpec = optional(
+    "prorate",
+    Value::Choice(&["day"]),
+    "charges the days of the period on which the subscription is active, of all its days",
+);
+pub(super) const CURRENCY: PropertySpec =
+    optional("currency", Value::Currency, "what it is in, where that is not the plan's currency");
+pub(super) const TRIGGER: &[InputSpec] = &[optional_usage_in("trigger")];
+const OUTPUTS: &[OutputSpec] = &[CHARGE_OUT];
+
+pub(super) static MONTHLY: Spec = Spec {
+    name: "MonthlyRecurringCharge",
+    help: "Charges an amount for each calendar month, in advance or with its first usage.",
+    inputs: TRIGGER,
+    outputs: OUTPUTS,
+    properties: &[AMOUNT, DUE, PRORATE, CURRENCY],
+    children: &[],
+    role: Role::Plain,
+    build: |primitive, builder| build(Calendared::Month, primitive, builder),
+};
+
+pub(super) static BILLING_CYCLE: Spec = Spec {
+    name: "BillingCycleRecurringCharge",
+    help: "Charges an amount for each billing cycle, in advance or with its first usage.",
+    inputs: TRIGGER,
+    outputs: OUTPUTS,
+    properties: &[AMOUNT, DUE, PRORATE, CURRENCY],
+    children: &[],
+    role: Role::Plain,
+    build: |primitive, builder| build(Calendared::Cycle, primitive, builder),
+};
+
+pub(super) static WEEKLY: Spec = Spec {
+    name: "WeeklyRecurringCharge",
+    help: "Charges an amount for each week, in advance or with its first usage.",
+    inputs: TRIGGER,
+    outputs: OUTPUTS,
+    properties: &[
+        AMOUNT,
+        DUE,
+        PRORATE,
+        CURRENCY,
+        with_default("starts", WEEKDAY, "Mon", "the day with which weeks start"),
+    ],
+    children: &[],
+    role: Role::Plain,
+    build: |primitive, builder| build(week_of(primitive), primitive, builder),
+};
+
+/// Is the charge due with usage? Checks that the trigger fits.
+pub(super) fn is_due_with_use(
+    primitive: &Primitive,
+    builder: &mut Builder<'_>,
+) -> Result<bool, crate::spec::Refused> {
+    let with_use = primitive.property("due") == Some("first-use");
+    let fed = builder.is_fed("trigger");
+    if with_use && !fed {
+        let message =
+            "trigger: due=\"first-use\" needs usage to wait for: write trigger=\"PRIMITIVE.PORT\"";
+        return Err(builder.refuse(primitive.line, Cause::OpenInput, message));
+    }
+    if !with_use && fed {
+        builder.warn(
+            primitive.line,
+            "trigger is not waited for: due=\"period-start\" falls due without usage",
+        );
+    }
+    Ok(with_use)
+}
+
+fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
+    let with_use = is_due_with_use(primitive, builder)?;
+    let by_day = primitive.property("prorate").is_some();
+    if with_use && by_day {
+        let message = "prorate: what is due with the first usage is charged whole: write due=\"period-start\", or take prorate out";
+        return Err(builder.refuse(primitive.line, Cause::BadValue, message));
+    }
+    let written = builder.property(primitive, "amount")?;
+    let amount = builder.money(primitive.line, "amount", written)?;
+    let component = Component {
+        primitive: primitive.id.clone(),
+        component: primitive.id.clone(),
+        kind: ComponentKind::Recurring,
+        price: format!("{written} per {}", calendared.word()),
+        unit: Unit::One,
+        level: None,
+        currency: builder.currency()?,
+    };
+    let component = builder.component(primitive.line, component)?;
+    let out = builder.charge_out("charge");
+    if with_use {
+        let variable = builder.variable(None, Unit::One, Keep::Horizon)?;
+        let trigger = builder.input("trigger");
+        builder.op(WithUse { calendared, variable, component, amount, out, trigger });
+        return Ok(());
+    }
+    builder.is_swept();
+    let decimal = builder.read(primitive.line, "amount", Decimal::parse(written))?;
+    let prorated = if by_day {
+        let credit = Component {
+            primitive: primitive.id.clone(),
+            component: format!("{}-unused", primitive.id),
+            kind: ComponentKind::Adjustment,
+            price: format!("unused days of {written} per {}", calendared.word()),
+            unit: Unit::One,
+            level: None,
+            currency: builder.currency()?,
+        };
+        Some(Prorated {
+            amount: decimal,
+            digits: builder.digits(),
+            credit: builder.component(primitive.line, credit)?,
+            booked: builder.variable(Some("booked"), Unit::One, Keep::Ever)?,
+            first: builder.variable(Some("first"), Unit::One, Keep::Ever)?,
+            through: builder.variable(Some("through"), Unit::One, Keep::Ever)?,
+        })
+    } else {
+        None
+    };
+    let next = builder.variable(Some("next"), Unit::One, Keep::Ever)?;
+    builder.op(InAdvance { calendared, next, component, amount, prorated, out });
+    Ok(())
+}
+
+/// Charged with the first usage of each period.
+struct WithUse {
+    calendared: Calendared,
+    variable: VariableId,
+    component: u16,
+    amount: Money,
+    out: ChargeOut,
+    trigger: Input,
+}
+
+impl Op for WithUse {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let stream = run.take(&self.trigger)?;
+        let charged = self.charge(run, &stream);
+        run.give(&self.trigger, stream);
+        charged
+    }
+}
+
+impl WithUse {
+    /// Once for each period that the units touch; a record without units touches its start.
+    fn charge(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
+        let flow = run.flow(&self.trigger);
+        if stream.spans.is_empty() && stream.ghost {
+            let period = run.period(self.calendared, flow.start).period;
+            return self.charge_for(run, period, 0);
+        }
+        let mut last = Period::EVER;
+        for span in &stream.spans {
+            let mut unit = span.first;
+            while unit < span.end {
+                let here = run.period(self.calendared, flow.instant(unit));
+                if here.period != last {
+                    last = here.period;
+                    self.charge_for(run, last, unit)?;
+                }
+                unit = flow.units_before(here.to).max(unit + 1);
+            }
+        }
+        Ok(())
+    }
+
+    fn charge_for(
+        &self,
+        run: &mut Run<'_>,
+        period: Period,
+        first_unit: i64,
+    ) -> Result<(), SuspenseReason> {
+        let line = run.fixed(self.component, self.amount, period, first_unit);
+        run.charge_once(self.variable, period, self.out, line)
+    }
+}
+
+/// Charged when each period begins.
+struct InAdvance {
+    calendared: Calendared,
+    /// The first date, in days since 1970, that is not booked for.
+    next: VariableId,
+    component: u16,
+    amount: Money,
+    prorated: Option<Prorated>,
+    out: ChargeOut,
+}
+
+/// What charging by days needs to know.
+struct Prorated {
+    amount: Decimal,
+    digits: u32,
+    credit: u16,
+    /// Of the last charge that was booked: billionths, first date, and the date that ends it.
+    booked: VariableId,
+    first: VariableId,
+    through: VariableId,
+}
+
+/// What falls due: the charge of a period, or the credit for its unused days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Falls {
+    Charge(Date),
+    Credit,
+}
+
+impl Op for InAdvance {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let Event::Due { at, from, until } = run.event else { return Ok(()) };
+        // What else falls due at this instant is found by asking again.
+        match self.falls_due(&mut run.due_query(from, until)) {
+            Some((due, Falls::Charge(date))) if due == at => self.charge(run, date),
+            Some((due, Falls::Credit)) if due == at => self.credit(run),
+            _ => Ok(()),
+        }
+    }
+
+    fn next_due(&self, query: &mut DueQuery<'_>) -> Option<i64> {
+        self.falls_due(query).map(|(at, _)| at)
+    }
+}
+
+impl InAdvance {
+    fn falls_due(&self, query: &mut DueQuery<'_>) -> Option<(i64, Falls)> {
+        let charge = self.next_charge(query);
+        charge.or_else(|| self.next_credit(query))
+    }
+
+    /// The first date that is not booked for, and when it falls due.
+    fn next_charge(&self, query: &mut DueQuery<'_>) -> Option<(i64, Falls)> {
+        let DueQuery { calendar, state, since, cancelled, from, until } = query;
+        let (since, cancelled, from, until) = (*since, *cancelled, *from, *until);
+        let booked = state.get(self.next, Period::EVER).and_then(|days| i32::try_from(days).ok());
+        let booked = booked.map(|days| date_of(Period(days)));
+        let begins = (since > i64::MIN).then_some(since);
+        let mut date = match (booked, begins) {
+            // Again subscribed, after a time without.
+            (Some(booked), Some(since)) => booked.max(calendar.date(since)),
+            (Some(booked), None) => booked,
+            (None, Some(since)) if since >= from => calendar.date(since),
+            (None, _) => calendar.date(from),
+        };
+        let starts_here = begins.is_some_and(|since| since >= from && calendar.date(since) == date);
+        if !starts_here {
+            // Another version prices from the next period on: periods begun before stay as they
+            // were charged then.
+            let first = calendar.first_of(self.calendared, date);
+            date = if first == date { date } else { calendar.next_first(self.calendared, date) };
+            while calendar.first_instant(date) < from {
+                let next = calendar.next_first(self.calendared, date);
+                if next <= date {
+                    return None;
+                }
+                date = next;
+            }
+        }
+        let at = calendar.first_instant(date).max(since);
+        let ends = if cancelled == i64::MAX { Date::MAX } else { calendar.date(cancelled) };
+        // The date of a cancellation is no longer the subscription's.
+        let is_active = at < cancelled && (self.prorated.is_none() || date < ends);
+        (from <= at && at < until && is_active).then_some((at, Falls::Charge(date)))
+    }
+
+    /// Days that were charged for and that a cancellation took away.
+    fn next_credit(&self, query: &mut DueQuery<'_>) -> Option<(i64, Falls)> {
+        let prorated = self.prorated.as_ref()?;
+        let cancelled = query.cancelled;
+        // The stretch that ends with the cancellation books it.
+        if cancelled == i64::MAX || cancelled != query.until {
+            return None;
+        }
+        let through = i32::try_from(query.state.get(prorated.through, Period::EVER)?).ok()?;
+        let ends = period_of(query.calendar.date(cancelled)).0;
+        let first = i32::try_from(query.state.get(prorated.first, Period::EVER)?).ok()?;
+        (first < through && ends < through).then_some((cancelled, Falls::Credit))
+    }
+
+    fn charge(&self, run: &mut Run<'_>, date: Date) -> Result<(), SuspenseReason> {
+        let calendar = &mut run.scratch.calendar;
+        let first = calendar.first_of(self.calendared, date);
+        let next = calendar.next_first(self.calendared, date);
+        let (period, days) = (period_of(first), |date| period_of(date).0);
+        let ends = match run.cancelled {
+            i64::MAX => next,
+            cancelled => run.scratch.calendar.date(cancelled).min(next),
+        };
+        let mut amount = self.amount;
+        if let Some(prorated) = &self.prorated {
+            let (active, all) = (days(ends) - days(date), days(next) - days(first));
+            let price = Price::new(prorated.amount, all.into(), prorated.digits);
+            let part = price.and_then(|price| price.of(active.into()));
+            amount = part.ok_or(SuspenseReason::Overflow)?;
+            run.set(prorated.booked, Period::EVER, amount.nanos())?;
+            run.set(prorated.first, Period::EVER, days(date).into())?;
+            run.set(prorated.through, Period::EVER, days(ends).into())?;
+        }
+        run.set(self.next, Period::EVER, days(next).into())?;
+        let line = run.fixed(self.component, amount, period, 0);
+        run.book(self.out, line).map(drop)
+    }
+
+    /// Gives back the part of the last charge that lies on and after the date of cancellation.
+    fn credit(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let Some(prorated) = &self.prorated else { return Ok(()) };
+        let ends = i128::from(period_of(run.scratch.calendar.date(run.cancelled)).0);
+        let [booked, first, through] = [prorated.booked, prorated.first, prorated.through]
+            .map(|variable| run.value(variable, Period::EVER));
+        let ends = ends.max(first);
+        let unused = half_even(booked, through - ends, through - first, prorated.digits);
+        let amount = unused.and_then(|unused| Money::from_nanos(-unused.nanos()));
+        let amount = amount.ok_or(SuspenseReason::Overflow)?;
+        let rest = booked.checked_add(amount.nanos()).ok_or(SuspenseReason::Overflow)?;
+        run.set(prorated.booked, Period::EVER, rest)?;
+        run.set(prorated.through, Period::EVER, ends)?;
+        let day = date_of(Period(i32::try_from(first).unwrap_or(0)));
+        let period = period_of(run.scratch.calendar.first_of(self.calendared, day));
+        let line = run.fixed(prorated.credit, amount, period, 0);
+        run.book(self.out, line).map(drop)
+    }
+}
