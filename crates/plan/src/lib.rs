@@ -25,8 +25,8 @@
 //! the same. A record's cost grows with the number of portions, not with its quantity.
 //!
 //! Invariants:
-//! - [`parse`] and [`compile`] refuse or accept and never panic, whatever the text; a plan that
-//!   was parsed compiles with its defaults.
+//! - [`parse`], [`compile`] and [`parse_table`] refuse or accept and never panic, whatever the
+//!   text; a plan that was parsed compiles with its defaults.
 //! - [`Rater::rate`] is a function of its arguments: it changes no state, and what it held from
 //!   the record before does not show.
 //! - A unit that reaches a rater is priced there once for each time it arrives; overflow is an
@@ -75,7 +75,7 @@ pub use rater::{AccountContext, Line, OptionInForce, PlanInForce, Rated, Rater};
 pub use state::{AccountState, Keep, Period, StateEntry, VariableId, option_choice, plan_number};
 pub use stream::PORTIONS_MAX;
 pub use sweep::{DUE_USAGE_TYPE, Due, Stretch};
-pub use tables::{Table, TableKind};
+pub use tables::{Table, TableError, TableErrors, TableKind, parse_table};
 pub use values::ACCOUNT_CURRENCY;
 pub use watch::{Carried, Step, Watch};
 pub use zone::{Zone, ZoneError, first_instant_of};
