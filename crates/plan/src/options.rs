@@ -124,6 +124,7 @@ impl Rater {
                 level_after: 0,
                 amount,
                 of: None,
+                row: None,
                 posting: Posting::Account,
             });
         }

@@ -94,6 +94,8 @@ pub struct Line {
     pub amount: Money,
     /// The line that this one was made of, by its index: tax, share, conversion, discount.
     pub of: Option<u32>,
+    /// The row, from 0, of the reference table that the price or rate comes from.
+    pub row: Option<u32>,
     /// Where the amount goes.
     pub posting: Posting,
 }

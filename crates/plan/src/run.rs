@@ -374,6 +374,7 @@ impl<'a> Run<'a> {
             level_after: 0,
             amount,
             of: Some(of),
+            row: None,
             posting: Posting::Account,
         }
     }
@@ -396,6 +397,7 @@ impl<'a> Run<'a> {
             level_after: 0,
             amount,
             of: None,
+            row: None,
             posting: Posting::Account,
         }
     }

@@ -218,6 +218,7 @@ impl Naive<'_> {
                 level_after: 0,
                 amount: Money::ZERO,
                 of: None,
+                row: None,
                 posting: Posting::Account,
             });
             line.quantity += 1;
@@ -285,6 +286,7 @@ impl Naive<'_> {
             level_after: 0,
             amount: self.money(1, amount, 1),
             of: None,
+            row: None,
             posting: Posting::Account,
         }
     }
