@@ -162,14 +162,15 @@ const OCTETS: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="octets" version="1
 fn quantity(bencher: Bencher<'_, '_>, octets: i64) {
     let (code, account, state, mut rater) =
         (code(OCTETS), account(), AccountState::default(), Rater::new());
-    let record = UsageView {
-        usage_type: "octets",
-        quantity: Some(octets),
-        ..connected(MONDAY, 60_000_000)
-    };
+    let record =
+        UsageView { usage_type: "octets", quantity: Some(octets), ..connected(MONDAY, 60_000_000) };
     bencher.bench_local(|| {
         let plans = [PlanInForce::always(&code)];
-        rater.rate(&plans, &account, &state, black_box(&record), Timestamp::MIN).unwrap().lines.len()
+        rater
+            .rate(&plans, &account, &state, black_box(&record), Timestamp::MIN)
+            .unwrap()
+            .lines
+            .len()
     });
 }
 
@@ -187,6 +188,10 @@ fn length_in_days(bencher: Bencher<'_, '_>, days: i64) {
     let record = connected(MONDAY, days * 24 * HOUR_US);
     bencher.bench_local(|| {
         let plans = [PlanInForce::always(&code)];
-        rater.rate(&plans, &account, &state, black_box(&record), Timestamp::MIN).unwrap().lines.len()
+        rater
+            .rate(&plans, &account, &state, black_box(&record), Timestamp::MIN)
+            .unwrap()
+            .lines
+            .len()
     });
 }

@@ -2,8 +2,8 @@
 
 use crate::check::{Checked, End};
 use crate::code::{
-    Accepts, Component, ComponentKind, NodeInfo, ObjectCode, Placed, TableName, TrialParts,
-    Variable,
+    Accepts, Component, ComponentKind, Measure, NodeInfo, ObjectCode, Placed, Slots, TableName,
+    TrialParts, Variable,
 };
 use crate::document::Document;
 use crate::error::{Cause, Findings};
@@ -63,7 +63,7 @@ pub(crate) fn build(
         components,
         variables: Vec::new(),
         accepts: accepts(primitives, checked),
-        measures: measures.iter().map(|name| name.as_str().into()).collect(),
+        measures: measures.iter().map(|name| Measure::named(name)).collect(),
         counts: checked.flows.count,
         ops: Vec::new(),
         streams: next,
@@ -192,7 +192,20 @@ fn accepts(primitives: &[Primitive], checked: &Checked) -> Accepts {
 impl Builder<'_> {
     /// Adds the primitive's code.
     pub(crate) fn op(&mut self, op: impl Op + 'static) {
-        self.code.ops.push(Placed { node: self.place, op: Box::new(op) });
+        let node = &self.checked.wiring.nodes[self.place];
+        let ends = node.spec.inputs.iter().zip(&node.inputs);
+        let usage = ends.filter(|(spec, _)| spec.carries == Carries::Usage);
+        let mut reads = Slots::default();
+        usage.flat_map(|(_, ends)| ends).for_each(|end| reads.add(self.slot(end)));
+        let outputs = node.spec.outputs.iter().zip(&self.streams[self.place]);
+        let fills = outputs.filter(|(spec, _)| spec.carries == Carries::Usage);
+        self.code.ops.push(Placed {
+            node: self.place,
+            op: Box::new(op),
+            reads,
+            fills: fills.map(|(_, &slot)| slot).collect(),
+            reads_charges: node.spec.inputs.iter().any(|i| i.carries == Carries::Charge),
+        });
     }
 
     /// Says what the primitive tells about a record.
@@ -321,6 +334,14 @@ impl Builder<'_> {
         self.document.rounding.running
     }
 
+    /// The stream that a usage link brings.
+    fn slot(&self, end: &End) -> usize {
+        match *end {
+            End::Source(measure) => measure,
+            End::Port { node, output } => self.streams[node][output],
+        }
+    }
+
     fn node(&self, place: usize, primitive: &Primitive) -> NodeInfo {
         let node = &self.checked.wiring.nodes[place];
         let of = |carries| move |spec: &&'static crate::spec::InputSpec| spec.carries == carries;
@@ -367,11 +388,7 @@ impl Builder<'_> {
         let node = &self.checked.wiring.nodes[place];
         let index = node.spec.input(name);
         let ends = index.and_then(|index| node.inputs.get(index));
-        let slot = |end: &End| match *end {
-            End::Source(measure) => measure,
-            End::Port { node, output } => self.streams[node][output],
-        };
-        let slots = ends.into_iter().flatten().map(slot).collect();
+        let slots = ends.into_iter().flatten().map(|end| self.slot(end)).collect();
         let flows = &self.checked.flows.inputs[place];
         let flow = index.and_then(|index| flows.get(index)).copied().unwrap_or(0);
         Input { slots, flow }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::civil::Date;
-use turnpike_types::{Currency, Timestamp};
+use turnpike_types::{Currency, Timestamp, UsageView};
 
 use crate::measure::Unit;
 use crate::run::{Input, Op, Tell};
@@ -22,8 +22,8 @@ pub struct ObjectCode {
     pub(crate) components: Vec<Component>,
     pub(crate) variables: Vec<Variable>,
     pub(crate) accepts: Accepts,
-    /// Names of the measures; the streams of the same places are fed by them.
-    pub(crate) measures: Vec<Box<str>>,
+    /// The streams of the same places are fed by them.
+    pub(crate) measures: Vec<Measure>,
     /// Counts of units: the measures, and those that primitives made anew.
     pub(crate) counts: usize,
     /// In topological order.
@@ -46,10 +46,72 @@ pub struct ObjectCode {
     pub(crate) trial: TrialParts,
 }
 
-/// An operation and the place of its primitive in [`ObjectCode::nodes`].
+/// An operation, its primitive's place in [`ObjectCode::nodes`], and when it has work.
 pub(crate) struct Placed {
     pub(crate) node: usize,
     pub(crate) op: Box<dyn Op>,
+    /// The streams that it reads: while all are empty, a record of usage passes it by.
+    pub(crate) reads: Slots,
+    /// The streams that it may fill.
+    pub(crate) fills: Box<[usize]>,
+    /// It reads charges, and so runs for every record.
+    pub(crate) reads_charges: bool,
+}
+
+/// What of a record is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    Duration,
+    Quantity,
+    Named(Box<str>),
+}
+
+impl Measure {
+    pub(crate) fn named(name: &str) -> Self {
+        match name {
+            "duration" => Self::Duration,
+            "quantity" => Self::Quantity,
+            name => Self::Named(name.into()),
+        }
+    }
+
+    pub(crate) fn of(&self, record: &UsageView<'_>) -> Option<i64> {
+        match self {
+            Self::Duration => Some(record.duration_us),
+            Self::Quantity => record.quantity,
+            Self::Named(name) => record.measure(name),
+        }
+    }
+}
+
+/// A set of streams. Those past the first 127 share a place, so that in a large plan some
+/// operations run in vain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slots(u128);
+
+impl Slots {
+    /// Every stream.
+    pub(crate) const ALL: Self = Self(u128::MAX);
+
+    /// The first streams.
+    pub(crate) fn first(count: usize) -> Self {
+        let mut slots = Self::default();
+        (0..count).for_each(|slot| slots.add(slot));
+        slots
+    }
+
+    pub(crate) fn add(&mut self, slot: usize) {
+        self.0 |= 1 << slot.min(127);
+    }
+
+    pub(crate) const fn has(self, slot: usize) -> bool {
+        let slot = if slot < 127 { slot } else { 127 };
+        self.0 >> slot & 1 == 1
+    }
+
+    pub(crate) const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
 }
 
 /// A primitive as it is shown to whoever watches.

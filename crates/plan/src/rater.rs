@@ -255,10 +255,8 @@ impl Rater {
             changes: &mut self.rated.changes,
         };
         match watch {
-            None => code.ops.iter().try_for_each(|placed| placed.op.run(&mut run))?,
-            Some(watch) => {
-                code.ops.iter().try_for_each(|placed| watched(placed, &mut run, watch))?;
-            }
+            None => run.run_all(|placed, run| placed.op.run(run))?,
+            Some(watch) => run.run_all(|placed, run| watched(placed, run, watch))?,
         }
         if plan.option.is_some() {
             options::keep_as_trial(&mut run, first_line)?;

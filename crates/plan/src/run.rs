@@ -7,7 +7,7 @@ use turnpike_types::{Money, Posting, SuspenseReason, UsageView};
 
 pub(crate) use crate::calendar::Calendared;
 use crate::calendar::{Calendar, Span as PeriodSpan};
-use crate::code::ObjectCode;
+use crate::code::{ObjectCode, Placed, Slots};
 use crate::rater::{AccountContext, Line};
 use crate::state::{AccountState, Period, StateEntry, VariableId};
 use crate::stream::{Flow, PORTIONS_MAX, Span, Stream, merge};
@@ -126,6 +126,8 @@ pub(crate) struct Part {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(crate) streams: Vec<Stream>,
+    /// Streams that may hold something.
+    pub(crate) used: Slots,
     loaded: Vec<bool>,
     flows: Vec<Flow>,
     pub(crate) traces: Vec<Vec<Counted>>,
@@ -146,15 +148,23 @@ impl Scratch {
         if self.traces.len() < code.traces {
             self.traces.resize_with(code.traces, Vec::new);
         }
-        self.streams.iter_mut().take(code.streams).for_each(Stream::clear);
-        self.traces.iter_mut().take(code.traces).for_each(Vec::clear);
+        for (slot, stream) in self.streams.iter_mut().enumerate() {
+            if self.used.has(slot) {
+                stream.clear();
+            }
+        }
+        // Whoever stops half-way leaves more behind than it said.
+        self.used = Slots::ALL;
+        self.traces.iter_mut().for_each(Vec::clear);
         self.loaded.clear();
         self.loaded.resize(code.measures.len(), false);
-        self.flows.resize(code.counts.max(self.flows.len()), Flow::default());
+        if self.flows.len() < code.counts {
+            self.flows.resize(code.counts, Flow::default());
+        }
         if self.charges.len() < code.charges {
             self.charges.resize_with(code.charges, Vec::new);
         }
-        self.charges.iter_mut().take(code.charges).for_each(Vec::clear);
+        self.charges.iter_mut().for_each(Vec::clear);
     }
 }
 
@@ -179,15 +189,49 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
+    /// Runs the operations that have work, in their order.
+    pub(crate) fn run_all(
+        &mut self,
+        mut run_one: impl FnMut(&Placed, &mut Self) -> Result<(), SuspenseReason>,
+    ) -> Result<(), SuspenseReason> {
+        let code = self.code;
+        // What falls due comes without units, and may concern anyone.
+        let mut live = match self.event {
+            Event::Usage => Slots::first(code.measures.len()),
+            Event::Due { .. } | Event::Close(_) => Slots::ALL,
+        };
+        for placed in &code.ops {
+            if !placed.reads.meets(live) && !placed.reads_charges && self.event == Event::Usage {
+                continue;
+            }
+            run_one(placed, self)?;
+            for &slot in &placed.fills {
+                if !self.scratch.streams[slot].is_empty() {
+                    live.add(slot);
+                }
+            }
+        }
+        self.scratch.used = live;
+        Ok(())
+    }
+
     /// Takes an input's stream out of the scratch space, links merged; [`Run::give`] it back.
+    #[inline]
     pub(crate) fn take(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
+        if let [slot] = *input.slots {
+            if slot < self.code.measures.len() {
+                self.load(slot)?;
+            }
+            return Ok(std::mem::take(&mut self.scratch.streams[slot]));
+        }
+        self.take_merged(input)
+    }
+
+    fn take_merged(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
         for &slot in &input.slots {
             if slot < self.code.measures.len() {
                 self.load(slot)?;
             }
-        }
-        if let [slot] = *input.slots {
-            return Ok(std::mem::take(&mut self.scratch.streams[slot]));
         }
         let mut merged = std::mem::take(&mut self.scratch.merged);
         let mut other = std::mem::take(&mut self.scratch.other);
@@ -206,6 +250,7 @@ impl<'a> Run<'a> {
     }
 
     /// Gives back what [`Run::take`] took, for the input's other consumers.
+    #[inline]
     pub(crate) fn give(&mut self, input: &Input, stream: Stream) {
         if let [slot] = *input.slots {
             self.scratch.streams[slot] = stream;
@@ -223,7 +268,7 @@ impl<'a> Run<'a> {
             self.scratch.loaded[measure] = true;
             return Ok(());
         }
-        let value = self.record.measure(&self.code.measures[measure]);
+        let value = self.code.measures[measure].of(self.record);
         let quantity = value.filter(|&value| value >= 0).ok_or(SuspenseReason::MissingInput)?;
         let (start, duration) = (self.record.start.micros(), self.record.duration_us);
         self.scratch.flows[measure] = Flow { quantity, start, duration };
