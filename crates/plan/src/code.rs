@@ -104,9 +104,20 @@ impl Slots {
         self.0 |= 1 << slot.min(127);
     }
 
-    pub(crate) const fn has(self, slot: usize) -> bool {
-        let slot = if slot < 127 { slot } else { 127 };
-        self.0 >> slot & 1 == 1
+    /// Calls `with` for each stream of the set, of `count` streams.
+    pub(crate) fn for_each(self, count: usize, mut with: impl FnMut(usize)) {
+        let mut left = self.0 << 1 >> 1;
+        while left != 0 {
+            let slot = left.trailing_zeros() as usize;
+            if slot >= count {
+                return;
+            }
+            with(slot);
+            left &= left - 1;
+        }
+        if self.0 >> 127 == 1 {
+            (127..count).for_each(with);
+        }
     }
 
     pub(crate) const fn meets(self, other: Self) -> bool {

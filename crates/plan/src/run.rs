@@ -148,11 +148,8 @@ impl Scratch {
         if self.traces.len() < code.traces {
             self.traces.resize_with(code.traces, Vec::new);
         }
-        for (slot, stream) in self.streams.iter_mut().enumerate() {
-            if self.used.has(slot) {
-                stream.clear();
-            }
-        }
+        let streams = &mut self.streams;
+        self.used.for_each(streams.len(), |slot| streams[slot].clear());
         // Whoever stops half-way leaves more behind than it said.
         self.used = Slots::ALL;
         self.traces.iter_mut().for_each(Vec::clear);
