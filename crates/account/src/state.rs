@@ -200,9 +200,7 @@ impl PartitionState {
             (Change::Subscribed(new), Some(profile)) => judge_subscription(profile, new),
             (Change::Cancelled(end), Some(profile)) => judge_cancellation(profile, end),
             (Change::SettingsChanged(new), Some(profile)) => judge_settings(profile, new),
-            (Change::Recycled(_) | Change::StillSuspended(_) | Change::MovedAway(_), _) => {
-                AccountChange::Refused("not a change of an account".to_owned())
-            }
+            (_, Some(_)) => AccountChange::Refused("not a change of an account".to_owned()),
         }
     }
 
@@ -320,10 +318,7 @@ fn changed(mut profile: Profile, change: &Change) -> Profile {
                 subscription.until_us = end.at_us;
             }
         }
-        Change::Opened(_)
-        | Change::Recycled(_)
-        | Change::StillSuspended(_)
-        | Change::MovedAway(_) => {}
+        _ => {}
     }
     profile
 }

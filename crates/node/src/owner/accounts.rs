@@ -107,6 +107,7 @@ fn change_of(command: &AccountCommand) -> Result<Change, String> {
                 until_us: i64::MAX,
                 priority: subscribe.priority,
                 parameters: subscribe.parameters.clone(),
+                ..Subscription::default()
             }))
         }
         Some(Command::Cancel(cancel)) => Ok(Change::Cancelled(Cancellation {
