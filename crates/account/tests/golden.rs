@@ -3,7 +3,7 @@
 
 use turnpike_account::PartitionState;
 use turnpike_plan::{Period, StateEntry, VariableId};
-use turnpike_segment::head::{Change, Settings, Subscription};
+use turnpike_segment::head::{Change, Offer, PostingCursor, Settings, Subscription};
 use turnpike_segment::{NewRecord, Place, Segment, SegmentBuilder};
 use turnpike_types::{
     AccountNumber, Epoch, Outcome, PartitionId, SegmentHash, SegmentNumber, SuspenseReason,
@@ -78,16 +78,50 @@ fn assert_is_sample(state: &PartitionState) {
     assert_eq!(state.keys().len(), 2);
 }
 
-/// To add the bytes of a new format version: `TURNPIKE_WRITE_GOLDEN=1 cargo test -p
-/// turnpike-account golden`; those of old ones stay.
+/// The same, and what format 2 adds: options, and how far postings were taken.
+fn sample_2() -> PartitionState {
+    let mut state = sample();
+    let offer = Offer {
+        option: "phone".to_owned(),
+        plans: vec!["small".to_owned(), "large".to_owned()],
+        fee: "2.500000000".to_owned(),
+        from_us: 5,
+        priority: 2,
+    };
+    state.change(ACCOUNT, &Change::Offered(offer), Timestamp::MIN);
+    let cursor = PostingCursor { sender: 9, segment: 88, ordinal: 3, hash: vec![6; 32] };
+    state.change(AccountNumber(0), &Change::PostingsTaken(cursor), Timestamp::MIN);
+    state
+}
+
+fn read(names: [&str; 2]) -> PartitionState {
+    let at = |name| format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    let [snapshot, keys] = names.map(|name| std::fs::read(at(name)).unwrap());
+    PartitionState::decode(&snapshot, &[keys], &|| ()).unwrap()
+}
+
 #[test]
 fn golden_bytes_of_format_1_are_read() {
-    let at = |name| format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    let state = read(["checkpoint-1.bin", "keys-1.bin"]);
+    assert_is_sample(&state);
+    assert_eq!(state.encode(), sample().encode(), "and mean the same");
+}
+
+/// `TURNPIKE_WRITE_GOLDEN=1 cargo test -p turnpike-account golden` writes them anew; bytes of
+/// older formats stay.
+#[test]
+fn golden_bytes_of_format_2_are_read() {
     if std::env::var_os("TURNPIKE_WRITE_GOLDEN").is_some() {
-        std::fs::write(at("checkpoint-1.bin"), sample().snapshot(&|| ()).bytes).unwrap();
-        std::fs::write(at("keys-1.bin"), &sample().key_run().parts[0]).unwrap();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/checkpoint-2.bin");
+        std::fs::write(path, sample_2().snapshot(&|| ()).bytes).unwrap();
     }
-    let [snapshot, keys] =
-        ["checkpoint-1.bin", "keys-1.bin"].map(|name| std::fs::read(at(name)).unwrap());
-    assert_is_sample(&PartitionState::decode(&snapshot, &[keys], &|| ()).unwrap());
+    let state = read(["checkpoint-2.bin", "keys-1.bin"]);
+    assert_is_sample(&state);
+    assert_eq!(state.encode(), sample_2().encode());
+    let profile = state.profiles().get(state.account(ACCOUNT).unwrap().profile).unwrap();
+    let second = &profile.subscriptions[2];
+    assert_eq!((second.plan_id.as_str(), second.option.as_str()), ("large", "phone"));
+    assert_eq!((second.fee.as_str(), second.place), ("2.500000000", 1));
+    let cursor = state.posting_cursor(PartitionId(9));
+    assert_eq!((cursor.segment, cursor.ordinal, cursor.hash), (88, 3, vec![6; 32]));
 }

@@ -44,7 +44,7 @@ impl Owner {
             AccountChange::Already => result(AccountOutcome::Already, String::new()),
             AccountChange::Refused(why) => refused(why),
             AccountChange::Changes => {
-                self.state.change(account, &change);
+                self.state.change(account, &change, self.open.time.floor);
                 self.open.builder.push_entry(account, change);
                 result(AccountOutcome::Applied, String::new())
             }

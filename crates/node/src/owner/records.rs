@@ -382,7 +382,8 @@ impl Owner {
             let variable = level_of(&tariff, line)?;
             Some(StateEntry { variable, period: line.period, value: line.level_after })
         });
-        self.state.set_variables(account, shown.chain(scratch.changes.iter().copied()));
+        let entries = shown.chain(scratch.changes.iter().copied());
+        self.state.set_variables(account, entries, self.open.time.floor);
         Ok(row)
     }
 }
