@@ -1,7 +1,7 @@
 //! A partition's state as bytes: the same state always gives the same bytes (I4, P22).
 
 use turnpike_plan::{AccountState, Period, StateEntry, VariableId};
-use turnpike_segment::head::{Settings, Subscription};
+use turnpike_segment::head::{PostingCursor, Settings, Subscription};
 use turnpike_types::{AccountNumber, SegmentHash, SegmentNumber, SuspenseReason, Timestamp};
 
 use crate::keys::{Fingerprint, Hour, Key, Location};
@@ -9,7 +9,10 @@ use crate::profiles::{Profile, ProfileId};
 use crate::state::{Account, LoggedTime, PartitionState};
 use crate::suspense::{Waiting, WaitingKey};
 
-const MAGIC: &[u8; 8] = b"TPCKP\0\0\x01";
+/// Format 1 ends with the suspense.
+const MAGIC_1: [u8; 8] = *b"TPCKP\0\0\x01";
+/// Posting cursors come after it.
+const MAGIC: [u8; 8] = *b"TPCKP\0\0\x02";
 const KEYS_MAGIC: &[u8; 8] = b"TPKEY\0\0\x01";
 /// Keys in a part of a run.
 const PART_KEYS: usize = 4 << 20;
@@ -20,7 +23,7 @@ const PROGRESS_EVERY: usize = 65_536;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
     /// It does not begin like a checkpoint known here.
-    #[error("not a checkpoint of format 1")]
+    #[error("not a checkpoint of format 1 or 2")]
     Format,
     /// It ends too early, or goes on too long.
     #[error("the checkpoint has a wrong length")]
@@ -80,6 +83,13 @@ impl PartitionState {
             out.u64(waiting.location.bits());
             out.0.push(waiting.reason.code());
             out.u32(waiting.revision);
+        }
+        out.len(self.cursors.len());
+        for (sender, cursor) in &self.cursors {
+            out.u32(sender.0);
+            out.u64(cursor.segment);
+            out.u32(cursor.ordinal);
+            out.bytes(&cursor.hash);
         }
         Snapshot { bytes: out.0 }
     }
@@ -145,7 +155,12 @@ impl PartitionState {
         progress: &dyn Fn(),
     ) -> Result<Self, CheckpointError> {
         let mut state = Self::default();
-        let mut input = Reader(snapshot.strip_prefix(MAGIC).ok_or(CheckpointError::Format)?);
+        let (rest, has_cursors) = match snapshot.split_first_chunk() {
+            Some((&MAGIC_1, rest)) => (rest, false),
+            Some((&MAGIC, rest)) => (rest, true),
+            _ => return Err(CheckpointError::Format),
+        };
+        let mut input = Reader(rest);
         state.last = SegmentNumber(input.u64()?);
         state.last_hash = SegmentHash(input.array()?);
         state.time = LoggedTime { now: Timestamp(input.i64()?), floor: Timestamp(input.i64()?) };
@@ -156,17 +171,9 @@ impl PartitionState {
         }
         state.keys.restore(hours, forgotten_through);
         state.read_accounts(&mut input, progress)?;
-        for _ in 0..input.len()? {
-            let key = WaitingKey {
-                account: AccountNumber(input.u64()?),
-                identity: input.text()?,
-                record_id: input.text()?,
-            };
-            let location = Location::from_bits(input.u64()?);
-            let reason = SuspenseReason::from_code(input.u8()?);
-            let reason = reason.ok_or(CheckpointError::Nonsense("suspense reasons"))?;
-            let revision = input.u32()?;
-            state.suspense.insert(key, Waiting { location, reason, revision });
+        state.read_suspense(&mut input)?;
+        if has_cursors {
+            state.read_cursors(&mut input)?;
         }
         input.end()?;
         for run in runs {
@@ -205,6 +212,31 @@ impl PartitionState {
             let state = AccountState::from_sorted(&entries);
             let state = state.ok_or(CheckpointError::Nonsense("variables"))?;
             self.accounts.insert(number, Account { profile, state });
+        }
+        Ok(())
+    }
+
+    fn read_suspense(&mut self, input: &mut Reader<'_>) -> Result<(), CheckpointError> {
+        for _ in 0..input.len()? {
+            let key = WaitingKey {
+                account: AccountNumber(input.u64()?),
+                identity: input.text()?,
+                record_id: input.text()?,
+            };
+            let location = Location::from_bits(input.u64()?);
+            let reason = SuspenseReason::from_code(input.u8()?);
+            let reason = reason.ok_or(CheckpointError::Nonsense("suspense reasons"))?;
+            let revision = input.u32()?;
+            self.suspense.insert(key, Waiting { location, reason, revision });
+        }
+        Ok(())
+    }
+
+    fn read_cursors(&mut self, input: &mut Reader<'_>) -> Result<(), CheckpointError> {
+        for _ in 0..input.len()? {
+            let (sender, segment, ordinal) = (input.u32()?, input.u64()?, input.u32()?);
+            let hash = input.bytes()?.to_vec();
+            self.set_cursor(&PostingCursor { sender, segment, ordinal, hash });
         }
         Ok(())
     }

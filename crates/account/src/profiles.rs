@@ -10,7 +10,7 @@ use turnpike_types::Timestamp;
 pub struct Profile {
     /// Sorted by `from_us`; the first one holds from the beginning of time.
     pub settings: Vec<Settings>,
-    /// Sorted by falling priority, then by start, then by plan.
+    /// Sorted by falling priority, then by start, then by option and place in it, then by plan.
     pub subscriptions: Vec<Subscription>,
 }
 
@@ -33,13 +33,22 @@ impl Profile {
         settings.chain(subscriptions).map(Timestamp)
     }
 
+    /// A subscription to the same plan that is in force at some instant at which `new` is.
+    pub(crate) fn overlapping(&self, new: &Subscription) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|old| {
+            old.plan_id == new.plan_id && old.from_us < new.until_us && new.from_us < old.until_us
+        })
+    }
+
     pub(crate) fn subscribe(&mut self, subscription: Subscription) {
         self.subscriptions.push(subscription);
-        self.subscriptions.sort_by(|a, b| {
-            let by = |s: &Subscription| (std::cmp::Reverse(s.priority), s.from_us);
-            by(a).cmp(&by(b)).then_with(|| a.plan_id.cmp(&b.plan_id))
-        });
+        self.subscriptions.sort_by(|a, b| by_rank(a).cmp(&by_rank(b)));
     }
+}
+
+/// What subscriptions are sorted by.
+fn by_rank(s: &Subscription) -> (std::cmp::Reverse<u32>, i64, &str, u32, &str) {
+    (std::cmp::Reverse(s.priority), s.from_us, &s.option, s.place, &s.plan_id)
 }
 
 /// Which profile.

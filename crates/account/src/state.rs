@@ -1,16 +1,17 @@
 //! A partition's state, and how the log makes it.
 
+use std::collections::BTreeMap;
+
 use hashbrown::HashMap;
-use turnpike_plan::{AccountState, Period, StateEntry, VariableId};
-use turnpike_proto::record::extra_identity;
-use turnpike_segment::head::{Change, Entry, Settings, Subscription, SuspenseKey};
-use turnpike_segment::{RecordRow, Segment};
+use turnpike_plan::{AccountState, StateEntry};
+use turnpike_segment::RecordRow;
+use turnpike_segment::head::PostingCursor;
 use turnpike_types::{
-    AccountNumber, Outcome, SegmentHash, SegmentNumber, SuspenseReason, Timestamp,
+    AccountNumber, PartitionId, SegmentHash, SegmentNumber, SuspenseReason, Timestamp,
 };
 
 use crate::keys::{KeyIndex, Location, fingerprint};
-use crate::profiles::{Profile, ProfileId, Profiles};
+use crate::profiles::{ProfileId, Profiles};
 use crate::suspense::{Suspense, Waiting, WaitingKey};
 
 /// An account.
@@ -20,6 +21,14 @@ pub struct Account {
     pub profile: ProfileId,
     /// Its plans' variables.
     pub state: AccountState,
+}
+
+impl Account {
+    /// Sets a variable, as an owner does and a replay again: what it comes to hangs on the entry
+    /// and the segment's floor alone (I4).
+    pub(crate) fn set(&mut self, entry: StateEntry, _floor: Timestamp) {
+        self.state.set(entry);
+    }
 }
 
 /// Logged time (P26): accepting, forgetting and sweeping use nothing else.
@@ -48,41 +57,6 @@ impl LoggedTime {
     }
 }
 
-/// Why a segment can't follow.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReplayError {
-    /// A gap, or a segment of another history (I3).
-    #[error("segment {found} does not follow segment {last}: the log has a gap or another history")]
-    Gap {
-        /// The last segment that was applied.
-        last: SegmentNumber,
-        /// What came next.
-        found: SegmentNumber,
-    },
-    /// It builds on another segment than the last one (I3).
-    #[error("segment {0} does not build on the one before it: the hash chain is broken")]
-    Chain(SegmentNumber),
-    /// An entry or line that makes no sense on this state.
-    #[error("segment {segment}: {what}")]
-    Nonsense {
-        /// The segment.
-        segment: SegmentNumber,
-        /// What is wrong.
-        what: &'static str,
-    },
-}
-
-/// What an account's change beside usage came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccountChange {
-    /// It is a change.
-    Changes,
-    /// It stands so already.
-    Already,
-    /// It can't be done.
-    Refused(String),
-}
-
 /// All that an owner knows of its partition.
 #[derive(Debug, Default)]
 pub struct PartitionState {
@@ -90,6 +64,8 @@ pub struct PartitionState {
     pub(crate) accounts: HashMap<AccountNumber, Account>,
     pub(crate) keys: KeyIndex,
     pub(crate) suspense: Suspense,
+    /// How far the postings of each sender were taken, by partition.
+    pub(crate) cursors: BTreeMap<PartitionId, PostingCursor>,
     pub(crate) time: LoggedTime,
     pub(crate) last: SegmentNumber,
     pub(crate) last_hash: SegmentHash,
@@ -119,6 +95,12 @@ impl PartitionState {
     /// What waits.
     pub const fn suspense(&self) -> &Suspense {
         &self.suspense
+    }
+
+    /// How far the postings of `sender` were taken (P33); at its log's beginning when none was.
+    pub fn posting_cursor(&self, sender: PartitionId) -> PostingCursor {
+        let none = || PostingCursor { sender: sender.0, ..PostingCursor::default() };
+        self.cursors.get(&sender).cloned().unwrap_or_else(none)
     }
 
     /// Logged time, as of the last segment.
@@ -175,227 +157,16 @@ impl PartitionState {
         }
     }
 
-    /// Sets variables of an account.
+    /// Sets variables of an account, in a segment with this `floor`, which decides what is too old
+    /// to be kept (PLANS section 4).
     pub fn set_variables(
         &mut self,
         account: AccountNumber,
         entries: impl IntoIterator<Item = StateEntry>,
+        floor: Timestamp,
     ) {
         if let Some(account) = self.accounts.get_mut(&account) {
-            entries.into_iter().for_each(|entry| account.state.set(entry));
+            entries.into_iter().for_each(|entry| account.set(entry, floor));
         }
     }
-
-    /// What `change` would come to, without doing it.
-    pub fn judge(&self, account: AccountNumber, change: &Change) -> AccountChange {
-        let known = self.accounts.get(&account).and_then(|a| self.profiles.get(a.profile));
-        match (change, known) {
-            (Change::Opened(settings), Some(profile)) => {
-                judge_reopening(account, profile, settings)
-            }
-            (Change::Opened(_), None) => AccountChange::Changes,
-            (_, None) => AccountChange::Refused(format!(
-                "account {account} is not open: open it first, then change it"
-            )),
-            (Change::Subscribed(new), Some(profile)) => judge_subscription(profile, new),
-            (Change::Cancelled(end), Some(profile)) => judge_cancellation(profile, end),
-            (Change::SettingsChanged(new), Some(profile)) => judge_settings(profile, new),
-            (Change::Recycled(_) | Change::StillSuspended(_) | Change::MovedAway(_), _) => {
-                AccountChange::Refused("not a change of an account".to_owned())
-            }
-        }
-    }
-
-    /// Carries out a change of an account that [`PartitionState::judge`] found to be one.
-    pub fn change(&mut self, account: AccountNumber, change: &Change) {
-        let profile = match (change, self.accounts.get(&account)) {
-            (Change::Opened(settings), None) => {
-                Profile { settings: vec![settings.clone()], subscriptions: Vec::new() }
-            }
-            (_, Some(known)) => {
-                let Some(profile) = self.profiles.get(known.profile) else { return };
-                changed(profile.clone(), change)
-            }
-            (_, None) => return,
-        };
-        let profile = self.profiles.intern(profile);
-        let account = self.accounts.entry(account);
-        account.or_insert_with(|| Account { profile, state: AccountState::default() }).profile =
-            profile;
-    }
-
-    /// Applies a segment of the log (P25).
-    ///
-    /// # Errors
-    /// [`ReplayError`] when it does not follow.
-    pub fn replay(
-        &mut self,
-        segment: &Segment,
-        prev: SegmentHash,
-        hash: SegmentHash,
-    ) -> Result<(), ReplayError> {
-        let header = segment.header();
-        if header.segment != self.last.next() {
-            return Err(ReplayError::Gap { last: self.last, found: header.segment });
-        }
-        if prev != self.last_hash {
-            return Err(ReplayError::Chain(header.segment));
-        }
-        let mut entries = segment.entries().iter().peekable();
-        let mut lines = segment.lines().peekable();
-        let mut changes = segment.changes().peekable();
-        for (row, record) in segment.records() {
-            let mut recycled = false;
-            while let Some(entry) = entries.next_if(|entry| entry.before_record <= row) {
-                recycled = matches!(entry.change, Some(Change::Recycled(_)));
-                self.replay_entry(header.segment, entry)?;
-            }
-            if !recycled {
-                self.replay_arrival(&record, Location::new(header.segment, row));
-            }
-            let Some(account) = self.accounts.get_mut(&record.account) else { continue };
-            while let Some(line) = lines.next_if(|line| line.record == row) {
-                if let Some(variable) = line.component.level {
-                    account.state.set(entry_of(variable, line.period, line.level_after));
-                }
-            }
-            while let Some(change) = changes.next_if(|change| change.record == row) {
-                account.state.set(entry_of(change.variable, change.period, change.value));
-            }
-        }
-        for entry in entries {
-            self.replay_entry(header.segment, entry)?;
-        }
-        if lines.peek().is_some() || changes.peek().is_some() {
-            let what = "a line of an account that was never opened";
-            return Err(ReplayError::Nonsense { segment: header.segment, what });
-        }
-        self.advance(header.segment, hash, LoggedTime { now: header.now, floor: header.floor });
-        Ok(())
-    }
-
-    fn replay_arrival(&mut self, record: &RecordRow<'_>, location: Location) {
-        let identity = if record.account.0 == 0 { extra_identity(record.extra) } else { "" };
-        self.take_key(record, identity, location);
-        if let Outcome::Suspended(reason) = record.outcome {
-            let key = WaitingKey {
-                account: record.account,
-                identity: identity.to_owned(),
-                record_id: record.record_id.to_owned(),
-            };
-            self.suspend(key, location, reason);
-        }
-    }
-
-    fn replay_entry(&mut self, segment: SegmentNumber, entry: &Entry) -> Result<(), ReplayError> {
-        let account = AccountNumber(entry.account);
-        let nonsense = |what| ReplayError::Nonsense { segment, what };
-        match &entry.change {
-            Some(Change::Recycled(key) | Change::MovedAway(key)) => {
-                let left = self.leave_suspense(&waiting_key(account, key));
-                left.map(drop).ok_or(nonsense("a record left suspense that did not wait"))
-            }
-            Some(Change::StillSuspended(key)) => {
-                let reason = u8::try_from(key.reason).ok().and_then(SuspenseReason::from_code);
-                let reason = reason.ok_or(nonsense("an unknown suspense reason"))?;
-                self.suspend_again(&waiting_key(account, key), reason);
-                Ok(())
-            }
-            Some(change) => {
-                self.change(account, change);
-                Ok(())
-            }
-            None => Err(nonsense("an entry of a newer program")),
-        }
-    }
-}
-
-fn changed(mut profile: Profile, change: &Change) -> Profile {
-    match change {
-        Change::SettingsChanged(settings) => profile.settings.push(settings.clone()),
-        Change::Subscribed(subscription) => profile.subscribe(subscription.clone()),
-        Change::Cancelled(end) => {
-            let open = |s: &&mut Subscription| s.plan_id == end.plan_id && s.until_us == i64::MAX;
-            if let Some(subscription) = profile.subscriptions.iter_mut().find(open) {
-                subscription.until_us = end.at_us;
-            }
-        }
-        Change::Opened(_)
-        | Change::Recycled(_)
-        | Change::StillSuspended(_)
-        | Change::MovedAway(_) => {}
-    }
-    profile
-}
-
-fn judge_reopening(account: AccountNumber, profile: &Profile, new: &Settings) -> AccountChange {
-    if profile.settings.first() == Some(new) {
-        AccountChange::Already
-    } else {
-        AccountChange::Refused(format!(
-            "account {account} is open with other settings: change its settings from a date on"
-        ))
-    }
-}
-
-fn judge_subscription(profile: &Profile, new: &Subscription) -> AccountChange {
-    if profile.subscriptions.contains(new) {
-        return AccountChange::Already;
-    }
-    let same_plan = profile.subscriptions.iter().filter(|s| s.plan_id == new.plan_id);
-    for old in same_plan {
-        if old.from_us < new.until_us && new.from_us < old.until_us {
-            // A cancelled subscription asked for again as it was first asked for.
-            let same_start = old.from_us == new.from_us && old.priority == new.priority;
-            return if same_start && old.parameters == new.parameters {
-                AccountChange::Already
-            } else {
-                AccountChange::Refused(format!(
-                    "a subscription to {} is in force then: cancel it first",
-                    new.plan_id
-                ))
-            };
-        }
-    }
-    AccountChange::Changes
-}
-
-fn judge_cancellation(
-    profile: &Profile,
-    end: &turnpike_segment::head::Cancellation,
-) -> AccountChange {
-    let of_plan = || profile.subscriptions.iter().filter(|s| s.plan_id == end.plan_id);
-    if of_plan().any(|s| s.until_us == end.at_us) {
-        return AccountChange::Already;
-    }
-    match of_plan().find(|s| s.until_us == i64::MAX) {
-        Some(open) if open.from_us < end.at_us => AccountChange::Changes,
-        Some(_) => AccountChange::Refused(format!(
-            "the subscription to {} begins later than that",
-            end.plan_id
-        )),
-        None => AccountChange::Refused(format!("no subscription to {} is open", end.plan_id)),
-    }
-}
-
-fn judge_settings(profile: &Profile, new: &Settings) -> AccountChange {
-    match profile.settings.last() {
-        Some(last) if last == new => AccountChange::Already,
-        Some(last) if last.from_us >= new.from_us => AccountChange::Refused(
-            "settings change forward only: there is a change at or after that instant".to_owned(),
-        ),
-        _ => AccountChange::Changes,
-    }
-}
-
-fn waiting_key(account: AccountNumber, key: &SuspenseKey) -> WaitingKey {
-    WaitingKey {
-        account,
-        identity: if account.0 == 0 { key.identity.clone() } else { String::new() },
-        record_id: key.record_id.clone(),
-    }
-}
-
-const fn entry_of(variable: u64, period: i32, value: i128) -> StateEntry {
-    StateEntry { variable: VariableId(variable), period: Period(period), value }
 }

@@ -4,6 +4,7 @@ use jiff::ToSpan as _;
 use jiff::civil::{Date, date};
 use turnpike_proto::feed::v1::{ChargeLine, ControlTotals, CurrencyTotal};
 use turnpike_segment::{LineRow, RecordRow, Segment};
+use turnpike_types::{Outcome, Posting};
 
 /// The line in `row` of `segment`.
 ///
@@ -52,7 +53,25 @@ fn shown(
         amount: line.amount.to_string(),
         currency: component.currency.to_string(),
         rated_at_us: header.now.0,
+        posted_to: match line.posting {
+            Posting::Account => record.account.0,
+            Posting::Second(account) => account.0,
+            Posting::Nobody | Posting::Replaced | Posting::Trial => 0,
+        },
+        posting: line.posting.word().to_owned(),
+        of_row: line.of.map(u64::from),
+        late: record.outcome == Outcome::RatedLate,
+        source: source(record.outcome).to_owned(),
     })
+}
+
+/// What made the record's lines. A suspended record has none.
+const fn source(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Rated | Outcome::RatedLate | Outcome::Suspended(_) => "usage",
+        Outcome::FellDue => "due",
+        Outcome::Posted => "posting",
+    }
 }
 
 const EPOCH: Date = date(1970, 1, 1);
@@ -105,13 +124,107 @@ pub(crate) fn bytes_of(line: &ChargeLine) -> usize {
         &line.level_before,
         &line.level_after,
         &line.amount,
+        &line.posting,
+        &line.source,
     ];
     texts.iter().map(|text| text.len() + 3).sum::<usize>() + FIXED
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use turnpike_segment::head::ComponentHead;
+    use turnpike_segment::{NewLine, NewRecord, Place, SegmentBuilder};
+    use turnpike_types::{
+        AccountNumber, Epoch, Money, PartitionId, SegmentHash, SegmentNumber, Timestamp, UsageView,
+    };
+
     use super::*;
+
+    /// A segment with a line for each `(of, posting)`, of one record with this outcome.
+    fn segment(outcome: Outcome, lines: &[(Option<u32>, Posting)]) -> Segment {
+        let mut builder = SegmentBuilder::new();
+        let head =
+            ComponentHead { currency: "USD".to_owned(), kind: 6, ..ComponentHead::default() };
+        let component = builder.add_component(head, "USD".parse().unwrap()).unwrap();
+        let view = UsageView {
+            record_id: "r",
+            account: AccountNumber(42),
+            usage_type: "octets",
+            start: Timestamp(0),
+            duration_us: 0,
+            quantity: None,
+            measures: &[],
+            attributes: &[],
+        };
+        builder.push_record(&NewRecord { view, identity: "", outcome }).unwrap();
+        for &(of, posting) in lines {
+            builder.push_line(&NewLine {
+                component,
+                quantity: 0,
+                first_unit: 0,
+                period: i32::MIN,
+                level_before: 0,
+                level_after: 0,
+                amount: Money::from_nanos(-5).unwrap(),
+                of,
+                posting,
+            });
+        }
+        let place = Place {
+            partition: PartitionId(1),
+            segment: SegmentNumber(1),
+            epoch: Epoch::stored(1),
+            prev_hash: SegmentHash::default(),
+            now: Timestamp(0),
+            floor: Timestamp(0),
+            catalogue_version: 0,
+        };
+        Segment::decode(&builder.seal(&place).unwrap().body).unwrap()
+    }
+
+    #[test]
+    fn plans_2_a_line_says_where_its_amount_goes_and_what_it_was_made_from() {
+        let second = Posting::Second(AccountNumber(7));
+        let postings = [
+            (None, Posting::Replaced),
+            (Some(0), Posting::Account),
+            (Some(0), second),
+            (Some(0), Posting::Nobody),
+            (None, Posting::Trial),
+        ];
+        let segment = segment(Outcome::Rated, &postings);
+        let lines: Vec<_> = (0..5).map(|row| charge_line(&segment, row).unwrap()).collect();
+        let shown: Vec<_> =
+            lines.iter().map(|l| (l.of_row, l.posting.as_str(), l.posted_to)).collect();
+        assert_eq!(
+            shown,
+            [
+                (None, "replaced", 0),
+                (Some(0), "account", 42),
+                (Some(0), "second-account", 7),
+                (Some(0), "nobody", 0),
+                (None, "trial", 0),
+            ]
+        );
+        assert_eq!(
+            (lines[0].kind.as_str(), lines[0].amount.as_str()),
+            ("conversion", "-0.000000005")
+        );
+        assert_eq!(control_totals(&segment).amounts[0].amount, "-0.000000010");
+    }
+
+    #[test]
+    fn a_line_says_what_made_it() {
+        let shown = |outcome| {
+            let line = charge_line(&segment(outcome, &[(None, Posting::Account)]), 0).unwrap();
+            (line.source, line.late)
+        };
+        assert_eq!(shown(Outcome::Rated), ("usage".to_owned(), false));
+        assert_eq!(shown(Outcome::RatedLate), ("usage".to_owned(), true));
+        assert_eq!(shown(Outcome::FellDue), ("due".to_owned(), false));
+        assert_eq!(shown(Outcome::Posted), ("posting".to_owned(), false));
+    }
 
     #[test]
     fn a_period_is_its_first_date() {

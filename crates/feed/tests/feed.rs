@@ -138,6 +138,8 @@ fn sealed(
                 level_before: i128::from(number),
                 level_after: i128::from(number) + 60,
                 amount: Money::from_nanos(1_500_000_000).unwrap(),
+                of: None,
+                posting: turnpike_types::Posting::Account,
             });
         }
     }

@@ -486,6 +486,8 @@ fn control_totals_that_overflow_are_not_shown_as_zero() {
             level_before: 0,
             level_after: 0,
             amount,
+            of: None,
+            posting: turnpike_types::Posting::Account,
         });
     }
     let place = Place {

@@ -223,6 +223,9 @@ fn check(record: &RecordFields<'_>) -> Option<RejectReason> {
     if record.usage_type.is_empty() {
         return Some(RejectReason::NoUsageType);
     }
+    if record.usage_type.starts_with(limits::RESERVED_USAGE_TYPE) {
+        return Some(RejectReason::ReservedUsageType);
+    }
     if record.usage_type.len() > limits::USAGE_TYPE_BYTES_MAX
         || record.identity.len() > limits::IDENTITY_BYTES_MAX
     {
@@ -376,6 +379,9 @@ mod tests {
         assert_eq!(reason(&|r| r.record_id.clear()), Some(RejectReason::BadRecordId));
         assert_eq!(reason(&|r| r.record_id = "x".repeat(129)), Some(RejectReason::BadRecordId));
         assert_eq!(reason(&|r| r.usage_type.clear()), Some(RejectReason::NoUsageType));
+        let reserved = Some(RejectReason::ReservedUsageType);
+        assert_eq!(reason(&|r| r.usage_type = "turnpike.due".to_owned()), reserved);
+        assert_eq!(reason(&|r| r.usage_type = "turnpikes".to_owned()), None);
         assert_eq!(reason(&|r| r.quantity = Some(-1)), Some(RejectReason::NegativeUsage));
         assert_eq!(reason(&|r| r.duration_us = -1), Some(RejectReason::NegativeUsage));
         assert_eq!(reason(&|r| r.account = AccountNumber(0)), Some(RejectReason::NoAccount));

@@ -3,51 +3,11 @@
 use std::collections::HashMap;
 
 use turnpike_proto::record::encode_extra;
-use turnpike_types::{AccountNumber, Currency, Money, Outcome, Timestamp, UsageView};
+use turnpike_types::{AccountNumber, Currency, Money, Outcome, Posting, Timestamp, UsageView};
 
-use crate::decode::RecordRow;
 use crate::head::{Change, ComponentHead, Entry};
-
-/// What kind of charge a line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LineKind {
-    /// Units times a price.
-    Usage,
-    /// Once in a subscription's life.
-    OneTime,
-    /// Once a period.
-    Recurring,
-}
-
-impl LineKind {
-    /// The number that stands in segments.
-    pub const fn number(self) -> u32 {
-        match self {
-            Self::Usage => 0,
-            Self::OneTime => 1,
-            Self::Recurring => 2,
-        }
-    }
-
-    /// The kind with this number.
-    pub const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            0 => Some(Self::Usage),
-            1 => Some(Self::OneTime),
-            2 => Some(Self::Recurring),
-            _ => None,
-        }
-    }
-
-    /// The word on receipts.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Usage => "usage",
-            Self::OneTime => "one-time",
-            Self::Recurring => "recurring",
-        }
-    }
-}
+use crate::marks::{Mark, is_counted};
+use crate::rows::{RecordRow, outcome, outcome_code};
 
 /// An index into the segment's component table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +41,11 @@ pub struct NewLine {
     pub level_after: i128,
     /// What it costs.
     pub amount: Money,
+    /// The line that it was made from, such as the one that it taxes: its index in this segment,
+    /// see [`SegmentBuilder::line_count`]. An earlier line of the same record.
+    pub of: Option<u32>,
+    /// Where its amount goes.
+    pub posting: Posting,
 }
 
 /// A segment under construction: plain vectors, one a column.
@@ -103,6 +68,9 @@ pub struct SegmentBuilder {
     pub(crate) entries: Vec<Entry>,
     pub(crate) suspended: u64,
     pub(crate) amounts: Vec<(Currency, i128)>,
+    /// Of the few lines that have one; in their order.
+    pub(crate) marks: Vec<Mark>,
+    pub(crate) postings: u64,
     component_currencies: Vec<usize>,
 }
 
@@ -171,12 +139,23 @@ impl SegmentBuilder {
         self.accounts.len()
     }
 
+    /// How many lines were pushed: the index of the next one, for [`NewLine::of`].
+    pub fn line_count(&self) -> u32 {
+        u32::try_from(self.lines.records.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Does any line post to another account (P33)?
+    pub const fn has_postings(&self) -> bool {
+        self.postings > 0
+    }
+
     /// About how many bytes it holds before compression.
     pub fn bytes(&self) -> usize {
         self.accounts.len() * 40
             + self.ids.bytes.len()
             + self.extras.bytes.len()
             + self.lines.records.len() * 86
+            + self.marks.len() * 17
             + self.changes.records.len() * 26
             + self.entries.len() * 128
     }
@@ -205,7 +184,7 @@ impl SegmentBuilder {
                 self.suspended += 1;
                 reason.code()
             }
-            other => crate::decode::outcome_code(other),
+            other => outcome_code(other),
         });
         Some(row)
     }
@@ -227,7 +206,8 @@ impl SegmentBuilder {
     }
 
     /// Would the segment's total of the component's currency still have at most 38 digits with
-    /// `more` billionths added, whatever their signs?
+    /// lines of `more` billionths added, their signs left aside? Then it has at every step between,
+    /// whatever their signs and order.
     pub fn fits(&self, component: Component, more: u128) -> bool {
         let sum = self.component_currencies.get(usize::from(component.0));
         let total = sum.and_then(|&sum| self.amounts.get(sum)).map_or(0, |(_, total)| *total);
@@ -237,6 +217,9 @@ impl SegmentBuilder {
 
     /// Adds a line to the record pushed last. The caller has asked [`SegmentBuilder::fits`].
     pub fn push_line(&mut self, line: &NewLine) {
+        if line.of.is_some() || line.posting != Posting::Account {
+            self.mark(line);
+        }
         let lines = &mut self.lines;
         lines.records.push(last_row(self.accounts.len()));
         lines.components.push(line.component.0);
@@ -246,10 +229,19 @@ impl SegmentBuilder {
         lines.befores.push(line.level_before);
         lines.afters.push(line.level_after);
         lines.amounts.push(line.amount.nanos());
+        if !is_counted(line.posting) {
+            return;
+        }
         let sum = self.component_currencies.get(usize::from(line.component.0));
         if let Some((_, total)) = sum.and_then(|&sum| self.amounts.get_mut(sum)) {
             *total = total.saturating_add(line.amount.nanos());
         }
+    }
+
+    /// Marks the line that is pushed next.
+    fn mark(&mut self, line: &NewLine) {
+        self.marks.push(Mark { line: self.line_count(), of: line.of, posting: line.posting });
+        self.postings += u64::from(matches!(line.posting, Posting::Second(_)));
     }
 
     /// Is there room in the variable table for as many more, were they all new?
@@ -301,7 +293,7 @@ impl SegmentBuilder {
             duration_us: *self.durations.get(at)?,
             quantity: *self.quantities.get(at)?,
             extra: self.extras.get(at),
-            outcome: crate::decode::outcome(*self.outcomes.get(at)?)?,
+            outcome: outcome(*self.outcomes.get(at)?)?,
         })
     }
 

@@ -11,23 +11,27 @@ use arrow_ipc::reader::StreamReader;
 use bytes::Bytes;
 use prost::Message as _;
 use turnpike_types::{
-    AccountNumber, Currency, Epoch, Money, Outcome, PartitionId, SegmentHash, SegmentNumber,
-    SuspenseReason, Timestamp,
+    AccountNumber, Epoch, Money, PartitionId, Posting, SegmentHash, SegmentNumber, Timestamp,
 };
 
-use crate::builder::LineKind;
 use crate::columns::{Wide, column, nullable, wide_column};
 use crate::encode::hash_of;
 use crate::head::{ComponentHead, Entry, Head, Header, Totals};
+use crate::kind::LineKind;
+use crate::marks::{self, Mark};
+use crate::rows::{ChangeRow, ComponentInfo, LineRow, RecordRow, outcome};
 
-/// The first bytes of every segment; the digit is the format's version.
+/// The first bytes of a segment without marks.
 pub(crate) const MAGIC: [u8; 8] = *b"TPSEG\0\0\x01";
+/// The first bytes of a segment with marks: a program that knows only the format before them
+/// refuses it by name, and does not read it without them.
+pub(crate) const MAGIC_MARKED: [u8; 8] = *b"TPSEG\0\0\x02";
 
 /// Why a segment can't be read (or made).
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
     /// It does not begin like a segment of a version known here.
-    #[error("not a segment of format 1: a newer program may have written it")]
+    #[error("not a segment of format 1 or 2: a newer program may have written it")]
     Format,
     /// Its bytes do not have the hash that the log says.
     #[error("segment bytes and hash differ: the log was damaged or changed")]
@@ -35,6 +39,9 @@ pub enum SegmentError {
     /// It ends too early.
     #[error("the segment ends in the middle of a block")]
     Truncated,
+    /// It goes on after its last block.
+    #[error("the segment goes on after its last block")]
+    TooLong,
     /// A block does not fit its length field.
     #[error("a block of more than 4 GiB")]
     TooLarge,
@@ -55,85 +62,6 @@ pub enum SegmentError {
     Arrow(#[from] arrow_schema::ArrowError),
 }
 
-/// What a component of the table says; a line's receipt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ComponentInfo {
-    /// The plan.
-    pub plan_id: String,
-    /// Its version.
-    pub plan_version: u32,
-    /// The primitive.
-    pub primitive: String,
-    /// Its step or charge.
-    pub component: String,
-    /// What kind of charge.
-    pub kind: LineKind,
-    /// As the plan has it.
-    pub price: String,
-    /// The base unit of quantities.
-    pub unit: String,
-    /// The currency of the lines.
-    pub currency: Currency,
-    /// The variable whose level the lines show.
-    pub level: Option<u64>,
-}
-
-/// A record as it was logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecordRow<'a> {
-    /// The account; zero in the suspense of an unbound identity.
-    pub account: AccountNumber,
-    /// The sender's id.
-    pub record_id: &'a str,
-    /// What was used.
-    pub usage_type: &'a str,
-    /// When it began.
-    pub start: Timestamp,
-    /// How long it went on.
-    pub duration_us: i64,
-    /// How much.
-    pub quantity: Option<i64>,
-    /// Identity, attributes and measures in canonical form, see
-    /// [`turnpike_proto::record::encode_extra`].
-    pub extra: &'a [u8],
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// A charge line with its receipt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LineRow<'a> {
-    /// The row of its record.
-    pub record: u32,
-    /// Who made it.
-    pub component: &'a ComponentInfo,
-    /// How many base units it prices.
-    pub quantity: i128,
-    /// The first unit of the record that it prices.
-    pub first_unit: i64,
-    /// Days from 1970-01-01 to its period's first date; `i32::MIN` for none.
-    pub period: i32,
-    /// The accumulator before.
-    pub level_before: i128,
-    /// The accumulator after.
-    pub level_after: i128,
-    /// What it costs.
-    pub amount: Money,
-}
-
-/// A variable's new value that no line tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChangeRow {
-    /// The row of the record that made it.
-    pub record: u32,
-    /// The variable's id.
-    pub variable: u64,
-    /// Its period.
-    pub period: i32,
-    /// Its value from then on.
-    pub value: i128,
-}
-
 /// A segment, decoded: columns, read in place.
 #[derive(Debug)]
 pub struct Segment {
@@ -144,6 +72,8 @@ pub struct Segment {
     records: RecordColumns,
     lines: LineColumns,
     changes: ChangeColumns,
+    /// Sorted by line.
+    marks: Vec<Mark>,
     bytes: usize,
 }
 
@@ -201,16 +131,31 @@ impl Segment {
     /// # Errors
     /// [`SegmentError`] when the bytes are no segment.
     pub fn decode(body: &Bytes) -> Result<Self, SegmentError> {
-        let mut rest = body.strip_prefix(&MAGIC).ok_or(SegmentError::Format)?;
+        let (mut rest, marked) = match body.split_first_chunk() {
+            Some((&MAGIC, rest)) => (rest, false),
+            Some((&MAGIC_MARKED, rest)) => (rest, true),
+            _ => return Err(SegmentError::Format),
+        };
         let head = Head::decode(take_block(&mut rest)?)?;
         let records = RecordColumns::read(&read_batch(take_block(&mut rest)?)?)?;
         let lines = LineColumns::read(&read_batch(take_block(&mut rest)?)?)?;
         let changes = ChangeColumns::read(&read_batch(take_block(&mut rest)?)?)?;
+        let marks = match marked {
+            true => marks::read(&read_batch(take_block(&mut rest)?)?)?,
+            false => Vec::new(),
+        };
+        if !rest.is_empty() {
+            return Err(SegmentError::TooLong);
+        }
         let components = head.components.iter().map(component).collect::<Result<Vec<_>, _>>()?;
         let count = records.account.len();
-        if count as u64 != head.records || lines.record.len() as u64 != head.lines {
+        if count as u64 != head.records
+            || lines.record.len() as u64 != head.lines
+            || marks::postings(&marks) != head.postings
+        {
             return Err(SegmentError::Value("a control total"));
         }
+        marks::check(&marks, lines.record.values())?;
         below(&lines.record, count, "lines.record")?;
         below(&changes.record, count, "changes.record")?;
         below16(&lines.component, components.len(), "lines.component")?;
@@ -227,6 +172,7 @@ impl Segment {
             records,
             lines,
             changes,
+            marks,
             bytes: body.len() * 3,
         })
     }
@@ -282,6 +228,11 @@ impl Segment {
 
     /// The line in `row`.
     pub fn line(&self, row: usize) -> Option<LineRow<'_>> {
+        let mark = self.marks.binary_search_by(|mark| (mark.line as usize).cmp(&row));
+        self.line_with(row, mark.ok().and_then(|at| self.marks.get(at)))
+    }
+
+    fn line_with(&self, row: usize, mark: Option<&Mark>) -> Option<LineRow<'_>> {
         let columns = &self.lines;
         if row >= columns.record.len() {
             return None;
@@ -295,12 +246,25 @@ impl Segment {
             level_before: columns.before.value(row),
             level_after: columns.after.value(row),
             amount: Money::from_nanos(columns.amount.value(row))?,
+            of: mark.and_then(|mark| mark.of),
+            posting: mark.map(|mark| mark.posting).unwrap_or_default(),
         })
     }
 
     /// The lines, in order.
     pub fn lines(&self) -> impl Iterator<Item = LineRow<'_>> {
-        (0..).map_while(|row| self.line(row))
+        let mut marks = self.marks.iter().peekable();
+        (0..).map_while(move |row| {
+            let mark = marks.next_if(|mark| mark.line as usize == row);
+            self.line_with(row, mark)
+        })
+    }
+
+    /// The lines that post to another account, in order: the n-th of them is the posting of
+    /// ordinal n, from 0 (P33).
+    pub fn postings(&self) -> impl Iterator<Item = LineRow<'_>> {
+        let marks = self.marks.iter().filter(|mark| matches!(mark.posting, Posting::Second(_)));
+        marks.map_while(|mark| self.line_with(mark.line as usize, Some(mark)))
     }
 
     /// The changes that no line tells, in order.
@@ -361,32 +325,6 @@ impl ChangeColumns {
     }
 }
 
-const LATE: u8 = 253;
-const FELL_DUE: u8 = 254;
-const POSTED: u8 = 255;
-
-/// The number that stands in segments: a suspense reason's own, or one that no reason has.
-pub(crate) const fn outcome_code(outcome: Outcome) -> u8 {
-    match outcome {
-        Outcome::Rated => 0,
-        Outcome::RatedLate => LATE,
-        Outcome::FellDue => FELL_DUE,
-        Outcome::Posted => POSTED,
-        Outcome::Suspended(reason) => reason.code(),
-    }
-}
-
-/// The outcome with this number.
-pub(crate) fn outcome(code: u8) -> Option<Outcome> {
-    match code {
-        0 => Some(Outcome::Rated),
-        LATE => Some(Outcome::RatedLate),
-        FELL_DUE => Some(Outcome::FellDue),
-        POSTED => Some(Outcome::Posted),
-        _ => SuspenseReason::from_code(code).map(Outcome::Suspended),
-    }
-}
-
 fn header(head: &Head) -> Result<Header, SegmentError> {
     let amounts = head.amounts.iter().map(|(currency, nanos)| {
         let currency = currency.parse().map_err(|_| SegmentError::Value("a currency"))?;
@@ -404,6 +342,7 @@ fn header(head: &Head) -> Result<Header, SegmentError> {
             records: head.records,
             suspended: head.suspended,
             lines: head.lines,
+            postings: head.postings,
             amounts: amounts.collect::<Result<_, SegmentError>>()?,
         },
     })

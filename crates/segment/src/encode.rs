@@ -16,8 +16,9 @@ use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber, Timestamp};
 
 use crate::builder::{Changes, Lines, SegmentBuilder, Strings};
 use crate::columns::{decimal, wide};
-use crate::decode::{MAGIC, SegmentError};
+use crate::decode::{MAGIC, MAGIC_MARKED, SegmentError};
 use crate::head::{Head, Totals};
+use crate::marks;
 
 /// Where and when a segment is sealed.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +63,10 @@ impl SegmentBuilder {
     /// records are still compared with retries (P5).
     ///
     /// # Errors
-    /// [`SegmentError::Arrow`] when a column can't be made, which would be a bug.
+    /// [`SegmentError`] when a column can't be made or a line's mark points nowhere, which would
+    /// be a bug: nothing is appended that could not be read.
     pub fn seal(&self, place: &Place) -> Result<SealedSegment, SegmentError> {
+        marks::check(&self.marks, &self.lines.records)?;
         let totals = self.totals()?;
         let head = Head {
             partition: place.partition.0,
@@ -75,6 +78,7 @@ impl SegmentBuilder {
             records: totals.records,
             suspended: totals.suspended,
             lines: totals.lines,
+            postings: totals.postings,
             amounts: totals
                 .amounts
                 .iter()
@@ -84,7 +88,8 @@ impl SegmentBuilder {
             variables: self.variables.clone(),
             entries: self.entries.clone(),
         };
-        let mut body = MAGIC.to_vec();
+        let is_marked = !self.marks.is_empty();
+        let mut body = if is_marked { MAGIC_MARKED } else { MAGIC }.to_vec();
         put_block(&mut body, |out| {
             out.extend_from_slice(&head.encode_to_vec());
             Ok(())
@@ -92,6 +97,9 @@ impl SegmentBuilder {
         put_block(&mut body, |out| write_batch(out, &self.records_batch()?))?;
         put_block(&mut body, |out| write_batch(out, &lines_batch(&self.lines)?))?;
         put_block(&mut body, |out| write_batch(out, &changes_batch(&self.changes)?))?;
+        if is_marked {
+            put_block(&mut body, |out| write_batch(out, &marks::batch(&self.marks)?))?;
+        }
         let hash = hash_of(place.prev_hash, &body);
         Ok(SealedSegment { body: body.into(), hash, totals })
     }
@@ -129,6 +137,7 @@ impl SegmentBuilder {
             records: self.accounts.len() as u64,
             suspended: self.suspended,
             lines: self.lines.records.len() as u64,
+            postings: self.postings,
             amounts,
         })
     }

@@ -43,9 +43,12 @@ pub struct Head {
     /// Charge lines.
     #[prost(uint64, tag = "12")]
     pub lines: u64,
-    /// Sum of the lines, in billionths, by currency.
+    /// Sum of the lines that post to an account, in billionths, by currency.
     #[prost(btree_map = "string, string", tag = "13")]
     pub amounts: BTreeMap<String, String>,
+    /// Lines that post to another account than their record's (P33).
+    #[prost(uint64, tag = "14")]
+    pub postings: u64,
 }
 
 /// A component as it stands in the head.
@@ -90,7 +93,7 @@ pub struct Entry {
     #[prost(uint64, tag = "2")]
     pub account: u64,
     /// What changed.
-    #[prost(oneof = "Change", tags = "3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Change", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub change: Option<Change>,
 }
 
@@ -119,6 +122,18 @@ pub enum Change {
     /// A suspended record was guided to an account elsewhere and left suspense.
     #[prost(message, tag = "9")]
     MovedAway(SuspenseKey),
+    /// Postings of another partition were taken up to here; the account is zero (P33).
+    #[prost(message, tag = "10")]
+    PostingsTaken(PostingCursor),
+    /// It was offered alternatives, of which one is billed each cycle (PLANS section 6).
+    #[prost(message, tag = "11")]
+    Offered(Offer),
+    /// It chose the alternative that a cycle is billed by, whichever is cheapest.
+    #[prost(message, tag = "12")]
+    Picked(Pick),
+    /// It keeps one alternative for good and has no choice any more.
+    #[prost(message, tag = "13")]
+    OptedOut(OptOut),
 }
 
 /// Settings from an instant on.
@@ -159,6 +174,15 @@ pub struct Subscription {
     /// Overrides of the plan's parameters.
     #[prost(btree_map = "string, string", tag = "5")]
     pub parameters: BTreeMap<String, String>,
+    /// The option of which it is one alternative; empty: none.
+    #[prost(string, tag = "6")]
+    pub option: String,
+    /// The option's fee a cycle, a decimal in the account's currency; empty: none.
+    #[prost(string, tag = "7")]
+    pub fee: String,
+    /// Its place among the option's alternatives, from 0: of equally cheap ones the first wins.
+    #[prost(uint32, tag = "8")]
+    pub place: u32,
 }
 
 /// The end of a subscription.
@@ -192,6 +216,72 @@ pub struct SuspenseKey {
     pub moved_to: u64,
 }
 
+/// How far the postings of a sender were taken (P33).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PostingCursor {
+    /// The partition in whose log the postings stand.
+    #[prost(uint32, tag = "1")]
+    pub sender: u32,
+    /// The segment; those before it are behind the cursor.
+    #[prost(uint64, tag = "2")]
+    pub segment: u64,
+    /// How many postings of that segment are behind the cursor, those to other partitions counted
+    /// too.
+    #[prost(uint32, tag = "3")]
+    pub ordinal: u32,
+    /// The segment's hash: a sender of another history is noticed (P18).
+    #[prost(bytes = "vec", tag = "4")]
+    pub hash: Vec<u8>,
+}
+
+/// Alternatives, all of which rate everything on trial; one is billed (PLANS section 6).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Offer {
+    /// The option's name in the account.
+    #[prost(string, tag = "1")]
+    pub option: String,
+    /// The alternatives: of equally cheap ones the first wins.
+    #[prost(string, repeated, tag = "2")]
+    pub plans: Vec<String>,
+    /// The fee a cycle, a decimal in the account's currency; empty: none.
+    #[prost(string, tag = "3")]
+    pub fee: String,
+    /// From when.
+    #[prost(sfixed64, tag = "4")]
+    pub from_us: i64,
+    /// Of all its alternatives; larger is asked first.
+    #[prost(uint32, tag = "5")]
+    pub priority: u32,
+}
+
+/// The alternative that a cycle is billed by.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Pick {
+    /// The option.
+    #[prost(string, tag = "1")]
+    pub option: String,
+    /// The alternative.
+    #[prost(string, tag = "2")]
+    pub plan_id: String,
+    /// Days from 1970-01-01 to the cycle's first date.
+    #[prost(sint32, tag = "3")]
+    pub cycle: i32,
+}
+
+/// The end of an option: one alternative goes on as a plain subscription.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct OptOut {
+    /// The option.
+    #[prost(string, tag = "1")]
+    pub option: String,
+    /// The alternative that goes on.
+    #[prost(string, tag = "2")]
+    pub plan_id: String,
+    /// From when.
+    #[prost(sfixed64, tag = "3")]
+    pub at_us: i64,
+}
+
 /// A segment's place, time and totals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -218,8 +308,11 @@ pub struct Totals {
     pub records: u64,
     /// Records that went to suspense.
     pub suspended: u64,
-    /// Charge lines.
+    /// Charge lines, wherever they post.
     pub lines: u64,
-    /// Sum of the lines by currency, sorted.
+    /// Lines that post to another account than their record's (P33).
+    pub postings: u64,
+    /// Sum by currency of the lines that post to an account, sorted: not of those that post to
+    /// nobody, are replaced or on trial.
     pub amounts: Vec<(Currency, Money)>,
 }

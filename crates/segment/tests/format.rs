@@ -10,8 +10,8 @@ use turnpike_segment::{
     hash_of,
 };
 use turnpike_types::{
-    AccountNumber, Currency, Epoch, Money, Outcome, PartitionId, SegmentHash, SegmentNumber,
-    SuspenseReason, Timestamp, UsageView,
+    AccountNumber, Currency, Epoch, Money, Outcome, PartitionId, Posting, SegmentHash,
+    SegmentNumber, SuspenseReason, Timestamp, UsageView,
 };
 
 const PLACE: Place = Place {
@@ -88,6 +88,8 @@ fn sample() -> SealedSegment {
         level_before: 0,
         level_after: 1_000,
         amount: Money::ZERO,
+        of: None,
+        posting: Posting::Account,
     };
     builder.push_line(&line);
     let amount = Money::from_nanos(-12_345_678_901).unwrap();
@@ -171,7 +173,7 @@ fn a_cut_segment_is_an_error_never_a_panic() {
 #[test]
 fn a_newer_format_is_refused_by_name() {
     let mut bytes = sample().body.to_vec();
-    bytes[7] = 2;
+    bytes[7] = 3;
     assert!(matches!(Segment::decode(&bytes.into()), Err(SegmentError::Format)));
 }
 
@@ -199,6 +201,8 @@ proptest! {
                     level_before: 0,
                     level_after: 1,
                     amount: Money::from_nanos(i128::from(*nanos)).unwrap(),
+                    of: None,
+                    posting: Posting::Account,
                 });
             }
         }

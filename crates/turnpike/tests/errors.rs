@@ -88,6 +88,13 @@ fn command_lines_that_make_no_sense() {
     fails(&["account", "open", "0"], 2, &["0 is not in"]);
     fails(&["account", "open", "1", "--zone", "Atlantis"], 2, &["--zone", "IANA"]);
     fails(&["account", "open", "1", "--currency", "usd"], 2, &["ISO 4217"]);
+    let offer = ["account", "offer", "1", "--option", "phone"];
+    fails(&offer, 2, &["--plan"]);
+    let fee = [&offer[..], &["--plan", "a", "--plan", "b", "--fee", "cheap"]].concat();
+    fails(&fee, 2, &["cheap", "nine places"]);
+    let pick = ["account", "pick", "1", "--option", "phone", "--plan", "a", "--cycle", "May"];
+    fails(&pick, 2, &["--cycle", "May"]);
+    fails(&["account", "opt-out", "1", "--option", "phone", "--plan", "a"], 2, &["--at"]);
 }
 
 #[test]

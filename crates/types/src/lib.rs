@@ -24,7 +24,7 @@ mod record;
 mod time;
 
 pub use log::{SegmentHash, SegmentNumber};
-pub use money::{Currency, CurrencyError, Money};
+pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use outcome::{Outcome, Posting, RejectReason, SuspenseReason};
 pub use owner::{ClaimId, Epoch, Incarnation, NodeName, Priority};
 pub use place::{AccountNumber, AccountRange, EmptyRange, PartitionId};

@@ -41,6 +41,34 @@ impl Money {
     }
 }
 
+/// Not an amount.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no amount: write a decimal of at most nine places, such as 12.50")]
+pub struct MoneyError(pub String);
+
+impl FromStr for Money {
+    type Err = MoneyError;
+
+    /// A decimal with up to nine places, as [`fmt::Display`] writes it: `-12.345000000`, `5`.
+    fn from_str(text: &str) -> Result<Self, MoneyError> {
+        const PLACES: usize = Money::SCALE as usize;
+        let wrong = || MoneyError(text.to_owned());
+        let (sign, digits) = match text.strip_prefix('-') {
+            Some(rest) => (-1, rest),
+            None => (1, text),
+        };
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+        let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !plain(whole) || !plain(part) || part.len() > PLACES {
+            return Err(wrong());
+        }
+        let whole: i128 = whole.parse().map_err(|_| wrong())?;
+        let part: i128 = format!("{part:0<PLACES$}").parse().map_err(|_| wrong())?;
+        let nanos = whole.checked_mul(10i128.pow(Self::SCALE)).and_then(|n| n.checked_add(part));
+        nanos.and_then(|nanos| Self::from_nanos(sign * nanos)).ok_or_else(wrong)
+    }
+}
+
 impl fmt::Display for Money {
     /// Always nine decimals: `10.000000000`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,6 +155,19 @@ mod tests {
         assert_eq!(Money::from_nanos(i128::MAX), None);
         let most = Money::from_nanos(NANOS_MAX).unwrap_or(Money::ZERO);
         assert_eq!(most.checked_add(Money::from_nanos(1).unwrap_or(Money::ZERO)), None);
+    }
+
+    #[test]
+    fn amounts_are_read_as_they_are_written() {
+        for text in ["10.000000000", "-0.000000001", "0.000000000"] {
+            assert_eq!(text.parse::<Money>().map(|m| m.to_string()).as_deref(), Ok(text));
+        }
+        assert_eq!("1.5".parse(), Ok(Money(1_500_000_000)));
+        for wrong in
+            ["", "-", "+1", ".5", "5.", "1e3", "1.0000000001", "99999999999999999999999999999999"]
+        {
+            assert!(wrong.parse::<Money>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 use turnpike_account::AccountChange;
-use turnpike_plan::{Period, Zone};
+use turnpike_plan::Period;
 use turnpike_proto::account::v1 as wire;
-use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult};
-use turnpike_segment::head::{Cancellation, Change, Settings, Subscription};
-use turnpike_types::{AccountNumber, Currency, Epoch, limits};
+use turnpike_segment::head::{Settings, Subscription};
+use turnpike_types::{AccountNumber, Epoch};
 
+use super::commands::change_of;
 use super::{Ended, Owner};
 
 impl Owner {
@@ -44,7 +44,7 @@ impl Owner {
             AccountChange::Already => result(AccountOutcome::Already, String::new()),
             AccountChange::Refused(why) => refused(why),
             AccountChange::Changes => {
-                self.state.change(account, &change);
+                self.state.change(account, &change, self.open.time.floor);
                 self.open.builder.push_entry(account, change);
                 result(AccountOutcome::Applied, String::new())
             }
@@ -90,64 +90,6 @@ fn date_of(period: Period) -> String {
     date.map_or_else(|_| period.0.to_string(), |date| date.to_string())
 }
 
-fn change_of(command: &AccountCommand) -> Result<Change, String> {
-    match &command.command {
-        Some(Command::Open(open)) => settings(open.settings.as_ref(), i64::MIN).map(Change::Opened),
-        Some(Command::ChangeSettings(change)) => {
-            settings(change.settings.as_ref(), change.from_us).map(Change::SettingsChanged)
-        }
-        Some(Command::Subscribe(subscribe)) => {
-            if subscribe.plan_id.is_empty() {
-                return Err("a subscription needs a plan's id".to_owned());
-            }
-            small(&subscribe.parameters)?;
-            Ok(Change::Subscribed(Subscription {
-                plan_id: subscribe.plan_id.clone(),
-                from_us: subscribe.from_us,
-                until_us: i64::MAX,
-                priority: subscribe.priority,
-                parameters: subscribe.parameters.clone(),
-            }))
-        }
-        Some(Command::Cancel(cancel)) => Ok(Change::Cancelled(Cancellation {
-            plan_id: cancel.plan_id.clone(),
-            at_us: cancel.at_us,
-        })),
-        None => Err("a command of a newer program: upgrade this node".to_owned()),
-    }
-}
-
-fn settings(settings: Option<&wire::Settings>, from_us: i64) -> Result<Settings, String> {
-    let settings = settings.ok_or("an account needs settings: zone, cycle day, currency")?;
-    Zone::parse(&settings.zone).map_err(|error| error.to_string())?;
-    settings.currency.parse::<Currency>().map_err(|error| error.to_string())?;
-    if !(1..=31).contains(&settings.cycle_day) {
-        return Err(format!("cycle day {} is not between 1 and 31", settings.cycle_day));
-    }
-    small(&settings.attributes)?;
-    Ok(Settings {
-        from_us,
-        zone: settings.zone.clone(),
-        cycle_day: settings.cycle_day,
-        currency: settings.currency.clone(),
-        attributes: settings.attributes.clone(),
-    })
-}
-
-/// Bounds what a command may put into an account for ever.
-fn small(texts: &BTreeMap<String, String>) -> Result<(), String> {
-    let bytes: usize = texts.iter().map(|(name, text)| name.len() + text.len()).sum();
-    if texts.len() > limits::ATTRIBUTES_MAX || bytes > limits::RECORD_BYTES_MAX {
-        return Err(format!(
-            "{} attributes or parameters of {bytes} bytes are too many: at most {} of {} bytes",
-            texts.len(),
-            limits::ATTRIBUTES_MAX,
-            limits::RECORD_BYTES_MAX
-        ));
-    }
-    Ok(())
-}
-
 fn dated_settings(settings: &Settings) -> wire::DatedSettings {
     wire::DatedSettings {
         from_us: settings.from_us,
@@ -167,6 +109,8 @@ fn subscription(subscription: &Subscription) -> wire::Subscription {
         until_us: (subscription.until_us != i64::MAX).then_some(subscription.until_us),
         priority: subscription.priority,
         parameters: subscription.parameters.clone(),
+        option: subscription.option.clone(),
+        fee: subscription.fee.clone(),
     }
 }
 

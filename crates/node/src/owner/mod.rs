@@ -1,7 +1,8 @@
 //! The owner of a partition: one task, one writer.
 //!
 //! ```text
-//!  requests --> take (records.rs, accounts.rs, suspense.rs)     speculative state, open segment
+//!  requests --> take (records.rs, accounts.rs + commands.rs, suspense.rs)
+//!                  |  speculative state, open segment
 //!                  |  answers wait with the open segment
 //!                  v
 //!               start_append (append.rs)  -- one in flight (P4), the next one filling -->
@@ -13,6 +14,7 @@
 mod accounts;
 mod append;
 mod checkpoint;
+mod commands;
 mod records;
 mod recover;
 mod suspense;

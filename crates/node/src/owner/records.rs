@@ -11,7 +11,8 @@ use turnpike_proto::record::{Record, RecordBatch, encode_extra, extra_identity};
 use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{Component, LineKind, NewLine, NewRecord, RecordRow};
 use turnpike_types::{
-    AccountNumber, Epoch, Outcome, RejectReason, SegmentNumber, SuspenseReason, UsageView, limits,
+    AccountNumber, Epoch, Outcome, Posting, RejectReason, SegmentNumber, SuspenseReason, UsageView,
+    limits,
 };
 
 use super::append::OpenSegment;
@@ -374,6 +375,8 @@ impl Owner {
                 level_before: line.level_before,
                 level_after: line.level_after,
                 amount: line.amount,
+                of: None,
+                posting: Posting::Account,
             });
         }
         for change in &scratch.changes {
@@ -385,7 +388,8 @@ impl Owner {
             let variable = level_of(&tariff, line)?;
             Some(StateEntry { variable, period: line.period, value: line.level_after })
         });
-        self.state.set_variables(account, shown.chain(scratch.changes.iter().copied()));
+        let entries = shown.chain(scratch.changes.iter().copied());
+        self.state.set_variables(account, entries, self.open.time.floor);
         Ok(row)
     }
 }

@@ -1,6 +1,7 @@
 //! `turnpike account`: accounts, their settings, subscriptions and identities.
 
 mod import;
+mod option;
 mod show;
 
 use clap::{Args, Subcommand};
@@ -19,6 +20,7 @@ Examples:
   turnpike account open 42 --zone America/New_York --currency USD --identity ip:192.0.2.1
   turnpike account subscribe 42 --plan fig6b --from 2026-01-01
   turnpike account import accounts.csv
+  turnpike account offer 42 --option phone --plan small --plan large --from 2026-07-15
   turnpike account show 42";
 
 /// What to do with accounts.
@@ -37,6 +39,12 @@ pub(crate) enum AccountCommands {
     Cancel(CancelArgs),
     /// Changes an account's settings from an instant on
     Change(ChangeArgs),
+    /// Offers alternative plans, of which the cheapest is billed each cycle
+    Offer(option::OfferArgs),
+    /// Chooses which alternative a cycle is billed by
+    Pick(option::PickArgs),
+    /// Ends an option: one of its plans goes on alone
+    OptOut(option::OptOutArgs),
 }
 
 /// What an account is rated by.
@@ -193,6 +201,9 @@ pub(crate) async fn run(command: AccountCommands, context: &Context) -> anyhow::
             let command = plain(args.number, Command::ChangeSettings(change));
             one(&args.client, command, context).await
         }
+        AccountCommands::Offer(args) => args.run(context).await,
+        AccountCommands::Pick(args) => args.run(context).await,
+        AccountCommands::OptOut(args) => args.run(context).await,
     }
 }
 

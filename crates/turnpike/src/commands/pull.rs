@@ -28,7 +28,7 @@ use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::ui;
 
 use sink::Sink;
-pub(crate) use totals::{Totals, parse_money};
+pub(crate) use totals::Totals;
 
 const EXAMPLES: &str = "\
 Registers the consumer if need be, goes on where it left off, and acknowledges what is safe on

@@ -57,6 +57,10 @@ struct Subscribed {
     until: Option<String>,
     priority: u32,
     parameters: BTreeMap<String, String>,
+    /// The option of which it is an alternative.
+    option: Option<String>,
+    /// The option's fee a cycle.
+    fee: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -99,6 +103,8 @@ impl From<ShowResponse> for Account {
             until: subscription.until_us.map(values::show_instant),
             priority: subscription.priority,
             parameters: subscription.parameters.into_iter().collect(),
+            option: Some(subscription.option).filter(|option| !option.is_empty()),
+            fee: Some(subscription.fee).filter(|fee| !fee.is_empty()),
         });
         let variables = shown.variables.into_iter();
         Self {
@@ -117,6 +123,15 @@ impl From<ShowResponse> for Account {
 
 fn pairs(pairs: &BTreeMap<String, String>) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+/// The option of which a subscription is an alternative, and its fee.
+fn option(subscription: &Subscribed) -> String {
+    match (&subscription.option, &subscription.fee) {
+        (None, _) => "-".to_owned(),
+        (Some(option), None) => option.clone(),
+        (Some(option), Some(fee)) => format!("{option} (fee {fee})"),
+    }
 }
 
 fn print(account: &Account) -> anyhow::Result<()> {
@@ -140,10 +155,14 @@ fn print(account: &Account) -> anyhow::Result<()> {
         .map(|s| {
             let until = s.until.clone().unwrap_or_else(|| "-".to_owned());
             let priority = s.priority.to_string();
-            vec![s.plan.clone(), s.from.clone(), until, priority, pairs(&s.parameters)]
+            let (plan, from, parameters) = (s.plan.clone(), s.from.clone(), pairs(&s.parameters));
+            vec![plan, from, until, priority, option(s), parameters]
         })
         .collect();
-    ui::print_table(&["PLAN", "FROM", "UNTIL", "PRIORITY", "PARAMETERS"], &subscriptions)?;
+    ui::print_table(
+        &["PLAN", "FROM", "UNTIL", "PRIORITY", "OPTION", "PARAMETERS"],
+        &subscriptions,
+    )?;
     ui::print("")?;
     let variables: Vec<_> = account
         .variables

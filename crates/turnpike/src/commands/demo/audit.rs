@@ -7,7 +7,7 @@ use turnpike_proto::feed::v1::{ChargeLine, PullRequest};
 use turnpike_types::Money;
 
 use crate::client::{Front, explain};
-use crate::commands::pull::{Totals, parse_money, register};
+use crate::commands::pull::{Totals, register};
 
 use super::traffic::Ledger;
 
@@ -70,7 +70,7 @@ impl Audit {
             line.period.clone(),
         );
         ensure!(seen.insert(key), "record {} was charged twice", line.record_id);
-        let amount = parse_money(&line.amount)?;
+        let amount: Money = line.amount.parse()?;
         self.lines += 1;
         self.total = self.total.checked_add(amount).context("the total has over 38 digits")?;
         self.records.insert((account, line.record_id.clone()));
@@ -138,7 +138,7 @@ pub(crate) fn expected_bill(csv: &str) -> anyhow::Result<Expected> {
         let mut cells = row.split(',').map(str::to_owned);
         let mut cell = || cells.next().with_context(|| format!("the expected bill's row {row}"));
         let (key, units, amount) = ((cell()?, cell()?), cell()?, cell()?);
-        expected.insert(key, (units, parse_money(&amount)?));
+        expected.insert(key, (units, amount.parse()?));
     }
     Ok(expected)
 }
@@ -150,7 +150,7 @@ pub(crate) fn added_up(bill: &[ChargeLine]) -> anyhow::Result<Expected> {
         let key = (line.record_id.clone(), line.component.clone());
         let (units, amount) = sums.entry(key).or_default();
         *units += line.units.parse::<u128>().context("units")?;
-        *amount = amount.checked_add(parse_money(&line.amount)?).context("over 38 digits")?;
+        *amount = amount.checked_add(line.amount.parse()?).context("over 38 digits")?;
     }
     Ok(sums.into_iter().map(|(key, (units, sum))| (key, (units.to_string(), sum))).collect())
 }

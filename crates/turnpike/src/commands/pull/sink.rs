@@ -40,6 +40,11 @@ struct Shown<'a> {
     amount: &'a str,
     currency: &'a str,
     rated_at: String,
+    posted_to: u64,
+    posting: &'a str,
+    of_row: Option<u64>,
+    late: bool,
+    source: &'a str,
 }
 
 impl<'a> From<&'a ChargeLine> for Shown<'a> {
@@ -69,6 +74,11 @@ impl<'a> From<&'a ChargeLine> for Shown<'a> {
             amount: &line.amount,
             currency: &line.currency,
             rated_at: values::show_instant(line.rated_at_us),
+            posted_to: line.posted_to,
+            posting: &line.posting,
+            of_row: line.of_row,
+            late: line.late,
+            source: &line.source,
         }
     }
 }
@@ -196,6 +206,12 @@ fn survey(file: &File, path: &Path, format: PullFormat) -> anyhow::Result<(Behin
         whole += length as u64;
         let is_header = format == PullFormat::Csv && number == 1;
         if is_header && line.starts_with(b"partition,segment,row,") {
+            if line != header()? {
+                bail!(
+                    "{} has other columns than the feed has now: go on in a new file (--output)",
+                    path.display()
+                );
+            }
             continue;
         }
         let Some(Place { partition, segment, row }) = place(&line, format) else {
@@ -206,6 +222,14 @@ fn survey(file: &File, path: &Path, format: PullFormat) -> anyhow::Result<(Behin
         };
         behind.insert(partition, (segment, row));
     }
+}
+
+/// The first line of a CSV file.
+fn header() -> anyhow::Result<Vec<u8>> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.serialize(Shown::from(&ChargeLine::default()))?;
+    let text = csv.into_inner().context("the columns' names can't be formed")?;
+    Ok(text.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default().to_vec())
 }
 
 fn place(line: &[u8], format: PullFormat) -> Option<Place> {
@@ -250,6 +274,17 @@ mod tests {
             assert_eq!((sink.written(), sink.skipped()), (1, 1));
             assert_eq!(std::fs::read(&path).unwrap(), before);
         }
+    }
+
+    #[test]
+    fn a_file_of_an_older_program_s_columns_is_not_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("old.csv");
+        let old = "partition,segment,row,record_id,amount\n1,1,0,r,5\n";
+        std::fs::write(&path, old).unwrap();
+        let error = Sink::file(&path, PullFormat::Csv).err().unwrap().to_string();
+        assert!(error.contains("other columns") && error.contains("--output"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), old);
     }
 
     #[test]

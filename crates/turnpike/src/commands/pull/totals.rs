@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::{Context as _, anyhow};
-use turnpike_proto::feed::v1::{ControlTotals, Cursor, FeedPage};
+use anyhow::Context as _;
+use turnpike_proto::feed::v1::{ChargeLine, ControlTotals, Cursor, FeedPage};
 use turnpike_types::Money;
 
 type Amounts = BTreeMap<String, Money>;
@@ -38,11 +38,14 @@ impl Totals {
     /// Counts a page.
     pub(crate) fn count(&mut self, page: &FeedPage) -> anyhow::Result<()> {
         for line in &page.lines {
-            let amount = parse_money(&line.amount).with_context(|| {
+            let amount = line.amount.parse().with_context(|| {
                 format!("the feed's line {}/{}/{}", line.partition, line.segment, line.row)
             })?;
             let segment = self.open.entry((line.partition, line.segment)).or_default();
             segment.lines += 1;
+            if !is_counted(line) {
+                continue;
+            }
             add(&mut segment.amounts, &line.currency, amount)?;
             add(&mut self.amounts, &line.currency, amount)?;
         }
@@ -53,7 +56,7 @@ impl Totals {
         let segment = self.open.remove(&(totals.partition, totals.segment)).unwrap_or_default();
         let mut said = Amounts::new();
         for total in &totals.amounts {
-            add(&mut said, &total.currency, parse_money(&total.amount)?)?;
+            add(&mut said, &total.currency, total.amount.parse()?)?;
         }
         // A segment whose lines are free says zero, or nothing: the same.
         let apart = |amounts: &Amounts| -> Vec<(String, Money)> {
@@ -99,6 +102,12 @@ impl Totals {
     }
 }
 
+/// Is its amount part of the control totals? What is replaced, on trial or nobody's is no money.
+/// A front older than the word means the account.
+fn is_counted(line: &ChargeLine) -> bool {
+    matches!(line.posting.as_str(), "" | "account" | "second-account")
+}
+
 fn add(amounts: &mut Amounts, currency: &str, amount: Money) -> anyhow::Result<()> {
     if !amounts.contains_key(currency) {
         amounts.insert(currency.to_owned(), Money::ZERO);
@@ -109,43 +118,12 @@ fn add(amounts: &mut Amounts, currency: &str, amount: Money) -> anyhow::Result<(
     Ok(())
 }
 
-/// An amount as the feed writes it: `-12.345000000`, up to nine decimals.
-pub(crate) fn parse_money(text: &str) -> anyhow::Result<Money> {
-    let wrong = || anyhow!("{text:?} is no amount");
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, text),
-    };
-    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
-    let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !plain(whole) || !plain(part) || part.len() > 9 {
-        return Err(wrong());
-    }
-    let whole: i128 = whole.parse().map_err(|_| wrong())?;
-    let part: i128 = format!("{part:0<9}").parse().map_err(|_| wrong())?;
-    let nanos = whole.checked_mul(1_000_000_000).and_then(|nanos| nanos.checked_add(part));
-    nanos.and_then(|nanos| Money::from_nanos(sign * nanos)).ok_or_else(wrong)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use turnpike_proto::feed::v1::{ChargeLine, CurrencyTotal};
+    use turnpike_proto::feed::v1::CurrencyTotal;
 
     use super::*;
-
-    #[test]
-    fn amounts_are_read_as_they_are_written() {
-        for text in ["10.000000000", "-0.000000001", "0.000000000"] {
-            assert_eq!(parse_money(text).unwrap().to_string(), text);
-        }
-        assert_eq!(parse_money("1.5").unwrap().to_string(), "1.500000000");
-        for wrong in
-            ["", "-", ".5", "5.", "1e3", "1.0000000001", "99999999999999999999999999999999"]
-        {
-            assert!(parse_money(wrong).is_err(), "{wrong}");
-        }
-    }
 
     fn page(segment: u64, amounts: &[&str], said: &str, lines: u64) -> FeedPage {
         let line = |amount: &&str| ChargeLine {
@@ -179,5 +157,19 @@ mod tests {
         totals.count(&page(8, &["1.0"], "1.0", 2)).unwrap();
         assert_eq!(totals.mismatches().len(), 2);
         assert_eq!(totals.amounts()["USD"], "4.500000000");
+    }
+
+    // DESIGN section 8, PLANS section 2: every line is counted, and summed what posts to an account.
+    #[test]
+    fn what_is_replaced_on_trial_or_nobodys_counts_as_a_line_and_not_as_money() {
+        let mut totals = Totals::new(std::iter::empty());
+        let mut page = page(1, &["4.0", "1.0", "2.0", "8.0", "16.0"], "5.0", 5);
+        let postings = ["account", "second-account", "nobody", "replaced", "trial"];
+        for (line, posting) in page.lines.iter_mut().zip(postings) {
+            line.posting = posting.to_owned();
+        }
+        totals.count(&page).unwrap();
+        assert_eq!(totals.reconciled(), 1, "{:?}", totals.mismatches());
+        assert_eq!(totals.amounts()["USD"], "5.000000000");
     }
 }

@@ -1,0 +1,195 @@
+//! What changes an account beside usage: judged first, then done.
+
+use turnpike_plan::AccountState;
+use turnpike_segment::head::{Cancellation, Change, PostingCursor, Settings, Subscription};
+use turnpike_types::{AccountNumber, PartitionId, SegmentHash, Timestamp};
+
+use crate::options;
+use crate::profiles::Profile;
+use crate::state::{Account, PartitionState};
+
+/// What an account's change beside usage came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountChange {
+    /// It is a change.
+    Changes,
+    /// It stands so already.
+    Already,
+    /// It can't be done.
+    Refused(String),
+}
+
+impl PartitionState {
+    /// What `change` would come to, without doing it.
+    pub fn judge(&self, number: AccountNumber, change: &Change) -> AccountChange {
+        if let Change::PostingsTaken(cursor) = change {
+            return self.judge_cursor(number, cursor);
+        }
+        let account = self.accounts.get(&number);
+        let known = account.and_then(|a| Some((a, self.profiles.get(a.profile)?)));
+        match (change, known) {
+            (Change::Opened(settings), Some((_, profile))) => {
+                judge_reopening(number, profile, settings)
+            }
+            (Change::Opened(_), None) => AccountChange::Changes,
+            (_, None) => AccountChange::Refused(format!(
+                "account {number} is not open: open it first, then change it"
+            )),
+            (Change::Subscribed(new), Some((_, profile))) => judge_subscription(profile, new),
+            (Change::Cancelled(end), Some((_, profile))) => judge_cancellation(profile, end),
+            (Change::SettingsChanged(new), Some((_, profile))) => judge_settings(profile, new),
+            (Change::Offered(offer), Some((_, profile))) => options::judge_offer(profile, offer),
+            (Change::Picked(pick), Some((account, profile))) => {
+                options::judge_pick(profile, &account.state, pick)
+            }
+            (Change::OptedOut(end), Some((_, profile))) => options::judge_opt_out(profile, end),
+            (
+                Change::PostingsTaken(_)
+                | Change::Recycled(_)
+                | Change::StillSuspended(_)
+                | Change::MovedAway(_),
+                _,
+            ) => AccountChange::Refused("not a change of an account".to_owned()),
+        }
+    }
+
+    /// Carries out a change that [`PartitionState::judge`] found to be one, in a segment with this
+    /// `floor` (see [`PartitionState::set_variables`]).
+    pub fn change(&mut self, account: AccountNumber, change: &Change, floor: Timestamp) {
+        match change {
+            Change::PostingsTaken(cursor) => return self.set_cursor(cursor),
+            Change::Picked(pick) => {
+                return self.set_variables(account, [options::choice(pick)], floor);
+            }
+            _ => {}
+        }
+        let profile = match (change, self.accounts.get(&account)) {
+            (Change::Opened(settings), None) => {
+                Profile { settings: vec![settings.clone()], subscriptions: Vec::new() }
+            }
+            (_, Some(known)) => {
+                let Some(profile) = self.profiles.get(known.profile) else { return };
+                changed(profile.clone(), change)
+            }
+            (_, None) => return,
+        };
+        let profile = self.profiles.intern(profile);
+        let account = self.accounts.entry(account);
+        account.or_insert_with(|| Account { profile, state: AccountState::default() }).profile =
+            profile;
+    }
+
+    /// A cursor only goes forward, and only along one history (P18, P33).
+    pub(crate) fn judge_cursor(
+        &self,
+        account: AccountNumber,
+        cursor: &PostingCursor,
+    ) -> AccountChange {
+        let held = self.posting_cursor(PartitionId(cursor.sender));
+        let place = |cursor: &PostingCursor| (cursor.segment, cursor.ordinal);
+        let sender = cursor.sender;
+        if account.0 != 0 || cursor.hash.len() != SegmentHash::default().0.len() {
+            AccountChange::Refused("not a posting cursor".to_owned())
+        } else if *cursor == held {
+            AccountChange::Already
+        } else if place(cursor) < place(&held) {
+            AccountChange::Refused(format!(
+                "postings of partition {sender} were taken up to {} of segment {}: they don't go \
+                 back to {} of segment {}",
+                held.ordinal, held.segment, cursor.ordinal, cursor.segment
+            ))
+        } else if cursor.segment == held.segment && cursor.hash != held.hash {
+            AccountChange::Refused(format!(
+                "segment {} of partition {sender} has another hash than before: its history \
+                 diverged",
+                held.segment
+            ))
+        } else {
+            AccountChange::Changes
+        }
+    }
+
+    pub(crate) fn set_cursor(&mut self, cursor: &PostingCursor) {
+        self.cursors.insert(PartitionId(cursor.sender), cursor.clone());
+    }
+}
+
+fn changed(mut profile: Profile, change: &Change) -> Profile {
+    match change {
+        Change::SettingsChanged(settings) => profile.settings.push(settings.clone()),
+        Change::Subscribed(subscription) => profile.subscribe(subscription.clone()),
+        Change::Cancelled(end) => {
+            let open = |s: &&mut Subscription| s.plan_id == end.plan_id && s.until_us == i64::MAX;
+            if let Some(subscription) = profile.subscriptions.iter_mut().find(open) {
+                subscription.until_us = end.at_us;
+            }
+        }
+        Change::Offered(offer) => {
+            options::alternatives(offer).for_each(|alternative| profile.subscribe(alternative));
+        }
+        Change::OptedOut(end) => options::opt_out(&mut profile, end),
+        Change::Opened(_)
+        | Change::Picked(_)
+        | Change::PostingsTaken(_)
+        | Change::Recycled(_)
+        | Change::StillSuspended(_)
+        | Change::MovedAway(_) => {}
+    }
+    profile
+}
+
+fn judge_reopening(account: AccountNumber, profile: &Profile, new: &Settings) -> AccountChange {
+    if profile.settings.first() == Some(new) {
+        AccountChange::Already
+    } else {
+        AccountChange::Refused(format!(
+            "account {account} is open with other settings: change its settings from a date on"
+        ))
+    }
+}
+
+fn judge_subscription(profile: &Profile, new: &Subscription) -> AccountChange {
+    if profile.subscriptions.contains(new) {
+        return AccountChange::Already;
+    }
+    match profile.overlapping(new) {
+        // A cancelled subscription asked for again as it was first asked for.
+        Some(old) if is_as_asked(old, new) => AccountChange::Already,
+        Some(_) => occupied(&new.plan_id),
+        None => AccountChange::Changes,
+    }
+}
+
+/// Is `old` what was asked for with `new`, whatever its end is by now?
+pub(crate) fn is_as_asked(old: &Subscription, new: &Subscription) -> bool {
+    Subscription { until_us: new.until_us, ..old.clone() } == *new
+}
+
+pub(crate) fn occupied(plan_id: &str) -> AccountChange {
+    AccountChange::Refused(format!("a subscription to {plan_id} is in force then: cancel it first"))
+}
+
+fn judge_cancellation(profile: &Profile, end: &Cancellation) -> AccountChange {
+    let of_plan = || profile.subscriptions.iter().filter(|s| s.plan_id == end.plan_id);
+    if of_plan().any(|s| s.until_us == end.at_us) {
+        return AccountChange::Already;
+    }
+    match of_plan().find(|s| s.until_us == i64::MAX) {
+        Some(open) if open.from_us < end.at_us => AccountChange::Changes,
+        Some(_) => AccountChange::Refused(format!(
+            "the subscription to {} begins later than that",
+            end.plan_id
+        )),
+        None => AccountChange::Refused(format!("no subscription to {} is open", end.plan_id)),
+    }
+}
+
+fn judge_settings(profile: &Profile, new: &Settings) -> AccountChange {
+    match profile.settings.last() {
+        Some(last) if last == new => AccountChange::Already,
+        Some(last) if last.from_us >= new.from_us => AccountChange::Refused(
+            "settings change forward only: there is a change at or after that instant".to_owned(),
+        ),
+        _ => AccountChange::Changes,
+    }
+}

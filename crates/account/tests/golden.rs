@@ -1,0 +1,127 @@
+//! Yesterday's checkpoints open today (STYLE 12).
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use turnpike_account::PartitionState;
+use turnpike_plan::{Period, StateEntry, VariableId};
+use turnpike_segment::head::{Change, Offer, PostingCursor, Settings, Subscription};
+use turnpike_segment::{NewRecord, Place, Segment, SegmentBuilder};
+use turnpike_types::{
+    AccountNumber, Epoch, Outcome, PartitionId, SegmentHash, SegmentNumber, SuspenseReason,
+    Timestamp, UsageView,
+};
+
+const ACCOUNT: AccountNumber = AccountNumber(7);
+
+/// A state with one of everything that format 1 knows.
+fn sample() -> PartitionState {
+    let mut builder = SegmentBuilder::new();
+    let settings = Settings {
+        from_us: i64::MIN,
+        zone: "Asia/Kolkata".to_owned(),
+        cycle_day: 31,
+        currency: "INR".to_owned(),
+        attributes: [("level".to_owned(), "gold".to_owned())].into(),
+    };
+    let subscription = Subscription {
+        plan_id: "p".to_owned(),
+        from_us: 5,
+        until_us: i64::MAX,
+        priority: 3,
+        parameters: [("peak-price".to_owned(), "0.9".to_owned())].into(),
+        ..Subscription::default()
+    };
+    builder.push_entry(ACCOUNT, Change::Opened(settings));
+    builder.push_entry(ACCOUNT, Change::Subscribed(subscription));
+    for (id, outcome) in
+        [("r1", Outcome::Rated), ("r2", Outcome::Suspended(SuspenseReason::NoPlan))]
+    {
+        let view = UsageView {
+            record_id: id,
+            account: ACCOUNT,
+            usage_type: "octets",
+            start: Timestamp(0),
+            duration_us: 0,
+            quantity: Some(1),
+            measures: &[],
+            attributes: &[],
+        };
+        builder.push_record(&NewRecord { view, identity: "", outcome }).unwrap();
+        builder.push_change(77, 20_000, -5).unwrap();
+    }
+    let place = Place {
+        partition: PartitionId(1),
+        segment: SegmentNumber(1),
+        epoch: Epoch::stored(1),
+        prev_hash: SegmentHash::default(),
+        now: Timestamp(1_000),
+        floor: Timestamp(-1_000),
+        catalogue_version: 0,
+    };
+    let sealed = builder.seal(&place).unwrap();
+    let segment = Segment::decode(&sealed.body).unwrap();
+    let mut state = PartitionState::default();
+    state.replay(&segment, place.prev_hash, SegmentHash([9; 32])).unwrap();
+    state
+}
+
+fn assert_is_sample(state: &PartitionState) {
+    assert_eq!(state.last(), (SegmentNumber(1), SegmentHash([9; 32])));
+    assert_eq!((state.time().now, state.time().floor), (Timestamp(1_000), Timestamp(-1_000)));
+    let account = state.account(ACCOUNT).unwrap();
+    let entry = StateEntry { variable: VariableId(77), period: Period(20_000), value: -5 };
+    assert_eq!(account.state.entries(), [entry]);
+    let profile = state.profiles().get(account.profile).unwrap();
+    assert_eq!(profile.settings[0].zone, "Asia/Kolkata");
+    assert_eq!(profile.subscriptions[0].parameters["peak-price"], "0.9");
+    let (key, waiting) = state.suspense().iter().next().unwrap();
+    assert_eq!((key.record_id.as_str(), waiting.reason), ("r2", SuspenseReason::NoPlan));
+    assert_eq!(state.keys().len(), 2);
+}
+
+/// The same, and what format 2 adds: options, and how far postings were taken.
+fn sample_2() -> PartitionState {
+    let mut state = sample();
+    let offer = Offer {
+        option: "phone".to_owned(),
+        plans: vec!["small".to_owned(), "large".to_owned()],
+        fee: "2.500000000".to_owned(),
+        from_us: 5,
+        priority: 2,
+    };
+    state.change(ACCOUNT, &Change::Offered(offer), Timestamp::MIN);
+    let cursor = PostingCursor { sender: 9, segment: 88, ordinal: 3, hash: vec![6; 32] };
+    state.change(AccountNumber(0), &Change::PostingsTaken(cursor), Timestamp::MIN);
+    state
+}
+
+fn read(names: [&str; 2]) -> PartitionState {
+    let at = |name| format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    let [snapshot, keys] = names.map(|name| std::fs::read(at(name)).unwrap());
+    PartitionState::decode(&snapshot, &[keys], &|| ()).unwrap()
+}
+
+#[test]
+fn golden_bytes_of_format_1_are_read() {
+    let state = read(["checkpoint-1.bin", "keys-1.bin"]);
+    assert_is_sample(&state);
+    assert_eq!(state.encode(), sample().encode(), "and mean the same");
+}
+
+/// `TURNPIKE_WRITE_GOLDEN=1 cargo test -p turnpike-account golden` writes them anew; bytes of
+/// older formats stay.
+#[test]
+fn golden_bytes_of_format_2_are_read() {
+    if std::env::var_os("TURNPIKE_WRITE_GOLDEN").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/checkpoint-2.bin");
+        std::fs::write(path, sample_2().snapshot(&|| ()).bytes).unwrap();
+    }
+    let state = read(["checkpoint-2.bin", "keys-1.bin"]);
+    assert_is_sample(&state);
+    assert_eq!(state.encode(), sample_2().encode());
+    let profile = state.profiles().get(state.account(ACCOUNT).unwrap().profile).unwrap();
+    let second = &profile.subscriptions[2];
+    assert_eq!((second.plan_id.as_str(), second.option.as_str()), ("large", "phone"));
+    assert_eq!((second.fee.as_str(), second.place), ("2.500000000", 1));
+    let cursor = state.posting_cursor(PartitionId(9));
+    assert_eq!((cursor.segment, cursor.ordinal, cursor.hash), (88, 3, vec![6; 32]));
+}

@@ -1,0 +1,198 @@
+//! Alternatives: what may be offered, picked and opted out of (PLANS section 6).
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use turnpike_account::{AccountChange, PartitionState};
+use turnpike_plan::{Period, Unit, VariableId};
+use turnpike_segment::head::{Cancellation, Change, Offer, OptOut, Pick, Settings, Subscription};
+use turnpike_types::{AccountNumber, Timestamp};
+
+const ACCOUNT: AccountNumber = AccountNumber(7);
+const DAY: i64 = 86_400_000_000;
+/// 2026-07-15 and 2026-08-15, in days since 1970.
+const JULY: i32 = 20_649;
+const AUGUST: i32 = JULY + 31;
+
+const fn midnight(day: i32) -> i64 {
+    day as i64 * DAY
+}
+
+fn opened() -> PartitionState {
+    let mut state = PartitionState::default();
+    let settings = Settings {
+        from_us: i64::MIN,
+        zone: "UTC".to_owned(),
+        cycle_day: 15,
+        currency: "USD".to_owned(),
+        ..Settings::default()
+    };
+    state.change(ACCOUNT, &Change::Opened(settings), Timestamp::MIN);
+    state
+}
+
+fn offer(plans: &[&str], from_us: i64) -> Change {
+    Change::Offered(Offer {
+        option: "phone".to_owned(),
+        plans: plans.iter().map(|&plan| plan.to_owned()).collect(),
+        fee: "2.500000000".to_owned(),
+        from_us,
+        priority: 3,
+    })
+}
+
+fn pick(plan_id: &str, cycle: i32) -> Change {
+    Change::Picked(Pick { option: "phone".to_owned(), plan_id: plan_id.to_owned(), cycle })
+}
+
+fn opt_out(plan_id: &str, at_us: i64) -> Change {
+    Change::OptedOut(OptOut { option: "phone".to_owned(), plan_id: plan_id.to_owned(), at_us })
+}
+
+fn subscribe(plan_id: &str, from_us: i64) -> Change {
+    Change::Subscribed(Subscription {
+        plan_id: plan_id.to_owned(),
+        from_us,
+        until_us: i64::MAX,
+        priority: 3,
+        ..Subscription::default()
+    })
+}
+
+/// Judged, and done where it is a change, as an owner does.
+fn done(state: &mut PartitionState, change: &Change) -> AccountChange {
+    let judged = state.judge(ACCOUNT, change);
+    if judged == AccountChange::Changes {
+        state.change(ACCOUNT, change, Timestamp::MIN);
+    }
+    judged
+}
+
+fn why(state: &PartitionState, change: &Change) -> String {
+    match state.judge(ACCOUNT, change) {
+        AccountChange::Refused(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// (plan, option, fee) in force at `at`, in the order in which they are asked.
+fn in_force(state: &PartitionState, at: i64) -> Vec<(String, String, String)> {
+    let profile = state.profiles().get(state.account(ACCOUNT).unwrap().profile).unwrap();
+    let in_force = profile.subscriptions_at(Timestamp(at));
+    in_force.map(|s| (s.plan_id.clone(), s.option.clone(), s.fee.clone())).collect()
+}
+
+#[test]
+fn an_offer_makes_a_subscription_of_each_plan_in_the_order_of_the_list() {
+    let mut state = opened();
+    let offer = offer(&["small", "large"], midnight(JULY));
+    assert_eq!(done(&mut state, &offer), AccountChange::Changes);
+    assert_eq!(done(&mut state, &offer), AccountChange::Already);
+    let alternative = |plan: &str| (plan.to_owned(), "phone".to_owned(), "2.500000000".to_owned());
+    // Ties go to the first listed, so its place matters, not its name.
+    let both = [alternative("small"), alternative("large")];
+    assert_eq!(in_force(&state, midnight(JULY)), both);
+    assert_eq!(in_force(&state, midnight(JULY) - 1), []);
+}
+
+#[test]
+fn an_offer_does_not_overlap_what_is_in_force() {
+    let mut state = opened();
+    done(&mut state, &subscribe("large", midnight(JULY)));
+    let overlapping = why(&state, &offer(&["small", "large"], midnight(AUGUST)));
+    assert!(overlapping.contains("large") && overlapping.contains("cancel"), "{overlapping}");
+    let plan_id = "large".to_owned();
+    done(&mut state, &Change::Cancelled(Cancellation { plan_id, at_us: midnight(AUGUST) }));
+    let from_august = offer(&["small", "large"], midnight(AUGUST));
+    assert_eq!(done(&mut state, &from_august), AccountChange::Changes);
+    let other_terms = why(&state, &offer(&["large", "small"], midnight(AUGUST)));
+    assert!(other_terms.contains("opt out"), "{other_terms}");
+    let alternative = why(&state, &subscribe("small", midnight(AUGUST)));
+    assert!(alternative.contains("small"), "a plain subscription is another: {alternative}");
+}
+
+#[test]
+fn a_pick_names_an_alternative_in_one_cycle_and_may_be_changed() {
+    let mut state = opened();
+    done(&mut state, &offer(&["small", "large"], midnight(JULY)));
+    let held = |state: &PartitionState, plan: &str| {
+        let variable = VariableId::derive("turnpike.option", "phone", Unit::One);
+        let value = state.account(ACCOUNT).unwrap().state.get(variable, Period(JULY));
+        let first = blake3::hash(plan.as_bytes()).as_bytes()[..8].try_into().unwrap();
+        value == Some(i128::from(u64::from_le_bytes(first)))
+    };
+    assert_eq!(done(&mut state, &pick("large", JULY)), AccountChange::Changes);
+    assert!(held(&state, "large"));
+    assert_eq!(done(&mut state, &pick("large", JULY)), AccountChange::Already);
+    assert_eq!(done(&mut state, &pick("small", JULY)), AccountChange::Changes);
+    assert!(held(&state, "small"));
+    assert_eq!(state.judge(ACCOUNT, &pick("small", AUGUST)), AccountChange::Changes);
+    let unknown = why(&state, &pick("huge", JULY));
+    assert!(unknown.contains("small, large"), "{unknown}");
+    let no_cycle = why(&state, &pick("small", JULY + 1));
+    assert!(no_cycle.contains("2026-07-16") && no_cycle.contains("day 15"), "{no_cycle}");
+    let before = why(&state, &pick("small", JULY - 61));
+    assert!(before.contains("no option phone"), "{before}");
+}
+
+#[test]
+fn a_cycle_day_of_31_is_the_last_day_of_a_short_month() {
+    let mut state = opened();
+    let settings = Settings {
+        from_us: midnight(JULY),
+        zone: "UTC".to_owned(),
+        cycle_day: 31,
+        currency: "USD".to_owned(),
+        ..Settings::default()
+    };
+    done(&mut state, &Change::SettingsChanged(settings));
+    done(&mut state, &offer(&["small", "large"], midnight(JULY)));
+    let days_to = |days: i32| pick("small", JULY + days);
+    // 2026-07-31, 2026-09-30 and 2027-02-28.
+    for cycle in [16, 77, 228] {
+        assert_eq!(state.judge(ACCOUNT, &days_to(cycle)), AccountChange::Changes, "{cycle}");
+    }
+    for no_cycle in [15, 46, 227, 229] {
+        assert!(why(&state, &days_to(no_cycle)).contains("begins no billing cycle"), "{no_cycle}");
+    }
+}
+
+#[test]
+fn who_opts_out_keeps_one_alternative_as_a_plain_subscription() {
+    let mut state = opened();
+    let (july, august) = (midnight(JULY), midnight(AUGUST));
+    done(&mut state, &offer(&["small", "large"], july));
+    assert!(why(&state, &opt_out("huge", august)).contains("small, large"));
+    assert!(why(&state, &opt_out("large", july)).contains("begins later"));
+    let end = opt_out("large", august);
+    assert_eq!(done(&mut state, &end), AccountChange::Changes);
+    assert_eq!(done(&mut state, &end), AccountChange::Already);
+    assert_eq!(in_force(&state, august - 1).len(), 2);
+    assert_eq!(in_force(&state, august), [("large".to_owned(), String::new(), String::new())]);
+    // What was asked for once is not asked for again by a retry.
+    let offer_again = offer(&["small", "large"], july);
+    assert_eq!(state.judge(ACCOUNT, &offer_again), AccountChange::Already);
+    let too_late = why(&state, &opt_out("small", august + 1));
+    assert!(too_late.contains("no option phone"), "{too_late}");
+    // The name is free again, and so is the plan that did not go on.
+    let anew = offer(&["small", "middle"], august);
+    assert_eq!(state.judge(ACCOUNT, &anew), AccountChange::Changes);
+}
+
+#[test]
+fn an_alternative_that_was_cancelled_does_not_go_on_past_its_end() {
+    let mut state = opened();
+    let (july, august) = (midnight(JULY), midnight(AUGUST));
+    done(&mut state, &offer(&["small", "large"], july));
+    let cancel = Cancellation { plan_id: "large".to_owned(), at_us: august };
+    done(&mut state, &Change::Cancelled(cancel));
+    assert_eq!(done(&mut state, &opt_out("large", july + DAY)), AccountChange::Changes);
+    assert_eq!(in_force(&state, august - 1).len(), 1);
+    assert_eq!(in_force(&state, august), []);
+}
+
+#[test]
+fn accounts_that_are_not_open_have_no_options() {
+    let state = PartitionState::default();
+    for change in [offer(&["a", "b"], 0), pick("a", JULY), opt_out("a", 5)] {
+        assert!(why(&state, &change).contains("not open"));
+    }
+}

@@ -1,0 +1,212 @@
+//! Account commands: from the wire to the changes that the log knows, each checked by itself.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use jiff::civil::{Date, date};
+use turnpike_plan::Zone;
+use turnpike_proto::account::v1 as wire;
+use turnpike_proto::account::v1::AccountCommand;
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_segment::head::{Cancellation, Change, Offer, OptOut, Pick, Settings, Subscription};
+use turnpike_types::{Currency, Money, MoneyError, limits};
+
+/// Plans in one option.
+const ALTERNATIVES: RangeInclusive<usize> = 2..=16;
+const OPTION_BYTES_MAX: usize = 64;
+const PLAN_ID_BYTES_MAX: usize = 128;
+const EPOCH: Date = date(1970, 1, 1);
+
+/// The change that a command asks for, checked by itself; the account is not looked at.
+///
+/// # Errors
+/// What is wrong with the command, and what to write instead.
+pub(super) fn change_of(command: &AccountCommand) -> Result<Change, String> {
+    match &command.command {
+        Some(Command::Open(open)) => settings(open.settings.as_ref(), i64::MIN).map(Change::Opened),
+        Some(Command::ChangeSettings(change)) => {
+            settings(change.settings.as_ref(), change.from_us).map(Change::SettingsChanged)
+        }
+        Some(Command::Subscribe(asked)) => subscription(asked).map(Change::Subscribed),
+        Some(Command::Cancel(cancel)) => Ok(Change::Cancelled(Cancellation {
+            plan_id: cancel.plan_id.clone(),
+            at_us: cancel.at_us,
+        })),
+        Some(Command::Offer(asked)) => offer(asked).map(Change::Offered),
+        Some(Command::Pick(asked)) => pick(asked).map(Change::Picked),
+        Some(Command::OptOut(asked)) => opt_out(asked).map(Change::OptedOut),
+        None => Err("a command of a newer program: upgrade this node".to_owned()),
+    }
+}
+
+fn subscription(asked: &wire::Subscribe) -> Result<Subscription, String> {
+    if asked.plan_id.is_empty() {
+        return Err("a subscription needs a plan's id".to_owned());
+    }
+    small(&asked.parameters)?;
+    Ok(Subscription {
+        plan_id: asked.plan_id.clone(),
+        from_us: asked.from_us,
+        until_us: i64::MAX,
+        priority: asked.priority,
+        parameters: asked.parameters.clone(),
+        ..Subscription::default()
+    })
+}
+
+fn offer(asked: &wire::Offer) -> Result<Offer, String> {
+    let plans = &asked.plan_ids;
+    if !ALTERNATIVES.contains(&plans.len()) {
+        let (least, most) = (ALTERNATIVES.start(), ALTERNATIVES.end());
+        return Err(format!("{} plans: an option has {least} to {most}", plans.len()));
+    }
+    for (at, plan) in plans.iter().enumerate() {
+        plan_id(plan)?;
+        if plans.iter().take(at).any(|other| other == plan) {
+            return Err(format!("plan {plan} is named twice: name each alternative once"));
+        }
+    }
+    Ok(Offer {
+        option: option(&asked.option)?,
+        plans: plans.clone(),
+        fee: fee(&asked.fee)?,
+        from_us: asked.from_us,
+        priority: asked.priority,
+    })
+}
+
+fn pick(asked: &wire::Pick) -> Result<Pick, String> {
+    let wrong =
+        || format!("{:?} is no date: write the cycle's first day, such as 2026-07-15", asked.cycle);
+    plan_id(&asked.plan_id)?;
+    let plain = asked.cycle.len() == "2026-07-15".len();
+    let first: Date = asked.cycle.parse().ok().filter(|_| plain).ok_or_else(wrong)?;
+    let days = EPOCH.until(first).map_err(|_| wrong())?.get_days();
+    Ok(Pick { option: option(&asked.option)?, plan_id: asked.plan_id.clone(), cycle: days })
+}
+
+fn opt_out(asked: &wire::OptOut) -> Result<OptOut, String> {
+    plan_id(&asked.plan_id)?;
+    let (plan_id, at_us) = (asked.plan_id.clone(), asked.at_us);
+    Ok(OptOut { option: option(&asked.option)?, plan_id, at_us })
+}
+
+fn option(name: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.len() > OPTION_BYTES_MAX || !name.chars().all(legal) {
+        return Err(format!(
+            "{name:?} is no name of an option: write 1 to {OPTION_BYTES_MAX} letters, digits, -, \
+             _ or ."
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+fn plan_id(id: &str) -> Result<(), String> {
+    match id.len() {
+        0 => Err("an alternative needs a plan's id".to_owned()),
+        1..=PLAN_ID_BYTES_MAX => Ok(()),
+        bytes => Err(format!("a plan's id of {bytes} bytes: at most {PLAN_ID_BYTES_MAX}")),
+    }
+}
+
+/// A fee in one form, so that the same offer is the same bytes; empty for none.
+fn fee(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let fee: Money = text.parse().map_err(|error: MoneyError| format!("fee: {error}"))?;
+    match fee.cmp(&Money::ZERO) {
+        Ordering::Less => Err(format!("a fee of {text}: it is not below zero")),
+        Ordering::Equal => Ok(String::new()),
+        Ordering::Greater => Ok(fee.to_string()),
+    }
+}
+
+fn settings(settings: Option<&wire::Settings>, from_us: i64) -> Result<Settings, String> {
+    let settings = settings.ok_or("an account needs settings: zone, cycle day, currency")?;
+    Zone::parse(&settings.zone).map_err(|error| error.to_string())?;
+    settings.currency.parse::<Currency>().map_err(|error| error.to_string())?;
+    if !(1..=31).contains(&settings.cycle_day) {
+        return Err(format!("cycle day {} is not between 1 and 31", settings.cycle_day));
+    }
+    small(&settings.attributes)?;
+    Ok(Settings {
+        from_us,
+        zone: settings.zone.clone(),
+        cycle_day: settings.cycle_day,
+        currency: settings.currency.clone(),
+        attributes: settings.attributes.clone(),
+    })
+}
+
+/// Bounds what a command may put into an account for ever.
+fn small(texts: &BTreeMap<String, String>) -> Result<(), String> {
+    let bytes: usize = texts.iter().map(|(name, text)| name.len() + text.len()).sum();
+    if texts.len() > limits::ATTRIBUTES_MAX || bytes > limits::RECORD_BYTES_MAX {
+        return Err(format!(
+            "{} attributes or parameters of {bytes} bytes are too many: at most {} of {} bytes",
+            texts.len(),
+            limits::ATTRIBUTES_MAX,
+            limits::RECORD_BYTES_MAX
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offered(change: impl FnOnce(&mut wire::Offer)) -> Result<Offer, String> {
+        let mut asked = wire::Offer {
+            option: "phone".to_owned(),
+            plan_ids: vec!["small".to_owned(), "large".to_owned()],
+            fee: "2.5".to_owned(),
+            from_us: 5,
+            priority: 3,
+        };
+        change(&mut asked);
+        offer(&asked)
+    }
+
+    #[test]
+    fn an_offer_is_logged_in_one_form() {
+        let offer = offered(|_| ()).unwrap();
+        assert_eq!(offer.plans, ["small", "large"]);
+        assert_eq!(offer.fee, "2.500000000");
+        for free in ["", "0", "0.00", "-0"] {
+            assert_eq!(offered(|offer| offer.fee = free.to_owned()).unwrap().fee, "", "{free}");
+        }
+    }
+
+    #[test]
+    fn each_fault_of_an_offer_is_named() {
+        let fault = |change: &dyn Fn(&mut wire::Offer)| offered(change).unwrap_err();
+        assert!(fault(&|offer| offer.plan_ids.truncate(1)).contains("2 to 16"));
+        let many = (0..17).map(|n| n.to_string()).collect::<Vec<_>>();
+        assert!(fault(&|offer| offer.plan_ids = many.clone()).contains("2 to 16"));
+        assert!(fault(&|offer| offer.plan_ids[1] = "small".to_owned()).contains("twice"));
+        assert!(fault(&|offer| offer.plan_ids[1].clear()).contains("plan's id"));
+        assert!(fault(&|offer| offer.plan_ids[1] = "x".repeat(129)).contains("129"));
+        assert!(fault(&|offer| offer.fee = "-1".to_owned()).contains("below zero"));
+        assert!(fault(&|offer| offer.fee = "0.0000000001".to_owned()).contains("nine places"));
+        for name in ["", "two words", &"x".repeat(65)] {
+            assert!(fault(&|offer| offer.option = name.to_owned()).contains("name of an option"));
+        }
+    }
+
+    #[test]
+    fn a_cycle_is_named_by_its_first_day() {
+        let picked = |cycle: &str| {
+            let (option, plan_id) = ("phone".to_owned(), "small".to_owned());
+            pick(&wire::Pick { option, plan_id, cycle: cycle.to_owned() }).map(|pick| pick.cycle)
+        };
+        assert_eq!(picked("2026-07-15"), Ok(20_649));
+        assert_eq!(picked("1969-12-31"), Ok(-1));
+        for wrong in ["", "July", "2026-02-30", "2026-07-15T00:00", "20260715"] {
+            assert!(picked(wrong).unwrap_err().contains("2026-07-15"), "{wrong}");
+        }
+    }
+}

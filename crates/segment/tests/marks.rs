@@ -1,0 +1,291 @@
+//! Lines that were made from other lines, or that post elsewhere: what the whole plan language
+//! asks of a segment (PLANS sections 2 and 3, P33).
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use turnpike_segment::head::{
+    Change, ComponentHead, Offer, OptOut, Pick, PostingCursor, Subscription,
+};
+use turnpike_segment::{
+    Component, LineKind, NewLine, NewRecord, Place, SealedSegment, Segment, SegmentBuilder,
+    SegmentError,
+};
+use turnpike_types::{
+    AccountNumber, Epoch, Money, Outcome, PartitionId, Posting, SegmentHash, SegmentNumber,
+    SuspenseReason, Timestamp, UsageView,
+};
+
+const PLACE: Place = Place {
+    partition: PartitionId(3),
+    segment: SegmentNumber(17),
+    epoch: Epoch::stored(5),
+    prev_hash: SegmentHash([7; 32]),
+    now: Timestamp(1_800_000_000_000_000),
+    floor: Timestamp(1_700_000_000_000_000),
+    catalogue_version: 11,
+};
+const PARENT: AccountNumber = AccountNumber(7_000_042);
+
+fn money(nanos: i128) -> Money {
+    Money::from_nanos(nanos).unwrap()
+}
+
+fn component(builder: &mut SegmentBuilder, kind: LineKind) -> Component {
+    let head = ComponentHead {
+        plan_id: "shared".to_owned(),
+        plan_version: 1,
+        primitive: kind.word().to_owned(),
+        component: "x".to_owned(),
+        kind: kind.number(),
+        currency: "USD".to_owned(),
+        ..ComponentHead::default()
+    };
+    builder.add_component(head, "USD".parse().unwrap()).unwrap()
+}
+
+const fn line(component: Component, amount: Money) -> NewLine {
+    NewLine {
+        component,
+        quantity: 1,
+        first_unit: 0,
+        period: i32::MIN,
+        level_before: 0,
+        level_after: 0,
+        amount,
+        of: None,
+        posting: Posting::Account,
+    }
+}
+
+fn record(builder: &mut SegmentBuilder, id: &str, outcome: Outcome) {
+    let view = UsageView {
+        record_id: id,
+        account: AccountNumber(42),
+        usage_type: "octets",
+        start: Timestamp(1_750_000_000_000_000),
+        duration_us: 0,
+        quantity: Some(1),
+        measures: &[],
+        attributes: &[],
+    };
+    builder.push_record(&NewRecord { view, identity: "", outcome }).unwrap();
+}
+
+/// A charge of 10 shared with a parent account and taxed, a trial, and a credit that fell due.
+fn sample() -> SealedSegment {
+    let mut builder = SegmentBuilder::new();
+    let [usage, share, tax, discount] =
+        [LineKind::Usage, LineKind::Share, LineKind::Tax, LineKind::Discount]
+            .map(|kind| component(&mut builder, kind));
+    entries(&mut builder);
+    record(&mut builder, "plain", Outcome::Rated);
+    builder.push_line(&line(usage, money(5)));
+    record(&mut builder, "shared", Outcome::RatedLate);
+    let shared = builder.line_count();
+    builder.push_line(&NewLine { posting: Posting::Replaced, ..line(usage, money(10)) });
+    let of = Some(shared);
+    builder.push_line(&NewLine { of, ..line(share, money(4)) });
+    let second = Posting::Second(PARENT);
+    builder.push_line(&NewLine { of, posting: second, ..line(share, money(5)) });
+    builder.push_line(&NewLine { of, posting: Posting::Nobody, ..line(share, money(1)) });
+    builder.push_line(&NewLine { of: Some(shared + 2), posting: second, ..line(tax, money(2)) });
+    record(&mut builder, "trial", Outcome::Rated);
+    builder.push_line(&NewLine { posting: Posting::Trial, ..line(usage, money(99)) });
+    record(&mut builder, "fell-due", Outcome::FellDue);
+    builder.push_line(&line(discount, money(-7)));
+    record(&mut builder, "posted", Outcome::Posted);
+    record(&mut builder, "waits", Outcome::Suspended(SuspenseReason::NoRate));
+    assert!(builder.has_postings());
+    builder.seal(&PLACE).unwrap()
+}
+
+fn entries(builder: &mut SegmentBuilder) {
+    let cursor = PostingCursor { sender: 9, segment: 88, ordinal: 3, hash: vec![6; 32] };
+    builder.push_entry(AccountNumber(0), Change::PostingsTaken(cursor));
+    let option = || "phone".to_owned();
+    let offer = Offer {
+        option: option(),
+        plans: vec!["small".to_owned(), "large".to_owned()],
+        fee: "2.500000000".to_owned(),
+        from_us: 5,
+        priority: 3,
+    };
+    builder.push_entry(AccountNumber(42), Change::Offered(offer));
+    let pick = Pick { option: option(), plan_id: "large".to_owned(), cycle: -20 };
+    builder.push_entry(AccountNumber(42), Change::Picked(pick));
+    let end = OptOut { option: option(), plan_id: "large".to_owned(), at_us: 50 };
+    builder.push_entry(AccountNumber(42), Change::OptedOut(end));
+    let alternative = Subscription {
+        plan_id: "small".to_owned(),
+        option: option(),
+        fee: "2.500000000".to_owned(),
+        place: 1,
+        ..Subscription::default()
+    };
+    builder.push_entry(AccountNumber(42), Change::Subscribed(alternative));
+}
+
+fn assert_is_sample(segment: &Segment) {
+    let outcomes: Vec<Outcome> = segment.records().map(|(_, row)| row.outcome).collect();
+    let waits = Outcome::Suspended(SuspenseReason::NoRate);
+    let [rated, late] = [Outcome::Rated, Outcome::RatedLate];
+    assert_eq!(outcomes, [rated, late, rated, Outcome::FellDue, Outcome::Posted, waits]);
+    let marks: Vec<_> = segment.lines().map(|line| (line.of, line.posting)).collect();
+    let second = Posting::Second(PARENT);
+    assert_eq!(
+        marks,
+        [
+            (None, Posting::Account),
+            (None, Posting::Replaced),
+            (Some(1), Posting::Account),
+            (Some(1), second),
+            (Some(1), Posting::Nobody),
+            (Some(3), second),
+            (None, Posting::Trial),
+            (None, Posting::Account),
+        ]
+    );
+    // Row by row it is the same as in one walk.
+    let by_row: Vec<_> = (0..segment.line_count()).map(|row| segment.line(row).unwrap()).collect();
+    assert_eq!(by_row, segment.lines().collect::<Vec<_>>());
+    assert_eq!(by_row[7].amount, money(-7));
+    let posted: Vec<_> = segment.postings().map(|line| (line.record, line.amount)).collect();
+    assert_eq!(posted, [(1, money(5)), (1, money(2))]);
+    assert_eq!(segment.entries().len(), 5);
+    let Some(Change::Picked(pick)) = &segment.entries()[2].change else { panic!("no pick") };
+    assert_eq!((pick.plan_id.as_str(), pick.cycle), ("large", -20));
+}
+
+#[test]
+fn a_line_says_what_it_was_made_from_and_where_its_amount_goes() {
+    let sealed = sample();
+    assert_is_sample(&Segment::decode(&sealed.body).unwrap());
+}
+
+// DESIGN section 8: what is replaced, on trial or nobody's is no money; all lines are counted.
+#[test]
+fn control_totals_sum_what_posts_to_an_account() {
+    let sealed = sample();
+    let totals = &Segment::decode(&sealed.body).unwrap().header().totals.clone();
+    assert_eq!(totals, &sealed.totals);
+    assert_eq!((totals.lines, totals.postings), (8, 2));
+    assert_eq!(totals.amounts[0].1, money(5 + 4 + 5 + 2 - 7));
+}
+
+/// Yesterday's bytes open tomorrow; `TURNPIKE_WRITE_GOLDEN=1` writes them anew.
+#[test]
+fn golden_bytes_of_format_2_are_read() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-2.bin");
+    if std::env::var_os("TURNPIKE_WRITE_GOLDEN").is_some() {
+        std::fs::write(path, sample().body).unwrap();
+    }
+    let bytes = Bytes::from(std::fs::read(path).unwrap());
+    assert_is_sample(&Segment::decode(&bytes).unwrap());
+}
+
+#[test]
+fn a_segment_without_marks_is_of_format_1() {
+    let mut builder = SegmentBuilder::new();
+    let usage = component(&mut builder, LineKind::Usage);
+    record(&mut builder, "plain", Outcome::Rated);
+    builder.push_line(&line(usage, money(5)));
+    assert!(!builder.has_postings());
+    assert_eq!(builder.seal(&PLACE).unwrap().body[7], 1);
+    assert_eq!(sample().body[7], 2);
+}
+
+#[test]
+fn a_segment_that_lost_its_marks_is_not_read_without_them() {
+    let body = sample().body;
+    for end in 0..body.len() {
+        assert!(Segment::decode(&body.slice(..end)).is_err(), "cut at {end}");
+    }
+    let mut older = body.to_vec();
+    older[7] = 1;
+    assert!(matches!(Segment::decode(&older.into()), Err(SegmentError::TooLong)));
+}
+
+#[test]
+fn what_could_not_be_read_is_not_sealed() {
+    let seal = |of, posting| {
+        let mut builder = SegmentBuilder::new();
+        let usage = component(&mut builder, LineKind::Usage);
+        record(&mut builder, "first", Outcome::Rated);
+        builder.push_line(&line(usage, money(5)));
+        record(&mut builder, "second", Outcome::Rated);
+        builder.push_line(&line(usage, money(5)));
+        builder.push_line(&NewLine { of, posting, ..line(usage, money(5)) });
+        builder.seal(&PLACE)
+    };
+    assert!(seal(Some(1), Posting::Account).is_ok());
+    for (of, why) in [(0, "another record's"), (2, "itself"), (3, "a later one")] {
+        let sealed = seal(Some(of), Posting::Account);
+        assert!(matches!(sealed, Err(SegmentError::Pointer("marks.of"))), "{why}");
+    }
+    assert!(seal(None, Posting::Second(AccountNumber(0))).is_err(), "there is no account 0");
+}
+
+// Credits and discounts are below zero: `fits` looks at no signs, so that no order of lines can
+// take the total past 38 digits.
+#[test]
+fn a_total_that_fits_does_so_whatever_the_signs() {
+    let most = 10_i128.pow(38) - 1;
+    for sign in [1, -1] {
+        let mut builder = SegmentBuilder::new();
+        let usage = component(&mut builder, LineKind::Usage);
+        record(&mut builder, "r", Outcome::Rated);
+        assert!(builder.fits(usage, most.unsigned_abs()));
+        assert!(!builder.fits(usage, most.unsigned_abs() + 1));
+        builder.push_line(&line(usage, money(sign * (most - 5))));
+        assert!(builder.fits(usage, 5));
+        assert!(!builder.fits(usage, 6), "a credit of 6 might as well be a charge");
+        assert!(!builder.fits(usage, u128::MAX));
+        builder.push_line(&line(usage, money(sign * 5)));
+        let sealed = builder.seal(&PLACE).unwrap();
+        assert_eq!(sealed.totals.amounts[0].1, money(sign * most));
+        let segment = Segment::decode(&sealed.body).unwrap();
+        assert_eq!(segment.line(0).unwrap().amount, money(sign * (most - 5)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_marks_are_read_as_they_were_pushed(
+        records in vec(vec((any::<bool>(), 0u8..5, any::<i64>(), 0u32..9), 0..6), 1..12),
+    ) {
+        let mut builder = SegmentBuilder::new();
+        let usage = component(&mut builder, LineKind::Usage);
+        let mut pushed = Vec::new();
+        for (at, lines) in records.iter().enumerate() {
+            record(&mut builder, &at.to_string(), Outcome::Rated);
+            let first = builder.line_count();
+            for &(made, posting, nanos, back) in lines {
+                let posting = match posting {
+                    0 => Posting::Account,
+                    1 => Posting::Second(AccountNumber(1 + u64::from(back))),
+                    2 => Posting::Nobody,
+                    3 => Posting::Replaced,
+                    _ => Posting::Trial,
+                };
+                let earlier = builder.line_count() - first;
+                let of = (made && earlier > 0).then(|| first + back % earlier);
+                let line = NewLine { of, posting, ..line(usage, money(i128::from(nanos))) };
+                builder.push_line(&line);
+                pushed.push((of, posting, i128::from(nanos)));
+            }
+        }
+        let sealed = builder.seal(&PLACE).unwrap();
+        let segment = Segment::decode(&sealed.body).unwrap();
+        let read = segment.lines().map(|line| (line.of, line.posting, line.amount.nanos()));
+        prop_assert_eq!(read.collect::<Vec<_>>(), pushed.clone());
+        let counted = pushed.iter().filter(|(_, posting, _)| {
+            matches!(posting, Posting::Account | Posting::Second(_))
+        });
+        let sum: i128 = counted.map(|(_, _, nanos)| nanos).sum();
+        prop_assert_eq!(sealed.totals.amounts[0].1.nanos(), sum);
+        prop_assert_eq!(segment.postings().count() as u64, segment.header().totals.postings);
+        prop_assert_eq!(builder.has_postings(), segment.header().totals.postings > 0);
+    }
+}

@@ -1,0 +1,130 @@
+//! `turnpike account offer`, `pick`, `opt-out`: alternatives, of which one is billed each cycle.
+
+use clap::Args;
+use jiff::civil::Date;
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{Offer, OptOut, Pick};
+use turnpike_types::{Money, Timestamp};
+
+use super::{one, plain};
+use crate::cli::Context;
+use crate::client::ClientArgs;
+use crate::exit::{EXIT_CODES, Finish};
+use crate::values;
+
+const OFFER_EXAMPLES: &str = "\
+Each plan rates everything on trial. When a billing cycle closes, the one that comes cheapest is
+billed, with the fee; of equally cheap ones the first that was named here.
+
+Examples:
+  turnpike account offer 42 --option phone --plan small --plan large --from 2026-07-15
+  turnpike account offer 42 --option phone --plan small --plan large --fee 2.50 --priority 2";
+
+/// Options of `account offer`.
+#[derive(Debug, Args)]
+#[command(after_help = OFFER_EXAMPLES)]
+#[command(after_long_help = format!("{OFFER_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct OfferArgs {
+    /// The account's number
+    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    number: u64,
+    /// The option's name in the account
+    #[arg(long, value_name = "NAME")]
+    option: String,
+    /// An alternative, by its plan's id; 2 to 16 of them
+    #[arg(long = "plan", value_name = "ID", required = true)]
+    plans: Vec<String>,
+    /// What the option costs a billing cycle, in the account's currency [default: nothing]
+    #[arg(long, value_name = "AMOUNT")]
+    fee: Option<Money>,
+    /// Since when: an instant, or a date in UTC
+    #[arg(long, value_name = "TIME", default_value = "1970-01-01T00:00:00Z")]
+    #[arg(value_parser = values::instant)]
+    from: Timestamp,
+    /// Of several subscriptions the one of highest priority is asked first
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    priority: u32,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+impl OfferArgs {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
+        let offer = Offer {
+            option: self.option,
+            plan_ids: self.plans,
+            fee: self.fee.map(|fee| fee.to_string()).unwrap_or_default(),
+            from_us: self.from.0,
+            priority: self.priority,
+        };
+        one(&self.client, plain(self.number, Command::Offer(offer)), context).await
+    }
+}
+
+const PICK_EXAMPLES: &str = "\
+Without it the cheapest alternative is billed. The last pick before the cycle closes counts.
+
+Examples:
+  turnpike account pick 42 --option phone --plan large --cycle 2026-07-15";
+
+/// Options of `account pick`.
+#[derive(Debug, Args)]
+#[command(after_help = PICK_EXAMPLES)]
+#[command(after_long_help = format!("{PICK_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct PickArgs {
+    /// The account's number
+    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    number: u64,
+    /// The option's name
+    #[arg(long, value_name = "NAME")]
+    option: String,
+    /// The alternative, by its plan's id
+    #[arg(long, value_name = "ID")]
+    plan: String,
+    /// The billing cycle, by its first day
+    #[arg(long, value_name = "DATE")]
+    cycle: Date,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+impl PickArgs {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
+        let (option, plan_id, cycle) = (self.option, self.plan, self.cycle.to_string());
+        let pick = Command::Pick(Pick { option, plan_id, cycle });
+        one(&self.client, plain(self.number, pick), context).await
+    }
+}
+
+const OPT_OUT_EXAMPLES: &str = "\
+Examples:
+  turnpike account opt-out 42 --option phone --plan large --at 2026-10-15";
+
+/// Options of `account opt-out`.
+#[derive(Debug, Args)]
+#[command(after_help = OPT_OUT_EXAMPLES)]
+#[command(after_long_help = format!("{OPT_OUT_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct OptOutArgs {
+    /// The account's number
+    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    number: u64,
+    /// The option's name
+    #[arg(long, value_name = "NAME")]
+    option: String,
+    /// The alternative that goes on as a plain subscription, by its plan's id
+    #[arg(long, value_name = "ID")]
+    plan: String,
+    /// From when: an instant, or a date in UTC
+    #[arg(long, value_name = "TIME", value_parser = values::instant)]
+    at: Timestamp,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+impl OptOutArgs {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
+        let (option, plan_id, at_us) = (self.option, self.plan, self.at.0);
+        let end = Command::OptOut(OptOut { option, plan_id, at_us });
+        one(&self.client, plain(self.number, end), context).await
+    }
+}
