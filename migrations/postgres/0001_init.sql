@@ -46,6 +46,9 @@ CREATE TABLE partitions (
     next_segment       BIGINT NOT NULL DEFAULT 1,
     last_hash          BYTEA NOT NULL,
     released_to        TEXT COLLATE "C",
+    -- The newest segment with postings to other partitions (P33), for receivers to compare their
+    -- cursors with; zero when there never was one.
+    last_posting       BIGINT NOT NULL DEFAULT 0,
     -- The newest published checkpoint, so that publication is monotone under this row's lock (P22).
     checkpoint_segment BIGINT NOT NULL DEFAULT -1,
     -- Counts write barriers (P17): something for a barrier to change.
@@ -60,8 +63,12 @@ CREATE TABLE segments (
     prev_hash BYTEA NOT NULL,
     hash      BYTEA NOT NULL,
     body      BYTEA NOT NULL,
+    -- It holds postings to accounts of other partitions (P33): the log is the outbox.
+    postings  BOOLEAN NOT NULL,
     PRIMARY KEY (partition, segment)
 );
+-- Most segments have none, and an append of one that has none does not touch this.
+CREATE INDEX segments_with_postings ON segments (partition, segment) WHERE postings;
 -- Bodies come compressed; another try would only cost.
 ALTER TABLE segments ALTER COLUMN body SET STORAGE EXTERNAL;
 

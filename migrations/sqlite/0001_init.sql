@@ -34,6 +34,7 @@ CREATE TABLE partitions (
     next_segment       INTEGER NOT NULL DEFAULT 1,
     last_hash          BLOB NOT NULL,
     released_to        TEXT,
+    last_posting       INTEGER NOT NULL DEFAULT 0,
     checkpoint_segment INTEGER NOT NULL DEFAULT -1,
     barriers           INTEGER NOT NULL DEFAULT 0
 ) STRICT;
@@ -46,8 +47,10 @@ CREATE TABLE segments (
     prev_hash BLOB NOT NULL,
     hash      BLOB NOT NULL,
     body      BLOB NOT NULL,
+    postings  INTEGER NOT NULL,
     PRIMARY KEY (partition, segment)
 ) STRICT;
+CREATE INDEX segments_with_postings ON segments (partition, segment) WHERE postings = 1;
 
 CREATE TABLE nodes (
     node        TEXT PRIMARY KEY,

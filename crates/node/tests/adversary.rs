@@ -121,6 +121,14 @@ impl SharedDatabase for Bent {
         }
         Ok(rows)
     }
+    async fn posting_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        most: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        self.inner.posting_segments(partition, after, most).await
+    }
     async fn put_checkpoint_part(
         &self,
         partition: PartitionId,

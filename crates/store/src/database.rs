@@ -70,6 +70,16 @@ pub trait SharedDatabase: Send + Sync + 'static {
         bytes_max: usize,
     ) -> StoreResult<Vec<SegmentRow>>;
 
+    /// Committed segments after `after` that were appended with postings (P33), in order, at most
+    /// `most` of them and [`POSTING_BYTES_MAX`](crate::POSTING_BYTES_MAX) of bodies, but at least
+    /// one if there is one and `most` is not zero.
+    async fn posting_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        most: usize,
+    ) -> StoreResult<Vec<SegmentRow>>;
+
     // -- checkpoints ------------------------------------------------------------------------
 
     /// Writes a part; insert-only, harmless until a manifest names it (P22). Writing the same

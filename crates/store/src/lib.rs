@@ -44,3 +44,4 @@ pub use model::{
     SegmentPosition, SegmentRow, Serving, StoreIncarnation,
 };
 pub use open::{OpenOptions, open};
+pub use rules::POSTING_BYTES_MAX;

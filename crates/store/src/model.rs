@@ -50,6 +50,9 @@ pub struct PartitionRow {
     pub next: SegmentPosition,
     /// The owner gave it up for this member (P13); any claim clears it.
     pub released_to: Option<NodeName>,
+    /// The newest segment with postings to other partitions' accounts (P33); zero when there never
+    /// was one. A receiver whose cursor stands there has nothing to fetch.
+    pub last_posting: SegmentNumber,
 }
 
 /// The next segment's number and the hash of the one before it.
@@ -100,6 +103,9 @@ pub struct AppendSegment {
     pub prev_hash: SegmentHash,
     /// Its own hash.
     pub hash: SegmentHash,
+    /// It holds postings to accounts of other partitions (P33): the log is the outbox, and this
+    /// says where in it to look.
+    pub has_postings: bool,
     /// Its bytes.
     pub body: Bytes,
 }

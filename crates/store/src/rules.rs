@@ -15,6 +15,10 @@ use crate::{
 /// How many manifests a partition keeps (P22): the newest, and one to fall back on.
 pub(crate) const MANIFESTS_KEPT: usize = 2;
 
+/// How many bytes of bodies one answer to
+/// [`posting_segments`](crate::SharedDatabase::posting_segments) holds, if more than one segment.
+pub const POSTING_BYTES_MAX: usize = 16 << 20;
+
 /// What the fence compares (P1).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fence {

@@ -184,6 +184,16 @@ impl SharedDatabase for MemoryDatabase {
         Ok(state.partition(partition).map_or(Vec::new(), |p| p.read_segments(after, bytes_max)))
     }
 
+    async fn posting_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        most: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        let state = self.state();
+        Ok(state.partition(partition).map_or(Vec::new(), |p| p.posting_segments(after, most)))
+    }
+
     async fn put_checkpoint_part(
         &self,
         partition: PartitionId,

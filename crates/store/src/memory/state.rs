@@ -33,6 +33,8 @@ pub(super) struct Partition {
     pub(super) lock: Arc<Mutex<()>>,
     /// Segment `n` stands at `n - 1`.
     segments: Vec<SegmentRow>,
+    /// Those with postings (P33), in order.
+    postings: Vec<SegmentNumber>,
     pub(super) parts: BTreeMap<String, CheckpointPart>,
     /// Newest first.
     pub(super) manifests: Vec<CheckpointManifest>,
@@ -48,11 +50,13 @@ impl Partition {
             claim: ClaimId::default(),
             next,
             released_to: None,
+            last_posting: SegmentNumber(0),
         };
         Self {
             row,
             lock: Arc::default(),
             segments: Vec::new(),
+            postings: Vec::new(),
             parts: BTreeMap::new(),
             manifests: Vec::new(),
         }
@@ -73,17 +77,24 @@ impl Partition {
 
     pub(super) fn read_segments(&self, after: SegmentNumber, bytes_max: usize) -> Vec<SegmentRow> {
         let skip = usize::try_from(after.0).unwrap_or(usize::MAX);
-        let mut bytes = 0usize;
-        let mut rows = Vec::new();
-        for row in self.segments.iter().skip(skip) {
-            bytes = bytes.saturating_add(row.body.len());
-            if bytes > bytes_max && !rows.is_empty() {
-                break;
-            }
-            rows.push(row.clone());
-        }
-        rows
+        within(bytes_max, self.segments.iter().skip(skip))
     }
+
+    pub(super) fn posting_segments(&self, after: SegmentNumber, most: usize) -> Vec<SegmentRow> {
+        let skip = self.postings.partition_point(|segment| *segment <= after);
+        let rows = self.postings.iter().skip(skip).filter_map(|segment| self.segment(*segment));
+        within(rules::POSTING_BYTES_MAX, rows.take(most))
+    }
+}
+
+/// The first of `rows`, and as many more as stay within `bytes_max` of bodies.
+fn within<'a>(bytes_max: usize, rows: impl Iterator<Item = &'a SegmentRow>) -> Vec<SegmentRow> {
+    let (mut bytes, mut is_first) = (0usize, true);
+    let fits = |row: &&SegmentRow| {
+        bytes = bytes.saturating_add(row.body.len());
+        std::mem::take(&mut is_first) || bytes <= bytes_max
+    };
+    rows.take_while(fits).cloned().collect()
 }
 
 impl State {
@@ -200,6 +211,10 @@ impl State {
             hash: append.hash,
             body: append.body.clone(),
         });
+        if append.has_postings {
+            partition.postings.push(append.segment);
+            partition.row.last_posting = append.segment;
+        }
         partition.row.next =
             SegmentPosition { next: append.segment.next(), last_hash: append.hash };
         Ok(AppendOutcome::Committed)

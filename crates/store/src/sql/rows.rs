@@ -88,7 +88,7 @@ pub(crate) fn segment_row(row: SegmentTuple, doing: &'static str) -> StoreResult
 
 /// The store's columns on each row, then the partition's, which are null when there is none:
 /// now, catalogue_version, topology, id, epoch, owner, owner_incarnation, claim, next_segment,
-/// last_hash, released_to
+/// last_hash, released_to, last_posting
 pub(crate) type ObservedTuple = (
     i64,
     i64,
@@ -101,6 +101,7 @@ pub(crate) type ObservedTuple = (
     Option<i64>,
     Option<Vec<u8>>,
     Option<String>,
+    Option<i64>,
 );
 
 /// The partition of an observed row; `None` when there are no partitions.
@@ -109,10 +110,13 @@ pub(crate) fn partition_row(
     spec_of: impl Fn(PartitionId) -> Option<PartitionSpec>,
     doing: &'static str,
 ) -> StoreResult<Option<PartitionRow>> {
-    let (_, _, _, Some(id), Some(epoch), owner, started, Some(claim), Some(next), Some(last), to) =
+    let (_, _, _, Some(id), Some(epoch), owner, started, Some(claim), next, last, to, posting) =
         row
     else {
         return Ok(None);
+    };
+    let (Some(next), Some(last), Some(posting)) = (next, last, posting) else {
+        return Err(corrupt(doing, format!("partition {id} has no position")));
     };
     let id = partition_id(id, doing)?;
     let spec =
@@ -126,6 +130,7 @@ pub(crate) fn partition_row(
         claim: ClaimId(fixed(&claim, doing)?),
         next: position(next, &last, doing)?,
         released_to: to.map(NodeName),
+        last_posting: SegmentNumber(loaded(posting)),
     }))
 }
 

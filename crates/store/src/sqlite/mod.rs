@@ -132,6 +132,15 @@ impl SharedDatabase for SqliteDatabase {
         self.read_tail(partition, after, bytes_max).await
     }
 
+    async fn posting_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        most: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        self.read_postings(partition, after, most).await
+    }
+
     async fn put_checkpoint_part(
         &self,
         partition: PartitionId,
