@@ -111,16 +111,25 @@ CREATE TABLE checkpoint_manifests (
     PRIMARY KEY (partition, segment)
 );
 
+-- Plans and tables, one line of versions over both (P36).
 CREATE TABLE catalogue (
     catalogue_version BIGINT PRIMARY KEY,
-    plan_id           TEXT COLLATE "C" NOT NULL,
+    kind              TEXT COLLATE "C" NOT NULL CHECK (kind IN ('plan', 'table')),
+    id                TEXT COLLATE "C" NOT NULL,
     version           BIGINT NOT NULL,
     starts            TEXT COLLATE "C" NOT NULL,
     content_hash      BYTEA NOT NULL,
-    xml               TEXT NOT NULL,
+    -- What a listing shows, so that it reads no body: a plan's currency, a table's kind of key.
+    form              TEXT COLLATE "C" NOT NULL,
+    row_count         BIGINT NOT NULL,
+    -- How many bytes the body has, so that pages are cut without reading it.
+    bytes             BIGINT NOT NULL,
+    body              TEXT NOT NULL,
     published_at      BIGINT NOT NULL,
-    UNIQUE (plan_id, version)
+    UNIQUE (kind, id, version)
 );
+-- A large table must not hold the store's row for the time that compressing it takes.
+ALTER TABLE catalogue ALTER COLUMN body SET STORAGE EXTERNAL;
 
 CREATE TABLE bindings (
     identity   TEXT COLLATE "C" NOT NULL,

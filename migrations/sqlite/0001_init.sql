@@ -87,13 +87,18 @@ CREATE TABLE checkpoint_manifests (
 
 CREATE TABLE catalogue (
     catalogue_version INTEGER PRIMARY KEY,
-    plan_id           TEXT NOT NULL,
+    kind              TEXT NOT NULL CHECK (kind IN ('plan', 'table')),
+    id                TEXT NOT NULL,
     version           INTEGER NOT NULL,
     starts            TEXT NOT NULL,
     content_hash      BLOB NOT NULL,
-    xml               TEXT NOT NULL,
+    form              TEXT NOT NULL,
+    row_count         INTEGER NOT NULL,
+    bytes             INTEGER NOT NULL,
     published_at      INTEGER NOT NULL,
-    UNIQUE (plan_id, version)
+    -- Last, so that a listing reads none of its pages.
+    body              TEXT NOT NULL,
+    UNIQUE (kind, id, version)
 ) STRICT;
 
 CREATE TABLE bindings (

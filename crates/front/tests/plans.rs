@@ -36,7 +36,11 @@ fn xml(version: u32, starts: &str, price: &str) -> String {
 }
 
 async fn publish(world: &World, xml: String) -> Result<PublishResponse, Status> {
-    world.plans().publish(PublishRequest { xml }).await.map(tonic::Response::into_inner)
+    world
+        .plans()
+        .publish(PublishRequest { xml, ..Default::default() })
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 /// The codes of a refusal, whose words are all of `words`.

@@ -1,93 +1,151 @@
-//! Published plans as this node knows them, and their object code.
+//! Published plans and tables as this node knows them, and the plans' object code.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::civil::Date;
 use moka::sync::Cache;
-use turnpike_plan::{ObjectCode, Plan, Zone};
-use turnpike_store::{CatalogueEntry, SharedDatabase, StoreResult};
+use turnpike_plan::{ObjectCode, Plan, Table, Zone};
+use turnpike_store::{CatalogueEntry, CatalogueHead, CatalogueKind, SharedDatabase, StoreResult};
 use turnpike_types::Timestamp;
 
-/// All versions of all plans, as of a catalogue version. Immutable: a newer one takes its place.
+/// Entries read from the database at once.
+const PAGE_ENTRIES_MAX: usize = 100;
+
+/// All versions of all plans and tables, as of a catalogue version. Immutable: a newer one takes
+/// its place.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Catalogue {
     pub(crate) version: u64,
-    plans: HashMap<String, Vec<Version>>,
+    plans: Versions<Plan>,
+    tables: Versions<Table>,
 }
 
-#[derive(Clone, Debug)]
-struct Version {
+/// By id; copies share what was read.
+type Versions<T> = HashMap<String, Vec<Arc<Version<T>>>>;
+
+#[derive(Debug)]
+struct Version<T> {
     version: u32,
     published: u64,
     starts: Date,
     /// `None`: this program can't read it. It is in force all the same: to rate by the version
     /// before it would be a wrong price.
-    plan: Option<Arc<Plan>>,
+    content: Option<Arc<T>>,
 }
 
 impl Catalogue {
-    /// This catalogue with what was published since.
+    /// This catalogue with what was published since, read page by page.
     pub(crate) async fn refreshed(&self, db: &dyn SharedDatabase) -> StoreResult<Self> {
         let mut fresh = self.clone();
-        for entry in db.catalogue_since(self.version).await? {
-            fresh.add(&entry);
-        }
-        Ok(fresh)
-    }
-
-    fn add(&mut self, entry: &CatalogueEntry) {
-        self.version = self.version.max(entry.catalogue_version);
-        let plan = match turnpike_plan::parse(&entry.xml) {
-            Ok(plan) => Some(Arc::new(plan)),
-            // It was checked before it was published: a newer program must have published what
-            // this one does not know. Its records wait in suspense until this node is upgraded.
-            Err(errors) => {
-                tracing::error!(
-                    plan = entry.plan_id,
-                    version = entry.version,
-                    %errors,
-                    "a published plan can't be read by this program"
-                );
-                None
+        loop {
+            let page = db.catalogue_since(fresh.version, PAGE_ENTRIES_MAX).await?;
+            if page.is_empty() {
+                return Ok(fresh);
             }
-        };
-        let starts = entry.starts.parse().unwrap_or(Date::MIN);
-        let versions = self.plans.entry(entry.plan_id.clone()).or_default();
-        versions.retain(|known| known.version != entry.version);
-        versions.push(Version {
-            version: entry.version,
-            published: entry.catalogue_version,
-            starts,
-            plan,
-        });
+            for CatalogueEntry { head, body } in page {
+                match head.kind {
+                    CatalogueKind::Plan => add(&mut fresh.plans, &head, read_plan(&body)),
+                    CatalogueKind::Table => add(&mut fresh.tables, &head, read_table(body).await),
+                }
+                fresh.version = fresh.version.max(head.catalogue_version);
+            }
+        }
     }
 
     /// The version of `plan_id` in force at `at` for an account in `zone`; of two with the same
     /// start, the one published later (it says that it supersedes the other).
     pub(crate) fn in_force(&self, plan_id: &str, zone: &Zone, at: Timestamp) -> Option<&Arc<Plan>> {
-        let versions = self.plans.get(plan_id)?;
-        let started = versions.iter().filter(|version| version.starts_at(zone) <= at);
-        let newest = started.max_by_key(|version| (version.starts, version.published));
-        newest.and_then(|version| version.plan.as_ref())
+        in_force(&self.plans, plan_id, zone, at)
     }
 
     /// When versions of `plan_id` start for an account in `zone`.
     pub(crate) fn starts(&self, plan_id: &str, zone: &Zone) -> impl Iterator<Item = Timestamp> {
-        self.plans.get(plan_id).into_iter().flatten().map(|version| version.starts_at(zone))
+        starts(&self.plans, plan_id, zone)
     }
 
     /// Every plan, for naming variables.
     pub(crate) fn plans(&self) -> impl Iterator<Item = &Arc<Plan>> {
-        self.plans.values().flatten().filter_map(|version| version.plan.as_ref())
+        self.plans.values().flatten().filter_map(|version| version.content.as_ref())
+    }
+
+    /// The version of table `id` in force at `at` for an account in `zone`, chosen as a plan's is.
+    #[allow(dead_code, reason = "the primitives that read tables arrive by themselves")]
+    pub(crate) fn table_in_force(
+        &self,
+        id: &str,
+        zone: &Zone,
+        at: Timestamp,
+    ) -> Option<Arc<Table>> {
+        in_force(&self.tables, id, zone, at).cloned()
+    }
+
+    /// When versions of table `id` start for an account in `zone`.
+    #[allow(dead_code, reason = "the primitives that read tables arrive by themselves")]
+    pub(crate) fn table_starts(&self, id: &str, zone: &Zone) -> impl Iterator<Item = Timestamp> {
+        starts(&self.tables, id, zone)
     }
 }
 
-impl Version {
+fn in_force<'a, T>(
+    of: &'a Versions<T>,
+    id: &str,
+    zone: &Zone,
+    at: Timestamp,
+) -> Option<&'a Arc<T>> {
+    let started = of.get(id)?.iter().filter(|version| version.starts_at(zone) <= at);
+    let newest = started.max_by_key(|version| (version.starts, version.published));
+    newest.and_then(|version| version.content.as_ref())
+}
+
+fn starts<T>(of: &Versions<T>, id: &str, zone: &Zone) -> impl Iterator<Item = Timestamp> {
+    of.get(id).into_iter().flatten().map(|version| version.starts_at(zone))
+}
+
+impl<T> Version<T> {
     /// Its first instant for an account in `zone`.
     fn starts_at(&self, zone: &Zone) -> Timestamp {
         turnpike_plan::first_instant_of(zone, self.starts)
     }
+}
+
+/// Adds a version. It was checked before it was published: if it can't be read, a newer program
+/// must have published what this one does not know. What needs it waits in suspense until this node
+/// is upgraded.
+fn add<T>(to: &mut Versions<T>, head: &CatalogueHead, content: Result<T, String>) {
+    let content = match content {
+        Ok(content) => Some(Arc::new(content)),
+        Err(errors) => {
+            tracing::error!(
+                kind = %head.kind,
+                id = head.id,
+                version = head.version,
+                errors,
+                "a published version can't be read by this program"
+            );
+            None
+        }
+    };
+    let versions = to.entry(head.id.clone()).or_default();
+    versions.retain(|known| known.version != head.version);
+    versions.push(Arc::new(Version {
+        version: head.version,
+        published: head.catalogue_version,
+        starts: head.starts.parse().unwrap_or(Date::MIN),
+        content,
+    }));
+}
+
+fn read_plan(xml: &str) -> Result<Plan, String> {
+    turnpike_plan::parse(xml).map_err(|errors| errors.to_string())
+}
+
+/// A large table takes a second: not on the threads that rate.
+async fn read_table(text: String) -> Result<Table, String> {
+    let read = tokio::task::spawn_blocking(move || {
+        turnpike_plan::parse_table(&text).map_err(|errors| errors.to_string())
+    });
+    read.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 /// Which object code: a plan's version with a subscription's overrides.

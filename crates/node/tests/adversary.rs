@@ -15,10 +15,10 @@ use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey, Verdict};
 use turnpike_segment::{Component, LineKind, NewLine, NewRecord, Place, Segment, SegmentBuilder};
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
-    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, Member, NodeBeat,
-    Observation, PartitionSpec, PublishOutcome, PublishPlan, SegmentRow, SharedDatabase,
-    StoreError, StoreIncarnation, StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
+    HeartbeatReply, Member, NodeBeat, Observation, PartitionSpec, Publish, PublishOutcome,
+    SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
 };
 use turnpike_types::{
     AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber, Timestamp,
@@ -154,11 +154,19 @@ impl SharedDatabase for Bent {
     ) -> StoreResult<Option<Bytes>> {
         self.inner.checkpoint_part(partition, name).await
     }
-    async fn publish_plan(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
-        self.inner.publish_plan(plan).await
+    async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
+        self.inner.publish(publish).await
     }
-    async fn catalogue_since(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
-        self.inner.catalogue_since(after).await
+    async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>> {
+        self.inner.catalogue_since(after, most).await
+    }
+    async fn catalogue_heads(
+        &self,
+        kind: CatalogueKind,
+        id: Option<&str>,
+        after: u64,
+    ) -> StoreResult<Vec<CatalogueHead>> {
+        self.inner.catalogue_heads(kind, id, after).await
     }
     async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
         self.inner.bind_identities(bindings).await

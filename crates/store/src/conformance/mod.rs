@@ -10,7 +10,7 @@
 //!   chain.rs        random interleavings keep the log whole (I3)
 //!   checkpoints.rs  parts and manifests (P22)
 //!   topology.rs     partitions; many openers at once
-//!   catalogue.rs    plans (P36)
+//!   catalogue.rs    plans and tables (P36)
 //!   feeds.rs        identities (P28) and consumers (P38)
 //! ```
 //!
@@ -118,6 +118,12 @@ macro_rules! conformance {
             catalogue: one_start_has_one_version_unless_it_is_superseded,
             catalogue: publishers_at_once_make_a_catalogue_without_gaps,
             catalogue: a_publication_is_seen_by_heartbeat_observation_and_reader,
+            catalogue: plans_and_tables_share_nothing_but_the_catalogue_version,
+            catalogue: a_further_version_never_starts_in_the_past,
+            catalogue: a_table_keeps_its_kind_of_key,
+            catalogue: a_page_of_the_catalogue_is_bounded_and_holds_at_least_one,
+            catalogue: heads_are_listed_without_bodies,
+            catalogue: a_long_list_of_heads_comes_in_pages,
             feeds: identities_are_bound_for_intervals_that_never_overlap,
             feeds: binders_at_once_never_overlap,
             feeds: a_binding_that_can_never_stand_is_refused_and_nothing_is_written,

@@ -19,10 +19,10 @@ use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber, Times
 
 use self::state::State;
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
-    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, NodeBeat,
-    Observation, PartitionSpec, PublishOutcome, PublishPlan, SegmentRow, SharedDatabase,
-    StoreIncarnation, StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
+    HeartbeatReply, NodeBeat, Observation, PartitionSpec, Publish, PublishOutcome, SegmentRow,
+    SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// Where the time comes from.
@@ -227,13 +227,22 @@ impl SharedDatabase for MemoryDatabase {
         Ok(part.map(|part| part.body.clone()))
     }
 
-    async fn publish_plan(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
+    async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
         let now = (self.clock)();
-        self.state().publish_plan(plan, now)
+        self.state().publish(publish, now)
     }
 
-    async fn catalogue_since(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
-        Ok(self.state().catalogue_since(after))
+    async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>> {
+        Ok(self.state().catalogue_since(after, most))
+    }
+
+    async fn catalogue_heads(
+        &self,
+        kind: CatalogueKind,
+        id: Option<&str>,
+        after: u64,
+    ) -> StoreResult<Vec<CatalogueHead>> {
+        Ok(self.state().catalogue_heads(kind, id, after))
     }
 
     async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
