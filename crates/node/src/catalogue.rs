@@ -183,3 +183,81 @@ impl CodeCache {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use turnpike_store::Publish;
+    use turnpike_store::memory::MemoryDatabase;
+
+    use super::*;
+
+    const ROWS: &str = "prefix,destination,price,per,setup\n1,US,0.02,1 min,\n";
+
+    async fn publish(db: &MemoryDatabase, id: &str, version: u32, starts: &str, rows: &str) {
+        let head = format!("id={id} kind=dial-plan version={version} starts={starts}");
+        let publish = Publish {
+            kind: CatalogueKind::Table,
+            id: id.to_owned(),
+            version,
+            starts: starts.to_owned(),
+            supersedes: None,
+            content_hash: [0; 32],
+            form: "dial-plan".to_owned(),
+            rows: 1,
+            body: format!("# turnpike-table {head}\n{rows}"),
+        };
+        let outcome = db.publish(&publish).await.unwrap();
+        assert!(matches!(outcome, turnpike_store::PublishOutcome::Published(_)), "{outcome:?}");
+    }
+
+    fn at(instant: &str) -> Timestamp {
+        Timestamp(instant.parse::<jiff::Timestamp>().unwrap().as_microsecond())
+    }
+
+    #[tokio::test]
+    async fn a_version_of_a_table_is_in_force_from_its_date_in_the_accounts_zone() {
+        let db = MemoryDatabase::new();
+        publish(&db, "world", 1, "2020-01-01", ROWS).await;
+        publish(&db, "world", 2, "2999-02-01", ROWS).await;
+        let catalogue = Catalogue::default().refreshed(&db).await.unwrap();
+        let zone = Zone::parse("America/New_York").unwrap();
+        let in_force = |instant: &str| {
+            catalogue.table_in_force("world", &zone, at(instant)).map(|table| table.version())
+        };
+        assert_eq!(in_force("2020-01-01T04:59:59Z"), None);
+        assert_eq!(in_force("2020-01-01T05:00:00Z"), Some(1));
+        assert_eq!(in_force("2999-02-01T04:59:59Z"), Some(1));
+        assert_eq!(in_force("2999-02-01T05:00:00Z"), Some(2));
+        let starts: Vec<Timestamp> = catalogue.table_starts("world", &zone).collect();
+        assert_eq!(starts, [at("2020-01-01T05:00:00Z"), at("2999-02-01T05:00:00Z")]);
+        assert!(catalogue.table_in_force("moon", &zone, at("2020-01-01T05:00:00Z")).is_none());
+    }
+
+    /// P36: a catalogue version stands for all that was published up to it.
+    #[tokio::test]
+    async fn a_refresh_reads_all_pages_and_shares_what_was_read_before() {
+        let db = MemoryDatabase::new();
+        publish(&db, "t0", 1, "2020-01-01", ROWS).await;
+        let old = Catalogue::default().refreshed(&db).await.unwrap();
+        let count = 2 * PAGE_ENTRIES_MAX + 1;
+        for n in 1..count {
+            publish(&db, &format!("t{n}"), 1, "2020-01-01", ROWS).await;
+        }
+        let new = old.refreshed(&db).await.unwrap();
+        assert_eq!((new.version, new.tables.len()), (count as u64, count));
+        assert!(Arc::ptr_eq(&old.tables["t0"][0], &new.tables["t0"][0]), "it is not read again");
+    }
+
+    #[tokio::test]
+    async fn a_table_that_cannot_be_read_is_in_force_and_gives_nothing() {
+        let db = MemoryDatabase::new();
+        publish(&db, "world", 1, "2020-01-01", ROWS).await;
+        publish(&db, "world", 2, "2999-01-01", "columns,of,the,future\n").await;
+        let catalogue = Catalogue::default().refreshed(&db).await.unwrap();
+        let zone = Zone::parse("UTC").unwrap();
+        let in_force = |instant| catalogue.table_in_force("world", &zone, at(instant));
+        assert!(in_force("2998-12-31T23:59:59Z").is_some());
+        assert!(in_force("2999-01-01T00:00:00Z").is_none(), "not the one before it");
+    }
+}

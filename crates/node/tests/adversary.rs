@@ -454,7 +454,10 @@ async fn p36_an_owner_that_is_not_fresh_does_not_rate_by_a_superseded_plan() {
         .replace("version=\"1\"", "version=\"2\"")
         .replace("2020-01-01", "2024-05-01")
         .replace("0.05", "0.07");
+    // Published in time, a day before; what came in between is the heartbeat that failed.
+    let today = now.fetch_sub(24 * HOUR_US, Ordering::SeqCst);
     publish(db.as_ref(), &newer).await;
+    now.store(today, Ordering::SeqCst);
     // Longer than suspicion, tick and stability together.
     tokio::time::sleep(HEARTBEAT * 40).await;
     let Some(answer) = a.try_send(&[at(midnight, "r1")]).await else { return };

@@ -17,7 +17,9 @@ use turnpike_proto::node::v1::{NodeApplyRequest, SubBatchAnswer, Verdict};
 use turnpike_proto::record::encode;
 use turnpike_segment::Segment;
 use turnpike_store::memory::MemoryDatabase;
-use turnpike_store::{CatalogueKind, Member, PartitionSpec, Publish, SegmentRow, SharedDatabase};
+use turnpike_store::{
+    CatalogueKind, Member, PartitionSpec, Publish, PublishOutcome, SegmentRow, SharedDatabase,
+};
 use turnpike_types::{
     AccountNumber, AccountRange, NodeName, PartitionId, Priority, SegmentNumber, Timestamp,
     UsageRecord,
@@ -60,7 +62,9 @@ pub async fn publish(db: &dyn SharedDatabase, xml: &str) {
         rows: 0,
         body: xml.to_owned(),
     };
-    db.publish(&publish).await.unwrap();
+    let outcome = db.publish(&publish).await.unwrap();
+    let is_in = matches!(outcome, PublishOutcome::Published(_) | PublishOutcome::Already(_));
+    assert!(is_in, "{outcome:?}");
 }
 
 pub const OCTETS: &str = include_str!("octets.xml");
