@@ -24,6 +24,7 @@ struct Front {
 }
 
 impl Front {
+    #[expect(clippy::disallowed_methods, reason = "another process follows no virtual time")]
     fn start(dir: &Path) -> Self {
         let listen = format!("127.0.0.1:{}", free_port());
         let database = format!("sqlite:{}", dir.join("turnpike.db").display());
