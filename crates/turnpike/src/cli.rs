@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     account, collect, demo, front, ingest, load, node, partition, plan, pull, rate, status,
-    suspense, up,
+    suspense, table, up,
 };
 use crate::config::Config;
 use crate::exit::{EXIT_CODES, Finish};
@@ -17,6 +17,7 @@ Examples:
   turnpike demo                       a cluster, a failover and a bill, in under a minute
   turnpike up --data turnpike-data    a cluster on this machine, to keep
   turnpike plan publish plan.xml      a price plan into its catalogue
+  turnpike table publish dial.csv     a table that plans look things up in
   turnpike account import accounts.csv
   turnpike ingest usage.csv           usage in, rated exactly once
   turnpike pull --consumer billing --output lines.csv
@@ -65,6 +66,9 @@ pub(crate) enum Command {
     /// Checks, publishes, lists and shows price plans
     #[command(subcommand)]
     Plan(plan::PlanCommand),
+    /// Checks, publishes, lists and shows reference tables: dial plans, taxes, addresses
+    #[command(subcommand)]
+    Table(table::TableCommand),
     /// Sends a file of usage records
     Ingest(ingest::IngestArgs),
     /// Turns foreign files into usage records and sends them
@@ -111,6 +115,7 @@ impl Command {
             Self::Partition(command) => partition::run(command, context).await,
             Self::Account(command) => account::run(command, context).await,
             Self::Plan(command) => plan::run(command, context).await,
+            Self::Table(command) => table::run(command, context).await,
             Self::Ingest(args) => ingest::run(args, context).await,
             Self::Collect(command) => collect::run(command, context).await,
             Self::Rate(args) => rate::run(&args),

@@ -32,6 +32,7 @@ fn files_that_are_not_there() {
     fails(&["ingest", gone], 1, &["no/such.csv can't be read", "check the path"]);
     fails(&["collect", "access-log", "no/access.log"], 1, &["no/access.log can't be read"]);
     fails(&["account", "import", gone], 1, &["no/such.csv can't be read"]);
+    fails(&["table", "check", gone], 1, &["no/such.csv can't be read", "check the path"]);
     fails(&["--config", "no/such.toml", "status"], 1, &["no/such.toml can't be read", "--config"]);
     let dir = env!("CARGO_MANIFEST_DIR");
     fails(&["ingest", dir, "--format", "csv"], 1, &["directory"]);
@@ -59,6 +60,14 @@ fn files_that_make_no_sense() {
     let plan = fs::read_to_string(file("plans/fig6b.xml")).unwrap();
     let open = write("open.xml", &plan.replace("in=\"free.rest\"", "in=\"nowhere.rest\""));
     fails(&["plan", "check", &open], 1, &["open.xml: line", "primitive \"peak-time\"", "nowhere"]);
+    let table = "# turnpike-table id=t kind=dial-plan version=1 starts=2026-01-01\n\
+                 prefix,destination,price,per,setup\nx,Nowhere,1,1 min,\n";
+    let table = write("dial.csv", table);
+    fails(&["table", "check", &table], 1, &["dial.csv: line 3", "prefix", "1 of 1 tables"]);
+    fails(&["table", "check", &cut], 1, &["cut.xml: line 1", "turnpike-table"]);
+    let latin = dir.path().join("latin.csv");
+    fs::write(&latin, b"# turnpike-table \xe4").unwrap();
+    fails(&["table", "check", &latin.display().to_string()], 1, &["latin.csv", "UTF-8"]);
     let usage = file("plans/fig6b_usage.csv");
     fails(&["rate", "--plan", &open, "--usage", &usage], 1, &["open.xml: line"]);
     for (text, words) in [
@@ -104,6 +113,7 @@ fn nobody_answers() {
     let said = [url.as_str(), "is one running there?", "turnpike up", "--front"];
     fails(&["status", "--front", &url], 1, &said);
     fails(&["ingest", &file("plans/fig6b_usage.csv"), "--front", &url], 1, &said);
+    fails(&["table", "list", "--front", &url], 1, &said);
     fails(&["load", "--records", "1", "--front", &url], 1, &said);
 }
 
@@ -175,6 +185,6 @@ fn every_command_has_help_with_an_example() {
             }
         }
     }
-    assert!(seen >= 26, "only {seen} commands were found");
+    assert!(seen >= 32, "only {seen} commands were found");
     assert!(run(&["--help"]).out.contains("Exit codes:"));
 }

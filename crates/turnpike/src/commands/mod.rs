@@ -13,4 +13,5 @@ pub(crate) mod pull;
 pub(crate) mod rate;
 pub(crate) mod status;
 pub(crate) mod suspense;
+pub(crate) mod table;
 pub(crate) mod up;

@@ -1,0 +1,283 @@
+//! `turnpike table`: reference tables, here and in the catalogue.
+
+mod maxmind;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use turnpike_proto::plan::v1::{
+    GetTableRequest, ListTablesRequest, PublishTableRequest, TableVersion,
+};
+use turnpike_types::limits::TABLE_BYTES_MAX;
+
+use crate::cli::Context;
+use crate::client::ClientArgs;
+use crate::exit::{EXIT_CODES, Finish};
+use crate::{ui, values};
+
+const EXAMPLES: &str = "\
+Examples:
+  turnpike table check world-dial.csv
+  turnpike table publish world-dial.csv
+  turnpike table list
+  turnpike table show world-dial --version 1 > world-dial.csv
+  turnpike table from-maxmind --id geo --version 1 --starts 2026-02-01 --level country \\
+    GeoLite2-Country.mmdb > geo.csv";
+
+/// What to do with reference tables.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum TableCommand {
+    /// Checks tables here, with no cluster
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check {
+        /// Tables: a first line that says what it is, then CSV
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Puts tables into the catalogue; a version never changes once it is there
+    Publish(PublishArgs),
+    /// Lists the tables in the catalogue
+    List(ListArgs),
+    /// Prints a published table
+    Show(ShowArgs),
+    /// Makes a table of addresses of MaxMind's GeoLite2 or GeoIP2 files
+    FromMaxmind(maxmind::MaxmindArgs),
+}
+
+const CHECK_EXAMPLES: &str = "\
+Ends with 1 when a table can't be right; each fault is told with its line.
+
+Examples:
+  turnpike table check world-dial.csv
+  turnpike table check tables/*.csv";
+
+const PUBLISH_EXAMPLES: &str = "\
+The first version of a table may start on any date. A further one must start on a date that has
+begun nowhere on earth, and be of the same kind.
+
+Examples:
+  turnpike table publish world-dial.csv
+  turnpike table publish tables/*.csv";
+
+/// Options of `table publish`.
+#[derive(Debug, Args)]
+#[command(after_help = PUBLISH_EXAMPLES)]
+#[command(after_long_help = format!("{PUBLISH_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct PublishArgs {
+    /// Tables: a first line that says what it is, then CSV
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  turnpike table list
+  turnpike table list --table world-dial --json";
+
+/// Options of `table list`.
+#[derive(Debug, Args)]
+#[command(after_help = LIST_EXAMPLES)]
+pub(crate) struct ListArgs {
+    /// Only this table's versions
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    table: String,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  turnpike table show world-dial
+  turnpike table show world-dial --version 1 > world-dial.csv";
+
+/// Options of `table show`.
+#[derive(Debug, Args)]
+#[command(after_help = SHOW_EXAMPLES)]
+pub(crate) struct ShowArgs {
+    /// The table's id
+    #[arg(value_name = "ID")]
+    table: String,
+    /// Its version [default: the newest]
+    #[arg(long = "table-version", visible_alias = "version", value_name = "N")]
+    #[arg(default_value_t = 0, hide_default_value = true)]
+    version: u32,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(crate) async fn run(command: TableCommand, context: &Context) -> anyhow::Result<Finish> {
+    match command {
+        TableCommand::Check { files } => check(&files),
+        TableCommand::Publish(args) => publish(&args, context).await,
+        TableCommand::List(args) => list(&args, context).await,
+        TableCommand::Show(args) => show(&args, context).await,
+        TableCommand::FromMaxmind(args) => maxmind::run(&args),
+    }
+}
+
+fn check(files: &[PathBuf]) -> anyhow::Result<Finish> {
+    let mut wrong = 0;
+    for file in files {
+        match read_text(file).and_then(|text| check_one(file, &text)) {
+            Ok(title) => ui::print(format_args!("{}: {title}", file.display()))?,
+            Err(error) => {
+                wrong += 1;
+                ui::tell(format_args!("{error:#}"));
+            }
+        }
+    }
+    if wrong > 0 {
+        bail!("{wrong} of {} tables can't be right; mend what is told above", files.len());
+    }
+    Ok(Finish::Done)
+}
+
+/// The text of a table's file, as far as one byte past what a table may have.
+fn read_text(file: &Path) -> anyhow::Result<String> {
+    let name = file.display();
+    let mut text = String::new();
+    let read = File::open(file).and_then(|opened| {
+        let bytes_max = u64::try_from(TABLE_BYTES_MAX).unwrap_or(u64::MAX);
+        opened.take(bytes_max.saturating_add(1)).read_to_string(&mut text)
+    });
+    match read {
+        Ok(_) => Ok(text),
+        // A letter may be cut where a file is too long; that is the fault then.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error).with_context(|| {
+            format!("{name} is no text in UTF-8 of {TABLE_BYTES_MAX} bytes at most")
+        }),
+        Err(error) => {
+            Err(error).with_context(|| format!("the table {name} can't be read; check the path"))
+        }
+    }
+}
+
+/// Checks a table, tells its warnings, and gives its id, version, start and content, for people.
+fn check_one(file: &Path, text: &str) -> anyhow::Result<String> {
+    let name = file.display();
+    let table = turnpike_plan::parse_table(text).map_err(|errors| {
+        // One fault a line, each with the file in front, so that editors find the place.
+        let faults: Vec<String> = errors.0.iter().map(|error| format!("{name}: {error}")).collect();
+        anyhow!("{}", faults.join("\n"))
+    })?;
+    for warning in table.warnings() {
+        ui::tell(format_args!("{name}: warning: {warning}"));
+    }
+    let hash: String =
+        table.content_hash().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!(
+        "table {} version {}, from {}, {}, {} rows, content {hash}: it can be published",
+        table.id(),
+        table.version(),
+        table.starts(),
+        table.kind(),
+        ui::count(table.rows() as u64)
+    ))
+}
+
+async fn publish(args: &PublishArgs, context: &Context) -> anyhow::Result<Finish> {
+    let front = args.client.connect(&context.config).await?;
+    for file in &args.files {
+        let request = PublishTableRequest { text: read_text(file)? };
+        let doing = format!("{} was not published", file.display());
+        let answer = front
+            .call(&doing, || {
+                let (mut plans, request) = (front.plans(), request.clone());
+                async move { plans.publish_table(request).await }
+            })
+            .await?;
+        for warning in &answer.warnings {
+            ui::tell(format_args!("{}: warning: {warning}", file.display()));
+        }
+        let TableVersion { table_id, version, starts, kind, rows, .. } =
+            answer.table.unwrap_or_default();
+        let what = if answer.already { "was in the catalogue already" } else { "published" };
+        let rows = ui::count(rows);
+        ui::print(format_args!(
+            "table {table_id} version {version}, from {starts}, {kind}, {rows} rows: {what}"
+        ))?;
+    }
+    Ok(Finish::Done)
+}
+
+#[derive(Serialize)]
+struct Listed {
+    table_id: String,
+    version: u32,
+    starts: String,
+    kind: String,
+    rows: u64,
+    bytes: u64,
+    content_hash: String,
+    catalogue_version: u64,
+    published_at: String,
+}
+
+async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
+    let front = args.client.connect(&context.config).await?;
+    let request = ListTablesRequest { table_id: args.table.clone() };
+    let answer = front
+        .call("the catalogue could not be read", || {
+            let (mut plans, request) = (front.plans(), request.clone());
+            async move { plans.list_tables(request).await }
+        })
+        .await?;
+    let listed: Vec<Listed> = answer.tables.into_iter().map(Listed::from).collect();
+    if args.json {
+        ui::print_json(&listed)?;
+        return Ok(Finish::Done);
+    }
+    let rows: Vec<Vec<String>> = listed
+        .into_iter()
+        .map(|table| {
+            let hash = table.content_hash.chars().take(12).collect();
+            let (version, rows) = (table.version.to_string(), ui::count(table.rows));
+            vec![table.table_id, version, table.starts, table.kind, rows, hash, table.published_at]
+        })
+        .collect();
+    ui::print_table(
+        &["TABLE", "VERSION", "STARTS", "KIND", "ROWS", "CONTENT", "PUBLISHED"],
+        &rows,
+    )?;
+    Ok(Finish::Done)
+}
+
+impl From<TableVersion> for Listed {
+    fn from(table: TableVersion) -> Self {
+        Self {
+            table_id: table.table_id,
+            version: table.version,
+            starts: table.starts,
+            kind: table.kind,
+            rows: table.rows,
+            bytes: table.bytes,
+            content_hash: table.content_hash,
+            catalogue_version: table.catalogue_version,
+            published_at: values::show_instant(table.published_at_us),
+        }
+    }
+}
+
+async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
+    let front = args.client.connect(&context.config).await?;
+    let request = GetTableRequest { table_id: args.table.clone(), version: args.version };
+    let doing = format!("table {} can't be shown (see `turnpike table list`)", args.table);
+    let answer = front
+        .call(&doing, || {
+            let (mut plans, request) = (front.plans(), request.clone());
+            async move { plans.get_table(request).await }
+        })
+        .await?;
+    ui::print(answer.text.trim_end())?;
+    Ok(Finish::Done)
+}
