@@ -3,7 +3,9 @@
 
 use jiff::ToSpan as _;
 use jiff::civil::{Date, date};
-use turnpike_plan::{AccountState, Period, StateEntry, Unit, VariableId, Zone, first_instant_of};
+use turnpike_plan::{
+    AccountState, Period, StateEntry, Zone, first_instant_of, option_choice, plan_number,
+};
 use turnpike_segment::head::{Offer, OptOut, Pick, Settings, Subscription};
 use turnpike_types::Timestamp;
 
@@ -13,18 +15,6 @@ use crate::profiles::Profile;
 /// A cycle is no longer than that.
 const CYCLE_DAYS_MAX: i64 = 31;
 const DAY_US: i64 = 86_400_000_000;
-
-/// The variable that holds which alternative of an option was picked, by cycle.
-fn option_choice(option: &str) -> VariableId {
-    VariableId::derive("turnpike.option", option, Unit::One)
-}
-
-/// A plan's id as the value of a variable: the first eight bytes, little endian, of its BLAKE3.
-fn plan_number(plan_id: &str) -> i128 {
-    let mut first = [0; 8];
-    first.copy_from_slice(&blake3::hash(plan_id.as_bytes()).as_bytes()[..8]);
-    i128::from(u64::from_le_bytes(first))
-}
 
 /// What a pick sets.
 pub(crate) fn choice(pick: &Pick) -> StateEntry {

@@ -26,8 +26,8 @@ pub struct Account {
 impl Account {
     /// Sets a variable, as an owner does and a replay again: what it comes to hangs on the entry
     /// and the segment's floor alone (I4).
-    pub(crate) fn set(&mut self, entry: StateEntry, _floor: Timestamp) {
-        self.state.set(entry);
+    pub(crate) fn set(&mut self, entry: StateEntry, floor: Timestamp) {
+        self.state.set_and_trim(entry, floor);
     }
 }
 
