@@ -208,6 +208,25 @@ pub enum ComponentKind {
     Option,
 }
 
+impl ComponentKind {
+    /// The word on receipts.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::OneTime => "one-time",
+            Self::Recurring => "recurring",
+            Self::Tax => "tax",
+            Self::Discount => "discount",
+            Self::Share => "share",
+            Self::Conversion => "conversion",
+            Self::Adjustment => "adjustment",
+            Self::Bonus => "bonus",
+            Self::Event => "event",
+            Self::Option => "option",
+        }
+    }
+}
+
 /// Something that a plan remembers about an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {

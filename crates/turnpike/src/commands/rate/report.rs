@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, StdoutLock, Write as _};
 use jiff::civil::Date;
 use serde::Serialize;
 use turnpike_collect::{Fault, Row};
-use turnpike_plan::{Component, ComponentKind, Line, ObjectCode, Period};
+use turnpike_plan::{Component, Line, ObjectCode, Period};
 use turnpike_types::{Money, UsageRecord};
 
 use crate::exit::Finish;
@@ -169,11 +169,7 @@ fn shown<'a>(
         level_before: has_level.then_some(line.level_before),
         level_after: has_level.then_some(line.level_after),
         first_unit: line.first_unit,
-        kind: match component.kind {
-            ComponentKind::Usage => "usage",
-            ComponentKind::OneTime => "one-time",
-            ComponentKind::Recurring => "recurring",
-        },
+        kind: component.kind.word(),
         account_number,
         usage_type: &record.usage_type,
         start_time: values::show_instant(record.start.0),
