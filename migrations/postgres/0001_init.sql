@@ -46,6 +46,9 @@ CREATE TABLE partitions (
     next_segment       BIGINT NOT NULL DEFAULT 1,
     last_hash          BYTEA NOT NULL,
     released_to        TEXT COLLATE "C",
+    -- The newest segment with postings to other partitions (P33), for receivers to compare their
+    -- cursors with; zero when there never was one.
+    last_posting       BIGINT NOT NULL DEFAULT 0,
     -- The newest published checkpoint, so that publication is monotone under this row's lock (P22).
     checkpoint_segment BIGINT NOT NULL DEFAULT -1,
     -- Counts write barriers (P17): something for a barrier to change.
@@ -60,8 +63,12 @@ CREATE TABLE segments (
     prev_hash BYTEA NOT NULL,
     hash      BYTEA NOT NULL,
     body      BYTEA NOT NULL,
+    -- It holds postings to accounts of other partitions (P33): the log is the outbox.
+    postings  BOOLEAN NOT NULL,
     PRIMARY KEY (partition, segment)
 );
+-- Most segments have none, and an append of one that has none does not touch this.
+CREATE INDEX segments_with_postings ON segments (partition, segment) WHERE postings;
 -- Bodies come compressed; another try would only cost.
 ALTER TABLE segments ALTER COLUMN body SET STORAGE EXTERNAL;
 
@@ -104,16 +111,25 @@ CREATE TABLE checkpoint_manifests (
     PRIMARY KEY (partition, segment)
 );
 
+-- Plans and tables, one line of versions over both (P36).
 CREATE TABLE catalogue (
     catalogue_version BIGINT PRIMARY KEY,
-    plan_id           TEXT COLLATE "C" NOT NULL,
+    kind              TEXT COLLATE "C" NOT NULL CHECK (kind IN ('plan', 'table')),
+    id                TEXT COLLATE "C" NOT NULL,
     version           BIGINT NOT NULL,
     starts            TEXT COLLATE "C" NOT NULL,
     content_hash      BYTEA NOT NULL,
-    xml               TEXT NOT NULL,
+    -- What a listing shows, so that it reads no body: a plan's currency, a table's kind of key.
+    form              TEXT COLLATE "C" NOT NULL,
+    row_count         BIGINT NOT NULL,
+    -- How many bytes the body has, so that pages are cut without reading it.
+    bytes             BIGINT NOT NULL,
+    body              TEXT NOT NULL,
     published_at      BIGINT NOT NULL,
-    UNIQUE (plan_id, version)
+    UNIQUE (kind, id, version)
 );
+-- A large table must not hold the store's row for the time that compressing it takes.
+ALTER TABLE catalogue ALTER COLUMN body SET STORAGE EXTERNAL;
 
 CREATE TABLE bindings (
     identity   TEXT COLLATE "C" NOT NULL,

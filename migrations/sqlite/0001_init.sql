@@ -34,6 +34,7 @@ CREATE TABLE partitions (
     next_segment       INTEGER NOT NULL DEFAULT 1,
     last_hash          BLOB NOT NULL,
     released_to        TEXT,
+    last_posting       INTEGER NOT NULL DEFAULT 0,
     checkpoint_segment INTEGER NOT NULL DEFAULT -1,
     barriers           INTEGER NOT NULL DEFAULT 0
 ) STRICT;
@@ -46,8 +47,10 @@ CREATE TABLE segments (
     prev_hash BLOB NOT NULL,
     hash      BLOB NOT NULL,
     body      BLOB NOT NULL,
+    postings  INTEGER NOT NULL,
     PRIMARY KEY (partition, segment)
 ) STRICT;
+CREATE INDEX segments_with_postings ON segments (partition, segment) WHERE postings = 1;
 
 CREATE TABLE nodes (
     node        TEXT PRIMARY KEY,
@@ -84,13 +87,18 @@ CREATE TABLE checkpoint_manifests (
 
 CREATE TABLE catalogue (
     catalogue_version INTEGER PRIMARY KEY,
-    plan_id           TEXT NOT NULL,
+    kind              TEXT NOT NULL CHECK (kind IN ('plan', 'table')),
+    id                TEXT NOT NULL,
     version           INTEGER NOT NULL,
     starts            TEXT NOT NULL,
     content_hash      BLOB NOT NULL,
-    xml               TEXT NOT NULL,
+    form              TEXT NOT NULL,
+    row_count         INTEGER NOT NULL,
+    bytes             INTEGER NOT NULL,
     published_at      INTEGER NOT NULL,
-    UNIQUE (plan_id, version)
+    -- Last, so that a listing reads none of its pages.
+    body              TEXT NOT NULL,
+    UNIQUE (kind, id, version)
 ) STRICT;
 
 CREATE TABLE bindings (

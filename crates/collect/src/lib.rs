@@ -1,4 +1,4 @@
-//! Files -> usage records and accounts.
+//! Files -> usage records, accounts, and tables of addresses.
 //!
 //! ```text
 //!  reader --+-- usage_csv.rs    one header, one record a row    --+
@@ -6,12 +6,14 @@
 //!           +-- access_log.rs   Apache common or combined       --+
 //!           +-- accounts_csv.rs one account a row               -----> Row<AccountRow>
 //!
+//!  maxmind/     MaxMind's blocks and locations, or an .mmdb file --> a table's text
+//!
 //!  fields.rs   text -> checked fields, shared by the readers of usage
 //!  time.rs     text -> instants and durations
 //!  fault.rs    Fault: file, line, column, what is wrong, what to write instead
 //! ```
 //!
-//! Every reader is an iterator over a `Read`; nothing here touches the network or the file system.
+//! Every reader of rows is an iterator over a `Read`; nothing here touches the network or the file system.
 //!
 //! Invariants:
 //! - Each row gives one item: a record, or a [`Fault`] that names the file's line, the column, what
@@ -27,6 +29,7 @@ mod access_log;
 mod accounts_csv;
 mod fault;
 mod fields;
+mod maxmind;
 mod time;
 mod usage_csv;
 mod usage_jsonl;
@@ -34,6 +37,9 @@ mod usage_jsonl;
 pub use access_log::{AccessLog, AccessLogOptions, BadSource};
 pub use accounts_csv::{AccountRow, AccountsCsv};
 pub use fault::{Fault, Row};
+pub use maxmind::{
+    AddressTableHead, ImportError, Imported, Level, import_maxmind_csv, import_maxmind_mmdb,
+};
 pub use time::{BadTime, parse_date_or_instant, parse_duration_us, parse_instant};
 pub use usage_csv::UsageCsv;
 pub use usage_jsonl::UsageJsonl;

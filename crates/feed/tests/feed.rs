@@ -63,7 +63,17 @@ impl World {
         let (mut segment, mut prev_hash) = (position.next, position.last_hash);
         for &count in lines {
             let (body, hash) = sealed(partition, segment, epoch, prev_hash, count, salt);
-            let append = AppendSegment { partition, epoch, claim, segment, prev_hash, hash, body };
+            let has_postings = false;
+            let append = AppendSegment {
+                partition,
+                epoch,
+                claim,
+                segment,
+                prev_hash,
+                hash,
+                has_postings,
+                body,
+            };
             assert_eq!(self.db.append(&append).await.unwrap(), AppendOutcome::Committed);
             (segment, prev_hash) = (segment.next(), hash);
         }

@@ -26,7 +26,7 @@ pub enum FrontError {
     /// It stands in the way of what is there.
     #[error("{0}")]
     Conflict(String),
-    /// Another plan version holds the place.
+    /// Another version holds the place.
     #[error("{0}")]
     Occupied(String),
     /// Nobody made partitions yet.

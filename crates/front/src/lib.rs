@@ -11,7 +11,8 @@
 //!
 //!  routes.rs    the partition map and liveness, read each heartbeat from the shared database
 //!  owner.rs     one request to a partition's owner, wherever it moves
-//!  accounts.rs, plans.rs, cluster.rs, suspense.rs    the other services
+//!  accounts.rs, cluster.rs, suspense.rs    the other services
+//!  plans.rs, tables.rs   what goes into the catalogue;  catalogue.rs   what both have in common
 //! ```
 //!
 //! What holds:
@@ -31,6 +32,7 @@
 mod accounts;
 mod admission;
 mod batch;
+mod catalogue;
 mod cluster;
 mod config;
 mod core;
@@ -45,6 +47,7 @@ mod routes;
 mod split;
 mod stall;
 mod suspense;
+mod tables;
 
 use std::sync::Arc;
 
@@ -129,7 +132,7 @@ impl Front {
         ingest: IngestServiceServer<Ingest>;
         /// Accounts.
         accounts: AccountServiceServer<Accounts>;
-        /// The catalogue of price plans.
+        /// The catalogue of price plans and reference tables.
         plans: PlanServiceServer<Plans>;
         /// The state of the cluster.
         cluster: ClusterServiceServer<Cluster>;

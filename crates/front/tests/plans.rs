@@ -10,7 +10,7 @@ use turnpike_proto::plan::v1::{ListRequest, PublishRequest, PublishResponse};
 use turnpike_store::StoreIncarnation;
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_types::Timestamp;
-use turnpike_types::limits::PLAN_XML_BYTES_MAX;
+use turnpike_types::limits::{EXAMPLES_BYTES_MAX, PLAN_XML_BYTES_MAX};
 use world::{World, config};
 
 /// 2026-03-10T12:00:00Z: the 11th has begun at UTC+14, the 12th nowhere.
@@ -36,7 +36,11 @@ fn xml(version: u32, starts: &str, price: &str) -> String {
 }
 
 async fn publish(world: &World, xml: String) -> Result<PublishResponse, Status> {
-    world.plans().publish(PublishRequest { xml }).await.map(tonic::Response::into_inner)
+    world
+        .plans()
+        .publish(PublishRequest { xml, ..Default::default() })
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 /// The codes of a refusal, whose words are all of `words`.
@@ -63,6 +67,17 @@ async fn more_xml_than_the_limit_is_refused_by_its_size() {
     let answer = publish(&world, padded(PLAN_XML_BYTES_MAX + 1)).await;
     refused(answer, Code::InvalidArgument, &["1048577 bytes", "1048576"]);
     assert!(publish(&world, padded(PLAN_XML_BYTES_MAX)).await.is_ok());
+}
+
+#[tokio::test]
+async fn more_examples_than_the_limit_are_refused_by_their_size() {
+    let world = world().await;
+    let xml = xml(1, "2026-01-01", "0.05");
+    let half = vec![b'x'; EXAMPLES_BYTES_MAX / 2 + 1];
+    let files = ["usage.csv", "lines.csv"].map(|name| (name.to_owned(), half.clone().into()));
+    let request = PublishRequest { xml, files: files.into() };
+    let answer = world.plans().publish(request).await.map(tonic::Response::into_inner);
+    refused(answer, Code::InvalidArgument, &["1048578 bytes", "1048576"]);
 }
 
 #[tokio::test]

@@ -227,6 +227,7 @@ mod tests {
                 claim: CLAIM,
                 next: SegmentPosition { next: SegmentNumber(1), last_hash: SegmentHash::default() },
                 released_to: None,
+                last_posting: SegmentNumber(0),
             };
             let liveness = Liveness::new(&config);
             Self {

@@ -15,10 +15,10 @@ use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey, Verdict};
 use turnpike_segment::{Component, LineKind, NewLine, NewRecord, Place, Segment, SegmentBuilder};
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
-    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, Member, NodeBeat,
-    Observation, PartitionSpec, PublishOutcome, PublishPlan, SegmentRow, SharedDatabase,
-    StoreError, StoreIncarnation, StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
+    HeartbeatReply, Member, NodeBeat, Observation, PartitionSpec, Publish, PublishOutcome,
+    SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
 };
 use turnpike_types::{
     AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber, Timestamp,
@@ -121,6 +121,14 @@ impl SharedDatabase for Bent {
         }
         Ok(rows)
     }
+    async fn posting_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        most: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        self.inner.posting_segments(partition, after, most).await
+    }
     async fn put_checkpoint_part(
         &self,
         partition: PartitionId,
@@ -146,11 +154,19 @@ impl SharedDatabase for Bent {
     ) -> StoreResult<Option<Bytes>> {
         self.inner.checkpoint_part(partition, name).await
     }
-    async fn publish_plan(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
-        self.inner.publish_plan(plan).await
+    async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
+        self.inner.publish(publish).await
     }
-    async fn catalogue_since(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
-        self.inner.catalogue_since(after).await
+    async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>> {
+        self.inner.catalogue_since(after, most).await
+    }
+    async fn catalogue_heads(
+        &self,
+        kind: CatalogueKind,
+        id: Option<&str>,
+        after: u64,
+    ) -> StoreResult<Vec<CatalogueHead>> {
+        self.inner.catalogue_heads(kind, id, after).await
     }
     async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
         self.inner.bind_identities(bindings).await
@@ -438,7 +454,10 @@ async fn p36_an_owner_that_is_not_fresh_does_not_rate_by_a_superseded_plan() {
         .replace("version=\"1\"", "version=\"2\"")
         .replace("2020-01-01", "2024-05-01")
         .replace("0.05", "0.07");
+    // Published in time, a day before; what came in between is the heartbeat that failed.
+    let today = now.fetch_sub(24 * HOUR_US, Ordering::SeqCst);
     publish(db.as_ref(), &newer).await;
+    now.store(today, Ordering::SeqCst);
     // Longer than suspicion, tick and stability together.
     tokio::time::sleep(HEARTBEAT * 40).await;
     let Some(answer) = a.try_send(&[at(midnight, "r1")]).await else { return };

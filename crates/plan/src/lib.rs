@@ -17,14 +17,19 @@
 //!     |  price.rs      exact fractions         ladder.rs    steps of a level
 //!     v
 //!   Rated: lines, and new values of the account's variables
+//!
+//!  table.csv
+//!     |  tables/       head, rows, and one file for each kind of reference table
+//!     v
+//!   Table              what plans look up and do not hold
 //! ```
 //!
 //! What a plan means is defined unit by unit; the code works on spans of units, and must come to
 //! the same. A record's cost grows with the number of portions, not with its quantity.
 //!
 //! Invariants:
-//! - [`parse`] and [`compile`] refuse or accept and never panic, whatever the text; a plan that
-//!   was parsed compiles with its defaults.
+//! - [`parse`], [`compile`] and [`parse_table`] refuse or accept and never panic, whatever the
+//!   text; a plan that was parsed compiles with its defaults.
 //! - [`Rater::rate`] is a function of its arguments: it changes no state, and what it held from
 //!   the record before does not show.
 //! - A unit that reaches a rater is priced there once for each time it arrives; overflow is an
@@ -54,6 +59,7 @@ mod run;
 mod spec;
 mod state;
 mod stream;
+mod tables;
 mod values;
 mod xml;
 mod zone;
@@ -72,6 +78,7 @@ pub use primitives::{PrimitiveType, primitive_types};
 pub use rater::{AccountContext, Line, PlanInForce, Rated, Rater};
 pub use state::{AccountState, Period, StateEntry, VariableId};
 pub use stream::PORTIONS_MAX;
+pub use tables::{Table, TableError, TableErrors, TableKind, parse_table};
 pub use zone::{Zone, ZoneError, first_instant_of};
 
 use error::Findings;

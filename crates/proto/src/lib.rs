@@ -40,7 +40,7 @@ pub mod account {
     }
 }
 
-/// The catalogue of price plans.
+/// The catalogue of price plans and reference tables.
 pub mod plan {
     /// Version 1.
     #[allow(missing_docs, clippy::all)]

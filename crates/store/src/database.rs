@@ -5,10 +5,10 @@ use bytes::Bytes;
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
-    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, NodeBeat,
-    Observation, PartitionSpec, PublishOutcome, PublishPlan, SegmentRow, StoreIncarnation,
-    StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
+    HeartbeatReply, NodeBeat, Observation, PartitionSpec, Publish, PublishOutcome, SegmentRow,
+    StoreIncarnation, StoreResult,
 };
 
 /// The shared database. Every call is cancel-safe for the database's consistency; a call that is
@@ -70,6 +70,16 @@ pub trait SharedDatabase: Send + Sync + 'static {
         bytes_max: usize,
     ) -> StoreResult<Vec<SegmentRow>>;
 
+    /// Committed segments after `after` that were appended with postings (P33), in order, at most
+    /// `most` of them and [`POSTING_BYTES_MAX`](crate::POSTING_BYTES_MAX) of bodies, but at least
+    /// one if there is one and `most` is not zero.
+    async fn posting_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        most: usize,
+    ) -> StoreResult<Vec<SegmentRow>>;
+
     // -- checkpoints ------------------------------------------------------------------------
 
     /// Writes a part; insert-only, harmless until a manifest names it (P22). Writing the same
@@ -102,11 +112,25 @@ pub trait SharedDatabase: Send + Sync + 'static {
 
     // -- the catalogue (P36) ----------------------------------------------------------------
 
-    /// Publishes a plan version.
-    async fn publish_plan(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome>;
+    /// Publishes a version of a plan or a table. What it comes to is judged by the database's
+    /// clock, and by the catalogue as it stands at the commit.
+    async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome>;
 
-    /// What was published after catalogue version `after`, in order.
-    async fn catalogue_since(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>>;
+    /// What was published after catalogue version `after`, in order and without gaps, at most
+    /// `most` entries and [`CATALOGUE_BYTES_MAX`](crate::CATALOGUE_BYTES_MAX) of bodies, but at
+    /// least one if there is one and `most` is not zero. A reader asks again from the last one's
+    /// catalogue version until nothing comes.
+    async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>>;
+
+    /// The heads of one kind, of this id if one is named, published after catalogue version
+    /// `after`, in order, at most [`CATALOGUE_HEADS_MAX`](crate::CATALOGUE_HEADS_MAX). No body is
+    /// read.
+    async fn catalogue_heads(
+        &self,
+        kind: CatalogueKind,
+        id: Option<&str>,
+        after: u64,
+    ) -> StoreResult<Vec<CatalogueHead>>;
 
     // -- identities (P28) -------------------------------------------------------------------
 

@@ -10,6 +10,7 @@
 //!  simulation) embedded)
 //!        \     |      /
 //!          rules                        rules.rs      what is decided alike by all of them
+//!                                       catalogue.rs  plans and tables: the same two questions
 //!         conformance                   one suite; every implementation passes it
 //! ```
 //!
@@ -24,6 +25,7 @@
 //! What is not promised: that a read shows the newest commit of somebody else (a reader polls), or
 //! that a process frozen inside a SQLite write lets others write (P7).
 
+mod catalogue;
 pub mod conformance;
 mod database;
 mod error;
@@ -35,12 +37,16 @@ mod rules;
 mod sql;
 pub mod sqlite;
 
+pub use catalogue::{
+    CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, CatalogueEntry, CatalogueHead, CatalogueKind,
+    Publish, PublishOutcome,
+};
 pub use database::SharedDatabase;
 pub use error::{StoreError, StoreResult};
 pub use model::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
-    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, Member, NodeBeat,
-    NodeRow, Observation, PartitionRow, PartitionSpec, PublishOutcome, PublishPlan,
-    SegmentPosition, SegmentRow, Serving, StoreIncarnation,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, CheckpointPart, Claim,
+    Claimed, Consumer, CursorAck, Guided, HeartbeatReply, Member, NodeBeat, NodeRow, Observation,
+    PartitionRow, PartitionSpec, SegmentPosition, SegmentRow, Serving, StoreIncarnation,
 };
 pub use open::{OpenOptions, open};
+pub use rules::POSTING_BYTES_MAX;

@@ -50,6 +50,9 @@ pub struct PartitionRow {
     pub next: SegmentPosition,
     /// The owner gave it up for this member (P13); any claim clears it.
     pub released_to: Option<NodeName>,
+    /// The newest segment with postings to other partitions' accounts (P33); zero when there never
+    /// was one. A receiver whose cursor stands there has nothing to fetch.
+    pub last_posting: SegmentNumber,
 }
 
 /// The next segment's number and the hash of the one before it.
@@ -100,6 +103,9 @@ pub struct AppendSegment {
     pub prev_hash: SegmentHash,
     /// Its own hash.
     pub hash: SegmentHash,
+    /// It holds postings to accounts of other partitions (P33): the log is the outbox, and this
+    /// says where in it to look.
+    pub has_postings: bool,
     /// Its bytes.
     pub body: Bytes,
 }
@@ -218,55 +224,6 @@ pub struct CheckpointManifest {
     pub parts: Vec<String>,
     /// What the writer wants to find again when it loads the parts: opaque.
     pub summary: Bytes,
-}
-
-/// One published version of a price plan, as the catalogue keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CatalogueEntry {
-    /// The catalogue version that its publication made (P36).
-    pub catalogue_version: u64,
-    /// The plan's id.
-    pub plan_id: String,
-    /// The plan's version.
-    pub version: u32,
-    /// Its start: an ISO date in the account's zone.
-    pub starts: String,
-    /// The hash of its canonical content.
-    pub content_hash: [u8; 32],
-    /// Its XML as it was published.
-    pub xml: String,
-    /// When it was published, by the database's clock.
-    pub published_at: Timestamp,
-}
-
-/// A plan to publish.
-#[derive(Clone, Debug)]
-pub struct PublishPlan {
-    /// The plan's id.
-    pub plan_id: String,
-    /// The plan's version.
-    pub version: u32,
-    /// Its start: an ISO date, compared as text.
-    pub starts: String,
-    /// The version of the same start that it replaces.
-    pub supersedes: Option<u32>,
-    /// The hash of its canonical content.
-    pub content_hash: [u8; 32],
-    /// Its XML.
-    pub xml: String,
-}
-
-/// What became of a publication.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PublishOutcome {
-    /// In the catalogue, under this catalogue version.
-    Published(u64),
-    /// The same content was there under this id and version already.
-    Already(u64),
-    /// This id and version stand for other content: versions are immutable.
-    Immutable,
-    /// Another version has the same start, and this one does not say that it supersedes it.
-    SameStart(u32),
 }
 
 /// An identity bound to an account for an interval (P28).

@@ -3,17 +3,20 @@
 
 use std::collections::{HashMap, HashSet};
 
-use turnpike_types::limits::{IDENTITY_BYTES_MAX, PLAN_XML_BYTES_MAX};
+use turnpike_types::limits::IDENTITY_BYTES_MAX;
 use turnpike_types::{ClaimId, Epoch, SegmentNumber};
 
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
-    Consumer, Guided, PartitionSpec, PublishOutcome, PublishPlan, SegmentPosition, StoreError,
-    StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, Consumer, Guided,
+    PartitionSpec, SegmentPosition, StoreError, StoreResult,
 };
 
 /// How many manifests a partition keeps (P22): the newest, and one to fall back on.
 pub(crate) const MANIFESTS_KEPT: usize = 2;
+
+/// How many bytes of bodies one answer to
+/// [`posting_segments`](crate::SharedDatabase::posting_segments) holds, if more than one segment.
+pub const POSTING_BYTES_MAX: usize = 16 << 20;
 
 /// What the fence compares (P1).
 #[derive(Clone, Copy, Debug)]
@@ -105,45 +108,6 @@ fn check_members(spec: &PartitionSpec) -> StoreResult<()> {
         }
     }
     Ok(())
-}
-
-/// What a publication comes to, given all entries of that plan: `None` when it goes in.
-///
-/// # Errors
-/// `Refused` when it supersedes what is not there, or is too large.
-pub(crate) fn judge_plan(
-    entries: &[CatalogueEntry],
-    plan: &PublishPlan,
-) -> StoreResult<Option<PublishOutcome>> {
-    let refuse =
-        |why: String| StoreError::Refused(format!("{} v{}: {why}", plan.plan_id, plan.version));
-    if plan.xml.len() > PLAN_XML_BYTES_MAX {
-        return Err(refuse(format!(
-            "{} bytes of XML; at most {PLAN_XML_BYTES_MAX} are taken",
-            plan.xml.len()
-        )));
-    }
-    if let Some(same) = entries.iter().find(|entry| entry.version == plan.version) {
-        return Ok(Some(if same.content_hash == plan.content_hash {
-            PublishOutcome::Already(same.catalogue_version)
-        } else {
-            PublishOutcome::Immutable
-        }));
-    }
-    // The last published of those with the same start is the one in force.
-    let in_force = entries
-        .iter()
-        .filter(|entry| entry.starts == plan.starts)
-        .max_by_key(|entry| entry.catalogue_version);
-    match (in_force, plan.supersedes) {
-        (None, None) => Ok(None),
-        (Some(entry), Some(version)) if entry.version == version => Ok(None),
-        (Some(entry), _) => Ok(Some(PublishOutcome::SameStart(entry.version))),
-        (None, Some(version)) => Err(refuse(format!(
-            "it says that it supersedes version {version}, but no version starts on {}",
-            plan.starts
-        ))),
-    }
 }
 
 /// Refuses bindings that can never stand, before any of them is written.

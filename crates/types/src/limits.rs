@@ -20,6 +20,8 @@ pub const SOURCE_BYTES_MAX: usize = 128;
 pub const PLAN_XML_BYTES_MAX: usize = 1024 * 1024;
 /// A reference table's text, in bytes: a dial plan of the world or the addresses of a country fit.
 pub const TABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A reference table's rows.
+pub const TABLE_ROWS_MAX: usize = 1_000_000;
 /// Examples that come with a plan, in bytes, all files together.
 pub const EXAMPLES_BYTES_MAX: usize = 1024 * 1024;
 /// One gRPC message as the transport sees it, in bytes. Larger than [`BATCH_BYTES_MAX`], so that

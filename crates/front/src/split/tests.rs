@@ -25,6 +25,7 @@ fn table(ranges: &[(u32, u64, u64)]) -> RouteTable {
         claim: ClaimId::default(),
         next: SegmentPosition { next: SegmentNumber(1), last_hash: SegmentHash::default() },
         released_to: None,
+        last_posting: SegmentNumber(0),
     };
     let observation = Observation {
         nodes: Vec::new(),

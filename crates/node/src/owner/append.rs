@@ -128,6 +128,7 @@ impl Owner {
                 segment: number,
                 prev_hash: place.prev_hash,
                 hash: sealed.hash,
+                has_postings: false,
                 body: sealed.body,
             };
             match shared.db.append(&append).await? {

@@ -17,7 +17,9 @@ use turnpike_proto::node::v1::{NodeApplyRequest, SubBatchAnswer, Verdict};
 use turnpike_proto::record::encode;
 use turnpike_segment::Segment;
 use turnpike_store::memory::MemoryDatabase;
-use turnpike_store::{Member, PartitionSpec, PublishPlan, SegmentRow, SharedDatabase};
+use turnpike_store::{
+    CatalogueKind, Member, PartitionSpec, Publish, PublishOutcome, SegmentRow, SharedDatabase,
+};
 use turnpike_types::{
     AccountNumber, AccountRange, NodeName, PartitionId, Priority, SegmentNumber, Timestamp,
     UsageRecord,
@@ -49,15 +51,20 @@ pub async fn create_partition(db: &dyn SharedDatabase) {
 
 pub async fn publish(db: &dyn SharedDatabase, xml: &str) {
     let plan = turnpike_plan::parse(xml).unwrap();
-    let publish = PublishPlan {
-        plan_id: plan.id().to_owned(),
+    let publish = Publish {
+        kind: CatalogueKind::Plan,
+        id: plan.id().to_owned(),
         version: plan.version(),
         starts: plan.starts().to_string(),
         supersedes: plan.supersedes(),
         content_hash: plan.content_hash(),
-        xml: xml.to_owned(),
+        form: plan.currency().to_string(),
+        rows: 0,
+        body: xml.to_owned(),
     };
-    db.publish_plan(&publish).await.unwrap();
+    let outcome = db.publish(&publish).await.unwrap();
+    let is_in = matches!(outcome, PublishOutcome::Published(_) | PublishOutcome::Already(_));
+    assert!(is_in, "{outcome:?}");
 }
 
 pub const OCTETS: &str = include_str!("octets.xml");

@@ -1,52 +1,70 @@
-//! Plans (P36).
+//! Plans and tables (P36).
 
+use turnpike_types::limits::TABLE_BYTES_MAX;
 use turnpike_types::{Incarnation, NodeName};
 
 use super::Subject;
-use crate::{NodeBeat, PublishOutcome, PublishPlan, SharedDatabase, StoreError};
+use crate::{
+    CATALOGUE_HEADS_MAX, CatalogueKind, NodeBeat, Publish, PublishOutcome, SharedDatabase,
+    StoreError,
+};
 
-fn plan(id: &str, version: u32, starts: &str, supersedes: Option<u32>) -> PublishPlan {
-    PublishPlan {
-        plan_id: id.to_owned(),
+fn plan(id: &str, version: u32, starts: &str, supersedes: Option<u32>) -> Publish {
+    Publish {
+        kind: CatalogueKind::Plan,
+        id: id.to_owned(),
         version,
         starts: starts.to_owned(),
         supersedes,
-        content_hash: [u8::try_from(version).unwrap(); 32],
-        xml: format!("<plan id='{id}' version='{version}'/>"),
+        content_hash: [u8::try_from(version % 256).unwrap(); 32],
+        form: "USD".to_owned(),
+        rows: 0,
+        body: format!("<plan id='{id}' version='{version}'/>"),
+    }
+}
+
+fn table(id: &str, version: u32, starts: &str) -> Publish {
+    Publish {
+        kind: CatalogueKind::Table,
+        form: "prefix".to_owned(),
+        rows: u64::from(version),
+        body: format!("table {id} v{version}: ä"),
+        ..plan(id, version, starts, None)
     }
 }
 
 /// The same content again is no error, other content is refused.
 pub async fn versions_are_immutable(s: &Subject) {
     let db = s.view().await;
-    let first = plan("gold", 1, "2026-01-01", None);
-    assert_eq!(db.publish_plan(&first).await.unwrap(), PublishOutcome::Published(1));
-    let again = s.view().await.publish_plan(&first).await.unwrap();
+    let first = plan("gold", 1, "2999-01-01", None);
+    assert_eq!(db.publish(&first).await.unwrap(), PublishOutcome::Published(1));
+    let again = s.view().await.publish(&first).await.unwrap();
     assert_eq!(again, PublishOutcome::Already(1));
     let mut other = first.clone();
     other.content_hash = [9; 32];
-    assert_eq!(db.publish_plan(&other).await.unwrap(), PublishOutcome::Immutable);
-    let entries = db.catalogue_since(0).await.unwrap();
+    assert_eq!(db.publish(&other).await.unwrap(), PublishOutcome::Immutable);
+    let entries = db.catalogue_since(0, 100).await.unwrap();
     assert_eq!(entries.len(), 1);
-    assert_eq!((entries[0].xml.as_str(), entries[0].content_hash), (first.xml.as_str(), [1; 32]));
+    assert_eq!(entries[0].body, first.body);
+    assert_eq!(entries[0].head.content_hash, [1; 32]);
 }
 
 /// And what is superseded can't be superseded again, nor what is not there.
 pub async fn one_start_has_one_version_unless_it_is_superseded(s: &Subject) {
     let db = s.view().await;
     let publish = async |version, starts, supersedes| {
-        db.publish_plan(&plan("gold", version, starts, supersedes)).await
+        db.publish(&plan("gold", version, starts, supersedes)).await
     };
     let published = PublishOutcome::Published;
-    assert_eq!(publish(1, "2026-01-01", None).await.unwrap(), published(1));
+    assert_eq!(publish(1, "2999-01-01", None).await.unwrap(), published(1));
     let same = PublishOutcome::SameStart;
-    assert_eq!(publish(2, "2026-01-01", None).await.unwrap(), same(1));
-    assert_eq!(publish(2, "2026-01-01", Some(1)).await.unwrap(), published(2));
-    assert_eq!(publish(3, "2026-01-01", Some(1)).await.unwrap(), same(2));
-    assert_eq!(publish(3, "2026-02-01", None).await.unwrap(), published(3));
-    let wrong = publish(4, "2026-03-01", Some(1)).await;
+    assert_eq!(publish(2, "2999-01-01", None).await.unwrap(), same(1));
+    assert_eq!(publish(2, "2999-01-01", Some(1)).await.unwrap(), published(2));
+    assert_eq!(publish(3, "2999-01-01", Some(1)).await.unwrap(), same(2));
+    assert_eq!(publish(3, "2999-02-01", None).await.unwrap(), published(3));
+    let wrong = publish(4, "2999-03-01", Some(1)).await;
     assert!(matches!(wrong, Err(StoreError::Refused(_))), "{wrong:?}");
-    let other_plan = db.publish_plan(&plan("silver", 1, "2026-01-01", None)).await.unwrap();
+    let other_plan = db.publish(&plan("silver", 1, "2999-01-01", None)).await.unwrap();
     assert_eq!(other_plan, published(4));
 }
 
@@ -58,10 +76,10 @@ pub async fn publishers_at_once_make_a_catalogue_without_gaps(s: &Subject) {
         publishers.push(tokio::spawn(async move {
             let mut made = Vec::new();
             for version in 1..=5u32 {
-                let own = plan(&format!("p{n}"), version, &format!("2026-0{version}-01"), None);
-                made.push(view.publish_plan(&own).await.unwrap());
-                let rival = plan("shared", n * 10 + version, &format!("2026-0{version}-01"), None);
-                let outcome = view.publish_plan(&rival).await.unwrap();
+                let own = plan(&format!("p{n}"), version, &format!("2999-0{version}-01"), None);
+                made.push(view.publish(&own).await.unwrap());
+                let rival = plan("shared", n * 10 + version, &format!("2999-0{version}-01"), None);
+                let outcome = view.publish(&rival).await.unwrap();
                 if matches!(outcome, PublishOutcome::Published(_)) {
                     made.push(outcome);
                 }
@@ -89,8 +107,8 @@ pub async fn publishers_at_once_make_a_catalogue_without_gaps(s: &Subject) {
 }
 
 async fn is_whole(db: &dyn SharedDatabase) -> u64 {
-    let entries = db.catalogue_since(0).await.unwrap();
-    let versions = entries.iter().map(|entry| entry.catalogue_version);
+    let entries = db.catalogue_since(0, 100).await.unwrap();
+    let versions = entries.iter().map(|entry| entry.head.catalogue_version);
     assert!(versions.eq(1..=entries.len() as u64), "a gap in the catalogue");
     entries.len() as u64
 }
@@ -108,14 +126,144 @@ pub async fn a_publication_is_seen_by_heartbeat_observation_and_reader(s: &Subje
     };
     assert_eq!(other.heartbeat(&beat).await.unwrap().catalogue_version, 0);
     for version in 1..=3 {
-        let published = plan("gold", version, &format!("2026-0{version}-01"), None);
-        db.publish_plan(&published).await.unwrap();
+        let published = plan("gold", version, &format!("2999-0{version}-01"), None);
+        db.publish(&published).await.unwrap();
         let beat = NodeBeat { counter: u64::from(version) + 1, ..beat.clone() };
         let reply = other.heartbeat(&beat).await.unwrap();
         assert_eq!(reply.catalogue_version, u64::from(version));
     }
     assert_eq!(other.observe().await.unwrap().catalogue_version, 3);
-    let news: Vec<u32> =
-        other.catalogue_since(1).await.unwrap().iter().map(|entry| entry.version).collect();
+    let news: Vec<u32> = other
+        .catalogue_since(1, 100)
+        .await
+        .unwrap()
+        .iter()
+        .map(|entry| entry.head.version)
+        .collect();
     assert_eq!(news, [2, 3]);
+}
+
+/// Each has ids, versions and starts of its own; the catalogue's version is one.
+pub async fn plans_and_tables_share_nothing_but_the_catalogue_version(s: &Subject) {
+    let db = s.view().await;
+    let both = [plan("gold", 1, "2999-01-01", None), table("gold", 1, "2999-01-01")];
+    for (published, at) in both.iter().zip(1..) {
+        let outcome = db.publish(published).await.unwrap();
+        assert_eq!(outcome, PublishOutcome::Published(at));
+    }
+    let entries = s.view().await.catalogue_since(0, 10).await.unwrap();
+    let kinds: Vec<_> = entries.iter().map(|entry| entry.head.kind).collect();
+    assert_eq!(kinds, [CatalogueKind::Plan, CatalogueKind::Table]);
+    let (head, told) = (&entries[1].head, &both[1]);
+    assert_eq!((&entries[1].body, &head.id), (&told.body, &told.id));
+    assert_eq!((head.form.as_str(), head.rows), ("prefix", 1));
+    assert_eq!(head.bytes, told.body.len() as u64, "bytes, not letters");
+    let again = db.publish(&both[1]).await.unwrap();
+    assert_eq!(again, PublishOutcome::Already(2));
+}
+
+/// P36: records since then were rated by another version. The first version is free.
+pub async fn a_further_version_never_starts_in_the_past(s: &Subject) {
+    let db = s.view().await;
+    for kind in [CatalogueKind::Plan, CatalogueKind::Table] {
+        let publish = async |version, starts: &str| {
+            let asked = Publish { kind, ..plan("gold", version, starts, None) };
+            db.publish(&asked).await.unwrap()
+        };
+        assert!(matches!(publish(1, "2001-01-01").await, PublishOutcome::Published(_)));
+        assert!(matches!(publish(2, "2999-01-01").await, PublishOutcome::Published(_)));
+        let before = publish(3, "2000-01-01").await;
+        assert!(matches!(before, PublishOutcome::Backdated { in_force: None, .. }), "{before:?}");
+        let PublishOutcome::Backdated { earliest, in_force: Some(1) } =
+            publish(3, "2002-01-01").await
+        else {
+            panic!("{kind} version 3 starts in the past");
+        };
+        assert!(matches!(publish(1, "2001-01-01").await, PublishOutcome::Already(_)));
+        assert!(matches!(publish(3, &earliest).await, PublishOutcome::Published(_)));
+    }
+}
+
+/// Plans were written for it.
+pub async fn a_table_keeps_its_kind_of_key(s: &Subject) {
+    let db = s.view().await;
+    db.publish(&table("world", 1, "2999-01-01")).await.unwrap();
+    let other = Publish { form: "cidr".to_owned(), ..table("world", 2, "2999-02-01") };
+    let outcome = db.publish(&other).await.unwrap();
+    assert_eq!(outcome, PublishOutcome::OtherForm("prefix".to_owned()));
+    let euro = |version, starts| Publish {
+        form: "EUR".to_owned(),
+        ..plan("world", version, starts, None)
+    };
+    db.publish(&plan("world", 1, "2999-01-01", None)).await.unwrap();
+    let outcome = db.publish(&euro(2, "2999-02-01")).await.unwrap();
+    assert_eq!(outcome, PublishOutcome::Published(3), "a plan's currency is its own affair");
+}
+
+/// The largest table that there may be comes back as it was, by itself.
+pub async fn a_page_of_the_catalogue_is_bounded_and_holds_at_least_one(s: &Subject) {
+    let db = s.view().await;
+    let large =
+        Publish { body: "0123456\n".repeat(TABLE_BYTES_MAX / 8), ..table("b", 1, "2999-01-01") };
+    db.publish(&table("a", 1, "2999-01-01")).await.unwrap();
+    db.publish(&large).await.unwrap();
+    for version in 1..=3 {
+        db.publish(&table("c", version, &format!("2999-0{version}-01"))).await.unwrap();
+    }
+    let other = s.view().await;
+    let mut pages = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = other.catalogue_since(after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.head.catalogue_version;
+        if let Some(found) = page.iter().find(|entry| entry.head.id == "b") {
+            assert!(found.body == large.body, "{} bytes came back", found.body.len());
+        }
+        pages.push(page.iter().map(|entry| entry.head.catalogue_version).collect::<Vec<_>>());
+    }
+    assert_eq!(pages, [vec![1], vec![2], vec![3, 4], vec![5]]);
+    assert!(other.catalogue_since(0, 0).await.unwrap().is_empty());
+    let larger = Publish { body: large.body.clone() + "x", ..table("d", 1, "2999-01-01") };
+    let refused = db.publish(&larger).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+}
+
+/// By kind, and by id where one is asked for; a page at a time.
+pub async fn heads_are_listed_without_bodies(s: &Subject) {
+    let db = s.view().await;
+    for version in 1..=3 {
+        let starts = format!("2999-0{version}-01");
+        db.publish(&plan("gold", version, &starts, None)).await.unwrap();
+        db.publish(&table("world", version, &starts)).await.unwrap();
+    }
+    db.publish(&table("rates", 1, "2999-01-01")).await.unwrap();
+    let other = s.view().await;
+    let list = async |kind, id, after| {
+        let heads = other.catalogue_heads(kind, id, after).await.unwrap();
+        heads.iter().map(|head| head.catalogue_version).collect::<Vec<_>>()
+    };
+    assert_eq!(list(CatalogueKind::Table, None, 0).await, [2, 4, 6, 7]);
+    assert_eq!(list(CatalogueKind::Table, Some("world"), 0).await, [2, 4, 6]);
+    assert_eq!(list(CatalogueKind::Table, Some("world"), 4).await, [6]);
+    assert_eq!(list(CatalogueKind::Plan, None, 1).await, [3, 5]);
+    assert!(list(CatalogueKind::Plan, Some("world"), 0).await.is_empty());
+    let heads = other.catalogue_heads(CatalogueKind::Table, Some("rates"), 0).await.unwrap();
+    let entries = other.catalogue_since(6, 1).await.unwrap();
+    assert_eq!(heads[0], entries[0].head);
+}
+
+/// More versions than one answer holds.
+pub async fn a_long_list_of_heads_comes_in_pages(s: &Subject) {
+    let db = s.view().await;
+    let count = CATALOGUE_HEADS_MAX + 1;
+    for n in 1..=count {
+        db.publish(&plan(&format!("p{n}"), 1, "2999-01-01", None)).await.unwrap();
+    }
+    let first = db.catalogue_heads(CatalogueKind::Plan, None, 0).await.unwrap();
+    assert_eq!(first.len(), CATALOGUE_HEADS_MAX);
+    let last = first[CATALOGUE_HEADS_MAX - 1].catalogue_version;
+    let rest = db.catalogue_heads(CatalogueKind::Plan, None, last).await.unwrap();
+    assert_eq!(rest.len(), 1);
+    assert_eq!(rest[0].id, format!("p{count}"));
 }

@@ -6,10 +6,11 @@
 //!   fence.rs        appends, and why they are refused
 //!   claims.rs       who wins, whatever is in flight (P1, P3, P17)
 //!   nodes.rs        heartbeats and observations (P9, P11)
+//!   postings.rs     where in the log postings are (P33)
 //!   chain.rs        random interleavings keep the log whole (I3)
 //!   checkpoints.rs  parts and manifests (P22)
 //!   topology.rs     partitions; many openers at once
-//!   catalogue.rs    plans (P36)
+//!   catalogue.rs    plans and tables (P36)
 //!   feeds.rs        identities (P28) and consumers (P38)
 //! ```
 //!
@@ -26,6 +27,7 @@ pub mod feeds;
 pub mod fence;
 pub mod nodes;
 mod owner;
+pub mod postings;
 pub mod topology;
 
 use std::sync::Arc;
@@ -93,6 +95,10 @@ macro_rules! conformance {
             nodes: an_overtaken_beat_changes_nothing,
             nodes: beats_of_many_nodes_do_not_disturb_each_other,
             nodes: beats_get_through_while_another_view_appends_without_pause,
+            postings: an_append_with_postings_is_shown_by_every_observation,
+            postings: an_append_that_is_refused_shows_no_postings,
+            postings: segments_with_postings_come_in_order_and_no_others,
+            postings: an_answer_is_bounded_by_bytes_and_holds_at_least_one,
             chain: random_claims_and_appends_leave_a_whole_chain,
             chain: racing_owners_leave_a_whole_chain,
             checkpoints: a_part_is_written_once,
@@ -112,6 +118,12 @@ macro_rules! conformance {
             catalogue: one_start_has_one_version_unless_it_is_superseded,
             catalogue: publishers_at_once_make_a_catalogue_without_gaps,
             catalogue: a_publication_is_seen_by_heartbeat_observation_and_reader,
+            catalogue: plans_and_tables_share_nothing_but_the_catalogue_version,
+            catalogue: a_further_version_never_starts_in_the_past,
+            catalogue: a_table_keeps_its_kind_of_key,
+            catalogue: a_page_of_the_catalogue_is_bounded_and_holds_at_least_one,
+            catalogue: heads_are_listed_without_bodies,
+            catalogue: a_long_list_of_heads_comes_in_pages,
             feeds: identities_are_bound_for_intervals_that_never_overlap,
             feeds: binders_at_once_never_overlap,
             feeds: a_binding_that_can_never_stand_is_refused_and_nothing_is_written,

@@ -118,6 +118,7 @@ impl Owner {
             segment: self.position.next,
             prev_hash: self.position.last_hash,
             hash: dice.hash(),
+            has_postings: false,
             body,
         }
     }

@@ -19,10 +19,10 @@ use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber, Times
 
 use self::state::State;
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
-    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, NodeBeat,
-    Observation, PartitionSpec, PublishOutcome, PublishPlan, SegmentRow, SharedDatabase,
-    StoreIncarnation, StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
+    HeartbeatReply, NodeBeat, Observation, PartitionSpec, Publish, PublishOutcome, SegmentRow,
+    SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// Where the time comes from.
@@ -184,6 +184,16 @@ impl SharedDatabase for MemoryDatabase {
         Ok(state.partition(partition).map_or(Vec::new(), |p| p.read_segments(after, bytes_max)))
     }
 
+    async fn posting_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        most: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        let state = self.state();
+        Ok(state.partition(partition).map_or(Vec::new(), |p| p.posting_segments(after, most)))
+    }
+
     async fn put_checkpoint_part(
         &self,
         partition: PartitionId,
@@ -217,13 +227,22 @@ impl SharedDatabase for MemoryDatabase {
         Ok(part.map(|part| part.body.clone()))
     }
 
-    async fn publish_plan(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
+    async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
         let now = (self.clock)();
-        self.state().publish_plan(plan, now)
+        self.state().publish(publish, now)
     }
 
-    async fn catalogue_since(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
-        Ok(self.state().catalogue_since(after))
+    async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>> {
+        Ok(self.state().catalogue_since(after, most))
+    }
+
+    async fn catalogue_heads(
+        &self,
+        kind: CatalogueKind,
+        id: Option<&str>,
+        after: u64,
+    ) -> StoreResult<Vec<CatalogueHead>> {
+        Ok(self.state().catalogue_heads(kind, id, after))
     }
 
     async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {

@@ -8,12 +8,13 @@ use turnpike_types::{
     ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber, Timestamp,
 };
 
+use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement};
 use crate::rules::{self, Fence};
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
-    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, NodeBeat, NodeRow,
-    Observation, PartitionRow, PartitionSpec, PublishOutcome, PublishPlan, SegmentPosition,
-    SegmentRow, StoreError, StoreIncarnation, StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
+    HeartbeatReply, NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Publish,
+    PublishOutcome, SegmentPosition, SegmentRow, StoreError, StoreIncarnation, StoreResult,
 };
 
 pub(super) struct State {
@@ -33,6 +34,8 @@ pub(super) struct Partition {
     pub(super) lock: Arc<Mutex<()>>,
     /// Segment `n` stands at `n - 1`.
     segments: Vec<SegmentRow>,
+    /// Those with postings (P33), in order.
+    postings: Vec<SegmentNumber>,
     pub(super) parts: BTreeMap<String, CheckpointPart>,
     /// Newest first.
     pub(super) manifests: Vec<CheckpointManifest>,
@@ -48,11 +51,13 @@ impl Partition {
             claim: ClaimId::default(),
             next,
             released_to: None,
+            last_posting: SegmentNumber(0),
         };
         Self {
             row,
             lock: Arc::default(),
             segments: Vec::new(),
+            postings: Vec::new(),
             parts: BTreeMap::new(),
             manifests: Vec::new(),
         }
@@ -73,17 +78,29 @@ impl Partition {
 
     pub(super) fn read_segments(&self, after: SegmentNumber, bytes_max: usize) -> Vec<SegmentRow> {
         let skip = usize::try_from(after.0).unwrap_or(usize::MAX);
-        let mut bytes = 0usize;
-        let mut rows = Vec::new();
-        for row in self.segments.iter().skip(skip) {
-            bytes = bytes.saturating_add(row.body.len());
-            if bytes > bytes_max && !rows.is_empty() {
-                break;
-            }
-            rows.push(row.clone());
-        }
-        rows
+        let bytes = |row: &SegmentRow| row.body.len();
+        within(bytes_max, bytes, self.segments.iter().skip(skip))
     }
+
+    pub(super) fn posting_segments(&self, after: SegmentNumber, most: usize) -> Vec<SegmentRow> {
+        let skip = self.postings.partition_point(|segment| *segment <= after);
+        let rows = self.postings.iter().skip(skip).filter_map(|segment| self.segment(*segment));
+        within(rules::POSTING_BYTES_MAX, |row| row.body.len(), rows.take(most))
+    }
+}
+
+/// The first of `rows`, and as many more as stay within `bytes_max` of bodies.
+fn within<'a, T: Clone + 'a>(
+    bytes_max: usize,
+    bytes_of: impl Fn(&T) -> usize,
+    rows: impl Iterator<Item = &'a T>,
+) -> Vec<T> {
+    let (mut bytes, mut is_first) = (0usize, true);
+    let fits = |row: &&T| {
+        bytes = bytes.saturating_add(bytes_of(row));
+        std::mem::take(&mut is_first) || bytes <= bytes_max
+    };
+    rows.take_while(fits).cloned().collect()
 }
 
 impl State {
@@ -117,7 +134,7 @@ impl State {
     }
 
     fn catalogue_version(&self) -> u64 {
-        self.catalogue.last().map_or(0, |entry| entry.catalogue_version)
+        self.catalogue.last().map_or(0, |entry| entry.head.catalogue_version)
     }
 
     pub(super) fn heartbeat(
@@ -200,6 +217,10 @@ impl State {
             hash: append.hash,
             body: append.body.clone(),
         });
+        if append.has_postings {
+            partition.postings.push(append.segment);
+            partition.row.last_posting = append.segment;
+        }
         partition.row.next =
             SegmentPosition { next: append.segment.next(), last_hash: append.hash };
         Ok(AppendOutcome::Committed)
@@ -252,31 +273,45 @@ impl State {
         Ok(true)
     }
 
-    pub(super) fn publish_plan(
+    pub(super) fn publish(
         &mut self,
-        plan: &PublishPlan,
+        publish: &Publish,
         now: Timestamp,
     ) -> StoreResult<PublishOutcome> {
-        let of_plan: Vec<CatalogueEntry> =
-            self.catalogue.iter().filter(|entry| entry.plan_id == plan.plan_id).cloned().collect();
-        if let Some(outcome) = rules::judge_plan(&of_plan, plan)? {
+        let known = self.catalogue.iter().map(|entry| &entry.head);
+        let known = known.filter(|head| head.kind == publish.kind && head.id == publish.id);
+        let heads: Vec<CatalogueHead> = known.cloned().collect();
+        if let Judgement::Settled(outcome) = catalogue::judge(&heads, publish, now)? {
             return Ok(outcome);
         }
         let catalogue_version = self.catalogue_version() + 1;
-        self.catalogue.push(CatalogueEntry {
-            catalogue_version,
-            plan_id: plan.plan_id.clone(),
-            version: plan.version,
-            starts: plan.starts.clone(),
-            content_hash: plan.content_hash,
-            xml: plan.xml.clone(),
-            published_at: now,
-        });
+        let head = publish.head(catalogue_version, now);
+        self.catalogue.push(CatalogueEntry { head, body: publish.body.clone() });
         Ok(PublishOutcome::Published(catalogue_version))
     }
 
-    pub(super) fn catalogue_since(&self, after: u64) -> Vec<CatalogueEntry> {
-        self.catalogue.iter().filter(|entry| entry.catalogue_version > after).cloned().collect()
+    /// Catalogue version `n` stands at `n - 1`.
+    fn published_after(&self, after: u64) -> impl Iterator<Item = &CatalogueEntry> {
+        self.catalogue.iter().skip(usize::try_from(after).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn catalogue_since(&self, after: u64, most: usize) -> Vec<CatalogueEntry> {
+        let entries = self.published_after(after).take(most);
+        within(CATALOGUE_BYTES_MAX, |entry| entry.body.len(), entries)
+    }
+
+    pub(super) fn catalogue_heads(
+        &self,
+        kind: CatalogueKind,
+        id: Option<&str>,
+        after: u64,
+    ) -> Vec<CatalogueHead> {
+        self.published_after(after)
+            .map(|entry| &entry.head)
+            .filter(|head| head.kind == kind && id.is_none_or(|id| head.id == id))
+            .take(CATALOGUE_HEADS_MAX)
+            .cloned()
+            .collect()
     }
 
     pub(super) fn bind_identities(

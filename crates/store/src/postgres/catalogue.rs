@@ -2,29 +2,34 @@
 
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as};
-use turnpike_types::{ClaimId, SegmentHash};
+use turnpike_types::{ClaimId, SegmentHash, Timestamp};
 
 use super::session::{BINDING_LOCK, TOPOLOGY_LOCK};
 use super::{APPEND_LIMIT, BULK_LIMIT, PostgresDatabase};
+use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement};
 use crate::rules;
 use crate::sql::errors::classify;
 use crate::sql::rows::{
-    BindingTuple, CatalogueTuple, CursorTuple, binding, catalogue_entry, consumer, loaded, stored,
-    stored_partition,
+    BindingTuple, CatalogueTuple, CursorTuple, HeadTuple, binding, catalogue_entry, catalogue_head,
+    consumer, loaded, stored, stored_partition,
 };
 use crate::sql::statements;
 use crate::sql::topology::specs;
 use crate::{
-    BindOutcome, Binding, CatalogueEntry, Consumer, CursorAck, Guided, PartitionSpec,
-    PublishOutcome, PublishPlan, StoreError, StoreResult,
+    BindOutcome, Binding, CatalogueEntry, CatalogueHead, CatalogueKind, Consumer, CursorAck,
+    Guided, PartitionSpec, Publish, PublishOutcome, StoreError, StoreResult,
 };
 
-const PUBLISH_PLAN: &str = include_str!("publish_plan.sql");
+const PUBLISH: &str = include_str!("publish.sql");
+/// -> the catalogue's version, the clock
+const STANDS_AT: &str = "SELECT catalogue_version, \
+     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM store";
 const HISTORIES: &str = "SELECT identity, account, from_us, until_us FROM bindings \
      WHERE identity = ANY($1) ORDER BY identity, from_us";
 const INSERT_BINDINGS: &str = "INSERT INTO bindings (identity, account, from_us, until_us) \
      SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])";
 
+const PUBLISHING: &str = "publish a version";
 /// How often a publication starts over because another one came in between.
 const PUBLISH_TRIES_MAX: usize = 100;
 
@@ -35,44 +40,81 @@ impl PostgresDatabase {
         lease.transaction(move |connection| Box::pin(create(connection, asked))).await
     }
 
-    pub(super) async fn publish_version(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
-        const DOING: &str = "publish a plan";
+    pub(super) async fn publish_version(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
         for _ in 0..PUBLISH_TRIES_MAX {
             // The version first: what is published after it is read makes the statement fail.
-            let lease = self.bulk.lease(DOING, APPEND_LIMIT).await?;
-            let (head,): (i64,) = lease.fetch_one(query_as(statements::CATALOGUE_VERSION)).await?;
-            let statement =
-                query_as::<_, CatalogueTuple>(statements::VERSIONS_OF_PLAN).bind(&plan.plan_id);
-            let lease = self.bulk.lease(DOING, APPEND_LIMIT).await?;
-            let rows = lease.fetch_all(statement).await?;
-            let entries: Vec<CatalogueEntry> = rows
-                .into_iter()
-                .map(|row| catalogue_entry(row, DOING))
-                .collect::<Result<_, _>>()?;
-            if let Some(outcome) = rules::judge_plan(&entries, plan)? {
-                return Ok(outcome);
-            }
-            let statement = query(PUBLISH_PLAN)
-                .bind(head)
-                .bind(&plan.plan_id)
-                .bind(i64::from(plan.version))
-                .bind(&plan.starts)
-                .bind(&plan.content_hash[..])
-                .bind(&plan.xml);
-            if self.bulk.lease(DOING, APPEND_LIMIT).await?.execute(statement).await? == 1 {
-                return Ok(PublishOutcome::Published(loaded(head) + 1));
+            let lease = self.bulk.lease(PUBLISHING, APPEND_LIMIT).await?;
+            let (stands_at, now): (i64, i64) = lease.fetch_one(query_as(STANDS_AT)).await?;
+            let heads = self.versions_of(publish.kind, &publish.id).await?;
+            let before = match catalogue::judge(&heads, publish, Timestamp(now))? {
+                Judgement::Settled(outcome) => return Ok(outcome),
+                Judgement::GoesIn { before } => before,
+            };
+            if self.insert_version(stands_at, publish, before).await? {
+                return Ok(PublishOutcome::Published(loaded(stands_at) + 1));
             }
         }
         let cause = "others publish all the time".to_owned();
-        Err(StoreError::Unavailable { doing: DOING, cause })
+        Err(StoreError::Unavailable { doing: PUBLISHING, cause })
     }
 
-    pub(super) async fn catalogue_after(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
+    async fn versions_of(&self, kind: CatalogueKind, id: &str) -> StoreResult<Vec<CatalogueHead>> {
+        let statement = query_as::<_, HeadTuple>(statements::VERSIONS).bind(kind.name()).bind(id);
+        let rows = self.bulk.lease(PUBLISHING, APPEND_LIMIT).await?.fetch_all(statement).await?;
+        rows.into_iter().map(|row| catalogue_head(row, PUBLISHING)).collect()
+    }
+
+    /// `false` when the catalogue has moved on, or the clock has come to `before`.
+    async fn insert_version(
+        &self,
+        stands_at: i64,
+        publish: &Publish,
+        before: Timestamp,
+    ) -> StoreResult<bool> {
+        let statement = query(PUBLISH)
+            .bind(stands_at)
+            .bind(publish.kind.name())
+            .bind(&publish.id)
+            .bind(i64::from(publish.version))
+            .bind(&publish.starts)
+            .bind(&publish.content_hash[..])
+            .bind(&publish.form)
+            .bind(stored(publish.rows))
+            .bind(stored(publish.body.len() as u64))
+            .bind(&publish.body)
+            .bind(before.micros());
+        let lease = self.bulk.lease(PUBLISHING, BULK_LIMIT).await?;
+        Ok(lease.execute(statement).await? == 1)
+    }
+
+    pub(super) async fn catalogue_after(
+        &self,
+        after: u64,
+        most: usize,
+    ) -> StoreResult<Vec<CatalogueEntry>> {
         const DOING: &str = "read the catalogue";
-        let statement =
-            query_as::<_, CatalogueTuple>(statements::CATALOGUE_SINCE).bind(stored(after));
+        let statement = query_as::<_, CatalogueTuple>(statements::CATALOGUE_SINCE)
+            .bind(stored(after))
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .bind(i64::try_from(CATALOGUE_BYTES_MAX).unwrap_or(i64::MAX));
         let rows = self.bulk.lease(DOING, BULK_LIMIT).await?.fetch_all(statement).await?;
         rows.into_iter().map(|row| catalogue_entry(row, DOING)).collect()
+    }
+
+    pub(super) async fn heads_after(
+        &self,
+        kind: CatalogueKind,
+        id: Option<&str>,
+        after: u64,
+    ) -> StoreResult<Vec<CatalogueHead>> {
+        const DOING: &str = "list the catalogue";
+        let statement = query_as::<_, HeadTuple>(statements::CATALOGUE_HEADS)
+            .bind(kind.name())
+            .bind(id)
+            .bind(stored(after))
+            .bind(i64::try_from(CATALOGUE_HEADS_MAX).unwrap_or(i64::MAX));
+        let rows = self.bulk.lease(DOING, BULK_LIMIT).await?.fetch_all(statement).await?;
+        rows.into_iter().map(|row| catalogue_head(row, DOING)).collect()
     }
 
     pub(super) async fn bind_all(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {

@@ -4,11 +4,13 @@ use sqlx::{query, query_as};
 use turnpike_types::{PartitionId, SegmentNumber};
 
 use super::{APPEND_LIMIT, BULK_LIMIT, PostgresDatabase};
+use crate::rules::POSTING_BYTES_MAX;
 use crate::sql::rows::{SegmentTuple, segment_row, stored, stored_partition};
 use crate::{AppendOutcome, AppendSegment, SegmentRow, StoreError, StoreResult};
 
 const APPEND: &str = include_str!("append.sql");
 const READ_SEGMENTS: &str = include_str!("read_segments.sql");
+const POSTING_SEGMENTS: &str = include_str!("posting_segments.sql");
 
 impl PostgresDatabase {
     pub(super) async fn append_one(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
@@ -20,7 +22,8 @@ impl PostgresDatabase {
             .bind(&append.claim.0[..])
             .bind(&append.prev_hash.0[..])
             .bind(&append.hash.0[..])
-            .bind(&append.body[..]);
+            .bind(&append.body[..])
+            .bind(append.has_postings);
         let lease = self.log.lease(DOING, APPEND_LIMIT).await?;
         if lease.execute(statement).await? == 1 {
             return Ok(AppendOutcome::Committed);
@@ -44,6 +47,23 @@ impl PostgresDatabase {
             .bind(stored_partition(partition))
             .bind(stored(after.0))
             .bind(i64::try_from(bytes_max).unwrap_or(i64::MAX));
+        let lease = self.bulk.lease(DOING, BULK_LIMIT).await?;
+        let rows = lease.fetch_all(statement).await?;
+        rows.into_iter().map(|row| segment_row(row, DOING)).collect()
+    }
+
+    pub(super) async fn read_postings(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        most: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        const DOING: &str = "read segments with postings";
+        let statement = query_as::<_, SegmentTuple>(POSTING_SEGMENTS)
+            .bind(stored_partition(partition))
+            .bind(stored(after.0))
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .bind(i64::try_from(POSTING_BYTES_MAX).unwrap_or(i64::MAX));
         let lease = self.bulk.lease(DOING, BULK_LIMIT).await?;
         let rows = lease.fetch_all(statement).await?;
         rows.into_iter().map(|row| segment_row(row, DOING)).collect()

@@ -9,8 +9,9 @@ use turnpike_types::{
 use super::errors::corrupt;
 use crate::rules::Fence;
 use crate::{
-    Binding, CatalogueEntry, CheckpointManifest, Claimed, Consumer, NodeBeat, NodeRow,
-    PartitionRow, PartitionSpec, SegmentPosition, SegmentRow, Serving, StoreResult,
+    Binding, CatalogueEntry, CatalogueHead, CatalogueKind, CheckpointManifest, Claimed, Consumer,
+    NodeBeat, NodeRow, PartitionRow, PartitionSpec, SegmentPosition, SegmentRow, Serving,
+    StoreResult,
 };
 
 /// A number without a sign as it is stored: bit by bit.
@@ -88,7 +89,7 @@ pub(crate) fn segment_row(row: SegmentTuple, doing: &'static str) -> StoreResult
 
 /// The store's columns on each row, then the partition's, which are null when there is none:
 /// now, catalogue_version, topology, id, epoch, owner, owner_incarnation, claim, next_segment,
-/// last_hash, released_to
+/// last_hash, released_to, last_posting
 pub(crate) type ObservedTuple = (
     i64,
     i64,
@@ -101,6 +102,7 @@ pub(crate) type ObservedTuple = (
     Option<i64>,
     Option<Vec<u8>>,
     Option<String>,
+    Option<i64>,
 );
 
 /// The partition of an observed row; `None` when there are no partitions.
@@ -109,10 +111,13 @@ pub(crate) fn partition_row(
     spec_of: impl Fn(PartitionId) -> Option<PartitionSpec>,
     doing: &'static str,
 ) -> StoreResult<Option<PartitionRow>> {
-    let (_, _, _, Some(id), Some(epoch), owner, started, Some(claim), Some(next), Some(last), to) =
+    let (_, _, _, Some(id), Some(epoch), owner, started, Some(claim), next, last, to, posting) =
         row
     else {
         return Ok(None);
+    };
+    let (Some(next), Some(last), Some(posting)) = (next, last, posting) else {
+        return Err(corrupt(doing, format!("partition {id} has no position")));
     };
     let id = partition_id(id, doing)?;
     let spec =
@@ -126,6 +131,7 @@ pub(crate) fn partition_row(
         claim: ClaimId(fixed(&claim, doing)?),
         next: position(next, &last, doing)?,
         released_to: to.map(NodeName),
+        last_posting: SegmentNumber(loaded(posting)),
     }))
 }
 
@@ -196,24 +202,38 @@ pub(crate) fn manifest(
     })
 }
 
-/// catalogue_version, plan_id, version, starts, content_hash, xml, published_at
-pub(crate) type CatalogueTuple = (i64, String, i64, String, Vec<u8>, String, i64);
+/// catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes, published_at
+pub(crate) type HeadTuple = (i64, String, String, i64, String, Vec<u8>, String, i64, i64, i64);
+
+pub(crate) fn catalogue_head(row: HeadTuple, doing: &'static str) -> StoreResult<CatalogueHead> {
+    let (catalogue_version, kind, id, version, starts, content_hash, form, rows, bytes, at) = row;
+    let wrong =
+        |what: &str| corrupt(doing, format!("catalogue version {catalogue_version}: {what}"));
+    Ok(CatalogueHead {
+        catalogue_version: loaded(catalogue_version),
+        kind: CatalogueKind::named(&kind).ok_or_else(|| wrong(&format!("kind {kind:?}")))?,
+        id,
+        version: u32::try_from(version).map_err(|_| wrong(&format!("version {version}")))?,
+        starts,
+        content_hash: fixed(&content_hash, doing)?,
+        form,
+        rows: loaded(rows),
+        bytes: loaded(bytes),
+        published_at: Timestamp(at),
+    })
+}
+
+/// As [`HeadTuple`], and the body.
+pub(crate) type CatalogueTuple =
+    (i64, String, String, i64, String, Vec<u8>, String, i64, i64, i64, String);
 
 pub(crate) fn catalogue_entry(
     row: CatalogueTuple,
     doing: &'static str,
 ) -> StoreResult<CatalogueEntry> {
-    let (catalogue_version, plan_id, version, starts, content_hash, xml, published_at) = row;
-    Ok(CatalogueEntry {
-        catalogue_version: loaded(catalogue_version),
-        plan_id,
-        version: u32::try_from(version)
-            .map_err(|_| corrupt(doing, format!("plan version {version}")))?,
-        starts,
-        content_hash: fixed(&content_hash, doing)?,
-        xml,
-        published_at: Timestamp(published_at),
-    })
+    let (at, kind, id, version, starts, hash, form, rows, bytes, published_at, body) = row;
+    let head = (at, kind, id, version, starts, hash, form, rows, bytes, published_at);
+    Ok(CatalogueEntry { head: catalogue_head(head, doing)?, body })
 }
 
 /// identity, account, from_us, until_us

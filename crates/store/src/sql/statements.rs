@@ -79,13 +79,18 @@ pub(crate) const PRUNE_MANIFESTS: &str = "DELETE FROM checkpoint_manifests WHERE
 pub(crate) const SEGMENT_HASH: &str =
     "SELECT hash FROM segments WHERE partition = $1 AND segment = $2";
 
-/// after -> [`CatalogueTuple`](super::rows::CatalogueTuple)
-pub(crate) const CATALOGUE_SINCE: &str = "SELECT catalogue_version, plan_id, version, starts, content_hash, xml, published_at \
-     FROM catalogue WHERE catalogue_version > $1 ORDER BY catalogue_version";
+/// after, how many, bytes -> [`CatalogueTuple`](super::rows::CatalogueTuple)
+pub(crate) const CATALOGUE_SINCE: &str = include_str!("catalogue_since.sql");
 
-/// plan_id -> [`CatalogueTuple`](super::rows::CatalogueTuple) without the XML
-pub(crate) const VERSIONS_OF_PLAN: &str = "SELECT catalogue_version, plan_id, version, starts, content_hash, '', published_at \
-     FROM catalogue WHERE plan_id = $1 ORDER BY catalogue_version";
+/// kind, id or null, after, how many -> [`HeadTuple`](super::rows::HeadTuple)
+pub(crate) const CATALOGUE_HEADS: &str = "SELECT catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes, \
+     published_at FROM catalogue \
+     WHERE kind = $1 AND ($2 IS NULL OR id = $2) AND catalogue_version > $3 \
+     ORDER BY catalogue_version LIMIT $4";
+
+/// kind, id -> [`HeadTuple`](super::rows::HeadTuple), all of them
+pub(crate) const VERSIONS: &str = "SELECT catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes, \
+     published_at FROM catalogue WHERE kind = $1 AND id = $2 ORDER BY catalogue_version";
 
 /// identity, account, from_us, until_us
 pub(crate) const INSERT_BINDING: &str =

@@ -1,29 +1,32 @@
 //! What changes seldom: partitions, plans, identities, consumers.
 
+use std::sync::Arc;
+
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as};
 use turnpike_types::{ClaimId, SegmentHash, Timestamp};
 
 use super::SqliteDatabase;
 use super::writer::Urgency;
+use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement};
 use crate::rules;
 use crate::sql::errors::classify;
 use crate::sql::rows::{
-    BindingTuple, CatalogueTuple, CursorTuple, binding, catalogue_entry, consumer, loaded, stored,
-    stored_partition,
+    BindingTuple, CatalogueTuple, CursorTuple, HeadTuple, binding, catalogue_entry, catalogue_head,
+    consumer, loaded, stored, stored_partition,
 };
 use crate::sql::statements;
 use crate::sql::topology::specs;
 use crate::{
-    BindOutcome, Binding, CatalogueEntry, Consumer, CursorAck, Guided, PartitionSpec,
-    PublishOutcome, PublishPlan, StoreResult,
+    BindOutcome, Binding, CatalogueEntry, CatalogueHead, CatalogueKind, Consumer, CursorAck,
+    Guided, PartitionSpec, Publish, PublishOutcome, StoreResult,
 };
 
 const HISTORY: &str = "SELECT identity, account, from_us, until_us FROM bindings \
      WHERE identity = $1 ORDER BY from_us";
-const INSERT_PLAN: &str = "INSERT INTO catalogue \
-     (catalogue_version, plan_id, version, starts, content_hash, xml, published_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const INSERT_VERSION: &str = "INSERT INTO catalogue \
+     (catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes, body, \
+      published_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 impl SqliteDatabase {
     pub(super) async fn create_all(&self, asked: &[PartitionSpec]) -> StoreResult<()> {
@@ -31,17 +34,44 @@ impl SqliteDatabase {
         self.writer.write(Urgency::Normal, CREATE, move |c| Box::pin(create(c, asked))).await
     }
 
-    pub(super) async fn publish_version(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
-        let (plan, now) = (plan.clone(), (self.clock)());
-        self.writer.write(Urgency::Normal, PUBLISH, move |c| Box::pin(publish(c, plan, now))).await
+    pub(super) async fn publish_version(&self, asked: &Publish) -> StoreResult<PublishOutcome> {
+        let (asked, clock) = (asked.clone(), Arc::clone(&self.clock));
+        self.writer
+            // The clock is asked under the lock, so that nothing is judged by an older one (P36).
+            .write(Urgency::Normal, PUBLISH, move |c| {
+                Box::pin(async move { publish(c, asked, clock()).await })
+            })
+            .await
     }
 
-    pub(super) async fn catalogue_after(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
+    pub(super) async fn catalogue_after(
+        &self,
+        after: u64,
+        most: usize,
+    ) -> StoreResult<Vec<CatalogueEntry>> {
         const DOING: &str = "read the catalogue";
-        let statement =
-            query_as::<_, CatalogueTuple>(statements::CATALOGUE_SINCE).bind(stored(after));
+        let statement = query_as::<_, CatalogueTuple>(statements::CATALOGUE_SINCE)
+            .bind(stored(after))
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .bind(i64::try_from(CATALOGUE_BYTES_MAX).unwrap_or(i64::MAX));
         let rows = self.fetch_all(DOING, statement).await?;
         rows.into_iter().map(|row| catalogue_entry(row, DOING)).collect()
+    }
+
+    pub(super) async fn heads_after(
+        &self,
+        kind: CatalogueKind,
+        id: Option<&str>,
+        after: u64,
+    ) -> StoreResult<Vec<CatalogueHead>> {
+        const DOING: &str = "list the catalogue";
+        let statement = query_as::<_, HeadTuple>(statements::CATALOGUE_HEADS)
+            .bind(kind.name())
+            .bind(id)
+            .bind(stored(after))
+            .bind(i64::try_from(CATALOGUE_HEADS_MAX).unwrap_or(i64::MAX));
+        let rows = self.fetch_all(DOING, statement).await?;
+        rows.into_iter().map(|row| catalogue_head(row, DOING)).collect()
     }
 
     pub(super) async fn bind_all(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
@@ -141,22 +171,23 @@ async fn insert(
     Ok(())
 }
 
-const PUBLISH: &str = "publish a plan";
+const PUBLISH: &str = "publish a version";
 
 async fn publish(
     connection: &mut SqliteConnection,
-    plan: PublishPlan,
+    asked: Publish,
     now: Timestamp,
 ) -> StoreResult<PublishOutcome> {
     let failed = |error: sqlx::Error| classify(PUBLISH, &error);
-    let rows: Vec<CatalogueTuple> = query_as(statements::VERSIONS_OF_PLAN)
-        .bind(&plan.plan_id)
+    let rows: Vec<HeadTuple> = query_as(statements::VERSIONS)
+        .bind(asked.kind.name())
+        .bind(&asked.id)
         .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
-    let entries: Vec<CatalogueEntry> =
-        rows.into_iter().map(|row| catalogue_entry(row, PUBLISH)).collect::<Result<_, _>>()?;
-    if let Some(outcome) = rules::judge_plan(&entries, &plan)? {
+    let heads: Vec<CatalogueHead> =
+        rows.into_iter().map(|row| catalogue_head(row, PUBLISH)).collect::<Result<_, _>>()?;
+    if let Judgement::Settled(outcome) = catalogue::judge(&heads, &asked, now)? {
         return Ok(outcome);
     }
     query("UPDATE store SET catalogue_version = catalogue_version + 1")
@@ -167,13 +198,17 @@ async fn publish(
         .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
-    query(INSERT_PLAN)
+    query(INSERT_VERSION)
         .bind(version)
-        .bind(&plan.plan_id)
-        .bind(i64::from(plan.version))
-        .bind(&plan.starts)
-        .bind(&plan.content_hash[..])
-        .bind(&plan.xml)
+        .bind(asked.kind.name())
+        .bind(&asked.id)
+        .bind(i64::from(asked.version))
+        .bind(&asked.starts)
+        .bind(&asked.content_hash[..])
+        .bind(&asked.form)
+        .bind(stored(asked.rows))
+        .bind(stored(asked.body.len() as u64))
+        .bind(&asked.body)
         .bind(now.micros())
         .execute(connection)
         .await

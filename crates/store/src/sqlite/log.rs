@@ -8,7 +8,7 @@ use turnpike_types::{ClaimId, Epoch, PartitionId, SegmentNumber};
 use super::SqliteDatabase;
 use super::ownership::fence_of;
 use super::writer::Urgency;
-use crate::rules::{self, MANIFESTS_KEPT};
+use crate::rules::{self, MANIFESTS_KEPT, POSTING_BYTES_MAX};
 use crate::sql::errors::classify;
 use crate::sql::rows::{
     ManifestTuple, SegmentTuple, loaded, manifest, segment_row, stored, stored_partition,
@@ -21,8 +21,9 @@ use crate::{
 
 const FENCE: &str = include_str!("fence.sql");
 const READ_SEGMENTS: &str = include_str!("read_segments.sql");
-const INSERT_SEGMENT: &str = "INSERT INTO segments (partition, segment, epoch, prev_hash, hash, body) \
-     VALUES ($1, $2, $3, $4, $5, $6)";
+const POSTING_SEGMENTS: &str = include_str!("posting_segments.sql");
+const INSERT_SEGMENT: &str = "INSERT INTO segments (partition, segment, epoch, prev_hash, hash, body, postings) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const INSERT_MANIFEST: &str = "INSERT INTO checkpoint_manifests (partition, segment, hash, parts, summary) \
      VALUES ($1, $2, $3, $4, $5)";
 
@@ -46,6 +47,22 @@ impl SqliteDatabase {
             .bind(stored_partition(partition))
             .bind(stored(after.0))
             .bind(i64::try_from(bytes_max).unwrap_or(i64::MAX));
+        let rows = self.fetch_all(DOING, statement).await?;
+        rows.into_iter().map(|row| segment_row(row, DOING)).collect()
+    }
+
+    pub(super) async fn read_postings(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        most: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        const DOING: &str = "read segments with postings";
+        let statement = query_as::<_, SegmentTuple>(POSTING_SEGMENTS)
+            .bind(stored_partition(partition))
+            .bind(stored(after.0))
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .bind(i64::try_from(POSTING_BYTES_MAX).unwrap_or(i64::MAX));
         let rows = self.fetch_all(DOING, statement).await?;
         rows.into_iter().map(|row| segment_row(row, DOING)).collect()
     }
@@ -115,6 +132,7 @@ async fn write_segment(
         .bind(&append.claim.0[..])
         .bind(&append.prev_hash.0[..])
         .bind(&append.hash.0[..])
+        .bind(append.has_postings)
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
@@ -132,6 +150,7 @@ async fn write_segment(
         .bind(&append.prev_hash.0[..])
         .bind(&append.hash.0[..])
         .bind(&append.body[..])
+        .bind(append.has_postings)
         .execute(connection)
         .await
         .map_err(failed)?;

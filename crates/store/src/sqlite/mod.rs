@@ -34,10 +34,10 @@ use crate::sql::rows::loaded;
 use crate::sql::statements;
 use crate::sql::topology::Kept;
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CheckpointManifest,
-    CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided, HeartbeatReply, NodeBeat,
-    Observation, PartitionSpec, PublishOutcome, PublishPlan, SegmentRow, SharedDatabase,
-    StoreIncarnation, StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
+    HeartbeatReply, NodeBeat, Observation, PartitionSpec, Publish, PublishOutcome, SegmentRow,
+    SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// The shared database in a SQLite file.
@@ -132,6 +132,15 @@ impl SharedDatabase for SqliteDatabase {
         self.read_tail(partition, after, bytes_max).await
     }
 
+    async fn posting_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        most: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        self.read_postings(partition, after, most).await
+    }
+
     async fn put_checkpoint_part(
         &self,
         partition: PartitionId,
@@ -161,12 +170,21 @@ impl SharedDatabase for SqliteDatabase {
         self.part(partition, name).await
     }
 
-    async fn publish_plan(&self, plan: &PublishPlan) -> StoreResult<PublishOutcome> {
-        self.publish_version(plan).await
+    async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
+        self.publish_version(publish).await
     }
 
-    async fn catalogue_since(&self, after: u64) -> StoreResult<Vec<CatalogueEntry>> {
-        self.catalogue_after(after).await
+    async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>> {
+        self.catalogue_after(after, most).await
+    }
+
+    async fn catalogue_heads(
+        &self,
+        kind: CatalogueKind,
+        id: Option<&str>,
+        after: u64,
+    ) -> StoreResult<Vec<CatalogueHead>> {
+        self.heads_after(kind, id, after).await
     }
 
     async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {

@@ -138,7 +138,7 @@ pub(crate) fn read_xml(file: &Path) -> anyhow::Result<String> {
 async fn publish(args: &PublishArgs, context: &Context) -> anyhow::Result<Finish> {
     let front = args.client.connect(&context.config).await?;
     for file in &args.files {
-        let request = PublishRequest { xml: read_xml(file)? };
+        let request = PublishRequest { xml: read_xml(file)?, ..Default::default() };
         let doing = format!("{} was not published", file.display());
         let answer = front
             .call(&doing, || {

@@ -43,7 +43,7 @@ impl Setup<'_> {
 
 /// Publishes a plan; its id.
 pub(crate) async fn publish(front: &Front, xml: &str) -> anyhow::Result<String> {
-    let request = PublishRequest { xml: xml.to_owned() };
+    let request = PublishRequest { xml: xml.to_owned(), ..Default::default() };
     let answer = front
         .call("the plan was not published", || {
             let (mut plans, request) = (front.plans(), request.clone());

@@ -1,0 +1,88 @@
+//! Files of blocks, joined with a file of locations.
+
+use std::io::{Read, Write};
+use std::rc::Rc;
+
+use csv::{ReaderBuilder, StringRecord};
+
+use super::networks::{Network, TableWriter};
+use super::places::{Columns, Places, number};
+use super::{AddressTableHead, ImportError, Imported, Level};
+use crate::fault::{Wrong, from_csv, shown};
+
+const NAMES: [&str; 3] = ["network", "geoname_id", "registered_country_geoname_id"];
+
+/// Writes a table of addresses of MaxMind's CSV files: `locations` is a `Locations-en.csv`,
+/// `blocks` are a `Blocks-IPv4.csv`, a `Blocks-IPv6.csv`, or both, each with the name that faults
+/// call it by. A network is where its `geoname_id` says; where that names no country, in its
+/// registered country.
+///
+/// # Errors
+/// The first thing wrong with a file, with its line; more networks than a table holds, or none;
+/// `out` that can't be written.
+pub fn import_maxmind_csv<L: Read, B: Read, W: Write>(
+    head: &AddressTableHead,
+    level: Level,
+    (locations_name, locations): (&str, L),
+    blocks: impl IntoIterator<Item = (String, B)>,
+    out: W,
+) -> Result<Imported, ImportError> {
+    let places = Places::read(locations_name, locations, level)?;
+    let mut writer = TableWriter::new(out, head)?;
+    for (file, reader) in blocks {
+        read_blocks(&file, reader, &places, &mut writer)?;
+    }
+    writer.finish()
+}
+
+fn read_blocks<W: Write>(
+    file: &str,
+    reader: impl Read,
+    places: &Places,
+    writer: &mut TableWriter<W>,
+) -> Result<(), ImportError> {
+    let mut reader = ReaderBuilder::new().from_reader(reader);
+    let header = reader.headers().map_err(|error| from_csv(file, 0, &error))?;
+    let remedy = "give a Blocks-IPv4.csv or Blocks-IPv6.csv of Country or City";
+    let columns =
+        Columns::find(header, NAMES, 2, remedy).map_err(|wrong| wrong.fatal_at(file, 1))?;
+    let (mut row, mut line) = (StringRecord::new(), 1);
+    while reader.read_record(&mut row).map_err(|error| from_csv(file, line, &error))? {
+        line = row.position().map_or(line + 1, csv::Position::line);
+        let (network, location) =
+            block(&columns, &row, places).map_err(|wrong| wrong.at(file, line))?;
+        if writer.take(network, location)?.is_err() {
+            let problem = format!("{network} does not follow the network before it");
+            let remedy = "give each file once, in the order in which MaxMind has it";
+            return Err(Wrong::field(NAMES[0], problem, remedy).at(file, line).into());
+        }
+    }
+    Ok(())
+}
+
+fn block<'p>(
+    columns: &Columns<3>,
+    row: &StringRecord,
+    places: &'p Places,
+) -> Result<(Network, Option<&'p Rc<str>>), Wrong> {
+    let text = columns.cell(0, row);
+    let network = Network::parse(text).ok_or_else(|| {
+        let problem = format!("{} is no network", shown(text));
+        Wrong::field(
+            NAMES[0],
+            problem,
+            "write one such as 192.0.2.0/24, no bits set past its prefix",
+        )
+    })?;
+    for (at, name) in NAMES.iter().enumerate().skip(1) {
+        let Some(id) = number(name, columns.cell(at, row))? else { continue };
+        let Some(place) = places.get(id) else {
+            let remedy = "give locations and blocks of the same release";
+            return Err(Wrong::field(name, format!("no location has the number {id}"), remedy));
+        };
+        if place.is_some() {
+            return Ok((network, place));
+        }
+    }
+    Ok((network, None))
+}

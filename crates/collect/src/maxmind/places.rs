@@ -1,0 +1,119 @@
+//! Countries, subdivisions and cities -> locations.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::rc::Rc;
+
+use csv::{ReaderBuilder, StringRecord};
+
+use super::Level;
+use crate::Fault;
+use crate::fault::{Wrong, from_csv, shown};
+
+/// A location's text, or `None` where there is no country. Levels that are not known are left out.
+pub(super) fn location(
+    level: Level,
+    country: &str,
+    subdivision: &str,
+    city: &str,
+) -> Option<Rc<str>> {
+    if country.is_empty() {
+        return None;
+    }
+    let mut text = plain(country);
+    let finer = [(Level::Subdivision, subdivision), (Level::City, city)];
+    for (_, name) in finer.iter().filter(|(at, name)| level >= *at && !name.is_empty()) {
+        text.push('/');
+        text.push_str(&plain(name));
+    }
+    Some(text.into())
+}
+
+/// A name that can stand between slashes and on one line: Biel/Bienne becomes Biel-Bienne.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c == '/' { '-' } else { c }).filter(|c| !c.is_control()).collect()
+}
+
+/// Where each column that we read stands in a file.
+pub(super) struct Columns<const N: usize>([Option<usize>; N]);
+
+impl<const N: usize> Columns<N> {
+    /// Finds columns, of which the first `required` must be there.
+    pub(super) fn find(
+        header: &StringRecord,
+        names: [&str; N],
+        required: usize,
+        remedy: &str,
+    ) -> Result<Self, Wrong> {
+        let find = |name: &str| {
+            header.iter().position(|cell| cell.trim_start_matches('\u{feff}').trim() == name)
+        };
+        let places = names.map(find);
+        match names.iter().zip(places).take(required).find(|(_, place)| place.is_none()) {
+            Some((name, _)) => Err(Wrong::row(format!("the header has no column {name}"), remedy)),
+            None => Ok(Self(places)),
+        }
+    }
+
+    /// A column's value; empty where there is none.
+    pub(super) fn cell<'r>(&self, column: usize, row: &'r StringRecord) -> &'r str {
+        let place = self.0.get(column).copied().flatten();
+        place.and_then(|place| row.get(place)).unwrap_or_default().trim()
+    }
+}
+
+const NAMES: [&str; 4] = ["geoname_id", "country_iso_code", "subdivision_1_iso_code", "city_name"];
+
+/// Locations by MaxMind's numbers; `None` for what is not within a country.
+#[derive(Debug)]
+pub(super) struct Places(HashMap<u32, Option<Rc<str>>>);
+
+impl Places {
+    /// Reads a file of locations.
+    pub(super) fn read(file: &str, reader: impl Read, level: Level) -> Result<Self, Fault> {
+        let mut reader = ReaderBuilder::new().from_reader(reader);
+        let header = reader.headers().map_err(|error| from_csv(file, 0, &error))?;
+        let required = match level {
+            Level::Country => 2,
+            Level::Subdivision => 3,
+            Level::City => 4,
+        };
+        let remedy = "give a Locations-en.csv, of City for levels finer than the country";
+        let columns = Columns::find(header, NAMES, required, remedy)
+            .map_err(|wrong| wrong.fatal_at(file, 1))?;
+        let (mut places, mut row, mut line) = (HashMap::new(), StringRecord::new(), 1);
+        while reader.read_record(&mut row).map_err(|error| from_csv(file, line, &error))? {
+            line = row.position().map_or(line + 1, csv::Position::line);
+            let id =
+                number(NAMES[0], columns.cell(0, &row)).map_err(|wrong| wrong.at(file, line))?;
+            let Some(id) = id else {
+                let wrong =
+                    Wrong::field(NAMES[0], "it is empty", "give MaxMind's number of the place");
+                return Err(wrong.at(file, line));
+            };
+            let cell = |column| columns.cell(column, &row);
+            places.insert(id, location(level, cell(1), cell(2), cell(3)));
+        }
+        Ok(Self(places))
+    }
+
+    /// The location of this number; the inner `None` when it is not within a country.
+    pub(super) fn get(&self, id: u32) -> Option<Option<&Rc<str>>> {
+        self.0.get(&id).map(Option::as_ref)
+    }
+}
+
+/// One of MaxMind's numbers; `None` for nothing.
+pub(super) fn number(column: &str, text: &str) -> Result<Option<u32>, Wrong> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| {
+        Wrong::field(
+            column,
+            format!("{} is no number", shown(text)),
+            "give the file as MaxMind has it",
+        )
+    };
+    text.parse().map(Some).map_err(wrong)
+}

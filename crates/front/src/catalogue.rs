@@ -1,0 +1,163 @@
+//! What plans and tables have in common in the catalogue (P36): how a publication ends, how
+//! versions are found.
+
+use turnpike_store::{
+    CatalogueEntry, CatalogueHead, CatalogueKind, Publish, PublishOutcome, SharedDatabase,
+};
+
+use crate::FrontError;
+
+/// Bytes of faults told in one refusal. It travels in a header, which has room for 16 KiB; and a
+/// table of a million rows may have a million faults.
+const FAULTS_BYTES_MAX: usize = 4_000;
+/// Letters of one fault.
+const FAULT_LETTERS_MAX: usize = 500;
+/// Versions in one listing.
+const LISTED_MAX: usize = 100_000;
+
+/// What was published, and whether it was there already.
+pub(crate) struct Published {
+    pub(crate) head: CatalogueHead,
+    pub(crate) already: bool,
+}
+
+/// Publishes, and says in words why not.
+pub(crate) async fn publish(
+    db: &dyn SharedDatabase,
+    asked: &Publish,
+) -> Result<Published, FrontError> {
+    let outcome = db.publish(asked).await?;
+    let (catalogue_version, already) = place(asked, outcome)?;
+    let after = catalogue_version.saturating_sub(1);
+    let known = db.catalogue_heads(asked.kind, Some(&asked.id), after).await?;
+    let head = known.into_iter().find(|head| head.catalogue_version == catalogue_version);
+    let head = head.ok_or_else(|| {
+        let Publish { kind, id, version, .. } = asked;
+        FrontError::NotFound(format!(
+            "{kind} {id} version {version} was published, and is not in the catalogue: ask again"
+        ))
+    })?;
+    tracing::info!(kind = %head.kind, id = head.id, version = head.version, already, "published");
+    Ok(Published { head, already })
+}
+
+/// The catalogue version of a publication, and whether it was there already.
+fn place(asked: &Publish, outcome: PublishOutcome) -> Result<(u64, bool), FrontError> {
+    let Publish { kind, id, version, starts, .. } = asked;
+    match outcome {
+        PublishOutcome::Published(catalogue_version) => Ok((catalogue_version, false)),
+        PublishOutcome::Already(catalogue_version) => Ok((catalogue_version, true)),
+        PublishOutcome::Immutable => Err(FrontError::Conflict(format!(
+            "{kind} {id} version {version} is in the catalogue with other content, and versions \
+             are immutable: publish this under the next version number"
+        ))),
+        PublishOutcome::SameStart(other) => Err(FrontError::Occupied(format!(
+            "{kind} {id} version {other} starts on {starts} too: give version {version} another \
+             start, or say {} if it is to replace that one",
+            superseding(*kind, other)
+        ))),
+        PublishOutcome::Backdated { earliest, in_force } => {
+            Err(FrontError::Conflict(backdated(asked, &earliest, in_force)))
+        }
+        PublishOutcome::OtherForm(form) => Err(FrontError::Conflict(format!(
+            "{kind} {id} version {version} is of kind {}, and the versions in the catalogue are of \
+             kind {form}, which plans were written for: publish it under another id",
+            asked.form
+        ))),
+    }
+}
+
+/// How a version says that it replaces another.
+fn superseding(kind: CatalogueKind, other: u32) -> String {
+    match kind {
+        CatalogueKind::Plan => format!("supersedes=\"{other}\""),
+        CatalogueKind::Table => format!("supersedes={other}"),
+    }
+}
+
+/// Why a further version can't start then, and when it could.
+fn backdated(asked: &Publish, earliest: &str, in_force: Option<u32>) -> String {
+    let Publish { kind, id, version, starts, .. } = asked;
+    let why = match in_force {
+        Some(other) => format!("records from then on were rated by version {other} already"),
+        None => format!("the {kind} has other versions already, and records may have been rated"),
+    };
+    format!(
+        "{kind} {id} version {version}: its start {starts} is in the past, at UTC+14 if not \
+         everywhere; {why}. Choose a start of {earliest} or later, or wait for re-rating"
+    )
+}
+
+/// The heads of one kind, of this id unless it is empty, sorted by id and version.
+pub(crate) async fn list(
+    db: &dyn SharedDatabase,
+    kind: CatalogueKind,
+    id: &str,
+) -> Result<Vec<CatalogueHead>, FrontError> {
+    let wanted = (!id.is_empty()).then_some(id);
+    let mut heads: Vec<CatalogueHead> = Vec::new();
+    loop {
+        let after = heads.last().map_or(0, |head| head.catalogue_version);
+        let page = db.catalogue_heads(kind, wanted, after).await?;
+        if page.is_empty() {
+            break;
+        }
+        heads.extend(page);
+        if heads.len() > LISTED_MAX {
+            return Err(FrontError::Invalid(format!(
+                "more than {LISTED_MAX} versions: ask for one {kind} by its id"
+            )));
+        }
+    }
+    heads.sort_by(|a, b| (&a.id, a.version).cmp(&(&b.id, b.version)));
+    Ok(heads)
+}
+
+/// One version; the newest for version 0.
+pub(crate) async fn find(
+    db: &dyn SharedDatabase,
+    kind: CatalogueKind,
+    id: &str,
+    version: u32,
+) -> Result<CatalogueEntry, FrontError> {
+    if id.is_empty() {
+        return Err(FrontError::Invalid(format!("which {kind}? give {kind}_id")));
+    }
+    let heads = list(db, kind, id).await?;
+    let found = match version {
+        0 => heads.last(),
+        _ => heads.iter().find(|head| head.version == version),
+    };
+    let missing = || {
+        FrontError::NotFound(if heads.is_empty() {
+            format!("no {kind} {id} in the catalogue: list shows what there is")
+        } else {
+            format!("{kind} {id} has no version {version}")
+        })
+    };
+    let head = found.ok_or_else(missing)?;
+    let after = head.catalogue_version.saturating_sub(1);
+    let entry = db.catalogue_since(after, 1).await?.pop();
+    entry.filter(|entry| entry.head == *head).ok_or_else(missing)
+}
+
+/// Faults, one a line, as many as fit, and how many more there are.
+pub(crate) fn told<T: std::fmt::Display>(faults: &[T]) -> String {
+    let mut text = String::new();
+    for (at, fault) in faults.iter().enumerate() {
+        let fault: String = fault.to_string().chars().take(FAULT_LETTERS_MAX).collect();
+        if at > 0 && text.len() + fault.len() > FAULTS_BYTES_MAX {
+            return text + &format!("\n… and at least {} more", faults.len() - at);
+        }
+        if at > 0 {
+            text.push('\n');
+        }
+        text.push_str(&fault);
+    }
+    text
+}
+
+/// A content hash as people read it.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,86 @@
+//! Reference tables in the catalogue: what can't be right never gets in (PLANS section 8).
+
+use turnpike_plan::{Table, parse_table};
+use turnpike_proto::plan::v1::{
+    GetTableResponse, ListTablesResponse, PublishTableResponse, TableVersion,
+};
+use turnpike_store::{CatalogueHead, CatalogueKind, Publish};
+use turnpike_types::limits::TABLE_BYTES_MAX;
+
+use crate::catalogue::{self, Published, hexadecimal, told};
+use crate::{FrontError, Plans};
+
+impl Plans {
+    pub(crate) async fn publish_text(
+        &self,
+        text: String,
+    ) -> Result<PublishTableResponse, FrontError> {
+        self.core.enter()?;
+        if text.len() > TABLE_BYTES_MAX {
+            let bytes = text.len();
+            return Err(FrontError::Invalid(format!(
+                "the table has {bytes} bytes of text; at most {TABLE_BYTES_MAX} are taken"
+            )));
+        }
+        let (publish, warnings) = read(text).await?;
+        let Published { head, already } =
+            catalogue::publish(self.core.db.as_ref(), &publish).await?;
+        Ok(PublishTableResponse { table: Some(show(head)), already, warnings })
+    }
+
+    pub(crate) async fn tables(&self, table_id: &str) -> Result<ListTablesResponse, FrontError> {
+        let heads = catalogue::list(self.core.db.as_ref(), CatalogueKind::Table, table_id).await?;
+        Ok(ListTablesResponse { tables: heads.into_iter().map(show).collect() })
+    }
+
+    pub(crate) async fn table(
+        &self,
+        table_id: &str,
+        version: u32,
+    ) -> Result<GetTableResponse, FrontError> {
+        let db = self.core.db.as_ref();
+        let entry = catalogue::find(db, CatalogueKind::Table, table_id, version).await?;
+        Ok(GetTableResponse { table: Some(show(entry.head)), text: entry.body })
+    }
+}
+
+/// What there is to publish, and the table's warnings. A large table takes a second to check: not on
+/// the threads that answer.
+async fn read(text: String) -> Result<(Publish, Vec<String>), FrontError> {
+    let checked = tokio::task::spawn_blocking(move || {
+        let table = parse_table(&text).map_err(|errors| FrontError::Invalid(told(&errors.0)))?;
+        let warnings = table.warnings().to_vec();
+        Ok((to_publish(&table, text), warnings))
+    });
+    checked
+        .await
+        .map_err(|error| FrontError::Invalid(format!("the table can't be checked: {error}")))?
+}
+
+fn to_publish(table: &Table, text: String) -> Publish {
+    Publish {
+        kind: CatalogueKind::Table,
+        id: table.id().to_owned(),
+        version: table.version(),
+        starts: table.starts().to_string(),
+        supersedes: table.supersedes(),
+        content_hash: table.content_hash(),
+        form: table.kind().to_string(),
+        rows: table.rows() as u64,
+        body: text,
+    }
+}
+
+fn show(head: CatalogueHead) -> TableVersion {
+    TableVersion {
+        table_id: head.id,
+        version: head.version,
+        starts: head.starts,
+        kind: head.form,
+        rows: head.rows,
+        bytes: head.bytes,
+        content_hash: hexadecimal(&head.content_hash),
+        catalogue_version: head.catalogue_version,
+        published_at_us: head.published_at.0,
+    }
+}

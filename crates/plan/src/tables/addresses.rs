@@ -1,0 +1,206 @@
+//! Where networks are (PLANS section 8).
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::rows::{Column, Faults, Kind, Row, required};
+
+const NETWORK: usize = 0;
+const LOCATION: usize = 1;
+
+/// Networks as ranges that do not overlap: of nested ones the longest prefix counts.
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    locations: Vec<Box<str>>,
+    v4: Ranges<u32>,
+    v6: Ranges<u128>,
+}
+
+/// Where each range begins, in order, and what lies from there to the next one's beginning: the
+/// index of a location, or `None` outside all networks.
+#[derive(Debug)]
+struct Ranges<T>(Vec<(T, Option<u32>)>);
+
+impl<T: Copy + Ord> Ranges<T> {
+    fn find(&self, address: T) -> Option<u32> {
+        let after = self.0.partition_point(|(start, _)| *start <= address);
+        self.0.get(after.checked_sub(1)?)?.1
+    }
+}
+
+impl Addresses {
+    /// Where an address is; an IPv4 address written as IPv6 (`::ffff:192.0.2.1`) counts as IPv4.
+    pub(crate) fn location(&self, address: IpAddr) -> Option<&str> {
+        let found = match address.to_canonical() {
+            IpAddr::V4(address) => self.v4.find(address.to_bits()),
+            IpAddr::V6(address) => self.v6.find(address.to_bits()),
+        };
+        self.locations.get(usize::try_from(found?).ok()?).map(|location| &**location)
+    }
+}
+
+/// A network, IPv4 in the low 32 bits. In order of addresses, the outer before the inner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Network {
+    start: u128,
+    /// 0 to `width`.
+    prefix: u8,
+    /// 32 or 128 bits.
+    width: u8,
+}
+
+impl Network {
+    /// Reads `192.0.2.0/24`, `2001:db8::/32`, or a single address.
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("\"{text}\" is no network: write one such as 192.0.2.0/24 or 2001:db8::/32");
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let (start, width) = match address.parse().map_err(|_| wrong())? {
+            IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+            IpAddr::V6(address) => (address.to_bits(), 128),
+        };
+        let prefix = match prefix {
+            None => width,
+            Some(text) if !text.bytes().all(|byte| byte.is_ascii_digit()) => return Err(wrong()),
+            Some(text) => text.parse().map_err(|_| wrong())?,
+        };
+        if prefix > width {
+            return Err(format!("\"{text}\" has a prefix of {prefix} bits, {width} at most"));
+        }
+        let network = Self { start, prefix, width };
+        let clean = Self { start: start & !network.hosts(), ..network };
+        if clean != network {
+            return Err(format!("\"{text}\" has bits set past its prefix: write {clean}"));
+        }
+        Ok(network.without_mapping())
+    }
+
+    /// IPv4 networks written as IPv6 are IPv4 networks.
+    fn without_mapping(self) -> Self {
+        let mapped = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().to_bits();
+        match self.prefix.checked_sub(96) {
+            Some(prefix) if self.width == 128 && self.start >> 32 == mapped >> 32 => {
+                Self { start: self.start & u128::from(u32::MAX), prefix, width: 32 }
+            }
+            _ => self,
+        }
+    }
+
+    /// The bits past the prefix.
+    fn hosts(&self) -> u128 {
+        let bits = u32::from(self.width.saturating_sub(self.prefix));
+        1u128.checked_shl(bits).map_or(u128::MAX, |size| size - 1)
+    }
+
+    fn last(&self) -> u128 {
+        self.start | self.hosts()
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match u32::try_from(self.start) {
+            Ok(start) if self.width == 32 => Ipv4Addr::from_bits(start).fmt(f)?,
+            _ => Ipv6Addr::from_bits(self.start).fmt(f)?,
+        }
+        write!(f, "/{}", self.prefix)
+    }
+}
+
+/// A network, the index of its location, and its line.
+type Placed = (Network, u32, u32);
+
+/// The rows as they are read.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    networks: Vec<Placed>,
+    locations: HashMap<Box<str>, u32>,
+}
+
+impl Kind for Rows {
+    const COLUMNS: &'static [Column] = &[required("network"), required("location")];
+    type Content = Addresses;
+
+    fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
+        let network = row.read(NETWORK, Network::parse)?;
+        let location = row.cell(LOCATION);
+        let next = u32::try_from(self.locations.len()).unwrap_or(u32::MAX);
+        let location = match self.locations.get(location) {
+            Some(&known) => known,
+            None => *self.locations.entry(location.into()).or_insert(next),
+        };
+        self.networks.push((network, location, row.line));
+        Ok(0)
+    }
+
+    fn finish(self, faults: &mut Faults) -> Addresses {
+        let mut networks = self.networks;
+        networks.sort_unstable_by_key(|&(network, _, line)| (network, line));
+        let (v4, v6): (Vec<Placed>, Vec<Placed>) =
+            networks.into_iter().partition(|(network, ..)| network.width == 32);
+        for networks in [&v4, &v6] {
+            faults.refuse_doubles(
+                networks,
+                |(a, ..), (b, ..)| a == b,
+                |&(.., line)| line,
+                |(network, ..)| format!("network {network}"),
+            );
+        }
+        let mut locations: Vec<(Box<str>, u32)> = self.locations.into_iter().collect();
+        locations.sort_unstable_by_key(|&(_, index)| index);
+        let narrow = |(start, location)| Some((u32::try_from(start).ok()?, location));
+        Addresses {
+            locations: locations.into_iter().map(|(location, _)| location).collect(),
+            v4: Ranges(flatten(&v4, u128::from(u32::MAX)).into_iter().filter_map(narrow).collect()),
+            v6: Ranges(flatten(&v6, u128::MAX)),
+        }
+    }
+}
+
+/// Ranges that do not overlap, of networks in order; `max` is the last address there is.
+fn flatten(networks: &[Placed], max: u128) -> Vec<(u128, Option<u32>)> {
+    let mut flat = Flat { ranges: Vec::new(), max };
+    // Networks round the place that has been reached, the outermost first.
+    let mut open: Vec<(u128, u32)> = Vec::new();
+    for &(network, location, _) in networks {
+        while let Some(&(last, _)) = open.last()
+            && last < network.start
+        {
+            open.pop();
+            flat.after(last, open.last().map(|&(_, outer)| outer));
+        }
+        flat.from(network.start, Some(location));
+        open.push((network.last(), location));
+    }
+    while let Some((last, _)) = open.pop() {
+        flat.after(last, open.last().map(|&(_, outer)| outer));
+    }
+    flat.ranges
+}
+
+struct Flat {
+    ranges: Vec<(u128, Option<u32>)>,
+    max: u128,
+}
+
+impl Flat {
+    /// From `start` on, this location.
+    fn from(&mut self, start: u128, location: Option<u32>) {
+        while self.ranges.last().is_some_and(|(same, _)| *same == start) {
+            self.ranges.pop();
+        }
+        if self.ranges.last().is_none_or(|(_, before)| *before != location) {
+            self.ranges.push((start, location));
+        }
+    }
+
+    /// Past `last`, this location.
+    fn after(&mut self, last: u128, location: Option<u32>) {
+        if last < self.max {
+            self.from(last + 1, location);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Dial plans: prefixes of telephone numbers and what a call there costs (PLANS section 8).
+
+use super::rows::{Column, Faults, Kind, Row, optional, required};
+use crate::measure::{Decimal, Quantity, Unit};
+use crate::price::Price;
+
+/// Digits of an E.164 number.
+pub(super) const DIGITS_MAX: usize = 15;
+
+const PREFIX: usize = 0;
+const DESTINATION: usize = 1;
+const PRICE: usize = 2;
+const PER: usize = 3;
+const SETUP: usize = 4;
+
+/// What calls to the numbers of one prefix cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DialRow {
+    /// Digits, without `+`.
+    pub(crate) prefix: Box<str>,
+    pub(crate) destination: Box<str>,
+    pub(crate) price: Decimal,
+    pub(crate) price_text: Box<str>,
+    /// Of time or a bare count, above zero.
+    pub(crate) per: Quantity,
+    pub(crate) per_text: Box<str>,
+    /// A connection fee.
+    pub(crate) setup: Option<Decimal>,
+    pub(crate) setup_text: Option<Box<str>>,
+    /// The row's number in order of prefixes, from 0.
+    pub(crate) index: u32,
+}
+
+/// Prefixes in order, each with the longest other one that it begins with.
+#[derive(Debug)]
+pub(crate) struct DialPlan {
+    keys: Vec<Key>,
+    /// By the same index.
+    rows: Vec<DialRow>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    packed: u64,
+    digits: u8,
+    /// Index of the row whose prefix is the longest that this one begins with.
+    within: Option<u32>,
+}
+
+impl DialPlan {
+    /// The row of the longest prefix of a number, given as digits; `None` when no prefix fits.
+    ///
+    /// The prefix at or before the number in order either fits, or lies within the ones that do.
+    pub(crate) fn longest(&self, digits: &str) -> Option<&DialRow> {
+        let number = pack(digits)?;
+        let after = self.keys.partition_point(|key| key.packed <= number);
+        let mut at = after.checked_sub(1)?;
+        loop {
+            let key = self.keys.get(at)?;
+            if key.begins(number) {
+                return self.rows.get(at);
+            }
+            at = usize::try_from(key.within?).ok()?;
+        }
+    }
+}
+
+impl Key {
+    fn begins(&self, number: u64) -> bool {
+        let other = 64 - 4 * u32::from(self.digits);
+        (self.packed ^ number).checked_shr(other).unwrap_or(0) == 0
+    }
+}
+
+/// Up to 15 digits, each as itself + 1 in four bits from the top down, so that numbers compare as
+/// their texts do; digits past the fifteenth are left out. `None` for other characters.
+fn pack(digits: &str) -> Option<u64> {
+    let mut packed = 0;
+    for (at, byte) in digits.bytes().enumerate() {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        if at < DIGITS_MAX {
+            packed |= u64::from(byte - b'0' + 1) << (60 - 4 * at);
+        }
+    }
+    Some(packed)
+}
+
+/// The rows as they are read.
+#[derive(Debug, Default)]
+pub(super) struct Rows(Vec<(DialRow, u32)>);
+
+impl Kind for Rows {
+    const COLUMNS: &'static [Column] = &[
+        required("prefix"),
+        required("destination"),
+        required("price"),
+        required("per"),
+        optional("setup"),
+    ];
+    type Content = DialPlan;
+
+    fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
+        let (price, per) = (row.read(PRICE, Decimal::parse)?, row.read(PER, per)?);
+        row.read(PRICE, |text| priceable(text, price, per.base))?;
+        let setup = row.read_optional(SETUP, Decimal::parse)?;
+        if let Some(fee) = setup {
+            row.read(SETUP, |text| priceable(text, fee, 1))?;
+        }
+        let read = DialRow {
+            prefix: row.read(PREFIX, prefix)?,
+            destination: row.cell(DESTINATION).into(),
+            price,
+            price_text: row.cell(PRICE).into(),
+            per,
+            per_text: row.cell(PER).into(),
+            setup,
+            setup_text: setup.map(|_| row.cell(SETUP).into()),
+            index: 0,
+        };
+        self.0.push((read, row.line));
+        Ok(0)
+    }
+
+    fn finish(self, faults: &mut Faults) -> DialPlan {
+        let mut lined = self.0;
+        lined.sort_by(|(a, a_line), (b, b_line)| (&a.prefix, a_line).cmp(&(&b.prefix, b_line)));
+        faults.refuse_doubles(
+            &lined,
+            |(a, _), (b, _)| a.prefix == b.prefix,
+            |&(_, line)| line,
+            |(row, _)| format!("prefix {}", row.prefix),
+        );
+        for (row, line) in lined.iter().filter(|(row, _)| row.prefix.starts_with('0')) {
+            let message =
+                format!("prefix {}: no number begins so, its country code comes first", row.prefix);
+            faults.warn(*line, message);
+        }
+        let mut rows: Vec<DialRow> = lined.into_iter().map(|(row, _)| row).collect();
+        for (at, row) in (0..).zip(&mut rows) {
+            row.index = at;
+        }
+        DialPlan { keys: keys(&rows), rows }
+    }
+}
+
+/// The keys of rows in order of prefixes.
+fn keys(rows: &[DialRow]) -> Vec<Key> {
+    let mut keys = Vec::with_capacity(rows.len());
+    // Prefixes that the one before begins with, itself included, the shortest first.
+    let mut open: Vec<(Key, u32)> = Vec::new();
+    for row in rows {
+        let packed = pack(&row.prefix).unwrap_or(0);
+        while open.last().is_some_and(|(key, _)| !key.begins(packed)) {
+            open.pop();
+        }
+        let within = open.last().map(|&(_, index)| index);
+        let digits = u8::try_from(row.prefix.len()).unwrap_or(0);
+        let key = Key { packed, digits, within };
+        open.push((key, row.index));
+        keys.push(key);
+    }
+    keys
+}
+
+fn prefix(text: &str) -> Result<Box<str>, String> {
+    if text.len() > DIGITS_MAX || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!(
+            "\"{text}\" is no prefix: write 1 to {DIGITS_MAX} digits from the country code on, without +"
+        ));
+    }
+    Ok(text.into())
+}
+
+fn per(text: &str) -> Result<Quantity, String> {
+    let per = Quantity::parse(text)?;
+    match per.unit {
+        Unit::Byte => Err(format!(
+            "\"{text}\" is a quantity of bytes: calls are priced by time, such as 1 min, or by a bare count"
+        )),
+        _ if per.base == 0 => Err("it is zero: write 1 or more".to_owned()),
+        _ => Ok(per),
+    }
+}
+
+/// Can a rater hold this price, whatever its plan rounds to? So that it can't fail a record.
+fn priceable(text: &str, amount: Decimal, per: i128) -> Result<(), String> {
+    let holds = |digits| Price::new(amount, per, digits).is_some();
+    if holds(0) && holds(9) {
+        return Ok(());
+    }
+    Err(format!("\"{text}\" for so large a quantity has more digits than a price holds"))
+}

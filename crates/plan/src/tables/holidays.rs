@@ -1,0 +1,98 @@
+//! Special days, everywhere or at a place (PLANS section 8).
+
+use std::collections::HashMap;
+
+use jiff::civil::Date;
+
+use super::place;
+use super::rows::{Column, Faults, Kind, Row, optional, required};
+use crate::values;
+
+const DATE: usize = 0;
+const PLACE: usize = 2;
+
+/// A date of one year or of every year.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum SpecialDay {
+    /// One date.
+    Once(Date),
+    /// Month and day; 29 February in leap years only.
+    Yearly(i8, i8),
+}
+
+impl SpecialDay {
+    /// Reads `2026-12-25`, or `--12-25` for every year.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let Some(month_and_day) = text.strip_prefix("--") else {
+            let date = values::date(text).map(Self::Once);
+            return date.map_err(|why| format!("{why}, or --MM-DD for every year"));
+        };
+        // A leap year has every day there is.
+        match values::date(&format!("2000-{month_and_day}")) {
+            Ok(date) => Ok(Self::Yearly(date.month(), date.day())),
+            Err(_) => Err(format!(
+                "\"{text}\" is no day of the year: write --MM-DD, or YYYY-MM-DD for one year"
+            )),
+        }
+    }
+
+    /// Does this date fall on it?
+    pub(crate) fn is_on(self, date: Date) -> bool {
+        match self {
+            Self::Once(once) => once == date,
+            Self::Yearly(month, day) => (month, day) == (date.month(), date.day()),
+        }
+    }
+}
+
+/// Special days by place; those without are under the empty text.
+#[derive(Debug, Default)]
+pub(crate) struct Holidays {
+    /// Sorted.
+    places: HashMap<Box<str>, Vec<SpecialDay>>,
+}
+
+impl Holidays {
+    /// Is a date special at a place: everywhere, there, or where that lies in?
+    pub(crate) fn is_special(&self, date: Date, place: &str) -> bool {
+        let (once, yearly) = (SpecialDay::Once(date), SpecialDay::Yearly(date.month(), date.day()));
+        std::iter::once("").chain(place::lineage(place)).any(|name| {
+            self.places.get(name).is_some_and(|days| {
+                days.binary_search(&once).is_ok() || days.binary_search(&yearly).is_ok()
+            })
+        })
+    }
+}
+
+/// The rows as they are read.
+#[derive(Debug, Default)]
+pub(super) struct Rows(Vec<(Box<str>, SpecialDay, u32)>);
+
+impl Kind for Rows {
+    const COLUMNS: &'static [Column] = &[required("date"), required("name"), optional("place")];
+    type Content = Holidays;
+
+    fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
+        let day = row.read(DATE, SpecialDay::parse)?;
+        let place = row.read_optional(PLACE, place::check)?.unwrap_or_default();
+        self.0.push((place, day, row.line));
+        Ok(0)
+    }
+
+    fn finish(self, faults: &mut Faults) -> Holidays {
+        let mut days = self.0;
+        days.sort();
+        for pair in days.windows(2) {
+            if let [(place, day, first), (other, same, line)] = pair
+                && (place, day) == (other, same)
+            {
+                faults.warn(*line, format!("the day stands on line {first} already"));
+            }
+        }
+        let mut holidays = Holidays::default();
+        for (place, day, _) in days {
+            holidays.places.entry(place).or_default().push(day);
+        }
+        holidays
+    }
+}

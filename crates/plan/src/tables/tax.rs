@@ -1,0 +1,161 @@
+//! Taxes by place and category (PLANS sections 3 and 8).
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::place;
+use super::rows::{Column, Faults, Kind, Row, optional, required};
+use crate::measure::Decimal;
+
+/// Percent.
+const RATE_MAX: i128 = 1000;
+
+const PLACE: usize = 0;
+const TAX: usize = 1;
+const RATE: usize = 2;
+const CATEGORY: usize = 3;
+const COMPOUND: usize = 4;
+
+/// One tax of one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TaxRow {
+    /// `US/CA/Los Angeles`: the outermost first.
+    pub(crate) place: Box<str>,
+    pub(crate) tax: Box<str>,
+    /// Percent, from 0 to 1000.
+    pub(crate) rate: Decimal,
+    pub(crate) rate_text: Box<str>,
+    /// Empty: every category.
+    pub(crate) category: Box<str>,
+    /// On the net and the taxes before it, not on the net alone?
+    pub(crate) compound: bool,
+    /// The row's number in order of places, those of one place as in the file, from 0.
+    pub(crate) index: u32,
+}
+
+/// Taxes in order of places.
+#[derive(Debug)]
+pub(crate) struct TaxTable {
+    rows: Vec<TaxRow>,
+    places: HashMap<Box<str>, Range<usize>>,
+}
+
+impl TaxTable {
+    /// What a category bears at a place: the taxes of all that it lies in and its own, outermost
+    /// first, those of one place as in the file. `None` when neither the place nor any that it
+    /// lies in is in the table; empty when they are, and tax nothing of this category.
+    pub(crate) fn taxes(&self, place: &str, category: &str) -> Option<SmallVec<[&TaxRow; 4]>> {
+        let mut known = None;
+        for name in place::lineage(place) {
+            let Some(range) = self.places.get(name) else { continue };
+            let taxes: &mut SmallVec<_> = known.get_or_insert_with(SmallVec::new);
+            let rows = self.rows.get(range.clone()).unwrap_or_default();
+            let bears = |row: &&TaxRow| row.category.is_empty() || *row.category == *category;
+            taxes.extend(rows.iter().filter(bears));
+        }
+        known
+    }
+}
+
+/// The rows as they are read, and how many each place has so far.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    rows: Vec<(TaxRow, u32)>,
+    ranks: HashMap<Box<str>, u32>,
+}
+
+impl Kind for Rows {
+    const COLUMNS: &'static [Column] = &[
+        required("place"),
+        required("tax"),
+        required("rate"),
+        optional("category"),
+        optional("compound"),
+    ];
+    type Content = TaxTable;
+
+    fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
+        let read = TaxRow {
+            place: row.read(PLACE, place::check)?,
+            tax: row.cell(TAX).into(),
+            rate: row.read(RATE, rate)?,
+            rate_text: row.cell(RATE).into(),
+            category: row.cell(CATEGORY).into(),
+            compound: row.read_optional(COMPOUND, yes_or_no)?.unwrap_or(false),
+            index: 0,
+        };
+        let next = self.ranks.entry(read.place.clone()).or_default();
+        let rank = *next;
+        *next = next.saturating_add(1);
+        self.rows.push((read, row.line));
+        Ok(rank)
+    }
+
+    fn finish(self, faults: &mut Faults) -> TaxTable {
+        let mut lined = self.rows;
+        lined.sort_by(|(a, a_line), (b, b_line)| {
+            (&a.place, &a.tax, &a.category, a_line).cmp(&(&b.place, &b.tax, &b.category, b_line))
+        });
+        let tax = |row: &TaxRow| (row.place.clone(), row.tax.clone(), row.category.clone());
+        faults.refuse_doubles(
+            &lined,
+            |(a, _), (b, _)| tax(a) == tax(b),
+            |&(_, line)| line,
+            |(row, _)| described(row),
+        );
+        warn_of_both(&lined, faults);
+        lined.sort_by(|(a, a_line), (b, b_line)| (&a.place, a_line).cmp(&(&b.place, b_line)));
+        let mut table = TaxTable { rows: Vec::with_capacity(lined.len()), places: HashMap::new() };
+        for (at, (row, _)) in lined.into_iter().enumerate() {
+            let range = table.places.entry(row.place.clone()).or_insert(at..at);
+            range.end = at + 1;
+            table.rows.push(TaxRow { index: u32::try_from(at).unwrap_or(u32::MAX), ..row });
+        }
+        table
+    }
+}
+
+/// Of rows in order of place, tax and category.
+fn warn_of_both(rows: &[(TaxRow, u32)], faults: &mut Faults) {
+    for same in rows.chunk_by(|(a, _), (b, _)| a.place == b.place && a.tax == b.tax) {
+        let Some(((every, on_line), rest)) = same.split_first() else { continue };
+        for (row, line) in rest {
+            if every.category.is_empty() && !row.category.is_empty() {
+                let message = format!(
+                    "{} comes on top of the row of every category on line {on_line}: it does not replace it",
+                    described(row)
+                );
+                faults.warn(*line, message);
+            }
+        }
+    }
+}
+
+fn described(row: &TaxRow) -> String {
+    let TaxRow { place, tax, category, .. } = row;
+    match category.is_empty() {
+        true => format!("tax {tax} of {place}"),
+        false => format!("tax {tax} of {place} for {category}"),
+    }
+}
+
+fn rate(text: &str) -> Result<Decimal, String> {
+    let rate = Decimal::parse(text)?;
+    // A decimal has at most 27 digits: this can't overflow.
+    if rate.digits > RATE_MAX * 10i128.pow(rate.scale) {
+        return Err(format!(
+            "\"{text}\" is more than {RATE_MAX} percent: write percent, such as 7.7"
+        ));
+    }
+    Ok(rate)
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(format!("\"{text}\" is unknown: write yes or no")),
+    }
+}

@@ -1,0 +1,14 @@
+-- What was published after catalogue version $1, in order: at most $2 entries and up to $3 bytes of
+-- bodies, but at least one. Sizes stand in a column of their own, so that adding them up reads no
+-- body.
+SELECT c.catalogue_version, c.kind, c.id, c.version, c.starts, c.content_hash, c.form,
+       c.row_count, c.bytes, c.published_at, c.body
+  FROM (SELECT catalogue_version, bytes, sum(bytes) OVER (ORDER BY catalogue_version) AS up_to
+          FROM (SELECT catalogue_version, bytes
+                  FROM catalogue
+                 WHERE catalogue_version > $1
+                 ORDER BY catalogue_version
+                 LIMIT $2) AS next) AS sized
+  JOIN catalogue c ON c.catalogue_version = sized.catalogue_version
+ WHERE sized.up_to <= $3 OR sized.up_to = sized.bytes
+ ORDER BY c.catalogue_version
