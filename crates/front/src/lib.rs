@@ -13,6 +13,7 @@
 //!  owner.rs     one request to a partition's owner, wherever it moves
 //!  accounts.rs, cluster.rs, suspense.rs    the other services
 //!  plans.rs, tables.rs   what goes into the catalogue;  catalogue.rs   what both have in common
+//!  examples.rs  a plan does what its own examples say, before it goes in
 //! ```
 //!
 //! What holds:
@@ -38,6 +39,7 @@ mod config;
 mod core;
 mod dial;
 mod error;
+mod examples;
 mod guiding;
 mod ingest;
 mod lane;

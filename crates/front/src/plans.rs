@@ -15,21 +15,23 @@ use turnpike_types::limits::{EXAMPLES_BYTES_MAX, PLAN_XML_BYTES_MAX};
 use crate::FrontError;
 use crate::catalogue::{self, Published, hexadecimal, told};
 use crate::core::Core;
+use crate::examples::Examples;
 
 /// The gRPC service.
 pub struct Plans {
     pub(crate) core: Arc<Core>,
+    examples: Examples,
 }
 
 impl Plans {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core }
+        Self { core, examples: Examples::default() }
     }
 
     async fn publish_xml(&self, request: PublishRequest) -> Result<PublishResponse, FrontError> {
         self.core.enter()?;
         check_sizes(&request)?;
-        let xml = request.xml;
+        let PublishRequest { xml, files } = request;
         let plan =
             turnpike_plan::parse(&xml).map_err(|errors| FrontError::Invalid(told(&errors.0)))?;
         let publish = Publish {
@@ -43,14 +45,24 @@ impl Plans {
             rows: 0,
             body: xml,
         };
+        let warnings = plan.warnings().iter().map(ToString::to_string).collect();
+        // What is in the catalogue has passed; whoever publishes it again need not send its files.
+        let examples = if self.is_there(&publish).await? {
+            Vec::new()
+        } else {
+            self.examples.run(plan, files).await?
+        };
         let Published { head, already } =
             catalogue::publish(self.core.db.as_ref(), &publish).await?;
-        Ok(PublishResponse {
-            plan: Some(show(head)),
-            already,
-            warnings: plan.warnings().iter().map(ToString::to_string).collect(),
-            examples: Vec::new(),
-        })
+        Ok(PublishResponse { plan: Some(show(head)), already, warnings, examples })
+    }
+
+    async fn is_there(&self, asked: &Publish) -> Result<bool, FrontError> {
+        let heads = catalogue::list(self.core.db.as_ref(), asked.kind, &asked.id).await?;
+        let same = |head: &CatalogueHead| {
+            head.version == asked.version && head.content_hash == asked.content_hash
+        };
+        Ok(heads.iter().any(same))
     }
 }
 

@@ -134,3 +134,55 @@ async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere()
     let unheard = xml(1, "2000-01-01", "0.05").replace("\"octets\" version", "\"other\" version");
     assert!(publish(&world, unheard).await.is_ok(), "another plan's first version");
 }
+
+/// The plan with an example: 5 octets at 1.00 a kB, which come to `amount`.
+fn with_example(version: u32, starts: &str, example: &str) -> String {
+    xml(version, starts, "1.00").replace("</plan>", &format!("{example}\n</plan>"))
+}
+
+fn inline(amount: &str) -> String {
+    format!(
+        r#"<example name="five octets">
+  <record id="r1" type="octets" start="2026-04-01T00:00:00Z" quantity="5"/>
+  <expect record="r1" component="all" quantity="5 B" amount="{amount}"/>
+</example>"#
+    )
+}
+
+#[tokio::test]
+async fn a_plan_that_fails_its_own_examples_is_refused() {
+    let world = world().await;
+    let wrong = publish(&world, with_example(1, "2026-01-01", &inline("0.006"))).await;
+    refused(
+        wrong,
+        Code::InvalidArgument,
+        &[
+            "plan octets version 1 does not do what its own examples say",
+            "five octets: line 11: record r1, component all: expected amount 0.006000000, found 0.005000000",
+        ],
+    );
+    let listed = world.plans().list(ListRequest::default()).await.unwrap().into_inner();
+    assert!(listed.plans.is_empty());
+    let right = publish(&world, with_example(1, "2026-01-01", &inline("0.005"))).await.unwrap();
+    assert_eq!(right.examples, ["five octets: ok, 1 record, 1 line"]);
+}
+
+#[tokio::test]
+async fn the_files_of_examples_come_with_the_plan() {
+    let world = world().await;
+    let by_files = r#"<example name="f" usage="usage.csv" expect="lines.csv"/>"#;
+    let xml = with_example(1, "2026-01-01", by_files);
+    let words = ["expected the file usage.csv, found none of that name beside the plan"];
+    refused(publish(&world, xml.clone()).await, Code::InvalidArgument, &words);
+    let usage = "record_id,account_number,usage_type,start_time,quantity\n\
+        r1,7,octets,2026-04-01T00:00:00Z,5\n";
+    let lines = "record_id,component,bytes,amount\nr1,all,5,0.005\n";
+    let files = [("usage.csv", usage), ("lines.csv", lines)]
+        .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec().into()));
+    let request = PublishRequest { xml: xml.clone(), files: files.into() };
+    let published = world.plans().publish(request).await.unwrap().into_inner();
+    assert_eq!(published.examples, ["f: ok, 1 record, 1 line"]);
+    // What is there has passed already.
+    let again = publish(&world, xml).await.unwrap();
+    assert!(again.already && again.examples.is_empty());
+}

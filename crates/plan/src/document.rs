@@ -6,6 +6,7 @@ use jiff::civil::Date;
 use turnpike_types::Currency;
 
 use crate::error::{Cause, Findings};
+use crate::example::{self, Example};
 use crate::graph::{Child, Input, Link, Parameter, Primitive, SOURCE};
 use crate::primitives::{self, Lookup};
 use crate::spec::Spec;
@@ -33,6 +34,7 @@ pub(crate) struct Document {
     pub(crate) primitives: Vec<Primitive>,
     /// Ids of elements whose type is not known: links to them are not faults of their own.
     pub(crate) unread: BTreeSet<String>,
+    pub(crate) examples: Vec<Example>,
     pub(crate) content_hash: [u8; 32],
 }
 
@@ -46,6 +48,7 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
     }
     let mut document = head(&root, findings)?;
     let mut graphs = 0;
+    let mut examples = Vec::new();
     for element in root.elements() {
         match element.name.as_str() {
             "parameter" => parameter(element, &mut document, findings),
@@ -53,8 +56,9 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
                 graphs += 1;
                 graph(element, &mut document, findings);
             }
-            // Looked at by the tools that test and draw plans.
-            "example" | "layout" => {}
+            "example" => examples.push(element),
+            // Looked at by the tools that draw plans.
+            "layout" => {}
             name => {
                 let message = format!(
                     "<{name}> is unknown here: a plan holds <parameter>, <graph>, <example> and <layout>"
@@ -67,6 +71,8 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
         let message = format!("{graphs} <graph> elements: write exactly one");
         findings.error(root.line, None, Cause::Malformed, message);
     }
+    // Parameters may stand behind an example that sets them.
+    document.examples = example::read(&examples, &document, findings);
     Some(document)
 }
 
@@ -105,12 +111,13 @@ fn head(root: &Element, findings: &mut Findings) -> Option<Document> {
         parameters: Vec::new(),
         primitives: Vec::new(),
         unread: BTreeSet::new(),
+        examples: Vec::new(),
         content_hash: xml::content_hash(root, "layout"),
     })
 }
 
 /// A required attribute's value; `None`, with a finding, when it is absent or can't be read.
-fn read_value<T>(
+pub(crate) fn read_value<T>(
     element: &Element,
     name: &str,
     example: &str,
@@ -133,7 +140,12 @@ fn read_value<T>(
 }
 
 /// Refuses attributes that are not among `names`.
-fn only(element: &Element, names: &[&str], primitive: Option<&str>, findings: &mut Findings) {
+pub(crate) fn only(
+    element: &Element,
+    names: &[&str],
+    primitive: Option<&str>,
+    findings: &mut Findings,
+) {
     for (name, _) in &element.attributes {
         if !names.contains(&name.as_str()) {
             let message =
@@ -144,7 +156,7 @@ fn only(element: &Element, names: &[&str], primitive: Option<&str>, findings: &m
 }
 
 /// Refuses elements that are not among `names`.
-fn only_elements(
+pub(crate) fn only_elements(
     element: &Element,
     names: &[&str],
     primitive: Option<&str>,

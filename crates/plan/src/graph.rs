@@ -7,6 +7,7 @@ use turnpike_types::{Currency, Timestamp};
 
 use crate::document::Document;
 use crate::error::Warning;
+use crate::example::Example;
 use crate::zone::{Zone, first_instant_of};
 
 /// A plan that was parsed and found to be sound. Values are as written, with the parameters'
@@ -168,6 +169,11 @@ impl Plan {
     /// What a subscription may override.
     pub fn parameters(&self) -> &[Parameter] {
         &self.document.parameters
+    }
+
+    /// What its author says that usage must come to, in document order (PLANS section 9).
+    pub fn examples(&self) -> &[Example] {
+        &self.document.examples
     }
 
     /// The graph's nodes in document order.

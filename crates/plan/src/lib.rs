@@ -4,6 +4,7 @@
 //!  plan.xml
 //!     |  xml.rs        a tree of elements that know their lines
 //!     |  document.rs   head, parameters, primitives as written
+//!     |  example.rs    what usage must come to, by its author
 //!     |  values.rs     parameters and defaults filled in, syntax of every value
 //!     |  check/        wiring, order, units, currencies
 //!     v
@@ -45,6 +46,7 @@ mod check;
 mod code;
 mod document;
 mod error;
+mod example;
 mod graph;
 mod ladder;
 mod measure;
@@ -67,6 +69,10 @@ use std::collections::BTreeMap;
 
 pub use code::{Component, ComponentKind, ObjectCode, TableName, Variable};
 pub use error::{Cause, PlanError, PlanErrors, Warning};
+pub use example::{
+    Example, ExampleAccount, ExampleBody, ExampleRecord, ExampleSettings, Expectation, Expected,
+    ExpectedQuantity, ExpectedTotal, InlineExample, Tolerance, parse_amount,
+};
 pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
 pub use measure::Unit;
 pub use options::{Comparison, comparison, winner};

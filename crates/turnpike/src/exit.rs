@@ -17,6 +17,8 @@ pub(crate) enum Finish {
     Done,
     /// Everything that could be done; the rest was told.
     Partial,
+    /// What was compared is different, and whoever asked wants to know by the exit code.
+    Different,
 }
 
 impl Finish {
@@ -41,6 +43,7 @@ pub(crate) fn code(result: &anyhow::Result<Finish>) -> ExitCode {
     match result {
         Ok(Finish::Done) => ExitCode::SUCCESS,
         Ok(Finish::Partial) => ExitCode::from(3),
+        Ok(Finish::Different) => ExitCode::from(1),
         // Whoever reads our output has had enough: `turnpike pull | head`.
         Err(error) if is_broken_pipe(error) => ExitCode::SUCCESS,
         Err(error) => {

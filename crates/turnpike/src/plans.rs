@@ -1,10 +1,13 @@
 //! Price plans from files, and their faults with the file's name in front.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::anyhow;
-use turnpike_plan::{ObjectCode, Plan, PlanErrors};
+use anyhow::{Context as _, anyhow};
+use turnpike_plan::{ExampleBody, Plan, PlanErrors};
+use turnpike_types::limits::EXAMPLES_BYTES_MAX;
 
 use crate::commands::plan::read_xml;
 
@@ -24,9 +27,12 @@ pub(crate) struct Loaded {
 
 /// Reads and checks the plan in `file`.
 pub(crate) fn load(file: &Path) -> anyhow::Result<Loaded> {
-    let xml = read_xml(file)?;
-    let plan = turnpike_plan::parse(&xml).map_err(|errors| refused(file, &errors))?;
-    let name = file.display();
+    parse(&file.display().to_string(), &read_xml(file)?)
+}
+
+/// Checks a plan; `name` is what messages call it.
+pub(crate) fn parse(name: &str, xml: &str) -> anyhow::Result<Loaded> {
+    let plan = turnpike_plan::parse(xml).map_err(|errors| refused(name, &errors))?;
     let warnings =
         plan.warnings().iter().map(|warning| format!("{name}: warning: {warning}")).collect();
     let hash: String =
@@ -41,18 +47,38 @@ pub(crate) fn load(file: &Path) -> anyhow::Result<Loaded> {
     Ok(Loaded { plan, warnings, title })
 }
 
-/// Compiles a plan with a subscription's overrides.
-pub(crate) fn compile(
-    loaded: &Loaded,
-    overrides: &BTreeMap<String, String>,
-) -> anyhow::Result<ObjectCode> {
-    turnpike_plan::compile(&loaded.plan, overrides)
-        .map_err(|errors| anyhow!("plan {}: {errors}", loaded.plan.id()))
+/// The file that an example of the plan in `plan_file` calls `name`, which has no directory: it
+/// stands beside the plan. `None` where there is none, or one too large to be examples.
+pub(crate) fn example_file(plan_file: &Path, name: &str) -> Option<Vec<u8>> {
+    let file = File::open(plan_file.with_file_name(name)).ok()?;
+    let mut bytes = Vec::new();
+    // One more than all files together may have, so that what is too much is found out.
+    let bytes_max = u64::try_from(EXAMPLES_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(bytes_max).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// The files that the examples of a plan name, by those names.
+pub(crate) fn example_files(
+    plan_file: &Path,
+    plan: &Plan,
+) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for example in plan.examples() {
+        let ExampleBody::Files { usage, expect } = &example.body else { continue };
+        for name in [usage, expect] {
+            let bytes = example_file(plan_file, name).with_context(|| {
+                let (plan, line) = (plan_file.display(), example.line);
+                format!("{plan}: line {line}: {name} can't be read; put it beside the plan")
+            })?;
+            files.insert(name.clone(), bytes);
+        }
+    }
+    Ok(files)
 }
 
 /// One fault a line, each with the file in front, so that editors find the place.
-fn refused(file: &Path, errors: &PlanErrors) -> anyhow::Error {
-    let faults: Vec<String> =
-        errors.0.iter().map(|error| format!("{}: {error}", file.display())).collect();
+fn refused(name: &str, errors: &PlanErrors) -> anyhow::Error {
+    let faults: Vec<String> = errors.0.iter().map(|error| format!("{name}: {error}")).collect();
     anyhow!("{}", faults.join("\n"))
 }

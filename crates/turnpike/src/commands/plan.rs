@@ -1,20 +1,26 @@
 //! `turnpike plan`: price plans, here and in the catalogue.
 
+mod diff;
+mod publish;
+mod test;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use turnpike_proto::plan::v1::{GetRequest, ListRequest, PlanVersion, PublishRequest};
+use turnpike_proto::plan::v1::{GetRequest, ListRequest, PlanVersion};
 
 use crate::cli::Context;
-use crate::client::ClientArgs;
-use crate::exit::{EXIT_CODES, Finish};
+use crate::client::{ClientArgs, Front};
+use crate::exit::Finish;
 use crate::{plans, ui, values};
 
 const EXAMPLES: &str = "\
 Examples:
   turnpike plan check plan.xml
+  turnpike plan test plan.xml
+  turnpike plan diff fig6b@1 plan.xml
   turnpike plan publish plan.xml
   turnpike plan list
   turnpike plan show fig6b --version 1 > fig6b.xml";
@@ -30,8 +36,12 @@ pub(crate) enum PlanCommand {
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
+    /// Runs the examples that plans hold, with no cluster
+    Test(test::TestArgs),
+    /// Shows what is different between two plans, and what the second would forget
+    Diff(diff::DiffArgs),
     /// Puts plans into the catalogue; a version never changes once it is there
-    Publish(PublishArgs),
+    Publish(publish::PublishArgs),
     /// Lists the catalogue
     List(ListArgs),
     /// Prints a published plan's XML
@@ -44,22 +54,6 @@ Ends with 1 when a plan can't be right; each fault is told with its line and pri
 Examples:
   turnpike plan check plan.xml
   turnpike plan check plans/*.xml";
-
-const PUBLISH_EXAMPLES: &str = "\
-Examples:
-  turnpike plan publish plan.xml";
-
-/// Options of `plan publish`.
-#[derive(Debug, Args)]
-#[command(after_help = PUBLISH_EXAMPLES)]
-#[command(after_long_help = format!("{PUBLISH_EXAMPLES}\n\n{EXIT_CODES}"))]
-pub(crate) struct PublishArgs {
-    /// Plans in XML
-    #[arg(value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
-    #[command(flatten)]
-    client: ClientArgs,
-}
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -103,7 +97,9 @@ pub(crate) struct ShowArgs {
 pub(crate) async fn run(command: PlanCommand, context: &Context) -> anyhow::Result<Finish> {
     match command {
         PlanCommand::Check { files } => check(&files),
-        PlanCommand::Publish(args) => publish(&args, context).await,
+        PlanCommand::Test(args) => test::run(&args),
+        PlanCommand::Diff(args) => diff::run(&args, context).await,
+        PlanCommand::Publish(args) => publish::run(&args, context).await,
         PlanCommand::List(args) => list(&args, context).await,
         PlanCommand::Show(args) => show(&args, context).await,
     }
@@ -133,28 +129,6 @@ fn check(files: &[PathBuf]) -> anyhow::Result<Finish> {
 pub(crate) fn read_xml(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file)
         .with_context(|| format!("the plan {} can't be read; check the path", file.display()))
-}
-
-async fn publish(args: &PublishArgs, context: &Context) -> anyhow::Result<Finish> {
-    let front = args.client.connect(&context.config).await?;
-    for file in &args.files {
-        let request = PublishRequest { xml: read_xml(file)?, ..Default::default() };
-        let doing = format!("{} was not published", file.display());
-        let answer = front
-            .call(&doing, || {
-                let (mut plans, request) = (front.plans(), request.clone());
-                async move { plans.publish(request).await }
-            })
-            .await?;
-        for warning in &answer.warnings {
-            ui::tell(format_args!("{}: warning: {warning}", file.display()));
-        }
-        let plan = answer.plan.unwrap_or_default();
-        let what = if answer.already { "was in the catalogue already" } else { "published" };
-        let PlanVersion { plan_id, version, starts, .. } = plan;
-        ui::print(format_args!("plan {plan_id} version {version}, from {starts}: {what}"))?;
-    }
-    Ok(Finish::Done)
 }
 
 #[derive(Serialize)]
@@ -210,14 +184,20 @@ impl From<PlanVersion> for Listed {
 
 async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
     let front = args.client.connect(&context.config).await?;
-    let request = GetRequest { plan_id: args.plan.clone(), version: args.version };
-    let doing = format!("plan {} can't be shown (see `turnpike plan list`)", args.plan);
+    let xml = published(&front, &args.plan, args.version).await?;
+    ui::print(xml.trim_end())?;
+    Ok(Finish::Done)
+}
+
+/// The XML of a version in the catalogue; the newest for version 0.
+async fn published(front: &Front, plan: &str, version: u32) -> anyhow::Result<String> {
+    let request = GetRequest { plan_id: plan.to_owned(), version };
+    let doing = format!("plan {plan} can't be shown (see `turnpike plan list`)");
     let answer = front
         .call(&doing, || {
             let (mut plans, request) = (front.plans(), request.clone());
             async move { plans.get(request).await }
         })
         .await?;
-    ui::print(answer.xml.trim_end())?;
-    Ok(Finish::Done)
+    Ok(answer.xml)
 }

@@ -1,19 +1,20 @@
 //! `turnpike rate`: usage priced here, by the evaluator that nodes run, with no cluster.
 
-mod offline;
 mod report;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use turnpike_collect::AccountsCsv;
+use turnpike_plan::{AccountContext, Plan};
+use turnpike_trial::{Account, Accounts, Catalogue, Trial};
 use turnpike_types::Currency;
 
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::usage_file::Format;
 use crate::{plans, ui, usage_file, values};
 
-use offline::{Accounts, Offline};
 use report::Lines;
 
 const EXAMPLES: &str = "\
@@ -61,31 +62,34 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     for file in &args.plans {
         let plan = plans::load(file)?;
         plan.warnings.iter().for_each(ui::tell);
-        loaded.push(plan);
+        loaded.push(plan.plan);
     }
-    let accounts = accounts(args, &loaded)?;
+    let catalogue = Catalogue::new(loaded);
+    let accounts = accounts(args, &catalogue)?;
     let rows = usage_file::rows(&args.usage, args.format)?;
-    let mut offline = Offline::new(loaded, accounts);
+    let mut trial = Trial::new(catalogue, accounts);
     let mut lines = Lines::new(args.json);
     for row in rows {
         match row {
-            Ok(row) => lines.write(&row, offline.rate(&row)?)?,
+            Ok(row) => lines.write(&row, trial.rate(&row.content, row.line)?)?,
             Err(fault) => lines.bad_row(&fault),
         }
     }
     lines.finish()
 }
 
-fn accounts(args: &RateArgs, plans: &[plans::Loaded]) -> anyhow::Result<Accounts> {
+fn accounts(args: &RateArgs, catalogue: &Catalogue) -> anyhow::Result<Accounts> {
     let Some(file) = &args.accounts else {
         let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
-        let first = plans.first().map(|loaded| loaded.plan.currency());
+        let first = catalogue.plans().next().map(Plan::currency);
         let currency = args.currency.or(first);
         let currency = currency.ok_or_else(|| usage("name a plan with --plan"))?;
-        return Ok(Accounts::all_alike(zone, args.cycle_day, currency));
+        let (cycle_day, attributes) = (args.cycle_day, BTreeMap::new());
+        let account = Account::new(AccountContext { zone, cycle_day, currency, attributes });
+        return Ok(Accounts::all_alike(account.with_all(catalogue.ids())));
     };
     let rows = AccountsCsv::new(&file.display().to_string(), usage_file::open(file)?)?;
     // A wrong account would make wrong bills; so here one bad row is one too many.
     let rows: Vec<_> = rows.map(|row| row.map(|row| row.content)).collect::<Result<_, _>>()?;
-    Accounts::listed(rows)
+    Ok(Accounts::from_rows(rows)?)
 }

@@ -7,13 +7,12 @@ use std::io::{self, BufWriter, StdoutLock, Write as _};
 use jiff::civil::Date;
 use serde::Serialize;
 use turnpike_collect::{Fault, Row};
-use turnpike_plan::{Component, Line, ObjectCode, Period};
+use turnpike_plan::{ComponentKind, ObjectCode, Period};
+use turnpike_trial::{Charge, Outcome};
 use turnpike_types::{Money, UsageRecord};
 
 use crate::exit::Finish;
 use crate::{ui, values};
-
-use super::offline::Outcome;
 
 /// One charge line with its receipt.
 #[derive(Serialize)]
@@ -71,16 +70,11 @@ impl Lines {
         outcome: Outcome<'_>,
     ) -> anyhow::Result<()> {
         let left_over = match outcome {
-            Outcome::Rated { rated, codes, account } => {
+            Outcome::Rated(charges) => {
                 self.records += 1;
-                for line in &rated.lines {
-                    let code = codes.get(usize::from(line.plan)).copied();
-                    let component =
-                        code.and_then(|code| code.components().get(usize::from(line.component)));
-                    if let (Some(code), Some(component)) = (code, component) {
-                        self.line(&shown(&row.content, account.0, code, component, line))?;
-                        self.add(code, line.amount);
-                    }
+                for charge in charges.iter() {
+                    self.line(&shown(&row.content, &charge))?;
+                    self.add(charge.code, charge.line.amount);
                 }
                 return Ok(());
             }
@@ -146,13 +140,8 @@ impl Lines {
     }
 }
 
-fn shown<'a>(
-    record: &'a UsageRecord,
-    account_number: u64,
-    code: &'a ObjectCode,
-    component: &'a Component,
-    line: &Line,
-) -> Shown<'a> {
+fn shown<'a>(record: &'a UsageRecord, charge: &Charge<'a>) -> Shown<'a> {
+    let Charge { account, code, component, line } = *charge;
     let has_level = component.level.is_some() && component.kind == ComponentKind::Usage;
     Shown {
         record_id: &record.record_id,
@@ -170,7 +159,7 @@ fn shown<'a>(
         level_after: has_level.then_some(line.level_after),
         first_unit: line.first_unit,
         kind: component.kind.word(),
-        account_number,
+        account_number: account.0,
         usage_type: &record.usage_type,
         start_time: values::show_instant(record.start.0),
     }

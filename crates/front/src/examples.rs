@@ -1,0 +1,87 @@
+//! A plan's own examples, before it is published: what does not do what its author says never
+//! gets in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use turnpike_plan::Plan;
+use turnpike_trial::{ExampleReport, ExamplesReport, Inputs, run_examples};
+
+use crate::FrontError;
+use crate::catalogue::told;
+
+/// How long the examples of one plan may take. What is usual takes milliseconds.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Runs examples, those of one plan at a time: they take a processor away from usage.
+pub(crate) struct Examples {
+    one_at_a_time: Arc<Semaphore>,
+}
+
+impl Default for Examples {
+    fn default() -> Self {
+        Self { one_at_a_time: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl Examples {
+    /// What the examples came to, a line each; an error when one is not fulfilled.
+    pub(crate) async fn run(
+        &self,
+        plan: Plan,
+        files: BTreeMap<String, Bytes>,
+    ) -> Result<Vec<String>, FrontError> {
+        if plan.examples().is_empty() {
+            return Ok(Vec::new());
+        }
+        let permit = Arc::clone(&self.one_at_a_time).acquire_owned().await;
+        let permit = permit.map_err(|_| FrontError::ShuttingDown)?;
+        let name = format!("plan {} version {}", plan.id(), plan.version());
+        // Dropped with this call, however it ends, so that nobody rates for one who is gone.
+        let stop = StopOnDrop::default();
+        let stopped = Arc::clone(&stop.0);
+        let running = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let file = |name: &str| files.get(name).map(|bytes| bytes.to_vec());
+            let stop = || stopped.load(Ordering::Relaxed);
+            run_examples(&plan, &Inputs::new(&file).stopping_when(&stop))
+        });
+        match tokio::time::timeout(TIME_MAX, running).await {
+            Ok(Ok(report)) => judge(&name, &report),
+            Ok(Err(error)) => {
+                Err(FrontError::Invalid(format!("{name}: its examples could not be run: {error}")))
+            }
+            Err(_) => Err(FrontError::Invalid(format!(
+                "{name}: its examples take longer than {TIME_MAX:?}; give them less usage"
+            ))),
+        }
+    }
+}
+
+#[derive(Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn judge(name: &str, report: &ExamplesReport) -> Result<Vec<String>, FrontError> {
+    if report.passed() {
+        return Ok(report.examples.iter().map(ToString::to_string).collect());
+    }
+    let differences = |example: &ExampleReport| -> Vec<String> {
+        let name = &example.name;
+        example.differences.iter().map(|difference| format!("{name}: {difference}")).collect()
+    };
+    let differences: Vec<String> = report.examples.iter().flat_map(differences).collect();
+    Err(FrontError::Invalid(format!(
+        "{name} does not do what its own examples say; mend the plan or the examples\n{}",
+        told(&differences)
+    )))
+}

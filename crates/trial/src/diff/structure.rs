@@ -1,0 +1,221 @@
+//! What is written differently: heads, parameters, primitives and what they hold, examples.
+
+use std::collections::BTreeMap;
+
+use turnpike_plan::{Child, Example, Parameter, Plan, Primitive};
+
+use super::{Change, Changed};
+
+/// What stands in both, in the order of the first and then of the second.
+pub(super) fn pairs<K: Ord + Clone, V>(
+    before: Vec<(K, V)>,
+    after: Vec<(K, V)>,
+) -> Vec<(K, Option<V>, Option<V>)> {
+    let order: Vec<K> = after.iter().map(|(key, _)| key.clone()).collect();
+    let mut after: BTreeMap<K, V> = after.into_iter().collect();
+    let mut pairs: Vec<_> = before
+        .into_iter()
+        .map(|(key, old)| {
+            let new = after.remove(&key);
+            (key, Some(old), new)
+        })
+        .collect();
+    pairs.extend(order.into_iter().filter_map(|key| {
+        let new = after.remove(&key)?;
+        Some((key, None, Some(new)))
+    }));
+    pairs
+}
+
+/// Values by name that are not the same.
+fn changed(before: Vec<(String, String)>, after: Vec<(String, String)>) -> Vec<Changed> {
+    let both = pairs(before, after).into_iter();
+    both.filter(|(_, before, after)| before != after)
+        .map(|(what, before, after)| Changed { what, before, after })
+        .collect()
+}
+
+/// Things with an id, as types and values, that are not the same.
+fn changes<T>(
+    before: impl Iterator<Item = (String, T)>,
+    after: impl Iterator<Item = (String, T)>,
+    kind: impl Fn(&T) -> String,
+    details: impl Fn(Option<&T>, Option<&T>) -> Vec<Changed>,
+) -> Vec<Change> {
+    let both = pairs(before.collect(), after.collect()).into_iter();
+    both.filter_map(|(id, old, new)| {
+        let how = match (&old, &new) {
+            (None, _) => "added",
+            (_, None) => "removed",
+            _ => "changed",
+        };
+        let details = details(old.as_ref(), new.as_ref());
+        let kind = new.as_ref().or(old.as_ref()).map(&kind).unwrap_or_default();
+        (how != "changed" || !details.is_empty()).then_some(Change { id, kind, how, details })
+    })
+    .collect()
+}
+
+fn named(values: &[(&str, String)]) -> Vec<(String, String)> {
+    values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+}
+
+pub(super) fn head(before: &Plan, after: &Plan) -> Vec<Changed> {
+    let values = |plan: &Plan| {
+        let mut values = named(&[
+            ("id", plan.id().to_owned()),
+            ("version", plan.version().to_string()),
+            ("starts", plan.starts().to_string()),
+            ("currency", plan.currency().to_string()),
+            ("round", format!("{} half-even", plan.round_digits())),
+        ]);
+        values.extend(plan.supersedes().map(|older| ("supersedes".to_owned(), older.to_string())));
+        values
+    };
+    changed(values(before), values(after))
+}
+
+pub(super) fn parameters(before: &Plan, after: &Plan) -> Vec<Change> {
+    fn all(plan: &Plan) -> impl Iterator<Item = (String, &Parameter)> {
+        plan.parameters().iter().map(|parameter| (parameter.id.clone(), parameter))
+    }
+    let values = |parameter: Option<&&Parameter>| {
+        parameter.map_or_else(Vec::new, |p| {
+            named(&[("type", p.kind.clone()), ("value", p.value.clone())])
+        })
+    };
+    let details =
+        |old: Option<&&Parameter>, new: Option<&&Parameter>| changed(values(old), values(new));
+    changes(all(before), all(after), |_| "parameter".to_owned(), details)
+}
+
+pub(super) fn primitives(before: &Plan, after: &Plan) -> Vec<Change> {
+    fn all(plan: &Plan) -> impl Iterator<Item = (String, &Primitive)> {
+        plan.primitives().iter().map(|primitive| (primitive.id.clone(), primitive))
+    }
+    let details = |old: Option<&&Primitive>, new: Option<&&Primitive>| {
+        let mut details = changed(values(old), values(new));
+        details.extend(children(old, new));
+        details
+    };
+    changes(all(before), all(after), |primitive| primitive.kind.clone(), details)
+}
+
+/// Type, links and properties. The type of what was added or removed stands in its change.
+fn values(primitive: Option<&&Primitive>) -> Vec<(String, String)> {
+    let Some(primitive) = primitive else { return Vec::new() };
+    let kind = ("type".to_owned(), primitive.kind.clone());
+    let inputs = primitive.inputs.iter().filter(|input| !input.links.is_empty()).map(|input| {
+        let links = input.links.iter().map(|link| format!("{}.{}", link.from, link.port));
+        (input.port.clone(), links.collect::<Vec<_>>().join(" "))
+    });
+    let properties = primitive.properties.iter().map(|(name, value)| (name.clone(), value.clone()));
+    std::iter::once(kind).chain(inputs).chain(properties).collect()
+}
+
+/// What a primitive holds, by id where it has one, else by value or place.
+fn children(old: Option<&&Primitive>, new: Option<&&Primitive>) -> Vec<Changed> {
+    let (old, new) = (keyed(old), keyed(new));
+    let order = reordered(&old, &new);
+    let mut details = Vec::new();
+    for (key, old, new) in pairs(old, new) {
+        match (old, new) {
+            (Some(old), Some(new)) => {
+                let both = changed(properties(old), properties(new)).into_iter();
+                details.extend(
+                    both.map(|change| Changed {
+                        what: format!("{} of {key}", change.what),
+                        ..change
+                    }),
+                );
+            }
+            (old, new) => {
+                details.push(Changed {
+                    what: key,
+                    before: old.map(written),
+                    after: new.map(written),
+                });
+            }
+        }
+    }
+    details.extend(order);
+    details
+}
+
+fn keyed<'p>(primitive: Option<&&'p Primitive>) -> Vec<(String, &'p Child)> {
+    let Some(primitive) = primitive else { return Vec::new() };
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    let key = |child: &'p Child| {
+        let own = child.property("id").or_else(|| child.property("value"));
+        let mut key = own.map_or_else(|| child.kind.clone(), |own| format!("{} {own}", child.kind));
+        let count = counts.entry(key.clone()).or_insert(0);
+        *count += 1;
+        if *count > 1 || own.is_none() {
+            key = format!("{key} #{count}");
+        }
+        (key, child)
+    };
+    primitive.children.iter().map(key).collect()
+}
+
+/// Steps and rules count in their order.
+fn reordered(old: &[(String, &Child)], new: &[(String, &Child)]) -> Option<Changed> {
+    let in_both = |these: &[(String, &Child)], those: &[(String, &Child)]| -> Vec<String> {
+        let known: std::collections::BTreeSet<&String> = those.iter().map(|(key, _)| key).collect();
+        these.iter().map(|(key, _)| key).filter(|key| known.contains(key)).cloned().collect()
+    };
+    let (before, after) = (in_both(old, new), in_both(new, old));
+    let text = |keys: &[String]| Some(keys.join(", "));
+    let what = "order".to_owned();
+    (before != after).then(|| Changed { what, before: text(&before), after: text(&after) })
+}
+
+fn properties(child: &Child) -> Vec<(String, String)> {
+    child.properties.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn written(child: &Child) -> String {
+    let properties = child.properties.iter().filter(|(name, _)| *name != "id");
+    properties.map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn examples(before: &Plan, after: &Plan) -> Vec<Change> {
+    fn all(plan: &Plan) -> impl Iterator<Item = (String, &Example)> {
+        plan.examples().iter().map(|example| (example.name.clone(), example))
+    }
+    // What an example says is for its runner; here it counts that it says something else.
+    let details = |old: Option<&&Example>, new: Option<&&Example>| match (old, new) {
+        (Some(old), Some(new)) => changed(said(old), said(new)),
+        _ => Vec::new(),
+    };
+    changes(all(before), all(after), |_| "example".to_owned(), details)
+}
+
+/// What an example says, without the lines on which it stands.
+fn said(example: &Example) -> Vec<(String, String)> {
+    use turnpike_plan::ExampleBody::{Files, Inline};
+    let settings = format!("{:?} {:?}", example.settings, example.tolerance);
+    let mut said = named(&[("settings", settings)]);
+    match &example.body {
+        Files { usage, expect } => {
+            said.extend(named(&[("usage", usage.clone()), ("expect", expect.clone())]));
+        }
+        Inline(inline) => {
+            let accounts =
+                inline.accounts.iter().map(|a| format!("{} {:?}", a.number, a.attributes));
+            let records = inline.records.iter().map(|r| format!("{:?}", r.record));
+            let expected =
+                inline.expectations.iter().map(|e| format!("{} {:?}", e.record, e.expected));
+            let totals = inline.totals.iter().map(|t| format!("{} {}", t.account, t.amount));
+            said.extend(numbered("account", accounts));
+            said.extend(numbered("record", records));
+            said.extend(numbered("expect", expected));
+            said.extend(numbered("total", totals));
+        }
+    }
+    said
+}
+
+fn numbered(what: &str, values: impl Iterator<Item = String>) -> Vec<(String, String)> {
+    (1..).zip(values).map(|(number, value)| (format!("{what} {number}"), value)).collect()
+}

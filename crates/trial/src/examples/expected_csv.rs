@@ -1,0 +1,273 @@
+//! Expectations as comma-separated values.
+//!
+//! Columns: `record_id` (or `record`), `component`, one of `quantity` (`3600 s`, or base units),
+//! `units` (base units), `seconds`, `microseconds`, `bytes`, and `amount`; or `suspended`, a
+//! reason. An empty cell is not compared. Rows of one record and component add up, so that what
+//! `turnpike rate` prints is such a file; the further columns of it are passed over.
+
+use std::collections::BTreeMap;
+
+use csv::StringRecord;
+use turnpike_plan::{Expectation, Expected, ExpectedQuantity, parse_amount};
+use turnpike_types::{Money, SuspenseReason};
+
+/// What `turnpike rate` says beyond what is compared.
+const PASSED_OVER: [&str; 14] = [
+    "currency",
+    "plan",
+    "version",
+    "primitive",
+    "unit",
+    "price",
+    "period",
+    "level_before",
+    "level_after",
+    "first_unit",
+    "kind",
+    "account_number",
+    "usage_type",
+    "start_time",
+];
+
+/// Faults that are told of one file.
+const FAULTS_MAX: usize = 50;
+
+/// What is wrong with a row.
+#[derive(Debug)]
+pub(crate) struct BadRow {
+    /// `expected.csv:3`.
+    pub(crate) at: String,
+    pub(crate) problem: String,
+}
+
+/// Reads a file of expectations.
+pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Vec<Expectation>, Vec<BadRow>> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
+    let bad = |line: u64, problem: String| BadRow { at: format!("{name}:{line}"), problem };
+    let columns = match reader.headers() {
+        Ok(header) => columns(header).map_err(|problem| vec![bad(1, problem)])?,
+        Err(error) => return Err(vec![bad(1, error.to_string())]),
+    };
+    let mut sums = Sums::default();
+    let mut faults = Vec::new();
+    for row in reader.records() {
+        let read = match &row {
+            Ok(row) => {
+                let line = row.position().map_or(0, csv::Position::line);
+                sums.add(&columns, row, line).map_err(|problem| bad(line, problem))
+            }
+            Err(error) => {
+                let line = error.position().map_or(0, csv::Position::line);
+                Err(bad(line, error.to_string()))
+            }
+        };
+        faults.extend(read.err());
+        if faults.len() >= FAULTS_MAX {
+            break;
+        }
+    }
+    if faults.is_empty() { Ok(sums.expectations) } else { Err(faults) }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Column {
+    Record,
+    Component,
+    Quantity(Written),
+    Amount,
+    Suspended,
+    PassedOver,
+}
+
+/// How a column writes a quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    /// With its unit, or in base units.
+    Itself,
+    /// The column's name says the unit.
+    In(&'static str),
+}
+
+fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
+    let mut columns = Vec::with_capacity(header.len());
+    for name in header {
+        // Spreadsheets put a byte order mark in front of the first name.
+        let column = match name.trim_start_matches('\u{feff}') {
+            "record_id" | "record" => Column::Record,
+            "component" => Column::Component,
+            "quantity" | "units" => Column::Quantity(Written::Itself),
+            "seconds" => Column::Quantity(Written::In("s")),
+            "microseconds" => Column::Quantity(Written::In("us")),
+            "bytes" | "octets" => Column::Quantity(Written::In("B")),
+            "amount" => Column::Amount,
+            "suspended" => Column::Suspended,
+            other if PASSED_OVER.contains(&other) => Column::PassedOver,
+            other => {
+                return Err(format!(
+                    "column {other:?} is unknown; write record_id, component, one of quantity \
+                     units seconds microseconds bytes, amount, suspended"
+                ));
+            }
+        };
+        let quantity = matches!(column, Column::Quantity(_));
+        let again =
+            |known: &Column| *known == column || quantity && matches!(known, Column::Quantity(_));
+        if column != Column::PassedOver && columns.iter().any(again) {
+            return Err(format!("column {name:?} says again what another one says; keep one"));
+        }
+        columns.push(column);
+    }
+    for (column, name) in [(Column::Record, "record_id"), (Column::Component, "component")] {
+        if !columns.contains(&column) {
+            return Err(format!("there is no column {name}"));
+        }
+    }
+    Ok(columns)
+}
+
+/// Rows so far; those of one record and component in one expectation.
+#[derive(Default)]
+struct Sums {
+    expectations: Vec<Expectation>,
+    places: BTreeMap<(String, String), usize>,
+}
+
+#[derive(Default)]
+struct Row<'a> {
+    record: &'a str,
+    component: &'a str,
+    quantity: Option<ExpectedQuantity>,
+    amount: Option<Money>,
+    suspended: Option<SuspenseReason>,
+}
+
+impl Sums {
+    fn add(&mut self, columns: &[Column], cells: &StringRecord, line: u64) -> Result<(), String> {
+        let row = row(columns, cells)?;
+        let key = (row.record.to_owned(), row.component.to_owned());
+        let place = self.places.get(&key).and_then(|&place| self.expectations.get_mut(place));
+        if let Some(held) = place {
+            return add_to(&mut held.expected, row);
+        }
+        self.places.insert(key, self.expectations.len());
+        let record = row.record.to_owned();
+        let expected = match row.suspended {
+            Some(reason) => Expected::Suspended(reason),
+            None => Expected::Lines {
+                component: row.component.to_owned(),
+                quantity: row.quantity,
+                amount: row.amount,
+            },
+        };
+        self.expectations.push(Expectation { line, record, expected });
+        Ok(())
+    }
+}
+
+fn row<'a>(columns: &[Column], cells: &'a StringRecord) -> Result<Row<'a>, String> {
+    let mut row = Row::default();
+    for (column, cell) in columns.iter().zip(cells).filter(|(_, cell)| !cell.is_empty()) {
+        match column {
+            Column::Record => row.record = cell,
+            Column::Component => row.component = cell,
+            Column::Quantity(written) => row.quantity = Some(quantity(*written, cell)?),
+            Column::Amount => row.amount = Some(parse_amount(cell)?),
+            Column::Suspended => {
+                let known = SuspenseReason::ALL.iter().find(|reason| reason.word() == cell);
+                row.suspended = Some(*known.ok_or_else(|| format!("{cell:?} is no reason"))?);
+            }
+            Column::PassedOver => {}
+        }
+    }
+    let has_lines = !row.component.is_empty() || row.quantity.is_some() || row.amount.is_some();
+    match row.suspended {
+        _ if row.record.is_empty() => Err("it names no record".to_owned()),
+        Some(_) if has_lines => Err("what is suspended has no lines; leave them empty".to_owned()),
+        None if row.component.is_empty() => Err("it names no component".to_owned()),
+        _ => Ok(row),
+    }
+}
+
+fn quantity(written: Written, cell: &str) -> Result<ExpectedQuantity, String> {
+    match written {
+        Written::Itself => ExpectedQuantity::parse(cell),
+        Written::In(unit) => ExpectedQuantity::parse(&format!("{cell} {unit}")),
+    }
+}
+
+/// Both rows together; what one of them does not say is not compared.
+fn add_to(held: &mut Expected, row: Row<'_>) -> Result<(), String> {
+    let Expected::Lines { quantity, amount, .. } = held else {
+        return Err(format!("what record {} comes to is said twice", row.record));
+    };
+    let large = || "the rows of this record and component add up to too much".to_owned();
+    *amount = match (*amount, row.amount) {
+        (Some(one), Some(other)) => Some(one.checked_add(other).ok_or_else(large)?),
+        _ => None,
+    };
+    *quantity = match (quantity.take(), row.quantity) {
+        (Some(one), Some(other)) => {
+            let base = one.base.checked_add(other.base).ok_or_else(large)?;
+            Some(ExpectedQuantity { text: format!("{base} base units"), base, unit: one.unit })
+        }
+        _ => None,
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let faults = read("e.csv", text.as_bytes()).err().unwrap_or_default();
+        faults.into_iter().map(|fault| format!("{} {}", fault.at, fault.problem)).collect()
+    }
+
+    #[test]
+    fn quantities_are_written_in_any_of_several_columns() {
+        for (column, cell) in [
+            ("quantity", "3600 s"),
+            ("quantity", "3600000000"),
+            ("units", "3600000000"),
+            ("seconds", "3600.000000"),
+            ("microseconds", "3600000000"),
+        ] {
+            let text = format!("record_id,component,{column},amount\nr1,peak,{cell},1.00\n");
+            let read = read("e.csv", text.as_bytes()).unwrap();
+            let Expected::Lines { quantity, .. } = &read[0].expected else { panic!("{read:?}") };
+            assert_eq!(quantity.as_ref().unwrap().base, 3_600_000_000, "{column}");
+            assert_eq!((read[0].record.as_str(), read[0].line), ("r1", 2));
+        }
+    }
+
+    #[test]
+    fn rows_of_one_record_and_component_add_up() {
+        let text =
+            "record_id,component,quantity,amount,price\nr1,c,1,0.1,x\nr2,c,5,5,x\nr1,c,2,0.2,x\n";
+        let read = read("e.csv", text.as_bytes()).unwrap();
+        let Expected::Lines { quantity, amount, .. } = &read[0].expected else {
+            panic!("{read:?}")
+        };
+        assert_eq!((read.len(), quantity.as_ref().unwrap().base), (2, 3));
+        assert_eq!(amount.unwrap().to_string(), "0.300000000");
+    }
+
+    #[test]
+    fn what_nobody_can_read_is_told_with_its_line() {
+        let said = |text: &str, words: &str| {
+            let problems = problems(text);
+            assert!(problems.iter().any(|p| p.contains(words)), "{words:?} not in {problems:?}");
+        };
+        said("", "e.csv:1 there is no column record_id");
+        said("record_id,component,colour\n", "e.csv:1 column \"colour\" is unknown");
+        said("record_id,component,seconds,bytes\n", "e.csv:1 column \"bytes\" says again");
+        said("record_id,component,amount\nr1,c,dear\n", "e.csv:2 \"dear\" is not a number");
+        said("record_id,component,amount\nr1,c\n", "e.csv:2");
+        said("record_id,component,amount\n,c,1\n", "e.csv:2 it names no record");
+        said("record_id,component,suspended\nr1,,bored\n", "e.csv:2 \"bored\" is no reason");
+        said("record_id,component,suspended\nr1,c,no-plan\n", "e.csv:2 what is suspended");
+        said("record_id,component,suspended\nr1,,no-plan\nr1,,no-plan\n", "e.csv:3 what record r1");
+        said("record_id,component\n\u{0},\n", "e.csv:2 it names no component");
+    }
+}

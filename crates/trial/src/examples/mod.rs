@@ -1,0 +1,208 @@
+//! Runs a plan's examples: is it what its author says (PLANS section 9)?
+//!
+//! ```text
+//!  Example + files --case.rs--> records, expectations (expected_csv.rs)
+//!                                   |
+//!                          Trial    v
+//!                 found.rs: sums by record and component
+//!                                   |
+//!              compare.rs: everything expected comes, everything that comes is expected
+//!                                   v
+//!                        report.rs: ok, or differences
+//! ```
+
+mod case;
+mod compare;
+mod expected_csv;
+mod found;
+mod report;
+
+use std::collections::BTreeMap;
+
+use turnpike_plan::{
+    AccountContext, Example, ExampleBody, ExampleSettings, Plan, first_instant_of,
+};
+use turnpike_types::Timestamp;
+use turnpike_types::limits::EXAMPLES_BYTES_MAX;
+
+use crate::{Account, Accounts, Catalogue, Outcome, Subscription, Trial, TrialError};
+use case::Case;
+use found::Found;
+
+pub use report::{Difference, ExampleReport, ExamplesReport};
+
+/// Records in all examples of one plan.
+pub const EXAMPLE_RECORDS_MAX: usize = 10_000;
+
+/// What examples need beside the plan.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    files: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    stop: &'a dyn Fn() -> bool,
+}
+
+impl<'a> Inputs<'a> {
+    /// Files by the names that examples call them; `None` where there is no such file. At most
+    /// [`EXAMPLES_BYTES_MAX`] are read of all of them together.
+    pub fn new(files: &'a dyn Fn(&str) -> Option<Vec<u8>>) -> Self {
+        Self { files, stop: &|| false }
+    }
+
+    /// Gives up, and says so, once this is true; it is asked before each record.
+    #[must_use]
+    pub fn stopping_when(self, stop: &'a dyn Fn() -> bool) -> Self {
+        Self { stop, ..self }
+    }
+}
+
+/// Runs all examples of a plan, each on accounts of its own.
+pub fn run_examples(plan: &Plan, inputs: &Inputs<'_>) -> ExamplesReport {
+    let mut runner = Runner {
+        plan,
+        stop: inputs.stop,
+        files: Files { source: inputs.files, held: BTreeMap::new(), bytes: 0 },
+        records_left: EXAMPLE_RECORDS_MAX,
+    };
+    let examples = plan.examples().iter().map(|example| runner.example(example)).collect();
+    ExamplesReport { examples }
+}
+
+struct Runner<'a> {
+    plan: &'a Plan,
+    stop: &'a dyn Fn() -> bool,
+    files: Files<'a>,
+    records_left: usize,
+}
+
+impl Runner<'_> {
+    fn example(&mut self, example: &Example) -> ExampleReport {
+        let mut report = ExampleReport::of(example);
+        let Some(case) = self.case(example, &mut report) else { return report };
+        if let Some(found) = self.rate(&case, &mut report) {
+            compare::compare(self.plan, &case, &found, &mut report);
+        }
+        report
+    }
+
+    /// Usage and expectations; `None`, with what is wrong in the report, when there are none.
+    fn case<'e>(&mut self, example: &'e Example, report: &mut ExampleReport) -> Option<Case<'e>> {
+        match &example.body {
+            ExampleBody::Inline(inline) => Some(Case::inline(example, inline)),
+            ExampleBody::Files { usage, expect } => {
+                let mut file = |name: &str| {
+                    let bytes = self.files.read(name);
+                    bytes.map_err(|why| report.fails(None, format!("the file {name}"), why)).ok()
+                };
+                let (usage_bytes, expect_bytes) = (file(usage), file(expect));
+                let (usage, expect) =
+                    ((usage.as_str(), usage_bytes?), (expect.as_str(), expect_bytes?));
+                Case::from_files(example, usage, expect, self.records_left, report)
+            }
+        }
+    }
+
+    fn rate(&mut self, case: &Case<'_>, report: &mut ExampleReport) -> Option<Found> {
+        let accounts = match accounts(self.plan, case) {
+            Ok(accounts) => accounts,
+            Err(error) => {
+                report.fails(None, "accounts that can be rated", error);
+                return None;
+            }
+        };
+        let mut trial = Trial::new(Catalogue::new([self.plan.clone()]), accounts);
+        let mut found = Found::default();
+        for (place, record) in (0u64..).zip(&case.records) {
+            if self.records_left == 0 || (self.stop)() {
+                let expected = format!("at most {EXAMPLE_RECORDS_MAX} records in all examples");
+                let why = if self.records_left == 0 { "more" } else { "no time for more of them" };
+                report.fails(Some(&record.at), expected, why);
+                return None;
+            }
+            self.records_left -= 1;
+            report.records += 1;
+            match trial.rate(&record.usage, place) {
+                Ok(Outcome::Rated(charges)) => {
+                    report.lines += charges.rated().lines.len();
+                    found.rated(record, &charges);
+                }
+                Ok(Outcome::Suspended(reason)) => found.suspended(record, reason),
+                Ok(Outcome::Duplicate(_)) => {}
+                Ok(Outcome::Conflict(earlier)) => {
+                    let other = usize::try_from(earlier).ok().and_then(|at| case.records.get(at));
+                    let other = other.map_or("an earlier record", |other| &other.at);
+                    let id = &record.usage.record_id;
+                    let found = format!("the id {id} of {other}, with other content");
+                    report.fails(Some(&record.at), "a record with an id of its own", found);
+                }
+                Err(error) => {
+                    report.fails(None, "a plan that can rate the example's accounts", error);
+                    return None;
+                }
+            }
+        }
+        found.total(&trial, case);
+        Some(found)
+    }
+}
+
+/// The accounts of an example: those it lists, else every number.
+fn accounts(plan: &Plan, case: &Case<'_>) -> Result<Accounts, TrialError> {
+    let settings = &case.example.settings;
+    let account = |context| Account::new(context).with(subscription(plan, settings));
+    let ExampleBody::Inline(inline) = &case.example.body else {
+        return Ok(Accounts::all_alike(account(context(settings, BTreeMap::new()))));
+    };
+    if inline.accounts.is_empty() {
+        return Ok(Accounts::all_alike(account(context(settings, BTreeMap::new()))));
+    }
+    let mut accounts = Accounts::none();
+    for listed in &inline.accounts {
+        accounts.open(listed.number, account(context(settings, listed.attributes.clone())))?;
+    }
+    Ok(accounts)
+}
+
+fn context(settings: &ExampleSettings, attributes: BTreeMap<String, String>) -> AccountContext {
+    AccountContext {
+        zone: settings.zone.clone(),
+        cycle_day: settings.cycle_day,
+        currency: settings.currency,
+        attributes,
+    }
+}
+
+fn subscription(plan: &Plan, settings: &ExampleSettings) -> Subscription {
+    let first = |date| first_instant_of(&settings.zone, date);
+    Subscription {
+        from: settings.since.map_or(Timestamp::MIN, first),
+        until: settings.until.map_or(Timestamp::MAX, first),
+        parameters: settings.parameters.clone(),
+        ..Subscription::to(plan.id())
+    }
+}
+
+/// Files that were asked for, each read once.
+struct Files<'a> {
+    source: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    held: BTreeMap<String, Vec<u8>>,
+    bytes: usize,
+}
+
+impl Files<'_> {
+    fn read(&mut self, name: &str) -> Result<Vec<u8>, String> {
+        if let Some(held) = self.held.get(name) {
+            return Ok(held.clone());
+        }
+        let Some(bytes) = (self.source)(name) else {
+            return Err("none of that name beside the plan".to_owned());
+        };
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        if self.bytes > EXAMPLES_BYTES_MAX {
+            return Err(format!(
+                "more than {EXAMPLES_BYTES_MAX} bytes of files for all examples together"
+            ));
+        }
+        self.held.insert(name.to_owned(), bytes.clone());
+        Ok(bytes)
+    }
+}

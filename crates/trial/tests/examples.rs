@@ -1,0 +1,297 @@
+//! Examples: a plan does what its author says, or it is told exactly where not.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use support::{hourly, parsed};
+use turnpike_trial::{EXAMPLE_RECORDS_MAX, ExamplesReport, Inputs, run_examples};
+use turnpike_types::limits::EXAMPLES_BYTES_MAX;
+
+fn run(xml: &str) -> ExamplesReport {
+    run_with(xml, &[])
+}
+
+fn run_with(xml: &str, files: &[(&str, &[u8])]) -> ExamplesReport {
+    let files: BTreeMap<&str, &[u8]> = files.iter().copied().collect();
+    run_examples(&parsed(xml), &Inputs::new(&|name| files.get(name).map(|b| b.to_vec())))
+}
+
+/// The hourly plan with an example whose content begins on line 15.
+fn example(inside: &str) -> String {
+    hourly(1, "2026-01-01", &format!("<example name=\"x\">\n{inside}\n</example>"))
+}
+
+const TWO_HOURS: &str =
+    r#"<record id="r1" type="connect-time" start="2026-03-01T18:00:00Z" duration="2 h"/>"#;
+const SETUP: &str = r#"<expect record="r1" component="setup" amount="10"/>"#;
+const FIRST: &str = r#"<expect record="r1" component="first" quantity="7200 s" amount="2.00"/>"#;
+
+#[track_caller]
+fn passes(xml: &str) {
+    let report = run(xml);
+    assert!(report.passed(), "{report}");
+}
+
+/// Fails with exactly these differences.
+#[track_caller]
+fn fails(xml: &str, differences: &[&str]) {
+    let report = run(xml);
+    let told: Vec<String> =
+        report.examples.iter().flat_map(|e| &e.differences).map(ToString::to_string).collect();
+    assert_eq!(told, differences);
+    assert_eq!(report.passed(), differences.is_empty());
+}
+
+/// The price planning seed's Fig. 6B, from files as they stand in the vectors.
+#[test]
+fn fig_6b_is_its_own_example() {
+    let report = run_with(
+        include_str!("data/fig6b.xml"),
+        &[
+            ("fig6b_usage.csv", include_bytes!("data/fig6b_usage.csv")),
+            ("fig6b_expected.csv", include_bytes!("data/fig6b_expected.csv")),
+        ],
+    );
+    assert!(report.passed(), "{report}");
+    assert_eq!(report.to_string(), "the vectors: ok, 13 records, 24 lines");
+}
+
+#[test]
+fn weighted_functions_are_their_own_example() {
+    let report = run_with(
+        include_str!("data/weighted.xml"),
+        &[
+            ("weighted_usage.csv", include_bytes!("data/weighted_usage.csv")),
+            ("weighted_expected.csv", include_bytes!("data/weighted_expected.csv")),
+        ],
+    );
+    assert!(report.passed() && report.examples[0].records == 10, "{report}");
+}
+
+#[test]
+fn a_plan_without_examples_passes_and_says_that_there_are_none() {
+    let report = run(&hourly(1, "2026-01-01", ""));
+    assert!(report.passed() && report.examples.is_empty());
+}
+
+#[test]
+fn everything_that_comes_is_expected_and_everything_expected_comes() {
+    passes(&example(&format!("{TWO_HOURS}{SETUP}{FIRST}<total account=\"1\" amount=\"12\"/>")));
+    fails(
+        &example(&format!("{TWO_HOURS}\n{FIRST}")),
+        &[
+            "line 15: record r1, component setup: expected nothing, found quantity 0, amount 10.000000000",
+        ],
+    );
+    fails(
+        &example(&format!(
+            "{TWO_HOURS}{SETUP}{FIRST}\n<expect record=\"r1\" component=\"more\" amount=\"1\"/>"
+        )),
+        &["line 16: record r1, component more: expected amount 1.000000000, found no line"],
+    );
+    fails(
+        &example(&format!("{TWO_HOURS}{SETUP}{FIRST}\n<expect record=\"r1\" component=\"mere\"/>")),
+        &[
+            "line 16: record r1, component mere: expected a line, found no line: the plan has no such step or charge",
+        ],
+    );
+}
+
+#[test]
+fn sums_are_compared_to_the_last_decimal() {
+    let wrong =
+        r#"<expect record="r1" component="rate/first" quantity="2 B" amount="2.000000001"/>"#;
+    fails(
+        &example(&format!("{TWO_HOURS}{SETUP}\n{wrong}\n<total amount=\"12.5\"/>")),
+        &[
+            "line 16: record r1, component rate/first: expected quantity 2 B, found 7200 s",
+            "line 16: record r1, component rate/first: expected amount 2.000000001, found 2.000000000",
+            "line 17: expected account 1 to come to 12.500000000, found 12.000000000",
+        ],
+    );
+    // Two months, so two lines of each step.
+    let over = TWO_HOURS.replace("2 h", "744 h");
+    let expect = SETUP.to_owned()
+        + r#"<expect record="r1" component="first" quantity="20 h" amount="20"/>
+             <expect record="r1" component="more" quantity="724 h" amount="362"/>"#;
+    passes(&example(&(over + &expect)));
+}
+
+#[test]
+fn a_record_that_waits_is_expected_to() {
+    let mail = r#"<record id="m" type="mail" start="2026-03-01T18:00:00Z" quantity="1"/>"#;
+    passes(&example(&format!("{mail}<expect record=\"m\" suspended=\"not-accepted\"/>")));
+    fails(
+        &example(mail),
+        &["line 15: record m: expected it to be rated, found suspended, not-accepted"],
+    );
+    fails(
+        &example(&format!("{mail}<expect record=\"m\" suspended=\"no-plan\"/>")),
+        &["line 15: record m: expected suspended, no-plan, found suspended, not-accepted"],
+    );
+    fails(
+        &example(&format!("{mail}<expect record=\"m\" component=\"setup\" amount=\"10\"/>")),
+        &[
+            "line 15: record m, component setup: expected amount 10.000000000, found suspended, not-accepted",
+        ],
+    );
+    let rated = format!("{TWO_HOURS}<expect record=\"r1\" suspended=\"no-plan\"/>");
+    let report = run(&example(&rated));
+    assert!(report.to_string().contains("expected suspended, no-plan, found it rated"), "{report}");
+}
+
+#[test]
+fn an_example_has_accounts_settings_and_parameters() {
+    let listed = example(&format!(
+        "<account number=\"42\" service-level=\"gold\"/>{TWO_HOURS}{SETUP}{FIRST}\
+         <record id=\"r2\" account=\"7\" type=\"connect-time\" start=\"2026-03-01T18:00:00Z\"/>\
+         <expect record=\"r2\" suspended=\"unknown-account\"/><total amount=\"12\"/>"
+    ));
+    passes(&listed);
+    let dated = example(&format!("{TWO_HOURS}<expect record=\"r1\" suspended=\"no-plan\"/>"));
+    // At 18:00 UTC on the 1st it is the 2nd in Auckland.
+    passes(
+        &dated.replace("name=\"x\"", "name=\"x\" zone=\"Pacific/Auckland\" until=\"2026-03-02\""),
+    );
+    passes(&dated.replace("name=\"x\"", "name=\"x\" since=\"2026-03-02\""));
+    let half = example(&format!("{TWO_HOURS}{SETUP}{}", FIRST.replace("2.00", "1.00")));
+    passes(&half.replace("name=\"x\"", "name=\"x\" parameter.price=\"0.50\""));
+    let euros =
+        example(&format!("{TWO_HOURS}<expect record=\"r1\" suspended=\"currency-mismatch\"/>"));
+    passes(&euros.replace("name=\"x\"", "name=\"x\" currency=\"EUR\""));
+}
+
+const BY_FILES: &str = "<example name=\"f\" usage=\"u.csv\" expect=\"e.csv\"/>";
+const USAGE: &str = "record_id,account_number,usage_type,start_time,duration\n";
+
+#[test]
+fn files_are_told_by_name_and_line() {
+    let plan = hourly(1, "2026-01-01", BY_FILES);
+    let told = |usage: &str, expect: &str| {
+        run_with(&plan, &[("u.csv", usage.as_bytes()), ("e.csv", expect.as_bytes())]).to_string()
+    };
+    let good = format!("{USAGE}r1,1,connect-time,2026-03-01T18:00:00Z,2h\n");
+    let expect = "record_id,component,seconds,amount\nr1,setup,0.0,10.0\nr1,first,7200.000000,2\n";
+    assert_eq!(told(&good, expect), "f: ok, 1 record, 2 lines");
+    assert_eq!(
+        told(&good, &expect.replace("7200", "7201")),
+        "f: FAILED\n  e.csv:3: record r1, component first: expected quantity 7201.000000 s, found 7200 s"
+    );
+    let more = format!("{expect}r9,first,1,1\n");
+    assert_eq!(
+        told(&good, &more),
+        "f: FAILED\n  e.csv:4: record r9, component first: expected quantity 1 s, amount 1.000000000, found no such record in the usage"
+    );
+    let bad = told(&format!("{good}r2,1,connect-time,noon,2h\n"), expect);
+    assert!(
+        bad.contains("u.csv:3: expected a usage record, found column start_time: \"noon\""),
+        "{bad}"
+    );
+    assert!(told("", expect).contains("u.csv:1: expected a usage record"));
+    assert!(told(&good, "a,b").contains("e.csv:1: expected an expectation, found column \"a\""));
+    let twice = format!("{good}r1,1,connect-time,2026-03-01T18:00:00Z,3h\n");
+    assert!(
+        told(&twice, expect).contains(
+            "u.csv:3: expected a record with an id of its own, found the id r1 of u.csv:2"
+        )
+    );
+    let same = format!("{good}r1,1,connect-time,2026-03-01T18:00:00Z,2h\n");
+    assert!(told(&same, expect).starts_with("f: ok"), "a repetition counts once");
+}
+
+#[test]
+fn a_file_that_is_not_there_or_too_large_is_told() {
+    let plan = hourly(1, "2026-01-01", BY_FILES);
+    let none = run(&plan).to_string();
+    assert!(none.contains("line 14: expected the file u.csv, found none of that name"), "{none}");
+    assert!(none.contains("the file e.csv"), "{none}");
+    let large = vec![b'x'; EXAMPLES_BYTES_MAX];
+    let report = run_with(&plan, &[("u.csv", &large), ("e.csv", b"x")]).to_string();
+    assert!(report.contains("expected the file e.csv, found more than 1048576 bytes"), "{report}");
+}
+
+/// The same file may serve several examples; its size counts once.
+#[test]
+fn a_file_is_read_once() {
+    let plan = parsed(&hourly(
+        1,
+        "2026-01-01",
+        &(BY_FILES.to_owned() + &BY_FILES.replace("\"f\"", "\"g\"")),
+    ));
+    let reads = Cell::new(0);
+    let large = " ".repeat(EXAMPLES_BYTES_MAX / 2);
+    let files = |_: &str| {
+        reads.set(reads.get() + 1);
+        Some(format!("record_id,component\n{}", &large[40..]).into_bytes())
+    };
+    let report = run_examples(&plan, &Inputs::new(&files));
+    assert_eq!((reads.get(), report.failed()), (2, 2));
+    assert!(!report.to_string().contains("more than"), "{report}");
+}
+
+#[test]
+fn what_rate_prints_can_be_expected() {
+    let plan = hourly(1, "2026-01-01", BY_FILES);
+    let usage = format!("{USAGE}r1,1,connect-time,2026-03-01T18:00:00Z,2h\n");
+    let expect = "record_id,component,quantity,amount,currency,plan,version,primitive,unit,price,period,level_before,level_after,first_unit,kind,account_number,usage_type,start_time\n\
+        r1,setup,0,10.000000000,USD,hourly,1,setup,one,10.00 once,,,,0,one-time,1,connect-time,2026-03-01T18:00:00Z\n\
+        r1,first,3600000000,1.000000000,USD,hourly,1,rate,us,1.00 per 1 h,2026-03-01,0,1,0,usage,1,connect-time,2026-03-01T18:00:00Z\n\
+        r1,first,3600000000,1.000000000,USD,hourly,1,rate,us,1.00 per 1 h,2026-03-01,0,1,0,usage,1,connect-time,2026-03-01T18:00:00Z\n";
+    let files: [(&str, &[u8]); 2] = [("u.csv", usage.as_bytes()), ("e.csv", expect.as_bytes())];
+    let report = run_with(&plan, &files);
+    assert!(report.passed(), "{report}");
+}
+
+#[test]
+fn records_of_all_examples_are_bounded() {
+    let many: String =
+        (0..EXAMPLE_RECORDS_MAX).map(|i| format!("r{i},1,mail,2026-03-01T18:00:00Z,\n")).collect();
+    let usage = format!("{USAGE}{many}");
+    let expect = "record_id,component\n".to_owned();
+    let two = BY_FILES.to_owned() + &BY_FILES.replace("\"f\"", "\"g\"");
+    let report = run_with(
+        &hourly(1, "2026-01-01", &two),
+        &[("u.csv", usage.as_bytes()), ("e.csv", expect.as_bytes())],
+    );
+    let [first, second] = report.examples.as_slice() else { panic!() };
+    assert_eq!(first.records, EXAMPLE_RECORDS_MAX);
+    assert_eq!((first.differences.len(), first.more), (50, EXAMPLE_RECORDS_MAX - 50));
+    assert!(second.to_string().contains("expected at most 10000 records"), "{second}");
+}
+
+#[test]
+fn whoever_runs_them_can_stop_them() {
+    let plan = parsed(&example(&format!("{TWO_HOURS}{SETUP}{FIRST}")));
+    let inputs = Inputs::new(&|_| None).stopping_when(&|| true);
+    let report = run_examples(&plan, &inputs);
+    assert!(report.to_string().contains("no time for more"), "{report}");
+}
+
+/// What the documentation shows is true.
+#[test]
+fn every_example_in_docs_price_plans_passes() {
+    let page = include_str!("../../../docs/price-plans.md");
+    let plans = page.split("```xml\n<plan").skip(1).map(|rest| rest.split("```").next().unwrap());
+    for xml in plans {
+        let report = run(&format!("<plan{xml}"));
+        assert!(report.passed(), "{report}\n{xml}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the files hold, there is a report.
+    #[test]
+    fn no_file_makes_it_panic(usage in "\\PC{0,200}", expect in "[a-z_,0-9.\n\" -]{0,200}") {
+        let usage = format!("{USAGE}{usage}");
+        let expect = format!("record_id,component,quantity,amount,suspended\n{expect}");
+        let plan = hourly(1, "2026-01-01", BY_FILES);
+        let report = run_with(&plan, &[("u.csv", usage.as_bytes()), ("e.csv", expect.as_bytes())]);
+        prop_assert_eq!(report.examples.len(), 1);
+    }
+}

@@ -1,0 +1,178 @@
+//! A trial rates as the owner of an account would.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use support::{account, at, hourly, lines, parsed, rated, session, settings};
+use turnpike_collect::AccountRow;
+use turnpike_plan::AccountState;
+use turnpike_trial::{Accounts, Catalogue, Outcome, Subscription, Trial, TrialError};
+use turnpike_types::{AccountNumber, SuspenseReason};
+
+fn trial(accounts: Accounts) -> Trial {
+    let versions = [hourly(1, "2026-01-01", ""), hourly(2, "2026-02-01", "")];
+    let second = versions[1].replace("price=\"0.50\"", "price=\"0.25\"");
+    Trial::new(Catalogue::new([parsed(&versions[0]), parsed(&second)]), accounts)
+}
+
+fn suspended(outcome: Outcome<'_>) -> SuspenseReason {
+    match outcome {
+        Outcome::Suspended(reason) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn records_are_rated_in_order_and_what_they_change_is_kept() {
+    let mut trial = trial(Accounts::all_alike(account("UTC").with_all(["hourly"])));
+    let first = session(1, "a", "2026-01-05T00:00:00Z", 9);
+    assert_eq!(
+        rated(trial.rate(&first, 1).unwrap()),
+        ["setup 0 h 10.000000000", "first 9 h 9.000000000"]
+    );
+    let second = session(1, "b", "2026-01-06T00:00:00Z", 2);
+    assert_eq!(
+        rated(trial.rate(&second, 2).unwrap()),
+        ["first 1 h 1.000000000", "more 1 h 0.500000000"]
+    );
+    let balance: Vec<_> = trial.balance(AccountNumber(1)).collect();
+    assert_eq!(balance.len(), 1);
+    assert_eq!(balance[0].1.unwrap().to_string(), "20.500000000");
+    assert_eq!(trial.balance(AccountNumber(2)).count(), 0);
+}
+
+#[test]
+fn a_record_given_twice_counts_once_and_with_other_content_not_at_all() {
+    let mut trial = trial(Accounts::all_alike(account("UTC").with_all(["hourly"])));
+    let record = session(1, "a", "2026-01-05T00:00:00Z", 1);
+    rated(trial.rate(&record, 7).unwrap());
+    assert!(matches!(trial.rate(&record, 8).unwrap(), Outcome::Duplicate(7)));
+    let other = session(1, "a", "2026-01-05T00:00:00Z", 2);
+    assert!(matches!(trial.rate(&other, 9).unwrap(), Outcome::Conflict(7)));
+    // The same id is another account's own.
+    rated(trial.rate(&session(2, "a", "2026-01-05T00:00:00Z", 1), 10).unwrap());
+}
+
+/// PLANS section 6: by the version in force at its start, in the account's zone.
+#[test]
+fn the_version_in_force_at_the_start_rates_the_whole_record() {
+    let mut trial = trial(Accounts::all_alike(account("America/New_York").with_all(["hourly"])));
+    let long = session(1, "a", "2026-02-01T04:00:00Z", 12);
+    let Outcome::Rated(charges) = trial.rate(&long, 1).unwrap() else { panic!() };
+    assert!(charges.iter().all(|charge| charge.code.version() == 1));
+    let next = session(1, "b", "2026-02-01T05:00:00Z", 1);
+    let Outcome::Rated(charges) = trial.rate(&next, 2).unwrap() else { panic!() };
+    assert!(charges.iter().all(|charge| charge.code.version() == 2));
+    assert_eq!(lines(&charges), ["more 1 h 0.250000000"]);
+}
+
+#[test]
+fn why_a_record_waits() {
+    let subscription = Subscription {
+        from: at("2026-01-02T00:00:00Z"),
+        until: at("2026-01-03T00:00:00Z"),
+        ..Subscription::to("hourly")
+    };
+    let mut accounts = Accounts::none();
+    accounts.open(AccountNumber(1), account("UTC").with(subscription)).unwrap();
+    accounts.open(AccountNumber(2), account("UTC").with_all(["unheard-of"])).unwrap();
+    accounts.open(AccountNumber(3), account("UTC").with_all(["hourly"])).unwrap();
+    let mut euros = settings("UTC");
+    euros.currency = "EUR".parse().unwrap();
+    let changed = account("UTC").with_settings_from(at("2026-01-03T00:00:00Z"), euros);
+    accounts.open(AccountNumber(4), changed.with_all(["hourly"])).unwrap();
+    accounts.bind("user:alice".to_owned(), AccountNumber(3)).unwrap();
+    let mut trial = trial(accounts);
+    let mut reason = |account: u64, id: &str, start: &str| {
+        suspended(trial.rate(&session(account, id, start, 1), 0).unwrap())
+    };
+    assert_eq!(reason(1, "early", "2026-01-01T23:59:59Z"), SuspenseReason::NoPlan);
+    assert_eq!(reason(1, "late", "2026-01-03T00:00:00Z"), SuspenseReason::NoPlan);
+    assert_eq!(reason(2, "a", "2026-01-02T00:00:00Z"), SuspenseReason::UnknownPlan);
+    assert_eq!(reason(3, "a", "2025-12-31T23:59:59Z"), SuspenseReason::UnknownPlan);
+    assert_eq!(reason(4, "a", "2026-01-03T00:00:00Z"), SuspenseReason::CurrencyMismatch);
+    assert_eq!(reason(9, "a", "2026-01-02T00:00:00Z"), SuspenseReason::UnknownAccount);
+    rated(trial.rate(&session(1, "in", "2026-01-02T00:00:00Z", 1), 0).unwrap());
+    rated(trial.rate(&session(4, "b", "2026-01-02T23:59:59Z", 1), 0).unwrap());
+    let mut guided = session(0, "g", "2026-01-02T00:00:00Z", 1);
+    guided.identity = "user:bob".to_owned();
+    let nobody = trial.rate(&guided, 0).unwrap();
+    assert_eq!(suspended(nobody), SuspenseReason::UnboundIdentity);
+    guided.identity = "user:alice".to_owned();
+    let Outcome::Rated(charges) = trial.rate(&guided, 0).unwrap() else { panic!() };
+    assert_eq!(charges.account(), AccountNumber(3));
+}
+
+#[test]
+fn what_if_an_account_began_elsewhere() {
+    let everyone = || Accounts::all_alike(account("UTC").with_all(["hourly"]));
+    let mut real = trial(everyone());
+    rated(real.rate(&session(1, "a", "2026-01-05T00:00:00Z", 10), 1).unwrap());
+    let state: AccountState = real.state(AccountNumber(1)).unwrap().clone();
+    let mut what_if = trial(everyone());
+    what_if.begin_with(AccountNumber(1), state);
+    let next = session(1, "b", "2026-01-06T00:00:00Z", 1);
+    assert_eq!(rated(what_if.rate(&next, 1).unwrap()), ["more 1 h 0.500000000"]);
+}
+
+#[test]
+fn a_subscription_sets_the_plans_parameters() {
+    let cheap = Subscription {
+        parameters: BTreeMap::from([("price".to_owned(), "0.10".to_owned())]),
+        ..Subscription::to("hourly")
+    };
+    let mut accounts = Accounts::none();
+    accounts.open(AccountNumber(1), account("UTC").with(cheap.clone())).unwrap();
+    let wrong = BTreeMap::from([("colour".to_owned(), "red".to_owned())]);
+    let wrong = Subscription { parameters: wrong, ..cheap };
+    accounts.open(AccountNumber(2), account("UTC").with(wrong)).unwrap();
+    let mut trial = trial(accounts);
+    let cheap = trial.rate(&session(1, "a", "2026-01-05T00:00:00Z", 1), 1).unwrap();
+    assert_eq!(rated(cheap)[1], "first 1 h 0.100000000");
+    let error = trial.rate(&session(2, "a", "2026-01-05T00:00:00Z", 1), 2).unwrap_err();
+    assert!(error.to_string().contains("account 2: plan hourly"), "{error}");
+}
+
+/// PLANS section 6: each unit goes to the subscription of highest priority that accepts it.
+#[test]
+fn the_subscription_of_highest_priority_is_asked_first() {
+    let dear = hourly(1, "2026-01-01", "").replace("id=\"hourly\"", "id=\"dear\"");
+    let dear = parsed(&dear.replace("value=\"1.00\"", "value=\"9.00\""));
+    let plans = || [parsed(&hourly(1, "2026-01-01", "")), dear.clone()];
+    for (order, amount) in [(["hourly", "dear"], "1."), (["dear", "hourly"], "9.")] {
+        let accounts = Accounts::all_alike(account("UTC").with_all(order));
+        let mut trial = Trial::new(Catalogue::new(plans()), accounts);
+        let lines = rated(trial.rate(&session(1, "a", "2026-01-05T00:00:00Z", 1), 1).unwrap());
+        assert!(lines[1].starts_with(&format!("first 1 h {amount}")), "{lines:?}");
+    }
+}
+
+fn row(account: u64) -> AccountRow {
+    AccountRow {
+        account: AccountNumber(account),
+        zone: "UTC".to_owned(),
+        cycle_day: 1,
+        currency: "USD".parse().unwrap(),
+        attributes: BTreeMap::new(),
+        plans: vec!["hourly".to_owned()],
+        plan_from: at("1970-01-01T00:00:00Z"),
+        parameters: BTreeMap::new(),
+        identities: vec![format!("user:{account}")],
+    }
+}
+
+#[test]
+fn a_list_of_accounts_that_contradicts_itself_is_refused() {
+    assert!(Accounts::from_rows([row(1), row(2)]).is_ok());
+    let twice = AccountRow { identities: Vec::new(), ..row(1) };
+    let error = Accounts::from_rows([row(1), twice]).unwrap_err();
+    assert_eq!(error, TrialError::AccountTwice(AccountNumber(1)));
+    let bound = AccountRow { identities: vec!["user:1".to_owned()], ..row(2) };
+    let error = Accounts::from_rows([row(1), bound]).unwrap_err();
+    assert!(error.to_string().contains("user:1 is bound to accounts 1 and 2"), "{error}");
+    let nowhere = AccountRow { zone: "Atlantis".to_owned(), ..row(3) };
+    let error = Accounts::from_rows([nowhere]).unwrap_err();
+    assert!(error.to_string().contains("account 3: \"Atlantis\""), "{error}");
+}

@@ -1,0 +1,72 @@
+//! `turnpike plan diff`: what is different between two plans.
+
+use std::path::Path;
+
+use clap::Args;
+use turnpike_plan::Plan;
+
+use super::published;
+use crate::cli::Context;
+use crate::client::ClientArgs;
+use crate::exit::{Finish, usage};
+use crate::{plans, ui};
+
+const EXAMPLES: &str = "\
+A plan is a file, or ID@VERSION of the catalogue (ID@ for its newest version). Warns of what the
+second plan would not know of what the first one counted and charged.
+
+Examples:
+  turnpike plan diff old.xml new.xml
+  turnpike plan diff fig6b@1 fig6b.xml
+  turnpike plan diff fig6b@1 fig6b@2 --json
+  turnpike plan diff old.xml new.xml --exit-code && echo the same";
+
+/// Options of `plan diff`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct DiffArgs {
+    /// The plan that is there
+    #[arg(value_name = "PLAN")]
+    before: String,
+    /// The plan that is to come
+    #[arg(value_name = "PLAN")]
+    after: String,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+    /// End with 1 when they are different
+    #[arg(long)]
+    exit_code: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(super) async fn run(args: &DiffArgs, context: &Context) -> anyhow::Result<Finish> {
+    let before = plan(&args.before, args, context).await?;
+    let after = plan(&args.after, args, context).await?;
+    let difference = turnpike_trial::diff(&before, &after);
+    if args.json {
+        ui::print_json(&difference)?;
+    } else {
+        ui::print(difference.to_string().trim_end())?;
+    }
+    let differs = args.exit_code && !difference.is_empty();
+    Ok(if differs { Finish::Different } else { Finish::Done })
+}
+
+/// A plan from a file, or else from the catalogue.
+async fn plan(name: &str, args: &DiffArgs, context: &Context) -> anyhow::Result<Plan> {
+    let file = Path::new(name);
+    let Some((id, version)) = name.split_once('@').filter(|_| !file.exists()) else {
+        return Ok(plans::load(file)?.plan);
+    };
+    let version = match version {
+        "" => 0,
+        number => number.parse().map_err(|_| {
+            usage(format!("{name}: no such file, and {number:?} is no version; write ID@VERSION"))
+        })?,
+    };
+    let front = args.client.connect(&context.config).await?;
+    let xml = published(&front, id, version).await?;
+    Ok(plans::parse(name, &xml)?.plan)
+}

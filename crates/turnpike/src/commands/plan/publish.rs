@@ -1,0 +1,67 @@
+//! `turnpike plan publish`: plans, with the files of their examples, into the catalogue.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use turnpike_proto::plan::v1::{PlanVersion, PublishRequest};
+
+use super::read_xml;
+use crate::cli::Context;
+use crate::client::ClientArgs;
+use crate::exit::{EXIT_CODES, Finish};
+use crate::{plans, ui};
+
+const EXAMPLES: &str = "\
+A plan's examples are run before it is published, and a plan that fails one is refused. The files
+that they name are read from beside the plan.
+
+Examples:
+  turnpike plan publish plan.xml";
+
+/// Options of `plan publish`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct PublishArgs {
+    /// Plans in XML
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(super) async fn run(args: &PublishArgs, context: &Context) -> anyhow::Result<Finish> {
+    let front = args.client.connect(&context.config).await?;
+    for file in &args.files {
+        let request = request(file)?;
+        let doing = format!("{} was not published", file.display());
+        let answer = front
+            .call(&doing, || {
+                let (mut plans, request) = (front.plans(), request.clone());
+                async move { plans.publish(request).await }
+            })
+            .await?;
+        for warning in &answer.warnings {
+            ui::tell(format_args!("{}: warning: {warning}", file.display()));
+        }
+        for example in &answer.examples {
+            ui::tell(format_args!("{}: example {example}", file.display()));
+        }
+        let plan = answer.plan.unwrap_or_default();
+        let what = if answer.already { "was in the catalogue already" } else { "published" };
+        let PlanVersion { plan_id, version, starts, .. } = plan;
+        ui::print(format_args!("plan {plan_id} version {version}, from {starts}: {what}"))?;
+    }
+    Ok(Finish::Done)
+}
+
+fn request(file: &Path) -> anyhow::Result<PublishRequest> {
+    let xml = read_xml(file)?;
+    // What can't be read here has no files to send; the front says what is wrong with it.
+    let files = match turnpike_plan::parse(&xml) {
+        Ok(plan) => plans::example_files(file, &plan)?,
+        Err(_) => [].into(),
+    };
+    let files = files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
+    Ok(PublishRequest { xml, files })
+}

@@ -1,0 +1,90 @@
+//! `turnpike plan test`: does a plan do what its author says?
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use serde::Serialize;
+use turnpike_trial::{ExampleReport, Inputs, run_examples};
+
+use crate::exit::{EXIT_CODES, Finish};
+use crate::{plans, ui};
+
+const EXAMPLES: &str = "\
+Ends with 1 when an example fails, or a plan can't be right. A failed example shows each record and
+component that came to something else than expected.
+
+Examples:
+  turnpike plan test plan.xml
+  turnpike plan test plans/*.xml --json";
+
+/// Options of `plan test`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct TestArgs {
+    /// Plans in XML; files that their examples name stand beside them
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What became of one file.
+#[derive(Serialize)]
+struct Tested {
+    file: String,
+    plan: String,
+    version: u32,
+    examples: Vec<ExampleReport>,
+}
+
+pub(super) fn run(args: &TestArgs) -> anyhow::Result<Finish> {
+    let (mut tested, mut unread) = (Vec::new(), 0);
+    for file in &args.files {
+        match plans::load(file) {
+            Ok(loaded) => {
+                loaded.warnings.iter().for_each(ui::tell);
+                let plan = &loaded.plan;
+                let beside = |name: &str| plans::example_file(file, name);
+                tested.push(Tested {
+                    file: file.display().to_string(),
+                    plan: plan.id().to_owned(),
+                    version: plan.version(),
+                    examples: run_examples(plan, &Inputs::new(&beside)).examples,
+                });
+            }
+            Err(error) => {
+                unread += 1;
+                ui::tell(format_args!("{error:#}"));
+            }
+        }
+    }
+    let failed = tested.iter().flat_map(|t| &t.examples).filter(|e| !e.passed()).count();
+    let examples: usize = tested.iter().map(|tested| tested.examples.len()).sum();
+    if args.json {
+        ui::print_json(&tested)?;
+    } else {
+        tested.iter().try_for_each(print)?;
+    }
+    match (failed, unread) {
+        (0, 0) => Ok(Finish::Done),
+        (_, 0) => bail!("{failed} of {examples} examples failed"),
+        (0, _) => bail!("{unread} of {} plans can't be right", args.files.len()),
+        _ => bail!(
+            "{failed} of {examples} examples failed, and {unread} of {} plans can't be right",
+            args.files.len()
+        ),
+    }
+}
+
+fn print(tested: &Tested) -> std::io::Result<()> {
+    let file = &tested.file;
+    if tested.examples.is_empty() {
+        return ui::print(format_args!(
+            "{file}: no examples; an <example> in the plan says what usage must come to"
+        ));
+    }
+    tested.examples.iter().try_for_each(|example| ui::print(format_args!("{file}: {example}")))
+}
