@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use turnpike_account::{AccountChange, PartitionState};
-use turnpike_plan::{Period, Unit, VariableId};
+use turnpike_plan::Period;
 use turnpike_segment::head::{Cancellation, Change, Offer, OptOut, Pick, Settings, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
 
@@ -114,10 +114,9 @@ fn a_pick_names_an_alternative_in_one_cycle_and_may_be_changed() {
     let mut state = opened();
     done(&mut state, &offer(&["small", "large"], midnight(JULY)));
     let held = |state: &PartitionState, plan: &str| {
-        let variable = VariableId::derive("turnpike.option", "phone", Unit::One);
+        let variable = turnpike_plan::option_choice("phone");
         let value = state.account(ACCOUNT).unwrap().state.get(variable, Period(JULY));
-        let first = blake3::hash(plan.as_bytes()).as_bytes()[..8].try_into().unwrap();
-        value == Some(i128::from(u64::from_le_bytes(first)))
+        value == Some(turnpike_plan::plan_number(plan))
     };
     assert_eq!(done(&mut state, &pick("large", JULY)), AccountChange::Changes);
     assert!(held(&state, "large"));
