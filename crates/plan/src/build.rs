@@ -49,8 +49,13 @@ pub(crate) fn build(
         next += 1;
         next - 1
     };
+    // A place for what carries no usage would never be looked at.
+    let mut slot_of = |output: &crate::spec::OutputSpec| match output.carries {
+        Carries::Usage => slot(),
+        Carries::Charge | Carries::Level => 0,
+    };
     let nodes = checked.wiring.nodes.iter();
-    let streams = nodes.map(|node| node.spec.outputs.iter().map(|_| slot()).collect()).collect();
+    let streams = nodes.map(|node| node.spec.outputs.iter().map(&mut slot_of).collect()).collect();
     let (charges, charge_places) = charge_places(checked);
     let mut components = Vec::new();
     let code = ObjectCode {

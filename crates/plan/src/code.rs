@@ -84,24 +84,23 @@ impl Measure {
     }
 }
 
-/// A set of streams. Those past the first 127 share a place, so that in a large plan some
+/// A set of streams. Those past the first 63 share a place, so that in a large plan some
 /// operations run in vain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Slots(u128);
+pub(crate) struct Slots(u64);
 
 impl Slots {
     /// Every stream.
-    pub(crate) const ALL: Self = Self(u128::MAX);
+    pub(crate) const ALL: Self = Self(u64::MAX);
 
     /// The first streams.
-    pub(crate) fn first(count: usize) -> Self {
-        let mut slots = Self::default();
-        (0..count).for_each(|slot| slots.add(slot));
-        slots
+    pub(crate) const fn first(count: usize) -> Self {
+        if count > 63 { Self::ALL } else { Self((1 << count) - 1) }
     }
 
+    #[inline]
     pub(crate) fn add(&mut self, slot: usize) {
-        self.0 |= 1 << slot.min(127);
+        self.0 |= 1 << slot.min(63);
     }
 
     /// Calls `with` for each stream of the set, of `count` streams.
@@ -115,11 +114,12 @@ impl Slots {
             with(slot);
             left &= left - 1;
         }
-        if self.0 >> 127 == 1 {
-            (127..count).for_each(with);
+        if self.0 >> 63 == 1 {
+            (63..count).for_each(with);
         }
     }
 
+    #[inline]
     pub(crate) const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }

@@ -128,7 +128,8 @@ pub(crate) struct Scratch {
     pub(crate) streams: Vec<Stream>,
     /// Streams that may hold something.
     pub(crate) used: Slots,
-    loaded: Vec<bool>,
+    /// Which measures were read from the record, a bit each.
+    loaded: u64,
     flows: Vec<Flow>,
     pub(crate) traces: Vec<Vec<Counted>>,
     pub(crate) parts: Vec<Part>,
@@ -153,8 +154,7 @@ impl Scratch {
         // Whoever stops half-way leaves more behind than it said.
         self.used = Slots::ALL;
         self.traces.iter_mut().for_each(Vec::clear);
-        self.loaded.clear();
-        self.loaded.resize(code.measures.len(), false);
+        self.loaded = 0;
         if self.flows.len() < code.counts {
             self.flows.resize(code.counts, Flow::default());
         }
@@ -212,6 +212,29 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The one run of units that an input carries; `None` when it carries several, none, or a
+    /// record without units: [`Run::take`] tells.
+    #[inline]
+    pub(crate) fn single(&mut self, input: &Input) -> Result<Option<Span>, SuspenseReason> {
+        let [slot] = *input.slots else { return Ok(None) };
+        if slot < self.code.measures.len() {
+            self.load(slot)?;
+        }
+        let stream = &self.scratch.streams[slot];
+        Ok(match *stream.spans.as_slice() {
+            [span] if !stream.ghost => Some(span),
+            _ => None,
+        })
+    }
+
+    /// Lets a run of units leave by an output that something takes.
+    #[inline]
+    pub(crate) fn put(&mut self, output: Option<usize>, span: Span) {
+        if let Some(slot) = output {
+            self.scratch.streams[slot].spans.push(span);
+        }
+    }
+
     /// Takes an input's stream out of the scratch space, links merged; [`Run::give`] it back.
     #[inline]
     pub(crate) fn take(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
@@ -258,11 +281,12 @@ impl<'a> Run<'a> {
 
     /// Fills the stream of a measure from the record.
     fn load(&mut self, measure: usize) -> Result<(), SuspenseReason> {
-        if self.scratch.loaded[measure] {
+        let bit = 1 << measure;
+        if self.scratch.loaded & bit != 0 {
             return Ok(());
         }
+        self.scratch.loaded |= bit;
         if self.event != Event::Usage {
-            self.scratch.loaded[measure] = true;
             return Ok(());
         }
         let value = self.code.measures[measure].of(self.record);
@@ -275,7 +299,6 @@ impl<'a> Run<'a> {
         } else {
             stream.push(Span { first: 0, end: quantity, copies: 1, skip: 0 });
         }
-        self.scratch.loaded[measure] = true;
         Ok(())
     }
 

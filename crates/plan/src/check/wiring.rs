@@ -7,6 +7,9 @@ use crate::graph::{Link, Primitive};
 use crate::primitives::{self, Lookup};
 use crate::spec::{Carries, Open, Spec};
 
+/// Measures of a record that a plan reads: a bit each while it rates.
+const MEASURES_MAX: usize = 64;
+
 /// Links into one input.
 const LINKS_MAX: usize = 512;
 
@@ -132,6 +135,11 @@ impl Wiring {
                 return Err(format!("record.{port} carries usage, not {}", carries.word()));
             }
             let known = self.measures.iter().position(|measure| measure == port);
+            if known.is_none() && self.measures.len() >= MEASURES_MAX {
+                return Err(format!(
+                    "record.{port} is one measure more than the {MEASURES_MAX} that a plan may read"
+                ));
+            }
             return Ok(End::Source(known.unwrap_or_else(|| {
                 self.measures.push(port.clone());
                 self.measures.len() - 1
