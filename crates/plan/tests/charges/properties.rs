@@ -188,4 +188,59 @@ proptest! {
         }
         prop_assert_eq!(first.state, second.state);
     }
+
+    /// Bad input never panics a process: a plan with bytes changed, lost or repeated is refused, or
+    /// compiles.
+    #[test]
+    fn no_damaged_plan_panics(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..30, "[ -~]{0,6}"), 1..4),
+    ) {
+        let mut text = everything();
+        for (at, length, with) in edits {
+            let from = at.index(text.len());
+            let to = (from + length).min(text.len());
+            text.replace_range(from..to, &with);
+        }
+        if let Ok(plan) = turnpike_plan::parse(&text) {
+            prop_assert!(turnpike_plan::compile(&plan, &Default::default()).is_ok());
+        }
+    }
+
+    /// Any numbers in a record or a state rate or suspend, and what suspends changes nothing.
+    #[test]
+    fn no_number_panics_the_rater(quantity in 0i64.., values in proptest::collection::vec(any::<i128>(), 4)) {
+        let mut account = Subscription::new(&everything(), &[&table(&[(8_100, false), (1_000, true)])]);
+        account.account.attributes.insert("tax-place".to_owned(), "here".to_owned());
+        account.since = turnpike_types::Timestamp(super::micros("2026-03-01T00:00:00Z"));
+        let mut record = event("t", "2026-03-01T12:00:00Z", quantity);
+        record.attributes.insert("source".to_owned(), "page".to_owned());
+        prop_assert!(account.rate(&event("t", "2026-03-01T12:00:00Z", 5)).is_ok());
+        for (entry, value) in account.state.clone().iter().zip(values) {
+            account.state.set(turnpike_plan::StateEntry { value, ..*entry });
+        }
+        let before = account.state.clone();
+        if account.rate(&record).is_err() {
+            prop_assert_eq!(before, account.state);
+        }
+    }
+}
+
+/// A plan of all primitives on charges that post one currency.
+fn everything() -> String {
+    plan(&format!(
+        r#"{UNITS}
+        <Discount id="off" in="units.charge" percent="12.5"/>
+        <Minimum id="least" in="off.charge" amount="0.75"/>
+        <Cap id="cap" in="least.charge" amount="60" per="week"/>
+        <Commitment id="held" in="cap.charge" amount="100"/>
+        <TaxCalculator id="tax" in="held.charge" table="taxes" prices="inclusive"/>
+        <CostResponsibilityMatrix id="m" in="tax.charge" failed="rows">
+          <party id="me" account="self"/><party id="ad" account="902"/><party id="x" account="payer"/>
+          <row source="p?ge*" status="2xx|404" shares="ad=60 x=40"/><row shares="me=1 ad=2"/>
+        </CostResponsibilityMatrix>
+        <BonusCredit id="b" in="m.others"><grant source="*" from="902" to="self" percent="5"/></BonusCredit>
+        <CurrencyConverter id="c" in="b.charge" to="account" table="daily"/>
+        <AccountFinalizer id="mine" in="m.own"/>
+        <SecondAccountFinalizer id="theirs" in="c.charge"/>"#
+    ))
 }
