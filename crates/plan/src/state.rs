@@ -160,6 +160,14 @@ impl AccountState {
         self.entries.get(found).map(|entry| entry.value)
     }
 
+    /// The variable's entries of periods after this one, by rising period.
+    pub(crate) fn after(&self, variable: VariableId, period: Period) -> &[StateEntry] {
+        let from = self.entries.partition_point(|held| held.key() <= (variable, period));
+        let later = self.entries.get(from..).unwrap_or_default();
+        let count = later.partition_point(|held| held.variable == variable);
+        later.get(..count).unwrap_or_default()
+    }
+
     /// Sets a variable's value in a period.
     pub fn set(&mut self, entry: StateEntry) {
         match self.find(entry.key()) {

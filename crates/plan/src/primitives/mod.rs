@@ -3,6 +3,8 @@
 mod account_finalizer;
 mod accumulators;
 mod adder;
+mod allowance;
+mod buckets;
 mod daily_time_filter;
 mod ignore;
 mod one_time_charge;
@@ -27,6 +29,7 @@ pub(crate) static ALL: &[&Spec] = &[
     &step_rater::SPEC,
     &daily_time_filter::SPEC,
     &weigher::SPEC,
+    &allowance::SPEC,
     &adder::SPEC,
     &account_finalizer::SPEC,
     &ignore::SPEC,
@@ -46,7 +49,6 @@ static NOT_YET: &[&str] = &[
     "SecondAccountFinalizer",
     "UsageIncrement",
     "LevelMeter",
-    "Allowance",
     "Discount",
     "Minimum",
     "Cap",
