@@ -170,6 +170,7 @@ fn trial_parts(
     TrialParts {
         running: derive("trial/", Keep::Horizon),
         once: derive("trial-once/", Keep::Horizon),
+        state: VariableId::derive(&document.state, "state/", Unit::One, Keep::Ever),
         closed: derive("closed/", Keep::Ever),
         sum,
         one_time,

@@ -77,7 +77,8 @@ pub(super) fn check(
             match spec.carries {
                 Carries::Usage => {
                     let at = meet(ends, &certain, wiring, primitives, primitive, findings);
-                    if let Some(slot) = certain.get_mut(place) {
+                    // What leaves came in by the first; what stands apart does not flow on.
+                    if let Some(slot) = certain.get_mut(place).filter(|_| !spec.apart) {
                         *slot = at;
                     }
                 }

@@ -3,8 +3,10 @@
 mod account_finalizer;
 mod accumulators;
 mod adder;
+mod allowance;
 mod bonus_credit;
 mod bounds;
+mod buckets;
 mod charges;
 mod cost_responsibility_matrix;
 mod currency_converter;
@@ -37,6 +39,7 @@ pub(crate) static ALL: &[&Spec] = &[
     &step_rater::SPEC,
     &daily_time_filter::SPEC,
     &weigher::SPEC,
+    &allowance::SPEC,
     &adder::SPEC,
     &discount::SPEC,
     &bounds::MINIMUM,
@@ -61,7 +64,6 @@ static NOT_YET: &[&str] = &[
     "IptoLocationMapper",
     "UsageIncrement",
     "LevelMeter",
-    "Allowance",
     "PercentileRater",
     "UsageMonitor",
 ];
