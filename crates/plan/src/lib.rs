@@ -15,6 +15,7 @@
 //!     |  sweep.rs      or what falls due without usage; options.rs compares alternatives
 //!     |  stream.rs     units as spans         calendar.rs  zones and periods
 //!     |  price.rs      exact fractions         ladder.rs    steps of a level
+//!     |  level.rs      the level that units read
 //!     |  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
 //!     v
 //!   Rated: lines, and new values of the account's variables (state.rs)
@@ -47,6 +48,7 @@ mod document;
 mod error;
 mod graph;
 mod ladder;
+mod level;
 mod measure;
 mod options;
 mod price;
