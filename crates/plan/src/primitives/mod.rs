@@ -4,6 +4,7 @@ mod account_finalizer;
 mod accumulators;
 mod adder;
 mod daily_time_filter;
+mod filter;
 mod ignore;
 mod one_time_charge;
 mod recurring_charges;
