@@ -31,12 +31,7 @@ impl Ways {
     pub(super) fn divide<'a>(
         &self,
         run: &mut Run<'a>,
-        sort: impl FnOnce(
-            &mut Run<'a>,
-            &Stream,
-            &mut Stream,
-            &mut Stream,
-        ) -> Result<(), SuspenseReason>,
+        sort: impl FnOnce(&mut Run<'a>, &Stream, &mut Stream, &mut Stream) -> Result<(), SuspenseReason>,
     ) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if !stream.is_empty() {

@@ -8,8 +8,14 @@ mod filter;
 mod ignore;
 mod one_time_charge;
 mod recurring_charges;
+mod rule;
+mod special_days_time_filter;
 mod step_rater;
+mod threshold_filter;
+mod usage_increment;
+mod usage_type_classifier;
 mod usage_type_selector;
+mod weekly_time_filter;
 mod weigher;
 
 use crate::spec::Spec;
@@ -26,7 +32,12 @@ pub(crate) static ALL: &[&Spec] = &[
     &accumulators::WEEKLY,
     &accumulators::DAILY,
     &step_rater::SPEC,
+    &threshold_filter::SPEC,
     &daily_time_filter::SPEC,
+    &weekly_time_filter::SPEC,
+    &special_days_time_filter::SPEC,
+    &usage_type_classifier::SPEC,
+    &usage_increment::SPEC,
     &weigher::SPEC,
     &adder::SPEC,
     &account_finalizer::SPEC,
@@ -35,17 +46,12 @@ pub(crate) static ALL: &[&Spec] = &[
 
 /// The rest of PLANS section 8.
 static NOT_YET: &[&str] = &[
-    "ThresholdFilter",
-    "WeeklyTimeFilter",
-    "SpecialDaysTimeFilter",
-    "UsageTypeClassifier",
     "CostResponsibilityMatrix",
     "E164DialPlanRater",
     "TaxCalculator",
     "CurrencyConverter",
     "IptoLocationMapper",
     "SecondAccountFinalizer",
-    "UsageIncrement",
     "LevelMeter",
     "Allowance",
     "Discount",
