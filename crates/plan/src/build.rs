@@ -443,6 +443,34 @@ impl Builder<'_> {
         !self.primitive.links(name).is_empty()
     }
 
+    /// The id of a primitive that usage passes on its way to an input, of a type that is none of
+    /// these; `None` when there is none.
+    pub(crate) fn upstream_other_than(&self, name: &str, types: &[&str]) -> Option<String> {
+        let nodes = &self.checked.wiring.nodes;
+        let feeders = |place: usize, index: usize| {
+            let ends = nodes.get(place).and_then(|node| node.inputs.get(index));
+            ends.into_iter().flatten().filter_map(|end| match *end {
+                End::Port { node, .. } => Some(node),
+                End::Source(_) => None,
+            })
+        };
+        let mut seen = vec![false; nodes.len()];
+        let mut ahead: Vec<usize> =
+            feeders(self.place, nodes.get(self.place)?.spec.input(name)?).collect();
+        while let Some(place) = ahead.pop() {
+            if std::mem::replace(seen.get_mut(place)?, true) {
+                continue;
+            }
+            let spec = nodes.get(place)?.spec;
+            if !types.contains(&spec.name) {
+                return self.code.nodes.get(place).map(|node| node.id.clone());
+            }
+            let usage = spec.inputs.iter().enumerate().filter(|(_, i)| i.carries == Carries::Usage);
+            ahead.extend(usage.flat_map(|(index, _)| feeders(place, index)));
+        }
+        None
+    }
+
     fn input_of(&self, place: usize, name: &str) -> Input {
         let node = &self.checked.wiring.nodes[place];
         let index = node.spec.input(name);

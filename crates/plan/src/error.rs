@@ -51,6 +51,8 @@ pub enum Cause {
     UnknownProperty,
     /// A value that can't be read.
     BadValue,
+    /// A primitive that can't stand where it does.
+    Misplaced,
     /// Units that do not fit the flow they price or count.
     WrongUnit,
     /// Tiers that overlap, leave a gap, or stand out of order.

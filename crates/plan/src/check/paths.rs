@@ -160,6 +160,10 @@ fn leaving(end: End, certain: &[Certain], wiring: &Wiring, primitives: &[Primiti
     let Some((from, primitive)) = wiring.nodes.get(node).zip(primitives.get(node)) else {
         return at;
     };
+    if from.spec.role == Role::Relabels {
+        // What type the record had says nothing of the type that units have now.
+        at.types = None;
+    }
     let usage_outputs = from.spec.outputs.iter().filter(|o| o.carries == Carries::Usage).count();
     if usage_outputs > 1 {
         at.left_by.insert((node, output));

@@ -12,15 +12,22 @@ mod cost_responsibility_matrix;
 mod currency_converter;
 mod daily_time_filter;
 mod discount;
+mod filter;
 mod ignore;
 mod one_time_charge;
 mod patterns;
 mod recurring_charges;
+mod rule;
 mod second_account_finalizer;
 mod shares;
+mod special_days_time_filter;
 mod step_rater;
 mod tax_calculator;
+mod threshold_filter;
+mod usage_increment;
+mod usage_type_classifier;
 mod usage_type_selector;
+mod weekly_time_filter;
 mod weigher;
 
 use crate::spec::Spec;
@@ -37,7 +44,12 @@ pub(crate) static ALL: &[&Spec] = &[
     &accumulators::WEEKLY,
     &accumulators::DAILY,
     &step_rater::SPEC,
+    &threshold_filter::SPEC,
     &daily_time_filter::SPEC,
+    &weekly_time_filter::SPEC,
+    &special_days_time_filter::SPEC,
+    &usage_type_classifier::SPEC,
+    &usage_increment::SPEC,
     &weigher::SPEC,
     &allowance::SPEC,
     &adder::SPEC,
@@ -55,18 +67,8 @@ pub(crate) static ALL: &[&Spec] = &[
 ];
 
 /// The rest of PLANS section 8.
-static NOT_YET: &[&str] = &[
-    "ThresholdFilter",
-    "WeeklyTimeFilter",
-    "SpecialDaysTimeFilter",
-    "UsageTypeClassifier",
-    "E164DialPlanRater",
-    "IptoLocationMapper",
-    "UsageIncrement",
-    "LevelMeter",
-    "PercentileRater",
-    "UsageMonitor",
-];
+static NOT_YET: &[&str] =
+    &["E164DialPlanRater", "IptoLocationMapper", "LevelMeter", "PercentileRater", "UsageMonitor"];
 
 /// What is known of a type's name.
 #[derive(Clone, Copy)]

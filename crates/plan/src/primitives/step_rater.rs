@@ -6,7 +6,8 @@ use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
 use crate::graph::{Child, Primitive};
-use crate::ladder::{Ladder, Sorter};
+use crate::ladder::Sorter;
+use crate::level;
 use crate::measure::Quantity;
 use crate::price::Price;
 use crate::run::{ChargeOut, Input, Op, Part, Run, Total};
@@ -14,8 +15,8 @@ use crate::spec::{
     CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, Open, OutputSpec, Refused, Role, Spec, Value,
     optional, required, usage_in, with_default,
 };
-use crate::state::{Keep, Period, VariableId};
-use crate::stream::{Span, Stream};
+use crate::state::{Keep, VariableId};
+use crate::stream::Stream;
 
 use super::recurring_charges::CURRENCY;
 
@@ -213,9 +214,13 @@ impl Op for StepRater {
         };
         parts.clear();
         let mut sorter = Sorter { bounds: &self.bounds, parts: &mut parts, rest: &mut rest };
+        if stream.ghost {
+            sorter.ghost(&stream, level::of_ghost(self.total, run, &self.input));
+        }
+        let sort = |span, ladder, period| sorter.sort(span, ladder, period);
         match self.total {
-            Some(total) => self.by_total(total, run, &stream, &mut sorter)?,
-            None => by_count(&stream, &mut sorter)?,
+            Some(total) => level::by_total(total, run, &self.input, &stream, sort)?,
+            None => level::by_count(&stream, sort)?,
         }
         self.book(run, &mut parts)?;
         run.scratch.parts = parts;
@@ -227,74 +232,7 @@ impl Op for StepRater {
     }
 }
 
-/// Without a level, units count within the record (PLANS section 2).
-fn by_count(stream: &Stream, sorter: &mut Sorter<'_>) -> Result<(), SuspenseReason> {
-    sorter.ghost(stream, 0);
-    let mut level = 0i128;
-    for span in &stream.spans {
-        let ladder = Ladder { first: span.first, level, copies: span.copies, skip: span.skip };
-        sorter.sort(*span, ladder, Period::EVER).ok_or(SuspenseReason::Overflow)?;
-        let after = span.count().and_then(|count| level.checked_add(count));
-        level = after.ok_or(SuspenseReason::Overflow)?;
-    }
-    Ok(())
-}
-
 impl StepRater {
-    /// Each unit sees the accumulator's total before it (PLANS section 2).
-    fn by_total(
-        &self,
-        total: Total,
-        run: &mut Run<'_>,
-        stream: &Stream,
-        sorter: &mut Sorter<'_>,
-    ) -> Result<(), SuspenseReason> {
-        let flow = run.flow(&self.input);
-        if stream.ghost {
-            let period = run.period(total.calendared, flow.start).period;
-            sorter.ghost(stream, run.state.get(total.variable, period).unwrap_or(0));
-        }
-        let trace = std::mem::take(&mut run.scratch.traces[total.trace]);
-        let mut next = 0;
-        for span in &stream.spans {
-            let mut unit = span.first;
-            while unit < span.end {
-                while trace.get(next).is_some_and(|counted| counted.span.end <= unit) {
-                    next += 1;
-                }
-                let (ladder, period, end) = match trace.get(next) {
-                    Some(counted) if counted.span.first <= unit => {
-                        let Span { first, end, copies, skip } = counted.span;
-                        let ladder = Ladder { first, level: counted.level, copies, skip };
-                        (ladder, counted.period, end)
-                    }
-                    // Units that the accumulator does not count: its total stands still.
-                    later => {
-                        let here = run.period(total.calendared, flow.instant(unit));
-                        let before = next.checked_sub(1).and_then(|place| trace.get(place));
-                        let level = match before {
-                            Some(counted) if counted.period == here.period => {
-                                let count = counted.span.count();
-                                count.and_then(|count| counted.level.checked_add(count))
-                            }
-                            _ => Some(run.state.get(total.variable, here.period).unwrap_or(0)),
-                        };
-                        let level = level.ok_or(SuspenseReason::Overflow)?;
-                        let ladder = Ladder { first: unit, level, copies: 0, skip: 0 };
-                        let until = later.map_or(i64::MAX, |counted| counted.span.first);
-                        (ladder, here.period, flow.units_before(here.to).min(until).max(unit + 1))
-                    }
-                };
-                let end = end.min(span.end);
-                let piece = Span { first: unit, end, ..*span };
-                sorter.sort(piece, ladder, period).ok_or(SuspenseReason::Overflow)?;
-                unit = end;
-            }
-        }
-        run.scratch.traces[total.trace] = trace;
-        Ok(())
-    }
-
     /// A line for each part, rounded once; constants beside the step's first units.
     fn book(&self, run: &mut Run<'_>, parts: &mut [Part]) -> Result<(), SuspenseReason> {
         parts.sort_unstable_by_key(|part| (part.first_unit, part.step));
