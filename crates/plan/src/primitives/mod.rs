@@ -5,9 +5,11 @@ mod accumulators;
 mod adder;
 mod daily_time_filter;
 mod ignore;
+mod levels;
 mod one_time_charge;
 mod recurring_charges;
 mod step_rater;
+mod steps;
 mod usage_type_selector;
 mod weigher;
 
