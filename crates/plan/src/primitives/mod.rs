@@ -4,7 +4,9 @@ mod account_finalizer;
 mod accumulators;
 mod adder;
 mod daily_time_filter;
+mod e164_dial_plan_rater;
 mod ignore;
+mod ip_to_location_mapper;
 mod levels;
 mod one_time_charge;
 mod recurring_charges;
@@ -29,6 +31,8 @@ pub(crate) static ALL: &[&Spec] = &[
     &step_rater::SPEC,
     &daily_time_filter::SPEC,
     &weigher::SPEC,
+    &e164_dial_plan_rater::SPEC,
+    &ip_to_location_mapper::SPEC,
     &adder::SPEC,
     &account_finalizer::SPEC,
     &ignore::SPEC,
@@ -36,26 +40,24 @@ pub(crate) static ALL: &[&Spec] = &[
 
 /// The rest of PLANS section 8.
 static NOT_YET: &[&str] = &[
+    "LevelMeter",
+    "PercentileRater",
+    "UsageMonitor",
     "ThresholdFilter",
     "WeeklyTimeFilter",
     "SpecialDaysTimeFilter",
     "UsageTypeClassifier",
     "CostResponsibilityMatrix",
-    "E164DialPlanRater",
     "TaxCalculator",
     "CurrencyConverter",
-    "IptoLocationMapper",
     "SecondAccountFinalizer",
     "UsageIncrement",
-    "LevelMeter",
     "Allowance",
     "Discount",
     "Minimum",
     "Cap",
     "Commitment",
-    "PercentileRater",
     "BonusCredit",
-    "UsageMonitor",
 ];
 
 /// What is known of a type's name.
