@@ -7,11 +7,14 @@ mod daily_time_filter;
 mod e164_dial_plan_rater;
 mod ignore;
 mod ip_to_location_mapper;
+mod level_meter;
 mod levels;
 mod one_time_charge;
+mod percentile_rater;
 mod recurring_charges;
 mod step_rater;
 mod steps;
+mod usage_monitor;
 mod usage_type_selector;
 mod weigher;
 
@@ -33,6 +36,9 @@ pub(crate) static ALL: &[&Spec] = &[
     &weigher::SPEC,
     &e164_dial_plan_rater::SPEC,
     &ip_to_location_mapper::SPEC,
+    &percentile_rater::SPEC,
+    &level_meter::SPEC,
+    &usage_monitor::SPEC,
     &adder::SPEC,
     &account_finalizer::SPEC,
     &ignore::SPEC,
@@ -40,9 +46,6 @@ pub(crate) static ALL: &[&Spec] = &[
 
 /// The rest of PLANS section 8.
 static NOT_YET: &[&str] = &[
-    "LevelMeter",
-    "PercentileRater",
-    "UsageMonitor",
     "ThresholdFilter",
     "WeeklyTimeFilter",
     "SpecialDaysTimeFilter",
