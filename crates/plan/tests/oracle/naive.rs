@@ -50,10 +50,25 @@ struct Memory {
     /// Running values by variable and period.
     values: BTreeMap<(VariableId, Period), i128>,
     changed: BTreeSet<(VariableId, Period)>,
-    /// Lines under way, by (place in the order, step, constant?, period).
-    parts: BTreeMap<(usize, usize, bool, Period), Line>,
+    /// Lines under way.
+    parts: BTreeMap<Part, Line>,
+    /// What lines of running totals come to, added up unit by unit.
+    amounts: BTreeMap<Part, i128>,
+    /// Packages that began on the lines' units.
+    begun: BTreeMap<Part, i128>,
     /// Units that reached a rater without a level.
     counts: BTreeMap<usize, i128>,
+}
+
+/// What a line is for: place in the order, step, which of its lines, period.
+type Part = (usize, usize, Kind, Period);
+
+/// The lines of a step, in the order in which they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Correction,
+    Units,
+    Constant,
 }
 
 /// Numbers of the copies at each output, for the unit being pushed.
@@ -85,7 +100,7 @@ impl Naive<'_> {
                 }
             }
         }
-        Ok((self.lines(memory.parts, &order), self.changes(&memory.values, &memory.changed)))
+        Ok((self.lines(&memory, &order), self.changes(&memory.values, &memory.changed)))
     }
 
     fn pushes(&self, measure: &str) -> Result<Vec<Push>, SuspenseReason> {
@@ -129,11 +144,15 @@ impl Naive<'_> {
                 leave(if passes { "pass" } else { "rest" }, copies);
             }
             "DailyTimeFilter" => {
-                let passes = self.in_window(primitive, push.at());
+                let property = |name| primitive.property(name).unwrap();
+                let passes = self.in_window((property("from"), property("to")), push.at());
                 leave(if passes { "pass" } else { "rest" }, copies);
             }
             "Weigher" => {
-                let weight = self.weight(primitive)?;
+                let weight = match primitive.property("attribute") {
+                    Some(attribute) => self.weight(primitive, attribute)?,
+                    None => self.weight_at(primitive, push.at())?,
+                };
                 let (first, count) = (copies[0] * weight, copies.len() as i128 * weight);
                 leave("out", (first..first + count).collect());
             }
@@ -208,9 +227,19 @@ impl Naive<'_> {
                 continue;
             };
             let shown = if accumulator.is_some() { (level, level + counted) } else { (0, 0) };
-            let line = memory.parts.entry((place, index, false, period)).or_insert_with(|| Line {
+            self.correct(place, primitive, (index, level), period, number, memory);
+            let key = (place, index, Kind::Units, period);
+            if self.plan.rounds_running() {
+                let amount = self.running(primitive, index, level);
+                *memory.amounts.entry(key).or_default() += amount;
+            } else if primitive.property("mode") == Some("package") {
+                let within = level - start_of(primitive, index);
+                let begins = within % base(step.property("per").unwrap()) == 0;
+                *memory.begun.entry(key).or_default() += i128::from(begins);
+            }
+            let line = memory.parts.entry(key).or_insert_with(|| Line {
                 plan: 0,
-                component: self.component(&primitive.id, step.property("id").unwrap(), false),
+                component: self.component(&primitive.id, step.property("id").unwrap(), Kind::Units),
                 quantity: 0,
                 first_unit: number,
                 period,
@@ -226,6 +255,54 @@ impl Naive<'_> {
             self.constant(place, primitive, (index, step), period, number, memory);
         }
         rest
+    }
+
+    /// What the unit that reads `level` adds to its line: the difference of the rounded totals
+    /// after it and before it (PLANS section 3).
+    fn running(&self, primitive: &Primitive, index: usize, level: i128) -> i128 {
+        let step = &primitive.children[index];
+        let (price, per) = (step.property("price").unwrap(), base(step.property("per").unwrap()));
+        let start = start_of(primitive, index);
+        let total = |level: i128| match primitive.property("mode") {
+            Some("package") => {
+                let begun = (start..level).filter(|unit| (unit - start) % per == 0).count();
+                self.money(begun as i128, price, 1).nanos()
+            }
+            Some("volume") => self.money(level, price, per).nanos(),
+            _ => self.money(level - start, price, per).nanos(),
+        };
+        total(level + 1) - total(level)
+    }
+
+    /// The line that a change of step books in mode volume: with the first unit of the step, all
+    /// units below it get its price (PLANS section 4).
+    fn correct(
+        &self,
+        place: usize,
+        primitive: &Primitive,
+        (index, level): (usize, i128),
+        period: Period,
+        number: i64,
+        memory: &mut Memory,
+    ) {
+        let start = start_of(primitive, index);
+        if primitive.property("mode") != Some("volume") || index == 0 || level != start {
+            return;
+        }
+        let all_at = |step: &Child| {
+            let (price, per) = (step.property("price").unwrap(), step.property("per").unwrap());
+            self.money(start, price, base(per)).nanos()
+        };
+        let (step, before) = (&primitive.children[index], &primitive.children[index - 1]);
+        let id = format!("{}-correction", step.property("id").unwrap());
+        let shown = if primitive.links("level").is_empty() { 0 } else { level };
+        let line = Line {
+            amount: Money::from_nanos(all_at(step) - all_at(before)).unwrap(),
+            level_before: shown,
+            level_after: shown,
+            ..self.fixed(self.component(&primitive.id, &id, Kind::Correction), "0", period, number)
+        };
+        memory.parts.insert((place, index, Kind::Correction, period), line);
     }
 
     fn constant(
@@ -248,12 +325,12 @@ impl Naive<'_> {
                 return;
             }
             memory.changed.insert(key);
-        } else if memory.parts.contains_key(&(place, index, true, period)) {
+        } else if memory.parts.contains_key(&(place, index, Kind::Constant, period)) {
             return;
         }
-        let component = self.component(&primitive.id, id, true);
+        let component = self.component(&primitive.id, id, Kind::Constant);
         let line = self.fixed(component, constant, period, number);
-        memory.parts.insert((place, index, true, period), line);
+        memory.parts.insert((place, index, Kind::Constant, period), line);
     }
 
     fn charge_once(
@@ -269,10 +346,10 @@ impl Naive<'_> {
             return;
         }
         memory.changed.insert(key);
-        let component = self.component(&primitive.id, &primitive.id, false);
+        let component = self.component(&primitive.id, &primitive.id, Kind::Units);
         let line =
             self.fixed(component, primitive.property("amount").unwrap(), period, push.number());
-        memory.parts.insert((place, 0, false, period), line);
+        memory.parts.insert((place, 0, Kind::Units, period), line);
     }
 
     fn fixed(&self, component: u16, amount: &str, period: Period, first_unit: i64) -> Line {
@@ -292,22 +369,24 @@ impl Naive<'_> {
     }
 
     /// Prices the parts and puts the lines in order: place, first unit, step.
-    fn lines(
-        &self,
-        parts: BTreeMap<(usize, usize, bool, Period), Line>,
-        order: &[&Primitive],
-    ) -> Vec<Line> {
-        let mut lines: Vec<_> = parts.into_iter().collect();
-        for ((place, step, constant, _), line) in &mut lines {
-            if order[*place].kind == "StepRater" && !*constant {
+    fn lines(&self, memory: &Memory, order: &[&Primitive]) -> Vec<Line> {
+        let mut lines: Vec<_> = memory.parts.clone().into_iter().collect();
+        for (part, line) in &mut lines {
+            let (place, step, kind, _) = &*part;
+            if let Some(nanos) = memory.amounts.get(part) {
+                line.amount = Money::from_nanos(*nanos).unwrap();
+            } else if let Some(begun) = memory.begun.get(part) {
+                let price = order[*place].children[*step].property("price").unwrap();
+                line.amount = self.money(*begun, price, 1);
+            } else if order[*place].kind == "StepRater" && *kind == Kind::Units {
                 let step = &order[*place].children[*step];
                 let (price, per) = (step.property("price").unwrap(), step.property("per").unwrap());
                 line.amount = self.money(line.quantity, price, base(per));
             }
         }
-        // A constant stands right after the line of its step and period.
-        lines.sort_by_key(|((place, step, constant, period), line)| {
-            (*place, line.first_unit, *step, *period, *constant)
+        // A correction stands right before the line of its step and period, a constant after it.
+        lines.sort_by_key(|((place, step, kind, period), line)| {
+            (*place, line.first_unit, *step, *period, *kind)
         });
         lines.into_iter().map(|(_, line)| line).collect()
     }
@@ -337,9 +416,18 @@ impl Naive<'_> {
         Money::from_nanos(nanos).unwrap()
     }
 
-    fn weight(&self, primitive: &Primitive) -> Result<i128, SuspenseReason> {
+    /// The first window of time that holds an instant; these are not told apart by days here.
+    fn weight_at(&self, primitive: &Primitive, at: i64) -> Result<i128, SuspenseReason> {
+        let (default, mut windows) = (primitive.property("default"), primitive.children.iter());
+        let found = windows.find(|window| {
+            self.in_window((window.property("from").unwrap(), window.property("to").unwrap()), at)
+        });
+        let weight = found.map(|window| window.property("weight").unwrap()).or(default);
+        weight.map(|text| text.parse().unwrap()).ok_or(SuspenseReason::NoWeight)
+    }
+
+    fn weight(&self, primitive: &Primitive, attribute: &str) -> Result<i128, SuspenseReason> {
         let default = primitive.property("default").map(|text| text.parse().unwrap());
-        let attribute = primitive.property("attribute").unwrap();
         let value = self.record.attributes.get(attribute);
         let Some(value) = value else {
             return default.ok_or(SuspenseReason::MissingInput);
@@ -350,16 +438,15 @@ impl Naive<'_> {
     }
 
     /// By the wall clock's reading.
-    fn in_window(&self, primitive: &Primitive, at: i64) -> bool {
+    fn in_window(&self, (from, to): (&str, &str), at: i64) -> bool {
         let zone = jiff::tz::TimeZone::get(self.account.zone.name()).unwrap();
         let clock = jiff::Timestamp::from_microsecond(at).unwrap().to_zoned(zone).time();
         let clock = [clock.hour(), clock.minute(), clock.second()].map(i64::from);
         let clock = (clock[0] * 60 + clock[1]) * 60 + clock[2];
-        let seconds = |name: &str| {
-            let text = primitive.property(name).unwrap();
+        let seconds = |text: &str| {
             text.split(':').fold(0, |sum, part| sum * 60 + part.parse::<i64>().unwrap()) * 60
         };
-        let (from, to) = (seconds("from"), seconds("to"));
+        let (from, to) = (seconds(from), seconds(to));
         if from < to { from <= clock && clock < to } else { clock >= from || clock < to }
     }
 
@@ -368,14 +455,20 @@ impl Naive<'_> {
         variables.find(|variable| variable.primitive == primitive).unwrap().id
     }
 
-    fn component(&self, primitive: &str, component: &str, constant: bool) -> u16 {
+    fn component(&self, primitive: &str, component: &str, kind: Kind) -> u16 {
         let same = |known: &turnpike_plan::Component| {
             known.primitive == primitive
                 && known.component == component
-                && known.price.contains("once per") == constant
+                && known.price.contains("once per") == (kind == Kind::Constant)
         };
         self.code.components().iter().position(same).unwrap() as u16
     }
+}
+
+/// The level at which a step begins: where the one before ends.
+fn start_of(primitive: &Primitive, index: usize) -> i128 {
+    let before = index.checked_sub(1).map(|before| &primitive.children[before]);
+    before.map_or(0, |before| base(before.property("upto").unwrap()))
 }
 
 /// The copies that come in by all links; where several bring some, numbered anew.

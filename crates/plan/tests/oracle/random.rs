@@ -39,6 +39,8 @@ pub(crate) struct Draft {
     taken: Vec<String>,
     accumulators: Vec<String>,
     charges: Vec<String>,
+    /// Lines book differences of rounded running totals.
+    running: bool,
     graph: String,
 }
 
@@ -51,6 +53,7 @@ impl Draft {
             taken: Vec::new(),
             accumulators: Vec::new(),
             charges: Vec::new(),
+            running: dice.throw(4) == 0,
             graph: String::new(),
         };
         for number in 0..2 + dice.throw(9) {
@@ -71,8 +74,9 @@ impl Draft {
             self.graph += "<AccountFinalizer id=\"post\" in=\"sum.charge\"/>\n";
         }
         let digits = dice.one_of(&[9, 9, 2, 0]);
+        let way = if self.running { "running" } else { "half-even" };
         format!(
-            "<plan xmlns=\"urn:turnpike:plan:1\" id=\"p\" version=\"1\" starts=\"2000-01-01\" currency=\"USD\" round=\"{digits} half-even\">\n<graph>\n{}</graph>\n</plan>",
+            "<plan xmlns=\"urn:turnpike:plan:1\" id=\"p\" version=\"1\" starts=\"2000-01-01\" currency=\"USD\" round=\"{digits} {way}\">\n<graph>\n{}</graph>\n</plan>",
             self.graph
         )
     }
@@ -114,6 +118,15 @@ impl Draft {
                 self.ports.push(format!("{id}.out"));
                 self.accumulators.push(id);
             }
+            5 if dice.throw(2) == 0 => {
+                let (first, second) = (dice.throw(4), dice.throw(4));
+                // With a default: which of two reasons a record waits for is not the point.
+                let default = dice.one_of(&[" default=\"0\"", " default=\"1\"", " default=\"3\""]);
+                self.graph += &format!(
+                    "<Weigher id=\"{id}\" in=\"{links}\"{default}><weight from=\"22:30\" to=\"02:00\" weight=\"{first}\"/><weight from=\"01:00\" to=\"19:00\" weight=\"{second}\"/></Weigher>\n"
+                );
+                self.ports.push(format!("{id}.out"));
+            }
             5 => {
                 let (a, b) = (dice.throw(4), dice.throw(12));
                 let default = dice.one_of(&["", " default=\"0\"", " default=\"3\""]);
@@ -142,9 +155,18 @@ impl Draft {
             "octets" => " B",
             _ => "",
         };
-        let level = match dice.throw(self.accumulators.len() + 1) {
-            0 => String::new(),
-            n => format!(" level=\"{}.total\"", self.accumulators[n - 1]),
+        let mode = dice.one_of(&["graduated", "graduated", "volume", "package"]);
+        let counts_itself = self.running || (mode != "graduated" && dice.throw(2) == 0);
+        let (links, level) = if counts_itself {
+            // Prices that are read off the level need one that counts just what is priced.
+            self.graph += &format!("<MonthlyAccumulator id=\"c{id}\" in=\"{links}\"/>\n");
+            (format!("c{id}.out"), format!(" level=\"c{id}.total\""))
+        } else {
+            let level = match dice.throw(self.accumulators.len() + 1) {
+                n if n == 0 || mode != "graduated" => String::new(),
+                n => format!(" level=\"{}.total\"", self.accumulators[n - 1]),
+            };
+            (links.to_owned(), level)
         };
         let (count, endless) = (1 + dice.throw(3), dice.throw(2) == 0);
         let (mut steps, mut upto) = (String::new(), 0);
@@ -162,8 +184,9 @@ impl Draft {
                 "<step id=\"s{step}\"{bound} price=\"{price}\" per=\"{per}{unit}\"{constant}/>"
             );
         }
-        self.graph +=
-            &format!("<StepRater id=\"{id}\" in=\"{links}\"{level}>{steps}</StepRater>\n");
+        self.graph += &format!(
+            "<StepRater id=\"{id}\" in=\"{links}\"{level} mode=\"{mode}\">{steps}</StepRater>\n"
+        );
         self.charges.push(format!("{id}.charge"));
         if !endless {
             self.ports.push(format!("{id}.rest"));
