@@ -294,13 +294,6 @@ impl Builder<'_> {
         out.copied().unwrap_or(ChargeOut::Account)
     }
 
-    /// Does anything take an output?
-    pub(crate) fn is_taken(&self, name: &str) -> bool {
-        let node = &self.checked.wiring.nodes[self.place];
-        let takers = node.spec.output(name).and_then(|output| node.takers.get(output));
-        takers.is_some_and(|takers| !takers.is_empty())
-    }
-
     /// The places of the charges that reach an input, through adders.
     pub(crate) fn charges(&self, name: &str) -> Box<[usize]> {
         let node = &self.checked.wiring.nodes[self.place];

@@ -29,8 +29,6 @@ pub enum Cause {
     TooLarge,
     /// A primitive type that exists nowhere.
     UnknownType,
-    /// Known to the specification, not built yet.
-    NotInThisVersion,
     /// Two things share an id.
     DuplicateId,
     /// A link to a primitive or port that does not exist, or of another kind.

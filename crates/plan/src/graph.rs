@@ -8,7 +8,7 @@ use turnpike_types::{Currency, Timestamp};
 use crate::document::Document;
 use crate::error::Warning;
 use crate::example::Example;
-use crate::primitives::{self, Lookup};
+use crate::primitives;
 use crate::spec::Value;
 use crate::values;
 use crate::zone::{Zone, first_instant_of};
@@ -171,7 +171,7 @@ impl Plan {
         // As written: the graph's own nodes have it filled in. What a subscription writes for a
         // parameter, nobody knows yet.
         self.document.primitives.iter().any(|primitive| {
-            let Lookup::Known(spec) = primitives::find(&primitive.kind) else { return false };
+            let Some(spec) = primitives::find(&primitive.kind) else { return false };
             let targets =
                 spec.properties.iter().filter(|p| matches!(p.value, Value::TargetCurrency));
             let mut written = targets.filter_map(|property| primitive.property(property.name));

@@ -9,7 +9,7 @@ use crate::document::Document;
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
 use crate::measure::{Decimal, Quantity, time_of_day};
-use crate::primitives::{self, Lookup};
+use crate::primitives;
 use crate::spec::{Need, PropertySpec, Value};
 
 /// Bytes of an id.
@@ -181,7 +181,7 @@ impl<'a> Filler<'a> {
 
     fn primitive(&mut self, primitive: &Primitive) -> Primitive {
         let mut filled = primitive.clone();
-        let Lookup::Known(spec) = primitives::find(&primitive.kind) else {
+        let Some(spec) = primitives::find(&primitive.kind) else {
             return filled;
         };
         let at = (primitive.line, primitive.id.as_str());

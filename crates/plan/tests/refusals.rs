@@ -97,22 +97,6 @@ fn a_type_that_exists_nowhere() {
 }
 
 #[test]
-fn a_primitive_of_the_specification_that_is_not_built_yet() {
-    let rater = r#"<PercentileRater id="later" in="rate.charge"/>"#;
-    refused(
-        &[SELECT, RATE, rater, r#"<AccountFinalizer id="post" in="later.charge"/>"#],
-        5,
-        "later",
-        Cause::NotInThisVersion,
-    );
-    let errors = parse(&plan(&[SELECT, RATE, rater].join("\n"))).unwrap_err().to_string();
-    assert_eq!(
-        errors,
-        "line 5, primitive \"later\": PercentileRater is not in this version of Turnpike"
-    );
-}
-
-#[test]
 fn a_charge_that_waits_for_usage_which_nothing_brings() {
     for kind in ["OneTimeCharge", "MonthlyRecurringCharge"] {
         let fee = format!("<{kind} id=\"fee\" amount=\"5\" due=\"first-use\"/>");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Cause, Findings};
 use crate::graph::{Link, Primitive};
-use crate::primitives::{self, Lookup};
+use crate::primitives;
 use crate::spec::{Carries, Open, Spec};
 
 /// Measures of a record that a plan reads: a bit each while it rates.
@@ -53,11 +53,7 @@ impl Wiring {
         unread: &BTreeSet<String>,
         findings: &mut Findings,
     ) -> Self {
-        let specs =
-            primitives.iter().filter_map(|primitive| match primitives::find(&primitive.kind) {
-                Lookup::Known(spec) => Some(spec),
-                _ => None,
-            });
+        let specs = primitives.iter().filter_map(|primitive| primitives::find(&primitive.kind));
         let nodes = specs.map(|spec| Node {
             spec,
             inputs: vec![Vec::new(); spec.inputs.len()],

@@ -228,7 +228,8 @@ impl<'b> Drawing<'b> {
             }
             Kind::Bought { since, .. } => {
                 let mut later = Date::MAX;
-                let known = run.state.after(bucket.variable, period_of(today)).iter();
+                let tomorrow = Period(period_of(today).0.saturating_add(1));
+                let known = run.state.between(bucket.variable, tomorrow, Period(i32::MAX)).iter();
                 let fresh = self.changed.iter().filter(|entry| {
                     entry.variable == bucket.variable
                         && entry.period > period_of(today)
