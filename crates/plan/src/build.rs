@@ -11,13 +11,20 @@ use crate::graph::{Child, Primitive, SOURCE};
 use crate::measure::{Decimal, Quantity, Unit};
 use crate::price::{Price, fixed};
 use crate::run::{Attribute, Calendared, ChargeOut, Input, Op, TableRef, Tell, Total, TypeOf};
-use crate::spec::{Carries, Open, Refused, Role};
+use crate::spec::{Carries, OTHERS, Open, Refused, Role};
 use crate::state::{Keep, VariableId};
 use crate::tables::TableKind;
 use turnpike_types::{Currency, Money};
 
 /// Components of one plan: steps, constants and fixed charges.
 const COMPONENTS_MAX: usize = 4096;
+
+/// Whose charges come together somewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Whose {
+    pub(crate) own: bool,
+    pub(crate) others: bool,
+}
 
 /// What a primitive builds itself with.
 pub(crate) struct Builder<'a> {
@@ -163,6 +170,7 @@ fn trial_parts(
     TrialParts {
         running: derive("trial/", Keep::Horizon),
         once: derive("trial-once/", Keep::Horizon),
+        state: VariableId::derive(&document.state, "state/", Unit::One, Keep::Ever),
         closed: derive("closed/", Keep::Ever),
         sum,
         one_time,
@@ -286,13 +294,6 @@ impl Builder<'_> {
         out.copied().unwrap_or(ChargeOut::Account)
     }
 
-    /// Does anything take an output?
-    pub(crate) fn is_taken(&self, name: &str) -> bool {
-        let node = &self.checked.wiring.nodes[self.place];
-        let takers = node.spec.output(name).and_then(|output| node.takers.get(output));
-        takers.is_some_and(|takers| !takers.is_empty())
-    }
-
     /// The places of the charges that reach an input, through adders.
     pub(crate) fn charges(&self, name: &str) -> Box<[usize]> {
         let node = &self.checked.wiring.nodes[self.place];
@@ -319,6 +320,52 @@ impl Builder<'_> {
                 slots.push(slot);
             }
         }
+    }
+
+    /// Whose charges reach an input: are some the account's own, and some those of other accounts?
+    pub(crate) fn whose(&self, name: &str) -> Whose {
+        let mut whose = Whose::default();
+        if let Some(index) = self.checked.wiring.nodes[self.place].spec.input(name) {
+            self.ask_whose(self.place, index, &mut whose);
+        }
+        whose
+    }
+
+    fn ask_whose(&self, place: usize, input: usize, whose: &mut Whose) {
+        // There is no cycle, and a charge is taken once: this ends.
+        for end in self.checked.wiring.nodes[place].inputs.get(input).into_iter().flatten() {
+            let End::Port { node, output } = *end else { continue };
+            let spec = self.checked.wiring.nodes[node].spec;
+            let port = spec.outputs.get(output).map(|output| output.name);
+            let passes = spec.inputs.iter().any(|input| input.carries == Carries::Charge);
+            if spec.role == Role::Shares {
+                *(if port == Some(OTHERS) { &mut whose.others } else { &mut whose.own }) = true;
+            } else if passes {
+                for (index, input) in spec.inputs.iter().enumerate() {
+                    if input.carries == Carries::Charge {
+                        self.ask_whose(node, index, whose);
+                    }
+                }
+            } else {
+                whose.own = true;
+            }
+        }
+    }
+
+    /// Refuses charges of other accounts at an input.
+    pub(crate) fn only_own(&mut self, name: &str) -> Result<(), Refused> {
+        if !self.whose(name).others {
+            return Ok(());
+        }
+        let message = format!(
+            "{name}: charges of other accounts come here, and only the account's own may: lead port {OTHERS} to a SecondAccountFinalizer"
+        );
+        Err(self.refuse(self.primitive.line, Cause::WrongAccount, message))
+    }
+
+    /// The currency of the charges that leave the primitive.
+    pub(crate) fn charged(&self) -> Currency {
+        self.checked.charged.get(self.place).copied().unwrap_or(self.document.currency)
     }
 
     /// The currency of the charges that the primitive makes of nothing but usage and time.
@@ -387,6 +434,34 @@ impl Builder<'_> {
     /// Is anything linked to an input?
     pub(crate) fn is_fed(&self, name: &str) -> bool {
         !self.primitive.links(name).is_empty()
+    }
+
+    /// The id of a primitive that usage passes on its way to an input, of a type that is none of
+    /// these; `None` when there is none.
+    pub(crate) fn upstream_other_than(&self, name: &str, types: &[&str]) -> Option<String> {
+        let nodes = &self.checked.wiring.nodes;
+        let feeders = |place: usize, index: usize| {
+            let ends = nodes.get(place).and_then(|node| node.inputs.get(index));
+            ends.into_iter().flatten().filter_map(|end| match *end {
+                End::Port { node, .. } => Some(node),
+                End::Source(_) => None,
+            })
+        };
+        let mut seen = vec![false; nodes.len()];
+        let mut ahead: Vec<usize> =
+            feeders(self.place, nodes.get(self.place)?.spec.input(name)?).collect();
+        while let Some(place) = ahead.pop() {
+            if std::mem::replace(seen.get_mut(place)?, true) {
+                continue;
+            }
+            let spec = nodes.get(place)?.spec;
+            if !types.contains(&spec.name) {
+                return self.code.nodes.get(place).map(|node| node.id.clone());
+            }
+            let usage = spec.inputs.iter().enumerate().filter(|(_, i)| i.carries == Carries::Usage);
+            ahead.extend(usage.flat_map(|(index, _)| feeders(place, index)));
+        }
+        None
     }
 
     fn input_of(&self, place: usize, name: &str) -> Input {

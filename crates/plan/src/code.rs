@@ -152,6 +152,8 @@ pub(crate) struct TrialParts {
     /// Sums by cycle: what recurs and what was used; what is charged once.
     pub(crate) running: VariableId,
     pub(crate) once: VariableId,
+    /// Not a variable, but a name for the state that the plan carries on.
+    pub(crate) state: VariableId,
     /// The first date of the first cycle that is not closed.
     pub(crate) closed: VariableId,
     /// Components of the winner's lines: the sum, what is charged once, the option's fee.
@@ -303,6 +305,13 @@ impl ObjectCode {
     /// What it remembers about an account.
     pub fn variables(&self) -> &[Variable] {
         &self.variables
+    }
+
+    /// Does it carry on the same state as another plan? Such plans can follow each other; they can't
+    /// be alternatives of one option, since each would take the other's charges and counts for its
+    /// own.
+    pub fn shares_state_with(&self, other: &Self) -> bool {
+        self.trial.state == other.trial.state
     }
 
     /// Does it take records of this usage type? What it does not take passes to the account's

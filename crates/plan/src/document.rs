@@ -8,7 +8,7 @@ use turnpike_types::Currency;
 use crate::error::{Cause, Findings};
 use crate::example::{self, Example};
 use crate::graph::{Child, Input, Link, Parameter, Primitive, SOURCE};
-use crate::primitives::{self, Lookup};
+use crate::primitives;
 use crate::spec::Spec;
 use crate::values::{self, Rounding};
 use crate::xml::{self, Element};
@@ -220,30 +220,21 @@ fn graph(root: &Element, document: &mut Document, findings: &mut Findings) {
             continue;
         }
         match primitives::find(&element.name) {
-            Lookup::Known(spec) => document.primitives.push(primitive(element, id, spec, findings)),
-            unread => {
-                let (cause, message) = unread_type(&element.name, &unread);
-                findings.error(element.line, Some(&id), cause, message);
+            Some(spec) => document.primitives.push(primitive(element, id, spec, findings)),
+            None => {
+                let names: Vec<&str> = primitives::ALL.iter().map(|spec| spec.name).collect();
+                let message = format!(
+                    "{} is no type of primitive: write one of {}",
+                    element.name,
+                    names.join(" ")
+                );
+                findings.error(element.line, Some(&id), Cause::UnknownType, message);
                 document.unread.insert(id);
             }
         }
     }
     if lines.is_empty() {
         findings.error(root.line, None, Cause::Malformed, "the graph is empty: it rates nothing");
-    }
-}
-
-fn unread_type(name: &str, found: &Lookup) -> (Cause, String) {
-    match found {
-        Lookup::NotYet => {
-            (Cause::NotInThisVersion, format!("{name} is not in this version of Turnpike"))
-        }
-        _ => {
-            let names: Vec<&str> = primitives::ALL.iter().map(|spec| spec.name).collect();
-            let message =
-                format!("{name} is no type of primitive: write one of {}", names.join(" "));
-            (Cause::UnknownType, message)
-        }
     }
 }
 

@@ -29,8 +29,6 @@ pub enum Cause {
     TooLarge,
     /// A primitive type that exists nowhere.
     UnknownType,
-    /// Known to the specification, not built yet.
-    NotInThisVersion,
     /// Two things share an id.
     DuplicateId,
     /// A link to a primitive or port that does not exist, or of another kind.
@@ -51,6 +49,8 @@ pub enum Cause {
     UnknownProperty,
     /// A value that can't be read.
     BadValue,
+    /// A primitive that can't stand where it does.
+    Misplaced,
     /// Units that do not fit the flow they price or count.
     WrongUnit,
     /// Tiers that overlap, leave a gap, or stand out of order.
@@ -61,6 +61,8 @@ pub enum Cause {
     MixedCurrencies,
     /// A parameter that is not declared.
     UnknownParameter,
+    /// Charges of other accounts where only the account's own may come, or the other way round.
+    WrongAccount,
 }
 
 impl fmt::Display for PlanError {

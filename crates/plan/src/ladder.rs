@@ -98,6 +98,35 @@ impl Sorter<'_> {
     }
 }
 
+/// Splits one run where the level reaches a bound: what reads less, and what reads as much or more.
+/// `None` past 128 bits.
+pub(crate) fn split(
+    span: Span,
+    ladder: Ladder,
+    bound: i128,
+    below: &mut Stream,
+    above: &mut Stream,
+) -> Option<()> {
+    let mut now = span;
+    while ladder.at(now.first, now.skip)? < bound {
+        let (under, over) = cut(now, ladder, Some(bound));
+        below.push(under);
+        match over {
+            Cut::Nothing => return Some(()),
+            Cut::Between(after) => now = after,
+            Cut::Within(unit, after) => {
+                above.push(unit);
+                if let Some(after) = after {
+                    above.push(after);
+                }
+                return Some(());
+            }
+        }
+    }
+    above.push(now);
+    Some(())
+}
+
 /// What is left of a run above a bound.
 enum Cut {
     Nothing,
@@ -187,6 +216,25 @@ mod tests {
     fn units_that_the_accumulator_does_not_count_all_read_one_level() {
         let run = [(span(0, 10, 7, 0), ladder(4, 0))];
         assert_eq!(sorted(&run, &[Some(5), None]), (vec![(0, 70)], vec![]));
+    }
+
+    #[test]
+    fn a_run_is_split_between_units_or_copies_where_the_level_reaches_a_bound() {
+        let halves = |run: Span, ladder: Ladder, bound: i128| {
+            let (mut below, mut above) = (Stream::default(), Stream::default());
+            split(run, ladder, bound, &mut below, &mut above).unwrap();
+            (below.spans, above.spans)
+        };
+        let run = span(0, 10, 1, 0);
+        let cut = (vec![span(0, 4, 1, 0)], vec![span(4, 10, 1, 0)]);
+        assert_eq!(halves(run, ladder(3, 1), 7), cut);
+        assert_eq!(halves(run, ladder(7, 1), 7), (vec![], vec![run]));
+        assert_eq!(halves(run, ladder(0, 1), 99), (vec![run], vec![]));
+        assert_eq!(halves(run, ladder(6, 0), 7), (vec![run], vec![]));
+        // Unit 1 has copies at levels 3, 4 | 5.
+        let (below, above) = halves(span(0, 4, 3, 0), ladder(0, 3), 5);
+        assert_eq!(below, [span(0, 1, 3, 0), span(1, 2, 2, 0)]);
+        assert_eq!(above, [span(1, 2, 1, 2), span(2, 4, 3, 0)]);
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //!     |  sweep.rs      or what falls due without usage; options.rs compares alternatives
 //!     |  stream.rs     units as spans         calendar.rs  zones and periods
 //!     |  price.rs      exact fractions         ladder.rs    steps of a level
+//!     |  level.rs      the level that units read
 //!     |  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
 //!     v
 //!   Rated: lines, and new values of the account's variables (state.rs)
@@ -49,6 +50,7 @@ mod error;
 mod example;
 mod graph;
 mod ladder;
+mod level;
 mod measure;
 mod options;
 mod price;

@@ -12,7 +12,7 @@ use crate::calendar::Span as PeriodSpan;
 use crate::code::ComponentKind;
 use crate::rater::{Line, Occasion, OptionInForce, PlanInForce, Rater};
 use crate::run::Run;
-use crate::state::{AccountState, Period, StateEntry, VariableId, option_choice, plan_number};
+use crate::state::{AccountState, Period, VariableId, option_choice, plan_number};
 
 /// What an alternative comes to in a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,15 @@ pub fn winner(
     chosen.or_else(cheapest).map(|(place, _)| *place)
 }
 
+/// Alternatives run side by side on the state as it was before all of them, so each needs its own.
+pub(crate) fn check_apart(plans: &[PlanInForce<'_>], option: &str) -> Result<(), SuspenseReason> {
+    let all = || plans.iter().filter(|plan| plan.option.is_some_and(|other| other.name == option));
+    let shared = all().enumerate().any(|(place, plan)| {
+        all().skip(place + 1).any(|other| plan.code.shares_state_with(other.code))
+    });
+    if shared { Err(SuspenseReason::SharedState) } else { Ok(()) }
+}
+
 /// Turns the lines that a plan just made into trial lines, and adds them to its sums.
 pub(crate) fn keep_as_trial(run: &mut Run<'_>, first_line: usize) -> Result<(), SuspenseReason> {
     let code = run.code;
@@ -76,7 +85,8 @@ pub(crate) fn keep_as_trial(run: &mut Run<'_>, first_line: usize) -> Result<(), 
     Ok(())
 }
 
-/// Variable by which an option knows the first cycle that it has not closed.
+/// Variable by which an option knows the first cycle that it has not closed, see
+/// [`crate::sweep`].
 pub(crate) fn closed_of(option: &str) -> VariableId {
     VariableId::derive("turnpike.option/closed", option, crate::Unit::One, crate::Keep::Ever)
 }
@@ -88,7 +98,6 @@ impl Rater {
         plans: &[PlanInForce<'_>],
         option: OptionInForce<'_>,
         cycle: PeriodSpan,
-        next: Period,
         occasion: Occasion<'_>,
     ) -> Result<(), SuspenseReason> {
         let alternatives: Vec<(usize, &PlanInForce<'_>)> = plans
@@ -96,9 +105,6 @@ impl Rater {
             .enumerate()
             .filter(|(_, plan)| plan.option.is_some_and(|other| other.name == option.name))
             .collect();
-        let variable = closed_of(option.name);
-        let closed = StateEntry { variable, period: Period::EVER, value: next.0.into() };
-        self.rated.changes.push(closed);
         let Some(place) = winner(option.name, &alternatives, occasion.state, cycle.period) else {
             return Ok(());
         };

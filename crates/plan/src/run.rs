@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{Money, Posting, SuspenseReason, UsageView};
 
@@ -37,8 +38,8 @@ pub(crate) enum Event {
     /// A record of usage.
     Usage,
     /// Something falls due at an instant, while this version is in force from `from` to before
-    /// `until`. No units come.
-    Due { at: i64, from: i64, until: i64 },
+    /// `until`. No units come. `reached` as in [`DueQuery`].
+    Due { at: i64, from: i64, until: i64, reached: Option<Date> },
     /// A billing cycle closes. No units come.
     Close(PeriodSpan),
 }
@@ -53,6 +54,19 @@ pub(crate) struct DueQuery<'a> {
     /// The stretch of time in which this version is in force.
     pub(crate) from: i64,
     pub(crate) until: i64,
+    /// The last local date that began before `from`, where another zone was in force then: by the
+    /// new one that date, or the next, may have begun at another instant.
+    pub(crate) reached: Option<Date>,
+}
+
+impl DueQuery<'_> {
+    /// Had a local date begun before this stretch of time?
+    pub(crate) fn begun_before(&self, date: Date) -> bool {
+        match self.reached {
+            Some(reached) => date <= reached,
+            None => self.calendar.first_instant(date) < self.from,
+        }
+    }
 }
 
 /// Where an operation's units come from: one or several streams.
@@ -381,6 +395,10 @@ impl<'a> Run<'a> {
 
     /// What falls due next, for whom it is that asks.
     pub(crate) fn due_query(&mut self, from: i64, until: i64) -> DueQuery<'_> {
+        let reached = match self.event {
+            Event::Due { reached, .. } => reached,
+            Event::Usage | Event::Close(_) => None,
+        };
         DueQuery {
             calendar: &mut self.scratch.calendar,
             state: self.state,
@@ -388,6 +406,7 @@ impl<'a> Run<'a> {
             cancelled: self.cancelled,
             from,
             until,
+            reached,
         }
     }
 

@@ -102,6 +102,13 @@ pub struct Period(pub i32);
 impl Period {
     /// For what has no period: an account's whole life with a plan.
     pub const EVER: Self = Self(i32::MIN);
+
+    /// What stands for one subscription to a plan, by the instant at which it began: minutes since
+    /// 1970, whatever the zone, which may change. [`Period::EVER`] when nobody knows.
+    pub(crate) fn of_subscription(since: i64) -> Self {
+        let minutes = i32::try_from(since.div_euclid(60_000_000));
+        minutes.map_or(Self::EVER, Self)
+    }
 }
 
 /// A variable's value in one period: units counted, or 1 for "charged".
@@ -151,6 +158,12 @@ impl AccountState {
     pub fn get(&self, variable: VariableId, period: Period) -> Option<i128> {
         let found = self.find((variable, period)).ok()?;
         self.entries.get(found).map(|entry| entry.value)
+    }
+
+    /// A variable's entries of periods `from <= period < to`, in order.
+    pub fn between(&self, variable: VariableId, from: Period, to: Period) -> &[StateEntry] {
+        let place = |period| self.entries.partition_point(|held| held.key() < (variable, period));
+        self.entries.get(place(from)..place(to)).unwrap_or_default()
     }
 
     /// Sets a variable's value in a period.
@@ -249,6 +262,19 @@ mod tests {
         assert_eq!(one.entries(), [entry(1, 3, 2), entry(1, 7, 1), entry(2, 1, 5)]);
         assert_eq!(one.get(VariableId(1), Period(7)), Some(1));
         assert_eq!(one.get(VariableId(1), Period(8)), None);
+    }
+
+    #[test]
+    fn entries_between_two_periods_are_those_of_one_variable_from_the_first_to_before_the_last() {
+        let state: AccountState =
+            [entry(1, 9, 1), entry(2, 1, 2), entry(2, 3, 3), entry(2, 5, 4), entry(3, 2, 5)]
+                .into_iter()
+                .collect();
+        let between = |from, to| state.between(VariableId(2), Period(from), Period(to));
+        assert_eq!(between(1, 5), [entry(2, 1, 2), entry(2, 3, 3)]);
+        assert_eq!(between(i32::MIN, i32::MAX).len(), 3);
+        assert_eq!(between(4, 5), []);
+        assert_eq!(between(5, 1), []);
     }
 
     #[test]

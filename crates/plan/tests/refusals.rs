@@ -97,22 +97,6 @@ fn a_type_that_exists_nowhere() {
 }
 
 #[test]
-fn a_primitive_of_the_specification_that_is_not_built_yet() {
-    let tax = r#"<TaxCalculator id="tax" in="rate.charge"/>"#;
-    refused(
-        &[SELECT, RATE, tax, r#"<AccountFinalizer id="post" in="tax.charge"/>"#],
-        5,
-        "tax",
-        Cause::NotInThisVersion,
-    );
-    let errors = parse(&plan(&[SELECT, RATE, tax].join("\n"))).unwrap_err().to_string();
-    assert_eq!(
-        errors,
-        "line 5, primitive \"tax\": TaxCalculator is not in this version of Turnpike"
-    );
-}
-
-#[test]
 fn a_charge_that_waits_for_usage_which_nothing_brings() {
     for kind in ["OneTimeCharge", "MonthlyRecurringCharge"] {
         let fee = format!("<{kind} id=\"fee\" amount=\"5\" due=\"first-use\"/>");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Cause, Findings};
 use crate::graph::{Link, Primitive};
-use crate::primitives::{self, Lookup};
+use crate::primitives;
 use crate::spec::{Carries, Open, Spec};
 
 /// Measures of a record that a plan reads: a bit each while it rates.
@@ -53,11 +53,7 @@ impl Wiring {
         unread: &BTreeSet<String>,
         findings: &mut Findings,
     ) -> Self {
-        let specs =
-            primitives.iter().filter_map(|primitive| match primitives::find(&primitive.kind) {
-                Lookup::Known(spec) => Some(spec),
-                _ => None,
-            });
+        let specs = primitives.iter().filter_map(|primitive| primitives::find(&primitive.kind));
         let nodes = specs.map(|spec| Node {
             spec,
             inputs: vec![Vec::new(); spec.inputs.len()],
@@ -187,13 +183,14 @@ impl Wiring {
             let mut error = |cause, message: String| {
                 findings.error(primitive.line, Some(&primitive.id), cause, message);
             };
+            let idle = matches!(output.open, Open::When(nothing_flows) if nothing_flows(primitive));
             match (output.carries, takers.len()) {
                 (Carries::Usage, 0) => {
                     let may = match output.open {
                         Open::Never => false,
                         Open::Always => true,
                         Open::SourceFed => node.is_source_fed(),
-                        Open::When(nothing_flows) => nothing_flows(primitive),
+                        Open::When(_) => idle,
                     };
                     if !may {
                         error(
@@ -204,10 +201,8 @@ impl Wiring {
                         );
                     }
                 }
-                (Carries::Usage, _) => {
-                    if let Open::When(nothing_flows) = output.open
-                        && nothing_flows(primitive)
-                    {
+                (Carries::Usage, _) | (Carries::Charge, 1) => {
+                    if idle {
                         findings.warn(
                             primitive.line,
                             Some(&primitive.id),
@@ -216,12 +211,14 @@ impl Wiring {
                     }
                 }
                 (Carries::Charge, 0) => {
-                    error(
-                        Cause::OpenCharge,
-                        format!(
-                            "{port} reaches no AccountFinalizer: link it to an Adder or a finalizer"
-                        ),
-                    );
+                    if !idle {
+                        error(
+                            Cause::OpenCharge,
+                            format!(
+                                "{port} reaches no AccountFinalizer: link it to an Adder or a finalizer"
+                            ),
+                        );
+                    }
                 }
                 (Carries::Charge, 2..) => {
                     error(
@@ -229,7 +226,7 @@ impl Wiring {
                         format!("{port} is taken {} times: a charge is taken once", takers.len()),
                     );
                 }
-                (Carries::Charge, _) | (Carries::Level, _) => {}
+                (Carries::Level, _) => {}
             }
         }
     }

@@ -65,7 +65,11 @@ pub(super) const WEEKDAY: Value = Value::Choice(WEEKDAYS);
 
 /// Weeks as the property `starts` has them; ISO's without.
 pub(super) fn week_of(primitive: &Primitive) -> Calendared {
-    let day = primitive.property("starts");
+    week_from(primitive.property("starts"))
+}
+
+/// Weeks that start on a day, ISO's without.
+pub(super) fn week_from(day: Option<&str>) -> Calendared {
     let place = WEEKDAYS.iter().position(|known| day == Some(known)).unwrap_or(0);
     Calendared::Week(i8::try_from(place + 1).unwrap_or(1))
 }

@@ -2,20 +2,21 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::calendar::Stretch;
+use crate::calendar::{Calendar, Stretch};
 use crate::error::Cause;
 use crate::measure::time_of_day;
-use crate::run::{Input, Op, Run};
-use crate::spec::{Role, Spec, Value, required, usage_in, usage_out};
-use crate::stream::{SPANS_MAX, Span, Stream};
+use crate::run::{Op, Run};
+use crate::spec::{Role, Spec, Value, required, usage_in};
 
-const DAY_US: i64 = 86_400_000_000;
+use super::filter::{OUTPUTS, Ways};
+
+pub(super) const DAY_US: i64 = 86_400_000_000;
 
 pub(super) static SPEC: Spec = Spec {
     name: "DailyTimeFilter",
     help: "Passes units whose time of day is from <= t < to in the account's zone.",
     inputs: &[usage_in("in")],
-    outputs: &[usage_out("pass"), usage_out("rest")],
+    outputs: OUTPUTS,
     properties: &[
         required("from", Value::TimeOfDay, "the window's start"),
         required(
@@ -47,13 +48,8 @@ pub(super) static SPEC: Spec = Spec {
                 "the window is the whole day, so nothing ever leaves by rest",
             );
         }
-        let op = DailyTimeFilter {
-            window,
-            input: builder.input("in"),
-            pass: builder.output("pass"),
-            rest: builder.output("rest"),
-        };
-        builder.op(op);
+        let ways = Ways::of(builder);
+        builder.op(DailyTimeFilter { window, ways });
         Ok(())
     },
 };
@@ -83,61 +79,13 @@ impl Window {
 
 struct DailyTimeFilter {
     window: Window,
-    input: Input,
-    pass: Option<usize>,
-    rest: Option<usize>,
+    ways: Ways,
 }
 
 impl Op for DailyTimeFilter {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        let stream = run.take(&self.input)?;
-        if !stream.is_empty() {
-            let out = |run: &mut Run<'_>, slot: Option<usize>| {
-                slot.map_or_else(Stream::default, |slot| {
-                    std::mem::take(&mut run.scratch.streams[slot])
-                })
-            };
-            let (mut pass, mut rest) = (out(run, self.pass), out(run, self.rest));
-            self.split(run, &stream, &mut pass, &mut rest)?;
-            for (slot, stream) in [(self.pass, pass), (self.rest, rest)] {
-                if let Some(slot) = slot {
-                    run.scratch.streams[slot] = stream;
-                }
-            }
-        }
-        run.give(&self.input, stream);
-        Ok(())
-    }
-}
-
-impl DailyTimeFilter {
-    fn split(
-        &self,
-        run: &mut Run<'_>,
-        stream: &Stream,
-        pass: &mut Stream,
-        rest: &mut Stream,
-    ) -> Result<(), SuspenseReason> {
-        let flow = run.flow(&self.input);
-        if stream.ghost {
-            let (within, _) = self.window.at(flow.start, run.scratch.calendar.stretch(flow.start));
-            if within { pass.ghost = true } else { rest.ghost = true }
-        }
-        for span in &stream.spans {
-            let mut unit = span.first;
-            while unit < span.end {
-                let at = flow.instant(unit);
-                let (within, until) = self.window.at(at, run.scratch.calendar.stretch(at));
-                let end = flow.units_before(until).clamp(unit + 1, span.end);
-                let out = if within { &mut *pass } else { &mut *rest };
-                out.push(Span { first: unit, end, ..*span });
-                if out.spans.len() > SPANS_MAX {
-                    return Err(SuspenseReason::Overflow);
-                }
-                unit = end;
-            }
-        }
-        Ok(())
+        let at = |calendar: &mut Calendar, at| self.window.at(at, calendar.stretch(at));
+        self.ways.by_instant(run, |_| Ok(at))
     }
 }
 

@@ -3,12 +3,37 @@
 mod account_finalizer;
 mod accumulators;
 mod adder;
+mod allowance;
+mod bonus_credit;
+mod bounds;
+mod buckets;
+mod charges;
+mod cost_responsibility_matrix;
+mod currency_converter;
 mod daily_time_filter;
+mod discount;
+mod e164_dial_plan_rater;
+mod filter;
 mod ignore;
+mod ip_to_location_mapper;
+mod level_meter;
 mod one_time_charge;
+mod patterns;
+mod percentile_rater;
 mod recurring_charges;
+mod rule;
+mod second_account_finalizer;
+mod shares;
+mod special_days_time_filter;
 mod step_rater;
+mod steps;
+mod tax_calculator;
+mod threshold_filter;
+mod usage_increment;
+mod usage_monitor;
+mod usage_type_classifier;
 mod usage_type_selector;
+mod weekly_time_filter;
 mod weigher;
 
 use crate::spec::Spec;
@@ -25,53 +50,36 @@ pub(crate) static ALL: &[&Spec] = &[
     &accumulators::WEEKLY,
     &accumulators::DAILY,
     &step_rater::SPEC,
+    &threshold_filter::SPEC,
     &daily_time_filter::SPEC,
+    &weekly_time_filter::SPEC,
+    &special_days_time_filter::SPEC,
+    &usage_type_classifier::SPEC,
+    &usage_increment::SPEC,
     &weigher::SPEC,
+    &allowance::SPEC,
+    &e164_dial_plan_rater::SPEC,
+    &ip_to_location_mapper::SPEC,
+    &percentile_rater::SPEC,
+    &level_meter::SPEC,
+    &usage_monitor::SPEC,
     &adder::SPEC,
+    &discount::SPEC,
+    &bounds::MINIMUM,
+    &bounds::CAP,
+    &bounds::COMMITMENT,
+    &tax_calculator::SPEC,
+    &currency_converter::SPEC,
+    &cost_responsibility_matrix::SPEC,
+    &bonus_credit::SPEC,
     &account_finalizer::SPEC,
+    &second_account_finalizer::SPEC,
     &ignore::SPEC,
 ];
 
-/// The rest of PLANS section 8.
-static NOT_YET: &[&str] = &[
-    "ThresholdFilter",
-    "WeeklyTimeFilter",
-    "SpecialDaysTimeFilter",
-    "UsageTypeClassifier",
-    "CostResponsibilityMatrix",
-    "E164DialPlanRater",
-    "TaxCalculator",
-    "CurrencyConverter",
-    "IptoLocationMapper",
-    "SecondAccountFinalizer",
-    "UsageIncrement",
-    "LevelMeter",
-    "Allowance",
-    "Discount",
-    "Minimum",
-    "Cap",
-    "Commitment",
-    "PercentileRater",
-    "BonusCredit",
-    "UsageMonitor",
-];
-
-/// What is known of a type's name.
-#[derive(Clone, Copy)]
-pub(crate) enum Lookup {
-    Known(&'static Spec),
-    /// Specified, not built yet.
-    NotYet,
-    Unknown,
-}
-
 /// Finds a type by its name.
-pub(crate) fn find(name: &str) -> Lookup {
-    match ALL.iter().find(|spec| spec.name == name) {
-        Some(spec) => Lookup::Known(spec),
-        None if NOT_YET.contains(&name) => Lookup::NotYet,
-        None => Lookup::Unknown,
-    }
+pub(crate) fn find(name: &str) -> Option<&'static Spec> {
+    ALL.iter().find(|spec| spec.name == name).copied()
 }
 
 /// A type of primitive, for people who choose one.
@@ -109,7 +117,6 @@ mod tests {
     fn every_type_has_a_name_of_its_own_and_a_line_of_help() {
         for (place, spec) in ALL.iter().enumerate() {
             assert!(ALL.iter().skip(place + 1).all(|other| other.name != spec.name));
-            assert!(!NOT_YET.contains(&spec.name), "{}", spec.name);
             assert!(!spec.help.is_empty() && !spec.help.contains('\n'), "{}", spec.name);
         }
     }

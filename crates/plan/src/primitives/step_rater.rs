@@ -1,12 +1,22 @@
-//! StepRater: prices units by steps of a level, graduated (PLANS sections 2 and 4).
+//! StepRater: prices units by steps of a level (PLANS sections 2, 3 and 4).
+//!
+//! ```text
+//!  level.rs    what level each unit reads      ladder.rs   runs of units -> parts, one a step
+//!  steps.rs    bounds and prices               here        parts -> lines, by mode
+//! ```
+//!
+//! Graduated prices a part by its units alone. The other ways price it by the level before it and
+//! after it, so the level must count what is priced and nothing else: then a part's units are just
+//! those between the two.
 
 use turnpike_types::{Money, SuspenseReason};
 
 use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
-use crate::graph::{Child, Primitive};
-use crate::ladder::{Ladder, Sorter};
+use crate::graph::{Child, Link, Primitive};
+use crate::ladder::Sorter;
+use crate::level;
 use crate::measure::Quantity;
 use crate::price::Price;
 use crate::run::{ChargeOut, Input, Op, Part, Run, Total};
@@ -14,10 +24,11 @@ use crate::spec::{
     CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, Open, OutputSpec, Refused, Role, Spec, Value,
     optional, required, usage_in, with_default,
 };
-use crate::state::{Keep, Period, VariableId};
-use crate::stream::{Span, Stream};
+use crate::state::{Keep, VariableId};
+use crate::stream::Stream;
 
 use super::recurring_charges::CURRENCY;
+use super::steps;
 
 pub(super) static SPEC: Spec = Spec {
     name: "StepRater",
@@ -28,7 +39,12 @@ pub(super) static SPEC: Spec = Spec {
         OutputSpec { name: "rest", carries: Carries::Usage, open: Open::When(has_no_end) },
     ],
     properties: &[
-        with_default("mode", Value::Choice(&["graduated"]), "graduated", "how steps are priced"),
+        with_default(
+            "mode",
+            Value::Choice(&["graduated", "volume", "package"]),
+            "graduated",
+            "each unit at its step's price; all at that of the step reached; by packages begun",
+        ),
         CURRENCY,
     ],
     children: &[ChildSpec {
@@ -55,12 +71,28 @@ fn has_no_end(primitive: &Primitive) -> bool {
 
 fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<(), Refused> {
     let total = builder.total("level");
-    let bounds = bounds(primitive, builder)?;
+    let mode = match primitive.property("mode") {
+        Some("volume") => Mode::Volume,
+        Some("package") => Mode::Package,
+        _ => Mode::Graduated,
+    };
+    let running = builder.rounds_running();
+    check_level(primitive, mode, running, builder)?;
+    let bounds = steps::bounds(primitive, base, builder)?;
     let mut steps = Vec::with_capacity(bounds.len());
-    for child in &primitive.children {
-        steps.push(step(primitive, child, total, builder)?);
+    let mut start = 0;
+    for (child, bound) in primitive.children.iter().zip(&bounds) {
+        let mut step = step(primitive, child, (mode, start), total, builder)?;
+        // The first step is never changed to.
+        if mode == Mode::Volume && !steps.is_empty() {
+            step.correction = Some(correction(primitive, child, total, builder)?);
+        }
+        steps.push(step);
+        start = bound.unwrap_or(start);
     }
     let op = StepRater {
+        mode,
+        running,
         bounds,
         steps,
         total,
@@ -72,76 +104,71 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<(), Refused
     Ok(())
 }
 
-/// Where each step ends: rising, without gap or overlap, at most the last without end.
-fn bounds(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Vec<Option<i128>>, Refused> {
-    let mut bounds: Vec<Option<i128>> = Vec::new();
-    let mut ids: Vec<&str> = Vec::new();
-    let mut reached = Some(0i128);
-    let mut refused = None;
-    for child in &primitive.children {
-        let id = builder.child_property(child, "id")?;
-        let mut bad =
-            |cause, message: String| refused = Some(builder.refuse(child.line, cause, message));
-        if ids.contains(&id) {
-            bad(Cause::DuplicateId, format!("two steps have the id {id}: give each its own"));
-        }
-        ids.push(id);
-        let base =
-            |name| child.property(name).and_then(|text| Quantity::parse(text).ok()).map(|q| q.base);
-        let Some(start) = reached else {
-            bad(
-                Cause::BadTiers,
-                format!("step {id} stands after a step without upto: nothing can reach it"),
-            );
-            continue;
-        };
-        match base("from") {
-            Some(from) if from > start => {
-                bad(
-                    Cause::BadTiers,
-                    format!(
-                        "step {id} leaves a gap: the one before ends at {start}, it starts at {from}"
-                    ),
-                );
-            }
-            Some(from) if from < start => {
-                bad(
-                    Cause::BadTiers,
-                    format!(
-                        "step {id} overlaps the one before, which ends at {start}: it starts at {from}"
-                    ),
-                );
-            }
-            _ => {}
-        }
-        let upto = base("upto");
-        if let Some(upto) = upto
-            && upto <= start
-        {
-            bad(
-                Cause::BadTiers,
-                format!(
-                    "step {id} ends at {upto}, not after {start} where it starts: order steps by upto"
-                ),
-            );
-        }
-        bounds.push(upto);
-        reached = upto;
+/// How a part's units are priced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// At the price of the step in which each is.
+    Graduated,
+    /// All units of the period at the price of the step reached.
+    Volume,
+    /// By packages of `per` units, each charged on its first unit.
+    Package,
+}
+
+fn base(text: &str) -> Result<i128, String> {
+    Quantity::parse(text).map(|quantity| quantity.base)
+}
+
+/// Where prices are read off the level, what it counts must be what is priced.
+fn check_level(
+    primitive: &Primitive,
+    mode: Mode,
+    running: bool,
+    builder: &mut Builder<'_>,
+) -> Result<(), Refused> {
+    if mode == Mode::Graduated && !running {
+        return Ok(());
     }
-    refused.map_or(Ok(bounds), Err)
+    let way = match mode {
+        Mode::Volume => "mode=\"volume\"",
+        Mode::Package => "mode=\"package\"",
+        Mode::Graduated => "round=\"running\"",
+    };
+    let Some(level) = primitive.links("level").first() else {
+        if !running {
+            return Ok(());
+        }
+        let message = "level: round=\"running\" books differences of a running total: write in=\"A.out\" level=\"A.total\" of an accumulator A";
+        return Err(builder.refuse(primitive.line, Cause::OpenInput, message));
+    };
+    let counted = |link: &Link| link.from == level.from && link.port == "out";
+    match primitive.links("in") {
+        [only] if counted(only) => Ok(()),
+        _ => {
+            let message = format!(
+                "in: {way} prices by the level, so it must count just what is priced: write in=\"{0}.out\", or put an accumulator right before this rater",
+                level.from
+            );
+            Err(builder.refuse(primitive.line, Cause::UnknownReference, message))
+        }
+    }
 }
 
 fn step(
     primitive: &Primitive,
     child: &Child,
+    (mode, start): (Mode, i128),
     total: Option<Total>,
     builder: &mut Builder<'_>,
 ) -> Result<Step, Refused> {
     let id = builder.child_property(child, "id")?;
     let (amount, per) =
         (builder.child_property(child, "price")?, builder.child_property(child, "per")?);
-    let price = builder.price(child.line, amount, per)?;
-    if price.is_tiny() {
+    let (price, per_units) = match mode {
+        Mode::Package => (steps::price(child, 1, builder)?, steps::per(child, base, builder)?),
+        _ => (builder.price(child.line, amount, per)?, 1),
+    };
+    if price.is_tiny() && !builder.rounds_running() {
         let message = format!(
             "one unit of step {id} costs less than 0.000000001: the lines of small records may come to 0"
         );
@@ -157,7 +184,8 @@ fn step(
         unit: builder.unit(),
         level: total.map(|total| total.variable),
     };
-    let units = component(format!("{amount} per {per}"), builder);
+    let begun = if mode == Mode::Package { " begun" } else { "" };
+    let units = component(format!("{amount} per {per}{begun}"), builder);
     let component_of_units = builder.component(child.line, units)?;
     let constant = match child.property("constant") {
         None => None,
@@ -172,13 +200,48 @@ fn step(
             Some(Constant { component: builder.component(child.line, fixed)?, amount, variable })
         }
     };
-    Ok(Step { component: component_of_units, price, constant })
+    Ok(Step {
+        start,
+        component: component_of_units,
+        price,
+        per: per_units,
+        constant,
+        correction: None,
+    })
+}
+
+/// What a change to a step books.
+fn correction(
+    primitive: &Primitive,
+    child: &Child,
+    total: Option<Total>,
+    builder: &mut Builder<'_>,
+) -> Result<u16, Refused> {
+    let (amount, per) =
+        (builder.child_property(child, "price")?, builder.child_property(child, "per")?);
+    let component = Component {
+        currency: builder.currency()?,
+        primitive: primitive.id.clone(),
+        component: format!("{}-correction", builder.child_property(child, "id")?),
+        kind: ComponentKind::Adjustment,
+        price: format!("correction to {amount} per {per}"),
+        unit: builder.unit(),
+        level: total.map(|total| total.variable),
+    };
+    builder.component(child.line, component)
 }
 
 struct Step {
+    /// The level at which it begins.
+    start: i128,
     component: u16,
+    /// Of a unit; of a package in that mode.
     price: Price,
+    /// Units of a package.
+    per: i128,
     constant: Option<Constant>,
+    /// What a change to this step books, in mode volume.
+    correction: Option<u16>,
 }
 
 /// Charged with the step's first unit: once per period of the level, or once per record.
@@ -190,6 +253,9 @@ struct Constant {
 }
 
 struct StepRater {
+    mode: Mode,
+    /// Lines book differences of rounded running totals.
+    running: bool,
     /// Where each step ends; `None` without end.
     bounds: Vec<Option<i128>>,
     steps: Vec<Step>,
@@ -213,11 +279,16 @@ impl Op for StepRater {
         };
         parts.clear();
         let mut sorter = Sorter { bounds: &self.bounds, parts: &mut parts, rest: &mut rest };
-        match self.total {
-            Some(total) => self.by_total(total, run, &stream, &mut sorter)?,
-            None => by_count(&stream, &mut sorter)?,
+        if stream.ghost {
+            sorter.ghost(&stream, level::of_ghost(self.total, run, &self.input));
         }
-        self.book(run, &mut parts)?;
+        let sort = |span, ladder, period| sorter.sort(span, ladder, period);
+        match self.total {
+            Some(total) => level::by_total(total, run, &self.input, &stream, sort)?,
+            None => level::by_count(&stream, sort)?,
+        }
+        parts.sort_unstable_by_key(|part| (part.first_unit, part.step));
+        parts.iter().try_for_each(|part| self.book(run, part))?;
         run.scratch.parts = parts;
         if let Some(slot) = self.rest {
             run.scratch.streams[slot] = rest;
@@ -227,97 +298,80 @@ impl Op for StepRater {
     }
 }
 
-/// Without a level, units count within the record (PLANS section 2).
-fn by_count(stream: &Stream, sorter: &mut Sorter<'_>) -> Result<(), SuspenseReason> {
-    sorter.ghost(stream, 0);
-    let mut level = 0i128;
-    for span in &stream.spans {
-        let ladder = Ladder { first: span.first, level, copies: span.copies, skip: span.skip };
-        sorter.sort(*span, ladder, Period::EVER).ok_or(SuspenseReason::Overflow)?;
-        let after = span.count().and_then(|count| level.checked_add(count));
-        level = after.ok_or(SuspenseReason::Overflow)?;
+impl StepRater {
+    /// The correction where the step is changed to, the line for the part's units, the constant
+    /// beside the step's first unit.
+    fn book(&self, run: &mut Run<'_>, part: &Part) -> Result<(), SuspenseReason> {
+        let step = &self.steps[part.step];
+        let fixed = |run: &Run<'_>, component, amount| {
+            run.fixed(component, amount, part.period, part.first_unit)
+        };
+        let levels = |before, after| if self.total.is_some() { (before, after) } else { (0, 0) };
+        if let Some((component, amount)) = self.correction(part)? {
+            let (level_before, level_after) = levels(part.before, part.before);
+            let line = crate::Line { level_before, level_after, ..fixed(run, component, amount) };
+            run.book(self.out, line)?;
+        }
+        let amount = self.amount(part).ok_or(SuspenseReason::Overflow)?;
+        let (level_before, level_after) = levels(part.before, part.after);
+        let line = crate::Line {
+            quantity: part.quantity,
+            level_before,
+            level_after,
+            ..fixed(run, step.component, amount)
+        };
+        run.book(self.out, line)?;
+        if let Some(Constant { component, amount, variable }) = step.constant {
+            let line = fixed(run, component, amount);
+            match variable {
+                Some(variable) => run.charge_once(variable, part.period, self.out, line)?,
+                None => run.book(self.out, line).map(drop)?,
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// What the part's units cost, rounded once.
+    fn amount(&self, part: &Part) -> Option<Money> {
+        let step = &self.steps[part.step];
+        let (before, after) = match self.mode {
+            Mode::Graduated | Mode::Volume if !self.running => return step.price.of(part.quantity),
+            Mode::Graduated => {
+                (part.before.checked_sub(step.start)?, part.after.checked_sub(step.start)?)
+            }
+            // Units of the steps before were corrected to this one's price.
+            Mode::Volume => (part.before, part.after),
+            Mode::Package => {
+                let begun = |level: i128| {
+                    let units = level.checked_sub(step.start)?;
+                    let whole = units.div_euclid(step.per);
+                    whole.checked_add(i128::from(units.rem_euclid(step.per) != 0))
+                };
+                let (before, after) = (begun(part.before)?, begun(part.after)?);
+                if !self.running {
+                    return step.price.of(after.checked_sub(before)?);
+                }
+                (before, after)
+            }
+        };
+        difference(step.price.of(after)?, step.price.of(before)?)
+    }
+
+    /// The change of step that the part's first unit brings: F(after) - F(before) of the units
+    /// below it, all of which this rater priced (PLANS section 4).
+    fn correction(&self, part: &Part) -> Result<Option<(u16, Money)>, SuspenseReason> {
+        let step = &self.steps[part.step];
+        let before = part.step.checked_sub(1).and_then(|place| self.steps.get(place));
+        let (Some(component), Some(before)) = (step.correction, before) else { return Ok(None) };
+        if part.before != step.start {
+            return Ok(None);
+        }
+        let prices = step.price.of(step.start).zip(before.price.of(step.start));
+        let amount = prices.and_then(|(now, then)| difference(now, then));
+        Ok(Some((component, amount.ok_or(SuspenseReason::Overflow)?)))
+    }
 }
 
-impl StepRater {
-    /// Each unit sees the accumulator's total before it (PLANS section 2).
-    fn by_total(
-        &self,
-        total: Total,
-        run: &mut Run<'_>,
-        stream: &Stream,
-        sorter: &mut Sorter<'_>,
-    ) -> Result<(), SuspenseReason> {
-        let flow = run.flow(&self.input);
-        if stream.ghost {
-            let period = run.period(total.calendared, flow.start).period;
-            sorter.ghost(stream, run.state.get(total.variable, period).unwrap_or(0));
-        }
-        let trace = std::mem::take(&mut run.scratch.traces[total.trace]);
-        let mut next = 0;
-        for span in &stream.spans {
-            let mut unit = span.first;
-            while unit < span.end {
-                while trace.get(next).is_some_and(|counted| counted.span.end <= unit) {
-                    next += 1;
-                }
-                let (ladder, period, end) = match trace.get(next) {
-                    Some(counted) if counted.span.first <= unit => {
-                        let Span { first, end, copies, skip } = counted.span;
-                        let ladder = Ladder { first, level: counted.level, copies, skip };
-                        (ladder, counted.period, end)
-                    }
-                    // Units that the accumulator does not count: its total stands still.
-                    later => {
-                        let here = run.period(total.calendared, flow.instant(unit));
-                        let before = next.checked_sub(1).and_then(|place| trace.get(place));
-                        let level = match before {
-                            Some(counted) if counted.period == here.period => {
-                                let count = counted.span.count();
-                                count.and_then(|count| counted.level.checked_add(count))
-                            }
-                            _ => Some(run.state.get(total.variable, here.period).unwrap_or(0)),
-                        };
-                        let level = level.ok_or(SuspenseReason::Overflow)?;
-                        let ladder = Ladder { first: unit, level, copies: 0, skip: 0 };
-                        let until = later.map_or(i64::MAX, |counted| counted.span.first);
-                        (ladder, here.period, flow.units_before(here.to).min(until).max(unit + 1))
-                    }
-                };
-                let end = end.min(span.end);
-                let piece = Span { first: unit, end, ..*span };
-                sorter.sort(piece, ladder, period).ok_or(SuspenseReason::Overflow)?;
-                unit = end;
-            }
-        }
-        run.scratch.traces[total.trace] = trace;
-        Ok(())
-    }
-
-    /// A line for each part, rounded once; constants beside the step's first units.
-    fn book(&self, run: &mut Run<'_>, parts: &mut [Part]) -> Result<(), SuspenseReason> {
-        parts.sort_unstable_by_key(|part| (part.first_unit, part.step));
-        for part in parts {
-            let step = &self.steps[part.step];
-            let amount = step.price.of(part.quantity).ok_or(SuspenseReason::Overflow)?;
-            let (level_before, level_after) =
-                if self.total.is_some() { (part.before, part.after) } else { (0, 0) };
-            let line = crate::Line {
-                quantity: part.quantity,
-                level_before,
-                level_after,
-                ..run.fixed(step.component, amount, part.period, part.first_unit)
-            };
-            run.book(self.out, line)?;
-            if let Some(Constant { component, amount, variable }) = step.constant {
-                let line = run.fixed(component, amount, part.period, part.first_unit);
-                match variable {
-                    Some(variable) => run.charge_once(variable, part.period, self.out, line)?,
-                    None => run.book(self.out, line).map(drop)?,
-                }
-            }
-        }
-        Ok(())
-    }
+fn difference(later: Money, earlier: Money) -> Option<Money> {
+    Money::from_nanos(later.nanos().checked_sub(earlier.nanos())?)
 }

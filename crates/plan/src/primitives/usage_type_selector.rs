@@ -40,19 +40,37 @@ struct UsageTypeSelector {
 
 impl Op for UsageTypeSelector {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        let usage_type = run.usage_type(self.of)?;
-        let passes = self.types.iter().any(|known| **known == *usage_type);
-        // Nothing is read that nobody takes: a record of another type need not have our measure.
-        let Some(output) = (if passes { self.pass } else { self.rest }) else {
-            return Ok(());
-        };
-        if let Some(span) = run.single(&self.input)? {
+        let mut way = None;
+        if self.of == TypeOf::Record {
+            way = self.way(run)?;
+            // Nothing is read that nobody takes: a record of another type need not have our
+            // measure.
+            if way.is_none() {
+                return Ok(());
+            }
+        }
+        if let (Some(output), Some(span)) = (way, run.single(&self.input)?) {
             run.put(Some(output), span);
             return Ok(());
         }
         let stream = run.take(&self.input)?;
-        run.scratch.streams[output].copy_from(&stream);
+        // Nor is a type derived of what does not come: what that reads may be missing.
+        if way.is_none() && !stream.is_empty() {
+            way = self.way(run)?;
+        }
+        if let Some(output) = way {
+            run.scratch.streams[output].copy_from(&stream);
+        }
         run.give(&self.input, stream);
         Ok(())
+    }
+}
+
+impl UsageTypeSelector {
+    /// Where the record leaves, if anything takes it there.
+    fn way(&self, run: &Run<'_>) -> Result<Option<usize>, SuspenseReason> {
+        let usage_type = run.usage_type(self.of)?;
+        let passes = self.types.iter().any(|known| **known == *usage_type);
+        Ok(if passes { self.pass } else { self.rest })
     }
 }

@@ -1,69 +1,195 @@
-//! Weigher: makes a unit as many as an attribute's value weighs (PLANS section 8).
+//! Weigher: makes a unit as many as an attribute's value, or its time, weighs (PLANS section 8).
 
 use turnpike_types::SuspenseReason;
 
+use crate::build::Builder;
+use crate::calendar::Stretch;
 use crate::error::Cause;
+use crate::graph::{Child, Primitive};
+use crate::measure::time_of_day;
 use crate::run::{Attribute, Input, Op, Run};
-use crate::spec::{ChildSpec, Role, Spec, Value, optional, required, usage_in, usage_out};
-use crate::stream::Span;
+use crate::spec::{
+    Built, ChildSpec, Refused, Role, Spec, Value, ValueType, optional, required, usage_in,
+    usage_out,
+};
+use crate::stream::{SPANS_MAX, Span, Stream};
 use crate::values::whole;
+
+use super::accumulators::WEEKDAYS;
+
+const DAY_US: i64 = 86_400_000_000;
 
 pub(super) static SPEC: Spec = Spec {
     name: "Weigher",
-    help: "Counts each unit as many as the value of an attribute weighs.",
+    help: "Counts each unit as many as the value of an attribute, or its time of day, weighs.",
     inputs: &[usage_in("in")],
     outputs: &[usage_out("out")],
     properties: &[
-        required("attribute", Value::Attribute, "where the value stands that is weighed"),
-        optional("default", Value::Whole, "the weight of every other value"),
+        optional("attribute", Value::Attribute, "where the value stands that is weighed"),
+        optional("default", Value::Whole, "the weight of every other value, or time"),
     ],
     children: &[ChildSpec {
         name: "weight",
         at_least: 1,
         properties: &[
-            required("value", Value::Text, "a value of the attribute"),
+            optional("value", Value::Text, "a value of the attribute"),
+            optional("from", Value::TimeOfDay, "where a window of the day starts; else 00:00"),
+            optional("to", Value::TimeOfDay, "its end, 24:00 at most; before from it wraps round"),
+            optional("days", DAYS, "days of the week on which the window starts; else all"),
             required("weight", Value::Whole, "how many units one unit counts"),
         ],
-        help: "what a value weighs",
+        help: "what a value, or a window of time, weighs",
     }],
     role: Role::Plain,
-    build: |primitive, builder| {
-        let mut weights: Vec<(Box<str>, i128)> = Vec::new();
-        for child in &primitive.children {
-            let value = builder.child_property(child, "value")?;
-            let weight = builder.child_property(child, "weight")?;
-            let weight = builder.read(child.line, "weight", whole(weight))?;
-            weights.push((value.into(), weight.into()));
-        }
-        weights.sort();
-        if let Some(pair) = weights.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            let value = pair[0].0.clone();
-            let again = primitive.children.iter().filter(|c| c.property("value") == Some(&value));
-            let line = again.map(|child| child.line).next_back().unwrap_or(primitive.line);
-            let message = format!("\"{value}\" has two weights: keep one");
-            return Err(builder.refuse(line, Cause::DuplicateId, message));
-        }
-        let default = match primitive.property("default") {
-            Some(text) => Some(builder.read(primitive.line, "default", whole(text))?.into()),
-            None => None,
-        };
-        let attribute = builder.property(primitive, "attribute")?;
-        let op = Weigher {
-            attribute: builder.attribute(primitive.line, "attribute", attribute)?,
-            weights,
-            default,
-            input: builder.input("in"),
-            out: builder.output("out"),
-        };
-        builder.op(op);
-        Ok(())
-    },
+    build,
 };
 
+const DAYS: Value = Value::Of(&ValueType { name: "days", check: |text| days(text).map(drop) });
+
+/// Reads `Mon-Fri`, `Sat Sun`, `Fri-Mon` as bits, ISO's Monday the lowest.
+fn days(text: &str) -> Result<u8, String> {
+    let place = |day: &str| {
+        let place = WEEKDAYS.iter().position(|known| *known == day);
+        place.ok_or_else(|| {
+            format!("\"{text}\" names no days: write such as Mon-Fri, or Sat Sun, of Mon to Sun")
+        })
+    };
+    let mut set = 0;
+    for word in text.split([' ', ',']).filter(|word| !word.is_empty()) {
+        let (first, last) = word.split_once('-').unwrap_or((word, word));
+        let (first, last) = (place(first)?, place(last)?);
+        let count = (last + 7 - first) % 7;
+        (first..=first + count).for_each(|day| set |= 1 << (day % 7));
+    }
+    if set == 0 { place("").map(|_| 0) } else { Ok(set) }
+}
+
+fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
+    let default = match primitive.property("default") {
+        Some(text) => Some(builder.read(primitive.line, "default", whole(text))?.into()),
+        None => None,
+    };
+    let by_value = |child: &Child| child.property("value").is_some();
+    let first_by_value = primitive.children.first().is_some_and(by_value);
+    if let Some(other) = primitive.children.iter().find(|child| by_value(child) != first_by_value) {
+        let message =
+            "weights by value and weights by time do not mix: put a second Weigher behind this one";
+        return Err(builder.refuse(other.line, Cause::BadValue, message));
+    }
+    let weights =
+        if first_by_value { values(primitive, builder)? } else { windows(primitive, builder)? };
+    let (input, out) = (builder.input("in"), builder.output("out"));
+    builder.op(Weigher { weights, default, input, out });
+    Ok(())
+}
+
+fn values(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Weights, Refused> {
+    let mut weights: Vec<(Box<str>, i128)> = Vec::new();
+    for child in &primitive.children {
+        if let Some(time) =
+            ["from", "to", "days"].iter().find(|name| child.property(name).is_some())
+        {
+            let message = format!(
+                "{time}: a value weighs the same at all times: take it out, or put a second Weigher behind this one"
+            );
+            return Err(builder.refuse(child.line, Cause::BadValue, message));
+        }
+        let value = builder.child_property(child, "value")?;
+        weights.push((value.into(), weight(child, builder)?));
+    }
+    weights.sort();
+    if let Some(pair) = weights.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        let value = pair[0].0.clone();
+        let again = primitive.children.iter().filter(|c| c.property("value") == Some(&value));
+        let line = again.map(|child| child.line).next_back().unwrap_or(primitive.line);
+        let message = format!("\"{value}\" has two weights: keep one");
+        return Err(builder.refuse(line, Cause::DuplicateId, message));
+    }
+    let Some(attribute) = primitive.property("attribute") else {
+        let message = "attribute: weights by value need one: write where the value stands, such as attribute=\"function\"";
+        return Err(builder.refuse(primitive.line, Cause::MissingProperty, message));
+    };
+    let attribute = builder.attribute(primitive.line, "attribute", attribute)?;
+    Ok(Weights::Values { attribute, weights })
+}
+
+fn windows(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Weights, Refused> {
+    if primitive.property("attribute").is_some() {
+        let message = "attribute: no weight has a value, so nothing reads it: take it out, or give every weight a value";
+        return Err(builder.refuse(primitive.line, Cause::BadValue, message));
+    }
+    let mut weights = Vec::new();
+    for child in &primitive.children {
+        let time = |name, builder: &mut Builder<'_>, otherwise| match child.property(name) {
+            Some(text) => builder.read(child.line, name, time_of_day(text)),
+            None => Ok(otherwise),
+        };
+        let (from, to) = (time("from", builder, 0)?, time("to", builder, DAY_US)?);
+        if from == DAY_US {
+            let message = "from: 24:00 is the end of a day: write from=\"00:00\"";
+            return Err(builder.refuse(child.line, Cause::BadValue, message));
+        }
+        if from == to {
+            let message = "from and to are the same time, so nothing weighs this: widen the window";
+            return Err(builder.refuse(child.line, Cause::NothingPasses, message));
+        }
+        let days = match child.property("days") {
+            Some(text) => builder.read(child.line, "days", days(text))?,
+            None => EVERY_DAY,
+        };
+        weights.push((Window { from, to, days }, weight(child, builder)?));
+    }
+    Ok(Weights::Windows(weights))
+}
+
+fn weight(child: &Child, builder: &mut Builder<'_>) -> Result<i128, Refused> {
+    let weight = builder.child_property(child, "weight")?;
+    Ok(builder.read(child.line, "weight", whole(weight))?.into())
+}
+
+const EVERY_DAY: u8 = 0x7f;
+
+/// A window of some days of the week; past midnight it belongs to the day on which it starts.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// Microseconds since local midnight.
+    from: i64,
+    to: i64,
+    days: u8,
+}
+
+impl Window {
+    fn holds(&self, local: i64) -> bool {
+        let clock = local.rem_euclid(DAY_US);
+        // 1970-01-01 was a Thursday.
+        let starts_on = |days_back: i64| {
+            let weekday = (local.div_euclid(DAY_US) - days_back + 3).rem_euclid(7);
+            self.days >> weekday & 1 == 1
+        };
+        if self.from < self.to {
+            return self.from <= clock && clock < self.to && starts_on(0);
+        }
+        (clock >= self.from && starts_on(0)) || (clock < self.to && starts_on(1))
+    }
+
+    /// The first time of day after `clock` at which the answer may change.
+    fn edge_after(&self, clock: i64) -> i64 {
+        [self.from, self.to].into_iter().filter(|edge| *edge > clock).min().unwrap_or(DAY_US)
+    }
+}
+
+enum Weights {
+    Values {
+        attribute: Attribute,
+        /// Sorted by value.
+        weights: Vec<(Box<str>, i128)>,
+    },
+    /// The first that holds a unit's time.
+    Windows(Vec<(Window, i128)>),
+}
+
 struct Weigher {
-    attribute: Attribute,
-    /// Sorted by value.
-    weights: Vec<(Box<str>, i128)>,
+    weights: Weights,
     default: Option<i128>,
     input: Input,
     out: Option<usize>,
@@ -72,34 +198,99 @@ struct Weigher {
 impl Op for Weigher {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
-        if let Some(out) = self.out
+        if let Some(slot) = self.out
             && !stream.is_empty()
         {
-            let weight = self.weight(run)?;
-            let out = &mut run.scratch.streams[out];
-            // What weighs nothing goes no further, not even as a first use.
-            if weight > 0 {
-                out.ghost = stream.ghost;
-                for span in &stream.spans {
-                    let copies = span.copies.checked_mul(weight).ok_or(SuspenseReason::Overflow)?;
-                    let skip = span.skip.checked_mul(weight).ok_or(SuspenseReason::Overflow)?;
-                    out.push(Span { copies, skip, ..*span });
+            let mut out = std::mem::take(&mut run.scratch.streams[slot]);
+            let weighed = match &self.weights {
+                Weights::Values { attribute, weights } => {
+                    let weight = self.by_value(run, attribute, weights)?;
+                    // What weighs nothing goes no further, not even as a first use.
+                    out.ghost = stream.ghost && weight > 0;
+                    stream.spans.iter().try_for_each(|span| multiply(*span, weight, &mut out))
                 }
-            }
+                Weights::Windows(windows) => self.by_time(run, windows, &stream, &mut out),
+            };
+            run.scratch.streams[slot] = out;
+            weighed?;
         }
         run.give(&self.input, stream);
         Ok(())
     }
 }
 
+/// Passes a run of units on, each as many as it weighs.
+fn multiply(span: Span, weight: i128, out: &mut Stream) -> Result<(), SuspenseReason> {
+    if weight > 0 {
+        let copies = span.copies.checked_mul(weight).ok_or(SuspenseReason::Overflow)?;
+        let skip = span.skip.checked_mul(weight).ok_or(SuspenseReason::Overflow)?;
+        out.push(Span { copies, skip, ..span });
+    }
+    Ok(())
+}
+
 impl Weigher {
-    fn weight(&self, run: &Run<'_>) -> Result<i128, SuspenseReason> {
-        let Some(value) = run.attribute(&self.attribute)? else {
+    fn by_value(
+        &self,
+        run: &Run<'_>,
+        attribute: &Attribute,
+        weights: &[(Box<str>, i128)],
+    ) -> Result<i128, SuspenseReason> {
+        let Some(value) = run.attribute(attribute)? else {
             return self.default.ok_or(SuspenseReason::MissingInput);
         };
-        match self.weights.binary_search_by(|(known, _)| (**known).cmp(value)) {
-            Ok(found) => Ok(self.weights[found].1),
+        match weights.binary_search_by(|(known, _)| (**known).cmp(value)) {
+            Ok(found) => Ok(weights[found].1),
             Err(_) => self.default.ok_or(SuspenseReason::NoWeight),
         }
+    }
+
+    fn by_time(
+        &self,
+        run: &mut Run<'_>,
+        windows: &[(Window, i128)],
+        stream: &Stream,
+        out: &mut Stream,
+    ) -> Result<(), SuspenseReason> {
+        let flow = run.flow(&self.input);
+        if stream.ghost {
+            let at = run.scratch.calendar.stretch(flow.start);
+            out.ghost = self.at(flow.start, at, windows)?.0 > 0;
+        }
+        let mut pieces = 0;
+        for span in &stream.spans {
+            let mut unit = span.first;
+            while unit < span.end {
+                let at = flow.instant(unit);
+                let (weight, until) = self.at(at, run.scratch.calendar.stretch(at), windows)?;
+                let end = flow.units_before(until).clamp(unit + 1, span.end);
+                multiply(Span { first: unit, end, ..*span }, weight, out)?;
+                unit = end;
+                // Neighbours that weigh the same join, and what weighs nothing goes: count both.
+                pieces += 1;
+                if pieces > SPANS_MAX {
+                    return Err(SuspenseReason::Overflow);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What an instant weighs, and until when that holds. Within one stretch of constant offset
+    /// the wall clock runs evenly.
+    fn at(
+        &self,
+        instant: i64,
+        stretch: Stretch,
+        windows: &[(Window, i128)],
+    ) -> Result<(i128, i64), SuspenseReason> {
+        let local = instant.saturating_add(stretch.offset_us);
+        let found = windows.iter().find(|(window, _)| window.holds(local));
+        let weight = found.map(|(_, weight)| *weight).or(self.default);
+        let clock = local.rem_euclid(DAY_US);
+        let edge = windows.iter().map(|(window, _)| window.edge_after(clock)).min();
+        let wait = edge.unwrap_or(DAY_US) - clock;
+        let until = instant.saturating_add(wait).min(stretch.to);
+        Ok((weight.ok_or(SuspenseReason::NoWeight)?, until))
     }
 }

@@ -2,19 +2,34 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod clock;
+mod drawn;
+mod hard;
 mod naive;
 mod random;
 #[path = "../support/mod.rs"]
 mod support;
+mod types;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use clock::HOLIDAYS;
 use naive::Naive;
 use proptest::prelude::*;
 use random::{Dice, Draft, a_record, a_state, an_account};
 use support::with_view;
-use turnpike_plan::{PlanInForce, Rater, compile, parse};
+use turnpike_plan::{ObjectCode, PlanInForce, Rater, Table, compile, parse, parse_table};
 use turnpike_types::{SuspenseReason, Timestamp};
+
+/// The table `h` for whatever tables a plan reads.
+fn tables_of(code: &ObjectCode) -> Vec<Option<Arc<Table>>> {
+    let rows = HOLIDAYS.iter().map(|(date, place)| format!("{date},special,{place}\n"));
+    let head = "# turnpike-table id=h kind=holidays version=1 starts=2000-01-01\ndate,name,place\n";
+    let table = parse_table(&format!("{head}{}", rows.collect::<String>())).unwrap();
+    let table = Arc::new(table);
+    code.tables().iter().map(|_| Some(Arc::clone(&table))).collect()
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
@@ -22,7 +37,7 @@ proptest! {
     /// Random plans, records one after another, with a rater that is never new.
     #[test]
     fn compiled_code_does_what_pushing_the_units_one_by_one_does(
-        bytes in proptest::collection::vec(any::<u8>(), 400),
+        bytes in proptest::collection::vec(any::<u8>(), 600),
     ) {
         let dice = &mut Dice::new(&bytes);
         let draft = Draft::random(dice);
@@ -31,12 +46,13 @@ proptest! {
         let plan = parse(&xml).map_err(|errors| TestCaseError::fail(format!("{errors}\n{xml}")))?;
         let code = compile(&plan, &BTreeMap::new()).unwrap();
         let (account, edge) = an_account(dice);
-        let mut state = a_state(&code, edge, dice);
+        let mut state = a_state(&plan, &code, &account, edge, dice);
+        let tables = tables_of(&code);
         let mut rater = Rater::new();
         for _ in 0..1 + dice.throw(5) {
             let record = a_record(measure, edge, dice);
             let naive = Naive { plan: &plan, code: &code, account: &account, state: &state, record: &record };
-            let plans = [PlanInForce::always(&code)];
+            let plans = [PlanInForce { tables: &tables, ..PlanInForce::always(&code) }];
             let rated = with_view(&record, |view| rater.rate(&plans, &account, &state, view, Timestamp::MIN).cloned());
             match (naive.rate(), rated) {
                 (_, Err(SuspenseReason::NotAccepted)) => prop_assert!(!code.accepts(&record.usage_type)),

@@ -6,13 +6,16 @@
 //! from the lowest, a rater's rest keeps them. A copy reads the accumulator as the copy of that
 //! number found it; copies that it did not count read what the last counted one found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use turnpike_plan::{
     AccountContext, AccountState, Child, Line, Link, ObjectCode, Period, Plan, Primitive,
-    StateEntry, VariableId, Zone, first_instant_of,
+    StateEntry, VariableId,
 };
-use turnpike_types::{Money, Posting, SuspenseReason, Timestamp, UsageRecord};
+use turnpike_types::{Money, Posting, SuspenseReason, UsageRecord};
+
+use crate::clock::{in_daily_window, in_weekly_window, is_special, period_of};
+use crate::types::type_at;
 
 pub(crate) struct Naive<'a> {
     pub(crate) plan: &'a Plan,
@@ -52,8 +55,19 @@ struct Memory {
     changed: BTreeSet<(VariableId, Period)>,
     /// Lines under way, by (place in the order, step, constant?, period).
     parts: BTreeMap<(usize, usize, bool, Period), Line>,
-    /// Units that reached a rater without a level.
+    /// Units that reached a rater or threshold without a level.
     counts: BTreeMap<usize, i128>,
+    /// The copies of a record that reached what counts its units anew.
+    anew: BTreeMap<String, Vec<i128>>,
+}
+
+/// What is being pushed: the units of a measure, or those that a primitive counted anew.
+#[derive(Clone, Debug)]
+struct Count {
+    measure: String,
+    anew: Option<String>,
+    quantity: i64,
+    duration: i64,
 }
 
 /// Numbers of the copies at each output, for the unit being pushed.
@@ -69,38 +83,62 @@ impl Naive<'_> {
             memory.values.insert((entry.variable, entry.period), entry.value);
         }
         let order = order_of(self.plan);
-        for measure in measures_of(self.plan) {
-            for push in self.pushes(&measure)? {
+        let mut counts: VecDeque<Count> =
+            measures_of(self.plan).iter().map(|name| self.count(name)).collect::<Result<_, _>>()?;
+        while let Some(count) = counts.pop_front() {
+            for push in self.pushes(&count) {
                 let (mut outputs, mut readings) = (Outputs::new(), Readings::new());
-                for (place, primitive) in order.iter().enumerate() {
-                    self.step(
-                        place,
-                        primitive,
-                        &measure,
-                        push,
-                        &mut outputs,
-                        &mut readings,
-                        &mut memory,
-                    )?;
+                if let Some(id) = &count.anew {
+                    outputs.insert((id.clone(), "out".to_owned()), memory.anew[id].clone());
                 }
+                for (place, primitive) in order.iter().enumerate() {
+                    let (outputs, readings) = (&mut outputs, &mut readings);
+                    self.step(place, primitive, &count, push, outputs, readings, &mut memory)?;
+                }
+            }
+            if count.anew.is_none() {
+                let of_this = memory.anew.keys().filter(|id| self.measure_at(id) == count.measure);
+                counts.extend(of_this.map(|id| self.lengthened(&count, id)));
             }
         }
         Ok((self.lines(memory.parts, &order), self.changes(&memory.values, &memory.changed)))
     }
 
-    fn pushes(&self, measure: &str) -> Result<Vec<Push>, SuspenseReason> {
-        let (start, duration) = (self.record.start.micros(), self.record.duration_us);
+    fn count(&self, measure: &str) -> Result<Count, SuspenseReason> {
         let quantity = match measure {
-            "duration" => Some(duration),
+            "duration" => Some(self.record.duration_us),
             "quantity" => self.record.quantity,
             name => self.record.measures.get(name).copied(),
         };
         let quantity = quantity.ok_or(SuspenseReason::MissingInput)?;
-        if quantity == 0 {
-            return Ok(vec![Push::Ghost { at: start }]);
+        let duration = self.record.duration_us;
+        Ok(Count { measure: measure.to_owned(), anew: None, quantity, duration })
+    }
+
+    /// What a UsageIncrement makes of a count: time moves the record's end, more of anything else
+    /// lies in the same time.
+    fn lengthened(&self, count: &Count, id: &str) -> Count {
+        let of = |name| base(self.plan.primitive(id).unwrap().property(name).unwrap()) as i64;
+        let mut quantity = if count.quantity == 0 { 0 } else { of("first") };
+        while quantity < count.quantity {
+            quantity += of("then");
         }
-        let at = |number| start + number * duration / quantity;
-        Ok((0..quantity).map(|number| Push::Unit { number, at: at(number) }).collect())
+        let duration = if count.measure == "duration" { quantity } else { count.duration };
+        Count { anew: Some(id.to_owned()), quantity, duration, ..count.clone() }
+    }
+
+    fn measure_at(&self, id: &str) -> &str {
+        let link = &self.plan.primitive(id).unwrap().links("in")[0];
+        if link.is_source() { &link.port } else { self.measure_at(&link.from) }
+    }
+
+    fn pushes(&self, count: &Count) -> Vec<Push> {
+        let start = self.record.start.micros();
+        if count.quantity == 0 {
+            return vec![Push::Ghost { at: start }];
+        }
+        let at = |number| start + number * count.duration / count.quantity;
+        (0..count.quantity).map(|number| Push::Unit { number, at: at(number) }).collect()
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -108,14 +146,14 @@ impl Naive<'_> {
         &self,
         place: usize,
         primitive: &Primitive,
-        measure: &str,
+        count: &Count,
         push: Push,
         outputs: &mut Outputs,
         readings: &mut Readings,
         memory: &mut Memory,
     ) -> Result<(), SuspenseReason> {
         let port = if primitive.links("trigger").is_empty() { "in" } else { "trigger" };
-        let copies = arrivals(primitive.links(port), measure, outputs);
+        let copies = arrivals(primitive.links(port), count, outputs);
         if copies.is_empty() {
             return Ok(());
         }
@@ -124,23 +162,45 @@ impl Naive<'_> {
         };
         match primitive.kind.as_str() {
             "UsageTypeSelector" => {
+                let of_type = type_at(self.plan, self.record, primitive);
                 let types = primitive.property("types").unwrap();
-                let passes = types.split_whitespace().any(|known| known == self.record.usage_type);
+                let passes = types.split_whitespace().any(|known| known == of_type);
                 leave(if passes { "pass" } else { "rest" }, copies);
             }
-            "DailyTimeFilter" => {
-                let passes = self.in_window(primitive, push.at());
+            "UsageTypeClassifier" => leave("out", copies),
+            "UsageIncrement" => {
+                memory.anew.insert(primitive.id.clone(), copies);
+            }
+            "DailyTimeFilter" | "WeeklyTimeFilter" | "SpecialDaysTimeFilter" => {
+                let passes = self.passes_by_time(primitive, push.at())?;
                 leave(if passes { "pass" } else { "rest" }, copies);
+            }
+            "ThresholdFilter" => {
+                let above = base(primitive.property("above").unwrap());
+                let (mut pass, mut rest) = (Vec::new(), Vec::new());
+                for copy in copies {
+                    let (level, _) = self.level(place, primitive, push, copy, readings, memory);
+                    let passes = match primitive.property("on").unwrap() {
+                        "record" => i128::from(count.quantity) > above,
+                        _ => level >= above,
+                    };
+                    if passes { pass.push(copy) } else { rest.push(copy) }
+                }
+                leave("pass", pass);
+                leave("rest", rest);
             }
             "Weigher" => {
                 let weight = self.weight(primitive)?;
                 let (first, count) = (copies[0] * weight, copies.len() as i128 * weight);
                 leave("out", (first..first + count).collect());
             }
-            "MonthlyAccumulator" => {
+            "MonthlyAccumulator"
+            | "BillingCycleAccumulator"
+            | "WeeklyAccumulator"
+            | "DailyAccumulator" => {
                 if let Push::Unit { .. } = push {
-                    let key =
-                        (self.variable(&primitive.id), month_of(&self.account.zone, push.at()));
+                    let period = period_of(self.account, primitive, push.at());
+                    let key = (self.variable(&primitive.id), period);
                     let total = memory.values.entry(key).or_default();
                     readings
                         .insert(primitive.id.clone(), (*total, copies[0], copies.len() as i128));
@@ -151,7 +211,7 @@ impl Naive<'_> {
             }
             "OneTimeCharge" => self.charge_once(place, primitive, Period::EVER, push, memory),
             "MonthlyRecurringCharge" => {
-                let month = month_of(&self.account.zone, push.at());
+                let month = period_of(self.account, primitive, push.at());
                 self.charge_once(place, primitive, month, push, memory);
             }
             "StepRater" => {
@@ -173,28 +233,11 @@ impl Naive<'_> {
         readings: &Readings,
         memory: &mut Memory,
     ) -> Vec<i128> {
-        let accumulator = primitive.links("level").first().map(|link| link.from.as_str());
-        let period = match accumulator {
-            Some(_) => month_of(&self.account.zone, push.at()),
-            None => Period::EVER,
-        };
+        let levelled = !primitive.links("level").is_empty();
+        let period = self.level_period(primitive, push);
         let mut rest = Vec::new();
         for &copy in copies {
-            let (level, counted) = match accumulator {
-                Some(id) => match readings.get(id) {
-                    Some(&(before, first, count)) => {
-                        (before + (copy - first).clamp(0, count - 1), 1)
-                    }
-                    None => {
-                        let key = (self.variable(id), period);
-                        (memory.values.get(&key).copied().unwrap_or(0), 0)
-                    }
-                },
-                None => (memory.counts.get(&place).copied().unwrap_or(0), 1),
-            };
-            if let Push::Unit { .. } = push {
-                *memory.counts.entry(place).or_default() += 1;
-            }
+            let (level, counted) = self.level(place, primitive, push, copy, readings, memory);
             let steps = primitive.children.iter();
             let found = steps.enumerate().find(|(_, step)| match step.property("upto") {
                 Some(upto) => level < base(upto),
@@ -207,7 +250,7 @@ impl Naive<'_> {
             let Push::Unit { number, .. } = push else {
                 continue;
             };
-            let shown = if accumulator.is_some() { (level, level + counted) } else { (0, 0) };
+            let shown = if levelled { (level, level + counted) } else { (0, 0) };
             let line = memory.parts.entry((place, index, false, period)).or_insert_with(|| Line {
                 plan: 0,
                 component: self.component(&primitive.id, step.property("id").unwrap(), false),
@@ -226,6 +269,45 @@ impl Naive<'_> {
             self.constant(place, primitive, (index, step), period, number, memory);
         }
         rest
+    }
+
+    /// The accumulator that a rater or threshold reads, if it reads one.
+    fn accumulator(&self, primitive: &Primitive) -> Option<&Primitive> {
+        let link = primitive.links("level").first()?;
+        Some(self.plan.primitive(&link.from).unwrap())
+    }
+
+    fn level_period(&self, primitive: &Primitive, push: Push) -> Period {
+        let accumulator = self.accumulator(primitive);
+        accumulator.map_or(Period::EVER, |read| period_of(self.account, read, push.at()))
+    }
+
+    /// The level that a copy reads, and by how much the copy raises it.
+    fn level(
+        &self,
+        place: usize,
+        primitive: &Primitive,
+        push: Push,
+        copy: i128,
+        readings: &Readings,
+        memory: &mut Memory,
+    ) -> (i128, i128) {
+        let Some(accumulator) = self.accumulator(primitive) else {
+            let before = memory.counts.entry(place).or_default();
+            let read = (*before, 1);
+            if let Push::Unit { .. } = push {
+                *before += 1;
+            }
+            return read;
+        };
+        match readings.get(&accumulator.id) {
+            Some(&(before, first, count)) => (before + (copy - first).clamp(0, count - 1), 1),
+            None => {
+                let period = self.level_period(primitive, push);
+                let key = (self.variable(&accumulator.id), period);
+                (memory.values.get(&key).copied().unwrap_or(0), 0)
+            }
+        }
     }
 
     fn constant(
@@ -349,18 +431,22 @@ impl Naive<'_> {
         weight.or(default).ok_or(SuspenseReason::NoWeight)
     }
 
-    /// By the wall clock's reading.
-    fn in_window(&self, primitive: &Primitive, at: i64) -> bool {
-        let zone = jiff::tz::TimeZone::get(self.account.zone.name()).unwrap();
-        let clock = jiff::Timestamp::from_microsecond(at).unwrap().to_zoned(zone).time();
-        let clock = [clock.hour(), clock.minute(), clock.second()].map(i64::from);
-        let clock = (clock[0] * 60 + clock[1]) * 60 + clock[2];
-        let seconds = |name: &str| {
-            let text = primitive.property(name).unwrap();
-            text.split(':').fold(0, |sum, part| sum * 60 + part.parse::<i64>().unwrap()) * 60
-        };
-        let (from, to) = (seconds("from"), seconds("to"));
-        if from < to { from <= clock && clock < to } else { clock >= from || clock < to }
+    fn passes_by_time(&self, primitive: &Primitive, at: i64) -> Result<bool, SuspenseReason> {
+        let zone = &self.account.zone;
+        Ok(match primitive.kind.as_str() {
+            "DailyTimeFilter" => in_daily_window(zone, primitive, at),
+            "WeeklyTimeFilter" => in_weekly_window(zone, primitive, at),
+            _ => {
+                let place = match primitive.property("place") {
+                    Some(name) => {
+                        let value = self.record.attributes.get(name);
+                        Some(value.ok_or(SuspenseReason::MissingInput)?.as_str())
+                    }
+                    None => None,
+                };
+                is_special(zone, primitive, place, at)
+            }
+        })
     }
 
     fn variable(&self, primitive: &str) -> VariableId {
@@ -379,10 +465,11 @@ impl Naive<'_> {
 }
 
 /// The copies that come in by all links; where several bring some, numbered anew.
-fn arrivals(links: &[Link], measure: &str, outputs: &Outputs) -> Vec<i128> {
+fn arrivals(links: &[Link], count: &Count, outputs: &Outputs) -> Vec<i128> {
     let brought = |link: &Link| {
         if link.is_source() {
-            return if link.port == measure { vec![0] } else { Vec::new() };
+            let comes = count.anew.is_none() && link.port == count.measure;
+            return if comes { vec![0] } else { Vec::new() };
         }
         outputs.get(&(link.from.clone(), link.port.clone())).cloned().unwrap_or_default()
     };
@@ -414,24 +501,15 @@ fn order_of(plan: &Plan) -> Vec<&Primitive> {
     order
 }
 
-/// The month an instant belongs to: the last that has begun.
-fn month_of(zone: &Zone, at: i64) -> Period {
-    let rules = jiff::tz::TimeZone::get(zone.name()).unwrap();
-    let local = jiff::Timestamp::from_microsecond(at).unwrap().to_zoned(rules).date();
-    let next = local.first_of_month().checked_add(jiff::Span::new().months(1)).unwrap();
-    let begun = first_instant_of(zone, next) <= Timestamp(at);
-    let first = if begun { next } else { local.first_of_month() };
-    Period(first.since(jiff::civil::date(1970, 1, 1)).unwrap().get_days())
-}
-
 /// A quantity in base units; the generated plans write these only.
-fn base(text: &str) -> i128 {
+pub(crate) fn base(text: &str) -> i128 {
     let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
     let factor = match unit {
         "" | "us" | "B" => 1,
         "kB" | "ms" => 1_000,
         "s" => 1_000_000,
         "h" => 3_600_000_000,
+        "d" => 86_400_000_000,
         other => panic!("the oracle does not know {other}"),
     };
     number.parse::<i128>().unwrap() * factor

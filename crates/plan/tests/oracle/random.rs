@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use turnpike_plan::{AccountContext, AccountState, ObjectCode, Period, StateEntry};
+use turnpike_plan::{AccountContext, AccountState, ObjectCode, Plan, Primitive, StateEntry};
 use turnpike_types::{Timestamp, UsageRecord};
 
+use crate::clock::period_of;
+use crate::drawn;
 use crate::support::{account, micros};
 
 /// Throws from a string of bytes; zeros when they run out.
@@ -32,12 +34,31 @@ impl<'a> Dice<'a> {
     }
 }
 
+/// A usage output, and what is known of its units.
+#[derive(Clone, Debug, PartialEq)]
+struct Port {
+    name: String,
+    kind: Kind,
+}
+
+/// Ports of one kind can meet.
+#[derive(Clone, Debug, PartialEq)]
+struct Kind {
+    /// Who counts the units: the measure, or who counted them anew.
+    count: String,
+    /// Who said what type they are.
+    label: String,
+    /// A record comes whole or not at all.
+    whole: bool,
+}
+
 /// A plan over one measure: primitives that take one or two of the ports before them.
 pub(crate) struct Draft {
     pub(crate) measure: &'static str,
-    ports: Vec<String>,
+    ports: Vec<Port>,
     taken: Vec<String>,
-    accumulators: Vec<String>,
+    /// With their counts.
+    accumulators: Vec<(String, String)>,
     charges: Vec<String>,
     graph: String,
 }
@@ -47,23 +68,25 @@ impl Draft {
         let measure = dice.one_of(&["duration", "quantity", "octets"]);
         let mut draft = Self {
             measure,
-            ports: vec![format!("record.{measure}")],
+            ports: vec![Port {
+                name: format!("record.{measure}"),
+                kind: Kind { count: String::new(), label: String::new(), whole: true },
+            }],
             taken: Vec::new(),
             accumulators: Vec::new(),
             charges: Vec::new(),
             graph: String::new(),
         };
-        for number in 0..2 + dice.throw(9) {
+        for number in 0..2 + dice.throw(10) {
             draft.add(number, dice);
         }
         draft
     }
 
     pub(crate) fn xml(mut self, dice: &mut Dice<'_>) -> String {
-        let open: Vec<String> =
-            self.ports.iter().skip(1).filter(|port| !self.taken.contains(port)).cloned().collect();
-        if !open.is_empty() {
-            self.graph += &format!("<Ignore id=\"ignored\" in=\"{}\"/>\n", open.join(" "));
+        let ports = self.ports.iter().skip(1).map(|port| &port.name);
+        for (number, port) in ports.filter(|port| !self.taken.contains(port)).enumerate() {
+            self.graph += &format!("<Ignore id=\"ignored-{number}\" in=\"{port}\"/>\n");
         }
         if !self.charges.is_empty() {
             let charges = self.charges.join(" ");
@@ -77,54 +100,108 @@ impl Draft {
         )
     }
 
-    fn take(&mut self, dice: &mut Dice<'_>) -> String {
-        let mut links = Vec::new();
+    fn take(&mut self, dice: &mut Dice<'_>) -> (String, Kind) {
+        let mut links: Vec<&Port> = Vec::new();
         for _ in 0..dice.one_of(&[1, 1, 1, 2, 3]) {
             // Mostly what came last, so that graphs grow deep.
             let back = dice.one_of(&[0, 0, 1, 1, 2, 3, 5]).min(self.ports.len() - 1);
-            links.push(self.ports[self.ports.len() - 1 - back].clone());
+            let port = &self.ports[self.ports.len() - 1 - back];
+            let meets = |first: &&Port| {
+                (&first.kind.count, &first.kind.label) == (&port.kind.count, &port.kind.label)
+            };
+            if links.first().is_none_or(meets) {
+                links.push(port);
+            }
         }
+        let whole = links.iter().all(|port| port.kind.whole);
+        let kind = Kind { whole, ..links[0].kind.clone() };
+        let links: Vec<String> = links.into_iter().map(|port| port.name.clone()).collect();
         self.taken.extend_from_slice(&links);
-        links.join(" ")
+        (links.join(" "), kind)
+    }
+
+    fn leave(&mut self, id: &str, outputs: &[&str], kind: Kind) {
+        let port = |output: &&str| Port { name: format!("{id}.{output}"), kind: kind.clone() };
+        self.ports.extend(outputs.iter().map(port));
+    }
+
+    fn unit(&self) -> &'static str {
+        match self.measure {
+            "duration" => " us",
+            "octets" => " B",
+            _ => "",
+        }
+    }
+
+    /// A link to an accumulator of the same count, or none.
+    fn level(&self, kind: &Kind, dice: &mut Dice<'_>) -> String {
+        let same = self.accumulators.iter().filter(|(_, count)| *count == kind.count);
+        let same: Vec<&String> = same.map(|(id, _)| id).collect();
+        match dice.throw(same.len() + 1) {
+            0 => String::new(),
+            n => format!(" level=\"{}.total\"", same[n - 1]),
+        }
     }
 
     fn add(&mut self, number: usize, dice: &mut Dice<'_>) {
-        let (id, links) = (format!("n{number}"), self.take(dice));
-        match dice.throw(10) {
-            0 => {
-                let types = dice.one_of(&["t", "u", "t u"]);
+        let (id, (links, kind)) = (format!("n{number}"), self.take(dice));
+        let split = Kind { whole: false, ..kind.clone() };
+        match dice.throw(18) {
+            0 | 1 => {
+                let types = dice.one_of(&["t", "u", "t u", "v", "u v"]);
                 self.graph +=
                     &format!("<UsageTypeSelector id=\"{id}\" in=\"{links}\" types=\"{types}\"/>\n");
-                self.ports.extend([format!("{id}.pass"), format!("{id}.rest")]);
+                self.leave(&id, &["pass", "rest"], kind);
             }
-            1 | 2 => {
-                let clock =
-                    ["00:00", "00:30", "01:00", "01:30", "02:00", "07:00", "19:00", "23:30"];
-                let from = dice.throw(clock.len());
-                let to = (from + 1 + dice.throw(clock.len() - 1)) % clock.len();
-                let to = if to == 0 { "24:00" } else { clock[to] };
-                self.graph += &format!(
-                    "<DailyTimeFilter id=\"{id}\" in=\"{links}\" from=\"{}\" to=\"{to}\"/>\n",
-                    clock[from]
-                );
-                self.ports.extend([format!("{id}.pass"), format!("{id}.rest")]);
+            2 => {
+                self.graph += &drawn::daily(&id, &links, dice);
+                self.leave(&id, &["pass", "rest"], split);
             }
             3 | 4 => {
-                self.graph += &format!("<MonthlyAccumulator id=\"{id}\" in=\"{links}\"/>\n");
-                self.ports.push(format!("{id}.out"));
-                self.accumulators.push(id);
+                self.graph += &drawn::weekly(&id, &links, dice);
+                self.leave(&id, &["pass", "rest"], split);
             }
             5 => {
+                self.graph += &drawn::special(&id, &links, dice);
+                self.leave(&id, &["pass", "rest"], split);
+            }
+            6 | 7 => {
+                let level = self.level(&kind, dice);
+                self.graph += &drawn::threshold(&id, &links, &level, self.unit(), dice);
+                self.leave(&id, &["pass", "rest"], split);
+            }
+            8 => {
+                self.graph += &drawn::classifier(&id, &links, dice);
+                self.leave(&id, &["out"], Kind { label: id.clone(), ..kind });
+            }
+            9 | 10 if kind.whole => {
+                self.graph += &drawn::increment(&id, &links, self.unit(), dice);
+                self.leave(&id, &["out"], Kind { count: id.clone(), ..split });
+            }
+            9..=12 => {
+                let calendar = dice.one_of(&[
+                    "MonthlyAccumulator",
+                    "BillingCycleAccumulator",
+                    "WeeklyAccumulator",
+                    "WeeklyAccumulator starts=\"Sun\"",
+                    "WeeklyAccumulator starts=\"Thu\"",
+                    "DailyAccumulator",
+                ]);
+                self.graph += &format!("<{calendar} id=\"{id}\" in=\"{links}\"/>\n");
+                self.accumulators.push((id.clone(), kind.count));
+                self.leave(&id, &["out"], split);
+            }
+            13 => {
                 let (a, b) = (dice.throw(4), dice.throw(12));
                 let default = dice.one_of(&["", " default=\"0\"", " default=\"3\""]);
                 self.graph += &format!(
                     "<Weigher id=\"{id}\" in=\"{links}\" attribute=\"f\"{default}><weight value=\"a\" weight=\"{a}\"/><weight value=\"b\" weight=\"{b}\"/></Weigher>\n"
                 );
-                self.ports.push(format!("{id}.out"));
+                self.leave(&id, &["out"], split);
             }
-            6 => self.fee("OneTimeCharge", &id, &links, dice),
-            7 => self.fee("MonthlyRecurringCharge", &id, &links, dice),
-            _ => self.rater(&id, &links, dice),
+            14 => self.fee("OneTimeCharge", &id, &links, dice),
+            15 => self.fee("MonthlyRecurringCharge", &id, &links, dice),
+            _ => self.rater(&id, &links, kind, dice),
         }
     }
 
@@ -136,16 +213,8 @@ impl Draft {
         self.charges.push(format!("{id}.charge"));
     }
 
-    fn rater(&mut self, id: &str, links: &str, dice: &mut Dice<'_>) {
-        let unit = match self.measure {
-            "duration" => " us",
-            "octets" => " B",
-            _ => "",
-        };
-        let level = match dice.throw(self.accumulators.len() + 1) {
-            0 => String::new(),
-            n => format!(" level=\"{}.total\"", self.accumulators[n - 1]),
-        };
+    fn rater(&mut self, id: &str, links: &str, kind: Kind, dice: &mut Dice<'_>) {
+        let (unit, level) = (self.unit(), self.level(&kind, dice));
         let (count, endless) = (1 + dice.throw(3), dice.throw(2) == 0);
         let (mut steps, mut upto) = (String::new(), 0);
         for step in 0..count {
@@ -166,7 +235,7 @@ impl Draft {
             &format!("<StepRater id=\"{id}\" in=\"{links}\"{level}>{steps}</StepRater>\n");
         self.charges.push(format!("{id}.charge"));
         if !endless {
-            self.ports.push(format!("{id}.rest"));
+            self.leave(id, &["rest"], Kind { whole: false, ..kind });
         }
     }
 }
@@ -180,6 +249,10 @@ const EDGES: &[(&str, &str)] = &[
     ("Europe/London", "2026-03-29T01:00:00Z"),
     ("Asia/Kolkata", "2026-02-28T18:30:00Z"),
     ("Asia/Kathmandu", "2026-12-31T18:15:00Z"),
+    ("Europe/Zurich", "2026-03-29T01:00:00Z"),
+    ("Europe/Zurich", "2026-10-25T01:00:00Z"),
+    ("Europe/Zurich", "2024-02-28T23:00:00Z"),
+    ("Australia/Adelaide", "2026-04-04T16:30:00Z"),
     // Half an hour of daylight saving.
     ("Australia/Lord_Howe", "2026-04-04T15:00:00Z"),
     ("Australia/Lord_Howe", "2026-10-03T15:30:00Z"),
@@ -193,7 +266,8 @@ const EDGES: &[(&str, &str)] = &[
 
 pub(crate) fn an_account(dice: &mut Dice<'_>) -> (AccountContext, i64) {
     let (zone, edge) = dice.one_of(EDGES);
-    (account(zone), micros(edge))
+    let cycle_day = dice.one_of(&[1, 1, 8, 29, 30, 31]);
+    (AccountContext { cycle_day, ..account(zone) }, micros(edge))
 }
 
 /// A record near an edge: few units, so that looping over them is quick.
@@ -224,20 +298,28 @@ pub(crate) fn a_record(measure: &str, edge: i64, dice: &mut Dice<'_>) -> UsageRe
     record
 }
 
-/// Totals of some months around the edge, as if there had been usage before.
-pub(crate) fn a_state(code: &ObjectCode, edge: i64, dice: &mut Dice<'_>) -> AccountState {
+/// Totals of some periods around the edge, as if there had been usage before.
+pub(crate) fn a_state(
+    plan: &Plan,
+    code: &ObjectCode,
+    account: &AccountContext,
+    edge: i64,
+    dice: &mut Dice<'_>,
+) -> AccountState {
+    const DAYS_US: i64 = 86_400_000_000;
     let mut state = AccountState::default();
-    let date =
-        jiff::Timestamp::from_microsecond(edge).unwrap().to_zoned(jiff::tz::TimeZone::UTC).date();
-    let first = date.first_of_month();
+    let accumulators: Vec<&Primitive> =
+        plan.primitives().iter().filter(|known| known.kind.ends_with("Accumulator")).collect();
     for variable in code.variables() {
+        let own = accumulators.iter().find(|known| known.id == variable.primitive);
         let charge = !code.components().iter().any(|known| known.level == Some(variable.id));
-        for months in [-1, 0, 1] {
-            let month = first.checked_add(jiff::Span::new().months(months)).unwrap();
-            let days = month.since(jiff::civil::date(1970, 1, 1)).unwrap().get_days();
-            let value = if charge { 1 } else { dice.throw(40) as i128 };
+        for days in [-40, -1, 0, 1] {
+            let of = own.or_else(|| accumulators.first());
+            let Some(of) = of else { continue };
+            let period = period_of(account, of, edge + days * DAYS_US);
+            let value = if charge && own.is_none() { 1 } else { dice.throw(40) as i128 };
             if dice.throw(3) == 0 {
-                state.set(StateEntry { variable: variable.id, period: Period(days), value });
+                state.set(StateEntry { variable: variable.id, period, value });
             }
         }
     }

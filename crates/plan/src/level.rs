@@ -1,0 +1,85 @@
+//! The level that units read: an accumulator's total before them, or without one the count within
+//! the record (PLANS sections 2 and 4).
+
+use turnpike_types::SuspenseReason;
+
+use crate::ladder::Ladder;
+use crate::run::{Input, Run, Total};
+use crate::state::Period;
+use crate::stream::{Span, Stream};
+
+/// Is told a run of units, how the level rises along it, and the period it belongs to; `None` past
+/// 128 bits.
+pub(crate) trait Reader: FnMut(Span, Ladder, Period) -> Option<()> {}
+
+impl<F: FnMut(Span, Ladder, Period) -> Option<()>> Reader for F {}
+
+/// The level that a record without units reads: what its first unit would have read.
+pub(crate) fn of_ghost(total: Option<Total>, run: &mut Run<'_>, input: &Input) -> i128 {
+    let Some(total) = total else { return 0 };
+    let start = run.flow(input).start;
+    let period = run.period(total.calendared, start).period;
+    run.value(total.variable, period)
+}
+
+/// Without a level, units count within the record.
+pub(crate) fn by_count(stream: &Stream, mut read: impl Reader) -> Result<(), SuspenseReason> {
+    let mut level = 0i128;
+    for span in &stream.spans {
+        let ladder = Ladder { first: span.first, level, copies: span.copies, skip: span.skip };
+        read(*span, ladder, Period::EVER).ok_or(SuspenseReason::Overflow)?;
+        let after = span.count().and_then(|count| level.checked_add(count));
+        level = after.ok_or(SuspenseReason::Overflow)?;
+    }
+    Ok(())
+}
+
+/// Each unit sees the accumulator's total before it.
+pub(crate) fn by_total(
+    total: Total,
+    run: &mut Run<'_>,
+    input: &Input,
+    stream: &Stream,
+    mut read: impl Reader,
+) -> Result<(), SuspenseReason> {
+    let flow = run.flow(input);
+    let trace = std::mem::take(&mut run.scratch.traces[total.trace]);
+    let mut next = 0;
+    for span in &stream.spans {
+        let mut unit = span.first;
+        while unit < span.end {
+            while trace.get(next).is_some_and(|counted| counted.span.end <= unit) {
+                next += 1;
+            }
+            let (ladder, period, end) = match trace.get(next) {
+                Some(counted) if counted.span.first <= unit => {
+                    let Span { first, end, copies, skip } = counted.span;
+                    let ladder = Ladder { first, level: counted.level, copies, skip };
+                    (ladder, counted.period, end)
+                }
+                // Units that the accumulator does not count: its total stands still.
+                later => {
+                    let here = run.period(total.calendared, flow.instant(unit));
+                    let before = next.checked_sub(1).and_then(|place| trace.get(place));
+                    let level = match before {
+                        Some(counted) if counted.period == here.period => {
+                            let count = counted.span.count();
+                            count.and_then(|count| counted.level.checked_add(count))
+                        }
+                        _ => Some(run.value(total.variable, here.period)),
+                    };
+                    let level = level.ok_or(SuspenseReason::Overflow)?;
+                    let ladder = Ladder { first: unit, level, copies: 0, skip: 0 };
+                    let until = later.map_or(i64::MAX, |counted| counted.span.first);
+                    (ladder, here.period, flow.units_before(here.to).min(until).max(unit + 1))
+                }
+            };
+            let end = end.min(span.end);
+            read(Span { first: unit, end, ..*span }, ladder, period)
+                .ok_or(SuspenseReason::Overflow)?;
+            unit = end;
+        }
+    }
+    run.scratch.traces[total.trace] = trace;
+    Ok(())
+}

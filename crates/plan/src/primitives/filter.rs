@@ -1,0 +1,90 @@
+//! What filters share: a way in, two ways out, and dividing units between them by their instants.
+
+use turnpike_types::SuspenseReason;
+
+use crate::build::Builder;
+use crate::calendar::Calendar;
+use crate::run::{Input, Run};
+use crate::spec::{OutputSpec, usage_out};
+use crate::stream::{SPANS_MAX, Span, Stream};
+
+pub(super) const OUTPUTS: &[OutputSpec] = &[usage_out("pass"), usage_out("rest")];
+
+/// The ports of a filter.
+pub(super) struct Ways {
+    pub(super) input: Input,
+    pass: Option<usize>,
+    rest: Option<usize>,
+}
+
+impl Ways {
+    pub(super) fn of(builder: &Builder<'_>) -> Self {
+        Self {
+            input: builder.input("in"),
+            pass: builder.output("pass"),
+            rest: builder.output("rest"),
+        }
+    }
+
+    /// Lets `sort` put what comes in into what passes (the first) and the rest. It is not asked
+    /// when nothing comes.
+    pub(super) fn divide<'a>(
+        &self,
+        run: &mut Run<'a>,
+        sort: impl FnOnce(&mut Run<'a>, &Stream, &mut Stream, &mut Stream) -> Result<(), SuspenseReason>,
+    ) -> Result<(), SuspenseReason> {
+        let stream = run.take(&self.input)?;
+        if !stream.is_empty() {
+            let out = |run: &mut Run<'_>, slot: Option<usize>| {
+                slot.map_or_else(Stream::default, |slot| {
+                    std::mem::take(&mut run.scratch.streams[slot])
+                })
+            };
+            let (mut pass, mut rest) = (out(run, self.pass), out(run, self.rest));
+            sort(run, &stream, &mut pass, &mut rest)?;
+            for (slot, stream) in [(self.pass, pass), (self.rest, rest)] {
+                if let Some(slot) = slot {
+                    run.scratch.streams[slot] = stream;
+                }
+            }
+        }
+        run.give(&self.input, stream);
+        Ok(())
+    }
+
+    /// Divides units by their instants: `at` says whether what happens at one passes, and before
+    /// which later instant that holds.
+    pub(super) fn by_instant<'a, A>(
+        &self,
+        run: &mut Run<'a>,
+        at: impl FnOnce(&Run<'a>) -> Result<A, SuspenseReason>,
+    ) -> Result<(), SuspenseReason>
+    where
+        A: Fn(&mut Calendar, i64) -> (bool, i64),
+    {
+        self.divide(run, |run, stream, pass, rest| {
+            let (flow, at) = (run.flow(&self.input), at(run)?);
+            let calendar = &mut run.scratch.calendar;
+            if stream.ghost {
+                let passes = at(calendar, flow.start).0;
+                if passes { pass.ghost = true } else { rest.ghost = true }
+            }
+            let mut pieces = 0;
+            for span in &stream.spans {
+                let mut unit = span.first;
+                while unit < span.end {
+                    pieces += 1;
+                    if pieces > 2 * SPANS_MAX {
+                        return Err(SuspenseReason::Overflow);
+                    }
+                    let (passes, until) = at(calendar, flow.instant(unit));
+                    let end = flow.units_before(until).clamp(unit + 1, span.end);
+                    let out = if passes { &mut *pass } else { &mut *rest };
+                    out.push(Span { first: unit, end, ..*span });
+                    unit = end;
+                }
+            }
+            Ok(())
+        })
+    }
+}

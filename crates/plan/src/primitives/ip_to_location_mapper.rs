@@ -1,0 +1,77 @@
+//! IptoLocationMapper: says where an address of the record is (PLANS section 8).
+
+use std::net::IpAddr;
+
+use turnpike_types::SuspenseReason;
+
+use crate::run::{Attribute, Event, Input, Op, Run, TableRef, Tell};
+use crate::spec::{Role, Spec, Value, required, usage_in, usage_out, with_default};
+use crate::tables::TableKind;
+
+pub(super) static SPEC: Spec = Spec {
+    name: "IptoLocationMapper",
+    help: "Tells where an IP address of the record is; others read it as ID.location.",
+    inputs: &[usage_in("in")],
+    outputs: &[usage_out("out")],
+    properties: &[
+        required("table", Value::Id, "the id of the table of addresses"),
+        with_default("address", Value::Attribute, "ip", "where the address stands"),
+        with_default("unknown", Value::Text, "unknown", "where addresses are that the table lacks"),
+    ],
+    children: &[],
+    role: Role::Tells("location"),
+    build: |primitive, builder| {
+        let address = builder.property(primitive, "address")?;
+        let table = builder.property(primitive, "table")?;
+        let location = Location {
+            address: builder.attribute(primitive.line, "address", address)?,
+            table: builder.table(TableKind::Addresses, table),
+            unknown: builder.property(primitive, "unknown")?.into(),
+        };
+        builder.tells(location.clone());
+        let op =
+            IptoLocationMapper { location, input: builder.input("in"), out: builder.output("out") };
+        builder.op(op);
+        Ok(())
+    },
+};
+
+#[derive(Clone)]
+struct Location {
+    address: Attribute,
+    table: TableRef,
+    unknown: Box<str>,
+}
+
+impl Tell for Location {
+    fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason> {
+        // What falls due by itself comes from no address, and must not wait for one.
+        if run.event != Event::Usage {
+            return Ok(&self.unknown);
+        }
+        let text = run.attribute(&self.address)?.ok_or(SuspenseReason::MissingInput)?;
+        let address: IpAddr = text.trim().parse().map_err(|_| SuspenseReason::BadAttribute)?;
+        let table = run.table(self.table)?;
+        let addresses = table.addresses().ok_or(SuspenseReason::NoTable)?;
+        Ok(addresses.location(address).unwrap_or(&self.unknown))
+    }
+}
+
+struct IptoLocationMapper {
+    location: Location,
+    input: Input,
+    out: Option<usize>,
+}
+
+impl Op for IptoLocationMapper {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let stream = run.take(&self.input)?;
+        // Found wrong where units pass, whether anybody asks for the location or not.
+        let told = if stream.is_empty() { Ok(()) } else { self.location.tell(run).map(drop) };
+        if let Some(out) = self.out {
+            run.scratch.streams[out].copy_from(&stream);
+        }
+        run.give(&self.input, stream);
+        told
+    }
+}

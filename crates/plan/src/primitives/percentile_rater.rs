@@ -1,0 +1,236 @@
+//! PercentileRater: bills a bandwidth by a percentile of its five-minute intervals (PLANS
+//! section 5).
+//!
+//! What is kept and priced is bytes in five minutes: a rate in bit/s would seldom be whole.
+
+use turnpike_types::SuspenseReason;
+
+use crate::Unit;
+use crate::build::Builder;
+use crate::calendar::Span as PeriodSpan;
+use crate::error::Cause;
+use crate::graph::Primitive;
+use crate::measure::Decimal;
+use crate::run::{ChargeOut, Event, Input, Op, Run};
+use crate::spec::{
+    Built, CHARGE_OUT, ChildSpec, Role, Spec, Value, ValueType, optional, optional_usage_in,
+    required, usage_in, with_default,
+};
+use crate::state::{Keep, Period, VariableId};
+use crate::stream::{Span, Stream};
+use crate::values::whole;
+
+use super::recurring_charges::CURRENCY;
+use super::steps::Tiers;
+
+const INTERVAL_US: i64 = 300_000_000;
+
+pub(super) static SPEC: Spec = Spec {
+    name: "PercentileRater",
+    help: "Bills each billing cycle's bandwidth by a percentile of its five-minute intervals.",
+    inputs: &[usage_in("in"), optional_usage_in("other")],
+    outputs: &[CHARGE_OUT],
+    properties: &[
+        with_default(
+            "percentile",
+            PERCENTILE,
+            "95",
+            "of the intervals, so many percent are at most the one that is billed",
+        ),
+        CURRENCY,
+    ],
+    children: &[ChildSpec {
+        name: "step",
+        at_least: 1,
+        properties: &[
+            required("id", Value::Id, "its name on lines and receipts"),
+            optional("from", RATE, "where it begins: where the one before ends"),
+            optional("upto", RATE, "the rate at which it ends; the last step has none"),
+            required("price", Value::Money, "what so much costs for a billing cycle"),
+            required("per", RATE, "the rate that the price is for"),
+        ],
+        help: "a price from one rate to another",
+    }],
+    role: Role::Plain,
+    build,
+};
+
+const RATE: Value = Value::Of(&ValueType { name: "rate", check: |text| rate(text).map(drop) });
+
+const PERCENTILE: Value =
+    Value::Of(&ValueType { name: "percentile", check: |text| percentile(text).map(drop) });
+
+const RATES: &[(&str, i128)] = &[
+    ("kbit/s", 1_000),
+    ("Mbit/s", 1_000_000),
+    ("Gbit/s", 1_000_000_000),
+    ("Tbit/s", 1_000_000_000_000),
+];
+
+/// Reads `1 Mbit/s` as bytes in five minutes.
+fn rate(text: &str) -> Result<i128, String> {
+    let text = text.trim();
+    let (number, name) = text.split_at(text.find([' ', 'k', 'M', 'G', 'T']).unwrap_or(text.len()));
+    let name = name.trim();
+    let Some(&(_, bits)) = RATES.iter().find(|known| known.0 == name) else {
+        let names: Vec<&str> = RATES.iter().map(|known| known.0).collect();
+        return Err(format!(
+            "\"{text}\" is no rate: write a number and one of {}",
+            names.join(" ")
+        ));
+    };
+    let decimal = Decimal::parse(number)?;
+    // 300 seconds of eighths of a byte.
+    let scaled = decimal.digits.checked_mul(bits * 300);
+    let one = 8 * 10i128.pow(decimal.scale);
+    match scaled {
+        None => Err(format!("\"{text}\" is too large")),
+        Some(scaled) if scaled % one != 0 => {
+            Err(format!("\"{text}\" is not a whole number of bytes in five minutes"))
+        }
+        Some(scaled) => Ok(scaled / one),
+    }
+}
+
+fn percentile(text: &str) -> Result<i64, String> {
+    match whole(text) {
+        Ok(percent @ 1..=100) => Ok(percent),
+        _ => Err(format!("\"{text}\" is no percentile: write a whole number from 1 to 100")),
+    }
+}
+
+fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
+    if builder.unit() == Unit::Microsecond {
+        let message = "in: bandwidth is bytes in time, and time flows here: link it to a measure of bytes, such as record.octets-in";
+        return Err(builder.refuse(primitive.line, Cause::WrongUnit, message));
+    }
+    let percent = builder.property(primitive, "percentile")?;
+    let percent = builder.read(primitive.line, "percentile", percentile(percent))?;
+    let tiers = Tiers::build(primitive, Unit::Byte, rate, builder)?;
+    let mut directions = vec![Direction {
+        input: builder.input("in"),
+        bytes: builder.variable(Some("in"), Unit::Byte, Keep::Intervals)?,
+    }];
+    if builder.is_fed("other") {
+        directions.push(Direction {
+            input: builder.input("other"),
+            bytes: builder.variable(Some("other"), Unit::Byte, Keep::Intervals)?,
+        });
+    }
+    builder.closes();
+    let op = PercentileRater { percent, tiers, directions, out: builder.charge_out("charge") };
+    builder.op(op);
+    Ok(())
+}
+
+struct PercentileRater {
+    percent: i64,
+    tiers: Tiers,
+    /// Each by itself; the greater counts.
+    directions: Vec<Direction>,
+    out: ChargeOut,
+}
+
+struct Direction {
+    input: Input,
+    /// Bytes by interval.
+    bytes: VariableId,
+}
+
+impl Op for PercentileRater {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        if let Event::Close(cycle) = run.event {
+            return self.close(run, cycle);
+        }
+        for direction in &self.directions {
+            let stream = run.take(&direction.input)?;
+            let counted = direction.count(run, &stream);
+            run.give(&direction.input, stream);
+            counted?;
+        }
+        Ok(())
+    }
+}
+
+impl Direction {
+    /// Adds units to the intervals in which they happen. Units come in order of time, so
+    /// intervals do too; past [`PORTIONS_MAX`](crate::PORTIONS_MAX) of them there is no setting
+    /// one more.
+    fn count(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
+        let flow = run.flow(&self.input);
+        let mut current: Option<(Period, i128)> = None;
+        for span in &stream.spans {
+            let mut unit = span.first;
+            while unit < span.end {
+                let number = flow.instant(unit).div_euclid(INTERVAL_US);
+                let ends = number.saturating_add(1).saturating_mul(INTERVAL_US);
+                let end = flow.units_before(ends).clamp(unit + 1, span.end);
+                let piece = Span { first: unit, end, ..*span };
+                let interval = interval(number)?;
+                let before = match current {
+                    Some((open, bytes)) if open == interval => bytes,
+                    _ => {
+                        self.keep(run, current)?;
+                        run.value(self.bytes, interval)
+                    }
+                };
+                let after = piece.count().and_then(|count| before.checked_add(count));
+                current = Some((interval, after.ok_or(SuspenseReason::Overflow)?));
+                unit = end;
+            }
+        }
+        self.keep(run, current)
+    }
+
+    fn keep(
+        &self,
+        run: &mut Run<'_>,
+        counted: Option<(Period, i128)>,
+    ) -> Result<(), SuspenseReason> {
+        counted.map_or(Ok(()), |(interval, bytes)| run.set(self.bytes, interval, bytes))
+    }
+}
+
+impl PercentileRater {
+    fn close(&self, run: &mut Run<'_>, cycle: PeriodSpan) -> Result<(), SuspenseReason> {
+        // An interval belongs to the cycle in which it begins.
+        let number =
+            |at: i64| at.div_euclid(INTERVAL_US) + i64::from(at.rem_euclid(INTERVAL_US) != 0);
+        let (first, end) = (number(cycle.from), number(cycle.to));
+        let dropped = i128::from(100 - self.percent) * i128::from(end - first) / 100;
+        let dropped = usize::try_from(dropped).map_err(|_| SuspenseReason::Overflow)?;
+        let mut billed = 0;
+        for direction in &self.directions {
+            let known = run.state.between(direction.bytes, interval(first)?, interval(end)?);
+            let mut bytes: Vec<i128> = known.iter().map(|entry| entry.value).collect();
+            // Intervals without usage are zeros, and come last.
+            if dropped < bytes.len() {
+                let (_, next, _) = bytes.select_nth_unstable_by(dropped, |a, b| b.cmp(a));
+                billed = (*next).max(billed);
+            }
+        }
+        self.tiers.book(run, self.out, billed, cycle.period)
+    }
+}
+
+fn interval(number: i64) -> Result<Period, SuspenseReason> {
+    i32::try_from(number).map(Period).map_err(|_| SuspenseReason::Overflow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_bytes_in_five_minutes() {
+        assert_eq!(rate("1 Mbit/s"), Ok(37_500_000));
+        assert_eq!(rate("2.5 Gbit/s"), Ok(93_750_000_000));
+        assert_eq!(rate("0.008kbit/s"), Ok(300));
+        for wrong in
+            ["", "1", "1 MB/s", "Mbit/s", "-1 Mbit/s", "1 mbit/s", "1 Mbit", "0.001 kbit/s"]
+        {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+        assert!(rate(&format!("{} Tbit/s", "9".repeat(27))).is_err());
+    }
+}

@@ -1,0 +1,220 @@
+//! Rules of a classifier: conditions of which all must hold.
+
+use turnpike_types::SuspenseReason;
+
+use crate::build::Builder;
+use crate::error::Cause;
+use crate::measure::{Quantity, Unit};
+use crate::run::{Attribute, Run, TypeOf};
+use crate::spec::Refused;
+
+/// A type, and what it takes to be it.
+pub(super) struct Rule {
+    pub(super) name: Box<str>,
+    pub(super) conditions: Box<[Condition]>,
+}
+
+/// What a rule asks. What a record does not carry is nothing that could hold.
+pub(super) enum Condition {
+    /// The type so far is one of these.
+    Type(Box<[Box<str>]>),
+    Attribute(Attribute, Test),
+    /// More than `above`, and not more than `upto`.
+    Measure {
+        name: Box<str>,
+        above: Option<i128>,
+        upto: Option<i128>,
+    },
+}
+
+/// What is asked of a text.
+pub(super) enum Test {
+    Is(Box<[Box<str>]>),
+    Like(Box<str>),
+}
+
+/// The condition on a measure.
+pub(super) fn measured(
+    builder: &mut Builder<'_>,
+    line: u32,
+    name: &str,
+    above: Option<&str>,
+    upto: Option<&str>,
+) -> Result<Condition, Refused> {
+    let mut limit = |property: &str, text: Option<&str>| {
+        let Some(text) = text else { return Ok(None) };
+        let limit = builder.read(line, property, Quantity::parse(text))?;
+        if name == "duration" && limit.unit != Unit::Microsecond {
+            let message = format!("{property}=\"{text}\" is no time, but durations are: write 3 s");
+            return Err(builder.refuse(line, Cause::WrongUnit, message));
+        }
+        Ok(Some(limit.base))
+    };
+    let (above, upto) = (limit("above", above)?, limit("upto", upto)?);
+    if let (Some(low), Some(high)) = (above, upto)
+        && high <= low
+    {
+        let message = "nothing is above one limit and not above one as low: order above and upto";
+        return Err(builder.refuse(line, Cause::NothingPasses, message));
+    }
+    Ok(Condition::Measure { name: name.into(), above, upto })
+}
+
+impl Rule {
+    /// Do all conditions hold?
+    pub(super) fn holds(&self, run: &Run<'_>, of: TypeOf) -> Result<bool, SuspenseReason> {
+        for condition in &self.conditions {
+            if !condition.holds(run, of)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Does it hold wherever the other does, as far as the texts of both say?
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let implied = |mine: &Condition| other.conditions.iter().any(|theirs| mine.follows(theirs));
+        self.conditions.iter().all(implied)
+    }
+}
+
+impl Condition {
+    fn holds(&self, run: &Run<'_>, of: TypeOf) -> Result<bool, SuspenseReason> {
+        Ok(match self {
+            Self::Type(types) => is_one_of(run.usage_type(of)?, types),
+            Self::Attribute(attribute, test) => {
+                run.attribute(attribute)?.is_some_and(|value| test.holds(value))
+            }
+            Self::Measure { name, above, upto } => {
+                run.record.measure(name).map(i128::from).is_some_and(|value| {
+                    above.is_none_or(|above| value > above) && upto.is_none_or(|upto| value <= upto)
+                })
+            }
+        })
+    }
+
+    /// Does it hold wherever the other does?
+    fn follows(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Type(mine), Self::Type(theirs)) => {
+                theirs.iter().all(|name| is_one_of(name, mine))
+            }
+            (Self::Attribute(mine, test), Self::Attribute(theirs, other)) => {
+                mine == theirs && test.follows(other)
+            }
+            (
+                Self::Measure { name, above, upto },
+                Self::Measure { name: theirs, above: low, upto: high },
+            ) => {
+                name == theirs
+                    && above.is_none_or(|above| low.is_some_and(|low| low >= above))
+                    && upto.is_none_or(|upto| high.is_some_and(|high| high <= upto))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, value: &str) -> bool {
+        match self {
+            Self::Is(words) => is_one_of(value, words),
+            Self::Like(pattern) => is_like(value, pattern),
+        }
+    }
+
+    fn follows(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Is(words)) => words.iter().all(|word| self.holds(word)),
+            (Self::Like(mine), Self::Like(theirs)) => mine == theirs || **mine == *"*",
+            (Self::Is(_), Self::Like(_)) => false,
+        }
+    }
+}
+
+fn is_one_of(value: &str, words: &[Box<str>]) -> bool {
+    words.iter().any(|word| **word == *value)
+}
+
+/// Is a text like a pattern, in which `*` stands for any text and `?` for one character?
+fn is_like(value: &str, pattern: &str) -> bool {
+    let (mut value, mut pattern) = (value.chars(), pattern.chars());
+    // After the last star: the pattern behind it, and the text from which that was tried.
+    let mut star: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;
+    loop {
+        let (mut rest, mut wanted) = (value.clone(), pattern.clone());
+        match (rest.next(), wanted.next()) {
+            (None, None) => return true,
+            (_, Some('*')) => {
+                star = Some((wanted.clone(), value.clone()));
+                pattern = wanted;
+            }
+            (Some(one), Some(other)) if other == '?' || one == other => {
+                (value, pattern) = (rest, wanted);
+            }
+            // The star takes one character more.
+            _ => {
+                let Some((behind, from)) = &mut star else { return false };
+                if from.next().is_none() {
+                    return false;
+                }
+                (value, pattern) = (from.clone(), behind.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_text_and_a_question_mark_one_character() {
+        for (value, pattern) in [
+            ("", "*"),
+            ("video", "video"),
+            ("video/mp4", "video/*"),
+            ("video/", "video/*"),
+            ("a.example.com", "*.example.com"),
+            ("aXbXc", "a*b*c"),
+            ("aab", "*ab"),
+            ("café", "caf?"),
+            ("Place Order", "Place Order"),
+            ("abc", "**c"),
+        ] {
+            assert!(is_like(value, pattern), "{value} {pattern}");
+        }
+        for (value, pattern) in [
+            ("", "?"),
+            ("video", "vide"),
+            ("vide", "video"),
+            ("audio/mp4", "video/*"),
+            ("example.com", "*.example.com"),
+            ("Video", "video"),
+            ("aXbX", "a*b*c"),
+        ] {
+            assert!(!is_like(value, pattern), "{value} {pattern}");
+        }
+    }
+
+    /// By trying every length that a star may take.
+    fn naively(value: &[char], pattern: &[char]) -> bool {
+        match pattern {
+            [] => value.is_empty(),
+            ['*', rest @ ..] => (0..=value.len()).any(|taken| naively(&value[taken..], rest)),
+            [one, rest @ ..] => {
+                value.first().is_some_and(|c| *one == '?' || c == one) && naively(&value[1..], rest)
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn patterns_fit_what_trying_everything_finds(value in "[abé]{0,9}", pattern in "[abé*?]{0,7}") {
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            prop_assert_eq!(is_like(&value, &pattern), naively(&chars(&value), &chars(&pattern)));
+        }
+    }
+}

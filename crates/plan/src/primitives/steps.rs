@@ -1,0 +1,166 @@
+//! Steps as raters and meters write them: rising bounds, and a price for each (PLANS section 4).
+
+use turnpike_types::SuspenseReason;
+
+use crate::Unit;
+use crate::build::Builder;
+use crate::code::{Component, ComponentKind};
+use crate::error::Cause;
+use crate::graph::{Child, Primitive};
+use crate::measure::Decimal;
+use crate::price::Price;
+use crate::run::{ChargeOut, Run};
+use crate::spec::Refused;
+use crate::state::Period;
+
+/// How the bounds and quantities of steps are read, in units of what is priced.
+pub(super) type ReadQuantity = fn(&str) -> Result<i128, String>;
+
+/// Where each step ends: rising, without gap or overlap, at most the last without end.
+pub(super) fn bounds(
+    primitive: &Primitive,
+    read: ReadQuantity,
+    builder: &mut Builder<'_>,
+) -> Result<Vec<Option<i128>>, Refused> {
+    let mut bounds: Vec<Option<i128>> = Vec::new();
+    let mut ids: Vec<&str> = Vec::new();
+    let mut reached = Some(0i128);
+    let mut refused = None;
+    for child in &primitive.children {
+        let id = builder.child_property(child, "id")?;
+        let mut bad =
+            |cause, message: String| refused = Some(builder.refuse(child.line, cause, message));
+        if ids.contains(&id) {
+            bad(Cause::DuplicateId, format!("two steps have the id {id}: give each its own"));
+        }
+        ids.push(id);
+        let base = |name| child.property(name).and_then(|text| read(text).ok());
+        let Some(start) = reached else {
+            bad(
+                Cause::BadTiers,
+                format!("step {id} stands after a step without upto: nothing can reach it"),
+            );
+            continue;
+        };
+        match base("from") {
+            Some(from) if from > start => {
+                bad(
+                    Cause::BadTiers,
+                    format!(
+                        "step {id} leaves a gap: the one before ends at {start}, it starts at {from}"
+                    ),
+                );
+            }
+            Some(from) if from < start => {
+                bad(
+                    Cause::BadTiers,
+                    format!(
+                        "step {id} overlaps the one before, which ends at {start}: it starts at {from}"
+                    ),
+                );
+            }
+            _ => {}
+        }
+        let upto = base("upto");
+        if let Some(upto) = upto
+            && upto <= start
+        {
+            bad(
+                Cause::BadTiers,
+                format!(
+                    "step {id} ends at {upto}, not after {start} where it starts: order steps by upto"
+                ),
+            );
+        }
+        bounds.push(upto);
+        reached = upto;
+    }
+    refused.map_or(Ok(bounds), Err)
+}
+
+/// What a step's `per` comes to; at least one.
+pub(super) fn per(
+    child: &Child,
+    read: ReadQuantity,
+    builder: &mut Builder<'_>,
+) -> Result<i128, Refused> {
+    let text = builder.child_property(child, "per")?;
+    let per = builder.read(child.line, "per", read(text))?;
+    if per == 0 {
+        let message = "per: a price is per at least one unit, not 0";
+        return Err(builder.refuse(child.line, Cause::BadValue, message));
+    }
+    Ok(per)
+}
+
+/// A step's `price` for every `per` units, exactly.
+pub(super) fn price(child: &Child, per: i128, builder: &mut Builder<'_>) -> Result<Price, Refused> {
+    let amount = builder.child_property(child, "price")?;
+    let amount = builder.read(child.line, "price", Decimal::parse(amount))?;
+    Price::new(amount, per, builder.digits()).ok_or_else(|| {
+        builder.refuse(child.line, Cause::BadValue, "price: it does not fit 128 bits per unit")
+    })
+}
+
+/// Graduated prices of a total that is known at once, when a cycle closes.
+pub(super) struct Tiers {
+    /// Where each ends, its price, its component; the last has no end.
+    tiers: Vec<(Option<i128>, Price, u16)>,
+}
+
+impl Tiers {
+    /// The steps of a meter, which has nowhere to pass on what is above its last one.
+    pub(super) fn build(
+        primitive: &Primitive,
+        unit: Unit,
+        read: ReadQuantity,
+        builder: &mut Builder<'_>,
+    ) -> Result<Self, Refused> {
+        let bounds = bounds(primitive, read, builder)?;
+        if let Some((last, Some(_))) = primitive.children.last().zip(bounds.last().copied()) {
+            let message = "upto: what is above the last step would have no price: leave it out";
+            return Err(builder.refuse(last.line, Cause::BadTiers, message));
+        }
+        let mut tiers = Vec::with_capacity(bounds.len());
+        for (child, bound) in primitive.children.iter().zip(bounds) {
+            let per_units = per(child, read, builder)?;
+            let price = price(child, per_units, builder)?;
+            let (amount, per) =
+                (builder.child_property(child, "price")?, builder.child_property(child, "per")?);
+            let component = Component {
+                primitive: primitive.id.clone(),
+                component: builder.child_property(child, "id")?.to_owned(),
+                kind: ComponentKind::Usage,
+                price: format!("{amount} per {per}"),
+                unit,
+                level: None,
+                currency: builder.currency()?,
+            };
+            tiers.push((bound, price, builder.component(child.line, component)?));
+        }
+        Ok(Self { tiers })
+    }
+
+    /// A line for each step that the total reaches, rounded once (PLANS section 3).
+    pub(super) fn book(
+        &self,
+        run: &mut Run<'_>,
+        out: ChargeOut,
+        total: i128,
+        period: Period,
+    ) -> Result<(), SuspenseReason> {
+        let mut start = 0;
+        for &(bound, price, component) in &self.tiers {
+            if total <= start {
+                break;
+            }
+            let end = bound.map_or(total, |bound| bound.min(total));
+            let quantity = end - start;
+            let amount = price.of(quantity).ok_or(SuspenseReason::Overflow)?;
+            let line = crate::Line { quantity, ..run.fixed(component, amount, period, 0) };
+            run.book(out, line)?;
+            start = end;
+        }
+        Ok(())
+    }
+}

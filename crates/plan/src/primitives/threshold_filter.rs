@@ -1,0 +1,106 @@
+//! ThresholdFilter: passes units, or whole records, by their number (PLANS section 4).
+
+use turnpike_types::SuspenseReason;
+
+use crate::build::Builder;
+use crate::error::Cause;
+use crate::graph::Primitive;
+use crate::ladder::split;
+use crate::level;
+use crate::measure::Quantity;
+use crate::run::{Op, Run, Total};
+use crate::spec::{Built, LEVEL_IN, Role, Spec, Value, required, usage_in, with_default};
+use crate::stream::Stream;
+
+use super::filter::{OUTPUTS, Ways};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "ThresholdFilter",
+    help: "Passes units from a level on, or records above a quantity.",
+    inputs: &[usage_in("in"), LEVEL_IN],
+    outputs: OUTPUTS,
+    properties: &[
+        required("above", Value::Quantity, "the level from which units pass"),
+        with_default(
+            "on",
+            Value::Choice(&["unit", "record"]),
+            "unit",
+            "what is tested: each unit by the level before it, or the record by its quantity",
+        ),
+    ],
+    children: &[],
+    role: Role::Plain,
+    build,
+};
+
+fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
+    let line = primitive.line;
+    let above = builder.property(primitive, "above")?;
+    let above = builder.read(line, "above", Quantity::parse(above))?.base;
+    let total = builder.total("level");
+    let test = if builder.property(primitive, "on")? == "record" {
+        if builder.is_fed("level") {
+            let message = "level: on=\"record\" goes by the record's own quantity: leave level out, or write on=\"unit\"";
+            return Err(builder.refuse(line, Cause::BadValue, message));
+        }
+        Test::Record
+    } else {
+        Test::Unit(total)
+    };
+    if above == 0 && matches!(test, Test::Unit(_)) {
+        builder.warn(line, "every unit is at or above 0, so nothing ever leaves by rest");
+    }
+    let ways = Ways::of(builder);
+    builder.op(ThresholdFilter { above, test, ways });
+    Ok(())
+}
+
+/// What is tested.
+enum Test {
+    /// Each unit, by the level it reads.
+    Unit(Option<Total>),
+    /// All at once, by the record's quantity.
+    Record,
+}
+
+struct ThresholdFilter {
+    above: i128,
+    test: Test,
+    ways: Ways,
+}
+
+impl Op for ThresholdFilter {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        self.ways.divide(run, |run, stream, pass, rest| match self.test {
+            Test::Record => {
+                let quantity = i128::from(run.flow(&self.ways.input).quantity);
+                let out = if quantity > self.above { pass } else { rest };
+                out.copy_from(stream);
+                Ok(())
+            }
+            Test::Unit(total) => self.by_level(total, run, stream, pass, rest),
+        })
+    }
+}
+
+impl ThresholdFilter {
+    fn by_level(
+        &self,
+        total: Option<Total>,
+        run: &mut Run<'_>,
+        stream: &Stream,
+        pass: &mut Stream,
+        rest: &mut Stream,
+    ) -> Result<(), SuspenseReason> {
+        let (above, input) = (self.above, &self.ways.input);
+        if stream.ghost {
+            let passes = level::of_ghost(total, run, input) >= above;
+            if passes { pass.ghost = true } else { rest.ghost = true }
+        }
+        let sort = |span, ladder, _| split(span, ladder, above, rest, pass);
+        match total {
+            Some(total) => level::by_total(total, run, input, stream, sort),
+            None => level::by_count(stream, sort),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! UsageIncrement: lengthens a record to whole increments, once, before any split (PLANS section 4).
+
+use turnpike_types::SuspenseReason;
+
+use crate::build::Builder;
+use crate::calendar::INSTANTS;
+use crate::code::Measure;
+use crate::error::Cause;
+use crate::graph::Primitive;
+use crate::measure::Quantity;
+use crate::run::{Input, Op, Run};
+use crate::spec::{Built, Role, Spec, Value, required, usage_in, usage_out};
+use crate::stream::{Flow, Span};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "UsageIncrement",
+    help: "Lengthens a record to a first increment, and to whole further ones past it.",
+    inputs: &[usage_in("in")],
+    outputs: &[usage_out("out")],
+    properties: &[
+        required("first", Value::Quantity, "what a record that is not empty comes to at least"),
+        required("then", Value::Quantity, "past it, steps of this size; at least one unit"),
+    ],
+    children: &[],
+    role: Role::Recounts,
+    build,
+};
+
+/// Through these a record goes whole or not at all.
+const WHOLE: &[&str] = &["UsageTypeSelector", "UsageTypeClassifier"];
+
+fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
+    let line = primitive.line;
+    if let Some(id) = builder.upstream_other_than("in", WHOLE) {
+        let message = format!(
+            "\"{id}\" stands before it, but only whole records can be lengthened: let the record come in first, or through {} only",
+            WHOLE.join(" and ")
+        );
+        return Err(builder.refuse(line, Cause::Misplaced, message));
+    }
+    let mut quantity = |name: &str| {
+        let text = builder.property(primitive, name)?;
+        builder.read(line, name, Quantity::parse(text)).map(|quantity| quantity.base)
+    };
+    let (first, then) = (quantity("first")?, quantity("then")?);
+    if then == 0 {
+        let message = "then: a step is at least one unit, not 0";
+        return Err(builder.refuse(line, Cause::BadValue, message));
+    }
+    if first <= 1 && then == 1 {
+        builder.warn(line, "every record is a whole number of units already: nothing changes");
+    }
+    let op = UsageIncrement {
+        first,
+        then,
+        input: builder.input("in"),
+        out: builder.output("out"),
+        leaving: builder.leaving(),
+    };
+    builder.op(op);
+    Ok(())
+}
+
+struct UsageIncrement {
+    first: i128,
+    then: i128,
+    input: Input,
+    out: Option<usize>,
+    leaving: usize,
+}
+
+impl Op for UsageIncrement {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let stream = run.take(&self.input)?;
+        if let Some(out) = self.out
+            && !stream.is_empty()
+        {
+            let flow = self.lengthened(run).ok_or(SuspenseReason::Overflow)?;
+            run.set_flow(self.leaving, flow);
+            let out = &mut run.scratch.streams[out];
+            out.ghost = stream.ghost;
+            // The record came whole: one span, from its first unit.
+            for span in &stream.spans {
+                out.push(Span { end: flow.quantity, ..*span });
+            }
+        }
+        run.give(&self.input, stream);
+        Ok(())
+    }
+}
+
+impl UsageIncrement {
+    /// `None` past the numbers of units, or the end of the calendar.
+    fn lengthened(&self, run: &Run<'_>) -> Option<Flow> {
+        let flow = run.flow(&self.input);
+        let quantity = increments(flow.quantity, self.first, self.then)?;
+        let measure = run.code.measures.get(self.input.flow);
+        if measure.is_none_or(|measure| *measure != Measure::Duration) {
+            return Some(Flow { quantity, ..flow });
+        }
+        // Time that is added lies after the record's end.
+        let end = flow.start.checked_add(quantity)?;
+        INSTANTS.contains(&end).then_some(Flow { quantity, duration: quantity, ..flow })
+    }
+}
+
+/// Nothing stays nothing.
+fn increments(quantity: i64, first: i128, then: i128) -> Option<i64> {
+    let units = i128::from(quantity);
+    let further = units - first;
+    let lengthened = match (units, further) {
+        (0, _) => 0,
+        (_, 1..) => {
+            let steps = further / then + i128::from(further % then != 0);
+            first.checked_add(steps.checked_mul(then)?)?
+        }
+        _ => first,
+    };
+    i64::try_from(lengthened).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// PLANS section 4: 60/60, 30/6.
+    #[test]
+    fn a_record_grows_to_the_first_increment_and_then_in_steps() {
+        let by = |first, then| move |units| increments(units, first, then).unwrap();
+        let (minutes, sixes) = (by(60, 60), by(30, 6));
+        assert_eq!([0, 1, 59, 60, 61, 120, 121].map(minutes), [0, 60, 60, 60, 120, 120, 180]);
+        assert_eq!([0, 1, 30, 31, 36, 37].map(sixes), [0, 30, 30, 36, 36, 42]);
+        assert_eq!([0, 1, 5].map(by(0, 5)), [0, 5, 5]);
+        assert_eq!(increments(i64::MAX, 60, 60), None);
+        assert_eq!(increments(i64::MAX, 1, i128::MAX), None);
+        assert_eq!(increments(1, i128::MAX, 1), None);
+    }
+
+    proptest! {
+        #[test]
+        fn increments_are_the_least_that_hold_the_record(
+            units in 1i64..500, first in 0i128..200, then in 1i128..50,
+        ) {
+            let mut least = first;
+            while least < i128::from(units) {
+                least += then;
+            }
+            prop_assert_eq!(increments(units, first, then).map(i128::from), Some(least));
+        }
+    }
+}

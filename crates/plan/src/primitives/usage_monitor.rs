@@ -1,0 +1,107 @@
+//! UsageMonitor: says, once a period, that a level has passed a limit (PLANS section 8).
+
+use turnpike_types::{Money, SuspenseReason};
+
+use crate::Unit;
+use crate::build::Builder;
+use crate::code::{Component, ComponentKind};
+use crate::error::Cause;
+use crate::graph::Primitive;
+use crate::ladder::Sorter;
+use crate::level;
+use crate::measure::Quantity;
+use crate::run::{ChargeOut, Input, Op, Part, Run, Total};
+use crate::spec::{
+    Built, CHARGE_OUT, InputSpec, LEVEL_IN, Role, Spec, Value, required, usage_in, usage_out,
+};
+use crate::state::{Keep, VariableId};
+use crate::stream::Stream;
+
+pub(super) static SPEC: Spec = Spec {
+    name: "UsageMonitor",
+    help: "Books an event, at no charge, when a level passes a limit: once for each of its periods.",
+    inputs: &[usage_in("in"), InputSpec { required: true, ..LEVEL_IN }],
+    outputs: &[usage_out("out"), CHARGE_OUT],
+    properties: &[
+        required("limit", Value::Quantity, "the level that is not yet too much"),
+        required("message", Value::Text, "what the event says"),
+    ],
+    children: &[],
+    role: Role::Plain,
+    build,
+};
+
+fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
+    let Some(total) = builder.total("level") else {
+        let message = "level: nothing feeds it: write level=\"A.total\" of an accumulator A";
+        return Err(builder.refuse(primitive.line, Cause::OpenInput, message));
+    };
+    let limit = builder.property(primitive, "limit")?;
+    let limit = builder.read(primitive.line, "limit", Quantity::parse(limit))?.base;
+    let event = Component {
+        primitive: primitive.id.clone(),
+        component: primitive.id.clone(),
+        kind: ComponentKind::Event,
+        price: builder.property(primitive, "message")?.to_owned(),
+        unit: builder.unit(),
+        level: Some(total.variable),
+        currency: builder.currency()?,
+    };
+    let op = UsageMonitor {
+        bounds: [Some(limit), None],
+        total,
+        told: builder.variable(None, Unit::One, Keep::Horizon)?,
+        event: builder.component(primitive.line, event)?,
+        input: builder.input("in"),
+        passed: builder.output("out"),
+        out: builder.charge_out("charge"),
+    };
+    builder.op(op);
+    Ok(())
+}
+
+struct UsageMonitor {
+    /// Two steps: up to the limit, and past it.
+    bounds: [Option<i128>; 2],
+    total: Total,
+    /// Was it said in the period?
+    told: VariableId,
+    event: u16,
+    input: Input,
+    passed: Option<usize>,
+    out: ChargeOut,
+}
+
+impl Op for UsageMonitor {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let stream = run.take(&self.input)?;
+        if let Some(passed) = self.passed {
+            run.scratch.streams[passed].copy_from(&stream);
+        }
+        if !stream.is_empty() {
+            let mut parts = std::mem::take(&mut run.scratch.parts);
+            let mut rest = Stream::default();
+            parts.clear();
+            let mut sorter = Sorter { bounds: &self.bounds, parts: &mut parts, rest: &mut rest };
+            let sort = |span, ladder, period| sorter.sort(span, ladder, period);
+            level::by_total(self.total, run, &self.input, &stream, sort)?;
+            let past = parts.iter().filter(|part| part.step == 1);
+            past.into_iter().try_for_each(|part| self.tell(run, part))?;
+            run.scratch.parts = parts;
+        }
+        run.give(&self.input, stream);
+        Ok(())
+    }
+}
+
+impl UsageMonitor {
+    /// With the first unit past the limit, at no charge.
+    fn tell(&self, run: &mut Run<'_>, part: &Part) -> Result<(), SuspenseReason> {
+        let line = crate::Line {
+            level_before: part.before,
+            level_after: part.after,
+            ..run.fixed(self.event, Money::ZERO, part.period, part.first_unit)
+        };
+        run.charge_once(self.told, part.period, self.out, line)
+    }
+}

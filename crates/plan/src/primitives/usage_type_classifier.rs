@@ -1,0 +1,175 @@
+//! UsageTypeClassifier: says what type usage is, by rules (PLANS section 8).
+//!
+//! It tells and moves nothing: units leave as they came, and who asks for their type downstream
+//! (a UsageTypeSelector) is answered by the rules.
+
+use turnpike_types::SuspenseReason;
+
+use crate::build::Builder;
+use crate::error::Cause;
+use crate::graph::{Child, Primitive};
+use crate::run::{Input, Op, Run, Tell, TypeOf};
+use crate::spec::{
+    Built, ChildSpec, Refused, Role, Spec, Value, ValueType, optional, required, usage_in,
+    usage_out,
+};
+
+use super::rule::{Condition, Rule, Test, measured};
+
+/// A limit on a measure, which need not be the flow's own: its unit is not the flow's.
+static LIMIT: ValueType =
+    ValueType { name: "quantity", check: |text| crate::measure::Quantity::parse(text).map(drop) };
+
+/// Selectors name types as words.
+static TYPE: ValueType = ValueType {
+    name: "type",
+    check: |text| match text.split_whitespace().eq([text]) {
+        true => Ok(()),
+        false => Err(format!("\"{text}\" is no usage type: write one word")),
+    },
+};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "UsageTypeClassifier",
+    help: "Says what type usage is: the first rule that holds, or else the default.",
+    inputs: &[usage_in("in")],
+    outputs: &[usage_out("out")],
+    properties: &[required("default", Value::Of(&TYPE), "the type when no rule holds")],
+    children: &[ChildSpec {
+        name: "rule",
+        at_least: 1,
+        properties: &[
+            required("as", Value::Of(&TYPE), "the type where everything else here holds"),
+            optional("type", Value::Words, "the type so far is one of these"),
+            optional("attribute", Value::Attribute, "a text, which is or is like"),
+            optional("is", Value::Words, "one of these words"),
+            optional("like", Value::Text, "this; * is any text, ? any one character"),
+            optional(
+                "measure",
+                Value::Text,
+                "a measure, duration, or quantity, which is above and upto",
+            ),
+            optional("above", Value::Of(&LIMIT), "more than this"),
+            optional("upto", Value::Of(&LIMIT), "this or less"),
+        ],
+        help: "a type and what it takes to be it",
+    }],
+    role: Role::Relabels,
+    build,
+};
+
+fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
+    let mut rules: Vec<(Rule, u32)> = Vec::with_capacity(primitive.children.len());
+    let mut refused = None;
+    for child in &primitive.children {
+        let Ok(rule) = rule(child, builder) else {
+            refused = Some(Refused);
+            continue;
+        };
+        if let Some((_, line)) = rules.iter().find(|(earlier, _)| earlier.covers(&rule)) {
+            let message = format!(
+                "nothing reaches this rule: whatever it takes, the one on line {line} takes before"
+            );
+            refused = Some(builder.refuse(child.line, Cause::NothingPasses, message));
+        }
+        rules.push((rule, child.line));
+    }
+    refused.map_or(Ok(()), Err)?;
+    if rules.iter().any(|(rule, _)| rule.conditions.is_empty()) {
+        let message = "one rule takes everything, so the default is never used";
+        builder.warn(primitive.line, message);
+    }
+    let classes = Classes {
+        rules: rules.into_iter().map(|(rule, _)| rule).collect(),
+        default: builder.property(primitive, "default")?.into(),
+        of: builder.type_of(),
+    };
+    builder.tells(classes);
+    builder.op(UsageTypeClassifier { input: builder.input("in"), out: builder.output("out") });
+    Ok(())
+}
+
+fn rule(child: &Child, builder: &mut Builder<'_>) -> Result<Rule, Refused> {
+    let mut conditions = Vec::new();
+    if let Some(types) = child.property("type") {
+        conditions.push(Condition::Type(words(types)));
+    }
+    let value = (child.property("is"), child.property("like"));
+    match (child.property("attribute"), value) {
+        (None, (None, None)) => {}
+        (Some(name), (Some(is), None)) => {
+            let attribute = builder.attribute(child.line, "attribute", name)?;
+            conditions.push(Condition::Attribute(attribute, Test::Is(words(is))));
+        }
+        (Some(name), (None, Some(like))) => {
+            let attribute = builder.attribute(child.line, "attribute", name)?;
+            conditions.push(Condition::Attribute(attribute, Test::Like(like.into())));
+        }
+        (Some(_), (None, None)) => {
+            return Err(unfinished(child, builder, "attribute: write is or like beside it"));
+        }
+        (Some(_), (Some(_), Some(_))) => {
+            let message = "attribute: write is or like, not both";
+            return Err(builder.refuse(child.line, Cause::BadValue, message));
+        }
+        (None, _) => {
+            return Err(unfinished(child, builder, "is, like: write attribute=\"...\" beside it"));
+        }
+    }
+    let limits = (child.property("above"), child.property("upto"));
+    match (child.property("measure"), limits) {
+        (None, (None, None)) => {}
+        (None, _) => {
+            return Err(unfinished(child, builder, "above, upto: write measure=\"...\" beside it"));
+        }
+        (Some(_), (None, None)) => {
+            return Err(unfinished(child, builder, "measure: write above, upto or both beside it"));
+        }
+        (Some(name), (above, upto)) => {
+            conditions.push(measured(builder, child.line, name, above, upto)?);
+        }
+    }
+    let name = builder.child_property(child, "as")?.into();
+    Ok(Rule { name, conditions: conditions.into() })
+}
+
+fn unfinished(child: &Child, builder: &mut Builder<'_>, message: &str) -> Refused {
+    builder.refuse(child.line, Cause::MissingProperty, message)
+}
+
+fn words(text: &str) -> Box<[Box<str>]> {
+    text.split_whitespace().map(Box::from).collect()
+}
+
+struct Classes {
+    rules: Box<[Rule]>,
+    default: Box<str>,
+    of: TypeOf,
+}
+
+impl Tell for Classes {
+    fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason> {
+        for rule in &self.rules {
+            if rule.holds(run, self.of)? {
+                return Ok(&rule.name);
+            }
+        }
+        Ok(&self.default)
+    }
+}
+
+struct UsageTypeClassifier {
+    input: Input,
+    out: Option<usize>,
+}
+
+impl Op for UsageTypeClassifier {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let stream = run.take(&self.input)?;
+        if let Some(out) = self.out {
+            run.scratch.streams[out].copy_from(&stream);
+        }
+        run.give(&self.input, stream);
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+//! WeeklyTimeFilter: passes units by the day of the week and the wall clock (PLANS section 1).
+
+use turnpike_types::SuspenseReason;
+
+use crate::build::Builder;
+use crate::calendar::{Calendar, Stretch};
+use crate::error::Cause;
+use crate::graph::{Child, Primitive};
+use crate::measure::time_of_day;
+use crate::run::{Op, Run};
+use crate::spec::{
+    Built, ChildSpec, Refused, Role, Spec, Value, ValueType, required, usage_in, with_default,
+};
+
+use super::accumulators::WEEKDAYS;
+use super::daily_time_filter::DAY_US;
+use super::filter::{OUTPUTS, Ways};
+
+const WEEK_US: i64 = 7 * DAY_US;
+/// The epoch was a Thursday; weeks start on Monday.
+const EPOCH_US: i64 = 3 * DAY_US;
+
+static DAYS: ValueType = ValueType { name: "days", check: |text| days(text).map(drop) };
+
+pub(super) static SPEC: Spec = Spec {
+    name: "WeeklyTimeFilter",
+    help: "Passes units whose day of the week and time of day lie in one of its windows.",
+    inputs: &[usage_in("in")],
+    outputs: OUTPUTS,
+    properties: &[],
+    children: &[ChildSpec {
+        name: "window",
+        at_least: 1,
+        properties: &[
+            required("days", Value::Of(&DAYS), "the days on which it starts: Mon-Fri Sun"),
+            with_default("from", Value::TimeOfDay, "00:00", "the time of day at which it starts"),
+            with_default(
+                "to",
+                Value::TimeOfDay,
+                "24:00",
+                "its end; before from it is on the day after",
+            ),
+        ],
+        help: "a time of the week",
+    }],
+    role: Role::Plain,
+    build,
+};
+
+/// Days of the week, Monday being 0, from words and ranges; a range may go round the week's end.
+fn days(text: &str) -> Result<Vec<usize>, String> {
+    let day = |name: &str| {
+        let known = WEEKDAYS.iter().position(|known| *known == name);
+        known.ok_or_else(|| {
+            let names = WEEKDAYS.join(" ");
+            format!("\"{name}\" is no day: write {names}, or a range such as Mon-Fri")
+        })
+    };
+    let mut days = Vec::new();
+    for word in text.split_whitespace() {
+        let (first, last) = word.split_once('-').unwrap_or((word, word));
+        let (first, last) = (day(first)?, day(last)?);
+        let count = (last + WEEKDAYS.len() - first) % WEEKDAYS.len() + 1;
+        days.extend((first..first + count).map(|day| day % WEEKDAYS.len()));
+    }
+    if days.is_empty() {
+        return Err("it names no day: write days such as Mon-Fri".to_owned());
+    }
+    Ok(days)
+}
+
+fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
+    let mut windows = Vec::new();
+    for child in &primitive.children {
+        add_windows(child, builder, &mut windows)?;
+    }
+    let week = Week::of(windows);
+    if week.0[..] == [(0, WEEK_US)] {
+        let message = "the windows are the whole week, so nothing ever leaves by rest";
+        builder.warn(primitive.line, message);
+    }
+    let ways = Ways::of(builder);
+    builder.op(WeeklyTimeFilter { week, ways });
+    Ok(())
+}
+
+/// One window for each day it starts on, in microseconds of the week.
+fn add_windows(
+    child: &Child,
+    builder: &mut Builder<'_>,
+    windows: &mut Vec<(i64, i64)>,
+) -> Result<(), Refused> {
+    let line = child.line;
+    let (from, to) = (builder.child_property(child, "from")?, builder.child_property(child, "to")?);
+    let start = builder.read(line, "from", time_of_day(from))?;
+    let end = builder.read(line, "to", time_of_day(to))?;
+    if start == DAY_US {
+        let message = "from: 24:00 is the end of a day: write from=\"00:00\" and the day after";
+        return Err(builder.refuse(line, Cause::BadValue, message));
+    }
+    if start == end {
+        let message =
+            format!("from and to are both {from}, so nothing can pass here: widen the window");
+        return Err(builder.refuse(line, Cause::NothingPasses, message));
+    }
+    let end = if end < start { end + DAY_US } else { end };
+    let written = builder.child_property(child, "days")?;
+    for day in builder.read(line, "days", days(written))? {
+        let midnight = i64::try_from(day).unwrap_or(0) * DAY_US;
+        windows.push((midnight + start, midnight + end));
+    }
+    Ok(())
+}
+
+/// When units pass, in microseconds of a week that starts on Monday: half open, in order, with gaps
+/// between.
+#[derive(Debug)]
+struct Week(Vec<(i64, i64)>);
+
+impl Week {
+    /// Cuts windows at the week's end and joins those that touch.
+    fn of(windows: Vec<(i64, i64)>) -> Self {
+        let mut cut: Vec<(i64, i64)> = Vec::with_capacity(windows.len() + 1);
+        for (from, to) in windows {
+            cut.push((from, to.min(WEEK_US)));
+            if to > WEEK_US {
+                cut.push((0, to - WEEK_US));
+            }
+        }
+        cut.sort_unstable();
+        let mut joined: Vec<(i64, i64)> = Vec::with_capacity(cut.len());
+        for (from, to) in cut {
+            match joined.last_mut() {
+                Some(last) if from <= last.1 => last.1 = last.1.max(to),
+                _ => joined.push((from, to)),
+            }
+        }
+        Self(joined)
+    }
+
+    /// Is an instant within a window, and before which instant does that hold? Within one stretch
+    /// of constant offset the wall clock runs evenly.
+    fn at(&self, instant: i64, stretch: Stretch) -> (bool, i64) {
+        let local = instant.saturating_add(stretch.offset_us).saturating_add(EPOCH_US);
+        let clock = local.rem_euclid(WEEK_US);
+        let next = self.0.partition_point(|(_, to)| *to <= clock);
+        let (within, edge) = match (self.0.get(next), self.0.first()) {
+            (Some(&(from, to)), _) if from <= clock => (true, to),
+            (Some(&(from, _)), _) => (false, from),
+            (None, first) => (false, WEEK_US + first.map_or(0, |(from, _)| *from)),
+        };
+        (within, instant.saturating_add(edge - clock).min(stretch.to))
+    }
+}
+
+struct WeeklyTimeFilter {
+    week: Week,
+    ways: Ways,
+}
+
+impl Op for WeeklyTimeFilter {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let at = |calendar: &mut Calendar, at| self.week.at(at, calendar.stretch(at));
+        self.ways.by_instant(run, |_| Ok(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_US: i64 = 3_600_000_000;
+    const UTC: Stretch = Stretch { from: i64::MIN, to: i64::MAX, offset_us: 0 };
+
+    #[test]
+    fn days_are_words_and_ranges_that_may_go_round_the_weeks_end() {
+        assert_eq!(days("Mon-Fri"), Ok(vec![0, 1, 2, 3, 4]));
+        assert_eq!(days("Fri-Mon"), Ok(vec![4, 5, 6, 0]));
+        assert_eq!(days("Sun  Wed-Wed"), Ok(vec![6, 2]));
+        for wrong in ["", "  ", "Monday", "Mon,Tue", "Mon-", "-Fri", "Mon-Tue-Wed", "mon"] {
+            assert!(days(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn windows_that_overlap_touch_or_cross_the_weeks_end_are_joined() {
+        let week = Week::of(vec![(6 * DAY_US, 7 * DAY_US + 5), (5, 9), (8, 20), (40, 50)]);
+        assert_eq!(week.0, [(0, 20), (40, 50), (6 * DAY_US, WEEK_US)]);
+    }
+
+    /// PLANS section 1: half open.
+    #[test]
+    fn an_answer_holds_until_the_next_edge_of_a_window_or_of_the_clock() {
+        // Monday 08:00 to 18:00; 5 January 1970 was a Monday.
+        let week = Week::of(vec![(8 * HOUR_US, 18 * HOUR_US)]);
+        let at = |hours: i64, stretch| {
+            let monday = 4 * DAY_US;
+            let (within, until) = week.at(monday + hours * HOUR_US, stretch);
+            (within, (until - monday) / HOUR_US)
+        };
+        assert_eq!(at(7, UTC), (false, 8));
+        assert_eq!(at(8, UTC), (true, 18));
+        assert_eq!(at(18, UTC), (false, 7 * 24 + 8));
+        assert_eq!(at(9, Stretch { to: 4 * DAY_US + 10 * HOUR_US, ..UTC }), (true, 10));
+        assert_eq!(at(7, Stretch { offset_us: HOUR_US, ..UTC }), (true, 17));
+    }
+}

@@ -1,0 +1,465 @@
+//! PercentileRater, LevelMeter, UsageMonitor: what is billed when a cycle closes, and what is only
+//! said (PLANS sections 5 and 8).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/cycles.rs"]
+mod cycles;
+#[path = "support/refused.rs"]
+mod refused;
+mod support;
+
+use cycles::{Billed, lines};
+use proptest::prelude::*;
+use refused::refused;
+use support::{Subscriber, event, micros, plan, session};
+use turnpike_plan::{Cause, ComponentKind, StateEntry};
+use turnpike_types::{Money, SuspenseReason, Timestamp, UsageRecord};
+
+const MINUTE: i64 = 60_000_000;
+const HOUR: i64 = 60 * MINUTE;
+
+/// 300 bytes in five minutes are 8 bit/s: 0.008 kbit/s.
+const BANDWIDTH: &str = r#"<PercentileRater id="p" in="record.octets-in" other="record.octets-out">
+      <step id="first" upto="1 Mbit/s" price="10" per="1 Mbit/s"/><step id="more" price="6" per="1 Mbit/s"/>
+    </PercentileRater>
+    <AccountFinalizer id="post" in="p.charge"/>"#;
+const MBIT: i128 = 37_500_000;
+
+fn bandwidth() -> Billed {
+    Billed::new(&plan(BANDWIDTH), "UTC").since("2026-01-01T00:00:00Z")
+}
+
+fn traffic(start: &str, minutes: i64, into: i64, out: i64) -> UsageRecord {
+    let mut record = session("t", start, start);
+    record.duration_us = minutes * MINUTE;
+    record.measures.insert("octets-in".to_owned(), into);
+    record.measures.insert("octets-out".to_owned(), out);
+    record
+}
+
+/// Section 5: missing intervals are 0; drop the floor(0.05*N) highest, bill the next.
+#[test]
+fn the_highest_twentieth_of_a_cycle_is_not_billed() {
+    // February 2026: 28 * 288 = 8,064 intervals, of which 403 are dropped.
+    let mut account = bandwidth();
+    let hours = |count: i64| count * 12;
+    // 403 intervals of 3 Mbit/s: 33 hours and 7 intervals.
+    let burst = hours(33) + 7;
+    let record = traffic("2026-02-03T00:00:00Z", burst * 5, burst * 3 * MBIT as i64, 0);
+    assert_eq!(account.rate(&record).unwrap().lines, []);
+    let mut free = account;
+    assert_eq!(free.closed("2026-03-03T00:00:00Z"), lines(&[]));
+    // One more interval, and 2.5 Mbit/s are billed.
+    let mut account = bandwidth();
+    account.rate(&record).unwrap();
+    let one_more = traffic("2026-02-20T00:00:00Z", 5, MBIT as i64 * 5 / 2, 0);
+    account.rate(&one_more).unwrap();
+    let expected = lines(&[("first", MBIT, "10"), ("more", MBIT * 3 / 2, "9")]);
+    assert_eq!(account.closed("2026-03-03T00:00:00Z"), expected);
+}
+
+/// Section 5: each direction by itself, the greater counts.
+#[test]
+fn the_greater_direction_counts() {
+    let mut account = bandwidth();
+    // Three days each way, at different times: the directions are not added.
+    let intervals = 3 * 288;
+    let half = MBIT as i64 / 2;
+    account.rate(&traffic("2026-02-03T00:00:00Z", intervals * 5, intervals * half, 0)).unwrap();
+    account.rate(&traffic("2026-02-10T00:00:00Z", intervals * 5, 0, intervals * half / 5)).unwrap();
+    let expected = lines(&[("first", MBIT / 2, "5")]);
+    assert_eq!(account.closed("2026-03-03T00:00:00Z"), expected);
+}
+
+/// Section 1: a record's bytes lie evenly along it, to the interval.
+#[test]
+fn bytes_fall_into_the_intervals_in_which_they_happen() {
+    let mut account = bandwidth();
+    // 23:58 to 00:08: a fifth, a half, three tenths.
+    account.rate(&traffic("2026-02-03T23:58:00Z", 10, 1000, 10)).unwrap();
+    account.rate(&traffic("2026-02-04T00:00:00Z", 0, 7, 0)).unwrap();
+    let first = micros("2026-02-03T23:55:00Z") / (5 * MINUTE);
+    let variable = |name: &str| {
+        let mut known = account.code.variables().iter();
+        known.find(|variable| variable.primitive == name).unwrap().id
+    };
+    let of = |name: &str| -> Vec<(i64, i128)> {
+        let entries = account.state.iter().filter(|entry| entry.variable == variable(name));
+        entries.map(|entry| (i64::from(entry.period.0) - first, entry.value)).collect()
+    };
+    assert_eq!(of("p/in"), [(0, 200), (1, 507), (2, 300)]);
+    assert_eq!(of("p/other"), [(0, 2), (1, 5), (2, 3)]);
+}
+
+/// Section 5: N counts real five-minute intervals, so March is an hour shorter in Zurich.
+#[test]
+fn a_cycle_with_a_clock_change_has_fewer_intervals() {
+    // 31 days are 8,928 intervals, less 12: 445 are dropped, not 446.
+    let billed = |zone: &str, intervals: i64| {
+        let mut account = Billed::new(&plan(BANDWIDTH), zone).since("2026-01-01T00:00:00Z");
+        let octets = intervals * MBIT as i64;
+        account.rate(&traffic("2026-03-10T00:00:00Z", intervals * 5, octets, 0)).unwrap();
+        account.closed("2026-04-04T00:00:00Z").len()
+    };
+    assert_eq!([billed("Europe/Zurich", 445), billed("Europe/Zurich", 446)], [0, 1]);
+    assert_eq!([billed("UTC", 446), billed("UTC", 447)], [0, 1]);
+}
+
+/// Section 5: the charge is booked when grace is over; later records change no closed cycle.
+#[test]
+fn bandwidth_is_billed_when_grace_is_over_and_only_once() {
+    let mut account = bandwidth();
+    let record = traffic("2026-02-03T00:00:00Z", 3000, 600 * MBIT as i64, 0);
+    account.rate(&record).unwrap();
+    assert_eq!(account.sweep("2026-03-02T23:59:59Z"), []);
+    let closed = account.sweep("2026-03-03T00:00:00Z");
+    assert_eq!(closed[0].0, Timestamp(micros("2026-03-03T00:00:00Z")));
+    assert_eq!(account.shown(&closed[0].1), lines(&[("first", MBIT, "10")])[0]);
+    account.rate(&record).unwrap();
+    assert_eq!(account.sweep("2026-03-20T00:00:00Z"), []);
+}
+
+/// A record of more intervals than one may set waits, and is never half counted.
+#[test]
+fn a_record_of_weeks_is_an_error() {
+    let mut account = bandwidth();
+    let long = traffic("2026-02-03T00:00:00Z", 1025 * 5, 1_000_000, 0);
+    assert_eq!(account.rate(&long), Err(SuspenseReason::Overflow));
+    assert!(account.rate(&traffic("2026-02-03T00:00:00Z", 1024 * 5, 1_000_000, 0)).is_ok());
+    account.state = account.state.iter().map(|e| StateEntry { value: i128::MAX, ..*e }).collect();
+    let one = traffic("2026-02-03T00:00:00Z", 0, 1, 0);
+    assert_eq!(account.rate(&one), Err(SuspenseReason::Overflow));
+}
+
+#[test]
+fn a_percentile_or_rate_that_can_not_be() {
+    let rater = |attributes: &str, step: &str| {
+        format!(
+            "<PercentileRater id=\"p\" in=\"record.octets\" {attributes}>\n{step}\n</PercentileRater>"
+        )
+    };
+    let post = r#"<AccountFinalizer id="post" in="p.charge"/>"#;
+    let sound = r#"<step id="s" price="1" per="1 Mbit/s"/>"#;
+    for wrong in ["0", "101", "-5", "95.5"] {
+        let percentile = format!("percentile=\"{wrong}\"");
+        refused(&[&rater(&percentile, sound), post], 3, "p", Cause::BadValue);
+    }
+    for (step, cause) in [
+        (r#"<step id="s" price="1" per="1 MB"/>"#, Cause::BadValue),
+        (r#"<step id="s" price="1" per="0 Mbit/s"/>"#, Cause::BadValue),
+        (r#"<step id="s" upto="fast" price="1" per="1 Mbit/s"/>"#, Cause::BadValue),
+        (r#"<step id="s" upto="1 Gbit/s" price="1" per="1 Mbit/s"/>"#, Cause::BadTiers),
+        (r#"<step id="s" from="1 kbit/s" price="1" per="1 Mbit/s"/>"#, Cause::BadTiers),
+    ] {
+        refused(&[&rater("", step), post], 4, "p", cause);
+    }
+    let time = rater("", sound).replace("octets", "duration");
+    refused(&[&time, post], 3, "p", Cause::WrongUnit);
+    let both = rater("other=\"record.duration\"", sound);
+    refused(&[&both, post], 3, "p", Cause::WrongUnit);
+}
+
+fn meter(of: &str) -> Billed {
+    let graph = format!(
+        r#"<LevelMeter id="m" in="record.quantity" of="{of}">
+          <step id="held" upto="1 GB" price="0" per="1 GB"/><step id="more" price="0.10" per="1 GB"/>
+        </LevelMeter>
+        <AccountFinalizer id="post" in="m.charge"/>"#
+    );
+    Billed::new(&plan(&graph), "UTC").since("2026-01-01T00:00:00Z")
+}
+
+const GB: i64 = 1_000_000_000;
+
+/// The billed quantity of a cycle, over both steps.
+fn held(account: &mut Billed, now: &str) -> i128 {
+    account.closed(now).iter().map(|line| line.1).sum()
+}
+
+/// Section 8: a level until the next statement; average, peak or last.
+#[test]
+fn a_level_holds_until_the_next_statement() {
+    let state = |of: &str| {
+        let mut account = meter(of);
+        // February has 28 days: 7 at nothing, 14 at 4 GB, an hour at 10 GB, the rest at 2 GB.
+        for (at, gigabytes) in
+            [("2026-02-08T00:00:00Z", 4), ("2026-02-21T23:00:00Z", 10), ("2026-02-22T00:00:00Z", 2)]
+        {
+            assert_eq!(account.lines(&event("t", at, gigabytes * GB)), []);
+        }
+        account
+    };
+    let average = i128::from(GB) * (14 * 24 * 4 + 6 + 7 * 24 * 2) / (28 * 24);
+    let mut averaged = state("average");
+    let closed = averaged.closed("2026-03-03T00:00:00Z");
+    let expected =
+        lines(&[("held", GB.into(), "0"), ("more", average - i128::from(GB), "0.150892857")]);
+    assert_eq!(closed, expected);
+    assert_eq!(held(&mut state("peak"), "2026-03-03T00:00:00Z"), i128::from(10 * GB));
+    assert_eq!(held(&mut state("last"), "2026-03-03T00:00:00Z"), i128::from(2 * GB));
+}
+
+/// Section 8: a level goes on into the next cycles without new statements.
+#[test]
+fn a_level_goes_on_into_cycles_without_statements() {
+    let mut account = meter("average");
+    account.rate(&event("t", "2026-02-15T00:00:00Z", 4 * GB)).unwrap();
+    assert_eq!(held(&mut account, "2026-03-03T00:00:00Z"), i128::from(2 * GB));
+    for now in ["2026-04-03T00:00:00Z", "2026-05-03T00:00:00Z", "2026-06-03T00:00:00Z"] {
+        assert_eq!(held(&mut account, now), i128::from(4 * GB), "{now}");
+    }
+    // A record without units states that nothing is held.
+    account.rate(&event("t", "2026-06-16T00:00:00Z", 0)).unwrap();
+    assert_eq!(held(&mut account, "2026-07-03T00:00:00Z"), i128::from(2 * GB));
+    assert_eq!(held(&mut account, "2026-08-03T00:00:00Z"), 0);
+}
+
+/// Section 5: statements of the next cycle come in while this one's grace lasts.
+#[test]
+fn statements_for_the_next_cycle_come_before_this_one_closes() {
+    let mut account = meter("average");
+    account.rate(&event("t", "2026-02-01T00:00:00Z", 4 * GB)).unwrap();
+    account.rate(&event("t", "2026-03-01T12:00:00Z", 8 * GB)).unwrap();
+    account.rate(&event("t", "2026-03-02T00:00:00Z", 0)).unwrap();
+    assert_eq!(held(&mut account, "2026-03-03T00:00:00Z"), i128::from(4 * GB));
+    let march = i128::from(GB) * (4 + 8) * 12 / (31 * 24);
+    assert_eq!(held(&mut account, "2026-04-03T00:00:00Z"), march);
+}
+
+/// A statement of a cycle that was closed: it stays as it was billed, and the level holds from the
+/// open cycle on.
+#[test]
+fn a_statement_for_a_closed_cycle_counts_from_the_open_one_on() {
+    let mut account = meter("average");
+    account.rate(&event("t", "2026-02-01T00:00:00Z", 4 * GB)).unwrap();
+    assert_eq!(held(&mut account, "2026-03-03T00:00:00Z"), i128::from(4 * GB));
+    account.rate(&event("t", "2026-02-20T00:00:00Z", 6 * GB)).unwrap();
+    assert_eq!(held(&mut account, "2026-04-03T00:00:00Z"), i128::from(6 * GB));
+}
+
+/// A statement earlier than the last one.
+#[test]
+fn a_statement_out_of_order_waits() {
+    let mut account = meter("average");
+    account.rate(&event("t", "2026-02-10T00:00:00Z", GB)).unwrap();
+    let before = account.state.clone();
+    let early = event("t", "2026-02-09T23:59:59Z", 2 * GB);
+    assert_eq!(account.rate(&early), Err(SuspenseReason::OutOfOrder));
+    assert_eq!(account.state, before);
+    // Of two at one instant the later counts, and the earlier was held for no time.
+    let mut account = meter("peak");
+    account.rate(&event("t", "2026-02-10T00:00:00Z", 9 * GB)).unwrap();
+    account.rate(&event("t", "2026-02-10T00:00:00Z", GB)).unwrap();
+    assert_eq!(held(&mut account, "2026-03-03T00:00:00Z"), i128::from(GB));
+}
+
+/// Section 6: what is held past a cancellation is nobody's.
+#[test]
+fn a_level_is_billed_until_the_subscription_ends() {
+    let mut account = meter("average");
+    account.until = Timestamp(micros("2026-02-15T00:00:00Z"));
+    account.rate(&event("t", "2026-02-01T00:00:00Z", 4 * GB)).unwrap();
+    assert_eq!(held(&mut account, "2026-05-03T00:00:00Z"), i128::from(2 * GB));
+    // Subscribed again: what was last stated is held again, from then on.
+    account.since = Timestamp(micros("2026-06-16T00:00:00Z"));
+    account.until = Timestamp::MAX;
+    assert_eq!(held(&mut account, "2026-07-03T00:00:00Z"), i128::from(2 * GB));
+}
+
+/// Section 8: i128; a petabyte held by each of many weights is exact, and more is an error.
+#[test]
+fn a_petabyte_held_is_exact() {
+    let mut account = meter("average");
+    account.rate(&event("t", "2026-02-01T00:00:00Z", 1_000_000 * GB)).unwrap();
+    let expected =
+        lines(&[("held", GB.into(), "0"), ("more", i128::from(999_999 * GB), "99999.90")]);
+    assert_eq!(account.closed("2026-03-03T00:00:00Z"), expected);
+    let level = account.code.variables().iter().find(|v| v.primitive == "m/level").unwrap().id;
+    let entries = account.state.iter().filter(|entry| entry.variable == level);
+    let broken: Vec<_> = entries.map(|e| StateEntry { value: i128::MAX, ..*e }).collect();
+    broken.into_iter().for_each(|entry| account.state.set(entry));
+    let next = event("t", "2026-03-20T00:00:00Z", GB);
+    assert_eq!(account.rate(&next), Err(SuspenseReason::Overflow));
+}
+
+#[test]
+fn a_meter_whose_steps_end_or_that_bills_nothing_known() {
+    let meter = |attributes: &str, step: &str| {
+        format!("<LevelMeter id=\"m\" in=\"record.quantity\" {attributes}>\n{step}\n</LevelMeter>")
+    };
+    let post = r#"<AccountFinalizer id="post" in="m.charge"/>"#;
+    let sound = r#"<step id="s" price="1" per="1"/>"#;
+    refused(&[&meter("of=\"median\"", sound), post], 3, "m", Cause::BadValue);
+    refused(&[&meter("period=\"month\"", sound), post], 3, "m", Cause::BadValue);
+    let ends = r#"<step id="s" upto="5" price="1" per="1"/>"#;
+    refused(&[&meter("", ends), post], 4, "m", Cause::BadTiers);
+    let none = r#"<step id="s" price="1" per="0"/>"#;
+    refused(&[&meter("", none), post], 4, "m", Cause::BadValue);
+}
+
+const MONITORED: &str = r#"<MonthlyAccumulator id="a" in="record.quantity"/>
+    <UsageMonitor id="watch" in="a.out" level="a.total" limit="100" message="100 units used"/>
+    <StepRater id="r" in="watch.out"><step id="s" price="1" per="1"/></StepRater>
+    <AccountFinalizer id="post" in="r.charge watch.charge"/>"#;
+
+/// Section 8: once a period an event, at no charge, when the level passes the limit.
+#[test]
+fn a_limit_that_is_passed_is_told_once_a_month() {
+    let mut account = Subscriber::new(&plan(MONITORED), "UTC");
+    let told = |account: &mut Subscriber, at: &str, units: i64| -> Vec<(i64, i128, i128)> {
+        let rated = account.rate(&event("t", at, units)).unwrap();
+        let events = rated.lines.iter().filter(|line| account.shown(line).0 == "watch");
+        events
+            .inspect(|line| assert_eq!((line.amount, line.quantity), (Money::ZERO, 0)))
+            .map(|line| (line.first_unit, line.level_before, line.level_after))
+            .collect()
+    };
+    let (may, june) = ("2026-05-04T09:00:00Z", "2026-06-04T09:00:00Z");
+    assert_eq!(told(&mut account, may, 60), []);
+    // The hundredth unit is still within.
+    assert_eq!(told(&mut account, may, 40), []);
+    assert_eq!(told(&mut account, may, 3), [(0, 100, 103)]);
+    assert_eq!(told(&mut account, may, 50), []);
+    assert_eq!(told(&mut account, june, 150), [(100, 100, 150)]);
+    let component = account.plans[0].components().iter().find(|c| c.component == "watch").unwrap();
+    assert_eq!(
+        (component.kind, component.price.as_str()),
+        (ComponentKind::Event, "100 units used")
+    );
+}
+
+/// One record can pass the limit in two periods; its units pass on unchanged.
+#[test]
+fn a_record_over_two_months_can_pass_both_limits() {
+    let mut account = Subscriber::new(&plan(MONITORED), "UTC");
+    let mut record = event("t", "2026-05-31T00:00:00Z", 480);
+    record.duration_us = 48 * HOUR;
+    let expected = lines(&[("watch", 0, "0"), ("watch", 0, "0"), ("s", 480, "480")]);
+    let mut found = account.lines(&record);
+    found.sort_by_key(|line| line.1);
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_monitor_without_level_limit_or_message() {
+    let count = r#"<MonthlyAccumulator id="a" in="record.quantity"/>"#;
+    let rest = r#"<Ignore id="i" in="w.out"/>"#;
+    let post = r#"<AccountFinalizer id="post" in="w.charge"/>"#;
+    for (attributes, cause) in [
+        (r#"limit="1" message="m""#, Cause::OpenInput),
+        (r#"level="a.total" message="m""#, Cause::MissingProperty),
+        (r#"level="a.total" limit="1""#, Cause::MissingProperty),
+        (r#"level="a.total" limit="much" message="m""#, Cause::BadValue),
+        (r#"level="a.total" limit="1" message="""#, Cause::BadValue),
+    ] {
+        let monitor = format!(r#"<UsageMonitor id="w" in="a.out" {attributes}/>"#);
+        refused(&[count, &monitor, rest, post], 4, "w", cause);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Bytes pushed one by one into their intervals, all intervals sorted (section 5).
+    #[test]
+    fn the_percentile_is_that_of_all_intervals_sorted(
+        records in proptest::collection::vec((0i64..40_320, 0i64..300, 0i64..400, 0i64..400), 0..12),
+        percentile in prop::sample::select(vec![95usize, 100, 99, 50]),
+    ) {
+        let xml = plan(&BANDWIDTH.replacen("id=\"p\"", &format!("id=\"p\" percentile=\"{percentile}\""), 1));
+        let mut account = Billed::new(&xml, "UTC").since("2026-01-01T00:00:00Z");
+        let february = micros("2026-02-01T00:00:00Z");
+        let mut intervals = [vec![0i128; 8064], vec![0i128; 8064]];
+        for (minute, minutes, into, out) in records {
+            let mut record = traffic("2026-02-01T00:00:00Z", minutes, into, out);
+            record.start = Timestamp(february + minute * MINUTE);
+            account.rate(&record).unwrap();
+            for (direction, bytes) in [into, out].into_iter().enumerate() {
+                for byte in 0..bytes {
+                    let at = record.start.micros() + byte * record.duration_us / bytes;
+                    let place = (at - february) / (5 * MINUTE);
+                    if let Some(slot) = intervals[direction].get_mut(place as usize) {
+                        *slot += 1;
+                    }
+                }
+            }
+        }
+        let dropped = (100 - percentile) * 8064 / 100;
+        let billed = intervals.iter_mut().map(|bytes| {
+            bytes.sort_unstable_by(|a, b| b.cmp(a));
+            bytes[dropped]
+        });
+        let billed = billed.max().unwrap();
+        let found: i128 = account.closed("2026-03-03T00:00:00Z").iter().map(|line| line.1).sum();
+        prop_assert_eq!(found, billed);
+    }
+
+    /// Hour by hour, with closes wherever their grace ends (section 8).
+    #[test]
+    fn a_metered_level_is_what_an_hourly_integration_finds(
+        statements in proptest::collection::vec((0i64..200, 0i64..1000), 0..40),
+        of in 0usize..3,
+    ) {
+        const NAMES: [&str; 3] = ["average", "peak", "last"];
+        let graph = format!(
+            r#"<LevelMeter id="m" in="record.quantity" of="{}"><step id="s" price="1" per="1"/></LevelMeter>
+            <AccountFinalizer id="post" in="m.charge"/>"#, NAMES[of]);
+        let mut account = Billed::new(&plan(&graph), "Europe/Zurich").since("2026-01-01T00:00:00Z");
+        let begins = ["2026-02-01T00:00:00+01:00", "2026-03-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00", "2026-05-01T00:00:00+02:00"];
+        let begins = begins.map(micros);
+        // The level in each hour from February on; hours of statements are whole.
+        let hours = ((begins[3] - begins[0]) / HOUR) as usize;
+        let mut level = vec![0i128; hours];
+        let mut hour = 0usize;
+        let mut found = Vec::new();
+        let closed_at = [micros("2026-03-03T00:00:00+01:00"), micros("2026-04-03T00:00:00+02:00")];
+        let mut closes = closed_at.into_iter().peekable();
+        for (wait, units) in statements {
+            hour += wait as usize;
+            if hour >= hours { break; }
+            let at = begins[0] + hour as i64 * HOUR;
+            while let Some(close) = closes.next_if(|close| *close <= at) {
+                let now = jiff::Timestamp::from_microsecond(close).unwrap().to_string();
+                found.push(held(&mut account, &now));
+            }
+            let mut record = event("t", "2026-02-01T00:00:00Z", units);
+            record.start = Timestamp(at);
+            account.rate(&record).unwrap();
+            level[hour..].fill(units.into());
+        }
+        for close in closes {
+            let now = jiff::Timestamp::from_microsecond(close).unwrap().to_string();
+            found.push(held(&mut account, &now));
+        }
+        found.push(held(&mut account, "2026-05-03T00:00:00Z"));
+        let expected = begins.windows(2).map(|cycle| {
+            let place = |at: i64| ((at - begins[0]) / HOUR) as usize;
+            let levels = &level[place(cycle[0])..place(cycle[1])];
+            match of {
+                0 => levels.iter().sum::<i128>() / levels.len() as i128,
+                1 => *levels.iter().max().unwrap(),
+                _ => *levels.last().unwrap(),
+            }
+        });
+        prop_assert_eq!(found, expected.collect::<Vec<_>>());
+    }
+
+    /// The first unit past the limit, found one by one.
+    #[test]
+    fn a_monitor_tells_with_the_first_unit_past_its_limit(
+        limit in 0i64..60, records in proptest::collection::vec(0i64..30, 1..8),
+    ) {
+        let xml = plan(&MONITORED.replace("limit=\"100\"", &format!("limit=\"{limit}\"")));
+        let mut account = Subscriber::new(&xml, "UTC");
+        let mut total = 0;
+        for units in records {
+            let rated = account.rate(&event("t", "2026-05-04T09:00:00Z", units)).unwrap();
+            let told: Vec<i64> = rated.lines.iter()
+                .filter(|line| account.shown(line).0 == "watch").map(|line| line.first_unit).collect();
+            let expected: Vec<i64> = (0..units).filter(|unit| total + unit == limit).collect();
+            prop_assert_eq!(told, expected);
+            total += units;
+        }
+    }
+}

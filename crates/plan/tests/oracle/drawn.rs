@@ -1,0 +1,110 @@
+//! Random filters, classifiers and increments.
+
+use crate::random::Dice;
+
+const CLOCK: &[&str] = &["00:00", "00:30", "01:00", "01:30", "02:00", "07:00", "19:00", "23:30"];
+const DATES: &[&str] = &[
+    "2026-03-08",
+    "2026-03-09",
+    "2026-11-01",
+    "2026-10-31",
+    "--03-29",
+    "--02-28",
+    "--03-01",
+    "2026-12-31",
+    "--01-01",
+    "2026-04-05",
+    "2026-10-04",
+    "2009-10-31",
+    "2009-11-01",
+    "2018-11-04",
+    "2018-11-03",
+    "2011-12-29",
+    "2011-12-30",
+    "2011-12-31",
+    "--02-29",
+    "--02-01",
+];
+const DAYS: &[&str] = &["Mon-Fri", "Sat Sun", "Sun", "Fri-Mon", "Tue Thu-Sat", "Sat"];
+
+/// `from` and `to` of a window that something can pass.
+fn window(dice: &mut Dice<'_>) -> String {
+    let from = dice.throw(CLOCK.len());
+    let to = (from + 1 + dice.throw(CLOCK.len() - 1)) % CLOCK.len();
+    let to = if to == 0 { "24:00" } else { CLOCK[to] };
+    format!("from=\"{}\" to=\"{to}\"", CLOCK[from])
+}
+
+pub(crate) fn daily(id: &str, links: &str, dice: &mut Dice<'_>) -> String {
+    format!("<DailyTimeFilter id=\"{id}\" in=\"{links}\" {}/>\n", window(dice))
+}
+
+pub(crate) fn weekly(id: &str, links: &str, dice: &mut Dice<'_>) -> String {
+    let mut windows = String::new();
+    for _ in 0..1 + dice.throw(3) {
+        let days = dice.one_of(DAYS);
+        let clock = if dice.throw(3) == 0 { String::new() } else { window(dice) };
+        windows += &format!("<window days=\"{days}\" {clock}/>");
+    }
+    format!("<WeeklyTimeFilter id=\"{id}\" in=\"{links}\">{windows}</WeeklyTimeFilter>\n")
+}
+
+pub(crate) fn special(id: &str, links: &str, dice: &mut Dice<'_>) -> String {
+    let table = dice.one_of(&["", " table=\"h\"", " table=\"h\" place=\"f\""]);
+    let mut days = String::new();
+    for _ in 0..usize::from(table.is_empty()) + dice.throw(4) {
+        days += &format!("<day date=\"{}\"/>", dice.one_of(DATES));
+    }
+    format!(
+        "<SpecialDaysTimeFilter id=\"{id}\" in=\"{links}\"{table}>{days}</SpecialDaysTimeFilter>\n"
+    )
+}
+
+pub(crate) fn threshold(
+    id: &str,
+    links: &str,
+    level: &str,
+    unit: &str,
+    dice: &mut Dice<'_>,
+) -> String {
+    let above = dice.throw(60);
+    let on = match level {
+        "" => dice.one_of(&["", " on=\"unit\"", " on=\"record\""]),
+        _ => "",
+    };
+    format!("<ThresholdFilter id=\"{id}\" in=\"{links}\"{level} above=\"{above}{unit}\"{on}/>\n")
+}
+
+/// Rules of which no earlier one takes all that a later one could, and the last perhaps everything.
+pub(crate) fn classifier(id: &str, links: &str, dice: &mut Dice<'_>) -> String {
+    let conditions = [
+        "type=\"t\" attribute=\"f\" is=\"a x\"",
+        "attribute=\"f\" like=\"?\" measure=\"quantity\" above=\"1\" upto=\"20\"",
+        "measure=\"octets\" above=\"16\"",
+        "type=\"u v\" attribute=\"f\" like=\"*b*\"",
+        "measure=\"duration\" upto=\"30 us\" attribute=\"f\" is=\"b c\"",
+        "attribute=\"f\" is=\"c\"",
+        "",
+    ];
+    let mut rules = String::new();
+    for (place, conditions) in conditions.iter().enumerate() {
+        let last = place + 1 == conditions.len();
+        if dice.throw(if last { 6 } else { 2 }) == 1 || (last && rules.is_empty()) {
+            rules += &format!("<rule as=\"{}\" {conditions}/>", dice.one_of(&["t", "u", "v"]));
+        }
+    }
+    if rules.is_empty() {
+        rules = "<rule as=\"v\" attribute=\"f\" is=\"a\"/>".to_owned();
+    }
+    let default = dice.one_of(&["t", "u", "v", "w"]);
+    format!(
+        "<UsageTypeClassifier id=\"{id}\" in=\"{links}\" default=\"{default}\">{rules}</UsageTypeClassifier>\n"
+    )
+}
+
+pub(crate) fn increment(id: &str, links: &str, unit: &str, dice: &mut Dice<'_>) -> String {
+    let (first, then) = (dice.throw(70), 1 + dice.throw(30));
+    format!(
+        "<UsageIncrement id=\"{id}\" in=\"{links}\" first=\"{first}{unit}\" then=\"{then}{unit}\"/>\n"
+    )
+}
