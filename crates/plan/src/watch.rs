@@ -3,7 +3,7 @@
 use turnpike_types::{SuspenseReason, Timestamp};
 
 use crate::code::Placed;
-use crate::primitives::{Lookup, find};
+use crate::primitives::find;
 use crate::rater::Line;
 use crate::run::Run;
 use crate::spec::Role;
@@ -106,7 +106,7 @@ pub(crate) fn watched(
         }
         run.give(input, stream);
     }
-    let counts_anew = matches!(find(node.kind), Lookup::Known(spec) if spec.role == Role::Recounts);
+    let counts_anew = find(node.kind).is_some_and(|spec| spec.role == Role::Recounts);
     let in_time = inputs.first().and_then(|input| input.in_time).filter(|_| !counts_anew);
     let (lines, changes) = (run.lines.len(), run.changes.len());
     let outcome = placed.op.run(run);
