@@ -79,10 +79,10 @@ pub(crate) fn threshold(
 pub(crate) fn classifier(id: &str, links: &str, dice: &mut Dice<'_>) -> String {
     let conditions = [
         "type=\"t\" attribute=\"f\" is=\"a x\"",
-        "attribute=\"f\" like=\"?\" measure=\"quantity\" above=\"1\" upto=\"20\"",
-        "measure=\"octets\" above=\"16\"",
+        "attribute=\"f\" like=\"?\" measure=\"quantity\" above=\"1\" upto=\"17\"",
+        "measure=\"octets\" above=\"17\"",
         "type=\"u v\" attribute=\"f\" like=\"*b*\"",
-        "measure=\"duration\" upto=\"30 us\" attribute=\"f\" is=\"b c\"",
+        "measure=\"duration\" upto=\"40 us\" attribute=\"f\" is=\"b c\"",
         "attribute=\"f\" is=\"c\"",
         "",
     ];

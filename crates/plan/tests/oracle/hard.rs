@@ -10,7 +10,7 @@ use crate::support::{account, micros, plan, with_view};
 use crate::tables_of;
 
 /// Peak and off-peak, nights that wrap, weekends, special days, an increment, free units of the
-/// month, tiers of the cycle, the week and the day, and a threshold: 20,000 units are few enough to
+/// month, tiers of the cycle, the week and the day, and a threshold: 6,000 units are few enough to
 /// loop over.
 const EVERYTHING: &str = r#"
     <UsageTypeSelector id="online" in="record.units" types="t"/>
@@ -20,7 +20,7 @@ const EVERYTHING: &str = r#"
     <UsageTypeSelector id="long" in="class.out" types="long"/>
     <UsageIncrement id="whole" in="long.pass long.rest" first="60" then="6"/>
     <MonthlyAccumulator id="month" in="whole.out"/>
-    <ThresholdFilter id="paid" in="month.out" level="month.total" above="2000"/>
+    <ThresholdFilter id="paid" in="month.out" level="month.total" above="600"/>
     <SpecialDaysTimeFilter id="special" in="paid.pass" table="h"><day date="--03-01"/></SpecialDaysTimeFilter>
     <WeeklyTimeFilter id="weekend" in="special.rest">
       <window days="Sat Sun"/><window days="Fri-Sun" from="22:00" to="06:00"/>
@@ -30,13 +30,13 @@ const EVERYTHING: &str = r#"
     <WeeklyAccumulator id="week" in="peak.rest" starts="Sun"/>
     <DailyAccumulator id="day" in="special.pass"/>
     <StepRater id="a" in="cycle.out" level="cycle.total">
-      <step id="a1" upto="777" price="1.00" per="3"/><step id="a2" price="0.75" per="3" constant="5"/>
+      <step id="a1" upto="177" price="1.00" per="3"/><step id="a2" price="0.75" per="3" constant="5"/>
     </StepRater>
     <StepRater id="b" in="week.out" level="week.total">
-      <step id="b1" upto="555" price="0.50" per="7"/><step id="b2" price="0.25" per="7"/>
+      <step id="b1" upto="355" price="0.50" per="7"/><step id="b2" price="0.25" per="7"/>
     </StepRater>
     <StepRater id="c" in="day.out" level="day.total">
-      <step id="c1" upto="99" price="0.10" per="1"/><step id="c2" price="0.05" per="1"/>
+      <step id="c1" upto="49" price="0.10" per="1"/><step id="c2" price="0.05" per="1"/>
     </StepRater>
     <StepRater id="d" in="weekend.pass"><step id="d" price="0.01" per="1"/></StepRater>
     <StepRater id="free" in="paid.rest"><step id="free" price="0" per="1"/></StepRater>
@@ -64,16 +64,16 @@ fn both(account: &AccountContext, record: &UsageRecord) -> Vec<turnpike_plan::Li
 #[test]
 fn one_session_across_everything_is_what_its_units_come_to_one_by_one() {
     for (zone, start, cycle_day, units) in [
-        ("Europe/Zurich", "2026-03-27T15:00:00Z", 31, 20_000),
-        ("Europe/Zurich", "2026-10-23T15:00:00Z", 25, 20_001),
-        ("America/New_York", "2026-02-27T12:00:00Z", 8, 19_999),
+        ("Europe/Zurich", "2026-03-27T15:00:00Z", 31, 6_000),
+        ("Europe/Zurich", "2026-10-23T15:00:00Z", 25, 6_001),
+        ("America/New_York", "2026-02-27T12:00:00Z", 8, 5_999),
         ("America/New_York", "2026-10-30T12:00:00Z", 31, 4_801),
-        ("Asia/Kolkata", "2026-02-26T18:29:59Z", 29, 20_000),
-        ("Asia/Kathmandu", "2025-12-30T18:14:59Z", 30, 20_000),
-        ("Australia/Adelaide", "2026-04-03T00:00:00Z", 5, 20_000),
-        ("Australia/Adelaide", "2026-10-02T00:00:00Z", 4, 20_000),
-        ("Pacific/Apia", "2011-12-28T00:00:00Z", 30, 20_000),
-        ("UTC", "2024-02-27T00:00:00Z", 31, 20_000),
+        ("Asia/Kolkata", "2026-02-26T18:29:59Z", 29, 6_000),
+        ("Asia/Kathmandu", "2025-12-30T18:14:59Z", 30, 6_000),
+        ("Australia/Adelaide", "2026-04-03T00:00:00Z", 5, 6_000),
+        ("Australia/Adelaide", "2026-10-02T00:00:00Z", 4, 6_000),
+        ("Pacific/Apia", "2011-12-28T00:00:00Z", 30, 6_000),
+        ("UTC", "2024-02-27T00:00:00Z", 31, 6_000),
     ] {
         let account = AccountContext { cycle_day, ..account(zone) };
         let record = UsageRecord {

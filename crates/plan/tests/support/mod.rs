@@ -7,7 +7,7 @@ pub(crate) mod due;
 use std::collections::BTreeMap;
 
 use turnpike_plan::{
-    AccountContext, AccountState, Line, ObjectCode, PlanInForce, Rated, Rater, Zone,
+    AccountContext, AccountState, Cause, Line, ObjectCode, PlanInForce, Rated, Rater, Zone,
 };
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord, UsageView};
 
@@ -111,6 +111,19 @@ pub(crate) fn plan(graph: &str) -> String {
     format!(
         "<plan xmlns=\"urn:turnpike:plan:1\" id=\"p\" version=\"1\" starts=\"2026-01-01\" currency=\"USD\">\n<graph>\n{graph}\n</graph>\n</plan>"
     )
+}
+
+/// (line, primitive, cause) of every error of a plan that must be refused.
+pub(crate) fn causes(xml: &str) -> Vec<(u32, String, Cause)> {
+    let errors = turnpike_plan::parse(xml).expect_err("the plan must be refused").0;
+    let told = errors.into_iter();
+    told.map(|error| (error.line, error.primitive.unwrap_or_default(), error.cause)).collect()
+}
+
+/// What a plan's author is warned of.
+pub(crate) fn warnings(xml: &str) -> Vec<String> {
+    let plan = turnpike_plan::parse(xml).unwrap_or_else(|errors| panic!("{errors}"));
+    plan.warnings().iter().map(ToString::to_string).collect()
 }
 
 /// Rows of a table of comma-separated values, without its head.
