@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use turnpike_plan::Plan;
+use turnpike_plan::{Plan, Table};
 use turnpike_trial::{ExampleReport, ExamplesReport, Inputs, run_examples};
 
 use crate::FrontError;
@@ -34,6 +34,7 @@ impl Examples {
         &self,
         plan: Plan,
         files: BTreeMap<String, Bytes>,
+        tables: Vec<Arc<Table>>,
     ) -> Result<Vec<String>, FrontError> {
         if plan.examples().is_empty() {
             return Ok(Vec::new());
@@ -48,7 +49,7 @@ impl Examples {
             let _permit = permit;
             let file = |name: &str| files.get(name).map(|bytes| bytes.to_vec());
             let stop = || stopped.load(Ordering::Relaxed);
-            run_examples(&plan, &Inputs::new(&file).stopping_when(&stop))
+            run_examples(&plan, &Inputs::new(&file).with_tables(&tables).stopping_when(&stop))
         });
         match tokio::time::timeout(TIME_MAX, running).await {
             Ok(Ok(report)) => judge(&name, &report),

@@ -50,7 +50,8 @@ impl Plans {
         let examples = if self.is_there(&publish).await? {
             Vec::new()
         } else {
-            self.examples.run(plan, files).await?
+            let tables = self.tables_of(&plan).await?;
+            self.examples.run(plan, files, tables).await?
         };
         let Published { head, already } =
             catalogue::publish(self.core.db.as_ref(), &publish).await?;

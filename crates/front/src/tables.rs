@@ -1,6 +1,9 @@
 //! Reference tables in the catalogue: what can't be right never gets in (PLANS section 8).
 
-use turnpike_plan::{Table, parse_table};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use turnpike_plan::{Plan, Table, parse_table};
 use turnpike_proto::plan::v1::{
     GetTableResponse, ListTablesResponse, PublishTableResponse, TableVersion,
 };
@@ -44,13 +47,44 @@ impl Plans {
     }
 }
 
-/// What there is to publish, and the table's warnings. A large table takes a second to check: not on
-/// the threads that answer.
+impl Plans {
+    /// The newest versions of the tables that a plan reads, for its examples. What is not in the
+    /// catalogue is not there: the examples then say which record waits for want of it.
+    pub(crate) async fn tables_of(&self, plan: &Plan) -> Result<Vec<Arc<Table>>, FrontError> {
+        let mut tables = Vec::new();
+        if plan.examples().is_empty() {
+            return Ok(tables);
+        }
+        let code = turnpike_plan::compile(plan, &BTreeMap::new());
+        let code = code.map_err(|errors| FrontError::Invalid(told(&errors.0)))?;
+        let db = self.core.db.as_ref();
+        for name in code.tables() {
+            let heads = catalogue::list(db, CatalogueKind::Table, &name.id).await?;
+            for head in heads.iter().rev().take(EXAMPLE_TABLE_VERSIONS_MAX) {
+                let kind = CatalogueKind::Table;
+                let entry = catalogue::find(db, kind, &head.id, head.version).await?;
+                tables.push(Arc::new(parse(entry.body).await?.0));
+            }
+        }
+        Ok(tables)
+    }
+}
+
+/// Versions of one table that a plan's examples may read: a table may be large.
+const EXAMPLE_TABLE_VERSIONS_MAX: usize = 3;
+
+/// What there is to publish, and the table's warnings.
 async fn read(text: String) -> Result<(Publish, Vec<String>), FrontError> {
+    let (table, text) = parse(text).await?;
+    let warnings = table.warnings().to_vec();
+    Ok((to_publish(&table, text), warnings))
+}
+
+/// A large table takes a second to check: not on the threads that answer.
+async fn parse(text: String) -> Result<(Table, String), FrontError> {
     let checked = tokio::task::spawn_blocking(move || {
         let table = parse_table(&text).map_err(|errors| FrontError::Invalid(told(&errors.0)))?;
-        let warnings = table.warnings().to_vec();
-        Ok((to_publish(&table, text), warnings))
+        Ok((table, text))
     });
     checked
         .await

@@ -17,6 +17,11 @@ pub(crate) struct Seen(HashMap<(AccountNumber, String), (u64, Content)>);
 type Content = [u8; 16];
 
 impl Seen {
+    /// Was there a record of this key before, whatever its content?
+    pub(crate) fn knows(&self, number: AccountNumber, record_id: &str) -> bool {
+        self.0.contains_key(&(number, record_id.to_owned()))
+    }
+
     /// Was there a record of this key before? A record's id is unique within its account for ever.
     pub(crate) fn earlier(
         &mut self,

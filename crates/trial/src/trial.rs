@@ -127,6 +127,21 @@ impl Trial {
         self.rate_with(record, place, Some(stepper))
     }
 
+    /// Books what is due before a record, as [`Trial::rate`] does by itself: for whoever tells things
+    /// in their order ([`Trial::take_due`]).
+    ///
+    /// # Errors
+    /// As [`Trial::rate`].
+    pub fn book_before(&mut self, record: &UsageRecord) -> Result<(), TrialError> {
+        let Some(number) = self.guide(record) else { return Ok(()) };
+        if self.seen.knows(number, &record.record_id) {
+            return Ok(());
+        }
+        let Some((_, timeline)) = self.timeline(number)? else { return Ok(()) };
+        self.now = self.now.max(record.start);
+        self.book_due(number, &timeline, record.start)
+    }
+
     fn rate_with(
         &mut self,
         record: &UsageRecord,

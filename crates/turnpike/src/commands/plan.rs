@@ -1,6 +1,7 @@
 //! `turnpike plan`: price plans, here and in the catalogue.
 
 mod diff;
+mod primitives;
 mod publish;
 mod test;
 
@@ -23,7 +24,8 @@ Examples:
   turnpike plan diff fig6b@1 plan.xml
   turnpike plan publish plan.xml
   turnpike plan list
-  turnpike plan show fig6b --version 1 > fig6b.xml";
+  turnpike plan show fig6b --version 1 > fig6b.xml
+  turnpike plan primitives StepRater";
 
 /// What to do with price plans.
 #[derive(Debug, Subcommand)]
@@ -46,6 +48,8 @@ pub(crate) enum PlanCommand {
     List(ListArgs),
     /// Prints a published plan's XML
     Show(ShowArgs),
+    /// Lists what plans are made of: types of primitives, their ports and properties
+    Primitives(primitives::PrimitivesArgs),
 }
 
 const CHECK_EXAMPLES: &str = "\
@@ -102,6 +106,7 @@ pub(crate) async fn run(command: PlanCommand, context: &Context) -> anyhow::Resu
         PlanCommand::Publish(args) => publish::run(&args, context).await,
         PlanCommand::List(args) => list(&args, context).await,
         PlanCommand::Show(args) => show(&args, context).await,
+        PlanCommand::Primitives(args) => primitives::run(&args),
     }
 }
 

@@ -1,30 +1,41 @@
 //! `turnpike rate`: usage priced here, by the evaluator that nodes run, with no cluster.
 
 mod report;
+mod step;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use jiff::civil::Date;
 use turnpike_collect::AccountsCsv;
-use turnpike_plan::{AccountContext, Plan};
-use turnpike_trial::{Account, Accounts, Catalogue, Trial};
-use turnpike_types::Currency;
+use turnpike_plan::{AccountContext, Plan, Zone, first_instant_of};
+use turnpike_trial::{Account, Accounts, Catalogue, Outcome, Trial};
+use turnpike_types::{Currency, Timestamp};
 
+use crate::commands::table;
 use crate::exit::{EXIT_CODES, Finish, usage};
-use crate::usage_file::Format;
+use crate::usage_file::{Format, Rows};
 use crate::{plans, ui, usage_file, values};
 
 use report::Lines;
 
 const EXAMPLES: &str = "\
 Prints one line for each priced portion, with its receipt. What can't be rated is listed on
-standard error with its reason. Records are taken in the order of the file.
+standard error with its reason. Records are taken in the order of the file; before each, what is due
+of its account by then is booked.
+
+With --step it shows instead what each primitive does with each record. At a terminal it stops
+there: Enter or n goes on to the next primitive, c to the next breakpoint, r to the next record, q
+quits.
 
 Examples:
   turnpike rate --plan plan.xml --usage usage.csv --zone America/New_York
   turnpike rate --plan plan.xml --usage usage.csv --accounts accounts.csv --json
-  turnpike rate --plan basic.xml --plan add-on.xml --usage usage.jsonl > lines.csv";
+  turnpike rate --plan basic.xml --plan add-on.xml --usage usage.jsonl > lines.csv
+  turnpike rate --plan calls.xml --table world-dial.csv --usage calls.csv --until 2026-04-03
+  turnpike rate --plan plan.xml --usage usage.csv --step --break StepRater --break peak-time";
 
 /// Options of `rate`.
 #[derive(Debug, Args)]
@@ -39,6 +50,9 @@ pub(crate) struct RateArgs {
     /// The form of the usage file, where its name does not tell
     #[arg(long)]
     format: Option<Format>,
+    /// A reference table that the plans read; repeat for several, or for versions of one
+    #[arg(long = "table", value_name = "FILE")]
+    tables: Vec<PathBuf>,
     /// Accounts, as `account import` takes them; without, every account has all the plans
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
@@ -52,7 +66,17 @@ pub(crate) struct RateArgs {
     /// Currency of every account [default: the first plan's]
     #[arg(long, value_name = "CODE", conflicts_with = "accounts")]
     currency: Option<Currency>,
-    /// Print JSON, one object a line
+    /// After all records let time go on to this date (of --zone, else of UTC), and book what falls
+    /// due until then
+    #[arg(long, value_name = "DATE")]
+    until: Option<Date>,
+    /// Show what each primitive does with each record
+    #[arg(long)]
+    step: bool,
+    /// Stop at, and show only, primitives of this id or type; repeat for several
+    #[arg(long = "break", value_name = "ID", requires = "step")]
+    breakpoints: Vec<String>,
+    /// Print JSON, one object a line (or a step)
     #[arg(long)]
     json: bool,
 }
@@ -64,23 +88,71 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
         plan.warnings.iter().for_each(ui::tell);
         loaded.push(plan.plan);
     }
-    let catalogue = Catalogue::new(loaded);
-    let accounts = accounts(args, &catalogue)?;
+    let tables = args.tables.iter().map(|file| table::load(file).map(Arc::new));
+    let tables: Vec<_> = tables.collect::<Result<_, _>>()?;
+    let catalogue = Catalogue::new(loaded).with_tables(tables);
+    let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
+    let until = args.until.map(|date| first_instant_of(&zone, date));
+    let accounts = accounts(args, zone, &catalogue)?;
     let rows = usage_file::rows(&args.usage, args.format)?;
+    if args.step {
+        step::check_breakpoints(&args.breakpoints, &catalogue)?;
+        return step_through(args, Trial::new(catalogue, accounts), rows, until);
+    }
     let mut trial = Trial::new(catalogue, accounts);
     let mut lines = Lines::new(args.json);
     for row in rows {
         match row {
-            Ok(row) => lines.write(&row, trial.rate(&row.content, row.line)?)?,
+            Ok(row) => {
+                trial.book_before(&row.content)?;
+                lines.fell_due(trial.take_due())?;
+                lines.write(&row, trial.rate(&row.content, row.line)?)?;
+            }
             Err(fault) => lines.bad_row(&fault),
         }
+    }
+    if let Some(until) = until {
+        trial.advance(until)?;
+        lines.fell_due(trial.take_due())?;
     }
     lines.finish()
 }
 
-fn accounts(args: &RateArgs, catalogue: &Catalogue) -> anyhow::Result<Accounts> {
+fn step_through(
+    args: &RateArgs,
+    mut trial: Trial,
+    rows: Rows,
+    until: Option<Timestamp>,
+) -> anyhow::Result<Finish> {
+    let mut walk = step::at_terminal(args.json, args.breakpoints.clone(), &args.usage);
+    let mut left_over = false;
+    for row in rows {
+        match row {
+            Ok(row) => {
+                trial.book_before(&row.content)?;
+                walk.fell_due(&trial.take_due())?;
+                let outcome = trial.rate_stepping(&row.content, row.line, &mut walk)?;
+                left_over |= matches!(outcome, Outcome::Suspended(_) | Outcome::Conflict(_));
+                walk.outcome(&row.content.record_id, &outcome)?;
+            }
+            Err(fault) => {
+                left_over = true;
+                ui::tell(fault);
+            }
+        }
+        if walk.is_over() {
+            return Ok(Finish::Done);
+        }
+    }
+    if let Some(until) = until {
+        trial.advance(until)?;
+        walk.fell_due(&trial.take_due())?;
+    }
+    Ok(Finish::unless(left_over))
+}
+
+fn accounts(args: &RateArgs, zone: Zone, catalogue: &Catalogue) -> anyhow::Result<Accounts> {
     let Some(file) = &args.accounts else {
-        let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
         let first = catalogue.plans().next().map(Plan::currency);
         let currency = args.currency.or(first);
         let currency = currency.ok_or_else(|| usage("name a plan with --plan"))?;

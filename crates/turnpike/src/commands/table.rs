@@ -162,8 +162,12 @@ fn read_text(file: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// Checks a table, tells its warnings, and gives its id, version, start and content, for people.
-fn check_one(file: &Path, text: &str) -> anyhow::Result<String> {
+/// Reads a table from a file, and tells its warnings.
+pub(crate) fn load(file: &Path) -> anyhow::Result<Table> {
+    parse(file, &read_text(file)?)
+}
+
+fn parse(file: &Path, text: &str) -> anyhow::Result<Table> {
     let name = file.display();
     let table = turnpike_plan::parse_table(text).map_err(|errors| {
         // One fault a line, each with the file in front, so that editors find the place.
@@ -173,6 +177,12 @@ fn check_one(file: &Path, text: &str) -> anyhow::Result<String> {
     for warning in table.warnings() {
         ui::tell(format_args!("{name}: warning: {warning}"));
     }
+    Ok(table)
+}
+
+/// Checks a table, tells its warnings, and gives its id, version, start and content, for people.
+fn check_one(file: &Path, text: &str) -> anyhow::Result<String> {
+    let table = parse(file, text)?;
     let hash: String =
         table.content_hash().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     Ok(format!(

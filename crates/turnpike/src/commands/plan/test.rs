@@ -1,12 +1,14 @@
 //! `turnpike plan test`: does a plan do what its author says?
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 use turnpike_trial::{ExampleReport, Inputs, run_examples};
 
+use crate::commands::table;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::{plans, ui};
 
@@ -16,7 +18,8 @@ component that came to something else than expected.
 
 Examples:
   turnpike plan test plan.xml
-  turnpike plan test plans/*.xml --json";
+  turnpike plan test plans/*.xml --json
+  turnpike plan test calls.xml --table world-dial.csv";
 
 /// Options of `plan test`.
 #[derive(Debug, Args)]
@@ -26,6 +29,9 @@ pub(crate) struct TestArgs {
     /// Plans in XML; files that their examples name stand beside them
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+    /// A reference table that the plans read; repeat for several, or for versions of one
+    #[arg(long = "table", value_name = "FILE")]
+    tables: Vec<PathBuf>,
     /// Report as JSON
     #[arg(long)]
     json: bool,
@@ -41,6 +47,8 @@ struct Tested {
 }
 
 pub(super) fn run(args: &TestArgs) -> anyhow::Result<Finish> {
+    let tables = args.tables.iter().map(|file| table::load(file).map(Arc::new));
+    let tables: Vec<_> = tables.collect::<Result<_, _>>()?;
     let (mut tested, mut unread) = (Vec::new(), 0);
     for file in &args.files {
         match plans::load(file) {
@@ -52,7 +60,8 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<Finish> {
                     file: file.display().to_string(),
                     plan: plan.id().to_owned(),
                     version: plan.version(),
-                    examples: run_examples(plan, &Inputs::new(&beside)).examples,
+                    examples: run_examples(plan, &Inputs::new(&beside).with_tables(&tables))
+                        .examples,
                 });
             }
             Err(error) => {

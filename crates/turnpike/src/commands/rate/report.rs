@@ -7,9 +7,9 @@ use std::io::{self, BufWriter, StdoutLock, Write as _};
 use jiff::civil::Date;
 use serde::Serialize;
 use turnpike_collect::{Fault, Row};
-use turnpike_plan::{ComponentKind, ObjectCode, Period};
-use turnpike_trial::{Charge, Outcome};
-use turnpike_types::{Money, UsageRecord};
+use turnpike_plan::{ComponentKind, DUE_USAGE_TYPE, Period};
+use turnpike_trial::{Charge, Charges, FellDue, Outcome};
+use turnpike_types::{Money, Timestamp, UsageRecord};
 
 use crate::exit::Finish;
 use crate::{ui, values};
@@ -36,6 +36,28 @@ struct Shown<'a> {
     account_number: u64,
     usage_type: &'a str,
     start_time: String,
+    /// Where the amount goes, and to whose account.
+    posting: &'static str,
+    posted_to: Option<u64>,
+    /// The line's number within what the record came to, or what fell due, from 0.
+    line: usize,
+    /// The number of the line that it was made of.
+    of: Option<u32>,
+    /// The row, from 0, of the reference table.
+    row: Option<u32>,
+    /// The local date on which it fell due, without usage.
+    due: Option<String>,
+    late: bool,
+}
+
+/// What lines come from.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    record_id: &'a str,
+    usage_type: &'a str,
+    at: Timestamp,
+    due: Option<Date>,
+    late: bool,
 }
 
 enum Out {
@@ -72,11 +94,9 @@ impl Lines {
         let left_over = match outcome {
             Outcome::Rated(charges) => {
                 self.records += 1;
-                for charge in charges.iter() {
-                    self.line(&shown(&row.content, &charge))?;
-                    self.add(charge.code, charge.line.amount);
-                }
-                return Ok(());
+                let UsageRecord { record_id, usage_type, start, .. } = &row.content;
+                let (at, due, late) = (*start, None, charges.is_late());
+                return self.charges(&charges, Origin { record_id, usage_type, at, due, late });
             }
             Outcome::Suspended(reason) => format!("suspended, {reason}"),
             Outcome::Duplicate(line) => {
@@ -93,6 +113,36 @@ impl Lines {
         };
         self.left_over += 1;
         ui::tell(format_args!("line {}, record {}: {left_over}", row.line, row.content.record_id));
+        Ok(())
+    }
+
+    /// Writes what fell due.
+    pub(crate) fn fell_due(&mut self, dues: Vec<FellDue>) -> anyhow::Result<()> {
+        for fell_due in dues {
+            let (at, due) = (fell_due.at, Some(fell_due.date()));
+            match fell_due.charges() {
+                Ok(charges) => {
+                    let usage_type = DUE_USAGE_TYPE;
+                    let origin = Origin { record_id: "", usage_type, at, due, late: false };
+                    self.charges(&charges, origin)?;
+                }
+                Err(reason) => {
+                    self.left_over += 1;
+                    let (account, what, date) = (fell_due.account, fell_due.what, fell_due.date());
+                    ui::tell(format_args!(
+                        "account {account}, {what} due {date}: not booked, {reason}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn charges(&mut self, charges: &Charges<'_>, origin: Origin<'_>) -> anyhow::Result<()> {
+        for (number, charge) in charges.iter().enumerate() {
+            self.line(&shown(origin, number, &charge))?;
+            self.add(&charge);
+        }
         Ok(())
     }
 
@@ -114,9 +164,14 @@ impl Lines {
         Ok(())
     }
 
-    fn add(&mut self, code: &ObjectCode, amount: Money) {
-        let total = self.totals.entry(code.currency().to_string()).or_insert(Some(Money::ZERO));
-        *total = total.and_then(|total| total.checked_add(amount));
+    /// Adds up what somebody owes.
+    fn add(&mut self, charge: &Charge<'_>) {
+        if charge.posted_to().is_none() {
+            return;
+        }
+        let currency = charge.component.currency.to_string();
+        let total = self.totals.entry(currency).or_insert(Some(Money::ZERO));
+        *total = total.and_then(|total| total.checked_add(charge.line.amount));
     }
 
     /// Tells the totals.
@@ -140,15 +195,15 @@ impl Lines {
     }
 }
 
-fn shown<'a>(record: &'a UsageRecord, charge: &Charge<'a>) -> Shown<'a> {
+fn shown<'a>(origin: Origin<'a>, number: usize, charge: &Charge<'a>) -> Shown<'a> {
     let Charge { account, code, component, line } = *charge;
     let has_level = component.level.is_some() && component.kind == ComponentKind::Usage;
     Shown {
-        record_id: &record.record_id,
+        record_id: origin.record_id,
         component: &component.component,
         quantity: line.quantity,
         amount: line.amount.to_string(),
-        currency: code.currency().to_string(),
+        currency: component.currency.to_string(),
         plan: code.plan_id(),
         version: code.version(),
         primitive: &component.primitive,
@@ -160,8 +215,15 @@ fn shown<'a>(record: &'a UsageRecord, charge: &Charge<'a>) -> Shown<'a> {
         first_unit: line.first_unit,
         kind: component.kind.word(),
         account_number: account.0,
-        usage_type: &record.usage_type,
-        start_time: values::show_instant(record.start.0),
+        usage_type: origin.usage_type,
+        start_time: values::show_instant(origin.at.0),
+        posting: line.posting.word(),
+        posted_to: charge.posted_to().map(|account| account.0),
+        line: number,
+        of: line.of,
+        row: line.row,
+        due: origin.due.map(|date| date.to_string()),
+        late: origin.late,
     }
 }
 

@@ -1,0 +1,279 @@
+//! `turnpike rate --step`: each record on its way through the primitives, one by one (figure 7A of
+//! the price planning seed).
+
+use std::io::{self, BufRead, IsTerminal as _, Write};
+use std::path::Path;
+
+use turnpike_plan::Plan;
+use turnpike_trial::{Catalogue, FellDue, Outcome, Stepped, Stepper};
+
+use crate::exit::usage;
+
+const HELP: &str =
+    "n or Enter: next primitive   c: go on to the next breakpoint   r: next record   q: quit";
+
+/// What happens at the next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// Stop at every primitive.
+    Each,
+    /// Stop at breakpoints only.
+    ToBreakpoint,
+    /// Say nothing before the next record.
+    NextRecord,
+    /// Say nothing any more.
+    Over,
+}
+
+/// Shows steps, and waits between them for somebody at a terminal.
+pub(super) struct Walk<R, W> {
+    /// Who is asked; `None` when nobody sits there.
+    keys: Option<R>,
+    out: W,
+    json: bool,
+    /// Ids and types of primitives.
+    breakpoints: Vec<String>,
+    pace: Pace,
+    /// The record that was shown last.
+    record: Option<String>,
+    failed: Option<io::Error>,
+}
+
+/// Walks at this terminal, or through this pipe.
+pub(super) fn at_terminal(
+    json: bool,
+    breakpoints: Vec<String>,
+    usage: &Path,
+) -> Walk<io::StdinLock<'static>, io::StdoutLock<'static>> {
+    let asks = io::stdin().is_terminal() && usage != Path::new("-") && !json;
+    let keys = asks.then(|| io::stdin().lock());
+    Walk::new(keys, io::stdout().lock(), json, breakpoints)
+}
+
+/// # Errors
+/// When no plan has a primitive of this id or type: it would never stop there.
+pub(super) fn check_breakpoints(
+    breakpoints: &[String],
+    catalogue: &Catalogue,
+) -> anyhow::Result<()> {
+    let known = |name: &str| {
+        let mut primitives = catalogue.plans().flat_map(Plan::primitives);
+        primitives.any(|primitive| primitive.id == name || primitive.kind == name)
+    };
+    match breakpoints.iter().find(|name| !known(name)) {
+        None => Ok(()),
+        Some(name) => {
+            Err(usage(format!("--break {name}: no plan has a primitive of this id or type")))
+        }
+    }
+}
+
+impl<R: BufRead, W: Write> Walk<R, W> {
+    pub(super) fn new(keys: Option<R>, out: W, json: bool, breakpoints: Vec<String>) -> Self {
+        let pace = if breakpoints.is_empty() { Pace::Each } else { Pace::ToBreakpoint };
+        Self { keys, out, json, breakpoints, pace, record: None, failed: None }
+    }
+
+    /// Has whoever looks on seen enough?
+    pub(super) fn is_over(&self) -> bool {
+        self.pace == Pace::Over
+    }
+
+    /// Says what became of a record.
+    ///
+    /// # Errors
+    /// When nobody reads any more.
+    pub(super) fn outcome(&mut self, record: &str, outcome: &Outcome<'_>) -> io::Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        if self.pace == Pace::NextRecord {
+            self.pace = if self.breakpoints.is_empty() { Pace::Each } else { Pace::ToBreakpoint };
+        }
+        let text = match outcome {
+            Outcome::Rated(charges) => {
+                let lines = charges.rated().lines.len();
+                let late = if charges.is_late() { ", late" } else { "" };
+                format!("rated{late}, {lines} line{}", if lines == 1 { "" } else { "s" })
+            }
+            Outcome::Suspended(reason) => format!("suspended, {reason}"),
+            Outcome::Duplicate(line) => format!("the same as on line {line}"),
+            Outcome::Conflict(line) => format!("rejected, conflict with line {line}"),
+        };
+        match (self.json, self.pace) {
+            (true, _) | (_, Pace::Over) => Ok(()),
+            _ => writeln!(self.out, "record {record}: {text}\n"),
+        }
+    }
+
+    /// Says what fell due: nothing goes through primitives that one could step.
+    ///
+    /// # Errors
+    /// When nobody reads any more.
+    pub(super) fn fell_due(&mut self, dues: &[FellDue]) -> io::Result<()> {
+        if self.json || self.pace == Pace::Over {
+            return Ok(());
+        }
+        for due in dues {
+            let FellDue { account, what, .. } = due;
+            writeln!(self.out, "account {account}, {what} due {}", due.date())?;
+            match due.charges() {
+                Ok(charges) => {
+                    for charge in charges.iter() {
+                        let (component, amount) = (charge.component, charge.line.amount);
+                        let (name, currency) = (&component.component, component.currency);
+                        writeln!(self.out, "  books {name}: {amount} {currency}")?;
+                    }
+                }
+                Err(reason) => writeln!(self.out, "  not booked, {reason}")?,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_breakpoint(&self, step: &Stepped) -> bool {
+        self.breakpoints.iter().any(|name| *name == step.primitive || *name == step.kind)
+    }
+
+    fn show(&mut self, step: &Stepped) -> io::Result<()> {
+        if self.json {
+            serde_json::to_writer(&mut self.out, step)?;
+            return self.out.write_all(b"\n");
+        }
+        if self.record.as_ref() != Some(&step.record) {
+            let Stepped { record, plan, version, .. } = step;
+            writeln!(self.out, "record {record} through plan {plan} version {version}")?;
+            self.record = Some(record.clone());
+        }
+        writeln!(self.out, "{step}")
+    }
+
+    /// Asks how to go on.
+    fn ask(&mut self) -> io::Result<()> {
+        let Some(keys) = &mut self.keys else { return Ok(()) };
+        loop {
+            write!(self.out, "(n c r q, h for help) ")?;
+            self.out.flush()?;
+            let mut answer = String::new();
+            let ended = keys.read_line(&mut answer)? == 0;
+            self.pace = match answer.trim() {
+                _ if ended => Pace::Over,
+                "" | "n" => Pace::Each,
+                "c" => Pace::ToBreakpoint,
+                "r" => Pace::NextRecord,
+                "q" => Pace::Over,
+                _ => {
+                    writeln!(self.out, "{HELP}")?;
+                    continue;
+                }
+            };
+            return Ok(());
+        }
+    }
+
+    fn take(&mut self, step: &Stepped) -> io::Result<()> {
+        let stops = match self.pace {
+            Pace::Each => true,
+            Pace::ToBreakpoint => self.is_breakpoint(step),
+            Pace::NextRecord | Pace::Over => false,
+        };
+        // Without breakpoints, going on shows the rest without a stop.
+        let passes = self.pace == Pace::ToBreakpoint && self.breakpoints.is_empty();
+        if stops || passes {
+            self.show(step)?;
+        }
+        if stops { self.ask() } else { Ok(()) }
+    }
+}
+
+impl<R: BufRead, W: Write> Stepper for Walk<R, W> {
+    fn step(&mut self, step: &Stepped) {
+        if self.failed.is_none() {
+            self.failed = self.take(step).err();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(record: &str, primitive: &str, kind: &str) -> Stepped {
+        Stepped {
+            record: record.to_owned(),
+            plan: "p".to_owned(),
+            version: 1,
+            primitive: primitive.to_owned(),
+            kind: kind.to_owned(),
+            line: 5,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            booked: Vec::new(),
+            moved: Vec::new(),
+            variables: Vec::new(),
+            suspended: None,
+        }
+    }
+
+    /// Two records through three primitives; the ids that were shown.
+    fn shown(keys: Option<&str>, breakpoints: &[&str]) -> String {
+        let mut out = Vec::new();
+        let breakpoints = breakpoints.iter().map(|&name| name.to_owned()).collect();
+        let mut walk = Walk::new(keys.map(str::as_bytes), &mut out, false, breakpoints);
+        let suspended = Outcome::Suspended(turnpike_types::SuspenseReason::NoPlan);
+        for record in ["r1", "r2"] {
+            for (id, kind) in [("a", "Adder"), ("b", "StepRater"), ("c", "StepRater")] {
+                walk.step(&step(record, id, kind));
+            }
+            walk.outcome(record, &suspended).unwrap();
+        }
+        let text = String::from_utf8(out).unwrap();
+        let ids = text.lines().filter_map(|line| line.split_once(" (A").or(line.split_once(" (S")));
+        ids.map(|(id, _)| id.rsplit(' ').next().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn through_a_pipe_everything_is_shown_or_what_the_breakpoints_name() {
+        assert_eq!(shown(None, &[]), "abcabc");
+        assert_eq!(shown(None, &["b"]), "bb");
+        assert_eq!(shown(None, &["StepRater"]), "bcbc");
+        assert_eq!(shown(None, &["a", "c"]), "acac");
+    }
+
+    #[test]
+    fn at_a_terminal_each_answer_goes_one_way_on() {
+        assert_eq!(shown(Some("\nn\nq\n"), &[]), "abc");
+        assert_eq!(shown(Some("r\nq\n"), &[]), "aa");
+        assert_eq!(shown(Some("c\n"), &[]), "abcabc", "nothing to stop at");
+        assert_eq!(shown(Some(""), &[]), "a", "nobody is there any more");
+        assert_eq!(shown(Some("what?\nq\n"), &[]), "a", "help, then another question");
+        // From one breakpoint to the next, and from there a single step.
+        assert_eq!(shown(Some("c\nn\nq\n"), &["b"]), "bbc");
+        assert_eq!(shown(Some("r\nq\n"), &["StepRater"]), "bb");
+    }
+
+    #[test]
+    fn the_renderer_says_whose_record_it_is_and_what_became_of_it() {
+        let mut out = Vec::new();
+        let mut walk = Walk::new(None::<&[u8]>, &mut out, false, Vec::new());
+        walk.step(&step("r1", "a", "Adder"));
+        walk.outcome("r1", &Outcome::Duplicate(7)).unwrap();
+        let said = "record r1 through plan p version 1\na (Adder, line 5)\nrecord r1: the same as on line 7\n\n";
+        assert_eq!(String::from_utf8(out).unwrap(), said);
+    }
+
+    #[test]
+    fn as_json_a_step_is_a_line() {
+        let mut out = Vec::new();
+        let mut walk = Walk::new(None::<&[u8]>, &mut out, true, Vec::new());
+        walk.step(&step("r1", "a", "Adder"));
+        walk.step(&step("r1", "b", "StepRater"));
+        walk.outcome("r1", &Outcome::Duplicate(7)).unwrap();
+        let lines = String::from_utf8(out).unwrap();
+        let types: Vec<serde_json::Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["type"].take())
+            .collect();
+        assert_eq!(types, ["Adder", "StepRater"]);
+    }
+}
