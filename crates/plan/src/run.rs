@@ -487,17 +487,19 @@ impl<'a> Run<'a> {
     }
 
     /// Charges a fixed amount, unless `variable` says that it was charged for `marked` before.
+    #[inline]
     pub(crate) fn charge_once(
         &mut self,
         variable: VariableId,
         marked: Period,
         out: ChargeOut,
-        line: Line,
+        line: impl FnOnce(&Self) -> Line,
     ) -> Result<(), SuspenseReason> {
         if self.value(variable, marked) != 0 {
             return Ok(());
         }
         self.set(variable, marked, 1)?;
+        let line = line(self);
         self.book(out, line).map(drop)
     }
 }
