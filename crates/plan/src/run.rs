@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
             }
             run_one(placed, self)?;
             for &slot in &placed.fills {
-                if !self.scratch.streams[slot].is_empty() {
+                if self.scratch.streams.get(slot).is_some_and(|stream| !stream.is_empty()) {
                     live.add(slot);
                 }
             }
@@ -294,6 +294,7 @@ impl<'a> Run<'a> {
     }
 
     /// Fills the stream of a measure from the record.
+    #[inline]
     fn load(&mut self, measure: usize) -> Result<(), SuspenseReason> {
         let bit = 1 << measure;
         if self.scratch.loaded & bit != 0 {
@@ -411,6 +412,7 @@ impl<'a> Run<'a> {
     }
 
     /// Books a line; its number.
+    #[inline]
     pub(crate) fn book(&mut self, out: ChargeOut, line: Line) -> Result<u32, SuspenseReason> {
         if self.lines.len() >= PORTIONS_MAX {
             return Err(SuspenseReason::Overflow);
@@ -464,6 +466,7 @@ impl<'a> Run<'a> {
     }
 
     /// A line of its own for a fixed amount.
+    #[inline]
     pub(crate) fn fixed(
         &self,
         component: u16,
