@@ -134,7 +134,7 @@ impl Calendar {
     }
 
     /// The account's period around an instant (PLANS section 4).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn period(&mut self, calendared: Calendared, at: i64) -> Span {
         // Nearly always the same month as last time.
         if calendared == Calendared::Month

@@ -212,15 +212,12 @@ impl<'a> Run<'a> {
             Event::Due { .. } | Event::Close(_) => Slots::ALL,
         };
         for placed in &code.ops {
-            if !placed.reads.meets(live) && !placed.reads_charges && self.event == Event::Usage {
+            if !placed.reads.meets(live) {
                 continue;
             }
             run_one(placed, self)?;
-            for &slot in &placed.fills {
-                if self.scratch.streams.get(slot).is_some_and(|stream| !stream.is_empty()) {
-                    live.add(slot);
-                }
-            }
+            let streams = &self.scratch.streams;
+            live.add_those(placed.fills, |slot| !streams[slot].is_empty());
         }
         self.scratch.used = live;
         Ok(())
