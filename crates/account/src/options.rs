@@ -4,7 +4,8 @@
 use jiff::ToSpan as _;
 use jiff::civil::{Date, date};
 use turnpike_plan::{
-    AccountState, Period, StateEntry, Zone, first_instant_of, option_choice, plan_number,
+    AccountState, Period, StateEntry, Zone, first_instant_of, option_choice, option_closed,
+    plan_number,
 };
 use turnpike_segment::head::{Offer, OptOut, Pick, Settings, Subscription};
 use turnpike_types::Timestamp;
@@ -72,6 +73,15 @@ pub(crate) fn judge_pick(profile: &Profile, state: &AccountState, pick: &Pick) -
     let offered = || profile.subscriptions.iter().filter(in_cycle);
     if !offered().any(|s| s.plan_id == pick.plan_id) {
         return no_alternative(&pick.option, &pick.plan_id, "in that cycle", offered());
+    }
+    let closed = state.get(option_closed(&pick.option), Period::EVER);
+    if closed.is_some_and(|open| i128::from(pick.cycle) < open) {
+        return AccountChange::Refused(format!(
+            "the cycle of option {} that begins on {} is closed: it was billed, and can't be chosen \
+             for any more",
+            pick.option,
+            date_of(pick.cycle).map_or_else(|| pick.cycle.to_string(), |date| date.to_string())
+        ));
     }
     let choice = choice(pick);
     if state.get(choice.variable, choice.period) == Some(choice.value) {

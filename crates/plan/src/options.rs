@@ -76,8 +76,9 @@ pub(crate) fn keep_as_trial(run: &mut Run<'_>, first_line: usize) -> Result<(), 
     Ok(())
 }
 
-/// Variable by which an option knows the first cycle that it has not closed.
-pub(crate) fn closed_of(option: &str) -> VariableId {
+/// Variable by which an option knows the first cycle that it has not closed: days from 1970-01-01
+/// to its first date, in [`Period::EVER`]. Not set before the first close.
+pub fn option_closed(option: &str) -> VariableId {
     VariableId::derive("turnpike.option/closed", option, crate::Unit::One, crate::Keep::Ever)
 }
 
@@ -96,7 +97,7 @@ impl Rater {
             .enumerate()
             .filter(|(_, plan)| plan.option.is_some_and(|other| other.name == option.name))
             .collect();
-        let variable = closed_of(option.name);
+        let variable = option_closed(option.name);
         let closed = StateEntry { variable, period: Period::EVER, value: next.0.into() };
         self.rated.changes.push(closed);
         let Some(place) = winner(option.name, &alternatives, occasion.state, cycle.period) else {

@@ -16,7 +16,7 @@ use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{AccountNumber, SuspenseReason, Timestamp, UsageView};
 
 use crate::calendar::{Calendared, INSTANTS, Span as PeriodSpan, date_of};
-use crate::options::closed_of;
+use crate::options::option_closed;
 use crate::rater::{AccountContext, Occasion, PlanInForce, Rated, Rater};
 use crate::run::{DueQuery, Event};
 use crate::state::{AccountState, Period, StateEntry, VariableId};
@@ -215,7 +215,7 @@ impl Rater {
         let mut due: Option<Due> = None;
         let variables = [
             by.code.closes.then(|| (closed_variable(by), false)),
-            first_of_option.map(|option| (closed_of(option.name), true)),
+            first_of_option.map(|option| (option_closed(option.name), true)),
         ];
         for (variable, is_option) in variables.into_iter().flatten() {
             let Some(cycle) = self.open_cycle(stretch, by, state.get(variable, Period::EVER))

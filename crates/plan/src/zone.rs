@@ -45,6 +45,13 @@ impl Zone {
         &self.0.name
     }
 
+    /// The date that its calendars show at an instant; the nearest one at the ends of time.
+    pub fn date_at(&self, at: Timestamp) -> Date {
+        let edge = if at.micros() < 0 { Date::MIN } else { Date::MAX };
+        let at = jiff::Timestamp::from_microsecond(at.micros());
+        at.map_or(edge, |at| self.rules().to_datetime(at).date())
+    }
+
     pub(crate) fn rules(&self) -> &TimeZone {
         &self.0.rules
     }
@@ -124,6 +131,15 @@ mod tests {
         assert!(Zone::parse("Mars/Olympus_Mons").is_err());
         assert!(Zone::parse("").is_err());
         assert_eq!(Zone::parse("Europe/Zurich").unwrap().name(), "Europe/Zurich");
+    }
+
+    #[test]
+    fn an_instant_has_a_date_in_each_zone() {
+        let date_at = |zone: &str, at| Zone::parse(zone).unwrap().date_at(Timestamp(at));
+        let midnight = 1_767_225_600_000_000;
+        assert_eq!(date_at("UTC", midnight), date(2026, 1, 1));
+        assert_eq!(date_at("America/New_York", midnight), date(2025, 12, 31));
+        assert_eq!((date_at("UTC", i64::MIN), date_at("UTC", i64::MAX)), (Date::MIN, Date::MAX));
     }
 
     #[test]

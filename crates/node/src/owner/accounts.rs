@@ -46,6 +46,7 @@ impl Owner {
             AccountChange::Changes => {
                 self.state.change(account, &change, self.open.time.floor);
                 self.open.builder.push_entry(account, change);
+                self.note_changed(account);
                 result(AccountOutcome::Applied, String::new())
             }
         }
