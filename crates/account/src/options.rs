@@ -4,7 +4,7 @@
 use jiff::ToSpan as _;
 use jiff::civil::{Date, date};
 use turnpike_plan::{
-    AccountState, Period, StateEntry, Zone, first_instant_of, option_choice, option_closed,
+    AccountState, Period, StateEntry, Zone, first_instant_of, is_cycle_closed, option_choice,
     plan_number,
 };
 use turnpike_segment::head::{Offer, OptOut, Pick, Settings, Subscription};
@@ -74,8 +74,7 @@ pub(crate) fn judge_pick(profile: &Profile, state: &AccountState, pick: &Pick) -
     if !offered().any(|s| s.plan_id == pick.plan_id) {
         return no_alternative(&pick.option, &pick.plan_id, "in that cycle", offered());
     }
-    let closed = state.get(option_closed(&pick.option), Period::EVER);
-    if closed.is_some_and(|open| i128::from(pick.cycle) < open) {
+    if is_cycle_closed(&pick.option, state, cycle.2, Period(pick.cycle)) {
         return AccountChange::Refused(format!(
             "the cycle of option {} that begins on {} is closed: it was billed, and can't be chosen \
              for any more",
@@ -152,9 +151,9 @@ fn no_alternative<'a>(
     })
 }
 
-/// From when and, at the latest, to when the cycle lasts that begins on this day; `None` when none
-/// of the account's does.
-fn cycle_of(profile: &Profile, first_day: i32) -> Option<(Timestamp, Timestamp)> {
+/// From when and, at the latest, to when the cycle lasts that begins on this day, and on which day of
+/// months its like begin; `None` when none of the account's does.
+fn cycle_of(profile: &Profile, first_day: i32) -> Option<(Timestamp, Timestamp, u8)> {
     let first = date_of(first_day)?;
     let settings = profile.settings.iter().enumerate();
     // Settings may change within a cycle: whichever holds in it may have begun it.
@@ -162,7 +161,8 @@ fn cycle_of(profile: &Profile, first_day: i32) -> Option<(Timestamp, Timestamp)>
         let start = start_of(settings, first)?;
         let end = start.saturating_add((CYCLE_DAYS_MAX + 1) * DAY_US);
         let until = profile.settings.get(at + 1).map_or(i64::MAX, |next| next.from_us);
-        (settings.from_us < end.0 && start.0 < until).then_some((start, end))
+        let day = u8::try_from(settings.cycle_day).ok()?;
+        (settings.from_us < end.0 && start.0 < until).then_some((start, end, day))
     });
     cycles.next()
 }

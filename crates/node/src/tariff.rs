@@ -202,9 +202,9 @@ impl Tariffs {
         }
         let Some(profile) = profiles.get(id) else { return false };
         let is_swept = profile.subscriptions.iter().any(|subscription| {
-            let parameters = parameters(profile.settings.first(), subscription);
+            let settings = profile.settings.first();
             let falls_due = |plan: &Arc<Plan>| {
-                let code = self.codes.code(plan, &parameters);
+                let code = self.codes.code(plan, &parameters(plan, settings, subscription));
                 code.is_some_and(|code| code.is_swept() || code.closes())
             };
             !subscription.option.is_empty()
@@ -327,7 +327,7 @@ impl Tariffs {
     ) -> Option<Subscribed> {
         let id = &subscription.plan_id;
         let plan = Arc::clone(self.catalogue.in_force(id, zone, at)?);
-        let code = self.codes.code(&plan, &parameters(Some(settings), subscription))?;
+        let code = self.codes.code(&plan, &parameters(&plan, Some(settings), subscription))?;
         let (slot, code) = self.slot(code);
         let mut tables = Vec::with_capacity(code.tables().len());
         for table in code.tables() {
@@ -358,11 +358,12 @@ impl Tariffs {
 /// What a subscription says about its plan's parameters, and the currency that the account is
 /// billed in, for plans that convert to it.
 fn parameters(
+    plan: &Plan,
     settings: Option<&Settings>,
     subscription: &Subscription,
 ) -> std::collections::BTreeMap<String, String> {
     let mut parameters = subscription.parameters.clone();
-    if let Some(settings) = settings {
+    if let Some(settings) = settings.filter(|_| plan.converts_to_account()) {
         parameters.insert(ACCOUNT_CURRENCY.to_owned(), settings.currency.clone());
     }
     parameters

@@ -11,13 +11,20 @@ use crate::graph::{Child, Primitive, SOURCE};
 use crate::measure::{Decimal, Quantity, Unit};
 use crate::price::{Price, fixed};
 use crate::run::{Attribute, Calendared, ChargeOut, Input, Op, TableRef, Tell, Total, TypeOf};
-use crate::spec::{Carries, Open, Refused, Role};
+use crate::spec::{Carries, OTHERS, Open, Refused, Role};
 use crate::state::{Keep, VariableId};
 use crate::tables::TableKind;
 use turnpike_types::{Currency, Money};
 
 /// Components of one plan: steps, constants and fixed charges.
 const COMPONENTS_MAX: usize = 4096;
+
+/// Whose charges come together somewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Whose {
+    pub(crate) own: bool,
+    pub(crate) others: bool,
+}
 
 /// What a primitive builds itself with.
 pub(crate) struct Builder<'a> {
@@ -49,8 +56,13 @@ pub(crate) fn build(
         next += 1;
         next - 1
     };
+    // A place for what carries no usage would never be looked at.
+    let mut slot_of = |output: &crate::spec::OutputSpec| match output.carries {
+        Carries::Usage => slot(),
+        Carries::Charge | Carries::Level => 0,
+    };
     let nodes = checked.wiring.nodes.iter();
-    let streams = nodes.map(|node| node.spec.outputs.iter().map(|_| slot()).collect()).collect();
+    let streams = nodes.map(|node| node.spec.outputs.iter().map(&mut slot_of).collect()).collect();
     let (charges, charge_places) = charge_places(checked);
     let mut components = Vec::new();
     let code = ObjectCode {
@@ -158,6 +170,7 @@ fn trial_parts(
     TrialParts {
         running: derive("trial/", Keep::Horizon),
         once: derive("trial-once/", Keep::Horizon),
+        state: VariableId::derive(&document.state, "state/", Unit::One, Keep::Ever),
         closed: derive("closed/", Keep::Ever),
         sum,
         one_time,
@@ -314,6 +327,52 @@ impl Builder<'_> {
                 slots.push(slot);
             }
         }
+    }
+
+    /// Whose charges reach an input: are some the account's own, and some those of other accounts?
+    pub(crate) fn whose(&self, name: &str) -> Whose {
+        let mut whose = Whose::default();
+        if let Some(index) = self.checked.wiring.nodes[self.place].spec.input(name) {
+            self.ask_whose(self.place, index, &mut whose);
+        }
+        whose
+    }
+
+    fn ask_whose(&self, place: usize, input: usize, whose: &mut Whose) {
+        // There is no cycle, and a charge is taken once: this ends.
+        for end in self.checked.wiring.nodes[place].inputs.get(input).into_iter().flatten() {
+            let End::Port { node, output } = *end else { continue };
+            let spec = self.checked.wiring.nodes[node].spec;
+            let port = spec.outputs.get(output).map(|output| output.name);
+            let passes = spec.inputs.iter().any(|input| input.carries == Carries::Charge);
+            if spec.role == Role::Shares {
+                *(if port == Some(OTHERS) { &mut whose.others } else { &mut whose.own }) = true;
+            } else if passes {
+                for (index, input) in spec.inputs.iter().enumerate() {
+                    if input.carries == Carries::Charge {
+                        self.ask_whose(node, index, whose);
+                    }
+                }
+            } else {
+                whose.own = true;
+            }
+        }
+    }
+
+    /// Refuses charges of other accounts at an input.
+    pub(crate) fn only_own(&mut self, name: &str) -> Result<(), Refused> {
+        if !self.whose(name).others {
+            return Ok(());
+        }
+        let message = format!(
+            "{name}: charges of other accounts come here, and only the account's own may: lead port {OTHERS} to a SecondAccountFinalizer"
+        );
+        Err(self.refuse(self.primitive.line, Cause::WrongAccount, message))
+    }
+
+    /// The currency of the charges that leave the primitive.
+    pub(crate) fn charged(&self) -> Currency {
+        self.checked.charged.get(self.place).copied().unwrap_or(self.document.currency)
     }
 
     /// The currency of the charges that the primitive makes of nothing but usage and time.

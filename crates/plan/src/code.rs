@@ -84,24 +84,23 @@ impl Measure {
     }
 }
 
-/// A set of streams. Those past the first 127 share a place, so that in a large plan some
+/// A set of streams. Those past the first 63 share a place, so that in a large plan some
 /// operations run in vain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Slots(u128);
+pub(crate) struct Slots(u64);
 
 impl Slots {
     /// Every stream.
-    pub(crate) const ALL: Self = Self(u128::MAX);
+    pub(crate) const ALL: Self = Self(u64::MAX);
 
     /// The first streams.
-    pub(crate) fn first(count: usize) -> Self {
-        let mut slots = Self::default();
-        (0..count).for_each(|slot| slots.add(slot));
-        slots
+    pub(crate) const fn first(count: usize) -> Self {
+        if count > 63 { Self::ALL } else { Self((1 << count) - 1) }
     }
 
+    #[inline]
     pub(crate) fn add(&mut self, slot: usize) {
-        self.0 |= 1 << slot.min(127);
+        self.0 |= 1 << slot.min(63);
     }
 
     /// Calls `with` for each stream of the set, of `count` streams.
@@ -115,11 +114,12 @@ impl Slots {
             with(slot);
             left &= left - 1;
         }
-        if self.0 >> 127 == 1 {
-            (127..count).for_each(with);
+        if self.0 >> 63 == 1 {
+            (63..count).for_each(with);
         }
     }
 
+    #[inline]
     pub(crate) const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
@@ -152,6 +152,8 @@ pub(crate) struct TrialParts {
     /// Sums by cycle: what recurs and what was used; what is charged once.
     pub(crate) running: VariableId,
     pub(crate) once: VariableId,
+    /// Not a variable, but a name for the state that the plan carries on.
+    pub(crate) state: VariableId,
     /// The first date of the first cycle that is not closed.
     pub(crate) closed: VariableId,
     /// Components of the winner's lines: the sum, what is charged once, the option's fee.
@@ -303,6 +305,13 @@ impl ObjectCode {
     /// What it remembers about an account.
     pub fn variables(&self) -> &[Variable] {
         &self.variables
+    }
+
+    /// Does it carry on the same state as another plan? Such plans can follow each other; they can't
+    /// be alternatives of one option, since each would take the other's charges and counts for its
+    /// own.
+    pub fn shares_state_with(&self, other: &Self) -> bool {
+        self.trial.state == other.trial.state
     }
 
     /// Does it take records of this usage type? What it does not take passes to the account's

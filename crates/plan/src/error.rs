@@ -61,6 +61,8 @@ pub enum Cause {
     MixedCurrencies,
     /// A parameter that is not declared.
     UnknownParameter,
+    /// Charges of other accounts where only the account's own may come, or the other way round.
+    WrongAccount,
 }
 
 impl fmt::Display for PlanError {

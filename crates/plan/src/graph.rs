@@ -8,6 +8,9 @@ use turnpike_types::{Currency, Timestamp};
 use crate::document::Document;
 use crate::error::Warning;
 use crate::example::Example;
+use crate::primitives::{self, Lookup};
+use crate::spec::Value;
+use crate::values;
 use crate::zone::{Zone, first_instant_of};
 
 /// A plan that was parsed and found to be sound. Values are as written, with the parameters'
@@ -159,6 +162,21 @@ impl Plan {
     /// BLAKE3 of the canonical form: attributes in order, comments kept, layout left out.
     pub fn content_hash(&self) -> [u8; 32] {
         self.document.content_hash
+    }
+
+    /// May it convert into the currency that the account is billed in? [`compile`](crate::compile)
+    /// must then be told, by [`ACCOUNT_CURRENCY`](crate::ACCOUNT_CURRENCY), which one that is; told
+    /// to a plan that does not ask, it changes nothing.
+    pub fn converts_to_account(&self) -> bool {
+        // As written: the graph's own nodes have it filled in. What a subscription writes for a
+        // parameter, nobody knows yet.
+        self.document.primitives.iter().any(|primitive| {
+            let Lookup::Known(spec) = primitives::find(&primitive.kind) else { return false };
+            let targets =
+                spec.properties.iter().filter(|p| matches!(p.value, Value::TargetCurrency));
+            let mut written = targets.filter_map(|property| primitive.property(property.name));
+            written.any(|text| text == values::ACCOUNT || text.starts_with('$'))
+        })
     }
 
     /// What its author should look at before publishing.

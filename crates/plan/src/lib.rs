@@ -75,7 +75,7 @@ pub use example::{
 };
 pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
 pub use measure::Unit;
-pub use options::{Comparison, comparison, option_closed, winner};
+pub use options::{Comparison, comparison, is_cycle_closed, winner};
 pub use primitives::{PrimitiveType, primitive_types};
 pub use rater::{AccountContext, Line, OptionInForce, PlanInForce, Rated, Rater};
 pub use state::{AccountState, Keep, Period, StateEntry, VariableId, option_choice, plan_number};

@@ -12,7 +12,7 @@ use crate::calendar::Span as PeriodSpan;
 use crate::code::ComponentKind;
 use crate::rater::{Line, Occasion, OptionInForce, PlanInForce, Rater};
 use crate::run::Run;
-use crate::state::{AccountState, Period, StateEntry, VariableId, option_choice, plan_number};
+use crate::state::{AccountState, Period, VariableId, option_choice, plan_number};
 
 /// What an alternative comes to in a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,15 @@ pub fn winner(
     chosen.or_else(cheapest).map(|(place, _)| *place)
 }
 
+/// Alternatives run side by side on the state as it was before all of them, so each needs its own.
+pub(crate) fn check_apart(plans: &[PlanInForce<'_>], option: &str) -> Result<(), SuspenseReason> {
+    let all = || plans.iter().filter(|plan| plan.option.is_some_and(|other| other.name == option));
+    let shared = all().enumerate().any(|(place, plan)| {
+        all().skip(place + 1).any(|other| plan.code.shares_state_with(other.code))
+    });
+    if shared { Err(SuspenseReason::SharedState) } else { Ok(()) }
+}
+
 /// Turns the lines that a plan just made into trial lines, and adds them to its sums.
 pub(crate) fn keep_as_trial(run: &mut Run<'_>, first_line: usize) -> Result<(), SuspenseReason> {
     let code = run.code;
@@ -76,10 +85,16 @@ pub(crate) fn keep_as_trial(run: &mut Run<'_>, first_line: usize) -> Result<(), 
     Ok(())
 }
 
-/// Variable by which an option knows the first cycle that it has not closed: days from 1970-01-01
-/// to its first date, in [`Period::EVER`]. Not set before the first close.
-pub fn option_closed(option: &str) -> VariableId {
+/// Variable by which an option knows the first cycle that it has not closed, see
+/// [`crate::sweep`].
+pub(crate) fn closed_of(option: &str) -> VariableId {
     VariableId::derive("turnpike.option/closed", option, crate::Unit::One, crate::Keep::Ever)
+}
+
+/// Was the option's cycle that begins with `cycle` closed? `cycle_day` is the account's then.
+pub fn is_cycle_closed(option: &str, state: &AccountState, cycle_day: u8, cycle: Period) -> bool {
+    let open = state.get(closed_of(option), Period(cycle_day.into()));
+    open.is_some_and(|open| i128::from(cycle.0) < open)
 }
 
 impl Rater {
@@ -89,7 +104,6 @@ impl Rater {
         plans: &[PlanInForce<'_>],
         option: OptionInForce<'_>,
         cycle: PeriodSpan,
-        next: Period,
         occasion: Occasion<'_>,
     ) -> Result<(), SuspenseReason> {
         let alternatives: Vec<(usize, &PlanInForce<'_>)> = plans
@@ -97,9 +111,6 @@ impl Rater {
             .enumerate()
             .filter(|(_, plan)| plan.option.is_some_and(|other| other.name == option.name))
             .collect();
-        let variable = option_closed(option.name);
-        let closed = StateEntry { variable, period: Period::EVER, value: next.0.into() };
-        self.rated.changes.push(closed);
         let Some(place) = winner(option.name, &alternatives, occasion.state, cycle.period) else {
             return Ok(());
         };

@@ -137,7 +137,7 @@ impl Rater {
     /// `MissingInput` without a measure or attribute that the plan reads, `Overflow` when a number
     /// outgrows 128 bits, an instant the calendar, or the record makes too many portions; and what
     /// primitives refuse: `NoWeight`, `NoTable`, `NoRate`, `NoPrefix`, `NoTaxPlace`,
-    /// `BadAttribute`, `NoParty`, `OutOfOrder`.
+    /// `BadAttribute`, `NoParty`, `OutOfOrder`. `SharedState` when alternatives carry on one state.
     pub fn rate(
         &mut self,
         plans: &[PlanInForce<'_>],
@@ -212,6 +212,7 @@ impl Rater {
         let Some(option) = plans[taker].option else {
             return self.run_plan(plans, taker, occasion, watch);
         };
+        options::check_apart(plans, option.name)?;
         // Alternatives each rate everything that they accept.
         for (place, plan) in plans.iter().enumerate() {
             let alternative = plan.option.is_some_and(|other| other.name == option.name);

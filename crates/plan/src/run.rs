@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{Money, Posting, SuspenseReason, UsageView};
 
@@ -37,8 +38,8 @@ pub(crate) enum Event {
     /// A record of usage.
     Usage,
     /// Something falls due at an instant, while this version is in force from `from` to before
-    /// `until`. No units come.
-    Due { at: i64, from: i64, until: i64 },
+    /// `until`. No units come. `reached` as in [`DueQuery`].
+    Due { at: i64, from: i64, until: i64, reached: Option<Date> },
     /// A billing cycle closes. No units come.
     Close(PeriodSpan),
 }
@@ -53,6 +54,19 @@ pub(crate) struct DueQuery<'a> {
     /// The stretch of time in which this version is in force.
     pub(crate) from: i64,
     pub(crate) until: i64,
+    /// The last local date that began before `from`, where another zone was in force then: by the
+    /// new one that date, or the next, may have begun at another instant.
+    pub(crate) reached: Option<Date>,
+}
+
+impl DueQuery<'_> {
+    /// Had a local date begun before this stretch of time?
+    pub(crate) fn begun_before(&self, date: Date) -> bool {
+        match self.reached {
+            Some(reached) => date <= reached,
+            None => self.calendar.first_instant(date) < self.from,
+        }
+    }
 }
 
 /// Where an operation's units come from: one or several streams.
@@ -128,7 +142,8 @@ pub(crate) struct Scratch {
     pub(crate) streams: Vec<Stream>,
     /// Streams that may hold something.
     pub(crate) used: Slots,
-    loaded: Vec<bool>,
+    /// Which measures were read from the record, a bit each.
+    loaded: u64,
     flows: Vec<Flow>,
     pub(crate) traces: Vec<Vec<Counted>>,
     pub(crate) parts: Vec<Part>,
@@ -153,8 +168,7 @@ impl Scratch {
         // Whoever stops half-way leaves more behind than it said.
         self.used = Slots::ALL;
         self.traces.iter_mut().for_each(Vec::clear);
-        self.loaded.clear();
-        self.loaded.resize(code.measures.len(), false);
+        self.loaded = 0;
         if self.flows.len() < code.counts {
             self.flows.resize(code.counts, Flow::default());
         }
@@ -212,6 +226,29 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The one run of units that an input carries; `None` when it carries several, none, or a
+    /// record without units: [`Run::take`] tells.
+    #[inline]
+    pub(crate) fn single(&mut self, input: &Input) -> Result<Option<Span>, SuspenseReason> {
+        let [slot] = *input.slots else { return Ok(None) };
+        if slot < self.code.measures.len() {
+            self.load(slot)?;
+        }
+        let stream = &self.scratch.streams[slot];
+        Ok(match *stream.spans.as_slice() {
+            [span] if !stream.ghost => Some(span),
+            _ => None,
+        })
+    }
+
+    /// Lets a run of units leave by an output that something takes.
+    #[inline]
+    pub(crate) fn put(&mut self, output: Option<usize>, span: Span) {
+        if let Some(slot) = output {
+            self.scratch.streams[slot].spans.push(span);
+        }
+    }
+
     /// Takes an input's stream out of the scratch space, links merged; [`Run::give`] it back.
     #[inline]
     pub(crate) fn take(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
@@ -258,11 +295,12 @@ impl<'a> Run<'a> {
 
     /// Fills the stream of a measure from the record.
     fn load(&mut self, measure: usize) -> Result<(), SuspenseReason> {
-        if self.scratch.loaded[measure] {
+        let bit = 1 << measure;
+        if self.scratch.loaded & bit != 0 {
             return Ok(());
         }
+        self.scratch.loaded |= bit;
         if self.event != Event::Usage {
-            self.scratch.loaded[measure] = true;
             return Ok(());
         }
         let value = self.code.measures[measure].of(self.record);
@@ -275,7 +313,6 @@ impl<'a> Run<'a> {
         } else {
             stream.push(Span { first: 0, end: quantity, copies: 1, skip: 0 });
         }
-        self.scratch.loaded[measure] = true;
         Ok(())
     }
 
@@ -358,6 +395,10 @@ impl<'a> Run<'a> {
 
     /// What falls due next, for whom it is that asks.
     pub(crate) fn due_query(&mut self, from: i64, until: i64) -> DueQuery<'_> {
+        let reached = match self.event {
+            Event::Due { reached, .. } => reached,
+            Event::Usage | Event::Close(_) => None,
+        };
         DueQuery {
             calendar: &mut self.scratch.calendar,
             state: self.state,
@@ -365,6 +406,7 @@ impl<'a> Run<'a> {
             cancelled: self.cancelled,
             from,
             until,
+            reached,
         }
     }
 

@@ -19,6 +19,9 @@ pub(crate) struct Spec {
     pub(crate) build: fn(&Primitive, &mut Builder<'_>) -> Built,
 }
 
+/// The port of a primitive that shares by which charges of other accounts leave.
+pub(crate) const OTHERS: &str = "others";
+
 /// What a primitive is to the flows that pass it, beside its ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -28,6 +31,10 @@ pub(crate) enum Role {
     Gathers,
     /// Charges that reach it are posted to the account.
     Posts,
+    /// Charges that reach it are posted to other accounts.
+    PostsElsewhere,
+    /// What leaves by the port [`OTHERS`] are charges of other accounts.
+    Shares,
     /// It gives the record an attribute, read as `ID.NAME`.
     Tells(&'static str),
     /// The usage type of what leaves it is what it says.

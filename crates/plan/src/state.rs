@@ -102,6 +102,13 @@ pub struct Period(pub i32);
 impl Period {
     /// For what has no period: an account's whole life with a plan.
     pub const EVER: Self = Self(i32::MIN);
+
+    /// What stands for one subscription to a plan, by the instant at which it began: minutes since
+    /// 1970, whatever the zone, which may change. [`Period::EVER`] when nobody knows.
+    pub(crate) fn of_subscription(since: i64) -> Self {
+        let minutes = i32::try_from(since.div_euclid(60_000_000));
+        minutes.map_or(Self::EVER, Self)
+    }
 }
 
 /// A variable's value in one period: units counted, or 1 for "charged".
@@ -151,6 +158,14 @@ impl AccountState {
     pub fn get(&self, variable: VariableId, period: Period) -> Option<i128> {
         let found = self.find((variable, period)).ok()?;
         self.entries.get(found).map(|entry| entry.value)
+    }
+
+    /// The variable's entries of periods after this one, by rising period.
+    pub(crate) fn after(&self, variable: VariableId, period: Period) -> &[StateEntry] {
+        let from = self.entries.partition_point(|held| held.key() <= (variable, period));
+        let later = self.entries.get(from..).unwrap_or_default();
+        let count = later.partition_point(|held| held.variable == variable);
+        later.get(..count).unwrap_or_default()
     }
 
     /// Sets a variable's value in a period.

@@ -12,11 +12,14 @@
 //!  }
 //! ```
 
+use std::cmp::Reverse;
+
+use jiff::civil::Date;
 use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{AccountNumber, SuspenseReason, Timestamp, UsageView};
 
 use crate::calendar::{Calendared, INSTANTS, Span as PeriodSpan, date_of};
-use crate::options::option_closed;
+use crate::options::{check_apart, closed_of};
 use crate::rater::{AccountContext, Occasion, PlanInForce, Rated, Rater};
 use crate::run::{DueQuery, Event};
 use crate::state::{AccountState, Period, StateEntry, VariableId};
@@ -67,20 +70,24 @@ impl Due {
         }
     }
 
-    /// Of equal instants charges come first, then what closes, then what is compared.
-    const fn rank(&self) -> (Timestamp, u8, usize, usize) {
-        let rank = match self.what {
-            What::Charge => 0,
-            What::Close(_) => 1,
-            What::Option(_) => 2,
+    /// Of equal instants charges come first, then what closes, then what is compared. A cycle is
+    /// closed by the last stretch that had a part in it.
+    const fn rank(&self) -> (Timestamp, u8, Reverse<usize>, usize, usize) {
+        let (rank, last) = match self.what {
+            What::Charge => (0, Reverse(0)),
+            What::Close(_) => (1, Reverse(self.stretch)),
+            What::Option(_) => (2, Reverse(self.stretch)),
         };
-        (self.at, rank, self.stretch, self.plan)
+        (self.at, rank, last, self.stretch, self.plan)
     }
 }
 
 impl Rater {
     /// The first thing that falls due: a charge at or before `due_through`, or a cycle whose grace
     /// is over at `now`, which is logged time. `stretches` are an account's, in order of time.
+    ///
+    /// What fell due before a cycle closes is booked before it, whatever `due_through` says: so what
+    /// a cycle comes to is the same whoever asks, and when.
     pub fn next_due(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -88,18 +95,22 @@ impl Rater {
         due_through: Timestamp,
         now: Timestamp,
     ) -> Option<Due> {
+        let earlier = |first: Option<Due>, due: Due| match first {
+            Some(first) if first.rank() <= due.rank() => Some(first),
+            _ => Some(due),
+        };
         let mut first: Option<Due> = None;
-        for (place, stretch) in stretches.iter().enumerate() {
-            let mut consider = |due: Option<Due>| {
-                if let Some(due) = due
-                    && first.is_none_or(|first| due.rank() < first.rank())
-                {
-                    first = Some(due);
-                }
-            };
-            for plan in 0..stretch.plans.len() {
-                consider(self.next_charge(place, stretch, plan, state, due_through));
-                consider(self.next_close(place, stretch, plan, state, now));
+        for place in 0..stretches.len() {
+            for plan in 0..stretches[place].plans.len() {
+                let due = self.next_close(stretches, place, plan, state, now);
+                first = due.map_or(first, |due| earlier(first, due));
+            }
+        }
+        let through = first.map_or(due_through, |close| close.at.max(due_through));
+        for place in 0..stretches.len() {
+            for plan in 0..stretches[place].plans.len() {
+                let due = self.next_charge(stretches, place, plan, state, through);
+                first = due.map_or(first, |due| earlier(first, due));
             }
         }
         first
@@ -117,6 +128,9 @@ impl Rater {
         now: Timestamp,
     ) -> Result<&Rated, SuspenseReason> {
         let stretch = stretches.get(due.stretch).ok_or(SuspenseReason::NoPlan)?;
+        if due.plan >= stretch.plans.len() {
+            return Err(SuspenseReason::NoPlan);
+        }
         let nothing = UsageView {
             record_id: "",
             account: AccountNumber(0),
@@ -130,57 +144,55 @@ impl Rater {
         let event = match due.what {
             What::Charge => Event::Due {
                 at: due.at.micros(),
-                from: stretch.from.micros(),
+                from: begin(stretch, &stretch.plans[due.plan]),
                 until: stretch.until.micros(),
+                reached: self.reached(stretches, due.stretch),
             },
             What::Close(cycle) | What::Option(cycle) => Event::Close(cycle),
         };
-        let account = stretch.account;
-        let occasion = Occasion { account, state, record: &nothing, event, now: now.micros() };
+        // It posts to the cycle in which it falls due, which is not closed before: `next_due` sees
+        // to that, however late the sweep is.
+        let (account, now) = (stretch.account, due.at.min(now).micros());
+        let occasion = Occasion { account, state, record: &nothing, event, now };
         self.outcome(|rater| {
             rater.scratch.calendar.enter(&account.zone, account.cycle_day);
-            match due.what {
-                What::Charge => rater.run_plan(stretch.plans, due.plan, occasion, None),
+            let plan = &stretch.plans[due.plan];
+            if let Some(option) = plan.option {
+                check_apart(stretch.plans, option.name)?;
+            }
+            let (cycle, variable) = match due.what {
+                What::Charge => return rater.run_plan(stretch.plans, due.plan, occasion, None),
                 What::Close(cycle) => {
                     rater.run_plan(stretch.plans, due.plan, occasion, None)?;
-                    let next = rater.period_after(cycle);
-                    let variable = closed_variable(&stretch.plans[due.plan]);
-                    rater.rated.changes.push(StateEntry {
-                        variable,
-                        period: Period::EVER,
-                        value: next.0.into(),
-                    });
-                    Ok(())
+                    (cycle, plan.code.trial.closed)
                 }
                 What::Option(cycle) => {
-                    let next = rater.period_after(cycle);
-                    match stretch.plans[due.plan].option {
-                        Some(option) => {
-                            rater.post_winner(stretch.plans, option, cycle, next, occasion)
-                        }
-                        None => Ok(()),
-                    }
+                    let Some(option) = plan.option else { return Ok(()) };
+                    rater.post_winner(stretch.plans, option, cycle, occasion)?;
+                    (cycle, closed_of(option.name))
                 }
-            }
+            };
+            let next = rater.scratch.calendar.period(Calendared::Cycle, cycle.to).period;
+            let (period, value) = (closed_by(account), next.0.into());
+            rater.rated.changes.push(StateEntry { variable, period, value });
+            Ok(())
         })
-    }
-
-    fn period_after(&mut self, cycle: PeriodSpan) -> Period {
-        self.scratch.calendar.period(Calendared::Cycle, cycle.to).period
     }
 
     fn next_charge(
         &mut self,
+        stretches: &[Stretch<'_>],
         place: usize,
-        stretch: &Stretch<'_>,
         plan: usize,
         state: &AccountState,
         through: Timestamp,
     ) -> Option<Due> {
+        let stretch = &stretches[place];
         let by = &stretch.plans[plan];
         if !by.code.is_swept || stretch.from > through {
             return None;
         }
+        let reached = self.reached(stretches, place);
         let calendar = &mut self.scratch.calendar;
         calendar.enter(&stretch.account.zone, stretch.account.cycle_day);
         let mut query = DueQuery {
@@ -188,37 +200,45 @@ impl Rater {
             state,
             since: by.since.micros(),
             cancelled: by.until.micros(),
-            from: stretch.from.micros(),
+            from: begin(stretch, by),
             until: stretch.until.micros(),
+            reached,
         };
         let dues = by.code.ops.iter().filter_map(|placed| placed.op.next_due(&mut query));
         let at = Timestamp(dues.min()?);
         (at <= through).then_some(Due { at, stretch: place, plan, what: What::Charge })
     }
 
+    /// The last date that began before a stretch, where another zone was in force then.
+    fn reached(&mut self, stretches: &[Stretch<'_>], place: usize) -> Option<Date> {
+        let (before, stretch) = (stretches.get(place.checked_sub(1)?)?, stretches.get(place)?);
+        if before.until != stretch.from || before.account.zone == stretch.account.zone {
+            return None;
+        }
+        self.scratch.calendar.enter(&before.account.zone, before.account.cycle_day);
+        Some(self.scratch.calendar.date(stretch.from.micros() - 1))
+    }
+
     /// The first cycle that is not closed yet and whose last instant under this subscription lies
     /// in the stretch, if its grace is over.
     fn next_close(
         &mut self,
+        stretches: &[Stretch<'_>],
         place: usize,
-        stretch: &Stretch<'_>,
         plan: usize,
         state: &AccountState,
         now: Timestamp,
     ) -> Option<Due> {
+        let stretch = &stretches[place];
         let by = &stretch.plans[plan];
-        // An option closes once, after its alternatives: its first one stands for it.
-        let first_of_option = by.option.filter(|option| {
-            let before = stretch.plans[..plan].iter();
-            !before.filter_map(|plan| plan.option).any(|other| other.name == option.name)
-        });
         let mut due: Option<Due> = None;
-        let variables = [
-            by.code.closes.then(|| (closed_variable(by), false)),
-            first_of_option.map(|option| (option_closed(option.name), true)),
-        ];
-        for (variable, is_option) in variables.into_iter().flatten() {
-            let Some(cycle) = self.open_cycle(stretch, by, state.get(variable, Period::EVER))
+        let closes = by.code.closes.then_some((by.code.trial.closed, by.since, by.until, false));
+        for (variable, since, until, is_option) in
+            closes.into_iter().chain(option_of(stretch, plan))
+        {
+            let closed = state.get(variable, closed_by(stretch.account));
+            let begin = since.micros().max(begin(stretch, by));
+            let Some(cycle) = self.open_cycle(stretches, place, (begin, until.micros()), closed)
             else {
                 continue;
             };
@@ -235,28 +255,61 @@ impl Rater {
         due
     }
 
+    /// The first cycle, by the calendar of a stretch, that is not closed and ends with it or in it
+    /// for what is in force from `begin` to before `end`.
     fn open_cycle(
         &mut self,
-        stretch: &Stretch<'_>,
-        plan: &PlanInForce<'_>,
+        stretches: &[Stretch<'_>],
+        place: usize,
+        (begin, end): (i64, i64),
         closed: Option<i128>,
     ) -> Option<PeriodSpan> {
+        let stretch = stretches.get(place)?;
         let calendar = &mut self.scratch.calendar;
         calendar.enter(&stretch.account.zone, stretch.account.cycle_day);
         let (from, until) = (stretch.from.micros(), stretch.until.micros());
-        let begin = plan.since.micros().max(from).max(INSTANTS.start);
         let open = closed.and_then(|days| i32::try_from(days).ok());
         let open = open.map_or(i64::MIN, |days| calendar.first_instant(date_of(Period(days))));
         // Cycles from before this stretch were closed by it, or had nothing to close.
-        let cycle = calendar.period(Calendared::Cycle, open.max(begin));
-        if plan.until.micros() <= cycle.from || open >= plan.until.micros() {
+        let cycle = calendar.period(Calendared::Cycle, open.max(begin).max(INSTANTS.start));
+        if end <= cycle.from || open >= end.min(until) {
             return None;
         }
-        let last = cycle.to.min(plan.until.micros()) - 1;
+        // Where cycles begin on another day from then on, this one goes no further.
+        let day = stretch.account.cycle_day;
+        let is_cut = stretches.get(place + 1).is_some_and(|next| next.account.cycle_day != day);
+        let end = if is_cut { end.min(until) } else { end };
+        let last = cycle.to.min(end) - 1;
         (from <= last && last < until).then_some(cycle)
     }
 }
 
-fn closed_variable(plan: &PlanInForce<'_>) -> VariableId {
-    plan.code.trial.closed
+/// From when a version is in force. Nobody knew it before its first date, whatever is said of the
+/// account.
+fn begin(stretch: &Stretch<'_>, plan: &PlanInForce<'_>) -> i64 {
+    match stretch.from {
+        Timestamp::MIN => plan.code.starts_at(&stretch.account.zone).micros(),
+        Timestamp(from) => from,
+    }
+}
+
+/// What an option closes by, from when and to before when it stands: its first alternative in the
+/// stretch speaks for all.
+fn option_of(
+    stretch: &Stretch<'_>,
+    plan: usize,
+) -> Option<(VariableId, Timestamp, Timestamp, bool)> {
+    let name = stretch.plans.get(plan)?.option?.name;
+    let is_one = |plan: &&PlanInForce<'_>| plan.option.is_some_and(|other| other.name == name);
+    let is_first = !stretch.plans[..plan].iter().any(|plan| is_one(&plan));
+    let all = || stretch.plans.iter().filter(is_one);
+    let since = all().map(|plan| plan.since).min()?;
+    let until = all().map(|plan| plan.until).max()?;
+    is_first.then(|| (closed_of(name), since, until, true))
+}
+
+/// Where it stands how far cycles are closed: apart for each day on which they begin, since one
+/// that a change of that day cuts short ends after the first that it brings.
+fn closed_by(account: &AccountContext) -> Period {
+    Period(account.cycle_day.into())
 }

@@ -93,7 +93,7 @@ pub(crate) fn fits(kind: &str, value: &str) -> Result<(), String> {
 }
 
 /// `target`, `record.target`, `account.service-level`, `geo.location`.
-fn attribute(text: &str) -> Result<(), String> {
+pub(crate) fn attribute(text: &str) -> Result<(), String> {
     let name = text.split_once('.').map_or(text, |(_, name)| name);
     if name.is_empty() || text.starts_with('.') || text.contains(char::is_whitespace) {
         return Err(format!(
@@ -149,6 +149,9 @@ pub(crate) fn fill_in(
 /// The override by which [`compile`](crate::compile) is told what currency the account is billed
 /// in. No parameter can have this name: ids hold no point.
 pub const ACCOUNT_CURRENCY: &str = "account.currency";
+
+/// What a converter's target is where it is the currency that the account is billed in.
+pub(crate) const ACCOUNT: &str = "account";
 
 struct Filler<'a> {
     document: &'a Document,
@@ -222,7 +225,7 @@ impl<'a> Filler<'a> {
                 }
             };
             let Some(mut value) = value else { continue };
-            if matches!(spec.value, Value::TargetCurrency) && value == "account" {
+            if matches!(spec.value, Value::TargetCurrency) && value == ACCOUNT {
                 // Until a subscription says otherwise, its account is billed in the plan's own.
                 let billed = self.overrides.get(ACCOUNT_CURRENCY).cloned();
                 value = billed.unwrap_or_else(|| self.document.currency.to_string());

@@ -98,17 +98,17 @@ fn a_type_that_exists_nowhere() {
 
 #[test]
 fn a_primitive_of_the_specification_that_is_not_built_yet() {
-    let tax = r#"<TaxCalculator id="tax" in="rate.charge"/>"#;
+    let rater = r#"<PercentileRater id="later" in="rate.charge"/>"#;
     refused(
-        &[SELECT, RATE, tax, r#"<AccountFinalizer id="post" in="tax.charge"/>"#],
+        &[SELECT, RATE, rater, r#"<AccountFinalizer id="post" in="later.charge"/>"#],
         5,
-        "tax",
+        "later",
         Cause::NotInThisVersion,
     );
-    let errors = parse(&plan(&[SELECT, RATE, tax].join("\n"))).unwrap_err().to_string();
+    let errors = parse(&plan(&[SELECT, RATE, rater].join("\n"))).unwrap_err().to_string();
     assert_eq!(
         errors,
-        "line 5, primitive \"tax\": TaxCalculator is not in this version of Turnpike"
+        "line 5, primitive \"later\": PercentileRater is not in this version of Turnpike"
     );
 }
 

@@ -74,6 +74,11 @@ impl Trial {
         &self.catalogue
     }
 
+    /// Gives the plan versions back, compiled as they are, for another trial.
+    pub fn into_catalogue(self) -> Catalogue {
+        self.catalogue
+    }
+
     /// Rates one record and keeps what it changed. `place` is where the record comes from, such as
     /// its line in a file: an outcome names it when the record comes again.
     ///

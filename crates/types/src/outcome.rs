@@ -124,6 +124,8 @@ reasons! {
         NoParty = 16, "no-party";
         /// A level was stated for an instant before the last statement.
         OutOfOrder = 17, "out-of-order";
+        /// Two alternatives of an option carry on one and the same state.
+        SharedState = 18, "shared-state";
     }
 }
 

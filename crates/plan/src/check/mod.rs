@@ -27,6 +27,8 @@ pub(crate) struct Checked {
     /// Primitives in topological order, ties by document order.
     pub(crate) order: Vec<usize>,
     pub(crate) flows: Flows,
+    /// What the charges that leave each primitive are in, by its place.
+    pub(crate) charged: Vec<Currency>,
     /// What the account is posted in.
     pub(crate) posts: Currency,
 }
@@ -43,6 +45,7 @@ pub(crate) fn check(
         return None;
     }
     let flows = Flows::of(primitives, &wiring, &order, findings);
-    let posts = paths::check(document, primitives, &wiring, &order, findings);
-    findings.clean().then_some(Checked { wiring, order, flows, posts })
+    let paths::Currencies { charged, posts } =
+        paths::check(document, primitives, &wiring, &order, findings);
+    findings.clean().then_some(Checked { wiring, order, flows, charged, posts })
 }

@@ -50,15 +50,22 @@ impl Certain {
 /// The currency of the charges at a port, and whether a converter made it so.
 type Denomination = (Currency, bool);
 
-/// Checks; comes back with the currency that the account is posted in, which every finalizer
-/// shares.
+/// What charges are in.
+pub(super) struct Currencies {
+    /// Those that leave each primitive, by its place.
+    pub(super) charged: Vec<Currency>,
+    /// Those that the account is posted, which every finalizer of its own shares.
+    pub(super) posts: Currency,
+}
+
+/// Checks; comes back with what charges are in.
 pub(super) fn check(
     document: &Document,
     primitives: &[Primitive],
     wiring: &Wiring,
     order: &[usize],
     findings: &mut Findings,
-) -> Currency {
+) -> Currencies {
     let mut certain: Vec<Certain> = vec![Certain::default(); primitives.len()];
     let mut currencies: Vec<Option<Denomination>> = vec![None; primitives.len()];
     let mut posts: Option<Currency> = None;
@@ -70,7 +77,8 @@ pub(super) fn check(
             match spec.carries {
                 Carries::Usage => {
                     let at = meet(ends, &certain, wiring, primitives, primitive, findings);
-                    if let Some(slot) = certain.get_mut(place) {
+                    // What leaves came in by the first; what stands apart does not flow on.
+                    if let Some(slot) = certain.get_mut(place).filter(|_| !spec.apart) {
                         *slot = at;
                     }
                 }
@@ -91,10 +99,12 @@ pub(super) fn check(
         if let (Some(stated), Some(slot)) = (stated, currencies.get_mut(place)) {
             *slot = Some(stated);
         }
-        if node.spec.role == Role::Posts {
+        if matches!(node.spec.role, Role::Posts | Role::PostsElsewhere) {
             let (currency, converted) =
                 currencies.get(place).copied().flatten().unwrap_or((document.currency, false));
-            let other = posts.filter(|other| *other != currency);
+            // What another account is billed in, the plan can't know.
+            let own = node.spec.role == Role::Posts;
+            let other = posts.filter(|other| own && *other != currency);
             if !converted && currency != document.currency {
                 let message = format!(
                     "posts {currency}, but the plan is in {}: put a CurrencyConverter before it",
@@ -105,10 +115,11 @@ pub(super) fn check(
                 let message = format!("posts {currency} where another finalizer posts {other}");
                 mixed(primitive, message, findings);
             }
-            posts = posts.or(Some(currency));
+            posts = posts.or(own.then_some(currency));
         }
     }
-    posts.unwrap_or(document.currency)
+    let charged = currencies.iter().map(|known| known.map_or(document.currency, |(is, _)| is));
+    Currencies { charged: charged.collect(), posts: posts.unwrap_or(document.currency) }
 }
 
 fn mixed(primitive: &Primitive, message: String, findings: &mut Findings) {

@@ -7,6 +7,9 @@ use crate::graph::{Link, Primitive};
 use crate::primitives::{self, Lookup};
 use crate::spec::{Carries, Open, Spec};
 
+/// Measures of a record that a plan reads: a bit each while it rates.
+const MEASURES_MAX: usize = 64;
+
 /// Links into one input.
 const LINKS_MAX: usize = 512;
 
@@ -132,6 +135,11 @@ impl Wiring {
                 return Err(format!("record.{port} carries usage, not {}", carries.word()));
             }
             let known = self.measures.iter().position(|measure| measure == port);
+            if known.is_none() && self.measures.len() >= MEASURES_MAX {
+                return Err(format!(
+                    "record.{port} is one measure more than the {MEASURES_MAX} that a plan may read"
+                ));
+            }
             return Ok(End::Source(known.unwrap_or_else(|| {
                 self.measures.push(port.clone());
                 self.measures.len() - 1
@@ -179,13 +187,14 @@ impl Wiring {
             let mut error = |cause, message: String| {
                 findings.error(primitive.line, Some(&primitive.id), cause, message);
             };
+            let idle = matches!(output.open, Open::When(nothing_flows) if nothing_flows(primitive));
             match (output.carries, takers.len()) {
                 (Carries::Usage, 0) => {
                     let may = match output.open {
                         Open::Never => false,
                         Open::Always => true,
                         Open::SourceFed => node.is_source_fed(),
-                        Open::When(nothing_flows) => nothing_flows(primitive),
+                        Open::When(_) => idle,
                     };
                     if !may {
                         error(
@@ -196,10 +205,8 @@ impl Wiring {
                         );
                     }
                 }
-                (Carries::Usage, _) => {
-                    if let Open::When(nothing_flows) = output.open
-                        && nothing_flows(primitive)
-                    {
+                (Carries::Usage, _) | (Carries::Charge, 1) => {
+                    if idle {
                         findings.warn(
                             primitive.line,
                             Some(&primitive.id),
@@ -208,12 +215,14 @@ impl Wiring {
                     }
                 }
                 (Carries::Charge, 0) => {
-                    error(
-                        Cause::OpenCharge,
-                        format!(
-                            "{port} reaches no AccountFinalizer: link it to an Adder or a finalizer"
-                        ),
-                    );
+                    if !idle {
+                        error(
+                            Cause::OpenCharge,
+                            format!(
+                                "{port} reaches no AccountFinalizer: link it to an Adder or a finalizer"
+                            ),
+                        );
+                    }
                 }
                 (Carries::Charge, 2..) => {
                     error(
@@ -221,7 +230,7 @@ impl Wiring {
                         format!("{port} is taken {} times: a charge is taken once", takers.len()),
                     );
                 }
-                (Carries::Charge, _) | (Carries::Level, _) => {}
+                (Carries::Level, _) => {}
             }
         }
     }

@@ -12,5 +12,5 @@ pub(super) static SPEC: Spec = Spec {
     role: Role::Posts,
     // A line is posted to the account unless something on its way says otherwise, and every charge
     // reaches a finalizer, which checking has seen to.
-    build: |_, _| Ok(()),
+    build: |_, builder| builder.only_own("in"),
 };

@@ -8,8 +8,8 @@ use crate::run::{Calendared, Counted, Input, Op, Run, Total};
 use crate::spec::{
     Built, OutputSpec, Role, Spec, TOTAL_OUT, Value, usage_in, usage_out, with_default,
 };
-use crate::state::{Period, StateEntry};
-use crate::stream::{PORTIONS_MAX, Span, Stream};
+use crate::state::Period;
+use crate::stream::Span;
 
 const OUTPUTS: &[OutputSpec] = &[usage_out("out"), TOTAL_OUT];
 
@@ -65,7 +65,11 @@ pub(super) const WEEKDAY: Value = Value::Choice(WEEKDAYS);
 
 /// Weeks as the property `starts` has them; ISO's without.
 pub(super) fn week_of(primitive: &Primitive) -> Calendared {
-    let day = primitive.property("starts");
+    week_from(primitive.property("starts"))
+}
+
+/// Weeks that start on a day, ISO's without.
+pub(super) fn week_from(day: Option<&str>) -> Calendared {
     let place = WEEKDAYS.iter().position(|known| day == Some(known)).unwrap_or(0);
     Calendared::Week(i8::try_from(place + 1).unwrap_or(1))
 }
@@ -90,11 +94,28 @@ struct Accumulator {
 
 impl Op for Accumulator {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        if let Some(span) = run.single(&self.input)? {
+            run.put(self.out, span);
+            let flow = run.flow(&self.input);
+            let here = run.period(self.total.calendared, flow.instant(span.first));
+            // The usual record lies within a period.
+            if flow.units_before(here.to) >= span.end {
+                let level = run.value(self.total.variable, here.period);
+                if self.is_read {
+                    let counted = Counted { span, level, period: here.period };
+                    run.scratch.traces[self.total.trace].push(counted);
+                }
+                let after = span.count().and_then(|count| level.checked_add(count));
+                let after = after.ok_or(SuspenseReason::Overflow)?;
+                return run.set(self.total.variable, here.period, after);
+            }
+            return self.count(run, &[span]);
+        }
         let stream = run.take(&self.input)?;
         if let Some(out) = self.out {
             run.scratch.streams[out].copy_from(&stream);
         }
-        self.count(run, &stream)?;
+        self.count(run, &stream.spans)?;
         run.give(&self.input, stream);
         Ok(())
     }
@@ -102,10 +123,10 @@ impl Op for Accumulator {
 
 impl Accumulator {
     /// Counts period by period. Units come in order of time, so periods do too.
-    fn count(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
+    fn count(&self, run: &mut Run<'_>, spans: &[Span]) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.input);
         let (mut period, mut level) = (None, 0i128);
-        for span in &stream.spans {
+        for span in spans {
             let mut unit = span.first;
             while unit < span.end {
                 let here = run.period(self.total.calendared, flow.instant(unit));
@@ -134,12 +155,9 @@ impl Accumulator {
         period: Option<Period>,
         value: i128,
     ) -> Result<(), SuspenseReason> {
-        if let Some(period) = period {
-            if run.changes.len() >= PORTIONS_MAX {
-                return Err(SuspenseReason::Overflow);
-            }
-            run.changes.push(StateEntry { variable: self.total.variable, period, value });
+        match period {
+            Some(period) => run.set(self.total.variable, period, value),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

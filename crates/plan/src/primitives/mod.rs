@@ -3,11 +3,23 @@
 mod account_finalizer;
 mod accumulators;
 mod adder;
+mod allowance;
+mod bonus_credit;
+mod bounds;
+mod buckets;
+mod charges;
+mod cost_responsibility_matrix;
+mod currency_converter;
 mod daily_time_filter;
+mod discount;
 mod ignore;
 mod one_time_charge;
+mod patterns;
 mod recurring_charges;
+mod second_account_finalizer;
+mod shares;
 mod step_rater;
+mod tax_calculator;
 mod usage_type_selector;
 mod weigher;
 
@@ -27,8 +39,18 @@ pub(crate) static ALL: &[&Spec] = &[
     &step_rater::SPEC,
     &daily_time_filter::SPEC,
     &weigher::SPEC,
+    &allowance::SPEC,
     &adder::SPEC,
+    &discount::SPEC,
+    &bounds::MINIMUM,
+    &bounds::CAP,
+    &bounds::COMMITMENT,
+    &tax_calculator::SPEC,
+    &currency_converter::SPEC,
+    &cost_responsibility_matrix::SPEC,
+    &bonus_credit::SPEC,
     &account_finalizer::SPEC,
+    &second_account_finalizer::SPEC,
     &ignore::SPEC,
 ];
 
@@ -38,21 +60,11 @@ static NOT_YET: &[&str] = &[
     "WeeklyTimeFilter",
     "SpecialDaysTimeFilter",
     "UsageTypeClassifier",
-    "CostResponsibilityMatrix",
     "E164DialPlanRater",
-    "TaxCalculator",
-    "CurrencyConverter",
     "IptoLocationMapper",
-    "SecondAccountFinalizer",
     "UsageIncrement",
     "LevelMeter",
-    "Allowance",
-    "Discount",
-    "Minimum",
-    "Cap",
-    "Commitment",
     "PercentileRater",
-    "BonusCredit",
     "UsageMonitor",
 ];
 

@@ -2,7 +2,6 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
-use crate::calendar::period_of;
 use crate::code::{Component, ComponentKind};
 use crate::measure::Unit;
 use crate::run::{ChargeOut, DueQuery, Event, Input, Op, Run};
@@ -48,7 +47,7 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 struct OneTimeCharge {
-    /// Was it charged? In the period of the date on which the subscription began.
+    /// Was it charged? By subscription.
     variable: VariableId,
     component: u16,
     amount: Money,
@@ -77,7 +76,7 @@ impl Op for OneTimeCharge {
         if self.trigger.is_some() || query.since == i64::MIN || !begins_here {
             return None;
         }
-        let subscription = period_of(query.calendar.date(query.since));
+        let subscription = Period::of_subscription(query.since);
         let charged = query.state.get(self.variable, subscription).is_some_and(|value| value != 0);
         (!charged).then_some(query.since)
     }
@@ -85,11 +84,7 @@ impl Op for OneTimeCharge {
 
 impl OneTimeCharge {
     fn charge(&self, run: &mut Run<'_>, first_unit: i64) -> Result<(), SuspenseReason> {
-        let subscription = match run.since {
-            // Nobody knows when it began, so there is only one.
-            i64::MIN => Period::EVER,
-            since => period_of(run.scratch.calendar.date(since)),
-        };
+        let subscription = Period::of_subscription(run.since);
         let line = run.fixed(self.component, self.amount, Period::EVER, first_unit);
         run.charge_once(self.variable, subscription, self.out, line)
     }

@@ -1,9 +1,9 @@
 //! The recurring charges: an amount for each period, in advance or with its first usage (PLANS
 //! section 5).
 //!
-//! In advance a charge knows the first date that it has not been booked for: a variable that only
-//! moves forward (P34). With `prorate="day"` it also knows what it booked last, and through which
-//! date, so that a cancellation gives the unused days back.
+//! In advance a charge knows, for each subscription, the first date that it has not been booked for:
+//! a variable that only moves forward (P34). With `prorate="day"` it also knows what it booked last,
+//! and through which date, so that a cancellation gives the unused days back.
 
 use jiff::civil::Date;
 use turnpike_types::{Money, SuspenseReason};
@@ -214,7 +214,7 @@ impl WithUse {
 /// Charged when each period begins.
 struct InAdvance {
     calendared: Calendared,
-    /// The first date, in days since 1970, that is not booked for.
+    /// By subscription, the first date, in days since 1970, that is not booked for.
     next: VariableId,
     component: u16,
     amount: Money,
@@ -242,7 +242,7 @@ enum Falls {
 
 impl Op for InAdvance {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        let Event::Due { at, from, until } = run.event else { return Ok(()) };
+        let Event::Due { at, from, until, .. } = run.event else { return Ok(()) };
         // What else falls due at this instant is found by asking again.
         match self.falls_due(&mut run.due_query(from, until)) {
             Some((due, Falls::Charge(date))) if due == at => self.charge(run, date),
@@ -264,37 +264,54 @@ impl InAdvance {
 
     /// The first date that is not booked for, and when it falls due.
     fn next_charge(&self, query: &mut DueQuery<'_>) -> Option<(i64, Falls)> {
-        let DueQuery { calendar, state, since, cancelled, from, until } = query;
-        let (since, cancelled, from, until) = (*since, *cancelled, *from, *until);
-        let booked = state.get(self.next, Period::EVER).and_then(|days| i32::try_from(days).ok());
+        let (since, cancelled, from) = (query.since, query.cancelled, query.from);
+        let subscription = Period::of_subscription(since);
+        let booked = query.state.get(self.next, subscription);
+        let booked = booked.and_then(|days| i32::try_from(days).ok());
         let booked = booked.map(|days| date_of(Period(days)));
-        let begins = (since > i64::MIN).then_some(since);
-        let mut date = match (booked, begins) {
-            // Again subscribed, after a time without.
-            (Some(booked), Some(since)) => booked.max(calendar.date(since)),
-            (Some(booked), None) => booked,
-            (None, Some(since)) if since >= from => calendar.date(since),
-            (None, _) => calendar.date(from),
-        };
-        let starts_here = begins.is_some_and(|since| since >= from && calendar.date(since) == date);
-        if !starts_here {
-            // Another version prices from the next period on: periods begun before stay as they
-            // were charged then.
-            let first = calendar.first_of(self.calendared, date);
-            date = if first == date { date } else { calendar.next_first(self.calendared, date) };
-            while calendar.first_instant(date) < from {
-                let next = calendar.next_first(self.calendared, date);
-                if next <= date {
-                    return None;
-                }
-                date = next;
+        let begins_here = since > i64::MIN && since >= from;
+        let date = match booked {
+            Some(booked) => self.to_be_booked(booked, query)?,
+            None if begins_here => query.calendar.date(since),
+            // The version before did not have this charge.
+            None => {
+                let begins = query.calendar.date(from);
+                self.next_begin(begins, query)?
             }
-        }
-        let at = calendar.first_instant(date).max(since);
-        let ends = if cancelled == i64::MAX { Date::MAX } else { calendar.date(cancelled) };
+        };
+        let at = query.calendar.first_instant(date).max(since).max(from);
+        let ends = if cancelled == i64::MAX { Date::MAX } else { query.calendar.date(cancelled) };
         // The date of a cancellation is no longer the subscription's.
         let is_active = at < cancelled && (self.prorated.is_none() || date < ends);
-        (from <= at && at < until && is_active).then_some((at, Falls::Charge(date)))
+        (at < query.until && is_active).then_some((at, Falls::Charge(date)))
+    }
+
+    /// The first date from `next` on with which something is to be booked in this stretch.
+    fn to_be_booked(&self, next: Date, query: &mut DueQuery<'_>) -> Option<Date> {
+        if query.begun_before(next) {
+            // Another version prices from the next period on: periods begun before stay as they
+            // were charged then.
+            let from = query.calendar.date(query.from);
+            return self.next_begin(next.max(from), query);
+        }
+        // A billing cycle that began on another day leaves days behind. By days they are charged;
+        // what is charged whole waits for the next cycle.
+        if self.prorated.is_some() { Some(next) } else { self.next_begin(next, query) }
+    }
+
+    /// The first date from `date` on with which a period begins in this stretch.
+    fn next_begin(&self, date: Date, query: &mut DueQuery<'_>) -> Option<Date> {
+        let first = query.calendar.first_of(self.calendared, date);
+        let mut date =
+            if first == date { date } else { query.calendar.next_first(self.calendared, date) };
+        while query.begun_before(date) {
+            let next = query.calendar.next_first(self.calendared, date);
+            if next <= date {
+                return None;
+            }
+            date = next;
+        }
+        Some(date)
     }
 
     /// Days that were charged for and that a cancellation took away.
@@ -305,9 +322,10 @@ impl InAdvance {
         if cancelled == i64::MAX || cancelled != query.until {
             return None;
         }
-        let through = i32::try_from(query.state.get(prorated.through, Period::EVER)?).ok()?;
+        let subscription = Period::of_subscription(query.since);
+        let through = i32::try_from(query.state.get(prorated.through, subscription)?).ok()?;
         let ends = period_of(query.calendar.date(cancelled)).0;
-        let first = i32::try_from(query.state.get(prorated.first, Period::EVER)?).ok()?;
+        let first = i32::try_from(query.state.get(prorated.first, subscription)?).ok()?;
         (first < through && ends < through).then_some((cancelled, Falls::Credit))
     }
 
@@ -320,17 +338,19 @@ impl InAdvance {
             i64::MAX => next,
             cancelled => run.scratch.calendar.date(cancelled).min(next),
         };
-        let mut amount = self.amount;
+        let subscription = Period::of_subscription(run.since);
+        let (mut amount, mut booked_to) = (self.amount, next);
         if let Some(prorated) = &self.prorated {
             let (active, all) = (days(ends) - days(date), days(next) - days(first));
             let price = Price::new(prorated.amount, all.into(), prorated.digits);
             let part = price.and_then(|price| price.of(active.into()));
             amount = part.ok_or(SuspenseReason::Overflow)?;
-            run.set(prorated.booked, Period::EVER, amount.nanos())?;
-            run.set(prorated.first, Period::EVER, days(date).into())?;
-            run.set(prorated.through, Period::EVER, days(ends).into())?;
+            run.set(prorated.booked, subscription, amount.nanos())?;
+            run.set(prorated.first, subscription, days(date).into())?;
+            run.set(prorated.through, subscription, days(ends).into())?;
+            booked_to = ends;
         }
-        run.set(self.next, Period::EVER, days(next).into())?;
+        run.set(self.next, subscription, days(booked_to).into())?;
         let line = run.fixed(self.component, amount, period, 0);
         run.book(self.out, line).map(drop)
     }
@@ -338,16 +358,17 @@ impl InAdvance {
     /// Gives back the part of the last charge that lies on and after the date of cancellation.
     fn credit(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let Some(prorated) = &self.prorated else { return Ok(()) };
+        let subscription = Period::of_subscription(run.since);
         let ends = i128::from(period_of(run.scratch.calendar.date(run.cancelled)).0);
         let [booked, first, through] = [prorated.booked, prorated.first, prorated.through]
-            .map(|variable| run.value(variable, Period::EVER));
+            .map(|variable| run.value(variable, subscription));
         let ends = ends.max(first);
         let unused = half_even(booked, through - ends, through - first, prorated.digits);
         let amount = unused.and_then(|unused| Money::from_nanos(-unused.nanos()));
         let amount = amount.ok_or(SuspenseReason::Overflow)?;
         let rest = booked.checked_add(amount.nanos()).ok_or(SuspenseReason::Overflow)?;
-        run.set(prorated.booked, Period::EVER, rest)?;
-        run.set(prorated.through, Period::EVER, ends)?;
+        run.set(prorated.booked, subscription, rest)?;
+        run.set(prorated.through, subscription, ends)?;
         let day = date_of(Period(i32::try_from(first).unwrap_or(0)));
         let period = period_of(run.scratch.calendar.first_of(self.calendared, day));
         let line = run.fixed(prorated.credit, amount, period, 0);

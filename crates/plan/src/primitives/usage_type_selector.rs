@@ -46,6 +46,10 @@ impl Op for UsageTypeSelector {
         let Some(output) = (if passes { self.pass } else { self.rest }) else {
             return Ok(());
         };
+        if let Some(span) = run.single(&self.input)? {
+            run.put(Some(output), span);
+            return Ok(());
+        }
         let stream = run.take(&self.input)?;
         run.scratch.streams[output].copy_from(&stream);
         run.give(&self.input, stream);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use naive::Naive;
 use proptest::prelude::*;
-use random::{Dice, Draft, a_record, a_state, an_account};
+use random::{Dice, Draft, a_beginning, a_record, a_state, an_account};
 use support::with_view;
 use turnpike_plan::{PlanInForce, Rater, compile, parse};
 use turnpike_types::{SuspenseReason, Timestamp};
@@ -31,12 +31,13 @@ proptest! {
         let plan = parse(&xml).map_err(|errors| TestCaseError::fail(format!("{errors}\n{xml}")))?;
         let code = compile(&plan, &BTreeMap::new()).unwrap();
         let (account, edge) = an_account(dice);
+        let since = a_beginning(edge, dice);
         let mut state = a_state(&code, edge, dice);
         let mut rater = Rater::new();
         for _ in 0..1 + dice.throw(5) {
             let record = a_record(measure, edge, dice);
-            let naive = Naive { plan: &plan, code: &code, account: &account, state: &state, record: &record };
-            let plans = [PlanInForce::always(&code)];
+            let naive = Naive { plan: &plan, code: &code, account: &account, state: &state, record: &record, since };
+            let plans = [PlanInForce { since, ..PlanInForce::always(&code) }];
             let rated = with_view(&record, |view| rater.rate(&plans, &account, &state, view, Timestamp::MIN).cloned());
             match (naive.rate(), rated) {
                 (_, Err(SuspenseReason::NotAccepted)) => prop_assert!(!code.accepts(&record.usage_type)),

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::civil::Date;
 use turnpike_plan::{
     AccountContext, AccountState, Child, Line, Link, ObjectCode, Period, Plan, Primitive,
     StateEntry, VariableId, Zone, first_instant_of,
@@ -21,6 +22,8 @@ pub(crate) struct Naive<'a> {
     pub(crate) account: &'a AccountContext,
     pub(crate) state: &'a AccountState,
     pub(crate) record: &'a UsageRecord,
+    /// When the subscription began.
+    pub(crate) since: Timestamp,
 }
 
 /// A unit, or the ghost of a record without units.
@@ -149,10 +152,18 @@ impl Naive<'_> {
                 }
                 leave("out", copies);
             }
-            "OneTimeCharge" => self.charge_once(place, primitive, Period::EVER, push, memory),
+            "OneTimeCharge" => {
+                let marked = subscription(self.since);
+                self.charge_once(place, primitive, (marked, Period::EVER), push, memory);
+            }
+            "Allowance" => {
+                let (covered, rest) = self.cover_copies(primitive, push, copies, memory);
+                leave("covered", covered);
+                leave("rest", rest);
+            }
             "MonthlyRecurringCharge" => {
                 let month = month_of(&self.account.zone, push.at());
-                self.charge_once(place, primitive, month, push, memory);
+                self.charge_once(place, primitive, (month, month), push, memory);
             }
             "StepRater" => {
                 let rest = self.rate_copies(place, primitive, push, &copies, readings, memory);
@@ -228,6 +239,77 @@ impl Naive<'_> {
         rest
     }
 
+    /// Draws each copy from the bucket that is first in order and has something left.
+    fn cover_copies(
+        &self,
+        primitive: &Primitive,
+        push: Push,
+        copies: Vec<i128>,
+        memory: &mut Memory,
+    ) -> (Vec<i128>, Vec<i128>) {
+        let (mut covered, mut rest) = (Vec::new(), Vec::new());
+        for copy in copies {
+            let Some(key) = self.bucket(primitive, push.at(), memory) else {
+                rest.push(copy);
+                continue;
+            };
+            covered.push(copy);
+            if let Push::Unit { .. } = push {
+                *memory.values.entry(key).or_default() += 1;
+                memory.changed.insert(key);
+            }
+        }
+        (covered, rest)
+    }
+
+    /// The variable and period of the bucket that an instant's unit draws from.
+    fn bucket(
+        &self,
+        primitive: &Primitive,
+        at: i64,
+        memory: &Memory,
+    ) -> Option<(VariableId, Period)> {
+        let zone = &self.account.zone;
+        let today = date_at(zone, at);
+        let mut valid = Vec::new();
+        for (place, bucket) in primitive.children.iter().enumerate() {
+            let number =
+                |name| bucket.property(name).map_or(0, |text| text.parse::<i64>().unwrap());
+            let variable =
+                self.variable(&format!("{}/{}", primitive.id, bucket.property("id").unwrap()));
+            let mut add = |expires: Date, granted: Date, period: Period| {
+                let drawn = memory.values.get(&(variable, period)).copied().unwrap_or(0);
+                if today < expires && drawn < base(bucket.property("grant").unwrap()) {
+                    valid
+                        .push(((expires, -number("priority"), granted, place), (variable, period)));
+                }
+            };
+            let Some(every) = bucket.property("every") else {
+                let began = match self.since {
+                    Timestamp::MIN => Date::MIN,
+                    Timestamp(since) => date_at(zone, since),
+                };
+                let days = bucket
+                    .property("valid")
+                    .map(|text| text.trim_end_matches(" d").parse::<i64>().unwrap());
+                let expires = days.map_or(Date::MAX, |days| {
+                    began.checked_add(jiff::Span::new().days(days)).unwrap()
+                });
+                add(expires, began, subscription(self.since));
+                continue;
+            };
+            let mut first = first_of(every, today);
+            for back in 0..=number("rollover") {
+                let after = |periods| (0..periods).fold(first, |first, _| next_of(every, first));
+                if back == 0 || first_instant_of(zone, after(1)) > self.since {
+                    add(after(number("rollover") + 1), first, days_since_1970(first));
+                }
+                first = first_of(every, first.yesterday().unwrap());
+            }
+        }
+        valid.into_iter().min_by_key(|(order, _)| *order).map(|(_, key)| key)
+    }
+
     fn constant(
         &self,
         place: usize,
@@ -260,11 +342,11 @@ impl Naive<'_> {
         &self,
         place: usize,
         primitive: &Primitive,
-        period: Period,
+        (marked, period): (Period, Period),
         push: Push,
         memory: &mut Memory,
     ) {
-        let key = (self.variable(&primitive.id), period);
+        let key = (self.variable(&primitive.id), marked);
         if memory.values.insert(key, 1) == Some(1) {
             return;
         }
@@ -416,12 +498,52 @@ fn order_of(plan: &Plan) -> Vec<&Primitive> {
 
 /// The month an instant belongs to: the last that has begun.
 fn month_of(zone: &Zone, at: i64) -> Period {
+    days_since_1970(date_at(zone, at).first_of_month())
+}
+
+/// The local date of an instant: the last that has begun.
+fn date_at(zone: &Zone, at: i64) -> Date {
     let rules = jiff::tz::TimeZone::get(zone.name()).unwrap();
-    let local = jiff::Timestamp::from_microsecond(at).unwrap().to_zoned(rules).date();
-    let next = local.first_of_month().checked_add(jiff::Span::new().months(1)).unwrap();
-    let begun = first_instant_of(zone, next) <= Timestamp(at);
-    let first = if begun { next } else { local.first_of_month() };
-    Period(first.since(jiff::civil::date(1970, 1, 1)).unwrap().get_days())
+    let mut date = jiff::Timestamp::from_microsecond(at).unwrap().to_zoned(rules).date();
+    while first_instant_of(zone, date.tomorrow().unwrap()) <= Timestamp(at) {
+        date = date.tomorrow().unwrap();
+    }
+    date
+}
+
+/// The first date of a period; the account's cycles begin on the first.
+fn first_of(every: &str, mut date: Date) -> Date {
+    match every {
+        "month" | "billing-cycle" => date.first_of_month(),
+        "week" => {
+            while date.weekday() != jiff::civil::Weekday::Monday {
+                date = date.yesterday().unwrap();
+            }
+            date
+        }
+        _ => date,
+    }
+}
+
+fn next_of(every: &str, first: Date) -> Date {
+    let span = match every {
+        "month" | "billing-cycle" => jiff::Span::new().months(1),
+        "week" => jiff::Span::new().days(7),
+        _ => jiff::Span::new().days(1),
+    };
+    first.checked_add(span).unwrap()
+}
+
+fn days_since_1970(date: Date) -> Period {
+    Period(date.since(jiff::civil::date(1970, 1, 1)).unwrap().get_days())
+}
+
+/// What stands for a subscription: the minute in which it began.
+fn subscription(since: Timestamp) -> Period {
+    match since {
+        Timestamp::MIN => Period::EVER,
+        Timestamp(since) => Period(since.div_euclid(60_000_000) as i32),
+    }
 }
 
 /// A quantity in base units; the generated plans write these only.

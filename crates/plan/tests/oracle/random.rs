@@ -90,7 +90,7 @@ impl Draft {
 
     fn add(&mut self, number: usize, dice: &mut Dice<'_>) {
         let (id, links) = (format!("n{number}"), self.take(dice));
-        match dice.throw(10) {
+        match dice.throw(12) {
             0 => {
                 let types = dice.one_of(&["t", "u", "t u"]);
                 self.graph +=
@@ -124,6 +124,7 @@ impl Draft {
             }
             6 => self.fee("OneTimeCharge", &id, &links, dice),
             7 => self.fee("MonthlyRecurringCharge", &id, &links, dice),
+            8 | 9 => self.allowance(&id, &links, dice),
             _ => self.rater(&id, &links, dice),
         }
     }
@@ -136,12 +137,35 @@ impl Draft {
         self.charges.push(format!("{id}.charge"));
     }
 
-    fn rater(&mut self, id: &str, links: &str, dice: &mut Dice<'_>) {
-        let unit = match self.measure {
+    fn allowance(&mut self, id: &str, links: &str, dice: &mut Dice<'_>) {
+        let unit = self.unit();
+        let mut buckets = String::new();
+        for bucket in 0..1 + dice.throw(3) {
+            let grant = 1 + dice.throw(30);
+            let every = ["month", "billing-cycle", "week", "day", "day", ""];
+            let period = match dice.one_of(&every) {
+                "" => dice.one_of(&["", " valid=\"7 d\"", " valid=\"40 d\""]).to_owned(),
+                every => format!(" every=\"{every}\" rollover=\"{}\"", dice.throw(4)),
+            };
+            let priority = dice.throw(3);
+            buckets += &format!(
+                "<bucket id=\"b{bucket}\" grant=\"{grant}{unit}\"{period} priority=\"{priority}\"/>"
+            );
+        }
+        self.graph += &format!("<Allowance id=\"{id}\" in=\"{links}\">{buckets}</Allowance>\n");
+        self.ports.extend([format!("{id}.covered"), format!("{id}.rest")]);
+    }
+
+    fn unit(&self) -> &'static str {
+        match self.measure {
             "duration" => " us",
             "octets" => " B",
             _ => "",
-        };
+        }
+    }
+
+    fn rater(&mut self, id: &str, links: &str, dice: &mut Dice<'_>) {
+        let unit = self.unit();
         let level = match dice.throw(self.accumulators.len() + 1) {
             0 => String::new(),
             n => format!(" level=\"{}.total\"", self.accumulators[n - 1]),
@@ -191,6 +215,17 @@ const EDGES: &[(&str, &str)] = &[
     ("Pacific/Apia", "2011-12-30T10:00:00Z"),
 ];
 
+/// When the subscription began: before every record near the edge, long before, or nobody knows.
+pub(crate) fn a_beginning(edge: i64, dice: &mut Dice<'_>) -> Timestamp {
+    const HOUR_US: i64 = 3_600_000_000;
+    let hours = dice.one_of(&[910, 1000, 1300, 3000]) + dice.number(60);
+    if dice.throw(4) == 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp(edge - hours * HOUR_US - dice.number(HOUR_US))
+    }
+}
+
 pub(crate) fn an_account(dice: &mut Dice<'_>) -> (AccountContext, i64) {
     let (zone, edge) = dice.one_of(EDGES);
     (account(zone), micros(edge))
@@ -231,7 +266,8 @@ pub(crate) fn a_state(code: &ObjectCode, edge: i64, dice: &mut Dice<'_>) -> Acco
         jiff::Timestamp::from_microsecond(edge).unwrap().to_zoned(jiff::tz::TimeZone::UTC).date();
     let first = date.first_of_month();
     for variable in code.variables() {
-        let charge = !code.components().iter().any(|known| known.level == Some(variable.id));
+        let counted = code.components().iter().any(|known| known.level == Some(variable.id));
+        let charge = !counted && !variable.primitive.contains("/b");
         for months in [-1, 0, 1] {
             let month = first.checked_add(jiff::Span::new().months(months)).unwrap();
             let days = month.since(jiff::civil::date(1970, 1, 1)).unwrap().get_days();

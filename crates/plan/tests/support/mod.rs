@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod due;
+
 use std::collections::BTreeMap;
 
 use turnpike_plan::{

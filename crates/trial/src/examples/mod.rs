@@ -59,6 +59,7 @@ impl<'a> Inputs<'a> {
 pub fn run_examples(plan: &Plan, inputs: &Inputs<'_>) -> ExamplesReport {
     let mut runner = Runner {
         plan,
+        catalogue: Catalogue::new([plan.clone()]),
         stop: inputs.stop,
         files: Files { source: inputs.files, held: BTreeMap::new(), bytes: 0 },
         records_left: EXAMPLE_RECORDS_MAX,
@@ -69,6 +70,8 @@ pub fn run_examples(plan: &Plan, inputs: &Inputs<'_>) -> ExamplesReport {
 
 struct Runner<'a> {
     plan: &'a Plan,
+    /// Of this plan alone; kept between examples, so that it is compiled once.
+    catalogue: Catalogue,
     stop: &'a dyn Fn() -> bool,
     files: Files<'a>,
     records_left: usize,
@@ -109,7 +112,18 @@ impl Runner<'_> {
                 return None;
             }
         };
-        let mut trial = Trial::new(Catalogue::new([self.plan.clone()]), accounts);
+        let mut trial = Trial::new(std::mem::take(&mut self.catalogue), accounts);
+        let found = self.feed(&mut trial, case, report);
+        self.catalogue = trial.into_catalogue();
+        found
+    }
+
+    fn feed(
+        &mut self,
+        trial: &mut Trial,
+        case: &Case<'_>,
+        report: &mut ExampleReport,
+    ) -> Option<Found> {
         let mut found = Found::default();
         for (place, record) in (0u64..).zip(&case.records) {
             if self.records_left == 0 || (self.stop)() {
@@ -140,7 +154,7 @@ impl Runner<'_> {
                 }
             }
         }
-        found.total(&trial, case);
+        found.total(trial, case);
         Some(found)
     }
 }

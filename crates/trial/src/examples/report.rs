@@ -108,7 +108,7 @@ impl fmt::Display for Difference {
 }
 
 impl fmt::Display for ExampleReport {
-    /// `two hours: ok, 1 records, 2 lines`; or `two hours: FAILED`, and each difference on a line.
+    /// `two hours: ok, 1 record, 2 lines`; or `two hours: FAILED`, and each difference on a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.passed() {
             let plural = |count: usize| if count == 1 { "" } else { "s" };

@@ -1,0 +1,239 @@
+//! Allowance: units that are granted, dated, and drawn before anything is charged (PLANS section 4).
+//!
+//! What it grants and to whom is [`buckets`](super::buckets); here are its properties and ports.
+
+use turnpike_types::SuspenseReason;
+
+use crate::build::Builder;
+use crate::error::Cause;
+use crate::graph::{Child, Primitive};
+use crate::measure::{Quantity, Unit};
+use crate::run::{Calendared, Input, Op, Run};
+use crate::spec::{
+    Built, Carries, ChildSpec, Open, OutputSpec, PropertySpec, Refused, Role, Spec, Value,
+    ValueType, optional, optional_usage_in, required, usage_in, usage_out, with_default,
+};
+use crate::state::Keep;
+use crate::stream::Stream;
+use crate::values::whole;
+
+use super::accumulators::{WEEKDAY, week_from};
+use super::buckets::{Bucket, Drawing, Kind};
+
+const PRIORITY: PropertySpec =
+    with_default("priority", Value::Whole, "0", "of equal expiry the higher one is drawn first");
+
+/// Days of validity: the state that remembers them is kept as long.
+const VALID_DAYS_MAX: i64 = 3660;
+
+static DAYS: ValueType = ValueType { name: "days", check: |text| days(text).map(drop) };
+
+pub(super) static SPEC: Spec = Spec {
+    name: "Allowance",
+    help: "Covers units by what was granted for a period, once, or bought; the rest flows on.",
+    inputs: &[usage_in("in"), optional_usage_in("topup")],
+    outputs: &[
+        OutputSpec { name: "covered", carries: Carries::Usage, open: Open::Always },
+        usage_out("rest"),
+    ],
+    properties: &[],
+    children: &[
+        ChildSpec {
+            name: "bucket",
+            at_least: 0,
+            properties: &[
+                required("id", Value::Id, "its name; its state goes by it"),
+                required("grant", Value::Quantity, "how much is granted"),
+                optional("every", Value::Choice(EVERY), "for each such period; else once"),
+                optional("starts", WEEKDAY, "the day with which weeks start, Mon unless told"),
+                optional("rollover", Value::Whole, "for how many further periods a rest is valid"),
+                optional("valid", Value::Of(&DAYS), "for how many days a single grant is valid"),
+                PRIORITY,
+            ],
+            help: "what the plan grants",
+        },
+        ChildSpec {
+            name: "bought",
+            at_least: 0,
+            properties: &[
+                required("id", Value::Id, "its name; its state goes by it"),
+                required("valid", Value::Of(&DAYS), "for how many days, the day of purchase one"),
+                PRIORITY,
+            ],
+            help: "what units that come by topup add to",
+        },
+    ],
+    role: Role::Plain,
+    build,
+};
+
+const EVERY: &[&str] = &["month", "billing-cycle", "week", "day"];
+
+/// Reads `30 d`.
+fn days(text: &str) -> Result<i32, String> {
+    let number = text.strip_suffix('d').map(str::trim_end).map(whole);
+    match number {
+        Some(Ok(days @ 1..=VALID_DAYS_MAX)) => i32::try_from(days).map_err(|e| e.to_string()),
+        _ => Err(format!("\"{text}\" is no validity: write days, 1 d to {VALID_DAYS_MAX} d")),
+    }
+}
+
+fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
+    let mut buckets = Vec::with_capacity(primitive.children.len());
+    let mut topup = None;
+    for (place, child) in primitive.children.iter().enumerate() {
+        let id = builder.child_property(child, "id")?;
+        if primitive.children.iter().take(place).any(|other| other.property("id") == Some(id)) {
+            let message = format!("two buckets have the id {id}: give each its own");
+            return Err(builder.refuse(child.line, Cause::DuplicateId, message));
+        }
+        let priority = builder.child_property(child, "priority")?;
+        let priority = builder.read(child.line, "priority", whole(priority))?;
+        if child.kind == "bought" && topup.replace(place).is_some() {
+            let message = "topup fills one <bought>: take the others out";
+            return Err(builder.refuse(child.line, Cause::BadValue, message));
+        }
+        let kind = if child.kind == "bought" {
+            bought(child, id, builder)
+        } else {
+            granted(child, builder)
+        };
+        let kind = kind?;
+        let (grant, keep) = match kind {
+            Kind::Bought { .. } => (0, Keep::Year),
+            Kind::Every { .. } => (grant(child, builder)?, Keep::Year),
+            Kind::Once { .. } => (grant(child, builder)?, Keep::Ever),
+        };
+        let variable = builder.variable(Some(id), builder.unit(), keep)?;
+        buckets.push(Bucket { kind, grant, priority, variable });
+    }
+    check_ports(primitive, topup.is_some(), builder)?;
+    let op = Allowance {
+        buckets: buckets.into(),
+        topup: topup.map(|place| (place, builder.input("topup"))),
+        input: builder.input("in"),
+        covered: builder.output("covered"),
+        rest: builder.output("rest"),
+    };
+    builder.op(op);
+    Ok(())
+}
+
+fn check_ports(primitive: &Primitive, has_bought: bool, builder: &mut Builder<'_>) -> Built {
+    if primitive.children.is_empty() {
+        let message = "it grants nothing: write a <bucket> or a <bought>";
+        return Err(builder.refuse(primitive.line, Cause::MissingProperty, message));
+    }
+    match (has_bought, builder.is_fed("topup")) {
+        (true, false) => {
+            let message = "nothing fills <bought>: write topup=\"PRIMITIVE.PORT\"";
+            Err(builder.refuse(primitive.line, Cause::OpenInput, message))
+        }
+        (false, true) => {
+            let message = "nothing says how long what comes by topup is valid: write <bought id=\"bought\" valid=\"30 d\"/>";
+            Err(builder.refuse(primitive.line, Cause::MissingProperty, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn bought(child: &Child, id: &str, builder: &mut Builder<'_>) -> Result<Kind, Refused> {
+    let valid = builder.child_property(child, "valid")?;
+    let valid = builder.read(child.line, "valid", days(valid))?;
+    // Not a name that a bucket can have: ids hold no slash.
+    let since = builder.variable(Some(&format!("{id}/since")), Unit::One, Keep::Year)?;
+    Ok(Kind::Bought { valid, since })
+}
+
+fn granted(child: &Child, builder: &mut Builder<'_>) -> Result<Kind, Refused> {
+    let refuse = |builder: &mut Builder<'_>, message: &str| {
+        Err(builder.refuse(child.line, Cause::BadValue, message))
+    };
+    let (rollover, valid) = (child.property("rollover"), child.property("valid"));
+    let Some(every) = child.property("every") else {
+        if rollover.is_some() || child.property("starts").is_some() {
+            return refuse(
+                builder,
+                "every: rollover and starts are of periods: write every, or take them out",
+            );
+        }
+        let valid = match valid {
+            Some(valid) => Some(builder.read(child.line, "valid", days(valid))?),
+            None => None,
+        };
+        return Ok(Kind::Once { valid });
+    };
+    if valid.is_some() {
+        return refuse(
+            builder,
+            "valid: what is granted every period is valid for it: write rollover, or take every out",
+        );
+    }
+    if child.property("starts").is_some() && every != "week" {
+        return refuse(builder, "starts: only weeks start on a day of choice: take it out");
+    }
+    // So long the state of past periods is kept.
+    let (calendared, most) = match every {
+        "month" => (Calendared::Month, 12),
+        "billing-cycle" => (Calendared::Cycle, 12),
+        "week" => (week_from(child.property("starts")), 52),
+        _ => (Calendared::Day, 366),
+    };
+    let rollover = builder.read(child.line, "rollover", rollover.map_or(Ok(0), whole))?;
+    match usize::try_from(rollover) {
+        Ok(rollover) if rollover <= most => Ok(Kind::Every { calendared, rollover }),
+        _ => {
+            let message =
+                format!("rollover: a rest is kept for at most a year: write at most {most}");
+            refuse(builder, &message)
+        }
+    }
+}
+
+fn grant(child: &Child, builder: &mut Builder<'_>) -> Result<i128, Refused> {
+    let written = builder.child_property(child, "grant")?;
+    let grant = builder.read(child.line, "grant", Quantity::parse(written))?.base;
+    if grant == 0 {
+        let message = "grant: 0 grants nothing: take the bucket out";
+        return Err(builder.refuse(child.line, Cause::BadValue, message));
+    }
+    Ok(grant)
+}
+
+struct Allowance {
+    buckets: Box<[Bucket]>,
+    /// The bucket that is filled by what comes in here.
+    topup: Option<(usize, Input)>,
+    input: Input,
+    covered: Option<usize>,
+    rest: Option<usize>,
+}
+
+impl Op for Allowance {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let mut drawing = Drawing::new(&self.buckets);
+        if let Some((place, topup)) = &self.topup {
+            // Both inputs may come from one place, so this one is given back before.
+            let stream = run.take(topup)?;
+            let flow = run.flow(topup);
+            drawing.fill(*place, run, flow, &stream)?;
+            run.give(topup, stream);
+        }
+        let stream = run.take(&self.input)?;
+        if !stream.is_empty() {
+            let flow = run.flow(&self.input);
+            let [mut covered, mut rest] = [self.covered, self.rest].map(|slot| match slot {
+                Some(slot) => std::mem::take(&mut run.scratch.streams[slot]),
+                None => Stream::default(),
+            });
+            drawing.draw(run, flow, &stream, &mut covered, &mut rest)?;
+            for (slot, stream) in [(self.covered, covered), (self.rest, rest)] {
+                if let Some(slot) = slot {
+                    run.scratch.streams[slot] = stream;
+                }
+            }
+        }
+        run.give(&self.input, stream);
+        drawing.keep(run)
+    }
+}

@@ -1,0 +1,152 @@
+//! BonusCredit: what one party grants another for what it pays (PLANS section 8).
+//!
+//! Two lines for each grant, of opposite amounts: whoever adds up all accounts finds nothing new.
+
+use turnpike_types::{Money, Posting, SuspenseReason};
+
+use crate::build::Builder;
+use crate::code::ComponentKind;
+use crate::graph::{Child, Primitive};
+use crate::rater::Line;
+use crate::run::{Attribute, ChargeOut, Op, Run};
+use crate::spec::{
+    CHARGE_OUT, ChildSpec, Refused, Role, Spec, Value, charge_in, optional, required, with_default,
+};
+
+use super::charges::{
+    ACCOUNT, AccountRef, PERCENT, Percent, component, for_each_line, is_charge, line, money,
+};
+use super::patterns::{PATTERN, fits};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "BonusCredit",
+    help: "Lets one party grant another a percentage of what it pays.",
+    inputs: &[charge_in("in")],
+    outputs: &[CHARGE_OUT],
+    properties: &[
+        with_default("source", Value::Attribute, "source", "where the source stands"),
+        with_default("target", Value::Attribute, "target", "where the target stands"),
+    ],
+    children: &[ChildSpec {
+        name: "grant",
+        at_least: 1,
+        properties: &[
+            optional("source", PATTERN, "what the source must be like"),
+            optional("target", PATTERN, "what the target must be like"),
+            required("from", ACCOUNT, "who pays the charge and grants the bonus"),
+            required("to", ACCOUNT, "who is granted it"),
+            required("percent", PERCENT, "how much of the charge, from 0 to 100"),
+        ],
+        help: "a bonus on every charge that fits",
+    }],
+    role: Role::Plain,
+    build: |primitive, builder| {
+        let grants = primitive.children.iter().map(|child| grant(primitive, child, builder));
+        let grants = grants.collect::<Result<Vec<_>, _>>()?;
+        let mut stands = |name| {
+            let text = builder.property(primitive, name)?;
+            builder.attribute(primitive.line, name, text)
+        };
+        let places = [stands("source")?, stands("target")?];
+        let op = BonusCredit {
+            places,
+            grants,
+            digits: builder.digits(),
+            slots: builder.charges("in"),
+            out: builder.charge_out("charge"),
+        };
+        builder.op(op);
+        Ok(())
+    },
+};
+
+fn grant(
+    primitive: &Primitive,
+    child: &Child,
+    builder: &mut Builder<'_>,
+) -> Result<Grant, Refused> {
+    let at = child.line;
+    let written = builder.child_property(child, "percent")?;
+    let (from, to) = (builder.child_property(child, "from")?, builder.child_property(child, "to")?);
+    let pattern = |name| child.property(name).map(Box::from);
+    let mut named = |name| {
+        let price = format!("{written} % of the charge");
+        component(builder, at, (&primitive.id, name), ComponentKind::Bonus, price)
+    };
+    Ok(Grant {
+        credit: named("credit")?,
+        debit: named("debit")?,
+        patterns: [pattern("source"), pattern("target")],
+        from: AccountRef::read(builder, at, "from", from)?,
+        to: AccountRef::read(builder, at, "to", to)?,
+        percent: builder.read(at, "percent", Percent::parse(written))?,
+    })
+}
+
+struct Grant {
+    /// Of the source and the target.
+    patterns: [Option<Box<str>>; 2],
+    from: AccountRef,
+    to: AccountRef,
+    percent: Percent,
+    credit: u16,
+    debit: u16,
+}
+
+struct BonusCredit {
+    /// Where the source and the target stand.
+    places: [Attribute; 2],
+    grants: Vec<Grant>,
+    digits: u32,
+    slots: Box<[usize]>,
+    out: ChargeOut,
+}
+
+impl Op for BonusCredit {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        for_each_line(run, &self.slots, |run, number| {
+            run.pass_on(self.out, number);
+            if !is_charge(run, number)? {
+                return Ok(());
+            }
+            for grant in &self.grants {
+                if self.fits(grant, run)? {
+                    self.book(grant, run, number)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl BonusCredit {
+    /// A condition on what the record does not carry is not met.
+    fn fits(&self, grant: &Grant, run: &Run<'_>) -> Result<bool, SuspenseReason> {
+        for (pattern, place) in grant.patterns.iter().zip(&self.places) {
+            if let Some(pattern) = pattern
+                && !run.attribute(place)?.is_some_and(|text| fits(pattern, text))
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The bonus on a line, if it is `from` that pays it.
+    fn book(&self, grant: &Grant, run: &mut Run<'_>, number: u32) -> Result<(), SuspenseReason> {
+        let paid = *line(run, number)?;
+        let (from, to) = (grant.from.posting(run)?, grant.to.posting(run)?);
+        // Who would grant itself a bonus grants nothing.
+        if paid.posting != from || from == to {
+            return Ok(());
+        }
+        let bonus = grant.percent.part(paid.amount, self.digits)?;
+        let credit = money(bonus.nanos().checked_neg())?;
+        let mut booked = |component: u16, amount: Money, posting: Posting| {
+            let bonus = Line { posting, ..run.made_of(number, component, amount) };
+            run.book(self.out, bonus).map(drop)
+        };
+        booked(grant.credit, credit, to)?;
+        booked(grant.debit, bonus, from)
+    }
+}

@@ -1,0 +1,208 @@
+//! Minimum, Cap, Commitment: what makes charges come to what was agreed (PLANS sections 5 and 8).
+
+use turnpike_types::{Money, SuspenseReason};
+
+use crate::build::Builder;
+use crate::code::ComponentKind;
+use crate::graph::Primitive;
+use crate::measure::Unit;
+use crate::run::{Calendared, ChargeOut, Event, Op, Run};
+use crate::spec::{CHARGE_OUT, PropertySpec, Refused, Role, Spec, Value, charge_in, required};
+use crate::state::{Keep, Period, VariableId};
+
+use super::charges::{beside, component, for_each_line, instant, is_charge, line, money};
+
+const AMOUNT: PropertySpec = required("amount", Value::Money, "what the charges are held to");
+
+pub(super) static MINIMUM: Spec = Spec {
+    name: "Minimum",
+    help: "Tops up the charges of a record to an amount.",
+    inputs: &[charge_in("in")],
+    outputs: &[CHARGE_OUT],
+    properties: &[AMOUNT],
+    children: &[],
+    role: Role::Plain,
+    build: |primitive, builder| {
+        let bound = Bound::read(primitive, builder, "at least", "record")?;
+        builder.op(Minimum { bound });
+        Ok(())
+    },
+};
+
+pub(super) static CAP: Spec = Spec {
+    name: "Cap",
+    help: "Takes back what charges come to beyond an amount, in each record or period.",
+    inputs: &[charge_in("in")],
+    outputs: &[CHARGE_OUT],
+    properties: &[
+        AMOUNT,
+        required(
+            "per",
+            Value::Choice(&["record", "day", "week", "month", "billing-cycle"]),
+            "for how long charges are added up",
+        ),
+    ],
+    children: &[],
+    role: Role::Plain,
+    build: |primitive, builder| {
+        let per = match builder.property(primitive, "per")? {
+            "day" => Some(Calendared::Day),
+            "week" => Some(Calendared::Week(1)),
+            "month" => Some(Calendared::Month),
+            "billing-cycle" => Some(Calendared::Cycle),
+            _ => None,
+        };
+        let word = per.map_or("record", Calendared::word);
+        let bound = Bound::read(primitive, builder, "at most", word)?;
+        let sum = match per {
+            Some(calendared) => {
+                Some((calendared, builder.variable(None, Unit::One, Keep::Horizon)?))
+            }
+            None => None,
+        };
+        builder.op(Cap { bound, sum });
+        Ok(())
+    },
+};
+
+pub(super) static COMMITMENT: Spec = Spec {
+    name: "Commitment",
+    help: "Tops up the charges of each billing cycle to an amount when the cycle closes.",
+    inputs: &[charge_in("in")],
+    outputs: &[CHARGE_OUT],
+    properties: &[AMOUNT],
+    children: &[],
+    role: Role::Plain,
+    build: |primitive, builder| {
+        let bound = Bound::read(primitive, builder, "at least", Calendared::Cycle.word())?;
+        let sum = builder.variable(None, Unit::One, Keep::Horizon)?;
+        builder.closes();
+        builder.op(Commitment { bound, sum });
+        Ok(())
+    },
+};
+
+/// What the three have in common.
+struct Bound {
+    amount: i128,
+    component: u16,
+    slots: Box<[usize]>,
+    out: ChargeOut,
+}
+
+impl Bound {
+    fn read(
+        primitive: &Primitive,
+        builder: &mut Builder<'_>,
+        words: &str,
+        period: &str,
+    ) -> Result<Self, Refused> {
+        let (at, id) = (primitive.line, primitive.id.as_str());
+        // One sum for several payers would be nobody's.
+        builder.only_own("in")?;
+        let written = builder.property(primitive, "amount")?;
+        let price = format!("{words} {written} per {period}");
+        Ok(Self {
+            amount: builder.money(at, "amount", written)?.nanos(),
+            component: component(builder, at, (id, id), ComponentKind::Adjustment, price)?,
+            slots: builder.charges("in"),
+            out: builder.charge_out("charge"),
+        })
+    }
+
+    /// Lets every line pass; the number of the first charge among them, and what all come to.
+    fn pass(&self, run: &mut Run<'_>) -> Result<Option<(u32, i128)>, SuspenseReason> {
+        let mut passed: Option<(u32, i128)> = None;
+        for_each_line(run, &self.slots, |run, number| {
+            run.pass_on(self.out, number);
+            if !is_charge(run, number)? {
+                return Ok(());
+            }
+            let (first, sum) = passed.unwrap_or((number, 0));
+            passed = Some((first, add(sum, line(run, number)?.amount.nanos())?));
+            Ok(())
+        })?;
+        Ok(passed)
+    }
+}
+
+fn add(sum: i128, more: i128) -> Result<i128, SuspenseReason> {
+    sum.checked_add(more).ok_or(SuspenseReason::Overflow)
+}
+
+struct Minimum {
+    bound: Bound,
+}
+
+impl Op for Minimum {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let Some((first, sum)) = self.bound.pass(run)? else { return Ok(()) };
+        if sum >= self.bound.amount {
+            return Ok(());
+        }
+        let missing = money(self.bound.amount.checked_sub(sum))?;
+        let first = line(run, first)?;
+        let missing = run.fixed(self.bound.component, missing, first.period, first.first_unit);
+        run.book(self.bound.out, missing).map(drop)
+    }
+}
+
+struct Cap {
+    bound: Bound,
+    /// What passed before, in each period, were there no cap; `None`: each record by itself.
+    sum: Option<(Calendared, VariableId)>,
+}
+
+impl Op for Cap {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let kept = self.sum.map(|(calendared, variable)| {
+            let at = instant(run);
+            (variable, run.period(calendared, at).period)
+        });
+        let before = kept.map_or(0, |(variable, period)| run.value(variable, period));
+        let mut sum = before;
+        for_each_line(run, &self.bound.slots, |run, number| {
+            let amount = line(run, number)?.amount.nanos();
+            run.pass_on(self.bound.out, number);
+            let after = add(sum, amount)?;
+            // A credit lowers what was taken back before it lowers what is paid.
+            let change = after.min(self.bound.amount).checked_sub(sum.min(self.bound.amount));
+            sum = after;
+            let correction = money(change.and_then(|change| change.checked_sub(amount)))?;
+            if correction == Money::ZERO {
+                return Ok(());
+            }
+            let correction = beside(run, number, self.bound.component, correction)?;
+            run.book(self.bound.out, correction).map(drop)
+        })?;
+        match kept {
+            Some((variable, period)) if sum != before => run.set(variable, period, sum),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Commitment {
+    bound: Bound,
+    /// What passed so far, by the cycle that it posts to.
+    sum: VariableId,
+}
+
+impl Op for Commitment {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let passed = self.bound.pass(run)?.map_or(0, |(_, sum)| sum);
+        let period: Period = run.posting_cycle().0.period;
+        let before = run.value(self.sum, period);
+        let sum = add(before, passed)?;
+        if sum != before {
+            run.set(self.sum, period, sum)?;
+        }
+        // What other primitives charge at the close counts; it passed just now.
+        if !matches!(run.event, Event::Close(_)) || sum >= self.bound.amount {
+            return Ok(());
+        }
+        let missing = money(self.bound.amount.checked_sub(sum))?;
+        let missing = run.fixed(self.bound.component, missing, period, 0);
+        run.book(self.bound.out, missing).map(drop)
+    }
+}

@@ -1,0 +1,339 @@
+//! Dated buckets and drawing from them (PLANS section 4): by earliest expiry, then priority, then
+//! grant time, only from those valid at the unit's instant.
+//!
+//! Validity is a matter of local dates, so units of one date, and of all dates up to the next on
+//! which a bucket begins or expires, draw from the same lots.
+
+use std::cmp::Reverse;
+
+use jiff::civil::Date;
+use smallvec::SmallVec;
+use turnpike_types::SuspenseReason;
+
+use crate::calendar::{date_of, days_on, period_of};
+use crate::run::{Calendared, Run};
+use crate::state::{Period, StateEntry, VariableId};
+use crate::stream::{Flow, PORTIONS_MAX, SPANS_MAX, Span, Stream};
+
+/// A bucket as the plan describes it.
+pub(super) struct Bucket {
+    pub(super) kind: Kind,
+    /// Units of each grant; 0 for what is bought.
+    pub(super) grant: i128,
+    pub(super) priority: i64,
+    /// Units drawn: of each period, or of the subscription. Of what is bought, units left, by the
+    /// date on which they expire.
+    pub(super) variable: VariableId,
+}
+
+pub(super) enum Kind {
+    /// Granted for each period; valid for so many further ones.
+    Every { calendared: Calendared, rollover: usize },
+    /// Granted when the subscription begins, for so many days.
+    Once { valid: Option<i32> },
+    /// Granted by what comes in, for so many days. `since`: the first date on which units that
+    /// expire on a date are valid.
+    Bought { valid: i32, since: VariableId },
+}
+
+/// What is left of one grant, on dates on which it is valid.
+struct Lot {
+    /// The first date on which it is not valid any more, in days since 1970.
+    expires: i32,
+    priority: Reverse<i64>,
+    granted: i32,
+    /// The bucket.
+    place: usize,
+    period: Period,
+    left: i128,
+}
+
+type Lots = SmallVec<[Lot; 8]>;
+
+/// A record's drawing from an allowance.
+pub(super) struct Drawing<'b> {
+    buckets: &'b [Bucket],
+    /// Values that the record has changed so far.
+    changed: SmallVec<[StateEntry; 8]>,
+    lots: Lots,
+}
+
+impl<'b> Drawing<'b> {
+    pub(super) fn new(buckets: &'b [Bucket]) -> Self {
+        Self { buckets, changed: SmallVec::new(), lots: SmallVec::new() }
+    }
+
+    /// Adds what was bought to a bucket.
+    pub(super) fn fill(
+        &mut self,
+        place: usize,
+        run: &mut Run<'_>,
+        flow: Flow,
+        stream: &Stream,
+    ) -> Result<(), SuspenseReason> {
+        let Some(Bucket { kind: Kind::Bought { valid, since }, variable, .. }) =
+            self.buckets.get(place)
+        else {
+            return Ok(());
+        };
+        for span in &stream.spans {
+            let mut unit = span.first;
+            while unit < span.end {
+                let today = run.period(Calendared::Day, flow.instant(unit));
+                let end = flow.units_before(today.to).clamp(unit + 1, span.end);
+                let count = Span { first: unit, end, ..*span }.count();
+                let date = date_of(today.period);
+                let expires = days_on(date, *valid);
+                if expires <= date {
+                    return Err(SuspenseReason::Overflow);
+                }
+                let expires = period_of(expires);
+                let left = self.value(run, *variable, expires);
+                let begins = if left > 0 {
+                    self.value(run, *since, expires).min(today.period.0.into())
+                } else {
+                    today.period.0.into()
+                };
+                let more = count.and_then(|count| left.max(0).checked_add(count));
+                self.set(*variable, expires, more.ok_or(SuspenseReason::Overflow)?)?;
+                self.set(*since, expires, begins)?;
+                unit = end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sorts units into those that a bucket covers and the rest.
+    pub(super) fn draw(
+        &mut self,
+        run: &mut Run<'_>,
+        flow: Flow,
+        stream: &Stream,
+        covered: &mut Stream,
+        rest: &mut Stream,
+    ) -> Result<(), SuspenseReason> {
+        if stream.ghost {
+            self.open(run, flow.start, flow.start);
+            // A record without units goes where its first unit would have gone.
+            if self.lots.is_empty() { rest.ghost = true } else { covered.ghost = true }
+        }
+        let last = stream.spans.last().map_or(flow.start, |span| flow.instant(span.end - 1));
+        let mut until = i64::MIN;
+        for span in &stream.spans {
+            let mut unit = span.first;
+            while unit < span.end {
+                let at = flow.instant(unit);
+                if at >= until {
+                    until = self.open(run, at, last);
+                }
+                let end = flow.units_before(until).clamp(unit + 1, span.end);
+                self.take(Span { first: unit, end, ..*span }, covered, rest)?;
+                if covered.spans.len().max(rest.spans.len()) > SPANS_MAX {
+                    return Err(SuspenseReason::Overflow);
+                }
+                unit = end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what changed.
+    pub(super) fn keep(self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        self.changed.iter().try_for_each(|entry| run.set(entry.variable, entry.period, entry.value))
+    }
+
+    fn value(&self, run: &Run<'_>, variable: VariableId, period: Period) -> i128 {
+        let mine = |entry: &&StateEntry| entry.variable == variable && entry.period == period;
+        let changed = self.changed.iter().find(mine);
+        changed.map_or_else(|| run.value(variable, period), |entry| entry.value)
+    }
+
+    fn set(
+        &mut self,
+        variable: VariableId,
+        period: Period,
+        value: i128,
+    ) -> Result<(), SuspenseReason> {
+        let mine = |entry: &&mut StateEntry| entry.variable == variable && entry.period == period;
+        if let Some(entry) = self.changed.iter_mut().find(mine) {
+            entry.value = value;
+            return Ok(());
+        }
+        if self.changed.len() >= PORTIONS_MAX {
+            return Err(SuspenseReason::Overflow);
+        }
+        self.changed.push(StateEntry { variable, period, value });
+        Ok(())
+    }
+
+    /// Finds the lots that are valid at an instant, in the order in which they are drawn; until
+    /// which instant that holds. Nothing after `last` will be asked.
+    fn open(&mut self, run: &mut Run<'_>, at: i64, last: i64) -> i64 {
+        let day = run.period(Calendared::Day, at);
+        let today = date_of(day.period);
+        let mut lots = std::mem::take(&mut self.lots);
+        lots.clear();
+        let mut holds = Date::MAX;
+        for place in 0..self.buckets.len() {
+            holds = holds.min(self.open_bucket(place, run, today, &mut lots));
+        }
+        lots.sort_unstable_by_key(|lot| (lot.expires, lot.priority, lot.granted, lot.place));
+        let soonest = lots.first().map_or(Date::MAX, |lot| date_of(Period(lot.expires)));
+        self.lots = lots;
+        let holds = holds.min(soonest);
+        if last < day.to || holds == Date::MAX {
+            return i64::MAX;
+        }
+        run.scratch.calendar.first_instant(holds)
+    }
+
+    /// Adds a bucket's lots of a date; the next date on which it may have others.
+    fn open_bucket(&self, place: usize, run: &mut Run<'_>, today: Date, lots: &mut Lots) -> Date {
+        let bucket = &self.buckets[place];
+        let mut add = |granted: Date, expires: Date, period, left| {
+            if left > 0 {
+                let [expires, granted] = [expires, granted].map(|date| period_of(date).0);
+                let priority = Reverse(bucket.priority);
+                lots.push(Lot { expires, priority, granted, place, period, left });
+            }
+        };
+        match bucket.kind {
+            Kind::Every { calendared, rollover } => {
+                let dates = firsts_around(run, calendared, today, rollover);
+                for valid in dates.windows(rollover + 2) {
+                    let (granted, next, expires) = (valid[0], valid[1], valid[rollover + 1]);
+                    if next > today || reaches(run, next) {
+                        let period = period_of(granted);
+                        let drawn = self.value(run, bucket.variable, period);
+                        add(granted, expires, period, bucket.grant.saturating_sub(drawn));
+                    }
+                }
+                dates.get(rollover + 1).copied().unwrap_or(Date::MAX)
+            }
+            Kind::Once { valid } => {
+                let period = Period::of_subscription(run.since);
+                let left = bucket.grant.saturating_sub(self.value(run, bucket.variable, period));
+                if left <= 0 {
+                    return Date::MAX;
+                }
+                let granted = match run.since {
+                    i64::MIN => Date::MIN,
+                    since => run.scratch.calendar.date(since),
+                };
+                let expires = valid.map_or(Date::MAX, |days| days_on(granted, days));
+                if today < expires {
+                    add(granted, expires, period, left);
+                }
+                Date::MAX
+            }
+            Kind::Bought { since, .. } => {
+                let mut later = Date::MAX;
+                let known = run.state.after(bucket.variable, period_of(today)).iter();
+                let fresh = self.changed.iter().filter(|entry| {
+                    entry.variable == bucket.variable
+                        && entry.period > period_of(today)
+                        && run.state.get(entry.variable, entry.period).is_none()
+                });
+                for entry in known.chain(fresh) {
+                    let left = self.value(run, bucket.variable, entry.period);
+                    let granted = self.value(run, since, entry.period);
+                    let granted = date_of(Period(i32::try_from(granted).unwrap_or(i32::MAX)));
+                    // Bought after what is rated now, which comes late.
+                    if granted > today {
+                        later = later.min(granted);
+                    } else {
+                        add(granted, date_of(entry.period), entry.period, left);
+                    }
+                }
+                later
+            }
+        }
+    }
+
+    /// Draws a run of units of one span from the lots.
+    fn take(
+        &mut self,
+        run: Span,
+        covered: &mut Stream,
+        rest: &mut Stream,
+    ) -> Result<(), SuspenseReason> {
+        let mut lots = std::mem::take(&mut self.lots);
+        let mut unit = run.first;
+        // Copies of `unit` that lots before have covered.
+        let mut within = 0i128;
+        for lot in lots.iter_mut().filter(|lot| lot.left > 0) {
+            let before = lot.left;
+            if within > 0 {
+                let more = lot.left.min(run.copies - within);
+                (lot.left, within) = (lot.left - more, within + more);
+                if within == run.copies {
+                    covered.push(Span { first: unit, end: unit + 1, ..run });
+                    (unit, within) = (unit + 1, 0);
+                }
+            }
+            if within == 0 && unit < run.end {
+                let fit = if run.copies == 1 { lot.left } else { lot.left / run.copies };
+                let whole = i64::try_from(fit).unwrap_or(i64::MAX).min(run.end - unit);
+                if whole > 0 {
+                    covered.push(Span { first: unit, end: unit + whole, ..run });
+                    (unit, lot.left) = (unit + whole, lot.left - i128::from(whole) * run.copies);
+                }
+                if unit < run.end {
+                    (within, lot.left) = (lot.left, 0);
+                }
+            }
+            if lot.left < before {
+                let bucket = &self.buckets[lot.place];
+                let value = match bucket.kind {
+                    Kind::Bought { .. } => lot.left,
+                    _ => bucket.grant - lot.left,
+                };
+                self.set(bucket.variable, lot.period, value)?;
+            }
+            if unit == run.end {
+                break;
+            }
+        }
+        if within > 0 {
+            let single = Span { first: unit, end: unit + 1, ..run };
+            covered.push(Span { copies: within, ..single });
+            let (copies, skip) = (run.copies - within, run.skip.checked_add(within));
+            rest.push(Span { copies, skip: skip.ok_or(SuspenseReason::Overflow)?, ..single });
+            unit += 1;
+        }
+        if unit < run.end {
+            rest.push(Span { first: unit, ..run });
+        }
+        self.lots = lots;
+        Ok(())
+    }
+}
+
+/// The first dates of the periods whose grants are valid on a date, and of those by which they
+/// expire: twice `rollover` and one, and one more.
+fn firsts_around(
+    run: &Run<'_>,
+    calendared: Calendared,
+    today: Date,
+    rollover: usize,
+) -> SmallVec<[Date; 8]> {
+    let calendar = &run.scratch.calendar;
+    let mut first = calendar.first_of(calendared, today);
+    for _ in 0..rollover {
+        first = calendar.first_of(calendared, days_on(first, -1));
+    }
+    let next = |date: &Date| Some(calendar.next_first(calendared, *date));
+    std::iter::successors(Some(first), next).take(2 * rollover + 2).collect()
+}
+
+/// Had the subscription begun before a date did? What was granted for a period that ended before
+/// is nobody's.
+fn reaches(run: &Run<'_>, next: Date) -> bool {
+    const DAY_US: i64 = 86_400_000_000;
+    // An instant's local date is the UTC one, or next to it: mostly that is enough to know.
+    let begins = i64::from(period_of(next).0).saturating_mul(DAY_US);
+    if begins.saturating_sub(run.since).unsigned_abs() > 2 * DAY_US.unsigned_abs() {
+        return begins > run.since;
+    }
+    run.scratch.calendar.first_instant(next) > run.since
+}

@@ -1,0 +1,225 @@
+//! What primitives on charges share: percentages, accounts as plans name them, lines made of lines.
+
+use turnpike_types::{AccountNumber, Money, Posting, SuspenseReason};
+
+use crate::build::Builder;
+use crate::code::{Component, ComponentKind};
+use crate::measure::{Decimal, Unit};
+use crate::price::half_even;
+use crate::rater::Line;
+use crate::run::{Attribute, Event, Run};
+use crate::spec::{Refused, Value, ValueType};
+use crate::values;
+
+/// A percentage, exactly: `-2.5` is -25 / 1000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Percent {
+    negative: bool,
+    top: i128,
+    bottom: i128,
+}
+
+/// Percent; what is more was meant otherwise.
+const PERCENT_MAX: i128 = 1000;
+
+impl Percent {
+    /// Reads `5`, `2.5`, `-10`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, text),
+        };
+        let percent = Self::of(Decimal::parse(digits)?);
+        if percent.top > PERCENT_MAX * (percent.bottom / 100) {
+            return Err(format!(
+                "\"{text}\" is more than {PERCENT_MAX} percent: write percent, such as 5"
+            ));
+        }
+        Ok(Self { negative, ..percent })
+    }
+
+    /// So many percent.
+    pub(super) fn of(rate: Decimal) -> Self {
+        // A decimal has at most 27 digits: this can't overflow.
+        Self { negative: false, top: rate.digits, bottom: 100 * 10i128.pow(rate.scale) }
+    }
+
+    /// The fraction, its sign left out: `top / bottom`.
+    pub(super) const fn fraction(&self) -> (i128, i128) {
+        (self.top, self.bottom)
+    }
+
+    /// So much of an amount, rounded once.
+    pub(super) fn part(&self, amount: Money, digits: u32) -> Result<Money, SuspenseReason> {
+        let nanos = if self.negative { -amount.nanos() } else { amount.nanos() };
+        half_even(nanos, self.top, self.bottom, digits).ok_or(SuspenseReason::Overflow)
+    }
+}
+
+/// A percentage off, or with a minus on top.
+pub(super) const SIGNED_PERCENT: Value = Value::Of(&ValueType {
+    name: "percent",
+    check: |text| {
+        let percent = Percent::parse(text)?;
+        if !percent.negative && percent.top > percent.bottom {
+            return Err(format!("\"{text}\" is more than the whole: write 100 or less"));
+        }
+        Ok(())
+    },
+});
+
+/// A percentage from 0 to 100.
+pub(super) const PERCENT: Value = Value::Of(&ValueType {
+    name: "percent",
+    check: |text| {
+        let percent = Percent::parse(text)?;
+        if percent.negative || percent.top > percent.bottom {
+            return Err(format!("\"{text}\" is no part of a whole: write 0 to 100"));
+        }
+        Ok(())
+    },
+});
+
+/// An account as a plan names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum AccountRef {
+    /// The record's own.
+    Own,
+    Number(AccountNumber),
+    /// The one whose number an attribute holds.
+    Held(Attribute),
+}
+
+/// What a plan writes for the record's own account.
+pub(super) const OWN: &str = "self";
+
+/// `901`, `self`, `account.provider`, `record.advertiser`.
+pub(super) const ACCOUNT: Value = Value::Of(&ValueType {
+    name: "account",
+    check: |text| {
+        match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true if number(text).is_none() => {
+            Err(format!("\"{text}\" is no account's number: write a whole number from 1"))
+        }
+        true => Ok(()),
+        false => values::attribute(text).map_err(|_| {
+            format!("\"{text}\" is no account: write its number, {OWN}, or where its number stands, such as account.provider")
+        }),
+    }
+    },
+});
+
+/// An account's number; zero is nobody's.
+fn number(text: &str) -> Option<AccountNumber> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = if digits { text.parse().ok() } else { None };
+    number.filter(|&number| number > 0).map(AccountNumber)
+}
+
+impl AccountRef {
+    /// Of a text that [`ACCOUNT`] accepts.
+    pub(super) fn read(
+        builder: &mut Builder<'_>,
+        line: u32,
+        name: &str,
+        text: &str,
+    ) -> Result<Self, Refused> {
+        match number(text) {
+            Some(number) => Ok(Self::Number(number)),
+            None if text == OWN => Ok(Self::Own),
+            None => builder.attribute(line, name, text).map(Self::Held),
+        }
+    }
+
+    /// Where a line goes that this account pays.
+    pub(super) fn posting(&self, run: &Run<'_>) -> Result<Posting, SuspenseReason> {
+        let number = match self {
+            Self::Own => return Ok(Posting::Account),
+            Self::Number(number) => *number,
+            Self::Held(attribute) => {
+                let held = run.attribute(attribute)?.map(str::trim).and_then(number);
+                held.ok_or(SuspenseReason::NoParty)?
+            }
+        };
+        // A record's own account is posted in its own log, however a plan names it.
+        let own = number == run.record.account;
+        Ok(if own { Posting::Account } else { Posting::Second(number) })
+    }
+}
+
+/// A component of a primitive that makes lines of lines.
+pub(super) fn component(
+    builder: &mut Builder<'_>,
+    line: u32,
+    (primitive, component): (&str, &str),
+    kind: ComponentKind,
+    price: String,
+) -> Result<u16, Refused> {
+    let currency = builder.charged();
+    let component = Component {
+        primitive: primitive.to_owned(),
+        component: component.to_owned(),
+        kind,
+        price,
+        unit: Unit::One,
+        level: None,
+        currency,
+    };
+    builder.component(line, component)
+}
+
+/// The line of this number.
+pub(super) fn line<'r>(run: &'r Run<'_>, number: u32) -> Result<&'r Line, SuspenseReason> {
+    // Every number comes from a line that was booked before.
+    run.lines.get(number as usize).ok_or(SuspenseReason::Overflow)
+}
+
+/// A line made of another one, which goes where the other goes.
+pub(super) fn beside(
+    run: &Run<'_>,
+    number: u32,
+    component: u16,
+    amount: Money,
+) -> Result<Line, SuspenseReason> {
+    let posting = line(run, number)?.posting;
+    Ok(Line { posting, ..run.made_of(number, component, amount) })
+}
+
+/// Lets lines that were made of a line stand in its place.
+pub(super) fn replaced(run: &mut Run<'_>, number: u32) {
+    if let Some(line) = run.lines.get_mut(number as usize) {
+        line.posting = Posting::Replaced;
+    }
+}
+
+/// Is it a line of money? What only happened, at no charge, is neither taxed nor shared.
+pub(super) fn is_charge(run: &Run<'_>, number: u32) -> Result<bool, SuspenseReason> {
+    let component = run.code.components.get(usize::from(line(run, number)?.component));
+    Ok(component.is_some_and(|component| component.kind != ComponentKind::Event))
+}
+
+/// Does `each` for every line that reaches a charge input, in the order of booking.
+pub(super) fn for_each_line<'a>(
+    run: &mut Run<'a>,
+    slots: &[usize],
+    mut each: impl FnMut(&mut Run<'a>, u32) -> Result<(), SuspenseReason>,
+) -> Result<(), SuspenseReason> {
+    let lines = run.take_lines(slots);
+    let done = lines.iter().try_for_each(|&number| each(run, number));
+    run.give_lines(lines);
+    done
+}
+
+/// The instant that says which period a line counts in: the record's start, or of what fell due;
+/// of a cycle that closes, its last.
+pub(super) fn instant(run: &Run<'_>) -> i64 {
+    match run.event {
+        Event::Close(cycle) => cycle.to.saturating_sub(1),
+        _ => run.record.start.micros(),
+    }
+}
+
+/// Billionths as money.
+pub(super) fn money(nanos: Option<i128>) -> Result<Money, SuspenseReason> {
+    nanos.and_then(Money::from_nanos).ok_or(SuspenseReason::Overflow)
+}

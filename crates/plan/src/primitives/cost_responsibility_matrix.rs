@@ -1,0 +1,304 @@
+//! CostResponsibilityMatrix: who pays for an access, in which shares (PLANS sections 2 and 8).
+//!
+//! Ordered rows of conditions, the first that fits decides. What failed is nobody's, unless a row
+//! asks for its status.
+
+use smallvec::SmallVec;
+use turnpike_types::{Money, Posting, SuspenseReason};
+
+use crate::build::Builder;
+use crate::code::ComponentKind;
+use crate::error::Cause;
+use crate::graph::{Child, Primitive};
+use crate::rater::Line;
+use crate::run::{Attribute, ChargeOut, Op, Run};
+use crate::spec::{
+    Carries, ChildSpec, OTHERS, Open, OutputSpec, PropertySpec, Refused, Role, Spec, Value,
+    charge_in, optional, required, with_default,
+};
+
+use super::charges::{
+    ACCOUNT, AccountRef, OWN, component, for_each_line, is_charge, line, money, replaced,
+};
+use super::patterns::{PATTERN, STATUS, fits, is_failed, status_fits};
+use super::shares::{SHARES, apportion, read};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "CostResponsibilityMatrix",
+    help: "Shares charges among parties, by source, target, status, role and cache.",
+    inputs: &[charge_in("in")],
+    outputs: &[
+        OutputSpec { name: "own", carries: Carries::Charge, open: Open::When(|p| !names(p, true)) },
+        OutputSpec {
+            name: OTHERS,
+            carries: Carries::Charge,
+            open: Open::When(|p| !names(p, false)),
+        },
+    ],
+    properties: &[
+        stands("source", "source"),
+        stands("target", "target"),
+        stands("status", "status"),
+        stands("role", "role"),
+        stands("cache", "cache"),
+        with_default(
+            "failed",
+            Value::Choice(&["nobody", "rows"]),
+            "nobody",
+            "who pays for a failed transfer: nobody unless a row asks for its status, or as rows say",
+        ),
+    ],
+    children: &[
+        ChildSpec {
+            name: "party",
+            at_least: 1,
+            properties: &[
+                required("id", Value::Id, "its name in shares"),
+                required("account", ACCOUNT, "its number, where its number stands, or self"),
+            ],
+            help: "who can pay",
+        },
+        ChildSpec {
+            name: "row",
+            at_least: 1,
+            properties: &[
+                optional("source", PATTERN, "what the source must be like"),
+                optional("target", PATTERN, "what the target must be like"),
+                optional("status", STATUS, "what the status must be like, such as 2xx|304"),
+                optional("role", PATTERN, "what the role must be like"),
+                optional("cache", PATTERN, "what the cache's part must be like"),
+                required("shares", SHARES, "parties and their weights, or nobody"),
+            ],
+            help: "who pays, where all its conditions are met and those of no row before",
+        },
+    ],
+    role: Role::Shares,
+    build,
+};
+
+const fn stands(name: &'static str, default: &'static str) -> PropertySpec {
+    with_default(name, Value::Attribute, default, "where the text stands that rows look at")
+}
+
+/// What rows look at, each by its place in [`Matrix::read`].
+const CONDITIONS: [&str; 5] = ["source", "target", "status", "role", "cache"];
+const STATUS_AT: usize = 2;
+
+/// Does any row name a party that is the record's own account, or one that is not?
+fn names(primitive: &Primitive, own: bool) -> bool {
+    let of = |kind| primitive.children.iter().filter(move |child| child.kind == kind);
+    let is_it = |id: &str| {
+        let mut parties = of("party").filter(|party| party.property("id") == Some(id));
+        parties.any(|party| (party.property("account") == Some(OWN)) == own)
+    };
+    let mut rows = of("row").filter_map(|row| read(row.property("shares")?).ok());
+    rows.any(|shares| shares.iter().any(|(party, _)| is_it(party)))
+}
+
+fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> crate::spec::Built {
+    let parties = parties(primitive, builder)?;
+    let rows = rows(primitive, &parties, builder)?;
+    let asks_failed = primitive.property("failed") != Some("rows");
+    let mut places: [Option<Attribute>; 5] = [const { None }; 5];
+    for (at, (name, place)) in CONDITIONS.iter().zip(&mut places).enumerate() {
+        let asked = rows.iter().any(|row| row.conditions.iter().any(|(of, _)| *of == at));
+        if asked || (at == STATUS_AT && asks_failed) {
+            let written = builder.property(primitive, name)?;
+            *place = Some(builder.attribute(primitive.line, name, written)?);
+        }
+    }
+    let op = Matrix {
+        places,
+        asks_failed,
+        rows,
+        parties: parties.into_iter().map(|(_, party)| party).collect(),
+        step: 10i128.pow(Money::SCALE.saturating_sub(builder.digits())),
+        slots: builder.charges("in"),
+        own: builder.charge_out("own"),
+        others: builder.charge_out(OTHERS),
+    };
+    builder.op(op);
+    Ok(())
+}
+
+fn parties<'p>(
+    primitive: &'p Primitive,
+    builder: &mut Builder<'_>,
+) -> Result<Vec<(&'p str, Party)>, Refused> {
+    let mut parties: Vec<(&str, Party)> = Vec::new();
+    for child in primitive.children.iter().filter(|child| child.kind == "party") {
+        let id = builder.child_property(child, "id")?;
+        let account = builder.child_property(child, "account")?;
+        if parties.iter().any(|(known, _)| *known == id) {
+            let message = format!("two parties have the id {id}: give each its own");
+            return Err(builder.refuse(child.line, Cause::DuplicateId, message));
+        }
+        let account = AccountRef::read(builder, child.line, "account", account)?;
+        let name = (primitive.id.as_str(), id);
+        let price = format!("share of {id}");
+        let component = component(builder, child.line, name, ComponentKind::Share, price)?;
+        parties.push((id, Party { account, component }));
+    }
+    Ok(parties)
+}
+
+fn rows(
+    primitive: &Primitive,
+    parties: &[(&str, Party)],
+    builder: &mut Builder<'_>,
+) -> Result<Vec<Row>, Refused> {
+    let mut rows = Vec::new();
+    let mut everything_since = None;
+    for child in primitive.children.iter().filter(|child| child.kind == "row") {
+        if let Some(line) = everything_since {
+            let message = format!("the row on line {line} fits everything: nothing comes here");
+            builder.warn(child.line, message);
+        }
+        let row = row(child, parties, builder)?;
+        if row.conditions.is_empty() {
+            everything_since = everything_since.or(Some(child.line));
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn row(
+    child: &Child,
+    parties: &[(&str, Party)],
+    builder: &mut Builder<'_>,
+) -> Result<Row, Refused> {
+    let conditions = CONDITIONS.iter().enumerate().filter_map(|(at, name)| {
+        let pattern = child.property(name)?;
+        Some((at, Box::from(pattern)))
+    });
+    let written = builder.child_property(child, "shares")?;
+    let mut shares = Vec::new();
+    for (party, weight) in builder.read(child.line, "shares", read(written))? {
+        let Some(place) = parties.iter().position(|(id, _)| *id == party) else {
+            let message = format!(
+                "shares: there is no party {party}: write <party id=\"{party}\" account=\"...\"/>"
+            );
+            return Err(builder.refuse(child.line, Cause::UnknownReference, message));
+        };
+        shares.push((place, weight));
+    }
+    Ok(Row { conditions: conditions.collect(), shares })
+}
+
+struct Party {
+    account: AccountRef,
+    component: u16,
+}
+
+struct Row {
+    /// By their places in [`CONDITIONS`].
+    conditions: Vec<(usize, Box<str>)>,
+    /// Parties by their places, and weights; empty: nobody pays.
+    shares: Vec<(usize, i128)>,
+}
+
+struct Matrix {
+    /// Where the texts stand that anything asks for.
+    places: [Option<Attribute>; 5],
+    /// Is what failed nobody's, unless a row asks for its status?
+    asks_failed: bool,
+    rows: Vec<Row>,
+    parties: Vec<Party>,
+    /// Billionths in one step of the plan's rounding.
+    step: i128,
+    slots: Box<[usize]>,
+    own: ChargeOut,
+    others: ChargeOut,
+}
+
+/// Who pays, and how much of it: the party, where its lines go, its weight.
+type Payers = SmallVec<[(usize, Posting, i128); 4]>;
+
+impl Op for Matrix {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        // Asked for the first line only: what comes to nothing needs no party.
+        let mut payers: Option<Payers> = None;
+        for_each_line(run, &self.slots, |run, number| {
+            if !is_charge(run, number)? {
+                run.pass_on(self.own, number);
+                return Ok(());
+            }
+            if payers.is_none() {
+                payers = Some(self.payers(run)?);
+            }
+            self.share(run, number, payers.as_deref().unwrap_or_default())
+        })
+    }
+}
+
+impl Matrix {
+    fn payers(&self, run: &Run<'_>) -> Result<Payers, SuspenseReason> {
+        let mut texts: [Option<&str>; 5] = [None; 5];
+        for (text, place) in texts.iter_mut().zip(&self.places) {
+            if let Some(place) = place {
+                *text = run.attribute(place)?;
+            }
+        }
+        let Some(shares) = self.shares(&texts)? else { return Ok(Payers::new()) };
+        let payer = |&(party, weight): &(usize, i128)| {
+            Ok((party, self.parties[party].account.posting(run)?, weight))
+        };
+        shares.iter().map(payer).collect()
+    }
+
+    /// The shares of the row that fits; `None` when nobody pays.
+    fn shares(
+        &self,
+        texts: &[Option<&str>; 5],
+    ) -> Result<Option<&[(usize, i128)]>, SuspenseReason> {
+        let failed = self.asks_failed && texts[STATUS_AT].is_some_and(is_failed);
+        let asks = |row: &&Row| row.conditions.iter().any(|(of, _)| *of == STATUS_AT);
+        let mut rows = self.rows.iter().filter(|row| !failed || asks(row));
+        match rows.find(|row| row.fits(texts)) {
+            Some(row) if row.shares.is_empty() => Ok(None),
+            Some(row) => Ok(Some(&row.shares)),
+            None if failed => Ok(None),
+            None => Err(SuspenseReason::NoParty),
+        }
+    }
+
+    /// Lets the payers' shares stand in the place of a line.
+    fn share(
+        &self,
+        run: &mut Run<'_>,
+        number: u32,
+        payers: &[(usize, Posting, i128)],
+    ) -> Result<(), SuspenseReason> {
+        if payers.is_empty() {
+            if let Some(line) = run.lines.get_mut(number as usize) {
+                line.posting = Posting::Nobody;
+            }
+            return Ok(());
+        }
+        let amount = line(run, number)?.amount.nanos();
+        let weights = payers.iter().map(|(_, _, weight)| *weight);
+        let amounts = apportion(amount, self.step, weights).ok_or(SuspenseReason::Overflow)?;
+        for (&(party, posting, _), amount) in payers.iter().zip(amounts) {
+            let Party { account, component } = &self.parties[party];
+            let amount = money(Some(amount))?;
+            let share = Line { posting, ..run.made_of(number, *component, amount) };
+            let out = if *account == AccountRef::Own { self.own } else { self.others };
+            run.book(out, share)?;
+        }
+        replaced(run, number);
+        Ok(())
+    }
+}
+
+impl Row {
+    /// A condition on what the record does not carry is not met.
+    fn fits(&self, texts: &[Option<&str>; 5]) -> bool {
+        self.conditions.iter().all(|(of, pattern)| {
+            texts[*of].is_some_and(|text| match *of {
+                STATUS_AT => status_fits(pattern, text),
+                _ => fits(pattern, text),
+            })
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! CurrencyConverter: charges in another currency, at the rate of their day (PLANS section 3).
+
+use turnpike_types::{Currency, SuspenseReason};
+
+use crate::code::ComponentKind;
+use crate::price::half_even;
+use crate::rater::Line;
+use crate::run::{ChargeOut, Op, Run, TableRef};
+use crate::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, required};
+use crate::tables::TableKind;
+
+use super::charges::{beside, component, for_each_line, line, replaced};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "CurrencyConverter",
+    help: "Puts charges into another currency, at the rate in force at the record's start.",
+    inputs: &[charge_in("in")],
+    outputs: &[CHARGE_OUT],
+    properties: &[
+        required("to", Value::TargetCurrency, "the currency, or account for the account's own"),
+        required("table", Value::Text, "the id of the table of exchange rates"),
+    ],
+    children: &[],
+    role: Role::Plain,
+    build: |primitive, builder| {
+        let (at, id) = (primitive.line, primitive.id.as_str());
+        let table = builder.property(primitive, "table")?;
+        let price = format!("rate of {table}");
+        let op = CurrencyConverter {
+            to: builder.charged(),
+            table: builder.table(TableKind::ExchangeRates, table),
+            component: component(builder, at, (id, id), ComponentKind::Conversion, price)?,
+            digits: builder.digits(),
+            slots: builder.charges("in"),
+            out: builder.charge_out("charge"),
+        };
+        builder.op(op);
+        Ok(())
+    },
+};
+
+struct CurrencyConverter {
+    to: Currency,
+    table: TableRef,
+    component: u16,
+    digits: u32,
+    slots: Box<[usize]>,
+    out: ChargeOut,
+}
+
+impl Op for CurrencyConverter {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        for_each_line(run, &self.slots, |run, number| self.convert(run, number))
+    }
+}
+
+impl CurrencyConverter {
+    fn convert(&self, run: &mut Run<'_>, number: u32) -> Result<(), SuspenseReason> {
+        let from = line(run, number)?;
+        let amount = from.amount.nanos();
+        let known = run.code.components.get(usize::from(from.component));
+        let currency = known.map_or(self.to, |component| component.currency);
+        if currency == self.to {
+            run.pass_on(self.out, number);
+            return Ok(());
+        }
+        let date = run.scratch.calendar.date(run.record.start.micros());
+        let table = run.table(self.table)?.exchange_rates().ok_or(SuspenseReason::NoTable)?;
+        let row = table.rate(currency, self.to, date).ok_or(SuspenseReason::NoRate)?;
+        // A decimal has at most 27 digits: this can't overflow.
+        let bottom = 10i128.pow(row.rate.scale);
+        let converted = half_even(amount, row.rate.digits, bottom, self.digits);
+        let converted = converted.ok_or(SuspenseReason::Overflow)?;
+        let converted = beside(run, number, self.component, converted)?;
+        run.book(self.out, Line { row: Some(row.index), ..converted })?;
+        replaced(run, number);
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Patterns on texts of a record: `*.html`, `col_pc_add?*`, and for statuses `2xx|304`.
+
+use std::str::Chars;
+
+use crate::spec::{Value, ValueType};
+
+/// A pattern, so that matching one record costs what a plan's author can foresee.
+const PATTERN_BYTES_MAX: usize = 256;
+
+/// `*` stands for any characters, `?` for one.
+pub(super) const PATTERN: Value = Value::Of(&ValueType { name: "pattern", check });
+
+/// Patterns with `|` between; of three characters, digits and `x`, `x` stands for a digit.
+pub(super) const STATUS: Value = Value::Of(&ValueType {
+    name: "status-pattern",
+    check: |text| text.split('|').try_for_each(check),
+});
+
+fn check(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("it is empty: write * for anything, or leave it out".to_owned());
+    }
+    if text.len() > PATTERN_BYTES_MAX {
+        return Err(format!("it has more than {PATTERN_BYTES_MAX} bytes: shorten it with *"));
+    }
+    Ok(())
+}
+
+/// Does a text fit a [`PATTERN`]?
+pub(super) fn fits(pattern: &str, text: &str) -> bool {
+    let (mut pattern, mut text) = (pattern.chars(), text.chars());
+    // What follows the last star, and the text that it has not taken.
+    let mut star: Option<(Chars<'_>, Chars<'_>)> = None;
+    loop {
+        let (mut next, mut rest) = (pattern.clone(), text.clone());
+        match (next.next(), rest.next()) {
+            (Some('*'), _) => {
+                star = Some((next.clone(), text.clone()));
+                pattern = next;
+                continue;
+            }
+            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {
+                (pattern, text) = (next, rest);
+                continue;
+            }
+            (None, None) => return true,
+            (_, None) => return false,
+            (_, Some(_)) => {}
+        }
+        // The star takes one more.
+        let Some((after, taken)) = &mut star else { return false };
+        taken.next();
+        (pattern, text) = (after.clone(), taken.clone());
+    }
+}
+
+/// Does a text fit a [`STATUS`]?
+pub(super) fn status_fits(pattern: &str, status: &str) -> bool {
+    pattern.split('|').any(|one| class_fits(one, status).unwrap_or_else(|| fits(one, status)))
+}
+
+/// `4xx`, `40x`; `None` when the pattern is none of these.
+fn class_fits(pattern: &str, status: &str) -> Option<bool> {
+    let digit = |byte: u8| byte.is_ascii_digit();
+    let [first, rest @ ..] = pattern.as_bytes() else { return None };
+    if rest.len() != 2 || !digit(*first) || !rest.iter().all(|&byte| digit(byte) || byte == b'x') {
+        return None;
+    }
+    let same = |(&wanted, found): (&u8, u8)| wanted == found || (wanted == b'x' && digit(found));
+    Some(status.len() == 3 && pattern.as_bytes().iter().zip(status.bytes()).all(same))
+}
+
+/// Does a status say that a transfer failed: anything but 2xx and 3xx?
+pub(super) fn is_failed(status: &str) -> bool {
+    !status_fits("2xx|3xx", status)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_anything_and_question_marks_for_one_character() {
+        for (pattern, text) in [
+            ("*", ""),
+            ("col_pc_add*", "col_pc_add.d2w/input"),
+            ("*/report", "col_login.d2w/report"),
+            ("*a*b?", "xaabba b\u{e9}"),
+            ("?", "\u{1f600}"),
+            ("a*a", "aa"),
+        ] {
+            assert!(fits(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in
+            [("", "a"), ("?", ""), ("a*a", "a"), ("A", "a"), ("*b", "ba"), ("a", "ab")]
+        {
+            assert!(!fits(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_status_fits_one_of_several_classes_numbers_or_patterns() {
+        assert!(status_fits("2xx|304", "206") && status_fits("2xx|304", "304"));
+        assert!(
+            !status_fits("2xx|304", "301")
+                && !status_fits("2xx", "20")
+                && !status_fits("2xx", "2000")
+        );
+        assert!(status_fits("aborted|xx*", "xxl") && !status_fits("2xx", "2ab"));
+        assert!(!is_failed("204") && !is_failed("302"));
+        assert!(is_failed("404") && is_failed("") && is_failed("timeout") && is_failed("100"));
+    }
+
+    fn naive(pattern: &[char], text: &[char]) -> bool {
+        match (pattern, text) {
+            ([], []) => true,
+            (['*', rest @ ..], _) => (0..=text.len()).any(|taken| naive(rest, &text[taken..])),
+            (['?', rest @ ..], [_, others @ ..]) => naive(rest, others),
+            ([one, rest @ ..], [other, others @ ..]) => one == other && naive(rest, others),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_fits_what_its_definition_says(pattern in "[ab?*]{0,8}", text in "[ab]{0,10}") {
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            prop_assert_eq!(fits(&pattern, &text), naive(&chars(&pattern), &chars(&text)));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! SecondAccountFinalizer: posts what reaches it to other accounts, instead of the first (PLANS
+//! section 2).
+
+use turnpike_types::SuspenseReason;
+
+use crate::error::Cause;
+use crate::run::{Op, Run};
+use crate::spec::{Role, Spec, charge_in, optional};
+
+use super::charges::{ACCOUNT, AccountRef, for_each_line};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "SecondAccountFinalizer",
+    help: "Posts charges to another account instead, or to the accounts of the parties that share.",
+    inputs: &[charge_in("in")],
+    outputs: &[],
+    properties: &[optional(
+        "account",
+        ACCOUNT,
+        "its number, or where its number stands; without, each charge goes to its party's account",
+    )],
+    children: &[],
+    role: Role::PostsElsewhere,
+    build: |primitive, builder| {
+        let Some(written) = primitive.property("account") else {
+            if builder.whose("in").own {
+                let message = "in: the account's own charges come here, and nothing says who pays: write account=\"...\", or lead only the port others of a CostResponsibilityMatrix here";
+                return Err(builder.refuse(primitive.line, Cause::WrongAccount, message));
+            }
+            // Those lines say themselves where they go.
+            return Ok(());
+        };
+        let op = SecondAccountFinalizer {
+            account: AccountRef::read(builder, primitive.line, "account", written)?,
+            slots: builder.charges("in"),
+        };
+        builder.op(op);
+        Ok(())
+    },
+};
+
+struct SecondAccountFinalizer {
+    account: AccountRef,
+    slots: Box<[usize]>,
+}
+
+impl Op for SecondAccountFinalizer {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        for_each_line(run, &self.slots, |run, number| {
+            let posting = self.account.posting(run)?;
+            if let Some(line) = run.lines.get_mut(number as usize) {
+                line.posting = posting;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Shares of money: whole weights, and the largest remainder (PLANS section 1).
+
+use smallvec::SmallVec;
+
+use crate::measure::Decimal;
+use crate::spec::{Value, ValueType};
+
+/// A weight; so that sums of them leave room for money.
+const WEIGHT_MAX: i128 = 1_000_000_000;
+/// Parties of one row.
+const PARTIES_MAX: usize = 64;
+/// What a row says of what nobody pays.
+const NOBODY: &str = "nobody";
+
+/// `provider=60 advertiser=40`, or `nobody`.
+pub(super) const SHARES: Value =
+    Value::Of(&ValueType { name: "shares", check: |text| read(text).map(drop) });
+
+/// Parties and their weights, in the order in which they are written; none: nobody pays.
+pub(super) fn read(text: &str) -> Result<Vec<(&str, i128)>, String> {
+    if text.trim() == NOBODY {
+        return Ok(Vec::new());
+    }
+    let mut shares: Vec<(&str, i128)> = Vec::new();
+    for word in text.split_whitespace() {
+        let shape = || format!("\"{word}\" is no share: write PARTY=WEIGHT, such as provider=60");
+        let (party, weight) = word.split_once('=').ok_or_else(shape)?;
+        let weight = Decimal::parse(weight).ok().filter(|weight| weight.scale == 0);
+        let weight = weight.ok_or_else(shape)?.digits;
+        if !(1..=WEIGHT_MAX).contains(&weight) {
+            return Err(format!(
+                "\"{word}\" has no weight: write 1 to {WEIGHT_MAX}, or leave the party out"
+            ));
+        }
+        if shares.iter().any(|(known, _)| *known == party) {
+            return Err(format!("{party} has two shares: write one"));
+        }
+        shares.push((party, weight));
+    }
+    match shares.len() {
+        0 => Err(format!("it names no party: write shares, or {NOBODY}")),
+        1..=PARTIES_MAX => Ok(shares),
+        _ => Err(format!("more than {PARTIES_MAX} parties share: write fewer")),
+    }
+}
+
+/// An amount in shares that add up to it. All but the least steps of `step` are exact; those that
+/// are left over go to the largest remainders, of equal ones to the first. A negative amount is
+/// shared as the positive one.
+pub(super) fn apportion(
+    amount: i128,
+    step: i128,
+    weights: impl Iterator<Item = i128> + Clone,
+) -> Option<SmallVec<[i128; 4]>> {
+    // An amount that is no multiple of its plan's step is shared in billionths.
+    let step = if step > 0 && amount % step == 0 { step } else { 1 };
+    let steps = amount.checked_abs()? / step;
+    let whole: i128 = weights.clone().sum();
+    if whole <= 0 {
+        return None;
+    }
+    // Weights are small, so nothing here outgrows the amount.
+    let (times, part) = (steps / whole, steps % whole);
+    let mut shares: SmallVec<[i128; 4]> =
+        weights.clone().map(|weight| times * weight + part * weight / whole).collect();
+    let left = steps - shares.iter().sum::<i128>();
+    let mut order: SmallVec<[(i128, usize); 4]> =
+        weights.enumerate().map(|(place, weight)| (-(part * weight % whole), place)).collect();
+    order.sort_unstable();
+    for &(_, place) in order.iter().take(usize::try_from(left).ok()?) {
+        shares[place] += 1;
+    }
+    let sign = if amount < 0 { -step } else { step };
+    shares.iter_mut().for_each(|share| *share *= sign);
+    Some(shares)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn apportioned(amount: i128, step: i128, weights: &[i128]) -> Vec<i128> {
+        apportion(amount, step, weights.iter().copied()).unwrap().to_vec()
+    }
+
+    /// PLANS section 1: the largest remainder, ties by document order.
+    #[test]
+    fn what_is_left_over_goes_to_the_largest_remainder_and_of_equal_ones_to_the_first() {
+        assert_eq!(apportioned(100, 1, &[1, 1, 1]), [34, 33, 33]);
+        assert_eq!(apportioned(5, 1, &[1, 1, 2]), [1, 1, 3]);
+        assert_eq!(apportioned(-100, 1, &[1, 1, 1]), [-34, -33, -33]);
+        assert_eq!(apportioned(1000, 10, &[1, 1, 1]), [340, 330, 330]);
+        assert_eq!(apportioned(1001, 10, &[1, 1]), [501, 500]);
+        assert_eq!(apportioned(0, 1, &[7, 1]), [0, 0]);
+        assert_eq!(apportioned(1, 1, &[1, 1_000_000_000]), [0, 1]);
+    }
+
+    #[test]
+    fn shares_that_say_nothing_are_refused() {
+        for wrong in
+            ["", " ", "a", "a=", "a=0", "a=-1", "a=1.5", "a=1 a=2", "a=2000000000", "nobody a=1"]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(read("a=60 b=40"), Ok(vec![("a", 60), ("b", 40)]));
+        assert_eq!(read("nobody"), Ok(vec![]));
+    }
+
+    proptest! {
+        /// Against the definition: quotas cut down, one more for the largest remainders.
+        #[test]
+        fn shares_add_up_and_are_within_one_of_their_quota(
+            amount in -10i128.pow(20)..10i128.pow(20),
+            weights in proptest::collection::vec(1i128..1000, 1..9),
+        ) {
+            let shares = apportioned(amount, 1, &weights);
+            prop_assert_eq!(shares.iter().sum::<i128>(), amount);
+            let whole: i128 = weights.iter().sum();
+            let remainder = |place: usize| amount.abs() * weights[place] % whole;
+            for (place, share) in shares.iter().enumerate() {
+                let more = share.abs() - amount.abs() * weights[place] / whole;
+                prop_assert!(more == 0 || more == 1);
+                for other in 0..shares.len() {
+                    let theirs = shares[other].abs() - amount.abs() * weights[other] / whole;
+                    let before = (remainder(place), other) > (remainder(other), place);
+                    prop_assert!(!(before && more < theirs), "{place} comes before {other}");
+                }
+            }
+        }
+
+        #[test]
+        fn the_largest_amounts_are_shared_without_overflow(
+            amount in -(10i128.pow(38) - 1)..10i128.pow(38),
+            weights in proptest::collection::vec(1i128..=WEIGHT_MAX, 1..=PARTIES_MAX),
+        ) {
+            prop_assert_eq!(apportioned(amount, 1, &weights).iter().sum::<i128>(), amount);
+        }
+    }
+}

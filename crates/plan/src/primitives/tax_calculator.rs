@@ -1,0 +1,201 @@
+//! TaxCalculator: the taxes of a place, on top of charges or within them (PLANS section 3).
+//!
+//! On top, each tax is a part of the line's rounded amount, or if it compounds of that and the
+//! taxes before it. Within, a net amount N carries taxes N*f, so that a gross amount G holds
+//! taxes G*f/(1 + sum of f): exact fractions, rounded once each; the net is what they leave.
+
+use smallvec::SmallVec;
+use turnpike_types::{Money, SuspenseReason};
+
+use crate::code::ComponentKind;
+use crate::price::half_even;
+use crate::rater::Line;
+use crate::run::{Attribute, ChargeOut, Op, Run, TableRef};
+use crate::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, optional, required, with_default};
+use crate::tables::{TableKind, TaxRow};
+
+use super::charges::{Percent, beside, component, for_each_line, is_charge, line, money, replaced};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "TaxCalculator",
+    help: "Adds the taxes of a place to charges, or takes them out of charges that include them.",
+    inputs: &[charge_in("in")],
+    outputs: &[CHARGE_OUT],
+    properties: &[
+        required("table", Value::Text, "the id of the table of taxes"),
+        with_default("place", Value::Attribute, "account.tax-place", "where the place stands"),
+        optional("category", Value::Text, "the category of these charges in the table"),
+        with_default(
+            "prices",
+            Value::Choice(&["exclusive", "inclusive"]),
+            "exclusive",
+            "do taxes come on top of the charges, or are they in them?",
+        ),
+    ],
+    children: &[],
+    role: Role::Plain,
+    build: |primitive, builder| {
+        let (at, id) = (primitive.line, primitive.id.as_str());
+        let table = builder.property(primitive, "table")?;
+        let place = builder.property(primitive, "place")?;
+        let mut named = |name, price| component(builder, at, (id, name), ComponentKind::Tax, price);
+        let tax = named("tax", format!("taxes of {table}"))?;
+        let net = match primitive.property("prices") {
+            Some("inclusive") => Some(named("net", format!("without taxes of {table}"))?),
+            _ => None,
+        };
+        let op = TaxCalculator {
+            table: builder.table(TableKind::Tax, table),
+            place: builder.attribute(at, "place", place)?,
+            category: primitive.property("category").unwrap_or_default().into(),
+            tax,
+            net,
+            digits: builder.digits(),
+            slots: builder.charges("in"),
+            out: builder.charge_out("charge"),
+        };
+        builder.op(op);
+        Ok(())
+    },
+};
+
+/// Taxes of one line.
+const TAXES_MAX: usize = 8;
+
+struct TaxCalculator {
+    table: TableRef,
+    place: Attribute,
+    category: Box<str>,
+    /// The component of taxes; a line's row says which tax.
+    tax: u16,
+    /// The component of what is left without them, where prices include them.
+    net: Option<u16>,
+    digits: u32,
+    slots: Box<[usize]>,
+    out: ChargeOut,
+}
+
+type Taxes<'a> = SmallVec<[&'a TaxRow; 4]>;
+
+impl Op for TaxCalculator {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        // Looked up for the first line only: what comes to nothing needs no place.
+        let mut taxes: Option<Taxes<'_>> = None;
+        for_each_line(run, &self.slots, |run, number| {
+            if !is_charge(run, number)? {
+                run.pass_on(self.out, number);
+                return Ok(());
+            }
+            if taxes.is_none() {
+                taxes = Some(self.taxes(run)?);
+            }
+            let taxes = taxes.as_deref().unwrap_or_default();
+            match self.net {
+                Some(net) if !taxes.is_empty() => self.take_out(run, number, taxes, net),
+                _ => self.add(run, number, taxes),
+            }
+        })
+    }
+}
+
+impl TaxCalculator {
+    /// What these charges bear where the record's account is taxed.
+    fn taxes<'a>(&self, run: &Run<'a>) -> Result<Taxes<'a>, SuspenseReason> {
+        let table = run.table(self.table)?.tax().ok_or(SuspenseReason::NoTable)?;
+        let place = run.attribute(&self.place)?.ok_or(SuspenseReason::NoTaxPlace)?;
+        let taxes = table.taxes(place, &self.category).ok_or(SuspenseReason::NoTaxPlace)?;
+        if taxes.len() > TAXES_MAX { Err(SuspenseReason::Overflow) } else { Ok(taxes) }
+    }
+
+    /// On top of the line.
+    fn add(&self, run: &mut Run<'_>, number: u32, taxes: &[&TaxRow]) -> Result<(), SuspenseReason> {
+        let net = line(run, number)?.amount;
+        run.pass_on(self.out, number);
+        let mut with_taxes = net;
+        for row in taxes {
+            let base = if row.compound { with_taxes } else { net };
+            let tax = Percent::of(row.rate).part(base, self.digits)?;
+            with_taxes = with_taxes.checked_add(tax).ok_or(SuspenseReason::Overflow)?;
+            let tax = Line { row: Some(row.index), ..beside(run, number, self.tax, tax)? };
+            run.book(self.out, tax)?;
+        }
+        Ok(())
+    }
+
+    /// Out of the line, which the net and the taxes then stand for.
+    fn take_out(
+        &self,
+        run: &mut Run<'_>,
+        number: u32,
+        taxes: &[&TaxRow],
+        net: u16,
+    ) -> Result<(), SuspenseReason> {
+        let gross = line(run, number)?.amount;
+        let (parts, whole) = factors(taxes).ok_or(SuspenseReason::Overflow)?;
+        let mut rest = gross.nanos();
+        let mut amounts: SmallVec<[Money; 4]> = SmallVec::new();
+        for part in parts {
+            let of_gross = part.over(whole).ok_or(SuspenseReason::Overflow)?;
+            let tax = half_even(gross.nanos(), of_gross.top, of_gross.bottom, self.digits);
+            let tax = tax.ok_or(SuspenseReason::Overflow)?;
+            rest = rest.checked_sub(tax.nanos()).ok_or(SuspenseReason::Overflow)?;
+            amounts.push(tax);
+        }
+        let net = beside(run, number, net, money(Some(rest))?)?;
+        run.book(self.out, net)?;
+        for (row, tax) in taxes.iter().zip(amounts) {
+            let tax = Line { row: Some(row.index), ..beside(run, number, self.tax, tax)? };
+            run.book(self.out, tax)?;
+        }
+        replaced(run, number);
+        Ok(())
+    }
+}
+
+/// A fraction in lowest terms, not negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fraction {
+    top: i128,
+    bottom: i128,
+}
+
+impl Fraction {
+    const ONE: Self = Self { top: 1, bottom: 1 };
+
+    /// `None` past 128 bits, as all of these.
+    fn new(top: i128, bottom: i128) -> Option<Self> {
+        let (mut a, mut b) = (top, bottom);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        (bottom > 0).then(|| Self { top: top / a, bottom: bottom / a })
+    }
+
+    fn times(self, other: Self) -> Option<Self> {
+        let (one, two) = (Self::new(self.top, other.bottom)?, Self::new(other.top, self.bottom)?);
+        Self::new(one.top.checked_mul(two.top)?, one.bottom.checked_mul(two.bottom)?)
+    }
+
+    fn over(self, other: Self) -> Option<Self> {
+        self.times(Self::new(other.bottom, other.top)?)
+    }
+
+    fn plus(self, other: Self) -> Option<Self> {
+        let (a, b) = (self.top.checked_mul(other.bottom)?, other.top.checked_mul(self.bottom)?);
+        Self::new(a.checked_add(b)?, self.bottom.checked_mul(other.bottom)?)
+    }
+}
+
+/// What each tax is of the net, and what the net and all of them are of it.
+fn factors(taxes: &[&TaxRow]) -> Option<(SmallVec<[Fraction; 4]>, Fraction)> {
+    let mut whole = Fraction::ONE;
+    let mut parts = SmallVec::new();
+    for row in taxes {
+        let (top, bottom) = Percent::of(row.rate).fraction();
+        let rate = Fraction::new(top, bottom)?;
+        let part = if row.compound { rate.times(whole)? } else { rate };
+        whole = whole.plus(part)?;
+        parts.push(part);
+    }
+    Some((parts, whole))
+}

@@ -1,0 +1,356 @@
+//! Alternatives of an option, and the close of billing cycles (PLANS sections 5 and 6; claim 10 of
+//! the seed).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use proptest::prelude::*;
+use support::due::{Contract, Ledger, Subscription, at, period, plan_of, sums};
+use support::{event, session};
+use turnpike_plan::comparison;
+use turnpike_types::{Posting, SuspenseReason, Timestamp};
+
+/// Calls at a price an hour, with a fee for each month and one for the beginning.
+fn calls(id: &str, price: &str, monthly: &str, setup: &str) -> String {
+    let graph = format!(
+        r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>
+        <OneTimeCharge id="setup" amount="{setup}"/>
+        <MonthlyRecurringCharge id="month" amount="{monthly}"/>
+        <StepRater id="rate" in="calls.pass"><step id="hours" price="{price}" per="1 h"/></StepRater>
+        <AccountFinalizer id="post" in="setup.charge month.charge rate.charge"/>"#
+    );
+    plan_of(id, 1, "2026-01-01", &graph)
+}
+
+/// Calls as above, and messages at 0.10.
+fn calls_and_messages(id: &str, price: &str, monthly: &str) -> String {
+    let messages = r#"<UsageTypeSelector id="sms" in="record.quantity" types="sms"/>
+        <StepRater id="send" in="sms.pass"><step id="sent" price="0.10" per="1"/></StepRater>"#;
+    calls(id, price, monthly, "0")
+        .replace("<AccountFinalizer", &format!("{messages}<AccountFinalizer"))
+        .replace("rate.charge", "rate.charge send.charge")
+}
+
+fn offered(plans: &[&str], since: &str, fee: &str) -> Contract {
+    let alternative = |xml: &&str| Subscription::to(xml, since).in_option("choice", fee);
+    let contract = Contract::in_zone("UTC");
+    plans.iter().map(alternative).fold(contract, Contract::with)
+}
+
+fn call(start: &str, hours: i64) -> turnpike_types::UsageRecord {
+    let mut record = session("call", start, start);
+    record.duration_us = hours * 3_600_000_000;
+    record
+}
+
+/// Rates calls as they come in.
+fn used(contract: &Contract, calls: &[(&str, i64)]) -> Ledger {
+    let mut ledger = Ledger::new();
+    for (start, hours) in calls {
+        let record = call(start, *hours);
+        ledger.rate(contract, &record, record.start).unwrap();
+    }
+    ledger
+}
+
+/// Section 6: each rates everything to trial lines that count in no total; at close the winner's are
+/// posted, with the option's fee.
+#[test]
+fn two_alternatives_side_by_side_and_the_cheaper_one_is_billed() {
+    let (talker, saver) = (calls("talker", "1", "20", "0"), calls("saver", "5", "2", "0"));
+    let contract = offered(&[&talker, &saver], "2026-01-01", "0.5");
+    let mut ledger = used(&contract, &[("2026-01-05T10:00:00Z", 10)]);
+    assert!(ledger.lines.iter().all(|line| line.posting == Posting::Trial));
+    // 20 + 10 * 1 against 2 + 10 * 5.
+    let trial = [
+        "trial 2026-01-01 setup 0",
+        "trial 2026-01-01 month 20",
+        "trial 2026-01-01 setup 0",
+        "trial 2026-01-01 month 2",
+        "trial 2026-01-05 hours 10",
+        "trial 2026-01-05 hours 50",
+    ];
+    assert_eq!(ledger.shown(), trial);
+    // End and two days of grace.
+    ledger.sweep(&contract, "2026-02-02T23:59:59Z");
+    assert_eq!(ledger.posted(), Vec::<String>::new());
+    ledger.sweep(&contract, "2026-02-03");
+    assert_eq!(ledger.posted(), ["2026-02-03 sum 30", "2026-02-03 fee 0.5"]);
+    let posted = ledger.lines.iter().find(|line| line.component == "sum").unwrap();
+    assert_eq!((posted.plan.as_str(), posted.period), ("talker", period("2026-01-01")));
+    // February has no calls: there the saver is cheaper.
+    ledger.sweep(&contract, "2026-03-10");
+    assert_eq!(ledger.posted()[2..], ["2026-03-03 sum 2", "2026-03-03 fee 0.5"]);
+}
+
+/// Section 6: of three the cheapest; of equals the first listed.
+#[test]
+fn the_cheapest_of_three_wins_and_of_equals_the_first_listed() {
+    let plans = [calls("a", "3", "0", "0"), calls("b", "2", "10", "0"), calls("c", "1", "20", "0")];
+    let winner = |order: [usize; 3], hours| {
+        let contract = offered(&order.map(|n| plans[n].as_str()), "2026-01-01", "0");
+        let mut ledger = used(&contract, &[("2026-01-05T10:00:00Z", hours)]);
+        ledger.sweep(&contract, "2026-02-03");
+        let sum = ledger.lines.iter().find(|line| line.component == "sum").unwrap();
+        (sum.plan.clone(), sum.amount.to_string())
+    };
+    assert_eq!(winner([0, 1, 2], 5), ("a".to_owned(), "15.000000000".to_owned()));
+    assert_eq!(winner([0, 1, 2], 12), ("c".to_owned(), "32.000000000".to_owned()));
+    // At ten hours all three come to 30.
+    assert_eq!(winner([0, 1, 2], 10).0, "a");
+    assert_eq!(winner([1, 0, 2], 10).0, "b");
+    assert_eq!(winner([2, 1, 0], 10).0, "c");
+}
+
+/// Section 6: recurring in, one-time out; the winner's one-time charge is posted all the same.
+#[test]
+fn what_is_charged_once_is_posted_for_the_winner_and_compared_for_none() {
+    let (dear, cheap) = (calls("dear", "1", "0", "100"), calls("cheap", "2", "0", "7"));
+    let contract = offered(&[&cheap, &dear], "2026-01-01", "0");
+    let mut ledger = used(&contract, &[("2026-01-05T10:00:00Z", 3)]);
+    ledger.sweep(&contract, "2026-02-03");
+    assert_eq!(ledger.posted(), ["2026-02-03 sum 3", "2026-02-03 one-time 100"]);
+}
+
+/// Section 6: the client may choose otherwise until close.
+#[test]
+fn the_client_picks_another_alternative_for_a_cycle() {
+    let (talker, saver) = (calls("talker", "1", "20", "0"), calls("saver", "5", "2", "0"));
+    let contract = offered(&[&talker, &saver], "2026-01-01", "0");
+    let mut ledger = Ledger::new();
+    ledger.pick("choice", "talker", "2026-01-01");
+    // Not one of them: as if nothing was picked.
+    ledger.pick("choice", "nobody", "2026-02-01");
+    ledger.sweep(&contract, "2026-03-10");
+    assert_eq!(ledger.posted(), ["2026-02-03 sum 20", "2026-03-03 sum 2"]);
+}
+
+/// Section 5: later records post to the open cycle, marked late.
+#[test]
+fn a_late_record_counts_in_the_comparison_of_the_open_cycle() {
+    let (talker, saver) = (calls("talker", "1", "20", "0"), calls("saver", "5", "2", "0"));
+    let contract = offered(&[&talker, &saver], "2026-01-01", "0");
+    let mut ledger = Ledger::new();
+    let january = call("2026-01-31T10:00:00Z", 10);
+    // Within the grace it is January's.
+    assert_eq!(ledger.rate(&contract, &january, at("2026-02-02T23:00:00Z")), Ok(false));
+    assert_eq!(ledger.rate(&contract, &january, at("2026-02-03")), Ok(true));
+    ledger.sweep(&contract, "2026-03-03");
+    assert_eq!(ledger.posted(), ["2026-02-03 sum 30", "2026-03-03 sum 30"]);
+}
+
+/// Section 6: a plan that does not accept a record has no line for it.
+#[test]
+fn alternatives_of_different_usage_types_rate_what_they_accept() {
+    let (both, only) = (calls_and_messages("both", "1", "5"), calls("only", "1", "0", "0"));
+    let contract = offered(&[&only, &both], "2026-01-01", "0");
+    let mut ledger = Ledger::new();
+    for record in [event("sms", "2026-01-05T10:00:00Z", 30), call("2026-01-05T11:00:00Z", 2)] {
+        ledger.rate(&contract, &record, record.start).unwrap();
+    }
+    let used: Vec<(&str, &str)> = ledger
+        .lines
+        .iter()
+        .filter(|line| line.by == "r")
+        .map(|line| (line.plan.as_str(), line.component.as_str()))
+        .collect();
+    assert_eq!(used, [("both", "sent"), ("only", "hours"), ("both", "hours")]);
+    let fax = event("fax", "2026-01-05T12:00:00Z", 1);
+    assert_eq!(ledger.rate(&contract, &fax, fax.start), Err(SuspenseReason::NotAccepted));
+}
+
+/// Section 6: an add-on of higher priority takes its units; the option has the rest.
+#[test]
+fn an_add_on_before_the_option_is_posted_at_once() {
+    let pass = plan_of(
+        "pass",
+        1,
+        "2026-01-01",
+        r#"<UsageTypeSelector id="s" in="record.quantity" types="sms"/>
+        <StepRater id="r" in="s.pass"><step id="sms" price="0.2" per="1"/></StepRater><AccountFinalizer id="post" in="r.charge"/>"#,
+    );
+    let (a, b) = (calls_and_messages("a", "1", "0"), calls_and_messages("b", "2", "0"));
+    let mut contract = offered(&[&a, &b], "2026-01-01", "0");
+    contract.subscriptions.insert(0, Subscription::to(&pass, "2026-01-01"));
+    let mut ledger = Ledger::new();
+    for record in [event("sms", "2026-01-05T10:00:00Z", 5), call("2026-01-05T11:00:00Z", 2)] {
+        ledger.rate(&contract, &record, record.start).unwrap();
+    }
+    assert_eq!(ledger.posted(), ["2026-01-05 sms 1"]);
+    ledger.sweep(&contract, "2026-02-03");
+    assert_eq!(ledger.posted()[1..], ["2026-02-03 sum 2"]);
+}
+
+/// Section 5: a cycle closes at its end and grace, a cancelled subscription's last one too.
+#[test]
+fn every_cycle_closes_once_in_order_the_last_one_too() {
+    let (a, b) = (calls("a", "1", "20", "0"), calls("b", "5", "2", "0"));
+    let mut contract = offered(&[&a, &b], "2026-01-10", "0.5").cycle_day(15);
+    for subscription in &mut contract.subscriptions {
+        subscription.until = at("2026-03-20T12:00:00Z");
+    }
+    let mut ledger = Ledger::new();
+    ledger.sweep(&contract, "2026-12-31");
+    let closes: Vec<(Timestamp, _)> =
+        ledger.lines.iter().filter(|l| l.component == "fee").map(|l| (l.at, l.period)).collect();
+    let due = [
+        ("2026-01-17", "2025-12-15"),
+        ("2026-02-17", "2026-01-15"),
+        ("2026-03-17", "2026-02-15"),
+        ("2026-04-17", "2026-03-15"),
+    ];
+    assert_eq!(closes, due.map(|(on, of)| (at(on), period(of))));
+    let before = ledger.lines.len();
+    ledger.sweep(&contract, "2027-12-31");
+    assert_eq!(ledger.lines.len(), before);
+}
+
+/// An alternative that was withdrawn within the cycle is not compared; one that came is.
+#[test]
+fn alternatives_in_force_at_the_cycles_end_are_compared() {
+    let plans = [calls("a", "1", "0", "0"), calls("b", "5", "0", "0"), calls("c", "3", "0", "0")];
+    let mut contract = offered(&[&plans[0], &plans[1], &plans[2]], "2026-01-01", "0");
+    contract.subscriptions[0].until = at("2026-01-10");
+    contract.subscriptions[2].since = at("2026-01-04");
+    let mut ledger = used(&contract, &[("2026-01-05T00:00:00Z", 1), ("2026-01-20T00:00:00Z", 1)]);
+    ledger.sweep(&contract, "2026-02-03");
+    assert_eq!(ledger.posted(), ["2026-02-03 sum 6"]);
+}
+
+/// PLANS is silent: a cycle that a change of the cycle day cuts short is closed like any other.
+#[test]
+fn a_cycle_cut_short_is_compared_too() {
+    let (a, b) = (calls("a", "1", "0", "0"), calls("b", "5", "0", "0"));
+    let contract = offered(&[&a, &b], "2026-01-01", "0").then_settings("2026-03-10", "UTC", 15);
+    let mut ledger = used(
+        &contract,
+        &[
+            ("2026-02-05T00:00:00Z", 1),
+            ("2026-03-05T00:00:00Z", 2),
+            ("2026-03-12T00:00:00Z", 4),
+            ("2026-03-20T00:00:00Z", 8),
+        ],
+    );
+    ledger.sweep(&contract, "2026-05-01");
+    assert_eq!(
+        ledger.posted(),
+        [
+            "2026-02-03 sum 0",
+            "2026-03-03 sum 1",
+            "2026-03-17 sum 4",
+            "2026-04-03 sum 2",
+            "2026-04-17 sum 8"
+        ]
+    );
+}
+
+/// A cycle's close waits for what fell due in it: so a sweep that comes late closes as one in time.
+#[test]
+fn what_fell_due_in_a_cycle_is_in_its_comparison_however_late_the_sweep() {
+    let (a, b) = (calls("a", "1", "20", "0"), calls("b", "5", "2", "0"));
+    let contract = offered(&[&a, &b], "2026-01-01", "0");
+    let mut ledger = Ledger::new();
+    // A record of January arrives in March, before any sweep.
+    assert_eq!(
+        ledger.rate(&contract, &call("2026-01-20T00:00:00Z", 1), at("2026-03-05")),
+        Ok(true)
+    );
+    ledger.sweep(&contract, "2026-03-05");
+    assert_eq!(ledger.posted(), ["2026-02-03 sum 2", "2026-03-03 sum 2"]);
+    ledger.sweep(&contract, "2026-04-03");
+    assert_eq!(ledger.posted()[2..], ["2026-04-03 sum 7"]);
+}
+
+/// Section 6: side by side, each needs a state of its own.
+#[test]
+fn alternatives_that_carry_on_one_state_are_refused() {
+    let of = |id| calls(id, "1", "20", "0").replace("version=", "state=\"family\" version=");
+    let contract = offered(&[&of("a"), &of("b")], "2026-01-01", "0");
+    let [a, b] = [0, 1].map(|n: usize| &contract.subscriptions[n].versions[0]);
+    assert!(a.shares_state_with(b) && a.plan_id() != b.plan_id());
+    let mut ledger = Ledger::new();
+    let record = call("2026-01-20T00:00:00Z", 1);
+    assert_eq!(ledger.rate(&contract, &record, record.start), Err(SuspenseReason::SharedState));
+    assert_eq!((ledger.lines, ledger.state), (Vec::new(), Ledger::new().state));
+}
+
+/// What clients see of the comparison so far.
+#[test]
+fn the_comparison_so_far_is_told() {
+    let (a, b) = (calls("a", "1", "20", "9"), calls("b", "5", "2", "0"));
+    let contract = offered(&[&a, &b], "2026-01-01", "0");
+    let ledger = used(&contract, &[("2026-01-05T00:00:00Z", 3)]);
+    let plan = turnpike_plan::PlanInForce::always(&contract.subscriptions[0].versions[0]);
+    let so_far = comparison(&plan, &ledger.state, period("2026-01-01"));
+    assert_eq!(
+        (so_far.running.to_string(), so_far.once.to_string()),
+        ("23.000000000".to_owned(), "9.000000000".to_owned())
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever calls come, late ones too, and however the sweep is stepped: what is posted is, cycle
+    /// by cycle, the smallest of what each plan alone would have posted.
+    #[test]
+    fn each_cycle_costs_what_the_cheapest_plan_alone_would_have(
+        mut calls_made in proptest::collection::vec((0i64..88 * 24, 0i64..30, 0i64..40 * 24), 0..12),
+        steps in proptest::collection::vec(0i64..120 * 24, 0..6),
+        cycle_day in 1u8..32,
+    ) {
+        const HOUR_US: i64 = 3_600_000_000;
+        let plans = [calls("a", "3", "0", "1"), calls("b", "2", "10", "0"), calls("c", "1", "20", "4")];
+        let start = at("2026-01-01").micros();
+        let mut events: Vec<(i64, Option<(i64, i64)>)> = steps.iter().map(|at| (*at, None)).collect();
+        calls_made.iter_mut().for_each(|(begun, hours, late)| events.push((*begun + *late, Some((*begun, *hours)))));
+        events.sort_unstable();
+        let run = |contract: &Contract| {
+            let mut ledger = Ledger::new();
+            let mut late_hours = Vec::new();
+            for (hour, record) in &events {
+                let now = Timestamp(start + hour * HOUR_US);
+                match record {
+                    None => ledger.sweep_to(contract, now),
+                    Some((begun, hours)) => {
+                        let mut record = call("2026-01-01T00:00:00Z", *hours);
+                        record.start = Timestamp(start + begun * HOUR_US);
+                        late_hours.push(ledger.rate(contract, &record, now).unwrap());
+                    }
+                }
+            }
+            ledger.sweep(contract, "2026-08-01");
+            (ledger, late_hours)
+        };
+        let option = offered(&[&plans[0], &plans[1], &plans[2]], "2026-01-01", "0").cycle_day(cycle_day);
+        let (together, late) = run(&option);
+        let trial = sums(&together.lines);
+        let posted: i128 = trial.iter().filter(|((_, is_trial), _)| !is_trial).map(|(_, sum)| sum).sum();
+        // By themselves: an option of one alternative is compared with nothing.
+        let mut cycles = Vec::new();
+        for plan in &plans {
+            let (ledger, alone_late) = run(&offered(&[plan], "2026-01-01", "0").cycle_day(cycle_day));
+            prop_assert_eq!(&late, &alone_late);
+            let of = |component: &str| -> std::collections::BTreeMap<_, i128> {
+                ledger.lines.iter().filter(|line| line.component == component)
+                    .map(|line| (line.period, line.amount.nanos())).collect()
+            };
+            cycles.push((of("sum"), of("one-time")));
+        }
+        let mut expected = 0;
+        for period in cycles[0].0.keys() {
+            let cheapest = cycles.iter().min_by_key(|(running, _)| running[period]).unwrap();
+            expected += cheapest.0[period] + cheapest.1.get(period).copied().unwrap_or(0);
+        }
+        prop_assert_eq!(posted, expected);
+        // Nothing is lost: the sums of all cycles are the sums of all trial lines.
+        for (plan, (running, once)) in plans.iter().zip(&cycles) {
+            let lines = run(&offered(&[plan], "2026-01-01", "0").cycle_day(cycle_day)).0.lines;
+            let all: i128 = lines.iter().filter(|l| l.posting == Posting::Trial && l.at < at("2026-07-01")).map(|l| l.amount.nanos()).sum();
+            let july: i128 = lines.iter().filter(|l| l.posting == Posting::Trial && l.at >= at("2026-07-01")).map(|l| l.amount.nanos()).sum();
+            let closed = running.values().sum::<i128>() + once.values().sum::<i128>();
+            prop_assert!(all <= closed && closed <= all + july);
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Sharing among parties: the multiparty billing seed's vector, to the last billionth, and what
+//! the matrix, the bonus and the second account's finalizer mean (PLANS sections 1, 2 and 8).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use support::{Subscriber, event, plan};
+use turnpike_plan::{ComponentKind, Rated};
+use turnpike_types::{AccountNumber, Posting, SuspenseReason, UsageRecord};
+
+const SHARING: &str = include_str!("data/sharing.xml");
+
+const USAGE: &str = "\
+record_id,account_number,usage_type,start_time,quantity,source,target,status
+s01,9,octets,1996-10-01T08:10:20Z,2544,col_login.d2w/input,col_login.d2w/report,200
+s02,9,octets,1996-10-01T08:10:23Z,2918,col_login.d2w/report,col_pc_add.d2w/input,200
+s03,9,octets,1996-10-01T08:10:57Z,2433,col_pc_add.d2w/input,col_pc_add.d2w/report,200
+s04,9,octets,1996-10-01T08:10:59Z,2928,col_pc_add.d2w/report,col_logoff.d2w/report,200
+";
+
+/// What each account is posted, its own being 9: (account, component, billionths) in order.
+fn posted(subscriber: &Subscriber, rated: &Rated) -> Vec<(u64, String, i128)> {
+    let account = |posting| match posting {
+        Posting::Account => Some(9),
+        Posting::Second(AccountNumber(number)) => Some(number),
+        _ => None,
+    };
+    let shown = rated.lines.iter().filter_map(|line| {
+        let component = subscriber.shown(line).0;
+        Some((account(line.posting)?, component, line.amount.nanos()))
+    });
+    shown.collect()
+}
+
+fn record(row: &[&str]) -> UsageRecord {
+    let mut record = event(row[2], row[3], row[4].parse().unwrap());
+    record.record_id = row[0].to_owned();
+    record.account = AccountNumber(row[1].parse().unwrap());
+    for (name, value) in ["source", "target", "status"].iter().zip(&row[5..]) {
+        record.attributes.insert((*name).to_owned(), (*value).to_owned());
+    }
+    record
+}
+
+/// Sums by account and component of the vector's usage, one record of which failed perhaps.
+fn comes_to(xml: &str, failed: Option<&str>) -> BTreeMap<(u64, String), i128> {
+    let mut subscriber = Subscriber::new(xml, "UTC");
+    let mut sums = BTreeMap::new();
+    for row in support::rows(USAGE) {
+        let mut record = record(&row);
+        if failed == Some(row[0]) {
+            record.attributes.insert("status".to_owned(), "500".to_owned());
+        }
+        let rated = subscriber.rate(&record).unwrap();
+        for (account, component, nanos) in posted(&subscriber, &rated) {
+            *sums.entry((account, component)).or_default() += nanos;
+        }
+    }
+    sums
+}
+
+fn sums(expected: &[(u64, &str, i128)]) -> BTreeMap<(u64, String), i128> {
+    expected.iter().map(|(account, name, nanos)| ((*account, (*name).to_owned()), *nanos)).collect()
+}
+
+/// The seed's accesses: the client pays for none of them.
+#[test]
+fn the_sharing_vector_comes_out_exactly() {
+    let expected = sums(&[
+        (901, "provider", 2_544_000 + 5_856_000),
+        (902, "advertiser", 2_918_000 + 4_866_000),
+        (901, "credit", -(145_900 + 243_300)),
+        (902, "debit", 145_900 + 243_300),
+    ]);
+    assert_eq!(comes_to(SHARING, None), expected);
+}
+
+/// Section 8: failed transfers by default nobody's.
+#[test]
+fn a_failed_transfer_of_the_vector_is_nobodys() {
+    let expected = sums(&[
+        (901, "provider", 2_544_000 + 5_856_000),
+        (902, "advertiser", 2_918_000),
+        (901, "credit", -145_900),
+        (902, "debit", 145_900),
+    ]);
+    assert_eq!(comes_to(SHARING, Some("s03")), expected);
+}
+
+/// The seed's other agreement: the provider pays for what failed.
+#[test]
+fn a_plan_may_charge_failed_transfers_to_the_provider() {
+    let row = r#"<row target="col_pc_add*" shares"#;
+    let xml = SHARING.replace(row, &format!(r#"<row status="4xx|5xx" shares="provider=1"/>{row}"#));
+    let expected = sums(&[
+        (901, "provider", 2_544_000 + 4_866_000 + 5_856_000),
+        (902, "advertiser", 2_918_000),
+        (901, "credit", -145_900),
+        (902, "debit", 145_900),
+    ]);
+    assert_eq!(comes_to(&xml, Some("s03")), expected);
+    let all = sums(&[
+        (901, "provider", 2_544_000 + 5_856_000),
+        (902, "advertiser", 2_918_000 + 4_866_000),
+        (901, "credit", -(145_900 + 243_300)),
+        (902, "debit", 145_900 + 243_300),
+    ]);
+    assert_eq!(comes_to(&xml, None), all);
+}
+
+/// A cent a unit, shared as `matrix` says; both outputs are posted.
+fn shared(matrix: &str) -> Subscriber {
+    let graph = format!(
+        r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>
+        <CostResponsibilityMatrix id="m" in="r.charge" {matrix}</CostResponsibilityMatrix>
+        <AccountFinalizer id="mine" in="m.own"/>
+        <SecondAccountFinalizer id="theirs" in="m.others"/>"#
+    );
+    let mut subscriber = Subscriber::new(&plan(&graph), "UTC");
+    subscriber.account.attributes.insert("sponsor".to_owned(), "77".to_owned());
+    subscriber
+}
+
+fn access(quantity: i64, attributes: &[(&str, &str)]) -> UsageRecord {
+    let mut record = event("t", "2026-05-01T09:00:00Z", quantity);
+    record.account = AccountNumber(9);
+    for (name, value) in attributes {
+        record.attributes.insert((*name).to_owned(), (*value).to_owned());
+    }
+    record
+}
+
+fn paid(subscriber: &mut Subscriber, record: &UsageRecord) -> Vec<(u64, String, i128)> {
+    let rated = subscriber.rate(record).unwrap();
+    posted(subscriber, &rated)
+}
+
+fn cents(expected: &[(u64, &str, i128)]) -> Vec<(u64, String, i128)> {
+    let cent = 10_000_000;
+    expected.iter().map(|(account, id, cents)| (*account, (*id).to_owned(), cents * cent)).collect()
+}
+
+const PARTIES: &str = r#"<party id="me" account="self"/><party id="sponsor" account="account.sponsor"/><party id="ad" account="advertiser"/>"#;
+
+/// Section 8: ordered rows, the first that fits decides; every condition is optional.
+#[test]
+fn the_first_row_whose_conditions_are_met_says_who_pays() {
+    let mut account = shared(&format!(
+        r#">{PARTIES}
+        <row source="*/ad?" target="shop*" shares="ad=1"/>
+        <row role="child" shares="sponsor=3 me=1"/>
+        <row cache="HIT" shares="nobody"/>
+        <row target="*" shares="me=1"/>"#
+    ));
+    let clicked = [("source", "x/ad1"), ("target", "shop/1"), ("advertiser", "902")];
+    assert_eq!(paid(&mut account, &access(4, &clicked)), cents(&[(902, "ad", 4)]));
+    let child = [("role", "child"), ("target", "shop/1"), ("cache", "HIT")];
+    assert_eq!(paid(&mut account, &access(4, &child)), cents(&[(77, "sponsor", 3), (9, "me", 1)]));
+    assert_eq!(paid(&mut account, &access(4, &[("target", "a")])), cents(&[(9, "me", 4)]));
+    assert_eq!(paid(&mut account, &access(4, &[("cache", "HIT"), ("target", "a")])), []);
+    // A condition on what the record does not carry is not met, not even by a star.
+    assert_eq!(account.rate(&access(4, &[])), Err(SuspenseReason::NoParty));
+}
+
+/// Section 2: only sharing splits money; what was split says so and is not posted.
+#[test]
+fn the_shares_stand_in_the_place_of_the_line() {
+    let mut account = shared(&format!(r#">{PARTIES}<row shares="sponsor=2 me=1"/>"#));
+    let rated = account.rate(&access(1, &[])).unwrap();
+    let shown: Vec<_> =
+        rated.lines.iter().map(|l| (l.amount.nanos(), l.posting, l.of, l.quantity)).collect();
+    assert_eq!(
+        shown,
+        [
+            (10_000_000, Posting::Replaced, None, 1),
+            (6_666_667, Posting::Second(AccountNumber(77)), Some(0), 0),
+            (3_333_333, Posting::Account, Some(0), 0),
+        ]
+    );
+    let kind = |line: &turnpike_plan::Line| {
+        account.plans[0].components()[usize::from(line.component)].kind
+    };
+    assert_eq!(kind(&rated.lines[1]), ComponentKind::Share);
+}
+
+/// Section 1: ties by document order; shares are of the plan's rounding.
+#[test]
+fn shares_are_rounded_as_the_plan_is() {
+    let matrix = format!(r#">{PARTIES}<row shares="sponsor=1 me=1"/>"#);
+    let mut account = shared(&matrix);
+    let xml = plan(&format!(
+        r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>
+        <CostResponsibilityMatrix id="m" in="r.charge" {matrix}</CostResponsibilityMatrix>
+        <AccountFinalizer id="mine" in="m.own"/>
+        <SecondAccountFinalizer id="theirs" in="m.others"/>"#
+    ));
+    account.plans = vec![support::compiled(
+        &xml.replace("currency=\"USD\"", "currency=\"USD\" round=\"2 half-even\""),
+    )];
+    assert_eq!(paid(&mut account, &access(5, &[])), cents(&[(77, "sponsor", 3), (9, "me", 2)]));
+}
+
+/// Section 8: failed transfers by default nobody's.
+#[test]
+fn what_failed_is_nobodys_unless_a_row_asks_for_its_status() {
+    let rows = r#"<row target="a" shares="me=1"/><row status="404" shares="sponsor=1"/><row shares="me=1"/>"#;
+    let mut account = shared(&format!(">{PARTIES}{rows}"));
+    let record = |status| access(1, &[("target", "a"), ("status", status)]);
+    for status in ["200", "304"] {
+        assert_eq!(paid(&mut account, &record(status)), cents(&[(9, "me", 1)]));
+    }
+    assert_eq!(paid(&mut account, &record("404")), cents(&[(77, "sponsor", 1)]));
+    let rated = account.rate(&record("500")).unwrap();
+    assert_eq!((rated.lines.len(), rated.lines[0].posting), (1, Posting::Nobody));
+    assert_eq!(rated.lines[0].amount.nanos(), 10_000_000);
+    // A plan may leave it to its rows.
+    let mut account = shared(&format!("failed=\"rows\">{PARTIES}{rows}"));
+    for status in ["404", "500"] {
+        assert_eq!(paid(&mut account, &record(status)), cents(&[(9, "me", 1)]));
+    }
+    // Without a status nobody knows that it failed.
+    assert_eq!(paid(&mut account, &access(1, &[])), cents(&[(9, "me", 1)]));
+}
+
+/// Conditions look at the attributes that the primitive names.
+#[test]
+fn the_texts_that_rows_look_at_may_stand_elsewhere() {
+    let mut account = shared(&format!(
+        r#"role="account.role" target="record.url" status="outcome">{PARTIES}
+        <row role="guest" target="/x" status="200" shares="me=1"/>"#
+    ));
+    let record = access(1, &[("url", "/x"), ("outcome", "200"), ("target", "/y")]);
+    assert_eq!(account.rate(&record), Err(SuspenseReason::NoParty));
+    account.account.attributes.insert("role".to_owned(), "guest".to_owned());
+    assert_eq!(paid(&mut account, &record), cents(&[(9, "me", 1)]));
+}
+
+#[test]
+fn a_party_whose_account_nobody_can_read_suspends_the_record() {
+    let mut account = shared(&format!(r#">{PARTIES}<row shares="ad=1 me=1"/>"#));
+    for wrong in ["", "0", "-5", "nine", "99999999999999999999"] {
+        let record = access(1, &[("advertiser", wrong)]);
+        assert_eq!(account.rate(&record), Err(SuspenseReason::NoParty), "{wrong}");
+    }
+    assert_eq!(account.rate(&access(1, &[])), Err(SuspenseReason::NoParty));
+    // Without a charge nobody asks who pays.
+    assert_eq!(account.rate(&access(0, &[])).unwrap().lines, []);
+}
+
+/// Whoever a party is, its own account is posted in its own log.
+#[test]
+fn a_party_that_turns_out_to_be_the_account_itself_pays_as_the_account() {
+    let mut account = shared(&format!(r#">{PARTIES}<row shares="ad=1 me=1"/>"#));
+    let rated = account.rate(&access(2, &[("advertiser", "9")])).unwrap();
+    let postings: Vec<Posting> = rated.lines.iter().map(|line| line.posting).collect();
+    assert_eq!(postings, [Posting::Replaced, Posting::Account, Posting::Account]);
+}
+
+/// Section 2: the second account's posting is instead of the first.
+#[test]
+fn a_second_account_pays_instead_of_the_first() {
+    let graph = |account: &str| {
+        plan(&format!(
+            r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>
+            <SecondAccountFinalizer id="post" in="r.charge" account="{account}"/>"#
+        ))
+    };
+    let paid_by = |account: &str, payer: &str| {
+        let mut subscriber = Subscriber::new(&graph(account), "UTC");
+        paid(&mut subscriber, &access(3, &[("payer", payer)]))
+    };
+    assert_eq!(paid_by("500", ""), cents(&[(500, "units", 3)]));
+    assert_eq!(paid_by("payer", "501"), cents(&[(501, "units", 3)]));
+    let mut subscriber = Subscriber::new(&graph("9"), "UTC");
+    let rated = subscriber.rate(&access(3, &[])).unwrap();
+    assert_eq!(rated.lines[0].posting, Posting::Account);
+    let mut subscriber = Subscriber::new(&graph("payer"), "UTC");
+    assert_eq!(subscriber.rate(&access(3, &[])), Err(SuspenseReason::NoParty));
+}
+
+/// A bonus is a function of the source page; two lines, so that no money is made.
+#[test]
+fn a_bonus_is_granted_by_whoever_pays_for_what_fits() {
+    let graph = r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>
+        <CostResponsibilityMatrix id="m" in="r.charge">
+          <party id="me" account="self"/><party id="ad" account="902"/>
+          <row shares="ad=3 me=1"/>
+        </CostResponsibilityMatrix>
+        <BonusCredit id="b" in="m.others">
+          <grant source="portal*" from="902" to="901" percent="10"/>
+          <grant source="*/vip" from="902" to="self" percent="50"/>
+          <grant from="903" to="901" percent="10"/>
+          <grant from="902" to="902" percent="10"/>
+        </BonusCredit>
+        <BonusCredit id="c" in="m.own"><grant from="self" to="901" percent="1"/></BonusCredit>
+        <AccountFinalizer id="mine" in="c.charge"/>
+        <SecondAccountFinalizer id="theirs" in="b.charge"/>"#;
+    let mut account = Subscriber::new(&plan(graph), "UTC");
+    assert_eq!(
+        paid(&mut account, &access(400, &[("source", "portal/vip")])),
+        cents(&[
+            (902, "ad", 300),
+            (9, "me", 100),
+            (901, "credit", -30),
+            (902, "debit", 30),
+            (9, "credit", -150),
+            (902, "debit", 150),
+            (901, "credit", -1),
+            (9, "debit", 1),
+        ])
+    );
+    let plain: Vec<_> = paid(&mut account, &access(400, &[]));
+    assert_eq!(
+        plain,
+        cents(&[(902, "ad", 300), (9, "me", 100), (901, "credit", -1), (9, "debit", 1)])
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Section 2: shares and bonuses move money and make none: what is posted is what was rated,
+    /// and again the same from the same state.
+    #[test]
+    fn money_is_conserved(
+        quantity in 0i64..1 << 40,
+        weights in proptest::collection::vec(1u32..1_000_000, 1..8),
+        digits in 0u32..=9,
+        percent in 0u32..=100,
+        me_first: bool,
+    ) {
+        let parties: String = (0..weights.len())
+            .map(|n| format!("<party id=\"p{n}\" account=\"{}\"/>", 100 + n))
+            .collect();
+        let shares: Vec<String> =
+            weights.iter().enumerate().map(|(n, weight)| format!("p{n}={weight}")).collect();
+        let row = match me_first {
+            true => format!("<row shares=\"me=7 {}\"/>", shares.join(" ")),
+            false => format!("<row shares=\"{} me=7\"/>", shares.join(" ")),
+        };
+        let xml = plan(&format!(
+            "<StepRater id=\"r\" in=\"record.quantity\"><step id=\"s\" price=\"0.0123456789\" per=\"1\"/></StepRater>
+            <CostResponsibilityMatrix id=\"m\" in=\"r.charge\"><party id=\"me\" account=\"self\"/>{parties}{row}</CostResponsibilityMatrix>
+            <BonusCredit id=\"b\" in=\"m.others\"><grant from=\"100\" to=\"5\" percent=\"{percent}\"/></BonusCredit>
+            <AccountFinalizer id=\"mine\" in=\"m.own\"/><SecondAccountFinalizer id=\"theirs\" in=\"b.charge\"/>"
+        )).replace("currency=\"USD\"", &format!("currency=\"USD\" round=\"{digits} half-even\""));
+        let mut subscriber = Subscriber::new(&xml, "UTC");
+        let rated = subscriber.rate(&access(quantity, &[])).unwrap();
+        prop_assert_eq!(&subscriber.rate(&access(quantity, &[])).unwrap(), &rated);
+        let whole: i128 = rated.lines.iter().filter(|l| l.of.is_none()).map(|l| l.amount.nanos()).sum();
+        let posted: i128 = posted(&subscriber, &rated).iter().map(|(_, _, nanos)| nanos).sum();
+        prop_assert_eq!(posted, whole);
+        let step = 10i128.pow(9 - digits);
+        prop_assert!(rated.lines.iter().all(|line| line.amount.nanos() % step == 0));
+    }
+}

@@ -1,0 +1,312 @@
+//! An account through time: what it subscribed to and when its settings changed; what fell due, and
+//! what was rated, in the order in which an owner books it (PLANS section 5).
+
+use std::collections::BTreeMap;
+
+use turnpike_plan::{
+    AccountContext, AccountState, Line, ObjectCode, OptionInForce, Period, PlanInForce, Rater,
+    StateEntry, Stretch, Zone, option_choice, plan_number,
+};
+use turnpike_types::{Money, Posting, SuspenseReason, Timestamp, UsageRecord};
+
+use super::{account, compiled, micros, with_view};
+
+/// A subscription to a plan of one or several versions.
+pub(crate) struct Subscription {
+    pub(crate) versions: Vec<ObjectCode>,
+    pub(crate) since: Timestamp,
+    pub(crate) until: Timestamp,
+    /// The option that it is an alternative of, and the option's fee.
+    pub(crate) option: Option<(&'static str, Money)>,
+}
+
+impl Subscription {
+    pub(crate) fn to(xml: &str, since: &str) -> Self {
+        Self {
+            versions: vec![compiled(xml)],
+            since: at(since),
+            until: Timestamp::MAX,
+            option: None,
+        }
+    }
+
+    pub(crate) fn until(self, until: &str) -> Self {
+        Self { until: at(until), ..self }
+    }
+
+    pub(crate) fn and_version(mut self, xml: &str) -> Self {
+        self.versions.push(compiled(xml));
+        self
+    }
+
+    pub(crate) fn in_option(self, name: &'static str, fee: &str) -> Self {
+        Self { option: Some((name, money(fee))), ..self }
+    }
+}
+
+/// What an account agreed to.
+pub(crate) struct Contract {
+    /// Settings from an instant on, in order; the first from the beginning of time.
+    pub(crate) settings: Vec<(Timestamp, AccountContext)>,
+    pub(crate) subscriptions: Vec<Subscription>,
+}
+
+impl Contract {
+    pub(crate) fn in_zone(zone: &str) -> Self {
+        Self { settings: vec![(Timestamp::MIN, account(zone))], subscriptions: Vec::new() }
+    }
+
+    pub(crate) fn with(mut self, subscription: Subscription) -> Self {
+        self.subscriptions.push(subscription);
+        self
+    }
+
+    pub(crate) fn cycle_day(mut self, day: u8) -> Self {
+        self.settings.last_mut().unwrap().1.cycle_day = day;
+        self
+    }
+
+    pub(crate) fn then_settings(mut self, from: &str, zone: &str, cycle_day: u8) -> Self {
+        let context = AccountContext { cycle_day, ..account(zone) };
+        self.settings.push((at(from), context));
+        self
+    }
+
+    /// Stretches in which nothing changes.
+    fn pieces(&self) -> Vec<(Timestamp, Timestamp, &AccountContext, Vec<PlanInForce<'_>>)> {
+        let mut cuts = vec![Timestamp::MIN, Timestamp::MAX];
+        cuts.extend(self.settings.iter().map(|(from, _)| *from));
+        for subscription in &self.subscriptions {
+            cuts.extend([subscription.since, subscription.until]);
+            for version in &subscription.versions {
+                cuts.extend(self.settings.iter().map(|(_, known)| version.starts_at(&known.zone)));
+            }
+        }
+        cuts.sort();
+        cuts.dedup();
+        let piece = |pair: &[Timestamp]| {
+            let account = self.settings_at(pair[0]);
+            (pair[0], pair[1], account, self.plans_at(pair[0], &account.zone))
+        };
+        cuts.windows(2).map(piece).collect()
+    }
+
+    fn settings_at(&self, at: Timestamp) -> &AccountContext {
+        &self.settings.iter().rev().find(|(from, _)| *from <= at).unwrap().1
+    }
+
+    fn plans_at(&self, at: Timestamp, zone: &Zone) -> Vec<PlanInForce<'_>> {
+        let in_force = self.subscriptions.iter().filter(|s| s.since <= at && at < s.until);
+        let plan = |subscription: &'_ Subscription| -> Option<usize> {
+            subscription.versions.iter().rposition(|version| version.starts_at(zone) <= at)
+        };
+        let in_force = in_force.filter_map(|s| {
+            let code = &s.versions[plan(s)?];
+            let option = s.option.map(|(name, fee)| OptionInForce { name, fee });
+            Some(PlanInForce { code, tables: &[], since: s.since, until: s.until, option })
+        });
+        in_force.collect()
+    }
+}
+
+/// A line that was booked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Booked {
+    /// What brought it: `charge`, `close`, `option`, or a record's id.
+    pub(crate) by: String,
+    /// When it fell due, or the record started.
+    pub(crate) at: Timestamp,
+    /// The local date of that.
+    pub(crate) on: String,
+    pub(crate) plan: String,
+    pub(crate) component: String,
+    pub(crate) period: Period,
+    pub(crate) quantity: i128,
+    pub(crate) amount: Money,
+    pub(crate) posting: Posting,
+}
+
+/// What was booked so far.
+pub(crate) struct Ledger {
+    pub(crate) state: AccountState,
+    pub(crate) rater: Rater,
+    pub(crate) lines: Vec<Booked>,
+    /// When set, periods that records from this long before logged time can't touch are let go.
+    pub(crate) horizon_us: Option<i64>,
+}
+
+impl Ledger {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: AccountState::default(),
+            rater: Rater::new(),
+            lines: Vec::new(),
+            horizon_us: None,
+        }
+    }
+
+    /// Books what falls due by logged time `now`.
+    pub(crate) fn sweep(&mut self, contract: &Contract, now: &str) {
+        self.sweep_to(contract, at(now));
+    }
+
+    pub(crate) fn sweep_to(&mut self, contract: &Contract, now: Timestamp) {
+        self.book_due(contract, now, now).unwrap();
+    }
+
+    /// Books what is due at or before `through`, and the cycles that are closed by `now`.
+    pub(crate) fn book_due(
+        &mut self,
+        contract: &Contract,
+        through: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), SuspenseReason> {
+        let pieces = contract.pieces();
+        let stretches: Vec<Stretch<'_>> = pieces
+            .iter()
+            .map(|(from, until, account, plans)| Stretch {
+                from: *from,
+                until: *until,
+                account,
+                plans,
+            })
+            .collect();
+        for turn in 0.. {
+            assert!(turn < 5_000, "the sweep does not end");
+            let due = self.rater.next_due(&stretches, &self.state, through, now);
+            let Some(due) = due else { break };
+            let rated = self.rater.fall_due(&stretches, &due, &self.state, now)?;
+            let stretch = &stretches[due.stretch];
+            for line in &rated.lines {
+                let booked = booked(line, due.word(), due.at, stretch.account, stretch.plans);
+                self.lines.push(booked);
+            }
+            let changes = rated.changes.clone();
+            assert!(!changes.is_empty(), "what fell due once falls due again");
+            self.apply(&changes, now);
+        }
+        Ok(())
+    }
+
+    /// Rates a record: what is due at or before its start is booked before it (PLANS section 5).
+    pub(crate) fn rate(
+        &mut self,
+        contract: &Contract,
+        record: &UsageRecord,
+        now: Timestamp,
+    ) -> Result<bool, SuspenseReason> {
+        self.book_due(contract, record.start, now)?;
+        let account = contract.settings_at(record.start);
+        let plans = contract.plans_at(record.start, &account.zone);
+        let rated = with_view(record, |view| {
+            self.rater.rate(&plans, account, &self.state, view, now).cloned()
+        })?;
+        for line in &rated.lines {
+            self.lines.push(booked(line, &record.record_id, record.start, account, &plans));
+        }
+        self.apply(&rated.changes, now);
+        Ok(rated.late)
+    }
+
+    fn apply(&mut self, changes: &[StateEntry], now: Timestamp) {
+        let once = changes
+            .windows(2)
+            .all(|pair| (pair[0].variable, pair[0].period) < (pair[1].variable, pair[1].period));
+        assert!(once, "each variable and period changes once: {changes:?}");
+        match self.horizon_us {
+            None => self.state.apply(changes),
+            Some(horizon) => {
+                let floor = Timestamp(now.micros() - horizon);
+                changes.iter().for_each(|change| self.state.set_and_trim(*change, floor));
+            }
+        }
+    }
+
+    /// The client picks an alternative for the cycle that begins on a date.
+    pub(crate) fn pick(&mut self, option: &str, plan: &str, cycle: &str) {
+        let (variable, period) = (option_choice(option), period(cycle));
+        self.state.set(StateEntry { variable, period, value: plan_number(plan) });
+    }
+
+    /// `DATE component amount` of each line, with `trial` before those that count in no total.
+    pub(crate) fn shown(&self) -> Vec<String> {
+        self.lines.iter().map(Booked::shown).collect()
+    }
+
+    /// The lines that are posted.
+    pub(crate) fn posted(&self) -> Vec<String> {
+        let posted = self.lines.iter().filter(|line| line.posting == Posting::Account);
+        posted.map(Booked::shown).collect()
+    }
+
+    /// What a component comes to.
+    pub(crate) fn sum(&self, component: &str) -> Money {
+        let mine = self.lines.iter().filter(|line| line.component == component);
+        Money::from_nanos(mine.map(|line| line.amount.nanos()).sum()).unwrap()
+    }
+}
+
+impl Booked {
+    pub(crate) fn shown(&self) -> String {
+        let trial = if self.posting == Posting::Trial { "trial " } else { "" };
+        let amount = self.amount.to_string();
+        let amount = amount.trim_end_matches('0').trim_end_matches('.');
+        format!("{trial}{} {} {amount}", self.on, self.component)
+    }
+}
+
+fn booked(
+    line: &Line,
+    by: &str,
+    at: Timestamp,
+    account: &AccountContext,
+    plans: &[PlanInForce<'_>],
+) -> Booked {
+    let code = plans[usize::from(line.plan)].code;
+    let zone = jiff::tz::TimeZone::get(account.zone.name()).unwrap();
+    let local = jiff::Timestamp::from_microsecond(at.micros()).unwrap().to_zoned(zone);
+    Booked {
+        by: by.to_owned(),
+        at,
+        on: local.date().to_string(),
+        plan: code.plan_id().to_owned(),
+        component: code.components()[usize::from(line.component)].component.clone(),
+        period: line.period,
+        quantity: line.quantity,
+        amount: line.amount,
+        posting: line.posting,
+    }
+}
+
+/// An instant: with its offset, or a date in UTC.
+pub(crate) fn at(text: &str) -> Timestamp {
+    if text.len() == 10 { at(&format!("{text}T00:00:00Z")) } else { Timestamp(micros(text)) }
+}
+
+pub(crate) fn money(text: &str) -> Money {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    Money::from_nanos(format!("{whole}{part:0<9}").parse().unwrap()).unwrap()
+}
+
+/// The period that begins on a date.
+pub(crate) fn period(date: &str) -> Period {
+    let date: jiff::civil::Date = date.parse().unwrap();
+    Period(date.since(jiff::civil::date(1970, 1, 1)).unwrap().get_days())
+}
+
+/// A plan with this id, starting on a date.
+pub(crate) fn plan_of(id: &str, version: u32, starts: &str, graph: &str) -> String {
+    format!(
+        "<plan xmlns=\"urn:turnpike:plan:1\" id=\"{id}\" version=\"{version}\" starts=\"{starts}\" currency=\"USD\">\n<graph>\n{graph}\n</graph>\n</plan>"
+    )
+}
+
+/// Sums of what is posted and of what is trial, by component.
+pub(crate) fn sums(lines: &[Booked]) -> BTreeMap<(String, bool), i128> {
+    let mut sums = BTreeMap::new();
+    for line in lines {
+        let key = (line.component.clone(), line.posting == Posting::Trial);
+        *sums.entry(key).or_default() += line.amount.nanos();
+    }
+    sums
+}

@@ -1,0 +1,36 @@
+//! Whatever the text: a plan is read or refused, never a panic; what is read compiles with its
+//! defaults, reads the same again, and rates a record without a panic.
+#![no_main]
+
+use std::collections::BTreeMap;
+
+use libfuzzer_sys::fuzz_target;
+use turnpike_plan::{AccountContext, AccountState, PlanInForce, Rater, Zone, compile, parse};
+use turnpike_types::{AccountNumber, Timestamp, UsageView};
+
+fuzz_target!(|xml: &str| {
+    let Ok(plan) = parse(xml) else { return };
+    let code = compile(&plan, &BTreeMap::new()).expect("a parsed plan compiles with its defaults");
+    let again = parse(xml).expect("a plan that was read is read again");
+    assert_eq!(plan.content_hash(), again.content_hash());
+    let account = AccountContext {
+        zone: Zone::utc(),
+        cycle_day: 31,
+        currency: code.posts(),
+        attributes: BTreeMap::new(),
+    };
+    let tables = vec![None; code.tables().len()];
+    let plans = [PlanInForce { tables: &tables, ..PlanInForce::always(&code) }];
+    let record = UsageView {
+        record_id: "r",
+        account: AccountNumber(1),
+        usage_type: "octets",
+        start: Timestamp(1_772_427_600_000_000),
+        duration_us: 40 * 86_400_000_000,
+        quantity: Some(1_000_000_000_000_000),
+        measures: &[],
+        attributes: &[("ip", "192.0.2.1"), ("source", "a"), ("status", "200"), ("target", "b")],
+    };
+    // Suspended or rated, but said.
+    let _ = Rater::new().rate(&plans, &account, &AccountState::default(), &record, Timestamp::MIN);
+});

@@ -1,0 +1,12 @@
+//! Whatever the text: a table is read or refused, never a panic; what is read reads the same again.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use turnpike_plan::parse_table;
+
+fuzz_target!(|text: &str| {
+    if let Ok(table) = parse_table(text) {
+        let again = parse_table(text).expect("a table that was read is read again");
+        assert_eq!(table.content_hash(), again.content_hash());
+    }
+});
