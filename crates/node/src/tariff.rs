@@ -40,6 +40,11 @@ pub(crate) struct Subscribed {
 }
 
 impl Subscribed {
+    /// The option that it is an alternative of.
+    pub(crate) fn option_name(&self) -> Option<&str> {
+        self.option.as_ref().map(|(name, _)| name.as_ref())
+    }
+
     pub(crate) fn in_force(&self) -> PlanInForce<'_> {
         PlanInForce {
             code: &self.code,

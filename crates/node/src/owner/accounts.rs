@@ -52,7 +52,8 @@ impl Owner {
         }
     }
 
-    pub(super) fn show(&self, number: u64) -> Option<wire::ShowResponse> {
+    pub(super) fn show(&mut self, number: u64) -> Option<wire::ShowResponse> {
+        let options = self.standings(number);
         let number = AccountNumber(number);
         let account = self.state.account(number)?;
         let profile = self.state.profiles().get(account.profile)?;
@@ -64,6 +65,7 @@ impl Owner {
             subscriptions: profile.subscriptions.iter().map(subscription).collect(),
             variables: account.state.iter().map(|entry| self.variable(entry)).collect(),
             suspended: self.state.suspense().of(number).count() as u64,
+            options,
         })
     }
 
@@ -82,7 +84,7 @@ impl Owner {
 }
 
 /// The period's first date, ISO; empty for what has no period.
-fn date_of(period: Period) -> String {
+pub(super) fn date_of(period: Period) -> String {
     if period == Period::EVER {
         return String::new();
     }

@@ -22,6 +22,7 @@ mod lines;
 mod postings;
 mod records;
 mod recover;
+mod standing;
 mod suspense;
 
 use std::collections::HashMap;
