@@ -310,7 +310,7 @@ const CONVERTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" vers
     <MonthlyRecurringCharge id="fee" amount="10.00"/>
     <UsageTypeSelector id="data" in="record.quantity" types="octets"/>
     <StepRater id="tiers" in="data.pass"><step id="all" price="1" per="1 kB"/></StepRater>
-    <CurrencyConverter id="convert" in="fee.charge tiers.charge" rates="fx" to="account"/>
+    <CurrencyConverter id="convert" in="fee.charge tiers.charge" table="fx" to="account"/>
     <AccountFinalizer id="post" in="convert.charge"/>
   </graph>
 </plan>"#;
@@ -318,7 +318,7 @@ const CONVERTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" vers
 async fn publish_rates(world: &World, version: u32, starts: &str, rate: &str) {
     let body = format!(
         "# turnpike-table id=fx kind=exchange-rates version={version} starts={starts}\n\
-         base,quote,rate\nEUR,USD,{rate}\n"
+         from,to,rate\nEUR,USD,{rate}\n"
     );
     let table = turnpike_plan::parse_table(&body).unwrap();
     let publish = Publish {

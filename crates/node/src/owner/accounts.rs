@@ -89,7 +89,8 @@ pub(super) fn date_of(period: Period) -> String {
         return String::new();
     }
     let epoch = jiff::civil::date(1970, 1, 1);
-    let date = epoch.checked_add(jiff::Span::new().days(period.0));
+    // Some variables are kept apart by numbers that are no date.
+    let date = jiff::Span::new().try_days(period.0).and_then(|days| epoch.checked_add(days));
     date.map_or_else(|_| period.0.to_string(), |date| date.to_string())
 }
 
