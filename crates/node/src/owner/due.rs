@@ -33,6 +33,9 @@ use crate::tariff::PlansInForce;
 const TURN_ACCOUNTS: usize = 2_000;
 /// Things booked for one account before others have their turn.
 const TURN_EVENTS: usize = 1_000;
+/// Charges of one plan may fall due at one instant; more than so many do not, but a fault that books
+/// the same for ever would.
+const SAME_MAX: usize = 100;
 
 /// When an account is to be looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +166,7 @@ impl Owner {
             })
             .collect();
         let now = self.open.time.now;
+        let (mut last, mut same) = (None, 0);
         for _ in 0..TURN_EVENTS {
             let Some(known) = self.state.account(account) else { return Ok(()) };
             let state = &known.state;
@@ -179,7 +183,9 @@ impl Owner {
             let Some(tariff) = held.get(due.stretch).map(|stretch| &stretch.tariff) else {
                 return Ok(());
             };
+            same = if last.replace(due) == Some(due) { same + 1 } else { 0 };
             let booked = match self.rater.fall_due(&stretches, &due, state, now) {
+                Ok(_) if same > SAME_MAX => Err(NotRated::Suspended(SuspenseReason::Overflow)),
                 Err(reason) => Err(NotRated::Suspended(reason)),
                 Ok(rated) => {
                     let id = format!("due:{}", tariff.context.zone.date_at(due.at));

@@ -286,6 +286,8 @@ impl Owner {
         self.checkpoint_if_due();
         if self.in_flight.is_none() {
             self.drain(requests).await?;
+            // Who waits goes first.
+            self.start_append();
         }
         let busy = self.sweep().await? | self.take_postings().await?;
         if self.in_flight.is_none() {

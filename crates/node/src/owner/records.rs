@@ -11,7 +11,6 @@ use turnpike_types::{
     AccountNumber, Epoch, Outcome, RejectReason, SegmentNumber, SuspenseReason, UsageView, limits,
 };
 
-use super::postings::POSTING_USAGE_TYPE;
 use super::{Ended, Owner, Refusal, lines};
 
 /// What became of one record.
@@ -311,7 +310,7 @@ impl Owner {
     /// Prices a record and logs it with its lines; returns its row. What fell due before it was
     /// booked ([`Owner::book_due_before`]). A posting that waited is posted (P33).
     pub(super) fn rate_new(&mut self, incoming: &Incoming<'_>) -> Result<u32, NotRated> {
-        if incoming.view.usage_type == POSTING_USAGE_TYPE {
+        if incoming.view.usage_type == limits::POSTING_USAGE_TYPE {
             return self.post(&incoming.view);
         }
         let account = incoming.view.account;

@@ -266,3 +266,54 @@ fn fresh(
     let (number, hash) = (row.segment, row.hash);
     Ok(Fresh { number, hash, segment: Arc::new(segment), total, ours })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use turnpike_store::PartitionSpec;
+    use turnpike_store::memory::MemoryDatabase;
+
+    use super::*;
+
+    /// P18, P33: a cursor that the sender's log does not know is not passed over.
+    #[tokio::test]
+    async fn a_sender_with_another_history_is_noticed() {
+        let db: Arc<dyn SharedDatabase> = Arc::new(MemoryDatabase::new());
+        let range = AccountRange::new(1, 10).unwrap();
+        let spec = PartitionSpec {
+            id: PartitionId(1),
+            range,
+            horizon_us: 1,
+            accept_since: None,
+            members: Vec::new(),
+        };
+        db.create_partitions(&[spec]).await.unwrap();
+        let fetched = async |segment| {
+            let scope = Scope {
+                sender: PartitionId(1),
+                ours: range,
+                is_own: false,
+                ranges: Arc::default(),
+            };
+            let from = PostingCursor { sender: 1, segment, ordinal: 0, hash: vec![7; 32] };
+            fetch(Arc::clone(&db), scope, from).await
+        };
+        assert!(matches!(fetched(5).await, Fetched::Diverged { sender: PartitionId(1), .. }));
+        assert!(matches!(fetched(0).await, Fetched::Nothing));
+    }
+
+    #[test]
+    fn what_no_partition_covers_is_the_senders_own() {
+        let (ours, theirs) = (AccountRange::new(1, 10), AccountRange::new(11, 20));
+        let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
+        let scope = |is_own| Scope {
+            sender: PartitionId(1),
+            ours,
+            is_own,
+            ranges: Arc::new(vec![ours, theirs]),
+        };
+        let takes = |is_own| [5, 15, 25].map(|account| scope(is_own).takes(AccountNumber(account)));
+        assert_eq!(takes(true), [true, false, true]);
+        assert_eq!(takes(false), [true, false, false]);
+    }
+}

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use turnpike_account::AccountChange;
 use turnpike_segment::head::{Change, ComponentHead, PostingCursor};
 use turnpike_segment::{LineKind, NewLine, NewRecord};
+use turnpike_types::limits::POSTING_USAGE_TYPE;
 use turnpike_types::{
     AccountNumber, Currency, Money, Outcome, PartitionId, Posting, SegmentNumber, SuspenseReason,
     UsageView,
@@ -36,8 +37,6 @@ use super::records::{Incoming, NotRated, Wait};
 use super::{Ended, Owner};
 use fetch::{Fetched, Page, PostedLine};
 
-/// The usage type of what another account posted.
-pub(crate) const POSTING_USAGE_TYPE: &str = "turnpike.posting";
 /// Postings taken between requests.
 const TURN_POSTINGS: usize = 2_000;
 /// So many segments without anything for this partition are passed over before the cursor is
