@@ -77,7 +77,7 @@ pub use example::{
 };
 pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
 pub use measure::Unit;
-pub use options::{Comparison, comparison, winner};
+pub use options::{Comparison, comparison, is_cycle_closed, winner};
 pub use primitives::{
     ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,
 };
