@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use turnpike_plan::Table;
 use turnpike_proto::plan::v1::{
     GetTableRequest, ListTablesRequest, PublishTableRequest, TableVersion,
 };
