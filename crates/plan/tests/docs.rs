@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 
 #[test]
-fn every_plan_in_docs_price_plans_is_accepted_and_compiles() {
-    let page = include_str!("../../../docs/price-plans.md");
+fn every_plan_of_the_language_page_and_the_gallery_is_accepted_and_compiles() {
+    let pages = concat!(
+        include_str!("../../../docs/price-plans.md"),
+        include_str!("../../../docs/plan-gallery.md")
+    );
     let plans: Vec<&str> =
-        page.split("```xml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(plans.len() >= 2);
+        pages.split("```xml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(plans.len() > 10);
     for xml in plans {
         let plan = turnpike_plan::parse(xml).unwrap_or_else(|errors| panic!("{errors}\n{xml}"));
         turnpike_plan::compile(&plan, &BTreeMap::new()).unwrap();
