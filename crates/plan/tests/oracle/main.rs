@@ -2,22 +2,29 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod buckets;
 mod clock;
+mod dice;
+mod draft;
 mod drawn;
 mod hard;
 mod naive;
-mod random;
+mod pricing;
+mod scene;
 #[path = "../support/mod.rs"]
 mod support;
 mod types;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clock::HOLIDAYS;
+use dice::Dice;
+use draft::{Draft, Of};
 use naive::Naive;
 use proptest::prelude::*;
-use random::{Dice, Draft, a_record, a_state, an_account};
+use scene::{a_beginning, a_record, a_state, an_account};
 use support::with_view;
 use turnpike_plan::{ObjectCode, PlanInForce, Rater, Table, compile, parse, parse_table};
 use turnpike_types::{SuspenseReason, Timestamp};
@@ -31,28 +38,36 @@ fn tables_of(code: &ObjectCode) -> Vec<Option<Arc<Table>>> {
     code.tables().iter().map(|_| Some(Arc::clone(&table))).collect()
 }
 
+/// So many cases, unless `PROPTEST_CASES` says otherwise.
+fn cases(usual: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { usual };
+    ProptestConfig { cases, failure_persistence: None, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(3000))]
 
     /// Random plans, records one after another, with a rater that is never new.
     #[test]
     fn compiled_code_does_what_pushing_the_units_one_by_one_does(
-        bytes in proptest::collection::vec(any::<u8>(), 600),
+        bytes in proptest::collection::vec(any::<u8>(), 900),
     ) {
         let dice = &mut Dice::new(&bytes);
-        let draft = Draft::random(dice);
+        let draft = Draft::random(Of::Everything, dice);
         let measure = draft.measure;
         let xml = draft.xml(dice);
         let plan = parse(&xml).map_err(|errors| TestCaseError::fail(format!("{errors}\n{xml}")))?;
         let code = compile(&plan, &BTreeMap::new()).unwrap();
         let (account, edge) = an_account(dice);
-        let mut state = a_state(&plan, &code, &account, edge, dice);
+        let since = a_beginning(edge, dice);
+        let mut state = a_state(&plan, &code, &account, (edge, since), dice);
         let tables = tables_of(&code);
         let mut rater = Rater::new();
         for _ in 0..1 + dice.throw(5) {
             let record = a_record(measure, edge, dice);
-            let naive = Naive { plan: &plan, code: &code, account: &account, state: &state, record: &record };
-            let plans = [PlanInForce { tables: &tables, ..PlanInForce::always(&code) }];
+            let naive = Naive { plan: &plan, code: &code, account: &account, state: &state, record: &record, since };
+            let plans = [PlanInForce { tables: &tables, since, ..PlanInForce::always(&code) }];
             let rated = with_view(&record, |view| rater.rate(&plans, &account, &state, view, Timestamp::MIN).cloned());
             match (naive.rate(), rated) {
                 (_, Err(SuspenseReason::NotAccepted)) => prop_assert!(!code.accepts(&record.usage_type)),
