@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod buckets;
+mod case;
 mod clock;
 mod dice;
 mod draft;
 mod drawn;
 mod hard;
+mod laws;
 mod naive;
 mod pricing;
 mod scene;
@@ -16,18 +18,16 @@ mod support;
 mod types;
 mod walk;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use case::{Case, Subscriber};
 use clock::HOLIDAYS;
 use dice::Dice;
-use draft::{Draft, Of};
+use draft::Of;
 use naive::Naive;
 use proptest::prelude::*;
-use scene::{a_beginning, a_record, a_state, an_account};
-use support::with_view;
-use turnpike_plan::{ObjectCode, PlanInForce, Rater, Table, compile, parse, parse_table};
-use turnpike_types::{SuspenseReason, Timestamp};
+use turnpike_plan::{ObjectCode, Rater, Table, parse_table};
+use turnpike_types::SuspenseReason;
 
 /// The table `h` for whatever tables a plan reads.
 fn tables_of(code: &ObjectCode) -> Vec<Option<Arc<Table>>> {
@@ -54,29 +54,21 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 900),
     ) {
         let dice = &mut Dice::new(&bytes);
-        let draft = Draft::random(Of::Everything, dice);
-        let measure = draft.measure;
-        let xml = draft.xml(dice);
-        let plan = parse(&xml).map_err(|errors| TestCaseError::fail(format!("{errors}\n{xml}")))?;
-        let code = compile(&plan, &BTreeMap::new()).unwrap();
-        let (account, edge) = an_account(dice);
-        let since = a_beginning(edge, dice);
-        let mut state = a_state(&plan, &code, &account, (edge, since), dice);
-        let tables = tables_of(&code);
+        let case = Case::draw(Of::Everything, dice);
+        let mut subscriber = case.subscriber.clone();
         let mut rater = Rater::new();
         for _ in 0..1 + dice.throw(5) {
-            let record = a_record(measure, edge, dice);
-            let naive = Naive { plan: &plan, code: &code, account: &account, state: &state, record: &record, since };
-            let plans = [PlanInForce { tables: &tables, since, ..PlanInForce::always(&code) }];
-            let rated = with_view(&record, |view| rater.rate(&plans, &account, &state, view, Timestamp::MIN).cloned());
-            match (naive.rate(), rated) {
-                (_, Err(SuspenseReason::NotAccepted)) => prop_assert!(!code.accepts(&record.usage_type)),
+            let record = case.a_record(&subscriber, dice);
+            let Subscriber { account, since, state, .. } = &subscriber;
+            let naive = Naive { plan: &case.plan, code: &case.code, account, state, record: &record, since: *since };
+            let naive = naive.rate();
+            match (naive, case.rate(&mut rater, &mut subscriber, &record)) {
+                (_, Err(SuspenseReason::NotAccepted)) => prop_assert!(!case.code.accepts(&record.usage_type)),
                 (Ok((lines, changes)), Ok(rated)) => {
-                    prop_assert_eq!(&lines, &rated.lines, "\n{:#?}\n{}\n{:?}", &account.zone, &xml, &record);
-                    prop_assert_eq!(&changes, &rated.changes, "\n{:#?}\n{}\n{:?}", &account.zone, &xml, &record);
-                    state.apply(&rated.changes);
+                    prop_assert_eq!(&lines, &rated.lines, "{}", case.told(&record));
+                    prop_assert_eq!(&changes, &rated.changes, "{}", case.told(&record));
                 }
-                (naive, rated) => prop_assert_eq!(naive.err(), rated.err(), "\n{}\n{:?}", &xml, &record),
+                (naive, rated) => prop_assert_eq!(naive.err(), rated.err(), "{}", case.told(&record)),
             }
         }
     }
