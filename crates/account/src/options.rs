@@ -4,7 +4,8 @@
 use jiff::ToSpan as _;
 use jiff::civil::{Date, date};
 use turnpike_plan::{
-    AccountState, Period, StateEntry, Zone, first_instant_of, option_choice, plan_number,
+    AccountState, Period, StateEntry, Zone, first_instant_of, is_cycle_closed, option_choice,
+    plan_number,
 };
 use turnpike_segment::head::{Offer, OptOut, Pick, Settings, Subscription};
 use turnpike_types::Timestamp;
@@ -72,6 +73,14 @@ pub(crate) fn judge_pick(profile: &Profile, state: &AccountState, pick: &Pick) -
     let offered = || profile.subscriptions.iter().filter(in_cycle);
     if !offered().any(|s| s.plan_id == pick.plan_id) {
         return no_alternative(&pick.option, &pick.plan_id, "in that cycle", offered());
+    }
+    if is_cycle_closed(&pick.option, state, cycle.2, Period(pick.cycle)) {
+        return AccountChange::Refused(format!(
+            "the cycle of option {} that begins on {} is closed: it was billed, and can't be chosen \
+             for any more",
+            pick.option,
+            date_of(pick.cycle).map_or_else(|| pick.cycle.to_string(), |date| date.to_string())
+        ));
     }
     let choice = choice(pick);
     if state.get(choice.variable, choice.period) == Some(choice.value) {
@@ -142,9 +151,9 @@ fn no_alternative<'a>(
     })
 }
 
-/// From when and, at the latest, to when the cycle lasts that begins on this day; `None` when none
-/// of the account's does.
-fn cycle_of(profile: &Profile, first_day: i32) -> Option<(Timestamp, Timestamp)> {
+/// From when and, at the latest, to when the cycle lasts that begins on this day, and on which day of
+/// months its like begin; `None` when none of the account's does.
+fn cycle_of(profile: &Profile, first_day: i32) -> Option<(Timestamp, Timestamp, u8)> {
     let first = date_of(first_day)?;
     let settings = profile.settings.iter().enumerate();
     // Settings may change within a cycle: whichever holds in it may have begun it.
@@ -152,7 +161,8 @@ fn cycle_of(profile: &Profile, first_day: i32) -> Option<(Timestamp, Timestamp)>
         let start = start_of(settings, first)?;
         let end = start.saturating_add((CYCLE_DAYS_MAX + 1) * DAY_US);
         let until = profile.settings.get(at + 1).map_or(i64::MAX, |next| next.from_us);
-        (settings.from_us < end.0 && start.0 < until).then_some((start, end))
+        let day = u8::try_from(settings.cycle_day).ok()?;
+        (settings.from_us < end.0 && start.0 < until).then_some((start, end, day))
     });
     cycles.next()
 }

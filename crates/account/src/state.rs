@@ -77,6 +77,11 @@ impl PartitionState {
         self.accounts.get(&account)
     }
 
+    /// Every account, in no order.
+    pub fn accounts(&self) -> impl Iterator<Item = (AccountNumber, &Account)> {
+        self.accounts.iter().map(|(&number, account)| (number, account))
+    }
+
     /// How many accounts were opened.
     pub fn account_count(&self) -> usize {
         self.accounts.len()

@@ -100,6 +100,7 @@ impl Owner {
             amount: Money::from_nanos(i128::from(-value)).unwrap(),
             of: None,
             posting: Posting::Trial,
+            row: None,
         });
         self.builder.push_change(77, period, i128::from(value)).unwrap();
         let entry = |variable| StateEntry {

@@ -62,6 +62,7 @@ fn shown(
         of_row: line.of.map(u64::from),
         late: record.outcome == Outcome::RatedLate,
         source: source(record.outcome).to_owned(),
+        table_row: line.row,
     })
 }
 
@@ -109,7 +110,7 @@ pub(crate) fn control_totals(segment: &Segment) -> ControlTotals {
 
 /// About how many bytes the line takes on the wire.
 pub(crate) fn bytes_of(line: &ChargeLine) -> usize {
-    const FIXED: usize = 120;
+    const FIXED: usize = 128;
     let texts = [
         &line.record_id,
         &line.usage_type,
@@ -169,6 +170,7 @@ mod tests {
                 amount: Money::from_nanos(-5).unwrap(),
                 of,
                 posting,
+                row: of.map(|of| of + 7),
             });
         }
         let place = Place {
@@ -207,6 +209,8 @@ mod tests {
                 (None, "trial", 0),
             ]
         );
+        let rows: Vec<_> = lines.iter().map(|line| line.table_row).collect();
+        assert_eq!(rows, [None, Some(7), Some(7), Some(7), None]);
         assert_eq!(
             (lines[0].kind.as_str(), lines[0].amount.as_str()),
             ("conversion", "-0.000000005")

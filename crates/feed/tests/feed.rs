@@ -150,6 +150,7 @@ fn sealed(
                 amount: Money::from_nanos(1_500_000_000).unwrap(),
                 of: None,
                 posting: turnpike_types::Posting::Account,
+                row: None,
             });
         }
     }

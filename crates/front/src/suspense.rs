@@ -28,6 +28,7 @@ use turnpike_proto::record::is_identity;
 use turnpike_proto::suspense::v1::suspense_service_server::SuspenseService;
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest, RecycleResponse, SuspendedRecord};
 use turnpike_proto::wire::put_number;
+use turnpike_types::limits::POSTING_USAGE_TYPE;
 use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
 use crate::FrontError;
@@ -195,11 +196,19 @@ async fn recycle_chunk(
     };
     let mut staying = Vec::new();
     let mut moving = Vec::new();
+    let mut posted = Vec::new();
     for (record, target) in records.iter().zip(targets) {
         match target {
+            Some(account) if record.usage_type == POSTING_USAGE_TYPE => {
+                posted.push(key(record, account));
+            }
             Some(account) => moving.push((record, account)),
             None => staying.push(record),
         }
+    }
+    if !posted.is_empty() {
+        // The partition that covers the account by now has fetched the posting itself (P33).
+        recycle_keys(core, partition, posted, tally, Counted::Outcome).await;
     }
     if !staying.is_empty() {
         let keys = staying.iter().map(|record| key(record, AccountNumber(0))).collect();

@@ -64,13 +64,23 @@ impl Catalogue {
         starts(&self.plans, plan_id, zone)
     }
 
+    /// Is a version of `plan_id` in force at `at`, whether this program can read it or not?
+    pub(crate) fn has_begun(&self, plan_id: &str, zone: &Zone, at: Timestamp) -> bool {
+        self.starts(plan_id, zone).any(|start| start <= at)
+    }
+
+    /// All versions of a plan.
+    pub(crate) fn versions(&self, plan_id: &str) -> impl Iterator<Item = &Arc<Plan>> {
+        let versions = self.plans.get(plan_id).into_iter().flatten();
+        versions.filter_map(|version| version.content.as_ref())
+    }
+
     /// Every plan, for naming variables.
     pub(crate) fn plans(&self) -> impl Iterator<Item = &Arc<Plan>> {
         self.plans.values().flatten().filter_map(|version| version.content.as_ref())
     }
 
     /// The version of table `id` in force at `at` for an account in `zone`, chosen as a plan's is.
-    #[allow(dead_code, reason = "the primitives that read tables arrive by themselves")]
     pub(crate) fn table_in_force(
         &self,
         id: &str,
@@ -81,7 +91,6 @@ impl Catalogue {
     }
 
     /// When versions of table `id` start for an account in `zone`.
-    #[allow(dead_code, reason = "the primitives that read tables arrive by themselves")]
     pub(crate) fn table_starts(&self, id: &str, zone: &Zone) -> impl Iterator<Item = Timestamp> {
         starts(&self.tables, id, zone)
     }

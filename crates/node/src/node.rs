@@ -18,7 +18,7 @@ use crate::catalogue::{Catalogue, CodeCache};
 use crate::liveness::Liveness;
 use crate::membership::{Cause, Decision, Me, Vacancies};
 use crate::owner::{
-    DatabaseClock, Ended, Owner, Ownership, Queued, Request, Shared, Ticks, Trouble,
+    DatabaseClock, Ended, Outboxes, Owner, Ownership, Queued, Request, Shared, Ticks, Trouble,
 };
 use crate::service::Service;
 
@@ -93,6 +93,7 @@ impl Node {
         let catalogue = Catalogue::default().refreshed(db.as_ref()).await?;
         let (catalogue_tx, catalogue_rx) = watch::channel(Arc::new(catalogue));
         let (ranges_tx, ranges_rx) = watch::channel(Arc::new(Vec::new()));
+        let (outboxes_tx, outboxes_rx) = watch::channel(Arc::default());
         let (seen_tx, seen_rx) = watch::channel(None);
         let segments = moka::sync::Cache::builder()
             .max_capacity(config.segment_cache_bytes)
@@ -106,6 +107,7 @@ impl Node {
             db,
             catalogue: catalogue_rx,
             ranges: ranges_rx,
+            outboxes: outboxes_rx,
             segments,
             clock: DatabaseClock::default(),
             fresh_at: Mutex::new(Instant::now()),
@@ -140,6 +142,7 @@ impl Node {
             troubled: HashMap::new(),
             catalogue: catalogue_tx,
             ranges: ranges_tx,
+            outboxes: outboxes_tx,
             seen: seen_tx,
             incarnation,
             shared,
@@ -195,6 +198,7 @@ struct Runner {
     vacancies: Vacancies,
     catalogue: watch::Sender<Arc<Catalogue>>,
     ranges: watch::Sender<Arc<Vec<AccountRange>>>,
+    outboxes: watch::Sender<Arc<Outboxes>>,
     seen: watch::Sender<Option<Arc<Observation>>>,
     chance: StdRng,
 }
@@ -292,6 +296,14 @@ impl Runner {
             let changed = **known != ranges;
             if changed {
                 *known = Arc::new(ranges);
+            }
+            changed
+        });
+        let newest = seen.partitions.iter().map(|row| (row.spec.id, row.last_posting));
+        self.outboxes.send_if_modified(|known| {
+            let changed = !newest.clone().eq(known.iter().copied());
+            if changed {
+                *known = Arc::new(newest.collect());
             }
             changed
         });

@@ -507,6 +507,7 @@ fn control_totals_that_overflow_are_not_shown_as_zero() {
             amount,
             of: None,
             posting: turnpike_types::Posting::Account,
+            row: None,
         });
     }
     let place = Place {

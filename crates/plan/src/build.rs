@@ -210,15 +210,15 @@ impl Builder<'_> {
         let usage = ends.filter(|(spec, _)| spec.carries == Carries::Usage);
         let mut reads = Slots::default();
         usage.flat_map(|(_, ends)| ends).for_each(|end| reads.add(self.slot(end)));
+        let reads_charges = node.spec.inputs.iter().any(|i| i.carries == Carries::Charge);
+        if reads_charges || reads == Slots::default() {
+            reads = Slots::ALL;
+        }
         let outputs = node.spec.outputs.iter().zip(&self.streams[self.place]);
-        let fills = outputs.filter(|(spec, _)| spec.carries == Carries::Usage);
-        self.code.ops.push(Placed {
-            node: self.place,
-            op: Box::new(op),
-            reads,
-            fills: fills.map(|(_, &slot)| slot).collect(),
-            reads_charges: node.spec.inputs.iter().any(|i| i.carries == Carries::Charge),
-        });
+        let mut fills = Slots::default();
+        let usage = outputs.filter(|(spec, _)| spec.carries == Carries::Usage);
+        usage.for_each(|(_, &slot)| fills.add(slot));
+        self.code.ops.push(Placed { node: self.place, op: Box::new(op), reads, fills });
     }
 
     /// Says what the primitive tells about a record.

@@ -122,6 +122,7 @@ impl Calendar {
     }
 
     /// The stretch of constant offset around an instant.
+    #[inline]
     pub(crate) fn stretch(&mut self, at: i64) -> Stretch {
         let Some(known) = self.known.get_mut(self.current) else {
             return Stretch { from: i64::MIN, to: i64::MAX, offset_us: 0 };
@@ -133,7 +134,21 @@ impl Calendar {
     }
 
     /// The account's period around an instant (PLANS section 4).
+    #[inline(always)]
     pub(crate) fn period(&mut self, calendared: Calendared, at: i64) -> Span {
+        // Nearly always the same month as last time.
+        if calendared == Calendared::Month
+            && let Some(known) = self.known.get(self.current)
+        {
+            let month = known.spans[Calendared::Month.place()];
+            if month.from <= at && at < month.to {
+                return month;
+            }
+        }
+        self.find_period(calendared, at)
+    }
+
+    fn find_period(&mut self, calendared: Calendared, at: i64) -> Span {
         let Some(known) = self.known.get_mut(self.current) else {
             return Span { from: i64::MIN, to: i64::MAX, period: Period::EVER };
         };

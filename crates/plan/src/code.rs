@@ -50,12 +50,11 @@ pub struct ObjectCode {
 pub(crate) struct Placed {
     pub(crate) node: usize,
     pub(crate) op: Box<dyn Op>,
-    /// The streams that it reads: while all are empty, a record of usage passes it by.
+    /// The streams that it reads: while all are empty, a record of usage passes it by. All, when
+    /// it does not live on usage alone.
     pub(crate) reads: Slots,
     /// The streams that it may fill.
-    pub(crate) fills: Box<[usize]>,
-    /// It reads charges, and so runs for every record.
-    pub(crate) reads_charges: bool,
+    pub(crate) fills: Slots,
 }
 
 /// What of a record is counted.
@@ -122,6 +121,19 @@ impl Slots {
     #[inline]
     pub(crate) const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// Adds those of `other` that `hold` says yes to; of the place that many share, always.
+    #[inline]
+    pub(crate) fn add_those(&mut self, other: Self, hold: impl Fn(usize) -> bool) {
+        let mut left = other.0 & !self.0;
+        while left != 0 {
+            let slot = left.trailing_zeros();
+            left &= left - 1;
+            if slot == 63 || hold(slot as usize) {
+                self.0 |= 1 << slot;
+            }
+        }
     }
 }
 

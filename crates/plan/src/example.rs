@@ -7,6 +7,7 @@ mod read;
 mod value;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::civil::Date;
 use turnpike_types::{AccountNumber, Currency, Money, SuspenseReason, UsageRecord};
@@ -46,7 +47,11 @@ pub struct ExampleSettings {
     pub currency: Currency,
     /// The first local date of their subscription; always, unless said.
     pub since: Option<Date>,
-    /// The first local date on which they are no longer subscribed; never, unless said.
+    /// The local date on which they are cancelled, the first one without the subscription; never,
+    /// unless said.
+    pub cancelled: Option<Date>,
+    /// After all records, time goes on to the first instant of this local date: what falls due until
+    /// then is booked, and cycles close whose grace is over.
     pub until: Option<Date>,
     /// Values for the plan's parameters.
     pub parameters: BTreeMap<String, String>,
@@ -110,24 +115,51 @@ pub struct ExampleRecord {
     pub record: UsageRecord,
 }
 
-/// What one record must come to, as a whole or in one component.
+/// What one record must come to, or what must fall due, as a whole or in one component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
     /// Line of the XML or of the file, from 1.
     pub line: u64,
-    /// The record's id.
-    pub record: String,
+    /// What it speaks of.
+    pub of: Subject,
+    /// Must its billing cycle have been closed before? Not compared unless said.
+    pub late: Option<bool>,
     /// What becomes of it.
     pub expected: Expected,
 }
 
-/// What becomes of a record.
+/// What an expectation speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The record with this id.
+    Record(String),
+    /// What fell due on this local date; of the close of a cycle, the date on which its grace was
+    /// over.
+    Due(Date),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(id) => write!(f, "record {id}"),
+            Self::Due(date) => write!(f, "due {date}"),
+        }
+    }
+}
+
+/// The words by which lines are told apart by where their amounts go.
+pub const POSTINGS: [&str; 5] = ["account", "second-account", "nobody", "replaced", "trial"];
+
+/// What becomes of a record, or of what fell due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// Lines of one component; what is not said is not compared.
     Lines {
         /// A step's or charge's id, or `PRIMITIVE/STEP` where several primitives have the step.
         component: String,
+        /// Only those whose amounts go there, one of [`POSTINGS`]; unless said, those that are
+        /// posted to somebody or to nobody, but not what others replaced nor what is on trial.
+        posting: Option<&'static str>,
         /// The sum of their quantities.
         quantity: Option<ExpectedQuantity>,
         /// The sum of their amounts.

@@ -73,19 +73,21 @@ pub use code::{Component, ComponentKind, ObjectCode, TableName, Variable};
 pub use error::{Cause, PlanError, PlanErrors, Warning};
 pub use example::{
     Example, ExampleAccount, ExampleBody, ExampleRecord, ExampleSettings, Expectation, Expected,
-    ExpectedQuantity, ExpectedTotal, InlineExample, Tolerance, parse_amount,
+    ExpectedQuantity, ExpectedTotal, InlineExample, POSTINGS, Subject, Tolerance, parse_amount,
 };
 pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
 pub use measure::Unit;
-pub use options::{Comparison, comparison, winner};
-pub use primitives::{PrimitiveType, primitive_types};
+pub use options::{Comparison, comparison, is_cycle_closed, winner};
+pub use primitives::{
+    ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,
+};
 pub use rater::{AccountContext, Line, OptionInForce, PlanInForce, Rated, Rater};
 pub use state::{AccountState, Keep, Period, StateEntry, VariableId, option_choice, plan_number};
 pub use stream::PORTIONS_MAX;
 pub use sweep::{DUE_USAGE_TYPE, Due, Stretch};
 pub use tables::{Table, TableError, TableErrors, TableKind, parse_table};
 pub use values::ACCOUNT_CURRENCY;
-pub use watch::{Carried, Step, Watch};
+pub use watch::{Carried, InTime, Step, Watch};
 pub use zone::{Zone, ZoneError, first_instant_of};
 
 use error::Findings;

@@ -91,6 +91,12 @@ pub(crate) fn closed_of(option: &str) -> VariableId {
     VariableId::derive("turnpike.option/closed", option, crate::Unit::One, crate::Keep::Ever)
 }
 
+/// Was the option's cycle that begins with `cycle` closed? `cycle_day` is the account's then.
+pub fn is_cycle_closed(option: &str, state: &AccountState, cycle_day: u8, cycle: Period) -> bool {
+    let open = state.get(closed_of(option), Period(cycle_day.into()));
+    open.is_some_and(|open| i128::from(cycle.0) < open)
+}
+
 impl Rater {
     /// Posts the winner of an option's cycle, and the fee.
     pub(crate) fn post_winner(

@@ -212,15 +212,12 @@ impl<'a> Run<'a> {
             Event::Due { .. } | Event::Close(_) => Slots::ALL,
         };
         for placed in &code.ops {
-            if !placed.reads.meets(live) && !placed.reads_charges && self.event == Event::Usage {
+            if !placed.reads.meets(live) {
                 continue;
             }
             run_one(placed, self)?;
-            for &slot in &placed.fills {
-                if !self.scratch.streams[slot].is_empty() {
-                    live.add(slot);
-                }
-            }
+            let streams = &self.scratch.streams;
+            live.add_those(placed.fills, |slot| !streams[slot].is_empty());
         }
         self.scratch.used = live;
         Ok(())
@@ -294,6 +291,7 @@ impl<'a> Run<'a> {
     }
 
     /// Fills the stream of a measure from the record.
+    #[inline]
     fn load(&mut self, measure: usize) -> Result<(), SuspenseReason> {
         let bit = 1 << measure;
         if self.scratch.loaded & bit != 0 {
@@ -411,6 +409,7 @@ impl<'a> Run<'a> {
     }
 
     /// Books a line; its number.
+    #[inline]
     pub(crate) fn book(&mut self, out: ChargeOut, line: Line) -> Result<u32, SuspenseReason> {
         if self.lines.len() >= PORTIONS_MAX {
             return Err(SuspenseReason::Overflow);
@@ -464,6 +463,7 @@ impl<'a> Run<'a> {
     }
 
     /// A line of its own for a fixed amount.
+    #[inline]
     pub(crate) fn fixed(
         &self,
         component: u16,
@@ -487,17 +487,19 @@ impl<'a> Run<'a> {
     }
 
     /// Charges a fixed amount, unless `variable` says that it was charged for `marked` before.
+    #[inline]
     pub(crate) fn charge_once(
         &mut self,
         variable: VariableId,
         marked: Period,
         out: ChargeOut,
-        line: Line,
+        line: impl FnOnce(&Self) -> Line,
     ) -> Result<(), SuspenseReason> {
         if self.value(variable, marked) != 0 {
             return Ok(());
         }
         self.set(variable, marked, 1)?;
+        let line = line(self);
         self.book(out, line).map(drop)
     }
 }

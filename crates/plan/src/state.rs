@@ -130,6 +130,9 @@ impl StateEntry {
     }
 }
 
+/// So many entries are looked through faster than searched.
+const FEW: usize = 12;
+
 /// An account's variables under its plans, sorted by (variable, period), each once: two states
 /// that mean the same have equal entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,7 +158,13 @@ impl AccountState {
     }
 
     /// The variable's value in the period; `None` when it was never set.
+    #[inline]
     pub fn get(&self, variable: VariableId, period: Period) -> Option<i128> {
+        let entries = self.entries();
+        if entries.len() <= FEW {
+            let found = entries.iter().find(|e| e.variable == variable && e.period == period);
+            return found.map(|entry| entry.value);
+        }
         let found = self.find((variable, period)).ok()?;
         self.entries.get(found).map(|entry| entry.value)
     }

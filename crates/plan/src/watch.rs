@@ -1,11 +1,14 @@
 //! Watching a record go through the primitives one by one (figure 7A of the seed).
 
-use turnpike_types::SuspenseReason;
+use turnpike_types::{SuspenseReason, Timestamp};
 
 use crate::code::Placed;
+use crate::primitives::find;
 use crate::rater::Line;
 use crate::run::Run;
+use crate::spec::Role;
 use crate::state::StateEntry;
+use crate::stream::{Flow, Stream};
 
 /// Is told what each primitive did, in the order in which they run.
 pub trait Watch {
@@ -47,6 +50,40 @@ pub struct Carried<'a> {
     pub spans: Vec<(i64, i64, i128)>,
     /// A record without units passed.
     pub empty_record: bool,
+    /// How the units lie in time; `None` where nobody asked: of what left a primitive that counts
+    /// anew, the next one tells.
+    pub in_time: Option<InTime>,
+}
+
+/// How units lie in time: the record's, or those that it was counted anew as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InTime {
+    /// All units of the record.
+    pub units: i64,
+    /// When the first one happens.
+    pub start: Timestamp,
+    /// From the first to the end of the last one.
+    pub duration_us: i64,
+}
+
+impl InTime {
+    /// When a unit happens; of the one past the last, when the record ends.
+    pub fn instant(&self, unit: i64) -> Timestamp {
+        Timestamp(self.flow().instant(unit))
+    }
+
+    /// Is each unit a microsecond of use?
+    pub const fn counts_time(&self) -> bool {
+        self.units == self.duration_us && self.units > 0
+    }
+
+    const fn flow(&self) -> Flow {
+        Flow { quantity: self.units, start: self.start.micros(), duration: self.duration_us }
+    }
+
+    const fn of(flow: &Flow) -> Self {
+        Self { units: flow.quantity, start: Timestamp(flow.start), duration_us: flow.duration }
+    }
 }
 
 /// Runs one operation and tells what it did.
@@ -65,15 +102,18 @@ pub(crate) fn watched(
         // A measure that the record lacks is told when the primitive asks for it itself.
         let Ok(stream) = run.take(input) else { continue };
         if is_fed {
-            inputs.push(carried(port, &stream));
+            inputs.push(carried(port, &stream, Some(InTime::of(&run.flow(input)))));
         }
         run.give(input, stream);
     }
+    let counts_anew = find(node.kind).is_some_and(|spec| spec.role == Role::Recounts);
+    let in_time = inputs.first().and_then(|input| input.in_time).filter(|_| !counts_anew);
     let (lines, changes) = (run.lines.len(), run.changes.len());
     let outcome = placed.op.run(run);
     let streams = &run.scratch.streams;
     let outputs = node.outputs.iter();
-    let outputs = outputs.filter_map(|(port, slot)| Some(carried(port, streams.get(*slot)?)));
+    let outputs =
+        outputs.filter_map(|(port, slot)| Some(carried(port, streams.get(*slot)?, in_time)));
     let before = |entry: &StateEntry| StateEntry {
         value: run.state.get(entry.variable, entry.period).unwrap_or(0),
         ..*entry
@@ -94,9 +134,10 @@ pub(crate) fn watched(
     outcome
 }
 
-fn carried<'a>(port: &'a str, stream: &crate::stream::Stream) -> Carried<'a> {
+fn carried<'a>(port: &'a str, stream: &Stream, in_time: Option<InTime>) -> Carried<'a> {
     Carried {
         port,
+        in_time,
         spans: stream.spans.iter().map(|span| (span.first, span.end, span.copies)).collect(),
         empty_record: stream.ghost,
     }

@@ -40,9 +40,25 @@ impl Zone {
         Self(Arc::new(Named { name: "UTC".into(), rules: TimeZone::UTC }))
     }
 
+    /// What its calendars and clocks show at an instant, with how far they are from UTC:
+    /// `2026-03-01T19:00:00-05:00`.
+    pub fn show(&self, at: Timestamp) -> String {
+        let Ok(at) = jiff::Timestamp::from_microsecond(at.micros()) else {
+            return format!("{} us", at.micros());
+        };
+        at.display_with_offset(self.rules().to_offset(at)).to_string()
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The date that its calendars show at an instant; the nearest one at the ends of time.
+    pub fn date_at(&self, at: Timestamp) -> Date {
+        let edge = if at.micros() < 0 { Date::MIN } else { Date::MAX };
+        let at = jiff::Timestamp::from_microsecond(at.micros());
+        at.map_or(edge, |at| self.rules().to_datetime(at).date())
     }
 
     pub(crate) fn rules(&self) -> &TimeZone {
@@ -120,10 +136,26 @@ mod tests {
     }
 
     #[test]
+    fn an_instant_is_shown_as_the_clock_shows_it() {
+        let zone = Zone::parse("America/New_York").unwrap();
+        assert_eq!(zone.show(Timestamp(1_767_225_600_000_000)), "2025-12-31T19:00:00-05:00");
+        assert_eq!(zone.show(Timestamp(i64::MAX)), "9223372036854775807 us");
+    }
+
+    #[test]
     fn an_unknown_name_is_refused() {
         assert!(Zone::parse("Mars/Olympus_Mons").is_err());
         assert!(Zone::parse("").is_err());
         assert_eq!(Zone::parse("Europe/Zurich").unwrap().name(), "Europe/Zurich");
+    }
+
+    #[test]
+    fn an_instant_has_a_date_in_each_zone() {
+        let date_at = |zone: &str, at| Zone::parse(zone).unwrap().date_at(Timestamp(at));
+        let midnight = 1_767_225_600_000_000;
+        assert_eq!(date_at("UTC", midnight), date(2026, 1, 1));
+        assert_eq!(date_at("America/New_York", midnight), date(2025, 12, 31));
+        assert_eq!((date_at("UTC", i64::MIN), date_at("UTC", i64::MAX)), (Date::MIN, Date::MAX));
     }
 
     #[test]

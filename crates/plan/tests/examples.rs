@@ -42,7 +42,7 @@ const RECORD: &str =
 fn an_example_by_files_names_them_and_the_account_settings() {
     let found = examples(
         r#"<example name="a year" usage="u.csv" expect="e.csv" zone="America/New_York" cycle-day="15"
-            currency="EUR" since="2026-01-01" until="2026-03-01" parameter.price="2.50" tolerance="per-line"/>"#,
+            currency="EUR" since="2026-01-01" cancelled="2026-03-01" until="2026-04-03" parameter.price="2.50" tolerance="per-line"/>"#,
     );
     let [example] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((example.name.as_str(), example.line), ("a year", 9));
@@ -53,7 +53,8 @@ fn an_example_by_files_names_them_and_the_account_settings() {
     assert_eq!((settings.zone.name(), settings.cycle_day), ("America/New_York", 15));
     assert_eq!(settings.currency.as_str(), "EUR");
     assert_eq!(settings.since.unwrap().to_string(), "2026-01-01");
-    assert_eq!(settings.until.unwrap().to_string(), "2026-03-01");
+    assert_eq!(settings.cancelled.unwrap().to_string(), "2026-03-01");
+    assert_eq!(settings.until.unwrap().to_string(), "2026-04-03");
     assert_eq!(settings.parameters["price"], "2.50");
 }
 
@@ -91,7 +92,8 @@ fn an_inline_example_holds_accounts_records_and_what_they_come_to() {
     assert_eq!(first.record.attributes["target"], "x");
     assert_eq!(first.record.measures["pages"], 3);
     assert_eq!((second.record.account, second.record.duration_us), (AccountNumber(7), 0));
-    let Expected::Lines { component, quantity, amount } = &inline.expectations[0].expected else {
+    let Expected::Lines { component, quantity, amount, .. } = &inline.expectations[0].expected
+    else {
         panic!("{inline:?}")
     };
     let quantity = quantity.as_ref().unwrap();
@@ -101,6 +103,47 @@ fn an_inline_example_holds_accounts_records_and_what_they_come_to() {
     let suspended = Expected::Suspended(SuspenseReason::UnknownAccount);
     assert_eq!(inline.expectations[1].expected, suspended);
     assert_eq!(inline.totals[0].account, AccountNumber(42));
+}
+
+/// What falls due has a date instead of a record, and needs no usage.
+#[test]
+fn an_example_may_expect_what_falls_due_where_it_goes_and_that_it_is_late() {
+    let found = examples(&format!(
+        r#"<example since="2026-01-15" until="2026-03-01">
+  <expect due="2026-02-01" component="monthly" amount="20.00"/>
+  <expect due="2026-03-01" component="monthly" posting="nobody"/>
+</example>
+<example>{RECORD}<expect record="r1" component="peak" posting="second-account" late="true"/></example>"#
+    ));
+    let ExampleBody::Inline(due) = &found[0].body else { panic!("{found:?}") };
+    let on = due.expectations.iter().map(|expected| expected.of.to_string());
+    assert_eq!(on.collect::<Vec<_>>(), ["due 2026-02-01", "due 2026-03-01"]);
+    let Expected::Lines { posting, .. } = due.expectations[1].expected else { panic!("{due:?}") };
+    assert_eq!(posting, Some("nobody"));
+    let ExampleBody::Inline(used) = &found[1].body else { panic!("{found:?}") };
+    assert_eq!(used.expectations[0].late, Some(true));
+    let inline = |more: &str| format!("<example>\n{RECORD}\n{more}\n</example>");
+    let says = |attributes: &str| inline(&format!("<expect {attributes}/>"));
+    refused(
+        &says(r#"record="r1" due="2026-02-01" component="peak""#),
+        11,
+        Cause::BadValue,
+        "does not fall due",
+    );
+    refused(&says(r#"due="soon" component="peak""#), 11, Cause::BadValue, "soon");
+    refused(
+        &says(r#"record="r1" component="peak" posting="mars""#),
+        11,
+        Cause::BadValue,
+        "no posting",
+    );
+    refused(&says(r#"record="r1" component="peak" late="so""#), 11, Cause::BadValue, "neither");
+    refused(
+        &says(r#"record="r1" late="true" suspended="no-plan""#),
+        11,
+        Cause::BadValue,
+        "no lines",
+    );
 }
 
 #[test]
@@ -124,7 +167,7 @@ fn malformed_examples_are_refused_on_their_line() {
     refused("<example colour=\"red\"/>", 9, Cause::UnknownProperty, "colour");
     refused("<example parameter.colour=\"red\"/>", 9, Cause::UnknownParameter, "colour");
     refused("<example parameter.price=\"red\"/>", 9, Cause::BadValue, "not a number");
-    let backwards = "<example since=\"2026-03-01\" until=\"2026-03-01\"/>";
+    let backwards = "<example since=\"2026-03-01\" cancelled=\"2026-03-01\"/>";
     refused(backwards, 9, Cause::BadValue, "not after since");
     refused(&inline("<expects/>"), 11, Cause::UnknownProperty, "expects");
     refused(&inline(RECORD), 11, Cause::DuplicateId, "record r1 stands twice");

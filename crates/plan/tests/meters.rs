@@ -127,6 +127,9 @@ fn a_record_of_weeks_is_an_error() {
     let long = traffic("2026-02-03T00:00:00Z", 1025 * 5, 1_000_000, 0);
     assert_eq!(account.rate(&long), Err(SuspenseReason::Overflow));
     assert!(account.rate(&traffic("2026-02-03T00:00:00Z", 1024 * 5, 1_000_000, 0)).is_ok());
+    // Each direction sets its own.
+    let both = traffic("2026-02-03T00:00:00Z", 513 * 5, 1_000_000, 1_000_000);
+    assert_eq!(account.rate(&both), Err(SuspenseReason::Overflow));
     account.state = account.state.iter().map(|e| StateEntry { value: i128::MAX, ..*e }).collect();
     let one = traffic("2026-02-03T00:00:00Z", 0, 1, 0);
     assert_eq!(account.rate(&one), Err(SuspenseReason::Overflow));

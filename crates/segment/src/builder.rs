@@ -46,6 +46,8 @@ pub struct NewLine {
     pub of: Option<u32>,
     /// Where its amount goes.
     pub posting: Posting,
+    /// The row, from 0, of the reference table that its price comes from.
+    pub row: Option<u32>,
 }
 
 /// A segment under construction: plain vectors, one a column.
@@ -155,7 +157,7 @@ impl SegmentBuilder {
             + self.ids.bytes.len()
             + self.extras.bytes.len()
             + self.lines.records.len() * 86
-            + self.marks.len() * 17
+            + self.marks.len() * 22
             + self.changes.records.len() * 26
             + self.entries.len() * 128
     }
@@ -217,7 +219,7 @@ impl SegmentBuilder {
 
     /// Adds a line to the record pushed last. The caller has asked [`SegmentBuilder::fits`].
     pub fn push_line(&mut self, line: &NewLine) {
-        if line.of.is_some() || line.posting != Posting::Account {
+        if line.of.is_some() || line.row.is_some() || line.posting != Posting::Account {
             self.mark(line);
         }
         let lines = &mut self.lines;
@@ -240,7 +242,8 @@ impl SegmentBuilder {
 
     /// Marks the line that is pushed next.
     fn mark(&mut self, line: &NewLine) {
-        self.marks.push(Mark { line: self.line_count(), of: line.of, posting: line.posting });
+        let NewLine { of, posting, row, .. } = *line;
+        self.marks.push(Mark { line: self.line_count(), of, posting, row });
         self.postings += u64::from(matches!(line.posting, Posting::Second(_)));
     }
 

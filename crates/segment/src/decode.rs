@@ -248,6 +248,7 @@ impl Segment {
             amount: Money::from_nanos(columns.amount.value(row))?,
             of: mark.and_then(|mark| mark.of),
             posting: mark.map(|mark| mark.posting).unwrap_or_default(),
+            row: mark.and_then(|mark| mark.row),
         })
     }
 
@@ -258,6 +259,12 @@ impl Segment {
             let mark = marks.next_if(|mark| mark.line as usize == row);
             self.line_with(row, mark)
         })
+    }
+
+    /// The rows of the lines that post to another account, in order (see [`Segment::postings`]).
+    pub fn posting_rows(&self) -> impl Iterator<Item = u32> {
+        let marks = self.marks.iter().filter(|mark| matches!(mark.posting, Posting::Second(_)));
+        marks.map(|mark| mark.line)
     }
 
     /// The lines that post to another account, in order: the n-th of them is the posting of

@@ -1,10 +1,10 @@
-//! What few lines have beside their columns: which line they were made from, and where their
-//! amount goes when not to the record's own account. A block of its own, since plain usage has
-//! neither, and its lines stay as small as they are.
+//! What few lines have beside their columns: which line they were made from, which row of a table
+//! their price comes from, and where their amount goes when not to the record's own account. A block
+//! of its own, since plain usage has none of it, and its lines stay as small as they are.
 
 use std::sync::Arc;
 
-use arrow_array::{Array, RecordBatch, UInt8Array, UInt32Array, UInt64Array};
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt8Array, UInt32Array, UInt64Array};
 use turnpike_types::{AccountNumber, Posting};
 
 use crate::SegmentError;
@@ -19,6 +19,8 @@ pub(crate) struct Mark {
     pub(crate) of: Option<u32>,
     /// Where its amount goes.
     pub(crate) posting: Posting,
+    /// The row of the reference table that its price comes from.
+    pub(crate) row: Option<u32>,
 }
 
 /// Is the line's amount part of the control totals? What stands in other lines' place, or goes to
@@ -61,12 +63,18 @@ pub(crate) fn batch(marks: &[Mark]) -> Result<RecordBatch, SegmentError> {
     let ofs: UInt32Array = marks.iter().map(|mark| mark.of).collect();
     let postings: UInt8Array = marks.iter().map(|mark| Some(code(mark.posting).0)).collect();
     let seconds: UInt64Array = marks.iter().map(|mark| Some(code(mark.posting).1)).collect();
-    Ok(RecordBatch::try_from_iter_with_nullable([
-        ("line", Arc::new(lines) as _, false),
+    let mut columns = vec![
+        ("line", Arc::new(lines) as ArrayRef, false),
         ("of", Arc::new(ofs) as _, true),
         ("posting", Arc::new(postings) as _, false),
         ("second_account", Arc::new(seconds) as _, false),
-    ])?)
+    ];
+    // Where no line has one there is no such column.
+    if marks.iter().any(|mark| mark.row.is_some()) {
+        let rows: UInt32Array = marks.iter().map(|mark| mark.row).collect();
+        columns.push(("row", Arc::new(rows) as _, true));
+    }
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
 }
 
 /// The marks of columns.
@@ -75,12 +83,17 @@ pub(crate) fn read(batch: &RecordBatch) -> Result<Vec<Mark>, SegmentError> {
     let of: UInt32Array = nullable(batch, "of")?;
     let code: UInt8Array = column(batch, "posting")?;
     let second: UInt64Array = column(batch, "second_account")?;
+    let row: Option<UInt32Array> = match batch.column_by_name("row") {
+        Some(_) => Some(nullable(batch, "row")?),
+        None => None,
+    };
     let mark = |at: usize| {
         let posting = posting(code.value(at), second.value(at));
         Ok(Mark {
             line: line.value(at),
             of: of.is_valid(at).then(|| of.value(at)),
             posting: posting.ok_or(SegmentError::Value("a posting"))?,
+            row: row.as_ref().filter(|row| row.is_valid(at)).map(|row| row.value(at)),
         })
     };
     (0..line.len()).map(mark).collect()
@@ -114,7 +127,7 @@ mod tests {
     use super::*;
 
     const fn mark(line: u32, of: u32) -> Mark {
-        Mark { line, of: Some(of), posting: Posting::Account }
+        Mark { line, of: Some(of), posting: Posting::Account, row: None }
     }
 
     #[test]
@@ -127,7 +140,7 @@ mod tests {
         assert!(check(&[mark(3, 2), mark(1, 0)], &records).is_err(), "out of order");
         assert!(check(&[mark(1, 0), mark(1, 0)], &records).is_err(), "twice");
         let second = |account| Posting::Second(AccountNumber(account));
-        let to = |account| [Mark { line: 0, of: None, posting: second(account) }];
+        let to = |account| [Mark { line: 0, of: None, posting: second(account), row: None }];
         assert!(check(&to(5), &records).is_ok());
         assert!(check(&to(0), &records).is_err(), "there is no account 0");
     }

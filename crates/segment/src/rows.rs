@@ -72,6 +72,8 @@ pub struct LineRow<'a> {
     pub of: Option<u32>,
     /// Where its amount goes.
     pub posting: Posting,
+    /// The row, from 0, of the reference table that its price comes from.
+    pub row: Option<u32>,
 }
 
 /// A variable's new value that no line tells.

@@ -90,6 +90,7 @@ fn sample() -> SealedSegment {
         amount: Money::ZERO,
         of: None,
         posting: Posting::Account,
+        row: None,
     };
     builder.push_line(&line);
     let amount = Money::from_nanos(-12_345_678_901).unwrap();
@@ -203,6 +204,7 @@ proptest! {
                     amount: Money::from_nanos(i128::from(*nanos)).unwrap(),
                     of: None,
                     posting: Posting::Account,
+                    row: None,
                 });
             }
         }

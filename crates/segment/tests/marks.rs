@@ -56,6 +56,7 @@ const fn line(component: Component, amount: Money) -> NewLine {
         amount,
         of: None,
         posting: Posting::Account,
+        row: None,
     }
 }
 
@@ -288,4 +289,22 @@ proptest! {
         prop_assert_eq!(segment.postings().count() as u64, segment.header().totals.postings);
         prop_assert_eq!(builder.has_postings(), segment.header().totals.postings > 0);
     }
+}
+
+// Docs of the format: a mark may say which row of a table a price comes from; where no line of the
+// segment has one, the bytes are those of before.
+#[test]
+fn a_line_names_the_row_of_the_table_that_its_price_comes_from() {
+    let mut builder = SegmentBuilder::new();
+    let usage = component(&mut builder, LineKind::Usage);
+    record(&mut builder, "r", Outcome::Rated);
+    builder.push_line(&line(usage, money(1)));
+    builder.push_line(&NewLine { row: Some(0), ..line(usage, money(2)) });
+    builder.push_line(&NewLine { of: Some(1), ..line(usage, money(3)) });
+    let row = Some(u32::MAX);
+    builder.push_line(&NewLine { row, of: Some(1), ..line(usage, money(4)) });
+    let segment = Segment::decode(&builder.seal(&PLACE).unwrap().body).unwrap();
+    let rows: Vec<_> = segment.lines().map(|line| (line.of, line.row)).collect();
+    assert_eq!(rows, [(None, None), (None, Some(0)), (Some(1), None), (Some(1), row)]);
+    assert_eq!(segment.line(1).unwrap().row, Some(0));
 }

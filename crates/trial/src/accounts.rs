@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use turnpike_collect::AccountRow;
 use turnpike_plan::{AccountContext, Zone};
-use turnpike_types::{AccountNumber, Timestamp};
+use turnpike_types::{AccountNumber, Money, Timestamp};
 
 use crate::TrialError;
 
@@ -31,6 +31,19 @@ pub struct Subscription {
     pub priority: u32,
     /// Values for the plan's parameters.
     pub parameters: BTreeMap<String, String>,
+    /// The option that it is an alternative of (PLANS section 6).
+    pub option: Option<Alternative>,
+}
+
+/// One of several plans of which the best one is billed when the cycle closes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alternative {
+    /// The option's name, unique within the account.
+    pub option: String,
+    /// What choosing costs for each cycle.
+    pub fee: Money,
+    /// Its place in the offer: of equally cheap ones the first is billed.
+    pub place: u32,
 }
 
 impl Subscription {
@@ -42,6 +55,7 @@ impl Subscription {
             until: Timestamp::MAX,
             priority: 1,
             parameters: BTreeMap::new(),
+            option: None,
         }
     }
 }
@@ -68,7 +82,9 @@ impl Account {
         self.subscriptions.push(subscription);
         self.subscriptions.sort_by(|a, b| {
             let by = |s: &Subscription| (Reverse(s.priority), s.from);
-            by(a).cmp(&by(b)).then_with(|| a.plan.cmp(&b.plan))
+            let offered = |s: &Subscription| s.option.as_ref().map(|o| (o.option.clone(), o.place));
+            let alike = || (offered(a), &a.plan).cmp(&(offered(b), &b.plan));
+            by(a).cmp(&by(b)).then_with(alike)
         });
         self
     }
@@ -80,6 +96,31 @@ impl Account {
             let priority = u32::MAX - place;
             account.with(Subscription { priority, ..Subscription::to(plan) })
         })
+    }
+
+    /// An option from an instant on: of these alternatives one is billed each cycle, with the fee.
+    #[must_use]
+    pub fn with_option<P: Into<String>>(
+        self,
+        option: &str,
+        fee: Money,
+        from: Timestamp,
+        plans: impl IntoIterator<Item = P>,
+    ) -> Self {
+        (0..).zip(plans).fold(self, |account, (place, plan)| {
+            let option = Some(Alternative { option: option.to_owned(), fee, place });
+            account.with(Subscription { option, from, ..Subscription::to(plan) })
+        })
+    }
+
+    /// All settings, with since when each holds.
+    pub(crate) fn settings(&self) -> &[(Timestamp, AccountContext)] {
+        &self.settings
+    }
+
+    /// All subscriptions.
+    pub(crate) fn subscriptions(&self) -> &[Subscription] {
+        &self.subscriptions
     }
 
     /// The settings in force at `at`.
@@ -178,6 +219,16 @@ impl Accounts {
     /// The account with this number.
     pub fn get(&self, number: AccountNumber) -> Option<&Account> {
         self.opened.get(&number).or(self.everyone.as_ref())
+    }
+
+    /// The numbers of the accounts that were opened.
+    pub(crate) fn opened(&self) -> impl Iterator<Item = AccountNumber> + '_ {
+        self.opened.keys().copied()
+    }
+
+    /// Was this account opened, rather than having what everyone has?
+    pub(crate) fn is_opened(&self, number: AccountNumber) -> bool {
+        self.opened.contains_key(&number)
     }
 
     /// The account that an identity leads to.

@@ -1,20 +1,22 @@
-//! Plan versions, and their object code for the parameters that accounts have.
+//! Plan versions, their object code for the parameters that accounts have, and reference tables.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use turnpike_plan::{ObjectCode, Plan, PlanErrors, Zone};
-use turnpike_types::Timestamp;
+use turnpike_plan::{ACCOUNT_CURRENCY, ObjectCode, Plan, PlanErrors, Table, TableName, Zone};
+use turnpike_types::{Currency, Timestamp};
 
-/// The plan versions of a trial.
+/// The plan versions and reference tables of a trial.
 #[derive(Debug, Default)]
 pub struct Catalogue {
     versions: Vec<Version>,
+    tables: Vec<Arc<Table>>,
 }
 
 #[derive(Debug)]
 struct Version {
     plan: Plan,
+    /// By the values of its parameters, the account's currency among them.
     codes: HashMap<BTreeMap<String, String>, Arc<ObjectCode>>,
 }
 
@@ -22,7 +24,14 @@ impl Catalogue {
     /// A catalogue of these versions, of one plan or several.
     pub fn new(plans: impl IntoIterator<Item = Plan>) -> Self {
         let versions = plans.into_iter().map(|plan| Version { plan, codes: HashMap::new() });
-        Self { versions: versions.collect() }
+        Self { versions: versions.collect(), tables: Vec::new() }
+    }
+
+    /// The reference tables that its plans read, in any number of versions.
+    #[must_use]
+    pub fn with_tables(mut self, tables: impl IntoIterator<Item = Arc<Table>>) -> Self {
+        self.tables.extend(tables);
+        self
     }
 
     /// The plans' ids, each once, in the order they were given.
@@ -41,12 +50,22 @@ impl Catalogue {
         self.versions.iter().map(|version| &version.plan)
     }
 
+    /// When the versions of plan `id` begin in a zone, in any order.
+    pub(crate) fn starts(&self, id: &str, zone: &Zone) -> impl Iterator<Item = Timestamp> {
+        self.plans().filter(move |plan| plan.id() == id).map(move |plan| plan.starts_at(zone))
+    }
+
+    /// When the versions of tables begin in a zone, in any order.
+    pub(crate) fn table_starts(&self, zone: &Zone) -> impl Iterator<Item = Timestamp> {
+        self.tables.iter().map(move |table| table.starts_at(zone))
+    }
+
     /// The code of the version of plan `id` that is in force at `at`; `None` before its first.
     pub(crate) fn code(
         &mut self,
         id: &str,
         parameters: &BTreeMap<String, String>,
-        zone: &Zone,
+        (zone, currency): (&Zone, Currency),
         at: Timestamp,
     ) -> Result<Option<Arc<ObjectCode>>, PlanErrors> {
         let started = self
@@ -55,11 +74,22 @@ impl Catalogue {
             .filter(|version| version.plan.id() == id && version.plan.starts_at(zone) <= at);
         let newest = started.max_by_key(|v| (v.plan.starts(), v.plan.version()));
         let Some(version) = newest else { return Ok(None) };
-        if let Some(code) = version.codes.get(parameters) {
+        let mut parameters = parameters.clone();
+        parameters.insert(ACCOUNT_CURRENCY.to_owned(), currency.to_string());
+        if let Some(code) = version.codes.get(&parameters) {
             return Ok(Some(Arc::clone(code)));
         }
-        let code = Arc::new(turnpike_plan::compile(&version.plan, parameters)?);
-        version.codes.insert(parameters.clone(), Arc::clone(&code));
+        let code = Arc::new(turnpike_plan::compile(&version.plan, &parameters)?);
+        version.codes.insert(parameters, Arc::clone(&code));
         Ok(Some(code))
+    }
+
+    /// The version of a table that is in force at `at`; `None` where there is none, or where it is
+    /// of another kind than the plan reads.
+    pub(crate) fn table(&self, name: &TableName, zone: &Zone, at: Timestamp) -> Option<Arc<Table>> {
+        let started =
+            self.tables.iter().filter(|table| table.id() == name.id && table.starts_at(zone) <= at);
+        let newest = started.max_by_key(|table| (table.starts(), table.version()))?;
+        (newest.kind() == name.kind).then(|| Arc::clone(newest))
     }
 }

@@ -44,4 +44,15 @@ pub enum TrialError {
         /// How many it remembers.
         max: usize,
     },
+    /// More falls due than a trial books: a plan that began long ago, or time that goes on for long.
+    #[error(
+        "more than {max} charges fall due, now to account {account}; let the subscription begin \
+         later, or time end sooner"
+    )]
+    TooManyDues {
+        /// Whose turn it was.
+        account: AccountNumber,
+        /// How many it books.
+        max: usize,
+    },
 }

@@ -1,40 +1,47 @@
 //! The trial itself: records in, in their order; charges out.
 //!
-//! Every way to charge ends in [`Trial::keep`], where state and balances change. What is to come
-//! has its place: charges that fall due without usage are swept per account to an instant and kept
-//! like a record's; alternatives rate to lines that no balance counts; a line that is posted to a
-//! second account goes to that one's balance ([`Charge::account`](crate::Charge)).
+//! Logged time is the latest start of a record so far, so that usage given in order is never late;
+//! [`Trial::advance`] lets it go on without usage. What fell due stands aside until it is taken
+//! ([`Trial::take_due`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use turnpike_plan::{AccountContext, AccountState, ObjectCode, PlanInForce, Rater};
+use turnpike_plan::{AccountState, Rater};
 use turnpike_types::{
     AccountNumber, Currency, Money, SuspenseReason, Timestamp, UsageRecord, UsageView,
 };
 
-use crate::{Accounts, Catalogue, Charges, Outcome, TrialError};
+use crate::seen::Seen;
+use crate::step::{Stepper, Watcher};
+use crate::timeline::Timeline;
+use crate::{Accounts, Catalogue, Charges, FellDue, Outcome, TrialError};
 
-/// Records that one trial remembers, to tell a repetition from a conflict.
-pub const RECORDS_MAX: usize = 100_000_000;
+/// Charges and closes that fall due in one trial, unless it is said otherwise.
+pub const DUES_MAX: usize = 10_000_000;
 
 /// Accounts, their state and their plans, in memory.
 #[derive(Debug)]
 pub struct Trial {
     catalogue: Catalogue,
     accounts: Accounts,
+    /// By account; by none, what accounts have that were not opened.
+    timelines: HashMap<Option<AccountNumber>, Arc<Timeline>>,
     states: HashMap<AccountNumber, AccountState>,
-    /// `None` where a sum has more than 38 digits.
-    balances: BTreeMap<(AccountNumber, Currency), Option<Money>>,
-    /// Key -> where it came from, and its content.
-    seen: HashMap<(AccountNumber, String), (u64, Content)>,
+    balances: Balances,
+    seen: Seen,
     rater: Rater,
-    /// What rates the record at hand.
-    codes: Vec<Arc<ObjectCode>>,
+    /// Logged time.
+    now: Timestamp,
+    fell_due: Vec<FellDue>,
+    dues: usize,
+    dues_max: usize,
+    /// Accounts of which something that is due can't be booked: nothing in a trial changes that.
+    stuck: HashSet<AccountNumber>,
 }
 
-/// A hash of a record's content.
-type Content = [u8; 16];
+/// Sums by account and currency; `None` where one has more than 38 digits.
+type Balances = BTreeMap<(AccountNumber, Currency), Option<Money>>;
 
 impl Trial {
     /// A trial in which nothing happened yet.
@@ -42,12 +49,23 @@ impl Trial {
         Self {
             catalogue,
             accounts,
+            timelines: HashMap::new(),
             states: HashMap::new(),
             balances: BTreeMap::new(),
-            seen: HashMap::new(),
+            seen: Seen::default(),
             rater: Rater::new(),
-            codes: Vec::new(),
+            now: Timestamp::MIN,
+            fell_due: Vec::new(),
+            dues: 0,
+            dues_max: DUES_MAX,
+            stuck: HashSet::new(),
         }
+    }
+
+    /// At most so much falls due.
+    #[must_use]
+    pub fn with_dues_max(self, dues_max: usize) -> Self {
+        Self { dues_max, ..self }
     }
 
     /// Lets an account begin where another state left off: what would happen if.
@@ -79,35 +97,131 @@ impl Trial {
         self.catalogue
     }
 
-    /// Rates one record and keeps what it changed. `place` is where the record comes from, such as
-    /// its line in a file: an outcome names it when the record comes again.
+    /// What fell due since this was asked last, in the order in which it was booked. What came to no
+    /// lines is not told.
+    pub fn take_due(&mut self) -> Vec<FellDue> {
+        std::mem::take(&mut self.fell_due)
+    }
+
+    /// Rates one record and keeps what it changed; before it, what is due at its start is booked.
+    /// `place` is where the record comes from, such as its line in a file: an outcome names it when
+    /// the record comes again.
     ///
     /// # Errors
-    /// When an account's parameters do not fit its plan, or after [`RECORDS_MAX`] records.
+    /// When an account's parameters do not fit its plan, after [`RECORDS_MAX`](crate::RECORDS_MAX)
+    /// records, or when too much falls due.
     pub fn rate(&mut self, record: &UsageRecord, place: u64) -> Result<Outcome<'_>, TrialError> {
+        self.rate_with(record, place, None)
+    }
+
+    /// As [`Trial::rate`], telling `stepper` what each primitive does.
+    ///
+    /// # Errors
+    /// As [`Trial::rate`].
+    pub fn rate_stepping(
+        &mut self,
+        record: &UsageRecord,
+        place: u64,
+        stepper: &mut dyn Stepper,
+    ) -> Result<Outcome<'_>, TrialError> {
+        self.rate_with(record, place, Some(stepper))
+    }
+
+    fn rate_with(
+        &mut self,
+        record: &UsageRecord,
+        place: u64,
+        stepper: Option<&mut dyn Stepper>,
+    ) -> Result<Outcome<'_>, TrialError> {
         let Some(number) = self.guide(record) else {
             return Ok(Outcome::Suspended(SuspenseReason::UnboundIdentity));
         };
-        if let Some(earlier) = self.earlier(number, record, place)? {
+        if let Some(earlier) = self.seen.earlier(number, record, place)? {
             return Ok(earlier);
         }
-        let resolved =
-            resolve(&self.accounts, &mut self.catalogue, &mut self.codes, (number, record.start))?;
-        let settings = match resolved {
-            Ok(settings) => settings,
-            Err(reason) => return Ok(Outcome::Suspended(reason)),
+        let Some((key, timeline)) = self.timeline(number)? else {
+            return Ok(Outcome::Suspended(SuspenseReason::UnknownAccount));
         };
-        let plans: Vec<_> = self.codes.iter().map(|code| PlanInForce::always(code)).collect();
+        self.now = self.now.max(record.start);
+        self.book_due(number, &timeline, record.start)?;
+        // Borrowed anew, from where it outlives this call.
+        let Some(timeline) = self.timelines.get(&key) else {
+            return Ok(Outcome::Suspended(SuspenseReason::UnknownAccount));
+        };
+        let stretch = &timeline.stretches[timeline.place(record.start)];
+        if let Some(reason) = stretch.closed_to_usage {
+            return Ok(Outcome::Suspended(reason));
+        }
+        let (plans, settings) = (stretch.plans(), &stretch.settings);
         let state = self.states.entry(number).or_default();
         let (measures, attributes) = borrowed(record);
         let view = view(record, number, &measures, &attributes);
-        let rated = match self.rater.rate(&plans, settings, state, &view, Timestamp::MIN) {
+        let rated = match stepper {
+            None => self.rater.rate(&plans, settings, state, &view, self.now),
+            Some(stepper) => {
+                let mut watcher = Watcher::new(record, stretch, stepper);
+                self.rater.rate_watched(&plans, settings, state, &view, self.now, &mut watcher)
+            }
+        };
+        let rated = match rated {
             Ok(rated) => rated,
             Err(reason) => return Ok(Outcome::Suspended(reason)),
         };
-        let charges = Charges { account: number, codes: &self.codes, rated };
+        let charges = Charges { account: number, stretch, rated };
         keep(&charges, state, &mut self.balances);
         Ok(Outcome::Rated(charges))
+    }
+
+    /// Lets logged time go on to `now`, never back, and books for every account that is known what
+    /// fell due until then: charges, and the close of cycles whose grace is over.
+    ///
+    /// # Errors
+    /// As [`Trial::rate`].
+    pub fn advance(&mut self, now: Timestamp) -> Result<(), TrialError> {
+        self.now = self.now.max(now);
+        let known: BTreeSet<AccountNumber> =
+            self.accounts.opened().chain(self.states.keys().copied()).collect();
+        for number in known {
+            if let Some((_, timeline)) = self.timeline(number)? {
+                self.book_due(number, &timeline, self.now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Books what is due of an account at or before `through`, and cycles that close.
+    fn book_due(
+        &mut self,
+        number: AccountNumber,
+        timeline: &Arc<Timeline>,
+        through: Timestamp,
+    ) -> Result<(), TrialError> {
+        if !timeline.is_swept || self.stuck.contains(&number) {
+            return Ok(());
+        }
+        let state = self.states.entry(number).or_default();
+        timeline.with_stretches(|stretches| {
+            while let Some(due) = self.rater.next_due(stretches, state, through, self.now) {
+                self.dues += 1;
+                if self.dues > self.dues_max {
+                    return Err(TrialError::TooManyDues { account: number, max: self.dues_max });
+                }
+                let rated = self.rater.fall_due(stretches, &due, state, self.now).cloned();
+                let stuck = rated.is_err();
+                let booked = FellDue::new(number, &due, Arc::clone(timeline), rated);
+                if let Ok(charges) = booked.charges() {
+                    keep(&charges, state, &mut self.balances);
+                }
+                if booked.tells() {
+                    self.fell_due.push(booked);
+                }
+                if stuck {
+                    self.stuck.insert(number);
+                    break;
+                }
+            }
+            Ok(())
+        })
     }
 
     fn guide(&self, record: &UsageRecord) -> Option<AccountNumber> {
@@ -117,93 +231,32 @@ impl Trial {
         }
     }
 
-    /// Was there a record of this key before? A record's id is unique within its account for ever.
-    fn earlier(
+    /// What rates an account, and by which key it is kept; `None` when there is no such account.
+    #[allow(clippy::type_complexity, reason = "a name would say less")]
+    fn timeline(
         &mut self,
         number: AccountNumber,
-        record: &UsageRecord,
-        place: u64,
-    ) -> Result<Option<Outcome<'static>>, TrialError> {
-        let content = content(record);
-        let key = (number, record.record_id.clone());
-        match self.seen.get(&key) {
-            Some((place, same)) if *same == content => Ok(Some(Outcome::Duplicate(*place))),
-            Some((place, _)) => Ok(Some(Outcome::Conflict(*place))),
-            None if self.seen.len() >= RECORDS_MAX => {
-                Err(TrialError::TooManyRecords { max: RECORDS_MAX })
-            }
-            None => {
-                self.seen.insert(key, (place, content));
-                Ok(None)
-            }
+    ) -> Result<Option<(Option<AccountNumber>, Arc<Timeline>)>, TrialError> {
+        let key = self.accounts.is_opened(number).then_some(number);
+        if let Some(known) = self.timelines.get(&key) {
+            return Ok(Some((key, Arc::clone(known))));
         }
+        let Some(account) = self.accounts.get(number) else { return Ok(None) };
+        let timeline = Arc::new(Timeline::of(account, number, &mut self.catalogue)?);
+        self.timelines.insert(key, Arc::clone(&timeline));
+        Ok(Some((key, timeline)))
     }
-}
-
-/// The settings in force, with the codes in force in `codes`, the first to be asked first; or why
-/// there are none.
-fn resolve<'a>(
-    accounts: &'a Accounts,
-    catalogue: &mut Catalogue,
-    codes: &mut Vec<Arc<ObjectCode>>,
-    (number, at): (AccountNumber, Timestamp),
-) -> Result<Result<&'a AccountContext, SuspenseReason>, TrialError> {
-    codes.clear();
-    let Some(account) = accounts.get(number) else {
-        return Ok(Err(SuspenseReason::UnknownAccount));
-    };
-    let settings = account.settings_at(at);
-    for subscription in account.subscriptions_at(at) {
-        let (plan, parameters) = (&subscription.plan, &subscription.parameters);
-        let code = catalogue.code(plan, parameters, &settings.zone, at).map_err(|errors| {
-            TrialError::Parameters { account: number, plan: plan.clone(), errors }
-        })?;
-        match code {
-            Some(code) => codes.push(code),
-            None => return Ok(Err(SuspenseReason::UnknownPlan)),
-        }
-    }
-    Ok(if codes.is_empty() { Err(SuspenseReason::NoPlan) } else { Ok(settings) })
 }
 
 /// Keeps what was charged: the account's state, and every line in the balance that it is posted to.
-fn keep(
-    charges: &Charges<'_>,
-    state: &mut AccountState,
-    balances: &mut BTreeMap<(AccountNumber, Currency), Option<Money>>,
-) {
+fn keep(charges: &Charges<'_>, state: &mut AccountState, balances: &mut Balances) {
     state.apply(&charges.rated().changes);
     for charge in charges.iter() {
-        let key = (charge.account, charge.code.currency());
+        let Some(account) = charge.posted_to() else { continue };
+        let key = (account, charge.component.currency);
         let sum = balances.entry(key).or_insert(Some(Money::ZERO));
         *sum = sum.and_then(|sum| sum.checked_add(charge.line.amount));
     }
-}
-
-/// Equal for equal records alone: numbers of a fixed length first, each text behind its length.
-fn content(record: &UsageRecord) -> Content {
-    let mut hasher = blake3::Hasher::new();
-    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    let numbers = [
-        record.start.micros(),
-        record.duration_us,
-        i64::from(record.quantity.is_some()),
-        record.quantity.unwrap_or(0),
-        count(record.attributes.len()),
-        count(record.measures.len()),
-    ];
-    for number in numbers.iter().chain(record.measures.values()) {
-        hasher.update(&number.to_le_bytes());
-    }
-    let attributes = record.attributes.iter().flat_map(|(name, value)| [name, value]);
-    let fixed = [&record.identity, &record.usage_type];
-    for text in fixed.into_iter().chain(attributes).chain(record.measures.keys()) {
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
-    }
-    let mut content = Content::default();
-    content.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    content
 }
 
 type Borrowed<'a> = (Vec<(&'a str, i64)>, Vec<(&'a str, &'a str)>);

@@ -155,7 +155,8 @@ fn an_example_has_accounts_settings_and_parameters() {
     let dated = example(&format!("{TWO_HOURS}<expect record=\"r1\" suspended=\"no-plan\"/>"));
     // At 18:00 UTC on the 1st it is the 2nd in Auckland.
     passes(
-        &dated.replace("name=\"x\"", "name=\"x\" zone=\"Pacific/Auckland\" until=\"2026-03-02\""),
+        &dated
+            .replace("name=\"x\"", "name=\"x\" zone=\"Pacific/Auckland\" cancelled=\"2026-03-02\""),
     );
     passes(&dated.replace("name=\"x\"", "name=\"x\" since=\"2026-03-02\""));
     let half = example(&format!("{TWO_HOURS}{SETUP}{}", FIRST.replace("2.00", "1.00")));
@@ -163,6 +164,93 @@ fn an_example_has_accounts_settings_and_parameters() {
     let euros =
         example(&format!("{TWO_HOURS}<expect record=\"r1\" suspended=\"currency-mismatch\"/>"));
     passes(&euros.replace("name=\"x\"", "name=\"x\" currency=\"EUR\""));
+}
+
+/// Two months in advance, and what an example says of them.
+fn in_advance(settings: &str, inside: &str) -> String {
+    format!(
+        r#"<plan xmlns="urn:turnpike:plan:1" id="p" version="1" starts="2026-01-01" currency="USD">
+  <graph>
+    <UsageTypeSelector id="online" in="record.duration" types="connect-time"/>
+    <MonthlyRecurringCharge id="monthly" amount="20.00"/>
+    <StepRater id="rate" in="online.pass"><step id="hour" price="1.00" per="1 h"/></StepRater>
+    <Adder id="sum" in="monthly.charge rate.charge"/>
+    <AccountFinalizer id="post" in="sum.charge"/>
+  </graph>
+<example name="x" {settings}>
+{inside}
+</example>
+</plan>"#
+    )
+}
+
+/// What falls due is expected by its local date; it must be, as what a record comes to must.
+#[test]
+fn what_falls_due_is_expected_too() {
+    let december = r#"<expect due="2026-01-01" component="monthly" amount="20.00"/>"#;
+    let january = r#"<expect due="2026-02-01" component="monthly" amount="20.00"/>"#;
+    let settings = r#"zone="America/New_York" since="2025-12-01" until="2026-02-01""#;
+    let total = r#"<total amount="40.00"/>"#;
+    passes(&in_advance(settings, &format!("{december}{january}{total}")));
+    fails(
+        &in_advance(settings, &format!("{january}\n{total}")),
+        &[
+            "line 9: due 2026-01-01, component monthly: expected nothing, found quantity 0, amount 20.000000000",
+        ],
+    );
+    let never = r#"<expect due="2026-03-01" component="monthly" amount="20.00"/>"#;
+    fails(
+        &in_advance(settings, &format!("{december}{january}\n{never}")),
+        &[
+            "line 11: due 2026-03-01, component monthly: expected amount 20.000000000, found nothing that fell due",
+        ],
+    );
+    // A record makes time go on as far as its start.
+    let record = TWO_HOURS.replace("2026-03", "2026-01");
+    let hour = r#"<expect record="r1" component="hour" amount="2.00" late="false"/>"#;
+    passes(&in_advance("", &format!("{record}{december}{hour}")));
+    let cancelled = r#"since="2026-01-01" cancelled="2026-02-01" until="2026-06-01""#;
+    passes(&in_advance(cancelled, december));
+}
+
+#[test]
+fn a_record_may_be_expected_to_be_late() {
+    let record = |id: &str, start: &str| {
+        format!(
+            r#"<record id="{id}" type="connect-time" start="{start}T00:00:00Z" duration="1 h"/>"#
+        )
+    };
+    let says = |id: &str, late: &str| {
+        format!(r#"<expect record="{id}" component="first" amount="1" late="{late}"/>"#)
+    };
+    let setup = SETUP.replace("r1", "a");
+    let records = record("a", "2026-02-04") + &record("b", "2026-01-31");
+    passes(&example(&(records.clone() + &setup + &says("a", "false") + &says("b", "true"))));
+    fails(
+        &example(&(records + &setup + &says("a", "false") + "\n" + &says("b", "false"))),
+        &["line 16: record b: expected it to be in time, found it is late"],
+    );
+}
+
+#[test]
+fn lines_may_be_told_apart_by_where_they_go() {
+    let posted = FIRST.replace("amount", "posting=\"account\" amount");
+    passes(&example(&format!("{TWO_HOURS}{SETUP}{posted}")));
+    let nobody = FIRST.replace("quantity=\"7200 s\" amount=\"2.00\"", "posting=\"nobody\"");
+    fails(
+        &example(&format!("{TWO_HOURS}{SETUP}\n{nobody}")),
+        &[
+            "line 16: record r1, component first: expected a line, found no line",
+            "line 15: record r1, component rate/first: expected nothing, found quantity 7200 s, amount 2.000000000",
+        ],
+    );
+}
+
+#[test]
+fn what_falls_due_in_an_example_is_bounded() {
+    let forever = in_advance(r#"until="9000-01-01""#, "");
+    let report = run(&forever).to_string();
+    assert!(report.contains("more than 20000 charges fall due"), "{report}");
 }
 
 const BY_FILES: &str = "<example name=\"f\" usage=\"u.csv\" expect=\"e.csv\"/>";
@@ -237,10 +325,10 @@ fn a_file_is_read_once() {
 fn what_rate_prints_can_be_expected() {
     let plan = hourly(1, "2026-01-01", BY_FILES);
     let usage = format!("{USAGE}r1,1,connect-time,2026-03-01T18:00:00Z,2h\n");
-    let expect = "record_id,component,quantity,amount,currency,plan,version,primitive,unit,price,period,level_before,level_after,first_unit,kind,account_number,usage_type,start_time\n\
-        r1,setup,0,10.000000000,USD,hourly,1,setup,one,10.00 once,,,,0,one-time,1,connect-time,2026-03-01T18:00:00Z\n\
-        r1,first,3600000000,1.000000000,USD,hourly,1,rate,us,1.00 per 1 h,2026-03-01,0,1,0,usage,1,connect-time,2026-03-01T18:00:00Z\n\
-        r1,first,3600000000,1.000000000,USD,hourly,1,rate,us,1.00 per 1 h,2026-03-01,0,1,0,usage,1,connect-time,2026-03-01T18:00:00Z\n";
+    let expect = "record_id,component,quantity,amount,currency,plan,version,primitive,unit,price,period,level_before,level_after,first_unit,kind,account_number,usage_type,start_time,posting,posted_to,line,of,row,due,late\n\
+        r1,setup,0,10.000000000,USD,hourly,1,setup,one,10.00 once,,,,0,one-time,1,connect-time,2026-03-01T18:00:00Z,account,1,0,,,,false\n\
+        r1,first,3600000000,1.000000000,USD,hourly,1,rate,us,1.00 per 1 h,2026-03-01,0,1,0,usage,1,connect-time,2026-03-01T18:00:00Z,account,1,0,,,,false\n\
+        r1,first,3600000000,1.000000000,USD,hourly,1,rate,us,1.00 per 1 h,2026-03-01,0,1,0,usage,1,connect-time,2026-03-01T18:00:00Z,account,1,0,,,,false\n";
     let files: [(&str, &[u8]); 2] = [("u.csv", usage.as_bytes()), ("e.csv", expect.as_bytes())];
     let report = run_with(&plan, &files);
     assert!(report.passed(), "{report}");

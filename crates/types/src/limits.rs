@@ -37,5 +37,7 @@ pub const AHEAD_MAX_US: i64 = 5 * 60 * 1_000_000;
 pub const CLOSE_GRACE_US: i64 = 2 * 86_400 * 1_000_000;
 /// Usage types that begin so are the cluster's own: what fell due, what was posted.
 pub const RESERVED_USAGE_TYPE: &str = "turnpike.";
+/// The usage type of a line that another account posted (P33).
+pub const POSTING_USAGE_TYPE: &str = "turnpike.posting";
 /// Default acceptance horizon, in microseconds: 35 days (DESIGN section 6).
 pub const HORIZON_DEFAULT_US: i64 = 35 * 86_400 * 1_000_000;

@@ -46,12 +46,14 @@ impl Owner {
             AccountChange::Changes => {
                 self.state.change(account, &change, self.open.time.floor);
                 self.open.builder.push_entry(account, change);
+                self.note_changed(account);
                 result(AccountOutcome::Applied, String::new())
             }
         }
     }
 
-    pub(super) fn show(&self, number: u64) -> Option<wire::ShowResponse> {
+    pub(super) fn show(&mut self, number: u64) -> Option<wire::ShowResponse> {
+        let options = self.standings(number);
         let number = AccountNumber(number);
         let account = self.state.account(number)?;
         let profile = self.state.profiles().get(account.profile)?;
@@ -63,6 +65,7 @@ impl Owner {
             subscriptions: profile.subscriptions.iter().map(subscription).collect(),
             variables: account.state.iter().map(|entry| self.variable(entry)).collect(),
             suspended: self.state.suspense().of(number).count() as u64,
+            options,
         })
     }
 
@@ -81,12 +84,13 @@ impl Owner {
 }
 
 /// The period's first date, ISO; empty for what has no period.
-fn date_of(period: Period) -> String {
+pub(super) fn date_of(period: Period) -> String {
     if period == Period::EVER {
         return String::new();
     }
     let epoch = jiff::civil::date(1970, 1, 1);
-    let date = epoch.checked_add(jiff::Span::new().days(period.0));
+    // Some variables are kept apart by numbers that are no date.
+    let date = jiff::Span::new().try_days(period.0).and_then(|days| epoch.checked_add(days));
     date.map_or_else(|_| period.0.to_string(), |date| date.to_string())
 }
 

@@ -1,10 +1,12 @@
 //! The open segment, the one in flight, and what an append comes to.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use turnpike_account::{Location, LoggedTime};
+use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{Component, Place, RecordRow, Segment, SegmentBuilder};
 use turnpike_store::{AppendOutcome, AppendSegment, StoreError};
 use turnpike_types::{Epoch, SegmentHash, SegmentNumber};
@@ -26,6 +28,8 @@ pub(crate) struct OpenSegment {
     pub(crate) logs_time: bool,
     /// Indexes in the segment's component table, by code slot and component.
     pub(crate) components: Vec<Vec<Option<Component>>>,
+    /// The same for lines that other accounts post.
+    pub(crate) posted: HashMap<ComponentHead, Component>,
     pub(crate) answers: Vec<Answer>,
 }
 
@@ -37,6 +41,7 @@ impl OpenSegment {
             builder: SegmentBuilder::new(),
             logs_time: false,
             components: Vec::new(),
+            posted: HashMap::new(),
             answers: Vec::new(),
         }
     }
@@ -45,6 +50,7 @@ impl OpenSegment {
     pub(crate) fn clear_tables(&mut self) {
         self.builder = SegmentBuilder::new();
         self.components.clear();
+        self.posted.clear();
     }
 }
 
@@ -128,7 +134,7 @@ impl Owner {
                 segment: number,
                 prev_hash: place.prev_hash,
                 hash: sealed.hash,
-                has_postings: false,
+                has_postings: builder.has_postings(),
                 body: sealed.body,
             };
             match shared.db.append(&append).await? {

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!  requests --> take (records.rs, accounts.rs + commands.rs, suspense.rs)
+//!  between them  (due.rs: the sweep; postings/: what other accounts post)
+//!                  |  logged by lines.rs
 //!                  |  speculative state, open segment
 //!                  |  answers wait with the open segment
 //!                  v
@@ -15,8 +17,12 @@ mod accounts;
 mod append;
 mod checkpoint;
 mod commands;
+mod due;
+mod lines;
+mod postings;
 mod records;
 mod recover;
+mod standing;
 mod suspense;
 
 use std::collections::HashMap;
@@ -43,6 +49,10 @@ use crate::NodeConfig;
 use crate::catalogue::{Catalogue, CodeCache};
 use crate::tariff::Tariffs;
 use append::{InFlight, OpenSegment};
+pub(crate) use postings::Outboxes;
+
+/// The sweep and postings fill the open segment up to so many bytes.
+const SLACK_BYTES: usize = 1 << 20;
 
 /// What all owners of a process share.
 pub(crate) struct Shared {
@@ -51,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) codes: CodeCache,
     pub(crate) catalogue: watch::Receiver<Arc<Catalogue>>,
     pub(crate) ranges: watch::Receiver<Arc<Vec<AccountRange>>>,
+    /// Where there are postings to fetch (P33).
+    pub(crate) outboxes: watch::Receiver<Arc<Outboxes>>,
     pub(crate) segments: Cache<(ClaimId, SegmentNumber), Arc<Segment>>,
     pub(crate) clock: DatabaseClock,
     /// When a heartbeat last showed that our catalogue is the newest (P36).
@@ -216,7 +228,9 @@ pub(crate) struct Owner {
     log_bytes: u64,
     runs: Vec<checkpoint::Run>,
     checkpointing: Option<tokio::task::JoinHandle<checkpoint::Outcome>>,
-    scratch: records::Scratch,
+    scratch: lines::Scratch,
+    dues: due::Dues,
+    postings: postings::Postings,
 }
 
 impl Owner {
@@ -243,7 +257,9 @@ impl Owner {
             catalogue_read_at: None,
             time_logged_at: None,
             checkpointing: None,
-            scratch: records::Scratch::default(),
+            scratch: lines::Scratch::default(),
+            dues: due::Dues::default(),
+            postings: postings::Postings::new(),
             shared,
             ownership,
             ticks,
@@ -270,6 +286,11 @@ impl Owner {
         self.checkpoint_if_due();
         if self.in_flight.is_none() {
             self.drain(requests).await?;
+            // Who waits goes first.
+            self.start_append();
+        }
+        let busy = self.sweep().await? | self.take_postings().await?;
+        if self.in_flight.is_none() {
             self.start_append();
         }
         let room = self.has_room();
@@ -280,6 +301,11 @@ impl Owner {
                 Some(queued) => self.take(queued).await,
                 None => Err(Ended::Stopped),
             },
+            fetched = self.postings.fetched() => {
+                self.note_fetched(fetched);
+                Ok(())
+            }
+            () = tokio::task::yield_now(), if busy => Ok(()),
             _ = tick.tick() => Ok(()),
         }
     }
@@ -328,7 +354,9 @@ impl Owner {
             let spec = &self.ownership.spec;
             self.open.time = self.open.time.advance(clock, spec.horizon_us, spec.accept_since);
             let catalogue = Arc::clone(&self.shared.catalogue.borrow());
-            self.tariffs.update(&catalogue);
+            if self.tariffs.update(&catalogue) {
+                self.dues.forget();
+            }
             if self.tariffs.trim() {
                 self.open.clear_tables();
             }
@@ -350,7 +378,9 @@ impl Owner {
             self.cut().await?;
         }
         let fresh = self.tariffs.catalogue().refreshed(self.shared.db.as_ref()).await?;
-        self.tariffs.update(&Arc::new(fresh));
+        if self.tariffs.update(&Arc::new(fresh)) {
+            self.dues.forget();
+        }
         self.catalogue_read_at = Some(Instant::now());
         Ok(())
     }
@@ -377,6 +407,12 @@ impl Owner {
     /// May the open segment take more, and is nothing waiting for it to be closed?
     fn has_room(&self) -> bool {
         !self.checkpoint_due() && self.open.builder.bytes() < self.shared.config.segment_bytes_max
+    }
+
+    /// May what nobody waits for be added to the open segment? It is kept small, so that those who
+    /// do wait are answered soon.
+    fn has_slack(&self) -> bool {
+        self.has_room() && self.open.builder.bytes() < SLACK_BYTES
     }
 
     /// Gate, drain, release (P13).

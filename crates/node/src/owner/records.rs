@@ -1,30 +1,17 @@
 //! Taking records: decode, find duplicates, price, log.
 
-use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use turnpike_account::{Fingerprint, Location, WaitingKey, fingerprint};
-use turnpike_plan::{AccountState, Line, PORTIONS_MAX, PlanInForce, Rated, StateEntry};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::ingest::v1::{RecordResult, RecordStatus};
 use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::record::{Record, RecordBatch, encode_extra, extra_identity};
-use turnpike_segment::head::ComponentHead;
-use turnpike_segment::{Component, LineKind, NewLine, NewRecord, RecordRow};
+use turnpike_segment::{NewRecord, RecordRow};
 use turnpike_types::{
-    AccountNumber, Epoch, Outcome, Posting, RejectReason, SegmentNumber, SuspenseReason, UsageView,
-    limits,
+    AccountNumber, Epoch, Outcome, RejectReason, SegmentNumber, SuspenseReason, UsageView, limits,
 };
 
-use super::append::OpenSegment;
-use super::{Ended, Owner, Refusal};
-use crate::tariff::Tariff;
-
-/// Buffers used again for every record.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch {
-    components: Vec<Component>,
-    changes: Vec<StateEntry>,
-}
+use super::{Ended, Owner, Refusal, lines};
 
 /// What became of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +36,8 @@ pub(crate) enum Wait {
     Catalogue,
     /// There is no room for another key.
     Keys,
+    /// Much fell due before it: others have their turn in between.
+    Turn,
 }
 
 /// A record on its way in.
@@ -64,11 +53,11 @@ impl Incoming<'_> {
         if self.view.account.0 == 0 { self.identity } else { "" }
     }
 
-    fn fingerprint(&self) -> Fingerprint {
+    pub(super) fn fingerprint(&self) -> Fingerprint {
         fingerprint(self.view.account, self.key_identity(), self.view.record_id)
     }
 
-    fn waiting_key(&self) -> WaitingKey {
+    pub(super) fn waiting_key(&self) -> WaitingKey {
         WaitingKey {
             account: self.view.account,
             identity: self.key_identity().to_owned(),
@@ -156,7 +145,7 @@ impl Owner {
     }
 
     /// Does any partition cover the account?
-    fn is_covered(&self, account: AccountNumber) -> bool {
+    pub(super) fn is_covered(&self, account: AccountNumber) -> bool {
         self.shared.ranges.borrow().iter().any(|range| range.contains(account))
     }
 
@@ -182,6 +171,11 @@ impl Owner {
             Wait::Load(segment) => self.load(segment).await,
             Wait::Catalogue => self.ask_catalogue().await,
             Wait::Keys => Ok(()),
+            Wait::Turn => {
+                self.tick();
+                tokio::task::yield_now().await;
+                Ok(())
+            }
         }
     }
 
@@ -238,7 +232,11 @@ impl Owner {
         if self.state.keys().len() >= self.shared.config.keys_max {
             return Err(Wait::Keys);
         }
-        match self.rate_new(incoming) {
+        let rated = match self.book_due_before(incoming.view.account, incoming.view.start) {
+            Ok(()) => self.rate_new(incoming),
+            Err(stuck) => Err(stuck),
+        };
+        match rated {
             Ok(row) => {
                 let location = Location::new(self.open.number, row);
                 self.state.take_fingerprint(print, location);
@@ -291,7 +289,7 @@ impl Owner {
         }
     }
 
-    fn suspend(
+    pub(super) fn suspend(
         &mut self,
         incoming: &Incoming<'_>,
         print: Fingerprint,
@@ -309,8 +307,12 @@ impl Owner {
         Ok(Taken::Suspended(reason))
     }
 
-    /// Prices a record and logs it with its lines; returns its row.
+    /// Prices a record and logs it with its lines; returns its row. What fell due before it was
+    /// booked ([`Owner::book_due_before`]). A posting that waited is posted (P33).
     pub(super) fn rate_new(&mut self, incoming: &Incoming<'_>) -> Result<u32, NotRated> {
+        if incoming.view.usage_type == limits::POSTING_USAGE_TYPE {
+            return self.post(&incoming.view);
+        }
         let account = incoming.view.account;
         if account.0 == 0 {
             return Err(NotRated::Suspended(SuspenseReason::UnboundIdentity));
@@ -328,68 +330,17 @@ impl Owner {
             }
             resolved => resolved?,
         };
-        let plans: SmallVec<[PlanInForce<'_>; 4]> =
-            tariff.codes.iter().map(|(_, code)| PlanInForce::always(code)).collect();
-        let rated = self.rater.rate(
-            &plans,
-            &tariff.context,
-            &known.state,
-            &incoming.view,
-            self.open.time.now,
-        )?;
-        if rated.lines.len() > PORTIONS_MAX || rated.changes.len() > PORTIONS_MAX {
-            return Err(NotRated::Suspended(SuspenseReason::Overflow));
+        let plans = tariff.in_force();
+        let now = self.open.time.now;
+        let rated = self.rater.rate(&plans, &tariff.context, &known.state, &incoming.view, now)?;
+        let outcome = if rated.late { Outcome::RatedLate } else { Outcome::Rated };
+        let record = NewRecord { view: incoming.view, identity: incoming.identity, outcome };
+        let row = self.open.log(&record, &tariff, rated, &known.state, &mut self.scratch)?;
+        let is_due_elsewhere = self.dues.is_moved_by(rated);
+        lines::apply(&mut self.state, &record, &tariff, rated, &self.scratch, self.open.time.floor);
+        if is_due_elsewhere {
+            self.note_changed(account);
         }
-        // A segment that holds nothing yet has all the room there is: what does not fit there
-        // fits nowhere.
-        let no_room = match self.open.builder.is_empty() && self.open.components.is_empty() {
-            true => NotRated::Suspended(SuspenseReason::Overflow),
-            false => NotRated::Wait(Wait::Full),
-        };
-        let scratch = &mut self.scratch;
-        scratch.components.clear();
-        let mut more = 0u128;
-        for line in &rated.lines {
-            let Some(component) = component(&mut self.open, &tariff, line) else {
-                return Err(no_room);
-            };
-            more = more.saturating_add(line.amount.nanos().unsigned_abs());
-            if !self.open.builder.fits(component, more) {
-                return Err(no_room);
-            }
-            scratch.components.push(component);
-        }
-        untold(&tariff, rated, &known.state, &mut scratch.changes);
-        let record =
-            NewRecord { view: incoming.view, identity: incoming.identity, outcome: Outcome::Rated };
-        if !self.open.builder.has_room_for_variables(scratch.changes.len()) {
-            return Err(no_room);
-        }
-        let Some(row) = self.open.builder.push_record(&record) else { return Err(no_room) };
-        for (line, &component) in rated.lines.iter().zip(&scratch.components) {
-            self.open.builder.push_line(&NewLine {
-                component,
-                quantity: line.quantity,
-                first_unit: line.first_unit,
-                period: line.period.0,
-                level_before: line.level_before,
-                level_after: line.level_after,
-                amount: line.amount,
-                of: None,
-                posting: Posting::Account,
-            });
-        }
-        for change in &scratch.changes {
-            // Room was made sure of above.
-            let _ = self.open.builder.push_change(change.variable.0, change.period.0, change.value);
-        }
-        // Exactly what a replay does, so that both come to the same bytes (I4).
-        let shown = rated.lines.iter().filter_map(|line| {
-            let variable = level_of(&tariff, line)?;
-            Some(StateEntry { variable, period: line.period, value: line.level_after })
-        });
-        let entries = shown.chain(scratch.changes.iter().copied());
-        self.state.set_variables(account, entries, self.open.time.floor);
         Ok(row)
     }
 }
@@ -410,81 +361,6 @@ impl From<Wait> for NotRated {
     fn from(wait: Wait) -> Self {
         Self::Wait(wait)
     }
-}
-
-/// The line's component in the open segment's table; added on first use.
-fn component(open: &mut OpenSegment, tariff: &Tariff, line: &Line) -> Option<Component> {
-    let (slot, code) = tariff.codes.get(usize::from(line.plan))?;
-    let slot = slot.0 as usize;
-    if open.components.len() <= slot {
-        open.components.resize_with(slot + 1, Vec::new);
-    }
-    let row = open.components.get_mut(slot)?;
-    let at = usize::from(line.component);
-    if let Some(Some(known)) = row.get(at) {
-        return Some(*known);
-    }
-    let info = code.components().get(at)?;
-    let head = ComponentHead {
-        plan_id: code.plan_id().to_owned(),
-        plan_version: code.version(),
-        primitive: info.primitive.clone(),
-        component: info.component.clone(),
-        kind: line_kind(info.kind).number(),
-        price: info.price.clone(),
-        unit: info.unit.to_string(),
-        currency: code.currency().to_string(),
-        level: info.level.map(|variable| variable.0),
-    };
-    let added = open.builder.add_component(head, code.currency())?;
-    if row.len() <= at {
-        row.resize(at + 1, None);
-    }
-    if let Some(place) = row.get_mut(at) {
-        *place = Some(added);
-    }
-    Some(added)
-}
-
-const fn line_kind(kind: turnpike_plan::ComponentKind) -> LineKind {
-    match kind {
-        turnpike_plan::ComponentKind::OneTime => LineKind::OneTime,
-        turnpike_plan::ComponentKind::Recurring => LineKind::Recurring,
-        _ => LineKind::Usage,
-    }
-}
-
-/// The changes that the lines do not tell. A replay sets, line by line, the level that each shows;
-/// so a value stands in a change only when the last line of its variable and period, if there is
-/// one, shows another.
-fn untold(tariff: &Tariff, rated: &Rated, state: &AccountState, out: &mut Vec<StateEntry>) {
-    out.clear();
-    let last_shown = |variable, period| {
-        let mut shown = rated.lines.iter().rev().filter(|line| line.period == period);
-        shown.find(|line| level_of(tariff, line) == Some(variable)).map(|line| line.level_after)
-    };
-    out.extend(
-        rated
-            .changes
-            .iter()
-            .filter(|change| last_shown(change.variable, change.period) != Some(change.value)),
-    );
-    for line in &rated.lines {
-        let Some(variable) = level_of(tariff, line) else { continue };
-        let is_key = |e: &&StateEntry| e.variable == variable && e.period == line.period;
-        if rated.changes.iter().any(|entry| is_key(&entry)) || out.iter().any(|e| is_key(&e)) {
-            continue;
-        }
-        let value = state.get(variable, line.period).unwrap_or_default();
-        if last_shown(variable, line.period) != Some(value) {
-            out.push(StateEntry { variable, period: line.period, value });
-        }
-    }
-}
-
-fn level_of(tariff: &Tariff, line: &Line) -> Option<turnpike_plan::VariableId> {
-    let (_, code) = tariff.codes.get(usize::from(line.plan))?;
-    code.components().get(usize::from(line.component))?.level
 }
 
 /// A decoded record as it is taken.

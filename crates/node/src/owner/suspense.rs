@@ -146,6 +146,14 @@ impl Owner {
             return Err(Ended::Damaged(format!("suspended record {} is malformed", key.record_id)));
         };
         loop {
+            match self.book_due_before(record.fixed.account, record.fixed.start) {
+                Ok(()) => {}
+                Err(NotRated::Suspended(reason)) => return Ok(self.stay(key, waiting, reason)),
+                Err(NotRated::Wait(wait)) => {
+                    self.resolve(wait).await?;
+                    continue;
+                }
+            }
             // The entry comes before its record; where there comes none, it is taken back.
             let entry = Change::Recycled(suspense_key(key, waiting, 0, 0));
             self.open.builder.push_entry(key.account, entry);

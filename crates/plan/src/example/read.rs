@@ -7,7 +7,7 @@ use turnpike_types::{AccountNumber, UsageRecord};
 use super::value;
 use super::{
     EXAMPLES_MAX, Example, ExampleAccount, ExampleBody, ExampleRecord, ExampleSettings,
-    Expectation, Expected, ExpectedQuantity, ExpectedTotal, InlineExample,
+    Expectation, Expected, ExpectedQuantity, ExpectedTotal, InlineExample, Subject,
 };
 use crate::document::{Document, only, only_elements, read_value};
 use crate::error::{Cause, Findings};
@@ -15,10 +15,21 @@ use crate::values;
 use crate::xml::Element;
 use crate::zone::{Zone, first_instant_of};
 
-const NAMES: &[&str] =
-    &["name", "usage", "expect", "zone", "cycle-day", "currency", "since", "until", "tolerance"];
+const NAMES: &[&str] = &[
+    "name",
+    "usage",
+    "expect",
+    "zone",
+    "cycle-day",
+    "currency",
+    "since",
+    "cancelled",
+    "until",
+    "tolerance",
+];
 const RECORD: &[&str] = &["id", "type", "start", "end", "duration", "quantity", "account"];
-const EXPECT: &[&str] = &["record", "component", "quantity", "amount", "suspended"];
+const EXPECT: &[&str] =
+    &["record", "due", "component", "posting", "quantity", "amount", "late", "suspended"];
 const TOTAL: &[&str] = &["account", "amount"];
 
 /// An account that needs no number: an example that names none is of one account.
@@ -100,12 +111,14 @@ fn settings(
     let cycle_day = optional(element, "cycle-day", value::cycle_day, findings)?;
     let currency = optional(element, "currency", values::currency, findings)?;
     let since = optional(element, "since", values::date, findings)?;
+    let cancelled = optional(element, "cancelled", values::date, findings)?;
     let until = optional(element, "until", values::date, findings)?;
-    let both = since.zip(until);
-    if both.is_some_and(|(since, until)| {
-        first_instant_of(&zone, until) <= first_instant_of(&zone, since)
-    }) {
-        let message = "until is not after since: write the first day that is no longer subscribed";
+    let empty = since.zip(cancelled).is_some_and(|(since, cancelled)| {
+        first_instant_of(&zone, cancelled) <= first_instant_of(&zone, since)
+    });
+    if empty {
+        let message =
+            "cancelled is not after since: write the first day that is no longer subscribed";
         findings.error(element.line, None, Cause::BadValue, message);
         return None;
     }
@@ -114,6 +127,7 @@ fn settings(
         cycle_day: cycle_day.unwrap_or(1),
         currency: currency.unwrap_or(document.currency),
         since,
+        cancelled,
         until,
         parameters,
     })
@@ -129,8 +143,9 @@ fn inline(element: &Element, findings: &mut Findings) -> Option<InlineExample> {
     for child in of("record") {
         reading.record(child, findings);
     }
-    if of("record").next().is_none() {
-        let message = "the example has no usage: write <record>, or usage=\"FILE\" expect=\"FILE\"";
+    if of("record").next().is_none() && element.attribute("until").is_none() {
+        let message = "the example has no usage: write <record>, or usage=\"FILE\" expect=\"FILE\"; \
+                       or until=\"DATE\", for what falls due without usage";
         findings.error(element.line, None, Cause::MissingProperty, message);
         return None;
     }
@@ -143,14 +158,17 @@ fn inline(element: &Element, findings: &mut Findings) -> Option<InlineExample> {
     Some(reading.example)
 }
 
+/// The lines of a component, of one posting where it is said.
+type Lines = (String, Option<&'static str>);
+
 /// An inline example as far as it was read, and what is taken already.
 #[derive(Default)]
 struct Reading {
     example: InlineExample,
     accounts: BTreeSet<AccountNumber>,
     records: BTreeSet<String>,
-    /// (record, component) -> line; no component where it is suspended.
-    expected: BTreeMap<(String, Option<String>), u32>,
+    /// What is spoken of, and which of its lines; none where it is suspended.
+    expected: BTreeMap<(Subject, Option<Lines>), u32>,
     totals: BTreeSet<AccountNumber>,
 }
 
@@ -180,38 +198,43 @@ impl Reading {
     fn expectation(&mut self, element: &Element, findings: &mut Findings) {
         only(element, EXPECT, None, findings);
         only_elements(element, &[], None, findings);
-        let record = read_value(element, "record", "r1", value::record_id, findings);
+        let of = subject(element, findings);
+        let late = optional(element, "late", value::yes_or_no, findings);
         let expected = expected(element, findings);
-        let (Some(record), Some(expected)) = (record, expected) else { return };
-        if !self.records.contains(&record) {
+        let (Some(of), Some(late), Some(expected)) = (of, late, expected) else { return };
+        if let Subject::Record(record) = &of
+            && !self.records.contains(record)
+        {
             let has = listed(&self.records);
             let message = format!("the example has no record {record}: it has {has}");
             findings.error(element.line, None, Cause::UnknownReference, message);
             return;
         }
-        if let Some(line) = self.said(&record, &expected, element.line) {
-            let message = format!("line {line} says what record {record} comes to: say it once");
+        if let Some(line) = self.said(&of, &expected, element.line) {
+            let message = format!("line {line} says what {of} comes to: say it once");
             findings.error(element.line, None, Cause::DuplicateId, message);
             return;
         }
         let line = element.line.into();
-        self.example.expectations.push(Expectation { line, record, expected });
+        self.example.expectations.push(Expectation { line, of, late, expected });
     }
 
-    /// The line that says the same of the record, or what can't be true beside it.
-    fn said(&mut self, record: &str, expected: &Expected, line: u32) -> Option<u32> {
-        let suspended = (record.to_owned(), None);
+    /// The line that says the same of the record, or what can't be true beside it. What falls due on
+    /// one date may be several things, some of them suspended.
+    fn said(&mut self, of: &Subject, expected: &Expected, line: u32) -> Option<u32> {
+        let suspended = (of.clone(), None);
         let (key, other) = match expected {
-            Expected::Lines { component, .. } => {
-                let key = (record.to_owned(), Some(component.clone()));
+            Expected::Lines { component, posting, .. } => {
+                let key = (of.clone(), Some((component.clone(), *posting)));
                 (key, self.expected.get(&suspended).copied())
             }
             Expected::Suspended(_) => {
                 let next = self.expected.range(suspended.clone()..).next();
-                let other = next.filter(|((known, _), _)| known == record);
+                let other = next.filter(|((known, _), _)| known == of);
                 (suspended, other.map(|(_, line)| *line))
             }
         };
+        let other = other.filter(|_| matches!(of, Subject::Record(_)));
         other.or_else(|| {
             let known = self.expected.get(&key).copied();
             self.expected.entry(key).or_insert(line);
@@ -303,14 +326,30 @@ fn account_of(
     }
 }
 
+/// A record, or the date on which something falls due.
+fn subject(element: &Element, findings: &mut Findings) -> Option<Subject> {
+    if element.attribute("due").is_none() {
+        return read_value(element, "record", "r1", value::record_id, findings)
+            .map(Subject::Record);
+    }
+    if element.attribute("record").is_some() {
+        let message = "a record is used and does not fall due: write record, or due with a date";
+        findings.error(element.line, None, Cause::BadValue, message);
+        return None;
+    }
+    read_value(element, "due", "2026-02-01", values::date, findings).map(Subject::Due)
+}
+
 fn expected(element: &Element, findings: &mut Findings) -> Option<Expected> {
+    let posting = optional(element, "posting", value::posting, findings)?;
     let quantity = optional(element, "quantity", ExpectedQuantity::parse, findings)?;
     let amount = optional(element, "amount", value::parse_amount, findings)?;
     let Some(reason) = optional(element, "suspended", value::reason, findings)? else {
         let component = read_value(element, "component", "peak", value::component, findings)?;
-        return Some(Expected::Lines { component, quantity, amount });
+        return Some(Expected::Lines { component, posting, quantity, amount });
     };
-    if element.attribute("component").is_some() || quantity.is_some() || amount.is_some() {
+    let lines = ["component", "posting", "quantity", "amount", "late"];
+    if lines.iter().any(|name| element.attribute(name).is_some()) {
         let message = "what is suspended has no lines: write suspended, or component with quantity and amount";
         findings.error(element.line, None, Cause::BadValue, message);
         return None;

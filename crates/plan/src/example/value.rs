@@ -2,7 +2,7 @@
 
 use turnpike_types::{AccountNumber, Money, SuspenseReason, Timestamp, limits};
 
-use super::{ExpectedQuantity, Tolerance};
+use super::{ExpectedQuantity, POSTINGS, Tolerance};
 use crate::measure::{Decimal, Quantity, Unit};
 
 /// Bytes of an example's name.
@@ -147,6 +147,19 @@ pub(super) fn duration(text: &str) -> Result<i64, String> {
     let quantity = Quantity::parse(text)?;
     let micros = i64::try_from(quantity.base).ok().filter(|_| quantity.unit == Unit::Microsecond);
     micros.ok_or_else(|| format!("\"{text}\" is no time: write it with its unit, such as 90 s"))
+}
+
+pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("\"{text}\" is neither: write true or false")),
+    }
+}
+
+pub(super) fn posting(text: &str) -> Result<&'static str, String> {
+    let known = POSTINGS.into_iter().find(|word| *word == text);
+    known.ok_or_else(|| format!("\"{text}\" is no posting: write one of {}", POSTINGS.join(" ")))
 }
 
 pub(super) fn reason(text: &str) -> Result<SuspenseReason, String> {

@@ -10,6 +10,9 @@ use crate::stream::{SPANS_MAX, Span, Stream};
 
 pub(super) const OUTPUTS: &[OutputSpec] = &[usage_out("pass"), usage_out("rest")];
 
+/// Pieces that a filter may make of one record.
+const PIECES_MAX: usize = 2 * SPANS_MAX;
+
 /// The ports of a filter.
 pub(super) struct Ways {
     pub(super) input: Input,
@@ -62,6 +65,10 @@ impl Ways {
     where
         A: Fn(&mut Calendar, i64) -> (bool, i64),
     {
+        if let Some(span) = run.single(&self.input)? {
+            let at = at(run)?;
+            return self.divide_single(run, span, at);
+        }
         self.divide(run, |run, stream, pass, rest| {
             let (flow, at) = (run.flow(&self.input), at(run)?);
             let calendar = &mut run.scratch.calendar;
@@ -74,7 +81,7 @@ impl Ways {
                 let mut unit = span.first;
                 while unit < span.end {
                     pieces += 1;
-                    if pieces > 2 * SPANS_MAX {
+                    if pieces > PIECES_MAX {
                         return Err(SuspenseReason::Overflow);
                     }
                     let (passes, until) = at(calendar, flow.instant(unit));
@@ -86,5 +93,28 @@ impl Ways {
             }
             Ok(())
         })
+    }
+
+    /// The usual record: one run of units, which need not be taken and given back.
+    fn divide_single(
+        &self,
+        run: &mut Run<'_>,
+        span: Span,
+        at: impl Fn(&mut Calendar, i64) -> (bool, i64),
+    ) -> Result<(), SuspenseReason> {
+        let flow = run.flow(&self.input);
+        let mut unit = span.first;
+        for _ in 0..PIECES_MAX {
+            let (passes, until) = at(&mut run.scratch.calendar, flow.instant(unit));
+            let end = flow.units_before(until).clamp(unit + 1, span.end);
+            if let Some(slot) = if passes { self.pass } else { self.rest } {
+                run.scratch.streams[slot].push(Span { first: unit, end, ..span });
+            }
+            if end >= span.end {
+                return Ok(());
+            }
+            unit = end;
+        }
+        Err(SuspenseReason::Overflow)
     }
 }

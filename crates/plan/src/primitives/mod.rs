@@ -29,6 +29,7 @@ mod step_rater;
 mod steps;
 mod tax_calculator;
 mod threshold_filter;
+mod types;
 mod usage_increment;
 mod usage_monitor;
 mod usage_type_classifier;
@@ -37,6 +38,8 @@ mod weekly_time_filter;
 mod weigher;
 
 use crate::spec::Spec;
+
+pub use types::{ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types};
 
 /// Every primitive of this version: the one place to register one.
 pub(crate) static ALL: &[&Spec] = &[
@@ -80,33 +83,6 @@ pub(crate) static ALL: &[&Spec] = &[
 /// Finds a type by its name.
 pub(crate) fn find(name: &str) -> Option<&'static Spec> {
     ALL.iter().find(|spec| spec.name == name).copied()
-}
-
-/// A type of primitive, for people who choose one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PrimitiveType {
-    /// The element's name.
-    pub name: &'static str,
-    /// What it does, in one line.
-    pub help: &'static str,
-    /// Names of its inputs.
-    pub inputs: Vec<&'static str>,
-    /// Names of its outputs.
-    pub outputs: Vec<&'static str>,
-    /// Names of its properties.
-    pub properties: Vec<&'static str>,
-}
-
-/// Every type of primitive of this version.
-pub fn primitive_types() -> Vec<PrimitiveType> {
-    let describe = |spec: &&Spec| PrimitiveType {
-        name: spec.name,
-        help: spec.help,
-        inputs: spec.inputs.iter().map(|input| input.name).collect(),
-        outputs: spec.outputs.iter().map(|output| output.name).collect(),
-        properties: spec.properties.iter().map(|property| property.name).collect(),
-    };
-    ALL.iter().map(describe).collect()
 }
 
 #[cfg(test)]

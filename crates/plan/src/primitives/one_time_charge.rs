@@ -60,6 +60,9 @@ impl Op for OneTimeCharge {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         match (&self.trigger, run.event) {
             (Some(trigger), _) => {
+                if let Some(span) = run.single(trigger)? {
+                    return self.charge(run, span.first);
+                }
                 let stream = run.take(trigger)?;
                 let first = stream.spans.first().map_or(0, |span| span.first);
                 let charged = if stream.is_empty() { Ok(()) } else { self.charge(run, first) };
@@ -85,7 +88,7 @@ impl Op for OneTimeCharge {
 impl OneTimeCharge {
     fn charge(&self, run: &mut Run<'_>, first_unit: i64) -> Result<(), SuspenseReason> {
         let subscription = Period::of_subscription(run.since);
-        let line = run.fixed(self.component, self.amount, Period::EVER, first_unit);
+        let line = |run: &Run<'_>| run.fixed(self.component, self.amount, Period::EVER, first_unit);
         run.charge_once(self.variable, subscription, self.out, line)
     }
 }

@@ -21,7 +21,7 @@ use crate::spec::{
     optional_usage_in, required, with_default,
 };
 use crate::state::{Keep, Period, VariableId};
-use crate::stream::Stream;
+use crate::stream::Span;
 
 use super::accumulators::{WEEKDAY, week_of};
 
@@ -170,8 +170,17 @@ struct WithUse {
 
 impl Op for WithUse {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        if let Some(span) = run.single(&self.trigger)? {
+            return self.charge(run, &[span]);
+        }
         let stream = run.take(&self.trigger)?;
-        let charged = self.charge(run, &stream);
+        let charged = if stream.spans.is_empty() && stream.ghost {
+            let start = run.flow(&self.trigger).start;
+            let period = run.period(self.calendared, start).period;
+            self.charge_for(run, period, 0)
+        } else {
+            self.charge(run, &stream.spans)
+        };
         run.give(&self.trigger, stream);
         charged
     }
@@ -179,14 +188,10 @@ impl Op for WithUse {
 
 impl WithUse {
     /// Once for each period that the units touch; a record without units touches its start.
-    fn charge(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
+    fn charge(&self, run: &mut Run<'_>, spans: &[Span]) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.trigger);
-        if stream.spans.is_empty() && stream.ghost {
-            let period = run.period(self.calendared, flow.start).period;
-            return self.charge_for(run, period, 0);
-        }
         let mut last = Period::EVER;
-        for span in &stream.spans {
+        for span in spans {
             let mut unit = span.first;
             while unit < span.end {
                 let here = run.period(self.calendared, flow.instant(unit));
@@ -206,7 +211,7 @@ impl WithUse {
         period: Period,
         first_unit: i64,
     ) -> Result<(), SuspenseReason> {
-        let line = run.fixed(self.component, self.amount, period, first_unit);
+        let line = |run: &Run<'_>| run.fixed(self.component, self.amount, period, first_unit);
         run.charge_once(self.variable, period, self.out, line)
     }
 }

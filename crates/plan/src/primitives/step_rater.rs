@@ -24,8 +24,8 @@ use crate::spec::{
     CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, Open, OutputSpec, Refused, Role, Spec, Value,
     optional, required, usage_in, with_default,
 };
-use crate::state::{Keep, VariableId};
-use crate::stream::Stream;
+use crate::state::{Keep, Period, VariableId};
+use crate::stream::{Span, Stream};
 
 use super::recurring_charges::CURRENCY;
 use super::steps;
@@ -267,6 +267,11 @@ struct StepRater {
 
 impl Op for StepRater {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        if let Some(span) = run.single(&self.input)?
+            && self.run_within_a_step(run, span)?
+        {
+            return Ok(());
+        }
         let stream = run.take(&self.input)?;
         if stream.is_empty() {
             run.give(&self.input, stream);
@@ -299,6 +304,30 @@ impl Op for StepRater {
 }
 
 impl StepRater {
+    /// The usual record: one run of units, counted at once, all in one step or past the last.
+    /// `false`: it is another one.
+    fn run_within_a_step(&self, run: &mut Run<'_>, span: Span) -> Result<bool, SuspenseReason> {
+        let (before, period) = match self.total {
+            None => (0, Period::EVER),
+            Some(total) => match *run.scratch.traces[total.trace].as_slice() {
+                [counted] if counted.span == span => (counted.level, counted.period),
+                _ => return Ok(false),
+            },
+        };
+        let step = self.bounds.iter().position(|upto| upto.is_none_or(|upto| before < upto));
+        let Some(step) = step else {
+            run.put(self.rest, span);
+            return Ok(true);
+        };
+        let quantity = span.count().ok_or(SuspenseReason::Overflow)?;
+        let after = before.checked_add(quantity).ok_or(SuspenseReason::Overflow)?;
+        if self.bounds[step].is_some_and(|upto| upto < after) {
+            return Ok(false);
+        }
+        let part = Part { step, period, quantity, first_unit: span.first, before, after };
+        self.book(run, &part).map(|()| true)
+    }
+
     /// The correction where the step is changed to, the line for the part's units, the constant
     /// beside the step's first unit.
     fn book(&self, run: &mut Run<'_>, part: &Part) -> Result<(), SuspenseReason> {
@@ -322,10 +351,15 @@ impl StepRater {
         };
         run.book(self.out, line)?;
         if let Some(Constant { component, amount, variable }) = step.constant {
-            let line = fixed(run, component, amount);
             match variable {
-                Some(variable) => run.charge_once(variable, part.period, self.out, line)?,
-                None => run.book(self.out, line).map(drop)?,
+                Some(variable) => {
+                    let line = |run: &Run<'_>| fixed(run, component, amount);
+                    run.charge_once(variable, part.period, self.out, line)?;
+                }
+                None => {
+                    let line = fixed(run, component, amount);
+                    run.book(self.out, line)?;
+                }
             }
         }
         Ok(())

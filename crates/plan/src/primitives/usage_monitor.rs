@@ -97,7 +97,7 @@ impl Op for UsageMonitor {
 impl UsageMonitor {
     /// With the first unit past the limit, at no charge.
     fn tell(&self, run: &mut Run<'_>, part: &Part) -> Result<(), SuspenseReason> {
-        let line = crate::Line {
+        let line = |run: &Run<'_>| crate::Line {
             level_before: part.before,
             level_after: part.after,
             ..run.fixed(self.event, Money::ZERO, part.period, part.first_unit)

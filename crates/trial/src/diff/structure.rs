@@ -204,8 +204,10 @@ fn said(example: &Example) -> Vec<(String, String)> {
             let accounts =
                 inline.accounts.iter().map(|a| format!("{} {:?}", a.number, a.attributes));
             let records = inline.records.iter().map(|r| format!("{:?}", r.record));
-            let expected =
-                inline.expectations.iter().map(|e| format!("{} {:?}", e.record, e.expected));
+            let expected = inline
+                .expectations
+                .iter()
+                .map(|e| format!("{} {:?} {:?}", e.of, e.late, e.expected));
             let totals = inline.totals.iter().map(|t| format!("{} {}", t.account, t.amount));
             said.extend(numbered("account", accounts));
             said.extend(numbered("record", records));

@@ -1,12 +1,15 @@
-//! What records came to, against what they must come to: everything expected comes, and
-//! everything that comes is expected.
+//! What records came to and what fell due, against what they must come to: everything expected
+//! comes, and everything that comes is expected.
 
-use turnpike_plan::{Expectation, Expected, ExpectedQuantity, Plan, Tolerance, Unit};
+use std::collections::BTreeMap;
+
+use turnpike_plan::{Expectation, Expected, ExpectedQuantity, Plan, Subject, Tolerance};
 use turnpike_types::Money;
 
 use super::case::Case;
-use super::found::{Found, FoundRecord, Sum};
+use super::found::{Found, FoundLines, Sum};
 use super::report::{Difference, ExampleReport};
+use crate::quantity;
 
 /// Half units of the ninth decimal by which a sum may differ for each of its lines, where an
 /// example says `tolerance="per-line"`: each line was rounded by half a unit at most.
@@ -17,19 +20,22 @@ pub(crate) fn compare(plan: &Plan, case: &Case<'_>, found: &Found, report: &mut 
     for (place, expectation) in case.expectations.iter().enumerate() {
         let at = case.place(expectation.line);
         let mut differs = |component: Option<&String>, expected: String, found: String| {
-            let record = Some(expectation.record.clone());
+            let difference = Difference::at(at.clone(), Some(&expectation.of));
             let component = component.cloned();
-            report.differs(Difference { at: at.clone(), record, component, expected, found });
+            report.differs(Difference { component, expected, found, ..difference });
         };
-        let record = found.records.get(&expectation.record);
+        let came = found.subjects.get(&expectation.of);
+        if let Some(wrong) = came.and_then(|came| wrong_lateness(expectation, came)) {
+            differs(None, wrong.0, wrong.1);
+        }
         match &expectation.expected {
             Expected::Suspended(reason) => {
-                let came = record.map_or_else(|| NO_RECORD.to_owned(), outcome);
-                if record.and_then(|record| record.suspended) != Some(*reason) {
-                    differs(None, format!("suspended, {reason}"), came);
+                let outcome = came.map_or_else(|| nothing(&expectation.of), outcome);
+                if came.and_then(|came| came.suspended) != Some(*reason) {
+                    differs(None, format!("suspended, {reason}"), outcome);
                 }
             }
-            Expected::Lines { component, quantity, amount } => match claims.sum(place) {
+            Expected::Lines { component, quantity, amount, .. } => match claims.sum(place) {
                 Some(sum) => {
                     let tolerance = case.example.tolerance;
                     for (expected, came) in different(&sum, quantity.as_ref(), *amount, tolerance) {
@@ -37,8 +43,11 @@ pub(crate) fn compare(plan: &Plan, case: &Case<'_>, found: &Found, report: &mut 
                     }
                 }
                 None => {
-                    let came = missing(plan, record, component);
-                    differs(Some(component), said(quantity.as_ref(), *amount), came);
+                    let why = match came {
+                        Some(came) => missing(plan, came, component),
+                        None => nothing(&expectation.of),
+                    };
+                    differs(Some(component), said(quantity.as_ref(), *amount), why);
                 }
             },
         }
@@ -47,35 +56,50 @@ pub(crate) fn compare(plan: &Plan, case: &Case<'_>, found: &Found, report: &mut 
     totals(case, found, report);
 }
 
-const NO_RECORD: &str = "no such record in the usage";
+/// What there is of a record that the usage lacks, or of a date on which nothing fell due.
+fn nothing(of: &Subject) -> String {
+    match of {
+        Subject::Record(_) => "no such record in the usage".to_owned(),
+        Subject::Due(_) => "nothing that fell due".to_owned(),
+    }
+}
 
-/// Which expectation each sum belongs to.
+/// What it should be, and what it is, where the record is late and should not be, or not and should.
+fn wrong_lateness(expectation: &Expectation, came: &FoundLines) -> Option<(String, String)> {
+    let word = |late: bool| if late { "late" } else { "in time" };
+    let expected = expectation.late.filter(|expected| *expected != came.late)?;
+    Some((format!("it to be {}", word(expected)), format!("it is {}", word(came.late))))
+}
+
+/// Which expectations speak of each sum.
 struct Claims<'a> {
     /// By place of the expectation.
     sums: Vec<Option<Sum>>,
-    unclaimed: Vec<(&'a str, &'a FoundRecord, &'a Sum)>,
+    unclaimed: Vec<(&'a Subject, &'a FoundLines, &'a Sum)>,
     found: &'a Found,
 }
 
+/// An expectation of lines: its place, component and posting.
+type Wanted<'e> = (usize, &'e str, Option<&'static str>);
+
 impl<'a> Claims<'a> {
     fn of(case: &Case<'_>, found: &'a Found) -> Self {
-        let mut by_record: std::collections::BTreeMap<&str, Vec<(usize, &str)>> = [].into();
-        for (place, expectation) in case.expectations.iter().enumerate() {
-            if let Expectation { record, expected: Expected::Lines { component, .. }, .. } =
-                expectation
-            {
-                by_record.entry(record).or_default().push((place, component));
+        let mut by_subject: BTreeMap<&Subject, Vec<Wanted<'_>>> = BTreeMap::new();
+        for (place, Expectation { of, expected, .. }) in case.expectations.iter().enumerate() {
+            if let Expected::Lines { component, posting, .. } = expected {
+                by_subject.entry(of).or_default().push((place, component, *posting));
             }
         }
         let mut claims =
             Self { sums: vec![None; case.expectations.len()], unclaimed: Vec::new(), found };
-        for (id, record) in &found.records {
-            let expected = by_record.get(id.as_str()).map_or(&[][..], Vec::as_slice);
-            for sum in &record.sums {
-                match claimant(expected, sum) {
-                    Some(place) => claims.claim(place, sum),
-                    None => claims.unclaimed.push((id, record, sum)),
+        for (subject, lines) in &found.subjects {
+            let expected = by_subject.get(subject).map_or(&[][..], Vec::as_slice);
+            for sum in &lines.sums {
+                let places = claimants(expected, sum);
+                if places.is_empty() && sum.stands() {
+                    claims.unclaimed.push((subject, lines, sum));
                 }
+                places.into_iter().for_each(|place| claims.claim(place, sum));
             }
         }
         claims
@@ -94,39 +118,51 @@ impl<'a> Claims<'a> {
         self.sums.get_mut(place)?.take()
     }
 
-    /// Tells of lines, and of suspended records, that no expectation speaks of.
+    /// Tells of lines, and of what is suspended, that no expectation speaks of.
     fn unexpected(&self, case: &Case<'_>, report: &mut ExampleReport) {
-        for (id, record, sum) in &self.unclaimed {
+        for (subject, lines, sum) in &self.unclaimed {
             report.differs(Difference {
-                at: record.at.clone(),
-                record: Some((*id).to_owned()),
                 component: Some(qualified(sum)),
                 expected: "nothing".to_owned(),
                 found: shown(sum),
+                ..Difference::at(lines.at.clone(), Some(subject))
             });
         }
-        let named: std::collections::BTreeSet<&str> =
-            case.expectations.iter().map(|expectation| expectation.record.as_str()).collect();
-        for (id, record) in &self.found.records {
-            if record.suspended.is_some() && !named.contains(id.as_str()) {
+        for (subject, lines) in &self.found.subjects {
+            let named = case.expectations.iter().any(|expectation| {
+                expectation.of == *subject
+                    && (matches!(subject, Subject::Record(_))
+                        || matches!(expectation.expected, Expected::Suspended(_)))
+            });
+            if lines.suspended.is_some() && !named {
+                let expected = match subject {
+                    Subject::Record(_) => "it to be rated",
+                    Subject::Due(_) => "it to be booked",
+                };
                 report.differs(Difference {
-                    at: record.at.clone(),
-                    record: Some(id.clone()),
-                    component: None,
-                    expected: "it to be rated".to_owned(),
-                    found: outcome(record),
+                    expected: expected.to_owned(),
+                    found: outcome(lines),
+                    ..Difference::at(lines.at.clone(), Some(subject))
                 });
             }
         }
     }
 }
 
-/// The expectation that speaks of these lines: one that names the primitive too before one that
-/// does not.
-fn claimant(expected: &[(usize, &str)], sum: &Sum) -> Option<usize> {
-    let full = qualified(sum);
-    let by_name = |name: &str| expected.iter().find(|(_, component)| *component == name);
-    by_name(&full).or_else(|| by_name(&sum.component)).map(|(place, _)| *place)
+/// The expectations that speak of these lines: those that name the primitive too before those that
+/// do not.
+fn claimants(expected: &[Wanted<'_>], sum: &Sum) -> Vec<usize> {
+    let by_name = |name: &str| -> Vec<usize> {
+        let fits = |posting: Option<&str>| match posting {
+            Some(posting) => posting == sum.posting,
+            None => sum.stands(),
+        };
+        let named =
+            expected.iter().filter(|(_, wanted, posting)| *wanted == name && fits(*posting));
+        named.map(|(place, ..)| *place).collect()
+    };
+    let full = by_name(&qualified(sum));
+    if full.is_empty() { by_name(&sum.component) } else { full }
 }
 
 fn qualified(sum: &Sum) -> String {
@@ -145,9 +181,7 @@ fn different(
 ) -> Vec<(String, String)> {
     let mut differences = Vec::new();
     if let Some(expected) = quantity.filter(|expected| !same_quantity(expected, sum)) {
-        let found =
-            sum.quantity.map_or_else(|| TOO_LARGE.to_owned(), |q| shown_quantity(q, sum.unit));
-        differences.push((format!("quantity {}", expected.text), found));
+        differences.push((format!("quantity {}", expected.text), shown_quantity(sum)));
     }
     if let Some(expected) = amount.filter(|expected| !same_amount(*expected, sum, tolerance)) {
         differences.push((format!("amount {expected}"), shown_amount(sum)));
@@ -187,10 +221,9 @@ fn totals(case: &Case<'_>, found: &Found, report: &mut ExampleReport) {
 }
 
 /// Why lines that were expected are not there.
-fn missing(plan: &Plan, record: Option<&FoundRecord>, component: &str) -> String {
-    let Some(record) = record else { return NO_RECORD.to_owned() };
-    if record.suspended.is_some() {
-        return outcome(record);
+fn missing(plan: &Plan, came: &FoundLines, component: &str) -> String {
+    if came.suspended.is_some() {
+        return outcome(came);
     }
     let (primitive, step) = match component.split_once('/') {
         Some((primitive, step)) => (Some(primitive), step),
@@ -198,7 +231,7 @@ fn missing(plan: &Plan, record: Option<&FoundRecord>, component: &str) -> String
     };
     let names = |p: &turnpike_plan::Primitive| {
         let own = p.id == step || p.children.iter().any(|c| c.property("id") == Some(step));
-        own && primitive.is_none_or(|id| p.id == id)
+        primitive.map_or(own, |id| p.id == id)
     };
     if plan.primitives().iter().any(names) {
         "no line".to_owned()
@@ -207,8 +240,8 @@ fn missing(plan: &Plan, record: Option<&FoundRecord>, component: &str) -> String
     }
 }
 
-fn outcome(record: &FoundRecord) -> String {
-    match record.suspended {
+fn outcome(came: &FoundLines) -> String {
+    match came.suspended {
         Some(reason) => format!("suspended, {reason}"),
         None => "it rated".to_owned(),
     }
@@ -223,9 +256,7 @@ fn said(quantity: Option<&ExpectedQuantity>, amount: Option<Money>) -> String {
 }
 
 fn shown(sum: &Sum) -> String {
-    let quantity =
-        sum.quantity.map_or_else(|| TOO_LARGE.to_owned(), |q| shown_quantity(q, sum.unit));
-    format!("quantity {quantity}, amount {}", shown_amount(sum))
+    format!("quantity {}, amount {}", shown_quantity(sum), shown_amount(sum))
 }
 
 fn shown_amount(sum: &Sum) -> String {
@@ -233,28 +264,22 @@ fn shown_amount(sum: &Sum) -> String {
     money.map_or_else(|| "more than 38 digits".to_owned(), |money| money.to_string())
 }
 
-/// As its author would have written it: time in seconds, octets in bytes.
-fn shown_quantity(base: i128, unit: Unit) -> String {
-    match unit {
-        Unit::Microsecond => {
-            let sign = if base < 0 { "-" } else { "" };
-            let (whole, part) = (base.unsigned_abs() / 1_000_000, base.unsigned_abs() % 1_000_000);
-            let part = format!(".{part:06}");
-            format!("{sign}{whole}{} s", part.trim_end_matches('0').trim_end_matches('.'))
-        }
-        Unit::Byte => format!("{base} B"),
-        Unit::One => base.to_string(),
-    }
+fn shown_quantity(sum: &Sum) -> String {
+    let shown = sum.quantity.map(|base| quantity::shown(base, sum.unit));
+    shown.unwrap_or_else(|| TOO_LARGE.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use turnpike_plan::Unit;
+
     use super::*;
 
     fn sum(nanos: i128, lines: u32) -> Sum {
         let (primitive, component) = ("p".to_owned(), "c".to_owned());
         let (quantity, nanos) = (Some(3_600_000_001), Some(nanos));
-        Sum { primitive, component, unit: Unit::Microsecond, quantity, nanos, lines }
+        let (posting, unit) = ("account", Unit::Microsecond);
+        Sum { primitive, component, posting, unit, quantity, nanos, lines }
     }
 
     /// The vectors' rule: half a unit of the ninth decimal for each line.
@@ -272,8 +297,5 @@ mod tests {
         let same = |text: &str| same_quantity(&ExpectedQuantity::parse(text).unwrap(), &sum(0, 1));
         assert!(same("3600.000001 s") && same("3600000001 us") && same("3600000001"));
         assert!(!same("3600 s") && !same("3600000001 B"));
-        assert_eq!(shown_quantity(3_600_000_001, Unit::Microsecond), "3600.000001 s");
-        assert_eq!(shown_quantity(-7_200_000_000, Unit::Microsecond), "-7200 s");
-        assert_eq!(shown_quantity(5, Unit::Byte), "5 B");
     }
 }

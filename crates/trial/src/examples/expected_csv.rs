@@ -2,17 +2,20 @@
 //!
 //! Columns: `record_id` (or `record`), `component`, one of `quantity` (`3600 s`, or base units),
 //! `units` (base units), `seconds`, `microseconds`, `bytes`, and `amount`; or `suspended`, a
-//! reason. An empty cell is not compared. Rows of one record and component add up, so that what
-//! `turnpike rate` prints is such a file; the further columns of it are passed over.
+//! reason. Where `due` holds a date, the row speaks of what fell due then and names no record;
+//! `posting` and `late` say what they say in a plan. An empty cell is not compared. Rows of one
+//! record (or date), component and posting add up, so that what `turnpike rate` prints is such a
+//! file; the further columns of it are passed over.
 
 use std::collections::BTreeMap;
 
 use csv::StringRecord;
-use turnpike_plan::{Expectation, Expected, ExpectedQuantity, parse_amount};
+use jiff::civil::Date;
+use turnpike_plan::{Expectation, Expected, ExpectedQuantity, POSTINGS, Subject, parse_amount};
 use turnpike_types::{Money, SuspenseReason};
 
 /// What `turnpike rate` says beyond what is compared.
-const PASSED_OVER: [&str; 14] = [
+const PASSED_OVER: [&str; 18] = [
     "currency",
     "plan",
     "version",
@@ -27,6 +30,10 @@ const PASSED_OVER: [&str; 14] = [
     "account_number",
     "usage_type",
     "start_time",
+    "posted_to",
+    "line",
+    "of",
+    "row",
 ];
 
 /// Faults that are told of one file.
@@ -72,6 +79,9 @@ pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Vec<Expectation>, Vec<Bad
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Column {
     Record,
+    Due,
+    Posting,
+    Late,
     Component,
     Quantity(Written),
     Amount,
@@ -94,6 +104,9 @@ fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
         // Spreadsheets put a byte order mark in front of the first name.
         let column = match name.trim_start_matches('\u{feff}') {
             "record_id" | "record" => Column::Record,
+            "due" => Column::Due,
+            "posting" => Column::Posting,
+            "late" => Column::Late,
             "component" => Column::Component,
             "quantity" | "units" => Column::Quantity(Written::Itself),
             "seconds" => Column::Quantity(Written::In("s")),
@@ -105,7 +118,7 @@ fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
             other => {
                 return Err(format!(
                     "column {other:?} is unknown; write record_id, component, one of quantity \
-                     units seconds microseconds bytes, amount, suspended"
+                     units seconds microseconds bytes, amount, suspended, due, posting, late"
                 ));
             }
         };
@@ -129,13 +142,17 @@ fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
 #[derive(Default)]
 struct Sums {
     expectations: Vec<Expectation>,
-    places: BTreeMap<(String, String), usize>,
+    /// By what they speak of, component and posting.
+    places: BTreeMap<(Subject, String, Option<&'static str>), usize>,
 }
 
 #[derive(Default)]
 struct Row<'a> {
     record: &'a str,
+    due: Option<Date>,
     component: &'a str,
+    posting: Option<&'static str>,
+    late: Option<bool>,
     quantity: Option<ExpectedQuantity>,
     amount: Option<Money>,
     suspended: Option<SuspenseReason>,
@@ -144,22 +161,27 @@ struct Row<'a> {
 impl Sums {
     fn add(&mut self, columns: &[Column], cells: &StringRecord, line: u64) -> Result<(), String> {
         let row = row(columns, cells)?;
-        let key = (row.record.to_owned(), row.component.to_owned());
+        let of = match row.due {
+            Some(date) => Subject::Due(date),
+            None => Subject::Record(row.record.to_owned()),
+        };
+        let key = (of.clone(), row.component.to_owned(), row.posting);
         let place = self.places.get(&key).and_then(|&place| self.expectations.get_mut(place));
         if let Some(held) = place {
             return add_to(&mut held.expected, row);
         }
         self.places.insert(key, self.expectations.len());
-        let record = row.record.to_owned();
+        let late = row.late;
         let expected = match row.suspended {
             Some(reason) => Expected::Suspended(reason),
             None => Expected::Lines {
                 component: row.component.to_owned(),
+                posting: row.posting,
                 quantity: row.quantity,
                 amount: row.amount,
             },
         };
-        self.expectations.push(Expectation { line, record, expected });
+        self.expectations.push(Expectation { line, of, late, expected });
         Ok(())
     }
 }
@@ -170,6 +192,9 @@ fn row<'a>(columns: &[Column], cells: &'a StringRecord) -> Result<Row<'a>, Strin
         match column {
             Column::Record => row.record = cell,
             Column::Component => row.component = cell,
+            Column::Due => row.due = Some(date(cell)?),
+            Column::Posting => row.posting = Some(posting(cell)?),
+            Column::Late => row.late = Some(truth(cell)?),
             Column::Quantity(written) => row.quantity = Some(quantity(*written, cell)?),
             Column::Amount => row.amount = Some(parse_amount(cell)?),
             Column::Suspended => {
@@ -181,11 +206,27 @@ fn row<'a>(columns: &[Column], cells: &'a StringRecord) -> Result<Row<'a>, Strin
     }
     let has_lines = !row.component.is_empty() || row.quantity.is_some() || row.amount.is_some();
     match row.suspended {
-        _ if row.record.is_empty() => Err("it names no record".to_owned()),
+        _ if row.record.is_empty() && row.due.is_none() => Err("it names no record".to_owned()),
+        _ if !row.record.is_empty() && row.due.is_some() => {
+            Err("it names a record, and a date on which something fell due; keep one".to_owned())
+        }
         Some(_) if has_lines => Err("what is suspended has no lines; leave them empty".to_owned()),
         None if row.component.is_empty() => Err("it names no component".to_owned()),
         _ => Ok(row),
     }
+}
+
+fn date(cell: &str) -> Result<Date, String> {
+    cell.parse().map_err(|_| format!("{cell:?} is no date; write one such as 2026-02-01"))
+}
+
+fn posting(cell: &str) -> Result<&'static str, String> {
+    let known = POSTINGS.into_iter().find(|word| *word == cell);
+    known.ok_or_else(|| format!("{cell:?} is no posting; write one of {}", POSTINGS.join(" ")))
+}
+
+fn truth(cell: &str) -> Result<bool, String> {
+    cell.parse().map_err(|_| format!("{cell:?} is neither true nor false"))
 }
 
 fn quantity(written: Written, cell: &str) -> Result<ExpectedQuantity, String> {
@@ -237,7 +278,7 @@ mod tests {
             let read = read("e.csv", text.as_bytes()).unwrap();
             let Expected::Lines { quantity, .. } = &read[0].expected else { panic!("{read:?}") };
             assert_eq!(quantity.as_ref().unwrap().base, 3_600_000_000, "{column}");
-            assert_eq!((read[0].record.as_str(), read[0].line), ("r1", 2));
+            assert_eq!((read[0].of.to_string().as_str(), read[0].line), ("record r1", 2));
         }
     }
 

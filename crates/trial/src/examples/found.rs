@@ -1,36 +1,39 @@
-//! What records came to: sums over the lines of each record and component.
+//! What records came to, and what fell due: sums over the lines of each component and posting.
 
 use std::collections::BTreeMap;
 
-use turnpike_plan::Unit;
+use turnpike_plan::{Subject, Unit};
 use turnpike_types::{Currency, Money, SuspenseReason};
 
 use super::case::{Case, PlacedRecord};
-use crate::{Charges, Trial};
+use crate::{Charges, FellDue, Trial};
 
-/// What all records of an example came to.
+/// What all records of an example came to, and what fell due.
 #[derive(Default)]
 pub(crate) struct Found {
-    /// By record id.
-    pub(crate) records: BTreeMap<String, FoundRecord>,
+    /// By record, and by date.
+    pub(crate) subjects: BTreeMap<Subject, FoundLines>,
     /// What was posted to the accounts whose totals are expected, by currency.
     pub(crate) totals: Vec<Vec<(Currency, Option<Money>)>>,
 }
 
-/// What became of one record.
-pub(crate) struct FoundRecord {
-    /// Where the record stands.
+/// What became of one record, or of what fell due on one date.
+pub(crate) struct FoundLines {
+    /// Where the record stands; `line 12` of the example for what fell due.
     pub(crate) at: String,
     pub(crate) suspended: Option<SuspenseReason>,
+    pub(crate) late: bool,
     /// In the order of their first lines.
     pub(crate) sums: Vec<Sum>,
 }
 
-/// The lines of one component.
+/// The lines of one component that go to one sort of place.
 #[derive(Clone, Debug)]
 pub(crate) struct Sum {
     pub(crate) primitive: String,
     pub(crate) component: String,
+    /// The word for where they go.
+    pub(crate) posting: &'static str,
     pub(crate) unit: Unit,
     /// `None` past 128 bits.
     pub(crate) quantity: Option<i128>,
@@ -42,32 +45,21 @@ pub(crate) struct Sum {
 impl Found {
     pub(crate) fn rated(&mut self, record: &PlacedRecord, charges: &Charges<'_>) {
         let found = self.record(record);
-        for charge in charges.iter() {
-            let component = charge.component;
-            let same = |sum: &&mut Sum| {
-                sum.component == component.component && sum.primitive == component.primitive
-            };
-            let sum = match found.sums.iter_mut().find(same) {
-                Some(sum) => sum,
-                None => {
-                    found.sums.push(Sum {
-                        primitive: component.primitive.clone(),
-                        component: component.component.clone(),
-                        unit: component.unit,
-                        quantity: Some(0),
-                        nanos: Some(0),
-                        lines: 0,
-                    });
-                    let last = found.sums.len() - 1;
-                    &mut found.sums[last]
-                }
-            };
-            sum.add(charge.line.quantity, charge.line.amount.nanos());
-        }
+        found.late = charges.is_late();
+        found.add(charges);
     }
 
     pub(crate) fn suspended(&mut self, record: &PlacedRecord, reason: SuspenseReason) {
         self.record(record).suspended = Some(reason);
+    }
+
+    pub(crate) fn fell_due(&mut self, due: &FellDue, example_line: u32) {
+        let at = format!("line {example_line}");
+        let found = self.subject(Subject::Due(due.date()), &at);
+        match due.charges() {
+            Ok(charges) => found.add(&charges),
+            Err(reason) => found.suspended = Some(reason),
+        }
     }
 
     pub(crate) fn total(&mut self, trial: &Trial, case: &Case<'_>) {
@@ -75,17 +67,52 @@ impl Found {
         self.totals = totals.collect();
     }
 
-    fn record(&mut self, record: &PlacedRecord) -> &mut FoundRecord {
-        let id = record.usage.record_id.clone();
-        self.records.entry(id).or_insert_with(|| FoundRecord {
-            at: record.at.clone(),
+    fn record(&mut self, record: &PlacedRecord) -> &mut FoundLines {
+        self.subject(Subject::Record(record.usage.record_id.clone()), &record.at)
+    }
+
+    fn subject(&mut self, subject: Subject, at: &str) -> &mut FoundLines {
+        self.subjects.entry(subject).or_insert_with(|| FoundLines {
+            at: at.to_owned(),
             suspended: None,
+            late: false,
             sums: Vec::new(),
         })
     }
 }
 
+impl FoundLines {
+    fn add(&mut self, charges: &Charges<'_>) {
+        for charge in charges.iter() {
+            let (component, posting) = (charge.component, charge.line.posting.word());
+            let same = |sum: &Sum| {
+                sum.component == component.component
+                    && sum.primitive == component.primitive
+                    && sum.posting == posting
+            };
+            let place = self.sums.iter().position(same).unwrap_or(self.sums.len());
+            if place == self.sums.len() {
+                self.sums.push(Sum {
+                    primitive: component.primitive.clone(),
+                    component: component.component.clone(),
+                    posting,
+                    unit: component.unit,
+                    quantity: Some(0),
+                    nanos: Some(0),
+                    lines: 0,
+                });
+            }
+            self.sums[place].add(charge.line.quantity, charge.line.amount.nanos());
+        }
+    }
+}
+
 impl Sum {
+    /// Is it somebody's or nobody's, and neither replaced by other lines nor on trial?
+    pub(crate) fn stands(&self) -> bool {
+        !matches!(self.posting, "replaced" | "trial")
+    }
+
     fn add(&mut self, quantity: i128, nanos: i128) {
         self.quantity = self.quantity.and_then(|sum| sum.checked_add(quantity));
         self.nanos = self.nanos.and_then(|sum| sum.checked_add(nanos));

@@ -18,12 +18,13 @@ mod found;
 mod report;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use turnpike_plan::{
-    AccountContext, Example, ExampleBody, ExampleSettings, Plan, first_instant_of,
+    AccountContext, Example, ExampleBody, ExampleSettings, Plan, Table, first_instant_of,
 };
-use turnpike_types::Timestamp;
 use turnpike_types::limits::EXAMPLES_BYTES_MAX;
+use turnpike_types::{AccountNumber, Timestamp};
 
 use crate::{Account, Accounts, Catalogue, Outcome, Subscription, Trial, TrialError};
 use case::Case;
@@ -33,11 +34,14 @@ pub use report::{Difference, ExampleReport, ExamplesReport};
 
 /// Records in all examples of one plan.
 pub const EXAMPLE_RECORDS_MAX: usize = 10_000;
+/// Charges and closes that fall due in one example.
+pub const EXAMPLE_DUES_MAX: usize = 20_000;
 
 /// What examples need beside the plan.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     files: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    tables: &'a [Arc<Table>],
     stop: &'a dyn Fn() -> bool,
 }
 
@@ -45,7 +49,13 @@ impl<'a> Inputs<'a> {
     /// Files by the names that examples call them; `None` where there is no such file. At most
     /// [`EXAMPLES_BYTES_MAX`] are read of all of them together.
     pub fn new(files: &'a dyn Fn(&str) -> Option<Vec<u8>>) -> Self {
-        Self { files, stop: &|| false }
+        Self { files, tables: &[], stop: &|| false }
+    }
+
+    /// The reference tables that the plan reads, in any number of versions.
+    #[must_use]
+    pub fn with_tables(self, tables: &'a [Arc<Table>]) -> Self {
+        Self { tables, ..self }
     }
 
     /// Gives up, and says so, once this is true; it is asked before each record.
@@ -59,7 +69,7 @@ impl<'a> Inputs<'a> {
 pub fn run_examples(plan: &Plan, inputs: &Inputs<'_>) -> ExamplesReport {
     let mut runner = Runner {
         plan,
-        catalogue: Catalogue::new([plan.clone()]),
+        catalogue: Catalogue::new([plan.clone()]).with_tables(inputs.tables.iter().cloned()),
         stop: inputs.stop,
         files: Files { source: inputs.files, held: BTreeMap::new(), bytes: 0 },
         records_left: EXAMPLE_RECORDS_MAX,
@@ -112,7 +122,8 @@ impl Runner<'_> {
                 return None;
             }
         };
-        let mut trial = Trial::new(std::mem::take(&mut self.catalogue), accounts);
+        let catalogue = std::mem::take(&mut self.catalogue);
+        let mut trial = Trial::new(catalogue, accounts).with_dues_max(EXAMPLE_DUES_MAX);
         let found = self.feed(&mut trial, case, report);
         self.catalogue = trial.into_catalogue();
         found
@@ -149,13 +160,31 @@ impl Runner<'_> {
                     report.fails(Some(&record.at), "a record with an id of its own", found);
                 }
                 Err(error) => {
-                    report.fails(None, "a plan that can rate the example's accounts", error);
+                    report.fails(None, CAN_RATE, error);
                     return None;
                 }
             }
+            take_due(trial, case, &mut found, report);
+        }
+        if let Some(until) = case.example.settings.until {
+            let until = first_instant_of(&case.example.settings.zone, until);
+            if let Err(error) = trial.advance(until) {
+                report.fails(None, CAN_RATE, error);
+                return None;
+            }
+            take_due(trial, case, &mut found, report);
         }
         found.total(trial, case);
         Some(found)
+    }
+}
+
+const CAN_RATE: &str = "a plan that can rate the example's accounts";
+
+fn take_due(trial: &mut Trial, case: &Case<'_>, found: &mut Found, report: &mut ExampleReport) {
+    for due in trial.take_due() {
+        report.lines += due.charges().map_or(0, |charges| charges.rated().lines.len());
+        found.fell_due(&due, case.example.line);
     }
 }
 
@@ -166,6 +195,12 @@ fn accounts(plan: &Plan, case: &Case<'_>) -> Result<Accounts, TrialError> {
     let ExampleBody::Inline(inline) = &case.example.body else {
         return Ok(Accounts::all_alike(account(context(settings, BTreeMap::new()))));
     };
+    if inline.accounts.is_empty() && inline.records.is_empty() {
+        // Of usage the records say whose it is; without any, somebody must be charged.
+        let mut accounts = Accounts::none();
+        accounts.open(THE_ACCOUNT, account(context(settings, BTreeMap::new())))?;
+        return Ok(accounts);
+    }
     if inline.accounts.is_empty() {
         return Ok(Accounts::all_alike(account(context(settings, BTreeMap::new()))));
     }
@@ -175,6 +210,9 @@ fn accounts(plan: &Plan, case: &Case<'_>) -> Result<Accounts, TrialError> {
     }
     Ok(accounts)
 }
+
+/// The account of an example that names none.
+const THE_ACCOUNT: AccountNumber = AccountNumber(1);
 
 fn context(settings: &ExampleSettings, attributes: BTreeMap<String, String>) -> AccountContext {
     AccountContext {
@@ -189,7 +227,7 @@ fn subscription(plan: &Plan, settings: &ExampleSettings) -> Subscription {
     let first = |date| first_instant_of(&settings.zone, date);
     Subscription {
         from: settings.since.map_or(Timestamp::MIN, first),
-        until: settings.until.map_or(Timestamp::MAX, first),
+        until: settings.cancelled.map_or(Timestamp::MAX, first),
         parameters: settings.parameters.clone(),
         ..Subscription::to(plan.id())
     }

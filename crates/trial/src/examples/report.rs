@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use turnpike_plan::Example;
+use turnpike_plan::{Example, Subject};
 
 /// Differences that are told of one example: past these, nobody reads on.
 const DIFFERENCES_MAX: usize = 50;
@@ -40,6 +40,9 @@ pub struct Difference {
     /// The record concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
+    /// The date on which something fell due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due: Option<String>,
     /// The component concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
@@ -80,7 +83,7 @@ impl ExampleReport {
     ) {
         let at = at.map_or_else(|| format!("line {}", self.line), str::to_owned);
         let (expected, found) = (expected.into(), found.to_string());
-        self.differs(Difference { at, record: None, component: None, expected, found });
+        self.differs(Difference { expected, found, ..Difference::at(at, None) });
     }
 
     /// Notes a difference.
@@ -93,15 +96,30 @@ impl ExampleReport {
     }
 }
 
+impl Difference {
+    /// One that concerns this record or date, with nothing said yet.
+    pub(crate) fn at(at: String, of: Option<&Subject>) -> Self {
+        let (record, due) = match of {
+            Some(Subject::Record(id)) => (Some(id.clone()), None),
+            Some(Subject::Due(date)) => (None, Some(date.to_string())),
+            None => (None, None),
+        };
+        Self { at, record, due, component: None, expected: String::new(), found: String::new() }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.at)?;
-        match (&self.record, &self.component) {
-            (Some(record), Some(component)) => {
-                write!(f, "record {record}, component {component}: ")?;
-            }
-            (Some(record), None) => write!(f, "record {record}: ")?,
-            _ => {}
+        let named = [("record", &self.record), ("due", &self.due), ("component", &self.component)];
+        let named = named.iter().filter_map(|(what, name)| Some((*what, name.as_ref()?)));
+        let mut between = "";
+        for (what, name) in named {
+            write!(f, "{between}{what} {name}")?;
+            between = ", ";
+        }
+        if !between.is_empty() {
+            f.write_str(": ")?;
         }
         write!(f, "expected {}, found {}", self.expected, self.found)
     }

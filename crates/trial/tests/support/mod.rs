@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use turnpike_plan::{AccountContext, Plan, Zone};
-use turnpike_trial::{Account, Charges, Outcome};
+use turnpike_trial::{Account, Charges, Outcome, Trial};
 use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
 
 pub(crate) fn parsed(xml: &str) -> Plan {
@@ -78,4 +78,14 @@ pub(crate) fn rated(outcome: Outcome<'_>) -> Vec<String> {
         Outcome::Rated(charges) => lines(&charges),
         other => panic!("{other:?}"),
     }
+}
+
+/// `date what: component quantity amount` of each line that fell due since this was asked last.
+pub(crate) fn due(trial: &mut Trial) -> Vec<String> {
+    let mut shown = Vec::new();
+    for due in trial.take_due() {
+        let lines = lines(&due.charges().unwrap());
+        shown.extend(lines.iter().map(|line| format!("{} {}: {line}", due.date(), due.what)));
+    }
+    shown
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use serde::Serialize;
-use turnpike_proto::account::v1::{Settings, ShowRequest, ShowResponse};
+use turnpike_proto::account::v1::{OptionStanding, Settings, ShowRequest, ShowResponse};
 
 use crate::cli::Context;
 use crate::client::ClientArgs;
@@ -38,6 +38,7 @@ struct Account {
     suspended: u64,
     settings: Vec<Dated>,
     subscriptions: Vec<Subscribed>,
+    options: Vec<Standing>,
     variables: Vec<Variable>,
 }
 
@@ -61,6 +62,26 @@ struct Subscribed {
     option: Option<String>,
     /// The option's fee a cycle.
     fee: Option<String>,
+}
+
+/// How an option stands in a cycle that is not closed.
+#[derive(Serialize)]
+struct Standing {
+    option: String,
+    cycle: String,
+    /// What would be billed if the cycle closed now.
+    winner: String,
+    alternatives: Vec<Alternative>,
+}
+
+#[derive(Serialize)]
+struct Alternative {
+    plan: String,
+    /// What recurs and what was used so far: by this they are compared.
+    running: String,
+    /// What is charged once.
+    once: String,
+    picked: bool,
 }
 
 #[derive(Serialize)]
@@ -114,10 +135,24 @@ impl From<ShowResponse> for Account {
             suspended: shown.suspended,
             settings: settings.collect(),
             subscriptions: subscriptions.collect(),
+            options: shown.options.into_iter().map(Standing::from).collect(),
             variables: variables
                 .map(|v| Variable { name: v.name, period: v.period, value: v.value })
                 .collect(),
         }
+    }
+}
+
+impl From<OptionStanding> for Standing {
+    fn from(shown: OptionStanding) -> Self {
+        let OptionStanding { option, cycle, alternatives, winner } = shown;
+        let alternatives = alternatives.into_iter().map(|alternative| Alternative {
+            plan: alternative.plan_id,
+            running: alternative.running,
+            once: alternative.once,
+            picked: alternative.picked,
+        });
+        Self { option, cycle, winner, alternatives: alternatives.collect() }
     }
 }
 
@@ -164,11 +199,33 @@ fn print(account: &Account) -> anyhow::Result<()> {
         &subscriptions,
     )?;
     ui::print("")?;
+    print_options(&account.options)?;
     let variables: Vec<_> = account
         .variables
         .iter()
         .map(|v| vec![v.name.clone(), v.period.clone(), v.value.clone()])
         .collect();
     ui::print_table(&["VARIABLE", "PERIOD", "VALUE"], &variables)?;
+    Ok(())
+}
+
+/// How the alternatives compare; nothing for an account without options.
+fn print_options(options: &[Standing]) -> anyhow::Result<()> {
+    let rows: Vec<_> = options
+        .iter()
+        .flat_map(|standing| standing.alternatives.iter().map(move |one| (standing, one)))
+        .map(|(standing, one)| {
+            let would_be = if one.plan == standing.winner { "billed" } else { "-" };
+            let why = if one.picked { "picked" } else { would_be };
+            let (option, cycle, plan) =
+                (standing.option.clone(), standing.cycle.clone(), one.plan.clone());
+            vec![option, cycle, plan, one.running.clone(), one.once.clone(), why.to_owned()]
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    ui::print_table(&["OPTION", "CYCLE", "PLAN", "SO FAR", "ONCE", "WOULD BE"], &rows)?;
+    ui::print("")?;
     Ok(())
 }

@@ -45,6 +45,7 @@ struct Shown<'a> {
     of_row: Option<u64>,
     late: bool,
     source: &'a str,
+    table_row: Option<u32>,
 }
 
 impl<'a> From<&'a ChargeLine> for Shown<'a> {
@@ -79,6 +80,7 @@ impl<'a> From<&'a ChargeLine> for Shown<'a> {
             of_row: line.of_row,
             late: line.late,
             source: &line.source,
+            table_row: line.table_row,
         }
     }
 }

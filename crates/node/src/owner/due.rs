@@ -1,0 +1,290 @@
+//! What falls due without usage (PLANS section 5, P34): before a record is rated, and by the sweep.
+//!
+//! How far things were booked are variables of the account, moved by the segments that book. All
+//! that is kept here is when to look again, and it is found anew from them after a takeover:
+//!
+//! ```text
+//!  catalogue changed, takeover --> unvisited: all accounts for which something can fall due
+//!  account changed ------------------> + this one
+//!        |
+//!        v    a turn between requests: so many accounts, so long, so much of the open segment
+//!     book what is due at logged time (P26) --> next: when this account is looked at again
+//!        ^                                         |
+//!        +----- logged time has come to it <-------+
+//! ```
+//!
+//! What can't be booked (a rate that is missing) stops the account's sweep, and is tried again when
+//! the catalogue or the account changes. Its usage goes on being rated, up to what is stuck: a
+//! record that starts later waits in suspense with the same reason, for it comes after what is due.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+
+use tokio::time::Instant;
+use turnpike_plan::{DUE_USAGE_TYPE, Keep, Rated, Stretch};
+use turnpike_segment::NewRecord;
+use turnpike_types::{AccountNumber, Outcome, SuspenseReason, Timestamp, UsageView};
+
+use super::records::{NotRated, Wait};
+use super::{Ended, Owner, lines};
+use crate::tariff::PlansInForce;
+
+/// Accounts that one turn of the sweep looks at.
+const TURN_ACCOUNTS: usize = 2_000;
+/// Things booked for one account before others have their turn.
+const TURN_EVENTS: usize = 1_000;
+/// Charges of one plan may fall due at one instant; more than so many do not, but a fault that books
+/// the same for ever would.
+const SAME_MAX: usize = 100;
+
+/// When an account is to be looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Next {
+    /// When its next charge falls due.
+    charge: Timestamp,
+    /// When its next cycle closes, by logged time.
+    close: Timestamp,
+    /// What can't be booked; nothing later is.
+    stuck: Option<(Timestamp, SuspenseReason)>,
+}
+
+impl Next {
+    fn at(&self) -> Timestamp {
+        self.charge.min(self.close)
+    }
+}
+
+/// When accounts are to be looked at.
+#[derive(Debug, Default)]
+pub(super) struct Dues {
+    next: HashMap<AccountNumber, Next>,
+    /// The same by time; an entry that `next` does not confirm is void.
+    by_time: BinaryHeap<Reverse<(Timestamp, AccountNumber)>>,
+    /// To be looked at as soon as it is their turn, each once.
+    unvisited: Vec<AccountNumber>,
+    waiting: HashSet<AccountNumber>,
+    /// All accounts were listed since the catalogue changed.
+    is_listed: bool,
+}
+
+impl Dues {
+    /// Forgets everything: another catalogue.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Does what was rated move something by which later dues are found?
+    pub(super) fn is_moved_by(&self, rated: &Rated) -> bool {
+        rated.changes.iter().any(|change| change.variable.keep() == Keep::Ever)
+    }
+
+    fn set(&mut self, account: AccountNumber, next: Next) {
+        self.next.insert(account, next);
+        if next.stuck.is_some() || next.at() == Timestamp::MAX {
+            return;
+        }
+        // Void entries are few, but for accounts that change all the time.
+        if self.by_time.len() > 2 * self.next.len() + TURN_ACCOUNTS {
+            let held = self.next.iter().filter(|(_, next)| next.stuck.is_none());
+            self.by_time = held.map(|(&account, next)| Reverse((next.at(), account))).collect();
+        } else {
+            self.by_time.push(Reverse((next.at(), account)));
+        }
+    }
+
+    /// The account is looked at when it is its turn.
+    fn visit(&mut self, account: AccountNumber) {
+        self.next.remove(&account);
+        if self.waiting.insert(account) {
+            self.unvisited.push(account);
+        }
+    }
+
+    /// The next account to look at, at logged time `now`.
+    fn pop(&mut self, now: Timestamp) -> Option<AccountNumber> {
+        if let Some(account) = self.unvisited.pop() {
+            self.waiting.remove(&account);
+            return Some(account);
+        }
+        while let Some(&Reverse((at, account))) = self.by_time.peek() {
+            if at > now {
+                return None;
+            }
+            self.by_time.pop();
+            let is_held = |next: &Next| next.stuck.is_none() && next.at() == at;
+            if self.next.get(&account).is_some_and(is_held) {
+                return Some(account);
+            }
+        }
+        None
+    }
+}
+
+impl Owner {
+    /// Something about the account changed beside its usage: it is looked at again.
+    pub(super) fn note_changed(&mut self, account: AccountNumber) {
+        let Some(known) = self.state.account(account) else { return };
+        if self.tariffs.is_swept(self.state.profiles(), known.profile) {
+            self.dues.visit(account);
+        }
+    }
+
+    /// Books what falls due at or before `start`, so that a record that starts then can be rated.
+    pub(super) fn book_due_before(
+        &mut self,
+        account: AccountNumber,
+        start: Timestamp,
+    ) -> Result<(), NotRated> {
+        let Some(known) = self.state.account(account) else { return Ok(()) };
+        if !self.tariffs.is_swept(self.state.profiles(), known.profile) {
+            return Ok(());
+        }
+        match self.dues.next.get(&account) {
+            Some(Next { stuck: Some((at, reason)), .. }) if *at <= start => {
+                Err(NotRated::Suspended(*reason))
+            }
+            Some(Next { stuck: Some(_), .. }) => Ok(()),
+            Some(next) if start < next.charge && self.open.time.now < next.close => Ok(()),
+            _ => self.book_due(account, start),
+        }
+    }
+
+    /// Books what falls due at or before `through`, and the cycles whose close has come.
+    fn book_due(&mut self, account: AccountNumber, through: Timestamp) -> Result<(), NotRated> {
+        let Some(known) = self.state.account(account) else { return Ok(()) };
+        let held = self.tariffs.due_stretches(self.state.profiles(), known.profile);
+        let plans: Vec<PlansInForce<'_>> =
+            held.iter().map(|stretch| stretch.tariff.in_force()).collect();
+        let stretches: Vec<Stretch<'_>> = held
+            .iter()
+            .zip(&plans)
+            .map(|(stretch, plans)| Stretch {
+                from: stretch.from,
+                until: stretch.until,
+                account: &stretch.tariff.context,
+                plans,
+            })
+            .collect();
+        let now = self.open.time.now;
+        let (mut last, mut same) = (None, 0);
+        for _ in 0..TURN_EVENTS {
+            let Some(known) = self.state.account(account) else { return Ok(()) };
+            let state = &known.state;
+            let Some(due) = self.rater.next_due(&stretches, state, through, now) else {
+                let mut next = |through, now| {
+                    let due = self.rater.next_due(&stretches, state, through, now);
+                    due.map_or(Timestamp::MAX, |due| due.at)
+                };
+                let charge = next(Timestamp::MAX, Timestamp::MIN);
+                let close = next(Timestamp::MIN, Timestamp::MAX);
+                self.dues.set(account, Next { charge, close, stuck: None });
+                return Ok(());
+            };
+            let Some(tariff) = held.get(due.stretch).map(|stretch| &stretch.tariff) else {
+                return Ok(());
+            };
+            same = if last.replace(due) == Some(due) { same + 1 } else { 0 };
+            let booked = match self.rater.fall_due(&stretches, &due, state, now) {
+                Ok(_) if same > SAME_MAX => Err(NotRated::Suspended(SuspenseReason::Overflow)),
+                Err(reason) => Err(NotRated::Suspended(reason)),
+                Ok(rated) => {
+                    let id = format!("due:{}", tariff.context.zone.date_at(due.at));
+                    let view = nothing(&id, account, due.at);
+                    let record = NewRecord { view, identity: "", outcome: Outcome::FellDue };
+                    let scratch = &mut self.scratch;
+                    let logged = self.open.log(&record, tariff, rated, state, scratch);
+                    logged.map(|_| {
+                        let floor = self.open.time.floor;
+                        lines::apply(&mut self.state, &record, tariff, rated, scratch, floor);
+                    })
+                }
+            };
+            match booked {
+                Ok(()) => {
+                    metrics::counter!("turnpike_due_total", "what" => due.word()).increment(1);
+                }
+                Err(NotRated::Wait(wait)) => return Err(NotRated::Wait(wait)),
+                Err(NotRated::Suspended(reason)) => {
+                    self.stick(account, due.at, due.word(), reason);
+                    let is_before = due.at <= through;
+                    return if is_before { Err(reason.into()) } else { Ok(()) };
+                }
+            }
+        }
+        Err(NotRated::Wait(Wait::Turn))
+    }
+
+    /// The account's sweep stops.
+    fn stick(
+        &mut self,
+        account: AccountNumber,
+        at: Timestamp,
+        what: &'static str,
+        reason: SuspenseReason,
+    ) {
+        tracing::warn!(
+            %account, %reason, what, at_us = at.micros(),
+            "what fell due can't be booked: mend the cause, and change the account or the catalogue"
+        );
+        metrics::counter!("turnpike_sweep_stuck_total").increment(1);
+        let stuck = Some((at, reason));
+        self.dues.set(account, Next { charge: at, close: at, stuck });
+    }
+
+    /// One turn of the sweep, between requests; `true`: there is more to do now.
+    pub(super) async fn sweep(&mut self) -> Result<bool, Ended> {
+        // A plan may have come into force that this owner does not know (P36).
+        if !self.has_slack() || self.is_stale() {
+            return Ok(false);
+        }
+        self.open_anew();
+        self.list_accounts();
+        let began = Instant::now();
+        let turn = self.shared.config.heartbeat / 50;
+        for _ in 0..TURN_ACCOUNTS {
+            let now = self.open.time.now;
+            let Some(account) = self.dues.pop(now) else { return Ok(false) };
+            match self.book_due(account, now) {
+                Ok(()) | Err(NotRated::Suspended(_)) => {}
+                Err(NotRated::Wait(wait)) => {
+                    self.dues.visit(account);
+                    self.resolve(wait).await?;
+                    return Ok(true);
+                }
+            }
+            if !self.has_slack() || began.elapsed() >= turn {
+                break;
+            }
+        }
+        Ok(self.has_slack())
+    }
+
+    /// Lists every account for which something can fall due, after a takeover and when another
+    /// catalogue has come.
+    fn list_accounts(&mut self) {
+        if std::mem::replace(&mut self.dues.is_listed, true) {
+            return;
+        }
+        let (tariffs, profiles) = (&mut self.tariffs, self.state.profiles());
+        let swept = self.state.accounts().filter(|(_, a)| tariffs.is_swept(profiles, a.profile));
+        let mut unvisited: Vec<AccountNumber> = swept.map(|(number, _)| number).collect();
+        // From the last to the first, since they are taken from the end.
+        unvisited.sort_unstable_by_key(|&number| Reverse(number));
+        for account in unvisited {
+            self.dues.visit(account);
+        }
+    }
+}
+
+fn nothing(record_id: &str, account: AccountNumber, start: Timestamp) -> UsageView<'_> {
+    UsageView {
+        record_id,
+        account,
+        usage_type: DUE_USAGE_TYPE,
+        start,
+        duration_us: 0,
+        quantity: None,
+        measures: &[],
+        attributes: &[],
+    }
+}

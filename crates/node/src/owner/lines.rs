@@ -1,0 +1,175 @@
+//! Logging what was rated: a record, its lines, and the changes that no line tells.
+
+use turnpike_account::PartitionState;
+use turnpike_plan::{AccountState, ComponentKind, Line, PORTIONS_MAX, Rated, StateEntry};
+use turnpike_segment::head::ComponentHead;
+use turnpike_segment::{Component, LineKind, NewLine, NewRecord};
+use turnpike_types::SuspenseReason;
+
+use super::append::OpenSegment;
+use super::records::{NotRated, Wait};
+use crate::tariff::Tariff;
+
+/// Buffers used again for every record.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    components: Vec<Component>,
+    changes: Vec<StateEntry>,
+}
+
+impl OpenSegment {
+    /// Why something found no room: a segment that holds nothing yet has all the room there is, so
+    /// what does not fit there fits nowhere.
+    pub(super) fn no_room(&self) -> NotRated {
+        match self.builder.is_empty() && self.components.is_empty() && self.posted.is_empty() {
+            true => NotRated::Suspended(SuspenseReason::Overflow),
+            false => NotRated::Wait(Wait::Full),
+        }
+    }
+
+    /// Logs `record` with what it was rated to; returns its row. All of it or nothing.
+    pub(super) fn log(
+        &mut self,
+        record: &NewRecord<'_>,
+        tariff: &Tariff,
+        rated: &Rated,
+        state: &AccountState,
+        scratch: &mut Scratch,
+    ) -> Result<u32, NotRated> {
+        if rated.lines.len() > PORTIONS_MAX || rated.changes.len() > PORTIONS_MAX {
+            return Err(NotRated::Suspended(SuspenseReason::Overflow));
+        }
+        let no_room = self.no_room();
+        scratch.components.clear();
+        let mut more = 0u128;
+        for line in &rated.lines {
+            let Some(component) = component(self, tariff, line) else { return Err(no_room) };
+            more = more.saturating_add(line.amount.nanos().unsigned_abs());
+            if !self.builder.fits(component, more) {
+                return Err(no_room);
+            }
+            scratch.components.push(component);
+        }
+        untold(tariff, rated, state, &mut scratch.changes);
+        if !self.builder.has_room_for_variables(scratch.changes.len()) {
+            return Err(no_room);
+        }
+        let Some(row) = self.builder.push_record(record) else { return Err(no_room) };
+        let first = self.builder.line_count();
+        for (line, &component) in rated.lines.iter().zip(&scratch.components) {
+            self.builder.push_line(&NewLine {
+                component,
+                quantity: line.quantity,
+                first_unit: line.first_unit,
+                period: line.period.0,
+                level_before: line.level_before,
+                level_after: line.level_after,
+                amount: line.amount,
+                of: line.of.map(|of| first.saturating_add(of)),
+                posting: line.posting,
+                row: line.row,
+            });
+        }
+        for change in &scratch.changes {
+            // Room was made sure of above.
+            let _ = self.builder.push_change(change.variable.0, change.period.0, change.value);
+        }
+        Ok(row)
+    }
+}
+
+/// Changes the account as a replay of what was just logged does, so that both come to the same
+/// bytes (I4).
+pub(super) fn apply(
+    to: &mut PartitionState,
+    record: &NewRecord<'_>,
+    tariff: &Tariff,
+    rated: &Rated,
+    scratch: &Scratch,
+    floor: turnpike_types::Timestamp,
+) {
+    let shown = rated.lines.iter().filter_map(|line| {
+        let variable = tariff.level_of(line)?;
+        Some(StateEntry { variable, period: line.period, value: line.level_after })
+    });
+    let entries = shown.chain(scratch.changes.iter().copied());
+    to.set_variables(record.view.account, entries, floor);
+}
+
+/// The line's component in the open segment's table; added on first use.
+fn component(open: &mut OpenSegment, tariff: &Tariff, line: &Line) -> Option<Component> {
+    let plan = tariff.plans.get(usize::from(line.plan))?;
+    let slot = plan.slot.0 as usize;
+    if open.components.len() <= slot {
+        open.components.resize_with(slot + 1, Vec::new);
+    }
+    let row = open.components.get_mut(slot)?;
+    let at = usize::from(line.component);
+    if let Some(Some(known)) = row.get(at) {
+        return Some(*known);
+    }
+    let info = plan.code.components().get(at)?;
+    let head = ComponentHead {
+        plan_id: plan.code.plan_id().to_owned(),
+        plan_version: plan.code.version(),
+        primitive: info.primitive.clone(),
+        component: info.component.clone(),
+        kind: line_kind(info.kind).number(),
+        price: info.price.clone(),
+        unit: info.unit.to_string(),
+        currency: info.currency.to_string(),
+        level: info.level.map(|variable| variable.0),
+    };
+    let added = open.builder.add_component(head, info.currency)?;
+    if row.len() <= at {
+        row.resize(at + 1, None);
+    }
+    if let Some(place) = row.get_mut(at) {
+        *place = Some(added);
+    }
+    Some(added)
+}
+
+const fn line_kind(kind: ComponentKind) -> LineKind {
+    match kind {
+        ComponentKind::Usage => LineKind::Usage,
+        ComponentKind::OneTime => LineKind::OneTime,
+        ComponentKind::Recurring => LineKind::Recurring,
+        ComponentKind::Tax => LineKind::Tax,
+        ComponentKind::Discount => LineKind::Discount,
+        ComponentKind::Share => LineKind::Share,
+        ComponentKind::Conversion => LineKind::Conversion,
+        ComponentKind::Adjustment => LineKind::Adjustment,
+        ComponentKind::Bonus => LineKind::Bonus,
+        ComponentKind::Event => LineKind::Event,
+        ComponentKind::Option => LineKind::Option,
+    }
+}
+
+/// The changes that the lines do not tell. A replay sets, line by line, the level that each shows;
+/// so a value stands in a change only when the last line of its variable and period, if there is
+/// one, shows another.
+fn untold(tariff: &Tariff, rated: &Rated, state: &AccountState, out: &mut Vec<StateEntry>) {
+    out.clear();
+    let last_shown = |variable, period| {
+        let mut shown = rated.lines.iter().rev().filter(|line| line.period == period);
+        shown.find(|line| tariff.level_of(line) == Some(variable)).map(|line| line.level_after)
+    };
+    out.extend(
+        rated
+            .changes
+            .iter()
+            .filter(|change| last_shown(change.variable, change.period) != Some(change.value)),
+    );
+    for line in &rated.lines {
+        let Some(variable) = tariff.level_of(line) else { continue };
+        let is_key = |e: &&StateEntry| e.variable == variable && e.period == line.period;
+        if rated.changes.iter().any(|entry| is_key(&entry)) || out.iter().any(|e| is_key(&e)) {
+            continue;
+        }
+        let value = state.get(variable, line.period).unwrap_or_default();
+        if last_shown(variable, line.period) != Some(value) {
+            out.push(StateEntry { variable, period: line.period, value });
+        }
+    }
+}

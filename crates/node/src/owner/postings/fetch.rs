@@ -1,0 +1,319 @@
+//! Reading a sender's log for postings, beside the owner's task.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use turnpike_segment::head::PostingCursor;
+use turnpike_segment::{ComponentInfo, Segment};
+use turnpike_store::{SegmentRow, SharedDatabase, StoreError};
+use turnpike_types::{
+    AccountNumber, AccountRange, Money, PartitionId, Posting, SegmentHash, SegmentNumber, Timestamp,
+};
+
+/// Segments fetched at once.
+const FETCH_SEGMENTS: usize = 64;
+
+/// What came of a fetch.
+#[derive(Debug)]
+pub(in crate::owner) enum Fetched {
+    Page(Page),
+    Nothing,
+    /// The database did not answer.
+    Failed(StoreError),
+    /// The sender's log is not the one that the cursor was set by, or can't be read.
+    Diverged {
+        sender: PartitionId,
+        why: String,
+    },
+}
+
+/// Whose postings are looked for.
+#[derive(Debug)]
+pub(super) struct Scope {
+    pub(super) sender: PartitionId,
+    pub(super) ours: AccountRange,
+    /// The sender is the receiver's own partition, which takes what no partition covers.
+    pub(super) is_own: bool,
+    pub(super) ranges: Arc<Vec<AccountRange>>,
+}
+
+impl Scope {
+    fn takes(&self, account: AccountNumber) -> bool {
+        let is_covered = || self.ranges.iter().any(|range| range.contains(account));
+        self.ours.contains(account) || (self.is_own && !is_covered())
+    }
+}
+
+/// Segments of one sender, in order, being taken.
+#[derive(Debug)]
+pub(in crate::owner) struct Page {
+    sender: PartitionId,
+    segments: VecDeque<Fresh>,
+    cursor: PostingCursor,
+    /// Something was taken since the cursor was logged.
+    unlogged: bool,
+    /// Segments that were passed since then.
+    passed: u32,
+}
+
+/// One segment's postings to accounts that concern this partition.
+#[derive(Debug)]
+struct Fresh {
+    number: SegmentNumber,
+    hash: SegmentHash,
+    segment: Arc<Segment>,
+    /// Postings, to whomever.
+    total: u32,
+    /// Ordinal and row of ours.
+    ours: VecDeque<(u32, u32)>,
+}
+
+impl Page {
+    pub(super) const fn sender(&self) -> PartitionId {
+        self.sender
+    }
+
+    /// Behind what was taken and passed.
+    pub(super) fn cursor(&self) -> PostingCursor {
+        self.cursor.clone()
+    }
+
+    /// The next posting; segments without one are passed.
+    pub(super) fn next(&mut self) -> Option<PostedLine<'_>> {
+        while self.segments.front().is_some_and(|fresh| fresh.ours.is_empty()) {
+            let Some(fresh) = self.segments.pop_front() else { break };
+            self.move_to(&fresh, fresh.total);
+            self.passed += 1;
+        }
+        let fresh = self.segments.front()?;
+        let &(_, row) = fresh.ours.front()?;
+        posted(self.sender, fresh, row)
+    }
+
+    /// The posting shown by [`Page::next`] was taken.
+    pub(super) fn step(&mut self) {
+        let Some(mut fresh) = self.segments.pop_front() else { return };
+        if let Some((ordinal, _)) = fresh.ours.pop_front() {
+            self.move_to(&fresh, ordinal + 1);
+            self.unlogged = true;
+        }
+        self.segments.push_front(fresh);
+    }
+
+    fn move_to(&mut self, fresh: &Fresh, ordinal: u32) {
+        self.cursor = PostingCursor {
+            sender: self.sender.0,
+            segment: fresh.number.0,
+            ordinal,
+            hash: fresh.hash.0.to_vec(),
+        };
+    }
+
+    pub(super) fn take_unlogged(&mut self) -> bool {
+        std::mem::take(&mut self.unlogged)
+    }
+
+    pub(super) fn take_passed(&mut self) -> u32 {
+        std::mem::take(&mut self.passed)
+    }
+}
+
+/// A line that is posted to an account of this partition.
+#[derive(Debug)]
+pub(super) struct PostedLine<'a> {
+    pub(super) account: AccountNumber,
+    pub(super) start: Timestamp,
+    place: (PartitionId, SegmentNumber, u32),
+    from: AccountNumber,
+    amount: Money,
+    component: &'a ComponentInfo,
+}
+
+/// What a posting says about itself, as text.
+pub(super) struct Texts<'a> {
+    amount: String,
+    currency: String,
+    from: String,
+    version: String,
+    component: &'a ComponentInfo,
+}
+
+impl<'a> PostedLine<'a> {
+    /// Where it stands in its sender's log.
+    pub(super) fn id(&self) -> String {
+        let (sender, segment, row) = self.place;
+        format!("{sender}/{segment}/{row}")
+    }
+
+    pub(super) fn texts(&self) -> Texts<'a> {
+        Texts {
+            amount: self.amount.to_string(),
+            currency: self.component.currency.to_string(),
+            from: self.from.to_string(),
+            version: self.component.plan_version.to_string(),
+            component: self.component,
+        }
+    }
+}
+
+impl Texts<'_> {
+    /// Sorted by name. All that is needed to post it later stands in them.
+    pub(super) fn attributes(&self) -> [(&str, &str); 9] {
+        [
+            ("amount", &self.amount),
+            ("component", &self.component.component),
+            ("currency", &self.currency),
+            ("from", &self.from),
+            ("plan", &self.component.plan_id),
+            ("plan-version", &self.version),
+            ("price", &self.component.price),
+            ("primitive", &self.component.primitive),
+            ("unit", &self.component.unit),
+        ]
+    }
+}
+
+fn posted(sender: PartitionId, fresh: &Fresh, row: u32) -> Option<PostedLine<'_>> {
+    let line = fresh.segment.line(row as usize)?;
+    let record = fresh.segment.record(line.record)?;
+    let Posting::Second(account) = line.posting else { return None };
+    Some(PostedLine {
+        account,
+        start: record.start,
+        place: (sender, fresh.number, row),
+        from: record.account,
+        amount: line.amount,
+        component: line.component,
+    })
+}
+
+/// Reads what the sender's log holds behind `from`.
+pub(super) async fn fetch(
+    db: Arc<dyn SharedDatabase>,
+    scope: Scope,
+    from: PostingCursor,
+) -> Fetched {
+    match rows(db.as_ref(), &scope, &from).await {
+        Ok(Ok(rows)) => page(&scope, from, &rows),
+        Ok(Err(why)) => Fetched::Diverged { sender: scope.sender, why },
+        Err(error) => Fetched::Failed(error),
+    }
+}
+
+/// The segments behind the cursor, with the cursor's own first where some of its postings may be
+/// left; or why they do not follow the cursor (P18).
+async fn rows(
+    db: &dyn SharedDatabase,
+    scope: &Scope,
+    from: &PostingCursor,
+) -> Result<Result<Vec<SegmentRow>, String>, StoreError> {
+    let sender = scope.sender;
+    if from.segment == 0 {
+        let rows = db.posting_segments(sender, SegmentNumber(0), FETCH_SEGMENTS).await?;
+        return Ok(Ok(rows));
+    }
+    let before = SegmentNumber(from.segment - 1);
+    let mut rows = db.posting_segments(sender, before, FETCH_SEGMENTS).await?;
+    let same = |row: &SegmentRow| row.segment.0 == from.segment && row.hash.0[..] == from.hash[..];
+    if !rows.first().is_some_and(same) {
+        return Ok(Err(format!("segment {} is not the one that was read before", from.segment)));
+    }
+    if rows.len() == 1 {
+        // It may fill a page by itself.
+        let at = SegmentNumber(from.segment);
+        rows.extend(db.posting_segments(sender, at, FETCH_SEGMENTS).await?);
+    }
+    Ok(Ok(rows))
+}
+
+fn page(scope: &Scope, from: PostingCursor, rows: &[SegmentRow]) -> Fetched {
+    let sender = scope.sender;
+    let mut segments = VecDeque::with_capacity(rows.len());
+    for row in rows {
+        let done = if row.segment.0 == from.segment { from.ordinal } else { 0 };
+        match fresh(scope, row, done) {
+            Ok(fresh) if fresh.total > done => segments.push_back(fresh),
+            Ok(_) => {}
+            Err(error) => {
+                let why = format!("segment {}: {error}", row.segment);
+                return Fetched::Diverged { sender, why };
+            }
+        }
+    }
+    if segments.is_empty() {
+        return Fetched::Nothing;
+    }
+    Fetched::Page(Page { sender, segments, cursor: from, unlogged: false, passed: 0 })
+}
+
+fn fresh(
+    scope: &Scope,
+    row: &SegmentRow,
+    done: u32,
+) -> Result<Fresh, turnpike_segment::SegmentError> {
+    let segment = Segment::decode_checked(&row.body, row.prev_hash, row.hash)?;
+    let (mut ours, mut total) = (VecDeque::new(), 0u32);
+    for at in segment.posting_rows() {
+        let second = segment.line(at as usize).map(|line| line.posting);
+        if let Some(Posting::Second(account)) = second
+            && total >= done
+            && scope.takes(account)
+        {
+            ours.push_back((total, at));
+        }
+        total += 1;
+    }
+    let (number, hash) = (row.segment, row.hash);
+    Ok(Fresh { number, hash, segment: Arc::new(segment), total, ours })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use turnpike_store::PartitionSpec;
+    use turnpike_store::memory::MemoryDatabase;
+
+    use super::*;
+
+    /// P18, P33: a cursor that the sender's log does not know is not passed over.
+    #[tokio::test]
+    async fn a_sender_with_another_history_is_noticed() {
+        let db: Arc<dyn SharedDatabase> = Arc::new(MemoryDatabase::new());
+        let range = AccountRange::new(1, 10).unwrap();
+        let spec = PartitionSpec {
+            id: PartitionId(1),
+            range,
+            horizon_us: 1,
+            accept_since: None,
+            members: Vec::new(),
+        };
+        db.create_partitions(&[spec]).await.unwrap();
+        let fetched = async |segment| {
+            let scope = Scope {
+                sender: PartitionId(1),
+                ours: range,
+                is_own: false,
+                ranges: Arc::default(),
+            };
+            let from = PostingCursor { sender: 1, segment, ordinal: 0, hash: vec![7; 32] };
+            fetch(Arc::clone(&db), scope, from).await
+        };
+        assert!(matches!(fetched(5).await, Fetched::Diverged { sender: PartitionId(1), .. }));
+        assert!(matches!(fetched(0).await, Fetched::Nothing));
+    }
+
+    #[test]
+    fn what_no_partition_covers_is_the_senders_own() {
+        let (ours, theirs) = (AccountRange::new(1, 10), AccountRange::new(11, 20));
+        let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
+        let scope = |is_own| Scope {
+            sender: PartitionId(1),
+            ours,
+            is_own,
+            ranges: Arc::new(vec![ours, theirs]),
+        };
+        let takes = |is_own| [5, 15, 25].map(|account| scope(is_own).takes(AccountNumber(account)));
+        assert_eq!(takes(true), [true, false, true]);
+        assert_eq!(takes(false), [true, false, false]);
+    }
+}

@@ -1,0 +1,307 @@
+//! Postings of other accounts (P33): the log is the outbox, and the receiver's owner fetches.
+//!
+//! ```text
+//!  a sender's log           observation: its newest segment with postings
+//!   segment 17  o o .          |  newer than the cursor?
+//!   segment 23  o      --> fetch.rs, in the background, hash against the cursor (P18)
+//!                              |  those to accounts of this partition, in order
+//!                              v
+//!                    a record of outcome `posted` with one line, and the cursor behind it, in one
+//!                    segment; or, where the account can't take it, a record in suspense
+//! ```
+//!
+//! A posting is no usage: it has no key and no horizon, and the receiver's plans do not rate it.
+//! What makes it exactly once is the cursor. Segments without anything for this partition are
+//! passed over, and the cursor logged now and then, or with the next posting.
+//!
+//! What no partition covers waits in the suspense of the sender's own partition. Where one covers
+//! the account by the time it is recycled, that partition's cursor has come by it already: the
+//! copy in suspense is then only taken out.
+
+mod fetch;
+
+use std::collections::{HashMap, HashSet};
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use turnpike_account::AccountChange;
+use turnpike_segment::head::{Change, ComponentHead, PostingCursor};
+use turnpike_segment::{LineKind, NewLine, NewRecord};
+use turnpike_types::limits::POSTING_USAGE_TYPE;
+use turnpike_types::{
+    AccountNumber, Currency, Money, Outcome, PartitionId, Posting, SegmentNumber, SuspenseReason,
+    UsageView,
+};
+
+use super::records::{Incoming, NotRated, Wait};
+use super::{Ended, Owner};
+use fetch::{Fetched, Page, PostedLine};
+
+/// Postings taken between requests.
+const TURN_POSTINGS: usize = 2_000;
+/// So many segments without anything for this partition are passed over before the cursor is
+/// logged for their sake.
+const PASSED_MAX: u32 = 64;
+
+/// Each partition, and its newest segment with postings, as last observed.
+pub(crate) type Outboxes = Vec<(PartitionId, SegmentNumber)>;
+
+/// What the owner knows of postings, beside the cursors in its state.
+#[derive(Debug)]
+pub(super) struct Postings {
+    fetching: Option<JoinHandle<Fetched>>,
+    /// Fetched, and not yet taken.
+    page: Option<Page>,
+    /// How far senders' logs were read, where that is further than their cursors.
+    passed: HashMap<PartitionId, (PostingCursor, u32)>,
+    /// Senders from which nothing is fetched any more: their history is another one.
+    diverged: HashSet<PartitionId>,
+    /// The sender that was asked last: the next one has its turn.
+    last: PartitionId,
+    /// After a fetch in vain the next one waits.
+    not_before: Option<Instant>,
+}
+
+impl Postings {
+    pub(super) fn new() -> Self {
+        Self {
+            fetching: None,
+            page: None,
+            passed: HashMap::new(),
+            diverged: HashSet::new(),
+            last: PartitionId(0),
+            not_before: None,
+        }
+    }
+
+    /// Waits for what is being fetched; for ever when nothing is.
+    pub(super) async fn fetched(&mut self) -> Fetched {
+        match &mut self.fetching {
+            Some(task) => {
+                let fetched = task.await;
+                self.fetching = None;
+                fetched.unwrap_or(Fetched::Nothing)
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Owner {
+    /// Takes in what was fetched.
+    pub(super) fn note_fetched(&mut self, fetched: Fetched) {
+        match fetched {
+            Fetched::Page(page) => self.postings.page = Some(page),
+            Fetched::Nothing => self.pause_fetching(),
+            Fetched::Failed(error) => {
+                self.pause_fetching();
+                tracing::warn!(%error, "postings could not be read; they are asked for again");
+            }
+            Fetched::Diverged { sender, why } => self.note_diverged(sender, &why),
+        }
+    }
+
+    fn pause_fetching(&mut self) {
+        self.postings.not_before = Some(Instant::now() + self.shared.config.heartbeat);
+    }
+
+    fn note_diverged(&mut self, sender: PartitionId, why: &str) {
+        metrics::counter!("turnpike_postings_diverged_total").increment(1);
+        tracing::error!(
+            partition = %self.ownership.spec.id, %sender, why,
+            "history diverged: no more postings are taken from this sender"
+        );
+        self.postings.diverged.insert(sender);
+    }
+
+    /// How far the sender's postings were read.
+    fn reached(&self, sender: PartitionId) -> PostingCursor {
+        let passed = self.postings.passed.get(&sender).map(|(cursor, _)| cursor.clone());
+        passed.unwrap_or_else(|| self.state.posting_cursor(sender))
+    }
+
+    /// One turn between requests: fetches, or takes of what was fetched; `true`: there is more to
+    /// do now.
+    pub(super) async fn take_postings(&mut self) -> Result<bool, Ended> {
+        let Some(mut page) = self.postings.page.take() else {
+            self.fetch_postings();
+            return Ok(false);
+        };
+        self.open_anew();
+        for _ in 0..TURN_POSTINGS {
+            if !self.has_slack() {
+                break;
+            }
+            let Some(line) = page.next() else { break };
+            match self.take_posting(&line) {
+                Ok(()) => page.step(),
+                Err(wait) => {
+                    self.log_cursor(&mut page);
+                    self.resolve(wait).await?;
+                }
+            }
+        }
+        self.log_cursor(&mut page);
+        let more = page.next().is_some();
+        if more {
+            self.postings.page = Some(page);
+        } else {
+            self.fetch_postings();
+        }
+        Ok(more && self.has_slack())
+    }
+
+    /// Fetches from the next sender whose log holds postings that were not read.
+    fn fetch_postings(&mut self) {
+        let is_early = self.postings.not_before.is_some_and(|at| Instant::now() < at);
+        if is_early || self.postings.fetching.is_some() {
+            return;
+        }
+        let outboxes = std::sync::Arc::clone(&self.shared.outboxes.borrow());
+        let last = self.postings.last;
+        let waits = |&&(sender, newest): &&(PartitionId, SegmentNumber)| {
+            newest.0 > self.reached(sender).segment && !self.postings.diverged.contains(&sender)
+        };
+        let after = outboxes.iter().filter(|(sender, _)| *sender > last).find(waits);
+        let Some(&(sender, _)) = after.or_else(|| outboxes.iter().find(waits)) else { return };
+        self.postings.last = sender;
+        let scope = fetch::Scope {
+            sender,
+            ours: self.ownership.spec.range,
+            is_own: sender == self.ownership.spec.id,
+            ranges: std::sync::Arc::clone(&self.shared.ranges.borrow()),
+        };
+        let from = self.reached(sender);
+        let db = std::sync::Arc::clone(&self.shared.db);
+        self.postings.fetching = Some(tokio::spawn(fetch::fetch(db, scope, from)));
+    }
+
+    /// Logs how far the page was taken: always behind its postings, in their segment.
+    fn log_cursor(&mut self, page: &mut Page) {
+        let cursor = page.cursor();
+        if cursor == self.reached(page.sender()) {
+            return;
+        }
+        let sender = page.sender();
+        let passed = self.postings.passed.get(&sender).map_or(0, |(_, count)| *count);
+        let passed = passed.saturating_add(page.take_passed());
+        if !page.take_unlogged() && passed < PASSED_MAX {
+            self.postings.passed.insert(sender, (cursor, passed));
+            return;
+        }
+        self.postings.passed.remove(&sender);
+        let change = Change::PostingsTaken(cursor);
+        match self.state.judge(AccountNumber(0), &change) {
+            AccountChange::Changes => {
+                self.state.change(AccountNumber(0), &change, self.open.time.floor);
+                self.open.builder.push_entry(AccountNumber(0), change);
+            }
+            AccountChange::Already => {}
+            AccountChange::Refused(why) => self.note_diverged(sender, &why),
+        }
+    }
+
+    fn take_posting(&mut self, line: &PostedLine<'_>) -> Result<(), Wait> {
+        let texts = line.texts();
+        let attributes = texts.attributes();
+        let mut id = line.id();
+        let outcome = loop {
+            let view = UsageView {
+                record_id: &id,
+                account: line.account,
+                usage_type: POSTING_USAGE_TYPE,
+                start: line.start,
+                duration_us: 0,
+                quantity: None,
+                measures: &[],
+                attributes: &attributes,
+            };
+            let reason = match self.post(&view) {
+                Ok(_) => break "posted",
+                Err(NotRated::Wait(wait)) => return Err(wait),
+                Err(NotRated::Suspended(reason)) => reason,
+            };
+            let incoming = Incoming { view, identity: "" };
+            let print = incoming.fingerprint();
+            let is_taken = self.state.keys().find(print).next().is_some()
+                || self.state.suspense().get(&incoming.waiting_key()).is_some();
+            if !is_taken {
+                self.suspend(&incoming, print, reason)?;
+                break "suspended";
+            }
+            // A client's record has this id: what waits must have one of its own.
+            id.push('+');
+        };
+        metrics::counter!("turnpike_postings_total", "outcome" => outcome).increment(1);
+        Ok(())
+    }
+
+    /// Posts a line of another account to this one; returns its row.
+    pub(super) fn post(&mut self, view: &UsageView<'_>) -> Result<u32, NotRated> {
+        if !self.ownership.spec.range.contains(view.account) {
+            return Err(SuspenseReason::NoPartition.into());
+        }
+        let (amount, currency) = self.postable(view)?;
+        let no_room = self.open.no_room();
+        let head = head_of(view, currency);
+        let component = match self.open.posted.get(&head) {
+            Some(&known) => known,
+            None => {
+                let added = self.open.builder.add_component(head.clone(), currency);
+                let Some(added) = added else { return Err(no_room) };
+                self.open.posted.insert(head, added);
+                added
+            }
+        };
+        if !self.open.builder.fits(component, amount.nanos().unsigned_abs()) {
+            return Err(no_room);
+        }
+        let record = NewRecord { view: *view, identity: "", outcome: Outcome::Posted };
+        let Some(row) = self.open.builder.push_record(&record) else { return Err(no_room) };
+        self.open.builder.push_line(&NewLine {
+            component,
+            quantity: 0,
+            first_unit: 0,
+            period: i32::MIN,
+            level_before: 0,
+            level_after: 0,
+            amount,
+            of: None,
+            posting: Posting::Account,
+            row: None,
+        });
+        Ok(row)
+    }
+
+    /// The amount, if the account can take it.
+    fn postable(&self, view: &UsageView<'_>) -> Result<(Money, Currency), SuspenseReason> {
+        let known = self.state.account(view.account).ok_or(SuspenseReason::UnknownAccount)?;
+        let profile = self.state.profiles().get(known.profile);
+        let settings = profile.and_then(|profile| profile.settings_at(view.start));
+        let settings = settings.ok_or(SuspenseReason::UnknownAccount)?;
+        let text = |name| view.attribute(name).unwrap_or_default();
+        let currency: Currency =
+            text("currency").parse().map_err(|_| SuspenseReason::BadAttribute)?;
+        if settings.currency != currency.to_string() {
+            return Err(SuspenseReason::CurrencyMismatch);
+        }
+        let amount = text("amount").parse().map_err(|_| SuspenseReason::BadAttribute)?;
+        Ok((amount, currency))
+    }
+}
+
+/// What made the posted line, as its receipt says.
+fn head_of(view: &UsageView<'_>, currency: Currency) -> ComponentHead {
+    let text = |name| view.attribute(name).unwrap_or_default().to_owned();
+    ComponentHead {
+        plan_id: text("plan"),
+        plan_version: text("plan-version").parse().unwrap_or_default(),
+        primitive: text("primitive"),
+        component: text("component"),
+        kind: LineKind::Posting.number(),
+        price: text("price"),
+        unit: text("unit"),
+        currency: currency.to_string(),
+        level: None,
+    }
+}

@@ -1,0 +1,443 @@
+//! What falls due without usage, through a rating node: swept, booked before records, once (PLANS
+//! section 5, P34).
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+// What only the other tests use.
+#[allow(dead_code)]
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use support::{HEARTBEAT, Running, config, log, octets, publish, replay, start};
+use turnpike_account::PartitionState;
+use turnpike_node::NodeConfig;
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{
+    AccountCommand, AccountOutcome, AccountResult, Cancel, Offer, OptOut, Pick, ShowResponse,
+};
+use turnpike_proto::node::v1::{NodeApplyRequest, NodeRecycleRequest, NodeShowRequest, RecycleKey};
+use turnpike_segment::Segment;
+use turnpike_store::memory::MemoryDatabase;
+use turnpike_store::{
+    CatalogueKind, Member, PartitionSpec, Publish, SharedDatabase, StoreIncarnation,
+};
+use turnpike_types::{
+    AccountRange, NodeName, Outcome, PartitionId, Posting, Priority, Timestamp, UsageRecord,
+};
+
+const ACCOUNT: u64 = 7;
+const DAY: i64 = 86_400_000_000;
+/// 2024-05-01 in UTC.
+const MAY: i64 = 1_714_521_600_000_000;
+const JUNE: i64 = MAY + 31 * DAY;
+const JULY: i64 = JUNE + 30 * DAY;
+
+/// A fee of 10 each month in advance, one of 3 for setting up, and octets.
+const MONTHLY: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="monthly" version="1" starts="2020-01-01" currency="USD">
+  <graph>
+    <OneTimeCharge id="setup" amount="3.00"/>
+    <MonthlyRecurringCharge id="fee" amount="10.00"/>
+    <UsageTypeSelector id="data" in="record.quantity" types="octets"/>
+    <StepRater id="tiers" in="data.pass"><step id="all" price="1" per="1 kB"/></StepRater>
+    <Adder id="sum" in="setup.charge fee.charge tiers.charge"/>
+    <AccountFinalizer id="post" in="sum.charge"/>
+  </graph>
+</plan>"#;
+
+fn alternative(id: &str, price: &str, fee: &str) -> String {
+    format!(
+        r#"<plan xmlns="urn:turnpike:plan:1" id="{id}" version="1" starts="2020-01-01" currency="USD">
+  <graph>
+    <BillingCycleRecurringCharge id="fee" amount="{fee}"/>
+    <UsageTypeSelector id="data" in="record.quantity" types="octets"/>
+    <StepRater id="tiers" in="data.pass"><step id="all" price="{price}" per="1 kB"/></StepRater>
+    <Adder id="sum" in="fee.charge tiers.charge"/>
+    <AccountFinalizer id="post" in="sum.charge"/>
+  </graph>
+</plan>"#
+    )
+}
+
+/// A cluster of nodes `a` and `b` over a database whose clock the test moves.
+struct World {
+    memory: MemoryDatabase,
+    db: Arc<dyn SharedDatabase>,
+    now: Arc<AtomicI64>,
+}
+
+impl World {
+    async fn at(now: i64) -> Self {
+        let now = Arc::new(AtomicI64::new(now));
+        let clock = Arc::clone(&now);
+        let clock = Arc::new(move || Timestamp(clock.load(Ordering::SeqCst)));
+        let memory = MemoryDatabase::with_clock(clock, StoreIncarnation(1));
+        let db: Arc<dyn SharedDatabase> = Arc::new(memory.clone());
+        let members = [("a", 20), ("b", 10)].map(|(node, priority)| Member {
+            node: NodeName(node.to_owned()),
+            priority: Priority(priority),
+        });
+        let spec = PartitionSpec {
+            id: PartitionId(1),
+            range: AccountRange::new(1, 1000).unwrap(),
+            horizon_us: 35 * DAY,
+            accept_since: None,
+            members: members.into(),
+        };
+        db.create_partitions(&[spec]).await.unwrap();
+        Self { memory, db, now }
+    }
+
+    fn set(&self, now: i64) {
+        self.now.store(now, Ordering::SeqCst);
+    }
+
+    async fn node(&self, name: &str) -> Running {
+        // A checkpoint is taken from the live state as soon as it can be (I4).
+        let eager = NodeConfig { checkpoint_log_bytes: 1, ..config(name) };
+        start(eager, &self.db).await
+    }
+
+    /// Everything booked: when it fell due or was used, what made it, its amount, where it goes.
+    async fn booked(&self) -> Vec<String> {
+        let mut booked = Vec::new();
+        for row in log(self.db.as_ref()).await {
+            let segment = Segment::decode(&row.body).unwrap();
+            for line in segment.lines() {
+                let record = segment.record(line.record).unwrap();
+                let at = jiff::Timestamp::from_microsecond(record.start.0).unwrap();
+                let at = at.strftime("%F");
+                let amount = line.amount.to_string();
+                let amount = amount.trim_end_matches('0').trim_end_matches('.');
+                let name = &line.component.component;
+                let goes = if line.posting == Posting::Trial { " trial" } else { "" };
+                booked.push(format!("{at} {name} {amount}{goes}"));
+            }
+        }
+        booked
+    }
+
+    /// Waits until so many lines are booked, and then some, to see that no more come.
+    async fn settled(&self, lines: usize) -> Vec<String> {
+        for _ in 0..400 {
+            if self.booked().await.len() >= lines {
+                break;
+            }
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        tokio::time::sleep(HEARTBEAT * 8).await;
+        self.booked().await
+    }
+
+    /// I4: checkpoints taken from the live state and the log's tail come to the whole log's state.
+    async fn assert_told(&self) {
+        let rows = log(self.db.as_ref()).await;
+        let told = replay(PartitionState::default(), &rows);
+        for _ in 0..400 {
+            for state in support::checkpoints(self.db.as_ref()).await {
+                let is_live = state.last() == told.last();
+                let rows = log(self.db.as_ref()).await;
+                let all = replay(PartitionState::default(), &rows);
+                assert_eq!(replay(state, &rows).encode(), all.encode(), "I4");
+                if is_live {
+                    return;
+                }
+            }
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        panic!("no checkpoint of the whole log came to be");
+    }
+}
+
+async fn apply(node: &mut Running, commands: Vec<AccountCommand>) -> Vec<AccountResult> {
+    for _ in 0..400 {
+        let request = NodeApplyRequest { partition: 1, commands: commands.clone() };
+        let response = node.client.apply(request).await.unwrap().into_inner();
+        if !response.results.is_empty() {
+            return response.results;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    panic!("the node never came to own the partition");
+}
+
+fn subscribe(plan: &str, from_us: i64) -> AccountCommand {
+    let mut command = support::subscribe(ACCOUNT, plan);
+    if let Some(Command::Subscribe(subscribe)) = &mut command.command {
+        subscribe.from_us = from_us;
+    }
+    command
+}
+
+fn command(command: Command) -> AccountCommand {
+    AccountCommand { account_number: ACCOUNT, command: Some(command), identities: Vec::new() }
+}
+
+async fn open(node: &mut Running, plan: &str, from_us: i64) {
+    let results = apply(node, vec![support::open(ACCOUNT), subscribe(plan, from_us)]).await;
+    assert!(results.iter().all(|r| r.outcome() == AccountOutcome::Applied), "{results:?}");
+}
+
+async fn show(node: &mut Running) -> ShowResponse {
+    let request = NodeShowRequest { partition: 1, account_number: ACCOUNT };
+    node.client.show(request).await.unwrap().into_inner().account.unwrap()
+}
+
+fn at(start: i64, id: &str, quantity: i64) -> UsageRecord {
+    UsageRecord { start: Timestamp(start), ..octets(ACCOUNT, id, quantity) }
+}
+
+#[tokio::test]
+async fn p34_the_sweep_books_charges_without_usage_each_once_and_i4_the_log_tells_them() {
+    let world = World::at(MAY + DAY).await;
+    publish(world.db.as_ref(), MONTHLY).await;
+    let mut node = world.node("a").await;
+    open(&mut node, "monthly", MAY).await;
+    assert_eq!(world.settled(2).await, ["2024-05-01 setup 3", "2024-05-01 fee 10"]);
+    // Nothing is logged in between: logged time is the sweep's own (P26).
+    world.set(JULY + DAY);
+    let booked = world.settled(4).await;
+    assert_eq!(booked[2..], ["2024-06-01 fee 10", "2024-07-01 fee 10"]);
+    world.assert_told().await;
+    let rows = log(world.db.as_ref()).await;
+    let outcomes: Vec<(String, Outcome)> = rows
+        .iter()
+        .map(|row| Segment::decode(&row.body).unwrap())
+        .flat_map(|segment| {
+            let records = segment.records().map(|(_, r)| (r.record_id.to_owned(), r.outcome));
+            records.collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(outcomes.iter().all(|(_, outcome)| *outcome == Outcome::FellDue));
+    assert_eq!(outcomes.last().unwrap().0, "due:2024-07-01");
+}
+
+#[tokio::test]
+async fn plans_5_what_is_due_at_a_records_start_is_booked_before_it_even_without_a_sweep() {
+    let world = World::at(MAY + DAY).await;
+    publish(world.db.as_ref(), MONTHLY).await;
+    let mut node = world.node("a").await;
+    open(&mut node, "monthly", MAY + DAY).await;
+    world.settled(2).await;
+    // The clients' clocks are ahead of the cluster's: the sweep finds nothing due yet.
+    world.set(JUNE - 60_000_000);
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    assert_eq!(world.booked().await.len(), 2);
+    let answer = node.send(&[at(JUNE - 1, "r1", 1000), at(JUNE, "r2", 1000)]).await;
+    assert_eq!(answer.accepted, 2);
+    world.set(JUNE + DAY);
+    let booked = world.settled(5).await;
+    assert_eq!(booked[2..], ["2024-05-31 all 1", "2024-06-01 fee 10", "2024-06-01 all 1"]);
+    world.assert_told().await;
+}
+
+#[tokio::test]
+async fn p34_a_takeover_in_the_middle_of_an_append_books_everything_once() {
+    let world = World::at(MAY + DAY).await;
+    publish(world.db.as_ref(), MONTHLY).await;
+    let mut first = world.node("a").await;
+    open(&mut first, "monthly", MAY).await;
+    world.settled(2).await;
+    let mut months = vec!["2024-05-01 setup 3".to_owned(), "2024-05-01 fee 10".to_owned()];
+    let mut node = first.node;
+    for (round, month) in [JUNE, JULY, JULY + 31 * DAY].into_iter().enumerate() {
+        // The owner's append of what fell due stands between check and commit, and the node dies.
+        let paused = world.memory.pause_appends().await;
+        world.set(month + DAY);
+        for _ in 0..400 {
+            if world.memory.appends_in_flight() > 0 {
+                break;
+            }
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        assert!(world.memory.appends_in_flight() > 0, "the sweep never came");
+        let successor = world.node(if round % 2 == 0 { "b" } else { "a" }).await;
+        let dying = tokio::spawn(node.shutdown());
+        tokio::time::sleep(HEARTBEAT * 6).await;
+        drop(paused);
+        dying.await.unwrap();
+        node = successor.node;
+        let date = jiff::Timestamp::from_microsecond(month).unwrap().strftime("%F").to_string();
+        months.push(format!("{date} fee 10"));
+        assert_eq!(world.settled(months.len()).await, months);
+    }
+}
+
+#[tokio::test]
+async fn plans_4_a_record_of_a_closed_cycle_is_marked_late() {
+    let world = World::at(JUNE + DAY).await;
+    publish(world.db.as_ref(), MONTHLY).await;
+    let mut node = world.node("a").await;
+    open(&mut node, "monthly", MAY).await;
+    assert_eq!(node.send(&[at(JUNE - 1, "in grace", 1000)]).await.accepted, 1);
+    world.set(JUNE + 3 * DAY);
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    assert_eq!(node.send(&[at(JUNE - 1, "late", 1000)]).await.accepted, 1);
+    // A retry is answered as the first time (I5).
+    assert_eq!(node.send(&[at(JUNE - 1, "late", 1000)]).await.duplicates, [0]);
+    let mut outcomes = Vec::new();
+    for row in log(world.db.as_ref()).await {
+        let segment = Segment::decode(&row.body).unwrap();
+        let usage = segment.records().filter(|(_, record)| record.usage_type == "octets");
+        outcomes.extend(usage.map(|(_, record)| (record.record_id.to_owned(), record.outcome)));
+    }
+    let expected =
+        [("in grace".to_owned(), Outcome::Rated), ("late".to_owned(), Outcome::RatedLate)];
+    assert_eq!(outcomes, expected);
+    world.assert_told().await;
+}
+
+#[tokio::test]
+async fn plans_5_a_cancellation_gives_unused_days_back_and_ends_the_charges() {
+    let world = World::at(JUNE + DAY).await;
+    let daily = MONTHLY.replace("amount=\"10.00\"", "amount=\"30.00\" prorate=\"day\"");
+    publish(world.db.as_ref(), &daily).await;
+    let mut node = world.node("a").await;
+    open(&mut node, "monthly", JUNE).await;
+    world.settled(2).await;
+    let cancel = Cancel { plan_id: "monthly".to_owned(), at_us: JUNE + 10 * DAY };
+    apply(&mut node, vec![command(Command::Cancel(cancel))]).await;
+    world.set(JULY + 31 * DAY);
+    let booked = world.settled(3).await;
+    let expected = ["2024-06-01 setup 3", "2024-06-01 fee 30", "2024-06-11 fee-unused -20"];
+    assert_eq!(booked, expected);
+    world.assert_told().await;
+}
+
+/// A plan in EUR posts to an account in USD by a table of rates.
+const CONVERTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version="1" starts="2020-01-01" currency="EUR">
+  <graph>
+    <MonthlyRecurringCharge id="fee" amount="10.00"/>
+    <UsageTypeSelector id="data" in="record.quantity" types="octets"/>
+    <StepRater id="tiers" in="data.pass"><step id="all" price="1" per="1 kB"/></StepRater>
+    <CurrencyConverter id="convert" in="fee.charge tiers.charge" table="fx" to="account"/>
+    <AccountFinalizer id="post" in="convert.charge"/>
+  </graph>
+</plan>"#;
+
+async fn publish_rates(world: &World, version: u32, starts: &str, rate: &str) {
+    let body = format!(
+        "# turnpike-table id=fx kind=exchange-rates version={version} starts={starts}\n\
+         from,to,rate\nEUR,USD,{rate}\n"
+    );
+    let table = turnpike_plan::parse_table(&body).unwrap();
+    let publish = Publish {
+        kind: CatalogueKind::Table,
+        id: "fx".to_owned(),
+        version,
+        starts: starts.to_owned(),
+        supersedes: None,
+        content_hash: [u8::try_from(version).unwrap(); 32],
+        form: table.kind().to_string(),
+        rows: 1,
+        body,
+    };
+    let outcome = world.db.publish(&publish).await.unwrap();
+    assert!(matches!(outcome, turnpike_store::PublishOutcome::Published(_)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn p36_a_tables_version_takes_effect_at_its_date_and_what_lacks_one_is_stuck_until_then() {
+    let world = World::at(MAY + DAY).await;
+    publish(world.db.as_ref(), CONVERTED).await;
+    let mut node = world.node("a").await;
+    open(&mut node, "converted", MAY).await;
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    // The charge of May can't be booked; nor can what comes after it be rated.
+    let answer = node.send(&[at(MAY + DAY, "r1", 1000)]).await;
+    assert_eq!(answer.exceptions[0].reason, "no-table");
+    assert_eq!(world.booked().await, Vec::<String>::new());
+    publish_rates(&world, 1, "2020-01-01", "1.5").await;
+    assert_eq!(world.settled(2).await, ["2024-05-01 fee 10", "2024-05-01 convert 15"]);
+    let key =
+        RecycleKey { account_number: ACCOUNT, record_id: "r1".to_owned(), ..RecycleKey::default() };
+    let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
+    assert!(node.client.recycle(request).await.unwrap().into_inner().outcomes[0].rated);
+    publish_rates(&world, 2, "2024-06-01", "2").await;
+    world.set(JUNE - 60_000_000);
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    let answer = node.send(&[at(JUNE - 1, "r2", 1000), at(JUNE, "r3", 1000)]).await;
+    assert_eq!(answer.accepted, 2, "{answer:?}");
+    let booked = world.settled(10).await;
+    assert_eq!(
+        booked[2..],
+        [
+            "2024-05-02 all 1",
+            "2024-05-02 convert 1.5",
+            "2024-05-31 all 1",
+            "2024-05-31 convert 1.5",
+            "2024-06-01 fee 10",
+            "2024-06-01 convert 20",
+            "2024-06-01 all 1",
+            "2024-06-01 convert 2",
+        ]
+    );
+    // The receipt: converted lines are in the account's currency, name the line that they replace,
+    // and the row of the table.
+    let rows = log(world.db.as_ref()).await;
+    let segment = Segment::decode(&rows.last().unwrap().body).unwrap();
+    let lines: Vec<_> = segment.lines().collect();
+    let last = lines.last().unwrap();
+    assert_eq!(last.component.currency.to_string(), "USD");
+    assert_eq!(lines[last.of.unwrap() as usize].posting, Posting::Replaced);
+    assert_eq!(last.row, Some(0));
+    world.assert_told().await;
+}
+
+fn offer(from_us: i64) -> AccountCommand {
+    command(Command::Offer(Offer {
+        option: "phone".to_owned(),
+        plan_ids: vec!["small".to_owned(), "large".to_owned()],
+        fee: "0.5".to_owned(),
+        from_us,
+        priority: 2,
+    }))
+}
+
+fn pick(plan: &str, cycle: &str) -> AccountCommand {
+    let (option, plan_id) = ("phone".to_owned(), plan.to_owned());
+    command(Command::Pick(Pick { option, plan_id, cycle: cycle.to_owned() }))
+}
+
+#[tokio::test]
+async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_at_the_close() {
+    let world = World::at(MAY + DAY).await;
+    publish(world.db.as_ref(), &alternative("small", "1", "1.00")).await;
+    publish(world.db.as_ref(), &alternative("large", "0.1", "5.00")).await;
+    let mut node = world.node("a").await;
+    apply(&mut node, vec![support::open(ACCOUNT), offer(MAY)]).await;
+    assert_eq!(node.send(&[at(MAY + DAY, "r1", 2000)]).await.accepted, 1);
+    let trials = ["2024-05-01 fee 1 trial", "2024-05-01 fee 5 trial"];
+    let booked = world.settled(4).await;
+    assert_eq!(booked[..2], trials);
+    assert_eq!(booked[2..], ["2024-05-02 all 2 trial", "2024-05-02 all 0.2 trial"]);
+    let standing = show(&mut node).await.options.remove(0);
+    let sums: Vec<_> = standing
+        .alternatives
+        .iter()
+        .map(|one| (one.plan_id.as_str(), one.running.as_str(), one.picked))
+        .collect();
+    assert_eq!(sums, [("small", "3.000000000", false), ("large", "5.200000000", false)]);
+    assert_eq!((standing.cycle.as_str(), standing.winner.as_str()), ("2024-05-01", "small"));
+    // June's is picked, though the other is cheaper.
+    let picked = apply(&mut node, vec![pick("large", "2024-06-01")]).await;
+    assert_eq!(picked[0].outcome(), AccountOutcome::Applied);
+    world.set(JUNE + 3 * DAY);
+    let booked = world.settled(8).await;
+    let may = &booked[4..];
+    assert!(may.iter().any(|line| line.starts_with("2024-06-03 ") && line.ends_with(" 3")));
+    assert!(may.iter().any(|line| line.starts_with("2024-06-03 ") && line.ends_with(" 0.5")));
+    // May is closed: it can't be chosen for any more; June can.
+    let refused = apply(&mut node, vec![pick("large", "2024-05-01")]).await;
+    assert_eq!(refused[0].outcome(), AccountOutcome::Refused);
+    assert!(refused[0].message.contains("closed"), "{}", refused[0].message);
+    let end = OptOut { option: "phone".to_owned(), plan_id: "small".to_owned(), at_us: JULY };
+    apply(&mut node, vec![command(Command::OptOut(end))]).await;
+    world.set(JULY + 3 * DAY);
+    let booked = world.settled(11).await;
+    let july: Vec<_> = booked.iter().filter(|line| line.starts_with("2024-07")).collect();
+    // The plain subscription goes on by itself; June closes by what was picked.
+    assert!(july.contains(&&"2024-07-01 fee 1".to_owned()), "{july:?}");
+    assert!(july.iter().any(|l| l.starts_with("2024-07-03 ") && l.ends_with(" 5")), "{july:?}");
+    world.assert_told().await;
+}

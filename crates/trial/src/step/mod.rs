@@ -1,0 +1,276 @@
+//! Stepping through a plan with a record (figure 7A of the seed): what each primitive got, gave,
+//! booked and remembers, as plain values to print or to keep.
+
+mod text;
+
+use serde::Serialize;
+use turnpike_plan::{
+    Carried, Component, InTime, Line, ObjectCode, Period, StateEntry, Step, Unit, Watch, Zone,
+};
+use turnpike_types::{Posting, UsageRecord};
+
+use crate::quantity::shown;
+use crate::timeline::Stretch;
+
+/// Is told what each primitive did, in the order in which they run.
+pub trait Stepper {
+    /// A primitive has run.
+    fn step(&mut self, step: &Stepped);
+}
+
+/// What one primitive did with a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stepped {
+    /// The record's id.
+    pub record: String,
+    /// The plan.
+    pub plan: String,
+    /// Its version.
+    pub version: u32,
+    /// The primitive's id.
+    pub primitive: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its line in the plan's XML.
+    pub line: u32,
+    /// Units that came in.
+    pub inputs: Vec<Port>,
+    /// Units that left for somewhere.
+    pub outputs: Vec<Port>,
+    /// Lines that it booked.
+    pub booked: Vec<Booked>,
+    /// Earlier lines that go elsewhere now.
+    pub moved: Vec<Moved>,
+    /// What it remembers.
+    pub variables: Vec<Remembered>,
+    /// Why the record waits in suspense, when this primitive sent it there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<&'static str>,
+}
+
+/// What one port carried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Port {
+    /// The port.
+    pub port: String,
+    /// Runs of units, in order.
+    pub runs: Vec<Run>,
+    /// A record without units passed.
+    pub empty_record: bool,
+}
+
+/// Units in a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// The first, counted within the record from 0.
+    pub first: i64,
+    /// The one past the last.
+    pub end: i64,
+    /// How many times each counts.
+    pub times: i128,
+    /// How many that makes, for people: `7200 s`.
+    pub quantity: String,
+    /// When the first happens, by the account's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// When the last one ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// A line that was booked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Booked {
+    /// Its number within what the record comes to, from 0.
+    pub number: usize,
+    /// What it is for.
+    pub component: String,
+    /// What sort of charge.
+    pub kind: &'static str,
+    /// For people: `7200 s`.
+    pub quantity: String,
+    /// The price as the plan has it.
+    pub price: String,
+    /// The amount.
+    pub amount: String,
+    /// Its currency.
+    pub currency: String,
+    /// First date of its period; empty without one.
+    pub period: String,
+    /// The accumulator before its first and after its last unit, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<(String, String)>,
+    /// The line that it was made of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<u32>,
+    /// The row of the reference table, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<u32>,
+    /// Where it goes: `account`, `second-account 901`, `nobody`, `replaced`, `trial`.
+    pub posting: String,
+}
+
+/// An earlier line that goes elsewhere now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Moved {
+    /// Its number.
+    pub number: usize,
+    /// Where it went before.
+    pub before: String,
+    /// Where it goes now.
+    pub after: String,
+}
+
+/// A variable that was set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Remembered {
+    /// Whose: the primitive's id; for a step's constant `rater/step`.
+    pub variable: String,
+    /// First date of its period; empty without one.
+    pub period: String,
+    /// Its value before, in base units.
+    pub before: i128,
+    /// Its value now.
+    pub after: i128,
+    /// What it counts.
+    pub unit: &'static str,
+}
+
+/// Turns what the evaluator tells into plain values.
+pub(crate) struct Watcher<'a> {
+    record: &'a UsageRecord,
+    stretch: &'a Stretch,
+    /// Where the lines so far went when they were seen last.
+    postings: Vec<Posting>,
+    stepper: &'a mut dyn Stepper,
+}
+
+impl<'a> Watcher<'a> {
+    pub(crate) fn new(
+        record: &'a UsageRecord,
+        stretch: &'a Stretch,
+        stepper: &'a mut dyn Stepper,
+    ) -> Self {
+        Self { record, stretch, postings: Vec::new(), stepper }
+    }
+
+    fn moved(&mut self, booked: &[Line]) -> Vec<Moved> {
+        let known = self.postings.iter().zip(booked).enumerate();
+        let moved = known.filter(|(_, (before, line))| **before != line.posting);
+        let moved = moved.map(|(number, (before, line))| Moved {
+            number,
+            before: posting(*before),
+            after: posting(line.posting),
+        });
+        let moved = moved.collect();
+        self.postings.clear();
+        self.postings.extend(booked.iter().map(|line| line.posting));
+        moved
+    }
+}
+
+impl Watch for Watcher<'_> {
+    fn step(&mut self, step: &Step<'_>) {
+        let Some(code) = self.stretch.codes.get(usize::from(step.plan)) else { return };
+        let zone = &self.stretch.settings.zone;
+        let booked = step.lines.clone().filter_map(|number| {
+            let line = step.booked.get(number)?;
+            let component = code.components().get(usize::from(line.component))?;
+            Some(booked(number, line, component))
+        });
+        let stepped = Stepped {
+            record: self.record.record_id.clone(),
+            plan: code.plan_id().to_owned(),
+            version: code.version(),
+            primitive: step.id.to_owned(),
+            kind: step.kind.to_owned(),
+            line: step.line,
+            inputs: step.inputs.iter().map(|carried| port(carried, zone)).collect(),
+            outputs: step.outputs.iter().map(|carried| port(carried, zone)).collect(),
+            booked: booked.collect(),
+            moved: self.moved(step.booked),
+            variables: step.changes.iter().map(|change| remembered(change, code)).collect(),
+            suspended: step.refused.map(turnpike_types::SuspenseReason::word),
+        };
+        self.stepper.step(&stepped);
+    }
+}
+
+fn port(carried: &Carried<'_>, zone: &Zone) -> Port {
+    let unit = match carried.in_time {
+        Some(in_time) if in_time.counts_time() => Unit::Microsecond,
+        _ => Unit::One,
+    };
+    let instant = |unit: i64| {
+        let in_time = carried.in_time.as_ref();
+        in_time.map(|in_time: &InTime| zone.show(in_time.instant(unit)))
+    };
+    let run = |&(first, end, times): &(i64, i64, i128)| Run {
+        first,
+        end,
+        times,
+        quantity: i128::from(end.saturating_sub(first))
+            .checked_mul(times)
+            .map_or_else(|| "more than 128 bits".to_owned(), |quantity| shown(quantity, unit)),
+        from: instant(first),
+        to: instant(end),
+    };
+    Port {
+        port: carried.port.to_owned(),
+        runs: carried.spans.iter().map(run).collect(),
+        empty_record: carried.empty_record,
+    }
+}
+
+fn booked(number: usize, line: &Line, component: &Component) -> Booked {
+    let level = |total| shown(total, component.unit);
+    let levels = || (level(line.level_before), level(line.level_after));
+    let component_name = if component.primitive == component.component {
+        component.component.clone()
+    } else {
+        format!("{}/{}", component.primitive, component.component)
+    };
+    Booked {
+        number,
+        component: component_name,
+        kind: component.kind.word(),
+        quantity: shown(line.quantity, component.unit),
+        price: component.price.clone(),
+        amount: line.amount.to_string(),
+        currency: component.currency.to_string(),
+        period: period(line.period),
+        level: component.level.is_some().then(levels),
+        of: line.of,
+        row: line.row,
+        posting: posting(line.posting),
+    }
+}
+
+fn remembered((before, after): &(StateEntry, StateEntry), code: &ObjectCode) -> Remembered {
+    let variable = code.variables().iter().find(|variable| variable.id == after.variable);
+    Remembered {
+        variable: variable.map_or_else(|| "?".to_owned(), |known| known.primitive.clone()),
+        period: period(after.period),
+        before: before.value,
+        after: after.value,
+        unit: variable.map_or(Unit::One, |known| known.unit).as_str(),
+    }
+}
+
+fn posting(posting: Posting) -> String {
+    match posting {
+        Posting::Second(account) => format!("{} {account}", posting.word()),
+        _ => posting.word().to_owned(),
+    }
+}
+
+/// The first date of a period; a five-minute interval of long ago shows as its number.
+fn period(period: Period) -> String {
+    if period == Period::EVER {
+        return String::new();
+    }
+    let first = jiff::civil::Date::constant(1970, 1, 1);
+    let date = first.checked_add(jiff::Span::new().days(period.0));
+    date.map_or_else(|_| period.0.to_string(), |date| date.to_string())
+}
