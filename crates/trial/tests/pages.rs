@@ -16,7 +16,7 @@ fn docs() -> PathBuf {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let mut pages: Vec<PathBuf> = ["price-plans.md", "plan-gallery.md", "writing-a-primitive.md"]
+    let mut pages: Vec<PathBuf> = ["price-plans.md", "plan-gallery.md"]
         .iter()
         .map(|name| docs().join(name))
         .collect();
