@@ -4,8 +4,8 @@
 
 mod support;
 
-use support::{Subscriber, event, plan, session};
-use turnpike_types::UsageRecord;
+use support::{Subscriber, event, micros, plan, session};
+use turnpike_types::Timestamp;
 
 const HOUR: i128 = 3_600_000_000;
 
@@ -151,7 +151,7 @@ fn in_currency(currency: &str, digits: u32, price: &str) -> Subscriber {
 #[test]
 fn accounts_in_yen_and_in_dinars_have_lines_in_their_minor_units() {
     let amount = |account: &mut Subscriber, units| {
-        let record: UsageRecord = event("t", "2026-05-04T12:00:00Z", units);
+        let record = event("t", "2026-05-04T12:00:00Z", units);
         account.lines(&record)[0].2.clone()
     };
     let mut yen = in_currency("JPY", 0, "12.5");
@@ -160,4 +160,28 @@ fn accounts_in_yen_and_in_dinars_have_lines_in_their_minor_units() {
     let mut dinar = in_currency("KWD", 3, "0.1005");
     assert_eq!(amount(&mut dinar, 1), "0.100000000");
     assert_eq!(amount(&mut dinar, 3), "0.302000000");
+}
+
+/// Sections 4 and 5: a record that comes when its cycle is closed still counts in the month in which
+/// it happened, and is marked late.
+#[test]
+fn a_record_of_a_closed_cycle_counts_in_its_own_month_and_is_late() {
+    let graph = r#"<MonthlyAccumulator id="m" in="record.quantity"/>
+        <StepRater id="r" in="m.out" level="m.total">
+          <step id="free" upto="10" price="0" per="1"/><step id="paid" price="1" per="1"/>
+        </StepRater>
+        <AccountFinalizer id="post" in="r.charge"/>"#;
+    let mut account = Subscriber::new(&plan(graph), "UTC");
+    let record = event("t", "2026-05-31T12:00:00Z", 8);
+    assert!(!account.rate(&record).unwrap().late);
+    assert_eq!(
+        account.lines(&event("t", "2026-06-05T12:00:00Z", 9)),
+        [line("free", 9, "0.000000000")]
+    );
+    // Two days of grace, and then some.
+    account.now = Timestamp(micros("2026-06-05T12:00:00Z"));
+    let rated = account.rate(&record).unwrap();
+    assert!(rated.late);
+    let shown: Vec<_> = rated.lines.iter().map(|line| account.shown(line)).collect();
+    assert_eq!(shown, [line("free", 2, "0.000000000"), line("paid", 6, "6.000000000")]);
 }
