@@ -6,7 +6,7 @@ mod world;
 use std::sync::Arc;
 
 use tonic::{Code, Status};
-use turnpike_proto::plan::v1::{ListRequest, PublishRequest, PublishResponse};
+use turnpike_proto::plan::v1::{ListRequest, PublishRequest, PublishResponse, PublishTableRequest};
 use turnpike_store::StoreIncarnation;
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_types::Timestamp;
@@ -165,6 +165,34 @@ async fn a_plan_that_fails_its_own_examples_is_refused() {
     assert!(listed.plans.is_empty());
     let right = publish(&world, with_example(1, "2026-01-01", &inline("0.005"))).await.unwrap();
     assert_eq!(right.examples, ["five octets: ok, 1 record, 1 line"]);
+}
+
+/// Tables are the catalogue's: one that is not there yet fails the examples that read it.
+#[tokio::test]
+async fn examples_read_the_tables_of_the_catalogue() {
+    let world = world().await;
+    let calls = r#"<plan xmlns="urn:turnpike:plan:1" id="calls" version="1" starts="2026-01-01" currency="USD">
+  <graph>
+    <E164DialPlanRater id="dial" in="record.duration" table="world" country-code="44" international-prefix="00"/>
+    <AccountFinalizer id="post" in="dial.charge"/>
+  </graph>
+  <example name="two minutes">
+    <record id="r1" type="call" start="2026-04-01T00:00:00Z" duration="2 min" attribute.called="001 1"/>
+    <expect record="r1" component="call" amount="0.04"/>
+  </example>
+</plan>"#;
+    let without = publish(&world, calls.to_owned()).await;
+    refused(
+        without,
+        Code::InvalidArgument,
+        &["expected amount 0.040000000, found suspended, no-table"],
+    );
+    let text = "# turnpike-table id=world kind=dial-plan version=1 starts=2026-01-01\n\
+        prefix,destination,price,per\n1,US,0.02,1 min\n";
+    let request = PublishTableRequest { text: text.to_owned() };
+    world.plans().publish_table(request).await.unwrap();
+    let with = publish(&world, calls.to_owned()).await.unwrap();
+    assert_eq!(with.examples, ["two minutes: ok, 1 record, 1 line"]);
 }
 
 #[tokio::test]

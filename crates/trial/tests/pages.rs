@@ -8,18 +8,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use turnpike_plan::{Table, parse_table, primitive_types};
-use turnpike_trial::{Inputs, run_examples};
+use support::{at, parsed, session, settings};
+use turnpike_plan::{Table, parse_amount, parse_table, primitive_types};
+use turnpike_trial::{Account, Accounts, Catalogue, Inputs, Trial, run_examples};
+use turnpike_types::AccountNumber;
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
 }
 
 fn pages() -> Vec<PathBuf> {
-    let mut pages: Vec<PathBuf> = ["price-plans.md", "plan-gallery.md"]
-        .iter()
-        .map(|name| docs().join(name))
-        .collect();
+    let mut pages: Vec<PathBuf> =
+        ["price-plans.md", "plan-gallery.md"].iter().map(|name| docs().join(name)).collect();
     let primitives = std::fs::read_dir(docs().join("primitives")).unwrap();
     pages.extend(primitives.map(|entry| entry.unwrap().path()));
     pages.sort();
@@ -81,5 +81,34 @@ fn every_primitive_has_a_page_with_a_plan() {
         assert!(page.starts_with(&format!("# {}\n", primitive.name)), "{path:?}");
         let shown = blocks(&page, "xml").iter().any(|xml| xml.contains(primitive.name));
         assert!(shown, "{path:?} shows no plan with it");
+    }
+}
+
+/// The gallery's offer: each plan rates everything, and the cheapest is billed with the fee.
+#[test]
+fn of_the_gallerys_three_plans_the_cheapest_is_billed() {
+    let page = std::fs::read_to_string(docs().join("plan-gallery.md")).unwrap();
+    let ids = ["light", "regular", "heavy"];
+    let xml = |id: &str| {
+        let named = format!(" id=\"{id}\" version");
+        blocks(&page, "xml").into_iter().find(|xml| xml.contains(&named)).unwrap().to_owned()
+    };
+    for (minutes, billed) in [(10, "8.000000000"), (100, "24.000000000"), (1000, "36.000000000")] {
+        let mut euros = settings("UTC");
+        euros.currency = "EUR".parse().unwrap();
+        let from = at("2026-03-01T00:00:00Z");
+        let fee = parse_amount("1.00").unwrap();
+        let mut accounts = Accounts::none();
+        let offered = Account::new(euros).with_option("phone", fee, from, ids);
+        accounts.open(AccountNumber(42), offered).unwrap();
+        let plans = ids.map(|id| parsed(&xml(id)));
+        let mut trial = Trial::new(Catalogue::new(plans), accounts);
+        let mut call = session(42, "r1", "2026-03-02T08:00:00Z", 0);
+        call.usage_type = "call".to_owned();
+        call.duration_us = minutes * 60_000_000;
+        trial.rate(&call, 1).unwrap();
+        trial.advance(at("2026-04-03T00:00:00Z")).unwrap();
+        let balance: Vec<_> = trial.balance(AccountNumber(42)).collect();
+        assert_eq!(balance[0].1.unwrap().to_string(), billed, "{minutes}");
     }
 }

@@ -98,3 +98,24 @@ fn a_difference_is_told_and_its_exit_code_is_asked_for() {
     assert_eq!(neither.code, 2, "{}", neither.err);
     assert!(neither.err.contains("write ID@VERSION"), "{}", neither.err);
 }
+
+#[test]
+fn what_plans_are_made_of_is_listed() {
+    let all = run(&["plan", "primitives"]);
+    assert_eq!(all.code, 0, "{}", all.err);
+    assert!(all.out.contains("StepRater") && all.out.contains("SecondAccountFinalizer"));
+    let one = run(&["plan", "primitives", "StepRater"]);
+    for told in [
+        "  in   in: usage, of one or several",
+        "  in   level: level, optional",
+        "mode=\"graduated|volume|package\", default graduated: ",
+        "  <step>, at least one: ",
+        "    price=\"money\", required: ",
+    ] {
+        assert!(one.out.contains(told), "{told:?} is not in\n{}", one.out);
+    }
+    let json = run(&["plan", "primitives", "--json"]);
+    let types: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(types.as_array().unwrap().len(), turnpike_plan::primitive_types().len());
+    assert_eq!(run(&["plan", "primitives", "StepRatter"]).code, 2);
+}

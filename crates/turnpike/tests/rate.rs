@@ -124,3 +124,108 @@ fn what_cannot_be_rated_is_told_with_its_reason_and_costs_nothing_else() {
     assert_eq!(lines[1]["record_id"], "m4");
     assert_eq!(lines[1]["amount"], "0.550000000");
 }
+
+/// A plan with a fee in advance, calls by a dial plan, and its usage.
+fn calls() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "calls.xml",
+        r#"<plan xmlns="urn:turnpike:plan:1" id="calls" version="1" starts="2026-01-01" currency="GBP">
+  <graph>
+    <MonthlyRecurringCharge id="fee" amount="5.00"/>
+    <UsageTypeSelector id="talk" in="record.duration" types="call"/>
+    <E164DialPlanRater id="dial" in="talk.pass" table="world" country-code="44" international-prefix="00" national-prefix="0"/>
+    <AccountFinalizer id="post" in="fee.charge dial.charge"/>
+  </graph>
+  <example name="a minute" since="2026-02-01">
+    <record id="r1" type="call" start="2026-02-10T09:00:00Z" duration="1 min" attribute.called="0039 06 1"/>
+    <expect due="2026-02-01" component="fee" amount="5.00"/>
+    <expect record="r1" component="call" quantity="1 min" amount="0.03"/>
+  </example>
+</plan>"#,
+    );
+    write(
+        "world.csv",
+        "# turnpike-table id=world kind=dial-plan version=1 starts=2026-01-01\n\
+         prefix,destination,price,per\n39,Italy,0.03,1 min\n44,United Kingdom,0.02,1 min\n",
+    );
+    write(
+        "usage.csv",
+        "record_id,account_number,usage_type,start_time,duration,called\n\
+         r1,7,call,2026-01-10T09:00:00Z,2min,020 7946 0000\n\
+         r2,7,call,2026-02-10T09:00:00Z,1min,0039 06 1\n",
+    );
+    dir
+}
+
+fn rate_calls(more: &[&str]) -> Ran {
+    let dir = calls();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (plan, usage, table) = (path("calls.xml"), path("usage.csv"), path("world.csv"));
+    let mut line = vec!["rate", "--plan", &plan, "--usage", &usage, "--table", &table];
+    line.extend(more);
+    run(&line)
+}
+
+#[test]
+fn what_is_due_comes_before_the_record_and_time_goes_on_to_a_date() {
+    let ran = rate_calls(&["--until", "2026-04-01"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let told: Vec<String> = rows(&ran.out)
+        .iter()
+        .map(|row| {
+            let told = ["record_id", "due", "component", "amount", "row", "posting", "posted_to"];
+            told.map(|column| row[column].as_str()).join(" ")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            " 2026-01-01 fee 5.000000000  account 7",
+            "r1  call 0.040000000 1 account 7",
+            " 2026-02-01 fee 5.000000000  account 7",
+            "r2  call 0.030000000 0 account 7",
+            " 2026-03-01 fee 5.000000000  account 7",
+            " 2026-04-01 fee 5.000000000  account 7",
+        ]
+    );
+    assert!(ran.err.contains("GBP 20.07"), "{}", ran.err);
+}
+
+#[test]
+fn a_plan_is_tested_with_the_tables_that_it_reads() {
+    let dir = calls();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let with = run(&["plan", "test", &path("calls.xml"), "--table", &path("world.csv")]);
+    assert_eq!(with.code, 0, "{}{}", with.out, with.err);
+    let without = run(&["plan", "test", &path("calls.xml")]);
+    assert_eq!(without.code, 1);
+    assert!(without.out.contains("found suspended, no-table"), "{}", without.out);
+}
+
+/// Figure 7A of the price planning seed.
+#[test]
+fn each_record_is_stepped_through_the_primitives() {
+    let all = rate_calls(&["--step"]);
+    assert_eq!(all.code, 0, "{}", all.err);
+    for told in [
+        "account 7, charge due 2026-01-01\n  books fee: 5.000000000 GBP",
+        "record r1 through plan calls version 1\nfee (MonthlyRecurringCharge, line 3)",
+        "talk (UsageTypeSelector, line 4)\n  takes in: 120 s from 2026-01-10T09:00:00+00:00",
+        "  books line 0: dial/call, usage, 120 s at",
+        "record r1: rated, 1 line\n",
+    ] {
+        assert!(all.out.contains(told), "{told:?} is not in\n{}", all.out);
+    }
+    let some = rate_calls(&["--step", "--break", "E164DialPlanRater"]);
+    assert!(!some.out.contains("UsageTypeSelector") && some.out.contains("dial ("), "{}", some.out);
+    let json = rate_calls(&["--step", "--json", "--break", "dial"]);
+    let steps: Vec<serde_json::Value> =
+        json.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(steps.len(), 2);
+    assert_eq!(steps[1]["booked"][0]["amount"], "0.030000000");
+    let unknown = rate_calls(&["--step", "--break", "dail"]);
+    assert_eq!(unknown.code, 2, "{}", unknown.err);
+    assert!(unknown.err.contains("--break dail: no plan has"), "{}", unknown.err);
+}
