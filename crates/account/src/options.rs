@@ -74,6 +74,10 @@ pub(crate) fn judge_pick(profile: &Profile, state: &AccountState, pick: &Pick) -
     if !offered().any(|s| s.plan_id == pick.plan_id) {
         return no_alternative(&pick.option, &pick.plan_id, "in that cycle", offered());
     }
+    let choice = choice(pick);
+    if state.get(choice.variable, choice.period) == Some(choice.value) {
+        return AccountChange::Already;
+    }
     if is_cycle_closed(&pick.option, state, cycle.2, Period(pick.cycle)) {
         return AccountChange::Refused(format!(
             "the cycle of option {} that begins on {} is closed: it was billed, and can't be chosen \
@@ -81,10 +85,6 @@ pub(crate) fn judge_pick(profile: &Profile, state: &AccountState, pick: &Pick) -
             pick.option,
             date_of(pick.cycle).map_or_else(|| pick.cycle.to_string(), |date| date.to_string())
         ));
-    }
-    let choice = choice(pick);
-    if state.get(choice.variable, choice.period) == Some(choice.value) {
-        return AccountChange::Already;
     }
     AccountChange::Changes
 }

@@ -5,7 +5,7 @@
 //! Times are for one record each; `fig6b/mix` is the figure. `quantity` and `length` show
 //! that a record costs what its splits cost, not its seconds nor its octets.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeMap;
 

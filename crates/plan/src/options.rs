@@ -74,7 +74,7 @@ pub(crate) fn keep_as_trial(run: &mut Run<'_>, first_line: usize) -> Result<(), 
             line.posting = Posting::Trial;
         }
     }
-    let period = run.posting_cycle().0.period;
+    let period = run.posting_cycle().period;
     for (variable, more) in [(code.trial.running, running), (code.trial.once, once)] {
         if more != 0 {
             let sum = run.value(variable, period).checked_add(more);

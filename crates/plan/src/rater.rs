@@ -8,7 +8,7 @@ use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp, UsageV
 use crate::calendar::INSTANTS;
 use crate::code::ObjectCode;
 use crate::options;
-use crate::run::{Event, Run, Scratch, posting_cycle};
+use crate::run::{Event, Run, Scratch, open_if_late};
 use crate::state::{AccountState, Period, StateEntry};
 use crate::tables::Table;
 use crate::watch::{Watch, watched};
@@ -182,7 +182,9 @@ impl Rater {
             self.rated.changes.clear();
             return Err(reason);
         }
-        self.rated.changes.sort_unstable_by_key(|change| (change.variable, change.period));
+        if self.rated.changes.len() > 1 {
+            self.rated.changes.sort_unstable_by_key(|change| (change.variable, change.period));
+        }
         Ok(&self.rated)
     }
 
@@ -208,7 +210,7 @@ impl Rater {
             return Err(SuspenseReason::Overflow);
         }
         self.scratch.calendar.enter(&occasion.account.zone, occasion.account.cycle_day);
-        self.rated.late = posting_cycle(&mut self.scratch.calendar, start, occasion.now).1;
+        self.rated.late = open_if_late(&mut self.scratch.calendar, start, occasion.now).is_some();
         let Some(option) = plans[taker].option else {
             return self.run_plan(plans, taker, occasion, watch);
         };

@@ -329,14 +329,14 @@ impl<'a> Run<'a> {
         self.scratch.calendar.period(calendared, at)
     }
 
-    /// The billing cycle that this posts to, and whether it is late: its own cycle was closed
-    /// before, and it posts to the open one (PLANS section 4).
-    pub(crate) fn posting_cycle(&mut self) -> (PeriodSpan, bool) {
-        let at = self.record.start.micros();
+    /// The billing cycle that this posts to: the open one, when its own is closed (PLANS 4).
+    pub(crate) fn posting_cycle(&mut self) -> PeriodSpan {
         if let Event::Close(cycle) = self.event {
-            return (cycle, false);
+            return cycle;
         }
-        posting_cycle(&mut self.scratch.calendar, at, self.now)
+        let (calendar, at) = (&mut self.scratch.calendar, self.record.start.micros());
+        let open = open_if_late(calendar, at, self.now);
+        open.unwrap_or_else(|| calendar.period(Calendared::Cycle, at))
     }
 
     /// The text of an attribute; `None` when the record, or account, does not carry it.
@@ -504,15 +504,14 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The billing cycle to which usage of the instant `at` posts when logged time is `now`, and
-/// whether it is late for its own (PLANS sections 4 and 5).
-pub(crate) fn posting_cycle(calendar: &mut Calendar, at: i64, now: i64) -> (PeriodSpan, bool) {
+/// The open billing cycle, when logged time is `now`, if the cycle of the instant `at` is closed:
+/// its usage is late, and posts to the open one (PLANS sections 4 and 5).
+#[inline]
+pub(crate) fn open_if_late(calendar: &mut Calendar, at: i64, now: i64) -> Option<PeriodSpan> {
     let closed = now.saturating_sub(CLOSE_GRACE_US);
-    if at < closed {
-        let open = calendar.period(Calendared::Cycle, closed);
-        if at < open.from {
-            return (open, true);
-        }
+    if at >= closed {
+        return None;
     }
-    (calendar.period(Calendared::Cycle, at), false)
+    let open = calendar.period(Calendared::Cycle, closed);
+    (at < open.from).then_some(open)
 }

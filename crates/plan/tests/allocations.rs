@@ -1,6 +1,6 @@
 //! Once warm, rating a record allocates nothing, however many lines it makes.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
 

@@ -191,7 +191,7 @@ struct Commitment {
 impl Op for Commitment {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let passed = self.bound.pass(run)?.map_or(0, |(_, sum)| sum);
-        let period: Period = run.posting_cycle().0.period;
+        let period: Period = run.posting_cycle().period;
         let before = run.value(self.sum, period);
         let sum = add(before, passed)?;
         if sum != before {

@@ -1,7 +1,7 @@
 //! Calendars and windows as PLANS has them, from the time zone's own answers alone.
 
-use jiff::civil::{Date, DateTime, Weekday, date};
-use turnpike_plan::{AccountContext, Period, Primitive, Zone, first_instant_of};
+use jiff::civil::{Date, DateTime, Weekday};
+use turnpike_plan::{AccountContext, Child, Period, Primitive, Zone, first_instant_of};
 use turnpike_types::Timestamp;
 
 /// The table `h` of random plans, as (date, place).
@@ -27,21 +27,73 @@ pub(crate) fn local_date(zone: &Zone, at: i64) -> Date {
     if first_instant_of(zone, next) <= Timestamp(at) { next } else { shown }
 }
 
-/// The period of an accumulator or charge of this kind that an instant falls into.
-pub(crate) fn period_of(account: &AccountContext, primitive: &Primitive, at: i64) -> Period {
-    let mut first = local_date(&account.zone, at);
-    let starts = |first: Date| match primitive.kind.as_str() {
-        kind if kind.starts_with("Monthly") => first.day() == 1,
-        kind if kind.starts_with("Daily") => true,
-        kind if kind.starts_with("Weekly") => {
-            first.weekday() == weekday(primitive.property("starts").unwrap())
+/// Whose periods something goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Every {
+    Month,
+    Cycle,
+    /// From this day on.
+    Week(Weekday),
+    Day,
+}
+
+impl Every {
+    /// Of an accumulator or a charge.
+    pub(crate) fn of(primitive: &Primitive) -> Self {
+        match primitive.kind.as_str() {
+            kind if kind.starts_with("Monthly") => Self::Month,
+            kind if kind.starts_with("Daily") => Self::Day,
+            kind if kind.starts_with("Weekly") => {
+                Self::Week(weekday(primitive.property("starts").unwrap()))
+            }
+            _ => Self::Cycle,
         }
-        _ => first.day() == (account.cycle_day as i8).min(first.days_in_month()),
-    };
-    while !starts(first) {
-        first = first.yesterday().unwrap();
     }
-    Period(first.since(date(1970, 1, 1)).unwrap().get_days())
+
+    /// Of a bucket, unless it is granted once.
+    pub(crate) fn of_bucket(bucket: &Child) -> Option<Self> {
+        Some(match bucket.property("every")? {
+            "month" => Self::Month,
+            "billing-cycle" => Self::Cycle,
+            "week" => Self::Week(weekday(bucket.property("starts").unwrap_or("Mon"))),
+            _ => Self::Day,
+        })
+    }
+
+    fn starts_on(self, account: &AccountContext, date: Date) -> bool {
+        match self {
+            Self::Month => date.day() == 1,
+            Self::Cycle => date.day() == (account.cycle_day as i8).min(date.days_in_month()),
+            Self::Week(first) => date.weekday() == first,
+            Self::Day => true,
+        }
+    }
+
+    /// The first date of the period that a date is in.
+    pub(crate) fn first_of(self, account: &AccountContext, mut date: Date) -> Date {
+        while !self.starts_on(account, date) {
+            date = date.yesterday().unwrap();
+        }
+        date
+    }
+
+    /// The first date of the period after one that begins on `first`.
+    pub(crate) fn next_of(self, account: &AccountContext, first: Date) -> Date {
+        let mut date = first.tomorrow().unwrap();
+        while !self.starts_on(account, date) {
+            date = date.tomorrow().unwrap();
+        }
+        date
+    }
+}
+
+/// The period that an instant falls into.
+pub(crate) fn period_of(account: &AccountContext, every: Every, at: i64) -> Period {
+    days_since_1970(every.first_of(account, local_date(&account.zone, at)))
+}
+
+pub(crate) fn days_since_1970(date: Date) -> Period {
+    Period(date.since(jiff::civil::date(1970, 1, 1)).unwrap().get_days())
 }
 
 fn weekday(name: &str) -> Weekday {
@@ -68,27 +120,26 @@ pub(crate) fn in_daily_window(zone: &Zone, primitive: &Primitive, at: i64) -> bo
 }
 
 /// By the wall clock's reading and the day of its date; what wraps belongs to the day it starts on.
-pub(crate) fn in_weekly_window(zone: &Zone, primitive: &Primitive, at: i64) -> bool {
+pub(crate) fn in_window(zone: &Zone, window: &Child, at: i64) -> bool {
     let reading = reading(zone, at);
     let (today, clock) = (reading.weekday(), clock(reading));
-    primitive.children.iter().any(|window| {
-        let of = |name| seconds(window.property(name).unwrap());
-        let (from, to) = (of("from"), of("to"));
-        let mut days = window.property("days").unwrap().split_whitespace().flat_map(|range| {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            let mut days = vec![weekday(first)];
-            while *days.last().unwrap() != weekday(last) {
-                days.push(days.last().unwrap().next());
-            }
-            days
-        });
-        days.any(|day| {
-            if from < to {
-                today == day && from <= clock && clock < to
-            } else {
-                (today == day && clock >= from) || (today == day.next() && clock < to)
-            }
-        })
+    let of = |name, otherwise| seconds(window.property(name).unwrap_or(otherwise));
+    let (from, to) = (of("from", "00:00"), of("to", "24:00"));
+    let days = window.property("days").unwrap_or("Mon-Sun");
+    let mut days = days.split_whitespace().flat_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let mut days = vec![weekday(first)];
+        while *days.last().unwrap() != weekday(last) {
+            days.push(days.last().unwrap().next());
+        }
+        days
+    });
+    days.any(|day| {
+        if from < to {
+            today == day && from <= clock && clock < to
+        } else {
+            (today == day && clock >= from) || (today == day.next() && clock < to)
+        }
     })
 }
 

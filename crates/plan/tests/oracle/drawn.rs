@@ -1,6 +1,6 @@
-//! Random filters, classifiers and increments.
+//! Random primitives, as a plan writes them.
 
-use crate::random::Dice;
+use crate::dice::Dice;
 
 const CLOCK: &[&str] = &["00:00", "00:30", "01:00", "01:30", "02:00", "07:00", "19:00", "23:30"];
 const DATES: &[&str] = &[
@@ -107,4 +107,77 @@ pub(crate) fn increment(id: &str, links: &str, unit: &str, dice: &mut Dice<'_>) 
     format!(
         "<UsageIncrement id=\"{id}\" in=\"{links}\" first=\"{first}{unit}\" then=\"{then}{unit}\"/>\n"
     )
+}
+
+pub(crate) fn accumulator(id: &str, links: &str, dice: &mut Dice<'_>) -> String {
+    let calendar = dice.one_of(&[
+        "MonthlyAccumulator",
+        "BillingCycleAccumulator",
+        "WeeklyAccumulator",
+        "WeeklyAccumulator starts=\"Sun\"",
+        "WeeklyAccumulator starts=\"Thu\"",
+        "DailyAccumulator",
+    ]);
+    format!("<{calendar} id=\"{id}\" in=\"{links}\"/>\n")
+}
+
+pub(crate) fn weigher_by_value(id: &str, links: &str, dice: &mut Dice<'_>) -> String {
+    let (a, b) = (dice.throw(4), dice.throw(12));
+    let default = dice.one_of(&["", " default=\"0\"", " default=\"3\""]);
+    format!(
+        "<Weigher id=\"{id}\" in=\"{links}\" attribute=\"f\"{default}><weight value=\"a\" weight=\"{a}\"/><weight value=\"b\" weight=\"{b}\"/></Weigher>\n"
+    )
+}
+
+/// Always with a default: for which of two reasons a record waits is not the point.
+pub(crate) fn weigher_by_time(id: &str, links: &str, dice: &mut Dice<'_>) -> String {
+    let mut windows = String::new();
+    for _ in 0..1 + dice.throw(3) {
+        let days = match dice.throw(2) {
+            0 => String::new(),
+            _ => format!(" days=\"{}\"", dice.one_of(DAYS)),
+        };
+        windows += &format!("<weight {}{days} weight=\"{}\"/>", window(dice), dice.throw(4));
+    }
+    let default = dice.one_of(&["0", "1", "3"]);
+    format!("<Weigher id=\"{id}\" in=\"{links}\" default=\"{default}\">{windows}</Weigher>\n")
+}
+
+/// Buckets of all calendars, and such as are granted once.
+pub(crate) fn allowance(id: &str, links: &str, unit: &str, dice: &mut Dice<'_>) -> String {
+    let mut buckets = String::new();
+    for bucket in 0..1 + dice.throw(3) {
+        let grant = 1 + dice.throw(30);
+        let every = ["month", "billing-cycle", "week", "week\" starts=\"Sun", "day", "day", ""];
+        let period = match dice.one_of(&every) {
+            "" => dice.one_of(&["", " valid=\"7 d\"", " valid=\"40 d\""]).to_owned(),
+            every => format!(" every=\"{every}\" rollover=\"{}\"", dice.throw(4)),
+        };
+        let priority = dice.throw(3);
+        buckets += &format!(
+            "<bucket id=\"b{bucket}\" grant=\"{grant}{unit}\"{period} priority=\"{priority}\"/>"
+        );
+    }
+    format!("<Allowance id=\"{id}\" in=\"{links}\">{buckets}</Allowance>\n")
+}
+
+/// Up to three steps, of which the last may be endless.
+pub(crate) fn steps(endless: bool, unit: &str, dice: &mut Dice<'_>) -> String {
+    let count = 1 + dice.throw(3);
+    let (mut steps, mut upto) = (String::new(), 0);
+    for step in 0..count {
+        upto += 1 + dice.throw(25);
+        let bound = if endless && step + 1 == count {
+            String::new()
+        } else {
+            format!(" upto=\"{upto}{unit}\"")
+        };
+        let price = dice.one_of(&["0", "1", "0.05", "0.333333333", "2.5"]);
+        let per = dice.one_of(&[1, 1, 3, 7, 1000]);
+        let constant = dice.one_of(&["", "", " constant=\"0.15\""]);
+        steps += &format!(
+            "<step id=\"s{step}\"{bound} price=\"{price}\" per=\"{per}{unit}\"{constant}/>"
+        );
+    }
+    steps
 }

@@ -47,7 +47,8 @@ fn both(account: &AccountContext, record: &UsageRecord) -> Vec<turnpike_plan::Li
     let plan = parse(&plan(EVERYTHING)).unwrap_or_else(|errors| panic!("{errors}"));
     let code = compile(&plan, &BTreeMap::new()).unwrap();
     let (state, tables) = (AccountState::default(), tables_of(&code));
-    let naive = Naive { plan: &plan, code: &code, account, state: &state, record };
+    let naive =
+        Naive { plan: &plan, code: &code, account, state: &state, record, since: Timestamp::MIN };
     let (lines, changes) = naive.rate().unwrap();
     let plans = [PlanInForce { tables: &tables, ..PlanInForce::always(&code) }];
     let mut rater = Rater::new();

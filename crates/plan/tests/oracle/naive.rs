@@ -5,17 +5,22 @@
 //! Copies of a unit are numbered: a Weigher multiplies the numbers, paths that meet number anew
 //! from the lowest, a rater's rest keeps them. A copy reads the accumulator as the copy of that
 //! number found it; copies that it did not count read what the last counted one found.
+//!
+//! Here units go through the graph; what raters and charges book is in `pricing.rs`, what
+//! allowances cover in `buckets.rs`, clocks and calendars are in `clock.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use turnpike_plan::{
-    AccountContext, AccountState, Child, Line, Link, ObjectCode, Period, Plan, Primitive,
-    StateEntry, VariableId,
+    AccountContext, AccountState, Line, Link, ObjectCode, Period, Plan, Primitive, StateEntry,
+    VariableId,
 };
-use turnpike_types::{Money, Posting, SuspenseReason, UsageRecord};
+use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 
-use crate::clock::{in_daily_window, in_weekly_window, is_special, period_of};
+use crate::clock::{Every, in_daily_window, in_window, is_special, period_of};
+use crate::pricing::{Kind, Part};
 use crate::types::type_at;
+use crate::walk::{measures_of, order_of};
 
 pub(crate) struct Naive<'a> {
     pub(crate) plan: &'a Plan,
@@ -24,23 +29,25 @@ pub(crate) struct Naive<'a> {
     pub(crate) account: &'a AccountContext,
     pub(crate) state: &'a AccountState,
     pub(crate) record: &'a UsageRecord,
+    /// When the subscription began.
+    pub(crate) since: Timestamp,
 }
 
 /// A unit, or the ghost of a record without units.
 #[derive(Clone, Copy)]
-enum Push {
+pub(crate) enum Push {
     Unit { number: i64, at: i64 },
     Ghost { at: i64 },
 }
 
 impl Push {
-    fn at(self) -> i64 {
+    pub(crate) fn at(self) -> i64 {
         match self {
             Self::Unit { at, .. } | Self::Ghost { at } => at,
         }
     }
 
-    fn number(self) -> i64 {
+    pub(crate) fn number(self) -> i64 {
         match self {
             Self::Unit { number, .. } => number,
             Self::Ghost { .. } => 0,
@@ -49,16 +56,24 @@ impl Push {
 }
 
 #[derive(Default)]
-struct Memory {
+pub(crate) struct Memory {
     /// Running values by variable and period.
-    values: BTreeMap<(VariableId, Period), i128>,
-    changed: BTreeSet<(VariableId, Period)>,
-    /// Lines under way, by (place in the order, step, constant?, period).
-    parts: BTreeMap<(usize, usize, bool, Period), Line>,
+    pub(crate) values: BTreeMap<(VariableId, Period), i128>,
+    pub(crate) changed: BTreeSet<(VariableId, Period)>,
+    /// Lines under way.
+    pub(crate) parts: BTreeMap<Part, Line>,
+    /// What lines of running totals come to, added up unit by unit.
+    pub(crate) amounts: BTreeMap<Part, i128>,
+    /// Packages that began on the lines' units.
+    pub(crate) begun: BTreeMap<Part, i128>,
     /// Units that reached a rater or threshold without a level.
     counts: BTreeMap<usize, i128>,
     /// The copies of a record that reached what counts its units anew.
     anew: BTreeMap<String, Vec<i128>>,
+    /// Numbers of the copies at each output, for the unit being pushed.
+    outputs: Outputs,
+    /// What each accumulator did with the unit being pushed: total before, first number, count.
+    readings: BTreeMap<String, (i128, i128, i128)>,
 }
 
 /// What is being pushed: the units of a measure, or those that a primitive counted anew.
@@ -70,11 +85,8 @@ struct Count {
     duration: i64,
 }
 
-/// Numbers of the copies at each output, for the unit being pushed.
+/// Numbers of copies, by primitive and port.
 type Outputs = BTreeMap<(String, String), Vec<i128>>;
-
-/// What each accumulator did with the unit being pushed: total before, first number, count.
-type Readings = BTreeMap<String, (i128, i128, i128)>;
 
 impl Naive<'_> {
     pub(crate) fn rate(&self) -> Result<(Vec<Line>, Vec<StateEntry>), SuspenseReason> {
@@ -87,13 +99,13 @@ impl Naive<'_> {
             measures_of(self.plan).iter().map(|name| self.count(name)).collect::<Result<_, _>>()?;
         while let Some(count) = counts.pop_front() {
             for push in self.pushes(&count) {
-                let (mut outputs, mut readings) = (Outputs::new(), Readings::new());
+                memory.outputs.clear();
+                memory.readings.clear();
                 if let Some(id) = &count.anew {
-                    outputs.insert((id.clone(), "out".to_owned()), memory.anew[id].clone());
+                    memory.outputs.insert((id.clone(), "out".to_owned()), memory.anew[id].clone());
                 }
                 for (place, primitive) in order.iter().enumerate() {
-                    let (outputs, readings) = (&mut outputs, &mut readings);
-                    self.step(place, primitive, &count, push, outputs, readings, &mut memory)?;
+                    self.step(place, primitive, &count, push, &mut memory)?;
                 }
             }
             if count.anew.is_none() {
@@ -101,7 +113,7 @@ impl Naive<'_> {
                 counts.extend(of_this.map(|id| self.lengthened(&count, id)));
             }
         }
-        Ok((self.lines(memory.parts, &order), self.changes(&memory.values, &memory.changed)))
+        Ok((self.lines(&memory, &order), changes(&memory)))
     }
 
     fn count(&self, measure: &str) -> Result<Count, SuspenseReason> {
@@ -141,134 +153,95 @@ impl Naive<'_> {
         (0..count.quantity).map(|number| Push::Unit { number, at: at(number) }).collect()
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn step(
         &self,
         place: usize,
         primitive: &Primitive,
         count: &Count,
         push: Push,
-        outputs: &mut Outputs,
-        readings: &mut Readings,
         memory: &mut Memory,
     ) -> Result<(), SuspenseReason> {
         let port = if primitive.links("trigger").is_empty() { "in" } else { "trigger" };
-        let copies = arrivals(primitive.links(port), count, outputs);
+        let copies = arrivals(primitive.links(port), count, &memory.outputs);
         if copies.is_empty() {
             return Ok(());
         }
-        let mut leave = |port: &str, copies: Vec<i128>| {
-            outputs.insert((primitive.id.clone(), port.to_owned()), copies);
+        let leave = |memory: &mut Memory, port: &str, copies: Vec<i128>| {
+            memory.outputs.insert((primitive.id.clone(), port.to_owned()), copies);
         };
         match primitive.kind.as_str() {
             "UsageTypeSelector" => {
                 let of_type = type_at(self.plan, self.record, primitive);
                 let types = primitive.property("types").unwrap();
                 let passes = types.split_whitespace().any(|known| known == of_type);
-                leave(if passes { "pass" } else { "rest" }, copies);
+                leave(memory, if passes { "pass" } else { "rest" }, copies);
             }
-            "UsageTypeClassifier" => leave("out", copies),
+            "UsageTypeClassifier" => leave(memory, "out", copies),
             "UsageIncrement" => {
                 memory.anew.insert(primitive.id.clone(), copies);
             }
             "DailyTimeFilter" | "WeeklyTimeFilter" | "SpecialDaysTimeFilter" => {
                 let passes = self.passes_by_time(primitive, push.at())?;
-                leave(if passes { "pass" } else { "rest" }, copies);
+                leave(memory, if passes { "pass" } else { "rest" }, copies);
             }
             "ThresholdFilter" => {
                 let above = base(primitive.property("above").unwrap());
                 let (mut pass, mut rest) = (Vec::new(), Vec::new());
                 for copy in copies {
-                    let (level, _) = self.level(place, primitive, push, copy, readings, memory);
+                    let (level, _) = self.level(place, primitive, push, copy, memory);
                     let passes = match primitive.property("on").unwrap() {
                         "record" => i128::from(count.quantity) > above,
                         _ => level >= above,
                     };
                     if passes { pass.push(copy) } else { rest.push(copy) }
                 }
-                leave("pass", pass);
-                leave("rest", rest);
+                leave(memory, "pass", pass);
+                leave(memory, "rest", rest);
             }
             "Weigher" => {
-                let weight = self.weight(primitive)?;
+                let weight = match primitive.property("attribute") {
+                    Some(attribute) => self.weight(primitive, attribute)?,
+                    None => self.weight_at(primitive, push.at())?,
+                };
                 let (first, count) = (copies[0] * weight, copies.len() as i128 * weight);
-                leave("out", (first..first + count).collect());
+                leave(memory, "out", (first..first + count).collect());
             }
             "MonthlyAccumulator"
             | "BillingCycleAccumulator"
             | "WeeklyAccumulator"
             | "DailyAccumulator" => {
                 if let Push::Unit { .. } = push {
-                    let period = period_of(self.account, primitive, push.at());
+                    let period = period_of(self.account, Every::of(primitive), push.at());
                     let key = (self.variable(&primitive.id), period);
                     let total = memory.values.entry(key).or_default();
-                    readings
-                        .insert(primitive.id.clone(), (*total, copies[0], copies.len() as i128));
+                    let read = (*total, copies[0], copies.len() as i128);
                     *total += copies.len() as i128;
+                    memory.readings.insert(primitive.id.clone(), read);
                     memory.changed.insert(key);
                 }
-                leave("out", copies);
+                leave(memory, "out", copies);
             }
-            "OneTimeCharge" => self.charge_once(place, primitive, Period::EVER, push, memory),
+            "Allowance" => {
+                let (covered, rest) = self.cover_copies(primitive, push, copies, memory);
+                leave(memory, "covered", covered);
+                leave(memory, "rest", rest);
+            }
+            "OneTimeCharge" => {
+                let marked = subscription(self.since);
+                self.charge_once(place, primitive, (marked, Period::EVER), push, memory);
+            }
             "MonthlyRecurringCharge" => {
-                let month = period_of(self.account, primitive, push.at());
-                self.charge_once(place, primitive, month, push, memory);
+                let month = period_of(self.account, Every::Month, push.at());
+                self.charge_once(place, primitive, (month, month), push, memory);
             }
             "StepRater" => {
-                let rest = self.rate_copies(place, primitive, push, &copies, readings, memory);
-                leave("rest", rest);
+                let rest = self.rate_copies(place, primitive, push, &copies, memory);
+                leave(memory, "rest", rest);
             }
             "Ignore" | "Adder" | "AccountFinalizer" => {}
             other => panic!("the oracle does not know {other}"),
         }
         Ok(())
-    }
-
-    fn rate_copies(
-        &self,
-        place: usize,
-        primitive: &Primitive,
-        push: Push,
-        copies: &[i128],
-        readings: &Readings,
-        memory: &mut Memory,
-    ) -> Vec<i128> {
-        let levelled = !primitive.links("level").is_empty();
-        let period = self.level_period(primitive, push);
-        let mut rest = Vec::new();
-        for &copy in copies {
-            let (level, counted) = self.level(place, primitive, push, copy, readings, memory);
-            let steps = primitive.children.iter();
-            let found = steps.enumerate().find(|(_, step)| match step.property("upto") {
-                Some(upto) => level < base(upto),
-                None => true,
-            });
-            let Some((index, step)) = found else {
-                rest.push(copy);
-                continue;
-            };
-            let Push::Unit { number, .. } = push else {
-                continue;
-            };
-            let shown = if levelled { (level, level + counted) } else { (0, 0) };
-            let line = memory.parts.entry((place, index, false, period)).or_insert_with(|| Line {
-                plan: 0,
-                component: self.component(&primitive.id, step.property("id").unwrap(), false),
-                quantity: 0,
-                first_unit: number,
-                period,
-                level_before: shown.0,
-                level_after: 0,
-                amount: Money::ZERO,
-                of: None,
-                row: None,
-                posting: Posting::Account,
-            });
-            line.quantity += 1;
-            line.level_after = shown.1;
-            self.constant(place, primitive, (index, step), period, number, memory);
-        }
-        rest
     }
 
     /// The accumulator that a rater or threshold reads, if it reads one.
@@ -277,19 +250,18 @@ impl Naive<'_> {
         Some(self.plan.primitive(&link.from).unwrap())
     }
 
-    fn level_period(&self, primitive: &Primitive, push: Push) -> Period {
+    pub(crate) fn level_period(&self, primitive: &Primitive, push: Push) -> Period {
         let accumulator = self.accumulator(primitive);
-        accumulator.map_or(Period::EVER, |read| period_of(self.account, read, push.at()))
+        accumulator.map_or(Period::EVER, |read| period_of(self.account, Every::of(read), push.at()))
     }
 
     /// The level that a copy reads, and by how much the copy raises it.
-    fn level(
+    pub(crate) fn level(
         &self,
         place: usize,
         primitive: &Primitive,
         push: Push,
         copy: i128,
-        readings: &Readings,
         memory: &mut Memory,
     ) -> (i128, i128) {
         let Some(accumulator) = self.accumulator(primitive) else {
@@ -300,7 +272,7 @@ impl Naive<'_> {
             }
             return read;
         };
-        match readings.get(&accumulator.id) {
+        match memory.readings.get(&accumulator.id) {
             Some(&(before, first, count)) => (before + (copy - first).clamp(0, count - 1), 1),
             None => {
                 let period = self.level_period(primitive, push);
@@ -310,118 +282,17 @@ impl Naive<'_> {
         }
     }
 
-    fn constant(
-        &self,
-        place: usize,
-        primitive: &Primitive,
-        (index, step): (usize, &Child),
-        period: Period,
-        number: i64,
-        memory: &mut Memory,
-    ) {
-        let Some(constant) = step.property("constant") else {
-            return;
-        };
-        let id = step.property("id").unwrap();
-        let levelled = !primitive.links("level").is_empty();
-        if levelled {
-            let key = (self.variable(&format!("{}/{id}", primitive.id)), period);
-            if memory.values.insert(key, 1) == Some(1) {
-                return;
-            }
-            memory.changed.insert(key);
-        } else if memory.parts.contains_key(&(place, index, true, period)) {
-            return;
-        }
-        let component = self.component(&primitive.id, id, true);
-        let line = self.fixed(component, constant, period, number);
-        memory.parts.insert((place, index, true, period), line);
+    /// The first window that holds an instant.
+    fn weight_at(&self, primitive: &Primitive, at: i64) -> Result<i128, SuspenseReason> {
+        let mut windows = primitive.children.iter();
+        let found = windows.find(|window| in_window(&self.account.zone, window, at));
+        let weight = found.map(|window| window.property("weight").unwrap());
+        let weight = weight.or(primitive.property("default"));
+        weight.map(|text| text.parse().unwrap()).ok_or(SuspenseReason::NoWeight)
     }
 
-    fn charge_once(
-        &self,
-        place: usize,
-        primitive: &Primitive,
-        period: Period,
-        push: Push,
-        memory: &mut Memory,
-    ) {
-        let key = (self.variable(&primitive.id), period);
-        if memory.values.insert(key, 1) == Some(1) {
-            return;
-        }
-        memory.changed.insert(key);
-        let component = self.component(&primitive.id, &primitive.id, false);
-        let line =
-            self.fixed(component, primitive.property("amount").unwrap(), period, push.number());
-        memory.parts.insert((place, 0, false, period), line);
-    }
-
-    fn fixed(&self, component: u16, amount: &str, period: Period, first_unit: i64) -> Line {
-        Line {
-            plan: 0,
-            component,
-            quantity: 0,
-            first_unit,
-            period,
-            level_before: 0,
-            level_after: 0,
-            amount: self.money(1, amount, 1),
-            of: None,
-            row: None,
-            posting: Posting::Account,
-        }
-    }
-
-    /// Prices the parts and puts the lines in order: place, first unit, step.
-    fn lines(
-        &self,
-        parts: BTreeMap<(usize, usize, bool, Period), Line>,
-        order: &[&Primitive],
-    ) -> Vec<Line> {
-        let mut lines: Vec<_> = parts.into_iter().collect();
-        for ((place, step, constant, _), line) in &mut lines {
-            if order[*place].kind == "StepRater" && !*constant {
-                let step = &order[*place].children[*step];
-                let (price, per) = (step.property("price").unwrap(), step.property("per").unwrap());
-                line.amount = self.money(line.quantity, price, base(per));
-            }
-        }
-        // A constant stands right after the line of its step and period.
-        lines.sort_by_key(|((place, step, constant, period), line)| {
-            (*place, line.first_unit, *step, *period, *constant)
-        });
-        lines.into_iter().map(|(_, line)| line).collect()
-    }
-
-    fn changes(
-        &self,
-        values: &BTreeMap<(VariableId, Period), i128>,
-        changed: &BTreeSet<(VariableId, Period)>,
-    ) -> Vec<StateEntry> {
-        let entry = |&(variable, period): &(VariableId, Period)| StateEntry {
-            variable,
-            period,
-            value: values[&(variable, period)],
-        };
-        changed.iter().map(entry).collect()
-    }
-
-    /// quantity * price / per, rounded half to even to the plan's digits.
-    fn money(&self, quantity: i128, price: &str, per: i128) -> Money {
-        let (whole, part) = price.split_once('.').unwrap_or((price, ""));
-        let digits: i128 = format!("{whole}{part}").parse().unwrap();
-        let scale = 10i128.pow(self.plan.round_digits());
-        let (top, bottom) = (quantity * digits * scale, per * 10i128.pow(part.len() as u32));
-        let (steps, over) = (top / bottom, 2 * (top % bottom));
-        let up = over > bottom || (over == bottom && steps % 2 == 1);
-        let nanos = (steps + i128::from(up)) * 10i128.pow(9 - self.plan.round_digits());
-        Money::from_nanos(nanos).unwrap()
-    }
-
-    fn weight(&self, primitive: &Primitive) -> Result<i128, SuspenseReason> {
+    fn weight(&self, primitive: &Primitive, attribute: &str) -> Result<i128, SuspenseReason> {
         let default = primitive.property("default").map(|text| text.parse().unwrap());
-        let attribute = primitive.property("attribute").unwrap();
         let value = self.record.attributes.get(attribute);
         let Some(value) = value else {
             return default.ok_or(SuspenseReason::MissingInput);
@@ -435,7 +306,9 @@ impl Naive<'_> {
         let zone = &self.account.zone;
         Ok(match primitive.kind.as_str() {
             "DailyTimeFilter" => in_daily_window(zone, primitive, at),
-            "WeeklyTimeFilter" => in_weekly_window(zone, primitive, at),
+            "WeeklyTimeFilter" => {
+                primitive.children.iter().any(|window| in_window(zone, window, at))
+            }
             _ => {
                 let place = match primitive.property("place") {
                     Some(name) => {
@@ -449,18 +322,35 @@ impl Naive<'_> {
         })
     }
 
-    fn variable(&self, primitive: &str) -> VariableId {
+    pub(crate) fn variable(&self, primitive: &str) -> VariableId {
         let mut variables = self.code.variables().iter();
         variables.find(|variable| variable.primitive == primitive).unwrap().id
     }
 
-    fn component(&self, primitive: &str, component: &str, constant: bool) -> u16 {
+    pub(crate) fn component(&self, primitive: &str, component: &str, kind: Kind) -> u16 {
         let same = |known: &turnpike_plan::Component| {
             known.primitive == primitive
                 && known.component == component
-                && known.price.contains("once per") == constant
+                && known.price.contains("once per") == (kind == Kind::Constant)
         };
         self.code.components().iter().position(same).unwrap() as u16
+    }
+}
+
+fn changes(memory: &Memory) -> Vec<StateEntry> {
+    let entry = |&(variable, period): &(VariableId, Period)| StateEntry {
+        variable,
+        period,
+        value: memory.values[&(variable, period)],
+    };
+    memory.changed.iter().map(entry).collect()
+}
+
+/// What stands for a subscription: the minute in which it began.
+pub(crate) fn subscription(since: Timestamp) -> Period {
+    match since {
+        Timestamp::MIN => Period::EVER,
+        Timestamp(since) => Period(since.div_euclid(60_000_000) as i32),
     }
 }
 
@@ -480,25 +370,6 @@ fn arrivals(links: &[Link], count: &Count, outputs: &Outputs) -> Vec<i128> {
     let first = all.iter().map(|copies| copies[0]).min().unwrap();
     let count: usize = all.iter().map(Vec::len).sum();
     (first..first + count as i128).collect()
-}
-
-fn measures_of(plan: &Plan) -> BTreeSet<String> {
-    let links = plan.primitives().iter().flat_map(|p| &p.inputs).flat_map(|input| &input.links);
-    links.filter(|link| link.is_source()).map(|link| link.port.clone()).collect()
-}
-
-/// Topological, ties by document order: again and again the first whose feeders are all done.
-fn order_of(plan: &Plan) -> Vec<&Primitive> {
-    let mut order: Vec<&Primitive> = Vec::new();
-    while order.len() < plan.primitives().len() {
-        let done = |id: &str| order.iter().any(|primitive| primitive.id == id);
-        let ready = plan.primitives().iter().find(|primitive| {
-            let mut links = primitive.inputs.iter().flat_map(|input| &input.links);
-            !done(&primitive.id) && links.all(|link| link.is_source() || done(&link.from))
-        });
-        order.push(ready.unwrap());
-    }
-    order
 }
 
 /// A quantity in base units; the generated plans write these only.

@@ -115,7 +115,7 @@ pub(crate) fn plan(graph: &str) -> String {
 
 /// (line, primitive, cause) of every error of a plan that must be refused.
 pub(crate) fn causes(xml: &str) -> Vec<(u32, String, Cause)> {
-    let errors = turnpike_plan::parse(xml).expect_err("the plan must be refused").0;
+    let errors = turnpike_plan::parse(xml).unwrap_err().0;
     let told = errors.into_iter();
     told.map(|error| (error.line, error.primitive.unwrap_or_default(), error.cause)).collect()
 }

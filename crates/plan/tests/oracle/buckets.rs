@@ -1,0 +1,102 @@
+//! What allowances cover: each unit draws from the bucket that is first in order on its date and
+//! has something left (PLANS section 4).
+
+use jiff::civil::Date;
+use turnpike_plan::{Child, Period, Primitive, VariableId, first_instant_of};
+use turnpike_types::Timestamp;
+
+use crate::clock::{Every, days_since_1970, local_date};
+use crate::naive::{Memory, Naive, Push, base, subscription};
+
+/// A grant of a bucket: when it expires and was granted, and by which period its state goes.
+struct Grant {
+    expires: Date,
+    granted: Date,
+    period: Period,
+}
+
+impl Naive<'_> {
+    /// Those of the copies that are covered, and the others.
+    pub(crate) fn cover_copies(
+        &self,
+        primitive: &Primitive,
+        push: Push,
+        copies: Vec<i128>,
+        memory: &mut Memory,
+    ) -> (Vec<i128>, Vec<i128>) {
+        let (mut covered, mut rest) = (Vec::new(), Vec::new());
+        let buckets = self.buckets(primitive, push.at());
+        for copy in copies {
+            let drawn = |key| memory.values.get(key).copied().unwrap_or(0);
+            let Some((key, _)) = buckets.iter().find(|(key, grant)| drawn(key) < *grant) else {
+                rest.push(copy);
+                continue;
+            };
+            covered.push(copy);
+            if let Push::Unit { .. } = push {
+                *memory.values.entry(*key).or_default() += 1;
+                memory.changed.insert(*key);
+            }
+        }
+        (covered, rest)
+    }
+
+    /// What is valid at an instant, with what was granted: by earliest expiry, then priority, then
+    /// grant time.
+    fn buckets(&self, primitive: &Primitive, at: i64) -> Vec<((VariableId, Period), i128)> {
+        let today = local_date(&self.account.zone, at);
+        let mut valid = Vec::new();
+        for (place, bucket) in primitive.children.iter().enumerate() {
+            let id = format!("{}/{}", primitive.id, bucket.property("id").unwrap());
+            let variable = self.variable(&id);
+            for Grant { expires, granted, period } in self.grants(bucket, today) {
+                if today < expires {
+                    let order = (expires, -number(bucket, "priority"), granted, place);
+                    let grant = base(bucket.property("grant").unwrap());
+                    valid.push((order, ((variable, period), grant)));
+                }
+            }
+        }
+        valid.sort_by_key(|(order, _)| *order);
+        valid.into_iter().map(|(_, bucket)| bucket).collect()
+    }
+
+    /// All that a bucket granted until a date, as far back as it may still be valid.
+    fn grants(&self, bucket: &Child, today: Date) -> Vec<Grant> {
+        let Some(every) = Every::of_bucket(bucket) else {
+            let granted = match self.since {
+                Timestamp::MIN => Date::MIN,
+                Timestamp(since) => local_date(&self.account.zone, since),
+            };
+            let expires = match bucket.property("valid") {
+                Some(_) => {
+                    let days = jiff::Span::new().days(number(bucket, "valid"));
+                    granted.checked_add(days).unwrap()
+                }
+                None => Date::MAX,
+            };
+            return vec![Grant { expires, granted, period: subscription(self.since) }];
+        };
+        let mut grants = Vec::new();
+        let mut granted = every.first_of(self.account, today);
+        for _ in 0..=number(bucket, "rollover") {
+            let next = every.next_of(self.account, granted);
+            // A period that was over when the subscription began grants nothing.
+            if next > today || first_instant_of(&self.account.zone, next) > self.since {
+                let mut expires = next;
+                for _ in 0..number(bucket, "rollover") {
+                    expires = every.next_of(self.account, expires);
+                }
+                grants.push(Grant { expires, granted, period: days_since_1970(granted) });
+            }
+            granted = every.first_of(self.account, granted.yesterday().unwrap());
+        }
+        grants
+    }
+}
+
+/// A number, of days perhaps.
+fn number(bucket: &Child, name: &str) -> i64 {
+    let text = bucket.property(name).unwrap_or("0");
+    text.trim_end_matches(" d").parse().unwrap()
+}
