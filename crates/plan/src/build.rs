@@ -265,6 +265,14 @@ impl Builder<'_> {
         let role = place.and_then(|at| Some(self.checked.wiring.nodes.get(at)?.spec.role));
         match (place, role) {
             (Some(place), Some(Role::Tells(told))) if told == attribute => {
+                let tells = self.checked.wiring.nodes[self.place].spec.role;
+                // What stands later in the order has not been built yet: it may ask back.
+                if matches!(tells, Role::Tells(_)) && self.code.told[place].is_none() {
+                    let message = format!(
+                        "{name}: \"{whose}\" tells {attribute} by what comes after it, or by itself: link it before this primitive"
+                    );
+                    return Err(self.refuse(line, Cause::Cycle, message));
+                }
                 Ok(Attribute::Told(place))
             }
             _ => {

@@ -61,18 +61,20 @@ pub(crate) fn check_apart(plans: &[PlanInForce<'_>], option: &str) -> Result<(),
 pub(crate) fn keep_as_trial(run: &mut Run<'_>, first_line: usize) -> Result<(), SuspenseReason> {
     let code = run.code;
     let (mut running, mut once) = (0i128, 0i128);
-    for line in run.lines.iter_mut().skip(first_line) {
-        if line.posting == Posting::Account {
-            let component = code.components.get(usize::from(line.component));
-            let sum = match component.map(|component| component.kind) {
-                Some(ComponentKind::OneTime) => &mut once,
-                _ => &mut running,
-            };
-            *sum = sum.checked_add(line.amount.nanos()).ok_or(SuspenseReason::Overflow)?;
+    for number in first_line..run.lines.len() {
+        match run.lines[number].posting {
+            Posting::Account => {}
+            // It would have to wait for the close, in an account that knows nothing of the option.
+            Posting::Second(_) => return Err(SuspenseReason::PostsElsewhere),
+            Posting::Nobody | Posting::Replaced | Posting::Trial => continue,
         }
-        if matches!(line.posting, Posting::Account | Posting::Second(_)) {
-            line.posting = Posting::Trial;
-        }
+        let sum = match first_kind(run, number) {
+            Some(ComponentKind::OneTime) => &mut once,
+            _ => &mut running,
+        };
+        let amount = run.lines[number].amount.nanos();
+        *sum = sum.checked_add(amount).ok_or(SuspenseReason::Overflow)?;
+        run.lines[number].posting = Posting::Trial;
     }
     let period = run.posting_cycle().period;
     for (variable, more) in [(code.trial.running, running), (code.trial.once, once)] {
@@ -83,6 +85,17 @@ pub(crate) fn keep_as_trial(run: &mut Run<'_>, first_line: usize) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The sort of charge that a line was made of in the end: what is taken off a one-time charge, or
+/// added to it, is no more recurring than the charge.
+fn first_kind(run: &Run<'_>, mut number: usize) -> Option<ComponentKind> {
+    // A line is made of an earlier one: this ends.
+    while let Some(of) = run.lines.get(number)?.of {
+        number = of as usize;
+    }
+    let component = usize::from(run.lines.get(number)?.component);
+    run.code.components.get(component).map(|component| component.kind)
 }
 
 /// Variable by which an option knows the first cycle that it has not closed, see

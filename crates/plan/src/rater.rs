@@ -137,7 +137,7 @@ impl Rater {
     /// `MissingInput` without a measure or attribute that the plan reads, `Overflow` when a number
     /// outgrows 128 bits, an instant the calendar, or the record makes too many portions; and what
     /// primitives refuse: `NoWeight`, `NoTable`, `NoRate`, `NoPrefix`, `NoTaxPlace`,
-    /// `BadAttribute`, `NoParty`, `OutOfOrder`. `SharedState` when alternatives carry on one state.
+    /// `BadAttribute`, `NoParty`, `OutOfOrder`. `SharedState`, `PostsElsewhere` and `AfterClose` of alternatives.
     pub fn rate(
         &mut self,
         plans: &[PlanInForce<'_>],
@@ -210,11 +210,16 @@ impl Rater {
             return Err(SuspenseReason::Overflow);
         }
         self.scratch.calendar.enter(&occasion.account.zone, occasion.account.cycle_day);
-        self.rated.late = open_if_late(&mut self.scratch.calendar, start, occasion.now).is_some();
+        let open = open_if_late(&mut self.scratch.calendar, start, occasion.now);
+        self.rated.late = open.is_some();
         let Some(option) = plans[taker].option else {
             return self.run_plan(plans, taker, occasion, watch);
         };
         options::check_apart(plans, option.name)?;
+        // Its sums would stand in a cycle that the option does not live to close.
+        if open.is_some_and(|open| plans[taker].until.micros() <= open.from) {
+            return Err(SuspenseReason::AfterClose);
+        }
         // Alternatives each rate everything that they accept.
         for (place, plan) in plans.iter().enumerate() {
             let alternative = plan.option.is_some_and(|other| other.name == option.name);

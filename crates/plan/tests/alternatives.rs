@@ -354,3 +354,52 @@ proptest! {
         }
     }
 }
+
+/// Section 6: recurring in, one-time out, whatever is made of the one-time charge.
+#[test]
+fn what_is_taken_off_a_one_time_charge_is_compared_for_none() {
+    let waived = |id: &str, monthly: &str| {
+        let graph = format!(
+            r#"<OneTimeCharge id="setup" amount="100"/>
+            <Discount id="waived" in="setup.charge" percent="100"/>
+            <MonthlyRecurringCharge id="month" amount="{monthly}"/>
+            <AccountFinalizer id="post" in="waived.charge month.charge"/>"#
+        );
+        plan_of(id, 1, "2026-01-01", &graph)
+    };
+    let (dear, cheap) = (waived("dear", "60"), calls("cheap", "1", "30", "0"));
+    let contract = offered(&[&dear, &cheap], "2026-01-01", "0");
+    let mut ledger = Ledger::new();
+    ledger.sweep(&contract, "2026-02-03");
+    let sum = ledger.lines.iter().find(|line| line.component == "sum").unwrap();
+    assert_eq!((sum.plan.as_str(), sum.amount.to_string().as_str()), ("cheap", "30.000000000"));
+}
+
+/// An alternative's money would have to wait for the close in an account that knows nothing of it.
+#[test]
+fn an_alternative_that_would_post_to_a_second_account_waits_in_suspense() {
+    let elsewhere = calls("elsewhere", "1", "0", "0").replace(
+        "<AccountFinalizer id=\"post\" in=\"setup.charge month.charge rate.charge\"/>",
+        "<AccountFinalizer id=\"post\" in=\"setup.charge month.charge\"/><SecondAccountFinalizer id=\"sponsor\" in=\"rate.charge\" account=\"901\"/>",
+    );
+    let plain = calls("plain", "1", "0", "0");
+    let contract = offered(&[&elsewhere, &plain], "2026-01-01", "0");
+    let record = call("2026-01-05T10:00:00Z", 1);
+    let rated = Ledger::new().rate(&contract, &record, record.start);
+    assert_eq!(rated.map(drop), Err(SuspenseReason::PostsElsewhere));
+}
+
+/// Section 6: the option has ended and its cycles are closed; a sum there would be billed by nobody.
+#[test]
+fn a_late_record_of_an_option_that_has_ended_waits_in_suspense() {
+    let (a, b) = (calls("a", "1", "0", "0"), calls("b", "2", "0", "0"));
+    let contract = [&a, &b].into_iter().fold(Contract::in_zone("UTC"), |contract, xml| {
+        let alternative = Subscription::to(xml, "2026-01-01").until("2026-01-20");
+        contract.with(alternative.in_option("choice", "0"))
+    });
+    let mut ledger = Ledger::new();
+    ledger.sweep(&contract, "2026-02-10");
+    let record = call("2026-01-15T10:00:00Z", 1);
+    let late = ledger.rate(&contract, &record, at("2026-02-10"));
+    assert_eq!(late.map(drop), Err(SuspenseReason::AfterClose));
+}

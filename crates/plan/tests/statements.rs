@@ -58,6 +58,6 @@ fn every_primitive_has_a_row() {
     let rows: Vec<&str> = TABLE.lines().filter_map(|line| line.strip_prefix("| ")).collect();
     for primitive in turnpike_plan::primitive_types() {
         let is_of = |row: &&str| row.split([' ', ':']).next() == Some(primitive.name);
-        assert!(rows.iter().any(|row| is_of(row)), "{}", primitive.name);
+        assert!(rows.iter().any(is_of), "{}", primitive.name);
     }
 }

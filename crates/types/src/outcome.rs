@@ -126,6 +126,10 @@ reasons! {
         OutOfOrder = 17, "out-of-order";
         /// Two alternatives of an option carry on one and the same state.
         SharedState = 18, "shared-state";
+        /// An alternative of an option would post to a second account.
+        PostsElsewhere = 19, "posts-elsewhere";
+        /// It is late, and the option whose alternatives would rate it has ended and is closed.
+        AfterClose = 20, "after-close";
     }
 }
 

@@ -77,6 +77,7 @@ pub(super) fn check(
             match spec.carries {
                 Carries::Usage => {
                     let at = meet(ends, &certain, wiring, primitives, primitive, findings);
+                    check_types(primitive, &at, findings);
                     // What leaves came in by the first; what stands apart does not flow on.
                     if let Some(slot) = certain.get_mut(place).filter(|_| !spec.apart) {
                         *slot = at;
@@ -126,6 +127,20 @@ fn mixed(primitive: &Primitive, message: String, findings: &mut Findings) {
     findings.error(primitive.line, Some(&primitive.id), Cause::MixedCurrencies, message);
 }
 
+/// Refuses a selector none of whose types can come (DESIGN section 7).
+fn check_types(primitive: &Primitive, certain: &Certain, findings: &mut Findings) {
+    let (Some(taken), Some(known)) = (primitive.property("types"), &certain.types) else { return };
+    if taken.split_whitespace().any(|taken| known.contains(taken)) || known.is_empty() {
+        return;
+    }
+    let come: Vec<&str> = known.iter().map(String::as_str).collect();
+    let message = format!(
+        "types: only {} can come here, so nothing can pass: name one of them",
+        come.join(", ")
+    );
+    findings.error(primitive.line, Some(&primitive.id), Cause::NothingPasses, message);
+}
+
 /// What is certain at an input, with a warning where its links may bring the same unit twice.
 fn meet(
     ends: &[End],
@@ -162,7 +177,9 @@ fn leaving(end: End, certain: &[Certain], wiring: &Wiring, primitives: &[Primiti
     };
     if from.spec.role == Role::Relabels {
         // What type the record had says nothing of the type that units have now.
-        at.types = None;
+        let said = primitive.children.iter().filter_map(|rule| rule.property("as"));
+        let said = said.chain(primitive.property("default"));
+        at.types = Some(said.map(str::to_owned).collect());
     }
     let usage_outputs = from.spec.outputs.iter().filter(|o| o.carries == Carries::Usage).count();
     if usage_outputs > 1 {

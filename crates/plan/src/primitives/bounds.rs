@@ -1,6 +1,6 @@
 //! Minimum, Cap, Commitment: what makes charges come to what was agreed (PLANS sections 5 and 8).
 
-use turnpike_types::{Money, SuspenseReason};
+use turnpike_types::{Money, Posting, SuspenseReason};
 
 use crate::build::Builder;
 use crate::code::ComponentKind;
@@ -115,7 +115,7 @@ impl Bound {
         let mut passed: Option<(u32, i128)> = None;
         for_each_line(run, &self.slots, |run, number| {
             run.pass_on(self.out, number);
-            if !is_charge(run, number)? {
+            if !is_own_charge(run, number)? {
                 return Ok(());
             }
             let (first, sum) = passed.unwrap_or((number, 0));
@@ -124,6 +124,11 @@ impl Bound {
         })?;
         Ok(passed)
     }
+}
+
+/// Is it money of the account's own? A bonus passes here too, and half of it is another's.
+fn is_own_charge(run: &Run<'_>, number: u32) -> Result<bool, SuspenseReason> {
+    Ok(is_charge(run, number)? && line(run, number)?.posting == Posting::Account)
 }
 
 fn add(sum: i128, more: i128) -> Result<i128, SuspenseReason> {
@@ -141,8 +146,7 @@ impl Op for Minimum {
             return Ok(());
         }
         let missing = money(self.bound.amount.checked_sub(sum))?;
-        let first = line(run, first)?;
-        let missing = run.fixed(self.bound.component, missing, first.period, first.first_unit);
+        let missing = run.made_of(first, self.bound.component, missing);
         run.book(self.bound.out, missing).map(drop)
     }
 }
@@ -162,8 +166,11 @@ impl Op for Cap {
         let before = kept.map_or(0, |(variable, period)| run.value(variable, period));
         let mut sum = before;
         for_each_line(run, &self.bound.slots, |run, number| {
-            let amount = line(run, number)?.amount.nanos();
             run.pass_on(self.bound.out, number);
+            if !is_own_charge(run, number)? {
+                return Ok(());
+            }
+            let amount = line(run, number)?.amount.nanos();
             let after = add(sum, amount)?;
             // A credit lowers what was taken back before it lowers what is paid.
             let change = after.min(self.bound.amount).checked_sub(sum.min(self.bound.amount));

@@ -9,7 +9,7 @@ use crate::run::{ChargeOut, Op, Run, TableRef};
 use crate::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, required};
 use crate::tables::TableKind;
 
-use super::charges::{beside, component, for_each_line, line, replaced};
+use super::charges::{beside, component, for_each_line, instant, is_charge, line, replaced};
 
 pub(super) static SPEC: Spec = Spec {
     name: "CurrencyConverter",
@@ -56,6 +56,10 @@ impl Op for CurrencyConverter {
 
 impl CurrencyConverter {
     fn convert(&self, run: &mut Run<'_>, number: u32) -> Result<(), SuspenseReason> {
+        if !is_charge(run, number)? {
+            run.pass_on(self.out, number);
+            return Ok(());
+        }
         let from = line(run, number)?;
         let amount = from.amount.nanos();
         let known = run.code.components.get(usize::from(from.component));
@@ -64,7 +68,8 @@ impl CurrencyConverter {
             run.pass_on(self.out, number);
             return Ok(());
         }
-        let date = run.scratch.calendar.date(run.record.start.micros());
+        let at = instant(run);
+        let date = run.scratch.calendar.date(at);
         let table = run.table(self.table)?.exchange_rates().ok_or(SuspenseReason::NoTable)?;
         let row = table.rate(currency, self.to, date).ok_or(SuspenseReason::NoRate)?;
         // A decimal has at most 27 digits: this can't overflow.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use turnpike_plan::{
-    AccountContext, AccountState, ObjectCode, Plan, PlanInForce, Rated, Rater, Table, compile,
-    parse,
+    AccountContext, AccountState, Cause, ObjectCode, Plan, PlanInForce, Rated, Rater, Table,
+    compile, parse,
 };
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 
@@ -37,10 +37,17 @@ pub(crate) type Outcome = Result<Rated, SuspenseReason>;
 
 impl Case {
     pub(crate) fn draw(of: Of, dice: &mut Dice<'_>) -> Self {
-        let draft = Draft::random(of, dice);
-        let measure = draft.measure;
-        let xml = draft.xml(dice);
-        let plan = parse(&xml).unwrap_or_else(|errors| panic!("{errors}\n{xml}"));
+        let (measure, xml, plan) = loop {
+            let draft = Draft::random(of, dice);
+            let measure = draft.measure;
+            let xml = draft.xml(dice);
+            match parse(&xml) {
+                Ok(plan) => break (measure, xml, plan),
+                // Selectors in a row may leave no type to come: drawn again.
+                Err(errors) if errors.0.iter().all(|e| e.cause == Cause::NothingPasses) => {}
+                Err(errors) => panic!("{errors}\n{xml}"),
+            }
+        };
         let code = compile(&plan, &BTreeMap::new()).unwrap();
         let subscriber = Subscriber::draw(&plan, &code, dice);
         Self { tables: tables_of(&code), xml, plan, code, measure, subscriber }
