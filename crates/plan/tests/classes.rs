@@ -14,10 +14,16 @@ const AT: &str = "2026-05-01T09:00:00Z";
 
 /// A classifier of these rules with a rater for each of the types `a`, `b` and whatever else.
 fn classes(rules: &str, before: &str, input: &str) -> String {
+    // A selector of a type that no rule says is refused.
+    let said = |class: &str| match rules.contains(&format!("as=\"{class}\"")) {
+        true => String::new(),
+        false => format!("<rule as=\"{class}\" type=\"never-{class}\"/>"),
+    };
+    let (a, b) = (said("a"), said("b"));
     plan(&format!(
         r#"{before}<UsageTypeClassifier id="c" in="{input}" default="other">
 {rules}
-</UsageTypeClassifier>
+{a}{b}</UsageTypeClassifier>
         <UsageTypeSelector id="sa" in="c.out" types="a"/>
         <UsageTypeSelector id="sb" in="sa.rest" types="b"/>
         <StepRater id="a" in="sa.pass"><step id="a" price="1" per="1"/></StepRater>
@@ -205,7 +211,8 @@ fn rules_that_are_not_finished_are_refused() {
     refused(r#"as="a" measure="duration" above="1 MB""#, Cause::WrongUnit);
     refused(r#"as="a" attribute="geo.location" is="x""#, Cause::UnknownReference);
     refused(r#"as="a" type=" ""#, Cause::NothingPasses);
-    let empty = classes("", "", "record.quantity");
+    let some = r#"<rule as="a" type="t"/><rule as="b" type="u"/>"#;
+    let empty = classes(some, "", "record.quantity").replace(some, "");
     assert_eq!(causes(&empty), [(3, "c".to_owned(), Cause::MissingProperty)]);
     let without =
         classes("<rule as=\"a\"/>", "", "record.quantity").replace(" default=\"other\"", "");
