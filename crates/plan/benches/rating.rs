@@ -128,7 +128,8 @@ mod fig6b {
 
     #[divan::bench]
     fn across_free_peak_and_midnight(bencher: Bencher<'_, '_>) {
-        let evening = connected(MONDAY + 17 * HOUR_US, 9 * HOUR_US);
+        // Ten free hours to 22:00, two of peak to midnight, two off-peak.
+        let evening = connected(MONDAY + 12 * HOUR_US, 14 * HOUR_US);
         Subscriber::with_hours(90).bench(bencher, &[evening; 10]);
     }
 
