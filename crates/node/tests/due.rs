@@ -441,3 +441,28 @@ async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_
     assert!(july.iter().any(|l| l.starts_with("2024-07-03 ") && l.ends_with(" 5")), "{july:?}");
     world.assert_told().await;
 }
+
+#[tokio::test]
+async fn plans_4_a_cycle_that_is_closed_late_comes_to_the_sums_that_it_had() {
+    let world = World::at(MAY + DAY).await;
+    publish(world.db.as_ref(), &alternative("small", "1", "1.00")).await;
+    publish(world.db.as_ref(), &alternative("large", "0.1", "5.00")).await;
+    let mut node = world.node("a").await;
+    apply(&mut node, vec![support::open(ACCOUNT), offer(MAY)]).await;
+    assert_eq!(node.send(&[at(MAY + DAY, "r1", 2000)]).await.accepted, 1);
+    world.settled(4).await;
+    // Nobody sweeps for longer than records are accepted: four cycles are caught up with.
+    world.set(JULY + 65 * DAY);
+    let booked = world.settled(4 + 4 * 4).await;
+    let closed = |date: &str| {
+        let mut of: Vec<_> =
+            booked.iter().filter(|l| l.starts_with(date) && !l.ends_with(" trial")).collect();
+        of.sort();
+        of.iter().map(|line| line.rsplit(' ').next().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(closed("2024-06-03"), ["0.5", "3"], "May, of which usage was known: {booked:#?}");
+    for later in ["2024-07-03", "2024-08-03", "2024-09-03"] {
+        assert_eq!(closed(later), ["0.5", "1"], "{later}: {booked:#?}");
+    }
+    world.assert_told().await;
+}

@@ -203,7 +203,7 @@ impl Owner {
         let change = Change::PostingsTaken(cursor);
         match self.state.judge(AccountNumber(0), &change) {
             AccountChange::Changes => {
-                self.state.change(AccountNumber(0), &change, self.open.time.floor);
+                self.state.change(AccountNumber(0), &change);
                 self.open.builder.push_entry(AccountNumber(0), change);
             }
             AccountChange::Already => {}
