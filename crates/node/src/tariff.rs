@@ -298,7 +298,8 @@ impl Tariffs {
         for subscription in profile.subscriptions_at(at) {
             subscribed = true;
             boundaries.extend(self.catalogue.starts(&subscription.plan_id, &zone));
-            match self.subscribed(settings, &zone, subscription, at, boundaries) {
+            let since = self.since(profile, subscription);
+            match self.subscribed(settings, &zone, (subscription, since), at, boundaries) {
                 Some(plan) => plans.push(plan),
                 None if without == Without::Suspend => return Err(SuspenseReason::UnknownPlan),
                 None if self.catalogue.has_begun(&subscription.plan_id, &zone, at) => {
@@ -321,12 +322,20 @@ impl Tariffs {
         Ok(Arc::new(Tariff { context, plans }))
     }
 
+    /// When the subscription took effect. What is charged once is known by it: it counts by the
+    /// zone that the account was opened with, and so stays whatever becomes of the zone.
+    fn since(&self, profile: &Profile, subscription: &Subscription) -> Timestamp {
+        let zone = profile.settings.first().and_then(|opened| Zone::parse(&opened.zone).ok());
+        let first = zone.and_then(|zone| self.catalogue.starts(&subscription.plan_id, &zone).min());
+        Timestamp(subscription.from_us).max(first.unwrap_or(Timestamp::MIN))
+    }
+
     /// The subscription's plan as it is in force at `at`; `None` where none is that can be read.
     fn subscribed(
         &mut self,
         settings: &Settings,
         zone: &Zone,
-        subscription: &Subscription,
+        (subscription, since): (&Subscription, Timestamp),
         at: Timestamp,
         boundaries: &mut Vec<Timestamp>,
     ) -> Option<Subscribed> {
@@ -340,14 +349,13 @@ impl Tariffs {
             let found = self.catalogue.table_in_force(&table.id, zone, at);
             tables.push(found.filter(|found| found.kind() == table.kind));
         }
-        let first = self.catalogue.starts(id, zone).min().unwrap_or(Timestamp::MIN);
         let fee = || subscription.fee.parse().unwrap_or(Money::ZERO);
         let option = subscription.option.as_str();
         Some(Subscribed {
             slot,
             code,
             tables: tables.into(),
-            since: Timestamp(subscription.from_us).max(first),
+            since,
             until: Timestamp(subscription.until_us),
             option: (!option.is_empty()).then(|| (option.into(), fee())),
         })

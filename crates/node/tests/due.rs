@@ -14,7 +14,8 @@ use turnpike_account::PartitionState;
 use turnpike_node::NodeConfig;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
-    AccountCommand, AccountOutcome, AccountResult, Cancel, Offer, OptOut, Pick, ShowResponse,
+    AccountCommand, AccountOutcome, AccountResult, Cancel, ChangeSettings, Offer, OptOut, Pick,
+    Settings, ShowResponse,
 };
 use turnpike_proto::node::v1::{NodeApplyRequest, NodeRecycleRequest, NodeShowRequest, RecycleKey};
 use turnpike_segment::Segment;
@@ -464,5 +465,28 @@ async fn plans_4_a_cycle_that_is_closed_late_comes_to_the_sums_that_it_had() {
     for later in ["2024-07-03", "2024-08-03", "2024-09-03"] {
         assert_eq!(closed(later), ["0.5", "1"], "{later}: {booked:#?}");
     }
+    world.assert_told().await;
+}
+
+#[tokio::test]
+async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zone() {
+    let world = World::at(JUNE + DAY).await;
+    publish(world.db.as_ref(), &MONTHLY.replace("2020-01-01", "2024-06-01")).await;
+    let mut node = world.node("a").await;
+    // Subscribed before the plan began: it counts from the plan's first day.
+    open(&mut node, "monthly", MAY).await;
+    assert_eq!(world.settled(2).await, ["2024-06-01 setup 3", "2024-06-01 fee 10"]);
+    let settings = Settings {
+        zone: "Asia/Tokyo".to_owned(),
+        cycle_day: 1,
+        currency: "USD".to_owned(),
+        ..Settings::default()
+    };
+    let change = ChangeSettings { settings: Some(settings), from_us: JUNE + 10 * DAY };
+    let results = apply(&mut node, vec![command(Command::ChangeSettings(change))]).await;
+    assert_eq!(results[0].outcome(), AccountOutcome::Applied, "{results:?}");
+    world.set(JULY + 5 * DAY);
+    let booked = world.settled(3).await;
+    assert_eq!(booked[2..], ["2024-06-30 fee 10"], "July begins earlier there");
     world.assert_told().await;
 }
