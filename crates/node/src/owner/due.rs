@@ -168,6 +168,11 @@ impl Owner {
         let now = self.open.time.now;
         let (mut last, mut same) = (None, 0);
         for _ in 0..TURN_EVENTS {
+            self.tick();
+            // What was booked before goes out; each event is in one segment.
+            if self.open.builder.bytes() >= self.shared.config.segment_bytes_max {
+                return Err(NotRated::Wait(Wait::Full));
+            }
             let Some(known) = self.state.account(account) else { return Ok(()) };
             let state = &known.state;
             let Some(due) = self.rater.next_due(&stretches, state, through, now) else {
