@@ -142,12 +142,12 @@ impl Owner {
             match self.take_posting(&line) {
                 Ok(()) => page.step(),
                 Err(wait) => {
-                    self.log_cursor(&mut page);
+                    self.log_cursor(&mut page)?;
                     self.resolve(wait).await?;
                 }
             }
         }
-        self.log_cursor(&mut page);
+        self.log_cursor(&mut page)?;
         let more = page.next().is_some();
         if more {
             self.postings.page = Some(page);
@@ -187,17 +187,17 @@ impl Owner {
     }
 
     /// Logs how far the page was taken: always behind its postings, in their segment.
-    fn log_cursor(&mut self, page: &mut Page) {
+    fn log_cursor(&mut self, page: &mut Page) -> Result<(), Ended> {
         let cursor = page.cursor();
         if cursor == self.reached(page.sender()) {
-            return;
+            return Ok(());
         }
         let sender = page.sender();
         let passed = self.postings.passed.get(&sender).map_or(0, |(_, count)| *count);
         let passed = passed.saturating_add(page.take_passed());
         if !page.take_unlogged() && passed < PASSED_MAX {
             self.postings.passed.insert(sender, (cursor, passed));
-            return;
+            return Ok(());
         }
         self.postings.passed.remove(&sender);
         let change = Change::PostingsTaken(cursor);
@@ -207,8 +207,11 @@ impl Owner {
                 self.open.builder.push_entry(AccountNumber(0), change);
             }
             AccountChange::Already => {}
-            AccountChange::Refused(why) => self.note_diverged(sender, &why),
+            // The postings in the open segment must not be committed without it: they would be
+            // taken again.
+            AccountChange::Refused(why) => return Err(Ended::Damaged(why)),
         }
+        Ok(())
     }
 
     fn take_posting(&mut self, line: &PostedLine<'_>) -> Result<(), Wait> {
