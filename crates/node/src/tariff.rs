@@ -227,16 +227,19 @@ impl Tariffs {
     /// All stretches of time of accounts of this profile, in order, of which plans are in force. A
     /// plan without a version in force is left out, and books when it has one: what falls due of
     /// the others does not wait for it.
+    ///
+    /// `alive` is called for each stretch that is resolved.
     pub(crate) fn due_stretches(
         &mut self,
         profiles: &Profiles,
         id: ProfileId,
+        alive: &dyn Fn(),
     ) -> Arc<[DueStretch]> {
         if let Some(known) = self.due.get(&id) {
             return Arc::clone(known);
         }
         let stretches: Arc<[DueStretch]> = match profiles.get(id) {
-            Some(profile) => self.resolve_all(profile).into(),
+            Some(profile) => self.resolve_all(profile, alive).into(),
             None => Arc::default(),
         };
         if self.due_count + stretches.len() > DUE_STRETCHES_MAX {
@@ -248,11 +251,13 @@ impl Tariffs {
         stretches
     }
 
-    fn resolve_all(&mut self, profile: &Profile) -> Vec<DueStretch> {
+    fn resolve_all(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueStretch> {
         let mut stretches = Vec::new();
         let first = profile.subscriptions.iter().map(|subscription| subscription.from_us).min();
         let mut at = first.map(Timestamp);
         while let Some(from) = at {
+            // Plans and tables of many versions make many stretches.
+            alive();
             let stretch = self.resolve(profile, from, Without::GoOn);
             if let Ok(tariff) = stretch.tariff {
                 stretches.push(DueStretch { from, until: stretch.until, tariff });

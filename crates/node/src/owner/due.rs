@@ -152,7 +152,8 @@ impl Owner {
     /// Books what falls due at or before `through`, and the cycles whose close has come.
     fn book_due(&mut self, account: AccountNumber, through: Timestamp) -> Result<(), NotRated> {
         let Some(known) = self.state.account(account) else { return Ok(()) };
-        let held = self.tariffs.due_stretches(self.state.profiles(), known.profile);
+        let alive = || super::tick(&self.ticks, self.in_flight.as_ref(), &self.shared.config);
+        let held = self.tariffs.due_stretches(self.state.profiles(), known.profile, &alive);
         let plans: Vec<PlansInForce<'_>> =
             held.iter().map(|stretch| stretch.tariff.in_force()).collect();
         let stretches: Vec<Stretch<'_>> = held
