@@ -2,7 +2,7 @@
 
 use turnpike_plan::AccountState;
 use turnpike_segment::head::{Cancellation, Change, PostingCursor, Settings, Subscription};
-use turnpike_types::{AccountNumber, PartitionId, SegmentHash, Timestamp};
+use turnpike_types::{AccountNumber, PartitionId, SegmentHash};
 
 use crate::options;
 use crate::profiles::Profile;
@@ -53,13 +53,16 @@ impl PartitionState {
         }
     }
 
-    /// Carries out a change that [`PartitionState::judge`] found to be one, in a segment with this
-    /// `floor` (see [`PartitionState::set_variables`]).
-    pub fn change(&mut self, account: AccountNumber, change: &Change, floor: Timestamp) {
+    /// Carries out a change that [`PartitionState::judge`] found to be one.
+    pub fn change(&mut self, account: AccountNumber, change: &Change) {
         match change {
             Change::PostingsTaken(cursor) => return self.set_cursor(cursor),
             Change::Picked(pick) => {
-                return self.set_variables(account, [options::choice(pick)], floor);
+                // Nothing is let go: earlier cycles may be open, and count on what was picked.
+                if let Some(account) = self.accounts.get_mut(&account) {
+                    account.state.set(options::choice(pick));
+                }
+                return;
             }
             _ => {}
         }

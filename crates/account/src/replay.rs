@@ -4,9 +4,7 @@ use turnpike_plan::{Period, StateEntry, VariableId};
 use turnpike_proto::record::extra_identity;
 use turnpike_segment::head::{Change, Entry, PostingCursor, SuspenseKey};
 use turnpike_segment::{RecordRow, Segment};
-use turnpike_types::{
-    AccountNumber, Outcome, SegmentHash, SegmentNumber, SuspenseReason, Timestamp,
-};
+use turnpike_types::{AccountNumber, Outcome, SegmentHash, SegmentNumber, SuspenseReason};
 
 use crate::changes::AccountChange;
 use crate::keys::Location;
@@ -63,7 +61,7 @@ impl PartitionState {
             let mut recycled = false;
             while let Some(entry) = entries.next_if(|entry| entry.before_record <= row) {
                 recycled = matches!(entry.change, Some(Change::Recycled(_)));
-                self.replay_entry(number, floor, entry)?;
+                self.replay_entry(number, entry)?;
             }
             if !recycled {
                 self.replay_arrival(&record, Location::new(number, row));
@@ -71,15 +69,17 @@ impl PartitionState {
             let Some(account) = self.accounts.get_mut(&record.account) else { continue };
             while let Some(line) = lines.next_if(|line| line.record == row) {
                 if let Some(variable) = line.component.level {
-                    account.set(entry_of(variable, line.period, line.level_after), floor);
+                    let entry = entry_of(variable, line.period, line.level_after);
+                    account.set(entry, record.start, floor);
                 }
             }
             while let Some(change) = changes.next_if(|change| change.record == row) {
-                account.set(entry_of(change.variable, change.period, change.value), floor);
+                let entry = entry_of(change.variable, change.period, change.value);
+                account.set(entry, record.start, floor);
             }
         }
         for entry in entries {
-            self.replay_entry(number, floor, entry)?;
+            self.replay_entry(number, entry)?;
         }
         if lines.peek().is_some() || changes.peek().is_some() {
             let what = "a line of an account that was never opened";
@@ -107,12 +107,7 @@ impl PartitionState {
         }
     }
 
-    fn replay_entry(
-        &mut self,
-        segment: SegmentNumber,
-        floor: Timestamp,
-        entry: &Entry,
-    ) -> Result<(), ReplayError> {
+    fn replay_entry(&mut self, segment: SegmentNumber, entry: &Entry) -> Result<(), ReplayError> {
         let account = AccountNumber(entry.account);
         let nonsense = |what| ReplayError::Nonsense { segment, what };
         match &entry.change {
@@ -130,7 +125,7 @@ impl PartitionState {
                 self.replay_cursor(account, cursor).map_err(nonsense)
             }
             Some(change) => {
-                self.change(account, change, floor);
+                self.change(account, change);
                 Ok(())
             }
             None => Err(nonsense("an entry of a newer program")),

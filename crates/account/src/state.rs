@@ -24,10 +24,12 @@ pub struct Account {
 }
 
 impl Account {
-    /// Sets a variable, as an owner does and a replay again: what it comes to hangs on the entry
-    /// and the segment's floor alone (I4).
-    pub(crate) fn set(&mut self, entry: StateEntry, floor: Timestamp) {
-        self.state.set_and_trim(entry, floor);
+    /// Sets a variable for a record that starts at `start`, as an owner does and a replay again:
+    /// what it comes to hangs on the entry, the record and the segment's floor alone (I4). What
+    /// falls due may do so long before the floor, when it is caught up with; the cycle that it
+    /// closes needs its sums until then.
+    pub(crate) fn set(&mut self, entry: StateEntry, start: Timestamp, floor: Timestamp) {
+        self.state.set_and_trim(entry, floor.min(start));
     }
 }
 
@@ -162,16 +164,17 @@ impl PartitionState {
         }
     }
 
-    /// Sets variables of an account, in a segment with this `floor`, which decides what is too old
-    /// to be kept (PLANS section 4).
+    /// Sets variables of an account for a record that starts at `start`, in a segment with this
+    /// `floor`: the earlier of both decides what is too old to be kept (PLANS section 4).
     pub fn set_variables(
         &mut self,
         account: AccountNumber,
         entries: impl IntoIterator<Item = StateEntry>,
+        start: Timestamp,
         floor: Timestamp,
     ) {
         if let Some(account) = self.accounts.get_mut(&account) {
-            entries.into_iter().for_each(|entry| account.set(entry, floor));
+            entries.into_iter().for_each(|entry| account.set(entry, start, floor));
         }
     }
 }

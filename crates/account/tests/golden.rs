@@ -88,9 +88,9 @@ fn sample_2() -> PartitionState {
         from_us: 5,
         priority: 2,
     };
-    state.change(ACCOUNT, &Change::Offered(offer), Timestamp::MIN);
+    state.change(ACCOUNT, &Change::Offered(offer));
     let cursor = PostingCursor { sender: 9, segment: 88, ordinal: 3, hash: vec![6; 32] };
-    state.change(AccountNumber(0), &Change::PostingsTaken(cursor), Timestamp::MIN);
+    state.change(AccountNumber(0), &Change::PostingsTaken(cursor));
     state
 }
 

@@ -25,7 +25,7 @@ fn opened() -> PartitionState {
         currency: "USD".to_owned(),
         ..Settings::default()
     };
-    state.change(ACCOUNT, &Change::Opened(settings), Timestamp::MIN);
+    state.change(ACCOUNT, &Change::Opened(settings));
     state
 }
 
@@ -61,7 +61,7 @@ fn subscribe(plan_id: &str, from_us: i64) -> Change {
 fn done(state: &mut PartitionState, change: &Change) -> AccountChange {
     let judged = state.judge(ACCOUNT, change);
     if judged == AccountChange::Changes {
-        state.change(ACCOUNT, change, Timestamp::MIN);
+        state.change(ACCOUNT, change);
     }
     judged
 }

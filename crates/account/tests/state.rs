@@ -210,17 +210,17 @@ fn an_account_is_opened_once_and_the_same_again_is_no_change() {
     let subscribe = Change::Subscribed(subscription("p", 0));
     assert!(matches!(state.judge(account, &subscribe), AccountChange::Refused(_)));
     assert_eq!(state.judge(account, &open), AccountChange::Changes);
-    state.change(account, &open, Timestamp::MIN);
+    state.change(account, &open);
     assert_eq!(state.judge(account, &open), AccountChange::Already);
     let elsewhere = Change::Opened(settings("Asia/Kolkata"));
     assert!(matches!(state.judge(account, &elsewhere), AccountChange::Refused(_)));
-    state.change(account, &subscribe, Timestamp::MIN);
+    state.change(account, &subscribe);
     assert_eq!(state.judge(account, &subscribe), AccountChange::Already);
     let overlapping = Change::Subscribed(subscription("p", 5));
     assert!(matches!(state.judge(account, &overlapping), AccountChange::Refused(_)));
     let cancel = |at_us| Change::Cancelled(Cancellation { plan_id: "p".to_owned(), at_us });
     assert_eq!(state.judge(account, &cancel(9)), AccountChange::Changes);
-    state.change(account, &cancel(9), Timestamp::MIN);
+    state.change(account, &cancel(9));
     assert_eq!(state.judge(account, &cancel(9)), AccountChange::Already);
     let again = Change::Subscribed(subscription("p", 9));
     assert_eq!(state.judge(account, &again), AccountChange::Changes);
@@ -237,7 +237,7 @@ fn plans_6_what_is_in_force_is_decided_by_the_instant() {
         Change::Subscribed(subscription("p", 10)),
         Change::Cancelled(Cancellation { plan_id: "p".to_owned(), at_us: 20 }),
     ] {
-        state.change(account, &change, Timestamp::MIN);
+        state.change(account, &change);
     }
     let profile = state.profiles().get(state.account(account).unwrap().profile).unwrap();
     let plans = |at| profile.subscriptions_at(Timestamp(at)).count();

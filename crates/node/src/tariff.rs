@@ -227,16 +227,19 @@ impl Tariffs {
     /// All stretches of time of accounts of this profile, in order, of which plans are in force. A
     /// plan without a version in force is left out, and books when it has one: what falls due of
     /// the others does not wait for it.
+    ///
+    /// `alive` is called for each stretch that is resolved.
     pub(crate) fn due_stretches(
         &mut self,
         profiles: &Profiles,
         id: ProfileId,
+        alive: &dyn Fn(),
     ) -> Arc<[DueStretch]> {
         if let Some(known) = self.due.get(&id) {
             return Arc::clone(known);
         }
         let stretches: Arc<[DueStretch]> = match profiles.get(id) {
-            Some(profile) => self.resolve_all(profile).into(),
+            Some(profile) => self.resolve_all(profile, alive).into(),
             None => Arc::default(),
         };
         if self.due_count + stretches.len() > DUE_STRETCHES_MAX {
@@ -248,11 +251,13 @@ impl Tariffs {
         stretches
     }
 
-    fn resolve_all(&mut self, profile: &Profile) -> Vec<DueStretch> {
+    fn resolve_all(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueStretch> {
         let mut stretches = Vec::new();
         let first = profile.subscriptions.iter().map(|subscription| subscription.from_us).min();
         let mut at = first.map(Timestamp);
         while let Some(from) = at {
+            // Plans and tables of many versions make many stretches.
+            alive();
             let stretch = self.resolve(profile, from, Without::GoOn);
             if let Ok(tariff) = stretch.tariff {
                 stretches.push(DueStretch { from, until: stretch.until, tariff });
@@ -298,7 +303,8 @@ impl Tariffs {
         for subscription in profile.subscriptions_at(at) {
             subscribed = true;
             boundaries.extend(self.catalogue.starts(&subscription.plan_id, &zone));
-            match self.subscribed(settings, &zone, subscription, at, boundaries) {
+            let since = self.since(profile, subscription);
+            match self.subscribed(settings, &zone, (subscription, since), at, boundaries) {
                 Some(plan) => plans.push(plan),
                 None if without == Without::Suspend => return Err(SuspenseReason::UnknownPlan),
                 None if self.catalogue.has_begun(&subscription.plan_id, &zone, at) => {
@@ -321,12 +327,20 @@ impl Tariffs {
         Ok(Arc::new(Tariff { context, plans }))
     }
 
+    /// When the subscription took effect. What is charged once is known by it: it counts by the
+    /// zone that the account was opened with, and so stays whatever becomes of the zone.
+    fn since(&self, profile: &Profile, subscription: &Subscription) -> Timestamp {
+        let zone = profile.settings.first().and_then(|opened| Zone::parse(&opened.zone).ok());
+        let first = zone.and_then(|zone| self.catalogue.starts(&subscription.plan_id, &zone).min());
+        Timestamp(subscription.from_us).max(first.unwrap_or(Timestamp::MIN))
+    }
+
     /// The subscription's plan as it is in force at `at`; `None` where none is that can be read.
     fn subscribed(
         &mut self,
         settings: &Settings,
         zone: &Zone,
-        subscription: &Subscription,
+        (subscription, since): (&Subscription, Timestamp),
         at: Timestamp,
         boundaries: &mut Vec<Timestamp>,
     ) -> Option<Subscribed> {
@@ -340,14 +354,13 @@ impl Tariffs {
             let found = self.catalogue.table_in_force(&table.id, zone, at);
             tables.push(found.filter(|found| found.kind() == table.kind));
         }
-        let first = self.catalogue.starts(id, zone).min().unwrap_or(Timestamp::MIN);
         let fee = || subscription.fee.parse().unwrap_or(Money::ZERO);
         let option = subscription.option.as_str();
         Some(Subscribed {
             slot,
             code,
             tables: tables.into(),
-            since: Timestamp(subscription.from_us).max(first),
+            since,
             until: Timestamp(subscription.until_us),
             option: (!option.is_empty()).then(|| (option.into(), fee())),
         })

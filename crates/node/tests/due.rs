@@ -14,7 +14,8 @@ use turnpike_account::PartitionState;
 use turnpike_node::NodeConfig;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
-    AccountCommand, AccountOutcome, AccountResult, Cancel, Offer, OptOut, Pick, ShowResponse,
+    AccountCommand, AccountOutcome, AccountResult, Cancel, ChangeSettings, Offer, OptOut, Pick,
+    Settings, ShowResponse,
 };
 use turnpike_proto::node::v1::{NodeApplyRequest, NodeRecycleRequest, NodeShowRequest, RecycleKey};
 use turnpike_segment::Segment;
@@ -439,5 +440,53 @@ async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_
     // The plain subscription goes on by itself; June closes by what was picked.
     assert!(july.contains(&&"2024-07-01 fee 1".to_owned()), "{july:?}");
     assert!(july.iter().any(|l| l.starts_with("2024-07-03 ") && l.ends_with(" 5")), "{july:?}");
+    world.assert_told().await;
+}
+
+#[tokio::test]
+async fn plans_4_a_cycle_that_is_closed_late_comes_to_the_sums_that_it_had() {
+    let world = World::at(MAY + DAY).await;
+    publish(world.db.as_ref(), &alternative("small", "1", "1.00")).await;
+    publish(world.db.as_ref(), &alternative("large", "0.1", "5.00")).await;
+    let mut node = world.node("a").await;
+    apply(&mut node, vec![support::open(ACCOUNT), offer(MAY)]).await;
+    assert_eq!(node.send(&[at(MAY + DAY, "r1", 2000)]).await.accepted, 1);
+    world.settled(4).await;
+    // Nobody sweeps for longer than records are accepted: four cycles are caught up with.
+    world.set(JULY + 65 * DAY);
+    let booked = world.settled(4 + 4 * 4).await;
+    let closed = |date: &str| {
+        let mut of: Vec<_> =
+            booked.iter().filter(|l| l.starts_with(date) && !l.ends_with(" trial")).collect();
+        of.sort();
+        of.iter().map(|line| line.rsplit(' ').next().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(closed("2024-06-03"), ["0.5", "3"], "May, of which usage was known: {booked:#?}");
+    for later in ["2024-07-03", "2024-08-03", "2024-09-03"] {
+        assert_eq!(closed(later), ["0.5", "1"], "{later}: {booked:#?}");
+    }
+    world.assert_told().await;
+}
+
+#[tokio::test]
+async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zone() {
+    let world = World::at(JUNE + DAY).await;
+    publish(world.db.as_ref(), &MONTHLY.replace("2020-01-01", "2024-06-01")).await;
+    let mut node = world.node("a").await;
+    // Subscribed before the plan began: it counts from the plan's first day.
+    open(&mut node, "monthly", MAY).await;
+    assert_eq!(world.settled(2).await, ["2024-06-01 setup 3", "2024-06-01 fee 10"]);
+    let settings = Settings {
+        zone: "Asia/Tokyo".to_owned(),
+        cycle_day: 1,
+        currency: "USD".to_owned(),
+        ..Settings::default()
+    };
+    let change = ChangeSettings { settings: Some(settings), from_us: JUNE + 10 * DAY };
+    let results = apply(&mut node, vec![command(Command::ChangeSettings(change))]).await;
+    assert_eq!(results[0].outcome(), AccountOutcome::Applied, "{results:?}");
+    world.set(JULY + 5 * DAY);
+    let booked = world.settled(3).await;
+    assert_eq!(booked[2..], ["2024-06-30 fee 10"], "July begins earlier there");
     world.assert_told().await;
 }

@@ -330,6 +330,53 @@ async fn p33_takeovers_of_sender_and_receiver_neither_lose_nor_double_a_posting(
 }
 
 #[tokio::test]
+async fn p33_a_segment_taken_half_way_is_finished_after_a_takeover() {
+    const COUNT: i64 = 60;
+    let mut world = World::new().await;
+    for account in [1, 1001] {
+        world.open(account, "USD").await;
+    }
+    // The receiver takes a posting at a time.
+    world.stop("b").await;
+    let narrow = turnpike_node::NodeConfig { segment_bytes_max: 1, ..config("b") };
+    let node = start(narrow, &world.db).await;
+    world.nodes.insert("b", node);
+    for _ in 0..800 {
+        let request = NodeSuspenseRequest { partition: 2, filter: None };
+        let b = world.nodes.get_mut("b").unwrap();
+        let response = b.client.list_suspense(request).await.unwrap().into_inner();
+        if response.standing.unwrap().verdict() == Verdict::Done {
+            break;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    // One segment holds all that is posted, and no other follows it.
+    let records: Vec<UsageRecord> = (1..=COUNT)
+        .map(|n| UsageRecord {
+            attributes: [("payer".to_owned(), "1001".to_owned())].into(),
+            ..octets(1, &format!("r{n}"), n * 1000)
+        })
+        .collect();
+    let answer = world.nodes.get_mut("a").unwrap().try_send(&records).await.unwrap();
+    assert_eq!(i64::from(answer.accepted), COUNT, "{answer:?}");
+    while world.posted(2).await.len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let paused = world.memory.pause_appends().await;
+    let taken = world.posted(2).await.len();
+    assert!(taken < records.len() - 1, "{taken} were taken already");
+    let dying = tokio::spawn(world.nodes.remove("b").unwrap().node.shutdown());
+    tokio::time::sleep(HEARTBEAT * 6).await;
+    drop(paused);
+    dying.await.unwrap();
+    let expected: Vec<_> = (1..=COUNT).map(|n| money(1001, n)).collect();
+    assert_eq!(world.settled(2, expected.len()).await, expected);
+    let with_postings =
+        world.segments(1).await.iter().filter(|s| s.posting_rows().next().is_some()).count();
+    assert_eq!(with_postings, 1);
+}
+
+#[tokio::test]
 async fn p33_what_an_account_cannot_take_waits_and_is_posted_when_it_is_recycled() {
     let mut world = World::new().await;
     world.open(1, "USD").await;

@@ -126,7 +126,13 @@ impl Stretch {
             })?;
             stretch.closed_to_usage = None;
             match code {
-                Some(code) => stretch.add(subscription, code, catalogue),
+                Some(code) => {
+                    // What is charged once is known by it, whatever becomes of the zone.
+                    let opened = &account.settings_at(Timestamp::MIN).zone;
+                    let first = catalogue.starts(plan, opened).min();
+                    let since = first.unwrap_or(Timestamp::MIN).max(subscription.from);
+                    stretch.add(subscription, since, code, catalogue);
+                }
                 // Usage waits for it; what falls due of the others does not.
                 None => missing = Some(SuspenseReason::UnknownPlan),
             }
@@ -135,13 +141,18 @@ impl Stretch {
         Ok(stretch)
     }
 
-    fn add(&mut self, subscription: &Subscription, code: Arc<ObjectCode>, catalogue: &Catalogue) {
+    fn add(
+        &mut self,
+        subscription: &Subscription,
+        since: Timestamp,
+        code: Arc<ObjectCode>,
+        catalogue: &Catalogue,
+    ) {
         let zone = &self.settings.zone;
-        let first = catalogue.starts(&subscription.plan, zone).min();
         let tables = code.tables().iter().map(|name| catalogue.table(name, zone, self.from));
         self.terms.push(Terms {
             tables: tables.collect(),
-            since: first.unwrap_or(Timestamp::MIN).max(subscription.from),
+            since,
             until: subscription.until,
             option: subscription.option.clone(),
         });

@@ -44,7 +44,7 @@ impl Owner {
             AccountChange::Already => result(AccountOutcome::Already, String::new()),
             AccountChange::Refused(why) => refused(why),
             AccountChange::Changes => {
-                self.state.change(account, &change, self.open.time.floor);
+                self.state.change(account, &change);
                 self.open.builder.push_entry(account, change);
                 self.note_changed(account);
                 result(AccountOutcome::Applied, String::new())

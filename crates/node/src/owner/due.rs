@@ -152,7 +152,8 @@ impl Owner {
     /// Books what falls due at or before `through`, and the cycles whose close has come.
     fn book_due(&mut self, account: AccountNumber, through: Timestamp) -> Result<(), NotRated> {
         let Some(known) = self.state.account(account) else { return Ok(()) };
-        let held = self.tariffs.due_stretches(self.state.profiles(), known.profile);
+        let alive = || super::tick(&self.ticks, self.in_flight.as_ref(), &self.shared.config);
+        let held = self.tariffs.due_stretches(self.state.profiles(), known.profile, &alive);
         let plans: Vec<PlansInForce<'_>> =
             held.iter().map(|stretch| stretch.tariff.in_force()).collect();
         let stretches: Vec<Stretch<'_>> = held
@@ -168,6 +169,11 @@ impl Owner {
         let now = self.open.time.now;
         let (mut last, mut same) = (None, 0);
         for _ in 0..TURN_EVENTS {
+            self.tick();
+            // What was booked before goes out; each event is in one segment.
+            if self.open.builder.bytes() >= self.shared.config.segment_bytes_max {
+                return Err(NotRated::Wait(Wait::Full));
+            }
             let Some(known) = self.state.account(account) else { return Ok(()) };
             let state = &known.state;
             let Some(due) = self.rater.next_due(&stretches, state, through, now) else {

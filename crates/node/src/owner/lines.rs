@@ -93,7 +93,7 @@ pub(super) fn apply(
         Some(StateEntry { variable, period: line.period, value: line.level_after })
     });
     let entries = shown.chain(scratch.changes.iter().copied());
-    to.set_variables(record.view.account, entries, floor);
+    to.set_variables(record.view.account, entries, record.view.start, floor);
 }
 
 /// The line's component in the open segment's table; added on first use.

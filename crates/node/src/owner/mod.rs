@@ -395,13 +395,7 @@ impl Owner {
 
     /// Says that this task is alive, unless its append is overdue (P9).
     fn tick(&self) {
-        let overdue = self
-            .in_flight
-            .as_ref()
-            .is_some_and(|append| append.started.elapsed() >= self.shared.config.tick_max());
-        if !overdue {
-            self.ticks.tick();
-        }
+        tick(&self.ticks, self.in_flight.as_ref(), &self.shared.config);
     }
 
     /// May the open segment take more, and is nothing waiting for it to be closed?
@@ -426,5 +420,12 @@ impl Owner {
             Ok(false) => Ended::Fenced,
             Err(error) => Ended::Store(error),
         }
+    }
+}
+
+fn tick(ticks: &Ticks, in_flight: Option<&InFlight>, config: &NodeConfig) {
+    let limit = config.tick_max();
+    if in_flight.is_none_or(|append| append.started.elapsed() < limit) {
+        ticks.tick();
     }
 }

@@ -174,7 +174,7 @@ impl Owner {
             Wait::Turn => {
                 self.tick();
                 tokio::task::yield_now().await;
-                Ok(())
+                self.cut_if_full().await
             }
         }
     }

@@ -24,7 +24,8 @@ impl Owner {
             return Vec::new();
         };
         let now = self.open.time.now;
-        let stretches = self.tariffs.due_stretches(self.state.profiles(), *profile);
+        let alive = || super::tick(&self.ticks, self.in_flight.as_ref(), &self.shared.config);
+        let stretches = self.tariffs.due_stretches(self.state.profiles(), *profile, &alive);
         let mut shown: BTreeSet<&str> = BTreeSet::new();
         let mut standings = Vec::new();
         // An option's alternatives are those that were offered last.

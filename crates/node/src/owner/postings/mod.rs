@@ -56,6 +56,9 @@ pub(super) struct Postings {
     passed: HashMap<PartitionId, (PostingCursor, u32)>,
     /// Senders from which nothing is fetched any more: their history is another one.
     diverged: HashSet<PartitionId>,
+    /// Senders whose segment at the cursor is known to hold nothing more. An owner before this one
+    /// may have left off within a segment.
+    finished: HashSet<PartitionId>,
     /// The sender that was asked last: the next one has its turn.
     last: PartitionId,
     /// After a fetch in vain the next one waits.
@@ -69,6 +72,7 @@ impl Postings {
             page: None,
             passed: HashMap::new(),
             diverged: HashSet::new(),
+            finished: HashSet::new(),
             last: PartitionId(0),
             not_before: None,
         }
@@ -92,6 +96,8 @@ impl Owner {
     pub(super) fn note_fetched(&mut self, fetched: Fetched) {
         match fetched {
             Fetched::Page(page) => self.postings.page = Some(page),
+            // Nothing is left at the cursor; the first time that is no reason to wait.
+            Fetched::Nothing if self.postings.finished.insert(self.postings.last) => {}
             Fetched::Nothing => self.pause_fetching(),
             Fetched::Failed(error) => {
                 self.pause_fetching();
@@ -136,16 +142,17 @@ impl Owner {
             match self.take_posting(&line) {
                 Ok(()) => page.step(),
                 Err(wait) => {
-                    self.log_cursor(&mut page);
+                    self.log_cursor(&mut page)?;
                     self.resolve(wait).await?;
                 }
             }
         }
-        self.log_cursor(&mut page);
+        self.log_cursor(&mut page)?;
         let more = page.next().is_some();
         if more {
             self.postings.page = Some(page);
         } else {
+            self.postings.finished.insert(page.sender());
             self.fetch_postings();
         }
         Ok(more && self.has_slack())
@@ -160,7 +167,10 @@ impl Owner {
         let outboxes = std::sync::Arc::clone(&self.shared.outboxes.borrow());
         let last = self.postings.last;
         let waits = |&&(sender, newest): &&(PartitionId, SegmentNumber)| {
-            newest.0 > self.reached(sender).segment && !self.postings.diverged.contains(&sender)
+            let reached = self.reached(sender).segment;
+            let is_left =
+                reached != 0 && newest.0 == reached && !self.postings.finished.contains(&sender);
+            (newest.0 > reached || is_left) && !self.postings.diverged.contains(&sender)
         };
         let after = outboxes.iter().filter(|(sender, _)| *sender > last).find(waits);
         let Some(&(sender, _)) = after.or_else(|| outboxes.iter().find(waits)) else { return };
@@ -177,28 +187,31 @@ impl Owner {
     }
 
     /// Logs how far the page was taken: always behind its postings, in their segment.
-    fn log_cursor(&mut self, page: &mut Page) {
+    fn log_cursor(&mut self, page: &mut Page) -> Result<(), Ended> {
         let cursor = page.cursor();
         if cursor == self.reached(page.sender()) {
-            return;
+            return Ok(());
         }
         let sender = page.sender();
         let passed = self.postings.passed.get(&sender).map_or(0, |(_, count)| *count);
         let passed = passed.saturating_add(page.take_passed());
         if !page.take_unlogged() && passed < PASSED_MAX {
             self.postings.passed.insert(sender, (cursor, passed));
-            return;
+            return Ok(());
         }
         self.postings.passed.remove(&sender);
         let change = Change::PostingsTaken(cursor);
         match self.state.judge(AccountNumber(0), &change) {
             AccountChange::Changes => {
-                self.state.change(AccountNumber(0), &change, self.open.time.floor);
+                self.state.change(AccountNumber(0), &change);
                 self.open.builder.push_entry(AccountNumber(0), change);
             }
             AccountChange::Already => {}
-            AccountChange::Refused(why) => self.note_diverged(sender, &why),
+            // The postings in the open segment must not be committed without it: they would be
+            // taken again.
+            AccountChange::Refused(why) => return Err(Ended::Damaged(why)),
         }
+        Ok(())
     }
 
     fn take_posting(&mut self, line: &PostedLine<'_>) -> Result<(), Wait> {
