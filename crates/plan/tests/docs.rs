@@ -27,14 +27,3 @@ fn every_primitive_has_a_page() {
         assert!(text.starts_with(&format!("# {}\n", primitive.name)), "{}", primitive.name);
     }
 }
-
-/// Whoever finds a record in suspense finds there what to do.
-#[test]
-fn every_reason_of_suspense_and_rejection_is_on_the_page_of_records() {
-    let page = include_str!("../../../docs/records.md");
-    let suspended = turnpike_types::SuspenseReason::ALL.iter().map(|reason| reason.word());
-    let rejected = turnpike_types::RejectReason::ALL.iter().map(|reason| reason.word());
-    for word in suspended.chain(rejected) {
-        assert!(page.contains(&format!("| `{word}` |")), "{word} is not in docs/records.md");
-    }
-}

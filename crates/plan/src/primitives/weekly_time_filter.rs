@@ -48,7 +48,7 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 /// Days of the week, Monday being 0, from words and ranges; a range may go round the week's end.
-pub(super) fn days(text: &str) -> Result<Vec<usize>, String> {
+fn days(text: &str) -> Result<Vec<usize>, String> {
     let day = |name: &str| {
         let known = WEEKDAYS.iter().position(|known| *known == name);
         known.ok_or_else(|| {
@@ -57,8 +57,7 @@ pub(super) fn days(text: &str) -> Result<Vec<usize>, String> {
         })
     };
     let mut days = Vec::new();
-    let words = text.split(|c: char| c.is_whitespace() || c == ',');
-    for word in words.filter(|word| !word.is_empty()) {
+    for word in text.split_whitespace() {
         let (first, last) = word.split_once('-').unwrap_or((word, word));
         let (first, last) = (day(first)?, day(last)?);
         let count = (last + WEEKDAYS.len() - first) % WEEKDAYS.len() + 1;

@@ -15,7 +15,7 @@ use crate::spec::{
 use crate::stream::{SPANS_MAX, Span, Stream};
 use crate::values::whole;
 
-use super::weekly_time_filter;
+use super::accumulators::WEEKDAYS;
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -46,9 +46,22 @@ pub(super) static SPEC: Spec = Spec {
 
 const DAYS: Value = Value::Of(&ValueType { name: "days", check: |text| days(text).map(drop) });
 
-/// Days as bits, ISO's Monday the lowest.
+/// Reads `Mon-Fri`, `Sat Sun`, `Fri-Mon` as bits, ISO's Monday the lowest.
 fn days(text: &str) -> Result<u8, String> {
-    Ok(weekly_time_filter::days(text)?.into_iter().fold(0, |set, day| set | 1 << day))
+    let place = |day: &str| {
+        let place = WEEKDAYS.iter().position(|known| *known == day);
+        place.ok_or_else(|| {
+            format!("\"{text}\" names no days: write such as Mon-Fri, or Sat Sun, of Mon to Sun")
+        })
+    };
+    let mut set = 0;
+    for word in text.split([' ', ',']).filter(|word| !word.is_empty()) {
+        let (first, last) = word.split_once('-').unwrap_or((word, word));
+        let (first, last) = (place(first)?, place(last)?);
+        let count = (last + 7 - first) % 7;
+        (first..=first + count).for_each(|day| set |= 1 << (day % 7));
+    }
+    if set == 0 { place("").map(|_| 0) } else { Ok(set) }
 }
 
 fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {

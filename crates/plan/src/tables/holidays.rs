@@ -37,7 +37,6 @@ impl SpecialDay {
     }
 
     /// Does this date fall on it?
-    #[cfg(test)]
     pub(crate) fn is_on(self, date: Date) -> bool {
         match self {
             Self::Once(once) => once == date,
