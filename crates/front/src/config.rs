@@ -73,7 +73,7 @@ impl FrontConfig {
 
     /// Two reads of the routes are at least this far apart, whoever asks.
     pub(crate) fn refresh_gap(&self) -> Duration {
-        self.heartbeat / 5
+        self.heartbeat / 10
     }
 
     /// How long a batch waits for room before it is refused.

@@ -329,7 +329,8 @@ impl Lane {
             Some(Ok(answer)) => answer,
             Some(Err(status)) => {
                 self.core.routes.hint_stale();
-                return Some(self.back(format!("{}: {}", session.address, status.message())));
+                let next = self.back(format!("{}: {}", session.address, status.message()));
+                return Some(self.stand_in(&session.address).unwrap_or(next));
             }
             // A node that has refused, or refused one as invalid, ends the stream by itself.
             None if session.sent == 0 => return Some(Next::Now),
@@ -387,6 +388,13 @@ impl Lane {
             sub.ticket.done(answer);
         }
         None
+    }
+
+    /// The connection broke, or there is none: whoever would take over may know already, or will in
+    /// a moment (P16).
+    fn stand_in(&mut self, address: &str) -> Option<Next> {
+        self.hint = self.core.routes.table().stand_in(self.partition, address);
+        (self.hint.is_some() && self.failures <= 1).then_some(Next::Now)
     }
 
     fn on_not_owner(&mut self, session: &Session, standing: Standing) -> Next {

@@ -66,7 +66,7 @@ use turnpike_types::limits::MESSAGE_BYTES_MAX;
 pub use accounts::Accounts;
 pub use cluster::Cluster;
 pub use config::FrontConfig;
-pub use dial::{Dial, DialError};
+pub use turnpike_proto::dial::{Dial, DialError};
 pub use error::FrontError;
 pub use ingest::Ingest;
 pub use plans::Plans;

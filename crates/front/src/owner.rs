@@ -142,7 +142,11 @@ where
         Ok(Err(status)) if status.code() == Code::InvalidArgument => {
             Tried::Never(FrontError::Refused { partition, message: status.message().to_owned() })
         }
-        Ok(Err(status)) => again(format!("{address}: {}", status.message())),
+        Ok(Err(status)) => Tried::Again {
+            why: format!("{address}: {}", status.message()),
+            hint: table.stand_in(partition, &address),
+            wait: Duration::ZERO,
+        },
         Ok(Ok(answer)) => judge(core, partition, &address, answer.into_inner()),
     }
 }

@@ -154,6 +154,21 @@ impl RouteTable {
         self.routes.get(slot)
     }
 
+    /// Another member that may take the partition over, when nobody answers at `address` (P16): one
+    /// with a warm copy, of those the one of the highest priority.
+    pub(crate) fn stand_in(&self, partition: PartitionId, address: &str) -> Option<String> {
+        let rows = &self.observation.partitions;
+        let slot = rows.binary_search_by_key(&partition, |row| row.spec.id).ok()?;
+        let members = &rows.get(slot)?.spec.members;
+        let warm = members.iter().filter_map(|member| {
+            let mut beats = self.observation.nodes.iter().map(|row| &row.beat);
+            let beat = beats.find(|beat| beat.node == member.node)?;
+            let is_warm = beat.following.iter().any(|copy| copy.partition == partition);
+            (is_warm && beat.address != address).then_some((member.priority, &beat.address))
+        });
+        warm.max().map(|(_, address)| address.clone())
+    }
+
     /// Every route, sorted by partition.
     pub(crate) fn routes(&self) -> &[Route] {
         &self.routes

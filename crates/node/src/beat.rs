@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use turnpike_store::{NodeBeat, Serving, StoreError};
+use turnpike_store::{Following, NodeBeat, Serving, StoreError};
 use turnpike_types::{Incarnation, PartitionId};
 
 use crate::owner::{Shared, Ticks};
@@ -15,7 +16,10 @@ use crate::owner::{Shared, Ticks};
 #[derive(Debug, Default)]
 pub(crate) struct Served {
     partitions: Mutex<HashMap<PartitionId, (Serving, Arc<Ticks>)>>,
+    following: Mutex<Vec<Following>>,
     draining: AtomicBool,
+    /// Something changed that others should know soon.
+    changed: Notify,
 }
 
 impl Served {
@@ -23,16 +27,27 @@ impl Served {
     pub(crate) fn add(&self, serving: Serving, ticks: Arc<Ticks>) {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         partitions.insert(serving.partition, (serving, ticks));
+        self.changed.notify_one();
     }
 
     /// From now on the partition is not named.
     pub(crate) fn remove(&self, partition: PartitionId) {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+        self.changed.notify_one();
     }
 
-    /// From now on the heartbeat says that the node is being emptied.
-    pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    /// From now on the heartbeat says how far these warm copies are.
+    pub(crate) fn follow(&self, following: Vec<Following>) {
+        *self.following.lock().unwrap_or_else(PoisonError::into_inner) = following;
+    }
+
+    /// From now on the heartbeat says whether the node is being emptied.
+    pub(crate) fn drain(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    fn following(&self) -> Vec<Following> {
+        self.following.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is served by tasks that ticked within the last `tick_max_ms`.
@@ -56,12 +71,17 @@ pub(crate) struct Beater {
 impl Beater {
     /// Beats until another process takes the name, or the node drops this task.
     pub(crate) async fn run(mut self) {
-        let mut interval = tokio::time::interval(self.shared.config.heartbeat);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let config = self.shared.config.clone();
+        let (mut pause, mut again) = (Duration::ZERO, false);
         loop {
-            interval.tick().await;
-            match self.beat().await {
-                Ok(()) => {}
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                // Others may act on what is not served only when two beats did not name it.
+                () = self.served.changed.notified() => again = true,
+            }
+            pause = match self.beat().await {
+                Ok(()) if std::mem::take(&mut again) => config.beat_again(),
+                Ok(()) => config.heartbeat,
                 Err(error @ StoreError::Superseded(_)) => {
                     tracing::error!(%error, "this node stops");
                     self.superseded.send_replace(true);
@@ -70,8 +90,9 @@ impl Beater {
                 Err(error) => {
                     self.shared.trouble.set(Some(error.to_string()));
                     tracing::warn!(%error, "the heartbeat could not be written");
+                    config.beat_again()
                 }
-            }
+            };
         }
     }
 
@@ -87,6 +108,7 @@ impl Beater {
             address: config.address.clone(),
             draining: self.served.draining.load(Ordering::Relaxed),
             serving: self.served.alive(tick_max_ms),
+            following: self.served.following(),
         };
         let reply = self.shared.db.heartbeat(&beat).await?;
         self.shared.clock.set(reply.now);

@@ -27,6 +27,9 @@ pub struct NodeConfig {
     pub object_codes_max: u64,
     /// Keys in memory of one partition, 16 bytes each; past it new records are refused.
     pub keys_max: usize,
+    /// Members beside the owner that keep a warm copy of a partition: its account state and keys
+    /// once more in memory, its log read and applied once more.
+    pub warm_standbys: usize,
     /// Where chance comes from: incarnation and claims. By default the operating system's; set it
     /// only where a run shall be repeated, never twice in one cluster.
     pub seed: u64,
@@ -45,6 +48,7 @@ impl Default for NodeConfig {
             segment_cache_bytes: 256 << 20,
             object_codes_max: 10_000,
             keys_max: 500_000_000,
+            warm_standbys: 1,
             seed: rand::random(),
         }
     }
@@ -70,6 +74,16 @@ impl NodeConfig {
     /// that is overdue by this much is no tick.
     pub fn tick_max(&self) -> Duration {
         self.heartbeat * 8
+    }
+
+    /// Two looks at the database are at least this far apart, whatever calls for the next one.
+    pub fn round_gap(&self) -> Duration {
+        self.heartbeat / 50
+    }
+
+    /// After a beat that could not be written, and between two that tell of a change.
+    pub fn beat_again(&self) -> Duration {
+        self.heartbeat / 5
     }
 
     /// How long a request waits for room in the queue before it is refused.

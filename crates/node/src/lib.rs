@@ -26,11 +26,16 @@
 mod beat;
 mod catalogue;
 mod config;
+mod copy;
+mod doors;
 mod liveness;
 mod membership;
 mod node;
 mod owner;
+mod peers;
 mod service;
+mod standby;
+mod takeover;
 mod tariff;
 
 pub use config::NodeConfig;

@@ -4,6 +4,9 @@
 //! only time between its own successful reads, of which each counts for two intervals at most. So
 //! a database that stood still does not look like a dead cluster, and a slow one does not hide a
 //! dead owner.
+//!
+//! A process that closed its connection and refuses the next one is believed dead at once (P15),
+//! until it beats again: then it is not believed for a while, each time twice as long.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,6 +16,12 @@ use turnpike_store::{NodeRow, Observation, PartitionRow};
 use turnpike_types::{ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentNumber};
 
 use crate::NodeConfig;
+
+/// Beats that a process may have written since its counter was last read, or have had on their way
+/// when it ended.
+const BEATS_ON_THE_WAY: u64 = 3;
+/// After so many false alarms distrust grows no longer: some minutes.
+const FALSE_ALARMS_MAX: u32 = 7;
 
 /// What we saw of a node.
 #[derive(Debug)]
@@ -25,6 +34,19 @@ struct Seen {
     alive: Duration,
     /// It moved in the last read.
     moved: bool,
+    /// The counter when its connection was found closed and refused.
+    gone_at: Option<u64>,
+    /// Alarms of that sort that were false, and until when none is believed.
+    false_alarms: u32,
+    distrusted_until: Option<Instant>,
+}
+
+impl Seen {
+    fn is_gone(&self, now: Option<Instant>) -> bool {
+        let is_distrusted =
+            self.distrusted_until.is_some_and(|until| now.is_some_and(|now| now < until));
+        self.gone_at.is_some() && !is_distrusted
+    }
 }
 
 /// What we saw of a partition's owner.
@@ -34,12 +56,15 @@ struct Held {
     claim: ClaimId,
     next: SegmentNumber,
     silent: Duration,
+    /// Beats of the owner, since the claim was seen, that did not name the partition.
+    disowned: u32,
 }
 
 /// What an observer knows of the others' signs of life.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     suspicion: Duration,
+    stability: Duration,
     counted_max: Duration,
     nodes: HashMap<NodeName, Seen>,
     partitions: HashMap<PartitionId, Held>,
@@ -50,10 +75,28 @@ impl Liveness {
     pub(crate) fn new(config: &NodeConfig) -> Self {
         Self {
             suspicion: config.suspicion(),
+            stability: config.stability(),
             counted_max: config.heartbeat * 2,
             nodes: HashMap::new(),
             partitions: HashMap::new(),
             last_read: None,
+        }
+    }
+
+    /// Takes in which processes closed their connection and refused the next one (P15).
+    pub(crate) fn suspect(&mut self, gone: &HashMap<NodeName, Incarnation>, now: Instant) {
+        for (node, seen) in &mut self.nodes {
+            if gone.get(node) != Some(&seen.incarnation) {
+                seen.gone_at = None;
+                continue;
+            }
+            let is_distrusted = seen.distrusted_until.is_some_and(|until| now < until);
+            let at = *seen.gone_at.get_or_insert(seen.counter);
+            // A beat may have been on its way, or not been read yet, when the process ended.
+            if seen.counter > at + BEATS_ON_THE_WAY && !is_distrusted {
+                seen.false_alarms = (seen.false_alarms + 1).min(FALSE_ALARMS_MAX);
+                seen.distrusted_until = Some(now + self.stability * (1 << seen.false_alarms));
+            }
         }
     }
 
@@ -78,6 +121,9 @@ impl Liveness {
             silent: Duration::ZERO,
             alive: Duration::ZERO,
             moved: true,
+            gone_at: None,
+            false_alarms: 0,
+            distrusted_until: None,
         };
         let seen = match self.nodes.get_mut(&beat.node) {
             Some(seen) if seen.incarnation == beat.incarnation => seen,
@@ -101,50 +147,65 @@ impl Liveness {
     /// A partition's owner gives a sign by naming it in a new beat, or by a commit (P9).
     fn observe_partition(&mut self, seen: &Observation, row: &PartitionRow, counted: Duration) {
         let named = self.names(seen, row);
-        let fresh = Held {
-            epoch: row.epoch,
-            claim: row.claim,
-            next: row.next.next,
-            silent: Duration::ZERO,
-        };
+        let place = (row.epoch, row.claim, row.next.next);
         match self.partitions.get_mut(&row.spec.id) {
-            Some(held)
-                if !named
-                    && (held.epoch, held.claim, held.next)
-                        == (row.epoch, row.claim, row.next.next) =>
-            {
-                held.silent += counted;
-            }
+            Some(held) if (held.epoch, held.claim, held.next) == place => match named {
+                Some(true) => (held.silent, held.disowned) = (Duration::ZERO, 0),
+                Some(false) => {
+                    held.silent += counted;
+                    held.disowned += 1;
+                }
+                None => held.silent += counted,
+            },
             _ => {
+                let (epoch, claim, next) = place;
+                let fresh = Held { epoch, claim, next, silent: Duration::ZERO, disowned: 0 };
                 self.partitions.insert(row.spec.id, fresh);
             }
         }
     }
 
     /// Does the owner, in a new beat, say that it serves the partition under this very claim?
-    fn names(&self, seen: &Observation, row: &PartitionRow) -> bool {
-        let Some((owner, incarnation)) = &row.owner else { return false };
-        let beat = seen.nodes.iter().map(|node| &node.beat).find(|beat| &beat.node == owner);
-        beat.is_some_and(|beat| {
-            beat.incarnation == *incarnation
-                && self.nodes.get(owner).is_some_and(|node| node.moved)
-                && beat.serving.iter().any(|serving| {
-                    serving.partition == row.spec.id
-                        && serving.epoch == row.epoch
-                        && serving.claim == row.claim
-                })
+    /// `None`: there is no new beat.
+    fn names(&self, seen: &Observation, row: &PartitionRow) -> Option<bool> {
+        let (owner, incarnation) = row.owner.as_ref()?;
+        let beat = seen.nodes.iter().map(|node| &node.beat).find(|beat| &beat.node == owner)?;
+        let is_new = beat.incarnation == *incarnation
+            && self.nodes.get(owner).is_some_and(|node| node.moved);
+        is_new.then(|| {
+            beat.serving.iter().any(|serving| {
+                serving.partition == row.spec.id
+                    && serving.epoch == row.epoch
+                    && serving.claim == row.claim
+            })
         })
     }
 
-    /// Has the node moved its counter lately?
+    /// Has the node moved its counter lately, and is its process not known to be gone?
     pub(crate) fn is_live(&self, node: &NodeName) -> bool {
-        self.nodes.get(node).is_some_and(|seen| seen.silent < self.suspicion)
+        self.nodes.get(node).is_some_and(|seen| self.lives(seen))
+    }
+
+    fn lives(&self, seen: &Seen) -> bool {
+        seen.silent < self.suspicion && !seen.is_gone(self.last_read)
     }
 
     /// How long the node has lived without a pause; `None` when it does not live.
     pub(crate) fn alive_for(&self, node: &NodeName) -> Option<Duration> {
         let seen = self.nodes.get(node)?;
-        (seen.silent < self.suspicion).then_some(seen.alive)
+        self.lives(seen).then_some(seen.alive)
+    }
+
+    /// Did this very process close its connection and refuse the next one (P15)?
+    pub(crate) fn is_gone(&self, owner: &NodeName, incarnation: Incarnation) -> bool {
+        let seen = self.nodes.get(owner).filter(|seen| seen.incarnation == incarnation);
+        seen.is_some_and(|seen| seen.is_gone(self.last_read))
+    }
+
+    /// Does the owner live, and say that it does not serve the partition? A claim makes its name
+    /// known before it is made; so at the latest its second beat after the claim was seen names it.
+    pub(crate) fn is_disowned(&self, partition: PartitionId) -> bool {
+        self.partitions.get(&partition).is_some_and(|held| held.disowned >= 2)
     }
 
     /// Is another, newer process known under the owner's name (P11)?

@@ -4,11 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use turnpike_store::{Observation, PartitionRow};
-use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId};
+use turnpike_store::{Member, Observation, PartitionRow};
+use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, Priority};
 
 use crate::NodeConfig;
 use crate::liveness::Liveness;
+
+/// Segments that a warm copy may lack: what is appended between two looks at the log.
+pub(crate) const LAG_MAX: u64 = 64;
+/// Flaps past this many do not lengthen the wait any more: two minutes at the usual heartbeat.
+const FLAPS_MAX: u32 = 6;
 
 /// Why a partition is claimed; for the logs, where one takeover reads as one story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +26,14 @@ pub(crate) enum Cause {
     Abandoned,
     /// A newer process of the owner's name is alive: the owner is dead (P11).
     OwnerRestarted,
+    /// The owner's process closed its connections, and its host refuses new ones (P15).
+    OwnerGone,
+    /// The owner lives, and says that it does not serve the partition.
+    OwnerStoodDown,
     /// The owner gave no sign for too long.
     OwnerSilent,
+    /// We released it, and whoever it was meant for did not come in time (P13).
+    TakenBack,
     /// We own it by the row, but stepped down after an append of unknown outcome (P2).
     SteppedDown,
 }
@@ -34,8 +45,23 @@ impl Cause {
             Self::Released => "released",
             Self::Abandoned => "abandoned",
             Self::OwnerRestarted => "owner-restarted",
+            Self::OwnerGone => "owner-gone",
+            Self::OwnerStoodDown => "owner-stood-down",
             Self::OwnerSilent => "owner-silent",
+            Self::TakenBack => "taken-back",
             Self::SteppedDown => "stepped-down",
+        }
+    }
+
+    /// Did the last owner not give it up of its own will? Such claims are counted as flaps (P14).
+    pub(crate) const fn is_forced(self) -> bool {
+        match self {
+            Self::NeverOwned | Self::Released | Self::Abandoned | Self::TakenBack => false,
+            Self::OwnerRestarted
+            | Self::OwnerGone
+            | Self::OwnerStoodDown
+            | Self::OwnerSilent
+            | Self::SteppedDown => true,
         }
     }
 }
@@ -47,6 +73,8 @@ pub(crate) enum Decision {
     Claim { partition: PartitionId, seen: Epoch, cause: Cause },
     /// Give it up for this member (P13).
     Release { partition: PartitionId, to: NodeName },
+    /// Keep a warm copy.
+    Follow { partition: PartitionId },
 }
 
 /// Who we are and what we hold.
@@ -57,6 +85,8 @@ pub(crate) struct Me<'a> {
     pub(crate) draining: bool,
     /// Partitions that have an owner task here, or a claim under way.
     pub(crate) busy: &'a HashSet<PartitionId>,
+    /// Partitions of which we have a warm copy.
+    pub(crate) warm: &'a HashSet<PartitionId>,
 }
 
 /// How long each partition has looked free to us; kept between rounds.
@@ -79,20 +109,23 @@ impl Vacancies {
         let mut still_vacant = HashMap::new();
         let mut decisions = Vec::new();
         for row in &seen.partitions {
-            if !row.spec.members.iter().any(|member| &member.node == me.node) {
+            let Some(mine) = row.spec.members.iter().find(|member| &member.node == me.node) else {
+                continue;
+            };
+            let partition = row.spec.id;
+            if me.busy.contains(&partition) {
+                decisions.extend(round.release(row, mine));
                 continue;
             }
-            if me.busy.contains(&row.spec.id) {
-                decisions.extend(round.release(row));
-                continue;
+            if round.follows(row, mine) {
+                decisions.push(Decision::Follow { partition });
             }
             let Some(cause) = round.vacancy(row).filter(|_| !me.draining) else { continue };
-            let key = (row.spec.id, row.epoch);
+            let key = (partition, row.epoch);
             let since = self.since.get(&key).copied().unwrap_or(now);
             still_vacant.insert(key, since);
-            if now - since >= round.wait(row, cause) {
-                let (partition, seen) = key;
-                decisions.push(Decision::Claim { partition, seen, cause });
+            if now - since >= round.wait(row, mine, cause) {
+                decisions.push(Decision::Claim { partition, seen: row.epoch, cause });
             }
         }
         self.since = still_vacant;
@@ -111,37 +144,63 @@ impl Round<'_> {
     /// Is the partition free, and why?
     fn vacancy(&self, row: &PartitionRow) -> Option<Cause> {
         let Some((owner, incarnation)) = &row.owner else { return Some(Cause::NeverOwned) };
+        let is_ours = owner == self.me.node && *incarnation == self.me.incarnation;
         if let Some(to) = &row.released_to {
-            return Some(if to == self.me.node { Cause::Released } else { Cause::Abandoned });
+            return Some(match to == self.me.node {
+                true => Cause::Released,
+                false if is_ours => Cause::TakenBack,
+                false => Cause::Abandoned,
+            });
         }
-        if owner == self.me.node && *incarnation == self.me.incarnation {
+        if is_ours {
             return Some(Cause::SteppedDown);
         }
         if owner == self.me.node || self.liveness.is_replaced(owner, *incarnation) {
             return Some(Cause::OwnerRestarted);
         }
+        if self.liveness.is_gone(owner, *incarnation) {
+            return Some(Cause::OwnerGone);
+        }
+        if self.liveness.is_disowned(row.spec.id) {
+            return Some(Cause::OwnerStoodDown);
+        }
         let silent = self.liveness.silence(row.spec.id) >= self.config.suspicion();
         silent.then_some(Cause::OwnerSilent)
     }
 
-    /// How long to leave it to higher members: rank times delta, and finite (P12).
-    fn wait(&self, row: &PartitionRow, cause: Cause) -> Duration {
-        if matches!(cause, Cause::Released | Cause::SteppedDown) {
-            return Duration::ZERO;
-        }
-        let Some(mine) = row.spec.members.iter().find(|member| &member.node == self.me.node) else {
-            return Duration::MAX;
+    /// How long to leave it to others: rank times delta, and finite (P12). A warm copy comes
+    /// before a cold member, whatever their priorities (P11).
+    fn wait(&self, row: &PartitionRow, mine: &Member, cause: Cause) -> Duration {
+        let am_warm = self.me.warm.contains(&row.spec.id);
+        // Who is found wanting as the owner is not waited for as a claimant.
+        let failed = match cause {
+            Cause::OwnerGone | Cause::OwnerStoodDown | Cause::OwnerSilent => row.owner.as_ref(),
+            _ => None,
         };
-        let above = row
-            .spec
-            .members
-            .iter()
-            .filter(|member| member.priority > mine.priority && self.may_claim(&member.node));
-        let rank = u32::try_from(above.count()).unwrap_or(u32::MAX);
-        // A released partition belongs to its target first, for two intervals (P13).
-        let target_first =
-            if cause == Cause::Abandoned { self.config.deferral() } else { Duration::ZERO };
-        self.config.deferral().saturating_mul(rank) + target_first
+        let others = row.spec.members.iter().filter(|member| {
+            member.node != mine.node
+                && failed.is_none_or(|(owner, _)| *owner != member.node)
+                && self.may_claim(&member.node)
+                // Of ourselves we know better than the heartbeat that we wrote last.
+                && (self.is_warm(row, &member.node), self.priority(row, member))
+                    > (am_warm, self.priority(row, mine))
+        });
+        let rank = u32::try_from(others.count()).unwrap_or(u32::MAX);
+        let delta = self.config.deferral();
+        match cause {
+            Cause::Released => Duration::ZERO,
+            // Two intervals are the target's, then it is ours again; then anyone's (P13).
+            Cause::TakenBack => delta,
+            Cause::Abandoned => delta.saturating_mul(rank) + delta,
+            // Who lost his state and would have to load it leaves it to a warm copy.
+            Cause::SteppedDown => delta.saturating_mul(rank.min(1)),
+            _ => delta.saturating_mul(rank),
+        }
+    }
+
+    /// What a member ranks by: an operator's pin is above all priorities (P13).
+    fn priority(&self, row: &PartitionRow, member: &Member) -> (bool, Priority) {
+        (row.pin.as_ref().is_some_and(|pin| pin.member == member.node), member.priority)
     }
 
     /// Would this node claim what is free?
@@ -150,30 +209,67 @@ impl Round<'_> {
     }
 
     fn is_draining(&self, node: &NodeName) -> bool {
-        self.seen.nodes.iter().any(|row| &row.beat.node == node && row.beat.draining)
+        let row = self.seen.nodes.iter().find(|row| &row.beat.node == node);
+        row.is_some_and(|row| row.beat.draining || row.drain_asked)
     }
 
-    /// Should we give up what we serve: to a higher member that has been alive long enough (P14),
-    /// or to anyone who lives while we are being emptied?
-    fn release(&self, row: &PartitionRow) -> Option<Decision> {
+    /// Has the node a copy that needs only the last few segments?
+    fn is_warm(&self, row: &PartitionRow, node: &NodeName) -> bool {
+        let beat = self.seen.nodes.iter().map(|row| &row.beat).find(|beat| &beat.node == node);
+        beat.and_then(|beat| beat.following.iter().find(|copy| copy.partition == row.spec.id))
+            .is_some_and(|copy| copy.segment.0 + LAG_MAX + 1 >= row.next.next.0)
+    }
+
+    /// Should we keep a warm copy? The next in rank do, and whoever is to get the partition.
+    fn follows(&self, row: &PartitionRow, mine: &Member) -> bool {
+        if self.me.draining {
+            return false;
+        }
+        let owner = row.owner.as_ref().map(|(owner, _)| owner);
+        let owners = row.spec.members.iter().find(|member| Some(&member.node) == owner);
+        let returns =
+            owners.is_some_and(|owners| self.priority(row, mine) > self.priority(row, owners));
+        if returns || row.released_to.as_ref() == Some(self.me.node) {
+            return true;
+        }
+        let above = row.spec.members.iter().filter(|member| {
+            Some(&member.node) != owner
+                && self.may_claim(&member.node)
+                && self.priority(row, member) > self.priority(row, mine)
+        });
+        // Who is being emptied needs a successor, whatever is configured.
+        let leaves = owner.is_some_and(|owner| self.is_draining(owner));
+        above.count() < self.config.warm_standbys.max(usize::from(leaves))
+    }
+
+    /// Should we give up what we serve: to a member of higher rank that is warm and has been alive
+    /// long enough (P14), or to anyone warm while we are being emptied?
+    fn release(&self, row: &PartitionRow, mine: &Member) -> Option<Decision> {
         let ours = row.owner.as_ref().is_some_and(|(owner, incarnation)| {
             owner == self.me.node && *incarnation == self.me.incarnation
         });
         if !ours || row.released_to.is_some() {
             return None;
         }
-        let mine = row.spec.members.iter().find(|member| &member.node == self.me.node)?;
-        let stable = |node: &NodeName| {
-            let alive_for = self.liveness.alive_for(node);
-            alive_for.is_some_and(|alive| alive >= self.config.stability())
-                && !self.is_draining(node)
-        };
-        // Members stand by falling priority.
-        let candidate = row.spec.members.iter().find(|member| {
-            &member.node != self.me.node
-                && stable(&member.node)
-                && (self.me.draining || member.priority > mine.priority)
-        })?;
+        let is_pinned = |member: &Member| self.priority(row, member).0;
+        // Whoever fell again and again must live longer first.
+        let stability = self.config.stability() * (1 << row.flaps.min(FLAPS_MAX));
+        let candidate = row
+            .spec
+            .members
+            .iter()
+            .filter(|member| member.node != mine.node && !self.is_draining(&member.node))
+            .filter(|member| {
+                self.me.draining || self.priority(row, member) > self.priority(row, mine)
+            })
+            .filter(|member| {
+                let alive_for = self.liveness.alive_for(&member.node);
+                // Who was asked for by name, or is needed now, need not prove itself.
+                let is_at_once = self.me.draining || is_pinned(member);
+                alive_for.is_some_and(|alive| is_at_once || alive >= stability)
+            })
+            .filter(|member| self.is_warm(row, &member.node))
+            .max_by_key(|member| self.priority(row, member))?;
         Some(Decision::Release { partition: row.spec.id, to: candidate.node.clone() })
     }
 }

@@ -1,29 +1,36 @@
 //! The node: beats, observes, decides, and runs an owner for each partition that it holds.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use turnpike_store::{Claim, Observation, Serving, SharedDatabase, StoreError};
+use turnpike_proto::dial::Dial;
+use turnpike_store::{
+    Claim, ClaimOutcome, Observation, PartitionRow, Serving, SharedDatabase, StoreError,
+};
 use turnpike_types::{AccountRange, ClaimId, Epoch, Incarnation, NodeName, PartitionId};
 
 use crate::NodeConfig;
 use crate::beat::{Beater, Served};
 use crate::catalogue::{Catalogue, CodeCache};
+use crate::doors::{Doors, Gate};
 use crate::liveness::Liveness;
-use crate::membership::{Cause, Decision, Me, Vacancies};
-use crate::owner::{
-    DatabaseClock, Ended, Outboxes, Owner, Ownership, Queued, Request, Shared, Ticks, Trouble,
-};
+use crate::membership::{Cause, Decision, LAG_MAX, Me, Vacancies};
+use crate::owner::{DatabaseClock, Ended, Outboxes, Queued, Request, Shared, Ticks, Trouble};
+use crate::peers::Peers;
 use crate::service::Service;
+use crate::standby::Standby;
+use crate::takeover::{Candidate, Gone, claim_all};
 
 /// Requests that wait for one owner.
 const QUEUE_REQUESTS: usize = 1024;
+/// Checkpoints that are loaded at a time.
+const LOADS_MAX: usize = 4;
 
 /// Why a node can't start.
 #[derive(Debug, thiserror::Error)]
@@ -31,45 +38,6 @@ pub enum StartError {
     /// The shared database said no, or nothing.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// How requests reach an owner.
-pub(crate) type Door = mpsc::Sender<Queued>;
-
-/// What the service needs of the node.
-pub(crate) struct Doors {
-    pub(crate) config: NodeConfig,
-    pub(crate) room: Arc<Semaphore>,
-    pub(crate) shared: Arc<Shared>,
-    open: Mutex<HashMap<PartitionId, Door>>,
-    seen: watch::Receiver<Option<Arc<Observation>>>,
-}
-
-impl Doors {
-    /// The owner of `partition` in this process.
-    pub(crate) fn door(&self, partition: PartitionId) -> Option<Door> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).cloned()
-    }
-
-    /// Where the owner of `partition` is, as last observed; empty when that is not known.
-    pub(crate) fn owner_address(&self, partition: PartitionId) -> String {
-        let seen = self.seen.borrow();
-        let address = seen.as_ref().and_then(|seen| {
-            let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
-            let owner = row.released_to.as_ref().or(row.owner.as_ref().map(|(owner, _)| owner))?;
-            let node = seen.nodes.iter().find(|node| &node.beat.node == owner)?;
-            (owner != &self.config.name).then(|| node.beat.address.clone())
-        });
-        address.unwrap_or_default()
-    }
-
-    fn set(&self, partition: PartitionId, door: Option<Door>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        match door {
-            Some(door) => open.insert(partition, door),
-            None => open.remove(&partition),
-        };
-    }
 }
 
 /// A rating node, running.
@@ -80,13 +48,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// Joins the cluster: writes a first heartbeat, reads the catalogue, and begins to decide.
+    /// Joins the cluster: writes a first heartbeat, reads the catalogue, and begins to decide. Other
+    /// nodes are reached through `dial`.
     ///
     /// # Errors
     /// [`StartError`] when the database does not answer, or another process has the node's name.
     pub async fn start(
         config: NodeConfig,
         db: Arc<dyn SharedDatabase>,
+        dial: Dial,
     ) -> Result<Self, StartError> {
         let mut chance = StdRng::seed_from_u64(config.seed);
         let incarnation = Incarnation(chance.random());
@@ -112,14 +82,11 @@ impl Node {
             clock: DatabaseClock::default(),
             fresh_at: Mutex::new(Instant::now()),
             trouble: Trouble::default(),
+            loads: Semaphore::new(LOADS_MAX),
         });
-        let doors = Arc::new(Doors {
-            room: Arc::new(Semaphore::new(config.queue_bytes_max)),
-            shared: Arc::clone(&shared),
-            open: Mutex::new(HashMap::new()),
-            seen: seen_rx,
-            config: config.clone(),
-        });
+        let wake = Arc::new(Notify::new());
+        let doors =
+            Arc::new(Doors::new(Arc::clone(&shared), incarnation, seen_rx, Arc::clone(&wake)));
         let (stop, stopped) = watch::channel(false);
         let served = Arc::new(Served::default());
         let mut beater = Beater {
@@ -133,6 +100,8 @@ impl Node {
         let runner = Runner {
             vacancies: Vacancies::default(),
             liveness: Liveness::new(&config),
+            peers: Peers::new(dial, config.name.clone(), config.heartbeat, wake),
+            standbys: HashMap::new(),
             origin: Instant::now(),
             owners: HashMap::new(),
             doors: Arc::clone(&doors),
@@ -177,7 +146,13 @@ struct Running {
     ticks: Arc<Ticks>,
     requests: mpsc::Sender<Queued>,
     began: Instant,
-    task: JoinHandle<Ended>,
+    task: JoinHandle<Gone>,
+}
+
+/// A warm copy, and when it was last wanted.
+struct Followed {
+    standby: Standby,
+    wanted: Instant,
 }
 
 /// The node's loop.
@@ -190,11 +165,13 @@ struct Runner {
     reading: Option<JoinHandle<()>>,
     origin: Instant,
     owners: HashMap<PartitionId, Running>,
+    standbys: HashMap<PartitionId, Followed>,
     /// Partitions whose owner was told to give them up.
     releasing: HashSet<PartitionId>,
     /// Partitions that were lost to trouble: how often in a row, and when to try again.
     troubled: HashMap<PartitionId, (u32, Instant)>,
     liveness: Liveness,
+    peers: Peers,
     vacancies: Vacancies,
     catalogue: watch::Sender<Arc<Catalogue>>,
     ranges: watch::Sender<Arc<Vec<AccountRange>>>,
@@ -210,9 +187,13 @@ impl Runner {
         let beating = tokio::spawn(beater.run());
         let mut rounds = tokio::time::interval(self.shared.config.heartbeat);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last = Instant::now();
         loop {
             tokio::select! {
                 _ = rounds.tick() => {}
+                () = self.doors.wake.notified() => {
+                    tokio::time::sleep_until(last + self.shared.config.round_gap()).await;
+                }
                 _ = taken.changed() => {
                     // We are the old one (P11), and own nothing.
                     self.abandon();
@@ -224,6 +205,7 @@ impl Runner {
                     }
                 }
             }
+            last = Instant::now();
             if let Err(error) = self.round().await {
                 self.shared.trouble.set(Some(error.to_string()));
                 tracing::warn!(%error, "the shared database could not be asked");
@@ -239,30 +221,75 @@ impl Runner {
         let seen = Arc::new(self.shared.db.observe().await?);
         let now = Instant::now();
         self.liveness.observe(&seen, now);
+        self.liveness.suspect(&self.peers.gone(), now);
         self.note_topology(&seen);
         self.note_catalogue(seen.catalogue_version);
-        self.note_metrics();
-        let busy: HashSet<PartitionId> = self.owners.keys().copied().collect();
-        let me = Me {
-            node: &self.shared.config.name,
-            incarnation: self.incarnation,
-            draining: false,
-            busy: &busy,
-        };
-        let decisions = self.vacancies.decide(&self.shared.config, &me, &seen, &self.liveness, now);
+        let decisions = self.decide(&seen, now);
+        let mut claims = Vec::new();
         for decision in decisions {
             match decision {
                 Decision::Claim { partition, seen: epoch, cause } => {
                     let waits =
                         self.troubled.get(&partition).is_some_and(|(_, until)| now < *until);
                     if !waits {
-                        self.claim(&seen, partition, epoch, cause);
+                        claims.extend(self.claim(&seen, partition, epoch, cause));
                     }
                 }
                 Decision::Release { partition, to } => self.release(partition, Some(to)),
+                Decision::Follow { partition } => self.follow(&seen, partition, now),
             }
         }
+        claim_all(Arc::clone(&self.shared.db), claims);
+        self.forget_unwanted(now);
+        self.note_metrics(&seen);
         Ok(())
+    }
+
+    fn decide(&mut self, seen: &Observation, now: Instant) -> Vec<Decision> {
+        let name = &self.shared.config.name;
+        let mine = seen.nodes.iter().find(|row| row.beat.node == *name);
+        let draining = mine.is_some_and(|row| row.drain_asked);
+        self.served.drain(draining);
+        let busy: HashSet<PartitionId> = self.owners.keys().copied().collect();
+        let is_warm = |row: &&PartitionRow| {
+            let followed = self.standbys.get(&row.spec.id);
+            followed.is_some_and(|followed| followed.standby.is_warm(&row.next, LAG_MAX))
+        };
+        let warm = seen.partitions.iter().filter(is_warm).map(|row| row.spec.id).collect();
+        let me = Me { node: name, incarnation: self.incarnation, draining, busy: &busy, warm: &warm };
+        self.vacancies.decide(&self.shared.config, &me, seen, &self.liveness, now)
+    }
+
+    /// Keeps a warm copy of the partition, as far as its log was seen to reach.
+    fn follow(&mut self, seen: &Observation, partition: PartitionId, now: Instant) {
+        let Some(row) = seen.partitions.iter().find(|row| row.spec.id == partition) else { return };
+        // A claim of this round has taken the copy with it.
+        if self.owners.contains_key(&partition) {
+            return;
+        }
+        let followed = self.standbys.entry(partition).or_insert_with(|| Followed {
+            standby: Standby::start(&self.shared, partition, row.next, None),
+            wanted: now,
+        });
+        followed.wanted = now;
+        followed.standby.follow(row.next);
+        self.doors.set_warm(partition, true);
+    }
+
+    /// Drops copies that nobody has asked for in a while: a member that comes and goes must not make
+    /// others load again and again.
+    fn forget_unwanted(&mut self, now: Instant) {
+        let kept = self.shared.config.stability();
+        let doors = &self.doors;
+        self.standbys.retain(|&partition, followed| {
+            let stays = now - followed.wanted < kept;
+            if !stays {
+                doors.set_warm(partition, false);
+            }
+            stays
+        });
+        let reached = self.standbys.values().filter_map(|followed| followed.standby.reached());
+        self.served.follow(reached.collect());
     }
 
     /// Reads what was published, in the background: the rounds go on meanwhile.
@@ -284,13 +311,19 @@ impl Runner {
     /// Lets go of everything at once: another process has our name.
     fn abandon(&mut self) {
         for (&partition, owner) in &self.owners {
-            self.doors.set(partition, None);
+            self.doors.set(partition, Gate::Shut);
             self.served.remove(partition);
             owner.task.abort();
         }
+        self.doors.end_signs();
     }
 
-    fn note_topology(&self, seen: &Arc<Observation>) {
+    fn note_topology(&mut self, seen: &Arc<Observation>) {
+        let name = &self.shared.config.name;
+        let members = seen.partitions.iter().map(|row| &row.spec.members);
+        let shared = members.filter(|members| members.iter().any(|member| member.node == *name));
+        let partners = shared.flatten().map(|member| &member.node).collect();
+        self.peers.watch(&seen.nodes, &partners);
         let ranges: Vec<AccountRange> = seen.partitions.iter().map(|row| row.spec.range).collect();
         self.ranges.send_if_modified(|known| {
             let changed = **known != ranges;
@@ -310,26 +343,45 @@ impl Runner {
         self.seen.send_replace(Some(Arc::clone(seen)));
     }
 
-    fn note_metrics(&self) {
+    fn note_metrics(&self, seen: &Observation) {
         metrics::gauge!("turnpike_partitions_owned").set(self.owners.len() as f64);
-        for owner in self.owners.values() {
-            let partition = owner.ownership.partition.to_string();
-            metrics::gauge!("turnpike_epoch", "partition" => partition)
-                .set(owner.ownership.epoch.number() as f64);
+        metrics::gauge!("turnpike_partitions_followed").set(self.standbys.len() as f64);
+        for row in &seen.partitions {
+            let id = row.spec.id;
+            let label = || id.to_string();
+            if let Some(owner) = self.owners.get(&id) {
+                metrics::gauge!("turnpike_epoch", "partition" => label())
+                    .set(owner.ownership.epoch.number() as f64);
+            }
+            let reached = self.standbys.get(&id).and_then(|followed| followed.standby.reached());
+            if let Some(reached) = reached {
+                let lag = row.next.next.0.saturating_sub(reached.segment.0 + 1);
+                metrics::gauge!("turnpike_standby_lag_segments", "partition" => label())
+                    .set(lag as f64);
+            }
         }
     }
 
-    fn claim(&mut self, seen: &Observation, partition: PartitionId, epoch: Epoch, cause: Cause) {
-        let Some(row) = seen.partitions.iter().find(|row| row.spec.id == partition) else { return };
+    fn claim(
+        &mut self,
+        seen: &Observation,
+        partition: PartitionId,
+        epoch: Epoch,
+        cause: Cause,
+    ) -> Option<(Claim, oneshot::Sender<ClaimOutcome>)> {
+        let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
         let claim = Claim {
             partition,
             seen: epoch,
             node: self.shared.config.name.clone(),
             incarnation: self.incarnation,
             claim: ClaimId(self.chance.random()),
+            forced: cause.is_forced(),
         };
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
+        let (tell, told) = oneshot::channel();
         let ticks = Arc::new(Ticks::new(self.origin));
+        self.doors.set(partition, Gate::Opening);
         let candidate = Candidate {
             shared: Arc::clone(&self.shared),
             doors: Arc::clone(&self.doors),
@@ -337,14 +389,18 @@ impl Runner {
             requests: requests.clone(),
             spec: row.spec.clone(),
             cause,
+            claim: claim.clone(),
+            standby: self.standbys.remove(&partition).map(|followed| followed.standby),
+            began: Instant::now(),
         };
         // The epoch that the claim makes when it wins; until then nobody is named by it.
         let epoch = epoch.next().unwrap_or(epoch);
         let ownership = Serving { partition, epoch, claim: claim.claim };
-        let task = tokio::spawn(candidate.run(claim, queue));
+        let task = tokio::spawn(candidate.run(told, queue));
         let running = Running { ownership, ticks, requests, began: Instant::now(), task };
         self.served.add(ownership, Arc::clone(&running.ticks));
         self.owners.insert(partition, running);
+        Some((claim, tell))
     }
 
     fn release(&mut self, partition: PartitionId, to: Option<NodeName>) {
@@ -353,7 +409,7 @@ impl Runner {
             return;
         }
         // From now on nobody new is let in; what is in the queue is finished first.
-        self.doors.set(partition, None);
+        self.doors.set(partition, Gate::Leaving);
         tracing::info!(%partition, epoch = %owner.ownership.epoch, ?to, "gives the partition up");
         let request = Queued { request: Request::Release { to }, _room: None };
         let requests = owner.requests.clone();
@@ -374,11 +430,27 @@ impl Runner {
         for partition in ended {
             self.releasing.remove(&partition);
             self.served.remove(partition);
-            if let Some(owner) = self.owners.remove(&partition) {
-                let lived = owner.began.elapsed();
-                let ended = owner.task.await.unwrap_or(Ended::Stopped);
-                self.note_end(partition, &ended, lived);
+            let Some(owner) = self.owners.remove(&partition) else { continue };
+            let lived = owner.began.elapsed();
+            let gone = owner.task.await;
+            let Gone { ended, standby } =
+                gone.unwrap_or(Gone { ended: Ended::Stopped, standby: None });
+            self.note_end(partition, &ended, lived);
+            self.keep_warm(partition, ended, standby);
+        }
+    }
+
+    /// A copy that an owner leaves behind, or did not need, is followed on.
+    fn keep_warm(&mut self, partition: PartitionId, ended: Ended, standby: Option<Standby>) {
+        let standby = match ended {
+            Ended::Released { copy, .. } => {
+                let end = copy.position();
+                Some(Standby::start(&self.shared, partition, end, Some(*copy)))
             }
+            _ => standby,
+        };
+        if let Some(standby) = standby {
+            self.standbys.insert(partition, Followed { standby, wanted: Instant::now() });
         }
     }
 
@@ -402,7 +474,9 @@ impl Runner {
     /// Gate, drain, release: every partition goes to whom it may concern.
     async fn leave(mut self) {
         let deadline = Instant::now() + self.shared.config.heartbeat * 40;
-        self.served.drain();
+        self.served.drain(true);
+        self.standbys.clear();
+        self.served.follow(Vec::new());
         let seen = self.seen.borrow().clone();
         let partitions: Vec<PartitionId> = self.owners.keys().copied().collect();
         for partition in partitions {
@@ -415,72 +489,22 @@ impl Runner {
         }
         // One more beat says that we are emptied, so that nobody waits for us.
         tokio::time::sleep(self.shared.config.heartbeat).await;
+        self.doors.end_signs();
     }
 
-    /// The highest other member that is alive.
+    /// The highest other member that is alive; one with a warm copy before all others.
     fn successor(&self, seen: &Observation, partition: PartitionId) -> Option<NodeName> {
         let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
+        let is_warm = |node: &NodeName| {
+            let beats = seen.nodes.iter().map(|row| &row.beat);
+            beats.filter(|beat| beat.node == *node).any(|beat| {
+                beat.following.iter().any(|copy| copy.partition == partition)
+            })
+        };
         let others = row.spec.members.iter().map(|member| &member.node);
-        others
-            .filter(|node| **node != self.shared.config.name)
-            .find(|node| self.liveness.is_live(node))
-            .cloned()
-    }
-}
-
-/// An owner to be: claims, loads, and then serves.
-struct Candidate {
-    shared: Arc<Shared>,
-    doors: Arc<Doors>,
-    ticks: Arc<Ticks>,
-    requests: mpsc::Sender<Queued>,
-    spec: turnpike_store::PartitionSpec,
-    cause: Cause,
-}
-
-impl Candidate {
-    async fn run(self, claim: Claim, queue: mpsc::Receiver<Queued>) -> Ended {
-        let partition = claim.partition;
-        let ended = match self.serve(claim, queue).await {
-            Ok(ended) | Err(ended) => ended,
-        };
-        self.doors.set(partition, None);
-        match &ended {
-            Ended::Released => tracing::info!(%partition, "released"),
-            Ended::Store(error) => self.shared.trouble.set(Some(error.to_string())),
-            Ended::Damaged(what) => self.shared.trouble.set(Some(what.clone())),
-            Ended::Fenced | Ended::RolledBack | Ended::Stopped => {}
-        }
-        if !matches!(ended, Ended::Released) {
-            tracing::warn!(%partition, reason = %ended, "serves the partition no more");
-        }
-        ended
-    }
-
-    async fn serve(&self, claim: Claim, queue: mpsc::Receiver<Queued>) -> Result<Ended, Ended> {
-        let began = Instant::now();
-        let Some(claimed) = self.shared.db.claim(&claim).await? else { return Err(Ended::Fenced) };
-        let ownership = Ownership {
-            spec: self.spec.clone(),
-            epoch: claimed.epoch,
-            claim: claim.claim,
-            next: claimed.position.next,
-            last_hash: claimed.position.last_hash,
-        };
-        let owner =
-            Owner::recover(Arc::clone(&self.shared), ownership, Arc::clone(&self.ticks)).await?;
-        let elapsed = began.elapsed();
-        metrics::counter!("turnpike_takeovers_total", "cause" => self.cause.word()).increment(1);
-        metrics::histogram!("turnpike_takeover_seconds").record(elapsed.as_secs_f64());
-        tracing::info!(
-            partition = %claim.partition,
-            epoch = %claimed.epoch,
-            cause = self.cause.word(),
-            segments = claimed.position.next.0 - 1,
-            elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-            "serves the partition"
-        );
-        self.doors.set(claim.partition, Some(self.requests.clone()));
-        Ok(owner.serve(queue).await)
+        let live = others
+            .filter(|node| **node != self.shared.config.name && self.liveness.is_live(node));
+        // Members stand by falling priority; of equals the last is taken.
+        live.rev().max_by_key(|node| is_warm(node)).cloned()
     }
 }

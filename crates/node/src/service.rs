@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request as Call, Response, Status, Streaming};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
     NodeApplyRequest, NodeApplyResponse, NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest,
-    NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, Standing, SubBatchAnswer, Verdict,
+    NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing, SubBatchAnswer,
+    Verdict, WatchRequest,
 };
 use turnpike_types::{Epoch, PartitionId, limits};
 
-use crate::node::{Door, Doors};
+use crate::doors::{Door, Doors};
 use crate::owner::{Queued, Refusal, Request};
 
 /// Sub-batches of one stream that are under way at the most.
@@ -46,6 +47,7 @@ enum Lane {
 #[tonic::async_trait]
 impl NodeService for Service {
     type ForwardStream = Pin<Box<dyn Stream<Item = Result<SubBatchAnswer, Status>> + Send>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<Sign, Status>> + Send>>;
 
     async fn forward(
         &self,
@@ -110,6 +112,19 @@ impl NodeService for Service {
         let (standing, outcomes) = self.doors.ask(partition, room, asked).await;
         let outcomes = outcomes.unwrap_or_default();
         Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))
+    }
+
+    async fn watch(
+        &self,
+        call: Call<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let incarnation = self.doors.incarnation;
+        tracing::debug!(watcher = call.into_inner().watcher, "is watched");
+        // The stream ends in order when the node stops; when its process dies, it breaks.
+        let signs = WatchStream::new(self.doors.signs())
+            .take_while(|count| std::future::ready(count.is_some()))
+            .map(move |_| Ok(Sign { incarnation: incarnation.0 }));
+        Ok(Response::new(Box::pin(signs)))
     }
 }
 
@@ -181,7 +196,7 @@ impl Doors {
         }
         let door = match kept {
             Some((_, door)) => door.clone(),
-            None => match self.door(partition) {
+            None => match self.door(partition).await {
                 Some(door) => kept.insert((partition, door)).1.clone(),
                 None => return refused(self.not_owner(partition)),
             },
@@ -205,7 +220,9 @@ impl Doors {
         request: impl FnOnce(oneshot::Sender<(Epoch, T)>) -> Request,
     ) -> (Standing, Option<T>) {
         let partition = PartitionId(partition);
-        let Some(door) = self.door(partition) else { return (self.not_owner(partition), None) };
+        let Some(door) = self.door(partition).await else {
+            return (self.not_owner(partition), None);
+        };
         let Some(room) = self.room(bytes).await else { return (self.overloaded(), None) };
         let (reply, pending) = oneshot::channel();
         let queued = Queued { request: request(reply), _room: Some(room) };

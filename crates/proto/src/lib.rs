@@ -7,6 +7,7 @@
 //!  record.rs   peek, RecordBatch           a record's bytes -> its account; -> borrowed fields
 //!  wire.rs     Fields                      protobuf's fields, one by one, bounds checked
 //!  convert.rs  wire <-> types              exhaustive
+//!  dial.rs     Dial                        the network seam: from an address to a channel
 //! ```
 //!
 //! A front must forward a record without decoding it (DESIGN section 3). In protobuf an embedded
@@ -18,6 +19,7 @@
 //! Outside bytes never panic: every reader returns [`wire::WireError`].
 
 pub mod convert;
+pub mod dial;
 pub mod frame;
 pub mod record;
 pub mod wire;

@@ -4,10 +4,15 @@
 //! with what came since, until it is large enough to be sealed; then the next one begins. A run
 //! whose keys are all beyond the horizon is left out.
 
-use turnpike_store::{CheckpointManifest, CheckpointPart};
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use tokio::task::JoinHandle;
+use turnpike_store::{CheckpointManifest, CheckpointPart, StoreResult};
 use turnpike_types::SegmentNumber;
 
 use super::{Ended, Owner};
+use crate::copy::note_checkpoints;
 
 /// A part of a checkpoint, in bytes.
 const PART_BYTES: usize = 8 << 20;
@@ -17,6 +22,33 @@ const PART_BYTES: usize = 8 << 20;
 pub(crate) struct Run {
     names: Vec<String>,
     through: SegmentNumber,
+}
+
+impl Run {
+    /// Keys of later segments are not in it.
+    pub(crate) const fn through(&self) -> SegmentNumber {
+        self.through
+    }
+}
+
+/// An owner's checkpoints: what stands in them, and what is under way.
+pub(super) struct Checkpoints {
+    /// Runs of keys that need not be written again.
+    runs: Vec<Run>,
+    /// The retained checkpoints are being read: the state may come from a copy that fell behind
+    /// them, and which runs they name is known only when this is done.
+    listing: Option<JoinHandle<StoreResult<Vec<CheckpointManifest>>>>,
+    writing: Option<JoinHandle<Outcome>>,
+}
+
+impl Checkpoints {
+    pub(super) fn new(runs: Vec<Run>) -> Self {
+        Self { runs, listing: None, writing: None }
+    }
+
+    pub(super) fn runs(&mut self) -> Vec<Run> {
+        std::mem::take(&mut self.runs)
+    }
 }
 
 /// What became of a checkpoint.
@@ -51,11 +83,21 @@ pub(crate) fn parts_of(manifest: &CheckpointManifest) -> impl Iterator<Item = Pa
 impl Owner {
     /// Is it time, and is none under way?
     pub(super) fn checkpoint_due(&self) -> bool {
-        self.checkpointing.is_none() && self.log_bytes >= self.shared.config.checkpoint_log_bytes
+        self.checkpoints.writing.is_none()
+            && self.checkpoints.listing.is_none()
+            && self.log_bytes >= self.shared.config.checkpoint_log_bytes
+    }
+
+    /// Reads which checkpoints there are, in the background.
+    pub(super) fn list_checkpoints(&mut self) {
+        let (shared, partition) = (Arc::clone(&self.shared), self.ownership.spec.id);
+        let list = async move { shared.db.checkpoints(partition).await };
+        self.checkpoints.listing = Some(tokio::spawn(list));
     }
 
     /// Makes a checkpoint when one is due and the state holds nothing but what is committed (P6).
     pub(super) fn checkpoint_if_due(&mut self) {
+        self.note_listed();
         self.note_checkpoint();
         if self.checkpoint_due()
             && self.in_flight.is_none()
@@ -66,14 +108,27 @@ impl Owner {
         }
     }
 
+    fn note_listed(&mut self) {
+        let Some(listing) = &mut self.checkpoints.listing else { return };
+        let Some(listed) = listing.now_or_never() else { return };
+        self.checkpoints.listing = None;
+        match listed {
+            Ok(Ok(manifests)) => {
+                let runs = &mut self.checkpoints.runs;
+                note_checkpoints(&mut self.state, runs, &manifests);
+            }
+            // No checkpoint before it is known; the log is all there.
+            Ok(Err(_)) | Err(_) => self.list_checkpoints(),
+        }
+    }
+
     fn note_checkpoint(&mut self) {
-        use futures::FutureExt as _;
-        let Some(task) = &mut self.checkpointing else { return };
+        let Some(task) = &mut self.checkpoints.writing else { return };
         let Some(done) = task.now_or_never() else { return };
-        self.checkpointing = None;
+        self.checkpoints.writing = None;
         if let Ok(Outcome { sealed: Some(run) }) = done {
             self.state.seal_keys(run.through);
-            self.runs.push(run);
+            self.checkpoints.runs.push(run);
         }
     }
 
@@ -82,7 +137,7 @@ impl Owner {
         self.log_bytes = 0;
         let (segment, hash) = self.state.last();
         let tag = format!("{segment}-{}", self.ownership.claim);
-        let ticks = std::sync::Arc::clone(&self.ticks);
+        let ticks = Arc::clone(&self.ticks);
         let snapshot = self.state.snapshot(&|| ticks.tick()).bytes;
         let mut parts: Vec<CheckpointPart> = snapshot
             .chunks(PART_BYTES)
@@ -95,8 +150,9 @@ impl Owner {
             .collect();
         let mut names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
         let forgotten = self.state.keys().forgotten_through();
-        self.runs.retain(|run| run.through > forgotten);
-        names.extend(self.runs.iter().flat_map(|run| run.names.iter().cloned()));
+        let runs = &mut self.checkpoints.runs;
+        runs.retain(|run| run.through > forgotten);
+        names.extend(runs.iter().flat_map(|run| run.names.iter().cloned()));
         let run = self.state.key_run();
         let mut run_names = Vec::new();
         for (index, body) in run.parts.into_iter().enumerate() {
@@ -123,9 +179,9 @@ impl Owner {
         parts: Vec<CheckpointPart>,
         sealed: Option<Run>,
     ) {
-        let shared = std::sync::Arc::clone(&self.shared);
+        let shared = Arc::clone(&self.shared);
         let ownership = self.ownership.clone();
-        self.checkpointing = Some(tokio::spawn(async move {
+        self.checkpoints.writing = Some(tokio::spawn(async move {
             let written = async {
                 for part in &parts {
                     shared.db.put_checkpoint_part(manifest.partition, part).await?;

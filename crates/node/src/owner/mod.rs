@@ -21,7 +21,6 @@ mod due;
 mod lines;
 mod postings;
 mod records;
-mod recover;
 mod standing;
 mod suspense;
 
@@ -31,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use moka::sync::Cache;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use turnpike_account::PartitionState;
 use turnpike_plan::Rater;
@@ -47,8 +46,10 @@ use turnpike_types::{
 
 use crate::NodeConfig;
 use crate::catalogue::{Catalogue, CodeCache};
+use crate::copy::{Copy, CopyError};
 use crate::tariff::Tariffs;
 use append::{InFlight, OpenSegment};
+pub(crate) use checkpoint::{Run, parts_of};
 pub(crate) use postings::Outboxes;
 
 /// The sweep and postings fill the open segment up to so many bytes.
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) fresh_at: Mutex<Instant>,
     /// What went wrong with the database last; told to whoever asks in vain.
     pub(crate) trouble: Trouble,
+    /// Checkpoints that are loaded at a time: each takes memory twice while it is decoded.
+    pub(crate) loads: Semaphore,
 }
 
 /// The database's time, carried on by our own monotonic clock between heartbeats (P26).
@@ -114,9 +117,6 @@ pub(crate) struct Ownership {
     pub(crate) spec: PartitionSpec,
     pub(crate) epoch: Epoch,
     pub(crate) claim: ClaimId,
-    /// Where the log ended when the claim won.
-    pub(crate) next: SegmentNumber,
-    pub(crate) last_hash: SegmentHash,
 }
 
 /// An answer, with the epoch under which it was made. Dropped unanswered when the owner ends: the
@@ -162,9 +162,12 @@ pub(crate) enum Ended {
     /// Somebody else owns the partition now.
     #[error("fenced: another node claimed the partition")]
     Fenced,
-    /// It was given up on purpose.
+    /// The claim came too late.
+    #[error("another node claimed the partition first")]
+    Lost,
+    /// It was given up on purpose; the state is as the log tells it.
     #[error("released")]
-    Released,
+    Released { copy: Box<Copy>, to: Option<NodeName> },
     /// The log ends earlier than we know (P18).
     #[error("the database's history was rolled back")]
     RolledBack,
@@ -177,6 +180,16 @@ pub(crate) enum Ended {
     /// The node is gone.
     #[error("the node stops")]
     Stopped,
+}
+
+impl From<CopyError> for Ended {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Store(error) => Self::Store(error),
+            CopyError::Damaged(what) => Self::Damaged(what),
+            CopyError::RolledBack => Self::RolledBack,
+        }
+    }
 }
 
 /// When the owner task last came round (P9), in milliseconds since the node started.
@@ -226,29 +239,29 @@ pub(crate) struct Owner {
     /// When it last logged a segment for its time alone, to forget keys by.
     time_logged_at: Option<Instant>,
     log_bytes: u64,
-    runs: Vec<checkpoint::Run>,
-    checkpointing: Option<tokio::task::JoinHandle<checkpoint::Outcome>>,
+    checkpoints: checkpoint::Checkpoints,
     scratch: lines::Scratch,
     dues: due::Dues,
     postings: postings::Postings,
 }
 
 impl Owner {
-    /// Loads the state that the log tells, after a claim that won (P1).
-    pub(crate) async fn recover(
+    /// An owner that goes on where `copy` ends, which is where the claim found the log's end (P1).
+    pub(crate) fn new(
         shared: Arc<Shared>,
         ownership: Ownership,
         ticks: Arc<Ticks>,
-    ) -> Result<Self, Ended> {
-        let recovered = recover::recover(&shared, &ownership, &ticks).await?;
+        copy: Copy,
+    ) -> Self {
         let catalogue = Arc::clone(&shared.catalogue.borrow());
         let tariffs = Tariffs::new(catalogue, shared.codes.clone());
-        let open = OpenSegment::new(recovered.state.last().0.next(), recovered.state.time());
-        Ok(Self {
+        let Copy { state, runs, log_bytes, .. } = copy;
+        let open = OpenSegment::new(state.last().0.next(), state.time());
+        Self {
             tariffs,
-            state: recovered.state,
-            runs: recovered.runs,
-            log_bytes: recovered.log_bytes,
+            state,
+            checkpoints: checkpoint::Checkpoints::new(runs),
+            log_bytes,
             rater: Rater::new(),
             open,
             in_flight: None,
@@ -256,18 +269,18 @@ impl Owner {
             catalogue_asked: false,
             catalogue_read_at: None,
             time_logged_at: None,
-            checkpointing: None,
             scratch: lines::Scratch::default(),
             dues: due::Dues::default(),
             postings: postings::Postings::new(),
             shared,
             ownership,
             ticks,
-        })
+        }
     }
 
     /// Serves until the partition is lost or given up.
     pub(crate) async fn serve(mut self, mut requests: mpsc::Receiver<Queued>) -> Ended {
+        self.list_checkpoints();
         let mut tick = tokio::time::interval(self.shared.config.heartbeat / 2);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -409,6 +422,12 @@ impl Owner {
         self.has_room() && self.open.builder.bytes() < SLACK_BYTES
     }
 
+    /// What is left when all is flushed: the state as the log tells it.
+    fn as_copy(&mut self) -> Copy {
+        let runs = self.checkpoints.runs();
+        Copy::of(std::mem::take(&mut self.state), runs, self.log_bytes, self.ownership.epoch)
+    }
+
     /// Gate, drain, release (P13).
     async fn release(&mut self, to: Option<&NodeName>) -> Ended {
         if let Err(ended) = self.flush().await {
@@ -416,7 +435,9 @@ impl Owner {
         }
         let Ownership { spec, epoch, claim, .. } = &self.ownership;
         match self.shared.db.release(spec.id, *epoch, *claim, to).await {
-            Ok(true) => Ended::Released,
+            Ok(true) => {
+                Ended::Released { copy: Box::new(self.as_copy()), to: to.cloned() }
+            }
             Ok(false) => Ended::Fenced,
             Err(error) => Ended::Store(error),
         }

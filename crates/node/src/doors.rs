@@ -1,0 +1,155 @@
+//! How requests reach owners, and where they are sent when the owner is elsewhere.
+//!
+//! A partition's gate is open while its owner serves. While it is about to open (a claim is under
+//! way) or about to shut (the last requests before a handover), requests wait for a bounded time:
+//! then a handover delays them, and refuses none (P13).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+use turnpike_store::Observation;
+use turnpike_types::{Incarnation, NodeName, PartitionId};
+
+use crate::NodeConfig;
+use crate::owner::{Queued, Shared};
+
+/// How requests reach an owner.
+pub(crate) type Door = mpsc::Sender<Queued>;
+
+/// What a partition's requests meet here.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Gate {
+    /// Not served here.
+    #[default]
+    Shut,
+    /// Not served here, but a warm copy is: who sends requests here may know more than we do.
+    Warm,
+    /// A claim is under way, or the state is being loaded.
+    Opening,
+    /// Served here.
+    Open(Door),
+    /// The owner finishes what it took, and gives the partition up.
+    Leaving,
+    /// Given up, for this member.
+    Left(Option<NodeName>),
+}
+
+/// What the service needs of the node.
+pub(crate) struct Doors {
+    pub(crate) config: NodeConfig,
+    pub(crate) incarnation: Incarnation,
+    /// Bytes that may wait for owners.
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) shared: Arc<Shared>,
+    gates: Mutex<HashMap<PartitionId, watch::Sender<Gate>>>,
+    seen: watch::Receiver<Option<Arc<Observation>>>,
+    /// Counts signs to those who watch; `None` when there will be no more.
+    signs: watch::Sender<Option<u64>>,
+    /// Makes the node look at the database now.
+    pub(crate) wake: Arc<Notify>,
+}
+
+impl Doors {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        incarnation: Incarnation,
+        seen: watch::Receiver<Option<Arc<Observation>>>,
+        wake: Arc<Notify>,
+    ) -> Self {
+        let config = shared.config.clone();
+        Self {
+            room: Arc::new(Semaphore::new(config.queue_bytes_max)),
+            config,
+            incarnation,
+            shared,
+            gates: Mutex::default(),
+            seen,
+            signs: watch::channel(Some(0)).0,
+            wake,
+        }
+    }
+
+    /// The owner of `partition` in this process. Waits, for a bounded time, while that is about to
+    /// change; `None`: it is not served here.
+    pub(crate) async fn door(&self, partition: PartitionId) -> Option<Door> {
+        let mut gate = self.gates().get(&partition)?.subscribe();
+        let began = Instant::now();
+        loop {
+            let until = match &*gate.borrow_and_update() {
+                Gate::Open(door) => return Some(door.clone()),
+                Gate::Opening | Gate::Leaving => began + self.config.admission(),
+                Gate::Warm => {
+                    // Released for us a moment ago, or its owner is gone, and we do not know yet.
+                    self.wake.notify_one();
+                    began + self.config.heartbeat
+                }
+                Gate::Shut | Gate::Left(_) => return None,
+            };
+            // Runs out of time, or the node is gone: then it is not served here.
+            timeout_at(until, gate.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    /// Where the owner of `partition` is, as far as is known; empty when it is not.
+    pub(crate) fn owner_address(&self, partition: PartitionId) -> String {
+        let seen = self.seen.borrow();
+        let address = seen.as_ref().and_then(|seen| {
+            let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
+            let owner = row.released_to.as_ref().or(row.owner.as_ref().map(|(owner, _)| owner))?;
+            let owner = if *owner == self.config.name { self.left_to(partition)? } else { owner.clone() };
+            let node = seen.nodes.iter().find(|node| node.beat.node == owner)?;
+            (owner != self.config.name).then(|| node.beat.address.clone())
+        });
+        address.unwrap_or_default()
+    }
+
+    /// Whom we gave the partition up for, a moment ago.
+    fn left_to(&self, partition: PartitionId) -> Option<NodeName> {
+        match &*self.gates().get(&partition)?.borrow() {
+            Gate::Left(to) => to.clone(),
+            _ => None,
+        }
+    }
+
+    /// From now on requests for the partition meet this.
+    pub(crate) fn set(&self, partition: PartitionId, gate: Gate) {
+        self.gates().entry(partition).or_default().send_replace(gate);
+    }
+
+    /// A warm copy is followed, or no longer; an owner's gate stays as it is.
+    pub(crate) fn set_warm(&self, partition: PartitionId, warm: bool) {
+        self.gates().entry(partition).or_default().send_if_modified(|gate| match (&gate, warm) {
+            (Gate::Shut | Gate::Left(_), true) => {
+                *gate = Gate::Warm;
+                true
+            }
+            (Gate::Warm, false) => {
+                *gate = Gate::Shut;
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Tells those who watch that something happened here.
+    pub(crate) fn sign(&self) {
+        self.signs.send_modify(|count| *count = count.map(|count| count.wrapping_add(1)));
+    }
+
+    /// Tells those who watch that nothing more will happen here.
+    pub(crate) fn end_signs(&self) {
+        self.signs.send_replace(None);
+    }
+
+    /// The signs from now on.
+    pub(crate) fn signs(&self) -> watch::Receiver<Option<u64>> {
+        self.signs.subscribe()
+    }
+
+    fn gates(&self) -> MutexGuard<'_, HashMap<PartitionId, watch::Sender<Gate>>> {
+        // Nothing panics under this lock.
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,166 @@
+//! A standby: follows a partition's log with a warm copy, so that taking over costs a claim and the
+//! last few segments.
+//!
+//! ```text
+//!   node.rs, each round: the log's end as observed --watch--> follow: read, apply, say how far
+//!   a claim that won:    take() --> the copy, as far as it came, goes on as the owner's state
+//!   an owner that gave the partition up hands its state back, and it is followed from there (P13)
+//! ```
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use turnpike_store::{Following, SegmentPosition};
+use turnpike_types::PartitionId;
+
+use crate::copy::{Copy, CopyError};
+use crate::owner::Shared;
+
+/// What a follower is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Follow the log to here.
+    Follow(SegmentPosition),
+    /// Hand the copy over.
+    Stop,
+}
+
+/// A partition that is followed.
+#[derive(Debug)]
+pub(crate) struct Standby {
+    asked: watch::Sender<Asked>,
+    reached: Arc<Mutex<Option<Following>>>,
+    task: JoinHandle<Option<Copy>>,
+}
+
+impl Standby {
+    /// Begins to follow: from `copy`, if there is one, or from the newest checkpoint.
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        partition: PartitionId,
+        end: SegmentPosition,
+        copy: Option<Copy>,
+    ) -> Self {
+        let (asked, told) = watch::channel(Asked::Follow(end));
+        let reached = Arc::new(Mutex::new(None));
+        let follower = Follower {
+            shared: Arc::clone(shared),
+            partition,
+            told,
+            reached: Arc::clone(&reached),
+        };
+        Self { asked, reached, task: tokio::spawn(follower.run(copy)) }
+    }
+
+    /// The log was seen to end here.
+    pub(crate) fn follow(&self, end: SegmentPosition) {
+        self.asked.send_if_modified(|asked| {
+            let fresh = Asked::Follow(end);
+            // The last word stands.
+            let changed = *asked != Asked::Stop && *asked != fresh;
+            if changed {
+                *asked = fresh;
+            }
+            changed
+        });
+    }
+
+    /// How far the copy is; `None` while there is none.
+    pub(crate) fn reached(&self) -> Option<Following> {
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Is there a copy that lags by so many segments at the most?
+    pub(crate) fn is_warm(&self, end: &SegmentPosition, lag_max: u64) -> bool {
+        self.reached().is_some_and(|reached| reached.segment.0 + lag_max + 1 >= end.next.0)
+    }
+
+    /// Stops following: the copy, as far as it came.
+    pub(crate) async fn take(self) -> Option<Copy> {
+        self.asked.send_replace(Asked::Stop);
+        self.task.await.ok().flatten()
+    }
+}
+
+struct Follower {
+    shared: Arc<Shared>,
+    partition: PartitionId,
+    told: watch::Receiver<Asked>,
+    reached: Arc<Mutex<Option<Following>>>,
+}
+
+impl Follower {
+    async fn run(mut self, mut copy: Option<Copy>) -> Option<Copy> {
+        loop {
+            let asked = *self.told.borrow_and_update();
+            let Asked::Follow(end) = asked else { return copy };
+            let mut stop = self.told.clone();
+            let stopped = stop.wait_for(|asked| *asked == Asked::Stop);
+            // Whatever was applied when the stop comes is whole.
+            let done = tokio::select! {
+                biased;
+                _ = stopped => continue,
+                done = self.step(&mut copy, &end) => done,
+            };
+            match done {
+                Ok(()) => self.rest().await,
+                Err(error) => {
+                    let partition = self.partition;
+                    tracing::warn!(%partition, %error, "the standby can't follow the log");
+                    if !matches!(error, CopyError::Store(_)) {
+                        // Of another history, or unreadable: from the beginning.
+                        copy = None;
+                    }
+                    self.note(copy.as_ref());
+                    self.pause().await;
+                }
+            }
+        }
+    }
+
+    /// Comes as far as the log was seen to reach.
+    async fn step(&self, copy: &mut Option<Copy>, end: &SegmentPosition) -> Result<(), CopyError> {
+        let db = self.shared.db.as_ref();
+        let copy = match copy {
+            Some(copy) => copy,
+            None => copy.insert(Copy::load(db, self.partition, end.next, &|| ()).await?),
+        };
+        if copy.last().0.next() > end.next {
+            // The position was read before the copy was handed to us, or the log went back: the
+            // next claim tells, by the hash.
+            self.note(Some(copy));
+            return Ok(());
+        }
+        let before = copy.last().0;
+        let done = copy.catch_up(db, self.partition, end, &|| ()).await;
+        self.note(Some(copy));
+        done?;
+        if copy.log_bytes >= self.shared.config.checkpoint_log_bytes && copy.last().0 > before {
+            copy.note_checkpoints(&db.checkpoints(self.partition).await?);
+            copy.state.sweep();
+        }
+        Ok(())
+    }
+
+    fn note(&self, copy: Option<&Copy>) {
+        let reached = copy.map(|copy| {
+            let (segment, hash) = copy.last();
+            Following { partition: self.partition, segment, hash }
+        });
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = reached;
+    }
+
+    /// Until there is more to do.
+    async fn rest(&mut self) {
+        if self.told.changed().await.is_err() {
+            // The node is gone, and nobody waits for the copy.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn pause(&mut self) {
+        let stop = self.told.wait_for(|asked| *asked == Asked::Stop);
+        let _ = tokio::time::timeout(self.shared.config.heartbeat * 2, stop).await;
+    }
+}
