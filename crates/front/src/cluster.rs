@@ -1,12 +1,18 @@
-//! The state of the cluster, as the last reading of the shared database shows it.
+//! The state of the cluster, as the last reading of the shared database shows it, and what operators
+//! wish of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use turnpike_proto::cluster::v1::cluster_service_server::ClusterService;
-use turnpike_proto::cluster::v1::{Member, Node, Partition, StatusRequest, StatusResponse};
-use turnpike_store::{NodeRow, PartitionRow, Serving};
+use turnpike_proto::cluster::v1::{
+    DrainRequest, DrainResponse, ForgetRequest, ForgetResponse, HandoverRequest, HandoverResponse,
+    Member, Node, Partition, StatusRequest, StatusResponse,
+};
+use turnpike_store::{NodeRow, PartitionRow, PinOutcome, Serving};
+use turnpike_types::{NodeName, PartitionId, Timestamp};
 
 use crate::FrontError;
 use crate::core::Core;
@@ -30,7 +36,67 @@ impl ClusterService for Cluster {
         let table = self.core.routes.first(wait).await.ok_or(FrontError::NoRoutes)?;
         Ok(Response::new(status(&self.core, &table)))
     }
+
+    async fn handover(
+        &self,
+        request: Request<HandoverRequest>,
+    ) -> Result<Response<HandoverResponse>, Status> {
+        let HandoverRequest { partition, to, for_ms } = request.into_inner();
+        let member = NodeName(to);
+        let within = if for_ms == 0 { PIN_DEFAULT } else { Duration::from_millis(for_ms) };
+        if within > PIN_MAX {
+            let most = PIN_MAX.as_secs() / 86_400;
+            Err(FrontError::Invalid(format!("a wish stands for {most} days at the most")))?;
+        }
+        let wish = (!member.0.is_empty()).then_some((&member, within));
+        let pinned = self.core.db.pin(PartitionId(partition), wish).await;
+        match pinned.map_err(FrontError::from)? {
+            PinOutcome::Pinned => {}
+            PinOutcome::NotAMember => Err(FrontError::Conflict(format!(
+                "node {member} is no member of partition {partition}"
+            )))?,
+            PinOutcome::NoSuchPartition => {
+                Err(FrontError::NotFound(format!("there is no partition {partition}")))?;
+            }
+        }
+        self.core.routes.hint_stale();
+        Ok(Response::new(HandoverResponse {}))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<DrainRequest>,
+    ) -> Result<Response<DrainResponse>, Status> {
+        let DrainRequest { node, drained } = request.into_inner();
+        let node = NodeName(node);
+        let known = self.core.db.set_drained(&node, drained).await.map_err(FrontError::from)?;
+        if !known {
+            Err(FrontError::NotFound(format!("no node {node} was ever seen")))?;
+        }
+        self.core.routes.hint_stale();
+        Ok(Response::new(DrainResponse {}))
+    }
+
+    async fn forget(
+        &self,
+        request: Request<ForgetRequest>,
+    ) -> Result<Response<ForgetResponse>, Status> {
+        let node = NodeName(request.into_inner().node);
+        if !self.core.db.forget_node(&node).await.map_err(FrontError::from)? {
+            Err(FrontError::Conflict(format!(
+                "node {node} is not known, or beat within the last minute: only a node that is \
+                 gone is forgotten"
+            )))?;
+        }
+        self.core.routes.hint_stale();
+        Ok(Response::new(ForgetResponse {}))
+    }
 }
+
+/// How long an operator's wish stands when he does not say.
+const PIN_DEFAULT: Duration = Duration::from_secs(3_600);
+/// Longer wishes are priorities, and belong there.
+const PIN_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 fn status(core: &Core, table: &RouteTable) -> StatusResponse {
     let seen = &table.observation;
@@ -48,18 +114,19 @@ fn status(core: &Core, table: &RouteTable) -> StatusResponse {
                 live: *silent < core.config.suspicion(),
                 draining: beat.draining,
                 serving: beat.serving.iter().map(|serving| serving.partition.0).collect(),
+                drain_asked: row.drain_asked,
             };
             (row, node)
         })
         .collect();
     StatusResponse {
-        partitions: seen.partitions.iter().map(|row| partition(row, &nodes)).collect(),
+        partitions: seen.partitions.iter().map(|row| partition(row, &nodes, seen.now)).collect(),
         nodes: nodes.into_iter().map(|(_, node)| node).collect(),
         catalogue_version: seen.catalogue_version,
     }
 }
 
-fn partition(row: &PartitionRow, nodes: &[(&NodeRow, Node)]) -> Partition {
+fn partition(row: &PartitionRow, nodes: &[(&NodeRow, Node)], now: Timestamp) -> Partition {
     let spec = &row.spec;
     let serving = Serving { partition: spec.id, epoch: row.epoch, claim: row.claim };
     let served = row.owner.as_ref().is_some_and(|(owner, incarnation)| {
@@ -81,7 +148,24 @@ fn partition(row: &PartitionRow, nodes: &[(&NodeRow, Node)]) -> Partition {
         members: spec
             .members
             .iter()
-            .map(|member| Member { node: member.node.to_string(), priority: member.priority.0 })
+            .map(|member| Member {
+                node: member.node.to_string(),
+                priority: member.priority.0,
+                lag_segments: lag(row, &member.node, nodes),
+            })
             .collect(),
+        flaps: row.flaps,
+        pinned_to: row.pin.as_ref().map(|pin| pin.member.to_string()).unwrap_or_default(),
+        pinned_ms: row.pin.as_ref().map_or(0, |pin| {
+            u64::try_from(pin.until.0.saturating_sub(now.0) / 1_000).unwrap_or(0)
+        }),
     }
+}
+
+/// How many segments a live member's warm copy lacks; `None` where it has none.
+fn lag(row: &PartitionRow, member: &NodeName, nodes: &[(&NodeRow, Node)]) -> Option<u64> {
+    let (node, _) =
+        nodes.iter().find(|(node, shown)| shown.live && node.beat.node == *member)?;
+    let copy = node.beat.following.iter().find(|copy| copy.partition == row.spec.id)?;
+    Some(row.next.next.0.saturating_sub(copy.segment.0.saturating_add(1)))
 }

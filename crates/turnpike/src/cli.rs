@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    account, collect, demo, front, ingest, load, node, partition, plan, pull, rate, status,
+    account, collect, demo, front, handover, ingest, load, node, partition, plan, pull, rate, status,
     suspense, table, up,
 };
 use crate::config::Config;
@@ -83,6 +83,12 @@ pub(crate) enum Command {
     Suspense(suspense::SuspenseCommand),
     /// Shows who serves what
     Status(status::StatusArgs),
+    /// Has another member serve a partition, with no record refused
+    Handover(handover::HandoverArgs),
+    /// Empties a node, for maintenance
+    Drain(handover::DrainArgs),
+    /// Forgets a node that is gone for good
+    Forget(handover::ForgetArgs),
     /// Generates usage and measures how fast it is taken
     Load(load::LoadArgs),
 }
@@ -122,6 +128,9 @@ impl Command {
             Self::Pull(args) => pull::run(args, context).await,
             Self::Suspense(command) => suspense::run(command, context).await,
             Self::Status(args) => status::run(args, context).await,
+            Self::Handover(args) => handover::handover(args, context).await,
+            Self::Drain(args) => handover::drain(args, context).await,
+            Self::Forget(args) => handover::forget(args, context).await,
             Self::Load(args) => load::run(args, context).await,
         }
     }

@@ -54,6 +54,7 @@ pub(crate) struct NodeSection {
     pub(crate) metrics: Option<String>,
     pub(crate) queue_bytes_max: Option<usize>,
     pub(crate) keys_max: Option<usize>,
+    pub(crate) warm_standbys: Option<usize>,
     pub(crate) segment_bytes_max: Option<usize>,
     pub(crate) checkpoint_log_bytes: Option<u64>,
 }

@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod collect;
 pub(crate) mod demo;
 pub(crate) mod front;
+pub(crate) mod handover;
 pub(crate) mod ingest;
 pub(crate) mod load;
 pub(crate) mod node;

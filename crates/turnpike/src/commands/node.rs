@@ -4,6 +4,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use tonic::service::Routes;
 use turnpike_node::{Node, NodeConfig};
+use turnpike_proto::dial::Dial;
 use turnpike_types::NodeName;
 
 use crate::cli::Context;
@@ -60,7 +61,7 @@ pub(crate) async fn run(args: NodeArgs, context: &Context) -> anyhow::Result<Fin
         }
         None => listener.address.to_string(),
     };
-    let mut node = Node::start(config(&name, address, file), database)
+    let mut node = Node::start(config(&name, address, file), database, Dial::default())
         .await
         .with_context(|| format!("node {name} can't start"))?;
     let routes = Routes::new(node.service());
@@ -96,6 +97,7 @@ fn config(name: &str, address: String, file: &NodeSection) -> NodeConfig {
         queue_bytes_max: file.queue_bytes_max.unwrap_or(default.queue_bytes_max),
         checkpoint_log_bytes: file.checkpoint_log_bytes.unwrap_or(default.checkpoint_log_bytes),
         keys_max: file.keys_max.unwrap_or(default.keys_max),
+        warm_standbys: file.warm_standbys.unwrap_or(default.warm_standbys),
         // The process's incarnation and its claims come from this: never twice the same.
         seed: rand::random(),
         ..default

@@ -1,13 +1,16 @@
 //! `turnpike status`: who serves what.
 
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
 use turnpike_proto::cluster::v1::{Node, Partition, StatusRequest, StatusResponse};
 
 use crate::cli::Context;
-use crate::client::ClientArgs;
+use crate::client::{ClientArgs, Front};
 use crate::exit::{EXIT_CODES, Finish};
-use crate::ui;
+use crate::{ui, values};
 
 const EXAMPLES: &str = "\
 Ends with 3 while some partition is served by nobody.
@@ -15,7 +18,7 @@ Ends with 3 while some partition is served by nobody.
 Examples:
   turnpike status
   turnpike status --json | jq '.partitions[] | select(.served | not)'
-  watch -n1 turnpike status";
+  turnpike status --watch              until Ctrl-C; --every 250ms for a closer look";
 
 /// Options of `status`.
 #[derive(Debug, Args)]
@@ -24,6 +27,12 @@ pub(crate) struct StatusArgs {
     /// Report as JSON
     #[arg(long)]
     json: bool,
+    /// Show it again and again, until Ctrl-C; with --json one object a line
+    #[arg(long)]
+    watch: bool,
+    /// How often to look, with --watch
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration)]
+    every: Duration,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -43,6 +52,7 @@ struct NodeStatus<'a> {
     silent_ms: u64,
     live: bool,
     draining: bool,
+    drain_asked: bool,
     serving: &'a [u32],
 }
 
@@ -55,29 +65,81 @@ struct PartitionStatus<'a> {
     owner: &'a str,
     served: bool,
     last_segment: u64,
+    flaps: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pinned_to: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    pinned_ms: u64,
     members: Vec<MemberStatus<'a>>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // The form that serde asks for.
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize)]
 struct MemberStatus<'a> {
     node: &'a str,
     priority: u32,
+    /// Of its warm copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_segments: Option<u64>,
 }
 
 pub(crate) async fn run(args: StatusArgs, context: &Context) -> anyhow::Result<Finish> {
     let front = args.client.connect(&context.config).await?;
-    let status = front
+    if args.watch {
+        return watch(&front, &args).await;
+    }
+    let status = read(&front).await?;
+    if args.json {
+        ui::print_json(&shown(&status))?;
+    } else {
+        print(&status)?;
+    }
+    Ok(Finish::unless(status.partitions.iter().any(|partition| !partition.served)))
+}
+
+async fn read(front: &Front) -> anyhow::Result<StatusResponse> {
+    front
         .call("the status could not be read", || {
             let mut cluster = front.cluster();
             async move { cluster.status(StatusRequest {}).await }
         })
-        .await?;
-    if args.json {
-        ui::print_json(&shown(&status))?
-    } else {
-        print(&status)?
+        .await
+}
+
+/// Shows the status until Ctrl-C. A front that does not answer for a while is told, not fatal: that
+/// is when one wants to watch.
+async fn watch(front: &Front, args: &StatusArgs) -> anyhow::Result<Finish> {
+    let mut looks = tokio::time::interval(args.every.max(Duration::from_millis(50)));
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            stopped = tokio::signal::ctrl_c() => {
+                stopped?;
+                return Ok(Finish::Done);
+            }
+        }
+        let status = read(front).await;
+        if args.json {
+            match status {
+                Ok(status) => ui::print(serde_json::to_string(&shown(&status))?)?,
+                Err(error) => ui::tell(format_args!("{error:#}")),
+            }
+            continue;
+        }
+        if std::io::stdout().is_terminal() {
+            // Clears the screen, and begins at its top.
+            ui::print("\x1b[2J\x1b[H")?;
+        }
+        match status {
+            Ok(status) => print(&status)?,
+            Err(error) => ui::print(format_args!("{error:#}"))?,
+        }
+        ui::print("")?;
     }
-    Ok(Finish::unless(status.partitions.iter().any(|partition| !partition.served)))
 }
 
 fn shown(status: &StatusResponse) -> Status<'_> {
@@ -96,6 +158,7 @@ fn node_status(node: &Node) -> NodeStatus<'_> {
         silent_ms: node.silent_ms,
         live: node.live,
         draining: node.draining,
+        drain_asked: node.drain_asked,
         serving: &node.serving,
     }
 }
@@ -112,8 +175,15 @@ fn partition_status(partition: &Partition) -> PartitionStatus<'_> {
         members: partition
             .members
             .iter()
-            .map(|member| MemberStatus { node: &member.node, priority: member.priority })
+            .map(|member| MemberStatus {
+                node: &member.node,
+                priority: member.priority,
+                lag_segments: member.lag_segments,
+            })
             .collect(),
+        flaps: partition.flaps,
+        pinned_to: &partition.pinned_to,
+        pinned_ms: partition.pinned_ms,
     }
 }
 
@@ -122,7 +192,8 @@ fn print(status: &StatusResponse) -> anyhow::Result<()> {
     let partitions: Vec<Vec<String>> = status.partitions.iter().map(partition_row).collect();
     ui::print_table(&["NODE", "ADDRESS", "STATE", "LAST BEAT", "SERVES"], &nodes)?;
     ui::print("")?;
-    let header = ["PARTITION", "ACCOUNTS", "OWNER", "EPOCH", "SERVED", "SEGMENTS", "MEMBERS"];
+    let header =
+        ["PARTITION", "ACCOUNTS", "OWNER", "EPOCH", "FLAPS", "SERVED", "SEGMENTS", "MEMBERS"];
     ui::print_table(&header, &partitions)?;
     if status.partitions.is_empty() {
         ui::tell("there are no partitions yet; create them with `turnpike partition init`");
@@ -131,8 +202,9 @@ fn print(status: &StatusResponse) -> anyhow::Result<()> {
 }
 
 fn node_row(node: &Node) -> Vec<String> {
-    let state = match (node.live, node.draining) {
+    let state = match (node.live, node.drain_asked || node.draining) {
         (false, _) => "silent",
+        (true, true) if node.serving.is_empty() => "drained",
         (true, true) => "draining",
         (true, false) => "live",
     };
@@ -146,14 +218,19 @@ fn node_row(node: &Node) -> Vec<String> {
 
 fn partition_row(partition: &Partition) -> Vec<String> {
     let owner = if partition.owner.is_empty() { "-" } else { &partition.owner };
-    let members = partition.members.iter().map(|m| format!("{}={}", m.node, m.priority));
+    let members = partition.members.iter().map(|member| {
+        let copy = member.lag_segments.map(|lag| format!(" (warm, -{lag})")).unwrap_or_default();
+        let pin = if member.node == partition.pinned_to { " (pinned)" } else { "" };
+        format!("{}={}{pin}{copy}", member.node, member.priority)
+    });
     vec![
         partition.id.to_string(),
         format!("{}-{}", partition.first_account, partition.last_account),
         owner.to_owned(),
         partition.epoch.to_string(),
+        partition.flaps.to_string(),
         if partition.served { "yes" } else { "NO" }.to_owned(),
         partition.last_segment.to_string(),
-        members.collect::<Vec<_>>().join(" "),
+        members.collect::<Vec<_>>().join(", "),
     ]
 }

@@ -1,0 +1,355 @@
+use std::time::Duration;
+
+use turnpike_store::{
+    Following, Member, NodeBeat, NodeRow, PartitionSpec, Pin, SegmentPosition, Serving,
+};
+use turnpike_types::{AccountRange, ClaimId, Priority, SegmentHash, SegmentNumber, Timestamp};
+
+use super::*;
+
+const P: PartitionId = PartitionId(1);
+const CLAIM: ClaimId = ClaimId([1; 16]);
+
+fn name(node: &str) -> NodeName {
+    NodeName(node.to_owned())
+}
+
+/// One observer, `me`, of a cluster of `a` (priority 30), `b` (20) and `c` (10).
+struct World {
+    config: NodeConfig,
+    me: NodeName,
+    busy: HashSet<PartitionId>,
+    /// Who has a warm copy, and says so.
+    warm: HashSet<&'static str>,
+    gone: HashMap<NodeName, Incarnation>,
+    draining: bool,
+    beats: Vec<NodeBeat>,
+    row: PartitionRow,
+    liveness: Liveness,
+    vacancies: Vacancies,
+    now: Instant,
+    /// The last look ended in the wish to keep a warm copy.
+    follows: bool,
+}
+
+impl World {
+    fn new(me: &str, owner: Option<&str>) -> Self {
+        let config = NodeConfig::default();
+        let members = [("a", 30), ("b", 20), ("c", 10)];
+        let members = members
+            .map(|(node, priority)| Member { node: name(node), priority: Priority(priority) });
+        let spec = PartitionSpec {
+            id: P,
+            range: AccountRange::new(1, 9).unwrap(),
+            horizon_us: 0,
+            accept_since: None,
+            members: members.into(),
+        };
+        let row = PartitionRow {
+            spec,
+            epoch: Epoch::stored(u64::from(owner.is_some())),
+            owner: owner.map(|owner| (name(owner), Incarnation(1))),
+            claim: CLAIM,
+            next: SegmentPosition { next: SegmentNumber(1), last_hash: SegmentHash::default() },
+            released_to: None,
+            last_posting: SegmentNumber(0),
+            flaps: 0,
+            pin: None,
+        };
+        let liveness = Liveness::new(&config);
+        Self {
+            config,
+            me: name(me),
+            busy: HashSet::new(),
+            warm: HashSet::new(),
+            gone: HashMap::new(),
+            draining: false,
+            beats: Vec::new(),
+            row,
+            liveness,
+            vacancies: Vacancies::default(),
+            now: Instant::now(),
+            follows: false,
+        }
+    }
+
+    /// One heartbeat interval in which these nodes beat; the owner names what it serves.
+    fn round(&mut self, alive: &[&str]) -> Vec<Decision> {
+        self.now += self.config.heartbeat;
+        for node in alive {
+            self.beat(node, Incarnation(1), true);
+        }
+        self.observe()
+    }
+
+    fn beat(&mut self, node: &str, incarnation: Incarnation, serves: bool) {
+        let owns = self.row.owner == Some((name(node), incarnation)) && serves;
+        let serving = Serving { partition: P, epoch: self.row.epoch, claim: self.row.claim };
+        let counter =
+            self.beats.iter().find(|beat| beat.node.0 == node).map_or(0, |b| b.counter);
+        self.beats.retain(|beat| beat.node.0 != node);
+        let last = SegmentNumber(self.row.next.next.0 - 1);
+        let copy = Following { partition: P, segment: last, hash: self.row.next.last_hash };
+        self.beats.push(NodeBeat {
+            node: name(node),
+            incarnation,
+            counter: counter + 1,
+            address: String::new(),
+            draining: false,
+            serving: if owns { vec![serving] } else { Vec::new() },
+            following: self.warm.get(node).map(|_| copy).into_iter().collect(),
+        });
+    }
+
+    fn observe(&mut self) -> Vec<Decision> {
+        let rows = self.beats.iter().map(|beat| NodeRow {
+            beat: beat.clone(),
+            // Far in the past: the timestamp is for people (P10).
+            beat_at: Timestamp(0),
+            drain_asked: false,
+        });
+        let seen = Observation {
+            nodes: rows.collect(),
+            partitions: vec![self.row.clone()],
+            catalogue_version: 0,
+            now: Timestamp(0),
+        };
+        self.liveness.observe(&seen, self.now);
+        self.liveness.suspect(&self.gone, self.now);
+        let is_warm = self.warm.contains(self.me.0.as_str());
+        let warm = is_warm.then_some(P).into_iter().collect();
+        let me = Me {
+            node: &self.me,
+            incarnation: Incarnation(1),
+            draining: self.draining,
+            busy: &self.busy,
+            warm: &warm,
+        };
+        let decisions =
+            self.vacancies.decide(&self.config, &me, &seen, &self.liveness, self.now);
+        let (follow, decisions) =
+            decisions.into_iter().partition(|decision| matches!(decision, Decision::Follow { .. }));
+        self.follows = !Vec::is_empty(&follow);
+        decisions
+    }
+
+    /// In which round of these the first decision falls, and which it is.
+    fn first(&mut self, alive: &[&str], rounds: u32) -> Option<(u32, Decision)> {
+        (1..=rounds).find_map(|round| Some((round, self.round(alive).pop()?)))
+    }
+}
+
+fn claims(cause: Cause, seen: u64) -> Decision {
+    Decision::Claim { partition: P, seen: Epoch::stored(seen), cause }
+}
+
+#[test]
+fn p10_an_owner_that_beats_is_left_alone_for_ever() {
+    let mut world = World::new("b", Some("a"));
+    assert_eq!(world.first(&["a", "b"], 100), None);
+}
+
+#[test]
+fn p21_a_silent_owner_is_suspect_after_four_intervals() {
+    let mut world = World::new("b", Some("a"));
+    world.first(&["a", "b"], 10);
+    assert_eq!(world.first(&["b"], 10), Some((4, claims(Cause::OwnerSilent, 1))));
+}
+
+#[test]
+fn p12_a_lower_member_leaves_it_to_a_live_higher_one_but_not_for_ever() {
+    let mut world = World::new("c", Some("a"));
+    world.first(&["a", "b", "c"], 10);
+    let (round, decision) = world.first(&["b", "c"], 20).unwrap();
+    assert_eq!((round, decision), (6, claims(Cause::OwnerSilent, 1)), "4 and one rank of 2");
+    let mut alone = World::new("c", Some("a"));
+    alone.first(&["a", "b", "c"], 10);
+    assert_eq!(alone.first(&["c"], 20).unwrap().0, 4, "a dead higher member is not waited for");
+}
+
+#[test]
+fn p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it() {
+    let mut world = World::new("b", Some("a"));
+    world.first(&["a", "b"], 10);
+    let mut disown = |decided: &[Decision]| {
+        world.now += world.config.heartbeat;
+        world.beat("a", Incarnation(1), false);
+        world.beat("b", Incarnation(1), true);
+        assert_eq!(world.observe(), decided);
+    };
+    // The first one may have been on its way when the claim was made.
+    disown(&[]);
+    disown(&[claims(Cause::OwnerStoodDown, 1)]);
+}
+
+#[test]
+fn p9_a_commit_is_a_sign_of_life() {
+    let mut world = World::new("b", Some("a"));
+    world.first(&["a", "b"], 10);
+    for _ in 0..20 {
+        world.row.next.next = world.row.next.next.next();
+        assert_eq!(world.round(&["b"]), []);
+    }
+}
+
+#[test]
+fn p10_a_database_that_stood_still_does_not_look_like_a_dead_cluster() {
+    let mut world = World::new("b", Some("a"));
+    world.first(&["a", "b"], 10);
+    world.now += Duration::from_secs(60);
+    assert_eq!(world.observe(), [], "nobody could beat, and we could not read");
+    assert_eq!(world.first(&["a", "b"], 10), None);
+}
+
+#[test]
+fn p11_a_new_process_proves_the_old_one_dead() {
+    let mut world = World::new("b", Some("a"));
+    world.first(&["a", "b"], 10);
+    world.now += world.config.heartbeat;
+    world.beat("a", Incarnation(2), true);
+    world.beat("b", Incarnation(1), true);
+    // The new process of a is above b, and has two intervals to claim.
+    assert_eq!(world.observe(), []);
+    let mut restarted = World::new("a", Some("a"));
+    restarted.row.owner = Some((name("a"), Incarnation(77)));
+    assert_eq!(restarted.round(&["a"]), [claims(Cause::OwnerRestarted, 1)]);
+}
+
+#[test]
+fn p2_after_a_step_down_the_owner_claims_before_it_reads() {
+    let mut world = World::new("a", Some("a"));
+    assert_eq!(world.round(&["a"]), [claims(Cause::SteppedDown, 1)]);
+}
+
+#[test]
+fn p13_a_released_partition_is_its_targets_first_and_then_anyones() {
+    let released = |me| {
+        let mut world = World::new(me, Some("c"));
+        world.first(&["a", "b", "c"], 10);
+        world.row.released_to = Some(name("a"));
+        world
+    };
+    assert_eq!(released("a").round(&["a", "b", "c"]), [claims(Cause::Released, 1)]);
+    let (round, decision) = released("b").first(&["a", "b", "c"], 20).unwrap();
+    assert_eq!((round, decision), (5, claims(Cause::Abandoned, 1)), "two intervals and a rank");
+}
+
+#[test]
+fn p13_who_released_takes_it_back_when_nobody_comes() {
+    let mut world = World::new("c", Some("c"));
+    world.first(&["a", "b", "c"], 10);
+    world.row.released_to = Some(name("a"));
+    let (round, decision) = world.first(&["a", "b", "c"], 20).unwrap();
+    assert_eq!((round, decision), (3, claims(Cause::TakenBack, 1)), "two intervals are a's");
+}
+
+#[test]
+fn p13_a_pin_is_above_all_priorities() {
+    let mut world = World::new("a", Some("a"));
+    world.busy.insert(P);
+    world.warm.insert("c");
+    assert_eq!(world.first(&["a", "b", "c"], 20), None);
+    world.row.pin = Some(Pin { member: name("c"), until: Timestamp(1) });
+    let (round, decision) = world.first(&["a", "b", "c"], 20).unwrap();
+    assert_eq!((round, decision), (1, Decision::Release { partition: P, to: name("c") }));
+    // And the one of the highest priority does not take it back while the pin stands.
+    let mut holder = World::new("c", Some("c"));
+    holder.busy.insert(P);
+    holder.warm.insert("a");
+    holder.row.pin.clone_from(&world.row.pin);
+    assert_eq!(holder.first(&["a", "b", "c"], 30), None);
+}
+
+#[test]
+fn p14_a_higher_member_gets_it_back_once_it_is_warm_and_has_lived_a_while() {
+    let mut world = World::new("c", Some("c"));
+    world.busy.insert(P);
+    assert_eq!(world.first(&["c"], 20), None);
+    world.warm.insert("b");
+    let (round, decision) = world.first(&["b", "c"], 20).unwrap();
+    assert_eq!(decision, Decision::Release { partition: P, to: name("b") });
+    assert_eq!(round, 9, "eight intervals of life");
+    let mut cold = World::new("c", Some("c"));
+    cold.busy.insert(P);
+    assert_eq!(cold.first(&["b", "c"], 40), None, "a cold member would make all wait");
+}
+
+#[test]
+fn p14_each_flap_doubles_the_time_that_a_returning_member_must_live() {
+    let after = |flaps| {
+        let mut world = World::new("c", Some("c"));
+        world.busy.insert(P);
+        world.warm.insert("b");
+        world.row.flaps = flaps;
+        world.first(&["b", "c"], 2_000).unwrap().0
+    };
+    assert_eq!([after(1), after(2), after(3)], [17, 33, 65]);
+    assert_eq!(after(7), after(100), "and not for ever");
+}
+
+#[test]
+fn p11_a_warm_member_comes_before_a_cold_one_of_higher_priority() {
+    let silent = |me, warm| {
+        let mut world = World::new(me, Some("a"));
+        world.warm.insert(warm);
+        world.first(&["a", "b", "c"], 10);
+        world.first(&["b", "c"], 20).unwrap()
+    };
+    assert_eq!(silent("c", "c"), (4, claims(Cause::OwnerSilent, 1)));
+    assert_eq!(silent("b", "c"), (6, claims(Cause::OwnerSilent, 1)), "but not for ever (P12)");
+    let mut cold = World::new("a", Some("a"));
+    cold.warm.insert("b");
+    cold.first(&["a", "b", "c"], 3);
+    // Its state is thrown away after an append of unknown outcome; b has all but the last of it.
+    assert_eq!(cold.first(&["a", "b", "c"], 20), None, "a would claim only after a rank");
+}
+
+#[test]
+fn p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong() {
+    let mut world = World::new("b", Some("a"));
+    world.warm.insert("b");
+    world.first(&["a", "b"], 10);
+    world.gone.insert(name("a"), Incarnation(1));
+    assert_eq!(world.round(&["b"]), [claims(Cause::OwnerGone, 1)]);
+    // It beats on: the alarm was false, and is not heard for a while.
+    let mut heard = 0;
+    for _ in 0..12 {
+        heard += usize::from(!world.round(&["a", "b"]).is_empty());
+    }
+    assert_eq!(heard, 3, "beats that may have been on their way when it ended");
+    // Another process of that name is not meant.
+    let mut other = World::new("b", Some("a"));
+    other.first(&["a", "b"], 10);
+    other.gone.insert(name("a"), Incarnation(9));
+    assert_eq!(other.first(&["a", "b"], 10), None);
+}
+
+#[test]
+fn the_next_in_rank_keeps_a_warm_copy_and_who_is_to_have_the_partition() {
+    let follows = |me, owner, change: &dyn Fn(&mut World)| {
+        let mut world = World::new(me, Some(owner));
+        change(&mut world);
+        world.first(&["a", "b", "c"], 3);
+        world.follows
+    };
+    assert!(follows("b", "a", &|_| ()));
+    assert!(!follows("c", "a", &|_| ()), "one warm standby is enough");
+    assert!(follows("c", "a", &|world| world.config.warm_standbys = 2));
+    assert!(!follows("b", "a", &|world| world.config.warm_standbys = 0));
+    assert!(follows("a", "c", &|world| world.config.warm_standbys = 0), "it is to return");
+    let pin = Some(Pin { member: name("c"), until: Timestamp(1) });
+    assert!(follows("c", "a", &|world| world.row.pin.clone_from(&pin)));
+    assert!(!follows("b", "a", &|world| world.draining = true));
+}
+
+#[test]
+fn a_node_that_is_emptied_gives_up_and_claims_nothing() {
+    let mut world = World::new("a", Some("a"));
+    world.draining = true;
+    assert_eq!(world.first(&["a"], 20), None, "it does not claim");
+    world.busy.insert(P);
+    assert_eq!(world.first(&["a", "c"], 20), None, "nobody is warm yet");
+    world.warm.insert("c");
+    let (_, decision) = world.first(&["a", "c"], 20).unwrap();
+    assert_eq!(decision, Decision::Release { partition: P, to: name("c") });
+}

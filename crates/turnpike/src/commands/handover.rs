@@ -1,0 +1,201 @@
+//! `turnpike handover`, `drain` and `forget`: what operators wish of the cluster.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use tokio::time::Instant;
+use turnpike_proto::cluster::v1::{
+    DrainRequest, ForgetRequest, HandoverRequest, StatusRequest, StatusResponse,
+};
+
+use crate::cli::Context;
+use crate::client::{ClientArgs, Front};
+use crate::exit::Finish;
+use crate::{ui, values};
+
+/// Between two looks at the cluster while it does what was asked.
+const LOOK: Duration = Duration::from_millis(50);
+
+const HANDOVER_EXAMPLES: &str = "\
+The member must be warm: it follows the partition's log already, or begins to, and then gets it
+with no record refused. The wish stands for a while, above all priorities; when it has passed, or is
+taken back, the member of the highest priority gets the partition back.
+
+Examples:
+  turnpike handover 3 --to b              and waits until b serves it
+  turnpike handover 3 --to b --for 8h
+  turnpike handover 3 --cancel";
+
+/// Options of `handover`.
+#[derive(Debug, Args)]
+#[command(after_help = HANDOVER_EXAMPLES)]
+pub(crate) struct HandoverArgs {
+    /// The partition
+    partition: u32,
+    /// The member that shall serve it
+    #[arg(long, value_name = "NODE", required_unless_present = "cancel")]
+    to: Option<String>,
+    /// How long the wish stands
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = values::duration)]
+    within: Duration,
+    /// Take the wish back: priorities decide again
+    #[arg(long, conflicts_with = "to")]
+    cancel: bool,
+    /// Ask, and do not wait
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(crate) async fn handover(args: HandoverArgs, context: &Context) -> anyhow::Result<Finish> {
+    let front = args.client.connect(&context.config).await?;
+    let to = args.to.unwrap_or_default();
+    let for_ms = u64::try_from(args.within.as_millis()).unwrap_or(u64::MAX);
+    let request = HandoverRequest { partition: args.partition, to: to.clone(), for_ms };
+    front
+        .call("the handover could not be asked for", || {
+            let (mut cluster, request) = (front.cluster(), request.clone());
+            async move { cluster.handover(request).await }
+        })
+        .await?;
+    if args.cancel {
+        ui::print(format_args!("partition {}: priorities decide again", args.partition))?;
+        return Ok(Finish::Done);
+    }
+    if args.no_wait {
+        return Ok(Finish::Done);
+    }
+    let began = Instant::now();
+    wait_until(&front, |status| {
+        let is_there = status.partitions.iter().any(|partition| {
+            partition.id == args.partition && partition.owner == to && partition.served
+        });
+        if is_there { Ok(()) } else { Err(format!("partition {} is not there yet", args.partition)) }
+    })
+    .await?;
+    ui::print(format_args!(
+        "node {to} serves partition {} after {} ms",
+        args.partition,
+        began.elapsed().as_millis()
+    ))?;
+    Ok(Finish::Done)
+}
+
+const DRAIN_EXAMPLES: &str = "\
+An emptied node claims nothing until `turnpike drain NODE --undo`, even when it is started anew. Its
+partitions go to the next member in rank with a warm copy, one with no record refused.
+
+Examples:
+  turnpike drain a            and waits until a serves nothing: now it may be stopped
+  turnpike drain a --undo     a gets back what it has the highest priority for";
+
+/// Options of `drain`.
+#[derive(Debug, Args)]
+#[command(after_help = DRAIN_EXAMPLES)]
+pub(crate) struct DrainArgs {
+    /// The node
+    node: String,
+    /// It may claim again
+    #[arg(long)]
+    undo: bool,
+    /// Ask, and do not wait
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(crate) async fn drain(args: DrainArgs, context: &Context) -> anyhow::Result<Finish> {
+    let front = args.client.connect(&context.config).await?;
+    let request = DrainRequest { node: args.node.clone(), drained: !args.undo };
+    front
+        .call("the node could not be drained", || {
+            let (mut cluster, request) = (front.cluster(), request.clone());
+            async move { cluster.drain(request).await }
+        })
+        .await?;
+    if args.undo {
+        ui::print(format_args!("node {} may claim again", args.node))?;
+        return Ok(Finish::Done);
+    }
+    if args.no_wait {
+        return Ok(Finish::Done);
+    }
+    wait_until(&front, |status| {
+        let mut serving = Vec::new();
+        for node in status.nodes.iter().filter(|node| node.name == args.node && node.live) {
+            serving.extend(node.serving.iter().map(u32::to_string));
+        }
+        let owned = status.partitions.iter().filter(|partition| partition.owner == args.node);
+        serving.extend(owned.map(|partition| partition.id.to_string()));
+        serving.sort_unstable();
+        serving.dedup();
+        if serving.is_empty() {
+            return Ok(());
+        }
+        Err(format!("node {} still serves {}", args.node, serving.join(" ")))
+    })
+    .await?;
+    ui::print(format_args!("node {} serves nothing", args.node))?;
+    Ok(Finish::Done)
+}
+
+const FORGET_EXAMPLES: &str = "\
+Only a node that has been silent for a minute is forgotten. It stays a member of its partitions.
+
+Examples:
+  turnpike forget c";
+
+/// Options of `forget`.
+#[derive(Debug, Args)]
+#[command(after_help = FORGET_EXAMPLES)]
+pub(crate) struct ForgetArgs {
+    /// The node
+    node: String,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(crate) async fn forget(args: ForgetArgs, context: &Context) -> anyhow::Result<Finish> {
+    let front = args.client.connect(&context.config).await?;
+    let request = ForgetRequest { node: args.node.clone() };
+    front
+        .call("the node could not be forgotten", || {
+            let (mut cluster, request) = (front.cluster(), request.clone());
+            async move { cluster.forget(request).await }
+        })
+        .await?;
+    ui::print(format_args!("node {} is forgotten", args.node))?;
+    Ok(Finish::Done)
+}
+
+/// Looks at the cluster until it is as it shall be, or makes no step for as long as `--timeout`.
+async fn wait_until(
+    front: &Front,
+    is_done: impl Fn(&StatusResponse) -> Result<(), String>,
+) -> anyhow::Result<()> {
+    let mut deadline = Instant::now() + front.timeout;
+    let mut last = String::new();
+    loop {
+        let status = front
+            .call("the status could not be read", || {
+                let mut cluster = front.cluster();
+                async move { cluster.status(StatusRequest {}).await }
+            })
+            .await?;
+        let Err(why) = is_done(&status) else { return Ok(()) };
+        if why != last {
+            deadline = Instant::now() + front.timeout;
+            last = why;
+        } else if Instant::now() > deadline {
+            bail!(
+                "{last} after {:?}; the wish stands. Look at `turnpike status`: is there a live \
+                 member with a warm copy?",
+                front.timeout
+            );
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
