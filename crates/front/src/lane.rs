@@ -31,6 +31,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+use tonic::metadata::MetadataValue;
+use turnpike_proto::SENT;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::node::v1::{Standing, SubBatchAnswer, Verdict};
 use turnpike_types::{Epoch, PartitionId};
@@ -224,6 +226,7 @@ impl Lane {
         let Some(route) = table.route(self.partition) else {
             return self.back("the partition is not in the routes".to_owned());
         };
+        let sent = self.hint.is_some();
         let address = self.hint.take().or_else(|| route.address.clone());
         let Some(address) = address else {
             self.core.routes.hint_stale();
@@ -237,8 +240,12 @@ impl Lane {
         let epoch = route.epoch;
         let mut session = Session { address, epoch, requests, sent: 0, sent_bytes: 0, oldest: 0 };
         self.fill(&mut session);
+        let mut call = tonic::Request::new(ReceiverStream::new(outgoing));
+        if sent {
+            call.metadata_mut().insert(SENT, MetadataValue::from_static("1"));
+        }
         let answers = futures::stream::once(async move {
-            client.forward(ReceiverStream::new(outgoing)).await.map(tonic::Response::into_inner)
+            client.forward(call).await.map(tonic::Response::into_inner)
         })
         .try_flatten();
         self.work(session, std::pin::pin!(answers)).await

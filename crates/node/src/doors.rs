@@ -24,7 +24,7 @@ pub(crate) enum Gate {
     /// Not served here.
     #[default]
     Shut,
-    /// Not served here, but a warm copy is: who sends requests here may know more than we do.
+    /// Not served here, but followed.
     Warm,
     /// A claim is under way, or the state is being loaded.
     Opening,
@@ -73,19 +73,21 @@ impl Doors {
 
     /// The owner of `partition` in this process. Waits, for a bounded time, while that is about to
     /// change; `None`: it is not served here.
-    pub(crate) async fn door(&self, partition: PartitionId) -> Option<Door> {
+    ///
+    /// Who was `sent` here, by the last owner or because that is gone, may know more than we do: then
+    /// a warm copy is a reason to wait too.
+    pub(crate) async fn door(&self, partition: PartitionId, sent: bool) -> Option<Door> {
         let mut gate = self.gates().get(&partition)?.subscribe();
         let began = Instant::now();
         loop {
             let until = match &*gate.borrow_and_update() {
                 Gate::Open(door) => return Some(door.clone()),
                 Gate::Opening | Gate::Leaving => began + self.config.admission(),
-                Gate::Warm => {
-                    // Released for us a moment ago, or its owner is gone, and we do not know yet.
+                Gate::Warm if sent => {
                     self.wake.notify_one();
                     began + self.config.heartbeat
                 }
-                Gate::Shut | Gate::Left(_) => return None,
+                Gate::Shut | Gate::Warm | Gate::Left(_) => return None,
             };
             // Runs out of time, or the node is gone: then it is not served here.
             timeout_at(until, gate.changed()).await.ok()?.ok()?;
@@ -118,9 +120,11 @@ impl Doors {
         self.gates().entry(partition).or_default().send_replace(gate);
     }
 
-    /// A warm copy is followed, or no longer; an owner's gate stays as it is.
-    pub(crate) fn set_warm(&self, partition: PartitionId, warm: bool) {
+    /// A warm copy is followed, or no longer; an owner's gate stays as it is, and so does that of one
+    /// who left until `moved_on`: somebody claimed the partition since.
+    pub(crate) fn set_warm(&self, partition: PartitionId, warm: bool, moved_on: bool) {
         self.gates().entry(partition).or_default().send_if_modified(|gate| match (&gate, warm) {
+            (Gate::Left(_), true) if !moved_on => false,
             (Gate::Shut | Gate::Left(_), true) => {
                 *gate = Gate::Warm;
                 true

@@ -217,7 +217,11 @@ impl Round<'_> {
     fn is_warm(&self, row: &PartitionRow, node: &NodeName) -> bool {
         let beat = self.seen.nodes.iter().map(|row| &row.beat).find(|beat| &beat.node == node);
         beat.and_then(|beat| beat.following.iter().find(|copy| copy.partition == row.spec.id))
-            .is_some_and(|copy| copy.segment.0 + LAG_MAX + 1 >= row.next.next.0)
+            .is_some_and(|copy| match copy.segment.next() == row.next.next {
+                // Of this history (P18)?
+                true => copy.hash == row.next.last_hash,
+                false => copy.segment.0 + LAG_MAX + 1 >= row.next.next.0,
+            })
     }
 
     /// Should we keep a warm copy? The next in rank do, and whoever is to get the partition.

@@ -273,7 +273,8 @@ impl Runner {
         });
         followed.wanted = now;
         followed.standby.follow(row.next);
-        self.doors.set_warm(partition, true);
+        let ours = row.owner.as_ref().is_some_and(|(_, process)| *process == self.incarnation);
+        self.doors.set_warm(partition, true, !ours);
     }
 
     /// Drops copies that nobody has asked for in a while: a member that comes and goes must not make
@@ -284,7 +285,7 @@ impl Runner {
         self.standbys.retain(|&partition, followed| {
             let stays = now - followed.wanted < kept;
             if !stays {
-                doors.set_warm(partition, false);
+                doors.set_warm(partition, false, true);
             }
             stays
         });

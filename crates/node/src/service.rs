@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request as Call, Response, Status, Streaming};
+use turnpike_proto::SENT;
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
@@ -55,7 +56,8 @@ impl NodeService for Service {
     ) -> Result<Response<Self::ForwardStream>, Status> {
         let (lanes, waiting) = mpsc::channel(STREAM_DEPTH);
         let (answers, out) = mpsc::channel(STREAM_DEPTH);
-        tokio::spawn(take_in(Arc::clone(&self.doors), call.into_inner(), lanes));
+        let sent = call.metadata().contains_key(SENT);
+        tokio::spawn(take_in(Arc::clone(&self.doors), sent, call.into_inner(), lanes));
         tokio::spawn(give_out(Arc::clone(&self.doors), waiting, answers));
         Ok(Response::new(Box::pin(ReceiverStream::new(out).map(Ok))))
     }
@@ -131,6 +133,7 @@ impl NodeService for Service {
 /// Reads sub-batches and hands them to their owner, in order; the first refusal ends it (P30).
 async fn take_in(
     doors: Arc<Doors>,
+    sent: bool,
     mut stream: Streaming<SubBatchFrame>,
     lanes: mpsc::Sender<Lane>,
 ) {
@@ -138,7 +141,7 @@ async fn take_in(
     // what was refused before would be passed by what comes after.
     let mut kept: Option<(PartitionId, Door)> = None;
     while let Ok(Some(frame)) = stream.message().await {
-        let lane = doors.admit(&mut kept, frame).await;
+        let lane = doors.admit(&mut kept, sent, frame).await;
         let refused = matches!(lane, Lane::Refused { .. });
         if lanes.send(lane).await.is_err() || refused {
             return;
@@ -181,7 +184,12 @@ fn done(epoch: Epoch) -> Standing {
 }
 
 impl Doors {
-    async fn admit(&self, kept: &mut Option<(PartitionId, Door)>, frame: SubBatchFrame) -> Lane {
+    async fn admit(
+        &self,
+        kept: &mut Option<(PartitionId, Door)>,
+        sent: bool,
+        frame: SubBatchFrame,
+    ) -> Lane {
         let head = match frame.walk(|_| {}) {
             Ok(head) => head,
             Err(error) => {
@@ -196,7 +204,7 @@ impl Doors {
         }
         let door = match kept {
             Some((_, door)) => door.clone(),
-            None => match self.door(partition).await {
+            None => match self.door(partition, sent).await {
                 Some(door) => kept.insert((partition, door)).1.clone(),
                 None => return refused(self.not_owner(partition)),
             },
@@ -220,7 +228,7 @@ impl Doors {
         request: impl FnOnce(oneshot::Sender<(Epoch, T)>) -> Request,
     ) -> (Standing, Option<T>) {
         let partition = PartitionId(partition);
-        let Some(door) = self.door(partition).await else {
+        let Some(door) = self.door(partition, false).await else {
             return (self.not_owner(partition), None);
         };
         let Some(room) = self.room(bytes).await else { return (self.overloaded(), None) };

@@ -61,10 +61,10 @@ impl Candidate {
     pub(crate) async fn run(
         mut self,
         told: oneshot::Receiver<ClaimOutcome>,
-        queue: mpsc::Receiver<Queued>,
+        mut queue: mpsc::Receiver<Queued>,
     ) -> Gone {
         let partition = self.spec.id;
-        let ended = match self.serve(told, queue).await {
+        let ended = match self.serve(told, &mut queue).await {
             Ok(ended) | Err(ended) => ended,
         };
         let gate = match &ended {
@@ -72,6 +72,8 @@ impl Candidate {
             _ => Gate::Shut,
         };
         self.doors.set(partition, gate);
+        // Who still waits in it is sent on only now, when it is known where to.
+        drop(queue);
         match &ended {
             Ended::Released { to, .. } => {
                 tracing::info!(%partition, ?to, "released");
@@ -93,7 +95,7 @@ impl Candidate {
     async fn serve(
         &mut self,
         told: oneshot::Receiver<ClaimOutcome>,
-        queue: mpsc::Receiver<Queued>,
+        queue: &mut mpsc::Receiver<Queued>,
     ) -> Result<Ended, Ended> {
         let claimed = self.claim(told).await?;
         let claimed_in = self.began.elapsed();

@@ -24,6 +24,10 @@ pub mod frame;
 pub mod record;
 pub mod wire;
 
+/// Metadata of [`node::v1`]'s `Forward`: the front does not know this node as the owner, but was sent
+/// here by the last one, or found that gone. A node that is about to take over lets it wait.
+pub const SENT: &str = "turnpike-sent";
+
 /// Usage records in.
 pub mod ingest {
     /// Version 1.

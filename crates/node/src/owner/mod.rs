@@ -279,12 +279,12 @@ impl Owner {
     }
 
     /// Serves until the partition is lost or given up.
-    pub(crate) async fn serve(mut self, mut requests: mpsc::Receiver<Queued>) -> Ended {
+    pub(crate) async fn serve(mut self, requests: &mut mpsc::Receiver<Queued>) -> Ended {
         self.list_checkpoints();
         let mut tick = tokio::time::interval(self.shared.config.heartbeat / 2);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            if let Err(ended) = self.round(&mut requests, &mut tick).await {
+            if let Err(ended) = self.round(requests, &mut tick).await {
                 return ended;
             }
         }
