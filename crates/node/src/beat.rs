@@ -87,6 +87,7 @@ impl Beater {
             address: config.address.clone(),
             draining: self.served.draining.load(Ordering::Relaxed),
             serving: self.served.alive(tick_max_ms),
+            following: Vec::new(),
         };
         let reply = self.shared.db.heartbeat(&beat).await?;
         self.shared.clock.set(reply.now);

@@ -38,6 +38,14 @@ impl Cause {
             Self::SteppedDown => "stepped-down",
         }
     }
+
+    /// Is it taken from another process that had not given it up (P14)?
+    pub(crate) const fn is_forced(self) -> bool {
+        match self {
+            Self::OwnerRestarted | Self::OwnerSilent => true,
+            Self::NeverOwned | Self::Released | Self::Abandoned | Self::SteppedDown => false,
+        }
+    }
 }
 
 /// One decision.
@@ -228,6 +236,8 @@ mod tests {
                 next: SegmentPosition { next: SegmentNumber(1), last_hash: SegmentHash::default() },
                 released_to: None,
                 last_posting: SegmentNumber(0),
+                flaps: 0,
+                pin: None,
             };
             let liveness = Liveness::new(&config);
             Self {
@@ -265,6 +275,7 @@ mod tests {
                 address: String::new(),
                 draining: false,
                 serving: if owns { vec![serving] } else { Vec::new() },
+                following: Vec::new(),
             });
         }
 
@@ -273,6 +284,7 @@ mod tests {
                 beat: beat.clone(),
                 // Far in the past: the timestamp is for people (P10).
                 beat_at: Timestamp(0),
+                drain_asked: false,
             });
             let seen = Observation {
                 nodes: rows.collect(),

@@ -327,6 +327,7 @@ impl Runner {
             node: self.shared.config.name.clone(),
             incarnation: self.incarnation,
             claim: ClaimId(self.chance.random()),
+            forced: cause.is_forced(),
         };
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
         let ticks = Arc::new(Ticks::new(self.origin));

@@ -18,7 +18,10 @@
 //! - **I3**: an append commits only under the partition's current epoch and claim, at its next
 //!   segment number, on top of its last hash; each in one statement that locks the partition row
 //!   first (P1). Segment numbers have no gap, and a segment is never overwritten.
-//! - A claim is one compare-and-set on the epoch (P1), a heartbeat a row of its own (P9).
+//! - A claim is one compare-and-set on the epoch (P1), by itself or among many (P20), a heartbeat a
+//!   row of its own (P9).
+//! - What operators wish (pins, draining: P13) is persisted, judged by the database's clock, and
+//!   shown to everybody by the same observation as the rest.
 //! - A call either tells the outcome or says that it does not know it ([`StoreError::is_unknown`],
 //!   P2); it never guesses.
 //!
@@ -45,8 +48,9 @@ pub use database::SharedDatabase;
 pub use error::{StoreError, StoreResult};
 pub use model::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, CheckpointPart, Claim,
-    Claimed, Consumer, CursorAck, Guided, HeartbeatReply, Member, NodeBeat, NodeRow, Observation,
-    PartitionRow, PartitionSpec, SegmentPosition, SegmentRow, Serving, StoreIncarnation,
+    ClaimOutcome, Claimed, Consumer, CursorAck, Following, Guided, HeartbeatReply, Member,
+    NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, PinOutcome, SegmentPosition,
+    SegmentRow, Serving, StoreIncarnation,
 };
 pub use open::{OpenOptions, open};
-pub use rules::POSTING_BYTES_MAX;
+pub use rules::{CLAIMS_MAX, POSTING_BYTES_MAX};
