@@ -58,6 +58,7 @@ impl World {
             node: NodeName("a".to_owned()),
             incarnation: Incarnation(1),
             claim,
+            forced: false,
         };
         let Claimed { epoch, position } = self.db.claim(&asked).await.unwrap().unwrap();
         let (mut segment, mut prev_hash) = (position.next, position.last_hash);

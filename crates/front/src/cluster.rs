@@ -156,16 +156,16 @@ fn partition(row: &PartitionRow, nodes: &[(&NodeRow, Node)], now: Timestamp) -> 
             .collect(),
         flaps: row.flaps,
         pinned_to: row.pin.as_ref().map(|pin| pin.member.to_string()).unwrap_or_default(),
-        pinned_ms: row.pin.as_ref().map_or(0, |pin| {
-            u64::try_from(pin.until.0.saturating_sub(now.0) / 1_000).unwrap_or(0)
-        }),
+        pinned_ms: row
+            .pin
+            .as_ref()
+            .map_or(0, |pin| u64::try_from(pin.until.0.saturating_sub(now.0) / 1_000).unwrap_or(0)),
     }
 }
 
 /// How many segments a live member's warm copy lacks; `None` where it has none.
 fn lag(row: &PartitionRow, member: &NodeName, nodes: &[(&NodeRow, Node)]) -> Option<u64> {
-    let (node, _) =
-        nodes.iter().find(|(node, shown)| shown.live && node.beat.node == *member)?;
+    let (node, _) = nodes.iter().find(|(node, shown)| shown.live && node.beat.node == *member)?;
     let copy = node.beat.following.iter().find(|copy| copy.partition == row.spec.id)?;
     Some(row.next.next.0.saturating_sub(copy.segment.0.saturating_add(1)))
 }

@@ -66,11 +66,11 @@ use turnpike_types::limits::MESSAGE_BYTES_MAX;
 pub use accounts::Accounts;
 pub use cluster::Cluster;
 pub use config::FrontConfig;
-pub use turnpike_proto::dial::{Dial, DialError};
 pub use error::FrontError;
 pub use ingest::Ingest;
 pub use plans::Plans;
 pub use suspense::Suspense;
+pub use turnpike_proto::dial::{Dial, DialError};
 
 /// A running front. Dropped without [`Front::shutdown`], it gives up what is under way and says
 /// so to its clients.

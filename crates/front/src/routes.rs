@@ -359,8 +359,9 @@ mod tests {
             address: "a:1".to_owned(),
             draining: false,
             serving: Vec::new(),
+            following: Vec::new(),
         };
-        NodeRow { beat, beat_at: Timestamp(0) }
+        NodeRow { beat, beat_at: Timestamp(0), drain_asked: false }
     }
 
     #[test]

@@ -100,7 +100,8 @@ impl Doors {
         let address = seen.as_ref().and_then(|seen| {
             let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
             let owner = row.released_to.as_ref().or(row.owner.as_ref().map(|(owner, _)| owner))?;
-            let owner = if *owner == self.config.name { self.left_to(partition)? } else { owner.clone() };
+            let owner =
+                if *owner == self.config.name { self.left_to(partition)? } else { owner.clone() };
             let node = seen.nodes.iter().find(|node| node.beat.node == owner)?;
             (owner != self.config.name).then(|| node.beat.address.clone())
         });

@@ -92,7 +92,8 @@ pub(crate) struct Me<'a> {
 /// How long each partition has looked free to us; kept between rounds.
 #[derive(Debug, Default)]
 pub(crate) struct Vacancies {
-    since: HashMap<(PartitionId, Epoch), Instant>,
+    /// A release begins the wait anew: before it, the owner may have been found wanting.
+    since: HashMap<(PartitionId, Epoch, bool), Instant>,
 }
 
 impl Vacancies {
@@ -121,7 +122,7 @@ impl Vacancies {
                 decisions.push(Decision::Follow { partition });
             }
             let Some(cause) = round.vacancy(row).filter(|_| !me.draining) else { continue };
-            let key = (partition, row.epoch);
+            let key = (partition, row.epoch, row.released_to.is_some());
             let since = self.since.get(&key).copied().unwrap_or(now);
             still_vacant.insert(key, since);
             if now - since >= round.wait(row, mine, cause) {

@@ -256,7 +256,8 @@ impl Runner {
             followed.is_some_and(|followed| followed.standby.is_warm(&row.next, LAG_MAX))
         };
         let warm = seen.partitions.iter().filter(is_warm).map(|row| row.spec.id).collect();
-        let me = Me { node: name, incarnation: self.incarnation, draining, busy: &busy, warm: &warm };
+        let me =
+            Me { node: name, incarnation: self.incarnation, draining, busy: &busy, warm: &warm };
         self.vacancies.decide(&self.shared.config, &me, seen, &self.liveness, now)
     }
 
@@ -498,13 +499,13 @@ impl Runner {
         let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
         let is_warm = |node: &NodeName| {
             let beats = seen.nodes.iter().map(|row| &row.beat);
-            beats.filter(|beat| beat.node == *node).any(|beat| {
-                beat.following.iter().any(|copy| copy.partition == partition)
-            })
+            beats
+                .filter(|beat| beat.node == *node)
+                .any(|beat| beat.following.iter().any(|copy| copy.partition == partition))
         };
         let others = row.spec.members.iter().map(|member| &member.node);
-        let live = others
-            .filter(|node| **node != self.shared.config.name && self.liveness.is_live(node));
+        let live =
+            others.filter(|node| **node != self.shared.config.name && self.liveness.is_live(node));
         // Members stand by falling priority; of equals the last is taken.
         live.rev().max_by_key(|node| is_warm(node)).cloned()
     }

@@ -172,7 +172,10 @@ impl Watcher {
 fn is_refused(status: &tonic::Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == ErrorKind::ConnectionRefused) {
+        if error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == ErrorKind::ConnectionRefused)
+        {
             return true;
         }
         cause = error.source();

@@ -116,10 +116,7 @@ impl NodeService for Service {
         Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))
     }
 
-    async fn watch(
-        &self,
-        call: Call<WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, call: Call<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let incarnation = self.doors.incarnation;
         tracing::debug!(watcher = call.into_inner().watcher, "is watched");
         // The stream ends in order when the node stops; when its process dies, it breaks.

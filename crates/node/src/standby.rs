@@ -44,12 +44,8 @@ impl Standby {
     ) -> Self {
         let (asked, told) = watch::channel(Asked::Follow(end));
         let reached = Arc::new(Mutex::new(None));
-        let follower = Follower {
-            shared: Arc::clone(shared),
-            partition,
-            told,
-            reached: Arc::clone(&reached),
-        };
+        let follower =
+            Follower { shared: Arc::clone(shared), partition, told, reached: Arc::clone(&reached) };
         Self { asked, reached, task: tokio::spawn(follower.run(copy)) }
     }
 

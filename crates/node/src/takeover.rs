@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use turnpike_store::{Claim, ClaimOutcome, Claimed, PartitionSpec, SharedDatabase};
+use turnpike_store::{
+    CLAIMS_MAX, Claim, ClaimOutcome, Claimed, PartitionSpec, SharedDatabase, StoreError,
+};
 
 use crate::copy::{Copy, CopyError};
 use crate::doors::{Door, Doors, Gate};
@@ -34,26 +36,34 @@ pub(crate) struct Gone {
     pub(crate) standby: Option<Standby>,
 }
 
-/// Makes all claims in one statement (P20), and tells each candidate what came of its own.
+/// Makes all claims in one statement (P20), and tells each candidate what came of its own. Who is told
+/// nothing claims by himself.
 pub(crate) fn claim_all(
     db: Arc<dyn SharedDatabase>,
     claims: Vec<(Claim, oneshot::Sender<ClaimOutcome>)>,
 ) {
-    if claims.len() < 2 {
-        // Who is told nothing claims by himself.
-        return;
-    }
-    tokio::spawn(async move {
-        let (asked, tell): (Vec<Claim>, Vec<_>) = claims.into_iter().unzip();
-        match db.claim_many(&asked).await {
-            Ok(outcomes) => {
-                for (tell, outcome) in tell.into_iter().zip(outcomes) {
-                    let _ = tell.send(outcome);
-                }
+    if claims.len() > 1 {
+        tokio::spawn(async move {
+            if let Err(error) = claim_together(db.as_ref(), claims).await {
+                tracing::warn!(%error, "partitions are claimed one by one");
             }
-            Err(error) => tracing::warn!(%error, claims = asked.len(), "claims one by one"),
+        });
+    }
+}
+
+async fn claim_together(
+    db: &dyn SharedDatabase,
+    claims: Vec<(Claim, oneshot::Sender<ClaimOutcome>)>,
+) -> Result<(), StoreError> {
+    let (asked, tell): (Vec<Claim>, Vec<_>) = claims.into_iter().unzip();
+    let mut tell = tell.into_iter();
+    for asked in asked.chunks(CLAIMS_MAX) {
+        for outcome in db.claim_many(asked).await? {
+            // Whoever asked may be gone.
+            let _ = tell.next().map(|tell| tell.send(outcome));
         }
-    });
+    }
+    Ok(())
 }
 
 impl Candidate {
@@ -101,11 +111,8 @@ impl Candidate {
         let claimed_in = self.began.elapsed();
         let was_warm = self.standby.is_some();
         let copy = self.copy(&claimed).await?;
-        let ownership = Ownership {
-            spec: self.spec.clone(),
-            epoch: claimed.epoch,
-            claim: self.claim.claim,
-        };
+        let ownership =
+            Ownership { spec: self.spec.clone(), epoch: claimed.epoch, claim: self.claim.claim };
         let (shared, ticks) = (Arc::clone(&self.shared), Arc::clone(&self.ticks));
         let owner = Owner::new(shared, ownership, ticks, copy);
         let elapsed = self.began.elapsed();

@@ -16,9 +16,9 @@ use turnpike_segment::{Component, LineKind, NewLine, NewRecord, Place, Segment, 
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
-    HeartbeatReply, Member, NodeBeat, Observation, PartitionSpec, Publish, PublishOutcome,
-    SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
+    CursorAck, Guided, HeartbeatReply, Member, NodeBeat, Observation, PartitionSpec, PinOutcome,
+    Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
 };
 use turnpike_types::{
     AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber, Timestamp,
@@ -83,6 +83,22 @@ impl SharedDatabase for Bent {
     }
     async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
         self.inner.claim(claim).await
+    }
+    async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
+        self.inner.claim_many(claims).await
+    }
+    async fn pin(
+        &self,
+        partition: PartitionId,
+        wish: Option<(&NodeName, Duration)>,
+    ) -> StoreResult<PinOutcome> {
+        self.inner.pin(partition, wish).await
+    }
+    async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
+        self.inner.set_drained(node, drained).await
+    }
+    async fn forget_node(&self, node: &NodeName) -> StoreResult<bool> {
+        self.inner.forget_node(node).await
     }
     async fn release(
         &self,

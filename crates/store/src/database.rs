@@ -1,14 +1,16 @@
 //! The trait.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
-    HeartbeatReply, NodeBeat, Observation, PartitionSpec, Publish, PublishOutcome, SegmentRow,
-    StoreIncarnation, StoreResult,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
+    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, PartitionSpec, PinOutcome, Publish,
+    PublishOutcome, SegmentRow, StoreIncarnation, StoreResult,
 };
 
 /// The shared database. Every call is cancel-safe for the database's consistency; a call that is
@@ -38,6 +40,14 @@ pub trait SharedDatabase: Send + Sync + 'static {
     /// flight; it ends what blocks it for too long (P3).
     async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>>;
 
+    /// As many claims at once (P20), outcomes in the order asked. It waits for nobody: a row that
+    /// somebody holds is [`Busy`](crate::ClaimOutcome::Busy), and is left to [`claim`](Self::claim).
+    /// On SQLite, where there is one lock for everything, it waits for that, and nothing is busy.
+    ///
+    /// More than [`CLAIMS_MAX`](crate::CLAIMS_MAX) of them, a partition that is named twice or is
+    /// not there: [`StoreError::Refused`](crate::StoreError), and nothing is claimed.
+    async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>>;
+
     /// Gives the partition up for `to` (P13); `false` when epoch or claim are no longer ours.
     async fn release(
         &self,
@@ -55,6 +65,26 @@ pub trait SharedDatabase: Send + Sync + 'static {
         epoch: Epoch,
         claim: ClaimId,
     ) -> StoreResult<bool>;
+
+    // -- what operators wish (P13) ------------------------------------------------------------
+
+    /// Wishes that this member serve the partition for so long from now on, by the database's
+    /// clock, whatever the priorities; a wish that stood before is replaced. `None`: no such wish
+    /// any more.
+    async fn pin(
+        &self,
+        partition: PartitionId,
+        wish: Option<(&NodeName, Duration)>,
+    ) -> StoreResult<PinOutcome>;
+
+    /// Wishes that the node be emptied, or no longer; `false` when no such node ever beat.
+    async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool>;
+
+    /// Forgets a node that has gone for good, and the wish to empty it: observations show it no
+    /// longer. `false` when there is none, or it beat within the last
+    /// minute by the database's clock. Its incarnations stay remembered: a superseded one stays
+    /// superseded (P11). Should it live after all, its next beat brings it back.
+    async fn forget_node(&self, node: &NodeName) -> StoreResult<bool>;
 
     // -- the log ----------------------------------------------------------------------------
 

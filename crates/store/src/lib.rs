@@ -12,13 +12,17 @@
 //!          rules                        rules.rs      what is decided alike by all of them
 //!                                       catalogue.rs  plans and tables: the same two questions
 //!         conformance                   one suite; every implementation passes it
+//!         interpose                     a hook between a caller and any of them, for tests
 //! ```
 //!
 //! What holds, whichever implementation stands behind the trait (rule numbers: the protocol):
 //! - **I3**: an append commits only under the partition's current epoch and claim, at its next
 //!   segment number, on top of its last hash; each in one statement that locks the partition row
 //!   first (P1). Segment numbers have no gap, and a segment is never overwritten.
-//! - A claim is one compare-and-set on the epoch (P1), a heartbeat a row of its own (P9).
+//! - A claim is one compare-and-set on the epoch (P1), by itself or among many (P20), a heartbeat a
+//!   row of its own (P9).
+//! - What operators wish (pins, draining: P13) is persisted, judged by the database's clock, and
+//!   shown to everybody by the same observation as the rest.
 //! - A call either tells the outcome or says that it does not know it ([`StoreError::is_unknown`],
 //!   P2); it never guesses.
 //!
@@ -29,6 +33,7 @@ mod catalogue;
 pub mod conformance;
 mod database;
 mod error;
+mod interpose;
 pub mod memory;
 mod model;
 mod open;
@@ -43,10 +48,12 @@ pub use catalogue::{
 };
 pub use database::SharedDatabase;
 pub use error::{StoreError, StoreResult};
+pub use interpose::{Call, Interpose, Interposed};
 pub use model::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, CheckpointPart, Claim,
-    Claimed, Consumer, CursorAck, Guided, HeartbeatReply, Member, NodeBeat, NodeRow, Observation,
-    PartitionRow, PartitionSpec, SegmentPosition, SegmentRow, Serving, StoreIncarnation,
+    ClaimOutcome, Claimed, Consumer, CursorAck, Following, Guided, HeartbeatReply, Member,
+    NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, PinOutcome, SegmentPosition,
+    SegmentRow, Serving, StoreIncarnation,
 };
 pub use open::{OpenOptions, open};
-pub use rules::POSTING_BYTES_MAX;
+pub use rules::{CLAIMS_MAX, POSTING_BYTES_MAX};

@@ -53,6 +53,32 @@ pub struct PartitionRow {
     /// The newest segment with postings to other partitions' accounts (P33); zero when there never
     /// was one. A receiver whose cursor stands there has nothing to fetch.
     pub last_posting: SegmentNumber,
+    /// How often it was claimed from an owner who had not given it up, halved every ten minutes
+    /// since (P14), as of the observation's `now`.
+    pub flaps: u32,
+    /// Who should serve it whatever the priorities (P13), if that is in force at the observation's
+    /// `now`.
+    pub pin: Option<Pin>,
+}
+
+/// A wish that a member serve a partition whatever the priorities (P13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The member.
+    pub member: NodeName,
+    /// To just before this instant, by the database's clock.
+    pub until: Timestamp,
+}
+
+/// What became of a wish to pin a partition, or to pin it no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinOutcome {
+    /// It stands as it was asked.
+    Pinned,
+    /// That node is no member of the partition; what stood before stands.
+    NotAMember,
+    /// There is no such partition.
+    NoSuchPartition,
 }
 
 /// The next segment's number and the hash of the one before it.
@@ -77,6 +103,8 @@ pub struct Claim {
     pub incarnation: Incarnation,
     /// Random and new for each claim.
     pub claim: ClaimId,
+    /// The owner did not give it up: the partition flaps (P14).
+    pub forced: bool,
 }
 
 /// A claim that won.
@@ -86,6 +114,18 @@ pub struct Claimed {
     pub epoch: Epoch,
     /// Where the log ends; the tail must be read up to here before serving (P1).
     pub position: SegmentPosition,
+}
+
+/// What became of one of many claims (P20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimOutcome {
+    /// The partition is ours.
+    Won(Claimed),
+    /// The epoch has moved on.
+    Lost,
+    /// Somebody holds the row at the moment, an append in flight most likely. A claim by itself
+    /// waits for it, and ends it if it lasts too long (P3).
+    Busy,
 }
 
 /// One durable append.
@@ -140,7 +180,7 @@ pub struct SegmentRow {
 }
 
 /// What a node says of itself, each interval (P9).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeBeat {
     /// The node.
     pub node: NodeName,
@@ -154,6 +194,8 @@ pub struct NodeBeat {
     pub draining: bool,
     /// What it serves, exactly, and whose owner tasks have ticked lately.
     pub serving: Vec<Serving>,
+    /// How far its warm copies of partitions are (P14).
+    pub following: Vec<Following>,
 }
 
 /// A partition that a node says it serves.
@@ -165,6 +207,17 @@ pub struct Serving {
     pub epoch: Epoch,
     /// Under this claim.
     pub claim: ClaimId,
+}
+
+/// How far a node's warm copy of a partition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The last segment that was applied; zero before the first.
+    pub segment: SegmentNumber,
+    /// Its hash: a copy of another history is not warm, however far it is (P18).
+    pub hash: SegmentHash,
 }
 
 /// What a heartbeat comes back with.
@@ -183,6 +236,8 @@ pub struct NodeRow {
     pub beat: NodeBeat,
     /// The database's time of the beat; for people only, never for a decision.
     pub beat_at: Timestamp,
+    /// Somebody asked that it be emptied (P13); what it says itself is in its beat.
+    pub drain_asked: bool,
 }
 
 /// Everything that a node or front decides by, read in one go.

@@ -2,13 +2,14 @@
 //! compared again by the write that follows), so that no two databases differ in judgement.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use turnpike_types::limits::IDENTITY_BYTES_MAX;
-use turnpike_types::{ClaimId, Epoch, SegmentNumber};
+use turnpike_types::{ClaimId, Epoch, SegmentNumber, Timestamp};
 
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, Consumer, Guided,
-    PartitionSpec, SegmentPosition, StoreError, StoreResult,
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, Claim, Consumer,
+    Guided, PartitionSpec, Pin, PinOutcome, SegmentPosition, StoreError, StoreResult,
 };
 
 /// How many manifests a partition keeps (P22): the newest, and one to fall back on.
@@ -17,6 +18,15 @@ pub(crate) const MANIFESTS_KEPT: usize = 2;
 /// How many bytes of bodies one answer to
 /// [`posting_segments`](crate::SharedDatabase::posting_segments) holds, if more than one segment.
 pub const POSTING_BYTES_MAX: usize = 16 << 20;
+
+/// How many claims one call of [`claim_many`](crate::SharedDatabase::claim_many) may hold.
+pub const CLAIMS_MAX: usize = 4096;
+
+/// The count of flaps halves each time this much has passed (P14).
+pub(crate) const FLAPS_HALVE_US: i64 = 10 * 60 * 1_000_000;
+
+/// A node that beat within this time is not forgotten.
+pub(crate) const FORGET_AFTER_US: i64 = 60 * 1_000_000;
 
 /// What the fence compares (P1).
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +56,54 @@ impl Fence {
 /// A partition that nobody created.
 pub(crate) fn no_partition(partition: turnpike_types::PartitionId) -> StoreError {
     StoreError::Refused(format!("there is no partition {partition}: create it first"))
+}
+
+/// Refuses claims that one call can't make together.
+///
+/// # Errors
+/// `Refused` when there are too many, or two of them are for one partition.
+pub(crate) fn check_claims(claims: &[Claim]) -> StoreResult<()> {
+    if claims.len() > CLAIMS_MAX {
+        return Err(StoreError::Refused(format!(
+            "{} claims at once; {CLAIMS_MAX} are the most: claim in parts",
+            claims.len()
+        )));
+    }
+    let mut named = HashSet::new();
+    match claims.iter().find(|claim| !named.insert(claim.partition)) {
+        Some(Claim { partition, .. }) => {
+            Err(StoreError::Refused(format!("partition {partition} is claimed twice in one call")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What is left `now` of a count of flaps as of `flapped_at`: half of it for each
+/// [`FLAPS_HALVE_US`]. Statements say the same by a shift.
+pub(crate) fn decayed_flaps(flaps: u32, flapped_at: Timestamp, now: Timestamp) -> u32 {
+    let passed = now.micros().saturating_sub(flapped_at.micros()).max(0);
+    let halvings = u32::try_from(passed / FLAPS_HALVE_US).unwrap_or(u32::MAX);
+    flaps.checked_shr(halvings).unwrap_or(0)
+}
+
+/// The pin, if it is in force.
+pub(crate) fn pin_in_force(pin: Option<Pin>, now: Timestamp) -> Option<Pin> {
+    pin.filter(|pin| now < pin.until)
+}
+
+/// Why a wish wrote nothing, given how many partitions of its number there are; a wish that takes
+/// back what was not there has come true.
+pub(crate) const fn not_pinned(partitions: i64, names_a_member: bool) -> PinOutcome {
+    match (partitions, names_a_member) {
+        (0, _) => PinOutcome::NoSuchPartition,
+        (_, true) => PinOutcome::NotAMember,
+        (_, false) => PinOutcome::Pinned,
+    }
+}
+
+/// A duration in microseconds, short enough to be added to any instant of our time.
+pub(crate) fn duration_us(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 2)
 }
 
 /// The partitions of `asked` that are new, members sorted by falling priority.
@@ -275,4 +333,39 @@ pub(crate) fn check_consumer_name(name: &str) -> StoreResult<()> {
         return Ok(());
     }
     Err(StoreError::Refused("a consumer's name has 1 to 128 bytes".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60 * 1_000_000;
+
+    fn after_minutes(flaps: u32, minutes: i64) -> u32 {
+        let flapped_at = Timestamp(1_700_000_000_000_000);
+        decayed_flaps(flaps, flapped_at, flapped_at.saturating_add(minutes * MINUTE))
+    }
+
+    #[test]
+    fn a_count_of_flaps_halves_every_ten_minutes() {
+        let of_eleven = [0, 9, 10, 19, 20, 30, 40, 1000].map(|minutes| after_minutes(11, minutes));
+        assert_eq!(of_eleven, [11, 11, 5, 5, 2, 1, 0, 0]);
+        assert_eq!(after_minutes(u32::MAX, 310), 1);
+        assert_eq!(after_minutes(u32::MAX, 320), 0);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_neither_raises_nor_lowers_it() {
+        assert_eq!(after_minutes(11, -60), 11);
+        assert_eq!(decayed_flaps(11, Timestamp::MAX, Timestamp::MIN), 11);
+        assert_eq!(decayed_flaps(11, Timestamp::MIN, Timestamp::MAX), 0);
+    }
+
+    #[test]
+    fn a_pin_is_in_force_to_just_before_its_end() {
+        let pin =
+            || Some(Pin { member: turnpike_types::NodeName("a".to_owned()), until: Timestamp(5) });
+        assert_eq!(pin_in_force(pin(), Timestamp(4)), pin());
+        assert_eq!(pin_in_force(pin(), Timestamp(5)), None);
+    }
 }

@@ -10,8 +10,11 @@ use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as};
 use test_postgres::{Settings, TestPostgres};
-use turnpike_store::conformance::{Dice, LetGo, Owner, Subject, check_chain, read_all, spec};
-use turnpike_store::{AppendOutcome, OpenOptions, SharedDatabase, StoreError};
+use turnpike_store::conformance::{
+    Dice, LetGo, Owner, Subject, age_statements, check_chain, claim, read_all, spec,
+};
+use turnpike_store::{AppendOutcome, ClaimOutcome, OpenOptions, SharedDatabase, StoreError};
+use turnpike_types::Epoch;
 
 async fn view(url: &str) -> Arc<dyn SharedDatabase> {
     turnpike_store::open(url, &OpenOptions::default()).await.unwrap()
@@ -30,7 +33,7 @@ fn fresh() -> (Arc<TestPostgres>, String) {
 
 async fn subject() -> Subject {
     let (server, url) = fresh();
-    let held = url.clone();
+    let (held, aged) = (url.clone(), url.clone());
     Subject {
         open: Arc::new(move || {
             let (url, server) = (url.clone(), Arc::clone(&server));
@@ -42,6 +45,13 @@ async fn subject() -> Subject {
         hold_appends: Arc::new(move || {
             let url = held.clone();
             Box::pin(async move { hold_appends(&url).await })
+        }),
+        let_pass: Arc::new(move |time| {
+            let url = aged.clone();
+            Box::pin(async move {
+                let statements = AssertSqlSafe(age_statements(time));
+                sqlx::raw_sql(statements).execute(&mut raw(&url).await).await.unwrap();
+            })
         }),
     }
 }
@@ -114,6 +124,30 @@ async fn a_claim_ends_an_append_that_never_comes_to_its_end() {
     let error = appending.await.unwrap().unwrap_err();
     assert!(error.is_unknown(), "{error:?}");
     assert!(read_all(&*other, 1).await.is_empty(), "nor in the log");
+}
+
+/// P20: nothing waits for the one row; by itself it is claimed against what blocks it.
+#[tokio::test]
+async fn of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won() {
+    let (_server, url) = fresh();
+    let db = view(&url).await;
+    db.create_partitions(&[1, 2, 3, 4].map(|id| spec(id, u64::from(id), u64::from(id))))
+        .await
+        .unwrap();
+    let mut dice = Dice(7);
+    Owner::claim_now(&*db, 4, "a", &mut dice).await;
+    let mut blocker = raw(&url).await;
+    query("BEGIN").execute(&mut blocker).await.unwrap();
+    let hold = "UPDATE partitions SET barriers = 7 WHERE id IN (2, 4)";
+    query(hold).execute(&mut blocker).await.unwrap();
+    let claims = [4, 3, 2, 1].map(|id| claim(id, Epoch::UNOWNED, "b", &mut dice));
+    let outcomes = db.claim_many(&claims).await.unwrap();
+    assert!(matches!(outcomes[1], ClaimOutcome::Won(_)), "{outcomes:?}");
+    assert_eq!(outcomes[2], ClaimOutcome::Busy);
+    assert!(matches!(outcomes[3], ClaimOutcome::Won(_)), "{outcomes:?}");
+    assert_eq!(outcomes[0], ClaimOutcome::Lost, "its epoch moved on, whoever holds it");
+    assert!(db.claim(&claims[2]).await.unwrap().is_some());
+    assert!(query("COMMIT").execute(&mut blocker).await.is_err(), "its backend was ended");
 }
 
 /// Four claimants behind one blocker: it alone is ended, one claimant wins, none is ended.
@@ -241,6 +275,29 @@ async fn a_database_that_would_lose_commits_is_refused() {
         assert!(matches!(error, StoreError::Refused(_)), "{why}");
         assert!(why.contains("synchronous_commit") && why.contains(level), "{why}");
     }
+}
+
+/// What was there before the second migration is there after it.
+#[tokio::test]
+async fn a_database_of_the_first_schema_is_brought_up_to_date() {
+    let (_server, url) = fresh();
+    const BEFORE: &str = "CREATE TABLE schema_versions \
+         (version BIGINT PRIMARY KEY, applied_at TIMESTAMPTZ NOT NULL DEFAULT now()); \
+         INSERT INTO schema_versions VALUES (1); \
+         INSERT INTO partition_specs VALUES (1, 1, 10, 5, NULL); \
+         INSERT INTO members VALUES (1, 'a', 1); \
+         INSERT INTO partitions (id, epoch, owner, owner_incarnation, claim, last_hash) \
+         VALUES (1, 3, 'a', 9, decode(repeat('01', 16), 'hex'), decode(repeat('02', 32), 'hex')); \
+         INSERT INTO nodes VALUES ('a', 9, 4, 'a:1', false, '', 77)";
+    const FIRST: &str = include_str!("../../../migrations/postgres/0001_init.sql");
+    let mut operator = raw(&url).await;
+    sqlx::raw_sql(FIRST).execute(&mut operator).await.unwrap();
+    sqlx::raw_sql(BEFORE).execute(&mut operator).await.unwrap();
+    let seen = view(&url).await.observe().await.unwrap();
+    let (row, node) = (&seen.partitions[0], &seen.nodes[0]);
+    assert_eq!((row.epoch.number(), row.flaps, &row.pin), (3, 0, &None));
+    assert_eq!((node.beat.counter, node.drain_asked), (4, false));
+    assert!(node.beat.following.is_empty());
 }
 
 #[tokio::test]

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, query, query_as};
-use turnpike_store::conformance::{Dice, LetGo, Owner, Subject, check_chain, read_all, spec};
+use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as, raw_sql};
+use turnpike_store::conformance::{
+    Dice, LetGo, Owner, Subject, age_statements, check_chain, read_all, spec,
+};
 use turnpike_store::sqlite::{SqliteDatabase, SqliteOptions};
 use turnpike_store::{AppendOutcome, OpenOptions, SharedDatabase, StoreError};
 
@@ -25,6 +27,7 @@ async fn subject() -> Subject {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let path = dir.path().join("turnpike.sqlite");
     let url = format!("sqlite:{}", path.display());
+    let aged = path.clone();
     Subject {
         open: Arc::new(move || {
             let (url, dir) = (url.clone(), Arc::clone(&dir));
@@ -43,6 +46,13 @@ async fn subject() -> Subject {
                         query("COMMIT").execute(&mut other).await.unwrap();
                     })
                 }) as LetGo
+            })
+        }),
+        let_pass: Arc::new(move |time| {
+            let path = aged.clone();
+            Box::pin(async move {
+                let statements = age_statements(time);
+                raw_sql(AssertSqlSafe(statements)).execute(&mut raw(&path).await).await.unwrap();
             })
         }),
     }
@@ -105,6 +115,30 @@ async fn the_file_keeps_its_promises_explicitly() {
     query("PRAGMA user_version = 99").execute(&mut other).await.unwrap();
     let newer = turnpike_store::open(&url, &OpenOptions::default()).await.err().unwrap();
     assert!(matches!(newer, StoreError::Refused(_)), "{newer}");
+}
+
+/// What was there before the second migration is there after it.
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("old.sqlite");
+    const BEFORE: &str = "PRAGMA user_version = 1; \
+         INSERT INTO partition_specs VALUES (1, 1, 10, 5, NULL); \
+         INSERT INTO members VALUES (1, 'a', 1); \
+         INSERT INTO partitions (id, epoch, owner, owner_incarnation, claim, last_hash) \
+         VALUES (1, 3, 'a', 9, zeroblob(16), zeroblob(32)); \
+         INSERT INTO nodes VALUES ('a', 9, 4, 'a:1', 0, x'', 77)";
+    const FIRST: &str = include_str!("../../../migrations/sqlite/0001_init.sql");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut operator = options.connect().await.unwrap();
+    raw_sql(FIRST).execute(&mut operator).await.unwrap();
+    raw_sql(BEFORE).execute(&mut operator).await.unwrap();
+    let db = SqliteDatabase::open(&path, &SqliteOptions::default()).await.unwrap();
+    let seen = db.observe().await.unwrap();
+    let (row, node) = (&seen.partitions[0], &seen.nodes[0]);
+    assert_eq!((row.epoch.number(), row.flaps, &row.pin), (3, 0, &None));
+    assert_eq!((node.beat.counter, node.drain_asked), (4, false));
+    assert!(node.beat.following.is_empty());
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    account, collect, demo, front, handover, ingest, load, node, partition, plan, pull, rate, status,
-    suspense, table, up,
+    account, collect, demo, front, handover, ingest, load, node, partition, plan, pull, rate,
+    status, suspense, table, up,
 };
 use crate::config::Config;
 use crate::exit::{EXIT_CODES, Finish};

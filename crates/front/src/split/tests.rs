@@ -26,6 +26,8 @@ fn table(ranges: &[(u32, u64, u64)]) -> RouteTable {
         next: SegmentPosition { next: SegmentNumber(1), last_hash: SegmentHash::default() },
         released_to: None,
         last_posting: SegmentNumber(0),
+        flaps: 0,
+        pin: None,
     };
     let observation = Observation {
         nodes: Vec::new(),

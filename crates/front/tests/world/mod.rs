@@ -386,6 +386,7 @@ impl World {
                 address,
                 draining: false,
                 serving: Vec::new(),
+                following: Vec::new(),
             };
             db.heartbeat(&beat).await.unwrap();
             nodes.push(node);
@@ -481,6 +482,7 @@ pub async fn give(
         node: NodeName(["a", "b"][node].to_owned()),
         incarnation: Incarnation(1),
         claim: ClaimId(row.epoch.number().to_le_bytes().repeat(2).try_into().unwrap()),
+        forced: false,
     };
     let claimed = db.claim(&claim).await.unwrap().unwrap();
     let mut ledgers = shared.ledgers.lock().unwrap();

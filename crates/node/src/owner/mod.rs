@@ -40,9 +40,7 @@ use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome, SubBatchAnswer};
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_segment::Segment;
 use turnpike_store::{PartitionSpec, SharedDatabase, StoreError};
-use turnpike_types::{
-    AccountRange, ClaimId, Epoch, NodeName, SegmentHash, SegmentNumber, Timestamp,
-};
+use turnpike_types::{AccountRange, ClaimId, Epoch, NodeName, SegmentNumber, Timestamp};
 
 use crate::NodeConfig;
 use crate::catalogue::{Catalogue, CodeCache};
@@ -435,9 +433,7 @@ impl Owner {
         }
         let Ownership { spec, epoch, claim, .. } = &self.ownership;
         match self.shared.db.release(spec.id, *epoch, *claim, to).await {
-            Ok(true) => {
-                Ended::Released { copy: Box::new(self.as_copy()), to: to.cloned() }
-            }
+            Ok(true) => Ended::Released { copy: Box::new(self.as_copy()), to: to.cloned() },
             Ok(false) => Ended::Fenced,
             Err(error) => Ended::Store(error),
         }

@@ -11,6 +11,7 @@ use turnpike_account::PartitionState;
 use turnpike_node::{Node, NodeConfig};
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, OpenAccount, Settings, Subscribe};
+use turnpike_proto::dial::{Dial, DialError};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_proto::node::v1::{NodeApplyRequest, SubBatchAnswer, Verdict};
@@ -69,6 +70,13 @@ pub async fn publish(db: &dyn SharedDatabase, xml: &str) {
 
 pub const OCTETS: &str = include_str!("octets.xml");
 
+/// Nodes of a test do not watch each other.
+pub fn no_network() -> Dial {
+    Dial::new(|address| {
+        Err(DialError { address: address.to_owned(), cause: "there is no network".to_owned() })
+    })
+}
+
 /// A node and a client of it.
 pub struct Running {
     pub node: Node,
@@ -85,7 +93,7 @@ pub fn config(name: &str) -> NodeConfig {
 }
 
 pub async fn start(config: NodeConfig, db: &Arc<dyn SharedDatabase>) -> Running {
-    let node = Node::start(config, Arc::clone(db)).await.unwrap();
+    let node = Node::start(config, Arc::clone(db), no_network()).await.unwrap();
     let (near, far) = tokio::io::duplex(1 << 20);
     let incoming =
         futures::stream::iter([Ok::<_, std::io::Error>(far)]).chain(futures::stream::pending());

@@ -123,6 +123,7 @@ pub async fn a_publication_is_seen_by_heartbeat_observation_and_reader(s: &Subje
         address: String::new(),
         draining: false,
         serving: Vec::new(),
+        following: Vec::new(),
     };
     assert_eq!(other.heartbeat(&beat).await.unwrap().catalogue_version, 0);
     for version in 1..=3 {

@@ -5,6 +5,8 @@
 //!         \              |               /
 //!   fence.rs        appends, and why they are refused
 //!   claims.rs       who wins, whatever is in flight (P1, P3, P17)
+//!   takeover.rs     many claims at once (P20), and flaps (P14)
+//!   wishes.rs       pins and draining (P13), and nodes that have gone
 //!   nodes.rs        heartbeats and observations (P9, P11)
 //!   postings.rs     where in the log postings are (P33)
 //!   chain.rs        random interleavings keep the log whole (I3)
@@ -28,13 +30,16 @@ pub mod fence;
 pub mod nodes;
 mod owner;
 pub mod postings;
+pub mod takeover;
 pub mod topology;
+pub mod wishes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-pub use self::owner::{Dice, Owner, check_chain, member, read_all, spec};
+pub use self::owner::{Dice, Owner, check_chain, claim, member, read_all, spec};
 use crate::SharedDatabase;
 
 /// Opens a view of the database under test, as another process would.
@@ -44,12 +49,17 @@ pub type LetGo = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 /// Makes appends stop on their way to the commit until the returned function is called.
 pub type Holder = Arc<dyn Fn() -> BoxFuture<'static, LetGo> + Send + Sync>;
 
+/// Lets this much time pass by the database's clock.
+pub type Passage = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// One empty database under test.
 pub struct Subject {
     /// Opens a view of it.
     pub open: Opener,
     /// Stops appends half way.
     pub hold_appends: Holder,
+    /// Lets time pass.
+    pub let_pass: Passage,
 }
 
 impl Subject {
@@ -64,6 +74,16 @@ impl Subject {
         db.create_partitions(&[spec(1, 1, 1000)]).await.unwrap();
         db
     }
+}
+
+/// SQL that makes all that stands in a database this much older, as though the time had passed.
+pub fn age_statements(time: Duration) -> String {
+    let us = time.as_micros();
+    format!(
+        "UPDATE partitions SET flapped_at = flapped_at - {us}; \
+         UPDATE pins SET until_us = until_us - {us}; \
+         UPDATE nodes SET beat_at = beat_at - {us};"
+    )
 }
 
 /// Makes a test of each case. `$subject` is an `async fn() -> Subject` for a fresh database.
@@ -89,7 +109,25 @@ macro_rules! conformance {
             claims: a_release_names_its_target_and_the_next_claim_clears_it,
             claims: a_release_for_nobody_leaves_no_owner,
             claims: a_barrier_holds_only_for_the_owner,
+            takeover: a_thousand_partitions_are_claimed_in_one_call,
+            takeover: an_outcome_stands_where_its_claim_stood,
+            takeover: claims_that_cannot_be_made_together_are_refused_and_nothing_is_claimed,
+            takeover: of_claimants_of_everything_each_partition_has_one_winner,
+            takeover: an_append_in_flight_makes_its_partition_busy_or_is_waited_for,
+            takeover: a_forced_claim_counts_as_a_flap_and_another_does_not,
+            takeover: a_first_claim_is_no_flap_however_forced,
+            takeover: flaps_halve_every_ten_minutes,
+            wishes: a_pin_is_shown_until_it_expires,
+            wishes: a_pin_is_replaced_and_taken_back,
+            wishes: a_pin_names_a_member_of_a_partition_that_is_there,
+            wishes: a_pin_outlives_claims_and_waits_for_no_append,
+            wishes: a_node_is_asked_to_drain_whatever_it_says_itself,
+            wishes: a_node_that_never_beat_is_not_drained,
+            wishes: a_node_that_has_gone_is_forgotten_and_one_that_beats_is_not,
+            wishes: a_forgotten_node_that_lives_after_all_comes_back,
+            wishes: a_superseded_incarnation_of_a_forgotten_node_stays_superseded,
             nodes: a_heartbeat_comes_back_in_every_view,
+            nodes: how_far_a_node_follows_is_shown_as_it_said_last,
             nodes: a_long_serving_list_comes_back,
             nodes: a_superseded_incarnation_is_refused_for_ever,
             nodes: an_overtaken_beat_changes_nothing,

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId};
+use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, SegmentNumber};
 
 use super::{Dice, Owner, Subject};
-use crate::{AppendOutcome, NodeBeat, Serving, StoreError};
+use crate::{AppendOutcome, Following, NodeBeat, Serving, StoreError};
 
-fn beat(node: &str, incarnation: u64, counter: u64) -> NodeBeat {
+pub(super) fn beat(node: &str, incarnation: u64, counter: u64) -> NodeBeat {
     NodeBeat {
         node: NodeName(node.to_owned()),
         incarnation: Incarnation(incarnation),
@@ -16,6 +16,7 @@ fn beat(node: &str, incarnation: u64, counter: u64) -> NodeBeat {
         address: format!("{node}.example:7000"),
         draining: false,
         serving: Vec::new(),
+        following: Vec::new(),
     }
 }
 
@@ -61,6 +62,31 @@ pub async fn a_long_serving_list_comes_back(s: &Subject) {
         .collect();
     db.heartbeat(&sent).await.unwrap();
     assert_eq!(db.observe().await.unwrap().nodes[0].beat.serving, sent.serving);
+}
+
+/// P14: how far the copies of a standby of a thousand partitions are; another history has another
+/// hash at the same segment.
+pub async fn how_far_a_node_follows_is_shown_as_it_said_last(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(24));
+    let mut sent = beat("a", 1, 1);
+    sent.following = (0..1000)
+        .map(|id| Following {
+            partition: PartitionId(u32::MAX - id),
+            segment: SegmentNumber(u64::MAX - u64::from(id)),
+            hash: dice.hash(),
+        })
+        .collect();
+    db.heartbeat(&sent).await.unwrap();
+    assert_eq!(s.view().await.observe().await.unwrap().nodes[0].beat, sent);
+    sent.counter = 2;
+    sent.following.truncate(3);
+    sent.following[0].hash = dice.hash();
+    db.heartbeat(&sent).await.unwrap();
+    assert_eq!(db.observe().await.unwrap().nodes[0].beat, sent);
+    sent.counter = 3;
+    sent.following.clear();
+    db.heartbeat(&sent).await.unwrap();
+    assert_eq!(db.observe().await.unwrap().nodes[0].beat, sent);
 }
 
 /// A process that was frozen while another one started under its name.

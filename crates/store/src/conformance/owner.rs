@@ -28,6 +28,18 @@ pub fn member(node: &str, priority: u32) -> Member {
     Member { node: NodeName(node.to_owned()), priority: Priority(priority) }
 }
 
+/// A claim of partition `id` for `node`, who saw `seen`; not forced.
+pub fn claim(id: u32, seen: Epoch, node: &str, dice: &mut Dice) -> Claim {
+    Claim {
+        partition: PartitionId(id),
+        seen,
+        node: NodeName(node.to_owned()),
+        incarnation: Incarnation(dice.roll()),
+        claim: dice.claim(),
+        forced: false,
+    }
+}
+
 /// Numbers that look random and come again from the same seed (splitmix64).
 pub struct Dice(pub u64);
 
@@ -83,13 +95,7 @@ impl Owner {
         node: &str,
         dice: &mut Dice,
     ) -> StoreResult<Option<Self>> {
-        let claim = Claim {
-            partition: PartitionId(id),
-            seen,
-            node: NodeName(node.to_owned()),
-            incarnation: Incarnation(dice.roll()),
-            claim: dice.claim(),
-        };
+        let claim = claim(id, seen, node, dice);
         let won = db.claim(&claim).await?;
         Ok(won.map(|Claimed { epoch, position }| Self {
             partition: claim.partition,

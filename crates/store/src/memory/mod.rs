@@ -6,11 +6,12 @@
 //! to its commit, a claim waits for it (P1). [`MemoryDatabase::pause_appends`] stops appends just
 //! between the two, which is where the interesting races are.
 
+mod ownership;
 mod state;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,11 +19,12 @@ use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard, RwLock};
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber, Timestamp};
 
 use self::state::State;
+use crate::rules;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
-    HeartbeatReply, NodeBeat, Observation, PartitionSpec, Publish, PublishOutcome, SegmentRow,
-    SharedDatabase, StoreIncarnation, StoreResult,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
+    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, PartitionSpec, PinOutcome, Publish,
+    PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// Where the time comes from.
@@ -136,7 +138,28 @@ impl SharedDatabase for MemoryDatabase {
 
     async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
         let _row = self.row_lock(claim.partition).await?;
-        self.state().claim(claim)
+        let now = (self.clock)();
+        self.state().claim(claim, now)
+    }
+
+    async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
+        rules::check_claims(claims)?;
+        let now = (self.clock)();
+        let mut state = self.state();
+        for claim in claims {
+            state.partition(claim.partition)?;
+        }
+        // Nobody waits for a row while he holds the state, so that the order does not matter here.
+        let mut claim_one = |claim: &Claim| {
+            let partition = state.partition(claim.partition)?;
+            if !partition.is_at(claim.seen) {
+                return Ok(ClaimOutcome::Lost);
+            }
+            let lock = Arc::clone(&partition.lock);
+            let Ok(_row) = lock.try_lock() else { return Ok(ClaimOutcome::Busy) };
+            Ok(state.claim(claim, now)?.map_or(ClaimOutcome::Lost, ClaimOutcome::Won))
+        };
+        claims.iter().map(&mut claim_one).collect()
     }
 
     async fn release(
@@ -162,6 +185,24 @@ impl SharedDatabase for MemoryDatabase {
             return Ok(false);
         };
         Ok(self.state().partition(partition)?.is_owned_by(epoch, claim))
+    }
+
+    async fn pin(
+        &self,
+        partition: PartitionId,
+        wish: Option<(&NodeName, Duration)>,
+    ) -> StoreResult<PinOutcome> {
+        let now = (self.clock)();
+        Ok(self.state().pin(partition, wish, now))
+    }
+
+    async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
+        Ok(self.state().set_drained(node, drained))
+    }
+
+    async fn forget_node(&self, node: &NodeName) -> StoreResult<bool> {
+        let now = (self.clock)();
+        Ok(self.state().forget_node(node, now))
     }
 
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {

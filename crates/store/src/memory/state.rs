@@ -1,4 +1,4 @@
-//! The tables of the database in memory. Every operation checks first and changes last.
+//! The tables of the database in memory; who owns what is in `ownership.rs`. Every operation checks first and changes last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,24 +12,33 @@ use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement
 use crate::rules::{self, Fence};
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
-    HeartbeatReply, NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Publish,
-    PublishOutcome, SegmentPosition, SegmentRow, StoreError, StoreIncarnation, StoreResult,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Consumer, CursorAck, Guided, NodeRow,
+    PartitionRow, PartitionSpec, Publish, PublishOutcome, SegmentPosition, SegmentRow,
+    StoreIncarnation, StoreResult,
 };
 
 pub(super) struct State {
     pub(super) incarnation: StoreIncarnation,
-    partitions: BTreeMap<PartitionId, Partition>,
-    nodes: BTreeMap<NodeName, NodeRow>,
+    pub(super) partitions: BTreeMap<PartitionId, Partition>,
+    pub(super) nodes: BTreeMap<NodeName, Node>,
     /// Every process start that ever beat (P11).
-    starts: BTreeSet<(NodeName, Incarnation)>,
+    pub(super) starts: BTreeSet<(NodeName, Incarnation)>,
     catalogue: Vec<CatalogueEntry>,
     bindings: BTreeMap<String, Vec<Binding>>,
     cursors: BTreeMap<(String, PartitionId), Consumer>,
 }
 
+/// A node that ever beat.
+pub(super) struct Node {
+    pub(super) row: NodeRow,
+    /// Shown no longer, until it beats again.
+    pub(super) forgotten: bool,
+}
+
 pub(super) struct Partition {
-    row: PartitionRow,
+    /// Its flaps are as of `flapped_at`; its pin may have expired.
+    pub(super) row: PartitionRow,
+    pub(super) flapped_at: Timestamp,
     /// Held by whoever writes the row, across its waits.
     pub(super) lock: Arc<Mutex<()>>,
     /// Segment `n` stands at `n - 1`.
@@ -52,9 +61,12 @@ impl Partition {
             next,
             released_to: None,
             last_posting: SegmentNumber(0),
+            flaps: 0,
+            pin: None,
         };
         Self {
             row,
+            flapped_at: Timestamp::default(),
             lock: Arc::default(),
             segments: Vec::new(),
             postings: Vec::new(),
@@ -69,6 +81,10 @@ impl Partition {
 
     pub(super) fn is_owned_by(&self, epoch: Epoch, claim: ClaimId) -> bool {
         self.row.epoch == epoch && self.row.claim == claim
+    }
+
+    pub(super) fn is_at(&self, epoch: Epoch) -> bool {
+        self.row.epoch == epoch
     }
 
     fn segment(&self, segment: SegmentNumber) -> Option<&SegmentRow> {
@@ -120,7 +136,7 @@ impl State {
         self.partitions.get(&id).ok_or_else(|| rules::no_partition(id))
     }
 
-    fn partition_mut(&mut self, id: PartitionId) -> StoreResult<&mut Partition> {
+    pub(super) fn partition_mut(&mut self, id: PartitionId) -> StoreResult<&mut Partition> {
         self.partitions.get_mut(&id).ok_or_else(|| rules::no_partition(id))
     }
 
@@ -133,76 +149,8 @@ impl State {
         Ok(())
     }
 
-    fn catalogue_version(&self) -> u64 {
+    pub(super) fn catalogue_version(&self) -> u64 {
         self.catalogue.last().map_or(0, |entry| entry.head.catalogue_version)
-    }
-
-    pub(super) fn heartbeat(
-        &mut self,
-        beat: &NodeBeat,
-        now: Timestamp,
-    ) -> StoreResult<HeartbeatReply> {
-        let is_new = self.starts.insert((beat.node.clone(), beat.incarnation));
-        let row = NodeRow { beat: beat.clone(), beat_at: now };
-        match self.nodes.get_mut(&beat.node) {
-            Some(old) if old.beat.incarnation == beat.incarnation => {
-                // A beat that was overtaken by a later one says nothing.
-                if old.beat.counter < beat.counter {
-                    *old = row;
-                }
-            }
-            Some(old) if is_new => *old = row,
-            Some(_) => return Err(rules::superseded(&beat.node)),
-            None => {
-                self.nodes.insert(beat.node.clone(), row);
-            }
-        }
-        Ok(HeartbeatReply { now, catalogue_version: self.catalogue_version() })
-    }
-
-    pub(super) fn observe(&self, now: Timestamp) -> Observation {
-        Observation {
-            nodes: self.nodes.values().cloned().collect(),
-            partitions: self.partitions.values().map(|partition| partition.row.clone()).collect(),
-            catalogue_version: self.catalogue_version(),
-            now,
-        }
-    }
-
-    pub(super) fn claim(&mut self, claim: &Claim) -> StoreResult<Option<Claimed>> {
-        let row = &mut self.partition_mut(claim.partition)?.row;
-        if row.epoch != claim.seen {
-            return Ok(None);
-        }
-        let Some(epoch) = row.epoch.next() else {
-            return Err(StoreError::Refused(format!(
-                "partition {}: no epoch is left",
-                claim.partition
-            )));
-        };
-        row.epoch = epoch;
-        row.owner = Some((claim.node.clone(), claim.incarnation));
-        row.claim = claim.claim;
-        row.released_to = None;
-        Ok(Some(Claimed { epoch, position: row.next }))
-    }
-
-    pub(super) fn release(
-        &mut self,
-        partition: PartitionId,
-        epoch: Epoch,
-        claim: ClaimId,
-        to: Option<&NodeName>,
-    ) -> StoreResult<bool> {
-        let partition = self.partition_mut(partition)?;
-        if !partition.is_owned_by(epoch, claim) {
-            return Ok(false);
-        }
-        partition.row.released_to = to.cloned();
-        if to.is_none() {
-            partition.row.owner = None;
-        }
-        Ok(true)
     }
 
     pub(super) fn append(&mut self, append: &AppendSegment) -> StoreResult<AppendOutcome> {

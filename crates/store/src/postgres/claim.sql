@@ -1,6 +1,15 @@
--- One compare-and-set (P1). It waits for an append in flight, since that holds the row, and then
--- compares again and returns the row as that append left it.
+-- One compare-and-set (P1): partition $1 at epoch $2 for node $3, incarnation $4, claim $5. It
+-- waits for an append in flight, since that holds the row, and then compares again and returns the
+-- row as that append left it.
+--
+-- A forced claim ($6) of a partition that had an owner is a flap (P14): one more than what is left
+-- of the count, which halves each $7 microseconds.
 UPDATE partitions
-   SET epoch = epoch + 1, owner = $3, owner_incarnation = $4, claim = $5, released_to = NULL
+   SET epoch = epoch + 1, owner = $3, owner_incarnation = $4, claim = $5, released_to = NULL,
+       flaps = CASE WHEN $6 AND owner IS NOT NULL
+                    THEN (flaps >> LEAST(GREATEST(clock.now - flapped_at, 0) / $7, 62)::int) + 1
+                    ELSE flaps END,
+       flapped_at = CASE WHEN $6 AND owner IS NOT NULL THEN clock.now ELSE flapped_at END
+  FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) AS clock
  WHERE id = $1 AND epoch = $2
 RETURNING epoch, next_segment, last_hash

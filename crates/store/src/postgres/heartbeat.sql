@@ -1,4 +1,5 @@
--- A heartbeat (P9): node $1, incarnation $2, counter $3, address $4, draining $5, serving $6.
+-- A heartbeat (P9): node $1, incarnation $2, counter $3, address $4, draining $5, serving $6,
+-- following $7.
 --
 -- An incarnation that was never seen takes the name over; one that was seen and is no longer the
 -- newest changes nothing (P11). Nor does a beat that was overtaken by a later one.
@@ -9,12 +10,14 @@ WITH fresh AS (
     ON CONFLICT DO NOTHING
     RETURNING 1
 ), beat AS (
-    INSERT INTO nodes (node, incarnation, counter, address, draining, serving, beat_at)
-    VALUES ($1, $2, $3, $4, $5, $6, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+    INSERT INTO nodes (node, incarnation, counter, address, draining, serving, following, beat_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7,
+            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
     ON CONFLICT (node) DO UPDATE
        SET incarnation = excluded.incarnation, counter = excluded.counter,
            address = excluded.address, draining = excluded.draining,
-           serving = excluded.serving, beat_at = excluded.beat_at
+           serving = excluded.serving, following = excluded.following,
+           beat_at = excluded.beat_at, forgotten = FALSE
      WHERE (nodes.incarnation = excluded.incarnation AND nodes.counter < excluded.counter)
         OR EXISTS (SELECT 1 FROM fresh)
     RETURNING 1

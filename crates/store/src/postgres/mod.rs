@@ -4,7 +4,9 @@
 //! ```text
 //!  session.rs      opening: session settings, durability checks, migrations
 //!  lanes.rs        connections by purpose: beats | observer | claims | log | bulk
-//!  ownership.rs    heartbeat, observe, claim, release, barrier
+//!  ownership.rs    heartbeat, observe, release, barrier
+//!  claims.rs       claim, one or many
+//!  wishes.rs       pins, draining, forgetting nodes
 //!  segments.rs     append, read
 //!  checkpoints.rs  parts, manifests, pruning
 //!  catalogue.rs    partitions, plans, identities, consumers: what changes seldom
@@ -20,10 +22,12 @@
 
 mod catalogue;
 mod checkpoints;
+mod claims;
 mod lanes;
 mod ownership;
 mod segments;
 mod session;
+mod wishes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,9 +44,9 @@ use crate::sql::statements;
 use crate::sql::topology::Kept;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
-    HeartbeatReply, NodeBeat, Observation, OpenOptions, PartitionSpec, Publish, PublishOutcome,
-    SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
+    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OpenOptions, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// A heartbeat or an observation that takes longer is worth nothing: four intervals (P21).
@@ -130,6 +134,10 @@ impl SharedDatabase for PostgresDatabase {
         self.claim_one(claim).await
     }
 
+    async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
+        self.claim_all(claims).await
+    }
+
     async fn release(
         &self,
         partition: PartitionId,
@@ -147,6 +155,22 @@ impl SharedDatabase for PostgresDatabase {
         claim: ClaimId,
     ) -> StoreResult<bool> {
         self.write_barrier(partition, epoch, claim).await
+    }
+
+    async fn pin(
+        &self,
+        partition: PartitionId,
+        wish: Option<(&NodeName, Duration)>,
+    ) -> StoreResult<PinOutcome> {
+        self.pin_one(partition, wish).await
+    }
+
+    async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
+        self.drain_one(node, drained).await
+    }
+
+    async fn forget_node(&self, node: &NodeName) -> StoreResult<bool> {
+        self.forget_one(node).await
     }
 
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {

@@ -13,8 +13,13 @@ use crate::sql::{Migration, pending};
 use crate::{StoreError, StoreResult};
 
 const DOING: &str = "open";
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, sql: include_str!("../../../../migrations/postgres/0001_init.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: include_str!("../../../../migrations/postgres/0001_init.sql") },
+    Migration {
+        version: 2,
+        sql: include_str!("../../../../migrations/postgres/0002_takeover.sql"),
+    },
+];
 
 /// The advisory lock that those who migrate or create partitions take: the letters "turnpike".
 pub(super) const TOPOLOGY_LOCK: i64 = 0x7475_726e_7069_6b65;

@@ -2,12 +2,16 @@
 //!
 //! ```text
 //!  errors.rs      sqlx's errors -> ours
-//!  rows.rs        rows as tuples -> the model; packing and unpacking of columns
+//!  rows.rs        rows as tuples -> the model
+//!  observed.rs    the rows of an observation (observe.sql) -> the model
+//!  packed.rs      what a heartbeat lists <-> a column
 //!  statements.rs  statements that both dialects understand alike
 //!  topology.rs    specs and members, kept until the topology changes
 //! ```
 
 pub(crate) mod errors;
+pub(crate) mod observed;
+pub(crate) mod packed;
 pub(crate) mod rows;
 pub(crate) mod statements;
 pub(crate) mod topology;

@@ -2,16 +2,14 @@
 
 use bytes::Bytes;
 use turnpike_types::{
-    AccountNumber, ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber,
-    Timestamp,
+    AccountNumber, ClaimId, Epoch, PartitionId, SegmentHash, SegmentNumber, Timestamp,
 };
 
 use super::errors::corrupt;
 use crate::rules::Fence;
 use crate::{
     Binding, CatalogueEntry, CatalogueHead, CatalogueKind, CheckpointManifest, Claimed, Consumer,
-    NodeBeat, NodeRow, PartitionRow, PartitionSpec, SegmentPosition, SegmentRow, Serving,
-    StoreResult,
+    SegmentPosition, SegmentRow, StoreResult,
 };
 
 /// A number without a sign as it is stored: bit by bit.
@@ -34,7 +32,7 @@ pub(crate) fn partition_id(number: i64, doing: &'static str) -> StoreResult<Part
         .map_err(|_| corrupt(doing, format!("partition number {number}")))
 }
 
-fn fixed<const N: usize>(bytes: &[u8], doing: &'static str) -> StoreResult<[u8; N]> {
+pub(crate) fn fixed<const N: usize>(bytes: &[u8], doing: &'static str) -> StoreResult<[u8; N]> {
     bytes.try_into().map_err(|_| corrupt(doing, format!("{} bytes where {N} belong", bytes.len())))
 }
 
@@ -42,7 +40,11 @@ pub(crate) fn hash(bytes: &[u8], doing: &'static str) -> StoreResult<SegmentHash
     fixed(bytes, doing).map(SegmentHash)
 }
 
-fn position(next: i64, last_hash: &[u8], doing: &'static str) -> StoreResult<SegmentPosition> {
+pub(crate) fn position(
+    next: i64,
+    last_hash: &[u8],
+    doing: &'static str,
+) -> StoreResult<SegmentPosition> {
     Ok(SegmentPosition { next: SegmentNumber(loaded(next)), last_hash: hash(last_hash, doing)? })
 }
 
@@ -85,103 +87,6 @@ pub(crate) fn segment_row(row: SegmentTuple, doing: &'static str) -> StoreResult
         hash: hash(&own_hash, doing)?,
         body: Bytes::from(body),
     })
-}
-
-/// The store's columns on each row, then the partition's, which are null when there is none:
-/// now, catalogue_version, topology, id, epoch, owner, owner_incarnation, claim, next_segment,
-/// last_hash, released_to, last_posting
-pub(crate) type ObservedTuple = (
-    i64,
-    i64,
-    i64,
-    Option<i64>,
-    Option<i64>,
-    Option<String>,
-    Option<i64>,
-    Option<Vec<u8>>,
-    Option<i64>,
-    Option<Vec<u8>>,
-    Option<String>,
-    Option<i64>,
-);
-
-/// The partition of an observed row; `None` when there are no partitions.
-pub(crate) fn partition_row(
-    row: ObservedTuple,
-    spec_of: impl Fn(PartitionId) -> Option<PartitionSpec>,
-    doing: &'static str,
-) -> StoreResult<Option<PartitionRow>> {
-    let (_, _, _, Some(id), Some(epoch), owner, started, Some(claim), next, last, to, posting) =
-        row
-    else {
-        return Ok(None);
-    };
-    let (Some(next), Some(last), Some(posting)) = (next, last, posting) else {
-        return Err(corrupt(doing, format!("partition {id} has no position")));
-    };
-    let id = partition_id(id, doing)?;
-    let spec =
-        spec_of(id).ok_or_else(|| corrupt(doing, format!("partition {id} has no settings")))?;
-    Ok(Some(PartitionRow {
-        spec,
-        epoch: Epoch::stored(loaded(epoch)),
-        owner: owner
-            .zip(started)
-            .map(|(node, started)| (NodeName(node), Incarnation(loaded(started)))),
-        claim: ClaimId(fixed(&claim, doing)?),
-        next: position(next, &last, doing)?,
-        released_to: to.map(NodeName),
-        last_posting: SegmentNumber(loaded(posting)),
-    }))
-}
-
-/// node, incarnation, counter, address, draining, serving, beat_at
-pub(crate) type NodeTuple = (String, i64, i64, String, bool, Vec<u8>, i64);
-
-pub(crate) fn node_row(row: NodeTuple, doing: &'static str) -> StoreResult<NodeRow> {
-    let (node, incarnation, counter, address, draining, serving, beat_at) = row;
-    Ok(NodeRow {
-        beat: NodeBeat {
-            node: NodeName(node),
-            incarnation: Incarnation(loaded(incarnation)),
-            counter: loaded(counter),
-            address,
-            draining,
-            serving: unpack_serving(&serving, doing)?,
-        },
-        beat_at: Timestamp(beat_at),
-    })
-}
-
-const SERVING_BYTES: usize = 4 + 8 + 16;
-
-pub(crate) fn pack_serving(serving: &[Serving]) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(serving.len() * SERVING_BYTES);
-    for entry in serving {
-        packed.extend_from_slice(&entry.partition.0.to_be_bytes());
-        packed.extend_from_slice(&entry.epoch.number().to_be_bytes());
-        packed.extend_from_slice(&entry.claim.0);
-    }
-    packed
-}
-
-fn unpack_serving(packed: &[u8], doing: &'static str) -> StoreResult<Vec<Serving>> {
-    let (entries, rest) = packed.as_chunks::<SERVING_BYTES>();
-    if !rest.is_empty() {
-        return Err(corrupt(doing, format!("a serving list of {} bytes", packed.len())));
-    }
-    entries
-        .iter()
-        .map(|entry| {
-            let (partition, entry) = entry.split_at(4);
-            let (epoch, claim) = entry.split_at(8);
-            Ok(Serving {
-                partition: PartitionId(u32::from_be_bytes(fixed(partition, doing)?)),
-                epoch: Epoch::stored(u64::from_be_bytes(fixed(epoch, doing)?)),
-                claim: ClaimId(fixed(claim, doing)?),
-            })
-        })
-        .collect()
 }
 
 /// segment, hash, parts, summary

@@ -34,9 +34,21 @@ pub(crate) const INSERT_PARTITION: &str =
 /// Tells readers to fetch specs and members again.
 pub(crate) const TOPOLOGY_CHANGED: &str = "UPDATE store SET topology = topology + 1";
 
-/// -> [`NodeTuple`](super::rows::NodeTuple)
-pub(crate) const NODES: &str = "SELECT node, incarnation, counter, address, draining, serving, beat_at FROM nodes \
-     ORDER BY node";
+/// partition
+pub(crate) const UNPIN: &str = "DELETE FROM pins WHERE partition = $1";
+
+/// partition -> how many
+pub(crate) const COUNT_SPEC: &str = "SELECT count(*) FROM partition_specs WHERE id = $1";
+
+/// node; nothing when no such node ever beat
+pub(crate) const DRAIN: &str =
+    "INSERT INTO drained (node) SELECT node FROM nodes WHERE node = $1 ON CONFLICT DO NOTHING";
+
+/// node
+pub(crate) const UNDRAIN: &str = "DELETE FROM drained WHERE node = $1";
+
+/// node -> how many
+pub(crate) const COUNT_NODE: &str = "SELECT count(*) FROM nodes WHERE node = $1";
 
 /// id, epoch, claim, to; with no `to`, nobody owns the partition any more.
 pub(crate) const RELEASE: &str = "UPDATE partitions SET released_to = $4, \

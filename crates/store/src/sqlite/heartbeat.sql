@@ -1,9 +1,11 @@
--- A heartbeat (P9): node $1, incarnation $2, counter $3, address $4, draining $5, serving $6, now
--- $7; $8 says that this incarnation was never seen before and takes the name over (P11). Another
--- one changes nothing unless it is the newest, nor does a beat that was overtaken by a later one.
-INSERT INTO nodes (node, incarnation, counter, address, draining, serving, beat_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+-- A heartbeat (P9): node $1, incarnation $2, counter $3, address $4, draining $5, serving $6,
+-- following $7, now $8; $9 says that this incarnation was never seen before and takes the name over
+-- (P11). Another one changes nothing unless it is the newest, nor does a beat that was overtaken by
+-- a later one.
+INSERT INTO nodes (node, incarnation, counter, address, draining, serving, following, beat_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (node) DO UPDATE
    SET incarnation = excluded.incarnation, counter = excluded.counter, address = excluded.address,
-       draining = excluded.draining, serving = excluded.serving, beat_at = excluded.beat_at
- WHERE (nodes.incarnation = excluded.incarnation AND nodes.counter < excluded.counter) OR $8
+       draining = excluded.draining, serving = excluded.serving, following = excluded.following,
+       beat_at = excluded.beat_at, forgotten = 0
+ WHERE (nodes.incarnation = excluded.incarnation AND nodes.counter < excluded.counter) OR $9

@@ -3,7 +3,9 @@
 //! ```text
 //!  open.rs         the file's settings, migrations, connections
 //!  writer.rs       one connection that writes; heartbeats go first
-//!  ownership.rs    heartbeat, observe, claim, release, barrier
+//!  ownership.rs    heartbeat, observe, release, barrier
+//!  claims.rs       claim, one or many
+//!  wishes.rs       pins, draining, forgetting nodes
 //!  log.rs          append, read; checkpoints
 //!  catalogue.rs    partitions, plans, identities, consumers
 //!  *.sql           statements with a thought behind them
@@ -14,10 +16,14 @@
 //! file system.
 
 mod catalogue;
+mod claims;
 mod log;
 mod open;
 mod ownership;
+mod wishes;
 mod writer;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,9 +41,9 @@ use crate::sql::statements;
 use crate::sql::topology::Kept;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, Claimed, Consumer, CursorAck, Guided,
-    HeartbeatReply, NodeBeat, Observation, PartitionSpec, Publish, PublishOutcome, SegmentRow,
-    SharedDatabase, StoreIncarnation, StoreResult,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
+    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, PartitionSpec, PinOutcome, Publish,
+    PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// The shared database in a SQLite file.
@@ -100,6 +106,10 @@ impl SharedDatabase for SqliteDatabase {
         self.claim_one(claim).await
     }
 
+    async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
+        self.claim_all(claims).await
+    }
+
     async fn release(
         &self,
         partition: PartitionId,
@@ -117,6 +127,22 @@ impl SharedDatabase for SqliteDatabase {
         claim: ClaimId,
     ) -> StoreResult<bool> {
         self.write_barrier(partition, epoch, claim).await
+    }
+
+    async fn pin(
+        &self,
+        partition: PartitionId,
+        wish: Option<(&NodeName, Duration)>,
+    ) -> StoreResult<PinOutcome> {
+        self.pin_one(partition, wish).await
+    }
+
+    async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
+        self.drain_one(node, drained).await
+    }
+
+    async fn forget_node(&self, node: &NodeName) -> StoreResult<bool> {
+        self.forget_one(node).await
     }
 
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {

@@ -18,8 +18,10 @@ use crate::sql::{Migration, pending};
 use crate::{StoreError, StoreResult};
 
 const DOING: &str = "open";
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, sql: include_str!("../../../../migrations/sqlite/0001_init.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: include_str!("../../../../migrations/sqlite/0001_init.sql") },
+    Migration { version: 2, sql: include_str!("../../../../migrations/sqlite/0002_takeover.sql") },
+];
 
 /// Several processes may open a new file at once; SQLite lets them wait only in part.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Who owns what: heartbeats, observations, claims.
+//! Who owns what: heartbeats, observations, releases, barriers.
 
 use std::sync::Arc;
 
@@ -9,19 +9,17 @@ use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber, Times
 use super::SqliteDatabase;
 use super::writer::Urgency;
 use crate::rules::{self, Fence};
-use crate::sql::errors::{classify, corrupt};
-use crate::sql::rows::{
-    FenceTuple, NodeTuple, ObservedTuple, fence, loaded, node_row, pack_serving, partition_row,
-    stored, stored_partition,
-};
+use crate::sql::errors::classify;
+use crate::sql::observed::{Observed, ObservedTuple};
+use crate::sql::packed::{pack_following, pack_serving};
+use crate::sql::rows::{FenceTuple, fence, loaded, stored, stored_partition};
 use crate::sql::statements;
 use crate::sql::topology::{Specs, specs};
-use crate::{Claim, Claimed, HeartbeatReply, NodeBeat, Observation, StoreError, StoreResult};
+use crate::{HeartbeatReply, NodeBeat, Observation, StoreResult};
 
 const HEARTBEAT: &str = include_str!("heartbeat.sql");
-const OBSERVE: &str = include_str!("observe.sql");
-const CLAIM: &str = "UPDATE partitions SET epoch = epoch + 1, owner = $3, owner_incarnation = $4, \
-     claim = $5, released_to = NULL WHERE id = $1 AND epoch = $2";
+const OBSERVE: &str =
+    concat!("WITH clock (now) AS (SELECT $1)\n", include_str!("../sql/observe.sql"));
 
 /// The fence, and the newest published checkpoint, as this transaction sees them.
 ///
@@ -57,19 +55,11 @@ impl SqliteDatabase {
 
     pub(super) async fn observe_all(&self) -> StoreResult<Observation> {
         const DOING: &str = "observe";
-        let nodes: Vec<NodeTuple> = self.fetch_all(DOING, query_as(statements::NODES)).await?;
         let statement = query_as(OBSERVE).bind((self.clock)().micros());
         let rows: Vec<ObservedTuple> = self.fetch_all(DOING, statement).await?;
-        let &(now, version, topology, ..) =
-            rows.first().ok_or_else(|| corrupt(DOING, "the store's row is missing"))?;
-        let specs = self.specs_of(topology).await?;
-        let partition = |row| partition_row(row, |id| specs.get(&id).cloned(), DOING).transpose();
-        Ok(Observation {
-            nodes: nodes.into_iter().map(|row| node_row(row, DOING)).collect::<Result<_, _>>()?,
-            partitions: rows.into_iter().filter_map(partition).collect::<Result<_, _>>()?,
-            catalogue_version: loaded(version),
-            now: Timestamp(now),
-        })
+        let observed = Observed::new(rows, DOING)?;
+        let specs = self.specs_of(observed.topology()).await?;
+        observed.with(&specs)
     }
 
     async fn specs_of(&self, topology: i64) -> StoreResult<Specs> {
@@ -83,11 +73,6 @@ impl SqliteDatabase {
         let specs = Arc::new(specs(rows, members, DOING)?);
         self.specs.put(topology, &specs);
         Ok(specs)
-    }
-
-    pub(super) async fn claim_one(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
-        let claim = claim.clone();
-        self.writer.write(Urgency::Normal, "claim", move |c| Box::pin(write_claim(c, claim))).await
     }
 
     pub(super) async fn release_one(
@@ -179,6 +164,7 @@ async fn write_beat(
         .bind(&beat.address)
         .bind(beat.draining)
         .bind(pack_serving(&beat.serving))
+        .bind(pack_following(&beat.following))
         .bind(now.micros())
         .bind(is_new)
         .execute(&mut *connection)
@@ -191,27 +177,4 @@ async fn write_beat(
         return Err(rules::superseded(&beat.node));
     }
     Ok(loaded(version))
-}
-
-async fn write_claim(
-    connection: &mut SqliteConnection,
-    claim: Claim,
-) -> StoreResult<Option<Claimed>> {
-    const DOING: &str = "claim";
-    let done = query(CLAIM)
-        .bind(stored_partition(claim.partition))
-        .bind(stored(claim.seen.number()))
-        .bind(&claim.node.0)
-        .bind(stored(claim.incarnation.0))
-        .bind(&claim.claim.0[..])
-        .execute(&mut *connection)
-        .await
-        .map_err(|error| classify(DOING, &error))?;
-    // Still under the write lock: this is what the update left, or why it did nothing.
-    let (fence, _) = fence_of(connection, claim.partition, DOING).await?;
-    match done.rows_affected() {
-        1 => Ok(Some(Claimed { epoch: fence.epoch, position: fence.position })),
-        0 => Ok(None),
-        _ => Err(StoreError::Corrupt { doing: DOING, cause: "one id, several rows".to_owned() }),
-    }
 }

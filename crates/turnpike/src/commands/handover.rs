@@ -72,7 +72,11 @@ pub(crate) async fn handover(args: HandoverArgs, context: &Context) -> anyhow::R
         let is_there = status.partitions.iter().any(|partition| {
             partition.id == args.partition && partition.owner == to && partition.served
         });
-        if is_there { Ok(()) } else { Err(format!("partition {} is not there yet", args.partition)) }
+        if is_there {
+            Ok(())
+        } else {
+            Err(format!("partition {} is not there yet", args.partition))
+        }
     })
     .await?;
     ui::print(format_args!(

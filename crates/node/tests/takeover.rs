@@ -1,0 +1,220 @@
+//! Takeovers and handovers, seen from a front: what a warm standby saves, and what nobody loses.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use support::{
+    HEARTBEAT, OCTETS, Running, config, create_partition, database, log, octets, publish, start,
+};
+use turnpike_account::PartitionState;
+use turnpike_node::NodeConfig;
+use turnpike_proto::node::v1::Verdict;
+use turnpike_store::{
+    Call, Following, Interpose, Interposed, SharedDatabase, StoreError, StoreResult,
+};
+use turnpike_types::{NodeName, PartitionId, SegmentNumber};
+
+/// Counts a node's calls, and cuts it off.
+#[derive(Default)]
+struct Line {
+    calls: Mutex<HashMap<Call, u64>>,
+    is_cut: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Interpose for Arc<Line> {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        *self.calls.lock().unwrap().entry(call).or_default() += 1;
+        if self.is_cut.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(StoreError::Unavailable { doing: "test", cause: "cut".to_owned() });
+        }
+        Ok(())
+    }
+    async fn after(&self, _: Call) -> StoreResult<()> {
+        Ok(())
+    }
+}
+
+impl Line {
+    fn of(db: &Arc<dyn SharedDatabase>) -> (Arc<Self>, Arc<dyn SharedDatabase>) {
+        let line = Arc::new(Self::default());
+        (Arc::clone(&line), Arc::new(Interposed::new(Arc::clone(db), line)))
+    }
+    fn count(&self, call: Call) -> u64 {
+        self.calls.lock().unwrap().get(&call).copied().unwrap_or_default()
+    }
+    fn cut(&self, cut: bool) {
+        self.is_cut.store(cut, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// How far the node says that its warm copy is.
+async fn copy_of(db: &dyn SharedDatabase, node: &str) -> Option<Following> {
+    let seen = db.observe().await.unwrap();
+    let row = seen.nodes.iter().find(|row| row.beat.node.0 == node)?;
+    row.beat.following.first().copied()
+}
+
+/// Waits until the standby has all that the log has.
+async fn until_warm(db: &dyn SharedDatabase, node: &str) {
+    for _ in 0..400 {
+        let next = db.observe().await.unwrap().partitions[0].next;
+        let copy = copy_of(db, node).await;
+        if copy.is_some_and(|copy| copy.segment.next() == next.next) {
+            assert_eq!(copy.unwrap().hash, next.last_hash);
+            return;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    panic!("{node} never came to follow the log");
+}
+
+async fn owner_of(db: &dyn SharedDatabase) -> String {
+    let seen = db.observe().await.unwrap();
+    seen.partitions[0].owner.as_ref().map(|(node, _)| node.0.clone()).unwrap_or_default()
+}
+
+async fn until_owned_by(db: &dyn SharedDatabase, node: &str) {
+    for _ in 0..400 {
+        if owner_of(db).await == node {
+            return;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    panic!("{node} never came to own the partition");
+}
+
+#[tokio::test]
+async fn i4_a_warm_standby_takes_over_without_loading_and_goes_on_where_the_log_ends() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let (line_of_a, through_a) = Line::of(&db);
+    let mut a = start(config("a"), &through_a).await;
+    a.open_account(7).await;
+    let (line_of_b, through_b) = Line::of(&db);
+    let mut b = start(config("b"), &through_b).await;
+    for round in 0..20 {
+        a.send(&[octets(7, &format!("r{round}"), 100)]).await;
+    }
+    until_warm(db.as_ref(), "b").await;
+    let loaded = line_of_b.count(Call::CheckpointPart);
+    let read = line_of_b.count(Call::ReadSegments);
+    line_of_a.cut(true);
+    let answer = b.send(&[octets(7, "r19", 100), octets(7, "new", 1)]).await;
+    assert_eq!((answer.accepted, answer.duplicates.as_slice()), (1, [0].as_slice()), "I2, I5");
+    assert_eq!(line_of_b.count(Call::CheckpointPart), loaded, "nothing is loaded");
+    assert_eq!(line_of_b.count(Call::ReadSegments), read, "nothing was missing");
+    let rows = log(db.as_ref()).await;
+    let epochs: Vec<u64> = rows.iter().map(|row| row.epoch.number()).collect();
+    assert!(epochs.is_sorted() && epochs.first() < epochs.last(), "I3: {epochs:?}");
+    support::replay(PartitionState::default(), &rows);
+}
+
+#[tokio::test]
+async fn i6_an_owner_that_was_cut_off_answers_nothing_and_follows_when_it_is_back() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let (line_of_a, through_a) = Line::of(&db);
+    // It must not come back to own the partition while we look.
+    let slow = NodeConfig { warm_standbys: 1, ..config("a") };
+    let mut a = start(slow, &through_a).await;
+    a.open_account(7).await;
+    let mut b = start(config("b"), &db).await;
+    until_warm(db.as_ref(), "b").await;
+    line_of_a.cut(true);
+    b.send(&[octets(7, "r1", 1)]).await;
+    let answer = a.try_send(&[octets(7, "r2", 1)]).await;
+    let done = answer.is_some_and(|answer| answer.standing.unwrap().verdict() == Verdict::Done);
+    assert!(!done, "I6");
+    line_of_a.cut(false);
+    // Back, it follows the log anew: what it had not appended is thrown away.
+    until_warm(db.as_ref(), "a").await;
+    until_owned_by(db.as_ref(), "a").await;
+    let answer = a.send(&[octets(7, "r1", 1), octets(7, "r2", 1)]).await;
+    assert_eq!((answer.accepted, answer.duplicates.as_slice()), (1, [0].as_slice()));
+}
+
+/// Sends one record after the other to whoever takes them, until `stop`; what each was told.
+async fn keep_sending(
+    nodes: [Running; 2],
+    stop: Arc<std::sync::atomic::AtomicBool>,
+) -> (u64, u64) {
+    let [mut a, mut b] = nodes;
+    let (mut sent, mut accepted) = (0, 0);
+    while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+        let record = [octets(7, &format!("s{sent}"), 1)];
+        sent += 1;
+        'one: loop {
+            for node in [&mut a, &mut b] {
+                let Some(answer) = node.try_send(&record).await else { continue };
+                if answer.standing.as_ref().unwrap().verdict() == Verdict::Done {
+                    accepted += u64::from(answer.accepted);
+                    assert_eq!(answer.accepted as usize + answer.duplicates.len(), 1);
+                    break 'one;
+                }
+            }
+        }
+    }
+    (sent, accepted)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p13_handovers_back_and_forth_lose_and_double_nothing() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let mut a = start(config("a"), &db).await;
+    a.open_account(7).await;
+    let b = start(config("b"), &db).await;
+    until_warm(db.as_ref(), "b").await;
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let sending = tokio::spawn(keep_sending([a, b], Arc::clone(&stop)));
+    for round in 0..10 {
+        let to = NodeName(if round % 2 == 0 { "b" } else { "a" }.to_owned());
+        until_warm_member(db.as_ref(), &to.0).await;
+        db.pin(PartitionId(1), Some((&to, Duration::from_secs(60)))).await.unwrap();
+        until_owned_by(db.as_ref(), &to.0).await;
+    }
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    let (sent, accepted) = sending.await.unwrap();
+    assert_eq!(sent, accepted, "each is accepted once, and no handover makes a retry of it");
+    let state = support::replay(PartitionState::default(), &log(db.as_ref()).await);
+    assert_eq!(state.keys().len() as u64, sent, "I1, I2");
+}
+
+/// Waits until the member has a warm copy, however far: the log moves on meanwhile.
+async fn until_warm_member(db: &dyn SharedDatabase, node: &str) {
+    for _ in 0..400 {
+        if copy_of(db, node).await.is_some_and(|copy| copy.segment > SegmentNumber(0)) {
+            return;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    panic!("{node} never came to follow the log");
+}
+
+#[tokio::test]
+async fn p13_a_drained_node_gives_up_what_it_serves_and_claims_nothing() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let mut a = start(config("a"), &db).await;
+    a.open_account(7).await;
+    let mut b = start(config("b"), &db).await;
+    assert!(db.set_drained(&NodeName("a".to_owned()), true).await.unwrap());
+    until_owned_by(db.as_ref(), "b").await;
+    b.send(&[octets(7, "r1", 1)]).await;
+    b.node.shutdown().await;
+    tokio::time::sleep(HEARTBEAT * 30).await;
+    assert_eq!(owner_of(db.as_ref()).await, "b", "nobody claims it");
+    assert!(db.set_drained(&NodeName("a".to_owned()), false).await.unwrap());
+    let answer = a.send(&[octets(7, "r1", 1)]).await;
+    assert_eq!(answer.duplicates, [0]);
+}

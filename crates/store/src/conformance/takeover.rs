@@ -1,0 +1,244 @@
+//! Many claims at once (P20), and flaps (P14).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
+
+use super::{Dice, Owner, Subject, check_chain, claim, read_all, spec};
+use crate::{
+    AppendOutcome, CLAIMS_MAX, Claim, ClaimOutcome, Claimed, PartitionRow, PartitionSpec,
+    SharedDatabase, StoreError,
+};
+
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+fn specs(count: u32) -> Vec<PartitionSpec> {
+    let first = |id: u32| u64::from(id) * 10 + 1;
+    (0..count).map(|id| spec(id, first(id), first(id) + 9)).collect()
+}
+
+fn won(outcome: &ClaimOutcome) -> Option<Claimed> {
+    match outcome {
+        ClaimOutcome::Won(claimed) => Some(*claimed),
+        ClaimOutcome::Lost | ClaimOutcome::Busy => None,
+    }
+}
+
+async fn rows(db: &dyn SharedDatabase) -> Vec<PartitionRow> {
+    db.observe().await.unwrap().partitions
+}
+
+/// A node takes over a thousand partitions, of which some were owned and appended to.
+pub async fn a_thousand_partitions_are_claimed_in_one_call(s: &Subject) {
+    let (db, mut dice) = (s.view().await, Dice(41));
+    db.create_partitions(&specs(1000)).await.unwrap();
+    for id in [0, 7, 999] {
+        let mut owner = Owner::claim_now(&*db, id, "a", &mut dice).await;
+        owner.append(&*db, "x", &mut dice).await.unwrap();
+    }
+    let before = rows(&*db).await;
+    let claims: Vec<Claim> = (before.iter())
+        .map(|row| claim(row.spec.id.0, row.epoch, "n\u{f6}de \"b\", '2'", &mut dice))
+        .collect();
+    let outcomes = db.claim_many(&claims).await.unwrap();
+    let after = rows(&*s.view().await).await;
+    assert_eq!((outcomes.len(), after.len()), (1000, 1000));
+    for ((outcome, claim), (before, after)) in
+        outcomes.iter().zip(&claims).zip(before.iter().zip(&after))
+    {
+        let won = won(outcome).expect("nobody else claims");
+        assert_eq!(Some(won.epoch), before.epoch.next());
+        assert_eq!(won.position, before.next);
+        assert_eq!((after.epoch, after.next), (won.epoch, won.position));
+        assert_eq!(after.claim, claim.claim);
+        assert_eq!(after.owner, Some((claim.node.clone(), claim.incarnation)));
+    }
+    assert_eq!(won(&outcomes[7]).unwrap().position.next, SegmentNumber(2));
+    let mut owner = Owner::claim_now(&*db, 7, "b", &mut dice).await;
+    assert_eq!(owner.append(&*db, "y", &mut dice).await.unwrap(), AppendOutcome::Committed);
+}
+
+/// Asked in any order of ids, some of passed epochs; those change nothing.
+pub async fn an_outcome_stands_where_its_claim_stood(s: &Subject) {
+    let (db, mut dice) = (s.view().await, Dice(42));
+    db.create_partitions(&specs(5)).await.unwrap();
+    let held = Owner::claim_now(&*db, 3, "a", &mut dice).await;
+    db.release(held.partition, held.epoch, held.claim, Some(&NodeName("b".to_owned())))
+        .await
+        .unwrap();
+    let stale = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let mut asked = |id, seen| claim(id, Epoch::stored(seen), "b", &mut dice);
+    let claims = [asked(4, 0), asked(1, 0), asked(3, 1), asked(0, 0), asked(2, 9)];
+    let outcomes = db.claim_many(&claims).await.unwrap();
+    let epochs: Vec<_> =
+        outcomes.iter().map(|one| won(one).map(|won| won.epoch.number())).collect();
+    assert_eq!(epochs, [Some(1), None, Some(2), Some(1), None]);
+    assert_eq!((outcomes[1], outcomes[4]), (ClaimOutcome::Lost, ClaimOutcome::Lost));
+    let after = rows(&*db).await;
+    assert_eq!((after[1].epoch, after[1].claim), (stale.epoch, stale.claim));
+    assert_eq!((after[2].epoch, &after[2].owner), (Epoch::UNOWNED, &None));
+    assert_eq!((&after[3].released_to, after[3].claim), (&None, claims[2].claim));
+    assert!(db.claim_many(&[]).await.unwrap().is_empty());
+}
+
+/// Too many, one twice, one of no partition.
+pub async fn claims_that_cannot_be_made_together_are_refused_and_nothing_is_claimed(s: &Subject) {
+    let (db, mut dice) = (s.view().await, Dice(43));
+    db.create_partitions(&specs(3)).await.unwrap();
+    let mut asked = |ids: &[u32]| -> Vec<Claim> {
+        ids.iter().map(|&id| claim(id, Epoch::UNOWNED, "a", &mut dice)).collect()
+    };
+    let many: Vec<u32> = (0..=u32::try_from(CLAIMS_MAX).unwrap()).collect();
+    let cases = [(&many[..], "4097"), (&[0, 1, 0], "twice"), (&[0, 9, 1], "partition 9")];
+    for (ids, word) in cases {
+        match db.claim_many(&asked(ids)).await {
+            Err(StoreError::Refused(why)) => assert!(why.contains(word), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(rows(&*db).await.iter().all(|row| row.epoch == Epoch::UNOWNED));
+    assert!(db.claim_many(&asked(&[2, 1, 0])).await.unwrap().iter().all(|one| won(one).is_some()));
+}
+
+/// Eight nodes that find the same owner dead, each from another end; whoever is told `Busy` asks
+/// by himself.
+pub async fn of_claimants_of_everything_each_partition_has_one_winner(s: &Subject) {
+    let db = s.view().await;
+    db.create_partitions(&specs(50)).await.unwrap();
+    let claimants = (0..8u32).map(|n| {
+        let opening = s.view();
+        async move {
+            let view = opening.await;
+            tokio::spawn(async move {
+                let mut dice = Dice(440 + u64::from(n));
+                let ids = (0..50).map(|id| (id * 7 + n * 13) % 50);
+                let claims: Vec<Claim> =
+                    ids.map(|id| claim(id, Epoch::UNOWNED, &format!("n{n}"), &mut dice)).collect();
+                let mut mine: Vec<(PartitionId, ClaimId)> = Vec::new();
+                let outcomes = view.claim_many(&claims).await.unwrap();
+                for (claim, outcome) in claims.iter().zip(outcomes) {
+                    let is_won = match outcome {
+                        ClaimOutcome::Won(_) => true,
+                        ClaimOutcome::Lost => false,
+                        ClaimOutcome::Busy => view.claim(claim).await.unwrap().is_some(),
+                    };
+                    mine.extend(is_won.then_some((claim.partition, claim.claim)));
+                }
+                mine
+            })
+        }
+    });
+    let claimants = futures::future::join_all(claimants).await;
+    let mut winners = HashSet::new();
+    for claimant in claimants {
+        winners.extend(claimant.await.unwrap());
+    }
+    let shown: HashSet<_> = (rows(&*db).await.into_iter())
+        .inspect(|row| assert_eq!(row.epoch, Epoch::stored(1)))
+        .map(|row| (row.spec.id, row.claim))
+        .collect();
+    assert_eq!(winners, shown);
+}
+
+/// Whatever becomes of the append, it is in the claimed position, or not in the log (P1). Those
+/// beside it are won at once, or when there is but one lock, with it.
+pub async fn an_append_in_flight_makes_its_partition_busy_or_is_waited_for(s: &Subject) {
+    let (db, mut dice) = (s.view().await, Dice(45));
+    db.create_partitions(&specs(3)).await.unwrap();
+    let old = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let let_go = (s.hold_appends)().await;
+    let append = old.next_append(Bytes::from_static(b"in flight"), &mut dice);
+    let appending = {
+        let (db, append) = (Arc::clone(&db), append.clone());
+        tokio::spawn(async move { db.append(&append).await })
+    };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let claims = [0, 1, 2].map(|id| claim(id, Epoch::stored(u64::from(id == 1)), "b", &mut dice));
+    let claiming = {
+        let (other, claims) = (s.view().await, claims.clone());
+        tokio::spawn(async move { other.claim_many(&claims).await.unwrap() })
+    };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let_go().await;
+    let outcomes = claiming.await.unwrap();
+    assert!(won(&outcomes[0]).is_some() && won(&outcomes[2]).is_some(), "{outcomes:?}");
+    let new = match outcomes[1] {
+        ClaimOutcome::Won(won) => won,
+        ClaimOutcome::Busy => db.claim(&claims[1]).await.unwrap().unwrap(),
+        ClaimOutcome::Lost => panic!("nobody else claimed it"),
+    };
+    let is_there = read_all(&*db, 1).await.iter().any(|row| row.hash == append.hash);
+    match appending.await.unwrap() {
+        Ok(AppendOutcome::Committed) => assert!(is_there, "acknowledged, and not in the log"),
+        Ok(AppendOutcome::Fenced) => assert!(!is_there, "fenced, and in the log"),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => assert!(error.is_unknown(), "{error}"),
+    }
+    assert_eq!(check_chain(&read_all(&*db, 1).await), new.position, "nothing came late");
+}
+
+/// Claims partition 1 by itself or among many, in turn; every other way must count alike.
+async fn claim_again(db: &dyn SharedDatabase, forced: bool, dice: &mut Dice) -> u32 {
+    let seen = rows(db).await[0].epoch;
+    let claim = Claim { forced, ..claim(1, seen, "b", dice) };
+    if seen.number() % 2 == 0 {
+        db.claim(&claim).await.unwrap().unwrap();
+    } else {
+        won(&db.claim_many(&[claim]).await.unwrap()[0]).unwrap();
+    }
+    rows(db).await[0].flaps
+}
+
+/// The owner was silent, or it gave the partition up.
+pub async fn a_forced_claim_counts_as_a_flap_and_another_does_not(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(46));
+    let mut counts = Vec::new();
+    for forced in [false, true, false, true, true, false, true, true] {
+        counts.push(claim_again(&*db, forced, &mut dice).await);
+    }
+    assert_eq!(counts, [0, 1, 1, 2, 3, 3, 4, 5]);
+    let seen = rows(&*db).await[0].epoch;
+    let late = Claim { forced: true, ..claim(1, Epoch::UNOWNED, "c", &mut dice) };
+    assert_eq!(db.claim(&late).await.unwrap(), None);
+    assert_eq!(db.claim_many(&[late]).await.unwrap(), [ClaimOutcome::Lost]);
+    let row = rows(&*s.view().await).await.remove(0);
+    assert_eq!((row.epoch, row.flaps), (seen, 5), "a claim that loses counts nothing");
+}
+
+/// There was no owner to drive out: never one, or he had gone.
+pub async fn a_first_claim_is_no_flap_however_forced(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(47));
+    assert_eq!(claim_again(&*db, true, &mut dice).await, 0);
+    for _ in 0..2 {
+        let row = rows(&*db).await.remove(0);
+        assert!(db.release(row.spec.id, row.epoch, row.claim, None).await.unwrap());
+        assert_eq!(claim_again(&*db, true, &mut dice).await, 0);
+    }
+}
+
+/// By the database's clock, in what is shown and in what the next flap adds to.
+pub async fn flaps_halve_every_ten_minutes(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(48));
+    for flaps in 0..=9 {
+        assert_eq!(claim_again(&*db, true, &mut dice).await, flaps);
+    }
+    let shown = async || rows(&*db).await[0].flaps;
+    (s.let_pass)(TEN_MINUTES).await;
+    assert_eq!(shown().await, 4);
+    assert_eq!(claim_again(&*db, false, &mut dice).await, 4, "it goes on decaying as before");
+    (s.let_pass)(TEN_MINUTES).await;
+    assert_eq!(shown().await, 2);
+    assert_eq!(claim_again(&*db, true, &mut dice).await, 3);
+    (s.let_pass)(TEN_MINUTES / 2).await;
+    assert_eq!(claim_again(&*db, true, &mut dice).await, 4, "before a half is over, all count");
+    (s.let_pass)(TEN_MINUTES * 2).await;
+    assert_eq!(claim_again(&*db, true, &mut dice).await, 2, "by itself and among many alike");
+    (s.let_pass)(TEN_MINUTES).await;
+    assert_eq!(claim_again(&*db, true, &mut dice).await, 2);
+    (s.let_pass)(TEN_MINUTES * 1000).await;
+    assert_eq!(shown().await, 0);
+    assert_eq!(claim_again(&*db, true, &mut dice).await, 1, "after years nothing is left");
+}

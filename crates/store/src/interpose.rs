@@ -1,0 +1,194 @@
+//! A hook between a caller and a database: for tests and simulation.
+//!
+//! What goes wrong between a process and its database goes wrong here: a call that never arrives, one
+//! that is slow, one that was carried out and whose answer is lost (P2). Each process has its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
+
+use crate::{
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
+    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, PartitionSpec, PinOutcome, Publish,
+    PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
+};
+
+/// Which call, by the name of its method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Call {
+    Incarnation,
+    CreatePartitions,
+    Heartbeat,
+    Observe,
+    Claim,
+    ClaimMany,
+    Release,
+    Barrier,
+    Pin,
+    SetDrained,
+    ForgetNode,
+    Append,
+    ReadSegments,
+    PostingSegments,
+    PutCheckpointPart,
+    PublishCheckpoint,
+    Checkpoints,
+    CheckpointPart,
+    Publish,
+    CatalogueSince,
+    CatalogueHeads,
+    BindIdentities,
+    Guide,
+    RegisterConsumer,
+    Consumer,
+    Acknowledge,
+}
+
+/// What happens on the way to the database, and back.
+#[async_trait]
+pub trait Interpose: Send + Sync + 'static {
+    /// Before the call goes on. An error is the caller's; the database never hears of the call.
+    async fn before(&self, call: Call) -> StoreResult<()>;
+
+    /// After it was carried out. An error is the caller's instead of the result.
+    async fn after(&self, call: Call) -> StoreResult<()>;
+}
+
+/// A database as one caller reaches it.
+pub struct Interposed<H> {
+    inner: Arc<dyn SharedDatabase>,
+    hook: H,
+}
+
+impl<H: Interpose> Interposed<H> {
+    /// `inner`, through `hook`.
+    pub fn new(inner: Arc<dyn SharedDatabase>, hook: H) -> Self {
+        Self { inner, hook }
+    }
+
+    /// The hook.
+    pub const fn hook(&self) -> &H {
+        &self.hook
+    }
+}
+
+macro_rules! through {
+    ($self:ident, $call:ident, $inner:expr) => {{
+        $self.hook.before(Call::$call).await?;
+        let done = $inner.await;
+        $self.hook.after(Call::$call).await?;
+        done
+    }};
+}
+
+#[async_trait]
+impl<H: Interpose> SharedDatabase for Interposed<H> {
+    async fn incarnation(&self) -> StoreResult<StoreIncarnation> {
+        through!(self, Incarnation, self.inner.incarnation())
+    }
+
+    async fn create_partitions(&self, partitions: &[PartitionSpec]) -> StoreResult<()> {
+        through!(self, CreatePartitions, self.inner.create_partitions(partitions))
+    }
+
+    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
+        through!(self, Heartbeat, self.inner.heartbeat(beat))
+    }
+
+    async fn observe(&self) -> StoreResult<Observation> {
+        through!(self, Observe, self.inner.observe())
+    }
+
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
+        through!(self, Claim, self.inner.claim(claim))
+    }
+
+    async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
+        through!(self, ClaimMany, self.inner.claim_many(claims))
+    }
+
+    async fn release(&self, partition: PartitionId, epoch: Epoch, claim: ClaimId, to: Option<&NodeName>) -> StoreResult<bool> {
+        through!(self, Release, self.inner.release(partition, epoch, claim, to))
+    }
+
+    async fn barrier(&self, partition: PartitionId, epoch: Epoch, claim: ClaimId) -> StoreResult<bool> {
+        through!(self, Barrier, self.inner.barrier(partition, epoch, claim))
+    }
+
+    async fn pin(&self, partition: PartitionId, wish: Option<(&NodeName, Duration)>) -> StoreResult<PinOutcome> {
+        through!(self, Pin, self.inner.pin(partition, wish))
+    }
+
+    async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
+        through!(self, SetDrained, self.inner.set_drained(node, drained))
+    }
+
+    async fn forget_node(&self, node: &NodeName) -> StoreResult<bool> {
+        through!(self, ForgetNode, self.inner.forget_node(node))
+    }
+
+    async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
+        through!(self, Append, self.inner.append(append))
+    }
+
+    async fn read_segments(&self, partition: PartitionId, after: SegmentNumber, bytes_max: usize) -> StoreResult<Vec<SegmentRow>> {
+        through!(self, ReadSegments, self.inner.read_segments(partition, after, bytes_max))
+    }
+
+    async fn posting_segments(&self, partition: PartitionId, after: SegmentNumber, most: usize) -> StoreResult<Vec<SegmentRow>> {
+        through!(self, PostingSegments, self.inner.posting_segments(partition, after, most))
+    }
+
+    async fn put_checkpoint_part(&self, partition: PartitionId, part: &CheckpointPart) -> StoreResult<()> {
+        through!(self, PutCheckpointPart, self.inner.put_checkpoint_part(partition, part))
+    }
+
+    async fn publish_checkpoint(&self, manifest: &CheckpointManifest, epoch: Epoch, claim: ClaimId) -> StoreResult<bool> {
+        through!(self, PublishCheckpoint, self.inner.publish_checkpoint(manifest, epoch, claim))
+    }
+
+    async fn checkpoints(&self, partition: PartitionId) -> StoreResult<Vec<CheckpointManifest>> {
+        through!(self, Checkpoints, self.inner.checkpoints(partition))
+    }
+
+    async fn checkpoint_part(&self, partition: PartitionId, name: &str) -> StoreResult<Option<Bytes>> {
+        through!(self, CheckpointPart, self.inner.checkpoint_part(partition, name))
+    }
+
+    async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
+        through!(self, Publish, self.inner.publish(publish))
+    }
+
+    async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>> {
+        through!(self, CatalogueSince, self.inner.catalogue_since(after, most))
+    }
+
+    async fn catalogue_heads(&self, kind: CatalogueKind, id: Option<&str>, after: u64) -> StoreResult<Vec<CatalogueHead>> {
+        through!(self, CatalogueHeads, self.inner.catalogue_heads(kind, id, after))
+    }
+
+    async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
+        through!(self, BindIdentities, self.inner.bind_identities(bindings))
+    }
+
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+        through!(self, Guide, self.inner.guide(identities))
+    }
+
+    async fn register_consumer(&self, name: &str) -> StoreResult<()> {
+        through!(self, RegisterConsumer, self.inner.register_consumer(name))
+    }
+
+    async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>> {
+        through!(self, Consumer, self.inner.consumer(name))
+    }
+
+    async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
+        through!(self, Acknowledge, self.inner.acknowledge(from, to))
+    }
+}

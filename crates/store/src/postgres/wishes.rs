@@ -1,0 +1,63 @@
+//! What operators wish (P13): pins, draining; and forgetting nodes that have gone.
+
+use std::time::Duration;
+
+use sqlx::{query, query_as};
+use turnpike_types::{NodeName, PartitionId};
+
+use super::{BEAT_LIMIT, PostgresDatabase};
+use crate::rules::{self, FORGET_AFTER_US};
+use crate::sql::rows::stored_partition;
+use crate::sql::statements;
+use crate::{PinOutcome, StoreResult};
+
+const FORGET: &str = include_str!("forget.sql");
+/// partition, node, for how many microseconds; nothing when that is no member of it
+const PIN: &str = "INSERT INTO pins (partition, member, until_us) \
+     SELECT partition, node, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $3 \
+     FROM members WHERE partition = $1 AND node = $2 \
+     ON CONFLICT (partition) DO UPDATE SET member = excluded.member, until_us = excluded.until_us";
+
+impl PostgresDatabase {
+    /// Two statements; partitions and members never go, so that the second explains the first.
+    pub(super) async fn pin_one(
+        &self,
+        partition: PartitionId,
+        wish: Option<(&NodeName, Duration)>,
+    ) -> StoreResult<PinOutcome> {
+        const DOING: &str = "pin";
+        let id = stored_partition(partition);
+        let statement = match wish {
+            Some((member, time)) => {
+                query(PIN).bind(id).bind(&member.0).bind(rules::duration_us(time))
+            }
+            None => query(statements::UNPIN).bind(id),
+        };
+        let changed = self.bulk.lease(DOING, BEAT_LIMIT).await?.execute(statement).await?;
+        if changed == 1 {
+            return Ok(PinOutcome::Pinned);
+        }
+        let lease = self.bulk.lease(DOING, BEAT_LIMIT).await?;
+        let (specs,) = lease.fetch_one(query_as(statements::COUNT_SPEC).bind(id)).await?;
+        Ok(rules::not_pinned(specs, wish.is_some()))
+    }
+
+    /// Two statements; a node that ever beat keeps its row.
+    pub(super) async fn drain_one(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
+        const DOING: &str = "drain";
+        let statement = if drained { statements::DRAIN } else { statements::UNDRAIN };
+        let statement = query(statement).bind(&node.0);
+        self.bulk.lease(DOING, BEAT_LIMIT).await?.execute(statement).await?;
+        let lease = self.bulk.lease(DOING, BEAT_LIMIT).await?;
+        let (nodes,): (i64,) =
+            lease.fetch_one(query_as(statements::COUNT_NODE).bind(&node.0)).await?;
+        Ok(nodes == 1)
+    }
+
+    pub(super) async fn forget_one(&self, node: &NodeName) -> StoreResult<bool> {
+        let lease = self.bulk.lease("forget a node", BEAT_LIMIT).await?;
+        let statement = query_as(FORGET).bind(&node.0).bind(FORGET_AFTER_US);
+        let (forgotten,): (bool,) = lease.fetch_one(statement).await?;
+        Ok(forgotten)
+    }
+}

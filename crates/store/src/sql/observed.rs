@@ -1,0 +1,149 @@
+//! The rows of an observation (`observe.sql`), and what they mean. What decays or expires is judged
+//! here, by the clock that came with it.
+
+use std::collections::BTreeMap;
+
+use turnpike_types::{
+    ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentNumber, Timestamp,
+};
+
+use super::errors::corrupt;
+use super::packed::{unpack_following, unpack_serving};
+use super::rows::{fixed, loaded, partition_id, position};
+use crate::{NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, StoreResult, rules};
+
+/// kind, name, place, pinned, n1 to n8, b1, b2: columns named in `observe.sql`.
+pub(crate) type ObservedTuple = (
+    i64,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<Vec<u8>>,
+    Option<Vec<u8>>,
+);
+
+/// The store's row.
+struct StoreRow {
+    now: Timestamp,
+    catalogue_version: u64,
+    topology: i64,
+}
+
+/// One snapshot, in which partitions do not have their settings yet.
+pub(crate) struct Observed {
+    store: StoreRow,
+    nodes: Vec<NodeRow>,
+    partitions: Vec<ObservedTuple>,
+    doing: &'static str,
+}
+
+impl Observed {
+    /// Tells the kinds of rows apart.
+    pub(crate) fn new(rows: Vec<ObservedTuple>, doing: &'static str) -> StoreResult<Self> {
+        let (mut store, mut nodes) = (None, Vec::new());
+        let mut partitions = Vec::with_capacity(rows.len());
+        for row in rows {
+            match row.0 {
+                0 => store = store_row(&row),
+                1 => nodes.push(node_row(row, doing)?),
+                2 => partitions.push(row),
+                kind => return Err(corrupt(doing, format!("a row of kind {kind}"))),
+            }
+        }
+        let store = store.ok_or_else(|| corrupt(doing, "the store's row is missing"))?;
+        Ok(Self { store, nodes, partitions, doing })
+    }
+
+    /// The number whose change says that there are partitions which were not there before.
+    pub(crate) const fn topology(&self) -> i64 {
+        self.store.topology
+    }
+
+    /// The same with the partitions' settings.
+    pub(crate) fn with(
+        self,
+        specs: &BTreeMap<PartitionId, PartitionSpec>,
+    ) -> StoreResult<Observation> {
+        let Self { store: StoreRow { now, catalogue_version, .. }, mut nodes, partitions, doing } =
+            self;
+        let partition = |row| partition_row(row, specs, now, doing);
+        let mut partitions =
+            partitions.into_iter().map(partition).collect::<StoreResult<Vec<PartitionRow>>>()?;
+        nodes.sort_by(|a, b| a.beat.node.cmp(&b.beat.node));
+        partitions.sort_by_key(|row| row.spec.id);
+        Ok(Observation { nodes, partitions, catalogue_version, now })
+    }
+}
+
+fn store_row(row: &ObservedTuple) -> Option<StoreRow> {
+    let &(_, _, _, _, Some(now), Some(version), Some(topology), ..) = row else { return None };
+    Some(StoreRow { now: Timestamp(now), catalogue_version: loaded(version), topology })
+}
+
+fn node_row(row: ObservedTuple, doing: &'static str) -> StoreResult<NodeRow> {
+    let (_, name, address, _, incarnation, counter, beat_at, draining, drain_asked, ..) = row;
+    let (Some(node), Some(address), Some(serving), Some(following)) =
+        (name, address, row.12, row.13)
+    else {
+        return Err(corrupt(doing, "a node's row without its texts"));
+    };
+    let (Some(incarnation), Some(counter), Some(beat_at)) = (incarnation, counter, beat_at) else {
+        return Err(corrupt(doing, format!("the row of node {node} without its numbers")));
+    };
+    Ok(NodeRow {
+        beat: NodeBeat {
+            node: NodeName(node),
+            incarnation: Incarnation(loaded(incarnation)),
+            counter: loaded(counter),
+            address,
+            draining: draining == Some(1),
+            serving: unpack_serving(&serving, doing)?,
+            following: unpack_following(&following, doing)?,
+        },
+        beat_at: Timestamp(beat_at),
+        drain_asked: drain_asked == Some(1),
+    })
+}
+
+fn partition_row(
+    row: ObservedTuple,
+    specs: &BTreeMap<PartitionId, PartitionSpec>,
+    now: Timestamp,
+    doing: &'static str,
+) -> StoreResult<PartitionRow> {
+    let (_, owner, released_to, pinned, id, epoch, started, next, posting, flaps, flapped_at, ..) =
+        row;
+    let id = partition_id(id.unwrap_or(-1), doing)?;
+    let (Some(epoch), Some(next), Some(posting), Some(flaps), Some(flapped_at)) =
+        (epoch, next, posting, flaps, flapped_at)
+    else {
+        return Err(corrupt(doing, format!("the row of partition {id} without its numbers")));
+    };
+    let (claim, last_hash) = (row.12.unwrap_or_default(), row.13.unwrap_or_default());
+    let spec =
+        specs.get(&id).ok_or_else(|| corrupt(doing, format!("partition {id} has no settings")))?;
+    let flaps = u32::try_from(flaps).unwrap_or(u32::MAX);
+    let pin = pinned.zip(row.11);
+    let pin = pin.map(|(node, until)| Pin { member: NodeName(node), until: Timestamp(until) });
+    Ok(PartitionRow {
+        spec: spec.clone(),
+        epoch: Epoch::stored(loaded(epoch)),
+        owner: owner
+            .zip(started)
+            .map(|(node, started)| (NodeName(node), Incarnation(loaded(started)))),
+        claim: ClaimId(fixed(&claim, doing)?),
+        next: position(next, &last_hash, doing)?,
+        released_to: released_to.map(NodeName),
+        last_posting: SegmentNumber(loaded(posting)),
+        flaps: rules::decayed_flaps(flaps, Timestamp(flapped_at), now),
+        pin: rules::pin_in_force(pin, now),
+    })
+}
