@@ -1,5 +1,5 @@
 //! Takeovers and handovers, seen from a front: what a warm standby saves, and what nobody loses.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
 mod support;
 
@@ -27,7 +27,7 @@ struct Line {
 }
 
 #[async_trait]
-impl Interpose for Arc<Line> {
+impl Interpose for Line {
     async fn before(&self, call: Call) -> StoreResult<()> {
         *self.calls.lock().unwrap().entry(call).or_default() += 1;
         if self.is_cut.load(std::sync::atomic::Ordering::SeqCst) {
@@ -109,7 +109,8 @@ async fn i4_a_warm_standby_takes_over_without_loading_and_goes_on_where_the_log_
     let answer = b.send(&[octets(7, "r19", 100), octets(7, "new", 1)]).await;
     assert_eq!((answer.accepted, answer.duplicates.as_slice()), (1, [0].as_slice()), "I2, I5");
     assert_eq!(line_of_b.count(Call::CheckpointPart), loaded, "nothing is loaded");
-    assert_eq!(line_of_b.count(Call::ReadSegments), read, "nothing was missing");
+    let more = line_of_b.count(Call::ReadSegments) - read;
+    assert!(more <= 1, "only what the retry is compared with is read, not {more} times");
     let rows = log(db.as_ref()).await;
     let epochs: Vec<u64> = rows.iter().map(|row| row.epoch.number()).collect();
     assert!(epochs.is_sorted() && epochs.first() < epochs.last(), "I3: {epochs:?}");
@@ -142,10 +143,7 @@ async fn i6_an_owner_that_was_cut_off_answers_nothing_and_follows_when_it_is_bac
 }
 
 /// Sends one record after the other to whoever takes them, until `stop`; what each was told.
-async fn keep_sending(
-    nodes: [Running; 2],
-    stop: Arc<std::sync::atomic::AtomicBool>,
-) -> (u64, u64) {
+async fn keep_sending(nodes: [Running; 2], stop: Arc<std::sync::atomic::AtomicBool>) -> (u64, u64) {
     let [mut a, mut b] = nodes;
     let (mut sent, mut accepted) = (0, 0);
     while !stop.load(std::sync::atomic::Ordering::SeqCst) {

@@ -62,18 +62,13 @@ pub trait Interpose: Send + Sync + 'static {
 /// A database as one caller reaches it.
 pub struct Interposed<H> {
     inner: Arc<dyn SharedDatabase>,
-    hook: H,
+    hook: Arc<H>,
 }
 
 impl<H: Interpose> Interposed<H> {
     /// `inner`, through `hook`.
-    pub fn new(inner: Arc<dyn SharedDatabase>, hook: H) -> Self {
+    pub fn new(inner: Arc<dyn SharedDatabase>, hook: Arc<H>) -> Self {
         Self { inner, hook }
-    }
-
-    /// The hook.
-    pub const fn hook(&self) -> &H {
-        &self.hook
     }
 }
 
@@ -112,15 +107,30 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
         through!(self, ClaimMany, self.inner.claim_many(claims))
     }
 
-    async fn release(&self, partition: PartitionId, epoch: Epoch, claim: ClaimId, to: Option<&NodeName>) -> StoreResult<bool> {
+    async fn release(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+        to: Option<&NodeName>,
+    ) -> StoreResult<bool> {
         through!(self, Release, self.inner.release(partition, epoch, claim, to))
     }
 
-    async fn barrier(&self, partition: PartitionId, epoch: Epoch, claim: ClaimId) -> StoreResult<bool> {
+    async fn barrier(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
         through!(self, Barrier, self.inner.barrier(partition, epoch, claim))
     }
 
-    async fn pin(&self, partition: PartitionId, wish: Option<(&NodeName, Duration)>) -> StoreResult<PinOutcome> {
+    async fn pin(
+        &self,
+        partition: PartitionId,
+        wish: Option<(&NodeName, Duration)>,
+    ) -> StoreResult<PinOutcome> {
         through!(self, Pin, self.inner.pin(partition, wish))
     }
 
@@ -136,19 +146,38 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
         through!(self, Append, self.inner.append(append))
     }
 
-    async fn read_segments(&self, partition: PartitionId, after: SegmentNumber, bytes_max: usize) -> StoreResult<Vec<SegmentRow>> {
+    async fn read_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        bytes_max: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
         through!(self, ReadSegments, self.inner.read_segments(partition, after, bytes_max))
     }
 
-    async fn posting_segments(&self, partition: PartitionId, after: SegmentNumber, most: usize) -> StoreResult<Vec<SegmentRow>> {
+    async fn posting_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        most: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
         through!(self, PostingSegments, self.inner.posting_segments(partition, after, most))
     }
 
-    async fn put_checkpoint_part(&self, partition: PartitionId, part: &CheckpointPart) -> StoreResult<()> {
+    async fn put_checkpoint_part(
+        &self,
+        partition: PartitionId,
+        part: &CheckpointPart,
+    ) -> StoreResult<()> {
         through!(self, PutCheckpointPart, self.inner.put_checkpoint_part(partition, part))
     }
 
-    async fn publish_checkpoint(&self, manifest: &CheckpointManifest, epoch: Epoch, claim: ClaimId) -> StoreResult<bool> {
+    async fn publish_checkpoint(
+        &self,
+        manifest: &CheckpointManifest,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
         through!(self, PublishCheckpoint, self.inner.publish_checkpoint(manifest, epoch, claim))
     }
 
@@ -156,7 +185,11 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
         through!(self, Checkpoints, self.inner.checkpoints(partition))
     }
 
-    async fn checkpoint_part(&self, partition: PartitionId, name: &str) -> StoreResult<Option<Bytes>> {
+    async fn checkpoint_part(
+        &self,
+        partition: PartitionId,
+        name: &str,
+    ) -> StoreResult<Option<Bytes>> {
         through!(self, CheckpointPart, self.inner.checkpoint_part(partition, name))
     }
 
@@ -168,7 +201,12 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
         through!(self, CatalogueSince, self.inner.catalogue_since(after, most))
     }
 
-    async fn catalogue_heads(&self, kind: CatalogueKind, id: Option<&str>, after: u64) -> StoreResult<Vec<CatalogueHead>> {
+    async fn catalogue_heads(
+        &self,
+        kind: CatalogueKind,
+        id: Option<&str>,
+        after: u64,
+    ) -> StoreResult<Vec<CatalogueHead>> {
         through!(self, CatalogueHeads, self.inner.catalogue_heads(kind, id, after))
     }
 

@@ -24,8 +24,8 @@ use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
     NodeApplyRequest, NodeApplyResponse, NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest,
-    NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, RecycleKey, RecycleOutcome,
-    Standing, SubBatchAnswer, Verdict,
+    NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, RecycleKey, RecycleOutcome, Sign,
+    Standing, SubBatchAnswer, Verdict, WatchRequest,
 };
 use turnpike_proto::plan::v1::plan_service_client::PlanServiceClient;
 use turnpike_proto::record::{RecordBatch, encode};
@@ -243,6 +243,11 @@ fn commit(
 #[tonic::async_trait]
 impl NodeService for FakeNode {
     type ForwardStream = Pin<Box<dyn Stream<Item = Result<SubBatchAnswer, Status>> + Send>>;
+    type WatchStream = futures::stream::Pending<Result<Sign, Status>>;
+
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(futures::stream::pending()))
+    }
 
     async fn forward(
         &self,
