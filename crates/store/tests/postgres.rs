@@ -13,7 +13,9 @@ use test_postgres::{Settings, TestPostgres};
 use turnpike_store::conformance::{
     Dice, LetGo, Owner, Subject, age_statements, check_chain, claim, read_all, spec,
 };
-use turnpike_store::{AppendOutcome, ClaimOutcome, OpenOptions, SharedDatabase, StoreError};
+use turnpike_store::{
+    AppendOutcome, CLAIMS_MAX, ClaimOutcome, OpenOptions, SharedDatabase, StoreError,
+};
 use turnpike_types::Epoch;
 
 async fn view(url: &str) -> Arc<dyn SharedDatabase> {
@@ -148,6 +150,30 @@ async fn of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won
     assert_eq!(outcomes[0], ClaimOutcome::Lost, "its epoch moved on, whoever holds it");
     assert!(db.claim(&claims[2]).await.unwrap().is_some());
     assert!(query("COMMIT").execute(&mut blocker).await.is_err(), "its backend was ended");
+}
+
+/// The server keeps a plan after some calls, and then no longer knows how many are asked for: that
+/// plan must not be one whose work grows with their square.
+#[tokio::test]
+async fn the_most_claims_of_a_call_are_answered_in_time_by_a_plan_made_for_few() {
+    let (_server, url) = fresh();
+    let db = view(&url).await;
+    const CREATE: &str = "INSERT INTO partition_specs \
+         SELECT n, n * 10, n * 10 + 9, 0, NULL FROM generate_series(1, 4096) n; \
+         INSERT INTO partitions (id, claim, last_hash) \
+         SELECT id, decode(repeat('00', 16), 'hex'), decode(repeat('00', 32), 'hex') \
+         FROM partition_specs";
+    sqlx::raw_sql(CREATE).execute(&mut raw(&url).await).await.unwrap();
+    let mut dice = Dice(8);
+    for seen in 0..8 {
+        let few = [claim(1, Epoch::stored(seen), "a", &mut dice)];
+        assert!(matches!(db.claim_many(&few).await.unwrap()[..], [ClaimOutcome::Won(_)]));
+    }
+    let seen = |id| Epoch::stored(if id == 1 { 8 } else { 0 });
+    let most: Vec<_> = (1..=4096).map(|id| claim(id, seen(id), "b", &mut dice)).collect();
+    assert_eq!(most.len(), CLAIMS_MAX);
+    let outcomes = db.claim_many(&most).await.unwrap();
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, ClaimOutcome::Won(_))));
 }
 
 /// Four claimants behind one blocker: it alone is ended, one claimant wins, none is ended.

@@ -5,34 +5,39 @@
 -- this waits for nobody and nobody can wait for it in a ring. A locked row is compared as its last
 -- writer left it, as by itself. When one of the partitions is not there, none is claimed.
 --
--- -> in the order asked: partition, the epoch in the snapshot (null: no such partition), is the row
---    locked; where it was won: epoch, next segment, last hash
-WITH asked AS (
+-- The planner does not know how many are asked for once it keeps a plan, and takes them for few: so
+-- nothing here is joined but to the primary key of partitions, which is right for few and for many.
+--
+-- -> for each that was won: partition, true, epoch, next segment, last hash; and for each that is
+--    there: partition, is it locked, the epoch in the snapshot, null, null
+WITH asked AS MATERIALIZED (
     SELECT *
       FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bytea[], $6::boolean[])
-           WITH ORDINALITY AS a (id, seen, node, incarnation, claim, forced, place)
+           AS a (id, seen, node, incarnation, claim, forced)
 ), locked AS MATERIALIZED (
-    SELECT id
-      FROM partitions
-     WHERE id = ANY($1)
-       AND (SELECT count(*) FROM partitions WHERE id = ANY($1)) = cardinality($1)
-     ORDER BY id
-       FOR UPDATE SKIP LOCKED
+    SELECT a.*
+      FROM asked a JOIN partitions p ON p.id = a.id
+     WHERE NOT EXISTS (SELECT 1 FROM asked b
+                        WHERE NOT EXISTS (SELECT 1 FROM partitions q WHERE q.id = b.id))
+     ORDER BY a.id
+       FOR UPDATE OF p SKIP LOCKED
 ), clock AS MATERIALIZED (
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now
 ), won AS (
     UPDATE partitions p
-       SET epoch = p.epoch + 1, owner = a.node, owner_incarnation = a.incarnation, claim = a.claim,
+       SET epoch = p.epoch + 1, owner = l.node, owner_incarnation = l.incarnation, claim = l.claim,
            released_to = NULL,
-           flaps = CASE WHEN a.forced AND p.owner IS NOT NULL
+           flaps = CASE WHEN l.forced AND p.owner IS NOT NULL
                         THEN (p.flaps >> LEAST(GREATEST(c.now - p.flapped_at, 0) / $7, 62)::int) + 1
                         ELSE p.flaps END,
-           flapped_at = CASE WHEN a.forced AND p.owner IS NOT NULL THEN c.now
+           flapped_at = CASE WHEN l.forced AND p.owner IS NOT NULL THEN c.now
                              ELSE p.flapped_at END
-      FROM asked a CROSS JOIN clock c
-     WHERE p.id = a.id AND p.epoch = a.seen AND p.id IN (SELECT id FROM locked)
+      FROM locked l CROSS JOIN clock c
+     WHERE p.id = l.id AND p.epoch = l.seen
     RETURNING p.id, p.epoch, p.next_segment, p.last_hash
 )
-SELECT a.id, p.epoch, a.id IN (SELECT id FROM locked), w.epoch, w.next_segment, w.last_hash
-  FROM asked a LEFT JOIN partitions p ON p.id = a.id LEFT JOIN won w ON w.id = a.id
- ORDER BY a.place
+SELECT id, TRUE, epoch, next_segment, last_hash
+  FROM won
+UNION ALL
+SELECT p.id, p.id IN (SELECT id FROM locked), p.epoch, NULL, NULL
+  FROM asked a JOIN partitions p ON p.id = a.id

@@ -1,5 +1,6 @@
 //! Claims: one, which ends what blocks it (P3), and many at once, which wait for nobody (P20).
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::query_as;
@@ -8,8 +9,8 @@ use turnpike_types::PartitionId;
 use super::lanes::{Failure, StatementAs};
 use super::{LOCK_LIMIT, PostgresDatabase};
 use crate::rules::{self, FLAPS_HALVE_US};
-use crate::sql::errors::{corrupt, is_lock_timeout};
-use crate::sql::rows::{ClaimedTuple, claimed, partition_id, stored, stored_partition};
+use crate::sql::errors::is_lock_timeout;
+use crate::sql::rows::{ClaimedTuple, claimed, stored, stored_partition};
 use crate::{Claim, ClaimOutcome, Claimed, StoreError, StoreResult};
 
 const CLAIM: &str = include_str!("claim.sql");
@@ -19,8 +20,9 @@ const END_BLOCKERS: &str = include_str!("end_blockers.sql");
 /// How often a blocked claim looks for what blocks it.
 const END_BLOCKERS_EVERY: Duration = Duration::from_millis(50);
 
-/// partition, epoch in the snapshot, is it locked; where it was won: epoch, next_segment, last_hash
-type OutcomeTuple = (i64, Option<i64>, bool, Option<i64>, Option<i64>, Option<Vec<u8>>);
+/// Of a won one: partition, true, epoch, next_segment, last_hash. Of one that is there: partition,
+/// is it locked, the epoch in the snapshot.
+type AnswerTuple = (i64, bool, i64, Option<i64>, Option<Vec<u8>>);
 
 impl PostgresDatabase {
     pub(super) async fn claim_one(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
@@ -76,30 +78,32 @@ impl PostgresDatabase {
     pub(super) async fn claim_all(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
         const DOING: &str = "claim many";
         rules::check_claims(claims)?;
-        if claims.is_empty() {
-            return Ok(Vec::new());
-        }
         // Without a turn: it holds one connection, and waits for no second one.
         let lease = self.claims.lease(DOING, LOCK_LIMIT).await?;
         let rows = lease.fetch_all(statement_of_many(claims)).await?;
-        if rows.len() != claims.len() {
-            return Err(corrupt(DOING, format!("{} answers to {}", rows.len(), claims.len())));
+        let mut outcomes: HashMap<i64, ClaimOutcome> = HashMap::with_capacity(claims.len());
+        let seen: HashMap<i64, i64> = claims
+            .iter()
+            .map(|claim| (stored_partition(claim.partition), stored(claim.seen.number())))
+            .collect();
+        for (id, is_locked, epoch, next, last_hash) in rows {
+            if let (Some(next), Some(last_hash)) = (next, last_hash) {
+                let won = claimed(&(epoch, next, last_hash), DOING)?;
+                outcomes.insert(id, ClaimOutcome::Won(won));
+                continue;
+            }
+            // An epoch only grows: where it has moved on, it does not matter who holds the row.
+            let has_moved = seen.get(&id) != Some(&epoch);
+            let other =
+                if is_locked || has_moved { ClaimOutcome::Lost } else { ClaimOutcome::Busy };
+            outcomes.entry(id).or_insert(other);
         }
-        rows.into_iter().zip(claims).map(|(row, claim)| outcome(row, claim, DOING)).collect()
+        let outcome_of = |claim: &Claim| {
+            let outcome = outcomes.get(&stored_partition(claim.partition)).copied();
+            outcome.ok_or_else(|| rules::no_partition(claim.partition))
+        };
+        claims.iter().map(outcome_of).collect()
     }
-}
-
-fn outcome(row: OutcomeTuple, claim: &Claim, doing: &'static str) -> StoreResult<ClaimOutcome> {
-    let (id, epoch_seen, is_locked, epoch, next, last_hash) = row;
-    if let (Some(epoch), Some(next), Some(last_hash)) = (epoch, next, last_hash) {
-        return claimed(&(epoch, next, last_hash), doing).map(ClaimOutcome::Won);
-    }
-    let Some(epoch_seen) = epoch_seen else {
-        return Err(rules::no_partition(partition_id(id, doing)?));
-    };
-    // An epoch only grows: where it has moved on, it does not matter who holds the row.
-    let has_moved = epoch_seen != stored(claim.seen.number());
-    Ok(if is_locked || has_moved { ClaimOutcome::Lost } else { ClaimOutcome::Busy })
 }
 
 fn statement(claim: &Claim) -> StatementAs<'_, ClaimedTuple> {
@@ -113,7 +117,7 @@ fn statement(claim: &Claim) -> StatementAs<'_, ClaimedTuple> {
         .bind(FLAPS_HALVE_US)
 }
 
-fn statement_of_many(claims: &[Claim]) -> StatementAs<'static, OutcomeTuple> {
+fn statement_of_many(claims: &[Claim]) -> StatementAs<'static, AnswerTuple> {
     fn column<T>(claims: &[Claim], of: impl Fn(&Claim) -> T) -> Vec<T> {
         claims.iter().map(of).collect()
     }
