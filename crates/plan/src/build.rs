@@ -99,7 +99,6 @@ pub(crate) fn build(
         totals,
         code,
     };
-    builder.code.nodes = primitives.iter().enumerate().map(|(at, p)| builder.node(at, p)).collect();
     for &place in &checked.order {
         let Some((primitive, node)) = primitives.get(place).zip(checked.wiring.nodes.get(place))
         else {
@@ -109,6 +108,8 @@ pub(crate) fn build(
         // A refusal is among the findings; the others may have more to say.
         let _refused = (node.spec.build)(primitive, &mut builder);
     }
+    let nodes = primitives.iter().enumerate().map(|(at, p)| builder.node(at, p)).collect();
+    builder.code.nodes = nodes;
     let Builder { code, findings, .. } = builder;
     findings.clean().then_some(code)
 }
@@ -464,7 +465,7 @@ impl Builder<'_> {
             }
             let spec = nodes.get(place)?.spec;
             if !types.contains(&spec.name) {
-                return self.code.nodes.get(place).map(|node| node.id.clone());
+                return self.document.primitives.get(place).map(|node| node.id.clone());
             }
             let usage = spec.inputs.iter().enumerate().filter(|(_, i)| i.carries == Carries::Usage);
             ahead.extend(usage.flat_map(|(index, _)| feeders(place, index)));
@@ -488,6 +489,25 @@ impl Builder<'_> {
         let output = node.spec.output(name)?;
         let taken = node.takers.get(output).is_some_and(|takers| !takers.is_empty());
         if taken { self.streams[self.place].get(output).copied() } else { None }
+    }
+
+    /// Lets whoever takes `output` read the stream that comes in by `input`, for a primitive that
+    /// passes on all units as they are: nothing needs to be copied for it. `false` when several
+    /// links meet there, whose units stand together nowhere else.
+    pub(crate) fn share(&mut self, input: &str, output: &str) -> bool {
+        let (Input { slots, .. }, output) =
+            (self.input(input), self.checked.wiring.nodes[self.place].spec.output(output));
+        let (&[slot], Some(output)) = (&*slots, output) else { return false };
+        self.streams[self.place][output] = slot;
+        true
+    }
+
+    /// Are these usage types all that the plan takes? Then no others come from the record.
+    pub(crate) fn accepts_only(&self, types: &[Box<str>]) -> bool {
+        match &self.code.accepts {
+            Accepts::Everything => false,
+            Accepts::Types(accepted) => accepted.iter().all(|known| types.contains(known)),
+        }
     }
 
     /// What one unit here is.
@@ -519,7 +539,11 @@ impl Builder<'_> {
     /// Declares the primitive an accumulator: others may read its total.
     pub(crate) fn accumulator(&mut self, calendared: Calendared) -> Result<Total, Refused> {
         let variable = self.variable(None, self.unit(), Keep::Horizon)?;
-        let total = Total { trace: self.code.traces, variable, calendared };
+        let counts = match *self.input("in").slots {
+            [slot] => Some(slot),
+            _ => None,
+        };
+        let total = Total { trace: self.code.traces, variable, calendared, counts };
         self.code.traces += 1;
         self.totals[self.place] = Some(total);
         Ok(total)

@@ -11,6 +11,8 @@ pub(crate) struct Price {
     bottom: i128,
     /// Billionths in one step of the rounding: 10^(9 - digits).
     step_nanos: i128,
+    /// `top` and `bottom`, where 64 bits hold them.
+    narrow: Option<(u64, u64)>,
 }
 
 impl Price {
@@ -25,13 +27,28 @@ impl Price {
             return None;
         }
         let common = greatest_common_divisor(top, bottom);
-        Some(Self { top: top / common, bottom: bottom / common, step_nanos })
+        let (top, bottom) = (top / common, bottom / common);
+        let narrow = u64::try_from(top).ok().zip(u64::try_from(bottom).ok());
+        Some(Self { top, bottom, step_nanos, narrow })
     }
 
     /// The price of a quantity, rounded half to even; `None` when it has more than 38 digits.
+    #[inline]
     pub(crate) fn of(&self, quantity: i128) -> Option<Money> {
-        let steps =
-            if self.top == 0 { 0 } else { scale_half_even(quantity, self.top, self.bottom)? };
+        if self.top == 0 {
+            return Some(Money::ZERO);
+        }
+        // The usual case, and several times faster than to multiply and divide 128 bits.
+        if let Some((top, bottom)) = self.narrow
+            && let Ok(quantity) = u64::try_from(quantity)
+            && let Some(product) = quantity.checked_mul(top)
+        {
+            // A u64 times at most 10^9: this can't overflow.
+            return Money::from_nanos(
+                i128::from(divide_half_even(product, bottom)) * self.step_nanos,
+            );
+        }
+        let steps = scale_half_even(quantity, self.top, self.bottom)?;
         Money::from_nanos(steps.checked_mul(self.step_nanos)?)
     }
 
@@ -50,14 +67,13 @@ fn greatest_common_divisor(mut a: i128, mut b: i128) -> i128 {
 
 /// `quantity * top / bottom`, rounded half to even; `None` when the result does not fit. All of
 /// them not negative, `bottom` positive.
+#[inline(never)]
 fn scale_half_even(quantity: i128, top: i128, bottom: i128) -> Option<i128> {
     if let (Ok(q), Ok(t), Ok(b)) =
         (u64::try_from(quantity), u64::try_from(top), u64::try_from(bottom))
         && let Some(product) = q.checked_mul(t)
     {
-        // The usual case, and several times faster than dividing 128 bits.
-        let up = rounds_up(u128::from(product % b), u128::from(b), product / b % 2 == 1);
-        return Some(i128::from(product / b) + i128::from(up));
+        return Some(divide_half_even(product, b).into());
     }
     let (q, t) = (u128::try_from(quantity).ok()?, u128::try_from(top).ok()?);
     let b = u128::try_from(bottom).ok()?;
@@ -67,6 +83,13 @@ fn scale_half_even(quantity: i128, top: i128, bottom: i128) -> Option<i128> {
     };
     let up = rounds_up(part, b, whole % 2 == 1);
     i128::try_from(whole).ok()?.checked_add(i128::from(up))
+}
+
+/// `product / by`, rounded half to even; never past 64 bits, since halves round up to at most it.
+fn divide_half_even(product: u64, by: u64) -> u64 {
+    let (whole, part) = (product / by, product % by);
+    let other = by - part;
+    whole + u64::from(part > other || (part == other && whole % 2 == 1))
 }
 
 fn rounds_up(part: u128, of: u128, odd: bool) -> bool {

@@ -114,7 +114,7 @@ pub(crate) struct Occasion<'a> {
     pub(crate) account: &'a AccountContext,
     pub(crate) state: &'a AccountState,
     pub(crate) record: &'a UsageView<'a>,
-    pub(crate) event: Event,
+    pub(crate) event: &'a Event,
     pub(crate) now: i64,
 }
 
@@ -147,7 +147,7 @@ impl Rater {
         now: Timestamp,
     ) -> Result<&Rated, SuspenseReason> {
         let now = now.micros();
-        let occasion = Occasion { account, state, record, event: Event::Usage, now };
+        let occasion = Occasion { account, state, record, event: &Event::Usage, now };
         self.outcome(|rater| rater.rate_record(plans, occasion, None))
     }
 
@@ -165,11 +165,12 @@ impl Rater {
         watch: &mut dyn Watch,
     ) -> Result<&Rated, SuspenseReason> {
         let now = now.micros();
-        let occasion = Occasion { account, state, record, event: Event::Usage, now };
+        let occasion = Occasion { account, state, record, event: &Event::Usage, now };
         self.outcome(|rater| rater.rate_record(plans, occasion, Some(watch)))
     }
 
     /// Empties the outcome, lets `rate` fill it, and puts it in order.
+    #[inline]
     pub(crate) fn outcome(
         &mut self,
         rate: impl FnOnce(&mut Self) -> Result<(), SuspenseReason>,
@@ -182,17 +183,25 @@ impl Rater {
             self.rated.changes.clear();
             return Err(reason);
         }
-        if self.rated.changes.len() > 1 {
-            self.rated.changes.sort_unstable_by_key(|change| (change.variable, change.period));
+        let key = |change: &StateEntry| (change.variable, change.period);
+        match self.rated.changes.as_mut_slice() {
+            [] | [_] => {}
+            [first, second] => {
+                if key(second) < key(first) {
+                    std::mem::swap(first, second);
+                }
+            }
+            more => more.sort_unstable_by_key(key),
         }
         Ok(&self.rated)
     }
 
+    #[inline(always)]
     fn rate_record(
         &mut self,
         plans: &[PlanInForce<'_>],
         occasion: Occasion<'_>,
-        mut watch: Option<&mut dyn Watch>,
+        watch: Option<&mut dyn Watch>,
     ) -> Result<(), SuspenseReason> {
         if plans.is_empty() {
             return Err(SuspenseReason::NoPlan);
@@ -212,18 +221,28 @@ impl Rater {
         self.scratch.calendar.enter(&occasion.account.zone, occasion.account.cycle_day);
         let open = open_if_late(&mut self.scratch.calendar, start, occasion.now);
         self.rated.late = open.is_some();
-        let Some(option) = plans[taker].option else {
-            return self.run_plan(plans, taker, occasion, watch);
-        };
-        options::check_apart(plans, option.name)?;
-        // Its sums would stand in a cycle that the option does not live to close.
-        if open.is_some_and(|open| plans[taker].until.micros() <= open.from) {
-            return Err(SuspenseReason::AfterClose);
+        if let Some(option) = plans[taker].option {
+            options::check_apart(plans, option.name)?;
+            // Its sums would stand in a cycle that the option does not live to close.
+            if open.is_some_and(|open| plans[taker].until.micros() <= open.from) {
+                return Err(SuspenseReason::AfterClose);
+            }
+            return self.rate_by_each(plans, option, occasion, watch);
         }
-        // Alternatives each rate everything that they accept.
+        self.run_code(plans, taker, occasion, watch)
+    }
+
+    /// Alternatives each rate everything that they accept.
+    fn rate_by_each(
+        &mut self,
+        plans: &[PlanInForce<'_>],
+        option: OptionInForce<'_>,
+        occasion: Occasion<'_>,
+        mut watch: Option<&mut dyn Watch>,
+    ) -> Result<(), SuspenseReason> {
         for (place, plan) in plans.iter().enumerate() {
             let alternative = plan.option.is_some_and(|other| other.name == option.name);
-            if alternative && plan.code.accepts(record.usage_type) {
+            if alternative && plan.code.accepts(occasion.record.usage_type) {
                 // A watcher's borrow must end with each turn.
                 let watch = watch.as_mut().map(|watch| &mut **watch as &mut dyn Watch);
                 self.run_plan(plans, place, occasion, watch)?;
@@ -234,6 +253,18 @@ impl Rater {
 
     /// Runs one plan's code.
     pub(crate) fn run_plan(
+        &mut self,
+        plans: &[PlanInForce<'_>],
+        place: usize,
+        occasion: Occasion<'_>,
+        watch: Option<&mut dyn Watch>,
+    ) -> Result<(), SuspenseReason> {
+        self.run_code(plans, place, occasion, watch)
+    }
+
+    /// [`Rater::run_plan`], a part of its caller for the usual record.
+    #[inline(always)]
+    fn run_code(
         &mut self,
         plans: &[PlanInForce<'_>],
         place: usize,

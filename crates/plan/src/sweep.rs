@@ -153,7 +153,7 @@ impl Rater {
         // It posts to the cycle in which it falls due, which is not closed before: `next_due` sees
         // to that, however late the sweep is.
         let (account, now) = (stretch.account, due.at.min(now).micros());
-        let occasion = Occasion { account, state, record: &nothing, event, now };
+        let occasion = Occasion { account, state, record: &nothing, event: &event, now };
         self.outcome(|rater| {
             rater.scratch.calendar.enter(&account.zone, account.cycle_day);
             let plan = &stretch.plans[due.plan];

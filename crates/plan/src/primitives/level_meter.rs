@@ -129,7 +129,7 @@ impl Metered {
 
 impl Op for LevelMeter {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        if let Event::Close(cycle) = run.event {
+        if let Event::Close(cycle) = *run.event {
             return self.close(run, cycle);
         }
         let stream = run.take(&self.input)?;

@@ -139,7 +139,7 @@ struct Direction {
 
 impl Op for PercentileRater {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        if let Event::Close(cycle) = run.event {
+        if let Event::Close(cycle) = *run.event {
             return self.close(run, cycle);
         }
         for direction in &self.directions {

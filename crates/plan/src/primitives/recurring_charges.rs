@@ -170,9 +170,18 @@ struct WithUse {
 
 impl Op for WithUse {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        if let Some(span) = run.single(&self.trigger)? {
-            return self.charge(run, &[span]);
+        run.read(&self.trigger)?;
+        match run.single(&self.trigger) {
+            Some(span) => self.charge_single(run, span),
+            None => self.charge_any(run),
         }
+    }
+}
+
+impl WithUse {
+    /// Whatever comes in.
+    #[inline(never)]
+    fn charge_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.trigger)?;
         let charged = if stream.spans.is_empty() && stream.ghost {
             let start = run.flow(&self.trigger).start;
@@ -184,10 +193,18 @@ impl Op for WithUse {
         run.give(&self.trigger, stream);
         charged
     }
-}
 
-impl WithUse {
+    /// The usual record: one run of units, within a period.
+    #[inline]
+    fn charge_single(&self, run: &mut Run<'_>, span: Span) -> Result<(), SuspenseReason> {
+        match run.only_period(self.calendared, &self.trigger) {
+            Some(period) => self.charge_for(run, period, span.first),
+            None => self.charge(run, &[span]),
+        }
+    }
+
     /// Once for each period that the units touch; a record without units touches its start.
+    #[inline(never)]
     fn charge(&self, run: &mut Run<'_>, spans: &[Span]) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.trigger);
         let mut last = Period::EVER;
@@ -205,6 +222,7 @@ impl WithUse {
         Ok(())
     }
 
+    #[inline]
     fn charge_for(
         &self,
         run: &mut Run<'_>,
@@ -247,7 +265,7 @@ enum Falls {
 
 impl Op for InAdvance {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        let Event::Due { at, from, until, .. } = run.event else { return Ok(()) };
+        let Event::Due { at, from, until, .. } = *run.event else { return Ok(()) };
         // What else falls due at this instant is found by asking again.
         match self.falls_due(&mut run.due_query(from, until)) {
             Some((due, Falls::Charge(date))) if due == at => self.charge(run, date),
