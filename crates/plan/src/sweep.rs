@@ -28,7 +28,8 @@ use crate::state::{AccountState, Period, StateEntry, VariableId};
 pub const DUE_USAGE_TYPE: &str = "turnpike.due";
 
 /// A stretch of time in which an account's settings and its subscriptions' plan versions stay the
-/// same.
+/// same. Versions of tables need not cut it: only [`Rater::fall_due`] reads them, in the stretch
+/// of what falls due.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretch<'a> {
     /// From this instant.
@@ -68,6 +69,16 @@ impl Due {
             What::Close(_) => "close",
             What::Option(_) => "option",
         }
+    }
+
+    /// The instant whose versions of tables book it, in a stretch of these bounds: when a charge
+    /// falls due; of a cycle, its last instant in the stretch.
+    pub fn tables_at(&self, from: Timestamp, until: Timestamp) -> Timestamp {
+        let at = match self.what {
+            What::Charge => self.at.micros(),
+            What::Close(cycle) | What::Option(cycle) => cycle.to.saturating_sub(1),
+        };
+        Timestamp(at.min(until.micros().saturating_sub(1)).max(from.micros()))
     }
 
     /// Of equal instants charges come first, then what closes, then what is compared. A cycle is
