@@ -148,7 +148,7 @@ fn resolving_costs_the_logarithm_of_the_versions_for_each_profile() {
 #[ignore = "prints a time"]
 fn ten_years_of_daily_rates_for_ten_thousand_profiles() {
     let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(10_000));
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     for id in (0..10_000).map(ProfileId) {
         let stretches = tariffs.due_stretches(&profiles, id, &|| ());
         for month in 0..120 {
