@@ -385,6 +385,43 @@ async fn p36_a_tables_version_takes_effect_at_its_date_and_what_lacks_one_is_stu
     world.assert_told().await;
 }
 
+/// Three euros must be used in a cycle.
+const COMMITTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="committed" version="1" starts="2020-01-01" currency="EUR">
+  <graph>
+    <UsageTypeSelector id="data" in="record.quantity" types="octets"/>
+    <StepRater id="tiers" in="data.pass"><step id="all" price="1" per="1 kB"/></StepRater>
+    <Commitment id="committed" in="tiers.charge" amount="3.00"/>
+    <CurrencyConverter id="convert" in="committed.charge" table="fx" to="account"/>
+    <AccountFinalizer id="post" in="convert.charge"/>
+  </graph>
+</plan>"#;
+
+/// The table has a version for each of many days; none of them cuts what falls due.
+#[tokio::test]
+async fn what_closes_with_a_cycle_is_converted_by_the_table_of_the_cycles_last_day() {
+    let world = World::at(MAY - 10 * DAY).await;
+    publish(world.db.as_ref(), COMMITTED).await;
+    let may = (1..=31).map(|day| (day, format!("2024-05-{day:02}")));
+    let june = (1..=5).map(|day| (31 + day, format!("2024-06-{day:02}")));
+    for (version, starts) in may.chain(june) {
+        publish_rates(&world, version, &starts, &format!("1.{version:02}")).await;
+    }
+    world.set(MAY + DAY);
+    let mut node = world.node("a").await;
+    open(&mut node, "committed", MAY).await;
+    assert_eq!(node.send(&[at(MAY + DAY, "r1", 1000)]).await.accepted, 1);
+    world.set(JUNE + 4 * DAY);
+    let booked = world.settled(4).await;
+    let expected = [
+        "2024-05-02 all 1",
+        "2024-05-02 convert 1.02",
+        "2024-06-03 committed 2",
+        "2024-06-03 convert 2.62",
+    ];
+    assert_eq!(booked, expected);
+    world.assert_told().await;
+}
+
 fn offer(from_us: i64) -> AccountCommand {
     command(Command::Offer(Offer {
         option: "phone".to_owned(),

@@ -23,12 +23,14 @@ use crate::options::{check_apart, closed_of};
 use crate::rater::{AccountContext, Occasion, PlanInForce, Rated, Rater};
 use crate::run::{DueQuery, Event};
 use crate::state::{AccountState, Period, StateEntry, VariableId};
+use crate::watch::Watch;
 
 /// The usage type of what fell due, where it is logged as a record of nothing.
 pub const DUE_USAGE_TYPE: &str = "turnpike.due";
 
 /// A stretch of time in which an account's settings and its subscriptions' plan versions stay the
-/// same.
+/// same. Versions of tables need not cut it: only [`Rater::fall_due`] reads them, in the stretch
+/// of what falls due.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretch<'a> {
     /// From this instant.
@@ -68,6 +70,16 @@ impl Due {
             What::Close(_) => "close",
             What::Option(_) => "option",
         }
+    }
+
+    /// The instant whose versions of tables book it, in a stretch of these bounds: when a charge
+    /// falls due; of a cycle, its last instant in the stretch.
+    pub fn tables_at(&self, from: Timestamp, until: Timestamp) -> Timestamp {
+        let at = match self.what {
+            What::Charge => self.at.micros(),
+            What::Close(cycle) | What::Option(cycle) => cycle.to.saturating_sub(1),
+        };
+        Timestamp(at.min(until.micros().saturating_sub(1)).max(from.micros()))
     }
 
     /// Of equal instants charges come first, then what closes, then what is compared. A cycle is
@@ -127,6 +139,32 @@ impl Rater {
         state: &AccountState,
         now: Timestamp,
     ) -> Result<&Rated, SuspenseReason> {
+        self.book(stretches, due, state, now, None)
+    }
+
+    /// As [`Rater::fall_due`], telling `watch` what each primitive does.
+    ///
+    /// # Errors
+    /// As [`Rater::fall_due`].
+    pub fn fall_due_watched(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        due: &Due,
+        state: &AccountState,
+        now: Timestamp,
+        watch: &mut dyn Watch,
+    ) -> Result<&Rated, SuspenseReason> {
+        self.book(stretches, due, state, now, Some(watch))
+    }
+
+    fn book(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        due: &Due,
+        state: &AccountState,
+        now: Timestamp,
+        watch: Option<&mut dyn Watch>,
+    ) -> Result<&Rated, SuspenseReason> {
         let stretch = stretches.get(due.stretch).ok_or(SuspenseReason::NoPlan)?;
         if due.plan >= stretch.plans.len() {
             return Err(SuspenseReason::NoPlan);
@@ -161,9 +199,9 @@ impl Rater {
                 check_apart(stretch.plans, option.name)?;
             }
             let (cycle, variable) = match due.what {
-                What::Charge => return rater.run_plan(stretch.plans, due.plan, occasion, None),
+                What::Charge => return rater.run_plan(stretch.plans, due.plan, occasion, watch),
                 What::Close(cycle) => {
-                    rater.run_plan(stretch.plans, due.plan, occasion, None)?;
+                    rater.run_plan(stretch.plans, due.plan, occasion, watch)?;
                     (cycle, plan.code.trial.closed)
                 }
                 What::Option(cycle) => {

@@ -21,7 +21,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use tokio::time::Instant;
-use turnpike_plan::{DUE_USAGE_TYPE, Keep, Rated, Stretch};
+use turnpike_plan::{DUE_USAGE_TYPE, Keep, PlanInForce, Rated, Stretch};
 use turnpike_segment::NewRecord;
 use turnpike_types::{AccountNumber, Outcome, SuspenseReason, Timestamp, UsageView};
 
@@ -186,9 +186,11 @@ impl Owner {
                 self.dues.set(account, Next { charge, close, stuck: None });
                 return Ok(());
             };
-            let Some(tariff) = held.get(due.stretch).map(|stretch| &stretch.tariff) else {
-                return Ok(());
-            };
+            let Some(stretch) = held.get(due.stretch) else { return Ok(()) };
+            let tables_at = due.tables_at(stretch.from, stretch.until);
+            let tariff = &self.tariffs.booking(known.profile, stretch, tables_at);
+            let with_tables = tariff.in_force();
+            let stretches = with_plans(&stretches, due.stretch, &with_tables);
             same = if last.replace(due) == Some(due) { same + 1 } else { 0 };
             let booked = match self.rater.fall_due(&stretches, &due, state, now) {
                 Ok(_) if same > SAME_MAX => Err(NotRated::Suspended(SuspenseReason::Overflow)),
@@ -280,6 +282,19 @@ impl Owner {
             self.dues.visit(account);
         }
     }
+}
+
+/// The stretches with the plans of one as they book, tables looked up.
+fn with_plans<'a>(
+    stretches: &[Stretch<'a>],
+    place: usize,
+    plans: &'a [PlanInForce<'a>],
+) -> Vec<Stretch<'a>> {
+    let mut with_plans = stretches.to_vec();
+    if let Some(stretch) = with_plans.get_mut(place) {
+        stretch.plans = plans;
+    }
+    with_plans
 }
 
 fn nothing(record_id: &str, account: AccountNumber, start: Timestamp) -> UsageView<'_> {

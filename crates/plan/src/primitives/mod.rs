@@ -34,6 +34,7 @@ mod usage_increment;
 mod usage_monitor;
 mod usage_type_classifier;
 mod usage_type_selector;
+mod weekdays;
 mod weekly_time_filter;
 mod weigher;
 
