@@ -115,6 +115,8 @@ pub(crate) struct Occasion<'a> {
     pub(crate) state: &'a AccountState,
     pub(crate) record: &'a UsageView<'a>,
     pub(crate) event: Event,
+    /// As [`Run::held`].
+    pub(crate) held: &'a [(i64, i64)],
     pub(crate) now: i64,
 }
 
@@ -147,7 +149,7 @@ impl Rater {
         now: Timestamp,
     ) -> Result<&Rated, SuspenseReason> {
         let now = now.micros();
-        let occasion = Occasion { account, state, record, event: Event::Usage, now };
+        let occasion = Occasion { account, state, record, event: Event::Usage, held: &[], now };
         self.outcome(|rater| rater.rate_record(plans, occasion, None))
     }
 
@@ -165,7 +167,7 @@ impl Rater {
         watch: &mut dyn Watch,
     ) -> Result<&Rated, SuspenseReason> {
         let now = now.micros();
-        let occasion = Occasion { account, state, record, event: Event::Usage, now };
+        let occasion = Occasion { account, state, record, event: Event::Usage, held: &[], now };
         self.outcome(|rater| rater.rate_record(plans, occasion, Some(watch)))
     }
 
@@ -256,6 +258,7 @@ impl Rater {
             event: occasion.event,
             since: plan.since.micros(),
             cancelled: plan.until.micros(),
+            held: occasion.held,
             now: occasion.now,
             plan: u16::try_from(place).map_err(|_| SuspenseReason::Overflow)?,
             scratch: &mut self.scratch,
