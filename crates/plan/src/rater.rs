@@ -71,6 +71,8 @@ pub struct Rated {
     pub changes: Vec<StateEntry>,
     /// The record's billing cycle was closed before: it posts to the open one.
     pub late: bool,
+    /// Something changed by which [`Rater::next_due`] finds what falls due.
+    pub moves_dues: bool,
 }
 
 /// One priced portion of a record, or something made of one.
@@ -179,6 +181,7 @@ impl Rater {
         self.rated.lines.clear();
         self.rated.changes.clear();
         self.rated.late = false;
+        self.rated.moves_dues = false;
         if let Err(reason) = rate(self) {
             self.rated.lines.clear();
             self.rated.changes.clear();
@@ -247,7 +250,7 @@ impl Rater {
         if code.posts != occasion.account.currency {
             return Err(SuspenseReason::CurrencyMismatch);
         }
-        let first_line = self.rated.lines.len();
+        let (first_line, first_change) = (self.rated.lines.len(), self.rated.changes.len());
         self.scratch.prepare(code);
         let mut run = Run {
             record: occasion.record,
@@ -271,6 +274,11 @@ impl Rater {
         }
         if plan.option.is_some() {
             options::keep_as_trial(&mut run, first_line)?;
+        }
+        if !code.due_by.is_empty() {
+            let changed = &self.rated.changes[first_change..];
+            self.rated.moves_dues |=
+                changed.iter().any(|change| code.due_by.contains(&change.variable));
         }
         Ok(())
     }

@@ -179,6 +179,7 @@ impl Rater {
             let next = rater.scratch.calendar.period(Calendared::Cycle, cycle.to).period;
             let (period, value) = (closed_by(account), next.0.into());
             rater.rated.changes.push(StateEntry { variable, period, value });
+            rater.rated.moves_dues = true;
             Ok(())
         })
     }

@@ -63,10 +63,10 @@ impl Dates {
 
 impl Bookings {
     pub(super) fn declare(builder: &mut Builder<'_>) -> Result<Self, Refused> {
-        Ok(Self {
-            booked: builder.variable(Some("booked"), Unit::One, Keep::Ever)?,
-            dates: builder.variable(Some("dates"), Unit::One, Keep::Ever)?,
-        })
+        let booked = builder.variable(Some("booked"), Unit::One, Keep::Ever)?;
+        let dates = builder.variable(Some("dates"), Unit::One, Keep::Ever)?;
+        builder.is_due_by(dates);
+        Ok(Self { booked, dates })
     }
 
     /// Remembers what was charged for the dates from `first` to before `through`.

@@ -158,6 +158,7 @@ fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_
         None
     };
     let next = builder.variable(Some("next"), Unit::One, Keep::Ever)?;
+    builder.is_due_by(next);
     builder.op(InAdvance { calendared, next, component, amount, prorated, out });
     Ok(())
 }
