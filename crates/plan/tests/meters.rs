@@ -106,6 +106,20 @@ fn a_cycle_with_a_clock_change_has_fewer_intervals() {
     assert_eq!([billed("UTC", 446), billed("UTC", 447)], [0, 1]);
 }
 
+/// Section 5: October is an hour longer in Zurich.
+#[test]
+fn a_cycle_with_a_clock_put_back_has_more_intervals() {
+    // 31 days are 8,928 intervals, and 12: 447 are dropped, not 446.
+    let billed = |zone: &str, intervals: i64| {
+        let mut account = Billed::new(&plan(BANDWIDTH), zone).since("2026-01-01T00:00:00Z");
+        let octets = intervals * MBIT as i64;
+        account.rate(&traffic("2026-10-10T00:00:00Z", intervals * 5, octets, 0)).unwrap();
+        account.closed("2026-11-04T00:00:00Z").len()
+    };
+    assert_eq!([billed("Europe/Zurich", 447), billed("Europe/Zurich", 448)], [0, 1]);
+    assert_eq!([billed("UTC", 446), billed("UTC", 447)], [0, 1]);
+}
+
 /// Section 5: the charge is booked when grace is over; later records change no closed cycle.
 #[test]
 fn bandwidth_is_billed_when_grace_is_over_and_only_once() {
