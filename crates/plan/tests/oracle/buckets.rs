@@ -60,7 +60,7 @@ impl Naive<'_> {
             let priority = -number(bucket, "priority");
             if bucket.kind == "bought" {
                 let since = self.variable(&format!("{id}/since"));
-                for (&(known, expires), _) in &memory.values {
+                for &(known, expires) in memory.values.keys() {
                     let granted = memory.values.get(&(since, expires)).map_or(0, |days| *days);
                     let granted = date_of(Period(granted as i32));
                     if known == variable && granted <= today && today < date_of(expires) {

@@ -55,6 +55,9 @@ impl Push {
     }
 }
 
+/// Units that came: when, and how many copies of each.
+type Came = Vec<(i64, i128)>;
+
 #[derive(Default)]
 pub(crate) struct Memory {
     /// Running values by variable and period.
@@ -72,8 +75,8 @@ pub(crate) struct Memory {
     anew: BTreeMap<String, Vec<i128>>,
     /// Numbers of the copies at each output, for the unit being pushed.
     outputs: Outputs,
-    /// What came to the allowances by `topup`: when, and how many copies.
-    pub(crate) topped_up: BTreeMap<String, Vec<(i64, i128)>>,
+    /// What came to the allowances by `topup`.
+    pub(crate) topped_up: BTreeMap<String, Came>,
     /// What each accumulator did with the unit being pushed: total before, first number, count.
     readings: BTreeMap<String, (i128, i128, i128)>,
 }
@@ -99,7 +102,8 @@ impl Naive<'_> {
         for (place, primitive) in order.iter().enumerate() {
             if !primitive.links("topup").is_empty() {
                 let mut memory = self.push_all(&order[..=place], &bought)?;
-                bought.push((*primitive, memory.topped_up.remove(&primitive.id)));
+                bought
+                    .push((*primitive, memory.topped_up.remove(&primitive.id).unwrap_or_default()));
             }
         }
         let memory = self.push_all(&order, &bought)?;
@@ -110,14 +114,14 @@ impl Naive<'_> {
     fn push_all(
         &self,
         order: &[&Primitive],
-        bought: &[(&Primitive, Option<Vec<(i64, i128)>>)],
+        bought: &[(&Primitive, Came)],
     ) -> Result<Memory, SuspenseReason> {
         let mut memory = Memory::default();
         for entry in self.state {
             memory.values.insert((entry.variable, entry.period), entry.value);
         }
         for (allowance, units) in bought {
-            self.top_up(allowance, units.as_deref().unwrap_or_default(), &mut memory);
+            self.top_up(allowance, units, &mut memory);
         }
         let mut counts: VecDeque<Count> =
             measures_of(self.plan).iter().map(|name| self.count(name)).collect::<Result<_, _>>()?;
