@@ -52,6 +52,12 @@ impl Price {
         Money::from_nanos(steps.checked_mul(self.step_nanos)?)
     }
 
+    /// The price of `top / over` units, rounded half to even once.
+    pub(crate) fn of_part(&self, top: i128, over: i128) -> Option<Money> {
+        let bottom = self.bottom.checked_mul(over).filter(|&bottom| bottom > 0)?;
+        Self { bottom, ..*self }.of(top)
+    }
+
     /// Is a single unit cheaper than a billionth, and not free?
     pub(crate) fn is_tiny(&self) -> bool {
         self.top.checked_mul(self.step_nanos).is_some_and(|nanos| 0 < nanos && nanos < self.bottom)
@@ -174,6 +180,16 @@ mod tests {
         assert_eq!(nanos("0.05", 1_000_000_000, 9, 10i128.pow(15)), Some(50_000 * 1_000_000_000));
         let odd = 10i128.pow(15) + 1;
         assert_eq!(nanos("0.123456789", 1 << 30, 9, odd), Some(114_978_094_585_240));
+    }
+
+    #[test]
+    fn a_part_of_a_unit_is_rounded_once() {
+        let part = |amount, top, over| price(amount, 1, 9).of_part(top, over).map(Money::nanos);
+        assert_eq!(part("9.30", 1, 28), Some(332_142_857));
+        assert_eq!(part("0.000000001", 3, 2), Some(2));
+        assert_eq!(part("0.000000001", 5, 2), Some(2));
+        assert_eq!(part("1", 1, i128::MAX), Some(0));
+        assert_eq!(part("0.0000000001", 1, i128::MAX), None);
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub struct Rated {
     pub changes: Vec<StateEntry>,
     /// The record's billing cycle was closed before: it posts to the open one.
     pub late: bool,
+    /// Something changed by which [`Rater::next_due`] finds what falls due.
+    pub moves_dues: bool,
 }
 
 /// One priced portion of a record, or something made of one.
@@ -115,6 +117,8 @@ pub(crate) struct Occasion<'a> {
     pub(crate) state: &'a AccountState,
     pub(crate) record: &'a UsageView<'a>,
     pub(crate) event: &'a Event,
+    /// As [`Run::held`].
+    pub(crate) held: &'a [(i64, i64)],
     pub(crate) now: i64,
 }
 
@@ -147,7 +151,7 @@ impl Rater {
         now: Timestamp,
     ) -> Result<&Rated, SuspenseReason> {
         let now = now.micros();
-        let occasion = Occasion { account, state, record, event: &Event::Usage, now };
+        let occasion = Occasion { account, state, record, event: &Event::Usage, held: &[], now };
         self.outcome(|rater| rater.rate_record(plans, occasion, None))
     }
 
@@ -165,7 +169,7 @@ impl Rater {
         watch: &mut dyn Watch,
     ) -> Result<&Rated, SuspenseReason> {
         let now = now.micros();
-        let occasion = Occasion { account, state, record, event: &Event::Usage, now };
+        let occasion = Occasion { account, state, record, event: &Event::Usage, held: &[], now };
         self.outcome(|rater| rater.rate_record(plans, occasion, Some(watch)))
     }
 
@@ -178,6 +182,7 @@ impl Rater {
         self.rated.lines.clear();
         self.rated.changes.clear();
         self.rated.late = false;
+        self.rated.moves_dues = false;
         if let Err(reason) = rate(self) {
             self.rated.lines.clear();
             self.rated.changes.clear();
@@ -276,7 +281,7 @@ impl Rater {
         if code.posts != occasion.account.currency {
             return Err(SuspenseReason::CurrencyMismatch);
         }
-        let first_line = self.rated.lines.len();
+        let (first_line, first_change) = (self.rated.lines.len(), self.rated.changes.len());
         self.scratch.prepare(code);
         let mut run = Run {
             record: occasion.record,
@@ -287,6 +292,7 @@ impl Rater {
             event: occasion.event,
             since: plan.since.micros(),
             cancelled: plan.until.micros(),
+            held: occasion.held,
             now: occasion.now,
             plan: u16::try_from(place).map_err(|_| SuspenseReason::Overflow)?,
             scratch: &mut self.scratch,
@@ -299,6 +305,11 @@ impl Rater {
         }
         if plan.option.is_some() {
             options::keep_as_trial(&mut run, first_line)?;
+        }
+        if !code.due_by.is_empty() {
+            let changed = &self.rated.changes[first_change..];
+            self.rated.moves_dues |=
+                changed.iter().any(|change| code.due_by.contains(&change.variable));
         }
         Ok(())
     }

@@ -200,6 +200,9 @@ pub(crate) struct Run<'a> {
     /// The subscription: from, and to before.
     pub(crate) since: i64,
     pub(crate) cancelled: i64,
+    /// When a cycle closes, of all subscriptions of the account to the plan: from, and to before, in
+    /// order. None otherwise.
+    pub(crate) held: &'a [(i64, i64)],
     /// Logged time.
     pub(crate) now: i64,
     pub(crate) plan: u16,

@@ -191,7 +191,11 @@ impl Rater {
         // It posts to the cycle in which it falls due, which is not closed before: `next_due` sees
         // to that, however late the sweep is.
         let (account, now) = (stretch.account, due.at.min(now).micros());
-        let occasion = Occasion { account, state, record: &nothing, event: &event, now };
+        let held = match due.what {
+            What::Close(_) => held(stretches, stretch.plans[due.plan].code.trial.closed),
+            What::Charge | What::Option(_) => Vec::new(),
+        };
+        let occasion = Occasion { account, state, record: &nothing, event: &event, held: &held, now };
         self.outcome(|rater| {
             rater.scratch.calendar.enter(&account.zone, account.cycle_day);
             let plan = &stretch.plans[due.plan];
@@ -213,6 +217,7 @@ impl Rater {
             let next = rater.scratch.calendar.period(Calendared::Cycle, cycle.to).period;
             let (period, value) = (closed_by(account), next.0.into());
             rater.rated.changes.push(StateEntry { variable, period, value });
+            rater.rated.moves_dues = true;
             Ok(())
         })
     }
@@ -329,6 +334,16 @@ fn begin(stretch: &Stretch<'_>, plan: &PlanInForce<'_>) -> i64 {
         Timestamp::MIN => plan.code.starts_at(&stretch.account.zone).micros(),
         Timestamp(from) => from,
     }
+}
+
+/// The subscriptions whose cycles close by a variable: from, and to before, in order.
+fn held(stretches: &[Stretch<'_>], closed: VariableId) -> Vec<(i64, i64)> {
+    let plans = stretches.iter().flat_map(|stretch| stretch.plans);
+    let same = plans.filter(|plan| plan.code.trial.closed == closed);
+    let mut held: Vec<_> = same.map(|plan| (plan.since.micros(), plan.until.micros())).collect();
+    held.sort_unstable();
+    held.dedup();
+    held
 }
 
 /// What an option closes by, from when and to before when it stands: its first alternative in the

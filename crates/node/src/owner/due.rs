@@ -21,7 +21,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use tokio::time::Instant;
-use turnpike_plan::{DUE_USAGE_TYPE, Keep, PlanInForce, Rated, Stretch};
+use turnpike_plan::{DUE_USAGE_TYPE, PlanInForce, Rated, Stretch};
 use turnpike_segment::NewRecord;
 use turnpike_types::{AccountNumber, Outcome, SuspenseReason, Timestamp, UsageView};
 
@@ -75,7 +75,7 @@ impl Dues {
 
     /// Does what was rated move something by which later dues are found?
     pub(super) fn is_moved_by(&self, rated: &Rated) -> bool {
-        rated.changes.iter().any(|change| change.variable.keep() == Keep::Ever)
+        rated.moves_dues
     }
 
     fn set(&mut self, account: AccountNumber, next: Next) {

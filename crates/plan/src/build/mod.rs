@@ -86,6 +86,7 @@ pub(crate) fn build(
         told: primitives.iter().map(|_| None).collect(),
         tables: Vec::new(),
         is_swept: false,
+        due_by: Vec::new(),
         closes: false,
         nodes: Vec::new(),
     };
@@ -143,6 +144,11 @@ impl Builder<'_> {
     /// Something of this primitive falls due by itself.
     pub(crate) fn is_swept(&mut self) {
         self.code.is_swept = true;
+    }
+
+    /// The primitive reads a variable to say what falls due next: whatever changes it moves dues.
+    pub(crate) fn is_due_by(&mut self, variable: VariableId) {
+        self.code.due_by.push(variable);
     }
 
     /// The primitive does something when a billing cycle closes.

@@ -5,6 +5,7 @@ mod accumulators;
 mod adder;
 mod allowance;
 mod bonus_credit;
+mod bookings;
 mod bounds;
 mod buckets;
 mod charges;

@@ -39,6 +39,7 @@ pub(super) static SPEC: Spec = Spec {
             trigger: with_use.then(|| builder.input("trigger")),
         };
         if !with_use {
+            builder.is_due_by(op.variable);
             builder.is_swept();
         }
         builder.op(op);

@@ -21,7 +21,7 @@ use crate::stream::{Span, Stream};
 use crate::values::whole;
 
 use super::recurring_charges::CURRENCY;
-use super::steps::Tiers;
+use super::steps::{Tiers, Total};
 
 const INTERVAL_US: i64 = 300_000_000;
 
@@ -209,7 +209,7 @@ impl PercentileRater {
                 billed = (*next).max(billed);
             }
         }
-        self.tiers.book(run, self.out, billed, cycle.period)
+        self.tiers.book(run, self.out, Total::of(billed), cycle.period)
     }
 }
 
