@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use turnpike_account::{AccountChange, PartitionState};
-use turnpike_plan::Period;
+use turnpike_plan::{OfferId, Period};
 use turnpike_segment::head::{Cancellation, Change, Offer, OptOut, Pick, Settings, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
 
@@ -11,6 +11,11 @@ const DAY: i64 = 86_400_000_000;
 /// 2026-07-15 and 2026-08-15, in days since 1970.
 const JULY: i32 = 20_649;
 const AUGUST: i32 = JULY + 31;
+
+/// The option that was offered on a day.
+fn phone(day: i32) -> OfferId {
+    OfferId::of("phone", Timestamp(midnight(day)))
+}
 
 const fn midnight(day: i32) -> i64 {
     day as i64 * DAY
@@ -77,7 +82,11 @@ fn why(state: &PartitionState, change: &Change) -> String {
 fn in_force(state: &PartitionState, at: i64) -> Vec<(String, String, String)> {
     let profile = state.profiles().get(state.account(ACCOUNT).unwrap().profile).unwrap();
     let in_force = profile.subscriptions_at(Timestamp(at));
-    in_force.map(|s| (s.plan_id.clone(), s.option.clone(), s.fee.clone())).collect()
+    let shown = |s: &Subscription| match s.is_alternative_at(at) {
+        true => (s.plan_id.clone(), s.option.clone(), s.fee.clone()),
+        false => (s.plan_id.clone(), String::new(), String::new()),
+    };
+    in_force.map(shown).collect()
 }
 
 #[test]
@@ -114,7 +123,7 @@ fn a_pick_names_an_alternative_in_one_cycle_and_may_be_changed() {
     let mut state = opened();
     done(&mut state, &offer(&["small", "large"], midnight(JULY)));
     let held = |state: &PartitionState, plan: &str| {
-        let variable = turnpike_plan::option_choice("phone");
+        let variable = phone(JULY).choice();
         let value = state.account(ACCOUNT).unwrap().state.get(variable, Period(JULY));
         value == Some(turnpike_plan::plan_number(plan))
     };

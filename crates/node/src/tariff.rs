@@ -8,8 +8,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use turnpike_account::{Profile, ProfileId, Profiles};
 use turnpike_plan::{
-    ACCOUNT_CURRENCY, AccountContext, Line, ObjectCode, OptionInForce, Plan, PlanInForce, Table,
-    VariableId, Zone,
+    ACCOUNT_CURRENCY, AccountContext, Line, ObjectCode, OfferId, OptionInForce, Plan, PlanInForce,
+    Table, VariableId, Zone,
 };
 use turnpike_segment::head::{Settings, Subscription};
 use turnpike_types::{Money, SuspenseReason, Timestamp};
@@ -36,22 +36,34 @@ pub(crate) struct Subscribed {
     tables: Box<[Option<Arc<Table>>]>,
     since: Timestamp,
     until: Timestamp,
-    option: Option<(Box<str>, Money)>,
+    option: Option<Offered>,
+}
+
+/// The option that a subscription is an alternative of, or was until the client kept it.
+#[derive(Debug)]
+struct Offered {
+    name: Box<str>,
+    fee: Money,
+    offer: OfferId,
+    kept_from: Timestamp,
+    is_kept: bool,
+}
+
+impl Offered {
+    fn in_force(&self) -> OptionInForce<'_> {
+        let Self { ref name, fee, offer, kept_from, is_kept } = *self;
+        OptionInForce { name, fee, offer, kept_from, is_kept }
+    }
 }
 
 impl Subscribed {
-    /// The option that it is an alternative of.
-    pub(crate) fn option_name(&self) -> Option<&str> {
-        self.option.as_ref().map(|(name, _)| name.as_ref())
-    }
-
     pub(crate) fn in_force(&self) -> PlanInForce<'_> {
         PlanInForce {
             code: &self.code,
             tables: &self.tables,
             since: self.since,
             until: self.until,
-            option: self.option.as_ref().map(|(name, fee)| OptionInForce { name, fee: *fee }),
+            option: self.option.as_ref().map(Offered::in_force),
         }
     }
 }
@@ -308,15 +320,16 @@ impl Tariffs {
                 Some(plan) => plans.push(plan),
                 None if without == Without::Suspend => return Err(SuspenseReason::UnknownPlan),
                 None if self.catalogue.has_begun(&subscription.plan_id, &zone, at) => {
-                    unreadable.push(&subscription.option);
+                    let is_alternative = subscription.is_alternative_at(at.micros());
+                    unreadable.push(if is_alternative { &subscription.option } else { "" });
                 }
                 None => {}
             }
         }
         // An option can't be compared without one of its alternatives.
         plans.retain(|plan| {
-            let option = plan.option.as_ref();
-            option.is_none_or(|(name, _)| !unreadable.contains(&name.as_ref()))
+            let option = plan.option.as_ref().filter(|option| !option.is_kept);
+            option.is_none_or(|option| !unreadable.contains(&option.name.as_ref()))
         });
         if !subscribed || plans.is_empty() {
             return Err(SuspenseReason::NoPlan);
@@ -354,15 +367,13 @@ impl Tariffs {
             let found = self.catalogue.table_in_force(&table.id, zone, at);
             tables.push(found.filter(|found| found.kind() == table.kind));
         }
-        let fee = || subscription.fee.parse().unwrap_or(Money::ZERO);
-        let option = subscription.option.as_str();
         Some(Subscribed {
             slot,
             code,
             tables: tables.into(),
             since,
             until: Timestamp(subscription.until_us),
-            option: (!option.is_empty()).then(|| (option.into(), fee())),
+            option: offered(subscription, at),
         })
     }
 
@@ -371,6 +382,20 @@ impl Tariffs {
         let entry = self.slots.entry(Arc::as_ptr(&code).addr()).or_insert((next, code));
         (entry.0, Arc::clone(&entry.1))
     }
+}
+
+/// The option of a subscription, as it stands at `at`.
+fn offered(subscription: &Subscription, at: Timestamp) -> Option<Offered> {
+    if subscription.option.is_empty() {
+        return None;
+    }
+    Some(Offered {
+        name: subscription.option.as_str().into(),
+        fee: subscription.fee.parse().unwrap_or(Money::ZERO),
+        offer: OfferId::of(&subscription.option, Timestamp(subscription.from_us)),
+        kept_from: subscription.kept_from_us.map_or(Timestamp::MAX, Timestamp),
+        is_kept: !subscription.is_alternative_at(at.micros()),
+    })
 }
 
 /// What a subscription says about its plan's parameters, and the currency that the account is
