@@ -44,7 +44,7 @@ impl OfferId {
 
     /// The first cycle that is not closed, by the day on which cycles begin: one that a change of
     /// that day cuts short ends after the first that it brings.
-    pub(crate) const fn closed(self) -> VariableId {
+    pub const fn closed(self) -> VariableId {
         CLOSED.of(self.0)
     }
 
@@ -178,20 +178,25 @@ pub(crate) fn sums_of(plan: &PlanInForce<'_>) -> Option<[VariableId; 2]> {
 
 /// Of an offer's alternatives, in the order in which they were offered, the one that is billed for a
 /// cycle: what the client opted out for, or else picked, or else the cheapest, of equals the first.
+///
+/// One that was withdrawn within the cycle while others went on is not compared: what was used since
+/// is in their sums only.
 pub fn winner(
     plans: &[(usize, &PlanInForce<'_>)],
     state: &AccountState,
     cycle: Cycle,
 ) -> Option<usize> {
     let (_, first) = plans.first()?;
+    let last = plans.iter().filter_map(|(_, plan)| ends(plan)).max()?.min(cycle.to);
+    let compared = || plans.iter().filter(|(_, plan)| ends(plan).is_some_and(|end| last <= end));
     let picked = state.get(first.option?.offer.choice(), cycle.first);
     let is_kept = |plan: &PlanInForce<'_>| {
         plan.option.is_some_and(|option| option.is_chosen_for(cycle.to.micros()))
     };
-    let kept = plans.iter().find(|(_, plan)| is_kept(plan));
-    let chosen = || plans.iter().find(|(_, plan)| picked == Some(plan_number(plan.code.plan_id())));
+    let kept = compared().find(|(_, plan)| is_kept(plan));
+    let chosen = || compared().find(|(_, plan)| picked == Some(plan_number(plan.code.plan_id())));
     let running = |plan| comparison(plan, state, cycle.first).running;
-    let cheapest = || plans.iter().min_by_key(|(_, plan)| running(plan));
+    let cheapest = || compared().min_by_key(|(_, plan)| running(plan));
     kept.or_else(chosen).or_else(cheapest).map(|(place, _)| *place)
 }
 
@@ -207,8 +212,12 @@ pub(crate) fn check_apart(plans: &[PlanInForce<'_>], offer: OfferId) -> Result<(
 /// When the last of an offer's alternatives stops being one.
 pub(crate) fn end_of(plans: &[PlanInForce<'_>], offer: OfferId) -> Timestamp {
     let alternatives = plans.iter().filter(|plan| plan.is_of(offer));
-    let ends = alternatives.filter_map(|plan| Some(plan.until.min(plan.option?.kept_from)));
-    ends.max().unwrap_or(Timestamp::MIN)
+    alternatives.filter_map(ends).max().unwrap_or(Timestamp::MIN)
+}
+
+/// When a plan stops being an alternative.
+fn ends(plan: &PlanInForce<'_>) -> Option<Timestamp> {
+    Some(plan.until.min(plan.option?.kept_from))
 }
 
 impl Rater {

@@ -164,3 +164,16 @@ fn what_is_given_back_of_a_closed_cycle_is_posted_if_that_was_billed() {
     ledger.sweep(&contract, "2026-12-31");
     assert_eq!(ledger.posted()[1..], ["2026-01-31 week-unused -2", "2026-03-02 sum 0"]);
 }
+
+/// What was used since one was withdrawn is in the sums of the others only.
+#[test]
+fn one_that_was_withdrawn_is_not_compared_in_a_cycle_that_ends_early_either() {
+    let mut contract = offered(&["a", "b"], "2026-01-01", "0");
+    contract.subscriptions[0].until = at("2026-02-02");
+    let mut ledger = Ledger::new();
+    rate(&mut ledger, &contract, "2026-02-05T00:00:00Z", 1, "2026-02-05");
+    // Said on 10 February: the cycle of 1 February goes no further than the cheap one did.
+    let contract = contract.then_settings("2026-02-02", "UTC", 15);
+    ledger.sweep(&contract, "2026-12-31");
+    assert_eq!(hours_posted(&ledger), "5.000000000");
+}
