@@ -19,7 +19,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use turnpike_account::{ProfileId, Profiles};
 use turnpike_plan::{
-    AccountContext, Line, ObjectCode, OptionInForce, Plan, PlanInForce, Table, VariableId,
+    AccountContext, Line, ObjectCode, OfferId, OptionInForce, Plan, PlanInForce, Table, VariableId,
 };
 use turnpike_types::{Money, SuspenseReason, Timestamp};
 
@@ -46,22 +46,34 @@ pub(crate) struct Subscribed {
     tables: Box<[Option<Arc<Table>>]>,
     since: Timestamp,
     until: Timestamp,
-    option: Option<(Box<str>, Money)>,
+    option: Option<Offered>,
+}
+
+/// The option that a subscription is an alternative of, or was until the client kept it.
+#[derive(Clone, Debug)]
+struct Offered {
+    name: Box<str>,
+    fee: Money,
+    offer: OfferId,
+    kept_from: Timestamp,
+    is_kept: bool,
+}
+
+impl Offered {
+    fn in_force(&self) -> OptionInForce<'_> {
+        let Self { ref name, fee, offer, kept_from, is_kept } = *self;
+        OptionInForce { name, fee, offer, kept_from, is_kept }
+    }
 }
 
 impl Subscribed {
-    /// The option that it is an alternative of.
-    pub(crate) fn option_name(&self) -> Option<&str> {
-        self.option.as_ref().map(|(name, _)| name.as_ref())
-    }
-
     pub(crate) fn in_force(&self) -> PlanInForce<'_> {
         PlanInForce {
             code: &self.code,
             tables: &self.tables,
             since: self.since,
             until: self.until,
-            option: self.option.as_ref().map(|(name, fee)| OptionInForce { name, fee: *fee }),
+            option: self.option.as_ref().map(Offered::in_force),
         }
     }
 }

@@ -527,3 +527,43 @@ async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zo
     assert_eq!(booked[2..], ["2024-06-30 fee 10"], "July begins earlier there");
     world.assert_told().await;
 }
+
+#[tokio::test]
+async fn plans_6_who_opts_out_mid_cycle_is_charged_once_and_the_rest_of_the_cycle_goes_on() {
+    let world = World::at(MAY + DAY).await;
+    publish(world.db.as_ref(), &MONTHLY.replace("monthly", "large")).await;
+    publish(world.db.as_ref(), &alternative("small", "0.1", "1.00")).await;
+    let mut node = world.node("a").await;
+    apply(&mut node, vec![support::open(ACCOUNT), offer(MAY)]).await;
+    assert_eq!(node.send(&[at(MAY + DAY, "r1", 2000)]).await.accepted, 1);
+    world.set(MAY + 10 * DAY);
+    let end =
+        OptOut { option: "phone".to_owned(), plan_id: "large".to_owned(), at_us: MAY + 9 * DAY };
+    let results =
+        apply(&mut node, vec![command(Command::OptOut(end)), pick("small", "2024-05-01")]).await;
+    let outcomes: Vec<_> = results.iter().map(AccountResult::outcome).collect();
+    assert_eq!(outcomes, [AccountOutcome::Applied, AccountOutcome::Refused], "{results:?}");
+    assert_eq!(node.send(&[at(MAY + 10 * DAY, "r2", 1000)]).await.accepted, 1);
+    // Another owner closes the cycle: it knows what the log tells.
+    node.node.shutdown().await;
+    let mut node = world.node("b").await;
+    assert_eq!(node.send(&[at(MAY + 10 * DAY, "r3", 1000)]).await.accepted, 1);
+    world.set(JUNE + 3 * DAY);
+    let booked = world.settled(12).await;
+    let mut posted: Vec<_> = booked.iter().filter(|line| !line.ends_with(" trial")).collect();
+    posted.sort();
+    // The month and the set-up once, at the close, with what was used before and the fee.
+    let expected = [
+        "2024-05-11 all 1",
+        "2024-05-11 all 1",
+        "2024-06-01 fee 10",
+        "2024-06-03 fee 0.5",
+        "2024-06-03 one-time 3",
+        "2024-06-03 sum 12",
+    ];
+    assert_eq!(posted, expected);
+    let cancel = Cancel { plan_id: "large".to_owned(), at_us: MAY + 5 * DAY };
+    let late = apply(&mut node, vec![command(Command::Cancel(cancel))]).await;
+    assert!(late[0].message.contains("2024-06-01T00:00:00Z"), "{late:?}");
+    world.assert_told().await;
+}

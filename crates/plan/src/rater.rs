@@ -7,10 +7,11 @@ use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp, UsageV
 
 use crate::calendar::INSTANTS;
 use crate::code::ObjectCode;
-use crate::options;
+use crate::options::{self, OfferId, OptionInForce};
 use crate::run::{Event, Run, Scratch, open_if_late};
 use crate::state::{AccountState, Period, StateEntry};
 use crate::tables::Table;
+use crate::trial;
 use crate::watch::{Watch, watched};
 use crate::zone::Zone;
 
@@ -40,24 +41,25 @@ pub struct PlanInForce<'a> {
     pub since: Timestamp,
     /// When it ends: just before this instant; [`Timestamp::MAX`] while it stands.
     pub until: Timestamp,
-    /// The option that it is an alternative of (PLANS section 6). Alternatives of one option stand
-    /// side by side.
+    /// The option that it is an alternative of, or was until the client kept it for good (PLANS
+    /// section 6). Alternatives of one option stand side by side.
     pub option: Option<OptionInForce<'a>>,
-}
-
-/// An option: alternatives of which the best one is billed when the cycle closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OptionInForce<'a> {
-    /// Its name, unique within the account.
-    pub name: &'a str,
-    /// What choosing costs for each cycle.
-    pub fee: Money,
 }
 
 impl<'a> PlanInForce<'a> {
     /// A plan that was always subscribed to, reads no tables, and is no alternative.
     pub const fn always(code: &'a ObjectCode) -> Self {
         Self { code, tables: &[], since: Timestamp::MIN, until: Timestamp::MAX, option: None }
+    }
+
+    /// The option that it is an alternative of, on trial.
+    pub fn alternative(&self) -> Option<OptionInForce<'a>> {
+        self.option.filter(|option| !option.is_kept)
+    }
+
+    /// Is it one of the alternatives of this offer?
+    pub(crate) fn is_of(&self, offer: OfferId) -> bool {
+        self.alternative().is_some_and(|option| option.offer == offer)
     }
 }
 
@@ -226,34 +228,55 @@ impl Rater {
         self.scratch.calendar.enter(&occasion.account.zone, occasion.account.cycle_day);
         let open = open_if_late(&mut self.scratch.calendar, start, occasion.now);
         self.rated.late = open.is_some();
-        if let Some(option) = plans[taker].option {
-            options::check_apart(plans, option.name)?;
-            // Its sums would stand in a cycle that the option does not live to close.
-            if open.is_some_and(|open| plans[taker].until.micros() <= open.from) {
-                return Err(SuspenseReason::AfterClose);
+        if let Some(option) = plans[taker].alternative() {
+            options::check_apart(plans, option.offer)?;
+            let ends = options::end_of(plans, option.offer).micros();
+            if open.is_some_and(|open| ends <= open.from) {
+                return self.rate_after_option(plans, option.offer, occasion, watch);
             }
-            return self.rate_by_each(plans, option, occasion, watch);
+            return self.rate_by_each(plans, option.offer, occasion, watch);
         }
-        self.run_code(plans, taker, occasion, watch)
+        self.run_one(&plans[taker], taker, occasion, watch)
     }
 
     /// Alternatives each rate everything that they accept.
     fn rate_by_each(
         &mut self,
         plans: &[PlanInForce<'_>],
-        option: OptionInForce<'_>,
+        offer: OfferId,
         occasion: Occasion<'_>,
         mut watch: Option<&mut dyn Watch>,
     ) -> Result<(), SuspenseReason> {
         for (place, plan) in plans.iter().enumerate() {
-            let alternative = plan.option.is_some_and(|other| other.name == option.name);
-            if alternative && plan.code.accepts(occasion.record.usage_type) {
+            if plan.is_of(offer) && plan.code.accepts(occasion.record.usage_type) {
                 // A watcher's borrow must end with each turn.
                 let watch = watch.as_mut().map(|watch| &mut **watch as &mut dyn Watch);
                 self.run_plan(plans, place, occasion, watch)?;
             }
         }
         Ok(())
+    }
+
+    /// A late record of an option that has ended, and whose cycles are closed: it is for the plan
+    /// that the client kept.
+    #[inline(never)]
+    fn rate_after_option(
+        &mut self,
+        plans: &[PlanInForce<'_>],
+        offer: OfferId,
+        occasion: Occasion<'_>,
+        watch: Option<&mut dyn Watch>,
+    ) -> Result<(), SuspenseReason> {
+        let is_kept = |plan: &PlanInForce<'_>| {
+            plan.is_of(offer)
+                && plan.option.is_some_and(|option| option.kept_from < plan.until)
+                && plan.code.accepts(occasion.record.usage_type)
+        };
+        // Its sums would stand in a cycle that the option does not live to close.
+        let place = plans.iter().position(is_kept).ok_or(SuspenseReason::AfterClose)?;
+        let mut kept = plans[place];
+        kept.option = kept.option.map(|option| OptionInForce { is_kept: true, ..option });
+        self.run_one(&kept, place, occasion, watch)
     }
 
     /// Runs one plan's code.
@@ -264,19 +287,19 @@ impl Rater {
         occasion: Occasion<'_>,
         watch: Option<&mut dyn Watch>,
     ) -> Result<(), SuspenseReason> {
-        self.run_code(plans, place, occasion, watch)
+        let plan = plans.get(place).ok_or(SuspenseReason::NoPlan)?;
+        self.run_one(plan, place, occasion, watch)
     }
 
-    /// [`Rater::run_plan`], a part of its caller for the usual record.
+    /// [`Rater::run_plan`], a part of its callers for the sake of the usual record.
     #[inline(always)]
-    fn run_code(
+    fn run_one(
         &mut self,
-        plans: &[PlanInForce<'_>],
+        plan: &PlanInForce<'_>,
         place: usize,
         occasion: Occasion<'_>,
         watch: Option<&mut dyn Watch>,
     ) -> Result<(), SuspenseReason> {
-        let plan = plans.get(place).ok_or(SuspenseReason::NoPlan)?;
         let code = plan.code;
         if code.posts != occasion.account.currency {
             return Err(SuspenseReason::CurrencyMismatch);
@@ -303,8 +326,8 @@ impl Rater {
             None => run.run_all(|placed, run| placed.op.run(run))?,
             Some(watch) => run.run_all(|placed, run| watched(placed, run, watch))?,
         }
-        if plan.option.is_some() {
-            options::keep_as_trial(&mut run, first_line)?;
+        if let Some(option) = plan.option {
+            trial::keep(&mut run, first_line, option)?;
         }
         if !code.due_by.is_empty() {
             let changed = &self.rated.changes[first_change..];

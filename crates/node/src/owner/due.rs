@@ -21,9 +21,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use tokio::time::Instant;
-use turnpike_plan::{DUE_USAGE_TYPE, PlanInForce, Rated, Stretch};
+use turnpike_plan::{AccountState, DUE_USAGE_TYPE, PlanInForce, Rated, StateEntry, Stretch};
 use turnpike_segment::NewRecord;
-use turnpike_types::{AccountNumber, Outcome, SuspenseReason, Timestamp, UsageView};
+use turnpike_types::{AccountNumber, Outcome, Posting, SuspenseReason, Timestamp, UsageView};
 
 use super::records::{NotRated, Wait};
 use super::{Ended, Owner, lines};
@@ -73,9 +73,14 @@ impl Dues {
         *self = Self::default();
     }
 
-    /// Does what was rated move something by which later dues are found?
-    pub(super) fn is_moved_by(&self, rated: &Rated) -> bool {
-        rated.moves_dues
+    /// Does what was rated on this state move something by which later dues are found: a mark, or an
+    /// option's sum in a cycle that had none, and has to be closed now?
+    pub(super) fn is_moved_by(&self, rated: &Rated, state: &AccountState) -> bool {
+        let on_trial = || rated.lines.iter().any(|line| line.posting == Posting::Trial);
+        let begins = |change: &StateEntry| {
+            state.get(change.variable, change.period).is_none_or(|before| before == 0)
+        };
+        rated.moves_dues || (on_trial() && rated.changes.iter().any(begins))
     }
 
     fn set(&mut self, account: AccountNumber, next: Next) {

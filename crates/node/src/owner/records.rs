@@ -289,7 +289,7 @@ impl Owner {
         let outcome = if rated.late { Outcome::RatedLate } else { Outcome::Rated };
         let record = NewRecord { view: incoming.view, identity: incoming.identity, outcome };
         let row = self.open.log(&record, &tariff, rated, &known.state, &mut self.scratch)?;
-        let is_due_elsewhere = self.dues.is_moved_by(rated);
+        let is_due_elsewhere = self.dues.is_moved_by(rated, &known.state);
         lines::apply(&mut self.state, &record, &tariff, rated, &self.scratch, self.open.time.floor);
         if is_due_elsewhere {
             self.note_changed(account);

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use turnpike_account::Profile;
-use turnpike_plan::{ACCOUNT_CURRENCY, AccountContext, Plan, Table, Zone};
+use turnpike_plan::{ACCOUNT_CURRENCY, AccountContext, OfferId, Plan, Table, Zone};
 use turnpike_segment::head::{Settings, Subscription};
 use turnpike_types::{Money, SuspenseReason, Timestamp};
 
-use super::{DueStretch, Stretch, Subscribed, Tariff, Tariffs};
+use super::{DueStretch, Offered, Stretch, Subscribed, Tariff, Tariffs};
 use crate::catalogue::InForce;
 
 /// Stretches of one account; what is later does not fall due.
@@ -137,7 +137,7 @@ impl Tariffs {
             let (plan, has_begun) = (found.content.map(Arc::clone), found.from.is_some());
             let since = self.since(profile, subscription);
             let subscribed =
-                plan.and_then(|plan| self.subscribed(&plan, settings, subscription, since));
+                plan.and_then(|plan| self.subscribed(&plan, settings, (subscription, since), at));
             match subscribed {
                 Some(mut plan) => {
                     if whom == For::Usage {
@@ -146,14 +146,17 @@ impl Tariffs {
                     plans.push(plan);
                 }
                 None if whom == For::Usage => return Err(SuspenseReason::UnknownPlan),
-                None if has_begun => unreadable.push(&subscription.option),
+                None if has_begun => {
+                    let is_alternative = subscription.is_alternative_at(at.micros());
+                    unreadable.push(if is_alternative { &subscription.option } else { "" });
+                }
                 None => {}
             }
         }
         // An option can't be compared without one of its alternatives.
         plans.retain(|plan| {
-            let option = plan.option.as_ref();
-            option.is_none_or(|(name, _)| !unreadable.contains(&name.as_ref()))
+            let option = plan.option.as_ref().filter(|option| !option.is_kept);
+            option.is_none_or(|option| !unreadable.contains(&option.name.as_ref()))
         });
         if !is_subscribed || plans.is_empty() {
             return Err(SuspenseReason::NoPlan);
@@ -177,22 +180,34 @@ impl Tariffs {
         &mut self,
         plan: &Plan,
         settings: &Settings,
-        subscription: &Subscription,
-        since: Timestamp,
+        (subscription, since): (&Subscription, Timestamp),
+        at: Timestamp,
     ) -> Option<Subscribed> {
         let code = self.codes.code(plan, &parameters(plan, Some(settings), subscription))?;
         let (slot, code) = self.slot(code);
-        let fee = || subscription.fee.parse().unwrap_or(Money::ZERO);
-        let option = subscription.option.as_str();
         Some(Subscribed {
             slot,
             code,
             tables: Box::default(),
             since,
             until: Timestamp(subscription.until_us),
-            option: (!option.is_empty()).then(|| (option.into(), fee())),
+            option: offered(subscription, at),
         })
     }
+}
+
+/// The option of a subscription, as it stands at `at`.
+fn offered(subscription: &Subscription, at: Timestamp) -> Option<Offered> {
+    if subscription.option.is_empty() {
+        return None;
+    }
+    Some(Offered {
+        name: subscription.option.as_str().into(),
+        fee: subscription.fee.parse().unwrap_or(Money::ZERO),
+        offer: OfferId::of(&subscription.option, Timestamp(subscription.from_us)),
+        kept_from: subscription.kept_from_us.map_or(Timestamp::MAX, Timestamp),
+        is_kept: !subscription.is_alternative_at(at.micros()),
+    })
 }
 
 /// What a subscription says about its plan's parameters, and the currency that the account is
