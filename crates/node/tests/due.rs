@@ -513,7 +513,7 @@ async fn plans_6_who_opts_out_mid_cycle_is_charged_once_and_the_rest_of_the_cycl
     let mut node = world.node("b").await;
     assert_eq!(node.send(&[at(MAY + 10 * DAY, "r3", 1000)]).await.accepted, 1);
     world.set(JUNE + 3 * DAY);
-    let booked = world.settled(12).await;
+    let booked = world.settled(11).await;
     let mut posted: Vec<_> = booked.iter().filter(|line| !line.ends_with(" trial")).collect();
     posted.sort();
     // The month and the set-up once, at the close, with what was used before and the fee.
