@@ -185,15 +185,20 @@ pub(crate) fn why_not_ended(
         siblings.filter(|s| s.option == ending.option && offer_of(s) == offer && *s != ending);
     // Those that ended have no part in what was rated since: none of it would be billed.
     let ended = siblings.map(Subscription::option_until_us).filter(|&until| until < i64::MAX).max();
-    match ended.filter(|&ended| at_us < ended) {
-        Some(ended) => Some(format!(
+    let in_order = ended.map_or(at_us, |ended| ended.max(at_us));
+    if in_order < ending.option_until_us()
+        && let Some(why) = why_closed(profile, state, [ending], in_order)
+    {
+        return Some(why);
+    }
+    (at_us < in_order).then(|| {
+        format!(
             "other alternatives of option {} ended later: {} may end from {} on",
             ending.option,
             ending.plan_id,
-            instant(ended)
-        )),
-        None => why_closed(profile, state, [ending], at_us),
-    }
+            instant(in_order)
+        )
+    })
 }
 
 /// Why settings can't change from an instant on.
