@@ -86,7 +86,9 @@ impl Due {
     pub fn tables_at(&self, from: Timestamp, until: Timestamp) -> Timestamp {
         let at = match self.what {
             What::Charge => self.at.micros(),
-            What::Close(cycle) | What::Option(cycle) => cycle.to.saturating_sub(1),
+            What::Close(cycle) | What::Option(cycle) | What::Leftover(cycle) => {
+                cycle.to.saturating_sub(1)
+            }
         };
         Timestamp(at.min(until.micros().saturating_sub(1)).max(from.micros()))
     }
@@ -205,7 +207,7 @@ impl Rater {
         let (account, now) = (stretch.account, due.at.min(now).micros());
         let held = match due.what {
             What::Close(_) => held(stretches, stretch.plans[due.plan].code.trial.closed),
-            What::Charge | What::Option(_) => Vec::new(),
+            What::Charge | What::Option(_) | What::Leftover(_) => Vec::new(),
         };
         let occasion = Occasion { account, state, record: &nothing, event: &event, held: &held, now };
         self.outcome(|rater| {

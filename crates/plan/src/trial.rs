@@ -84,7 +84,7 @@ fn add(run: &Run<'_>, number: usize, cycle: Period, sums: &mut Sums) -> Result<(
 
 /// Does a subscription end, and give unused days back? Nothing else falls due at its end.
 fn is_credit(run: &Run<'_>) -> bool {
-    matches!(run.event, Event::Due { at, .. } if at == run.cancelled)
+    matches!(run.event, Event::Due { at, .. } if *at == run.cancelled)
 }
 
 fn counts(run: &mut Run<'_>, number: usize, option: OptionInForce<'_>) -> Counts {
@@ -120,7 +120,7 @@ fn in_open_cycle(run: &mut Run<'_>, number: usize, offer: OfferId) -> Counts {
     let open = offer.first_open(run.state, run.account.cycle_day);
     match open.filter(|open| cycle.period < *open) {
         None => Counts::In(cycle.period),
-        Some(open) if run.event == Event::Usage || is_once(run, number) => Counts::In(open),
+        Some(open) if *run.event == Event::Usage || is_once(run, number) => Counts::In(open),
         Some(_) => Counts::Nowhere,
     }
 }
