@@ -209,7 +209,8 @@ impl Rater {
             What::Close(_) => held(stretches, stretch.plans[due.plan].code.trial.closed),
             What::Charge | What::Option(_) | What::Leftover(_) => Vec::new(),
         };
-        let occasion = Occasion { account, state, record: &nothing, event: &event, held: &held, now };
+        let occasion =
+            Occasion { account, state, record: &nothing, event: &event, held: &held, now };
         self.outcome(|rater| {
             rater.scratch.calendar.enter(&account.zone, account.cycle_day);
             let plan = &stretch.plans[due.plan];
