@@ -17,8 +17,9 @@ use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, Member, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
+    CursorAck, Guided, HeartbeatReply, Held, Member, NodeBeat, Observation, PartitionSpec,
+    PinOutcome, Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreError, StoreIncarnation,
+    StoreResult,
 };
 use turnpike_types::{
     AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber, Timestamp,
@@ -109,13 +110,8 @@ impl SharedDatabase for Bent {
     ) -> StoreResult<bool> {
         self.inner.release(partition, epoch, claim, to).await
     }
-    async fn barrier(
-        &self,
-        partition: PartitionId,
-        epoch: Epoch,
-        claim: ClaimId,
-    ) -> StoreResult<bool> {
-        self.inner.barrier(partition, epoch, claim).await
+    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+        self.inner.barrier(held).await
     }
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
         self.inner.append(append).await

@@ -9,8 +9,8 @@ use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, PartitionSpec, PinOutcome, Publish,
-    PublishOutcome, SegmentRow, StoreIncarnation, StoreResult,
+    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
+    Publish, PublishOutcome, SegmentRow, StoreIncarnation, StoreResult,
 };
 
 /// The shared database. Every call is cancel-safe for the database's consistency; a call that is
@@ -58,13 +58,9 @@ pub trait SharedDatabase: Send + Sync + 'static {
     ) -> StoreResult<bool>;
 
     /// A shared write barrier (P17): commits a write that succeeds only while epoch and claim are
-    /// ours. `true`: whatever was read from our state before the call began was not superseded.
-    async fn barrier(
-        &self,
-        partition: PartitionId,
-        epoch: Epoch,
-        claim: ClaimId,
-    ) -> StoreResult<bool>;
+    /// ours and the log ends where we know it to. `true`: whatever was read from our state before
+    /// the call began was not superseded, and is of this history (P18).
+    async fn barrier(&self, held: &Held) -> StoreResult<bool>;
 
     // -- what operators wish (P13) ------------------------------------------------------------
 

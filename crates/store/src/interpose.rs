@@ -13,8 +13,8 @@ use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, PartitionSpec, PinOutcome, Publish,
-    PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
+    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
+    Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// Which call, by the name of its method.
@@ -117,13 +117,8 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
         through!(self, Release, self.inner.release(partition, epoch, claim, to))
     }
 
-    async fn barrier(
-        &self,
-        partition: PartitionId,
-        epoch: Epoch,
-        claim: ClaimId,
-    ) -> StoreResult<bool> {
-        through!(self, Barrier, self.inner.barrier(partition, epoch, claim))
+    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+        through!(self, Barrier, self.inner.barrier(held))
     }
 
     async fn pin(

@@ -51,7 +51,7 @@ pub use error::{StoreError, StoreResult};
 pub use interpose::{Call, Interpose, Interposed};
 pub use model::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, CheckpointPart, Claim,
-    ClaimOutcome, Claimed, Consumer, CursorAck, Following, Guided, HeartbeatReply, Member,
+    ClaimOutcome, Claimed, Consumer, CursorAck, Following, Guided, HeartbeatReply, Held, Member,
     NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, PinOutcome, SegmentPosition,
     SegmentRow, Serving, StoreIncarnation,
 };

@@ -128,6 +128,19 @@ pub enum ClaimOutcome {
     Busy,
 }
 
+/// What an owner holds: the right, and the end of the log as it knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its claim.
+    pub claim: ClaimId,
+    /// Where the next append would go.
+    pub position: SegmentPosition,
+}
+
 /// One durable append.
 #[derive(Clone, Debug)]
 pub struct AppendSegment {

@@ -79,7 +79,7 @@ async fn a_full_disk_is_reported_as_full_and_service_goes_on_once_there_is_room(
     assert!(error.is_transient() && !error.is_unknown());
     assert_eq!(check_chain(&read_all(&db, 1).await), owner.position, "it did not happen");
     // Small writes still fit, and the same owner goes on where there is room.
-    assert!(db.barrier(owner.partition, owner.epoch, owner.claim).await.unwrap());
+    assert!(db.barrier(&owner.held()).await.unwrap());
     let roomy = SqliteDatabase::open(&path, &SqliteOptions::default()).await.unwrap();
     let outcome = owner.append(&roomy, vec![7; 60_000], &mut dice).await.unwrap();
     assert_eq!(outcome, AppendOutcome::Committed);

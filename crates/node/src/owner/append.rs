@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use turnpike_account::{Location, LoggedTime};
 use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{Component, Place, RecordRow, Segment, SegmentBuilder};
-use turnpike_store::{AppendOutcome, AppendSegment, StoreError};
+use turnpike_store::{AppendOutcome, AppendSegment, Held, SegmentPosition, StoreError};
 use turnpike_types::{Epoch, SegmentHash, SegmentNumber};
 
-use super::{Ended, Owner};
+use super::{Ended, Owner, Ownership};
 
 /// Segments at hand for one request; more are read again, mostly from the cache.
 const LOADED_MAX: usize = 64;
@@ -151,10 +151,12 @@ impl Owner {
 
     fn spawn_barrier(&self) -> JoinHandle<Result<Appended, Ended>> {
         let shared = Arc::clone(&self.shared);
-        let ownership = self.ownership.clone();
+        let Ownership { spec, epoch, claim } = &self.ownership;
+        let (last, last_hash) = self.state.last();
+        let position = SegmentPosition { next: last.next(), last_hash };
+        let held = Held { partition: spec.id, epoch: *epoch, claim: *claim, position };
         tokio::spawn(async move {
-            let id = ownership.spec.id;
-            match shared.db.barrier(id, ownership.epoch, ownership.claim).await? {
+            match shared.db.barrier(&held).await? {
                 true => Ok(Appended { segment: None }),
                 false => Err(Ended::Fenced),
             }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId};
+use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentHash};
 
 use super::owner::epoch_of;
 use super::{Dice, Owner, Subject, check_chain, read_all};
-use crate::{AppendOutcome, StoreError};
+use crate::{AppendOutcome, Held, StoreError};
 
 /// Sixteen claimants who saw the same epoch.
 pub async fn of_many_claims_with_the_same_epoch_one_wins(s: &Subject) {
@@ -139,15 +139,29 @@ pub async fn a_release_for_nobody_leaves_no_owner(s: &Subject) {
     assert_eq!((row.owner, row.released_to, row.epoch), (None, None, owner.epoch));
 }
 
+/// P18: what is answered from a state that the log no longer tells is not confirmed.
+pub async fn a_barrier_holds_only_where_the_log_ends_as_the_owner_knows(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(16));
+    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let before = owner.held();
+    assert_eq!(owner.append(&*db, vec![1], &mut dice).await.unwrap(), AppendOutcome::Committed);
+    assert!(db.barrier(&owner.held()).await.unwrap());
+    assert!(!db.barrier(&before).await.unwrap(), "the log is ahead");
+    let mut other = owner.held();
+    other.position.last_hash = SegmentHash([7; 32]);
+    assert!(!db.barrier(&other).await.unwrap(), "of another history");
+}
+
 /// P17.
 pub async fn a_barrier_holds_only_for_the_owner(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(15));
     let old = Owner::claim_now(&*db, 1, "a", &mut dice).await;
-    assert!(db.barrier(old.partition, old.epoch, old.claim).await.unwrap());
-    assert!(!db.barrier(old.partition, old.epoch, ClaimId([9; 16])).await.unwrap());
+    assert!(db.barrier(&old.held()).await.unwrap());
+    let other = ClaimId([9; 16]);
+    assert!(!db.barrier(&Held { claim: other, ..old.held() }).await.unwrap());
     let new = Owner::claim_now(&*s.view().await, 1, "b", &mut dice).await;
-    assert!(!db.barrier(old.partition, old.epoch, old.claim).await.unwrap());
-    assert!(db.barrier(new.partition, new.epoch, new.claim).await.unwrap());
-    assert!(!db.barrier(PartitionId(9), new.epoch, new.claim).await.unwrap());
+    assert!(!db.barrier(&old.held()).await.unwrap());
+    assert!(db.barrier(&new.held()).await.unwrap());
+    assert!(!db.barrier(&Held { partition: PartitionId(9), ..new.held() }).await.unwrap());
     assert_eq!(epoch_of(&*db, 1).await, new.epoch);
 }

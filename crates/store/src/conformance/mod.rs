@@ -109,6 +109,7 @@ macro_rules! conformance {
             claims: a_release_names_its_target_and_the_next_claim_clears_it,
             claims: a_release_for_nobody_leaves_no_owner,
             claims: a_barrier_holds_only_for_the_owner,
+            claims: a_barrier_holds_only_where_the_log_ends_as_the_owner_knows,
             takeover: a_thousand_partitions_are_claimed_in_one_call,
             takeover: an_outcome_stands_where_its_claim_stood,
             takeover: claims_that_cannot_be_made_together_are_refused_and_nothing_is_claimed,

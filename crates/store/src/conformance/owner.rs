@@ -8,7 +8,7 @@ use turnpike_types::{
 };
 
 use crate::{
-    AppendOutcome, AppendSegment, Claim, Claimed, Member, PartitionSpec, SegmentPosition,
+    AppendOutcome, AppendSegment, Claim, Claimed, Held, Member, PartitionSpec, SegmentPosition,
     SegmentRow, SharedDatabase, StoreResult,
 };
 
@@ -87,6 +87,12 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// What he holds.
+    pub fn held(&self) -> Held {
+        let Self { partition, epoch, claim, position } = *self;
+        Held { partition, epoch, claim, position }
+    }
+
     /// Claims partition `id` for `node`, having seen `seen`; `None` when that epoch has passed.
     pub async fn try_claim(
         db: &dyn SharedDatabase,

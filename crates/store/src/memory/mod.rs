@@ -23,8 +23,8 @@ use crate::rules;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, PartitionSpec, PinOutcome, Publish,
-    PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
+    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
+    Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// Where the time comes from.
@@ -175,16 +175,12 @@ impl SharedDatabase for MemoryDatabase {
         self.state().release(partition, epoch, claim, to)
     }
 
-    async fn barrier(
-        &self,
-        partition: PartitionId,
-        epoch: Epoch,
-        claim: ClaimId,
-    ) -> StoreResult<bool> {
-        let Ok(_row) = self.row_lock(partition).await else {
+    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+        let Ok(_row) = self.row_lock(held.partition).await else {
             return Ok(false);
         };
-        Ok(self.state().partition(partition)?.is_owned_by(epoch, claim))
+        let state = self.state();
+        Ok(state.partition(held.partition)?.is_held(held))
     }
 
     async fn pin(

@@ -12,7 +12,7 @@ use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement
 use crate::rules::{self, Fence};
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
-    CatalogueKind, CheckpointManifest, CheckpointPart, Consumer, CursorAck, Guided, NodeRow,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Consumer, CursorAck, Guided, Held, NodeRow,
     PartitionRow, PartitionSpec, Publish, PublishOutcome, SegmentPosition, SegmentRow,
     StoreIncarnation, StoreResult,
 };
@@ -81,6 +81,10 @@ impl Partition {
 
     pub(super) fn is_owned_by(&self, epoch: Epoch, claim: ClaimId) -> bool {
         self.row.epoch == epoch && self.row.claim == claim
+    }
+
+    pub(super) fn is_held(&self, held: &Held) -> bool {
+        self.is_owned_by(held.epoch, held.claim) && self.row.next == held.position
     }
 
     pub(super) fn is_at(&self, epoch: Epoch) -> bool {

@@ -45,7 +45,7 @@ use crate::sql::topology::Kept;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, OpenOptions, PartitionSpec,
+    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, OpenOptions, PartitionSpec,
     PinOutcome, Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
 };
 
@@ -148,13 +148,8 @@ impl SharedDatabase for PostgresDatabase {
         self.release_one(partition, epoch, claim, to).await
     }
 
-    async fn barrier(
-        &self,
-        partition: PartitionId,
-        epoch: Epoch,
-        claim: ClaimId,
-    ) -> StoreResult<bool> {
-        self.write_barrier(partition, epoch, claim).await
+    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+        self.write_barrier(held).await
     }
 
     async fn pin(

@@ -13,7 +13,7 @@ use crate::sql::packed::{pack_following, pack_serving};
 use crate::sql::rows::{FenceTuple, fence, loaded, stored, stored_partition};
 use crate::sql::statements;
 use crate::sql::topology::{Specs, specs};
-use crate::{HeartbeatReply, NodeBeat, Observation, StoreResult};
+use crate::{HeartbeatReply, Held, NodeBeat, Observation, StoreResult};
 
 const HEARTBEAT: &str = include_str!("heartbeat.sql");
 const OBSERVE: &str = concat!(
@@ -96,16 +96,13 @@ impl PostgresDatabase {
         Ok(lease.execute(statement).await? == 1)
     }
 
-    pub(super) async fn write_barrier(
-        &self,
-        partition: PartitionId,
-        epoch: Epoch,
-        claim: ClaimId,
-    ) -> StoreResult<bool> {
+    pub(super) async fn write_barrier(&self, held: &Held) -> StoreResult<bool> {
         let statement = query(statements::BARRIER)
-            .bind(stored_partition(partition))
-            .bind(stored(epoch.number()))
-            .bind(&claim.0[..]);
+            .bind(stored_partition(held.partition))
+            .bind(stored(held.epoch.number()))
+            .bind(&held.claim.0[..])
+            .bind(stored(held.position.next.0))
+            .bind(&held.position.last_hash.0[..]);
         let lease = self.log.lease("barrier", LOCK_LIMIT).await?;
         Ok(lease.execute(statement).await? == 1)
     }

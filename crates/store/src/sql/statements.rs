@@ -54,9 +54,9 @@ pub(crate) const COUNT_NODE: &str = "SELECT count(*) FROM nodes WHERE node = $1"
 pub(crate) const RELEASE: &str = "UPDATE partitions SET released_to = $4, \
      owner = CASE WHEN $4 IS NULL THEN NULL ELSE owner END WHERE id = $1 AND epoch = $2 AND claim = $3";
 
-/// id, epoch, claim
-pub(crate) const BARRIER: &str =
-    "UPDATE partitions SET barriers = barriers + 1 WHERE id = $1 AND epoch = $2 AND claim = $3";
+/// id, epoch, claim, next segment, last hash
+pub(crate) const BARRIER: &str = "UPDATE partitions SET barriers = barriers + 1 \
+     WHERE id = $1 AND epoch = $2 AND claim = $3 AND next_segment = $4 AND last_hash = $5";
 
 /// partition, name, segment, body; no row when it is there, or the partition is not.
 pub(crate) const PUT_PART: &str = "INSERT INTO checkpoint_parts (partition, name, segment, body) \

@@ -42,8 +42,8 @@ use crate::sql::topology::Kept;
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
-    CursorAck, Guided, HeartbeatReply, NodeBeat, Observation, PartitionSpec, PinOutcome, Publish,
-    PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
+    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
+    Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
 };
 
 /// The shared database in a SQLite file.
@@ -120,13 +120,8 @@ impl SharedDatabase for SqliteDatabase {
         self.release_one(partition, epoch, claim, to).await
     }
 
-    async fn barrier(
-        &self,
-        partition: PartitionId,
-        epoch: Epoch,
-        claim: ClaimId,
-    ) -> StoreResult<bool> {
-        self.write_barrier(partition, epoch, claim).await
+    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+        self.write_barrier(held).await
     }
 
     async fn pin(

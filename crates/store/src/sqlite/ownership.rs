@@ -15,7 +15,7 @@ use crate::sql::packed::{pack_following, pack_serving};
 use crate::sql::rows::{FenceTuple, fence, loaded, stored, stored_partition};
 use crate::sql::statements;
 use crate::sql::topology::{Specs, specs};
-use crate::{HeartbeatReply, NodeBeat, Observation, StoreResult};
+use crate::{HeartbeatReply, Held, NodeBeat, Observation, StoreResult};
 
 const HEARTBEAT: &str = include_str!("heartbeat.sql");
 const OBSERVE: &str =
@@ -90,17 +90,9 @@ impl SqliteDatabase {
             .await
     }
 
-    pub(super) async fn write_barrier(
-        &self,
-        partition: PartitionId,
-        epoch: Epoch,
-        claim: ClaimId,
-    ) -> StoreResult<bool> {
-        self.writer
-            .write(Urgency::Normal, "barrier", move |c| {
-                Box::pin(barrier(c, partition, epoch, claim))
-            })
-            .await
+    pub(super) async fn write_barrier(&self, held: &Held) -> StoreResult<bool> {
+        let held = *held;
+        self.writer.write(Urgency::Normal, "barrier", move |c| Box::pin(barrier(c, held))).await
     }
 }
 
@@ -122,16 +114,13 @@ async fn write_release(
     Ok(done.rows_affected() == 1)
 }
 
-async fn barrier(
-    connection: &mut SqliteConnection,
-    partition: PartitionId,
-    epoch: Epoch,
-    claim: ClaimId,
-) -> StoreResult<bool> {
+async fn barrier(connection: &mut SqliteConnection, held: Held) -> StoreResult<bool> {
     let done = query(statements::BARRIER)
-        .bind(stored_partition(partition))
-        .bind(stored(epoch.number()))
-        .bind(&claim.0[..])
+        .bind(stored_partition(held.partition))
+        .bind(stored(held.epoch.number()))
+        .bind(&held.claim.0[..])
+        .bind(stored(held.position.next.0))
+        .bind(&held.position.last_hash.0[..])
         .execute(connection)
         .await
         .map_err(|error| classify("barrier", &error))?;
