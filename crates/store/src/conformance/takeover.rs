@@ -103,35 +103,34 @@ pub async fn claims_that_cannot_be_made_together_are_refused_and_nothing_is_clai
     assert!(db.claim_many(&asked(&[2, 1, 0])).await.unwrap().iter().all(|one| won(one).is_some()));
 }
 
+/// Claims fifty partitions, beginning with another one for each `n`; what was won.
+async fn claim_everything(db: &dyn SharedDatabase, n: u32) -> Vec<(PartitionId, ClaimId)> {
+    let mut dice = Dice(440 + u64::from(n));
+    let ids = (0..50).map(|id| (id * 7 + n * 13) % 50);
+    let claims: Vec<Claim> =
+        ids.map(|id| claim(id, Epoch::UNOWNED, &format!("n{n}"), &mut dice)).collect();
+    let mut mine = Vec::new();
+    for (claim, outcome) in claims.iter().zip(db.claim_many(&claims).await.unwrap()) {
+        let is_won = match outcome {
+            ClaimOutcome::Won(_) => true,
+            ClaimOutcome::Lost => false,
+            ClaimOutcome::Busy => db.claim(claim).await.unwrap().is_some(),
+        };
+        mine.extend(is_won.then_some((claim.partition, claim.claim)));
+    }
+    mine
+}
+
 /// Eight nodes that find the same owner dead, each from another end; whoever is told `Busy` asks
 /// by himself.
 pub async fn of_claimants_of_everything_each_partition_has_one_winner(s: &Subject) {
     let db = s.view().await;
     db.create_partitions(&specs(50)).await.unwrap();
-    let claimants = (0..8u32).map(|n| {
-        let opening = s.view();
-        async move {
-            let view = opening.await;
-            tokio::spawn(async move {
-                let mut dice = Dice(440 + u64::from(n));
-                let ids = (0..50).map(|id| (id * 7 + n * 13) % 50);
-                let claims: Vec<Claim> =
-                    ids.map(|id| claim(id, Epoch::UNOWNED, &format!("n{n}"), &mut dice)).collect();
-                let mut mine: Vec<(PartitionId, ClaimId)> = Vec::new();
-                let outcomes = view.claim_many(&claims).await.unwrap();
-                for (claim, outcome) in claims.iter().zip(outcomes) {
-                    let is_won = match outcome {
-                        ClaimOutcome::Won(_) => true,
-                        ClaimOutcome::Lost => false,
-                        ClaimOutcome::Busy => view.claim(claim).await.unwrap().is_some(),
-                    };
-                    mine.extend(is_won.then_some((claim.partition, claim.claim)));
-                }
-                mine
-            })
-        }
-    });
-    let claimants = futures::future::join_all(claimants).await;
+    let mut claimants = Vec::new();
+    for n in 0..8u32 {
+        let view = s.view().await;
+        claimants.push(tokio::spawn(async move { claim_everything(&*view, n).await }));
+    }
     let mut winners = HashSet::new();
     for claimant in claimants {
         winners.extend(claimant.await.unwrap());
