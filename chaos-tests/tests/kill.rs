@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use chaos_tests::client::{Told, send_all};
 use chaos_tests::cluster::Cluster;
 use chaos_tests::oracle::{
-    Key, check_chain, check_each_rated_once, check_replay, log, pull_everything,
+    Key, check_amounts, check_chain, check_each_rated_once, check_replay, log, pull_everything,
 };
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
@@ -155,27 +155,4 @@ async fn wait_until_owned_by(db: &dyn SharedDatabase, owners: &[&str]) -> Result
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     anyhow::bail!("the returned nodes did not regain control")
-}
-
-/// What each account pays, by arithmetic of our own: 1,000 octets are included, each further one
-/// costs 0.00005 USD, in whatever order they came.
-fn check_amounts(
-    lines: &[turnpike_proto::feed::v1::ChargeLine],
-    sent: &BTreeMap<Key, i64>,
-) -> Result<()> {
-    let mut octets: BTreeMap<u64, i128> = BTreeMap::new();
-    sent.iter()
-        .for_each(|((account, _), n)| *octets.entry(*account).or_default() += i128::from(*n));
-    let mut nanos: BTreeMap<u64, i128> = BTreeMap::new();
-    for line in lines {
-        let (whole, part) = line.amount.split_once('.').context("an amount has nine decimals")?;
-        let amount = whole.parse::<i128>()? * 1_000_000_000 + part.parse::<i128>()?;
-        *nanos.entry(line.account_number).or_default() += amount;
-    }
-    for (account, octets) in octets {
-        let expected = (octets - 1_000).max(0) * 50_000;
-        let charged = nanos.get(&account).copied().unwrap_or_default();
-        ensure!(charged == expected, "account {account}: {charged} charged, {expected} expected");
-    }
-    Ok(())
 }
