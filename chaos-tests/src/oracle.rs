@@ -56,6 +56,29 @@ pub fn check_each_rated_once(lines: &[ChargeLine], sent: &BTreeMap<Key, i64>) ->
     Ok(())
 }
 
+/// What each account pays under `tests/octets.xml`, by arithmetic of our own: 1,000 octets are
+/// included, each further one costs 0.00005 USD, in whatever order they came.
+///
+/// # Errors
+/// The first account that pays another amount.
+pub fn check_amounts(lines: &[ChargeLine], sent: &BTreeMap<Key, i64>) -> Result<()> {
+    let mut octets: BTreeMap<u64, i128> = BTreeMap::new();
+    sent.iter()
+        .for_each(|((account, _), n)| *octets.entry(*account).or_default() += i128::from(*n));
+    let mut nanos: BTreeMap<u64, i128> = BTreeMap::new();
+    for line in lines {
+        let (whole, part) = line.amount.split_once('.').context("an amount has nine decimals")?;
+        let amount = whole.parse::<i128>()? * 1_000_000_000 + part.parse::<i128>()?;
+        *nanos.entry(line.account_number).or_default() += amount;
+    }
+    for (account, octets) in octets {
+        let expected = (octets - 1_000).max(0) * 50_000;
+        let charged = nanos.get(&account).copied().unwrap_or_default();
+        ensure!(charged == expected, "account {account}: {charged} charged, {expected} expected");
+    }
+    Ok(())
+}
+
 /// The log of a partition.
 ///
 /// # Errors

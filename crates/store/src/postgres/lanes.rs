@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::error::DatabaseError;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow, Postgres};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::{Query, QueryAs};
-use sqlx::{ConnectOptions, Connection, FromRow, query, query_as};
+use sqlx::{Connection, FromRow, query, query_as};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use super::servers::Servers;
+use super::warnings::heeding;
 use crate::sql::errors::{classify, corrupt};
 use crate::{StoreError, StoreResult};
 
@@ -45,20 +47,16 @@ impl Broken {
 /// Connections for one purpose.
 pub(super) struct Lane {
     broken: Broken,
-    options: PgConnectOptions,
+    servers: Servers,
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<(PgConnection, Instant)>>,
 }
 
 impl Lane {
     /// A lane of at most `connections_max` connections, opened when they are needed.
-    pub(super) fn new(
-        options: PgConnectOptions,
-        connections_max: usize,
-        broken: Broken,
-    ) -> Arc<Self> {
+    pub(super) fn new(servers: Servers, connections_max: usize, broken: Broken) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(connections_max));
-        Arc::new(Self { broken, options, permits, idle: Mutex::default() })
+        Arc::new(Self { broken, servers, permits, idle: Mutex::default() })
     }
 
     /// A connection for one statement or transaction, which may take `limit` in all.
@@ -74,10 +72,9 @@ impl Lane {
             .map_err(|_| unavailable("the database is being closed"))?;
         let connection = match self.pop_live().await {
             Some(connection) => connection,
-            None => timeout(CONNECT_LIMIT, self.options.connect())
-                .await
-                .map_err(|_| unavailable("no connection within 2 s"))?
-                .map_err(|error| classify(doing, &error))?,
+            None => {
+                self.servers.connect(CONNECT_LIMIT).await.map_err(|error| error.classify(doing))?
+            }
         };
         let lane = Arc::clone(self);
         Ok(Lease { lane, connection, _permit: permit, doing, limit })
@@ -119,6 +116,8 @@ pub(super) type StatementAs<'q, T> = QueryAs<'q, Postgres, T, PgArguments>;
 pub(super) enum Failure {
     /// Nothing came back in time.
     NoAnswer,
+    /// It was carried out, and the server warned: perhaps it is not replicated (P19).
+    Warned,
     /// sqlx's error.
     Sqlx(sqlx::Error),
 }
@@ -130,6 +129,10 @@ impl Failure {
             Self::NoAnswer => {
                 StoreError::Unavailable { doing, cause: "no answer in time".to_owned() }
             }
+            Self::Warned => StoreError::Unavailable {
+                doing,
+                cause: "the server warned: what it committed may not be replicated".to_owned(),
+            },
             Self::Sqlx(error) => classify(doing, error),
         }
     }
@@ -138,7 +141,7 @@ impl Failure {
 impl Lease {
     /// Runs a statement; how many rows it changed.
     pub(super) async fn execute(mut self, statement: Statement<'_>) -> StoreResult<u64> {
-        let answer = timeout(self.limit, statement.execute(&mut self.connection)).await;
+        let answer = heeding(timeout(self.limit, statement.execute(&mut self.connection))).await;
         let doing = self.doing;
         let done = self.settle(answer).map_err(|failure| failure.classify(doing))?;
         Ok(done.rows_affected())
@@ -174,7 +177,7 @@ impl Lease {
         mut self,
         statement: StatementAs<'_, T>,
     ) -> Result<Vec<T>, Failure> {
-        let answer = timeout(self.limit, statement.fetch_all(&mut self.connection)).await;
+        let answer = heeding(timeout(self.limit, statement.fetch_all(&mut self.connection))).await;
         self.settle(answer)
     }
 
@@ -203,20 +206,20 @@ impl Lease {
             query("COMMIT").execute(&mut *connection).await.map_err(failed)?;
             Ok(done)
         };
-        let done =
-            timeout(self.limit, all).await.map_err(|_| Failure::NoAnswer.classify(doing))??;
+        let (done, warned) = heeding(timeout(self.limit, all)).await;
+        let done = done.map_err(|_| Failure::NoAnswer.classify(doing))??;
         self.give_back();
-        Ok(done)
+        if warned { Err(Failure::Warned.classify(doing)) } else { Ok(done) }
     }
 
     fn settle<T>(
         self,
-        answer: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
+        (answer, warned): (Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>, bool),
     ) -> Result<T, Failure> {
         match answer {
             Ok(Ok(value)) => {
                 self.give_back();
-                Ok(value)
+                if warned { Err(Failure::Warned) } else { Ok(value) }
             }
             Ok(Err(error)) => {
                 if leaves_connection_in_order(&error) {
@@ -239,8 +242,11 @@ impl Lease {
 pub(super) trait Tuple: for<'r> FromRow<'r, PgRow> + Send + Unpin {}
 impl<T: for<'r> FromRow<'r, PgRow> + Send + Unpin> Tuple for T {}
 
-/// An error that the server reported about a statement, other than its own farewell.
+/// An error that the server reported about a statement, other than its own farewell, and than
+/// that it takes no writes: then another server does.
 fn leaves_connection_in_order(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
-    code.is_some_and(|code| code == "57014" || !(code.starts_with("57") || code.starts_with("08")))
+    code.is_some_and(|code| {
+        code == "57014" || !(code == "25006" || code.starts_with("57") || code.starts_with("08"))
+    })
 }

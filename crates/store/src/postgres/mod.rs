@@ -3,6 +3,8 @@
 //!
 //! ```text
 //!  session.rs      opening: session settings, durability checks, migrations
+//!  servers.rs      of several servers, the one that takes writes
+//!  warnings.rs     what the server warns of: commits that are not replicated
 //!  lanes.rs        connections by purpose: beats | observer | claims | log | bulk
 //!  ownership.rs    heartbeat, observe, release, barrier
 //!  claims.rs       claim, one or many
@@ -16,9 +18,8 @@
 //! Each call is one autocommit statement, or several that are right in any interleaving. The two
 //! transactions (creating partitions, binding identities) touch no row that an append needs.
 //!
-//! Not seen: a cancelled wait for synchronous replication (`pg_cancel_backend` by hand), which
-//! PostgreSQL reports as a mere warning. Ending the whole backend is reported as an unknown
-//! outcome (P2, P19).
+//! A cancelled wait for synchronous replication (`pg_cancel_backend` by hand) is reported as an
+//! unknown outcome (P2, P19), as is a backend that was ended, though PostgreSQL merely warns.
 
 mod catalogue;
 mod checkpoints;
@@ -26,7 +27,9 @@ mod claims;
 mod lanes;
 mod ownership;
 mod segments;
+mod servers;
 mod session;
+mod warnings;
 mod wishes;
 
 use std::sync::Arc;
@@ -84,8 +87,8 @@ impl PostgresDatabase {
     /// # Errors
     /// As [`crate::open`].
     pub async fn open(url: &str, options: &OpenOptions) -> StoreResult<Self> {
-        let session = session::options(url)?;
-        session::prepare(url, &session).await?;
+        let servers = session::servers(url)?;
+        session::prepare(url, &servers).await?;
         let connections = match usize::try_from(options.connections_max).unwrap_or(usize::MAX) {
             0 => CONNECTIONS_DEFAULT,
             some => some.max(CONNECTIONS_MIN),
@@ -95,8 +98,8 @@ impl PostgresDatabase {
         let log = connections - 2 - claims - bulk;
         let broken = Broken::default();
         let lane = |statement, lock, connections_max| {
-            let options = session::limited(&session, statement, lock);
-            Lane::new(options, connections_max, broken.clone())
+            let servers = session::limited(&servers, statement, lock);
+            Lane::new(servers, connections_max, broken.clone())
         };
         Ok(Self {
             beats: lane(BEAT_LIMIT, LOCK_LIMIT, 1),

@@ -1,12 +1,12 @@
 //! Opening: what a session asks of the server, what it refuses to work on, and the schema.
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection, query, query_as, raw_sql};
 use tokio::time::timeout;
 
+use super::servers::{NoServer, Servers};
 use crate::open::redacted;
 use crate::sql::errors::classify;
 use crate::sql::{Migration, pending};
@@ -30,12 +30,8 @@ const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// Another node may be applying the same migrations.
 const MIGRATE_LIMIT: Duration = Duration::from_secs(60);
 
-/// The options of all sessions, from an address.
-pub(super) fn options(url: &str) -> StoreResult<PgConnectOptions> {
-    let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::BadUrl {
-        url: redacted(url),
-        cause: format!("{error}; write postgres://USER@HOST:5432/DATABASE"),
-    })?;
+/// The servers of an address, with the options of all sessions.
+pub(super) fn servers(url: &str) -> StoreResult<Servers> {
     let server_side: [(&str, &str); 8] = [
         // All statements are short; compiling one costs a hundred times what it saves.
         ("jit", "off"),
@@ -49,30 +45,27 @@ pub(super) fn options(url: &str) -> StoreResult<PgConnectOptions> {
         ("tcp_user_timeout", "8s"),
         ("client_min_messages", "warning"),
     ];
-    Ok(options
-        .options(server_side)
-        .application_name("turnpike")
-        .statement_cache_capacity(64)
-        .disable_statement_logging())
+    Ok(Servers::parse(url)?.with(|options| {
+        options
+            .options(server_side)
+            .application_name("turnpike")
+            .statement_cache_capacity(64)
+            .disable_statement_logging()
+    }))
 }
 
 /// The same with time limits on the server's side.
-pub(super) fn limited(
-    options: &PgConnectOptions,
-    statement: Duration,
-    lock: Duration,
-) -> PgConnectOptions {
+pub(super) fn limited(servers: &Servers, statement: Duration, lock: Duration) -> Servers {
     let ms = |limit: Duration| format!("{}ms", limit.as_millis());
-    options.clone().options([("statement_timeout", ms(statement)), ("lock_timeout", ms(lock))])
+    let limits = [("statement_timeout", ms(statement)), ("lock_timeout", ms(lock))];
+    servers.with(|options| options.options(limits.clone()))
 }
 
 /// Connects, checks that the server keeps what it promises, and brings the schema up to date.
-pub(super) async fn prepare(url: &str, options: &PgConnectOptions) -> StoreResult<()> {
-    let options = limited(options, MIGRATE_LIMIT, MIGRATE_LIMIT);
-    let mut connection = timeout(OPEN_LIMIT, options.connect())
-        .await
-        .map_err(|_| unavailable("no connection within 5 s"))?
-        .map_err(|error| cannot_connect(url, &error))?;
+pub(super) async fn prepare(url: &str, servers: &Servers) -> StoreResult<()> {
+    let servers = limited(servers, MIGRATE_LIMIT, MIGRATE_LIMIT);
+    let mut connection =
+        servers.connect(OPEN_LIMIT).await.map_err(|error| cannot_connect(url, &error))?;
     check_durability(&mut connection).await?;
     // Not awaited past the limit, and not reused: an open transaction goes with its connection.
     timeout(MIGRATE_LIMIT, migrate(&mut connection))
@@ -85,7 +78,10 @@ fn unavailable(cause: &str) -> StoreError {
     StoreError::Unavailable { doing: DOING, cause: cause.to_owned() }
 }
 
-fn cannot_connect(url: &str, error: &sqlx::Error) -> StoreError {
+fn cannot_connect(url: &str, error: &NoServer) -> StoreError {
+    let (NoServer::Silent(error) | NoServer::Refused(error)) = error else {
+        return error.classify(DOING);
+    };
     let code = error.as_database_error().and_then(|database| database.code()).unwrap_or_default();
     let remedy = match code.get(..2) {
         Some("28") => "check user and password, and pg_hba.conf on the server",
@@ -101,9 +97,8 @@ fn cannot_connect(url: &str, error: &sqlx::Error) -> StoreError {
 /// A database that forgets what it has committed voids I1: better not to start.
 async fn check_durability(connection: &mut PgConnection) -> StoreResult<()> {
     const SETTINGS: &str = "SELECT current_setting('fsync'), \
-         current_setting('synchronous_commit'), current_setting('full_page_writes'), \
-         pg_is_in_recovery()";
-    let (fsync, synchronous_commit, full_page_writes, in_recovery): (String, String, String, bool) =
+         current_setting('synchronous_commit'), current_setting('full_page_writes')";
+    let (fsync, synchronous_commit, full_page_writes): (String, String, String) =
         query_as(SETTINGS).fetch_one(connection).await.map_err(|e| classify(DOING, &e))?;
     let refuse = |what: &str, remedy: &str| {
         Err(StoreError::Refused(format!(
@@ -121,9 +116,6 @@ async fn check_durability(connection: &mut PgConnection) -> StoreResult<()> {
             &format!("synchronous_commit = {synchronous_commit}"),
             "set synchronous_commit = on for the server, this database and this user",
         );
-    }
-    if in_recovery {
-        return Err(unavailable("this server is a standby; the address must name the primary"));
     }
     Ok(())
 }

@@ -1,0 +1,164 @@
+//! The servers of one database: of several, the one that takes writes.
+//!
+//! Behind an address that fails over there may be a standby, or a primary that came back as one.
+//! It would answer every read from the past and refuse every write, for as long as the connection
+//! lives; so each new connection is asked first.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, query_as};
+
+use crate::StoreError;
+use crate::open::redacted;
+use crate::sql::errors::classify;
+
+/// How to reach each of them.
+#[derive(Clone)]
+pub(super) struct Servers(Vec<PgConnectOptions>);
+
+/// Why there is no connection, the least telling first.
+#[derive(Debug)]
+pub(super) enum NoServer {
+    /// Nobody answers, or not in order.
+    Silent(sqlx::Error),
+    /// A server answers, but takes no writes.
+    ReadOnly,
+    /// A server answers, and says why not.
+    Refused(sqlx::Error),
+}
+
+impl NoServer {
+    fn from(error: sqlx::Error) -> Self {
+        if error.as_database_error().is_some() { Self::Refused(error) } else { Self::Silent(error) }
+    }
+
+    const fn telling(&self) -> u8 {
+        match self {
+            Self::Silent(_) => 0,
+            Self::ReadOnly => 1,
+            Self::Refused(_) => 2,
+        }
+    }
+
+    /// What it means for the caller.
+    pub(super) fn classify(&self, doing: &'static str) -> StoreError {
+        match self {
+            Self::Silent(error) | Self::Refused(error) => classify(doing, error),
+            Self::ReadOnly => StoreError::Unavailable {
+                doing,
+                cause: "the server takes no writes (a standby?); the address must lead to the \
+                        primary"
+                    .to_owned(),
+            },
+        }
+    }
+}
+
+impl Servers {
+    /// From `postgres://USER@HOST:PORT,HOST:PORT/DATABASE`.
+    pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
+        let bad = |cause: String| StoreError::BadUrl { url: redacted(url), cause };
+        let one = |url: String| {
+            PgConnectOptions::from_str(&url)
+                .map_err(|error| bad(format!("{error}; write postgres://USER@HOST:5432/DATABASE")))
+        };
+        let servers = urls(url).map_err(bad)?;
+        servers.into_iter().map(one).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The same servers, under other options.
+    pub(super) fn with(&self, set: impl Fn(PgConnectOptions) -> PgConnectOptions) -> Self {
+        Self(self.0.iter().cloned().map(set).collect())
+    }
+
+    /// A connection to the first one that turns out to take writes, within `limit`. All are asked
+    /// at once: one that is cut off must not delay the others.
+    pub(super) async fn connect(&self, limit: Duration) -> Result<PgConnection, NoServer> {
+        let mut attempts: FuturesUnordered<_> = self.0.iter().map(|s| writable(s, limit)).collect();
+        let mut worst = NoServer::ReadOnly;
+        let mut first = true;
+        while let Some(attempt) = attempts.next().await {
+            match attempt {
+                Ok(connection) => return Ok(connection),
+                Err(error) if first || error.telling() > worst.telling() => worst = error,
+                Err(_) => {}
+            }
+            first = false;
+        }
+        Err(worst)
+    }
+}
+
+async fn writable(server: &PgConnectOptions, limit: Duration) -> Result<PgConnection, NoServer> {
+    let connecting = async {
+        let mut connection = server.connect().await.map_err(NoServer::from)?;
+        const READ_ONLY: &str = "SELECT current_setting('transaction_read_only')";
+        let (read_only,): (String,) =
+            query_as(READ_ONLY).fetch_one(&mut connection).await.map_err(NoServer::from)?;
+        if read_only == "on" { Err(NoServer::ReadOnly) } else { Ok(connection) }
+    };
+    tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| {
+        let late = format!("no connection within {} s", limit.as_secs());
+        Err(NoServer::Silent(sqlx::Error::Io(std::io::Error::other(late))))
+    })
+}
+
+/// An address for each server, without what only this program reads.
+fn urls(url: &str) -> Result<Vec<String>, String> {
+    let (place, query) = url.split_once('?').map_or((url, None), |(p, q)| (p, Some(q)));
+    let query = query.map(kept).transpose()?.filter(|query| !query.is_empty());
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let (scheme, rest) = place.split_once("://").ok_or("no scheme")?;
+    let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+    // A comma of the password is none between servers.
+    let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    Ok(hosts.split(',').map(|host| format!("{scheme}://{user}{host}/{database}{query}")).collect())
+}
+
+/// A query without `target_session_attrs`: only a server that takes writes will do in any case.
+fn kept(query: &str) -> Result<String, String> {
+    let mut kept = Vec::new();
+    for pair in query.split('&') {
+        match pair.split_once('=') {
+            Some(("target_session_attrs", "read-write" | "primary")) => {}
+            Some(("target_session_attrs", other)) => {
+                return Err(format!("target_session_attrs={other}: it can only be read-write"));
+            }
+            _ => kept.push(pair),
+        }
+    }
+    Ok(kept.join("&"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::urls;
+
+    #[test]
+    fn each_server_of_an_address_gets_an_address_of_its_own() {
+        let of = |url| urls(url).unwrap();
+        assert_eq!(of("postgres://u@h/db"), ["postgres://u@h/db"]);
+        assert_eq!(
+            of("postgres://u:p@ss,word@h1:5432,h2,[::1]:5433/db?target_session_attrs=read-write"),
+            [
+                "postgres://u:p@ss,word@h1:5432/db",
+                "postgres://u:p@ss,word@h2/db",
+                "postgres://u:p@ss,word@[::1]:5433/db"
+            ]
+        );
+        assert_eq!(
+            of("postgresql:///db?host=/run&target_session_attrs=primary&user=u"),
+            ["postgresql:///db?host=/run&user=u"]
+        );
+    }
+
+    #[test]
+    fn a_wish_for_a_server_that_takes_no_writes_is_refused() {
+        let said = urls("postgres://h/db?target_session_attrs=standby").unwrap_err();
+        assert!(said.contains("read-write"), "{said}");
+    }
+}
