@@ -33,7 +33,6 @@ pub fn holds(name: &str, protocol: Protocol) -> Explored {
 pub fn counterexample(protocol: Protocol, property: &'static str) -> Option<Vec<String>> {
     let protocol = Protocol { only: Some(property), ..protocol };
     let checker = protocol.checker().spawn_bfs().join();
-    println!("({} states)", checker.unique_state_count());
     let path = checker.discovery(property)?.into_vec();
     let steps = path.iter().filter_map(|(state, action)| Some(told(state, action.as_ref()?)));
     Some(steps.collect())

@@ -52,6 +52,9 @@ pub struct Lines {
     pub position_in_barrier: bool,
     /// P17: a front drops answers of an epoch below the highest that it saw.
     pub fronts_drop_lower: bool,
+    /// P18: fronts forget the highest epoch that they saw when the epochs of another history start
+    /// lower: they are started anew, by hand. (A restore makes all epochs jump instead.)
+    pub fronts_start_anew: bool,
     /// P18: a consumer's cursor carries a hash.
     pub hash_of_cursor: bool,
 }
@@ -76,6 +79,7 @@ impl Lines {
         barrier: true,
         position_in_barrier: true,
         fronts_drop_lower: true,
+        fronts_start_anew: true,
         hash_of_cursor: true,
     };
 }

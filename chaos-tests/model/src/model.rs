@@ -302,8 +302,11 @@ impl State {
         self.reply(epoch, at_once, protocol);
     }
 
-    fn failover(&mut self) {
+    fn failover(&mut self, protocol: &Protocol) {
         self.failovers += 1;
+        if protocol.lines.fronts_start_anew {
+            self.outside.highest.fill(0);
+        }
         if let Some(replica) = &self.replica {
             self.database = replica.clone();
         }
@@ -374,7 +377,7 @@ impl State {
                 self.outside.deliver(&letter, &self.database.log, &protocol.lines);
             }
             Action::Replicate => self.replica = Some(self.database.clone()),
-            Action::Failover => self.failover(),
+            Action::Failover => self.failover(protocol),
             Action::Pull => self.pull(protocol),
         }
         self.sent.sort();

@@ -58,11 +58,13 @@ pub fn of(protocol: &Protocol) -> Vec<Property<Protocol>> {
         Property::sometimes(ALL_SERVED, |protocol: &Protocol, state: &State| {
             protocol.record_ids().count() == state.outside.acknowledged().count_ones() as usize
         }),
-        Property::sometimes(TAKEN_OVER, |_, state: &State| {
+    ];
+    if protocol.records > 1 {
+        all.push(Property::sometimes(TAKEN_OVER, |_, state: &State| {
             let mut log = state.database.log.iter();
             log.next().is_some_and(|first| log.any(|later| later.epoch > first.epoch))
-        }),
-    ];
+        }));
+    }
     if protocol.faults > 0 {
         let is_late = |_: &Protocol, state: &State| state.sent.iter().any(|sent| !sent.awaited);
         all.push(Property::sometimes(LATE, is_late));

@@ -86,6 +86,13 @@ fn p18_a_copy_of_another_history_that_is_not_rebuilt() {
 }
 
 #[test]
+fn p18_fronts_that_hold_on_to_the_epochs_of_a_lost_history() {
+    let lines = Lines { fronts_start_anew: false, ..Lines::ALL };
+    let protocol = Protocol { checks_healing: true, sendings: 1, ..rolled_back(lines) };
+    falls("fronts that are not started anew", I7, protocol);
+}
+
+#[test]
 fn p1_an_owner_that_serves_what_it_remembers() {
     let lines = Lines { reload: false, position_after_claim: false, ..Lines::ALL };
     for property in [I2, I4] {
@@ -147,6 +154,6 @@ fn p17_a_front_that_takes_any_epoch() {
     falls(
         "P17 a front that takes lower epochs",
         I6_FRONT,
-        Protocol { slow_letters: true, ..with(lines) },
+        Protocol { slow_letters: true, sendings: 1, ..with(lines) },
     );
 }

@@ -60,3 +60,12 @@ fn a_barrier_that_asks_for_the_owner_only_is_enough_while_history_stands() {
     let lines = Lines { position_in_barrier: false, ..Lines::ALL };
     holds("plain barrier", plain(lines));
 }
+
+/// Nobody asks who appends, nothing is locked: the log stays whole all the same, because a number
+/// is taken once. What falls is the truth of answers, see `mutants.rs`.
+#[test]
+fn the_segment_number_alone_keeps_the_log_whole() {
+    let no_title = Lines { epoch_in_fence: false, claim_in_fence: false, ..Lines::ALL };
+    let lines = Lines { row_lock: false, position_in_barrier: false, ..no_title };
+    holds("number alone", Protocol { lines, ..Protocol::small() });
+}
