@@ -1,0 +1,100 @@
+//! Walks through all states of a configuration, and tells the shortest way to a broken property.
+
+use std::fmt::Write as _;
+
+use stateright::{Checker, Model};
+
+use crate::database::Statement;
+use crate::model::{Action, Protocol, State};
+
+/// What a walk through all states came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Explored {
+    /// Different states.
+    pub states: usize,
+    /// Steps of the longest of the shortest ways to a state.
+    pub depth: usize,
+}
+
+/// Checks every state that can be reached.
+///
+/// # Panics
+/// When a property falls; the message tells how it comes to that.
+pub fn holds(name: &str, protocol: Protocol) -> Explored {
+    let checker = protocol.checker().threads(2).spawn_bfs().join();
+    let explored = Explored { states: checker.unique_state_count(), depth: checker.max_depth() };
+    println!("{name}: {} states, depth {}", explored.states, explored.depth);
+    checker.assert_properties();
+    explored
+}
+
+/// The shortest way to a state where `property` does not hold, step by step; `None` when there is
+/// no such state.
+pub fn counterexample(protocol: Protocol, property: &'static str) -> Option<Vec<String>> {
+    let protocol = Protocol { only: Some(property), ..protocol };
+    let checker = protocol.checker().spawn_bfs().join();
+    let path = checker.discovery(property)?.into_vec();
+    let steps = path.iter().filter_map(|(state, action)| Some(told(state, action.as_ref()?)));
+    Some(steps.collect())
+}
+
+/// An action in words: node 0 is called a, record 0 r0.
+fn told(state: &State, action: &Action) -> String {
+    let name = |node: &usize| char::from(b'a' + *node as u8);
+    match action {
+        Action::Submit(record, node) => format!("a client sends r{record} to {}", name(node)),
+        Action::Ask(node) => format!("a client asks {} for the account", name(node)),
+        Action::Send(node) => {
+            let open = state.nodes[*node].owner().map(|owner| &owner.open);
+            let rated = open.map(|open| open.rated.clone()).unwrap_or_default();
+            let ids: Vec<_> = rated.iter().map(|rated| format!("r{}", rated.record)).collect();
+            let what = if ids.is_empty() { "a barrier".to_owned() } else { ids.join(" and ") };
+            format!("{} sends off {what}", name(node))
+        }
+        Action::GiveUp(node) => format!("{} gives up waiting", name(node)),
+        Action::Crash(node) => format!("{} crashes and starts anew", name(node)),
+        Action::Claim(node) => format!("{} sends a claim", name(node)),
+        Action::Recover(node) => format!("{} reads the tail and serves", name(node)),
+        Action::Follow(node) => format!("{} follows the log", name(node)),
+        Action::Release(node) => format!("{} releases the partition", name(node)),
+        Action::CarryOut(index) => {
+            let sent = &state.sent[*index];
+            let mut line = format!("the database gets {}'s {}", name(&sent.from), statement(sent));
+            if sent.passed_fence {
+                line.push_str(", which is through the fence already");
+            }
+            if !sent.awaited {
+                line.push_str(" (late)");
+            }
+            line
+        }
+        Action::Hear(index) => {
+            let answered = &state.answers[*index];
+            let late = if answered.awaited { "" } else { " (late)" };
+            format!("{} hears {:?}{late}", name(&answered.to), answered.answer)
+        }
+        Action::Deliver(index) => {
+            let letter = &state.letters[*index];
+            format!("a front gets {:?} of epoch {}", letter.reply, letter.epoch)
+        }
+        Action::Replicate => "the replica catches up".to_owned(),
+        Action::Failover => "the replica is promoted".to_owned(),
+        Action::Pull => "the consumer pulls".to_owned(),
+    }
+}
+
+fn statement(sent: &crate::model::Sent) -> String {
+    match &sent.statement {
+        Statement::Claim { seen, .. } => format!("claim on epoch {seen}"),
+        Statement::Barrier { title, .. } => format!("barrier of epoch {}", title.epoch),
+        Statement::Release { title } => format!("release of epoch {}", title.epoch),
+        Statement::Append(segment) => {
+            let mut line =
+                format!("append of segment {} under epoch {}:", segment.number, segment.epoch);
+            for rated in &segment.rated {
+                let _ = write!(line, " r{}", rated.record);
+            }
+            line
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The whole: nodes, one database, what is under way between them, and what may happen next.
+//!
+//! There are no clocks. A statement that was sent is carried out sooner, later or never; whoever
+//! waits may give up at any time; a node that does nothing for a while is a frozen one, and goes on
+//! with the state that it had. So every timing of the real system is one of the model's paths.
+
+use crate::database::{Answer, Database, RecordId, Statement, Title};
+use crate::lines::{Lines, Unknown};
+use crate::node::{InFlight, Node, Reply, Role};
+use crate::outside::{Consumer, Letter, Outside, records_of};
+
+/// Sizes, what may go wrong how often, and which protective lines stand.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    /// Nodes; any of them may claim at any time.
+    pub nodes: usize,
+    /// Fronts: records come through the first one, questions through the last.
+    pub fronts: usize,
+    /// Records, and how often each may be sent, to whichever nodes.
+    pub records: usize,
+    /// See `records`.
+    pub sendings: u8,
+    /// Questions for the account ("show").
+    pub questions: u8,
+    /// Claims, lost ones included.
+    pub claims: u8,
+    /// Crashes, and statements given up before their answer came.
+    pub faults: u8,
+    /// Nodes keep what they read of the log, and follow it.
+    pub keeps_copy: bool,
+    /// Owners may hand over (P13).
+    pub hands_over: bool,
+    /// The database's answers take their time.
+    pub slow_answers: bool,
+    /// Replies to clients take their time.
+    pub slow_letters: bool,
+    /// Asynchronous promotions of a database replica that lags (P18).
+    pub failovers: u8,
+    /// A consumer pulls from the feed.
+    pub has_consumer: bool,
+    /// Checks I7 in every state, which is dear.
+    pub checks_healing: bool,
+    /// Only this property is checked; all of them if `None`. The way to a single one is the
+    /// shortest there is.
+    pub only: Option<&'static str>,
+    /// The protective lines.
+    pub lines: Lines,
+}
+
+impl Protocol {
+    /// Two nodes, two records, nothing that goes wrong but what always may.
+    pub const fn small() -> Self {
+        Self {
+            nodes: 2,
+            fronts: 1,
+            records: 2,
+            sendings: 2,
+            questions: 0,
+            claims: 3,
+            faults: 1,
+            keeps_copy: false,
+            hands_over: false,
+            slow_answers: false,
+            slow_letters: false,
+            failovers: 0,
+            has_consumer: false,
+            checks_healing: false,
+            only: None,
+            lines: Lines::ALL,
+        }
+    }
+}
+
+/// A statement under way to the database.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sent {
+    /// Who sent it.
+    pub from: usize,
+    /// Its sender still waits for it. If not, it is a late one: it may still be carried out.
+    pub awaited: bool,
+    /// Mutant of P1: it went through the fence, and is about to insert.
+    pub passed_fence: bool,
+    /// What it says.
+    pub statement: Statement,
+}
+
+/// An answer under way from the database.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Answered {
+    /// To whom.
+    pub to: usize,
+    /// Is it the one that is waited for?
+    pub awaited: bool,
+    /// What it says.
+    pub answer: Answer,
+}
+
+/// Everything at one instant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// The database that everybody talks to.
+    pub database: Database,
+    /// Its asynchronous replica, as far as it got.
+    pub replica: Option<Database>,
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// Statements under way, sorted.
+    pub sent: Vec<Sent>,
+    /// Answers under way, sorted.
+    pub answers: Vec<Answered>,
+    /// Replies under way, sorted.
+    pub letters: Vec<Letter>,
+    /// Fronts and clients.
+    pub outside: Outside,
+    /// Who pulls from the feed.
+    pub consumer: Consumer,
+    /// Claims made so far: also where claim ids come from, since nothing rolls it back.
+    pub claims: u8,
+    /// How many nodes have claimed. They are interchangeable: the first to claim is node 0.
+    pub joined: usize,
+    /// Faults so far.
+    pub faults: u8,
+    /// Failovers so far.
+    pub failovers: u8,
+}
+
+/// What happens next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A client sends a record, for the first time or again, to a node that believes it is owner.
+    Submit(RecordId, usize),
+    /// A client asks such a node for the account.
+    Ask(usize),
+    /// An owner sends its open segment, or a barrier.
+    Send(usize),
+    /// A node gives up waiting for the database: outcome unknown (P2).
+    GiveUp(usize),
+    /// A process dies and starts anew.
+    Crash(usize),
+    /// A node observes the row and claims.
+    Claim(usize),
+    /// A node whose claim won reads the log's tail.
+    Recover(usize),
+    /// A standby reads on in the log.
+    Follow(usize),
+    /// An owner with nothing under way gives the partition up.
+    Release(usize),
+    /// The database carries a statement out.
+    CarryOut(usize),
+    /// A node hears the database's answer.
+    Hear(usize),
+    /// A front gets a reply.
+    Deliver(usize),
+    /// The replica catches up.
+    Replicate,
+    /// The replica is promoted: what it lacks never happened.
+    Failover,
+    /// The consumer pulls.
+    Pull,
+}
+
+impl State {
+    /// Before the first claim.
+    pub fn new(protocol: &Protocol) -> Self {
+        let database = Database::new();
+        Self {
+            replica: (protocol.failovers > 0).then(|| database.clone()),
+            database,
+            nodes: vec![Node::new(); protocol.nodes],
+            sent: Vec::new(),
+            answers: Vec::new(),
+            letters: Vec::new(),
+            outside: Outside::new(protocol.records, protocol.fronts),
+            consumer: Consumer::default(),
+            claims: 0,
+            joined: 0,
+            faults: 0,
+            failovers: 0,
+        }
+    }
+
+    fn send(&mut self, from: usize, statement: Statement, awaited: bool) {
+        self.sent.push(Sent { from, awaited, passed_fence: false, statement });
+    }
+
+    fn claim(&mut self, node: usize) {
+        self.claims += 1;
+        self.joined = self.joined.max(node + 1);
+        self.nodes[node].role = Role::Claiming;
+        let seen = self.database.row.title.epoch;
+        self.send(node, Statement::Claim { seen, claim: self.claims }, true);
+    }
+
+    /// Whatever the node sent goes on without it.
+    fn abandon(&mut self, node: usize) {
+        for sent in self.sent.iter_mut().filter(|sent| sent.from == node) {
+            sent.awaited = false;
+        }
+        for answered in self.answers.iter_mut().filter(|answered| answered.to == node) {
+            answered.awaited = false;
+        }
+    }
+
+    /// P2.
+    fn give_up(&mut self, node: usize, protocol: &Protocol) {
+        self.abandon(node);
+        let is_owner = self.nodes[node].owner().is_some();
+        match protocol.lines.unknown {
+            Unknown::SendAgain if is_owner => self.nodes[node].take_back(),
+            Unknown::ReadThenClaim if is_owner => {
+                let copy = self.database.log.clone();
+                self.nodes[node] = Node { copy, trusts_copy: true, role: Role::Standby };
+            }
+            _ => self.nodes[node].step_down(protocol.keeps_copy),
+        }
+    }
+
+    fn release(&mut self, node: usize, protocol: &Protocol) {
+        let Some(owner) = self.nodes[node].owner() else { return };
+        let title = owner.title;
+        self.send(node, Statement::Release { title }, false);
+        self.nodes[node].step_down(protocol.keeps_copy);
+    }
+
+    fn carry_out(&mut self, index: usize, protocol: &Protocol) {
+        let mut sent = self.sent.remove(index);
+        let lines = &protocol.lines;
+        let answer = match &sent.statement {
+            // Mutant of P1: the fence reads, and the insert comes later, whatever happened since.
+            Statement::Append(segment) if !lines.row_lock => {
+                if sent.passed_fence {
+                    self.database.insert(segment)
+                } else if let Err(refused) = self.database.fence(segment, lines) {
+                    refused
+                } else {
+                    sent.passed_fence = true;
+                    self.sent.push(sent);
+                    return;
+                }
+            }
+            statement => self.database.carry_out(statement, lines),
+        };
+        let answered = Answered { to: sent.from, awaited: sent.awaited, answer };
+        if protocol.slow_answers {
+            self.answers.push(answered);
+        } else {
+            self.hear(answered, protocol);
+        }
+    }
+
+    fn hear(&mut self, answered: Answered, protocol: &Protocol) {
+        let Answered { to, awaited, answer } = answered;
+        if !awaited {
+            if protocol.lines.attempt_token || !self.nodes[to].awaits() {
+                return;
+            }
+            // Mutant: a late answer is taken for that of the next statement, which loses its own.
+            self.abandon(to);
+        }
+        let node = &mut self.nodes[to];
+        match (&node.role, answer) {
+            (Role::Claiming, Answer::Claimed { title, position }) => {
+                node.role = Role::Claimed { title, position };
+            }
+            (Role::Owner(owner), Answer::Committed) => {
+                let epoch = owner.title.epoch;
+                let replies = node.committed();
+                self.reply(epoch, replies, protocol);
+            }
+            (Role::Owner(owner), Answer::Ahead) if !protocol.lines.ahead_is_unknown => {
+                let epoch = owner.title.epoch;
+                let replies = node.committed();
+                self.reply(epoch, replies, protocol);
+            }
+            // Fenced, rolled back, outrun, or of unknown outcome: claim, then read.
+            _ => node.step_down(protocol.keeps_copy),
+        }
+    }
+
+    fn reply(&mut self, epoch: u8, replies: impl IntoIterator<Item = Reply>, protocol: &Protocol) {
+        for reply in replies {
+            let is_question = matches!(reply, Reply::Shown { .. });
+            let front = if is_question { protocol.fronts - 1 } else { 0 };
+            let letter = Letter { front, epoch, reply };
+            if protocol.slow_letters {
+                self.letters.push(letter);
+            } else {
+                self.outside.deliver(&letter, &self.database.log, &protocol.lines);
+            }
+        }
+    }
+
+    /// A record, or a question, reaches a node.
+    fn ask(&mut self, node: usize, record: Option<RecordId>, protocol: &Protocol) {
+        let acknowledged = self.outside.acknowledged();
+        let asked = &mut self.nodes[node];
+        let Some(Title { epoch, .. }) = asked.owner().map(|owner| owner.title) else { return };
+        let at_once = match record {
+            Some(record) => asked.take(record, &protocol.lines),
+            None => asked.show(acknowledged, &protocol.lines),
+        };
+        self.reply(epoch, at_once, protocol);
+    }
+
+    fn failover(&mut self, protocol: &Protocol) {
+        self.failovers += 1;
+        if protocol.lines.fronts_start_anew {
+            self.outside.highest.fill(0);
+        }
+        if let Some(replica) = &self.replica {
+            self.database = replica.clone();
+        }
+        let log = &self.database.log;
+        self.outside.forget_lost(log);
+        for node in &mut self.nodes {
+            node.forget_lost(records_of(log));
+        }
+    }
+
+    fn pull(&mut self, protocol: &Protocol) {
+        let log = &self.database.log;
+        if protocol.lines.feed_after_commit {
+            return self.consumer.pull(log, &protocol.lines);
+        }
+        // Mutant of P6: the feed is served from an owner's memory.
+        for node in &self.nodes {
+            let in_flight = node.owner().and_then(|owner| owner.in_flight.as_ref());
+            if let Some(InFlight { segment: Some(segment), .. }) = in_flight {
+                let mut seen = node.copy.clone();
+                seen.push(segment.clone());
+                self.consumer.pull(&seen, &protocol.lines);
+            }
+        }
+    }
+
+    /// Carries an action out.
+    pub fn step(&mut self, action: &Action, protocol: &Protocol) {
+        match *action {
+            Action::Submit(record, node) => {
+                self.outside.sent[usize::from(record)] += 1;
+                self.ask(node, Some(record), protocol);
+            }
+            Action::Ask(node) => {
+                self.outside.asked += 1;
+                self.ask(node, None, protocol);
+            }
+            Action::Send(node) => {
+                if let Some(statement) = self.nodes[node].send() {
+                    self.send(node, statement, true);
+                }
+            }
+            Action::GiveUp(node) => {
+                self.faults += 1;
+                self.give_up(node, protocol);
+            }
+            Action::Crash(node) => {
+                self.faults += 1;
+                self.abandon(node);
+                self.nodes[node] = Node::new();
+            }
+            Action::Claim(node) => self.claim(node),
+            Action::Recover(node) => {
+                let Self { nodes, database, .. } = self;
+                nodes[node].recover(&database.log, protocol.keeps_copy, &protocol.lines);
+            }
+            Action::Follow(node) => {
+                self.nodes[node].follow(&self.database.log, &protocol.lines);
+            }
+            Action::Release(node) => self.release(node, protocol),
+            Action::CarryOut(index) => self.carry_out(index, protocol),
+            Action::Hear(index) => {
+                let answered = self.answers.remove(index);
+                self.hear(answered, protocol);
+            }
+            Action::Deliver(index) => {
+                let letter = self.letters.remove(index);
+                self.outside.deliver(&letter, &self.database.log, &protocol.lines);
+            }
+            Action::Replicate => self.replica = Some(self.database.clone()),
+            Action::Failover => self.failover(protocol),
+            Action::Pull => self.pull(protocol),
+        }
+        self.sent.sort();
+        self.answers.sort();
+        self.letters.sort();
+    }
+}

@@ -1,0 +1,139 @@
+//! What stands outside of the nodes: fronts, clients, a consumer of the feed. They remember what
+//! they were told; the properties compare that with the log.
+
+use crate::database::{RecordId, Segment};
+use crate::lines::Lines;
+use crate::node::Reply;
+
+/// A reply on its way to a client, through a front.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Letter {
+    /// The front through which the question came.
+    pub front: usize,
+    /// The epoch under which it was answered.
+    pub epoch: u8,
+    /// The answer.
+    pub reply: Reply,
+}
+
+/// Fronts and clients.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Outside {
+    /// The highest epoch that each front saw in an answer (P17).
+    pub highest: Vec<u8>,
+    /// A front let an answer through after one of a higher epoch.
+    pub epoch_fell: bool,
+    /// How often each record was sent.
+    pub sent: Vec<u8>,
+    /// Which outcomes a client was told for each record, as a set of bits.
+    pub outcomes: Vec<u8>,
+    /// Questions asked.
+    pub asked: u8,
+    /// A client was shown an account without a record that had been acknowledged before it asked.
+    pub shown_stale: bool,
+    /// A client was shown a record that is not in the log.
+    pub shown_uncommitted: bool,
+}
+
+impl Outside {
+    /// Nobody was told anything.
+    pub fn new(records: usize, fronts: usize) -> Self {
+        Self {
+            highest: vec![0; fronts],
+            epoch_fell: false,
+            sent: vec![0; records],
+            outcomes: vec![0; records],
+            asked: 0,
+            shown_stale: false,
+            shown_uncommitted: false,
+        }
+    }
+
+    /// Which records were acknowledged, as a set of bits.
+    pub fn acknowledged(&self) -> u8 {
+        let told = (0u8..).zip(&self.outcomes).filter(|&(_, &outcomes)| outcomes != 0);
+        told.fold(0, |set, (record, _)| set | 1 << record)
+    }
+
+    /// A letter reaches its front, and the client behind it unless the front drops it.
+    pub fn deliver(&mut self, letter: &Letter, log: &[Segment], lines: &Lines) {
+        let highest = &mut self.highest[letter.front];
+        if letter.epoch < *highest {
+            if lines.fronts_drop_lower {
+                return;
+            }
+            self.epoch_fell = true;
+        }
+        *highest = letter.epoch.max(*highest);
+        match &letter.reply {
+            Reply::Accepted(rated) => {
+                self.outcomes[usize::from(rated.record)] |= 1 << rated.place;
+            }
+            Reply::Shown { acknowledged, seen } => {
+                self.shown_stale |= acknowledged & !seen != 0;
+                self.shown_uncommitted |= seen & !records_of(log) != 0;
+            }
+        }
+    }
+
+    /// Asynchronous failover lost part of the log. That voids I1 for what is lost, and the operator
+    /// was told so (P18): clients start over with it, and from here on everything counts again.
+    pub fn forget_lost(&mut self, log: &[Segment]) {
+        let kept = records_of(log);
+        for (record, outcomes) in (0u8..).zip(&mut self.outcomes) {
+            if kept & (1 << record) == 0 {
+                *outcomes = 0;
+            }
+        }
+    }
+}
+
+/// The records of a log, as a set of bits.
+pub fn records_of(log: &[Segment]) -> u8 {
+    let rated = log.iter().flat_map(|segment| &segment.rated);
+    rated.fold(0, |set, rated| set | 1 << rated.record)
+}
+
+/// How often a record stands in a log.
+pub fn count_in(log: &[Segment], record: RecordId) -> usize {
+    let rated = log.iter().flat_map(|segment| &segment.rated);
+    rated.filter(|rated| rated.record == record).count()
+}
+
+/// A consumer that pulls segment after segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Consumer {
+    /// How many segments it has.
+    pub number: u8,
+    /// The hash of the last.
+    pub hash: u32,
+    /// It was given a segment that does not follow on the one before, and was not told.
+    pub misled: bool,
+}
+
+impl Consumer {
+    /// Pulls the next segment of `log`. On another history than it followed it is told so, and
+    /// starts over (P18).
+    pub fn pull(&mut self, log: &[Segment], lines: &Lines) {
+        let at = usize::from(self.number);
+        let last = at.checked_sub(1).map(|last| log.get(last));
+        let diverged = match last {
+            None => false,
+            Some(None) => true,
+            Some(Some(last)) => lines.hash_of_cursor && last.hash != self.hash,
+        };
+        if diverged {
+            *self = Self { misled: self.misled, ..Self::default() };
+        } else if let Some(next) = log.get(at) {
+            self.misled |= next.prev_hash != self.hash;
+            (self.number, self.hash) = (next.number, next.hash);
+        }
+    }
+
+    /// Is everything that it has in the log?
+    pub fn is_in(&self, log: &[Segment]) -> bool {
+        usize::from(self.number)
+            .checked_sub(1)
+            .is_none_or(|last| log.get(last).is_some_and(|same| same.hash == self.hash))
+    }
+}
