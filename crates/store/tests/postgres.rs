@@ -367,7 +367,8 @@ async fn appends_neither_compress_bodies_nor_touch_the_index_of_partitions() {
     loop {
         let (all, hot): (i64, i64) = query_as(updates).fetch_one(&mut raw).await.unwrap();
         if all >= 51 {
-            assert_eq!(all, hot);
+            // Somebody's snapshot may keep a page from being pruned for a moment.
+            assert!(hot + 2 >= all, "{hot} of {all} updates stayed on their page");
             return;
         }
         // Statistics arrive when the backends have reported them.
