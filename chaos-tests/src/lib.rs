@@ -4,7 +4,7 @@
 //!  tests/kill.rs
 //!     |  starts, kills, restarts            sends, retries           counts by itself
 //!     v                                     v                        v
-//!  cluster.rs: turnpike processes       client.rs: ingest        oracle.rs: the feed as consumers
+//!  cluster.rs: turnpike processes       client.rs: ingest        oracle (of turnpike-drill): the feed
 //!     over PostgreSQL                      stream                   see it, the log as it lies
 //! ```
 //!
@@ -13,4 +13,4 @@
 
 pub mod client;
 pub mod cluster;
-pub mod oracle;
+pub use turnpike_drill::oracle;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    account, collect, demo, front, ingest, load, node, partition, plan, pull, rate, status,
+    account, collect, demo, drill, front, ingest, load, node, partition, plan, pull, rate, status,
     suspense, table, up,
 };
 use crate::config::Config;
@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Status(status::StatusArgs),
     /// Generates usage and measures how fast it is taken
     Load(load::LoadArgs),
+    /// Does faults to a cluster under load, and measures what its clients see of them
+    Drill(drill::DrillArgs),
 }
 
 /// What every command may need beside its own options.
@@ -123,6 +125,7 @@ impl Command {
             Self::Suspense(command) => suspense::run(command, context).await,
             Self::Status(args) => status::run(args, context).await,
             Self::Load(args) => load::run(args, context).await,
+            Self::Drill(args) => drill::run(args, context).await,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The checks from outside.
+//! The checks from outside, shared with chaos-tests: the feed as consumers see it, the log as it lies.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use turnpike_account::PartitionState;
 use turnpike_proto::feed::v1::feed_service_client::FeedServiceClient;
-use turnpike_proto::feed::v1::{ChargeLine, PullRequest, RegisterRequest};
+use turnpike_proto::feed::v1::{ChargeLine, Cursor, PullRequest, RegisterRequest};
 use turnpike_segment::Segment;
 use turnpike_store::{SegmentRow, SharedDatabase};
 use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber};
@@ -16,11 +16,24 @@ use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber};
 /// # Errors
 /// The feed can't be pulled, or its control totals differ from its lines.
 pub async fn pull_everything(front: &str) -> Result<Vec<ChargeLine>> {
+    pull(front, Vec::new()).await
+}
+
+/// Everything that consumers can pull of these partitions.
+///
+/// # Errors
+/// As [`pull_everything`].
+pub async fn pull_partitions(front: &str, partitions: &[u32]) -> Result<Vec<ChargeLine>> {
+    let beginning = |&partition| Cursor { partition, ..Cursor::default() };
+    pull(front, partitions.iter().map(beginning).collect()).await
+}
+
+async fn pull(front: &str, from: Vec<Cursor>) -> Result<Vec<ChargeLine>> {
     let mut feed =
         FeedServiceClient::connect(front.to_owned()).await?.max_decoding_message_size(64 << 20);
     let consumer = "oracle".to_owned();
     feed.register(RegisterRequest { consumer: consumer.clone() }).await?;
-    let request = PullRequest { consumer, ..PullRequest::default() };
+    let request = PullRequest { consumer, from, ..PullRequest::default() };
     let mut pages = feed.pull(request).await?.into_inner();
     let (mut lines, mut told) = (Vec::new(), 0);
     while let Some(page) = pages.message().await? {
