@@ -42,14 +42,31 @@ struct Rated {
     elsewhere: bool,
 }
 
+/// Whose lines there may be beside those of the drill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// Nobody's: a line that the drill did not cause is a fault, and accounts begin at nothing.
+    None,
+    /// Those of others, and of earlier drills: only records of this run are looked at, and nothing
+    /// is known of what accounts owe.
+    Some,
+}
+
 /// Counts `lines` against `sent`.
 ///
 /// # Errors
 /// A line can't be read.
-pub(crate) fn count(sent: &Sent, accepted: u64, lines: &[ChargeLine]) -> Result<Counts> {
+pub(crate) fn count(
+    sent: &Sent,
+    accepted: u64,
+    lines: &[ChargeLine],
+    others: Others,
+) -> Result<Counts> {
     let mut rated: HashMap<u64, HashMap<&str, Rated>> = HashMap::new();
     let mut charged: BTreeMap<u64, i128> = BTreeMap::new();
-    for line in lines {
+    let run = sent.first().map_or("", |(usage, _)| usage.run.as_str());
+    let is_ours = |line: &&ChargeLine| others == Others::None || line.record_id.starts_with(run);
+    for line in lines.iter().filter(is_ours) {
         let place = (line.partition, line.segment);
         let fresh = || Rated { units: 0, place, elsewhere: false };
         let account = rated.entry(line.account_number).or_default();
@@ -79,6 +96,9 @@ pub(crate) fn count(sent: &Sent, accepted: u64, lines: &[ChargeLine]) -> Result<
     let is_wrong = |(account, octets): (&u64, &i128)| {
         charged.get(account).copied().unwrap_or_default() != price_nanos(*octets)
     };
+    if others == Others::Some {
+        return Ok(counts);
+    }
     counts.wrong_accounts = octets.iter().filter(|account| is_wrong(*account)).count() as u64;
     Ok(counts)
 }
@@ -103,6 +123,7 @@ mod tests {
             accounts: 1,
             batch_records: 3,
             start: Timestamp(0),
+            run: "r".to_owned(),
             seed: 1,
         };
         let mut octets = 0;
@@ -127,7 +148,7 @@ mod tests {
     #[test]
     fn what_is_right_is_found_right() {
         let (sent, lines) = world();
-        let counts = count(&sent, 6, &lines).unwrap();
+        let counts = count(&sent, 6, &lines, Others::None).unwrap();
         assert!(counts.are_right(), "{counts:?}");
         assert_eq!((counts.sent, counts.rated), (6, 6));
     }
@@ -136,7 +157,7 @@ mod tests {
     fn a_missing_line_is_a_lost_record() {
         let (sent, mut lines) = world();
         lines.remove(5);
-        let counts = count(&sent, 6, &lines).unwrap();
+        let counts = count(&sent, 6, &lines, Others::None).unwrap();
         assert_eq!((counts.lost, counts.rated, counts.wrong_accounts), (1, 5, 1));
     }
 
@@ -144,21 +165,29 @@ mod tests {
     fn a_line_twice_a_record_in_two_segments_and_a_stranger_are_doubled() {
         let (sent, lines) = world();
         let twice: Vec<ChargeLine> = lines.iter().chain(&lines[..1]).cloned().collect();
-        assert_eq!(count(&sent, 6, &twice).unwrap().doubled, 1);
+        assert_eq!(count(&sent, 6, &twice, Others::None).unwrap().doubled, 1);
         let mut apart = lines.clone();
         apart.push(ChargeLine { segment: 5, units: "0".to_owned(), ..lines[2].clone() });
-        assert_eq!(count(&sent, 6, &apart).unwrap().doubled, 1);
+        assert_eq!(count(&sent, 6, &apart, Others::None).unwrap().doubled, 1);
         let mut strange = lines.clone();
         strange.push(ChargeLine { record_id: "nobody's".to_owned(), ..lines[0].clone() });
-        assert_eq!(count(&sent, 6, &strange).unwrap().doubled, 1);
+        assert_eq!(count(&sent, 6, &strange, Others::None).unwrap().doubled, 1);
     }
 
     #[test]
     fn a_wrong_amount_is_found_where_every_unit_is_there() {
         let (sent, mut lines) = world();
         lines[5].amount = "7.000000000".to_owned();
-        let counts = count(&sent, 6, &lines).unwrap();
+        let counts = count(&sent, 6, &lines, Others::None).unwrap();
         assert_eq!((counts.rated, counts.wrong_accounts), (6, 1));
         assert!(!counts.are_right());
+    }
+
+    #[test]
+    fn beside_others_only_the_records_of_this_run_count() {
+        let (sent, mut lines) = world();
+        lines.push(ChargeLine { record_id: "other-1".to_owned(), ..lines[0].clone() });
+        assert_eq!(count(&sent, 6, &lines, Others::None).unwrap().doubled, 1);
+        assert!(count(&sent, 6, &lines, Others::Some).unwrap().are_right());
     }
 }

@@ -60,6 +60,8 @@ enum Kind {
 #[derive(Debug)]
 pub struct Cluster {
     members: BTreeMap<String, Member>,
+    /// Where clients find the fronts.
+    fronts: Vec<String>,
 }
 
 impl Cluster {
@@ -76,7 +78,7 @@ impl Cluster {
             other => format!("[node]\nwarm-standbys = {other}\n"),
         };
         std::fs::write(&config, settings)?;
-        let mut cluster = Self { members: BTreeMap::new() };
+        let mut cluster = Self::joined(Vec::new());
         let nodes = shape.nodes.iter().map(|name| ((*name).to_owned(), Kind::Node));
         let fronts = (1..=shape.fronts).map(|number| (format!("front-{number}"), Kind::Front));
         for (name, kind) in nodes.chain(fronts) {
@@ -86,13 +88,20 @@ impl Cluster {
         }
         let starts = cluster.members.values_mut().map(Member::start);
         futures::future::try_join_all(starts).await?;
+        let fronts = cluster.members.values().filter(|member| member.kind == Kind::Front);
+        let addresses = fronts.filter_map(Member::address);
+        cluster.fronts = addresses.map(|address| format!("http://{address}")).collect();
         Ok(cluster)
+    }
+
+    /// A cluster that is not ours: there is nothing to kill.
+    pub(crate) const fn joined(fronts: Vec<String>) -> Self {
+        Self { members: BTreeMap::new(), fronts }
     }
 
     /// Where clients find the fronts.
     pub fn fronts(&self) -> Vec<String> {
-        let fronts = self.members.values().filter(|member| member.kind == Kind::Front);
-        fronts.filter_map(Member::address).map(|address| format!("http://{address}")).collect()
+        self.fronts.clone()
     }
 
     /// The names of the nodes.

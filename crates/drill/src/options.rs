@@ -1,5 +1,6 @@
 //! What a run of drills is told.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// What a run of drills is told; what is left open is the scenario's to choose.
@@ -19,4 +20,15 @@ pub struct Options {
     pub partitions: Option<u32>,
     /// Where databases and logs stay.
     pub keep: Option<PathBuf>,
+    /// A cluster that runs already, in place of one of our own.
+    pub running: Option<Running>,
+}
+
+/// A cluster that runs already; its database is the given one.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// One of its fronts.
+    pub front: String,
+    /// Accounts that are the drill's alone: they are opened when they are not, and charged.
+    pub accounts: Range<u64>,
 }

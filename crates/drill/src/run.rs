@@ -4,19 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tonic::transport::Endpoint;
-use turnpike_store::{OpenOptions, SharedDatabase, open};
-use turnpike_types::{PartitionId, Timestamp};
+use turnpike_proto::feed::v1::Cursor;
+use turnpike_store::{OpenOptions, PartitionRow, SharedDatabase, open};
+use turnpike_types::{PartitionId, SegmentHash, SegmentNumber, Timestamp};
 
-use crate::audit::{self, Counts};
+use crate::audit::{self, Counts, Others};
 use crate::clock::{Clock, Micros};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Shape};
 use crate::database::Database;
 use crate::load::{Load, Pace, Sent, Told};
-use crate::options::Options;
+use crate::options::{Options, Running};
 use crate::oracle;
 use crate::pause::{Answers, Pause, Quantiles};
 use crate::report::{Report, TargetReport, Timeline, Verdict};
@@ -45,7 +47,12 @@ pub async fn run(
     dir: &Path,
     tell: Tell,
 ) -> Result<Report> {
-    if let Some(why) = left_out(scenario, database) {
+    let why = match &options.running {
+        Some(_) if !scenario.harmless => Some("it is not for a cluster that others use".to_owned()),
+        Some(_) => None,
+        None => left_out(scenario, database),
+    };
+    if let Some(why) = why {
         tell(&format!("left out: {why}"));
         let told = Drilled::default();
         let mut report = told.report(scenario, database, Vec::new());
@@ -86,24 +93,23 @@ async fn drill(
 ) -> Result<(Drilled, Vec<String>)> {
     let size = sized(scenario.size, options);
     std::fs::create_dir_all(dir)?;
-    let place = database.place(scenario.name, dir).await?;
-    let db = open(&place.url, &OpenOptions::default()).await.context("the database")?;
-    let ground = Ground::beyond(db.as_ref(), size.partitions, size.accounts).await?;
     let shape = (scenario.shape)();
-    ground.create(db.as_ref(), &shape.nodes, shape.first_owns_all).await?;
-    tell(&format!("starting: {} partitions, {} accounts", ground.partitions, ground.accounts));
-    let cluster = Cluster::start(&options.binary, dir, &place, &shape).await?;
-    setup::served(db.as_ref(), &ground).await?;
+    let site = match &options.running {
+        Some(running) => Site::join(running, database).await?,
+        None => Site::build(scenario.name, options, database, dir, &shape, &size).await?,
+    };
+    let Site { cluster, ground, db, begin } = site;
+    let partitions = ground.partitions();
+    tell(&format!("{} partitions, accounts {:?}", partitions.len(), ground.accounts()));
     let fronts = cluster.fronts();
     let front = fronts.first().context("there is no front")?.clone();
-    let channel = Endpoint::from_shared(front.clone())?.connect().await?;
-    let accounts = ground.first_account..ground.first_account + ground.accounts;
-    setup::accounts(&channel, accounts).await?;
+    let operator = Endpoint::from_shared(front.clone())?.connect().await.context(front.clone())?;
+    setup::accounts(&operator, ground.accounts()).await?;
     let clock = Clock::start();
     let pace = Pace { rate: size.rate, patience: PATIENCE };
     let usages = usages(&ground, &size, options.seed, db.observe().await?.now);
     let load = Load::start(usages, &fronts, &pace, clock)?;
-    let look = if size.partitions > 100 { 150 } else { 20 };
+    let look = if partitions.len() > 100 { 150 } else { 20 };
     let mut world = World {
         cluster,
         database: database.clone(),
@@ -111,11 +117,12 @@ async fn drill(
         notes: load.notes(),
         watcher: Watcher::start(Arc::clone(&db), clock, Duration::from_millis(look)),
         chance: StdRng::seed_from_u64(options.seed),
-        partitions: ground.ranges().into_iter().map(|(id, _)| id).collect(),
+        partitions,
         repeat: size.repeat,
         interval: Duration::from_secs_f64(1.0 / size.rate.max(0.01)),
         warm_standbys: shape.warm_standbys.min(shape.nodes.len() - 1),
         faults: Vec::new(),
+        operator,
         tell: Arc::clone(&tell),
     };
     let mut violations = Vec::new();
@@ -123,8 +130,75 @@ async fn drill(
         violations.push(format!("the scenario did not come to its end: {error:#}"));
     }
     tell("checking");
-    let drilled = check(world, load, &front, db.as_ref(), &mut violations).await;
+    let others = if options.running.is_some() { Others::Some } else { Others::None };
+    let checking = Checking { front, db, begin, others };
+    let drilled = checking.check(world, load, &mut violations).await;
     Ok((drilled, violations))
+}
+
+/// Where a drill takes place.
+struct Site {
+    cluster: Cluster,
+    ground: Ground,
+    db: Arc<dyn SharedDatabase>,
+    begin: Vec<Begin>,
+}
+
+/// Where a partition's log ended before the drill.
+struct Begin {
+    partition: u32,
+    segment: SegmentNumber,
+    hash: SegmentHash,
+}
+
+impl Begin {
+    /// Where a consumer begins: that segment is read once more.
+    fn cursor(&self) -> Cursor {
+        let hash = if self.segment.0 == 0 { Bytes::new() } else { self.hash.0.to_vec().into() };
+        Cursor { partition: self.partition, segment: self.segment.0, row: 0, hash }
+    }
+}
+
+impl Site {
+    /// A cluster of our own, on new ground.
+    async fn build(
+        name: &str,
+        options: &Options,
+        database: &Database,
+        dir: &Path,
+        shape: &Shape,
+        size: &Size,
+    ) -> Result<Self> {
+        let place = database.place(name, dir).await?;
+        let db = open(&place.url, &OpenOptions::default()).await.context("the database")?;
+        let ground = Ground::beyond(db.as_ref(), size.partitions, size.accounts).await?;
+        ground.create(db.as_ref(), &shape.nodes, shape.first_owns_all).await?;
+        let begin = begins(db.as_ref(), &ground).await?;
+        let cluster = Cluster::start(&options.binary, dir, &place, shape).await?;
+        setup::served(db.as_ref(), &ground).await?;
+        Ok(Self { cluster, ground, db, begin })
+    }
+
+    /// One that runs already.
+    async fn join(running: &Running, database: &Database) -> Result<Self> {
+        let Database::Given(url) = database else { bail!("which database is it on?") };
+        let db = open(url, &OpenOptions::default()).await.context("the database")?;
+        let ground = Ground::within(db.as_ref(), &running.accounts).await?;
+        let begin = begins(db.as_ref(), &ground).await?;
+        let cluster = Cluster::joined(vec![running.front.clone()]);
+        Ok(Self { cluster, ground, db, begin })
+    }
+}
+
+async fn begins(db: &dyn SharedDatabase, ground: &Ground) -> Result<Vec<Begin>> {
+    let mine = ground.partitions();
+    let rows = db.observe().await?.partitions;
+    let begin = |row: PartitionRow| Begin {
+        partition: row.spec.id.0,
+        segment: SegmentNumber(row.next.next.0.saturating_sub(1)),
+        hash: row.next.last_hash,
+    };
+    Ok(rows.into_iter().filter(|row| mine.contains(&row.spec.id.0)).map(begin).collect())
 }
 
 fn sized(size: Size, options: &Options) -> Size {
@@ -144,52 +218,61 @@ fn usages(ground: &Ground, size: &Size, seed: u64, now: Timestamp) -> Vec<Usage>
         accounts: accounts.end - accounts.start,
         batch_records: size.batch_records,
         start: now.saturating_add(-60_000_000),
+        run: format!("drill-{:x}", now.micros()),
         seed,
     };
-    ground.ranges().into_iter().map(usage).collect()
+    ground.0.iter().cloned().map(usage).collect()
 }
 
-/// Ends the load, and looks at everything from outside.
-async fn check(
-    world: World,
-    load: Load,
-    front: &str,
-    db: &dyn SharedDatabase,
-    violations: &mut Vec<String>,
-) -> Drilled {
-    let notes = load.notes();
-    let sent = match load.finish().await {
-        Ok(sent) => sent,
-        Err(error) => {
-            violations.push(format!("I7: {error:#}"));
-            Sent::new()
-        }
-    };
-    let until = world.clock.now();
-    let told = notes.told().clone();
-    let reigns = world.watcher.reigns();
-    let mut drilled = Drilled { told, ..Drilled::default() };
-    match oracle::pull_partitions(front, &world.partitions).await {
-        Ok(lines) => match audit::count(&sent, drilled.told.accepted, &lines) {
+/// What the audit needs.
+struct Checking {
+    front: String,
+    db: Arc<dyn SharedDatabase>,
+    begin: Vec<Begin>,
+    others: Others,
+}
+
+impl Checking {
+    /// Ends the load, and looks at everything from outside.
+    async fn check(self, world: World, load: Load, violations: &mut Vec<String>) -> Drilled {
+        let notes = load.notes();
+        let sent = match load.finish().await {
+            Ok(sent) => sent,
+            Err(error) => {
+                violations.push(format!("I7: {error:#}"));
+                Sent::new()
+            }
+        };
+        let until = world.clock.now();
+        let told = notes.told().clone();
+        let reigns = world.watcher.reigns();
+        let mut drilled = Drilled { told, ..Drilled::default() };
+        match self.count(&sent, drilled.told.accepted).await {
             Ok(counts) => drilled.counts = counts,
-            Err(error) => violations.push(format!("I1: {error:#}")),
-        },
-        Err(error) => violations.push(format!("the feed can't be pulled: {error:#}")),
-    }
-    for &partition in &world.partitions {
-        if let Err(error) = check_log(db, partition).await {
-            violations.push(format!("I3: partition {partition}: {error:#}"));
+            Err(error) => violations.push(format!("I1: rated output: {error:#}")),
         }
+        for begin in &self.begin {
+            if let Err(error) = self.check_log(begin).await {
+                violations.push(format!("I3: partition {}: {error:#}", begin.partition));
+            }
+        }
+        drilled.timeline = timeline(&drilled.told, world.faults.clone(), reigns, until);
+        violations.extend(drilled.broken(&world.partitions));
+        world.cluster.end().await;
+        drilled
     }
-    drilled.timeline = timeline(&drilled.told, world.faults.clone(), reigns, until);
-    violations.extend(drilled.broken(&world.partitions));
-    world.cluster.end().await;
-    drilled
-}
 
-async fn check_log(db: &dyn SharedDatabase, partition: u32) -> Result<()> {
-    let rows = oracle::log(db, PartitionId(partition)).await?;
-    oracle::check_chain(&rows)
+    async fn count(&self, sent: &Sent, accepted: u64) -> Result<Counts> {
+        let cursors = self.begin.iter().map(Begin::cursor).collect();
+        let lines = oracle::pull_behind(&self.front, cursors).await?;
+        audit::count(sent, accepted, &lines, self.others)
+    }
+
+    async fn check_log(&self, begin: &Begin) -> Result<()> {
+        let partition = PartitionId(begin.partition);
+        let rows = oracle::log_behind(self.db.as_ref(), partition, begin.segment).await?;
+        oracle::check_chain_behind(begin.segment, begin.hash, &rows)
+    }
 }
 
 fn timeline(

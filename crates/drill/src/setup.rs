@@ -25,17 +25,12 @@ const PLAN_ID: &str = "turnpike-drill";
 const COMMANDS: usize = 5_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Partition numbers from `first` on, over accounts of their own.
+/// Partitions, and the accounts in each that are the drill's.
 #[derive(Clone, Debug)]
-pub(crate) struct Ground {
-    pub(crate) first_partition: u32,
-    pub(crate) first_account: u64,
-    pub(crate) partitions: u32,
-    pub(crate) accounts: u64,
-}
+pub(crate) struct Ground(pub(crate) Vec<(u32, Range<u64>)>);
 
 impl Ground {
-    /// Ground beyond everything that is there.
+    /// New ground beyond everything that is there.
     pub(crate) async fn beyond(
         db: &dyn SharedDatabase,
         partitions: u32,
@@ -44,21 +39,39 @@ impl Ground {
         let there = db.observe().await?.partitions;
         let last_account = there.iter().map(|row| row.spec.range.last().0).max().unwrap_or(0);
         let last_partition = there.iter().map(|row| row.spec.id.0).max().unwrap_or(0);
-        let (first_partition, first_account) = (last_partition + 1, last_account + 1);
-        Ok(Self {
-            first_partition,
-            first_account,
-            partitions,
-            accounts: accounts.max(partitions.into()),
-        })
+        Ok(Self::split(last_partition + 1, partitions, last_account + 1, accounts))
     }
 
-    /// The partitions and their accounts.
-    pub(crate) fn ranges(&self) -> Vec<(u32, Range<u64>)> {
-        let count = u64::from(self.partitions);
-        let edge = |place: u64| self.first_account + self.accounts * place / count;
+    fn split(first: u32, partitions: u32, first_account: u64, accounts: u64) -> Self {
+        let count = u64::from(partitions.max(1));
+        let edge = |place: u64| first_account + accounts.max(count) * place / count;
         let range = |place| edge(u64::from(place))..edge(u64::from(place) + 1);
-        (0..self.partitions).map(|place| (self.first_partition + place, range(place))).collect()
+        Self((0..partitions).map(|place| (first + place, range(place))).collect())
+    }
+
+    /// What there is of `accounts` in the partitions that are there.
+    pub(crate) async fn within(db: &dyn SharedDatabase, accounts: &Range<u64>) -> Result<Self> {
+        let there = db.observe().await?.partitions;
+        let share = |row: &turnpike_store::PartitionRow| {
+            let range = row.spec.range;
+            let share = accounts.start.max(range.first().0)
+                ..accounts.end.min(range.last().0.saturating_add(1));
+            (!share.is_empty()).then_some((row.spec.id.0, share))
+        };
+        let ground: Vec<_> = there.iter().filter_map(share).collect();
+        ensure!(!ground.is_empty(), "no partition holds any of these accounts");
+        Ok(Self(ground))
+    }
+
+    /// The partitions.
+    pub(crate) fn partitions(&self) -> Vec<u32> {
+        self.0.iter().map(|(partition, _)| *partition).collect()
+    }
+
+    /// The accounts of all of them; they follow each other.
+    pub(crate) fn accounts(&self) -> Range<u64> {
+        let first = self.0.iter().map(|(_, accounts)| accounts.start).min().unwrap_or(0);
+        first..self.0.iter().map(|(_, accounts)| accounts.end).max().unwrap_or(0)
     }
 
     /// Creates the partitions; `first_owns_all`: else the preferred member goes round.
@@ -69,7 +82,7 @@ impl Ground {
         first_owns_all: bool,
     ) -> Result<()> {
         let mut specs = Vec::new();
-        for (place, (id, accounts)) in self.ranges().into_iter().enumerate() {
+        for (place, (id, accounts)) in self.0.iter().enumerate() {
             let shift = if first_owns_all { 0 } else { place % nodes.len().max(1) };
             let ranked = nodes.iter().cycle().skip(shift).take(nodes.len());
             let member = |(rank, node): (usize, &&str)| Member {
@@ -77,7 +90,7 @@ impl Ground {
                 priority: Priority(100 * u32::try_from(nodes.len() - rank).unwrap_or(1)),
             };
             specs.push(PartitionSpec {
-                id: PartitionId(id),
+                id: PartitionId(*id),
                 range: AccountRange::new(accounts.start, accounts.end - 1)?,
                 horizon_us: HORIZON_DEFAULT_US,
                 accept_since: None,
@@ -180,7 +193,7 @@ fn is_transient(status: &tonic::Status) -> bool {
 /// Waits until every one of these partitions has an owner that says so.
 pub(crate) async fn served(db: &dyn SharedDatabase, ground: &Ground) -> Result<()> {
     let until = Instant::now() + PATIENCE * 2;
-    let mine = ground.first_partition..ground.first_partition + ground.partitions;
+    let mine = ground.partitions();
     loop {
         let seen = db.observe().await.context("the database does not answer")?;
         let serving = seen.nodes.iter().flat_map(|node| &node.beat.serving);
@@ -199,8 +212,8 @@ mod tests {
 
     #[test]
     fn every_account_of_the_ground_is_in_one_partition() {
-        let ground = Ground { first_partition: 5, first_account: 101, partitions: 3, accounts: 10 };
-        let ranges = ground.ranges();
-        assert_eq!(ranges, [(5, 101..104), (6, 104..107), (7, 107..111)]);
+        let ground = Ground::split(5, 3, 101, 10);
+        assert_eq!(ground.0, [(5, 101..104), (6, 104..107), (7, 107..111)]);
+        assert_eq!((ground.partitions(), ground.accounts()), (vec![5, 6, 7], 101..111));
     }
 }

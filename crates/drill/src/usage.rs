@@ -17,6 +17,8 @@ pub(crate) struct Usage {
     pub batch_records: u32,
     /// When each of them began: one instant, so that all fall into one month.
     pub start: Timestamp,
+    /// What record ids begin with: no other run has the same.
+    pub(crate) run: String,
     /// Another seed, other accounts and quantities.
     pub seed: u64,
 }
@@ -27,7 +29,7 @@ impl Usage {
         let place = u64::from(self.partition) << 44 ^ batch << 12 ^ u64::from(index);
         let chance = mixed(self.seed ^ mixed(place));
         UsageRecord {
-            record_id: format!("{}-{batch}-{index}", self.partition),
+            record_id: format!("{}-{}-{batch}-{index}", self.run, self.partition),
             account: AccountNumber(self.first_account + (chance >> 16) % self.accounts.max(1)),
             usage_type: "octets".to_owned(),
             start: self.start,
@@ -77,6 +79,7 @@ mod tests {
             accounts: 50,
             batch_records: 20,
             start: Timestamp(1_000_000),
+            run: "r".to_owned(),
             seed: 7,
         };
         assert_eq!(usage.frame("s", 9), usage.frame("s", 9));

@@ -10,6 +10,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use tokio::time::{Instant, sleep};
+use tonic::transport::Channel;
 
 use crate::clock::{Clock, Micros};
 use crate::cluster::Cluster;
@@ -40,6 +41,8 @@ pub struct World {
     pub(crate) interval: Duration,
     pub(crate) warm_standbys: usize,
     pub(crate) faults: Vec<Fault>,
+    /// To the first front.
+    pub(crate) operator: Channel,
     pub(crate) tell: Arc<dyn Fn(&str) + Send + Sync>,
 }
 

@@ -14,6 +14,7 @@ pub(super) const COLD: Scenario = Scenario {
     holds: "another member loads the newest checkpoint and the log's tail, and serves within 5 s",
     proves: "I1 I2 I3 I4 I7, P11 P22",
     needs: Needs::Anything,
+    harmless: false,
     promise: Promise::NothingRefused,
     targets: &[Target { of: Quantile::Max, millis: 5_000.0 }],
     size: Size { repeat: 3, accounts: 1_000_000, ..USUAL },

@@ -14,6 +14,7 @@ pub(super) const CRASH: Scenario = Scenario {
     holds: "its standby serves them at once, with its warm copy",
     proves: "I1 I2 I3 I7, P1 P2 P11 P15",
     needs: Needs::Anything,
+    harmless: false,
     promise: Promise::NothingRefused,
     targets: &[
         Target { of: Quantile::P50, millis: 100.0 },

@@ -31,6 +31,7 @@ const fn scenario(name: &'static str, needs: Needs) -> Scenario {
         holds: "",
         proves: "",
         needs,
+        harmless: false,
         promise: Promise::NothingRefused,
         targets: &[],
         size: Size { repeat: 6, ..USUAL },

@@ -16,6 +16,7 @@ pub(super) const DATABASE_RESTART: Scenario = Scenario {
     holds: "nothing is acknowledged that is not kept; service is back within 1 s of the database (the pause counts from there)",
     proves: "I1 I2 I3 I7, P2 P10 P19",
     needs: Needs::OurServer,
+    harmless: false,
     promise: Promise::NothingRefused,
     targets: &[Target { of: Quantile::Max, millis: 1_000.0 }],
     size: Size { repeat: 5, ..USUAL },

@@ -16,6 +16,7 @@ pub(super) const FLAPPING: Scenario = Scenario {
     holds: "the standby keeps what it took: a node gets its partitions back only after it lived for a while",
     proves: "I1 I2 I3 I7, P14",
     needs: Needs::Anything,
+    harmless: false,
     promise: Promise::NothingRefused,
     targets: &[Target { of: Quantile::P99, millis: 500.0 }],
     size: Size { repeat: 8, ..USUAL },

@@ -17,6 +17,7 @@ pub(super) const FREEZE: Scenario = Scenario {
     proves: "I1 I2 I3 I6 I7, P1 P9 P10 P17",
     // A process frozen in a write keeps all others from SQLite (P7).
     needs: Needs::Connections,
+    harmless: false,
     promise: Promise::NothingRefused,
     targets: &[Target { of: Quantile::P99, millis: 1_500.0 }],
     size: super::Size { repeat: 6, ..USUAL },

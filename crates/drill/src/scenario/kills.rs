@@ -16,6 +16,7 @@ pub(super) const KILLS: Scenario = Scenario {
     holds: "nothing is lost or doubled, however often (try --repeat 200)",
     proves: "I1 I2 I3 I5 I7, P1 P2 P5 P11 P17 P30",
     needs: Needs::Anything,
+    harmless: false,
     promise: Promise::Exactly,
     targets: &[],
     size: Size { repeat: 20, ..USUAL },

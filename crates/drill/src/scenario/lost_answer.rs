@@ -14,6 +14,7 @@ pub(super) const LOST_ANSWER: Scenario = Scenario {
     holds: "the owner claims anew and reads what became of it; what was kept is not rated again",
     proves: "I1 I2 I3 I5, P2 P5 P31",
     needs: Needs::Connections,
+    harmless: false,
     promise: Promise::NothingRefused,
     targets: &[Target { of: Quantile::P99, millis: 500.0 }],
     size: USUAL,

@@ -14,6 +14,7 @@ pub(super) const MANY_PARTITIONS: Scenario = Scenario {
     holds: "its standby serves every one of them within 2 s",
     proves: "I1 I2 I3 I7, P15 P20",
     needs: Needs::Connections,
+    harmless: false,
     promise: Promise::NothingRefused,
     targets: &[Target { of: Quantile::Max, millis: 2_000.0 }],
     size: Size { repeat: 1, partitions: 1_000, accounts: 2_000, rate: 1.0, batch_records: 4 },

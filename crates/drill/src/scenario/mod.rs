@@ -30,6 +30,8 @@ pub struct Scenario {
     pub proves: &'static str,
     /// What it can't do without.
     pub needs: Needs,
+    /// Nothing fails by it: it may be done to a cluster that others use.
+    pub harmless: bool,
     /// What clients are promised.
     pub promise: Promise,
     /// The longest pauses that are fine.

@@ -14,6 +14,7 @@ pub(super) const ROLLING_RESTART: Scenario = Scenario {
     holds: "no record is refused; a client of a front that stops goes on with the other one",
     proves: "I1 I2 I3 I5 I7, P13 P14",
     needs: Needs::Anything,
+    harmless: false,
     promise: Promise::NothingRefused,
     targets: &[Target { of: Quantile::P99, millis: 500.0 }],
     size: Size { repeat: 2, ..USUAL },

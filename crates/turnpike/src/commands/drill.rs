@@ -6,11 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use turnpike_drill::{Database, Options, Report, SCENARIOS, Scenario, Verdict, show_ms};
+use turnpike_drill::{Database, Options, Report, Running, SCENARIOS, Scenario, Verdict, show_ms};
+use turnpike_types::AccountRange;
 
 use crate::cli::Context;
 use crate::exit::{Finish, usage};
-use crate::{server, ui};
+use crate::{server, ui, values};
 
 const EXAMPLES: &str = "\
 Each scenario starts a cluster of its own from this program, on free ports, keeps a load on it, does
@@ -21,7 +22,9 @@ Examples:
   turnpike drill crash
   turnpike drill --all --html drills.html --json drills.json
   turnpike drill kills --repeat 200 --seed 7
-  turnpike drill crash freeze --database postgres://turnpike@db/empty";
+  turnpike drill crash freeze --database postgres://turnpike@db/empty
+  turnpike drill handover drain --front http://front:7070 \\
+      --database postgres://turnpike@db/turnpike --test-accounts 999000-999999";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -59,9 +62,16 @@ pub(crate) struct DrillArgs {
     /// Partitions [default: the scenario's, mostly 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     partitions: Option<u32>,
-    /// An empty database of yours [default: a PostgreSQL of the drill's own, else SQLite]
+    /// An empty database of yours; with --front the cluster's [default: a PostgreSQL of the drill's own, else SQLite]
     #[arg(long, value_name = "URL", hide_env_values = true)]
     database: Option<String>,
+    /// Drill the cluster of this front, which runs already, in place of one of the drill's own: only
+    /// what harms nobody
+    #[arg(long, value_name = "URL", requires = "database", requires = "test_accounts")]
+    front: Option<String>,
+    /// Accounts of that cluster that are the drill's alone: they are opened, and charged
+    #[arg(long, value_name = "FIRST-LAST", value_parser = values::accounts, requires = "front")]
+    test_accounts: Option<AccountRange>,
     /// Write all figures here, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -106,7 +116,9 @@ async fn drill(args: DrillArgs) -> anyhow::Result<Finish> {
     if let Some(note) = note {
         ui::tell(format_args!("no PostgreSQL of the drill's own ({note})"));
     }
-    database.must_be_empty().await?;
+    if options.running.is_none() {
+        database.must_be_empty().await?;
+    }
     ui::tell(format_args!("on {}, seed {}", database.word(), options.seed));
     let temporary = tempfile::tempdir().context("no temporary directory can be made")?;
     let dir = options.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
@@ -155,7 +167,12 @@ fn chosen(args: &DrillArgs) -> anyhow::Result<Vec<&'static Scenario>> {
 }
 
 fn options(args: &DrillArgs) -> anyhow::Result<Options> {
+    let running = args.front.clone().zip(args.test_accounts).map(|(front, range)| Running {
+        front,
+        accounts: range.first().0..range.last().0.saturating_add(1),
+    });
     Ok(Options {
+        running,
         binary: std::env::current_exe().context("this program's own file is not known")?,
         seed: args.seed,
         repeat: args.repeat,
