@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use turnpike_store::SharedDatabase;
 
 /// What a command came to.
 #[derive(Debug)]
@@ -100,7 +104,7 @@ impl Cluster {
                 return Ok(());
             }
             last = format!("{}{}", status.out, status.err);
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
         let logs: Vec<String> = self.processes.keys().map(|name| self.log(name)).collect();
         bail!("the cluster does not come up: {last}\n{}", logs.join("\n"))
@@ -125,6 +129,55 @@ impl Cluster {
         child.kill()?;
         child.wait()?;
         Ok(())
+    }
+
+    /// Kills whoever owns a partition drawn by chance, and starts it again a while later.
+    ///
+    /// # Errors
+    /// Nobody owns it, or the process can't be started.
+    pub async fn kill_an_owner(
+        &mut self,
+        db: &dyn SharedDatabase,
+        chance: &mut StdRng,
+    ) -> Result<()> {
+        let seen = db.observe().await?;
+        let row = &seen.partitions[chance.random_range(0..seen.partitions.len())];
+        let (owner, _) = row.owner.clone().context("nobody owns it")?;
+        self.kill(&owner.0)?;
+        println!("killed {owner}, which owned partition {}", row.spec.id);
+        tokio::time::sleep(Duration::from_millis(chance.random_range(500..2_500))).await;
+        self.start_node(&owner.0)
+    }
+
+    /// Waits until each partition is back with its preferred member.
+    ///
+    /// # Errors
+    /// It does not come to that within a minute; the processes' words are in the message.
+    pub async fn wait_until_owned_by(
+        &self,
+        db: &dyn SharedDatabase,
+        owners: &[&str],
+    ) -> Result<()> {
+        for _ in 0..600 {
+            let seen = db.observe().await?;
+            let owned = seen.partitions.iter().zip(owners).all(|(row, owner)| {
+                row.released_to.is_none()
+                    && row.owner.as_ref().is_some_and(|(name, _)| name.0 == *owner)
+            });
+            if owned {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let logs: Vec<String> = self.processes.keys().map(|name| self.log(name)).collect();
+        bail!(
+            "the returned nodes did not regain control
+{}",
+            logs.join(
+                "
+"
+            )
+        )
     }
 
     /// The front's address, as clients write it.

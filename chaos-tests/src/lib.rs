@@ -1,16 +1,19 @@
 //! Real processes, a real database, real faults.
 //!
 //! ```text
-//!  tests/kill.rs
+//!  tests/kill.rs, tests/kill_dues.rs
 //!     |  starts, kills, restarts            sends, retries           counts by itself
 //!     v                                     v                        v
 //!  cluster.rs: turnpike processes       client.rs: ingest        oracle (of turnpike-drill): the feed
-//!     over PostgreSQL                      stream                   see it, the log as it lies
+//!     over PostgreSQL                      stream;                  as consumers see it, the log as
+//!                                          accounts.rs: commands    it lies
 //! ```
 //!
 //! The oracle stands outside: it believes what clients were told and what consumers pull, and
 //! compares both with its own sums. Only for I3 and I4 does it open the log.
 
+pub mod accounts;
 pub mod client;
 pub mod cluster;
+pub mod dates;
 pub use turnpike_drill::oracle;

@@ -60,9 +60,7 @@ async fn i1_to_i4_hold_when_active_nodes_are_killed_at_random_moments() -> Resul
     println!("clients were told: {told:?}");
     ensure!(told.exceptions == 0, "every record could be rated");
     ensure!(told.accepted <= RECORDS, "more accepted than sent");
-    wait_until_owned_by(db.as_ref(), &["a", "b", "a", "b"]).await.with_context(|| {
-        format!("{}\n{}\n{}", cluster.log("front"), cluster.log("a"), cluster.log("b"))
-    })?;
+    cluster.wait_until_owned_by(db.as_ref(), &["a", "b", "a", "b"]).await?;
     let lines = pull_everything(&cluster.front()).await?;
     check_each_rated_once(&lines, &sent)?;
     check_amounts(&lines, &sent)?;
@@ -125,36 +123,13 @@ fn records(seed: u64) -> Vec<UsageRecord> {
     records
 }
 
-/// Kills whoever owns a partition drawn by chance, and starts it again a while later.
 async fn kill_and_restart(cluster: &mut Cluster, db: &dyn SharedDatabase, seed: u64) -> Result<()> {
     let mut chance = StdRng::seed_from_u64(seed ^ 0xdead);
     for _ in 0..KILLS {
         tokio::time::sleep(Duration::from_millis(chance.random_range(100..1_500))).await;
-        let seen = db.observe().await?;
-        let row = &seen.partitions[chance.random_range(0..seen.partitions.len())];
-        let (owner, _) = row.owner.clone().context("nobody owns it")?;
-        cluster.kill(&owner.0)?;
-        println!("killed {owner}, which owned partition {}", row.spec.id);
-        tokio::time::sleep(Duration::from_millis(chance.random_range(500..2_500))).await;
-        cluster.start_node(&owner.0)?;
+        cluster.kill_an_owner(db, &mut chance).await?;
     }
     Ok(())
-}
-
-/// Each partition comes back to its preferred member.
-async fn wait_until_owned_by(db: &dyn SharedDatabase, owners: &[&str]) -> Result<()> {
-    for _ in 0..600 {
-        let seen = db.observe().await?;
-        let owned = seen.partitions.iter().zip(owners).all(|(row, owner)| {
-            row.released_to.is_none()
-                && row.owner.as_ref().is_some_and(|(name, _)| name.0 == *owner)
-        });
-        if owned {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    anyhow::bail!("the returned nodes did not regain control")
 }
 
 /// What each account pays, by arithmetic of our own: 1,000 octets are included, each further one

@@ -110,6 +110,58 @@ async fn weighted_functions_cost_what_they_weigh_through_a_cluster() -> Result<(
     Ok(())
 }
 
+/// The multiparty billing seed's agreement, and its four accesses by one client.
+const SHARING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/plan/tests/data/sharing.xml");
+const ACCESSES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sharing_usage.csv");
+
+/// Sums by account and component, in billionths: what each is posted by a record of its own, and
+/// what others' records post to it, which its own partition books.
+fn posted(lines: &[ChargeLine]) -> BTreeMap<(u64, String, String), i128> {
+    let mut sums = BTreeMap::new();
+    for line in lines.iter().filter(|line| line.posted_to != 0) {
+        let key = (line.posted_to, line.component.clone(), line.source.clone());
+        *sums.entry(key).or_default() += nanos(&line.amount);
+    }
+    sums
+}
+
+#[tokio::test]
+async fn accesses_that_others_pay_for_are_posted_to_them_through_a_cluster() -> Result<()> {
+    let postgres = TestPostgres::shared()?;
+    // The client's accounts are in the first partition, its parties' in the second.
+    let cluster = start(postgres.create_database()?).await?;
+    cluster.run(&["plan", "publish", SHARING])?;
+    let mut accounts = "account_number,zone,cycle_day,currency,plan\n".to_owned();
+    [9, 901, 902].iter().for_each(|n| accounts.push_str(&format!("{n},UTC,1,USD,sharing\n")));
+    cluster.run(&["account", "import", &cluster.file("accounts.csv", &accounts)?])?;
+    cluster.run(&["ingest", ACCESSES])?;
+    // Sent again: nothing changes.
+    cluster.run(&["ingest", ACCESSES])?;
+    let expected = [
+        (901, "provider", 2_544_000 + 5_856_000),
+        (902, "advertiser", 2_918_000 + 4_866_000),
+        (901, "credit", -(145_900 + 243_300)),
+        (902, "debit", 145_900 + 243_300),
+    ];
+    // Each stands in the client's log, and in that of whom it is posted to.
+    let expected: BTreeMap<(u64, String, String), i128> = expected
+        .iter()
+        .flat_map(|(account, component, nanos)| {
+            ["usage", "posting"]
+                .map(|source| ((*account, (*component).to_owned(), source.to_owned()), *nanos))
+        })
+        .collect();
+    let mut found = BTreeMap::new();
+    for _ in 0..100 {
+        found = posted(&pull_everything(&cluster.front()).await?);
+        if found == expected {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("expected {expected:#?}, found {found:#?}")
+}
+
 /// Two identical lines are two accesses; 304 and 404 are recorded and cost nothing.
 const LOG: &str = r#"192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 1000 "-" "x"
 192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 1000 "-" "x"

@@ -36,13 +36,21 @@ impl PartitionState {
                 "account {number} is not open: open it first, then change it"
             )),
             (Change::Subscribed(new), Some((_, profile))) => judge_subscription(profile, new),
-            (Change::Cancelled(end), Some((_, profile))) => judge_cancellation(profile, end),
-            (Change::SettingsChanged(new), Some((_, profile))) => judge_settings(profile, new),
-            (Change::Offered(offer), Some((_, profile))) => options::judge_offer(profile, offer),
+            (Change::Cancelled(end), Some((account, profile))) => {
+                judge_cancellation(profile, &account.state, end)
+            }
+            (Change::SettingsChanged(new), Some((account, profile))) => {
+                judge_settings(profile, &account.state, new)
+            }
+            (Change::Offered(offer), Some((account, profile))) => {
+                options::judge_offer(profile, &account.state, offer)
+            }
             (Change::Picked(pick), Some((account, profile))) => {
                 options::judge_pick(profile, &account.state, pick)
             }
-            (Change::OptedOut(end), Some((_, profile))) => options::judge_opt_out(profile, end),
+            (Change::OptedOut(end), Some((account, profile))) => {
+                options::judge_opt_out(profile, &account.state, end, self.time.now)
+            }
             (
                 Change::PostingsTaken(_)
                 | Change::Recycled(_)
@@ -59,8 +67,11 @@ impl PartitionState {
             Change::PostingsTaken(cursor) => return self.set_cursor(cursor),
             Change::Picked(pick) => {
                 // Nothing is let go: earlier cycles may be open, and count on what was picked.
-                if let Some(account) = self.accounts.get_mut(&account) {
-                    account.state.set(options::choice(pick));
+                if let Some(account) = self.accounts.get_mut(&account)
+                    && let Some(profile) = self.profiles.get(account.profile)
+                {
+                    let choices = options::choices(profile, pick);
+                    choices.for_each(|choice| account.state.set(choice));
                 }
                 return;
             }
@@ -163,22 +174,32 @@ fn judge_subscription(profile: &Profile, new: &Subscription) -> AccountChange {
     }
 }
 
-/// Is `old` what was asked for with `new`, whatever its end is by now?
+/// Is `old` what was asked for with `new`, whatever its end is by now, and that of its option?
 pub(crate) fn is_as_asked(old: &Subscription, new: &Subscription) -> bool {
-    Subscription { until_us: new.until_us, ..old.clone() } == *new
+    let (until_us, kept_from_us) = (new.until_us, new.kept_from_us);
+    Subscription { until_us, kept_from_us, ..old.clone() } == *new
 }
 
 pub(crate) fn occupied(plan_id: &str) -> AccountChange {
     AccountChange::Refused(format!("a subscription to {plan_id} is in force then: cancel it first"))
 }
 
-fn judge_cancellation(profile: &Profile, end: &Cancellation) -> AccountChange {
+fn judge_cancellation(
+    profile: &Profile,
+    state: &AccountState,
+    end: &Cancellation,
+) -> AccountChange {
     let of_plan = || profile.subscriptions.iter().filter(|s| s.plan_id == end.plan_id);
     if of_plan().any(|s| s.until_us == end.at_us) {
         return AccountChange::Already;
     }
     match of_plan().find(|s| s.until_us == i64::MAX) {
-        Some(open) if open.from_us < end.at_us => AccountChange::Changes,
+        Some(open) if open.from_us < end.at_us => {
+            match options::why_not_ended(profile, state, open, end.at_us) {
+                Some(why) => AccountChange::Refused(why),
+                None => AccountChange::Changes,
+            }
+        }
         Some(_) => AccountChange::Refused(format!(
             "the subscription to {} begins later than that",
             end.plan_id
@@ -187,12 +208,15 @@ fn judge_cancellation(profile: &Profile, end: &Cancellation) -> AccountChange {
     }
 }
 
-fn judge_settings(profile: &Profile, new: &Settings) -> AccountChange {
+fn judge_settings(profile: &Profile, state: &AccountState, new: &Settings) -> AccountChange {
     match profile.settings.last() {
         Some(last) if last == new => AccountChange::Already,
         Some(last) if last.from_us >= new.from_us => AccountChange::Refused(
             "settings change forward only: there is a change at or after that instant".to_owned(),
         ),
-        _ => AccountChange::Changes,
+        _ => match options::why_not_changed(profile, state, new.from_us) {
+            Some(why) => AccountChange::Refused(why),
+            None => AccountChange::Changes,
+        },
     }
 }

@@ -1,29 +1,46 @@
 //! Alternatives: an option is several subscriptions of one name, of which one is billed each cycle
 //! (PLANS section 6).
 
+use std::collections::BTreeSet;
+
 use jiff::ToSpan as _;
 use jiff::civil::{Date, date};
 use turnpike_plan::{
-    AccountState, Period, StateEntry, Zone, first_instant_of, is_cycle_closed, option_choice,
-    plan_number,
+    AccountState, Cycle, OfferId, Period, StateEntry, Zone, first_instant_of, plan_number,
 };
-use turnpike_segment::head::{Offer, OptOut, Pick, Settings, Subscription};
+use turnpike_segment::head::{Offer, OptOut, Pick, Subscription};
 use turnpike_types::Timestamp;
 
 use crate::changes::{AccountChange, is_as_asked, occupied};
 use crate::profiles::Profile;
 
-/// A cycle is no longer than that.
-const CYCLE_DAYS_MAX: i64 = 31;
-const DAY_US: i64 = 86_400_000_000;
+/// Cycles that a command is asked to begin after, one because of another.
+const TURNS_MAX: usize = 64;
 
-/// What a pick sets.
-pub(crate) fn choice(pick: &Pick) -> StateEntry {
-    StateEntry {
-        variable: option_choice(&pick.option),
+/// The offer that an alternative is of.
+fn offer_of(alternative: &Subscription) -> OfferId {
+    OfferId::of(&alternative.option, Timestamp(alternative.from_us))
+}
+
+/// What a pick sets: of each offer of the option that has the plan in that cycle.
+pub(crate) fn choices(profile: &Profile, pick: &Pick) -> impl Iterator<Item = StateEntry> {
+    let cycle = cycle_of(profile, Period(pick.cycle));
+    let picked = profile.subscriptions.iter().filter(move |s| {
+        let in_cycle = cycle.is_some_and(|(cycle, _)| is_in(s, &pick.option, cycle));
+        in_cycle && s.plan_id == pick.plan_id
+    });
+    picked.map(|alternative| StateEntry {
+        variable: offer_of(alternative).choice(),
         period: Period(pick.cycle),
         value: plan_number(&pick.plan_id),
-    }
+    })
+}
+
+/// Is it an alternative of the option at some instant of the cycle?
+fn is_in(subscription: &Subscription, option: &str, cycle: Cycle) -> bool {
+    subscription.option == option
+        && subscription.from_us < cycle.to.0
+        && cycle.from.0 < subscription.option_until_us()
 }
 
 /// The subscriptions that an offer makes.
@@ -37,69 +54,93 @@ pub(crate) fn alternatives(offer: &Offer) -> impl Iterator<Item = Subscription> 
         option: offer.option.clone(),
         fee: offer.fee.clone(),
         place,
+        kept_from_us: None,
     })
 }
 
-pub(crate) fn judge_offer(profile: &Profile, offer: &Offer) -> AccountChange {
+pub(crate) fn judge_offer(profile: &Profile, state: &AccountState, offer: &Offer) -> AccountChange {
     let of_option = || profile.subscriptions.iter().filter(|s| s.option == offer.option);
     let held = of_option().filter(|s| s.from_us == offer.from_us).count();
     let is_held = |new: Subscription| of_option().any(|old| is_as_asked(old, &new));
     if held > 0 && held == offer.plans.len() && alternatives(offer).all(is_held) {
         return AccountChange::Already;
     }
-    if of_option().any(|old| offer.from_us < old.until_us) {
+    if of_option().any(|old| offer.from_us < old.option_until_us()) {
         return AccountChange::Refused(format!(
             "option {} is in force then, with other alternatives or terms: opt out of it first",
             offer.option
         ));
     }
-    match alternatives(offer).find(|new| profile.overlapping(new).is_some()) {
-        Some(new) => occupied(&new.plan_id),
+    if let Some(new) = alternatives(offer).find(|new| profile.overlapping(new).is_some()) {
+        return occupied(&new.plan_id);
+    }
+    match why_closed(profile, state, of_option(), offer.from_us) {
+        Some(why) => AccountChange::Refused(why),
         None => AccountChange::Changes,
     }
 }
 
 pub(crate) fn judge_pick(profile: &Profile, state: &AccountState, pick: &Pick) -> AccountChange {
-    let Some(cycle) = cycle_of(profile, pick.cycle) else {
+    let first_date =
+        || date_of(pick.cycle).map_or_else(|| pick.cycle.to_string(), |date| date.to_string());
+    let Some((cycle, day)) = cycle_of(profile, Period(pick.cycle)) else {
         let day = profile.settings.last().map_or(1, |settings| settings.cycle_day);
         return AccountChange::Refused(format!(
             "{} begins no billing cycle of the account: its cycles begin on day {day} of a month",
-            date_of(pick.cycle).map_or_else(|| pick.cycle.to_string(), |date| date.to_string())
+            first_date()
         ));
     };
-    let in_cycle = |s: &&Subscription| {
-        s.option == pick.option && s.from_us < cycle.1.0 && cycle.0.0 < s.until_us
-    };
-    let offered = || profile.subscriptions.iter().filter(in_cycle);
+    let offered = || profile.subscriptions.iter().filter(|s| is_in(s, &pick.option, cycle));
     if !offered().any(|s| s.plan_id == pick.plan_id) {
         return no_alternative(&pick.option, &pick.plan_id, "in that cycle", offered());
     }
-    let choice = choice(pick);
-    if state.get(choice.variable, choice.period) == Some(choice.value) {
+    let is_set = |choice: StateEntry| state.get(choice.variable, choice.period);
+    if choices(profile, pick).all(|choice| is_set(choice) == Some(choice.value)) {
         return AccountChange::Already;
     }
-    if is_cycle_closed(&pick.option, state, cycle.2, Period(pick.cycle)) {
+    if offered().all(|s| offer_of(s).is_closed(state, day, cycle.first)) {
         return AccountChange::Refused(format!(
             "the cycle of option {} that begins on {} is closed: it was billed, and can't be chosen \
              for any more",
             pick.option,
-            date_of(pick.cycle).map_or_else(|| pick.cycle.to_string(), |date| date.to_string())
+            first_date()
         ));
     }
-    AccountChange::Changes
+    let kept = |s: &&Subscription| s.kept_from_us.is_some_and(|kept| kept < cycle.to.0);
+    let mut picked = offered().filter(|s| s.plan_id == pick.plan_id).map(offer_of);
+    let all_kept = picked.all(|offer| offered().filter(kept).any(|kept| offer_of(kept) == offer));
+    match offered().find(kept).filter(|_| all_kept) {
+        Some(kept) => AccountChange::Refused(format!(
+            "the client opted out of option {} for {}, which is its choice for that cycle too",
+            pick.option, kept.plan_id
+        )),
+        None => AccountChange::Changes,
+    }
 }
 
-pub(crate) fn judge_opt_out(profile: &Profile, end: &OptOut) -> AccountChange {
-    if running(profile, end).any(|s| s.plan_id == end.plan_id) {
-        return AccountChange::Changes;
-    }
+/// `now` is logged time.
+pub(crate) fn judge_opt_out(
+    profile: &Profile,
+    state: &AccountState,
+    end: &OptOut,
+    now: Timestamp,
+) -> AccountChange {
     let of_option = || profile.subscriptions.iter().filter(|s| s.option == end.option);
-    let ended = of_option().any(|s| s.plan_id == end.plan_id && s.until_us == end.at_us);
-    let goes_on = profile
-        .subscriptions
-        .iter()
-        .any(|s| s.option.is_empty() && s.plan_id == end.plan_id && s.from_us == end.at_us);
-    if ended && goes_on {
+    if let Some(kept) = running(profile, end).find(|s| s.plan_id == end.plan_id) {
+        let why = why_closed(profile, state, running(profile, end), end.at_us);
+        // What was rated since is not in its sums.
+        let is_over = kept.until_us <= now.0 && running(profile, end).any(|s| is_after(s, kept));
+        return match why {
+            Some(why) => AccountChange::Refused(why),
+            None if is_over => AccountChange::Refused(format!(
+                "{} ended before other alternatives of option {} did: opt out for one of those",
+                end.plan_id, end.option
+            )),
+            None => AccountChange::Changes,
+        };
+    }
+    let is_kept = |s: &Subscription| s.plan_id == end.plan_id && s.kept_from_us == Some(end.at_us);
+    if of_option().any(is_kept) {
         return AccountChange::Already;
     }
     if of_option().any(|s| s.from_us >= end.at_us) {
@@ -108,32 +149,117 @@ pub(crate) fn judge_opt_out(profile: &Profile, end: &OptOut) -> AccountChange {
     no_alternative(&end.option, &end.plan_id, "at that instant", running(profile, end))
 }
 
+fn is_after(other: &Subscription, than: &Subscription) -> bool {
+    other.until_us > than.until_us
+}
+
 /// Ends the option; one of its plans goes on as a plain subscription, for as long as it would have
-/// as an alternative.
+/// as an alternative: begun when it was offered, so that what it charged once and what it counted
+/// stays.
 pub(crate) fn opt_out(profile: &mut Profile, end: &OptOut) {
-    let Some(kept) = running(profile, end).find(|s| s.plan_id == end.plan_id) else { return };
-    let kept = Subscription {
-        from_us: end.at_us,
-        option: String::new(),
-        fee: String::new(),
-        place: 0,
-        ..kept.clone()
-    };
-    for alternative in profile.subscriptions.iter_mut().filter(|s| is_running(s, end)) {
-        alternative.until_us = end.at_us;
+    if !running(profile, end).any(|s| s.plan_id == end.plan_id) {
+        return;
     }
-    profile.subscribe(kept);
+    for alternative in profile.subscriptions.iter_mut().filter(|s| is_running(s, end)) {
+        if alternative.plan_id == end.plan_id {
+            alternative.kept_from_us = Some(end.at_us);
+        } else {
+            alternative.until_us = end.at_us;
+        }
+    }
+}
+
+/// Why an alternative can't end at an instant.
+pub(crate) fn why_not_ended(
+    profile: &Profile,
+    state: &AccountState,
+    ending: &Subscription,
+    at_us: i64,
+) -> Option<String> {
+    if ending.option.is_empty() || ending.option_until_us() <= at_us {
+        return None;
+    }
+    let offer = offer_of(ending);
+    let siblings = profile.subscriptions.iter();
+    let siblings =
+        siblings.filter(|s| s.option == ending.option && offer_of(s) == offer && *s != ending);
+    // Those that ended have no part in what was rated since: none of it would be billed.
+    let ended = siblings.map(Subscription::option_until_us).filter(|&until| until < i64::MAX).max();
+    let in_order = ended.map_or(at_us, |ended| ended.max(at_us));
+    if in_order < ending.option_until_us()
+        && let Some(why) = why_closed(profile, state, [ending], in_order)
+    {
+        return Some(why);
+    }
+    (at_us < in_order).then(|| {
+        format!(
+            "other alternatives of option {} ended later: {} may end from {} on",
+            ending.option,
+            ending.plan_id,
+            instant(in_order)
+        )
+    })
+}
+
+/// Why settings can't change from an instant on.
+pub(crate) fn why_not_changed(
+    profile: &Profile,
+    state: &AccountState,
+    from_us: i64,
+) -> Option<String> {
+    let alternatives = profile.subscriptions.iter().filter(|s| !s.option.is_empty());
+    why_closed(profile, state, alternatives.filter(|s| from_us < s.option_until_us()), from_us)
+}
+
+/// Why nothing about these alternatives may be dated to an instant: its cycle is closed, and was
+/// billed as it stood.
+fn why_closed<'a>(
+    profile: &Profile,
+    state: &AccountState,
+    alternatives: impl IntoIterator<Item = &'a Subscription>,
+    at_us: i64,
+) -> Option<String> {
+    let offers: BTreeSet<(&str, OfferId)> =
+        alternatives.into_iter().map(|s| (s.option.as_str(), offer_of(s))).collect();
+    let mut earliest = at_us;
+    let mut closed = None;
+    for _ in 0..TURNS_MAX {
+        // By other settings that date may lie in a closed cycle again.
+        let later = offers.iter().filter_map(|(name, offer)| {
+            Some((open_after(profile, state, *offer, earliest)?, *name))
+        });
+        let Some((later, name)) = later.max() else { break };
+        earliest = later;
+        closed = Some(name);
+    }
+    let name = closed?;
+    Some(format!(
+        "the cycle of option {name} then is closed and was billed: it can be dated from {} on",
+        instant(earliest)
+    ))
+}
+
+/// When the first open cycle of an offer begins, if that of an instant is closed.
+fn open_after(profile: &Profile, state: &AccountState, offer: OfferId, at_us: i64) -> Option<i64> {
+    let settings = profile.settings_at(Timestamp(at_us))?;
+    let day = u8::try_from(settings.cycle_day).ok()?;
+    let open = offer.first_open(state, day)?;
+    let zone = Zone::parse(&settings.zone).ok()?;
+    if open <= Cycle::at(&zone, day, Timestamp(at_us)).first {
+        return None;
+    }
+    Some(first_instant_of(&zone, date_of(open.0)?).0)
 }
 
 fn running<'a>(profile: &'a Profile, end: &'a OptOut) -> impl Iterator<Item = &'a Subscription> {
     profile.subscriptions.iter().filter(|s| is_running(s, end))
 }
 
-/// Is it an alternative of the option, in force just before its end?
+/// Is it an alternative of the option, in force just before its end and after?
 fn is_running(subscription: &Subscription, end: &OptOut) -> bool {
     subscription.option == end.option
         && subscription.from_us < end.at_us
-        && end.at_us < subscription.until_us
+        && end.at_us < subscription.option_until_us()
 }
 
 fn no_alternative<'a>(
@@ -151,29 +277,23 @@ fn no_alternative<'a>(
     })
 }
 
-/// From when and, at the latest, to when the cycle lasts that begins on this day, and on which day of
-/// months its like begin; `None` when none of the account's does.
-fn cycle_of(profile: &Profile, first_day: i32) -> Option<(Timestamp, Timestamp, u8)> {
-    let first = date_of(first_day)?;
+/// The cycle that begins on this day, and on which day of months its like begin; `None` when none of
+/// the account's does.
+fn cycle_of(profile: &Profile, first: Period) -> Option<(Cycle, u8)> {
     let settings = profile.settings.iter().enumerate();
     // Settings may change within a cycle: whichever holds in it may have begun it.
     let mut cycles = settings.filter_map(|(at, settings)| {
-        let start = start_of(settings, first)?;
-        let end = start.saturating_add((CYCLE_DAYS_MAX + 1) * DAY_US);
-        let until = profile.settings.get(at + 1).map_or(i64::MAX, |next| next.from_us);
         let day = u8::try_from(settings.cycle_day).ok()?;
-        (settings.from_us < end.0 && start.0 < until).then_some((start, end, day))
+        let cycle = Cycle::beginning(&Zone::parse(&settings.zone).ok()?, day, first)?;
+        let until = profile.settings.get(at + 1).map_or(i64::MAX, |next| next.from_us);
+        (settings.from_us < cycle.to.0 && cycle.from.0 < until).then_some((cycle, day))
     });
     cycles.next()
 }
 
-/// When `first` begins, if it is a cycle's first day by these settings: the cycle day, or the last
-/// of a month that is too short for it (PLANS section 4).
-fn start_of(settings: &Settings, first: Date) -> Option<Timestamp> {
-    let day = u32::from(first.day().unsigned_abs());
-    let last = u32::from(first.days_in_month().unsigned_abs());
-    let zone = Zone::parse(&settings.zone).ok()?;
-    (day == settings.cycle_day.min(last)).then(|| first_instant_of(&zone, first))
+fn instant(at_us: i64) -> String {
+    jiff::Timestamp::from_microsecond(at_us)
+        .map_or_else(|_| format!("{at_us} us"), |at| at.to_string())
 }
 
 fn date_of(days: i32) -> Option<Date> {

@@ -29,8 +29,10 @@ impl Profile {
     /// Every instant at which what is in force may change, beside plan versions.
     pub fn boundaries(&self) -> impl Iterator<Item = Timestamp> {
         let settings = self.settings.iter().map(|settings| settings.from_us);
-        let subscriptions = self.subscriptions.iter().flat_map(|s| [s.from_us, s.until_us]);
-        settings.chain(subscriptions).map(Timestamp)
+        let subscriptions = self.subscriptions.iter();
+        let subscriptions =
+            subscriptions.flat_map(|s| [Some(s.from_us), Some(s.until_us), s.kept_from_us]);
+        settings.chain(subscriptions.flatten()).map(Timestamp)
     }
 
     /// A subscription to the same plan that is in force at some instant at which `new` is.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use turnpike_account::{AccountChange, PartitionState};
-use turnpike_plan::Period;
+use turnpike_plan::{OfferId, Period, StateEntry};
 use turnpike_segment::head::{Cancellation, Change, Offer, OptOut, Pick, Settings, Subscription};
 use turnpike_types::{AccountNumber, Timestamp};
 
@@ -11,6 +11,11 @@ const DAY: i64 = 86_400_000_000;
 /// 2026-07-15 and 2026-08-15, in days since 1970.
 const JULY: i32 = 20_649;
 const AUGUST: i32 = JULY + 31;
+
+/// The option that was offered on a day.
+fn phone(day: i32) -> OfferId {
+    OfferId::of("phone", Timestamp(midnight(day)))
+}
 
 const fn midnight(day: i32) -> i64 {
     day as i64 * DAY
@@ -77,7 +82,11 @@ fn why(state: &PartitionState, change: &Change) -> String {
 fn in_force(state: &PartitionState, at: i64) -> Vec<(String, String, String)> {
     let profile = state.profiles().get(state.account(ACCOUNT).unwrap().profile).unwrap();
     let in_force = profile.subscriptions_at(Timestamp(at));
-    in_force.map(|s| (s.plan_id.clone(), s.option.clone(), s.fee.clone())).collect()
+    let shown = |s: &Subscription| match s.is_alternative_at(at) {
+        true => (s.plan_id.clone(), s.option.clone(), s.fee.clone()),
+        false => (s.plan_id.clone(), String::new(), String::new()),
+    };
+    in_force.map(shown).collect()
 }
 
 #[test]
@@ -114,7 +123,7 @@ fn a_pick_names_an_alternative_in_one_cycle_and_may_be_changed() {
     let mut state = opened();
     done(&mut state, &offer(&["small", "large"], midnight(JULY)));
     let held = |state: &PartitionState, plan: &str| {
-        let variable = turnpike_plan::option_choice("phone");
+        let variable = phone(JULY).choice();
         let value = state.account(ACCOUNT).unwrap().state.get(variable, Period(JULY));
         value == Some(turnpike_plan::plan_number(plan))
     };
@@ -194,4 +203,76 @@ fn accounts_that_are_not_open_have_no_options() {
     for change in [offer(&["a", "b"], 0), pick("a", JULY), opt_out("a", 5)] {
         assert!(why(&state, &change).contains("not open"));
     }
+}
+
+/// The cycles of an option that began on a day are closed up to another.
+fn close(state: &mut PartitionState, offered: i32, open: i32) {
+    let closed = phone(offered).closed();
+    let entry = StateEntry { variable: closed, period: Period(15), value: open.into() };
+    state.set_variables(ACCOUNT, [entry], Timestamp(midnight(open)), Timestamp::MIN);
+}
+
+#[test]
+fn nothing_is_dated_into_a_cycle_that_was_billed_and_the_earliest_date_is_named() {
+    let mut state = opened();
+    let (july, august) = (midnight(JULY), midnight(AUGUST));
+    done(&mut state, &offer(&["small", "large"], july));
+    close(&mut state, JULY, AUGUST);
+    let cancel = |at_us| Change::Cancelled(Cancellation { plan_id: "small".to_owned(), at_us });
+    let settings = |from_us| {
+        let (zone, currency) = ("Asia/Tokyo".to_owned(), "USD".to_owned());
+        Change::SettingsChanged(Settings {
+            from_us,
+            zone,
+            cycle_day: 1,
+            currency,
+            ..Settings::default()
+        })
+    };
+    for too_early in [opt_out("large", august - 1), cancel(august - 1), settings(august - 1)] {
+        let why = why(&state, &too_early);
+        assert!(why.contains("option phone") && why.contains("2026-08-15T00:00:00Z"), "{why}");
+    }
+    for in_time in [opt_out("large", august), cancel(august), settings(august)] {
+        assert_eq!(state.judge(ACCOUNT, &in_time), AccountChange::Changes);
+    }
+    // The same option anew; another is none that was closed.
+    done(&mut state, &opt_out("large", august + DAY));
+    close(&mut state, JULY, AUGUST + 31);
+    let again = why(&state, &offer(&["small", "middle"], august + 2 * DAY));
+    assert!(again.contains("2026-09-15T00:00:00Z"), "{again}");
+    let next = offer(&["small", "middle"], midnight(AUGUST + 31));
+    assert_eq!(state.judge(ACCOUNT, &next), AccountChange::Changes);
+    let Change::Offered(other) = offer(&["small", "middle"], august + 2 * DAY) else { panic!() };
+    let other = Change::Offered(Offer { option: "data".to_owned(), ..other });
+    assert_eq!(state.judge(ACCOUNT, &other), AccountChange::Changes);
+}
+
+#[test]
+fn alternatives_end_in_the_order_in_which_their_ends_were_said() {
+    let mut state = opened();
+    done(&mut state, &offer(&["small", "large"], midnight(JULY)));
+    let cancel =
+        |plan: &str, at_us| Change::Cancelled(Cancellation { plan_id: plan.to_owned(), at_us });
+    done(&mut state, &cancel("small", midnight(JULY + 5)));
+    // What the large one alone rated since would be billed by nobody.
+    let why = why(&state, &cancel("large", midnight(JULY + 3)));
+    assert!(why.contains("2026-07-20T00:00:00Z"), "{why}");
+    let in_order = cancel("large", midnight(JULY + 5));
+    assert_eq!(state.judge(ACCOUNT, &in_order), AccountChange::Changes);
+}
+
+#[test]
+fn an_opt_out_is_the_choice_for_its_cycle_and_none_is_picked_any_more() {
+    let mut state = opened();
+    done(&mut state, &offer(&["small", "large"], midnight(JULY)));
+    done(&mut state, &opt_out("large", midnight(JULY + 5)));
+    let refused = why(&state, &pick("small", JULY));
+    assert!(refused.contains("opted out") && refused.contains("large"), "{refused}");
+    // The same name, offered anew within the cycle: its picks are its own.
+    done(&mut state, &offer(&["small", "middle"], midnight(JULY + 6)));
+    assert_eq!(done(&mut state, &pick("small", JULY)), AccountChange::Changes);
+    let account = state.account(ACCOUNT).unwrap();
+    let picked = |offered| account.state.get(phone(offered).choice(), Period(JULY));
+    assert_eq!(picked(JULY + 6), Some(turnpike_plan::plan_number("small")));
 }

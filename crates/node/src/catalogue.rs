@@ -21,7 +21,7 @@ pub(crate) struct Catalogue {
     tables: Versions<Table>,
 }
 
-/// By id; copies share what was read.
+/// By id, in the order in which they take effect; copies share what was read.
 type Versions<T> = HashMap<String, Vec<Arc<Version<T>>>>;
 
 #[derive(Debug)]
@@ -32,6 +32,17 @@ struct Version<T> {
     /// `None`: this program can't read it. It is in force all the same: to rate by the version
     /// before it would be a wrong price.
     content: Option<Arc<T>>,
+}
+
+/// What is in force at an instant, and the stretch of time in which it is.
+#[derive(Debug)]
+pub(crate) struct InForce<'a, T> {
+    /// `None`: nothing has begun, or this program can't read what has.
+    pub(crate) content: Option<&'a Arc<T>>,
+    /// When it began; `None`: nothing has.
+    pub(crate) from: Option<Timestamp>,
+    /// When the next one begins.
+    pub(crate) until: Option<Timestamp>,
 }
 
 impl Catalogue {
@@ -55,18 +66,13 @@ impl Catalogue {
 
     /// The version of `plan_id` in force at `at` for an account in `zone`; of two with the same
     /// start, the one published later (it says that it supersedes the other).
-    pub(crate) fn in_force(&self, plan_id: &str, zone: &Zone, at: Timestamp) -> Option<&Arc<Plan>> {
-        in_force(&self.plans, plan_id, zone, at)
+    pub(crate) fn plan(&self, id: &str, zone: &Zone, at: Timestamp) -> InForce<'_, Plan> {
+        in_force(&self.plans, id, zone, at)
     }
 
-    /// When versions of `plan_id` start for an account in `zone`.
-    pub(crate) fn starts(&self, plan_id: &str, zone: &Zone) -> impl Iterator<Item = Timestamp> {
-        starts(&self.plans, plan_id, zone)
-    }
-
-    /// Is a version of `plan_id` in force at `at`, whether this program can read it or not?
-    pub(crate) fn has_begun(&self, plan_id: &str, zone: &Zone, at: Timestamp) -> bool {
-        self.starts(plan_id, zone).any(|start| start <= at)
+    /// When the first version of `plan_id` starts for an account in `zone`.
+    pub(crate) fn first_start(&self, plan_id: &str, zone: &Zone) -> Option<Timestamp> {
+        self.plans.get(plan_id)?.first().map(|version| version.starts_at(zone))
     }
 
     /// All versions of a plan.
@@ -81,39 +87,28 @@ impl Catalogue {
     }
 
     /// The version of table `id` in force at `at` for an account in `zone`, chosen as a plan's is.
-    pub(crate) fn table_in_force(
-        &self,
-        id: &str,
-        zone: &Zone,
-        at: Timestamp,
-    ) -> Option<Arc<Table>> {
-        in_force(&self.tables, id, zone, at).cloned()
-    }
-
-    /// When versions of table `id` start for an account in `zone`.
-    pub(crate) fn table_starts(&self, id: &str, zone: &Zone) -> impl Iterator<Item = Timestamp> {
-        starts(&self.tables, id, zone)
+    pub(crate) fn table(&self, id: &str, zone: &Zone, at: Timestamp) -> InForce<'_, Table> {
+        in_force(&self.tables, id, zone, at)
     }
 }
 
-fn in_force<'a, T>(
-    of: &'a Versions<T>,
-    id: &str,
-    zone: &Zone,
-    at: Timestamp,
-) -> Option<&'a Arc<T>> {
-    let started = of.get(id)?.iter().filter(|version| version.starts_at(zone) <= at);
-    let newest = started.max_by_key(|version| (version.starts, version.published));
-    newest.and_then(|version| version.content.as_ref())
-}
-
-fn starts<T>(of: &Versions<T>, id: &str, zone: &Zone) -> impl Iterator<Item = Timestamp> {
-    of.get(id).into_iter().flatten().map(|version| version.starts_at(zone))
+/// Found by halves: tables such as daily rates come to have thousands of versions.
+fn in_force<'a, T>(of: &'a Versions<T>, id: &str, zone: &Zone, at: Timestamp) -> InForce<'a, T> {
+    let versions = of.get(id).map(Vec::as_slice).unwrap_or_default();
+    let begun = versions.partition_point(|version| version.starts_at(zone) <= at);
+    let newest = begun.checked_sub(1).and_then(|last| versions.get(last));
+    InForce {
+        content: newest.and_then(|version| version.content.as_ref()),
+        from: newest.map(|version| version.starts_at(zone)),
+        until: versions.get(begun).map(|version| version.starts_at(zone)),
+    }
 }
 
 impl<T> Version<T> {
     /// Its first instant for an account in `zone`.
     fn starts_at(&self, zone: &Zone) -> Timestamp {
+        #[cfg(test)]
+        tests::STARTS_ASKED.with(|asked| asked.set(asked.get() + 1));
         turnpike_plan::first_instant_of(zone, self.starts)
     }
 }
@@ -137,12 +132,12 @@ fn add<T>(to: &mut Versions<T>, head: &CatalogueHead, content: Result<T, String>
     };
     let versions = to.entry(head.id.clone()).or_default();
     versions.retain(|known| known.version != head.version);
-    versions.push(Arc::new(Version {
-        version: head.version,
-        published: head.catalogue_version,
-        starts: head.starts.parse().unwrap_or(Date::MIN),
-        content,
-    }));
+    let starts = head.starts.parse().unwrap_or(Date::MIN);
+    let published = head.catalogue_version;
+    let place =
+        versions.partition_point(|known| (known.starts, known.published) < (starts, published));
+    let version = Version { version: head.version, published, starts, content };
+    versions.insert(place, Arc::new(version));
 }
 
 fn read_plan(xml: &str) -> Result<Plan, String> {
@@ -195,78 +190,4 @@ impl CodeCache {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use turnpike_store::Publish;
-    use turnpike_store::memory::MemoryDatabase;
-
-    use super::*;
-
-    const ROWS: &str = "prefix,destination,price,per,setup\n1,US,0.02,1 min,\n";
-
-    async fn publish(db: &MemoryDatabase, id: &str, version: u32, starts: &str, rows: &str) {
-        let head = format!("id={id} kind=dial-plan version={version} starts={starts}");
-        let publish = Publish {
-            kind: CatalogueKind::Table,
-            id: id.to_owned(),
-            version,
-            starts: starts.to_owned(),
-            supersedes: None,
-            content_hash: [0; 32],
-            form: "dial-plan".to_owned(),
-            rows: 1,
-            body: format!("# turnpike-table {head}\n{rows}"),
-        };
-        let outcome = db.publish(&publish).await.unwrap();
-        assert!(matches!(outcome, turnpike_store::PublishOutcome::Published(_)), "{outcome:?}");
-    }
-
-    fn at(instant: &str) -> Timestamp {
-        Timestamp(instant.parse::<jiff::Timestamp>().unwrap().as_microsecond())
-    }
-
-    #[tokio::test]
-    async fn a_version_of_a_table_is_in_force_from_its_date_in_the_accounts_zone() {
-        let db = MemoryDatabase::new();
-        publish(&db, "world", 1, "2020-01-01", ROWS).await;
-        publish(&db, "world", 2, "2999-02-01", ROWS).await;
-        let catalogue = Catalogue::default().refreshed(&db).await.unwrap();
-        let zone = Zone::parse("America/New_York").unwrap();
-        let in_force = |instant: &str| {
-            catalogue.table_in_force("world", &zone, at(instant)).map(|table| table.version())
-        };
-        assert_eq!(in_force("2020-01-01T04:59:59Z"), None);
-        assert_eq!(in_force("2020-01-01T05:00:00Z"), Some(1));
-        assert_eq!(in_force("2999-02-01T04:59:59Z"), Some(1));
-        assert_eq!(in_force("2999-02-01T05:00:00Z"), Some(2));
-        let starts: Vec<Timestamp> = catalogue.table_starts("world", &zone).collect();
-        assert_eq!(starts, [at("2020-01-01T05:00:00Z"), at("2999-02-01T05:00:00Z")]);
-        assert!(catalogue.table_in_force("moon", &zone, at("2020-01-01T05:00:00Z")).is_none());
-    }
-
-    /// P36: a catalogue version stands for all that was published up to it.
-    #[tokio::test]
-    async fn a_refresh_reads_all_pages_and_shares_what_was_read_before() {
-        let db = MemoryDatabase::new();
-        publish(&db, "t0", 1, "2020-01-01", ROWS).await;
-        let old = Catalogue::default().refreshed(&db).await.unwrap();
-        let count = 2 * PAGE_ENTRIES_MAX + 1;
-        for n in 1..count {
-            publish(&db, &format!("t{n}"), 1, "2020-01-01", ROWS).await;
-        }
-        let new = old.refreshed(&db).await.unwrap();
-        assert_eq!((new.version, new.tables.len()), (count as u64, count));
-        assert!(Arc::ptr_eq(&old.tables["t0"][0], &new.tables["t0"][0]), "it is not read again");
-    }
-
-    #[tokio::test]
-    async fn a_table_that_cannot_be_read_is_in_force_and_gives_nothing() {
-        let db = MemoryDatabase::new();
-        publish(&db, "world", 1, "2020-01-01", ROWS).await;
-        publish(&db, "world", 2, "2999-01-01", "columns,of,the,future\n").await;
-        let catalogue = Catalogue::default().refreshed(&db).await.unwrap();
-        let zone = Zone::parse("UTC").unwrap();
-        let in_force = |instant| catalogue.table_in_force("world", &zone, at(instant));
-        assert!(in_force("2998-12-31T23:59:59Z").is_some());
-        assert!(in_force("2999-01-01T00:00:00Z").is_none(), "not the one before it");
-    }
-}
+pub(crate) mod tests;

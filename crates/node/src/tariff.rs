@@ -1,17 +1,26 @@
 //! What an account is rated by at an instant: its settings then, and the object code of the plan
 //! versions in force then, with the tables that they read. Resolved once for each profile and
 //! stretch of time, not for each record.
+//!
+//! ```text
+//!  usage        at()             stretches are resolved as records ask for them: cut by settings,
+//!                                subscriptions, plan versions, table versions
+//!  without it   due_stretches()  all of them, cut by everything but tables, which are many:
+//!                 booking()      ... found for each instant at which something is booked
+//! ```
+
+mod resolve;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use turnpike_account::{Profile, ProfileId, Profiles};
+use turnpike_account::{ProfileId, Profiles};
 use turnpike_plan::{
-    ACCOUNT_CURRENCY, AccountContext, Line, ObjectCode, OptionInForce, Plan, PlanInForce, Table,
-    VariableId, Zone,
+    AccountContext, Line, ObjectCode, OfferId, OptionInForce, Plan, PlanInForce, Table, VariableId,
 };
-use turnpike_segment::head::{Settings, Subscription};
 use turnpike_types::{Money, SuspenseReason, Timestamp};
 
 use crate::catalogue::{Catalogue, CodeCache};
@@ -29,29 +38,42 @@ pub(crate) struct Tariff {
 }
 
 /// A subscription's plan version in force.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Subscribed {
     pub(crate) slot: CodeSlot,
     pub(crate) code: Arc<ObjectCode>,
+    /// Those that the code names, in its order; empty until they are looked up.
     tables: Box<[Option<Arc<Table>>]>,
     since: Timestamp,
     until: Timestamp,
-    option: Option<(Box<str>, Money)>,
+    option: Option<Offered>,
+}
+
+/// The option that a subscription is an alternative of, or was until the client kept it.
+#[derive(Clone, Debug)]
+struct Offered {
+    name: Box<str>,
+    fee: Money,
+    offer: OfferId,
+    kept_from: Timestamp,
+    is_kept: bool,
+}
+
+impl Offered {
+    fn in_force(&self) -> OptionInForce<'_> {
+        let Self { ref name, fee, offer, kept_from, is_kept } = *self;
+        OptionInForce { name, fee, offer, kept_from, is_kept }
+    }
 }
 
 impl Subscribed {
-    /// The option that it is an alternative of.
-    pub(crate) fn option_name(&self) -> Option<&str> {
-        self.option.as_ref().map(|(name, _)| name.as_ref())
-    }
-
     pub(crate) fn in_force(&self) -> PlanInForce<'_> {
         PlanInForce {
             code: &self.code,
             tables: &self.tables,
             since: self.since,
             until: self.until,
-            option: self.option.as_ref().map(|(name, fee)| OptionInForce { name, fee: *fee }),
+            option: self.option.as_ref().map(Offered::in_force),
         }
     }
 }
@@ -78,6 +100,12 @@ struct Stretch {
     tariff: Result<Arc<Tariff>, SuspenseReason>,
 }
 
+impl Stretch {
+    fn holds(&self, at: Timestamp) -> bool {
+        self.from <= at && at < self.until
+    }
+}
+
 /// A stretch of an account's time in which things may fall due.
 #[derive(Debug)]
 pub(crate) struct DueStretch {
@@ -91,11 +119,14 @@ pub(crate) struct DueStretch {
 pub(crate) struct Tariffs {
     catalogue: Arc<Catalogue>,
     codes: CodeCache,
+    /// In order of time, apart from each other, not without gaps.
     stretches: HashMap<ProfileId, Vec<Stretch>>,
     stretch_count: usize,
     /// All stretches of profiles for which things fall due.
     due: HashMap<ProfileId, Arc<[DueStretch]>>,
     due_count: usize,
+    /// By profile, what books things that fall due about the instant asked for last.
+    booking: HashMap<ProfileId, Stretch>,
     /// By profile: does anything ever fall due by itself?
     swept: Vec<Option<bool>>,
     /// By address: what an address points at is kept alive beside it, so none is used twice.
@@ -108,17 +139,6 @@ const SLOTS_MAX: usize = 1 << 14;
 const STRETCHES_MAX: usize = 1 << 20;
 /// Stretches kept for what falls due; they are needed once an account and month.
 const DUE_STRETCHES_MAX: usize = 1 << 17;
-/// Stretches of one account; what is later does not fall due.
-const ACCOUNT_STRETCHES_MAX: usize = 10_000;
-
-/// What to do about a subscription whose plan can't rate.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Without {
-    /// Nothing is rated.
-    Suspend,
-    /// The others go on.
-    GoOn,
-}
 
 impl Tariffs {
     pub(crate) fn new(catalogue: Arc<Catalogue>, codes: CodeCache) -> Self {
@@ -129,6 +149,7 @@ impl Tariffs {
             stretch_count: 0,
             due: HashMap::new(),
             due_count: 0,
+            booking: HashMap::new(),
             swept: Vec::new(),
             slots: HashMap::new(),
         }
@@ -165,11 +186,20 @@ impl Tariffs {
     }
 
     fn forget(&mut self) {
+        self.forget_usage();
+        self.forget_due();
+        self.swept.clear();
+    }
+
+    fn forget_usage(&mut self) {
         self.stretches.clear();
         self.stretch_count = 0;
+    }
+
+    fn forget_due(&mut self) {
         self.due.clear();
         self.due_count = 0;
-        self.swept.clear();
+        self.booking.clear();
     }
 
     /// What rates an account of this profile at `at`.
@@ -180,21 +210,24 @@ impl Tariffs {
         at: Timestamp,
     ) -> Result<Arc<Tariff>, SuspenseReason> {
         let known = self.stretches.get(&profile).and_then(|stretches| {
-            stretches.iter().find(|stretch| stretch.from <= at && at < stretch.until)
+            let after = stretches.partition_point(|stretch| stretch.from <= at);
+            stretches[..after].last().filter(|stretch| stretch.holds(at))
         });
         if let Some(stretch) = known {
             return stretch.tariff.clone();
         }
         let stretch = match profiles.get(profile) {
-            Some(profile) => self.resolve(profile, at, Without::Suspend),
+            Some(profile) => self.resolve(profile, at),
             None => return Err(SuspenseReason::UnknownAccount),
         };
         if self.stretch_count >= STRETCHES_MAX {
-            self.forget();
+            self.forget_usage();
         }
         let tariff = stretch.tariff.clone();
         self.stretch_count += 1;
-        self.stretches.entry(profile).or_default().push(stretch);
+        let stretches = self.stretches.entry(profile).or_default();
+        let after = stretches.partition_point(|known| known.from <= stretch.from);
+        stretches.insert(after, stretch);
         tariff
     }
 
@@ -209,7 +242,8 @@ impl Tariffs {
         let is_swept = profile.subscriptions.iter().any(|subscription| {
             let settings = profile.settings.first();
             let falls_due = |plan: &Arc<Plan>| {
-                let code = self.codes.code(plan, &parameters(plan, settings, subscription));
+                let code =
+                    self.codes.code(plan, &resolve::parameters(plan, settings, subscription));
                 code.is_some_and(|code| code.is_swept() || code.closes())
             };
             !subscription.option.is_empty()
@@ -243,127 +277,35 @@ impl Tariffs {
             None => Arc::default(),
         };
         if self.due_count + stretches.len() > DUE_STRETCHES_MAX {
-            self.due.clear();
-            self.due_count = 0;
+            self.forget_due();
         }
         self.due_count += stretches.len();
         self.due.insert(id, Arc::clone(&stretches));
         stretches
     }
 
-    fn resolve_all(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueStretch> {
-        let mut stretches = Vec::new();
-        let first = profile.subscriptions.iter().map(|subscription| subscription.from_us).min();
-        let mut at = first.map(Timestamp);
-        while let Some(from) = at {
-            // Plans and tables of many versions make many stretches.
-            alive();
-            let stretch = self.resolve(profile, from, Without::GoOn);
-            if let Ok(tariff) = stretch.tariff {
-                stretches.push(DueStretch { from, until: stretch.until, tariff });
-            }
-            if stretches.len() >= ACCOUNT_STRETCHES_MAX {
-                tracing::error!(
-                    "an account's settings, plans and tables change more than \
-                     {ACCOUNT_STRETCHES_MAX} times: what falls due after {from:?} is not booked"
-                );
-                break;
-            }
-            at = Some(stretch.until).filter(|&until| until < Timestamp::MAX);
-        }
-        stretches
-    }
-
-    fn resolve(&mut self, profile: &Profile, at: Timestamp, without: Without) -> Stretch {
-        let mut boundaries: Vec<Timestamp> = profile.boundaries().collect();
-        let tariff = self.tariff(profile, at, without, &mut boundaries);
-        let from = boundaries.iter().filter(|&&b| b <= at).max().copied();
-        let until = boundaries.iter().filter(|&&b| b > at).min().copied();
-        Stretch {
-            from: from.unwrap_or(Timestamp::MIN),
-            until: until.unwrap_or(Timestamp::MAX),
-            tariff,
-        }
-    }
-
-    fn tariff(
+    /// The plans of a stretch with the tables in force at `at`: what books something that falls due.
+    ///
+    /// Tables do not cut [`Self::due_stretches`]: only what is booked looks at them, and versions
+    /// such as daily rates are many more than what falls due.
+    pub(crate) fn booking(
         &mut self,
-        profile: &Profile,
+        id: ProfileId,
+        stretch: &DueStretch,
         at: Timestamp,
-        without: Without,
-        boundaries: &mut Vec<Timestamp>,
-    ) -> Result<Arc<Tariff>, SuspenseReason> {
-        let settings = profile.settings_at(at).ok_or(SuspenseReason::UnknownAccount)?;
-        // Zone and currency were checked when the settings were taken.
-        let zone = Zone::parse(&settings.zone).map_err(|_| SuspenseReason::UnknownAccount)?;
-        let currency = settings.currency.parse().map_err(|_| SuspenseReason::CurrencyMismatch)?;
-        let mut plans: Vec<Subscribed> = Vec::new();
-        let mut unreadable: Vec<&str> = Vec::new();
-        let mut subscribed = false;
-        for subscription in profile.subscriptions_at(at) {
-            subscribed = true;
-            boundaries.extend(self.catalogue.starts(&subscription.plan_id, &zone));
-            let since = self.since(profile, subscription);
-            match self.subscribed(settings, &zone, (subscription, since), at, boundaries) {
-                Some(plan) => plans.push(plan),
-                None if without == Without::Suspend => return Err(SuspenseReason::UnknownPlan),
-                None if self.catalogue.has_begun(&subscription.plan_id, &zone, at) => {
-                    unreadable.push(&subscription.option);
-                }
-                None => {}
-            }
+    ) -> Arc<Tariff> {
+        if stretch.tariff.plans.iter().all(|plan| plan.code.tables().is_empty()) {
+            return Arc::clone(&stretch.tariff);
         }
-        // An option can't be compared without one of its alternatives.
-        plans.retain(|plan| {
-            let option = plan.option.as_ref();
-            option.is_none_or(|(name, _)| !unreadable.contains(&name.as_ref()))
-        });
-        if !subscribed || plans.is_empty() {
-            return Err(SuspenseReason::NoPlan);
+        // What falls due of one profile mostly does so at one instant, of thousands of accounts.
+        let known = self.booking.get(&id).filter(|known| known.holds(at));
+        if let Some(Stretch { tariff: Ok(tariff), .. }) = known {
+            return Arc::clone(tariff);
         }
-        let cycle_day = u8::try_from(settings.cycle_day).unwrap_or(1);
-        let attributes = settings.attributes.clone();
-        let context = AccountContext { zone, cycle_day, currency, attributes };
-        Ok(Arc::new(Tariff { context, plans }))
-    }
-
-    /// When the subscription took effect. What is charged once is known by it: it counts by the
-    /// zone that the account was opened with, and so stays whatever becomes of the zone.
-    fn since(&self, profile: &Profile, subscription: &Subscription) -> Timestamp {
-        let zone = profile.settings.first().and_then(|opened| Zone::parse(&opened.zone).ok());
-        let first = zone.and_then(|zone| self.catalogue.starts(&subscription.plan_id, &zone).min());
-        Timestamp(subscription.from_us).max(first.unwrap_or(Timestamp::MIN))
-    }
-
-    /// The subscription's plan as it is in force at `at`; `None` where none is that can be read.
-    fn subscribed(
-        &mut self,
-        settings: &Settings,
-        zone: &Zone,
-        (subscription, since): (&Subscription, Timestamp),
-        at: Timestamp,
-        boundaries: &mut Vec<Timestamp>,
-    ) -> Option<Subscribed> {
-        let id = &subscription.plan_id;
-        let plan = Arc::clone(self.catalogue.in_force(id, zone, at)?);
-        let code = self.codes.code(&plan, &parameters(&plan, Some(settings), subscription))?;
-        let (slot, code) = self.slot(code);
-        let mut tables = Vec::with_capacity(code.tables().len());
-        for table in code.tables() {
-            boundaries.extend(self.catalogue.table_starts(&table.id, zone));
-            let found = self.catalogue.table_in_force(&table.id, zone, at);
-            tables.push(found.filter(|found| found.kind() == table.kind));
-        }
-        let fee = || subscription.fee.parse().unwrap_or(Money::ZERO);
-        let option = subscription.option.as_str();
-        Some(Subscribed {
-            slot,
-            code,
-            tables: tables.into(),
-            since,
-            until: Timestamp(subscription.until_us),
-            option: (!option.is_empty()).then(|| (option.into(), fee())),
-        })
+        let booking = self.with_tables(stretch, at);
+        let tariff = booking.tariff.clone();
+        self.booking.insert(id, booking);
+        tariff.unwrap_or_else(|_| Arc::clone(&stretch.tariff))
     }
 
     fn slot(&mut self, code: Arc<ObjectCode>) -> (CodeSlot, Arc<ObjectCode>) {
@@ -371,18 +313,4 @@ impl Tariffs {
         let entry = self.slots.entry(Arc::as_ptr(&code).addr()).or_insert((next, code));
         (entry.0, Arc::clone(&entry.1))
     }
-}
-
-/// What a subscription says about its plan's parameters, and the currency that the account is
-/// billed in, for plans that convert to it.
-fn parameters(
-    plan: &Plan,
-    settings: Option<&Settings>,
-    subscription: &Subscription,
-) -> std::collections::BTreeMap<String, String> {
-    let mut parameters = subscription.parameters.clone();
-    if let Some(settings) = settings.filter(|_| plan.converts_to_account()) {
-        parameters.insert(ACCOUNT_CURRENCY.to_owned(), settings.currency.clone());
-    }
-    parameters
 }

@@ -385,6 +385,43 @@ async fn p36_a_tables_version_takes_effect_at_its_date_and_what_lacks_one_is_stu
     world.assert_told().await;
 }
 
+/// Three euros must be used in a cycle.
+const COMMITTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="committed" version="1" starts="2020-01-01" currency="EUR">
+  <graph>
+    <UsageTypeSelector id="data" in="record.quantity" types="octets"/>
+    <StepRater id="tiers" in="data.pass"><step id="all" price="1" per="1 kB"/></StepRater>
+    <Commitment id="committed" in="tiers.charge" amount="3.00"/>
+    <CurrencyConverter id="convert" in="committed.charge" table="fx" to="account"/>
+    <AccountFinalizer id="post" in="convert.charge"/>
+  </graph>
+</plan>"#;
+
+/// The table has a version for each of many days; none of them cuts what falls due.
+#[tokio::test]
+async fn what_closes_with_a_cycle_is_converted_by_the_table_of_the_cycles_last_day() {
+    let world = World::at(MAY - 10 * DAY).await;
+    publish(world.db.as_ref(), COMMITTED).await;
+    let may = (1..=31).map(|day| (day, format!("2024-05-{day:02}")));
+    let june = (1..=5).map(|day| (31 + day, format!("2024-06-{day:02}")));
+    for (version, starts) in may.chain(june) {
+        publish_rates(&world, version, &starts, &format!("1.{version:02}")).await;
+    }
+    world.set(MAY + DAY);
+    let mut node = world.node("a").await;
+    open(&mut node, "committed", MAY).await;
+    assert_eq!(node.send(&[at(MAY + DAY, "r1", 1000)]).await.accepted, 1);
+    world.set(JUNE + 4 * DAY);
+    let booked = world.settled(4).await;
+    let expected = [
+        "2024-05-02 all 1",
+        "2024-05-02 convert 1.02",
+        "2024-06-03 committed 2",
+        "2024-06-03 convert 2.62",
+    ];
+    assert_eq!(booked, expected);
+    world.assert_told().await;
+}
+
 fn offer(from_us: i64) -> AccountCommand {
     command(Command::Offer(Offer {
         option: "phone".to_owned(),
@@ -488,5 +525,46 @@ async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zo
     world.set(JULY + 5 * DAY);
     let booked = world.settled(3).await;
     assert_eq!(booked[2..], ["2024-06-30 fee 10"], "July begins earlier there");
+    world.assert_told().await;
+}
+
+#[tokio::test]
+async fn plans_6_who_opts_out_mid_cycle_is_charged_once_and_the_rest_of_the_cycle_goes_on() {
+    let world = World::at(MAY + DAY).await;
+    publish(world.db.as_ref(), &MONTHLY.replace("monthly", "large")).await;
+    publish(world.db.as_ref(), &alternative("small", "0.1", "1.00")).await;
+    let mut node = world.node("a").await;
+    apply(&mut node, vec![support::open(ACCOUNT), offer(MAY)]).await;
+    assert_eq!(node.send(&[at(MAY + DAY, "r1", 2000)]).await.accepted, 1);
+    world.set(MAY + 10 * DAY + 60_000_000);
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    let end =
+        OptOut { option: "phone".to_owned(), plan_id: "large".to_owned(), at_us: MAY + 9 * DAY };
+    let results =
+        apply(&mut node, vec![command(Command::OptOut(end)), pick("small", "2024-05-01")]).await;
+    let outcomes: Vec<_> = results.iter().map(AccountResult::outcome).collect();
+    assert_eq!(outcomes, [AccountOutcome::Applied, AccountOutcome::Refused], "{results:?}");
+    assert_eq!(node.send(&[at(MAY + 10 * DAY, "r2", 1000)]).await.accepted, 1);
+    // Another owner closes the cycle: it knows what the log tells.
+    node.node.shutdown().await;
+    let mut node = world.node("b").await;
+    assert_eq!(node.send(&[at(MAY + 10 * DAY, "r3", 1000)]).await.accepted, 1);
+    world.set(JUNE + 3 * DAY);
+    let booked = world.settled(11).await;
+    let mut posted: Vec<_> = booked.iter().filter(|line| !line.ends_with(" trial")).collect();
+    posted.sort();
+    // The month and the set-up once, at the close, with what was used before and the fee.
+    let expected = [
+        "2024-05-11 all 1",
+        "2024-05-11 all 1",
+        "2024-06-01 fee 10",
+        "2024-06-03 fee 0.5",
+        "2024-06-03 one-time 3",
+        "2024-06-03 sum 12",
+    ];
+    assert_eq!(posted, expected);
+    let cancel = Cancel { plan_id: "large".to_owned(), at_us: MAY + 5 * DAY };
+    let late = apply(&mut node, vec![command(Command::Cancel(cancel))]).await;
+    assert!(late[0].message.contains("2024-05-10T00:00:00Z"), "{late:?}");
     world.assert_told().await;
 }

@@ -64,12 +64,24 @@ impl Calendared {
 #[derive(Debug)]
 struct Known {
     zone: Zone,
+    /// The one asked for last, and another: about a change of the clocks both are asked for.
     stretch: Stretch,
+    other_stretch: Stretch,
     /// The period asked for last, by [`Calendared::place`].
     spans: [Span; 4],
     /// The cycle day and first day of the week that they were found with.
     cycle_day: u8,
     week_day: i8,
+}
+
+impl Known {
+    #[inline(never)]
+    fn change_stretch(&mut self, at: i64) {
+        std::mem::swap(&mut self.stretch, &mut self.other_stretch);
+        if at < self.stretch.from || at >= self.stretch.to {
+            self.stretch = look_up_stretch(&self.zone, at);
+        }
+    }
 }
 
 /// Zones remembered at once. Accounts of one partition mostly share a few.
@@ -92,11 +104,16 @@ pub(crate) struct Calendar {
 impl Calendar {
     /// Makes `zone` the zone that the other methods speak of, and `cycle_day` (1 to 31) the day on
     /// which billing cycles start.
+    #[inline]
     pub(crate) fn enter(&mut self, zone: &Zone, cycle_day: u8) {
         self.cycle_day = cycle_day.clamp(1, 31);
-        if self.known.get(self.current).is_some_and(|known| known.zone == *zone) {
-            return;
+        if !self.known.get(self.current).is_some_and(|known| known.zone == *zone) {
+            self.change_zone(zone);
         }
+    }
+
+    #[inline(never)]
+    fn change_zone(&mut self, zone: &Zone) {
         if let Some(found) = self.known.iter().position(|known| known.zone == *zone) {
             self.current = found;
             return;
@@ -105,6 +122,7 @@ impl Calendar {
         let fresh = Known {
             zone: zone.clone(),
             stretch: nothing,
+            other_stretch: nothing,
             spans: [NO_SPAN; 4],
             cycle_day: 0,
             week_day: 0,
@@ -128,7 +146,7 @@ impl Calendar {
             return Stretch { from: i64::MIN, to: i64::MAX, offset_us: 0 };
         };
         if at < known.stretch.from || at >= known.stretch.to {
-            known.stretch = look_up_stretch(&known.zone, at);
+            known.change_stretch(at);
         }
         known.stretch
     }
@@ -318,6 +336,19 @@ mod tests {
         assert_eq!((before.to, before.offset_us), (change, -5 * 3_600_000_000));
         let after = calendar.stretch(change);
         assert_eq!((after.from, after.offset_us), (change, -4 * 3_600_000_000));
+    }
+
+    #[test]
+    fn about_a_change_of_the_clocks_both_stretches_are_found_in_whatever_order() {
+        let mut calendar = calendar("America/New_York");
+        let change = micros("2026-03-08T07:00:00Z");
+        let year = 365 * 86_400_000_000;
+        for at in [change, change - 1, change, change - 1, change - year, change, change - 1] {
+            let stretch = calendar.stretch(at);
+            let fresh = look_up_stretch(&Zone::parse("America/New_York").unwrap(), at);
+            assert!(stretch.from <= at && at < stretch.to);
+            assert_eq!((stretch.to, stretch.offset_us), (fresh.to, fresh.offset_us));
+        }
     }
 
     #[test]

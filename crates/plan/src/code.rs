@@ -38,6 +38,8 @@ pub struct ObjectCode {
     pub(crate) tables: Vec<TableName>,
     /// Some of its charges fall due without usage.
     pub(crate) is_swept: bool,
+    /// Those of the variables that its primitives read to say what falls due next.
+    pub(crate) due_by: Vec<VariableId>,
     /// Something happens when a billing cycle closes.
     pub(crate) closes: bool,
     /// The primitives in document order, for whoever watches a record go through.

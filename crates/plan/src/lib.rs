@@ -62,6 +62,7 @@ mod state;
 mod stream;
 mod sweep;
 mod tables;
+mod trial;
 mod values;
 mod watch;
 mod xml;
@@ -77,12 +78,12 @@ pub use example::{
 };
 pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
 pub use measure::Unit;
-pub use options::{Comparison, comparison, is_cycle_closed, winner};
+pub use options::{Comparison, Cycle, OfferId, OptionInForce, comparison, winner};
 pub use primitives::{
     ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,
 };
-pub use rater::{AccountContext, Line, OptionInForce, PlanInForce, Rated, Rater};
-pub use state::{AccountState, Keep, Period, StateEntry, VariableId, option_choice, plan_number};
+pub use rater::{AccountContext, Line, PlanInForce, Rated, Rater};
+pub use state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
 pub use stream::PORTIONS_MAX;
 pub use sweep::{DUE_USAGE_TYPE, Due, Stretch};
 pub use tables::{Table, TableError, TableErrors, TableKind, parse_table};

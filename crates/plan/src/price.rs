@@ -11,6 +11,8 @@ pub(crate) struct Price {
     bottom: i128,
     /// Billionths in one step of the rounding: 10^(9 - digits).
     step_nanos: i128,
+    /// `top` and `bottom`, where 64 bits hold them.
+    narrow: Option<(u64, u64)>,
 }
 
 impl Price {
@@ -25,14 +27,35 @@ impl Price {
             return None;
         }
         let common = greatest_common_divisor(top, bottom);
-        Some(Self { top: top / common, bottom: bottom / common, step_nanos })
+        let (top, bottom) = (top / common, bottom / common);
+        let narrow = u64::try_from(top).ok().zip(u64::try_from(bottom).ok());
+        Some(Self { top, bottom, step_nanos, narrow })
     }
 
     /// The price of a quantity, rounded half to even; `None` when it has more than 38 digits.
+    #[inline]
     pub(crate) fn of(&self, quantity: i128) -> Option<Money> {
-        let steps =
-            if self.top == 0 { 0 } else { scale_half_even(quantity, self.top, self.bottom)? };
+        if self.top == 0 {
+            return Some(Money::ZERO);
+        }
+        // The usual case, and several times faster than to multiply and divide 128 bits.
+        if let Some((top, bottom)) = self.narrow
+            && let Ok(quantity) = u64::try_from(quantity)
+            && let Some(product) = quantity.checked_mul(top)
+        {
+            // A u64 times at most 10^9: this can't overflow.
+            return Money::from_nanos(
+                i128::from(divide_half_even(product, bottom)) * self.step_nanos,
+            );
+        }
+        let steps = scale_half_even(quantity, self.top, self.bottom)?;
         Money::from_nanos(steps.checked_mul(self.step_nanos)?)
+    }
+
+    /// The price of `top / over` units, rounded half to even once.
+    pub(crate) fn of_part(&self, top: i128, over: i128) -> Option<Money> {
+        let bottom = self.bottom.checked_mul(over).filter(|&bottom| bottom > 0)?;
+        Self { bottom, ..*self }.of(top)
     }
 
     /// Is a single unit cheaper than a billionth, and not free?
@@ -50,14 +73,13 @@ fn greatest_common_divisor(mut a: i128, mut b: i128) -> i128 {
 
 /// `quantity * top / bottom`, rounded half to even; `None` when the result does not fit. All of
 /// them not negative, `bottom` positive.
+#[inline(never)]
 fn scale_half_even(quantity: i128, top: i128, bottom: i128) -> Option<i128> {
     if let (Ok(q), Ok(t), Ok(b)) =
         (u64::try_from(quantity), u64::try_from(top), u64::try_from(bottom))
         && let Some(product) = q.checked_mul(t)
     {
-        // The usual case, and several times faster than dividing 128 bits.
-        let up = rounds_up(u128::from(product % b), u128::from(b), product / b % 2 == 1);
-        return Some(i128::from(product / b) + i128::from(up));
+        return Some(divide_half_even(product, b).into());
     }
     let (q, t) = (u128::try_from(quantity).ok()?, u128::try_from(top).ok()?);
     let b = u128::try_from(bottom).ok()?;
@@ -67,6 +89,13 @@ fn scale_half_even(quantity: i128, top: i128, bottom: i128) -> Option<i128> {
     };
     let up = rounds_up(part, b, whole % 2 == 1);
     i128::try_from(whole).ok()?.checked_add(i128::from(up))
+}
+
+/// `product / by`, rounded half to even; never past 64 bits, since halves round up to at most it.
+fn divide_half_even(product: u64, by: u64) -> u64 {
+    let (whole, part) = (product / by, product % by);
+    let other = by - part;
+    whole + u64::from(part > other || (part == other && whole % 2 == 1))
 }
 
 fn rounds_up(part: u128, of: u128, odd: bool) -> bool {
@@ -151,6 +180,16 @@ mod tests {
         assert_eq!(nanos("0.05", 1_000_000_000, 9, 10i128.pow(15)), Some(50_000 * 1_000_000_000));
         let odd = 10i128.pow(15) + 1;
         assert_eq!(nanos("0.123456789", 1 << 30, 9, odd), Some(114_978_094_585_240));
+    }
+
+    #[test]
+    fn a_part_of_a_unit_is_rounded_once() {
+        let part = |amount, top, over| price(amount, 1, 9).of_part(top, over).map(Money::nanos);
+        assert_eq!(part("9.30", 1, 28), Some(332_142_857));
+        assert_eq!(part("0.000000001", 3, 2), Some(2));
+        assert_eq!(part("0.000000001", 5, 2), Some(2));
+        assert_eq!(part("1", 1, i128::MAX), Some(0));
+        assert_eq!(part("0.0000000001", 1, i128::MAX), None);
     }
 
     #[test]

@@ -7,10 +7,11 @@ use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp, UsageV
 
 use crate::calendar::INSTANTS;
 use crate::code::ObjectCode;
-use crate::options;
+use crate::options::{self, OfferId, OptionInForce};
 use crate::run::{Event, Run, Scratch, open_if_late};
 use crate::state::{AccountState, Period, StateEntry};
 use crate::tables::Table;
+use crate::trial;
 use crate::watch::{Watch, watched};
 use crate::zone::Zone;
 
@@ -40,24 +41,25 @@ pub struct PlanInForce<'a> {
     pub since: Timestamp,
     /// When it ends: just before this instant; [`Timestamp::MAX`] while it stands.
     pub until: Timestamp,
-    /// The option that it is an alternative of (PLANS section 6). Alternatives of one option stand
-    /// side by side.
+    /// The option that it is an alternative of, or was until the client kept it for good (PLANS
+    /// section 6). Alternatives of one option stand side by side.
     pub option: Option<OptionInForce<'a>>,
-}
-
-/// An option: alternatives of which the best one is billed when the cycle closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OptionInForce<'a> {
-    /// Its name, unique within the account.
-    pub name: &'a str,
-    /// What choosing costs for each cycle.
-    pub fee: Money,
 }
 
 impl<'a> PlanInForce<'a> {
     /// A plan that was always subscribed to, reads no tables, and is no alternative.
     pub const fn always(code: &'a ObjectCode) -> Self {
         Self { code, tables: &[], since: Timestamp::MIN, until: Timestamp::MAX, option: None }
+    }
+
+    /// The option that it is an alternative of, on trial.
+    pub fn alternative(&self) -> Option<OptionInForce<'a>> {
+        self.option.filter(|option| !option.is_kept)
+    }
+
+    /// Is it one of the alternatives of this offer?
+    pub(crate) fn is_of(&self, offer: OfferId) -> bool {
+        self.alternative().is_some_and(|option| option.offer == offer)
     }
 }
 
@@ -71,6 +73,8 @@ pub struct Rated {
     pub changes: Vec<StateEntry>,
     /// The record's billing cycle was closed before: it posts to the open one.
     pub late: bool,
+    /// Something changed by which [`Rater::next_due`] finds what falls due.
+    pub moves_dues: bool,
 }
 
 /// One priced portion of a record, or something made of one.
@@ -114,7 +118,9 @@ pub(crate) struct Occasion<'a> {
     pub(crate) account: &'a AccountContext,
     pub(crate) state: &'a AccountState,
     pub(crate) record: &'a UsageView<'a>,
-    pub(crate) event: Event,
+    pub(crate) event: &'a Event,
+    /// As [`Run::held`].
+    pub(crate) held: &'a [(i64, i64)],
     pub(crate) now: i64,
 }
 
@@ -147,7 +153,7 @@ impl Rater {
         now: Timestamp,
     ) -> Result<&Rated, SuspenseReason> {
         let now = now.micros();
-        let occasion = Occasion { account, state, record, event: Event::Usage, now };
+        let occasion = Occasion { account, state, record, event: &Event::Usage, held: &[], now };
         self.outcome(|rater| rater.rate_record(plans, occasion, None))
     }
 
@@ -165,11 +171,12 @@ impl Rater {
         watch: &mut dyn Watch,
     ) -> Result<&Rated, SuspenseReason> {
         let now = now.micros();
-        let occasion = Occasion { account, state, record, event: Event::Usage, now };
+        let occasion = Occasion { account, state, record, event: &Event::Usage, held: &[], now };
         self.outcome(|rater| rater.rate_record(plans, occasion, Some(watch)))
     }
 
     /// Empties the outcome, lets `rate` fill it, and puts it in order.
+    #[inline]
     pub(crate) fn outcome(
         &mut self,
         rate: impl FnOnce(&mut Self) -> Result<(), SuspenseReason>,
@@ -177,22 +184,31 @@ impl Rater {
         self.rated.lines.clear();
         self.rated.changes.clear();
         self.rated.late = false;
+        self.rated.moves_dues = false;
         if let Err(reason) = rate(self) {
             self.rated.lines.clear();
             self.rated.changes.clear();
             return Err(reason);
         }
-        if self.rated.changes.len() > 1 {
-            self.rated.changes.sort_unstable_by_key(|change| (change.variable, change.period));
+        let key = |change: &StateEntry| (change.variable, change.period);
+        match self.rated.changes.as_mut_slice() {
+            [] | [_] => {}
+            [first, second] => {
+                if key(second) < key(first) {
+                    std::mem::swap(first, second);
+                }
+            }
+            more => more.sort_unstable_by_key(key),
         }
         Ok(&self.rated)
     }
 
+    #[inline(always)]
     fn rate_record(
         &mut self,
         plans: &[PlanInForce<'_>],
         occasion: Occasion<'_>,
-        mut watch: Option<&mut dyn Watch>,
+        watch: Option<&mut dyn Watch>,
     ) -> Result<(), SuspenseReason> {
         if plans.is_empty() {
             return Err(SuspenseReason::NoPlan);
@@ -212,24 +228,55 @@ impl Rater {
         self.scratch.calendar.enter(&occasion.account.zone, occasion.account.cycle_day);
         let open = open_if_late(&mut self.scratch.calendar, start, occasion.now);
         self.rated.late = open.is_some();
-        let Some(option) = plans[taker].option else {
-            return self.run_plan(plans, taker, occasion, watch);
-        };
-        options::check_apart(plans, option.name)?;
-        // Its sums would stand in a cycle that the option does not live to close.
-        if open.is_some_and(|open| plans[taker].until.micros() <= open.from) {
-            return Err(SuspenseReason::AfterClose);
+        if let Some(option) = plans[taker].alternative() {
+            options::check_apart(plans, option.offer)?;
+            let ends = options::end_of(plans, option.offer).micros();
+            if open.is_some_and(|open| ends <= open.from) {
+                return self.rate_after_option(plans, option.offer, occasion, watch);
+            }
+            return self.rate_by_each(plans, option.offer, occasion, watch);
         }
-        // Alternatives each rate everything that they accept.
+        self.run_one(&plans[taker], taker, occasion, watch)
+    }
+
+    /// Alternatives each rate everything that they accept.
+    fn rate_by_each(
+        &mut self,
+        plans: &[PlanInForce<'_>],
+        offer: OfferId,
+        occasion: Occasion<'_>,
+        mut watch: Option<&mut dyn Watch>,
+    ) -> Result<(), SuspenseReason> {
         for (place, plan) in plans.iter().enumerate() {
-            let alternative = plan.option.is_some_and(|other| other.name == option.name);
-            if alternative && plan.code.accepts(record.usage_type) {
+            if plan.is_of(offer) && plan.code.accepts(occasion.record.usage_type) {
                 // A watcher's borrow must end with each turn.
                 let watch = watch.as_mut().map(|watch| &mut **watch as &mut dyn Watch);
                 self.run_plan(plans, place, occasion, watch)?;
             }
         }
         Ok(())
+    }
+
+    /// A late record of an option that has ended, and whose cycles are closed: it is for the plan
+    /// that the client kept.
+    #[inline(never)]
+    fn rate_after_option(
+        &mut self,
+        plans: &[PlanInForce<'_>],
+        offer: OfferId,
+        occasion: Occasion<'_>,
+        watch: Option<&mut dyn Watch>,
+    ) -> Result<(), SuspenseReason> {
+        let is_kept = |plan: &PlanInForce<'_>| {
+            plan.is_of(offer)
+                && plan.option.is_some_and(|option| option.kept_from < plan.until)
+                && plan.code.accepts(occasion.record.usage_type)
+        };
+        // Its sums would stand in a cycle that the option does not live to close.
+        let place = plans.iter().position(is_kept).ok_or(SuspenseReason::AfterClose)?;
+        let mut kept = plans[place];
+        kept.option = kept.option.map(|option| OptionInForce { is_kept: true, ..option });
+        self.run_one(&kept, place, occasion, watch)
     }
 
     /// Runs one plan's code.
@@ -241,11 +288,23 @@ impl Rater {
         watch: Option<&mut dyn Watch>,
     ) -> Result<(), SuspenseReason> {
         let plan = plans.get(place).ok_or(SuspenseReason::NoPlan)?;
+        self.run_one(plan, place, occasion, watch)
+    }
+
+    /// [`Rater::run_plan`], a part of its callers for the sake of the usual record.
+    #[inline(always)]
+    fn run_one(
+        &mut self,
+        plan: &PlanInForce<'_>,
+        place: usize,
+        occasion: Occasion<'_>,
+        watch: Option<&mut dyn Watch>,
+    ) -> Result<(), SuspenseReason> {
         let code = plan.code;
         if code.posts != occasion.account.currency {
             return Err(SuspenseReason::CurrencyMismatch);
         }
-        let first_line = self.rated.lines.len();
+        let (first_line, first_change) = (self.rated.lines.len(), self.rated.changes.len());
         self.scratch.prepare(code);
         let mut run = Run {
             record: occasion.record,
@@ -256,6 +315,7 @@ impl Rater {
             event: occasion.event,
             since: plan.since.micros(),
             cancelled: plan.until.micros(),
+            held: occasion.held,
             now: occasion.now,
             plan: u16::try_from(place).map_err(|_| SuspenseReason::Overflow)?,
             scratch: &mut self.scratch,
@@ -266,8 +326,13 @@ impl Rater {
             None => run.run_all(|placed, run| placed.op.run(run))?,
             Some(watch) => run.run_all(|placed, run| watched(placed, run, watch))?,
         }
-        if plan.option.is_some() {
-            options::keep_as_trial(&mut run, first_line)?;
+        if let Some(option) = plan.option {
+            trial::keep(&mut run, first_line, option)?;
+        }
+        if !code.due_by.is_empty() {
+            let changed = &self.rated.changes[first_change..];
+            self.rated.moves_dues |=
+                changed.iter().any(|change| code.due_by.contains(&change.variable));
         }
         Ok(())
     }

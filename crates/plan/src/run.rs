@@ -114,6 +114,15 @@ pub(crate) struct Total {
     pub(crate) trace: usize,
     pub(crate) variable: VariableId,
     pub(crate) calendared: Calendared,
+    /// The stream that it counts; `None` when it counts several that meet.
+    pub(crate) counts: Option<usize>,
+}
+
+impl Total {
+    /// Does the accumulator count just what comes in there?
+    pub(crate) fn counts_just(&self, input: &Input) -> bool {
+        matches!(*input.slots, [slot] if self.counts == Some(slot))
+    }
 }
 
 /// Units an accumulator counted, all in one period.
@@ -187,10 +196,13 @@ pub(crate) struct Run<'a> {
     pub(crate) state: &'a AccountState,
     pub(crate) code: &'a ObjectCode,
     pub(crate) tables: &'a [Option<Arc<Table>>],
-    pub(crate) event: Event,
+    pub(crate) event: &'a Event,
     /// The subscription: from, and to before.
     pub(crate) since: i64,
     pub(crate) cancelled: i64,
+    /// When a cycle closes, of all subscriptions of the account to the plan: from, and to before, in
+    /// order. None otherwise.
+    pub(crate) held: &'a [(i64, i64)],
     /// Logged time.
     pub(crate) now: i64,
     pub(crate) plan: u16,
@@ -207,7 +219,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), SuspenseReason> {
         let code = self.code;
         // What falls due comes without units, and may concern anyone.
-        let mut live = match self.event {
+        let mut live = match *self.event {
             Event::Usage => Slots::first(code.measures.len()),
             Event::Due { .. } | Event::Close(_) => Slots::ALL,
         };
@@ -223,23 +235,20 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The one run of units that an input carries; `None` when it carries several, none, or a
-    /// record without units: [`Run::take`] tells.
-    #[inline]
-    pub(crate) fn single(&mut self, input: &Input) -> Result<Option<Span>, SuspenseReason> {
-        let [slot] = *input.slots else { return Ok(None) };
-        if slot < self.code.measures.len() {
-            self.load(slot)?;
-        }
+    /// The one run of units that an input carries, which was [read](Run::read) before; `None` when
+    /// it carries several, none, or a record without units: [`Run::take`] tells.
+    #[inline(always)]
+    pub(crate) fn single(&self, input: &Input) -> Option<Span> {
+        let [slot] = *input.slots else { return None };
         let stream = &self.scratch.streams[slot];
-        Ok(match *stream.spans.as_slice() {
+        match *stream.spans.as_slice() {
             [span] if !stream.ghost => Some(span),
             _ => None,
-        })
+        }
     }
 
     /// Lets a run of units leave by an output that something takes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put(&mut self, output: Option<usize>, span: Span) {
         if let Some(slot) = output {
             self.scratch.streams[slot].spans.push(span);
@@ -250,20 +259,14 @@ impl<'a> Run<'a> {
     #[inline]
     pub(crate) fn take(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
         if let [slot] = *input.slots {
-            if slot < self.code.measures.len() {
-                self.load(slot)?;
-            }
+            self.fill(slot)?;
             return Ok(std::mem::take(&mut self.scratch.streams[slot]));
         }
         self.take_merged(input)
     }
 
     fn take_merged(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
-        for &slot in &input.slots {
-            if slot < self.code.measures.len() {
-                self.load(slot)?;
-            }
-        }
+        self.read(input)?;
         let mut merged = std::mem::take(&mut self.scratch.merged);
         let mut other = std::mem::take(&mut self.scratch.other);
         merged.clear();
@@ -290,15 +293,28 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Fills the stream of a measure from the record.
-    #[inline]
-    fn load(&mut self, measure: usize) -> Result<(), SuspenseReason> {
-        let bit = 1 << measure;
-        if self.scratch.loaded & bit != 0 {
-            return Ok(());
+    /// Sees to it that an input's measures are read from the record.
+    #[inline(always)]
+    pub(crate) fn read(&mut self, input: &Input) -> Result<(), SuspenseReason> {
+        if let [slot] = *input.slots {
+            return self.fill(slot);
         }
-        self.scratch.loaded |= bit;
-        if self.event != Event::Usage {
+        input.slots.iter().try_for_each(|&slot| self.fill(slot))
+    }
+
+    /// Fills a stream from the record, if it is that of a measure that was not read yet.
+    #[inline(always)]
+    fn fill(&mut self, slot: usize) -> Result<(), SuspenseReason> {
+        if slot < self.code.measures.len() && self.scratch.loaded >> slot & 1 == 0 {
+            self.load(slot)?;
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn load(&mut self, measure: usize) -> Result<(), SuspenseReason> {
+        self.scratch.loaded |= 1 << measure;
+        if *self.event != Event::Usage {
             return Ok(());
         }
         let value = self.code.measures[measure].of(self.record);
@@ -315,6 +331,7 @@ impl<'a> Run<'a> {
     }
 
     /// How an input's units lie in time.
+    #[inline]
     pub(crate) fn flow(&self, input: &Input) -> Flow {
         self.scratch.flows[input.flow]
     }
@@ -325,13 +342,23 @@ impl<'a> Run<'a> {
     }
 
     /// The account's period around an instant.
+    #[inline]
     pub(crate) fn period(&mut self, calendared: Calendared, at: i64) -> PeriodSpan {
         self.scratch.calendar.period(calendared, at)
     }
 
+    /// The account's period in which all units of an input lie, as those of nearly every record
+    /// do; `None` when they may lie in several.
+    #[inline(always)]
+    pub(crate) fn only_period(&mut self, calendared: Calendared, input: &Input) -> Option<Period> {
+        let Flow { start, duration, .. } = self.scratch.flows[input.flow];
+        let here = self.scratch.calendar.period(calendared, start);
+        (start.saturating_add(duration) <= here.to).then_some(here.period)
+    }
+
     /// The billing cycle that this posts to: the open one, when its own is closed (PLANS 4).
     pub(crate) fn posting_cycle(&mut self) -> PeriodSpan {
-        if let Event::Close(cycle) = self.event {
+        if let Event::Close(cycle) = *self.event {
             return cycle;
         }
         let (calendar, at) = (&mut self.scratch.calendar, self.record.start.micros());
@@ -373,11 +400,13 @@ impl<'a> Run<'a> {
     }
 
     /// A variable's value before this record; 0 when it was never set.
+    #[inline]
     pub(crate) fn value(&self, variable: VariableId, period: Period) -> i128 {
         self.state.get(variable, period).unwrap_or(0)
     }
 
     /// Sets a variable, once for each record and period.
+    #[inline]
     pub(crate) fn set(
         &mut self,
         variable: VariableId,
@@ -393,7 +422,7 @@ impl<'a> Run<'a> {
 
     /// What falls due next, for whom it is that asks.
     pub(crate) fn due_query(&mut self, from: i64, until: i64) -> DueQuery<'_> {
-        let reached = match self.event {
+        let reached = match *self.event {
             Event::Due { reached, .. } => reached,
             Event::Usage | Event::Close(_) => None,
         };
@@ -487,7 +516,7 @@ impl<'a> Run<'a> {
     }
 
     /// Charges a fixed amount, unless `variable` says that it was charged for `marked` before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn charge_once(
         &mut self,
         variable: VariableId,

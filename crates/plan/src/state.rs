@@ -69,6 +69,21 @@ impl VariableId {
         Self((u64::from_le_bytes(first) << 2 >> 2) | keep.bits())
     }
 
+    /// As this variable, apart for each `number`.
+    pub(crate) const fn of(self, number: u64) -> Self {
+        // The finalizer of splitmix64: every bit of either changes half of the bits.
+        let mut mixed = (self.0 ^ number).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        Self((mixed << 2 >> 2) | self.keep().bits())
+    }
+
+    /// A variable that belongs to no plan, kept so long.
+    pub(crate) const fn numbered(number: u64, keep: Keep) -> Self {
+        Self((number << 2 >> 2) | keep.bits())
+    }
+
     /// How long its periods are kept.
     pub const fn keep(self) -> Keep {
         match self.0 >> Keep::SHIFT {
@@ -80,13 +95,7 @@ impl VariableId {
     }
 }
 
-/// Which of an option's alternatives the client picked, by cycle: its value in the cycle's period
-/// is the [`plan_number`] of the plan (PLANS section 6).
-pub fn option_choice(option: &str) -> VariableId {
-    VariableId::derive("turnpike.option", option, Unit::One, Keep::Horizon)
-}
-
-/// A number that stands for a plan in [`option_choice`]; never zero.
+/// A number that stands for a plan where a variable tells one; never zero.
 pub fn plan_number(plan: &str) -> i128 {
     let mut first = [0; 8];
     first.copy_from_slice(&blake3::hash(plan.as_bytes()).as_bytes()[..8]);

@@ -119,10 +119,16 @@ pub(crate) struct Flow {
 
 impl Flow {
     /// When unit k happens: `start + floor(k*D/Q)`.
+    #[inline]
     pub(crate) fn instant(&self, unit: i64) -> i64 {
         if self.quantity == self.duration {
             return self.start.saturating_add(unit);
         }
+        self.instant_by_ratio(unit)
+    }
+
+    #[inline(never)]
+    fn instant_by_ratio(&self, unit: i64) -> i64 {
         if unit == 0 || self.quantity == 0 || self.duration == 0 {
             return self.start;
         }
@@ -131,6 +137,7 @@ impl Flow {
     }
 
     /// How many units happen before an instant: `ceil((T-start)*Q/D)`, all of them from the end.
+    #[inline]
     pub(crate) fn units_before(&self, instant: i64) -> i64 {
         let since = instant.saturating_sub(self.start);
         if since <= 0 {
@@ -142,6 +149,12 @@ impl Flow {
         if self.quantity == self.duration {
             return since;
         }
+        self.units_by_ratio(since)
+    }
+
+    /// Of a stretch of time within the record.
+    #[inline(never)]
+    fn units_by_ratio(&self, since: i64) -> i64 {
         let product = i128::from(since) * i128::from(self.quantity);
         let (whole, part) =
             (product / i128::from(self.duration), product % i128::from(self.duration));

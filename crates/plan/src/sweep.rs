@@ -15,20 +15,28 @@
 use std::cmp::Reverse;
 
 use jiff::civil::Date;
+use smallvec::SmallVec;
 use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{AccountNumber, SuspenseReason, Timestamp, UsageView};
 
 use crate::calendar::{Calendared, INSTANTS, Span as PeriodSpan, date_of};
-use crate::options::{check_apart, closed_of};
+use crate::options::{OfferId, OptionInForce, beginning, check_apart, end_of, sums_of};
 use crate::rater::{AccountContext, Occasion, PlanInForce, Rated, Rater};
 use crate::run::{DueQuery, Event};
 use crate::state::{AccountState, Period, StateEntry, VariableId};
+use crate::watch::Watch;
+use crate::zone::Zone;
+
+const DAY_US: i64 = 86_400_000_000;
+/// Days from the first date of a cycle, in UTC, that pass before it ends anywhere.
+const CYCLE_DAYS_MIN: i64 = 28 - 2;
 
 /// The usage type of what fell due, where it is logged as a record of nothing.
 pub const DUE_USAGE_TYPE: &str = "turnpike.due";
 
 /// A stretch of time in which an account's settings and its subscriptions' plan versions stay the
-/// same.
+/// same. Versions of tables need not cut it: only [`Rater::fall_due`] reads them, in the stretch
+/// of what falls due.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretch<'a> {
     /// From this instant.
@@ -58,6 +66,9 @@ enum What {
     Charge,
     Close(PeriodSpan),
     Option(PeriodSpan),
+    /// An option's sums in a cycle in which it was not in force: a command was dated back past
+    /// what had been rated, or a record came late.
+    Leftover(PeriodSpan),
 }
 
 impl Due {
@@ -66,8 +77,20 @@ impl Due {
         match self.what {
             What::Charge => "charge",
             What::Close(_) => "close",
-            What::Option(_) => "option",
+            What::Option(_) | What::Leftover(_) => "option",
         }
+    }
+
+    /// The instant whose versions of tables book it, in a stretch of these bounds: when a charge
+    /// falls due; of a cycle, its last instant in the stretch.
+    pub fn tables_at(&self, from: Timestamp, until: Timestamp) -> Timestamp {
+        let at = match self.what {
+            What::Charge => self.at.micros(),
+            What::Close(cycle) | What::Option(cycle) | What::Leftover(cycle) => {
+                cycle.to.saturating_sub(1)
+            }
+        };
+        Timestamp(at.min(until.micros().saturating_sub(1)).max(from.micros()))
     }
 
     /// Of equal instants charges come first, then what closes, then what is compared. A cycle is
@@ -77,6 +100,7 @@ impl Due {
             What::Charge => (0, Reverse(0)),
             What::Close(_) => (1, Reverse(self.stretch)),
             What::Option(_) => (2, Reverse(self.stretch)),
+            What::Leftover(_) => (3, Reverse(self.stretch)),
         };
         (self.at, rank, last, self.stretch, self.plan)
     }
@@ -106,6 +130,8 @@ impl Rater {
                 first = due.map_or(first, |due| earlier(first, due));
             }
         }
+        let left = self.next_leftover(stretches, state, now);
+        first = left.map_or(first, |due| earlier(first, due));
         let through = first.map_or(due_through, |close| close.at.max(due_through));
         for place in 0..stretches.len() {
             for plan in 0..stretches[place].plans.len() {
@@ -126,6 +152,32 @@ impl Rater {
         due: &Due,
         state: &AccountState,
         now: Timestamp,
+    ) -> Result<&Rated, SuspenseReason> {
+        self.book(stretches, due, state, now, None)
+    }
+
+    /// As [`Rater::fall_due`], telling `watch` what each primitive does.
+    ///
+    /// # Errors
+    /// As [`Rater::fall_due`].
+    pub fn fall_due_watched(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        due: &Due,
+        state: &AccountState,
+        now: Timestamp,
+        watch: &mut dyn Watch,
+    ) -> Result<&Rated, SuspenseReason> {
+        self.book(stretches, due, state, now, Some(watch))
+    }
+
+    fn book(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        due: &Due,
+        state: &AccountState,
+        now: Timestamp,
+        watch: Option<&mut dyn Watch>,
     ) -> Result<&Rated, SuspenseReason> {
         let stretch = stretches.get(due.stretch).ok_or(SuspenseReason::NoPlan)?;
         if due.plan >= stretch.plans.len() {
@@ -148,33 +200,44 @@ impl Rater {
                 until: stretch.until.micros(),
                 reached: self.reached(stretches, due.stretch),
             },
-            What::Close(cycle) | What::Option(cycle) => Event::Close(cycle),
+            What::Close(cycle) | What::Option(cycle) | What::Leftover(cycle) => Event::Close(cycle),
         };
         // It posts to the cycle in which it falls due, which is not closed before: `next_due` sees
         // to that, however late the sweep is.
         let (account, now) = (stretch.account, due.at.min(now).micros());
-        let occasion = Occasion { account, state, record: &nothing, event, now };
+        let held = match due.what {
+            What::Close(_) => held(stretches, stretch.plans[due.plan].code.trial.closed),
+            What::Charge | What::Option(_) | What::Leftover(_) => Vec::new(),
+        };
+        let occasion =
+            Occasion { account, state, record: &nothing, event: &event, held: &held, now };
         self.outcome(|rater| {
             rater.scratch.calendar.enter(&account.zone, account.cycle_day);
             let plan = &stretch.plans[due.plan];
-            if let Some(option) = plan.option {
-                check_apart(stretch.plans, option.name)?;
+            if let Some(option) = plan.alternative() {
+                check_apart(stretch.plans, option.offer)?;
             }
             let (cycle, variable) = match due.what {
-                What::Charge => return rater.run_plan(stretch.plans, due.plan, occasion, None),
+                What::Charge => return rater.run_plan(stretch.plans, due.plan, occasion, watch),
                 What::Close(cycle) => {
-                    rater.run_plan(stretch.plans, due.plan, occasion, None)?;
+                    rater.run_plan(stretch.plans, due.plan, occasion, watch)?;
                     (cycle, plan.code.trial.closed)
                 }
                 What::Option(cycle) => {
-                    let Some(option) = plan.option else { return Ok(()) };
-                    rater.post_winner(stretch.plans, option, cycle, occasion)?;
-                    (cycle, closed_of(option.name))
+                    let Some(option) = plan.alternative() else { return Ok(()) };
+                    rater.post_winner(stretches, (stretch, option), cycle, (true, state))?;
+                    (cycle, option.offer.closed())
+                }
+                What::Leftover(cycle) => {
+                    let Some(option) = plan.alternative() else { return Ok(()) };
+                    let close = (false, state);
+                    return rater.post_winner(stretches, (stretch, option), cycle, close);
                 }
             };
             let next = rater.scratch.calendar.period(Calendared::Cycle, cycle.to).period;
             let (period, value) = (closed_by(account), next.0.into());
             rater.rated.changes.push(StateEntry { variable, period, value });
+            rater.rated.moves_dues = true;
             Ok(())
         })
     }
@@ -255,6 +318,85 @@ impl Rater {
         due
     }
 
+    /// The first cycle with sums of an option that is over at `now`, whoever closes it; the last
+    /// stretch of the offer speaks for it.
+    fn next_leftover(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        state: &AccountState,
+        now: Timestamp,
+    ) -> Option<Due> {
+        let mut first: Option<Due> = None;
+        let mut seen: SmallVec<[OfferId; 2]> = SmallVec::new();
+        for (stretch, plans) in stretches.iter().map(|stretch| stretch.plans).enumerate().rev() {
+            let met = seen.len();
+            for (plan, by) in plans.iter().enumerate() {
+                let Some(option) = by.alternative().filter(|o| !seen[..met].contains(&o.offer))
+                else {
+                    continue;
+                };
+                if !seen.contains(&option.offer) {
+                    seen.push(option.offer);
+                }
+                for cycle in self.sums_left(stretches, by, state, now) {
+                    let at = Timestamp(cycle.to.saturating_add(CLOSE_GRACE_US));
+                    let due = Due { at, stretch, plan, what: What::Leftover(cycle) };
+                    if first.is_none_or(|first| due.rank() < first.rank()) {
+                        first = Some(due);
+                    }
+                }
+            }
+        }
+        first
+    }
+
+    /// The cycles that are over at `now` in which an alternative has sums.
+    fn sums_left(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        plan: &PlanInForce<'_>,
+        state: &AccountState,
+        now: Timestamp,
+    ) -> SmallVec<[PeriodSpan; 2]> {
+        let closed = now.micros().saturating_sub(CLOSE_GRACE_US);
+        let mut cycles = SmallVec::new();
+        for variable in sums_of(plan).into_iter().flatten() {
+            let held = state.between(variable, Period::EVER, Period(i32::MAX));
+            for entry in held.iter().filter(|entry| entry.value != 0) {
+                // Of most that are open no more has to be asked.
+                if i64::from(entry.period.0).saturating_add(CYCLE_DAYS_MIN) > closed / DAY_US {
+                    continue;
+                }
+                let cycle = self.longest_cycle(stretches, entry.period);
+                if cycle.to <= closed {
+                    cycles.push(cycle);
+                }
+            }
+        }
+        cycles
+    }
+
+    /// The cycle that begins with a date by whichever settings make it last longest: none of those
+    /// that count in it closes it later. Settings that nobody has any more may have made it.
+    fn longest_cycle(&mut self, stretches: &[Stretch<'_>], first: Period) -> PeriodSpan {
+        let calendar = &mut self.scratch.calendar;
+        let day = u8::try_from(date_of(first).day()).unwrap_or(1);
+        let mut longest: Option<PeriodSpan> = None;
+        let mut last: Option<(&Zone, u8)> = None;
+        for AccountContext { zone, cycle_day, .. } in stretches.iter().map(|s| s.account) {
+            if last.replace((zone, *cycle_day)) == Some((zone, *cycle_day)) {
+                continue;
+            }
+            for day in [*cycle_day, day] {
+                calendar.enter(zone, day);
+                let cycle = beginning(calendar, first);
+                let further = cycle.filter(|cycle| longest.is_none_or(|l| l.to < cycle.to));
+                longest = further.or(longest);
+            }
+        }
+        longest.unwrap_or(PeriodSpan { from: i64::MAX, to: i64::MAX, period: first })
+    }
+
     /// The first cycle, by the calendar of a stretch, that is not closed and ends with it or in it
     /// for what is in force from `begin` to before `end`.
     fn open_cycle(
@@ -293,19 +435,27 @@ fn begin(stretch: &Stretch<'_>, plan: &PlanInForce<'_>) -> i64 {
     }
 }
 
+/// The subscriptions whose cycles close by a variable: from, and to before, in order.
+fn held(stretches: &[Stretch<'_>], closed: VariableId) -> Vec<(i64, i64)> {
+    let plans = stretches.iter().flat_map(|stretch| stretch.plans);
+    let same = plans.filter(|plan| plan.code.trial.closed == closed);
+    let mut held: Vec<_> = same.map(|plan| (plan.since.micros(), plan.until.micros())).collect();
+    held.sort_unstable();
+    held.dedup();
+    held
+}
+
 /// What an option closes by, from when and to before when it stands: its first alternative in the
 /// stretch speaks for all.
 fn option_of(
     stretch: &Stretch<'_>,
     plan: usize,
 ) -> Option<(VariableId, Timestamp, Timestamp, bool)> {
-    let name = stretch.plans.get(plan)?.option?.name;
-    let is_one = |plan: &&PlanInForce<'_>| plan.option.is_some_and(|other| other.name == name);
-    let is_first = !stretch.plans[..plan].iter().any(|plan| is_one(&plan));
-    let all = || stretch.plans.iter().filter(is_one);
-    let since = all().map(|plan| plan.since).min()?;
-    let until = all().map(|plan| plan.until).max()?;
-    is_first.then(|| (closed_of(name), since, until, true))
+    let OptionInForce { offer, .. } = stretch.plans.get(plan)?.alternative()?;
+    let is_first = !stretch.plans[..plan].iter().any(|plan| plan.is_of(offer));
+    let all = stretch.plans.iter().filter(|plan| plan.is_of(offer));
+    let since = all.map(|plan| plan.since).min()?;
+    is_first.then(|| (offer.closed(), since, end_of(stretch.plans, offer), true))
 }
 
 /// Where it stands how far cycles are closed: apart for each day on which they begin, since one

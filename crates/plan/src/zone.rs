@@ -67,6 +67,7 @@ impl Zone {
 }
 
 impl PartialEq for Zone {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0.name == other.0.name
     }

@@ -8,8 +8,8 @@ mod support;
 use proptest::prelude::*;
 use support::due::{Contract, Ledger, Subscription, at, period, plan_of, sums};
 use support::{event, session};
-use turnpike_plan::comparison;
-use turnpike_types::{Posting, SuspenseReason, Timestamp};
+use turnpike_plan::{OptionInForce, comparison};
+use turnpike_types::{Money, Posting, SuspenseReason, Timestamp};
 
 /// Calls at a price an hour, with a fee for each month and one for the beginning.
 fn calls(id: &str, price: &str, monthly: &str, setup: &str) -> String {
@@ -281,7 +281,8 @@ fn the_comparison_so_far_is_told() {
     let (a, b) = (calls("a", "1", "20", "9"), calls("b", "5", "2", "0"));
     let contract = offered(&[&a, &b], "2026-01-01", "0");
     let ledger = used(&contract, &[("2026-01-05T00:00:00Z", 3)]);
-    let plan = turnpike_plan::PlanInForce::always(&contract.subscriptions[0].versions[0]);
+    let mut plan = turnpike_plan::PlanInForce::always(&contract.subscriptions[0].versions[0]);
+    plan.option = Some(OptionInForce::new("choice", Money::ZERO, Timestamp(0)));
     let so_far = comparison(&plan, &ledger.state, period("2026-01-01"));
     assert_eq!(
         (so_far.running.to_string(), so_far.once.to_string()),

@@ -93,6 +93,20 @@ fn a_unit_that_reaches_a_rater_by_two_paths_counts_twice() {
     );
 }
 
+/// Section 2: an accumulator passes on what comes to it, and links that meet add up.
+#[test]
+fn a_unit_that_reaches_a_rater_through_an_accumulator_and_past_it_counts_twice() {
+    let mut account = subscriber(
+        r#"<UsageTypeSelector id="online" in="record.duration" types="t"/>
+           <MonthlyAccumulator id="hours" in="online.pass"/>
+           <StepRater id="flat" in="online.pass hours.out"><step id="flat" price="0.10" per="1 h"/></StepRater>
+           <AccountFinalizer id="post" in="flat.charge"/>"#,
+        "UTC",
+    );
+    let record = session("t", "2026-05-01T19:00:00Z", "2026-05-01T20:00:00Z");
+    assert_eq!(quantities(&mut account, &record), named(&[("flat", 2 * HOUR)]));
+}
+
 /// Sections 2 and 6: what no selector at the record takes passes to the next subscription.
 #[test]
 fn a_record_goes_to_the_first_plan_that_accepts_its_type() {

@@ -1,4 +1,4 @@
-//! PercentileRater, LevelMeter, UsageMonitor: what is billed when a cycle closes, and what is only
+//! PercentileRater, UsageMonitor: what is billed when a cycle closes, and what is only
 //! said (PLANS sections 5 and 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -106,6 +106,20 @@ fn a_cycle_with_a_clock_change_has_fewer_intervals() {
     assert_eq!([billed("UTC", 446), billed("UTC", 447)], [0, 1]);
 }
 
+/// Section 5: October is an hour longer in Zurich.
+#[test]
+fn a_cycle_with_a_clock_put_back_has_more_intervals() {
+    // 31 days are 8,928 intervals, and 12: 447 are dropped, not 446.
+    let billed = |zone: &str, intervals: i64| {
+        let mut account = Billed::new(&plan(BANDWIDTH), zone).since("2026-01-01T00:00:00Z");
+        let octets = intervals * MBIT as i64;
+        account.rate(&traffic("2026-10-10T00:00:00Z", intervals * 5, octets, 0)).unwrap();
+        account.closed("2026-11-04T00:00:00Z").len()
+    };
+    assert_eq!([billed("Europe/Zurich", 447), billed("Europe/Zurich", 448)], [0, 1]);
+    assert_eq!([billed("UTC", 446), billed("UTC", 447)], [0, 1]);
+}
+
 /// Section 5: the charge is booked when grace is over; later records change no closed cycle.
 #[test]
 fn bandwidth_is_billed_when_grace_is_over_and_only_once() {
@@ -161,144 +175,6 @@ fn a_percentile_or_rate_that_can_not_be() {
     refused(&[&time, post], 3, "p", Cause::WrongUnit);
     let both = rater("other=\"record.duration\"", sound);
     refused(&[&both, post], 3, "p", Cause::WrongUnit);
-}
-
-fn meter(of: &str) -> Billed {
-    let graph = format!(
-        r#"<LevelMeter id="m" in="record.quantity" of="{of}">
-          <step id="held" upto="1 GB" price="0" per="1 GB"/><step id="more" price="0.10" per="1 GB"/>
-        </LevelMeter>
-        <AccountFinalizer id="post" in="m.charge"/>"#
-    );
-    Billed::new(&plan(&graph), "UTC").since("2026-01-01T00:00:00Z")
-}
-
-const GB: i64 = 1_000_000_000;
-
-/// The billed quantity of a cycle, over both steps.
-fn held(account: &mut Billed, now: &str) -> i128 {
-    account.closed(now).iter().map(|line| line.1).sum()
-}
-
-/// Section 8: a level until the next statement; average, peak or last.
-#[test]
-fn a_level_holds_until_the_next_statement() {
-    let state = |of: &str| {
-        let mut account = meter(of);
-        // February has 28 days: 7 at nothing, 14 at 4 GB, an hour at 10 GB, the rest at 2 GB.
-        for (at, gigabytes) in
-            [("2026-02-08T00:00:00Z", 4), ("2026-02-21T23:00:00Z", 10), ("2026-02-22T00:00:00Z", 2)]
-        {
-            assert_eq!(account.lines(&event("t", at, gigabytes * GB)), []);
-        }
-        account
-    };
-    let average = i128::from(GB) * (14 * 24 * 4 + 6 + 7 * 24 * 2) / (28 * 24);
-    let mut averaged = state("average");
-    let closed = averaged.closed("2026-03-03T00:00:00Z");
-    let expected =
-        lines(&[("held", GB.into(), "0"), ("more", average - i128::from(GB), "0.150892857")]);
-    assert_eq!(closed, expected);
-    assert_eq!(held(&mut state("peak"), "2026-03-03T00:00:00Z"), i128::from(10 * GB));
-    assert_eq!(held(&mut state("last"), "2026-03-03T00:00:00Z"), i128::from(2 * GB));
-}
-
-/// Section 8: a level goes on into the next cycles without new statements.
-#[test]
-fn a_level_goes_on_into_cycles_without_statements() {
-    let mut account = meter("average");
-    account.rate(&event("t", "2026-02-15T00:00:00Z", 4 * GB)).unwrap();
-    assert_eq!(held(&mut account, "2026-03-03T00:00:00Z"), i128::from(2 * GB));
-    for now in ["2026-04-03T00:00:00Z", "2026-05-03T00:00:00Z", "2026-06-03T00:00:00Z"] {
-        assert_eq!(held(&mut account, now), i128::from(4 * GB), "{now}");
-    }
-    // A record without units states that nothing is held.
-    account.rate(&event("t", "2026-06-16T00:00:00Z", 0)).unwrap();
-    assert_eq!(held(&mut account, "2026-07-03T00:00:00Z"), i128::from(2 * GB));
-    assert_eq!(held(&mut account, "2026-08-03T00:00:00Z"), 0);
-}
-
-/// Section 5: statements of the next cycle come in while this one's grace lasts.
-#[test]
-fn statements_for_the_next_cycle_come_before_this_one_closes() {
-    let mut account = meter("average");
-    account.rate(&event("t", "2026-02-01T00:00:00Z", 4 * GB)).unwrap();
-    account.rate(&event("t", "2026-03-01T12:00:00Z", 8 * GB)).unwrap();
-    account.rate(&event("t", "2026-03-02T00:00:00Z", 0)).unwrap();
-    assert_eq!(held(&mut account, "2026-03-03T00:00:00Z"), i128::from(4 * GB));
-    let march = i128::from(GB) * (4 + 8) * 12 / (31 * 24);
-    assert_eq!(held(&mut account, "2026-04-03T00:00:00Z"), march);
-}
-
-/// A statement of a cycle that was closed: it stays as it was billed, and the level holds from the
-/// open cycle on.
-#[test]
-fn a_statement_for_a_closed_cycle_counts_from_the_open_one_on() {
-    let mut account = meter("average");
-    account.rate(&event("t", "2026-02-01T00:00:00Z", 4 * GB)).unwrap();
-    assert_eq!(held(&mut account, "2026-03-03T00:00:00Z"), i128::from(4 * GB));
-    account.rate(&event("t", "2026-02-20T00:00:00Z", 6 * GB)).unwrap();
-    assert_eq!(held(&mut account, "2026-04-03T00:00:00Z"), i128::from(6 * GB));
-}
-
-/// A statement earlier than the last one.
-#[test]
-fn a_statement_out_of_order_waits() {
-    let mut account = meter("average");
-    account.rate(&event("t", "2026-02-10T00:00:00Z", GB)).unwrap();
-    let before = account.state.clone();
-    let early = event("t", "2026-02-09T23:59:59Z", 2 * GB);
-    assert_eq!(account.rate(&early), Err(SuspenseReason::OutOfOrder));
-    assert_eq!(account.state, before);
-    // Of two at one instant the later counts, and the earlier was held for no time.
-    let mut account = meter("peak");
-    account.rate(&event("t", "2026-02-10T00:00:00Z", 9 * GB)).unwrap();
-    account.rate(&event("t", "2026-02-10T00:00:00Z", GB)).unwrap();
-    assert_eq!(held(&mut account, "2026-03-03T00:00:00Z"), i128::from(GB));
-}
-
-/// Section 6: what is held past a cancellation is nobody's.
-#[test]
-fn a_level_is_billed_until_the_subscription_ends() {
-    let mut account = meter("average");
-    account.until = Timestamp(micros("2026-02-15T00:00:00Z"));
-    account.rate(&event("t", "2026-02-01T00:00:00Z", 4 * GB)).unwrap();
-    assert_eq!(held(&mut account, "2026-05-03T00:00:00Z"), i128::from(2 * GB));
-    // Subscribed again: what was last stated is held again, from then on.
-    account.since = Timestamp(micros("2026-06-16T00:00:00Z"));
-    account.until = Timestamp::MAX;
-    assert_eq!(held(&mut account, "2026-07-03T00:00:00Z"), i128::from(2 * GB));
-}
-
-/// Section 8: i128; a petabyte held by each of many weights is exact, and more is an error.
-#[test]
-fn a_petabyte_held_is_exact() {
-    let mut account = meter("average");
-    account.rate(&event("t", "2026-02-01T00:00:00Z", 1_000_000 * GB)).unwrap();
-    let expected =
-        lines(&[("held", GB.into(), "0"), ("more", i128::from(999_999 * GB), "99999.90")]);
-    assert_eq!(account.closed("2026-03-03T00:00:00Z"), expected);
-    let level = account.code.variables().iter().find(|v| v.primitive == "m/level").unwrap().id;
-    let entries = account.state.iter().filter(|entry| entry.variable == level);
-    let broken: Vec<_> = entries.map(|e| StateEntry { value: i128::MAX, ..*e }).collect();
-    broken.into_iter().for_each(|entry| account.state.set(entry));
-    let next = event("t", "2026-03-20T00:00:00Z", GB);
-    assert_eq!(account.rate(&next), Err(SuspenseReason::Overflow));
-}
-
-#[test]
-fn a_meter_whose_steps_end_or_that_bills_nothing_known() {
-    let meter = |attributes: &str, step: &str| {
-        format!("<LevelMeter id=\"m\" in=\"record.quantity\" {attributes}>\n{step}\n</LevelMeter>")
-    };
-    let post = r#"<AccountFinalizer id="post" in="m.charge"/>"#;
-    let sound = r#"<step id="s" price="1" per="1"/>"#;
-    refused(&[&meter("of=\"median\"", sound), post], 3, "m", Cause::BadValue);
-    refused(&[&meter("period=\"month\"", sound), post], 3, "m", Cause::BadValue);
-    let ends = r#"<step id="s" upto="5" price="1" per="1"/>"#;
-    refused(&[&meter("", ends), post], 4, "m", Cause::BadTiers);
-    let none = r#"<step id="s" price="1" per="0"/>"#;
-    refused(&[&meter("", none), post], 4, "m", Cause::BadValue);
 }
 
 const MONITORED: &str = r#"<MonthlyAccumulator id="a" in="record.quantity"/>
@@ -396,56 +272,6 @@ proptest! {
         let billed = billed.max().unwrap();
         let found: i128 = account.closed("2026-03-03T00:00:00Z").iter().map(|line| line.1).sum();
         prop_assert_eq!(found, billed);
-    }
-
-    /// Hour by hour, with closes wherever their grace ends (section 8).
-    #[test]
-    fn a_metered_level_is_what_an_hourly_integration_finds(
-        statements in proptest::collection::vec((0i64..200, 0i64..1000), 0..40),
-        of in 0usize..3,
-    ) {
-        const NAMES: [&str; 3] = ["average", "peak", "last"];
-        let graph = format!(
-            r#"<LevelMeter id="m" in="record.quantity" of="{}"><step id="s" price="1" per="1"/></LevelMeter>
-            <AccountFinalizer id="post" in="m.charge"/>"#, NAMES[of]);
-        let mut account = Billed::new(&plan(&graph), "Europe/Zurich").since("2026-01-01T00:00:00Z");
-        let begins = ["2026-02-01T00:00:00+01:00", "2026-03-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00", "2026-05-01T00:00:00+02:00"];
-        let begins = begins.map(micros);
-        // The level in each hour from February on; hours of statements are whole.
-        let hours = ((begins[3] - begins[0]) / HOUR) as usize;
-        let mut level = vec![0i128; hours];
-        let mut hour = 0usize;
-        let mut found = Vec::new();
-        let closed_at = [micros("2026-03-03T00:00:00+01:00"), micros("2026-04-03T00:00:00+02:00")];
-        let mut closes = closed_at.into_iter().peekable();
-        for (wait, units) in statements {
-            hour += wait as usize;
-            if hour >= hours { break; }
-            let at = begins[0] + hour as i64 * HOUR;
-            while let Some(close) = closes.next_if(|close| *close <= at) {
-                let now = jiff::Timestamp::from_microsecond(close).unwrap().to_string();
-                found.push(held(&mut account, &now));
-            }
-            let mut record = event("t", "2026-02-01T00:00:00Z", units);
-            record.start = Timestamp(at);
-            account.rate(&record).unwrap();
-            level[hour..].fill(units.into());
-        }
-        for close in closes {
-            let now = jiff::Timestamp::from_microsecond(close).unwrap().to_string();
-            found.push(held(&mut account, &now));
-        }
-        found.push(held(&mut account, "2026-05-03T00:00:00Z"));
-        let expected = begins.windows(2).map(|cycle| {
-            let place = |at: i64| ((at - begins[0]) / HOUR) as usize;
-            let levels = &level[place(cycle[0])..place(cycle[1])];
-            match of {
-                0 => levels.iter().sum::<i128>() / levels.len() as i128,
-                1 => *levels.iter().max().unwrap(),
-                _ => *levels.last().unwrap(),
-            }
-        });
-        prop_assert_eq!(found, expected.collect::<Vec<_>>());
     }
 
     /// The first unit past the limit, found one by one.

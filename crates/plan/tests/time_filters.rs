@@ -260,7 +260,7 @@ fn windows_that_nothing_can_pass_or_that_say_nothing_are_refused() {
     };
     refused(r#"<window days="Mon" from="08:00" to="08:00"/>"#, Cause::NothingPasses);
     refused(r#"<window days="Mon" from="24:00" to="08:00"/>"#, Cause::BadValue);
-    for days in ["", "Monday", "Mon,Tue", "Mon-", "1-5"] {
+    for days in ["", "Monday", "Mon;Tue", "Mon-", "1-5"] {
         refused(&format!("<window days=\"{days}\"/>"), Cause::BadValue);
     }
     refused(r#"<window from="08:00"/>"#, Cause::MissingProperty);

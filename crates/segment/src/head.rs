@@ -183,6 +183,22 @@ pub struct Subscription {
     /// Its place among the option's alternatives, from 0: of equally cheap ones the first wins.
     #[prost(uint32, tag = "8")]
     pub place: u32,
+    /// From when on the client keeps this alternative and has no choice any more: the subscription
+    /// goes on as a plain one. Absent while it has the choice.
+    #[prost(sfixed64, optional, tag = "9")]
+    pub kept_from_us: Option<i64>,
+}
+
+impl Subscription {
+    /// Is it an alternative of its option at `at_us`, while it is in force?
+    pub fn is_alternative_at(&self, at_us: i64) -> bool {
+        !self.option.is_empty() && self.kept_from_us.is_none_or(|kept| at_us < kept)
+    }
+
+    /// To just before when it is an alternative of its option.
+    pub fn option_until_us(&self) -> i64 {
+        self.kept_from_us.unwrap_or(i64::MAX).min(self.until_us)
+    }
 }
 
 /// The end of a subscription.

@@ -39,6 +39,8 @@ struct Terms {
     since: Timestamp,
     until: Timestamp,
     option: Option<Alternative>,
+    /// When the option was offered.
+    offered: Timestamp,
 }
 
 impl Timeline {
@@ -155,6 +157,7 @@ impl Stretch {
             since,
             until: subscription.until,
             option: subscription.option.clone(),
+            offered: subscription.from,
         });
         self.codes.push(code);
     }
@@ -177,7 +180,7 @@ impl Stretch {
                 option: terms
                     .option
                     .as_ref()
-                    .map(|one| OptionInForce { name: &one.option, fee: one.fee }),
+                    .map(|one| OptionInForce::new(&one.option, one.fee, terms.offered)),
             })
             .collect()
     }

@@ -133,20 +133,40 @@ impl Trial {
     /// # Errors
     /// As [`Trial::rate`].
     pub fn book_before(&mut self, record: &UsageRecord) -> Result<(), TrialError> {
+        self.book_before_with(record, None)
+    }
+
+    /// As [`Trial::book_before`], telling `stepper` what each primitive does.
+    ///
+    /// # Errors
+    /// As [`Trial::rate`].
+    pub fn book_before_stepping(
+        &mut self,
+        record: &UsageRecord,
+        stepper: &mut dyn Stepper,
+    ) -> Result<(), TrialError> {
+        self.book_before_with(record, Some(stepper))
+    }
+
+    fn book_before_with(
+        &mut self,
+        record: &UsageRecord,
+        stepper: Option<&mut dyn Stepper>,
+    ) -> Result<(), TrialError> {
         let Some(number) = self.guide(record) else { return Ok(()) };
         if self.seen.knows(number, &record.record_id) {
             return Ok(());
         }
         let Some((_, timeline)) = self.timeline(number)? else { return Ok(()) };
         self.now = self.now.max(record.start);
-        self.book_due(number, &timeline, record.start)
+        self.book_due(number, &timeline, record.start, stepper)
     }
 
     fn rate_with(
         &mut self,
         record: &UsageRecord,
         place: u64,
-        stepper: Option<&mut dyn Stepper>,
+        mut stepper: Option<&mut dyn Stepper>,
     ) -> Result<Outcome<'_>, TrialError> {
         let Some(number) = self.guide(record) else {
             return Ok(Outcome::Suspended(SuspenseReason::UnboundIdentity));
@@ -158,7 +178,7 @@ impl Trial {
             return Ok(Outcome::Suspended(SuspenseReason::UnknownAccount));
         };
         self.now = self.now.max(record.start);
-        self.book_due(number, &timeline, record.start)?;
+        self.book_due(number, &timeline, record.start, again(&mut stepper))?;
         // Borrowed anew, from where it outlives this call.
         let Some(timeline) = self.timelines.get(&key) else {
             return Ok(Outcome::Suspended(SuspenseReason::UnknownAccount));
@@ -174,7 +194,7 @@ impl Trial {
         let rated = match stepper {
             None => self.rater.rate(&plans, settings, state, &view, self.now),
             Some(stepper) => {
-                let mut watcher = Watcher::new(record, stretch, stepper);
+                let mut watcher = Watcher::of_record(record, stretch, stepper);
                 self.rater.rate_watched(&plans, settings, state, &view, self.now, &mut watcher)
             }
         };
@@ -193,12 +213,32 @@ impl Trial {
     /// # Errors
     /// As [`Trial::rate`].
     pub fn advance(&mut self, now: Timestamp) -> Result<(), TrialError> {
+        self.advance_with(now, None)
+    }
+
+    /// As [`Trial::advance`], telling `stepper` what each primitive does.
+    ///
+    /// # Errors
+    /// As [`Trial::rate`].
+    pub fn advance_stepping(
+        &mut self,
+        now: Timestamp,
+        stepper: &mut dyn Stepper,
+    ) -> Result<(), TrialError> {
+        self.advance_with(now, Some(stepper))
+    }
+
+    fn advance_with(
+        &mut self,
+        now: Timestamp,
+        mut stepper: Option<&mut dyn Stepper>,
+    ) -> Result<(), TrialError> {
         self.now = self.now.max(now);
         let known: BTreeSet<AccountNumber> =
             self.accounts.opened().chain(self.states.keys().copied()).collect();
         for number in known {
             if let Some((_, timeline)) = self.timeline(number)? {
-                self.book_due(number, &timeline, self.now)?;
+                self.book_due(number, &timeline, self.now, again(&mut stepper))?;
             }
         }
         Ok(())
@@ -210,6 +250,7 @@ impl Trial {
         number: AccountNumber,
         timeline: &Arc<Timeline>,
         through: Timestamp,
+        mut stepper: Option<&mut dyn Stepper>,
     ) -> Result<(), TrialError> {
         if !timeline.is_swept || self.stuck.contains(&number) {
             return Ok(());
@@ -221,7 +262,15 @@ impl Trial {
                 if self.dues > self.dues_max {
                     return Err(TrialError::TooManyDues { account: number, max: self.dues_max });
                 }
-                let rated = self.rater.fall_due(stretches, &due, state, self.now).cloned();
+                let rated = match (again(&mut stepper), timeline.stretches.get(due.stretch)) {
+                    (Some(stepper), Some(stretch)) => {
+                        let mut watcher = Watcher::of_due(&due, stretch, stepper);
+                        let (rater, now) = (&mut self.rater, self.now);
+                        rater.fall_due_watched(stretches, &due, state, now, &mut watcher)
+                    }
+                    _ => self.rater.fall_due(stretches, &due, state, self.now),
+                };
+                let rated = rated.cloned();
                 let stuck = rated.is_err();
                 let booked = FellDue::new(number, &due, Arc::clone(timeline), rated);
                 if let Ok(charges) = booked.charges() {
@@ -261,6 +310,11 @@ impl Trial {
         self.timelines.insert(key, Arc::clone(&timeline));
         Ok(Some((key, timeline)))
     }
+}
+
+/// The stepper for one turn: its borrow must end with it.
+fn again<'a>(stepper: &'a mut Option<&mut dyn Stepper>) -> Option<&'a mut dyn Stepper> {
+    stepper.as_mut().map(|stepper| &mut **stepper as &mut dyn Stepper)
 }
 
 /// Keeps what was charged: the account's state, and every line in the balance that it is posted to.

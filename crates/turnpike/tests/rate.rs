@@ -229,3 +229,86 @@ fn each_record_is_stepped_through_the_primitives() {
     assert_eq!(unknown.code, 2, "{}", unknown.err);
     assert!(unknown.err.contains("--break dail: no plan has"), "{}", unknown.err);
 }
+
+fn alternative(dir: &std::path::Path, id: &str, price: &str, fee: &str) -> String {
+    let path = dir.join(format!("{id}.xml"));
+    let xml = format!(
+        r#"<plan xmlns="urn:turnpike:plan:1" id="{id}" version="1" starts="2026-01-01" currency="USD">
+  <graph>
+    <BillingCycleRecurringCharge id="cycle" amount="{fee}"/>
+    <StepRater id="calls" in="record.quantity"><step id="call" price="{price}" per="1"/></StepRater>
+    <Adder id="sum" in="cycle.charge calls.charge"/>
+    <AccountFinalizer id="post" in="sum.charge"/>
+  </graph>
+</plan>"#
+    );
+    std::fs::write(&path, xml).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
+const CALLS: &str = "record_id,account_number,usage_type,start_time,quantity\n\
+                     r1,7,call,2026-01-10T12:00:00Z,100\n";
+
+/// Rates a hundred calls of January by `small` (0.10 a call, 1.00 a month) and `large` (0.01, 5.00).
+fn rate_two(extra: &[&str]) -> Ran {
+    let dir = tempfile::tempdir().unwrap();
+    let small = alternative(dir.path(), "small", "0.10", "1.00");
+    let large = alternative(dir.path(), "large", "0.01", "5.00");
+    let usage = dir.path().join("usage.csv");
+    std::fs::write(&usage, CALLS).unwrap();
+    let usage = usage.to_string_lossy().into_owned();
+    let rate = ["rate", "--plan", &small, "--plan", &large, "--usage", &usage];
+    run(&[&rate[..], extra].concat())
+}
+
+/// PLANS section 6: the one that comes cheapest is billed when the cycle closes, with the fee.
+#[test]
+fn an_option_is_billed_by_the_plan_that_comes_cheapest() {
+    let option = ["--option", "phone=small,large", "--option-fee", "phone=0.50"];
+    let ran = rate_two(&[&option[..], &["--until", "2026-02-04"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let rows = rows(&ran.out);
+    let billed = rows.iter().filter(|row| row["plan"] == "large" && row["posting"] == "account");
+    let mut amounts: Vec<i128> = billed.map(|row| nanos(&row["amount"])).collect();
+    amounts.sort_unstable();
+    assert_eq!(amounts, [500_000_000, 6_000_000_000], "5.00 and 1.00 of calls, and the fee");
+    assert!(rows.iter().all(|row| row["plan"] == "large" || row["posting"] == "trial"));
+}
+
+#[test]
+fn an_option_that_cannot_be_offered_is_refused_by_its_name() {
+    for (extra, why) in [
+        (&["--option", "phone=small"][..], "two or more"),
+        (&["--option", "phone=small,huge"], "\"huge\""),
+        (&["--option", "a=small,large", "--option", "b=small,large"], "offered already"),
+        (&["--option", "phone=small,large", "--option-fee", "tv=1"], "no --option tv"),
+        (&["--option", "phone=small,large", "--option-fee", "phone=-1"], "an amount"),
+    ] {
+        let ran = rate_two(extra);
+        assert_eq!(ran.code, 2, "{}", ran.err);
+        assert!(ran.err.contains(why), "{}", ran.err);
+    }
+}
+
+#[test]
+fn what_falls_due_is_stepped_through_the_primitives_that_do_something() {
+    let ran = rate_two(&["--step", "--json", "--until", "2026-02-01"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let steps =
+        ran.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let due = steps.filter(|step| step["record"].as_str().unwrap().starts_with("due:"));
+    let shown: Vec<String> = due
+        .map(|step| {
+            let text = |name: &str| step[name].as_str().unwrap().to_owned();
+            let amount = step["booked"][0]["amount"].as_str().unwrap();
+            format!("{} {} {} {amount}", text("record"), text("plan"), text("primitive"))
+        })
+        .collect();
+    let expected = [
+        "due:2026-01-01 small cycle 1.000000000",
+        "due:2026-01-01 large cycle 5.000000000",
+        "due:2026-02-01 small cycle 1.000000000",
+        "due:2026-02-01 large cycle 5.000000000",
+    ];
+    assert_eq!(shown, expected);
+}

@@ -62,7 +62,7 @@ impl Owner {
             partition: self.ownership.spec.id.0,
             epoch: self.ownership.epoch.number(),
             settings: profile.settings.iter().map(dated_settings).collect(),
-            subscriptions: profile.subscriptions.iter().map(subscription).collect(),
+            subscriptions: profile.subscriptions.iter().flat_map(subscription).collect(),
             variables: account.state.iter().map(|entry| self.variable(entry)).collect(),
             suspended: self.state.suspense().of(number).count() as u64,
             options,
@@ -106,16 +106,25 @@ fn dated_settings(settings: &Settings) -> wire::DatedSettings {
     }
 }
 
-fn subscription(subscription: &Subscription) -> wire::Subscription {
-    wire::Subscription {
+/// An alternative that the client kept is shown as what it was and what it is.
+fn subscription(subscription: &Subscription) -> impl Iterator<Item = wire::Subscription> {
+    let known = |until_us: i64| wire::Subscription {
         plan_id: subscription.plan_id.clone(),
         from_us: subscription.from_us,
-        until_us: (subscription.until_us != i64::MAX).then_some(subscription.until_us),
+        until_us: (until_us != i64::MAX).then_some(until_us),
         priority: subscription.priority,
         parameters: subscription.parameters.clone(),
         option: subscription.option.clone(),
         fee: subscription.fee.clone(),
-    }
+    };
+    let kept = subscription.kept_from_us.filter(|&kept| kept < subscription.until_us);
+    let plain = kept.map(|kept| wire::Subscription {
+        from_us: kept,
+        option: String::new(),
+        fee: String::new(),
+        ..known(subscription.until_us)
+    });
+    [known(subscription.option_until_us())].into_iter().chain(plain)
 }
 
 fn result(outcome: AccountOutcome, message: String) -> AccountResult {

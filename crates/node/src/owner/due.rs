@@ -21,9 +21,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use tokio::time::Instant;
-use turnpike_plan::{DUE_USAGE_TYPE, Keep, Rated, Stretch};
+use turnpike_plan::{AccountState, DUE_USAGE_TYPE, PlanInForce, Rated, StateEntry, Stretch};
 use turnpike_segment::NewRecord;
-use turnpike_types::{AccountNumber, Outcome, SuspenseReason, Timestamp, UsageView};
+use turnpike_types::{AccountNumber, Outcome, Posting, SuspenseReason, Timestamp, UsageView};
 
 use super::records::{NotRated, Wait};
 use super::{Ended, Owner, lines};
@@ -73,9 +73,14 @@ impl Dues {
         *self = Self::default();
     }
 
-    /// Does what was rated move something by which later dues are found?
-    pub(super) fn is_moved_by(&self, rated: &Rated) -> bool {
-        rated.changes.iter().any(|change| change.variable.keep() == Keep::Ever)
+    /// Does what was rated on this state move something by which later dues are found: a mark, or an
+    /// option's sum in a cycle that had none, and has to be closed now?
+    pub(super) fn is_moved_by(&self, rated: &Rated, state: &AccountState) -> bool {
+        let on_trial = || rated.lines.iter().any(|line| line.posting == Posting::Trial);
+        let begins = |change: &StateEntry| {
+            state.get(change.variable, change.period).is_none_or(|before| before == 0)
+        };
+        rated.moves_dues || (on_trial() && rated.changes.iter().any(begins))
     }
 
     fn set(&mut self, account: AccountNumber, next: Next) {
@@ -186,9 +191,11 @@ impl Owner {
                 self.dues.set(account, Next { charge, close, stuck: None });
                 return Ok(());
             };
-            let Some(tariff) = held.get(due.stretch).map(|stretch| &stretch.tariff) else {
-                return Ok(());
-            };
+            let Some(stretch) = held.get(due.stretch) else { return Ok(()) };
+            let tables_at = due.tables_at(stretch.from, stretch.until);
+            let tariff = &self.tariffs.booking(known.profile, stretch, tables_at);
+            let with_tables = tariff.in_force();
+            let stretches = with_plans(&stretches, due.stretch, &with_tables);
             same = if last.replace(due) == Some(due) { same + 1 } else { 0 };
             let booked = match self.rater.fall_due(&stretches, &due, state, now) {
                 Ok(_) if same > SAME_MAX => Err(NotRated::Suspended(SuspenseReason::Overflow)),
@@ -280,6 +287,19 @@ impl Owner {
             self.dues.visit(account);
         }
     }
+}
+
+/// The stretches with the plans of one as they book, tables looked up.
+fn with_plans<'a>(
+    stretches: &[Stretch<'a>],
+    place: usize,
+    plans: &'a [PlanInForce<'a>],
+) -> Vec<Stretch<'a>> {
+    let mut with_plans = stretches.to_vec();
+    if let Some(stretch) = with_plans.get_mut(place) {
+        stretch.plans = plans;
+    }
+    with_plans
 }
 
 fn nothing(record_id: &str, account: AccountNumber, start: Timestamp) -> UsageView<'_> {

@@ -18,20 +18,20 @@ mod append;
 mod checkpoint;
 mod commands;
 mod due;
+mod incoming;
 mod lines;
 mod postings;
 mod records;
 mod recover;
+mod shared;
 mod standing;
 mod suspense;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use moka::sync::Cache;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use turnpike_account::PartitionState;
 use turnpike_plan::Rater;
@@ -40,73 +40,17 @@ use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome, SubBatchAnswer};
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_segment::Segment;
-use turnpike_store::{PartitionSpec, SharedDatabase, StoreError};
-use turnpike_types::{
-    AccountRange, ClaimId, Epoch, NodeName, SegmentHash, SegmentNumber, Timestamp,
-};
+use turnpike_store::{PartitionSpec, StoreError};
+use turnpike_types::{ClaimId, Epoch, NodeName, SegmentHash, SegmentNumber};
 
 use crate::NodeConfig;
-use crate::catalogue::{Catalogue, CodeCache};
 use crate::tariff::Tariffs;
 use append::{InFlight, OpenSegment};
 pub(crate) use postings::Outboxes;
+pub(crate) use shared::{DatabaseClock, Shared, Trouble};
 
 /// The sweep and postings fill the open segment up to so many bytes.
 const SLACK_BYTES: usize = 1 << 20;
-
-/// What all owners of a process share.
-pub(crate) struct Shared {
-    pub(crate) config: NodeConfig,
-    pub(crate) db: Arc<dyn SharedDatabase>,
-    pub(crate) codes: CodeCache,
-    pub(crate) catalogue: watch::Receiver<Arc<Catalogue>>,
-    pub(crate) ranges: watch::Receiver<Arc<Vec<AccountRange>>>,
-    /// Where there are postings to fetch (P33).
-    pub(crate) outboxes: watch::Receiver<Arc<Outboxes>>,
-    pub(crate) segments: Cache<(ClaimId, SegmentNumber), Arc<Segment>>,
-    pub(crate) clock: DatabaseClock,
-    /// When a heartbeat last showed that our catalogue is the newest (P36).
-    pub(crate) fresh_at: Mutex<Instant>,
-    /// What went wrong with the database last; told to whoever asks in vain.
-    pub(crate) trouble: Trouble,
-}
-
-/// The database's time, carried on by our own monotonic clock between heartbeats (P26).
-#[derive(Debug, Default)]
-pub(crate) struct DatabaseClock {
-    seen: Mutex<Option<(Timestamp, Instant)>>,
-}
-
-impl DatabaseClock {
-    pub(crate) fn set(&self, now: Timestamp) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = Some((now, Instant::now()));
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.map_or(Timestamp::MIN, |(at, since)| {
-            let elapsed = i64::try_from(since.elapsed().as_micros()).unwrap_or(i64::MAX);
-            at.saturating_add(elapsed)
-        })
-    }
-}
-
-/// The last trouble with the database, in words.
-#[derive(Debug, Default)]
-pub(crate) struct Trouble {
-    last: Mutex<Option<String>>,
-}
-
-impl Trouble {
-    pub(crate) fn set(&self, what: Option<String>) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = what;
-    }
-
-    pub(crate) fn get(&self) -> Option<String> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 /// Under which epoch and claim a partition is served.
 #[derive(Clone, Debug)]

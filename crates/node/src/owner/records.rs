@@ -1,16 +1,17 @@
 //! Taking records: decode, find duplicates, price, log.
 
 use tokio::sync::oneshot;
-use turnpike_account::{Fingerprint, Location, WaitingKey, fingerprint};
+use turnpike_account::{Fingerprint, Location};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::ingest::v1::{RecordResult, RecordStatus};
 use turnpike_proto::node::v1::SubBatchAnswer;
-use turnpike_proto::record::{Record, RecordBatch, encode_extra, extra_identity};
+use turnpike_proto::record::RecordBatch;
 use turnpike_segment::{NewRecord, RecordRow};
 use turnpike_types::{
-    AccountNumber, Epoch, Outcome, RejectReason, SegmentNumber, SuspenseReason, UsageView, limits,
+    AccountNumber, Epoch, Outcome, RejectReason, SegmentNumber, SuspenseReason, limits,
 };
 
+use super::incoming::{Incoming, incoming};
 use super::{Ended, Owner, Refusal, lines};
 
 /// What became of one record.
@@ -38,54 +39,6 @@ pub(crate) enum Wait {
     Keys,
     /// Much fell due before it: others have their turn in between.
     Turn,
-}
-
-/// A record on its way in.
-#[derive(Clone, Copy)]
-pub(crate) struct Incoming<'a> {
-    pub(crate) view: UsageView<'a>,
-    pub(crate) identity: &'a str,
-}
-
-impl Incoming<'_> {
-    /// The identity as far as it is part of the key (P28).
-    fn key_identity(&self) -> &str {
-        if self.view.account.0 == 0 { self.identity } else { "" }
-    }
-
-    pub(super) fn fingerprint(&self) -> Fingerprint {
-        fingerprint(self.view.account, self.key_identity(), self.view.record_id)
-    }
-
-    pub(super) fn waiting_key(&self) -> WaitingKey {
-        WaitingKey {
-            account: self.view.account,
-            identity: self.key_identity().to_owned(),
-            record_id: self.view.record_id.to_owned(),
-        }
-    }
-
-    /// Is `row` the record with this key?
-    fn has_key_of(&self, row: &RecordRow<'_>) -> bool {
-        row.record_id == self.view.record_id
-            && row.account == self.view.account
-            && (row.account.0 != 0 || extra_identity(row.extra) == self.identity)
-    }
-
-    /// Is the content the same too, in canonical form (P27)?
-    fn has_content_of(&self, row: &RecordRow<'_>) -> bool {
-        let view = &self.view;
-        let mut extra = Vec::new();
-        let (attributes, measures) = (view.attributes, view.measures);
-        encode_extra(
-            self.identity,
-            attributes.iter().copied(),
-            measures.iter().copied(),
-            &mut extra,
-        );
-        (row.usage_type, row.start, row.duration_us, row.quantity, row.extra)
-            == (view.usage_type, view.start, view.duration_us, view.quantity, extra.as_slice())
-    }
 }
 
 impl Owner {
@@ -336,7 +289,7 @@ impl Owner {
         let outcome = if rated.late { Outcome::RatedLate } else { Outcome::Rated };
         let record = NewRecord { view: incoming.view, identity: incoming.identity, outcome };
         let row = self.open.log(&record, &tariff, rated, &known.state, &mut self.scratch)?;
-        let is_due_elsewhere = self.dues.is_moved_by(rated);
+        let is_due_elsewhere = self.dues.is_moved_by(rated, &known.state);
         lines::apply(&mut self.state, &record, &tariff, rated, &self.scratch, self.open.time.floor);
         if is_due_elsewhere {
             self.note_changed(account);
@@ -361,11 +314,6 @@ impl From<Wait> for NotRated {
     fn from(wait: Wait) -> Self {
         Self::Wait(wait)
     }
-}
-
-/// A decoded record as it is taken.
-pub(super) fn incoming<'b>(batch: &'b RecordBatch<'_>, record: &Record<'b>) -> Incoming<'b> {
-    Incoming { view: batch.view(record), identity: record.fixed.identity }
 }
 
 fn note(answer: &mut SubBatchAnswer, index: u32, taken: Taken) {

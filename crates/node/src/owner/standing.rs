@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use turnpike_account::Account;
 use turnpike_plan::{
-    AccountState, Comparison, Period, PlanInForce, comparison, is_cycle_closed, option_choice,
+    AccountContext, AccountState, Comparison, Cycle, OfferId, Period, PlanInForce, comparison,
     plan_number, winner,
 };
 use turnpike_proto::account::v1::{Alternative, OptionStanding};
-use turnpike_types::Money;
 
 use super::Owner;
 use super::accounts::date_of;
@@ -26,38 +25,42 @@ impl Owner {
         let now = self.open.time.now;
         let alive = || super::tick(&self.ticks, self.in_flight.as_ref(), &self.shared.config);
         let stretches = self.tariffs.due_stretches(self.state.profiles(), *profile, &alive);
-        let mut shown: BTreeSet<&str> = BTreeSet::new();
+        let mut shown: BTreeSet<OfferId> = BTreeSet::new();
         let mut standings = Vec::new();
-        // An option's alternatives are those that were offered last.
+        // An offer's alternatives are those that it had last.
         for stretch in stretches.iter().rev().filter(|stretch| stretch.from <= now) {
             let plans = stretch.tariff.in_force();
-            let day = stretch.tariff.context.cycle_day;
-            let names = stretch.tariff.plans.iter().filter_map(|plan| plan.option_name());
-            let fresh: BTreeSet<&str> = names.filter(|name| !shown.contains(name)).collect();
-            for &name in &fresh {
-                standings.extend(of_option(name, &plans, state, day));
+            let options = plans.iter().filter_map(PlanInForce::alternative);
+            let fresh: BTreeSet<(OfferId, &str)> = options
+                .map(|option| (option.offer, option.name))
+                .filter(|(offer, _)| !shown.contains(offer))
+                .collect();
+            for &offer in &fresh {
+                standings.extend(of_offer(offer, &plans, state, &stretch.tariff.context));
             }
-            shown.extend(fresh);
+            shown.extend(fresh.iter().map(|(offer, _)| *offer));
         }
         standings.sort_by(|a, b| (&a.option, &a.cycle).cmp(&(&b.option, &b.cycle)));
         standings
     }
 }
 
-fn of_option<'a>(
-    name: &'a str,
+fn of_offer<'a>(
+    (offer, name): (OfferId, &'a str),
     plans: &'a [PlanInForce<'a>],
     state: &'a AccountState,
-    cycle_day: u8,
+    context: &'a AccountContext,
 ) -> impl Iterator<Item = OptionStanding> {
-    let is_one = move |plan: &PlanInForce<'_>| plan.option.is_some_and(|other| other.name == name);
+    let is_one = move |plan: &PlanInForce<'_>| {
+        plan.alternative().is_some_and(|option| option.offer == offer)
+    };
     let alternatives: Vec<(usize, &PlanInForce<'_>)> =
         plans.iter().enumerate().filter(|(_, plan)| is_one(plan)).collect();
     let periods: BTreeSet<Period> = state.iter().map(|entry| entry.period).collect();
-    let standing = move |cycle: Period| {
-        let picked = state.get(option_choice(name), cycle);
+    let standing = move |cycle: Cycle| {
+        let picked = state.get(offer.choice(), cycle.first);
         let shown = |&(_, plan): &(usize, &PlanInForce<'_>)| {
-            let Comparison { running, once } = comparison(plan, state, cycle);
+            let Comparison { running, once } = comparison(plan, state, cycle.first);
             Alternative {
                 plan_id: plan.code.plan_id().to_owned(),
                 running: running.to_string(),
@@ -66,23 +69,29 @@ fn of_option<'a>(
             }
         };
         let is_known = |&(_, plan): &(usize, &PlanInForce<'_>)| {
-            let Comparison { running, once } = comparison(plan, state, cycle);
-            running != Money::ZERO || once != Money::ZERO
+            comparison(plan, state, cycle.first) != Comparison::NOTHING
         };
         if picked.is_none() && !alternatives.iter().any(is_known) {
             return None;
         }
-        let billed = winner(name, &alternatives, state, cycle);
+        let billed = winner(&alternatives, state, cycle);
         let billed = billed.and_then(|place| plans.get(place));
         Some(OptionStanding {
             option: name.to_owned(),
-            cycle: date_of(cycle),
+            cycle: date_of(cycle.first),
             alternatives: alternatives.iter().map(shown).collect(),
             winner: billed.map(|plan| plan.code.plan_id().to_owned()).unwrap_or_default(),
         })
     };
-    let is_open = move |period: &Period| {
-        *period != Period::EVER && !is_cycle_closed(name, state, cycle_day, *period)
-    };
-    periods.into_iter().rev().filter(is_open).filter_map(standing).take(CYCLES_MAX)
+    let day = context.cycle_day;
+    let is_open =
+        move |period: &Period| *period != Period::EVER && !offer.is_closed(state, day, *period);
+    let cycle = move |period| Cycle::beginning(&context.zone, day, period);
+    periods
+        .into_iter()
+        .rev()
+        .filter(is_open)
+        .filter_map(cycle)
+        .filter_map(standing)
+        .take(CYCLES_MAX)
 }

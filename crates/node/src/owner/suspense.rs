@@ -10,7 +10,8 @@ use turnpike_segment::RecordRow;
 use turnpike_segment::head::{Change, SuspenseKey};
 use turnpike_types::{AccountNumber, Epoch, SuspenseReason};
 
-use super::records::{NotRated, incoming};
+use super::incoming::incoming;
+use super::records::NotRated;
 use super::{Ended, Owner};
 
 /// Records listed when no number is asked for, and at the most.

@@ -75,11 +75,12 @@ pub(super) fn week_from(day: Option<&str>) -> Calendared {
 }
 
 fn build(calendared: Calendared, builder: &mut Builder<'_>) -> Built {
+    let shared = builder.share("in", "out");
     let op = Accumulator {
         total: builder.accumulator(calendared)?,
         is_read: builder.is_read(),
         input: builder.input("in"),
-        out: builder.output("out"),
+        out: if shared { None } else { builder.output("out") },
     };
     builder.op(op);
     Ok(())
@@ -89,28 +90,40 @@ struct Accumulator {
     total: Total,
     is_read: bool,
     input: Input,
+    /// Where to copy what comes, when those who take it can't read it where it comes from.
     out: Option<usize>,
 }
 
 impl Op for Accumulator {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        if let Some(span) = run.single(&self.input)? {
-            run.put(self.out, span);
-            let flow = run.flow(&self.input);
-            let here = run.period(self.total.calendared, flow.instant(span.first));
-            // The usual record lies within a period.
-            if flow.units_before(here.to) >= span.end {
-                let level = run.value(self.total.variable, here.period);
-                if self.is_read {
-                    let counted = Counted { span, level, period: here.period };
-                    run.scratch.traces[self.total.trace].push(counted);
-                }
-                let after = span.count().and_then(|count| level.checked_add(count));
-                let after = after.ok_or(SuspenseReason::Overflow)?;
-                return run.set(self.total.variable, here.period, after);
-            }
-            return self.count(run, &[span]);
+        run.read(&self.input)?;
+        match run.single(&self.input) {
+            Some(span) => self.count_single(run, span),
+            None => self.count_any(run),
         }
+    }
+}
+
+impl Accumulator {
+    /// The usual record: one run of units, within a period.
+    #[inline]
+    fn count_single(&self, run: &mut Run<'_>, span: Span) -> Result<(), SuspenseReason> {
+        run.put(self.out, span);
+        let Some(period) = run.only_period(self.total.calendared, &self.input) else {
+            return self.count(run, &[span]);
+        };
+        let level = run.value(self.total.variable, period);
+        if self.is_read {
+            let counted = Counted { span, level, period };
+            run.scratch.traces[self.total.trace].push(counted);
+        }
+        let after = span.count().and_then(|count| level.checked_add(count));
+        run.set(self.total.variable, period, after.ok_or(SuspenseReason::Overflow)?)
+    }
+
+    /// Whatever comes in.
+    #[inline(never)]
+    fn count_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if let Some(out) = self.out {
             run.scratch.streams[out].copy_from(&stream);
@@ -119,10 +132,9 @@ impl Op for Accumulator {
         run.give(&self.input, stream);
         Ok(())
     }
-}
 
-impl Accumulator {
     /// Counts period by period. Units come in order of time, so periods do too.
+    #[inline(never)]
     fn count(&self, run: &mut Run<'_>, spans: &[Span]) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.input);
         let (mut period, mut level) = (None, 0i128);

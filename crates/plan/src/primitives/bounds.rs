@@ -205,7 +205,7 @@ impl Op for Commitment {
             run.set(self.sum, period, sum)?;
         }
         // What other primitives charge at the close counts; it passed just now.
-        if !matches!(run.event, Event::Close(_)) || sum >= self.bound.amount {
+        if !matches!(*run.event, Event::Close(_)) || sum >= self.bound.amount {
             return Ok(());
         }
         let missing = money(self.bound.amount.checked_sub(sum))?;

@@ -213,7 +213,7 @@ pub(super) fn for_each_line<'a>(
 /// The instant that says which period a line counts in: the record's start, or of what fell due;
 /// of a cycle that closes, its last.
 pub(super) fn instant(run: &Run<'_>) -> i64 {
-    match run.event {
+    match *run.event {
         Event::Close(cycle) => cycle.to.saturating_sub(1),
         _ => run.record.start.micros(),
     }

@@ -65,7 +65,8 @@ impl Ways {
     where
         A: Fn(&mut Calendar, i64) -> (bool, i64),
     {
-        if let Some(span) = run.single(&self.input)? {
+        run.read(&self.input)?;
+        if let Some(span) = run.single(&self.input) {
             let at = at(run)?;
             return self.divide_single(run, span, at);
         }
@@ -103,17 +104,23 @@ impl Ways {
         at: impl Fn(&mut Calendar, i64) -> (bool, i64),
     ) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.input);
-        let mut unit = span.first;
-        for _ in 0..PIECES_MAX {
-            let (passes, until) = at(&mut run.scratch.calendar, flow.instant(unit));
-            let end = flow.units_before(until).clamp(unit + 1, span.end);
-            if let Some(slot) = if passes { self.pass } else { self.rest } {
-                run.scratch.streams[slot].push(Span { first: unit, end, ..span });
-            }
-            if end >= span.end {
+        let mut left = span;
+        for piece in 0..PIECES_MAX {
+            let (passes, until) = at(&mut run.scratch.calendar, flow.instant(left.first));
+            let out = if passes { self.pass } else { self.rest };
+            let end = flow.units_before(until).max(left.first + 1);
+            if piece == 0 && end >= left.end {
+                run.put(out, left);
                 return Ok(());
             }
-            unit = end;
+            if let Some(slot) = out {
+                let end = end.min(left.end);
+                run.scratch.streams[slot].push(Span { end, ..left });
+            }
+            if end >= left.end {
+                return Ok(());
+            }
+            left.first = end;
         }
         Err(SuspenseReason::Overflow)
     }

@@ -46,7 +46,7 @@ struct Location {
 impl Tell for Location {
     fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason> {
         // What falls due by itself comes from no address, and must not wait for one.
-        if run.event != Event::Usage {
+        if *run.event != Event::Usage {
             return Ok(&self.unknown);
         }
         let text = run.attribute(&self.address)?.ok_or(SuspenseReason::MissingInput)?;

@@ -5,6 +5,7 @@ mod accumulators;
 mod adder;
 mod allowance;
 mod bonus_credit;
+mod bookings;
 mod bounds;
 mod buckets;
 mod charges;
@@ -34,6 +35,7 @@ mod usage_increment;
 mod usage_monitor;
 mod usage_type_classifier;
 mod usage_type_selector;
+mod weekdays;
 mod weekly_time_filter;
 mod weigher;
 

@@ -39,6 +39,7 @@ pub(super) static SPEC: Spec = Spec {
             trigger: with_use.then(|| builder.input("trigger")),
         };
         if !with_use {
+            builder.is_due_by(op.variable);
             builder.is_swept();
         }
         builder.op(op);
@@ -58,16 +59,13 @@ struct OneTimeCharge {
 
 impl Op for OneTimeCharge {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        match (&self.trigger, run.event) {
+        match (&self.trigger, *run.event) {
             (Some(trigger), _) => {
-                if let Some(span) = run.single(trigger)? {
-                    return self.charge(run, span.first);
+                run.read(trigger)?;
+                match run.single(trigger) {
+                    Some(span) => self.charge(run, span.first),
+                    None => self.charge_with_any(run, trigger),
                 }
-                let stream = run.take(trigger)?;
-                let first = stream.spans.first().map_or(0, |span| span.first);
-                let charged = if stream.is_empty() { Ok(()) } else { self.charge(run, first) };
-                run.give(trigger, stream);
-                charged
             }
             (None, Event::Due { at, .. }) if at == run.since => self.charge(run, 0),
             _ => Ok(()),
@@ -86,6 +84,17 @@ impl Op for OneTimeCharge {
 }
 
 impl OneTimeCharge {
+    /// With the first unit of whatever comes in.
+    #[inline(never)]
+    fn charge_with_any(&self, run: &mut Run<'_>, trigger: &Input) -> Result<(), SuspenseReason> {
+        let stream = run.take(trigger)?;
+        let first = stream.spans.first().map_or(0, |span| span.first);
+        let charged = if stream.is_empty() { Ok(()) } else { self.charge(run, first) };
+        run.give(trigger, stream);
+        charged
+    }
+
+    #[inline]
     fn charge(&self, run: &mut Run<'_>, first_unit: i64) -> Result<(), SuspenseReason> {
         let subscription = Period::of_subscription(run.since);
         let line = |run: &Run<'_>| run.fixed(self.component, self.amount, Period::EVER, first_unit);

@@ -21,7 +21,7 @@ use crate::stream::{Span, Stream};
 use crate::values::whole;
 
 use super::recurring_charges::CURRENCY;
-use super::steps::Tiers;
+use super::steps::{Tiers, Total};
 
 const INTERVAL_US: i64 = 300_000_000;
 
@@ -139,7 +139,7 @@ struct Direction {
 
 impl Op for PercentileRater {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        if let Event::Close(cycle) = run.event {
+        if let Event::Close(cycle) = *run.event {
             return self.close(run, cycle);
         }
         for direction in &self.directions {
@@ -209,7 +209,7 @@ impl PercentileRater {
                 billed = (*next).max(billed);
             }
         }
-        self.tiers.book(run, self.out, billed, cycle.period)
+        self.tiers.book(run, self.out, Total::of(billed), cycle.period)
     }
 }
 

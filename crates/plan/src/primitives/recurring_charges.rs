@@ -2,10 +2,12 @@
 //! section 5).
 //!
 //! In advance a charge knows, for each subscription, the first date that it has not been booked for:
-//! a variable that only moves forward (P34). With `prorate="day"` it also knows what it booked last,
-//! and through which date, so that a cancellation gives the unused days back.
+//! a variable that only moves forward (P34). With `prorate="day"` it also knows what it booked for
+//! each period ([`Bookings`]), so that a cancellation gives unused days back, however far back it is
+//! dated.
 
 use jiff::civil::Date;
+use smallvec::SmallVec;
 use turnpike_types::{Money, SuspenseReason};
 
 use crate::build::Builder;
@@ -14,7 +16,7 @@ use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
 use crate::graph::Primitive;
 use crate::measure::{Decimal, Unit};
-use crate::price::{Price, half_even};
+use crate::price::Price;
 use crate::run::{Calendared, ChargeOut, DueQuery, Event, Input, Op, Run};
 use crate::spec::{
     Built, CHARGE_OUT, InputSpec, OutputSpec, PropertySpec, Role, Spec, Value, optional,
@@ -24,6 +26,10 @@ use crate::state::{Keep, Period, VariableId};
 use crate::stream::Span;
 
 use super::accumulators::{WEEKDAY, week_of};
+use super::bookings::{Booking, Bookings};
+
+/// Periods that are given back at once; what is left falls due right after.
+const CREDITS_MAX: usize = 128;
 
 /// When a charge falls due.
 pub(super) const DUE: PropertySpec = with_default(
@@ -146,14 +152,13 @@ fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_
             amount: decimal,
             digits: builder.digits(),
             credit: builder.component(primitive.line, credit)?,
-            booked: builder.variable(Some("booked"), Unit::One, Keep::Ever)?,
-            first: builder.variable(Some("first"), Unit::One, Keep::Ever)?,
-            through: builder.variable(Some("through"), Unit::One, Keep::Ever)?,
+            bookings: Bookings::declare(builder)?,
         })
     } else {
         None
     };
     let next = builder.variable(Some("next"), Unit::One, Keep::Ever)?;
+    builder.is_due_by(next);
     builder.op(InAdvance { calendared, next, component, amount, prorated, out });
     Ok(())
 }
@@ -170,9 +175,18 @@ struct WithUse {
 
 impl Op for WithUse {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        if let Some(span) = run.single(&self.trigger)? {
-            return self.charge(run, &[span]);
+        run.read(&self.trigger)?;
+        match run.single(&self.trigger) {
+            Some(span) => self.charge_single(run, span),
+            None => self.charge_any(run),
         }
+    }
+}
+
+impl WithUse {
+    /// Whatever comes in.
+    #[inline(never)]
+    fn charge_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.trigger)?;
         let charged = if stream.spans.is_empty() && stream.ghost {
             let start = run.flow(&self.trigger).start;
@@ -184,10 +198,18 @@ impl Op for WithUse {
         run.give(&self.trigger, stream);
         charged
     }
-}
 
-impl WithUse {
+    /// The usual record: one run of units, within a period.
+    #[inline]
+    fn charge_single(&self, run: &mut Run<'_>, span: Span) -> Result<(), SuspenseReason> {
+        match run.only_period(self.calendared, &self.trigger) {
+            Some(period) => self.charge_for(run, period, span.first),
+            None => self.charge(run, &[span]),
+        }
+    }
+
     /// Once for each period that the units touch; a record without units touches its start.
+    #[inline(never)]
     fn charge(&self, run: &mut Run<'_>, spans: &[Span]) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.trigger);
         let mut last = Period::EVER;
@@ -205,6 +227,7 @@ impl WithUse {
         Ok(())
     }
 
+    #[inline]
     fn charge_for(
         &self,
         run: &mut Run<'_>,
@@ -232,13 +255,10 @@ struct Prorated {
     amount: Decimal,
     digits: u32,
     credit: u16,
-    /// Of the last charge that was booked: billionths, first date, and the date that ends it.
-    booked: VariableId,
-    first: VariableId,
-    through: VariableId,
+    bookings: Bookings,
 }
 
-/// What falls due: the charge of a period, or the credit for its unused days.
+/// What falls due: the charge of a period, or the credit for unused days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Falls {
     Charge(Date),
@@ -247,7 +267,7 @@ enum Falls {
 
 impl Op for InAdvance {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        let Event::Due { at, from, until, .. } = run.event else { return Ok(()) };
+        let Event::Due { at, from, until, .. } = *run.event else { return Ok(()) };
         // What else falls due at this instant is found by asking again.
         match self.falls_due(&mut run.due_query(from, until)) {
             Some((due, Falls::Charge(date))) if due == at => self.charge(run, date),
@@ -327,11 +347,9 @@ impl InAdvance {
         if cancelled == i64::MAX || cancelled != query.until {
             return None;
         }
-        let subscription = Period::of_subscription(query.since);
-        let through = i32::try_from(query.state.get(prorated.through, subscription)?).ok()?;
-        let ends = period_of(query.calendar.date(cancelled)).0;
-        let first = i32::try_from(query.state.get(prorated.first, subscription)?).ok()?;
-        (first < through && ends < through).then_some((cancelled, Falls::Credit))
+        let ends = period_of(query.calendar.date(cancelled));
+        let is_left = prorated.bookings.past(query.state, query.since, ends).next().is_some();
+        is_left.then_some((cancelled, Falls::Credit))
     }
 
     fn charge(&self, run: &mut Run<'_>, date: Date) -> Result<(), SuspenseReason> {
@@ -350,9 +368,7 @@ impl InAdvance {
             let price = Price::new(prorated.amount, all.into(), prorated.digits);
             let part = price.and_then(|price| price.of(active.into()));
             amount = part.ok_or(SuspenseReason::Overflow)?;
-            run.set(prorated.booked, subscription, amount.nanos())?;
-            run.set(prorated.first, subscription, days(date).into())?;
-            run.set(prorated.through, subscription, days(ends).into())?;
+            prorated.bookings.book(run, period_of(date), period_of(ends), amount)?;
             booked_to = ends;
         }
         run.set(self.next, subscription, days(booked_to).into())?;
@@ -360,23 +376,20 @@ impl InAdvance {
         run.book(self.out, line).map(drop)
     }
 
-    /// Gives back the part of the last charge that lies on and after the date of cancellation.
+    /// Gives back what was booked for dates on and after that of the cancellation: a line for each
+    /// period.
     fn credit(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let Some(prorated) = &self.prorated else { return Ok(()) };
-        let subscription = Period::of_subscription(run.since);
-        let ends = i128::from(period_of(run.scratch.calendar.date(run.cancelled)).0);
-        let [booked, first, through] = [prorated.booked, prorated.first, prorated.through]
-            .map(|variable| run.value(variable, subscription));
-        let ends = ends.max(first);
-        let unused = half_even(booked, through - ends, through - first, prorated.digits);
-        let amount = unused.and_then(|unused| Money::from_nanos(-unused.nanos()));
-        let amount = amount.ok_or(SuspenseReason::Overflow)?;
-        let rest = booked.checked_add(amount.nanos()).ok_or(SuspenseReason::Overflow)?;
-        run.set(prorated.booked, subscription, rest)?;
-        run.set(prorated.through, subscription, ends)?;
-        let day = date_of(Period(i32::try_from(first).unwrap_or(0)));
-        let period = period_of(run.scratch.calendar.first_of(self.calendared, day));
-        let line = run.fixed(prorated.credit, amount, period, 0);
-        run.book(self.out, line).map(drop)
+        let ends = period_of(run.scratch.calendar.date(run.cancelled));
+        let past: SmallVec<[Booking; 4]> =
+            prorated.bookings.past(run.state, run.since, ends).take(CREDITS_MAX).collect();
+        for booking in past {
+            let unused = prorated.bookings.give_back(run, booking, ends, prorated.digits)?;
+            let first = date_of(booking.first);
+            let period = period_of(run.scratch.calendar.first_of(self.calendared, first));
+            let line = run.fixed(prorated.credit, unused, period, 0);
+            run.book(self.out, line)?;
+        }
+        Ok(())
     }
 }

@@ -90,13 +90,15 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<(), Refused
         steps.push(step);
         start = bound.unwrap_or(start);
     }
+    let input = builder.input("in");
     let op = StepRater {
         mode,
         running,
         bounds,
         steps,
         total,
-        input: builder.input("in"),
+        is_counted: total.is_some_and(|total| total.counts_just(&input)),
+        input,
         rest: builder.output("rest"),
         out: builder.charge_out("charge"),
     };
@@ -260,6 +262,8 @@ struct StepRater {
     bounds: Vec<Option<i128>>,
     steps: Vec<Step>,
     total: Option<Total>,
+    /// The accumulator counts just what comes in here.
+    is_counted: bool,
     input: Input,
     rest: Option<usize>,
     out: ChargeOut,
@@ -267,11 +271,20 @@ struct StepRater {
 
 impl Op for StepRater {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        if let Some(span) = run.single(&self.input)?
-            && self.run_within_a_step(run, span)?
+        run.read(&self.input)?;
+        if let Some(span) = run.single(&self.input)
+            && self.run_single(run, span)?
         {
             return Ok(());
         }
+        self.run_any(run)
+    }
+}
+
+impl StepRater {
+    /// Whatever comes in.
+    #[inline(never)]
+    fn run_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if stream.is_empty() {
             run.give(&self.input, stream);
@@ -301,42 +314,56 @@ impl Op for StepRater {
         run.give(&self.input, stream);
         Ok(())
     }
-}
 
-impl StepRater {
-    /// The usual record: one run of units, counted at once, all in one step or past the last.
-    /// `false`: it is another one.
-    fn run_within_a_step(&self, run: &mut Run<'_>, span: Span) -> Result<bool, SuspenseReason> {
-        let (before, period) = match self.total {
+    /// The usual record: one run of units, counted at once, which steps cut between two units if
+    /// at all. `false`: it is another one.
+    fn run_single(&self, run: &mut Run<'_>, mut span: Span) -> Result<bool, SuspenseReason> {
+        let (mut before, period) = match self.total {
             None => (0, Period::EVER),
             Some(total) => match *run.scratch.traces[total.trace].as_slice() {
-                [counted] if counted.span == span => (counted.level, counted.period),
+                [counted] if self.is_counted || counted.span == span => {
+                    (counted.level, counted.period)
+                }
                 _ => return Ok(false),
             },
         };
-        let step = self.bounds.iter().position(|upto| upto.is_none_or(|upto| before < upto));
-        let Some(step) = step else {
-            run.put(self.rest, span);
-            return Ok(true);
-        };
-        let quantity = span.count().ok_or(SuspenseReason::Overflow)?;
-        let after = before.checked_add(quantity).ok_or(SuspenseReason::Overflow)?;
-        if self.bounds[step].is_some_and(|upto| upto < after) {
-            return Ok(false);
+        let first = self.bounds.iter().position(|upto| upto.is_none_or(|upto| before < upto));
+        for step in first.unwrap_or(self.bounds.len())..self.bounds.len() {
+            let mut quantity = span.count().ok_or(SuspenseReason::Overflow)?;
+            let mut after = before.checked_add(quantity).ok_or(SuspenseReason::Overflow)?;
+            let over = self.bounds[step].filter(|&upto| upto < after);
+            if let Some(upto) = over {
+                // Copies of a unit may fall into two steps.
+                if span.copies != 1 {
+                    return Ok(false);
+                }
+                (quantity, after) = (upto - before, upto);
+            }
+            let part = Part { step, period, quantity, first_unit: span.first, before, after };
+            self.book(run, &part)?;
+            if over.is_none() {
+                return Ok(true);
+            }
+            // Fewer than the run has.
+            span.first += i64::try_from(quantity).map_err(|_| SuspenseReason::Overflow)?;
+            before = after;
         }
-        let part = Part { step, period, quantity, first_unit: span.first, before, after };
-        self.book(run, &part).map(|()| true)
+        run.put(self.rest, span);
+        Ok(true)
     }
 
     /// The correction where the step is changed to, the line for the part's units, the constant
     /// beside the step's first unit.
+    #[inline(always)]
     fn book(&self, run: &mut Run<'_>, part: &Part) -> Result<(), SuspenseReason> {
         let step = &self.steps[part.step];
         let fixed = |run: &Run<'_>, component, amount| {
             run.fixed(component, amount, part.period, part.first_unit)
         };
         let levels = |before, after| if self.total.is_some() { (before, after) } else { (0, 0) };
-        if let Some((component, amount)) = self.correction(part)? {
+        if step.correction.is_some()
+            && let Some((component, amount)) = self.correction(part)?
+        {
             let (level_before, level_after) = levels(part.before, part.before);
             let line = crate::Line { level_before, level_after, ..fixed(run, component, amount) };
             run.book(self.out, line)?;
@@ -350,26 +377,38 @@ impl StepRater {
             ..fixed(run, step.component, amount)
         };
         run.book(self.out, line)?;
-        if let Some(Constant { component, amount, variable }) = step.constant {
-            match variable {
-                Some(variable) => {
-                    let line = |run: &Run<'_>| fixed(run, component, amount);
-                    run.charge_once(variable, part.period, self.out, line)?;
-                }
-                None => {
-                    let line = fixed(run, component, amount);
-                    run.book(self.out, line)?;
-                }
-            }
+        step.constant.as_ref().map_or(Ok(()), |constant| self.book_constant(run, part, constant))
+    }
+
+    #[inline(never)]
+    fn book_constant(
+        &self,
+        run: &mut Run<'_>,
+        part: &Part,
+        &Constant { component, amount, variable }: &Constant,
+    ) -> Result<(), SuspenseReason> {
+        let line = |run: &Run<'_>| run.fixed(component, amount, part.period, part.first_unit);
+        if let Some(variable) = variable {
+            return run.charge_once(variable, part.period, self.out, line);
         }
-        Ok(())
+        let line = line(run);
+        run.book(self.out, line).map(drop)
     }
 
     /// What the part's units cost, rounded once.
+    #[inline(always)]
     fn amount(&self, part: &Part) -> Option<Money> {
+        if self.mode == Mode::Package || self.running {
+            return self.amount_by_level(part);
+        }
+        self.steps[part.step].price.of(part.quantity)
+    }
+
+    /// Of packages begun, or as the difference of running totals.
+    #[inline(never)]
+    fn amount_by_level(&self, part: &Part) -> Option<Money> {
         let step = &self.steps[part.step];
         let (before, after) = match self.mode {
-            Mode::Graduated | Mode::Volume if !self.running => return step.price.of(part.quantity),
             Mode::Graduated => {
                 (part.before.checked_sub(step.start)?, part.after.checked_sub(step.start)?)
             }
@@ -395,8 +434,9 @@ impl StepRater {
     /// below it, all of which this rater priced (PLANS section 4).
     fn correction(&self, part: &Part) -> Result<Option<(u16, Money)>, SuspenseReason> {
         let step = &self.steps[part.step];
+        let Some(component) = step.correction else { return Ok(None) };
         let before = part.step.checked_sub(1).and_then(|place| self.steps.get(place));
-        let (Some(component), Some(before)) = (step.correction, before) else { return Ok(None) };
+        let Some(before) = before else { return Ok(None) };
         if part.before != step.start {
             return Ok(None);
         }

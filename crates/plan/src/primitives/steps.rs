@@ -102,6 +102,21 @@ pub(super) fn price(child: &Child, per: i128, builder: &mut Builder<'_>) -> Resu
     })
 }
 
+/// So many units, exactly: `top / over`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Total {
+    pub(super) top: i128,
+    /// Positive.
+    pub(super) over: i128,
+}
+
+impl Total {
+    /// Whole units.
+    pub(super) const fn of(units: i128) -> Self {
+        Self { top: units, over: 1 }
+    }
+}
+
 /// Graduated prices of a total that is known at once, when a cycle closes.
 pub(super) struct Tiers {
     /// Where each ends, its price, its component; the last has no end.
@@ -141,22 +156,25 @@ impl Tiers {
         Ok(Self { tiers })
     }
 
-    /// A line for each step that the total reaches, rounded once (PLANS section 3).
+    /// A line for each step that the total reaches, rounded once (PLANS section 3). It shows whole
+    /// units; a part of one is in the amount only.
     pub(super) fn book(
         &self,
         run: &mut Run<'_>,
         out: ChargeOut,
-        total: i128,
+        Total { top, over }: Total,
         period: Period,
     ) -> Result<(), SuspenseReason> {
         let mut start = 0;
         for &(bound, price, component) in &self.tiers {
-            if total <= start {
+            if top <= start {
                 break;
             }
-            let end = bound.map_or(total, |bound| bound.min(total));
-            let quantity = end - start;
-            let amount = price.of(quantity).ok_or(SuspenseReason::Overflow)?;
+            // A bound past 128 bits is past the total too.
+            let bound = bound.and_then(|bound| bound.checked_mul(over));
+            let end = bound.map_or(top, |bound| bound.min(top));
+            let quantity = (end - start) / over;
+            let amount = price.of_part(end - start, over).ok_or(SuspenseReason::Overflow)?;
             let line = crate::Line { quantity, ..run.fixed(component, amount, period, 0) };
             run.book(out, line)?;
             start = end;

@@ -18,8 +18,17 @@ pub(super) static SPEC: Spec = Spec {
     role: Role::Plain,
     build: |primitive, builder| {
         let types = builder.property(primitive, "types")?;
+        let types: Box<[Box<str>]> = types.split_whitespace().map(Box::from).collect();
+        // Whoever chose the plan for the record has compared its type already.
+        if builder.type_of() == TypeOf::Record
+            && builder.accepts_only(&types)
+            && builder.share("in", "pass")
+        {
+            builder.op(PassAll { input: builder.input("in") });
+            return Ok(());
+        }
         let op = UsageTypeSelector {
-            types: types.split_whitespace().map(Box::from).collect(),
+            types,
             of: builder.type_of(),
             input: builder.input("in"),
             pass: builder.output("pass"),
@@ -29,6 +38,17 @@ pub(super) static SPEC: Spec = Spec {
         Ok(())
     },
 };
+
+/// All records of the plan pass: they are only read.
+struct PassAll {
+    input: Input,
+}
+
+impl Op for PassAll {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        run.read(&self.input)
+    }
+}
 
 struct UsageTypeSelector {
     types: Box<[Box<str>]>,
@@ -49,7 +69,8 @@ impl Op for UsageTypeSelector {
                 return Ok(());
             }
         }
-        if let (Some(output), Some(span)) = (way, run.single(&self.input)?) {
+        run.read(&self.input)?;
+        if let (Some(output), Some(span)) = (way, run.single(&self.input)) {
             run.put(Some(output), span);
             return Ok(());
         }

@@ -8,19 +8,15 @@ use crate::error::Cause;
 use crate::graph::{Child, Primitive};
 use crate::measure::time_of_day;
 use crate::run::{Op, Run};
-use crate::spec::{
-    Built, ChildSpec, Refused, Role, Spec, Value, ValueType, required, usage_in, with_default,
-};
+use crate::spec::{Built, ChildSpec, Refused, Role, Spec, Value, required, usage_in, with_default};
 
-use super::accumulators::WEEKDAYS;
 use super::daily_time_filter::DAY_US;
 use super::filter::{OUTPUTS, Ways};
+use super::weekdays::{DAYS, Weekdays};
 
 const WEEK_US: i64 = 7 * DAY_US;
 /// The epoch was a Thursday; weeks start on Monday.
 const EPOCH_US: i64 = 3 * DAY_US;
-
-static DAYS: ValueType = ValueType { name: "days", check: |text| days(text).map(drop) };
 
 pub(super) static SPEC: Spec = Spec {
     name: "WeeklyTimeFilter",
@@ -32,7 +28,7 @@ pub(super) static SPEC: Spec = Spec {
         name: "window",
         at_least: 1,
         properties: &[
-            required("days", Value::Of(&DAYS), "the days on which it starts: Mon-Fri Sun"),
+            required("days", DAYS, "the days on which it starts: Mon-Fri Sun"),
             with_default("from", Value::TimeOfDay, "00:00", "the time of day at which it starts"),
             with_default(
                 "to",
@@ -46,28 +42,6 @@ pub(super) static SPEC: Spec = Spec {
     role: Role::Plain,
     build,
 };
-
-/// Days of the week, Monday being 0, from words and ranges; a range may go round the week's end.
-fn days(text: &str) -> Result<Vec<usize>, String> {
-    let day = |name: &str| {
-        let known = WEEKDAYS.iter().position(|known| *known == name);
-        known.ok_or_else(|| {
-            let names = WEEKDAYS.join(" ");
-            format!("\"{name}\" is no day: write {names}, or a range such as Mon-Fri")
-        })
-    };
-    let mut days = Vec::new();
-    for word in text.split_whitespace() {
-        let (first, last) = word.split_once('-').unwrap_or((word, word));
-        let (first, last) = (day(first)?, day(last)?);
-        let count = (last + WEEKDAYS.len() - first) % WEEKDAYS.len() + 1;
-        days.extend((first..first + count).map(|day| day % WEEKDAYS.len()));
-    }
-    if days.is_empty() {
-        return Err("it names no day: write days such as Mon-Fri".to_owned());
-    }
-    Ok(days)
-}
 
 fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let mut windows = Vec::new();
@@ -105,8 +79,8 @@ fn add_windows(
     }
     let end = if end < start { end + DAY_US } else { end };
     let written = builder.child_property(child, "days")?;
-    for day in builder.read(line, "days", days(written))? {
-        let midnight = i64::try_from(day).unwrap_or(0) * DAY_US;
+    for day in builder.read(line, "days", Weekdays::parse(written))?.iter() {
+        let midnight = day * DAY_US;
         windows.push((midnight + start, midnight + end));
     }
     Ok(())
@@ -171,16 +145,6 @@ mod tests {
 
     const HOUR_US: i64 = 3_600_000_000;
     const UTC: Stretch = Stretch { from: i64::MIN, to: i64::MAX, offset_us: 0 };
-
-    #[test]
-    fn days_are_words_and_ranges_that_may_go_round_the_weeks_end() {
-        assert_eq!(days("Mon-Fri"), Ok(vec![0, 1, 2, 3, 4]));
-        assert_eq!(days("Fri-Mon"), Ok(vec![4, 5, 6, 0]));
-        assert_eq!(days("Sun  Wed-Wed"), Ok(vec![6, 2]));
-        for wrong in ["", "  ", "Monday", "Mon,Tue", "Mon-", "-Fri", "Mon-Tue-Wed", "mon"] {
-            assert!(days(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn windows_that_overlap_touch_or_cross_the_weeks_end_are_joined() {

@@ -9,13 +9,12 @@ use crate::graph::{Child, Primitive};
 use crate::measure::time_of_day;
 use crate::run::{Attribute, Input, Op, Run};
 use crate::spec::{
-    Built, ChildSpec, Refused, Role, Spec, Value, ValueType, optional, required, usage_in,
-    usage_out,
+    Built, ChildSpec, Refused, Role, Spec, Value, optional, required, usage_in, usage_out,
 };
 use crate::stream::{SPANS_MAX, Span, Stream};
 use crate::values::whole;
 
-use super::accumulators::WEEKDAYS;
+use super::weekdays::{DAYS, Weekdays};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -43,26 +42,6 @@ pub(super) static SPEC: Spec = Spec {
     role: Role::Plain,
     build,
 };
-
-const DAYS: Value = Value::Of(&ValueType { name: "days", check: |text| days(text).map(drop) });
-
-/// Reads `Mon-Fri`, `Sat Sun`, `Fri-Mon` as bits, ISO's Monday the lowest.
-fn days(text: &str) -> Result<u8, String> {
-    let place = |day: &str| {
-        let place = WEEKDAYS.iter().position(|known| *known == day);
-        place.ok_or_else(|| {
-            format!("\"{text}\" names no days: write such as Mon-Fri, or Sat Sun, of Mon to Sun")
-        })
-    };
-    let mut set = 0;
-    for word in text.split([' ', ',']).filter(|word| !word.is_empty()) {
-        let (first, last) = word.split_once('-').unwrap_or((word, word));
-        let (first, last) = (place(first)?, place(last)?);
-        let count = (last + 7 - first) % 7;
-        (first..=first + count).for_each(|day| set |= 1 << (day % 7));
-    }
-    if set == 0 { place("").map(|_| 0) } else { Ok(set) }
-}
 
 fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let default = match primitive.property("default") {
@@ -134,8 +113,8 @@ fn windows(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Weights, 
             return Err(builder.refuse(child.line, Cause::NothingPasses, message));
         }
         let days = match child.property("days") {
-            Some(text) => builder.read(child.line, "days", days(text))?,
-            None => EVERY_DAY,
+            Some(text) => builder.read(child.line, "days", Weekdays::parse(text))?,
+            None => Weekdays::ALL,
         };
         weights.push((Window { from, to, days }, weight(child, builder)?));
     }
@@ -147,25 +126,20 @@ fn weight(child: &Child, builder: &mut Builder<'_>) -> Result<i128, Refused> {
     Ok(builder.read(child.line, "weight", whole(weight))?.into())
 }
 
-const EVERY_DAY: u8 = 0x7f;
-
 /// A window of some days of the week; past midnight it belongs to the day on which it starts.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     /// Microseconds since local midnight.
     from: i64,
     to: i64,
-    days: u8,
+    days: Weekdays,
 }
 
 impl Window {
     fn holds(&self, local: i64) -> bool {
         let clock = local.rem_euclid(DAY_US);
         // 1970-01-01 was a Thursday.
-        let starts_on = |days_back: i64| {
-            let weekday = (local.div_euclid(DAY_US) - days_back + 3).rem_euclid(7);
-            self.days >> weekday & 1 == 1
-        };
+        let starts_on = |days_back: i64| self.days.holds(local.div_euclid(DAY_US) - days_back + 3);
         if self.from < self.to {
             return self.from <= clock && clock < self.to && starts_on(0);
         }

@@ -35,14 +35,6 @@ impl SpecialDay {
             )),
         }
     }
-
-    /// Does this date fall on it?
-    pub(crate) fn is_on(self, date: Date) -> bool {
-        match self {
-            Self::Once(once) => once == date,
-            Self::Yearly(month, day) => (month, day) == (date.month(), date.day()),
-        }
-    }
 }
 
 /// Special days by place; those without are under the empty text.

@@ -18,12 +18,6 @@
 //! - Tables of equal content hash answer every look-up alike, row numbers included.
 //! - No look-up allocates, except for the list of more than four taxes.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the primitives that look things up arrive by themselves"
-)]
-
 mod addresses;
 mod dial_plan;
 mod exchange_rates;
@@ -47,9 +41,9 @@ use crate::zone::{Zone, first_instant_of};
 
 pub(crate) use addresses::Addresses;
 pub(crate) use dial_plan::{DialPlan, DialRow};
-pub(crate) use exchange_rates::{ExchangeRates, RateRow};
+pub(crate) use exchange_rates::ExchangeRates;
 pub(crate) use holidays::{Holidays, SpecialDay};
-pub(crate) use number::{BadNumber, Digits, HomePlan, normalise};
+pub(crate) use number::{HomePlan, normalise};
 pub(crate) use tax::{TaxRow, TaxTable};
 
 use head::Head;

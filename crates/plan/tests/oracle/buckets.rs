@@ -5,8 +5,12 @@ use jiff::civil::Date;
 use turnpike_plan::{Child, Period, Primitive, VariableId, first_instant_of};
 use turnpike_types::Timestamp;
 
-use crate::clock::{Every, days_since_1970, local_date};
+use crate::clock::{Every, date_of, days_since_1970, local_date};
 use crate::naive::{Memory, Naive, Push, base, subscription};
+
+/// Something to draw from: what its state goes by, and how much was granted; `None`: it was bought,
+/// and its state is what is left.
+type Lot = ((VariableId, Period), Option<i128>);
 
 /// A grant of a bucket: when it expires and was granted, and by which period its state goes.
 struct Grant {
@@ -25,16 +29,20 @@ impl Naive<'_> {
         memory: &mut Memory,
     ) -> (Vec<i128>, Vec<i128>) {
         let (mut covered, mut rest) = (Vec::new(), Vec::new());
-        let buckets = self.buckets(primitive, push.at());
+        let buckets = self.buckets(primitive, push.at(), memory);
         for copy in copies {
-            let drawn = |key| memory.values.get(key).copied().unwrap_or(0);
-            let Some((key, _)) = buckets.iter().find(|(key, grant)| drawn(key) < *grant) else {
+            let value = |key| memory.values.get(key).copied().unwrap_or(0);
+            let found = buckets.iter().find(|(key, grant)| match grant {
+                Some(grant) => value(key) < *grant,
+                None => value(key) > 0,
+            });
+            let Some((key, grant)) = found else {
                 rest.push(copy);
                 continue;
             };
             covered.push(copy);
             if let Push::Unit { .. } = push {
-                *memory.values.entry(*key).or_default() += 1;
+                *memory.values.entry(*key).or_default() += if grant.is_some() { 1 } else { -1 };
                 memory.changed.insert(*key);
             }
         }
@@ -43,22 +51,55 @@ impl Naive<'_> {
 
     /// What is valid at an instant, with what was granted: by earliest expiry, then priority, then
     /// grant time.
-    fn buckets(&self, primitive: &Primitive, at: i64) -> Vec<((VariableId, Period), i128)> {
+    fn buckets(&self, primitive: &Primitive, at: i64, memory: &Memory) -> Vec<Lot> {
         let today = local_date(&self.account.zone, at);
         let mut valid = Vec::new();
         for (place, bucket) in primitive.children.iter().enumerate() {
             let id = format!("{}/{}", primitive.id, bucket.property("id").unwrap());
             let variable = self.variable(&id);
+            let priority = -number(bucket, "priority");
+            if bucket.kind == "bought" {
+                let since = self.variable(&format!("{id}/since"));
+                for &(known, expires) in memory.values.keys() {
+                    let granted = memory.values.get(&(since, expires)).map_or(0, |days| *days);
+                    let granted = date_of(Period(granted as i32));
+                    if known == variable && granted <= today && today < date_of(expires) {
+                        let order = (date_of(expires), priority, granted, place);
+                        valid.push((order, ((variable, expires), None)));
+                    }
+                }
+                continue;
+            }
             for Grant { expires, granted, period } in self.grants(bucket, today) {
                 if today < expires {
-                    let order = (expires, -number(bucket, "priority"), granted, place);
-                    let grant = base(bucket.property("grant").unwrap());
+                    let order = (expires, priority, granted, place);
+                    let grant = Some(base(bucket.property("grant").unwrap()));
                     valid.push((order, ((variable, period), grant)));
                 }
             }
         }
         valid.sort_by_key(|(order, _)| *order);
         valid.into_iter().map(|(_, bucket)| bucket).collect()
+    }
+
+    /// Adds what was bought to an allowance: each unit is valid from its date on, and with what is
+    /// left of those that expire on the same date from the earlier of their dates.
+    pub(crate) fn top_up(&self, allowance: &Primitive, units: &[(i64, i128)], memory: &mut Memory) {
+        let bought = allowance.children.iter().find(|child| child.kind == "bought").unwrap();
+        let id = format!("{}/{}", allowance.id, bought.property("id").unwrap());
+        let (left, since) = (self.variable(&id), self.variable(&format!("{id}/since")));
+        for &(at, copies) in units.iter().filter(|(_, copies)| *copies > 0) {
+            let today = local_date(&self.account.zone, at);
+            let days = jiff::Span::new().days(number(bought, "valid"));
+            let expires = days_since_1970(today.checked_add(days).unwrap());
+            let today = i128::from(days_since_1970(today).0);
+            let held = memory.values.get(&(left, expires)).map_or(0, |held| (*held).max(0));
+            let known = memory.values.get(&(since, expires)).map_or(0, |days| *days);
+            let begins = if held > 0 { known.min(today) } else { today };
+            memory.values.insert((left, expires), held + copies);
+            memory.values.insert((since, expires), begins);
+            memory.changed.extend([(left, expires), (since, expires)]);
+        }
     }
 
     /// All that a bucket granted until a date, as far back as it may still be valid.

@@ -92,6 +92,11 @@ pub(crate) fn period_of(account: &AccountContext, every: Every, at: i64) -> Peri
     days_since_1970(every.first_of(account, local_date(&account.zone, at)))
 }
 
+/// The date that a period is named by.
+pub(crate) fn date_of(period: Period) -> Date {
+    jiff::civil::date(1970, 1, 1).checked_add(jiff::Span::new().days(period.0)).unwrap()
+}
+
 pub(crate) fn days_since_1970(date: Date) -> Period {
     Period(date.since(jiff::civil::date(1970, 1, 1)).unwrap().get_days())
 }

@@ -104,6 +104,14 @@ impl Draft {
         (links.join(" "), kind)
     }
 
+    /// One port whose units have been told their type by the same.
+    fn take_of(&mut self, label: &str, dice: &mut Dice<'_>) -> String {
+        let same: Vec<&Port> = self.ports.iter().filter(|port| port.kind.label == label).collect();
+        let name = same[dice.throw(same.len())].name.clone();
+        self.taken.push(name.clone());
+        name
+    }
+
     fn leave(&mut self, id: &str, outputs: &[&str], kind: Kind) {
         let port = |output: &&str| Port { name: format!("{id}.{output}"), kind: kind.clone() };
         self.ports.extend(outputs.iter().map(port));
@@ -184,7 +192,10 @@ impl Draft {
             15 => self.fee("OneTimeCharge", &id, &links, dice),
             16 => self.fee("MonthlyRecurringCharge", &id, &links, dice),
             17 | 18 => {
-                self.graph += &drawn::allowance(&id, &links, self.unit(), dice);
+                // What the parts of a record buy is not there for the parts before.
+                let bought = whatever && dice.throw(2) == 0;
+                let topup = bought.then(|| self.take_of(&kind.label, dice));
+                self.graph += &drawn::allowance(&id, &links, topup.as_deref(), self.unit(), dice);
                 self.leave(&id, &["covered", "rest"], split);
             }
             _ => self.rater(&id, &links, split, dice),

@@ -143,10 +143,26 @@ pub(crate) fn weigher_by_time(id: &str, links: &str, dice: &mut Dice<'_>) -> Str
     format!("<Weigher id=\"{id}\" in=\"{links}\" default=\"{default}\">{windows}</Weigher>\n")
 }
 
-/// Buckets of all calendars, and such as are granted once.
-pub(crate) fn allowance(id: &str, links: &str, unit: &str, dice: &mut Dice<'_>) -> String {
+/// Buckets of all calendars, such as are granted once, and one that is bought if there are links for
+/// that.
+pub(crate) fn allowance(
+    id: &str,
+    links: &str,
+    topup: Option<&str>,
+    unit: &str,
+    dice: &mut Dice<'_>,
+) -> String {
     let mut buckets = String::new();
-    for bucket in 0..1 + dice.throw(3) {
+    let bought = topup.map(|_| {
+        let (days, priority) = (dice.one_of(&[1, 2, 7, 40]), dice.throw(3));
+        format!("<bought id=\"bought\" valid=\"{days} d\" priority=\"{priority}\"/>")
+    });
+    // Of equal order the one that is written first is drawn first: it may stand anywhere.
+    let (least, before) = (usize::from(bought.is_none()), dice.throw(2) == 0);
+    if before {
+        buckets += bought.as_deref().unwrap_or_default();
+    }
+    for bucket in 0..least + dice.throw(3) {
         let grant = 1 + dice.throw(30);
         let every = ["month", "billing-cycle", "week", "week\" starts=\"Sun", "day", "day", ""];
         let period = match dice.one_of(&every) {
@@ -158,7 +174,11 @@ pub(crate) fn allowance(id: &str, links: &str, unit: &str, dice: &mut Dice<'_>) 
             "<bucket id=\"b{bucket}\" grant=\"{grant}{unit}\"{period} priority=\"{priority}\"/>"
         );
     }
-    format!("<Allowance id=\"{id}\" in=\"{links}\">{buckets}</Allowance>\n")
+    if !before {
+        buckets += bought.as_deref().unwrap_or_default();
+    }
+    let topup = topup.map_or(String::new(), |links| format!(" topup=\"{links}\""));
+    format!("<Allowance id=\"{id}\" in=\"{links}\"{topup}>{buckets}</Allowance>\n")
 }
 
 /// Up to three steps, of which the last may be endless.

@@ -55,6 +55,9 @@ impl Push {
     }
 }
 
+/// Units that came: when, and how many copies of each.
+type Came = Vec<(i64, i128)>;
+
 #[derive(Default)]
 pub(crate) struct Memory {
     /// Running values by variable and period.
@@ -72,6 +75,8 @@ pub(crate) struct Memory {
     anew: BTreeMap<String, Vec<i128>>,
     /// Numbers of the copies at each output, for the unit being pushed.
     outputs: Outputs,
+    /// What came to the allowances by `topup`.
+    pub(crate) topped_up: BTreeMap<String, Came>,
     /// What each accumulator did with the unit being pushed: total before, first number, count.
     readings: BTreeMap<String, (i128, i128, i128)>,
 }
@@ -90,11 +95,34 @@ type Outputs = BTreeMap<(String, String), Vec<i128>>;
 
 impl Naive<'_> {
     pub(crate) fn rate(&self) -> Result<(Vec<Line>, Vec<StateEntry>), SuspenseReason> {
+        let order = order_of(self.plan);
+        // What a record buys is there for all its units: so it is pushed up to each allowance that
+        // something is bought of, to see what comes, before it is pushed through that one.
+        let mut bought = Vec::new();
+        for (place, primitive) in order.iter().enumerate() {
+            if !primitive.links("topup").is_empty() {
+                let mut memory = self.push_all(&order[..=place], &bought)?;
+                bought
+                    .push((*primitive, memory.topped_up.remove(&primitive.id).unwrap_or_default()));
+            }
+        }
+        let memory = self.push_all(&order, &bought)?;
+        Ok((self.lines(&memory, &order), changes(&memory)))
+    }
+
+    /// Pushes all units through the first primitives, some of which are topped up before.
+    fn push_all(
+        &self,
+        order: &[&Primitive],
+        bought: &[(&Primitive, Came)],
+    ) -> Result<Memory, SuspenseReason> {
         let mut memory = Memory::default();
         for entry in self.state {
             memory.values.insert((entry.variable, entry.period), entry.value);
         }
-        let order = order_of(self.plan);
+        for (allowance, units) in bought {
+            self.top_up(allowance, units, &mut memory);
+        }
         let mut counts: VecDeque<Count> =
             measures_of(self.plan).iter().map(|name| self.count(name)).collect::<Result<_, _>>()?;
         while let Some(count) = counts.pop_front() {
@@ -113,7 +141,7 @@ impl Naive<'_> {
                 counts.extend(of_this.map(|id| self.lengthened(&count, id)));
             }
         }
-        Ok((self.lines(&memory, &order), changes(&memory)))
+        Ok(memory)
     }
 
     fn count(&self, measure: &str) -> Result<Count, SuspenseReason> {
@@ -161,6 +189,11 @@ impl Naive<'_> {
         push: Push,
         memory: &mut Memory,
     ) -> Result<(), SuspenseReason> {
+        if let Push::Unit { .. } = push {
+            let copies = arrivals(primitive.links("topup"), count, &memory.outputs);
+            let came = (push.at(), copies.len() as i128);
+            memory.topped_up.entry(primitive.id.clone()).or_default().push(came);
+        }
         let port = if primitive.links("trigger").is_empty() { "in" } else { "trigger" };
         let copies = arrivals(primitive.links(port), count, &memory.outputs);
         if copies.is_empty() {

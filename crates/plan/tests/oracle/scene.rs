@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use turnpike_plan::{AccountContext, AccountState, ObjectCode, Plan, StateEntry};
+use turnpike_plan::{
+    AccountContext, AccountState, ObjectCode, Period, Plan, StateEntry, VariableId,
+};
 use turnpike_types::{Timestamp, UsageRecord};
 
 use crate::clock::{Every, period_of};
@@ -95,6 +97,25 @@ fn every(plan: &Plan, variable: &str) -> Option<Every> {
     }
 }
 
+/// Units that expire around the edge, some of which were used up.
+fn what_was_bought(
+    state: &mut AccountState,
+    left: VariableId,
+    since: VariableId,
+    edge: Period,
+    dice: &mut Dice<'_>,
+) {
+    for days in [-1, 0, 1, 2, 7, 39] {
+        if dice.throw(3) == 0 {
+            let period = Period(edge.0 + days);
+            let began = period.0 - dice.one_of(&[1, 1, 2, 7, 40]);
+            let value = dice.throw(40) as i128;
+            state.set(StateEntry { variable: left, period, value });
+            state.set(StateEntry { variable: since, period, value: began.into() });
+        }
+    }
+}
+
 /// Values of some periods around the edge, as if there had been usage before.
 pub(crate) fn a_state(
     plan: &Plan,
@@ -108,6 +129,20 @@ pub(crate) fn a_state(
     for variable in code.variables() {
         let id = variable.primitive.split('/').next().unwrap();
         let kind = plan.primitive(id).unwrap().kind.as_str();
+        if variable.primitive.ends_with("/bought") {
+            let since = format!("{}/since", variable.primitive);
+            let since = code.variables().iter().find(|known| known.primitive == since).unwrap().id;
+            what_was_bought(
+                &mut state,
+                variable.id,
+                since,
+                period_of(account, Every::Day, edge),
+                dice,
+            );
+        }
+        if variable.primitive.contains("/bought") {
+            continue;
+        }
         let counts = kind.ends_with("Accumulator") || kind == "Allowance";
         for days in [-40, -1, 0, 1] {
             let period = match every(plan, &variable.primitive) {

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use turnpike_plan::{
-    AccountContext, AccountState, Line, ObjectCode, OptionInForce, Period, PlanInForce, Rater,
-    StateEntry, Stretch, Zone, option_choice, plan_number,
+    AccountContext, AccountState, Line, ObjectCode, OfferId, OptionInForce, Period, PlanInForce,
+    Rater, StateEntry, Stretch, Zone, plan_number,
 };
 use turnpike_types::{Money, Posting, SuspenseReason, Timestamp, UsageRecord};
 
@@ -18,7 +18,14 @@ pub(crate) struct Subscription {
     pub(crate) until: Timestamp,
     /// The option that it is an alternative of, and the option's fee.
     pub(crate) option: Option<(&'static str, Money)>,
+    /// When the option was offered.
+    pub(crate) offered: Timestamp,
+    /// From when on the client keeps it, and has no choice any more.
+    pub(crate) kept_from: Timestamp,
 }
+
+/// When options are offered unless something else is said.
+const OFFERED: Timestamp = Timestamp(0);
 
 impl Subscription {
     pub(crate) fn to(xml: &str, since: &str) -> Self {
@@ -27,6 +34,8 @@ impl Subscription {
             since: at(since),
             until: Timestamp::MAX,
             option: None,
+            offered: OFFERED,
+            kept_from: Timestamp::MAX,
         }
     }
 
@@ -41,6 +50,11 @@ impl Subscription {
 
     pub(crate) fn in_option(self, name: &'static str, fee: &str) -> Self {
         Self { option: Some((name, money(fee))), ..self }
+    }
+
+    /// Of another offer than the first.
+    pub(crate) fn offered(self, from: &str) -> Self {
+        Self { offered: at(from), ..self }
     }
 }
 
@@ -72,12 +86,23 @@ impl Contract {
         self
     }
 
+    /// The client opts out of all options for the plan at this place.
+    pub(crate) fn opt_out(&mut self, place: usize, from: &str) {
+        for (other, subscription) in self.subscriptions.iter_mut().enumerate() {
+            if other == place {
+                subscription.kept_from = at(from);
+            } else if subscription.option.is_some() {
+                subscription.until = subscription.until.min(at(from));
+            }
+        }
+    }
+
     /// Stretches in which nothing changes.
     fn pieces(&self) -> Vec<(Timestamp, Timestamp, &AccountContext, Vec<PlanInForce<'_>>)> {
         let mut cuts = vec![Timestamp::MIN, Timestamp::MAX];
         cuts.extend(self.settings.iter().map(|(from, _)| *from));
         for subscription in &self.subscriptions {
-            cuts.extend([subscription.since, subscription.until]);
+            cuts.extend([subscription.since, subscription.until, subscription.kept_from]);
             for version in &subscription.versions {
                 cuts.extend(self.settings.iter().map(|(_, known)| version.starts_at(&known.zone)));
             }
@@ -102,7 +127,9 @@ impl Contract {
         };
         let in_force = in_force.filter_map(|s| {
             let code = &s.versions[plan(s)?];
-            let option = s.option.map(|(name, fee)| OptionInForce { name, fee });
+            let option = s
+                .option
+                .map(|(name, fee)| OptionInForce::new(name, fee, s.offered).kept(s.kept_from, at));
             Some(PlanInForce { code, tables: &[], since: s.since, until: s.until, option })
         });
         in_force.collect()
@@ -224,7 +251,7 @@ impl Ledger {
 
     /// The client picks an alternative for the cycle that begins on a date.
     pub(crate) fn pick(&mut self, option: &str, plan: &str, cycle: &str) {
-        let (variable, period) = (option_choice(option), period(cycle));
+        let (variable, period) = (OfferId::of(option, OFFERED).choice(), period(cycle));
         self.state.set(StateEntry { variable, period, value: plan_number(plan) });
     }
 

@@ -5,7 +5,7 @@ mod text;
 
 use serde::Serialize;
 use turnpike_plan::{
-    Carried, Component, InTime, Line, ObjectCode, Period, StateEntry, Step, Unit, Watch, Zone,
+    Carried, Component, Due, InTime, Line, ObjectCode, Period, StateEntry, Step, Unit, Watch, Zone,
 };
 use turnpike_types::{Posting, UsageRecord};
 
@@ -18,10 +18,10 @@ pub trait Stepper {
     fn step(&mut self, step: &Stepped);
 }
 
-/// What one primitive did with a record.
+/// What one primitive did with a record, or when something fell due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stepped {
-    /// The record's id.
+    /// The record's id; of what fell due, `due:` and the account's date.
     pub record: String,
     /// The plan.
     pub plan: String,
@@ -139,7 +139,9 @@ pub struct Remembered {
 
 /// Turns what the evaluator tells into plain values.
 pub(crate) struct Watcher<'a> {
-    record: &'a UsageRecord,
+    record: String,
+    /// Primitives that had nothing to do are not told.
+    is_due: bool,
     stretch: &'a Stretch,
     /// Where the lines so far went when they were seen last.
     postings: Vec<Posting>,
@@ -147,12 +149,18 @@ pub(crate) struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    pub(crate) fn new(
-        record: &'a UsageRecord,
+    pub(crate) fn of_record(
+        record: &UsageRecord,
         stretch: &'a Stretch,
         stepper: &'a mut dyn Stepper,
     ) -> Self {
-        Self { record, stretch, postings: Vec::new(), stepper }
+        let record = record.record_id.clone();
+        Self { record, is_due: false, stretch, postings: Vec::new(), stepper }
+    }
+
+    pub(crate) fn of_due(due: &Due, stretch: &'a Stretch, stepper: &'a mut dyn Stepper) -> Self {
+        let record = format!("due:{}", stretch.settings.zone.date_at(due.at));
+        Self { record, is_due: true, stretch, postings: Vec::new(), stepper }
     }
 
     fn moved(&mut self, booked: &[Line]) -> Vec<Moved> {
@@ -180,7 +188,7 @@ impl Watch for Watcher<'_> {
             Some(booked(number, line, component))
         });
         let stepped = Stepped {
-            record: self.record.record_id.clone(),
+            record: self.record.clone(),
             plan: code.plan_id().to_owned(),
             version: code.version(),
             primitive: step.id.to_owned(),
@@ -193,7 +201,16 @@ impl Watch for Watcher<'_> {
             variables: step.changes.iter().map(|change| remembered(change, code)).collect(),
             suspended: step.refused.map(turnpike_types::SuspenseReason::word),
         };
-        self.stepper.step(&stepped);
+        if !self.is_due || stepped.does_something() {
+            self.stepper.step(&stepped);
+        }
+    }
+}
+
+impl Stepped {
+    fn does_something(&self) -> bool {
+        let is_quiet = self.booked.is_empty() && self.moved.is_empty() && self.variables.is_empty();
+        !is_quiet || self.suspended.is_some()
     }
 }
 
@@ -265,12 +282,14 @@ fn posting(posting: Posting) -> String {
     }
 }
 
-/// The first date of a period; a five-minute interval of long ago shows as its number.
+/// The first date of a period; what is none shows as its number.
 fn period(period: Period) -> String {
     if period == Period::EVER {
         return String::new();
     }
     let first = jiff::civil::Date::constant(1970, 1, 1);
-    let date = first.checked_add(jiff::Span::new().days(period.0));
+    // What is kept for a subscription is known by a number that is no day of any calendar.
+    let days = jiff::Span::new().try_days(period.0);
+    let date = days.and_then(|days| first.checked_add(days));
     date.map_or_else(|_| period.0.to_string(), |date| date.to_string())
 }

@@ -1,5 +1,6 @@
 //! `turnpike rate`: usage priced here, by the evaluator that nodes run, with no cluster.
 
+mod option;
 mod report;
 mod step;
 
@@ -26,7 +27,8 @@ Prints one line for each priced portion, with its receipt. What can't be rated i
 standard error with its reason. Records are taken in the order of the file; before each, what is due
 of its account by then is booked.
 
-With --step it shows instead what each primitive does with each record. At a terminal it stops
+With --step it shows instead what each primitive does with each record, and with what falls due. At a
+terminal it stops
 there: Enter or n goes on to the next primitive, c to the next breakpoint, r to the next record, q
 quits.
 
@@ -35,7 +37,9 @@ Examples:
   turnpike rate --plan plan.xml --usage usage.csv --accounts accounts.csv --json
   turnpike rate --plan basic.xml --plan add-on.xml --usage usage.jsonl > lines.csv
   turnpike rate --plan calls.xml --table world-dial.csv --usage calls.csv --until 2026-04-03
-  turnpike rate --plan plan.xml --usage usage.csv --step --break StepRater --break peak-time";
+  turnpike rate --plan plan.xml --usage usage.csv --step --break StepRater --break peak-time
+  turnpike rate --plan small.xml --plan large.xml --option phone=small,large --option-fee phone=2.50 \\
+      --usage usage.csv --until 2026-04-03";
 
 /// Options of `rate`.
 #[derive(Debug, Args)]
@@ -66,6 +70,15 @@ pub(crate) struct RateArgs {
     /// Currency of every account [default: the first plan's]
     #[arg(long, value_name = "CODE", conflicts_with = "accounts")]
     currency: Option<Currency>,
+    /// Offer every account alternatives, by their plans' ids; each cycle is billed by the one that comes
+    /// cheapest. Repeat for several options
+    #[arg(long = "option", value_name = "NAME=ID,ID", value_parser = values::pair)]
+    #[arg(conflicts_with = "accounts")]
+    options: Vec<(String, String)>,
+    /// What an option costs a billing cycle, in the account's currency [default: nothing]
+    #[arg(long = "option-fee", value_name = "NAME=AMOUNT", value_parser = values::pair)]
+    #[arg(requires = "options")]
+    option_fees: Vec<(String, String)>,
     /// After all records let time go on to this date (of --zone, else of UTC), and book what falls
     /// due until then
     #[arg(long, value_name = "DATE")]
@@ -129,7 +142,7 @@ fn step_through(
     for row in rows {
         match row {
             Ok(row) => {
-                trial.book_before(&row.content)?;
+                trial.book_before_stepping(&row.content, &mut walk)?;
                 walk.fell_due(&trial.take_due())?;
                 let outcome = trial.rate_stepping(&row.content, row.line, &mut walk)?;
                 left_over |= matches!(outcome, Outcome::Suspended(_) | Outcome::Conflict(_));
@@ -145,7 +158,7 @@ fn step_through(
         }
     }
     if let Some(until) = until {
-        trial.advance(until)?;
+        trial.advance_stepping(until, &mut walk)?;
         walk.fell_due(&trial.take_due())?;
     }
     Ok(Finish::unless(left_over))
@@ -158,7 +171,7 @@ fn accounts(args: &RateArgs, zone: Zone, catalogue: &Catalogue) -> anyhow::Resul
         let currency = currency.ok_or_else(|| usage("name a plan with --plan"))?;
         let (cycle_day, attributes) = (args.cycle_day, BTreeMap::new());
         let account = Account::new(AccountContext { zone, cycle_day, currency, attributes });
-        return Ok(Accounts::all_alike(account.with_all(catalogue.ids())));
+        return Ok(Accounts::all_alike(option::subscribed(args, account, catalogue)?));
     };
     let rows = AccountsCsv::new(&file.display().to_string(), usage_file::open(file)?)?;
     // A wrong account would make wrong bills; so here one bad row is one too many.

@@ -33,7 +33,8 @@ use turnpike_types::{
     UsageView,
 };
 
-use super::records::{Incoming, NotRated, Wait};
+use super::incoming::Incoming;
+use super::records::{NotRated, Wait};
 use super::{Ended, Owner};
 use fetch::{Fetched, Page, PostedLine};
 

@@ -106,14 +106,18 @@ impl<R: BufRead, W: Write> Walk<R, W> {
         }
     }
 
-    /// Says what fell due: nothing goes through primitives that one could step.
+    /// Says what fell due, its primitives shown before.
     ///
     /// # Errors
     /// When nobody reads any more.
     pub(super) fn fell_due(&mut self, dues: &[FellDue]) -> io::Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if self.json || self.pace == Pace::Over {
             return Ok(());
         }
+        self.record = None;
         for due in dues {
             let FellDue { account, what, .. } = due;
             writeln!(self.out, "account {account}, {what} due {}", due.date())?;

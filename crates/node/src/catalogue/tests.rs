@@ -1,0 +1,144 @@
+use std::cell::Cell;
+
+use turnpike_store::Publish;
+use turnpike_store::memory::MemoryDatabase;
+
+use super::*;
+
+thread_local! {
+    /// How often the start of a version was made an instant of a zone: what looking for versions
+    /// costs, counted.
+    pub(super) static STARTS_ASKED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How often starts were asked for while `work` was done.
+pub(crate) fn starts_asked(work: impl FnOnce()) -> usize {
+    let before = STARTS_ASKED.get();
+    work();
+    STARTS_ASKED.get() - before
+}
+
+/// A catalogue of these plans and tables, published in this order.
+pub(crate) fn catalogue_of(plans: &[&str], tables: impl IntoIterator<Item = String>) -> Catalogue {
+    let mut catalogue = Catalogue::default();
+    let head = |catalogue: &mut Catalogue, kind, id: &str, version, starts: Date| {
+        catalogue.version += 1;
+        CatalogueHead {
+            kind,
+            id: id.to_owned(),
+            version,
+            starts: starts.to_string(),
+            catalogue_version: catalogue.version,
+            content_hash: [0; 32],
+            form: String::new(),
+            rows: 0,
+            bytes: 0,
+            published_at: Timestamp(0),
+        }
+    };
+    for xml in plans {
+        let plan = turnpike_plan::parse(xml).unwrap();
+        let (id, version, starts) = (plan.id(), plan.version(), plan.starts());
+        let head = head(&mut catalogue, CatalogueKind::Plan, id, version, starts);
+        add(&mut catalogue.plans, &head, Ok(plan));
+    }
+    for text in tables {
+        let table = turnpike_plan::parse_table(&text).unwrap();
+        let (id, version, starts) = (table.id(), table.version(), table.starts());
+        let head = head(&mut catalogue, CatalogueKind::Table, id, version, starts);
+        add(&mut catalogue.tables, &head, Ok(table));
+    }
+    catalogue
+}
+
+const ROWS: &str = "prefix,destination,price,per,setup\n1,US,0.02,1 min,\n";
+
+async fn publish(db: &MemoryDatabase, id: &str, version: u32, starts: &str, rows: &str) {
+    let head = format!("id={id} kind=dial-plan version={version} starts={starts}");
+    let publish = Publish {
+        kind: CatalogueKind::Table,
+        id: id.to_owned(),
+        version,
+        starts: starts.to_owned(),
+        supersedes: None,
+        content_hash: [0; 32],
+        form: "dial-plan".to_owned(),
+        rows: 1,
+        body: format!("# turnpike-table {head}\n{rows}"),
+    };
+    let outcome = db.publish(&publish).await.unwrap();
+    assert!(matches!(outcome, turnpike_store::PublishOutcome::Published(_)), "{outcome:?}");
+}
+
+fn at(instant: &str) -> Timestamp {
+    Timestamp(instant.parse::<jiff::Timestamp>().unwrap().as_microsecond())
+}
+
+#[tokio::test]
+async fn a_version_of_a_table_is_in_force_from_its_date_in_the_accounts_zone() {
+    let db = MemoryDatabase::new();
+    publish(&db, "world", 1, "2020-01-01", ROWS).await;
+    publish(&db, "world", 2, "2999-02-01", ROWS).await;
+    let catalogue = Catalogue::default().refreshed(&db).await.unwrap();
+    let zone = Zone::parse("America/New_York").unwrap();
+    let in_force = |instant: &str| {
+        catalogue.table("world", &zone, at(instant)).content.map(|table| table.version())
+    };
+    assert_eq!(in_force("2020-01-01T04:59:59Z"), None);
+    assert_eq!(in_force("2020-01-01T05:00:00Z"), Some(1));
+    assert_eq!(in_force("2999-02-01T04:59:59Z"), Some(1));
+    assert_eq!(in_force("2999-02-01T05:00:00Z"), Some(2));
+    let starts = [at("2020-01-01T05:00:00Z"), at("2999-02-01T05:00:00Z")].map(Some);
+    let stretch = |instant: &str| {
+        let found = catalogue.table("world", &zone, at(instant));
+        [found.from, found.until]
+    };
+    assert_eq!(stretch("2020-01-01T04:59:59Z"), [None, starts[0]]);
+    assert_eq!(stretch("2020-01-01T05:00:00Z"), starts);
+    assert_eq!(stretch("2999-02-01T05:00:00Z"), [starts[1], None]);
+    assert!(catalogue.table("moon", &zone, at("2020-01-01T05:00:00Z")).content.is_none());
+}
+
+/// P36: a catalogue version stands for all that was published up to it.
+#[tokio::test]
+async fn a_refresh_reads_all_pages_and_shares_what_was_read_before() {
+    let db = MemoryDatabase::new();
+    publish(&db, "t0", 1, "2020-01-01", ROWS).await;
+    let old = Catalogue::default().refreshed(&db).await.unwrap();
+    let count = 2 * PAGE_ENTRIES_MAX + 1;
+    for n in 1..count {
+        publish(&db, &format!("t{n}"), 1, "2020-01-01", ROWS).await;
+    }
+    let new = old.refreshed(&db).await.unwrap();
+    assert_eq!((new.version, new.tables.len()), (count as u64, count));
+    assert!(Arc::ptr_eq(&old.tables["t0"][0], &new.tables["t0"][0]), "it is not read again");
+}
+
+#[tokio::test]
+async fn a_table_that_cannot_be_read_is_in_force_and_gives_nothing() {
+    let db = MemoryDatabase::new();
+    publish(&db, "world", 1, "2020-01-01", ROWS).await;
+    publish(&db, "world", 2, "2999-01-01", "columns,of,the,future\n").await;
+    let catalogue = Catalogue::default().refreshed(&db).await.unwrap();
+    let zone = Zone::parse("UTC").unwrap();
+    let in_force = |instant| catalogue.table("world", &zone, at(instant)).content;
+    assert!(in_force("2998-12-31T23:59:59Z").is_some());
+    assert!(in_force("2999-01-01T00:00:00Z").is_none(), "not the one before it");
+}
+
+#[test]
+fn of_two_versions_with_one_start_the_one_published_later_is_in_force_in_whatever_order() {
+    let rates = |version: u32, starts: &str| {
+        format!("# turnpike-table id=t kind=dial-plan version={version} starts={starts}\n{ROWS}")
+    };
+    let published = [rates(3, "2024-03-01"), rates(1, "2024-01-01"), rates(2, "2024-01-01")];
+    let catalogue = catalogue_of(&[], published);
+    let zone = Zone::utc();
+    let in_force = |instant| {
+        let found = catalogue.table("t", &zone, at(instant));
+        found.content.map(|table| table.version())
+    };
+    assert_eq!(in_force("2023-12-31T23:59:59Z"), None);
+    assert_eq!(in_force("2024-02-01T00:00:00Z"), Some(2));
+    assert_eq!(in_force("2024-03-01T00:00:00Z"), Some(3));
+}

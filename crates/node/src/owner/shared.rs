@@ -1,0 +1,68 @@
+//! What all owners of a process share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use moka::sync::Cache;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use turnpike_segment::Segment;
+use turnpike_store::SharedDatabase;
+use turnpike_types::{AccountRange, ClaimId, SegmentNumber, Timestamp};
+
+use super::Outboxes;
+use crate::NodeConfig;
+use crate::catalogue::{Catalogue, CodeCache};
+
+/// What all owners of a process share.
+pub(crate) struct Shared {
+    pub(crate) config: NodeConfig,
+    pub(crate) db: Arc<dyn SharedDatabase>,
+    pub(crate) codes: CodeCache,
+    pub(crate) catalogue: watch::Receiver<Arc<Catalogue>>,
+    pub(crate) ranges: watch::Receiver<Arc<Vec<AccountRange>>>,
+    /// Where there are postings to fetch (P33).
+    pub(crate) outboxes: watch::Receiver<Arc<Outboxes>>,
+    pub(crate) segments: Cache<(ClaimId, SegmentNumber), Arc<Segment>>,
+    pub(crate) clock: DatabaseClock,
+    /// When a heartbeat last showed that our catalogue is the newest (P36).
+    pub(crate) fresh_at: Mutex<Instant>,
+    /// What went wrong with the database last; told to whoever asks in vain.
+    pub(crate) trouble: Trouble,
+}
+
+/// The database's time, carried on by our own monotonic clock between heartbeats (P26).
+#[derive(Debug, Default)]
+pub(crate) struct DatabaseClock {
+    seen: Mutex<Option<(Timestamp, Instant)>>,
+}
+
+impl DatabaseClock {
+    pub(crate) fn set(&self, now: Timestamp) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = Some((now, Instant::now()));
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.map_or(Timestamp::MIN, |(at, since)| {
+            let elapsed = i64::try_from(since.elapsed().as_micros()).unwrap_or(i64::MAX);
+            at.saturating_add(elapsed)
+        })
+    }
+}
+
+/// The last trouble with the database, in words.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    last: Mutex<Option<String>>,
+}
+
+impl Trouble {
+    pub(crate) fn set(&self, what: Option<String>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    pub(crate) fn get(&self) -> Option<String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,166 @@
+//! Where a primitive's units come from, where they go, and what is told of them.
+
+use super::Builder;
+use crate::check::End;
+use crate::code::Accepts;
+use crate::error::Cause;
+use crate::graph::SOURCE;
+use crate::measure::Unit;
+use crate::run::{Attribute, Input, Total, TypeOf};
+use crate::spec::{Carries, Refused, Role};
+
+impl Builder<'_> {
+    /// The stream that a usage link brings.
+    pub(super) fn slot(&self, end: &End) -> usize {
+        match *end {
+            End::Source(measure) => measure,
+            End::Port { node, output } => self.streams[node][output],
+        }
+    }
+
+    /// Where the units of a usage input come from.
+    pub(crate) fn input(&self, name: &str) -> Input {
+        self.input_of(self.place, name)
+    }
+
+    pub(super) fn input_of(&self, place: usize, name: &str) -> Input {
+        let node = &self.checked.wiring.nodes[place];
+        let index = node.spec.input(name);
+        let ends = index.and_then(|index| node.inputs.get(index));
+        let slots = ends.into_iter().flatten().map(|end| self.slot(end)).collect();
+        let flows = &self.checked.flows.inputs[place];
+        let flow = index.and_then(|index| flows.get(index)).copied().unwrap_or(0);
+        Input { slots, flow }
+    }
+
+    /// The stream of a usage output; `None` when nothing takes it.
+    pub(crate) fn output(&self, name: &str) -> Option<usize> {
+        let node = &self.checked.wiring.nodes[self.place];
+        let output = node.spec.output(name)?;
+        let taken = node.takers.get(output).is_some_and(|takers| !takers.is_empty());
+        if taken { self.streams[self.place].get(output).copied() } else { None }
+    }
+
+    /// Is anything linked to an input?
+    pub(crate) fn is_fed(&self, name: &str) -> bool {
+        !self.primitive.links(name).is_empty()
+    }
+
+    /// The id of a primitive that usage passes on its way to an input, of a type that is none of
+    /// these; `None` when there is none.
+    pub(crate) fn upstream_other_than(&self, name: &str, types: &[&str]) -> Option<String> {
+        let nodes = &self.checked.wiring.nodes;
+        let feeders = |place: usize, index: usize| {
+            let ends = nodes.get(place).and_then(|node| node.inputs.get(index));
+            ends.into_iter().flatten().filter_map(|end| match *end {
+                End::Port { node, .. } => Some(node),
+                End::Source(_) => None,
+            })
+        };
+        let mut seen = vec![false; nodes.len()];
+        let mut ahead: Vec<usize> =
+            feeders(self.place, nodes.get(self.place)?.spec.input(name)?).collect();
+        while let Some(place) = ahead.pop() {
+            if std::mem::replace(seen.get_mut(place)?, true) {
+                continue;
+            }
+            let spec = nodes.get(place)?.spec;
+            if !types.contains(&spec.name) {
+                return self.document.primitives.get(place).map(|node| node.id.clone());
+            }
+            let usage = spec.inputs.iter().enumerate().filter(|(_, i)| i.carries == Carries::Usage);
+            ahead.extend(usage.flat_map(|(index, _)| feeders(place, index)));
+        }
+        None
+    }
+
+    /// Who says of what type the units are that come in.
+    pub(crate) fn type_of(&self) -> TypeOf {
+        self.checked.flows.label[self.place].map_or(TypeOf::Record, TypeOf::Told)
+    }
+
+    /// The count of what leaves a primitive that counts units anew.
+    pub(crate) fn leaving(&self) -> usize {
+        self.checked.flows.leaving[self.place]
+    }
+
+    /// Lets whoever takes `output` read the stream that comes in by `input`, for a primitive that
+    /// passes on all units as they are: nothing needs to be copied for it. `false` when several
+    /// links meet there, whose units stand together nowhere else.
+    pub(crate) fn share(&mut self, input: &str, output: &str) -> bool {
+        let (Input { slots, .. }, output) =
+            (self.input(input), self.checked.wiring.nodes[self.place].spec.output(output));
+        let (&[slot], Some(output)) = (&*slots, output) else { return false };
+        self.streams[self.place][output] = slot;
+        true
+    }
+
+    /// Are these usage types all that the plan takes? Then no others come from the record.
+    pub(crate) fn accepts_only(&self, types: &[Box<str>]) -> bool {
+        match &self.code.accepts {
+            Accepts::Everything => false,
+            Accepts::Types(accepted) => accepted.iter().all(|known| types.contains(known)),
+        }
+    }
+
+    /// What one unit here is.
+    pub(crate) fn unit(&self) -> Unit {
+        self.checked.flows.unit[self.place]
+    }
+
+    /// The total that a level input reads; `None` when it is not connected.
+    pub(crate) fn total(&self, name: &str) -> Option<Total> {
+        let node = &self.checked.wiring.nodes[self.place];
+        match node.spec.input(name).and_then(|index| node.inputs.get(index)?.first()) {
+            Some(&End::Port { node, .. }) => self.totals.get(node).copied().flatten(),
+            _ => None,
+        }
+    }
+
+    /// Does anything read the primitive's level output?
+    pub(crate) fn is_read(&self) -> bool {
+        let node = &self.checked.wiring.nodes[self.place];
+        let levels = node.spec.outputs.iter().zip(&node.takers);
+        levels
+            .into_iter()
+            .any(|(output, takers)| output.carries == Carries::Level && !takers.is_empty())
+    }
+
+    /// Where a text stands that the property `name` names.
+    pub(crate) fn attribute(
+        &mut self,
+        line: u32,
+        name: &str,
+        text: &str,
+    ) -> Result<Attribute, Refused> {
+        let Some((whose, attribute)) = text.split_once('.') else {
+            return Ok(Attribute::Record(text.into()));
+        };
+        match whose {
+            SOURCE => return Ok(Attribute::Record(attribute.into())),
+            "account" => return Ok(Attribute::Account(attribute.into())),
+            _ => {}
+        }
+        let place = self.checked.wiring.places.get(whose).copied();
+        let role = place.and_then(|at| Some(self.checked.wiring.nodes.get(at)?.spec.role));
+        match (place, role) {
+            (Some(place), Some(Role::Tells(told))) if told == attribute => {
+                let tells = self.checked.wiring.nodes[self.place].spec.role;
+                // What stands later in the order has not been built yet: it may ask back.
+                if matches!(tells, Role::Tells(_)) && self.code.told[place].is_none() {
+                    let message = format!(
+                        "{name}: \"{whose}\" tells {attribute} by what comes after it, or by itself: link it before this primitive"
+                    );
+                    return Err(self.refuse(line, Cause::Cycle, message));
+                }
+                Ok(Attribute::Told(place))
+            }
+            _ => {
+                let message = format!(
+                    "{name}: no primitive \"{whose}\" tells {attribute}: write record.{text} for an attribute of the record"
+                );
+                Err(self.refuse(line, Cause::UnknownReference, message))
+            }
+        }
+    }
+}

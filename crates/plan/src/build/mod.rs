@@ -1,0 +1,234 @@
+//! A checked graph -> object code: places for streams, then each primitive builds its own code.
+//!
+//! ```text
+//!  build()        places for streams and charges, then the primitives one after the other
+//!    whole.rs     what is of the plan as a whole: types it accepts, parts of an alternative
+//!    Builder      what a primitive builds itself with
+//!      links.rs     where units come from and go to, and what is told of them
+//!      charges.rs   where charges go, and whose they are
+//!      values.rs    prices, amounts, components: what properties say, or a finding
+//! ```
+
+mod charges;
+mod links;
+mod values;
+mod whole;
+
+use crate::check::Checked;
+use crate::code::{Measure, NodeInfo, ObjectCode, Placed, Slots, TableName, Variable};
+use crate::document::Document;
+use crate::error::{Cause, Findings};
+use crate::graph::Primitive;
+use crate::measure::Unit;
+use crate::run::{Calendared, ChargeOut, Op, TableRef, Tell, Total};
+use crate::spec::{Carries, Refused};
+use crate::state::{Keep, VariableId};
+use crate::tables::TableKind;
+
+use charges::charge_places;
+use whole::{accepts, trial_parts};
+
+/// What a primitive builds itself with.
+pub(crate) struct Builder<'a> {
+    document: &'a Document,
+    checked: &'a Checked,
+    findings: &'a mut Findings,
+    /// The primitive being built.
+    place: usize,
+    primitive: &'a Primitive,
+    /// The stream of each usage output of each primitive, by their places.
+    streams: Vec<Vec<usize>>,
+    /// The place for the charges of each primitive's outputs, where somebody looks at them.
+    charges: Vec<Vec<ChargeOut>>,
+    totals: Vec<Option<Total>>,
+    code: ObjectCode,
+}
+
+/// Compiles a checked graph; `None`, with findings, when a primitive refuses its properties.
+pub(crate) fn build(
+    document: &Document,
+    primitives: &[Primitive],
+    checked: &Checked,
+    findings: &mut Findings,
+) -> Option<ObjectCode> {
+    let first = primitives.first()?;
+    let measures = &checked.wiring.measures;
+    let mut next = measures.len();
+    let mut slot = || {
+        next += 1;
+        next - 1
+    };
+    // A place for what carries no usage would never be looked at.
+    let mut slot_of = |output: &crate::spec::OutputSpec| match output.carries {
+        Carries::Usage => slot(),
+        Carries::Charge | Carries::Level => 0,
+    };
+    let nodes = checked.wiring.nodes.iter();
+    let streams = nodes.map(|node| node.spec.outputs.iter().map(&mut slot_of).collect()).collect();
+    let (charges, charge_places) = charge_places(checked);
+    let mut components = Vec::new();
+    let code = ObjectCode {
+        plan_id: document.id.clone(),
+        version: document.version,
+        starts: document.starts,
+        currency: document.currency,
+        posts: checked.posts,
+        trial: trial_parts(document, checked.posts, &mut components),
+        components,
+        variables: Vec::new(),
+        accepts: accepts(primitives, checked),
+        measures: measures.iter().map(|name| Measure::named(name)).collect(),
+        counts: checked.flows.count,
+        ops: Vec::new(),
+        streams: next,
+        traces: 0,
+        charges: charge_places,
+        told: primitives.iter().map(|_| None).collect(),
+        tables: Vec::new(),
+        is_swept: false,
+        due_by: Vec::new(),
+        closes: false,
+        nodes: Vec::new(),
+    };
+    let totals = vec![None; primitives.len()];
+    let mut builder = Builder {
+        document,
+        checked,
+        findings,
+        place: 0,
+        primitive: first,
+        streams,
+        charges,
+        totals,
+        code,
+    };
+    for &place in &checked.order {
+        let Some((primitive, node)) = primitives.get(place).zip(checked.wiring.nodes.get(place))
+        else {
+            continue;
+        };
+        (builder.place, builder.primitive) = (place, primitive);
+        // A refusal is among the findings; the others may have more to say.
+        let _refused = (node.spec.build)(primitive, &mut builder);
+    }
+    let nodes = primitives.iter().enumerate().map(|(at, p)| builder.node(at, p)).collect();
+    builder.code.nodes = nodes;
+    let Builder { code, findings, .. } = builder;
+    findings.clean().then_some(code)
+}
+
+impl Builder<'_> {
+    /// Adds the primitive's code.
+    pub(crate) fn op(&mut self, op: impl Op + 'static) {
+        let node = &self.checked.wiring.nodes[self.place];
+        let ends = node.spec.inputs.iter().zip(&node.inputs);
+        let usage = ends.filter(|(spec, _)| spec.carries == Carries::Usage);
+        let mut reads = Slots::default();
+        usage.flat_map(|(_, ends)| ends).for_each(|end| reads.add(self.slot(end)));
+        let reads_charges = node.spec.inputs.iter().any(|i| i.carries == Carries::Charge);
+        if reads_charges || reads == Slots::default() {
+            reads = Slots::ALL;
+        }
+        let outputs = node.spec.outputs.iter().zip(&self.streams[self.place]);
+        let mut fills = Slots::default();
+        let usage = outputs.filter(|(spec, _)| spec.carries == Carries::Usage);
+        usage.for_each(|(_, &slot)| fills.add(slot));
+        self.code.ops.push(Placed { node: self.place, op: Box::new(op), reads, fills });
+    }
+
+    /// Says what the primitive tells about a record.
+    pub(crate) fn tells(&mut self, tell: impl Tell + 'static) {
+        self.code.told[self.place] = Some(Box::new(tell));
+    }
+
+    /// Something of this primitive falls due by itself.
+    pub(crate) fn is_swept(&mut self) {
+        self.code.is_swept = true;
+    }
+
+    /// The primitive reads a variable to say what falls due next: whatever changes it moves dues.
+    pub(crate) fn is_due_by(&mut self, variable: VariableId) {
+        self.code.due_by.push(variable);
+    }
+
+    /// The primitive does something when a billing cycle closes.
+    pub(crate) fn closes(&mut self) {
+        self.code.closes = true;
+    }
+
+    /// A reference table that the primitive reads.
+    pub(crate) fn table(&mut self, kind: TableKind, id: &str) -> TableRef {
+        let name = TableName { kind, id: id.to_owned() };
+        let known = self.code.tables.iter().position(|known| *known == name);
+        TableRef(known.unwrap_or_else(|| {
+            self.code.tables.push(name);
+            self.code.tables.len() - 1
+        }))
+    }
+
+    fn node(&self, place: usize, primitive: &Primitive) -> NodeInfo {
+        let node = &self.checked.wiring.nodes[place];
+        let of = |carries| move |spec: &&'static crate::spec::InputSpec| spec.carries == carries;
+        let inputs = node.spec.inputs.iter().filter(of(Carries::Usage));
+        let outputs = node.spec.outputs.iter().zip(&node.takers).zip(&self.streams[place]);
+        let outputs = outputs
+            .filter(|((spec, takers), _)| spec.carries == Carries::Usage && !takers.is_empty());
+        NodeInfo {
+            id: primitive.id.clone(),
+            kind: node.spec.name,
+            line: primitive.line,
+            inputs: inputs.map(|spec| (spec.name, self.input_of(place, spec.name))).collect(),
+            outputs: outputs.map(|((spec, _), &slot)| (spec.name, slot)).collect(),
+        }
+    }
+
+    /// Says what is wrong.
+    pub(crate) fn refuse(
+        &mut self,
+        line: u32,
+        cause: Cause,
+        message: impl Into<String>,
+    ) -> Refused {
+        self.findings.error(line, Some(&self.primitive.id), cause, message);
+        Refused
+    }
+
+    /// Says what its author may not mean.
+    pub(crate) fn warn(&mut self, line: u32, message: impl Into<String>) {
+        self.findings.warn(line, Some(&self.primitive.id), message);
+    }
+
+    /// A variable of this primitive, or with `step` of one of its steps.
+    pub(crate) fn variable(
+        &mut self,
+        step: Option<&str>,
+        unit: Unit,
+        keep: Keep,
+    ) -> Result<VariableId, Refused> {
+        let id = &self.primitive.id;
+        let primitive = step.map_or_else(|| id.clone(), |step| format!("{id}/{step}"));
+        let id = VariableId::derive(&self.document.state, &primitive, unit, keep);
+        if let Some(other) = self.code.variables.iter().find(|known| known.id == id) {
+            let message = format!(
+                "its state can't be told from that of \"{}\": choose another id",
+                other.primitive
+            );
+            return Err(self.refuse(self.primitive.line, Cause::DuplicateId, message));
+        }
+        self.code.variables.push(Variable { id, primitive, unit });
+        Ok(id)
+    }
+
+    /// Declares the primitive an accumulator: others may read its total.
+    pub(crate) fn accumulator(&mut self, calendared: Calendared) -> Result<Total, Refused> {
+        let variable = self.variable(None, self.unit(), Keep::Horizon)?;
+        let counts = match *self.input("in").slots {
+            [slot] => Some(slot),
+            _ => None,
+        };
+        let total = Total { trace: self.code.traces, variable, calendared, counts };
+        self.code.traces += 1;
+        self.totals[self.place] = Some(total);
+        Ok(total)
+    }
+}

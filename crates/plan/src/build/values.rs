@@ -1,0 +1,98 @@
+//! What properties say, as the object code has it; or a finding.
+
+use turnpike_types::Money;
+
+use super::Builder;
+use crate::code::Component;
+use crate::error::Cause;
+use crate::graph::{Child, Primitive};
+use crate::measure::{Decimal, Quantity};
+use crate::price::{Price, fixed};
+use crate::spec::Refused;
+
+/// Components of one plan: steps, constants and fixed charges.
+const COMPONENTS_MAX: usize = 4096;
+
+impl Builder<'_> {
+    /// Declares something that lines can be for.
+    pub(crate) fn component(&mut self, line: u32, component: Component) -> Result<u16, Refused> {
+        let index = self.code.components.len();
+        let number = u16::try_from(index).ok().filter(|_| index < COMPONENTS_MAX);
+        let Some(number) = number else {
+            let message = format!("more than {COMPONENTS_MAX} steps and charges: split the plan");
+            return Err(self.refuse(line, Cause::TooLarge, message));
+        };
+        self.code.components.push(component);
+        Ok(number)
+    }
+
+    /// `amount` per `per`, as an exact price of one unit.
+    pub(crate) fn price(&mut self, line: u32, amount: &str, per: &str) -> Result<Price, Refused> {
+        let amount = self.read(line, "price", Decimal::parse(amount))?;
+        let per = self.read(line, "per", Quantity::parse(per))?;
+        if per.base == 0 {
+            return Err(self.refuse(
+                line,
+                Cause::BadValue,
+                "per: a price is per at least one unit, not 0",
+            ));
+        }
+        let price = Price::new(amount, per.base, self.digits());
+        price.ok_or_else(|| {
+            self.refuse(line, Cause::BadValue, "price: it does not fit 128 bits per unit")
+        })
+    }
+
+    /// A fixed amount, rounded by the plan's rule.
+    pub(crate) fn money(&mut self, line: u32, name: &str, amount: &str) -> Result<Money, Refused> {
+        let amount = self.read(line, name, Decimal::parse(amount))?;
+        let money = fixed(amount, self.digits());
+        money.ok_or_else(|| {
+            self.refuse(line, Cause::BadValue, format!("{name}: it has more than 38 digits"))
+        })
+    }
+
+    /// A value that was read, or a finding.
+    pub(crate) fn read<T>(
+        &mut self,
+        line: u32,
+        name: &str,
+        read: Result<T, String>,
+    ) -> Result<T, Refused> {
+        read.map_err(|why| self.refuse(line, Cause::BadValue, format!("{name}: {why}")))
+    }
+
+    /// A required property of the primitive. Checked before, so absence is not the author's fault.
+    pub(crate) fn property<'p>(
+        &mut self,
+        from: &'p Primitive,
+        name: &str,
+    ) -> Result<&'p str, Refused> {
+        let found = from.property(name);
+        found.ok_or_else(|| {
+            self.refuse(from.line, Cause::MissingProperty, format!("{name} is missing"))
+        })
+    }
+
+    /// A required property of an element within the primitive.
+    pub(crate) fn child_property<'p>(
+        &mut self,
+        from: &'p Child,
+        name: &str,
+    ) -> Result<&'p str, Refused> {
+        let found = from.property(name);
+        found.ok_or_else(|| {
+            self.refuse(from.line, Cause::MissingProperty, format!("{name} is missing"))
+        })
+    }
+
+    /// Decimals of the plan's rounding.
+    pub(crate) fn digits(&self) -> u32 {
+        self.document.rounding.digits
+    }
+
+    /// Do lines book differences of rounded running totals?
+    pub(crate) fn rounds_running(&self) -> bool {
+        self.document.rounding.running
+    }
+}

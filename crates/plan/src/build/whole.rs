@@ -1,0 +1,71 @@
+//! What is of a plan as a whole.
+
+use turnpike_types::Currency;
+
+use crate::check::{Checked, End};
+use crate::code::{Accepts, Component, ComponentKind, TrialParts};
+use crate::document::Document;
+use crate::graph::Primitive;
+use crate::measure::Unit;
+use crate::spec::Open;
+use crate::state::{Keep, VariableId};
+
+/// What every plan has, in case that it becomes an alternative.
+pub(super) fn trial_parts(
+    document: &Document,
+    posts: Currency,
+    components: &mut Vec<Component>,
+) -> TrialParts {
+    let mut component = |name: &str, price: &str| {
+        components.push(Component {
+            primitive: "option".to_owned(),
+            component: name.to_owned(),
+            kind: ComponentKind::Option,
+            price: price.to_owned(),
+            unit: Unit::One,
+            level: None,
+            currency: posts,
+        });
+        u16::try_from(components.len() - 1).unwrap_or(0)
+    };
+    let (sum, one_time) = (
+        component("sum", "sum of its trial lines"),
+        component("one-time", "sum of its one-time lines"),
+    );
+    let fee = component("fee", "fee per billing cycle");
+    // Not names that a primitive can have: ids hold no slash at their end.
+    let derive = |name, keep| VariableId::derive(&document.id, name, Unit::One, keep);
+    TrialParts {
+        running: derive("trial/", Keep::Horizon),
+        once: derive("trial-once/", Keep::Horizon),
+        state: VariableId::derive(&document.state, "state/", Unit::One, Keep::Ever),
+        closed: derive("closed/", Keep::Ever),
+        sum,
+        one_time,
+        fee,
+    }
+}
+
+/// The usage types that the source's consumers take (PLANS section 2).
+pub(super) fn accepts(primitives: &[Primitive], checked: &Checked) -> Accepts {
+    let mut types: Vec<Box<str>> = Vec::new();
+    for (primitive, node) in primitives.iter().zip(&checked.wiring.nodes) {
+        let fed = node.inputs.iter().flatten().any(|end| matches!(end, End::Source(_)));
+        if !fed {
+            continue;
+        }
+        let outputs = node.spec.outputs.iter().zip(&node.takers);
+        let open = |(output, takers): (&crate::spec::OutputSpec, &Vec<usize>)| {
+            matches!(output.open, Open::SourceFed) && takers.is_empty()
+        };
+        match primitive.property("types") {
+            Some(taken) if outputs.into_iter().any(open) => {
+                types.extend(taken.split_whitespace().map(Box::from));
+            }
+            _ => return Accepts::Everything,
+        }
+    }
+    types.sort();
+    types.dedup();
+    Accepts::Types(types)
+}

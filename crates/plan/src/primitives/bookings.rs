@@ -1,0 +1,141 @@
+//! What a charge by days booked for each period, so that a cancellation that is dated back gives the
+//! unused days of every one of them back, exactly and once (PLANS section 5).
+//!
+//! A booking never changes; beside it stands through which date it is kept. What was given back so
+//! far follows from both, so an earlier cancellation later gives back the difference, and credits in
+//! steps come to the credit at once.
+
+use turnpike_types::{Money, SuspenseReason};
+
+use crate::build::Builder;
+use crate::measure::Unit;
+use crate::price::half_even;
+use crate::run::Run;
+use crate::spec::Refused;
+use crate::state::{AccountState, Keep, Period, VariableId};
+
+/// The longest period, in days.
+const PERIOD_DAYS_MAX: i32 = 31;
+
+/// The variables, by the first date that a booking is for. Two subscriptions of which one follows
+/// the other have no date in common, save one that the first has given back.
+pub(super) struct Bookings {
+    /// The amount as it was charged, in billionths.
+    booked: VariableId,
+    /// [`Dates`].
+    dates: VariableId,
+}
+
+/// A booking that is not given back wholly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Booking {
+    /// The first date that it is for.
+    pub(super) first: Period,
+    dates: Dates,
+}
+
+/// Of which subscription a booking is, and until when it goes, in days since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Dates {
+    subscription: Period,
+    /// The date that ends it, as it was charged.
+    through: i32,
+    /// The date that ends what is kept of it.
+    kept: i32,
+}
+
+impl Dates {
+    /// One value holds them: a booking is remembered for good, by every account.
+    fn packed(self) -> i128 {
+        let low = |days: i32| i128::from(days.cast_unsigned());
+        i128::from(self.subscription.0) << 64 | low(self.through) << 32 | low(self.kept)
+    }
+
+    fn unpacked(value: i128) -> Option<Self> {
+        let low = |shift: u32| u32::try_from(value >> shift & i128::from(u32::MAX)).ok();
+        Some(Self {
+            subscription: Period(i32::try_from(value >> 64).ok()?),
+            through: low(32)?.cast_signed(),
+            kept: low(0)?.cast_signed(),
+        })
+    }
+}
+
+impl Bookings {
+    pub(super) fn declare(builder: &mut Builder<'_>) -> Result<Self, Refused> {
+        let booked = builder.variable(Some("booked"), Unit::One, Keep::Ever)?;
+        let dates = builder.variable(Some("dates"), Unit::One, Keep::Ever)?;
+        builder.is_due_by(dates);
+        Ok(Self { booked, dates })
+    }
+
+    /// Remembers what was charged for the dates from `first` to before `through`.
+    pub(super) fn book(
+        &self,
+        run: &mut Run<'_>,
+        first: Period,
+        through: Period,
+        amount: Money,
+    ) -> Result<(), SuspenseReason> {
+        let subscription = Period::of_subscription(run.since);
+        let dates = Dates { subscription, through: through.0, kept: through.0 };
+        run.set(self.booked, first, amount.nanos())?;
+        run.set(self.dates, first, dates.packed())
+    }
+
+    /// The bookings of a subscription of which something is kept for `ends` or later, in order.
+    pub(super) fn past<'s>(
+        &self,
+        state: &'s AccountState,
+        since: i64,
+        ends: Period,
+    ) -> impl Iterator<Item = Booking> + use<'s> {
+        let subscription = Period::of_subscription(since);
+        let earliest = Period(ends.0.saturating_sub(PERIOD_DAYS_MAX));
+        let known = state.between(self.dates, earliest, Period(i32::MAX)).iter();
+        known.filter_map(move |entry| {
+            let (first, dates) = (entry.period, Dates::unpacked(entry.value)?);
+            let is_past = dates.kept > ends.0.max(first.0);
+            (dates.subscription == subscription && is_past).then_some(Booking { first, dates })
+        })
+    }
+
+    /// Keeps nothing of a booking for `ends` and later; the amount that it gives back: negative.
+    pub(super) fn give_back(
+        &self,
+        run: &mut Run<'_>,
+        booking: Booking,
+        ends: Period,
+        digits: u32,
+    ) -> Result<Money, SuspenseReason> {
+        let Booking { first, dates } = booking;
+        let booked = run.value(self.booked, first);
+        let days = |from: i32, to: i32| i128::from(to) - i128::from(from);
+        let all = days(first.0, dates.through);
+        let unused_from = |kept: i32| half_even(booked, days(kept, dates.through), all, digits);
+        let kept = ends.0.max(first.0);
+        let amount = unused_from(dates.kept)
+            .zip(unused_from(kept))
+            .and_then(|(before, after)| before.nanos().checked_sub(after.nanos()))
+            .and_then(Money::from_nanos)
+            .ok_or(SuspenseReason::Overflow)?;
+        run.set(self.dates, first, Dates { kept, ..dates }.packed())?;
+        Ok(amount)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_what_they_were_packed_from() {
+        for subscription in [i32::MIN, -1, 0, 29_000_000, i32::MAX] {
+            for (through, kept) in [(20_000, 19_990), (-3, -40), (0, -1), (i32::MAX, i32::MIN)] {
+                let dates = Dates { subscription: Period(subscription), through, kept };
+                assert_eq!(Dates::unpacked(dates.packed()), Some(dates));
+            }
+        }
+        assert_eq!(Dates::unpacked(i128::MAX), None);
+    }
+}

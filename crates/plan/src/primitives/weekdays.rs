@@ -1,0 +1,86 @@
+//! Days of the week, as every window of time has them written.
+
+use crate::spec::{Value, ValueType};
+
+use super::accumulators::WEEKDAYS;
+
+/// A property that names days.
+pub(super) const DAYS: Value =
+    Value::Of(&ValueType { name: "days", check: |text| Weekdays::parse(text).map(drop) });
+
+/// Some days of the week; a bit each, Monday's the lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Weekdays(u8);
+
+impl Weekdays {
+    pub(super) const ALL: Self = Self(0x7f);
+
+    /// Reads `Mon-Fri`, `Sat Sun`, `Mon,Wed`: days and ranges between spaces or commas. A range may
+    /// go round the week's end, as `Fri-Mon` does.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let day = |name: &str| {
+            let known = WEEKDAYS.iter().position(|known| *known == name);
+            known.ok_or_else(|| {
+                let names = WEEKDAYS.join(" ");
+                format!("\"{name}\" is no day: write {names}, or a range such as Mon-Fri")
+            })
+        };
+        let mut days = 0;
+        let words = text.split(|c: char| c == ',' || c.is_whitespace());
+        for word in words.filter(|word| !word.is_empty()) {
+            let (first, last) = word.split_once('-').unwrap_or((word, word));
+            let (first, last) = (day(first)?, day(last)?);
+            let count = (last + WEEKDAYS.len() - first) % WEEKDAYS.len();
+            (first..=first + count).for_each(|day| days |= 1 << (day % WEEKDAYS.len()));
+        }
+        if days == 0 {
+            return Err("it names no day: write days such as Mon-Fri".to_owned());
+        }
+        Ok(Self(days))
+    }
+
+    /// Is this one of them? Monday is 0.
+    pub(super) fn holds(self, day: i64) -> bool {
+        self.0 >> day.rem_euclid(7) & 1 == 1
+    }
+
+    /// Monday first, which is 0.
+    pub(super) fn iter(self) -> impl Iterator<Item = i64> {
+        (0..7).filter(move |day| self.holds(*day))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn days(text: &str) -> Vec<i64> {
+        Weekdays::parse(text).map(|days| days.iter().collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn days_are_words_and_ranges_that_may_go_round_the_weeks_end() {
+        assert_eq!(days("Mon-Fri"), [0, 1, 2, 3, 4]);
+        assert_eq!(days("Fri-Mon"), [0, 4, 5, 6]);
+        assert_eq!(days("Sun  Wed-Wed"), [2, 6]);
+        assert_eq!(Weekdays::parse("Mon-Sun"), Ok(Weekdays::ALL));
+    }
+
+    #[test]
+    fn spaces_and_commas_part_days_alike() {
+        for written in
+            ["Mon Tue Fri-Sun", "Mon,Tue,Fri-Sun", "Mon, Tue,\tFri-Sun", " Mon Tue,Fri-Sun,"]
+        {
+            assert_eq!(days(written), [0, 1, 4, 5, 6], "{written}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_day_is_refused() {
+        for wrong in
+            ["", "  ", ",", "Monday", "Mon;Tue", "Mon-", "-Fri", "Mon-Tue-Wed", "mon", "1-5"]
+        {
+            assert!(Weekdays::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

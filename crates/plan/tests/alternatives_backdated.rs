@@ -1,0 +1,179 @@
+//! Trial sums under commands that are dated back, and at the edges of cycles: every one is billed
+//! by a close, once (PLANS section 6).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use support::due::{Contract, Ledger, Subscription, at, plan_of};
+use support::session;
+
+/// Calls at a price an hour.
+fn calls(id: &str, price: &str, more: &str) -> String {
+    let graph = format!(
+        r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>{more}
+        <StepRater id="rate" in="calls.pass"><step id="hours" price="{price}" per="1 h"/></StepRater>
+        <AccountFinalizer id="post" in="rate.charge {}"/>"#,
+        if more.is_empty() { "" } else { "week.charge" }
+    );
+    plan_of(id, 1, "2026-01-01", &graph)
+}
+
+/// Alternatives at 1, 5, 25 ... an hour.
+fn offered(plans: &[&str], since: &str, fee: &str) -> Contract {
+    let prices = ["1", "5", "25"];
+    plans.iter().zip(prices).fold(Contract::in_zone("UTC"), |contract, (id, price)| {
+        let subscription = Subscription::to(&calls(id, price, ""), since);
+        contract.with(subscription.in_option("choice", fee))
+    })
+}
+
+fn end_all(contract: &mut Contract, until: &str) {
+    contract.subscriptions.iter_mut().for_each(|subscription| subscription.until = at(until));
+}
+
+fn rate(ledger: &mut Ledger, contract: &Contract, start: &str, hours: i64, now: &str) {
+    let mut record = session("call", start, start);
+    record.duration_us = hours * 3_600_000_000;
+    ledger.rate(contract, &record, at(now)).unwrap();
+}
+
+/// What is posted in all: the usage of all records at the cheapest price, if each is billed once.
+fn hours_posted(ledger: &Ledger) -> String {
+    ledger.sum("sum").to_string()
+}
+
+#[test]
+fn sums_that_a_cancellation_dated_back_leaves_behind_are_billed_by_their_cycles_close() {
+    let mut contract = offered(&["a", "b"], "2026-01-01", "0.5");
+    let mut ledger = Ledger::new();
+    rate(&mut ledger, &contract, "2026-01-05T00:00:00Z", 2, "2026-01-05");
+    rate(&mut ledger, &contract, "2026-02-01T10:00:00Z", 1, "2026-02-01");
+    // Said on 2 February: January is not closed yet.
+    end_all(&mut contract, "2026-01-20");
+    ledger.sweep(&contract, "2026-03-02T23:59:59Z");
+    assert_eq!(ledger.posted(), ["2026-02-03 sum 2", "2026-02-03 fee 0.5"]);
+    // The option was not in force in February: there is no fee for it.
+    ledger.sweep(&contract, "2026-12-31");
+    assert_eq!(ledger.posted()[2..], ["2026-03-03 sum 1"]);
+}
+
+#[test]
+fn sums_of_cycles_that_a_new_cycle_day_dated_back_does_away_with_are_billed_at_their_end() {
+    let contract = offered(&["a", "b"], "2026-01-01", "0");
+    let mut ledger = Ledger::new();
+    rate(&mut ledger, &contract, "2026-02-05T00:00:00Z", 1, "2026-02-05");
+    let contract = contract.then_settings("2026-02-01", "UTC", 15);
+    rate(&mut ledger, &contract, "2026-02-16T00:00:00Z", 4, "2026-02-16");
+    ledger.sweep(&contract, "2026-03-03");
+    assert_eq!(ledger.posted()[2..], ["2026-03-03 sum 1"]);
+    ledger.sweep(&contract, "2026-12-31");
+    assert_eq!(hours_posted(&ledger), "5.000000000");
+}
+
+#[test]
+fn the_cycle_day_of_nobody_any_more_has_its_sums_billed_too() {
+    let contract = offered(&["a", "b"], "2026-02-10", "0").cycle_day(31);
+    let mut ledger = Ledger::new();
+    // The cycle from 31 January to 28 February.
+    rate(&mut ledger, &contract, "2026-02-12T00:00:00Z", 1, "2026-02-12");
+    let contract = contract.then_settings("2026-02-05", "UTC", 5);
+    ledger.sweep(&contract, "2026-12-31");
+    assert_eq!(hours_posted(&ledger), "1.000000000");
+}
+
+#[test]
+fn an_option_offered_again_within_a_cycle_closes_each_set_by_itself() {
+    let mut contract = offered(&["a", "b"], "2026-01-01", "0.5");
+    end_all(&mut contract, "2026-01-10");
+    for (id, price) in [("c", "3"), ("a", "2")] {
+        let plan = calls(id, price, "");
+        contract = contract.with(
+            Subscription::to(&plan, "2026-01-10").in_option("choice", "0.7").offered("2026-01-10"),
+        );
+    }
+    let mut ledger = Ledger::new();
+    rate(&mut ledger, &contract, "2026-01-05T00:00:00Z", 1, "2026-01-05");
+    rate(&mut ledger, &contract, "2026-01-20T00:00:00Z", 10, "2026-01-20");
+    ledger.sweep(&contract, "2026-02-03");
+    let mut posted = ledger.posted();
+    posted.sort();
+    let both =
+        ["2026-02-03 fee 0.5", "2026-02-03 fee 0.7", "2026-02-03 sum 1", "2026-02-03 sum 20"];
+    assert_eq!(posted, both);
+}
+
+/// Section 6: a record is rated by the settings at its start, so it is late by the cycles of then.
+#[test]
+fn a_late_record_of_a_cycle_day_that_is_over_is_billed_at_the_end_of_the_cycle_open_by_it() {
+    let contract = offered(&["a", "b"], "2026-01-01", "0").then_settings("2026-01-10", "UTC", 15);
+    let mut ledger = Ledger::new();
+    rate(&mut ledger, &contract, "2026-01-05T00:00:00Z", 1, "2026-04-10");
+    ledger.sweep(&contract, "2026-12-31");
+    assert_eq!(hours_posted(&ledger), "1.000000000");
+}
+
+/// By the zone of their start these are January's still, which the zone before has closed.
+#[test]
+fn what_a_change_of_the_zone_leaves_to_a_closed_cycle_is_billed_with_the_next() {
+    let contract = offered(&["a", "b"], "2026-01-01", "0");
+    let contract = contract.then_settings("2026-02-01", "America/New_York", 1);
+    let mut ledger = Ledger::new();
+    ledger.sweep(&contract, "2026-02-03T00:30:00Z");
+    assert_eq!(ledger.posted(), ["2026-02-03 sum 0"]);
+    rate(&mut ledger, &contract, "2026-02-01T02:00:00Z", 1, "2026-02-03T01:00:00Z");
+    ledger.sweep(&contract, "2026-03-05");
+    assert_eq!(ledger.posted()[1..], ["2026-03-03 sum 1"]);
+}
+
+const WEEK: &str = r#"<WeeklyRecurringCharge id="week" amount="7" prorate="day"/>"#;
+
+/// A charge by days, and what a cancellation gives back of it, count in one cycle.
+#[test]
+fn what_is_given_back_at_the_very_end_of_a_cycle_counts_in_it() {
+    // 2026-02-01 is a Sunday.
+    let mut contract = [("a", "1"), ("b", "5")].into_iter().fold(
+        Contract::in_zone("UTC"),
+        |contract, (id, price)| {
+            let plan = calls(id, price, WEEK);
+            contract.with(Subscription::to(&plan, "2026-01-26").in_option("choice", "0"))
+        },
+    );
+    let mut ledger = Ledger::new();
+    ledger.sweep(&contract, "2026-01-27");
+    end_all(&mut contract, "2026-02-01");
+    ledger.sweep(&contract, "2026-12-31");
+    assert_eq!(ledger.posted(), ["2026-02-03 sum 6"]);
+}
+
+/// What was billed is given back, though the cycle that billed it is closed.
+#[test]
+fn what_is_given_back_of_a_closed_cycle_is_posted_if_that_was_billed() {
+    let mut contract = [("a", "1"), ("b", "5")]
+        .into_iter()
+        .fold(Contract::in_zone("UTC"), |contract, (id, price)| {
+            let plan = calls(id, price, WEEK);
+            contract.with(Subscription::to(&plan, "2026-01-26").in_option("choice", "0"))
+        })
+        .cycle_day(30);
+    let mut ledger = Ledger::new();
+    // The week from 26 January is January's, which closes on 1 February.
+    ledger.sweep(&contract, "2026-02-01T12:00:00Z");
+    assert_eq!(ledger.posted(), ["2026-02-01 sum 7"]);
+    end_all(&mut contract, "2026-01-31");
+    ledger.sweep(&contract, "2026-12-31");
+    assert_eq!(ledger.posted()[1..], ["2026-01-31 week-unused -2", "2026-03-02 sum 0"]);
+}
+
+/// What was used since one was withdrawn is in the sums of the others only.
+#[test]
+fn one_that_was_withdrawn_is_not_compared_in_a_cycle_that_ends_early_either() {
+    let mut contract = offered(&["a", "b"], "2026-01-01", "0");
+    contract.subscriptions[0].until = at("2026-02-02");
+    let mut ledger = Ledger::new();
+    rate(&mut ledger, &contract, "2026-02-05T00:00:00Z", 1, "2026-02-05");
+    // Said on 10 February: the cycle of 1 February goes no further than the cheap one did.
+    let contract = contract.then_settings("2026-02-02", "UTC", 15);
+    ledger.sweep(&contract, "2026-12-31");
+    assert_eq!(hours_posted(&ledger), "5.000000000");
+}

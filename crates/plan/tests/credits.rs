@@ -1,0 +1,159 @@
+//! What a cancellation that is dated back gives back: every period that was booked and lies past it,
+//! by day, once (PLANS section 5).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use proptest::prelude::*;
+use support::due::{Contract, Ledger, Subscription, at, money, period, plan_of};
+use turnpike_types::Timestamp;
+
+fn fee(kind: &str, amount: &str) -> String {
+    let graph = format!(
+        "<{kind} id=\"fee\" amount=\"{amount}\" prorate=\"day\"/>\n<Ignore id=\"i\" in=\"record.duration\"/>\n<AccountFinalizer id=\"post\" in=\"fee.charge\"/>"
+    );
+    plan_of("p", 1, "2026-01-01", &graph)
+}
+
+fn monthly(amount: &str, since: &str) -> Contract {
+    Contract::in_zone("Europe/Zurich")
+        .with(Subscription::to(&fee("MonthlyRecurringCharge", amount), since))
+}
+
+/// What is kept of the charge for a date range, whatever was booked and given back in which order.
+fn kept(ledger: &Ledger) -> i128 {
+    (ledger.sum("fee").nanos()) + ledger.sum("fee-unused").nanos()
+}
+
+#[test]
+fn a_cancellation_dated_back_over_several_months_gives_each_of_them_back() {
+    let mut contract = monthly("31", "2026-01-01T00:00:00+01:00");
+    let mut ledger = Ledger::new();
+    ledger.sweep(&contract, "2026-04-05");
+    contract.subscriptions[0].until = at("2026-01-11T15:00:00+01:00");
+    for now in ["2026-04-06", "2026-05-01", "2026-12-31"] {
+        ledger.sweep(&contract, now);
+    }
+    assert_eq!(
+        ledger.shown()[4..],
+        [
+            "2026-01-11 fee-unused -21",
+            "2026-01-11 fee-unused -31",
+            "2026-01-11 fee-unused -31",
+            "2026-01-11 fee-unused -31",
+        ]
+    );
+    // Each credit stands in the period that it gives back.
+    let of: Vec<_> = ledger.lines[4..].iter().map(|line| line.period).collect();
+    assert_eq!(of, ["2026-01-01", "2026-02-01", "2026-03-01", "2026-04-01"].map(period));
+    assert_eq!(kept(&ledger), money("10").nanos());
+}
+
+#[test]
+fn an_earlier_cancellation_afterwards_gives_back_the_difference_only() {
+    let mut contract = monthly("31", "2026-01-01T00:00:00+01:00");
+    let mut ledger = Ledger::new();
+    ledger.sweep(&contract, "2026-03-05");
+    for (until, now) in
+        [("2026-02-15T12:00:00Z", "2026-03-06"), ("2026-01-11T12:00:00Z", "2026-03-07")]
+    {
+        contract.subscriptions[0].until = at(until);
+        ledger.sweep(&contract, now);
+        ledger.sweep(&contract, now);
+    }
+    assert_eq!(
+        ledger.shown()[3..],
+        [
+            // 14 of the 28 days of February, and March.
+            "2026-02-15 fee-unused -15.5",
+            "2026-02-15 fee-unused -31",
+            // 21 days of January, and what was left of February.
+            "2026-01-11 fee-unused -21",
+            "2026-01-11 fee-unused -15.5",
+        ]
+    );
+}
+
+/// Ten thirds are no decimal: in two steps the same comes back as at once.
+#[test]
+fn credits_in_steps_come_to_the_credit_at_once() {
+    let given_back = |untils: &[&str]| {
+        let mut contract = monthly("10", "2026-01-01T00:00:00+01:00");
+        let mut ledger = Ledger::new();
+        ledger.sweep(&contract, "2026-02-05");
+        for until in untils {
+            contract.subscriptions[0].until = at(until);
+            ledger.sweep(&contract, "2026-02-06");
+        }
+        ledger.sum("fee-unused")
+    };
+    let steps = [
+        "2026-02-04T12:00:00Z",
+        "2026-01-27T12:00:00Z",
+        "2026-01-20T12:00:00Z",
+        "2026-01-04T12:00:00Z",
+    ];
+    assert_eq!(given_back(&steps), given_back(&steps[3..]));
+}
+
+/// A subscription that follows has bookings of its own, which a credit of the first leaves alone.
+#[test]
+fn a_second_cancellation_of_the_first_subscription_leaves_the_next_ones_charges_alone() {
+    let mut contract = monthly("31", "2026-01-01T00:00:00+01:00");
+    let mut ledger = Ledger::new();
+    ledger.sweep(&contract, "2026-03-05");
+    contract.subscriptions[0].until = at("2026-02-15T12:00:00Z");
+    let again = Subscription::to(&fee("MonthlyRecurringCharge", "31"), "2026-03-01T00:00:00+01:00");
+    contract.subscriptions.push(again);
+    ledger.sweep(&contract, "2026-04-05");
+    contract.subscriptions[0].until = at("2026-01-11T12:00:00Z");
+    ledger.sweep(&contract, "2026-04-06");
+    // Ten days of January, and all of March and April.
+    assert_eq!(kept(&ledger), money("72").nanos());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the calendar, the price and the cancellations, each earlier than the one before: what
+    /// is kept is what would have been charged had the last one been known, within one rounding a
+    /// period; a takeover between books the same lines and leaves the same state.
+    #[test]
+    fn what_is_kept_is_what_would_have_been_charged(
+        kind in 0usize..3, nanos in 1i128..50_000_000_000, cycle_day in 1u8..32,
+        begins in 0i64..40 * 24, ends in proptest::collection::vec(0i64..200 * 24, 1..4),
+    ) {
+        const HOUR: i64 = 3_600_000_000;
+        let kind = ["MonthlyRecurringCharge", "BillingCycleRecurringCharge", "WeeklyRecurringCharge"][kind];
+        let amount = format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
+        let start = at("2026-01-01").micros();
+        let mut subscription = Subscription::to(&fee(kind, &amount), "2026-01-01");
+        subscription.since = Timestamp(start + begins * HOUR);
+        let mut contract = Contract::in_zone("America/New_York").cycle_day(cycle_day).with(subscription);
+        let mut ends: Vec<i64> = ends.iter().map(|hours| start + (begins + 1 + hours) * HOUR).collect();
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        let now = at("2026-08-20");
+        let run = |contract: &mut Contract, takeover: bool| {
+            let mut ledger = Ledger::new();
+            contract.subscriptions[0].until = Timestamp::MAX;
+            ledger.sweep_to(contract, now);
+            for &end in &ends {
+                contract.subscriptions[0].until = Timestamp(end);
+                if takeover {
+                    ledger.rater = turnpike_plan::Rater::new();
+                }
+                ledger.sweep_to(contract, now);
+                ledger.sweep_to(contract, now);
+            }
+            ledger
+        };
+        let (found, taken_over) = (run(&mut contract, false), run(&mut contract, true));
+        prop_assert_eq!(&found.lines, &taken_over.lines);
+        prop_assert_eq!(&found.state, &taken_over.state);
+        let mut known = Ledger::new();
+        known.sweep_to(&contract, now);
+        prop_assert!((kept(&found) - kept(&known)).abs() <= 1, "{:?}", found.shown());
+        prop_assert!(found.sum("fee-unused") <= turnpike_types::Money::ZERO);
+    }
+}

@@ -1,0 +1,53 @@
+//! Options that `turnpike rate` offers to every account (PLANS section 6).
+
+use std::collections::BTreeSet;
+
+use turnpike_trial::{Account, Catalogue};
+use turnpike_types::{Money, Timestamp};
+
+use crate::exit::usage;
+
+use super::RateArgs;
+
+/// The account with each option's plans as its alternatives, and every other plan by itself.
+pub(super) fn subscribed(
+    args: &RateArgs,
+    account: Account,
+    catalogue: &Catalogue,
+) -> anyhow::Result<Account> {
+    let known = catalogue.ids();
+    let (mut names, mut offered) = (BTreeSet::new(), BTreeSet::new());
+    let mut with_options = account;
+    for (name, plans) in &args.options {
+        let plans: Vec<&str> = plans.split(',').map(str::trim).collect();
+        let wrong = |why: String| usage(format!("--option {name}: {why}"));
+        if !names.insert(name.as_str()) {
+            return Err(wrong("it is offered already: name all its plans at once".to_owned()));
+        }
+        if plans.len() < 2 {
+            return Err(wrong("one plan is no choice: name two or more, NAME=ID,ID".to_owned()));
+        }
+        for plan in &plans {
+            if !known.iter().any(|id| id == plan) {
+                return Err(wrong(format!("no --plan has the id \"{plan}\"")));
+            }
+            if !offered.insert(*plan) {
+                return Err(wrong(format!("plan \"{plan}\" is offered already")));
+            }
+        }
+        let fee = fee(args, name)?;
+        with_options = with_options.with_option(name, fee, Timestamp::MIN, plans);
+    }
+    if let Some((name, _)) = args.option_fees.iter().find(|(name, _)| !names.contains(&**name)) {
+        return Err(usage(format!("--option-fee {name}: there is no --option {name}")));
+    }
+    Ok(with_options.with_all(known.iter().filter(|id| !offered.contains(id.as_str()))))
+}
+
+fn fee(args: &RateArgs, name: &str) -> anyhow::Result<Money> {
+    let Some((_, fee)) = args.option_fees.iter().find(|(of, _)| of == name) else {
+        return Ok(Money::ZERO);
+    };
+    let fee = fee.parse::<Money>().ok().filter(|fee| *fee >= Money::ZERO);
+    fee.ok_or_else(|| usage(format!("--option-fee {name}: write an amount such as 2.50")))
+}
