@@ -25,8 +25,6 @@ pub struct Shape {
     pub fronts: usize,
     /// Every partition prefers the first node.
     pub first_owns_all: bool,
-    /// Members beside the owner that keep a warm copy.
-    pub warm_standbys: usize,
     /// The processes' connections go through proxies.
     pub proxies: bool,
 }
@@ -34,7 +32,7 @@ pub struct Shape {
 impl Default for Shape {
     fn default() -> Self {
         let nodes = vec!["a", "b"];
-        Self { nodes, fronts: 1, first_owns_all: false, warm_standbys: 1, proxies: false }
+        Self { nodes, fronts: 1, first_owns_all: false, proxies: false }
     }
 }
 
@@ -73,11 +71,7 @@ impl Cluster {
         shape: &Shape,
     ) -> Result<Self> {
         let config = dir.join("turnpike.toml");
-        let settings = match shape.warm_standbys {
-            1 => String::new(),
-            other => format!("[node]\nwarm-standbys = {other}\n"),
-        };
-        std::fs::write(&config, settings)?;
+        std::fs::write(&config, "")?;
         let mut cluster = Self::joined(Vec::new());
         let nodes = shape.nodes.iter().map(|name| ((*name).to_owned(), Kind::Node));
         let fronts = (1..=shape.fronts).map(|number| (format!("front-{number}"), Kind::Front));
@@ -178,7 +172,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The scenario asked for no proxies, or the database has no connections.
-    pub fn to_database(&mut self, name: &str) -> Result<&Proxy> {
+    pub fn database_edge(&mut self, name: &str) -> Result<&Proxy> {
         self.member(name)?.to_database.as_ref().context("there is no proxy to the database")
     }
 

@@ -79,7 +79,7 @@ impl Lane {
                 Ended::Done => break,
                 Ended::Broken => {
                     self.notes.told().breaks.push(self.clock.now());
-                    self.to_send_again();
+                    self.send_all_again();
                     sleep(AGAIN).await;
                 }
             }
@@ -160,7 +160,7 @@ impl Lane {
         }
     }
 
-    fn to_send_again(&mut self) {
+    fn send_all_again(&mut self) {
         self.pending.iter_mut().for_each(|pending| pending.sent = None);
         self.drains = None;
     }

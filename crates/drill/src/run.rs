@@ -120,9 +120,7 @@ async fn drill(
         partitions,
         repeat: size.repeat,
         interval: Duration::from_secs_f64(1.0 / size.rate.max(0.01)),
-        warm_standbys: shape.warm_standbys.min(shape.nodes.len() - 1),
         faults: Vec::new(),
-        operator,
         tell: Arc::clone(&tell),
     };
     let mut violations = Vec::new();
@@ -305,7 +303,7 @@ impl Drilled {
         if let Some(fault) = self.timeline.faults.last() {
             let answers = Answers::new(self.told.answers.clone());
             let is_late = |partition: &&u32| {
-                !answers.first_since(**partition, fault.until).is_some_and(|it| it <= SERVES_WITHIN)
+                answers.first_since(**partition, fault.until).is_none_or(|it| it > SERVES_WITHIN)
             };
             let late = partitions.iter().filter(is_late).count();
             if late > 0 {

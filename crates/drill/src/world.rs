@@ -10,7 +10,6 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use tokio::time::{Instant, sleep};
-use tonic::transport::Channel;
 
 use crate::clock::{Clock, Micros};
 use crate::cluster::Cluster;
@@ -22,8 +21,6 @@ use crate::watch::Watcher;
 /// How long the cluster may take to be as it shall be.
 const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(20);
-/// A copy that lacks no more than this many segments is warm.
-const LAG_MAX: u64 = 50;
 
 /// What a scenario has at hand.
 pub struct World {
@@ -39,10 +36,7 @@ pub struct World {
     pub(crate) repeat: u32,
     /// How far apart the batches of a partition are.
     pub(crate) interval: Duration,
-    pub(crate) warm_standbys: usize,
     pub(crate) faults: Vec<Fault>,
-    /// To the first front.
-    pub(crate) operator: Channel,
     pub(crate) tell: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -141,8 +135,7 @@ impl World {
         }
     }
 
-    /// Waits until all is as before a fault: everything runs, every partition is served and answers
-    /// without delay, and its standbys are warm. Then lets a moment pass, drawn by chance.
+    /// Waits until all is as before a fault: every partition is served and answers. Then lets a moment pass, drawn by chance.
     ///
     /// # Errors
     /// It does not come to that.
@@ -161,7 +154,7 @@ impl World {
         Ok(())
     }
 
-    /// Is every partition served, and followed by as many warm copies as it can have?
+    /// Is every partition served?
     fn is_ready(&self) -> Result<(), String> {
         let Some(seen) = self.watcher.last() else { return Err("nothing seen yet".to_owned()) };
         for row in &seen.partitions {

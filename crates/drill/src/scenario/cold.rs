@@ -18,7 +18,7 @@ pub(super) const COLD: Scenario = Scenario {
     promise: Promise::NothingRefused,
     targets: &[Target { of: Quantile::Max, millis: 5_000.0 }],
     size: Size { repeat: 3, accounts: 1_000_000, ..USUAL },
-    shape: || Shape { warm_standbys: 0, ..Shape::default() },
+    shape: Shape::default,
     run: |world| Box::pin(run(world)),
 };
 

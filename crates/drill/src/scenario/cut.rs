@@ -87,7 +87,7 @@ async fn node_database(world: &mut World) -> Result<()> {
         let partitions = world.owned_by(&node);
         let edge =
             Edge { what: format!("{node} -/- database"), partitions, measure: Measure::FromFault };
-        edge.cut(world, round, |world| world.cluster.to_database(&node)).await?;
+        edge.cut(world, round, |world| world.cluster.database_edge(&node)).await?;
     }
     world.steady().await
 }
@@ -110,7 +110,7 @@ async fn front_database(world: &mut World) -> Result<()> {
         let partitions = world.partitions();
         let what = "front-1 -/- database".to_owned();
         let edge = Edge { what, partitions, measure: Measure::LongestWait };
-        edge.cut(world, round, |world| world.cluster.to_database("front-1")).await?;
+        edge.cut(world, round, |world| world.cluster.database_edge("front-1")).await?;
     }
     world.steady().await
 }

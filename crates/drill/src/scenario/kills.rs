@@ -38,9 +38,11 @@ async fn run(world: &mut World) -> Result<()> {
             world.cluster.all().into_iter().filter(|name| world.cluster.runs(name)).collect();
         let drawn = world.draw(0..up.len());
         let Some(victim) = up.get(drawn) else { continue };
-        let owned = world.owned_by(victim);
+        // A front owns nothing, and its clients have records for every partition.
+        let is_node = world.cluster.nodes().contains(victim);
+        let touched = if is_node { world.owned_by(victim) } else { world.partitions() };
         world.cluster.kill(victim)?;
-        world.fault(format!("kill -9 {victim}"), owned, Measure::FromFault);
+        world.fault(format!("kill -9 {victim}"), touched, Measure::FromFault);
         down.push(victim.clone());
         world.pass_by_chance(50..1_500).await;
     }

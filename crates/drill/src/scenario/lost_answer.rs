@@ -28,12 +28,12 @@ async fn run(world: &mut World) -> Result<()> {
         world.steady().await?;
         let node = world.some_owner().context("nobody owns anything")?;
         let partitions = world.owned_by(&node);
-        let proxy = world.cluster.to_database(&node)?;
+        let proxy = world.cluster.database_edge(&node)?;
         let before = proxy.answers_lost();
         proxy.lose_answers("INSERT INTO segments", 1);
         let at = world.fault(format!("{node}: answer lost"), partitions, Measure::LongestWait);
         world.served_since(at + 200_000).await?;
-        lost += world.cluster.to_database(&node)?.answers_lost() - before;
+        lost += world.cluster.database_edge(&node)?.answers_lost() - before;
         world.ends();
     }
     ensure!(lost > 0, "not one answer was lost: does the database talk without encryption?");
