@@ -83,13 +83,14 @@ impl<'a> Chart<'a> {
         );
         self.bands(&mut out, window, bands_top, band);
         axis(&mut out, window, bottom);
-        self.faults(&mut out, window, bottom);
+        // The bands keep their colours: only the line goes through them.
+        self.faults(&mut out, window, bands_top - GAP / 2.0, bottom);
         self.answers(&mut out, window, answers_top, waits_top);
         self.names(&mut out, bottom + 36.0);
         out + "</svg></div>"
     }
 
-    fn faults(&self, out: &mut String, window: Window, bottom: f64) {
+    fn faults(&self, out: &mut String, window: Window, bars_bottom: f64, bottom: f64) {
         let seen = |at: Micros, until: Micros| at <= window.until && until >= window.from;
         let mut free_from = LEFT;
         for fault in self.timeline.faults.iter().filter(|fault| seen(fault.at, fault.until)) {
@@ -101,7 +102,7 @@ impl<'a> Chart<'a> {
                  height=\"{:.1}\"/><line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{FAULTS_HEIGHT}\" \
                  y2=\"{bottom:.1}\"/>",
                 (end - x).max(0.5),
-                bottom - FAULTS_HEIGHT
+                bars_bottom - FAULTS_HEIGHT
             );
             // About the width of a letter.
             let width = fault.what.chars().count() as f64 * 6.2;
@@ -230,7 +231,8 @@ fn axis(out: &mut String, window: Window, bottom: f64) {
         [100_000, 250_000, 500_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000, 30_000_000];
     let step = steps.into_iter().find(|step| window.span() / step <= 14).unwrap_or(60_000_000);
     let mut at = window.from.div_ceil(step) * step;
-    while at <= window.until {
+    // A number at the very edge would be cut.
+    while at <= window.until && window.x(at) < WIDTH - 12.0 {
         let (x, y) = (window.x(at), bottom + 14.0);
         let seconds = at as f64 / 1e6;
         let _ = writeln!(
