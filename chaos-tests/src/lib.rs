@@ -4,9 +4,9 @@
 //!  tests/kill.rs, tests/kill_dues.rs
 //!     |  starts, kills, restarts            sends, retries           counts by itself
 //!     v                                     v                        v
-//!  cluster.rs: turnpike processes       client.rs: ingest        oracle.rs: the feed as consumers
-//!     over PostgreSQL                      stream;                  see it, the log as it lies
-//!                                          accounts.rs: commands
+//!  cluster.rs: turnpike processes       client.rs: ingest        oracle (of turnpike-drill): the feed
+//!     over PostgreSQL                      stream;                  as consumers see it, the log as
+//!                                          accounts.rs: commands    it lies
 //! ```
 //!
 //! The oracle stands outside: it believes what clients were told and what consumers pull, and
@@ -16,4 +16,4 @@ pub mod accounts;
 pub mod client;
 pub mod cluster;
 pub mod dates;
-pub mod oracle;
+pub use turnpike_drill::oracle;

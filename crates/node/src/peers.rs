@@ -97,6 +97,10 @@ impl Drop for Peers {
     }
 }
 
+/// Between tries to find out whether a process that broke its connection is gone.
+const AGAIN: Duration = Duration::from_millis(5);
+const UNCLEAR_MAX: u32 = 50;
+
 struct Watcher {
     dial: Dial,
     me: NodeName,
@@ -111,8 +115,11 @@ struct Watcher {
 enum Parted {
     /// It was there, as this process, and the connection broke.
     Broke(Incarnation),
-    /// It took leave, or never was there.
+    /// It took leave.
     Ended,
+    /// Neither: nobody spoke. A process that ends closes its sockets one by one, and its listener
+    /// may be the last: a connection that came in between is broken off, and the next one refused.
+    Unclear,
     /// Its host refused the connection.
     Refused,
 }
@@ -120,6 +127,7 @@ enum Parted {
 impl Watcher {
     async fn run(self) {
         let mut last: Option<Incarnation> = None;
+        let mut tries = 0;
         loop {
             match self.connection().await {
                 Parted::Broke(incarnation) => {
@@ -135,8 +143,14 @@ impl Watcher {
                         self.wake.notify_one();
                     }
                 }
-                Parted::Ended => last = None,
+                Parted::Unclear if last.is_some() && tries < UNCLEAR_MAX => {
+                    tries += 1;
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+                Parted::Unclear | Parted::Ended => last = None,
             }
+            tries = 0;
             tokio::time::sleep(self.pause).await;
         }
     }
@@ -148,7 +162,7 @@ impl Watcher {
         let mut signs = match NodeServiceClient::new(channel).watch(request).await {
             Ok(signs) => signs.into_inner(),
             Err(status) if is_refused(&status) => return Parted::Refused,
-            Err(_) => return Parted::Ended,
+            Err(_) => return Parted::Unclear,
         };
         let mut known = None;
         loop {
@@ -162,7 +176,7 @@ impl Watcher {
                     }
                 }
                 Ok(None) => return Parted::Ended,
-                Err(_) => return known.map_or(Parted::Ended, Parted::Broke),
+                Err(_) => return known.map_or(Parted::Unclear, Parted::Broke),
             }
         }
     }

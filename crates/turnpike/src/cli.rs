@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    account, collect, demo, front, handover, ingest, load, node, partition, plan, pull, rate,
-    status, suspense, table, up,
+    account, collect, demo, drill, front, handover, ingest, load, node, partition, plan, pull,
+    rate, status, suspense, table, up,
 };
 use crate::config::Config;
 use crate::exit::{EXIT_CODES, Finish};
@@ -91,6 +91,8 @@ pub(crate) enum Command {
     Forget(handover::ForgetArgs),
     /// Generates usage and measures how fast it is taken
     Load(load::LoadArgs),
+    /// Does faults to a cluster under load, and measures what its clients see of them
+    Drill(drill::DrillArgs),
 }
 
 /// What every command may need beside its own options.
@@ -132,6 +134,7 @@ impl Command {
             Self::Drain(args) => handover::drain(args, context).await,
             Self::Forget(args) => handover::forget(args, context).await,
             Self::Load(args) => load::run(args, context).await,
+            Self::Drill(args) => drill::run(args, context).await,
         }
     }
 }

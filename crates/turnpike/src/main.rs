@@ -24,7 +24,7 @@
 //! command sends it may send again.
 //!
 //! Not promised: that the library crates' errors are distinguishable here. `anyhow` lives in this
-//! crate alone, and everything below it keeps types.
+//! crate alone (and in the drills, which only people read), and everything below it keeps types.
 
 mod apply;
 mod children;

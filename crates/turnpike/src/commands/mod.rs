@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod collect;
 pub(crate) mod demo;
+pub(crate) mod drill;
 pub(crate) mod front;
 pub(crate) mod handover;
 pub(crate) mod ingest;

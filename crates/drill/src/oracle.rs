@@ -1,4 +1,4 @@
-//! The checks from outside.
+//! The checks from outside, shared with chaos-tests: the feed as consumers see it, the log as it lies.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use turnpike_account::PartitionState;
 use turnpike_proto::feed::v1::feed_service_client::FeedServiceClient;
-use turnpike_proto::feed::v1::{ChargeLine, PullRequest, RegisterRequest};
+use turnpike_proto::feed::v1::{ChargeLine, Cursor, PullRequest, RegisterRequest};
 use turnpike_segment::Segment;
 use turnpike_store::{SegmentRow, SharedDatabase};
 use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber};
@@ -16,11 +16,23 @@ use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber};
 /// # Errors
 /// The feed can't be pulled, or its control totals differ from its lines.
 pub async fn pull_everything(front: &str) -> Result<Vec<ChargeLine>> {
+    pull(front, Vec::new()).await
+}
+
+/// What consumers can pull behind these cursors.
+///
+/// # Errors
+/// As [`pull_everything`], but for control totals of a segment of which the cursor is in the middle.
+pub async fn pull_behind(front: &str, cursors: Vec<Cursor>) -> Result<Vec<ChargeLine>> {
+    pull(front, cursors).await
+}
+
+async fn pull(front: &str, from: Vec<Cursor>) -> Result<Vec<ChargeLine>> {
     let mut feed =
         FeedServiceClient::connect(front.to_owned()).await?.max_decoding_message_size(64 << 20);
-    let consumer = "oracle".to_owned();
+    let consumer = "turnpike-drill".to_owned();
     feed.register(RegisterRequest { consumer: consumer.clone() }).await?;
-    let request = PullRequest { consumer, ..PullRequest::default() };
+    let request = PullRequest { consumer, from, ..PullRequest::default() };
     let mut pages = feed.pull(request).await?.into_inner();
     let (mut lines, mut told) = (Vec::new(), 0);
     while let Some(page) = pages.message().await? {
@@ -84,9 +96,21 @@ pub fn check_amounts(lines: &[ChargeLine], sent: &BTreeMap<Key, i64>) -> Result<
 /// # Errors
 /// The database does not answer.
 pub async fn log(db: &dyn SharedDatabase, partition: PartitionId) -> Result<Vec<SegmentRow>> {
+    log_behind(db, partition, SegmentNumber(0)).await
+}
+
+/// The log of a partition behind a segment.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn log_behind(
+    db: &dyn SharedDatabase,
+    partition: PartitionId,
+    begin: SegmentNumber,
+) -> Result<Vec<SegmentRow>> {
     let mut rows: Vec<SegmentRow> = Vec::new();
     loop {
-        let after = rows.last().map_or(SegmentNumber(0), |row| row.segment);
+        let after = rows.last().map_or(begin, |row| row.segment);
         let more = db.read_segments(partition, after, 8 << 20).await?;
         if more.is_empty() {
             return Ok(rows);
@@ -100,7 +124,19 @@ pub async fn log(db: &dyn SharedDatabase, partition: PartitionId) -> Result<Vec<
 /// # Errors
 /// The first segment at which it does not hold.
 pub fn check_chain(rows: &[SegmentRow]) -> Result<()> {
-    let (mut number, mut epoch, mut hash) = (0, Epoch::UNOWNED, SegmentHash::default());
+    check_chain_behind(SegmentNumber(0), SegmentHash::default(), rows)
+}
+
+/// I3, of a log's part behind the segment of this number and hash.
+///
+/// # Errors
+/// As [`check_chain`].
+pub fn check_chain_behind(
+    begin: SegmentNumber,
+    begin_hash: SegmentHash,
+    rows: &[SegmentRow],
+) -> Result<()> {
+    let (mut number, mut epoch, mut hash) = (begin.0, Epoch::UNOWNED, begin_hash);
     for row in rows {
         let segment = row.segment;
         ensure!(segment.0 == number + 1, "segment {segment} follows segment {number}");

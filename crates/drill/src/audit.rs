@@ -1,0 +1,193 @@
+//! The audit: what was sent against what consumers can pull, record by record, and the money by
+//! arithmetic of its own.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use turnpike_proto::feed::v1::ChargeLine;
+use turnpike_types::Money;
+
+use crate::load::Sent;
+
+/// What became of the records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Sent, each counted once however often it went out.
+    pub sent: u64,
+    /// Acknowledged as taken.
+    pub accepted: u64,
+    /// With lines for exactly their quantity, in one segment.
+    pub rated: u64,
+    /// Acknowledged, and without lines for the whole quantity.
+    pub lost: u64,
+    /// With lines for more than their quantity, or in two segments; and those that nobody sent.
+    pub doubled: u64,
+    /// Accounts whose charges are not what their records cost.
+    pub wrong_accounts: u64,
+}
+
+impl Counts {
+    /// Is every record rated once and every amount right?
+    pub const fn are_right(&self) -> bool {
+        self.lost == 0 && self.doubled == 0 && self.wrong_accounts == 0 && self.rated == self.sent
+    }
+}
+
+/// What the feed says of a record.
+#[derive(Debug)]
+struct Rated {
+    units: i128,
+    place: (u32, u64),
+    elsewhere: bool,
+}
+
+/// Whose lines there may be beside those of the drill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// Nobody's: a line that the drill did not cause is a fault, and accounts begin at nothing.
+    None,
+    /// Those of others, and of earlier drills: only records of this run are looked at, and nothing
+    /// is known of what accounts owe.
+    Some,
+}
+
+/// Counts `lines` against `sent`.
+///
+/// # Errors
+/// A line can't be read.
+pub(crate) fn count(
+    sent: &Sent,
+    accepted: u64,
+    lines: &[ChargeLine],
+    others: Others,
+) -> Result<Counts> {
+    let mut rated: HashMap<u64, HashMap<&str, Rated>> = HashMap::new();
+    let mut charged: BTreeMap<u64, i128> = BTreeMap::new();
+    let run = sent.first().map_or("", |(usage, _)| usage.run.as_str());
+    let is_ours = |line: &&ChargeLine| others == Others::None || line.record_id.starts_with(run);
+    for line in lines.iter().filter(is_ours) {
+        let place = (line.partition, line.segment);
+        let fresh = || Rated { units: 0, place, elsewhere: false };
+        let account = rated.entry(line.account_number).or_default();
+        let record = account.entry(&line.record_id).or_insert_with(fresh);
+        record.units += line.units.parse::<i128>().context("units are a whole number")?;
+        record.elsewhere |= record.place != place;
+        *charged.entry(line.account_number).or_default() += line.amount.parse::<Money>()?.nanos();
+    }
+    let mut counts = Counts { accepted, ..Counts::default() };
+    let mut octets: BTreeMap<u64, i128> = BTreeMap::new();
+    for (usage, batches) in sent {
+        for record in (0..*batches).flat_map(|batch| usage.records(batch)) {
+            let (account, quantity) =
+                (record.account.0, record.quantity.unwrap_or_default().into());
+            counts.sent += 1;
+            *octets.entry(account).or_default() += quantity;
+            let found =
+                rated.get_mut(&account).and_then(|all| all.remove(record.record_id.as_str()));
+            match found {
+                Some(rated) if rated.elsewhere || rated.units > quantity => counts.doubled += 1,
+                Some(rated) if rated.units == quantity => counts.rated += 1,
+                _ => counts.lost += 1,
+            }
+        }
+    }
+    counts.doubled += rated.values().map(HashMap::len).sum::<usize>() as u64;
+    let is_wrong = |(account, octets): (&u64, &i128)| {
+        charged.get(account).copied().unwrap_or_default() != price_nanos(*octets)
+    };
+    if others == Others::Some {
+        return Ok(counts);
+    }
+    counts.wrong_accounts = octets.iter().filter(|account| is_wrong(*account)).count() as u64;
+    Ok(counts)
+}
+
+/// 1,000 octets are included; each further one costs 50,000 nanos of a dollar.
+fn price_nanos(octets: i128) -> i128 {
+    (octets - 1_000).max(0) * 50_000
+}
+
+#[cfg(test)]
+mod tests {
+    use turnpike_types::Timestamp;
+
+    use super::*;
+    use crate::usage::Usage;
+
+    /// Two batches of three records for one account, and the lines that they deserve.
+    fn world() -> (Sent, Vec<ChargeLine>) {
+        let usage = Usage {
+            partition: 1,
+            first_account: 9,
+            accounts: 1,
+            batch_records: 3,
+            start: Timestamp(0),
+            run: "r".to_owned(),
+            seed: 1,
+        };
+        let mut octets = 0;
+        let line = |record: turnpike_types::UsageRecord| {
+            let quantity = i128::from(record.quantity.unwrap_or_default());
+            let amount = price_nanos(octets + quantity) - price_nanos(octets);
+            octets += quantity;
+            ChargeLine {
+                partition: 1,
+                segment: 4,
+                record_id: record.record_id,
+                account_number: record.account.0,
+                units: quantity.to_string(),
+                amount: Money::from_nanos(amount).unwrap_or_default().to_string(),
+                ..ChargeLine::default()
+            }
+        };
+        let lines = (0..2).flat_map(|batch| usage.records(batch)).map(line).collect();
+        (vec![(usage, 2)], lines)
+    }
+
+    #[test]
+    fn what_is_right_is_found_right() {
+        let (sent, lines) = world();
+        let counts = count(&sent, 6, &lines, Others::None).unwrap();
+        assert!(counts.are_right(), "{counts:?}");
+        assert_eq!((counts.sent, counts.rated), (6, 6));
+    }
+
+    #[test]
+    fn a_missing_line_is_a_lost_record() {
+        let (sent, mut lines) = world();
+        lines.remove(5);
+        let counts = count(&sent, 6, &lines, Others::None).unwrap();
+        assert_eq!((counts.lost, counts.rated, counts.wrong_accounts), (1, 5, 1));
+    }
+
+    #[test]
+    fn a_line_twice_a_record_in_two_segments_and_a_stranger_are_doubled() {
+        let (sent, lines) = world();
+        let twice: Vec<ChargeLine> = lines.iter().chain(&lines[..1]).cloned().collect();
+        assert_eq!(count(&sent, 6, &twice, Others::None).unwrap().doubled, 1);
+        let mut apart = lines.clone();
+        apart.push(ChargeLine { segment: 5, units: "0".to_owned(), ..lines[2].clone() });
+        assert_eq!(count(&sent, 6, &apart, Others::None).unwrap().doubled, 1);
+        let mut strange = lines.clone();
+        strange.push(ChargeLine { record_id: "nobody's".to_owned(), ..lines[0].clone() });
+        assert_eq!(count(&sent, 6, &strange, Others::None).unwrap().doubled, 1);
+    }
+
+    #[test]
+    fn a_wrong_amount_is_found_where_every_unit_is_there() {
+        let (sent, mut lines) = world();
+        lines[5].amount = "7.000000000".to_owned();
+        let counts = count(&sent, 6, &lines, Others::None).unwrap();
+        assert_eq!((counts.rated, counts.wrong_accounts), (6, 1));
+        assert!(!counts.are_right());
+    }
+
+    #[test]
+    fn beside_others_only_the_records_of_this_run_count() {
+        let (sent, mut lines) = world();
+        lines.push(ChargeLine { record_id: "other-1".to_owned(), ..lines[0].clone() });
+        assert_eq!(count(&sent, 6, &lines, Others::None).unwrap().doubled, 1);
+        assert!(count(&sent, 6, &lines, Others::Some).unwrap().are_right());
+    }
+}

@@ -1,0 +1,261 @@
+//! The cluster under test: real processes of this same program, their edges through proxies where
+//! a scenario cuts them.
+//!
+//! ```text
+//!  clients --[door]--> front-1 --[door]--> a, b      [..] a proxy, if the scenario asks for proxies
+//!                        |                  |
+//!                     [database]        [database]   one proxy a process
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use fault_proxy::Proxy;
+
+use crate::database::Place;
+use crate::process::{Process, Recipe};
+
+/// What a cluster consists of.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Names of the nodes; the first partition prefers the first, the second the second, and so on.
+    pub nodes: Vec<&'static str>,
+    /// Fronts: `front-1` and so on.
+    pub fronts: usize,
+    /// Every partition prefers the first node.
+    pub first_owns_all: bool,
+    /// Members beside the owner that keep a warm copy.
+    pub warm_standbys: usize,
+    /// The processes' connections go through proxies.
+    pub proxies: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        let nodes = vec!["a", "b"];
+        Self { nodes, fronts: 1, first_owns_all: false, warm_standbys: 1, proxies: false }
+    }
+}
+
+/// A process, running or not.
+#[derive(Debug)]
+struct Member {
+    kind: Kind,
+    recipe: Recipe,
+    running: Option<Process>,
+    /// In front of it; what connects to it connects there.
+    door: Option<Proxy>,
+    /// Between it and the database.
+    to_database: Option<Proxy>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Node,
+    Front,
+}
+
+/// The processes of a scenario; they end with it.
+#[derive(Debug)]
+pub struct Cluster {
+    members: BTreeMap<String, Member>,
+    /// Where clients find the fronts.
+    fronts: Vec<String>,
+}
+
+impl Cluster {
+    /// Starts the processes; they need not serve yet.
+    pub(crate) async fn start(
+        binary: &Path,
+        dir: &Path,
+        place: &Place,
+        shape: &Shape,
+    ) -> Result<Self> {
+        let config = dir.join("turnpike.toml");
+        let standbys = shape.warm_standbys;
+        std::fs::write(&config, format!("[node]\nwarm-standbys = {standbys}\n"))?;
+        let mut cluster = Self::joined(Vec::new());
+        let nodes = shape.nodes.iter().map(|name| ((*name).to_owned(), Kind::Node));
+        let fronts = (1..=shape.fronts).map(|number| (format!("front-{number}"), Kind::Front));
+        for (name, kind) in nodes.chain(fronts) {
+            let made = Making { binary, dir, config: &config, place, proxies: shape.proxies };
+            let member = made.member(&name, kind).await?;
+            cluster.members.insert(name.clone(), member);
+        }
+        let starts = cluster.members.values_mut().map(Member::start);
+        futures::future::try_join_all(starts).await?;
+        let fronts = cluster.members.values().filter(|member| member.kind == Kind::Front);
+        let addresses = fronts.filter_map(Member::address);
+        cluster.fronts = addresses.map(|address| format!("http://{address}")).collect();
+        Ok(cluster)
+    }
+
+    /// A cluster that is not ours: there is nothing to kill.
+    pub(crate) const fn joined(fronts: Vec<String>) -> Self {
+        Self { members: BTreeMap::new(), fronts }
+    }
+
+    /// Where clients find the fronts.
+    pub fn fronts(&self) -> Vec<String> {
+        self.fronts.clone()
+    }
+
+    /// The names of the nodes.
+    pub fn nodes(&self) -> Vec<String> {
+        let nodes = self.members.iter().filter(|(_, member)| member.kind == Kind::Node);
+        nodes.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The names of the nodes and fronts.
+    pub fn all(&self) -> Vec<String> {
+        self.members.keys().cloned().collect()
+    }
+
+    /// Does it run?
+    pub fn runs(&self, name: &str) -> bool {
+        self.members.get(name).is_some_and(|member| member.running.is_some())
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&mut self, name: &str) -> Result<()> {
+        let running = self.member(name)?.running.take();
+        running.with_context(|| format!("{name} does not run"))?.kill()
+    }
+
+    /// Starts a process again.
+    ///
+    /// # Errors
+    /// It does not come to listen.
+    pub async fn start_again(&mut self, name: &str) -> Result<()> {
+        self.member(name)?.start().await.with_context(|| name.to_owned())
+    }
+
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Errors
+    /// It does not end well.
+    pub async fn stop(&mut self, name: &str) -> Result<()> {
+        let running = self.member(name)?.running.take();
+        running
+            .with_context(|| format!("{name} does not run"))?
+            .stop()
+            .await
+            .context(name.to_owned())
+    }
+
+    /// SIGSTOP.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze(&mut self, name: &str) -> Result<()> {
+        self.running(name)?.freeze()
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn resume(&mut self, name: &str) -> Result<()> {
+        self.running(name)?.resume()
+    }
+
+    /// The proxy in front of a process.
+    ///
+    /// # Errors
+    /// The scenario asked for no proxies.
+    pub fn door(&mut self, name: &str) -> Result<&Proxy> {
+        self.member(name)?.door.as_ref().context("there is no proxy in front of it")
+    }
+
+    /// The proxy between a process and the database.
+    ///
+    /// # Errors
+    /// The scenario asked for no proxies, or the database has no connections.
+    pub fn database_edge(&mut self, name: &str) -> Result<&Proxy> {
+        self.member(name)?.to_database.as_ref().context("there is no proxy to the database")
+    }
+
+    fn member(&mut self, name: &str) -> Result<&mut Member> {
+        self.members.get_mut(name).with_context(|| format!("there is no {name}"))
+    }
+
+    fn running(&mut self, name: &str) -> Result<&Process> {
+        let running = self.member(name)?.running.as_ref();
+        running.with_context(|| format!("{name} does not run"))
+    }
+
+    /// Stops what runs, fronts first.
+    pub(crate) async fn end(mut self) {
+        for kind in [Kind::Front, Kind::Node] {
+            let members = self.members.values_mut().filter(|member| member.kind == kind);
+            let ends = members.filter_map(|member| member.running.take()).map(Process::stop);
+            futures::future::join_all(ends).await;
+        }
+    }
+}
+
+/// What members are made of.
+struct Making<'a> {
+    binary: &'a Path,
+    dir: &'a Path,
+    config: &'a PathBuf,
+    place: &'a Place,
+    proxies: bool,
+}
+
+/// Nobody listens there: a proxy's upstream until its process says where it is.
+const NOWHERE: &str = "127.0.0.1:1";
+
+impl Making<'_> {
+    async fn member(&self, name: &str, kind: Kind) -> Result<Member> {
+        let (mut door, mut to_database) = (None, None);
+        let mut url = self.place.url.clone();
+        if self.proxies {
+            door = Some(Proxy::start(NOWHERE).await?);
+            if let Some(host_port) = &self.place.host_port {
+                let proxy = Proxy::start(host_port.as_str()).await?;
+                url = self.place.through(proxy.address())?;
+                to_database = Some(proxy);
+            }
+        }
+        let mut arguments = match kind {
+            Kind::Node => vec!["node".to_owned(), "--name".to_owned(), name.to_owned()],
+            Kind::Front => vec!["front".to_owned()],
+        };
+        arguments.extend(["--database".to_owned(), url, "--log".to_owned(), "text".to_owned()]);
+        if let (Kind::Node, Some(door)) = (kind, &door) {
+            arguments.extend(["--advertise".to_owned(), door.address().to_string()]);
+        }
+        arguments.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
+        let (binary, config) = (self.binary.to_owned(), self.config.clone());
+        let recipe =
+            Recipe { binary, arguments, config, log: self.dir.join(format!("{name}.log")) };
+        Ok(Member { kind, recipe, running: None, door, to_database })
+    }
+}
+
+impl Member {
+    async fn start(&mut self) -> Result<()> {
+        let process = self.recipe.start().await?;
+        if let Some(door) = &self.door {
+            door.set_upstream(process.address.to_string());
+        }
+        if self.kind == Kind::Front
+            && let Some(listen) = self.recipe.arguments.last_mut()
+        {
+            // Clients find it again where it was.
+            *listen = process.address.to_string();
+        }
+        self.running = Some(process);
+        Ok(())
+    }
+
+    fn address(&self) -> Option<std::net::SocketAddr> {
+        let own = self.running.as_ref().map(|running| running.address);
+        self.door.as_ref().map(Proxy::address).or(own)
+    }
+}

@@ -1,0 +1,164 @@
+//! The database that a drill runs on.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use test_postgres::{Settings, TestPostgres};
+
+/// What there is.
+#[derive(Clone)]
+pub enum Database {
+    /// A server of our own, in a temporary directory.
+    Own(Arc<Mutex<TestPostgres>>),
+    /// A file a scenario.
+    Sqlite,
+    /// What the caller gave: empty at first, and shared by all scenarios.
+    Given(String),
+}
+
+/// One scenario's database.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) url: String,
+    /// Where it listens, when that can be seen in the address.
+    pub(crate) host_port: Option<String>,
+}
+
+impl Place {
+    /// The same database behind another address.
+    pub(crate) fn through(&self, address: std::net::SocketAddr) -> Result<String> {
+        let host_port = self.host_port.as_deref().context("there is no connection to cut")?;
+        Ok(self.url.replacen(host_port, &address.to_string(), 1))
+    }
+}
+
+impl Database {
+    /// The given one; else a PostgreSQL of our own; else SQLite, and why.
+    ///
+    /// # Errors
+    /// The address is of no database that processes can share.
+    pub async fn choose(given: Option<String>) -> Result<(Self, Option<String>)> {
+        match given {
+            Some(url) if url.starts_with("memory:") => bail!("processes can't share {url}"),
+            Some(url) if url.starts_with("sqlite:") => Ok((Self::Sqlite, None)),
+            Some(url) => Ok((Self::Given(url), None)),
+            None => {
+                let start =
+                    || TestPostgres::start_with(Settings { port: Some(0), ..Settings::default() });
+                match tokio::task::spawn_blocking(start).await? {
+                    Ok(server) => Ok((Self::Own(Arc::new(Mutex::new(server))), None)),
+                    Err(error) => Ok((Self::Sqlite, Some(format!("{error:#}")))),
+                }
+            }
+        }
+    }
+
+    /// A database that the caller gave must hold nothing: drills put partitions, plans and accounts
+    /// into it.
+    ///
+    /// # Errors
+    /// It holds partitions, or does not answer.
+    pub async fn must_be_empty(&self) -> Result<()> {
+        let Self::Given(url) = self else { return Ok(()) };
+        let db = turnpike_store::open(url, &turnpike_store::OpenOptions::default()).await?;
+        let partitions = db.observe().await?.partitions.len();
+        ensure!(partitions == 0, "the database holds {partitions} partitions; name an empty one");
+        Ok(())
+    }
+
+    /// What it is, in a word.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Own(_) => "PostgreSQL",
+            Self::Sqlite => "SQLite",
+            Self::Given(_) => "the given database",
+        }
+    }
+
+    /// Can its connections be cut?
+    pub fn has_connections(&self) -> bool {
+        match self {
+            Self::Own(_) => true,
+            Self::Sqlite => false,
+            Self::Given(url) => host_port(url).is_some(),
+        }
+    }
+
+    /// Can we restart it?
+    pub const fn is_ours(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+
+    /// An empty database for a scenario; with a given one, the same each time.
+    pub(crate) async fn place(&self, scenario: &str, dir: &Path) -> Result<Place> {
+        match self {
+            Self::Sqlite => {
+                let url = format!("sqlite:{}", dir.join("turnpike.db").display());
+                Ok(Place { url, host_port: None })
+            }
+            Self::Given(url) => Ok(Place { url: url.clone(), host_port: host_port(url) }),
+            Self::Own(server) => {
+                let (server, name) =
+                    (Arc::clone(server), format!("drill_{}", scenario.replace('-', "_")));
+                tokio::task::spawn_blocking(move || {
+                    let server = server.lock().unwrap_or_else(PoisonError::into_inner);
+                    server.psql(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))?;
+                    server.psql(&format!("CREATE DATABASE {name}"))?;
+                    let url = server.tcp_url(&name).context("the server has no port")?;
+                    Ok(Place { host_port: host_port(&url), url })
+                })
+                .await?
+            }
+        }
+    }
+
+    /// Ends our server as a crash does, lets it lie for a while, and starts it again; returns when
+    /// it takes connections.
+    pub(crate) async fn restart(&self, lies: Duration) -> Result<()> {
+        let Self::Own(server) = self else { bail!("this database is not ours to restart") };
+        for step in 0..2 {
+            let server = Arc::clone(server);
+            tokio::task::spawn_blocking(move || {
+                let mut server = server.lock().unwrap_or_else(PoisonError::into_inner);
+                if step == 0 {
+                    server.stop();
+                    return Ok(());
+                }
+                server.restart()
+            })
+            .await??;
+            if step == 0 {
+                tokio::time::sleep(lies).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `host:port` of `postgres://user@host:port/name`.
+fn host_port(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?']).next()?;
+    let host_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    host_port.rsplit_once(':')?.1.parse::<u16>().ok()?;
+    Some(host_port.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_with_a_port_can_be_put_behind_a_proxy() {
+        let url = "postgres://me:secret@db.example:5432/turnpike?sslmode=disable";
+        assert_eq!(host_port(url).as_deref(), Some("db.example:5432"));
+        for url in ["postgres:///x?host=/run", "postgres://db/turnpike", "sqlite:a.db"] {
+            assert_eq!(host_port(url), None, "{url}");
+        }
+        let place = Place { url: url.to_owned(), host_port: host_port(url) };
+        let moved = place.through("127.0.0.1:9".parse().unwrap()).unwrap();
+        assert_eq!(moved, "postgres://me:secret@127.0.0.1:9/turnpike?sslmode=disable");
+    }
+}

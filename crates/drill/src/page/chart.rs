@@ -1,0 +1,290 @@
+//! A time line, as SVG.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::clock::{Micros, millis};
+use crate::report::{Timeline, show_ms};
+use crate::watch::Reign;
+
+use super::escaped;
+
+const LEFT: f64 = 92.0;
+const WIDTH: f64 = 1_100.0;
+const FAULTS_HEIGHT: f64 = 18.0;
+const ANSWERS_HEIGHT: f64 = 90.0;
+const WAITS_HEIGHT: f64 = 70.0;
+const GAP: f64 = 14.0;
+/// All bands together are no higher, but for the least that a band can have.
+const BANDS_HEIGHT: f64 = 180.0;
+const BAND_MAX: f64 = 14.0;
+/// No slice of time is shorter.
+const SLICE_MIN: Micros = 10_000;
+const SLICES_MAX: u64 = 1_000;
+/// Colours of nodes there are in the style.
+const COLOURS: usize = 6;
+
+/// A stretch of time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) from: Micros,
+    pub(super) until: Micros,
+}
+
+impl Window {
+    fn span(self) -> Micros {
+        self.until.saturating_sub(self.from).max(SLICE_MIN)
+    }
+
+    fn x(self, at: Micros) -> f64 {
+        let at = at.clamp(self.from, self.until.max(self.from)) - self.from;
+        LEFT + (WIDTH - LEFT) * at as f64 / self.span() as f64
+    }
+
+    /// Whole multiples of 10 ms, not too many.
+    fn slice(self) -> Micros {
+        self.span().div_ceil(SLICES_MAX).div_ceil(SLICE_MIN) * SLICE_MIN
+    }
+}
+
+/// Draws windows of a timeline.
+pub(super) struct Chart<'a> {
+    timeline: &'a Timeline,
+    /// By partition, in order.
+    reigns: BTreeMap<u32, Vec<&'a Reign>>,
+    /// Nodes by name, and their colours.
+    colours: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Chart<'a> {
+    pub(super) fn new(timeline: &'a Timeline) -> Self {
+        let mut reigns: BTreeMap<u32, Vec<&Reign>> = BTreeMap::new();
+        let mut colours = BTreeMap::new();
+        for reign in &timeline.reigns {
+            reigns.entry(reign.partition).or_default().push(reign);
+            colours.insert(reign.owner.as_str(), 0);
+        }
+        colours.values_mut().enumerate().for_each(|(place, colour)| *colour = place % COLOURS);
+        Self { timeline, reigns, colours }
+    }
+
+    /// One window as an SVG element.
+    pub(super) fn draw(&self, window: Window) -> String {
+        let band = (BANDS_HEIGHT / self.reigns.len().max(1) as f64).min(BAND_MAX);
+        let answers_top = FAULTS_HEIGHT + GAP;
+        let waits_top = answers_top + ANSWERS_HEIGHT + GAP;
+        let bands_top = waits_top + WAITS_HEIGHT + GAP;
+        let bottom = bands_top + band * self.reigns.len() as f64;
+        let mut out = String::new();
+        let height = bottom + 44.0;
+        let _ = writeln!(
+            out,
+            "<div class=\"scroll\"><svg viewBox=\"0 0 {WIDTH} {height:.1}\" role=\"img\">"
+        );
+        self.bands(&mut out, window, bands_top, band);
+        axis(&mut out, window, bottom);
+        // The bands keep their colours: only the line goes through them.
+        self.faults(&mut out, window, bands_top - GAP / 2.0, bottom);
+        self.answers(&mut out, window, answers_top, waits_top);
+        self.names(&mut out, bottom + 36.0);
+        out + "</svg></div>"
+    }
+
+    fn faults(&self, out: &mut String, window: Window, bars_bottom: f64, bottom: f64) {
+        let seen = |at: Micros, until: Micros| at <= window.until && until >= window.from;
+        let mut free_from = LEFT;
+        for fault in self.timeline.faults.iter().filter(|fault| seen(fault.at, fault.until)) {
+            let (x, end) = (window.x(fault.at), window.x(fault.until));
+            let what = escaped(&fault.what);
+            let _ = writeln!(
+                out,
+                "<g class=\"fault\"><rect x=\"{x:.1}\" y=\"{FAULTS_HEIGHT}\" width=\"{:.1}\" \
+                 height=\"{:.1}\"/><line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{FAULTS_HEIGHT}\" \
+                 y2=\"{bottom:.1}\"/>",
+                (end - x).max(0.5),
+                bars_bottom - FAULTS_HEIGHT
+            );
+            // About the width of a letter.
+            let width = fault.what.chars().count() as f64 * 6.2;
+            if x >= free_from && x + width < WIDTH {
+                let _ = write!(out, "<text x=\"{x:.1}\" y=\"12\">{what}</text>");
+                free_from = x + width + 8.0;
+            }
+            let from = millis(fault.at.saturating_sub(self.timeline.from));
+            let _ = writeln!(out, "<title>{what}, at {}</title></g>", show_ms(from));
+        }
+    }
+
+    /// Answers for each slice, and the longest wait among them.
+    fn answers(&self, out: &mut String, window: Window, answers_top: f64, waits_top: f64) {
+        let slice = window.slice();
+        let mut slices: BTreeMap<u64, (u32, Micros)> = BTreeMap::new();
+        for answer in &self.timeline.answers {
+            if (window.from..=window.until).contains(&answer.at) {
+                let seen = slices.entry((answer.at - window.from) / slice).or_default();
+                seen.0 += 1;
+                seen.1 = seen.1.max(answer.at.saturating_sub(answer.due));
+            }
+        }
+        let most = slices.values().map(|(count, _)| *count).max().unwrap_or(1);
+        let longest = slices.values().map(|(_, wait)| *wait).max().unwrap_or(1).max(100_000);
+        let (answers_bottom, waits_bottom) =
+            (answers_top + ANSWERS_HEIGHT, waits_top + WAITS_HEIGHT);
+        let mut bars = String::new();
+        let mut waits = String::new();
+        for (&place, &(count, wait)) in &slices {
+            let x = window.x(window.from + place * slice);
+            let width = window.x(window.from + (place + 1) * slice) - x;
+            let high = ANSWERS_HEIGHT * f64::from(count) / f64::from(most);
+            let _ = write!(bars, "M{x:.1} {answers_bottom}v-{high:.1}h{width:.2}v{high:.1}z");
+            let high = WAITS_HEIGHT * log(wait, longest);
+            let _ = write!(waits, "M{x:.1} {waits_bottom}v-{high:.1}h{width:.2}v{high:.1}z");
+        }
+        let _ = writeln!(out, "<path class=\"answers\" d=\"{bars}\"/>");
+        let _ = writeln!(out, "<path class=\"waits\" d=\"{waits}\"/>");
+        let per = show_ms(millis(slice));
+        label(out, answers_top + 10.0, "answers");
+        label(out, answers_top + 24.0, &format!("per {per}"));
+        label(out, answers_top + 38.0, &format!("most {most}"));
+        label(out, waits_top + 10.0, "longest wait");
+        for ms in [1_000_000_u64, 100_000, 10_000, 1_000, 100, 10] {
+            if ms * 1_000 <= longest {
+                let y = waits_bottom - WAITS_HEIGHT * log(ms * 1_000, longest);
+                let _ = writeln!(
+                    out,
+                    "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
+                );
+                if y > waits_top + 14.0 {
+                    label(out, y + 4.0, &show_ms(ms as f64));
+                }
+            }
+        }
+    }
+
+    /// Who owned what.
+    fn bands(&self, out: &mut String, window: Window, top: f64, band: f64) {
+        for (row, (partition, reigns)) in self.reigns.iter().enumerate() {
+            let y = top + band * row as f64;
+            if band >= 10.0 {
+                label(out, y + band - 3.0, &format!("partition {partition}"));
+            }
+            for (place, reign) in reigns.iter().enumerate() {
+                let until = reigns.get(place + 1).map_or(self.timeline.until, |next| next.from);
+                if reign.from > window.until || until < window.from {
+                    continue;
+                }
+                let (x, end) = (window.x(reign.from), window.x(until));
+                let colour = self.colours.get(reign.owner.as_str()).copied().unwrap_or(0);
+                let high = if band > 3.0 { band - 1.0 } else { band };
+                let (owner, epoch) = (escaped(&reign.owner), reign.epoch);
+                let _ = writeln!(
+                    out,
+                    "<rect class=\"node-{colour}\" x=\"{x:.1}\" y=\"{y:.2}\" width=\"{:.1}\" \
+                     height=\"{high:.2}\"><title>partition {partition}: {owner}, epoch {epoch}</title></rect>",
+                    (end - x).max(0.3)
+                );
+                if band >= 10.0 && end - x > 30.0 {
+                    let (x, y) = (x + 4.0, y + band - 4.0);
+                    let _ = writeln!(
+                        out,
+                        "<text class=\"epoch\" x=\"{x:.1}\" y=\"{y:.1}\">{owner} {epoch}</text>"
+                    );
+                }
+            }
+        }
+        if band < 10.0 && !self.reigns.is_empty() {
+            label(out, top + 10.0, &format!("{} partitions", self.reigns.len()));
+        }
+    }
+
+    /// Which colour is which node.
+    fn names(&self, out: &mut String, y: f64) {
+        let mut x = LEFT;
+        for (name, colour) in &self.colours {
+            let (name, top) = (escaped(name), y - 9.0);
+            let _ = writeln!(
+                out,
+                "<rect class=\"node-{colour}\" x=\"{x}\" y=\"{top}\" width=\"10\" height=\"10\"/>\
+                 <text x=\"{}\" y=\"{y}\">node {name}</text>",
+                x + 14.0
+            );
+            x += 40.0 + 7.0 * name.len() as f64 + 30.0;
+        }
+    }
+}
+
+/// From 0 for a millisecond and less to 1 for the longest.
+fn log(wait: Micros, longest: Micros) -> f64 {
+    let decades = |micros: Micros| (millis(micros).max(1.0)).log10();
+    (decades(wait) / decades(longest).max(0.1)).clamp(0.02, 1.0)
+}
+
+fn label(out: &mut String, y: f64, text: &str) {
+    let x = LEFT - 8.0;
+    let text = escaped(text);
+    let _ = writeln!(out, "<text class=\"label\" x=\"{x}\" y=\"{y:.1}\">{text}</text>");
+}
+
+/// Ticks at round numbers of seconds.
+fn axis(out: &mut String, window: Window, bottom: f64) {
+    let steps =
+        [100_000, 250_000, 500_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000, 30_000_000];
+    let step = steps.into_iter().find(|step| window.span() / step <= 14).unwrap_or(60_000_000);
+    let mut at = window.from.div_ceil(step) * step;
+    // A number at the very edge would be cut.
+    while at <= window.until && window.x(at) < WIDTH - 12.0 {
+        let (x, y) = (window.x(at), bottom + 14.0);
+        let seconds = at as f64 / 1e6;
+        let _ = writeln!(
+            out,
+            "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{FAULTS_HEIGHT}\" y2=\"{bottom:.1}\"/>\
+             <text class=\"tick\" x=\"{x:.1}\" y=\"{y:.1}\">{seconds} s</text>"
+        );
+        at += step;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Answer;
+    use crate::pause::{Fault, Measure};
+
+    fn timeline() -> Timeline {
+        let answer = |at| Answer { partition: 1, due: at - 5_000, sent: at - 5_000, at };
+        let reign =
+            |epoch, owner: &str, from| Reign { partition: 1, epoch, owner: owner.to_owned(), from };
+        Timeline {
+            from: 0,
+            until: 2_000_000,
+            answers: (1..=20).map(|n| answer(n * 100_000)).collect(),
+            faults: vec![Fault {
+                what: "kill -9 <a>".to_owned(),
+                at: 1_000_000,
+                until: 1_500_000,
+                partitions: vec![1],
+                measure: Measure::FromFault,
+            }],
+            pauses: Vec::new(),
+            reigns: vec![reign(1, "a", 0), reign(2, "b", 1_100_000)],
+        }
+    }
+
+    #[test]
+    fn a_window_shows_the_faults_and_owners_that_fall_into_it_and_no_others() {
+        let timeline = timeline();
+        let chart = Chart::new(&timeline);
+        let all = chart.draw(Window { from: 0, until: 2_000_000 });
+        assert!(all.contains("kill -9 &lt;a&gt;") && all.contains("b, epoch 2"));
+        let before = chart.draw(Window { from: 0, until: 900_000 });
+        assert!(
+            !before.contains("kill") && !before.contains("epoch 2") && before.contains("epoch 1")
+        );
+    }
+
+    #[test]
+    fn slices_are_10_ms_where_they_find_room() {
+        assert_eq!(Window { from: 0, until: 2_000_000 }.slice(), 10_000);
+        assert_eq!(Window { from: 5, until: 60_000_005 }.slice(), 60_000);
+    }
+}

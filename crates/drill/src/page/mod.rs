@@ -1,0 +1,164 @@
+//! The page: one file, nothing to fetch, readable with no manual.
+
+mod chart;
+
+use std::fmt::Write as _;
+
+use crate::report::{Report, Verdict, show_ms};
+use chart::{Chart, Window};
+
+const STYLE: &str = include_str!("style.css");
+
+/// The page of these reports.
+pub fn page(reports: &[Report], seed: u64) -> String {
+    let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n");
+    out.push_str("<meta name=\"viewport\" content=\"width=device-width\">\n");
+    let _ = writeln!(out, "<title>Turnpike drills</title>\n<style>{STYLE}</style>");
+    let _ =
+        writeln!(out, "<header><h1>Turnpike drills</h1><p>{}</p></header>", summary(reports, seed));
+    out.push_str(&overview(reports));
+    reports.iter().for_each(|report| section(&mut out, report));
+    out.push_str(LEGEND);
+    out.push_str("</html>\n");
+    out
+}
+
+fn summary(reports: &[Report], seed: u64) -> String {
+    let count = |verdict| reports.iter().filter(|report| report.verdict == verdict).count();
+    let verdicts = [Verdict::Violated, Verdict::TargetMissed, Verdict::Passed, Verdict::LeftOut];
+    let told = verdicts.into_iter().filter(|&verdict| count(verdict) > 0);
+    let told: Vec<String> = told
+        .map(|verdict| format!("{} {}", count(verdict), verdict.word().to_lowercase()))
+        .collect();
+    let records: u64 = reports.iter().map(|report| report.records.sent).sum();
+    let [lost, doubled] = [|r: &Report| r.records.lost, |r: &Report| r.records.doubled]
+        .map(|of| reports.iter().map(of).sum::<u64>());
+    format!(
+        "{}. {records} records sent, {lost} lost, {doubled} doubled. Seed {seed}.",
+        told.join(", ")
+    )
+}
+
+fn overview(reports: &[Report]) -> String {
+    let mut out = String::from("<div class=\"scroll\"><table><tr><th>scenario<th>result<th>faults");
+    out.push_str(
+        "<th>pause p50<th>p99<th>max<th>target<th>sent<th>rated<th>lost<th>doubled</tr>\n",
+    );
+    for report in reports {
+        let name = report.scenario;
+        let _ = write!(out, "<tr><td><a href=\"#{name}\">{name}</a><td>{}", chip(report.verdict));
+        if report.verdict == Verdict::LeftOut {
+            let _ = writeln!(out, "<td colspan=\"9\">{}</tr>", escaped(&report.why.join("; ")));
+            continue;
+        }
+        let (pauses, records) = (&report.pauses, &report.records);
+        let [p50, p99, max] = [pauses.p50_ms, pauses.p99_ms, pauses.max_ms].map(show_ms);
+        let target = |target: &crate::report::TargetReport| {
+            let limit = show_ms(target.limit_ms);
+            let class = if target.met { "met" } else { "over" };
+            format!("<span class=\"{class}\">{} ≤ {limit}</span>", target.of)
+        };
+        let targets: Vec<String> = report.targets.iter().map(target).collect();
+        let crate::Counts { sent, rated, lost, doubled, .. } = *records;
+        let _ = writeln!(
+            out,
+            "<td>{}<td>{p50}<td>{p99}<td>{max}<td>{}<td>{sent}<td>{rated}<td>{lost}<td>{doubled}</tr>",
+            report.faults.len(),
+            targets.join(", "),
+        );
+    }
+    out + "</table></div>\n"
+}
+
+fn chip(verdict: Verdict) -> String {
+    let class = match verdict {
+        Verdict::Passed => "passed",
+        Verdict::TargetMissed => "missed",
+        Verdict::Violated => "violated",
+        Verdict::LeftOut => "left-out",
+    };
+    format!("<span class=\"chip {class}\">{}</span>", verdict.word().to_lowercase())
+}
+
+fn section(out: &mut String, report: &Report) {
+    let Report { scenario, help, holds, proves, .. } = report;
+    let (help, holds) = (escaped(help), escaped(holds));
+    let verdict = chip(report.verdict);
+    let _ = writeln!(out, "<section id=\"{scenario}\"><h2>{scenario} {verdict}</h2>");
+    let _ = writeln!(out, "<p>The drill {help}. Must hold: {holds}. <small>({proves})</small></p>");
+    if !report.why.is_empty() {
+        let why: Vec<String> =
+            report.why.iter().map(|why| format!("<li>{}", escaped(why))).collect();
+        let _ = writeln!(out, "<ul class=\"why\">{}</ul>", why.join("\n"));
+    }
+    if report.verdict != Verdict::LeftOut {
+        let Report { waits, records, .. } = report;
+        let _ = writeln!(
+            out,
+            "<p>{} records accepted in {:.0} s, {} refused; a batch waited {} (p50), {} (p99); \
+             clients sent {} batches again and saw {} streams break; partitions changed hands {} \
+             times.</p>",
+            records.accepted,
+            report.seconds,
+            report.refused,
+            show_ms(waits.p50_ms),
+            show_ms(waits.p99_ms),
+            report.retries,
+            report.broken_streams,
+            report.takeovers,
+        );
+        charts(out, report);
+    }
+    out.push_str("</section>\n");
+}
+
+fn charts(out: &mut String, report: &Report) {
+    let chart = Chart::new(&report.timeline);
+    let whole = Window { from: report.timeline.from, until: report.timeline.until };
+    let _ = writeln!(
+        out,
+        "<figure><figcaption>The whole run</figcaption>{}</figure>",
+        chart.draw(whole)
+    );
+    let Some((fault, pause)) = report.timeline.worst() else { return };
+    let begin = fault.at.saturating_sub(300_000);
+    let end = fault.until.max(fault.at + pause) + (pause / 2).clamp(300_000, 3_000_000);
+    let window = Window { from: begin, until: end.min(whole.until) };
+    let _ = writeln!(
+        out,
+        "<figure><figcaption>The longest pause, {}, closer: {}</figcaption>{}</figure>",
+        show_ms(crate::clock::millis(pause)),
+        escaped(&fault.what),
+        chart.draw(window)
+    );
+}
+
+/// Text within HTML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+const LEGEND: &str = "<footer><p>Each chart, from the top: the faults, as bars that go through \
+everything (point at one for its name); answers to clients for each slice of time; how long the \
+slowest of these had waited since it was due (the scale is logarithmic); and who owned which \
+partition, a band a partition, a colour a node, the epoch written into it. A pause is a hole in \
+the answers; after it, what had been due meanwhile is answered at once.</p></footer>\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_wrote_is_text_on_the_page() {
+        assert_eq!(escaped("a -/- <b> & \"c\""), "a -/- &lt;b&gt; &amp; &quot;c&quot;");
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere() {
+        let page = page(&[], 1);
+        assert!(page.contains("prefers-color-scheme"));
+        for outside in ["http", "src=", "@import", "<script"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+}

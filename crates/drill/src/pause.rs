@@ -1,0 +1,175 @@
+//! Pauses: what clients saw of a fault.
+
+use crate::clock::{Micros, millis};
+use crate::load::Answer;
+
+/// Something that was done to the cluster.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// In words.
+    pub what: String,
+    /// When it had taken effect.
+    pub at: Micros,
+    /// When it ended; the same as `at` for what has no duration.
+    pub until: Micros,
+    /// The partitions that it touches.
+    pub partitions: Vec<u32>,
+    /// How its pause is measured.
+    pub measure: Measure,
+}
+
+/// How a pause is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// From the fault to the first answer to a batch that was sent, or sent again, after it.
+    FromFault,
+    /// The same from the fault's end on: nothing could be served before.
+    FromEnd,
+    /// The longest that a batch waited of those that were due while it lasted, and for a moment
+    /// after: where service never ends, and only may falter.
+    LongestWait,
+}
+
+/// What falls due within this time after a planned change may still feel it.
+const AFTERMATH: Micros = 250_000;
+
+/// What one fault did to one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Which fault, in their order.
+    pub fault: usize,
+    /// Which partition.
+    pub partition: u32,
+    /// `None`: it was not served again.
+    pub micros: Option<Micros>,
+}
+
+/// Answers by partition, in the order in which they came.
+#[derive(Debug)]
+pub(crate) struct Answers(Vec<Answer>);
+
+impl Answers {
+    /// Sorts them.
+    pub(crate) fn new(mut answers: Vec<Answer>) -> Self {
+        answers.sort_unstable_by_key(|answer| (answer.partition, answer.at));
+        Self(answers)
+    }
+
+    fn of(&self, partition: u32) -> &[Answer] {
+        let begin = self.0.partition_point(|answer| answer.partition < partition);
+        let end = self.0.partition_point(|answer| answer.partition <= partition);
+        self.0.get(begin..end).unwrap_or_default()
+    }
+
+    /// How long after `since` the first answer came to a batch that was sent since then.
+    pub(crate) fn first_since(&self, partition: u32, since: Micros) -> Option<Micros> {
+        let answers = self.of(partition);
+        let later = answers.partition_point(|answer| answer.at < since);
+        let first = answers.get(later..)?.iter().find(|answer| answer.sent >= since)?;
+        Some(first.at - since)
+    }
+
+    fn longest_wait(&self, partition: u32, from: Micros, until: Micros) -> Option<Micros> {
+        let due = self.of(partition).iter().filter(|answer| (from..=until).contains(&answer.due));
+        due.map(|answer| answer.at.saturating_sub(answer.due)).max()
+    }
+
+    /// What each fault did to each partition that it touched.
+    pub(crate) fn pauses(&self, faults: &[Fault]) -> Vec<Pause> {
+        let mut pauses = Vec::new();
+        for (place, fault) in faults.iter().enumerate() {
+            for &partition in &fault.partitions {
+                let micros = match fault.measure {
+                    Measure::FromFault => self.first_since(partition, fault.at),
+                    Measure::FromEnd => self.first_since(partition, fault.until),
+                    Measure::LongestWait => {
+                        self.longest_wait(partition, fault.at, fault.until + AFTERMATH)
+                    }
+                };
+                pauses.push(Pause { fault: place, partition, micros });
+            }
+        }
+        pauses
+    }
+}
+
+/// Quantiles of pauses, in milliseconds; one that never ended counts as endless.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Quantiles {
+    /// How many there were.
+    pub count: usize,
+    /// Half of them are no longer.
+    pub p50_ms: f64,
+    /// 99 % of them are no longer.
+    pub p99_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
+}
+
+impl Quantiles {
+    /// Of all `pauses`.
+    pub fn of(pauses: &[Pause]) -> Self {
+        let mut all: Vec<Micros> =
+            pauses.iter().map(|pause| pause.micros.unwrap_or(Micros::MAX)).collect();
+        all.sort_unstable();
+        let at = |part: f64| {
+            let rank = (part * all.len() as f64).ceil() as usize;
+            all.get(rank.saturating_sub(1)).copied().map_or(0.0, millis)
+        };
+        Self { count: all.len(), p50_ms: at(0.5), p99_ms: at(0.99), max_ms: at(1.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(partition: u32, due: Micros, sent: Micros, at: Micros) -> Answer {
+        Answer { partition, due, sent, at }
+    }
+
+    fn fault(at: Micros, until: Micros, measure: Measure) -> Fault {
+        Fault { what: String::new(), at, until, partitions: vec![1], measure }
+    }
+
+    fn pause(answers: &[Answer], fault: Fault) -> Option<Micros> {
+        Answers::new(answers.to_vec()).pauses(&[fault])[0].micros
+    }
+
+    #[test]
+    fn an_answer_to_what_was_sent_before_the_fault_does_not_end_the_pause() {
+        let answers = [answer(1, 80, 90, 105), answer(1, 95, 95, 400), answer(1, 110, 110, 420)];
+        assert_eq!(pause(&answers, fault(100, 100, Measure::FromFault)), Some(320));
+    }
+
+    #[test]
+    fn an_answer_to_what_was_sent_again_after_the_fault_ends_it() {
+        let answers = [answer(1, 80, 150, 300), answer(1, 110, 151, 420)];
+        assert_eq!(pause(&answers, fault(100, 100, Measure::FromFault)), Some(200));
+        assert_eq!(pause(&answers, fault(100, 140, Measure::FromEnd)), Some(160));
+    }
+
+    #[test]
+    fn another_partitions_answers_do_not_count() {
+        let answers = [answer(2, 110, 110, 120)];
+        assert_eq!(pause(&answers, fault(100, 100, Measure::FromFault)), None);
+    }
+
+    #[test]
+    fn where_service_goes_on_the_longest_wait_counts_from_when_a_batch_was_due() {
+        let answers =
+            [answer(1, 90, 90, 5_000), answer(1, 110, 300, 700), answer(1, 120, 300, 701)];
+        assert_eq!(pause(&answers, fault(100, 200, Measure::LongestWait)), Some(590));
+    }
+
+    #[test]
+    fn quantiles_are_of_what_was_seen_and_an_endless_pause_is_not_forgotten() {
+        let pause = |micros| Pause { fault: 0, partition: 1, micros };
+        let mut pauses: Vec<Pause> = (1..=100).map(|n| pause(Some(n * 1_000))).collect();
+        let quantiles = Quantiles::of(&pauses);
+        assert_eq!((quantiles.p50_ms, quantiles.p99_ms, quantiles.max_ms), (50.0, 99.0, 100.0));
+        pauses.push(pause(None));
+        assert!(Quantiles::of(&pauses).max_ms > 1e12);
+        assert_eq!(Quantiles::of(&[]).count, 0);
+    }
+}

@@ -1,0 +1,120 @@
+//! One process of the cluster: started, killed, frozen, stopped, by its id.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+
+const START_MAX: Duration = Duration::from_secs(60);
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// What is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    pub(crate) binary: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) config: PathBuf,
+    /// Its log; it grows over restarts.
+    pub(crate) log: PathBuf,
+}
+
+/// A process that runs. Dropped, it is killed; and it ends by itself when we end, however that
+/// comes, since its standard input ends then.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Recipe {
+    /// Starts the process and waits until it says where it listens.
+    pub(crate) async fn start(&self) -> Result<Process> {
+        let name = || self.log.display().to_string();
+        let log = std::fs::File::options().create(true).append(true).open(&self.log)?;
+        let mut command = Command::new(&self.binary);
+        for (variable, _) in std::env::vars_os() {
+            // What is meant for us would change what we try.
+            if variable.to_string_lossy().starts_with("TURNPIKE_") {
+                command.env_remove(variable);
+            }
+        }
+        let mut child = command
+            .args(&self.arguments)
+            .arg("--stop-at-stdin-end")
+            .arg("--config")
+            .arg(&self.config)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            // Ctrl-C at a terminal reaches us alone.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} can't be started", self.binary.display()))?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().context("the process has no standard output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let said = match tokio::time::timeout(START_MAX, lines.next_line()).await {
+            Ok(Ok(Some(line))) => line,
+            Ok(_) => bail!("{} ended before it listened: {}", name(), self.last_words()),
+            Err(_) => {
+                bail!("{} does not listen after {START_MAX:?}: {}", name(), self.last_words())
+            }
+        };
+        let address = said.rsplit(' ').next().and_then(|address| address.parse().ok());
+        let address = address.with_context(|| format!("{} said {said:?}", name()))?;
+        // Whatever comes must not fill the pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok(Process { child, stdin, address })
+    }
+
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(5).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Process {
+    /// SIGKILL, as a crash would be. When this returns the process does nothing more.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        // The runtime reaps it.
+        self.child.start_kill().ok();
+        Ok(())
+    }
+
+    /// SIGSTOP: it lives and does nothing.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        let ended = tokio::time::timeout(STOP_MAX, self.child.wait()).await;
+        drop(self.stdin.take());
+        let status = ended.context("it does not stop by itself")??;
+        if !status.success() {
+            bail!("it ended with {status}");
+        }
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let id = self.child.id().context("the process has ended already")?;
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).context("no process id")?;
+        kill_process(pid, signal).with_context(|| format!("process {pid:?}"))
+    }
+}

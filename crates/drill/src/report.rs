@@ -1,0 +1,203 @@
+//! What a drill came to: as a table, as JSON.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::audit::Counts;
+use crate::clock::{Micros, millis};
+use crate::load::Answer;
+use crate::pause::{Fault, Pause, Quantiles};
+use crate::watch::Reign;
+
+/// How a scenario ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It can't be done with this database.
+    LeftOut,
+    /// Everything held.
+    Passed,
+    /// Everything held that must, but a pause was longer than its target.
+    TargetMissed,
+    /// Something was lost, doubled, refused, or does not hold.
+    Violated,
+}
+
+impl Verdict {
+    /// For people.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::LeftOut => "left out",
+            Self::Passed => "passed",
+            Self::TargetMissed => "TARGET MISSED",
+            Self::Violated => "VIOLATED",
+        }
+    }
+}
+
+/// A limit on pauses, and what was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetReport {
+    /// Which of the pauses: `p50`, `p99`, `max`.
+    pub of: &'static str,
+    /// No longer than that.
+    pub limit_ms: f64,
+    /// It was that.
+    pub measured_ms: f64,
+    /// No longer?
+    pub met: bool,
+}
+
+/// One fault.
+#[derive(Clone, Debug, Serialize)]
+pub struct FaultReport {
+    /// In words.
+    pub what: String,
+    /// Since the scenario's load began.
+    pub at_ms: f64,
+    /// The same.
+    pub until_ms: f64,
+    /// By partition; absent where it was not served again.
+    pub pauses_ms: BTreeMap<u32, Option<f64>>,
+}
+
+/// One scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Its name.
+    pub scenario: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    /// What must hold.
+    pub holds: &'static str,
+    /// By the numbers of design and protocol.
+    pub proves: &'static str,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Why it did not pass.
+    pub why: Vec<String>,
+    /// With what.
+    pub database: &'static str,
+    /// How long the load went on.
+    pub seconds: f64,
+    /// What was done to the cluster.
+    pub faults: Vec<FaultReport>,
+    /// Pauses seen by clients.
+    pub pauses: Quantiles,
+    /// Limits on them.
+    pub targets: Vec<TargetReport>,
+    /// Waits of all batches, from when they were due to their answers.
+    pub waits: Quantiles,
+    /// What became of the records.
+    pub records: Counts,
+    /// Suspended or rejected.
+    pub refused: u64,
+    /// Batches that clients were told to send again.
+    pub retries: u64,
+    /// Streams that broke.
+    pub broken_streams: u64,
+    /// Changes of ownership.
+    pub takeovers: u64,
+    /// For the page.
+    #[serde(skip)]
+    pub timeline: Timeline,
+}
+
+/// What happened when.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline {
+    /// When the load began.
+    pub from: Micros,
+    /// When everything was answered.
+    pub until: Micros,
+    /// All answers.
+    pub answers: Vec<Answer>,
+    /// All faults.
+    pub faults: Vec<Fault>,
+    /// All pauses.
+    pub pauses: Vec<Pause>,
+    /// Who owned what.
+    pub reigns: Vec<Reign>,
+}
+
+impl Timeline {
+    /// The fault with the longest pause that ended, and that pause.
+    pub fn worst(&self) -> Option<(&Fault, Micros)> {
+        let ended = self.pauses.iter().filter_map(|pause| Some((pause.fault, pause.micros?)));
+        let (fault, pause) = ended.max_by_key(|(_, micros)| *micros)?;
+        Some((self.faults.get(fault)?, pause))
+    }
+
+    /// The faults with their pauses.
+    pub fn faults(&self) -> Vec<FaultReport> {
+        let relative = |at: Micros| millis(at.saturating_sub(self.from));
+        let report = |(place, fault): (usize, &Fault)| FaultReport {
+            what: fault.what.clone(),
+            at_ms: relative(fault.at),
+            until_ms: relative(fault.until),
+            pauses_ms: self
+                .pauses
+                .iter()
+                .filter(|pause| pause.fault == place)
+                .map(|pause| (pause.partition, pause.micros.map(millis)))
+                .collect(),
+        };
+        self.faults.iter().enumerate().map(report).collect()
+    }
+}
+
+const HEADER: [&str; 12] = [
+    "SCENARIO", "FAULTS", "P50", "P99", "MAX", "SENT", "ACCEPTED", "RATED", "LOST", "DOUBLED",
+    "TARGETS", "RESULT",
+];
+
+/// The table at the end.
+pub fn table(reports: &[Report]) -> String {
+    let mut rows: Vec<Vec<String>> = vec![HEADER.map(str::to_owned).to_vec()];
+    rows.extend(reports.iter().map(row));
+    let widths: Vec<usize> = (0..HEADER.len())
+        .map(|column| {
+            rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0)
+        })
+        .collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            let is_number = (1..10).contains(&column);
+            if is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row(report: &Report) -> Vec<String> {
+    let Report { pauses, records, .. } = report;
+    let mut cells = vec![report.scenario.to_owned()];
+    if report.verdict == Verdict::LeftOut {
+        cells.extend((2..HEADER.len()).map(|_| "-".to_owned()));
+    } else {
+        cells.push(report.faults.len().to_string());
+        cells.extend([pauses.p50_ms, pauses.p99_ms, pauses.max_ms].map(show_ms));
+        let Counts { sent, accepted, rated, lost, doubled, .. } = *records;
+        cells.extend([sent, accepted, rated, lost, doubled].map(|count| count.to_string()));
+        let target = |target: &TargetReport| {
+            let sign = if target.met { "<=" } else { "OVER" };
+            format!("{} {sign} {}", target.of, show_ms(target.limit_ms))
+        };
+        cells.push(report.targets.iter().map(target).collect::<Vec<_>>().join(", "));
+    }
+    cells.push(report.verdict.word().to_owned());
+    cells
+}
+
+/// `87 ms`, `1.25 s`.
+pub fn show_ms(ms: f64) -> String {
+    if ms > 1e9 {
+        "never".to_owned()
+    } else if ms >= 9_999.5 {
+        format!("{:.1} s", ms / 1_000.0)
+    } else {
+        format!("{ms:.0} ms")
+    }
+}

@@ -1,0 +1,390 @@
+//! One scenario, from an empty database to its report.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tonic::transport::Endpoint;
+use turnpike_proto::feed::v1::Cursor;
+use turnpike_store::{OpenOptions, PartitionRow, SharedDatabase, open};
+use turnpike_types::{PartitionId, SegmentHash, SegmentNumber, Timestamp};
+
+use crate::audit::{self, Counts, Others};
+use crate::clock::{Clock, Micros};
+use crate::cluster::{Cluster, Shape};
+use crate::database::Database;
+use crate::load::{Load, Pace, Sent, Told};
+use crate::options::{Options, Running};
+use crate::oracle;
+use crate::pause::{Answers, Pause, Quantiles};
+use crate::report::{Report, TargetReport, Timeline, Verdict};
+use crate::scenario::{Needs, Promise, Quantile, Scenario, Size};
+use crate::setup::{self, Ground};
+use crate::usage::Usage;
+use crate::watch::{Reign, Watcher};
+use crate::world::World;
+
+/// I7: once faults stop, the cluster serves again within this time.
+const SERVES_WITHIN: Micros = 5_000_000;
+/// What is unanswered at the end may take so long.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Where progress is told.
+pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Runs `scenario` on `database`, with its files in `dir`.
+///
+/// # Errors
+/// The cluster can't be set up. What does not hold is no error, but in the report.
+pub async fn run(
+    scenario: &'static Scenario,
+    options: &Options,
+    database: &Database,
+    dir: &Path,
+    tell: Tell,
+) -> Result<Report> {
+    let why = match &options.running {
+        Some(_) if !scenario.harmless => Some("it is not for a cluster that others use".to_owned()),
+        Some(_) => None,
+        None => left_out(scenario, database),
+    };
+    if let Some(why) = why {
+        tell(&format!("left out: {why}"));
+        let told = Drilled::default();
+        let mut report = told.report(scenario, database, Vec::new());
+        (report.verdict, report.why) = (Verdict::LeftOut, vec![why]);
+        return Ok(report);
+    }
+    let (drilled, violations) = drill(scenario, options, database, dir, tell).await?;
+    Ok(drilled.report(scenario, database, violations))
+}
+
+fn left_out(scenario: &Scenario, database: &Database) -> Option<String> {
+    let is_possible = match scenario.needs {
+        Needs::Anything => true,
+        Needs::Connections => database.has_connections(),
+        Needs::OurServer => database.is_ours(),
+    };
+    let wanted = match scenario.needs {
+        Needs::OurServer => "a PostgreSQL server of the drill's own",
+        _ => "PostgreSQL, at an address with host and port",
+    };
+    (!is_possible).then(|| format!("it needs {wanted}, and this is {}", database.word()))
+}
+
+/// What was measured.
+#[derive(Default)]
+struct Drilled {
+    told: Told,
+    counts: Counts,
+    timeline: Timeline,
+}
+
+async fn drill(
+    scenario: &'static Scenario,
+    options: &Options,
+    database: &Database,
+    dir: &Path,
+    tell: Tell,
+) -> Result<(Drilled, Vec<String>)> {
+    let size = sized(scenario.size, options);
+    std::fs::create_dir_all(dir)?;
+    let shape = (scenario.shape)();
+    let site = match &options.running {
+        Some(running) => Site::join(running, database).await?,
+        None => Site::build(scenario.name, options, database, dir, &shape, &size).await?,
+    };
+    let Site { cluster, ground, db, begin } = site;
+    let partitions = ground.partitions();
+    tell(&format!("{} partitions, accounts {:?}", partitions.len(), ground.accounts()));
+    let fronts = cluster.fronts();
+    let front = fronts.first().context("there is no front")?.clone();
+    let operator = Endpoint::from_shared(front.clone())?.connect().await.context(front.clone())?;
+    setup::accounts(&operator, ground.accounts()).await?;
+    let clock = Clock::start();
+    let pace = Pace { rate: size.rate, patience: PATIENCE };
+    let usages = usages(&ground, &size, options.seed, db.observe().await?.now);
+    let load = Load::start(usages, &fronts, &pace, clock)?;
+    let look = if partitions.len() > 100 { 150 } else { 20 };
+    let mut world = World {
+        cluster,
+        database: database.clone(),
+        clock,
+        notes: load.notes(),
+        watcher: Watcher::start(Arc::clone(&db), clock, Duration::from_millis(look)),
+        chance: StdRng::seed_from_u64(options.seed),
+        partitions,
+        repeat: size.repeat,
+        interval: Duration::from_secs_f64(1.0 / size.rate.max(0.01)),
+        warm_standbys: shape.warm_standbys.min(shape.nodes.len() - 1),
+        faults: Vec::new(),
+        operator,
+        tell: Arc::clone(&tell),
+    };
+    let mut violations = Vec::new();
+    if let Err(error) = (scenario.run)(&mut world).await {
+        violations.push(format!("the scenario did not come to its end: {error:#}"));
+    }
+    tell("checking");
+    let others = if options.running.is_some() { Others::Some } else { Others::None };
+    let checking = Checking { front, db, begin, others };
+    let drilled = checking.check(world, load, &mut violations).await;
+    Ok((drilled, violations))
+}
+
+/// Where a drill takes place.
+struct Site {
+    cluster: Cluster,
+    ground: Ground,
+    db: Arc<dyn SharedDatabase>,
+    begin: Vec<Begin>,
+}
+
+/// Where a partition's log ended before the drill.
+struct Begin {
+    partition: u32,
+    segment: SegmentNumber,
+    hash: SegmentHash,
+}
+
+impl Begin {
+    /// Where a consumer begins: that segment is read once more.
+    fn cursor(&self) -> Cursor {
+        let hash = if self.segment.0 == 0 { Bytes::new() } else { self.hash.0.to_vec().into() };
+        Cursor { partition: self.partition, segment: self.segment.0, row: 0, hash }
+    }
+}
+
+impl Site {
+    /// A cluster of our own, on new ground.
+    async fn build(
+        name: &str,
+        options: &Options,
+        database: &Database,
+        dir: &Path,
+        shape: &Shape,
+        size: &Size,
+    ) -> Result<Self> {
+        let place = database.place(name, dir).await?;
+        let db = open(&place.url, &OpenOptions::default()).await.context("the database")?;
+        let ground = Ground::beyond(db.as_ref(), size.partitions, size.accounts).await?;
+        ground.create(db.as_ref(), &shape.nodes, shape.first_owns_all).await?;
+        let begin = begins(db.as_ref(), &ground).await?;
+        let cluster = Cluster::start(&options.binary, dir, &place, shape).await?;
+        setup::served(db.as_ref(), &ground).await?;
+        Ok(Self { cluster, ground, db, begin })
+    }
+
+    /// One that runs already.
+    async fn join(running: &Running, database: &Database) -> Result<Self> {
+        let Database::Given(url) = database else { bail!("which database is it on?") };
+        let db = open(url, &OpenOptions::default()).await.context("the database")?;
+        let ground = Ground::within(db.as_ref(), &running.accounts).await?;
+        let begin = begins(db.as_ref(), &ground).await?;
+        let cluster = Cluster::joined(vec![running.front.clone()]);
+        Ok(Self { cluster, ground, db, begin })
+    }
+}
+
+async fn begins(db: &dyn SharedDatabase, ground: &Ground) -> Result<Vec<Begin>> {
+    let mine = ground.partitions();
+    let rows = db.observe().await?.partitions;
+    let begin = |row: PartitionRow| Begin {
+        partition: row.spec.id.0,
+        segment: SegmentNumber(row.next.next.0.saturating_sub(1)),
+        hash: row.next.last_hash,
+    };
+    Ok(rows.into_iter().filter(|row| mine.contains(&row.spec.id.0)).map(begin).collect())
+}
+
+fn sized(size: Size, options: &Options) -> Size {
+    Size {
+        repeat: options.repeat.unwrap_or(size.repeat),
+        partitions: options.partitions.unwrap_or(size.partitions),
+        accounts: options.accounts.unwrap_or(size.accounts),
+        rate: options.rate.unwrap_or(size.rate),
+        ..size
+    }
+}
+
+fn usages(ground: &Ground, size: &Size, seed: u64, now: Timestamp) -> Vec<Usage> {
+    let usage = |(partition, accounts): (u32, std::ops::Range<u64>)| Usage {
+        partition,
+        first_account: accounts.start,
+        accounts: accounts.end - accounts.start,
+        batch_records: size.batch_records,
+        start: now.saturating_add(-60_000_000),
+        run: format!("drill-{:x}", now.micros()),
+        seed,
+    };
+    ground.0.iter().cloned().map(usage).collect()
+}
+
+/// What the audit needs.
+struct Checking {
+    front: String,
+    db: Arc<dyn SharedDatabase>,
+    begin: Vec<Begin>,
+    others: Others,
+}
+
+impl Checking {
+    /// Ends the load, and looks at everything from outside.
+    async fn check(self, world: World, load: Load, violations: &mut Vec<String>) -> Drilled {
+        let notes = load.notes();
+        let sent = match load.finish().await {
+            Ok(sent) => sent,
+            Err(error) => {
+                violations.push(format!("I7: {error:#}"));
+                Sent::new()
+            }
+        };
+        let until = world.clock.now();
+        let told = notes.told().clone();
+        let reigns = world.watcher.reigns();
+        let mut drilled = Drilled { told, ..Drilled::default() };
+        match self.count(&sent, drilled.told.accepted).await {
+            Ok(counts) => drilled.counts = counts,
+            Err(error) => violations.push(format!("I1: rated output: {error:#}")),
+        }
+        for begin in &self.begin {
+            if let Err(error) = self.check_log(begin).await {
+                violations.push(format!("I3: partition {}: {error:#}", begin.partition));
+            }
+        }
+        drilled.timeline = timeline(&drilled.told, world.faults.clone(), reigns, until);
+        violations.extend(drilled.broken(&world.partitions));
+        world.cluster.end().await;
+        drilled
+    }
+
+    async fn count(&self, sent: &Sent, accepted: u64) -> Result<Counts> {
+        let cursors = self.begin.iter().map(Begin::cursor).collect();
+        let lines = oracle::pull_behind(&self.front, cursors).await?;
+        audit::count(sent, accepted, &lines, self.others)
+    }
+
+    async fn check_log(&self, begin: &Begin) -> Result<()> {
+        let partition = PartitionId(begin.partition);
+        let rows = oracle::log_behind(self.db.as_ref(), partition, begin.segment).await?;
+        oracle::check_chain_behind(begin.segment, begin.hash, &rows)
+    }
+}
+
+fn timeline(
+    told: &Told,
+    faults: Vec<crate::pause::Fault>,
+    reigns: Vec<Reign>,
+    until: Micros,
+) -> Timeline {
+    let pauses = Answers::new(told.answers.clone()).pauses(&faults);
+    Timeline { from: 0, until, answers: told.answers.clone(), faults, pauses, reigns }
+}
+
+impl Drilled {
+    /// What does not hold, of what must hold in every scenario.
+    fn broken(&self, partitions: &[u32]) -> Vec<String> {
+        let mut broken = Vec::new();
+        let Counts { sent, accepted, rated, lost, doubled, wrong_accounts } = self.counts;
+        if lost > 0 {
+            broken.push(format!("I1: {lost} records were lost"));
+        }
+        if doubled > 0 {
+            broken.push(format!("I2: {doubled} records were doubled"));
+        }
+        if wrong_accounts > 0 {
+            broken.push(format!("I2: {wrong_accounts} accounts have wrong amounts"));
+        }
+        if accepted != sent || (rated != sent && lost + doubled == 0) {
+            broken.push(format!("I1: of {sent} sent {accepted} were accepted, {rated} rated"));
+        }
+        if let Some(fault) = self.timeline.faults.last() {
+            let answers = Answers::new(self.told.answers.clone());
+            let is_late = |partition: &&u32| {
+                answers.first_since(**partition, fault.until).is_none_or(|it| it > SERVES_WITHIN)
+            };
+            let late = partitions.iter().filter(is_late).count();
+            if late > 0 {
+                broken.push(format!("I7: {late} partitions are not served 5 s after the faults"));
+            }
+        }
+        broken
+    }
+
+    fn report(
+        self,
+        scenario: &'static Scenario,
+        database: &Database,
+        mut why: Vec<String>,
+    ) -> Report {
+        let Self { told, counts, timeline } = self;
+        let (retries, breaks) = (told.retries.len() as u64, told.breaks.len() as u64);
+        let cause = told.why.as_deref().unwrap_or("no reason given");
+        if scenario.promise != Promise::Exactly && told.refused > 0 {
+            why.push(format!("{} records were refused: {cause}", told.refused));
+        }
+        if scenario.promise == Promise::NoErrorSeen && retries + breaks > 0 {
+            why.push(format!("clients saw {retries} retries ({cause}), {breaks} broken streams"));
+        }
+        let is_violated = !why.is_empty();
+        let pauses = Quantiles::of(&timeline.pauses);
+        let targets = targets(scenario, &pauses);
+        for missed in targets.iter().filter(|target| !target.met) {
+            let TargetReport { of, limit_ms, measured_ms, .. } = missed;
+            why.push(format!("{of} of the pauses is {measured_ms:.0} ms; target {limit_ms:.0} ms"));
+        }
+        let wait = |answer: &crate::load::Answer| Pause {
+            fault: 0,
+            partition: answer.partition,
+            micros: Some(answer.at.saturating_sub(answer.due)),
+        };
+        let waits: Vec<Pause> = told.answers.iter().map(wait).collect();
+        Report {
+            scenario: scenario.name,
+            help: scenario.help,
+            holds: scenario.holds,
+            proves: scenario.proves,
+            verdict: match (is_violated, why.is_empty()) {
+                (true, _) => Verdict::Violated,
+                (false, false) => Verdict::TargetMissed,
+                (false, true) => Verdict::Passed,
+            },
+            why,
+            database: database.word(),
+            seconds: crate::clock::millis(timeline.until) / 1_000.0,
+            faults: timeline.faults(),
+            pauses,
+            targets,
+            waits: Quantiles::of(&waits),
+            records: counts,
+            refused: told.refused,
+            retries,
+            broken_streams: breaks,
+            takeovers: changes(&timeline.reigns),
+            timeline,
+        }
+    }
+}
+
+fn targets(scenario: &Scenario, pauses: &Quantiles) -> Vec<TargetReport> {
+    let report = |target: &crate::scenario::Target| {
+        let measured_ms = match target.of {
+            Quantile::P50 => pauses.p50_ms,
+            Quantile::P99 => pauses.p99_ms,
+            Quantile::Max => pauses.max_ms,
+        };
+        let met = measured_ms <= target.millis;
+        TargetReport { of: target.of.word(), limit_ms: target.millis, measured_ms, met }
+    };
+    scenario.targets.iter().map(report).collect()
+}
+
+/// How often a partition got another epoch.
+fn changes(reigns: &[Reign]) -> u64 {
+    let mut seen = std::collections::HashSet::new();
+    reigns.iter().filter(|reign| !seen.insert(reign.partition)).count() as u64
+}

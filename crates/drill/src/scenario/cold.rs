@@ -1,0 +1,32 @@
+//! No warm copy is there when a node dies.
+
+use anyhow::{Context as _, Result};
+
+use crate::cluster::Shape;
+use crate::world::World;
+
+use super::crash::kill_and_restart;
+use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
+
+pub(super) const COLD: Scenario = Scenario {
+    name: "cold",
+    help: "kills a node whose 1,000,000 accounts nobody keeps a warm copy of",
+    holds: "another member loads the newest checkpoint and the log's tail, and serves within 5 s",
+    proves: "I1 I2 I3 I4 I7, P11 P22",
+    needs: Needs::Anything,
+    harmless: false,
+    promise: Promise::NothingRefused,
+    targets: &[Target { of: Quantile::Max, millis: 5_000.0 }],
+    size: Size { repeat: 3, accounts: 1_000_000, ..USUAL },
+    shape: || Shape { warm_standbys: 0, ..Shape::default() },
+    run: |world| Box::pin(run(world)),
+};
+
+async fn run(world: &mut World) -> Result<()> {
+    for _ in 0..world.repeat() {
+        world.steady().await?;
+        let victim = world.some_owner().context("nobody owns anything")?;
+        kill_and_restart(world, &victim).await?;
+    }
+    world.steady().await
+}

@@ -1,0 +1,38 @@
+//! The database goes, and comes back.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cluster::Shape;
+use crate::pause::Measure;
+use crate::world::World;
+
+use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
+
+pub(super) const DATABASE_RESTART: Scenario = Scenario {
+    name: "database-restart",
+    help: "ends the database server without a shutdown, and starts it again up to 3 s later",
+    holds: "nothing is acknowledged that is not kept; service is back within 1 s of the database (the pause counts from there)",
+    proves: "I1 I2 I3 I7, P2 P10 P19",
+    needs: Needs::OurServer,
+    harmless: false,
+    promise: Promise::NothingRefused,
+    targets: &[Target { of: Quantile::Max, millis: 1_000.0 }],
+    size: Size { repeat: 5, ..USUAL },
+    shape: Shape::default,
+    run: |world| Box::pin(run(world)),
+};
+
+async fn run(world: &mut World) -> Result<()> {
+    for round in 0..world.repeat() {
+        world.steady().await?;
+        let partitions = world.partitions();
+        let database = world.database.clone();
+        world.fault("database down".to_owned(), partitions, Measure::FromEnd);
+        database.restart(Duration::from_millis(750) * (round % 5)).await?;
+        let back = world.ends();
+        world.served_since(back).await?;
+    }
+    world.steady().await
+}

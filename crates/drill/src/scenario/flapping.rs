@@ -1,0 +1,39 @@
+//! A node that dies again as soon as it is back.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cluster::Shape;
+use crate::pause::Measure;
+use crate::world::World;
+
+use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
+
+pub(super) const FLAPPING: Scenario = Scenario {
+    name: "flapping",
+    help: "kills the preferred node of all partitions every 2.5 to 4 s, hardly that it is back",
+    holds: "the standby keeps what it took: a node gets its partitions back only after it lived for a while",
+    proves: "I1 I2 I3 I7, P14",
+    needs: Needs::Anything,
+    harmless: false,
+    promise: Promise::NothingRefused,
+    targets: &[Target { of: Quantile::P99, millis: 500.0 }],
+    size: Size { repeat: 8, ..USUAL },
+    shape: || Shape { first_owns_all: true, ..Shape::default() },
+    run: |world| Box::pin(run(world)),
+};
+
+async fn run(world: &mut World) -> Result<()> {
+    world.steady().await?;
+    for _ in 0..world.repeat() {
+        let partitions = world.owned_by("a");
+        world.cluster.kill("a")?;
+        world.fault("kill -9 a".to_owned(), partitions, Measure::FromFault);
+        world.pass(Duration::from_millis(500)).await;
+        world.cluster.start_again("a").await?;
+        world.ends();
+        world.pass_by_chance(2_000..3_500).await;
+    }
+    world.steady().await
+}

@@ -1,0 +1,82 @@
+//! Planned changes: nobody fails, and nobody should notice.
+
+use anyhow::{Context as _, Result};
+use turnpike_proto::cluster::v1::{DrainRequest, HandoverRequest};
+
+use crate::cluster::Shape;
+use crate::pause::Measure;
+use crate::world::World;
+
+use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
+
+pub(super) const HANDOVER: Scenario = Scenario {
+    name: "handover",
+    help: "asks a partition's owner to hand it over to its standby (turnpike handover)",
+    holds: "requests are delayed, none is refused, and no client sees an error",
+    proves: "I1 I2 I3 I7, P13",
+    needs: Needs::Anything,
+    harmless: true,
+    promise: Promise::NoErrorSeen,
+    targets: &[Target { of: Quantile::P99, millis: 50.0 }],
+    size: Size { repeat: 20, ..USUAL },
+    shape: Shape::default,
+    run: |world| Box::pin(handover(world)),
+};
+
+pub(super) const DRAIN: Scenario = Scenario {
+    name: "drain",
+    help: "empties a node (turnpike drain), then lets it have its partitions back",
+    holds: "requests are delayed, none is refused, and no client sees an error",
+    proves: "I1 I2 I3 I7, P13 P14",
+    needs: Needs::Anything,
+    harmless: true,
+    promise: Promise::NoErrorSeen,
+    targets: &[Target { of: Quantile::P99, millis: 50.0 }],
+    size: Size { repeat: 5, ..USUAL },
+    shape: Shape::default,
+    run: |world| Box::pin(drain(world)),
+};
+
+/// A wish stands no longer than a scenario: what is forgotten decides nothing tomorrow.
+const WISH_MS: u64 = 120_000;
+
+async fn handover(world: &mut World) -> Result<()> {
+    let mut wished = Vec::new();
+    for _ in 0..world.repeat() {
+        world.steady().await?;
+        let (partition, to) = world.some_standby().context("no partition has a warm standby")?;
+        world.fault(format!("{partition} to {to}"), vec![partition], Measure::LongestWait);
+        let request = HandoverRequest { partition, to: to.clone(), for_ms: WISH_MS };
+        world.operator().handover(request).await?;
+        world.owned(&[partition], |owner| owner == to).await?;
+        let since = world.ends();
+        world.served_since(since).await?;
+        wished.push(partition);
+    }
+    wished.sort_unstable();
+    wished.dedup();
+    for partition in wished {
+        // Priorities decide again.
+        let request = HandoverRequest { partition, ..HandoverRequest::default() };
+        world.operator().handover(request).await?;
+    }
+    world.steady().await
+}
+
+async fn drain(world: &mut World) -> Result<()> {
+    for _ in 0..world.repeat() {
+        world.steady().await?;
+        let node = world.some_owner().context("nobody owns anything")?;
+        let partitions = world.owned_by(&node);
+        world.fault(format!("drain {node}"), partitions.clone(), Measure::LongestWait);
+        let mut request = DrainRequest { node: node.clone(), drained: true };
+        world.operator().drain(request.clone()).await?;
+        let emptied = world.owned(&partitions, |owner| owner != node).await;
+        let since = world.ends();
+        request.drained = false;
+        world.operator().drain(request).await?;
+        emptied?;
+        world.served_since(since).await?;
+    }
+    world.steady().await
+}

@@ -1,0 +1,55 @@
+//! Random processes die at random moments.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cluster::Shape;
+use crate::pause::Measure;
+use crate::world::World;
+
+use super::{Needs, Promise, Scenario, Size, USUAL};
+
+pub(super) const KILLS: Scenario = Scenario {
+    name: "kills",
+    help: "kills (SIGKILL) nodes and fronts drawn by chance, at any moment, also both nodes at once",
+    holds: "nothing is lost or doubled, however often (try --repeat 200)",
+    proves: "I1 I2 I3 I5 I7, P1 P2 P5 P11 P17 P30",
+    needs: Needs::Anything,
+    harmless: false,
+    promise: Promise::Exactly,
+    targets: &[],
+    size: Size { repeat: 20, ..USUAL },
+    shape: || Shape { fronts: 2, ..Shape::default() },
+    run: |world| Box::pin(run(world)),
+};
+
+async fn run(world: &mut World) -> Result<()> {
+    world.steady().await?;
+    let mut down: Vec<String> = Vec::new();
+    for _ in 0..world.repeat() {
+        // One at a time mostly; now and then the next one dies before the last one is back.
+        if down.len() > 1 || (!down.is_empty() && world.draw(0..4) > 0) {
+            for name in down.drain(..) {
+                world.cluster.start_again(&name).await?;
+            }
+        }
+        let up: Vec<String> =
+            world.cluster.all().into_iter().filter(|name| world.cluster.runs(name)).collect();
+        let drawn = world.draw(0..up.len());
+        let Some(victim) = up.get(drawn) else { continue };
+        // A front owns nothing, and its clients have records for every partition.
+        let is_node = world.cluster.nodes().contains(victim);
+        let touched = if is_node { world.owned_by(victim) } else { world.partitions() };
+        world.cluster.kill(victim)?;
+        world.fault(format!("kill -9 {victim}"), touched, Measure::FromFault);
+        down.push(victim.clone());
+        world.pass_by_chance(50..1_500).await;
+    }
+    for name in down {
+        world.cluster.start_again(&name).await?;
+    }
+    world.ends();
+    world.pass(Duration::from_millis(100)).await;
+    world.steady().await
+}

@@ -1,0 +1,41 @@
+//! The database commits, and its answer is lost.
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::cluster::Shape;
+use crate::pause::Measure;
+use crate::world::World;
+
+use super::{Needs, Promise, Quantile, Scenario, Target, USUAL};
+
+pub(super) const LOST_ANSWER: Scenario = Scenario {
+    name: "lost-answer",
+    help: "lets an append commit in the database and cuts the connection in place of the answer",
+    holds: "the owner claims anew and reads what became of it; what was kept is not rated again",
+    proves: "I1 I2 I3 I5, P2 P5 P31",
+    needs: Needs::Connections,
+    harmless: false,
+    promise: Promise::NothingRefused,
+    targets: &[Target { of: Quantile::P99, millis: 500.0 }],
+    size: USUAL,
+    shape: || Shape { proxies: true, ..Shape::default() },
+    run: |world| Box::pin(run(world)),
+};
+
+async fn run(world: &mut World) -> Result<()> {
+    let mut lost = 0;
+    for _ in 0..world.repeat() {
+        world.steady().await?;
+        let node = world.some_owner().context("nobody owns anything")?;
+        let partitions = world.owned_by(&node);
+        let proxy = world.cluster.database_edge(&node)?;
+        let before = proxy.answers_lost();
+        proxy.lose_answers("INSERT INTO segments", 1);
+        let at = world.fault(format!("{node}: answer lost"), partitions, Measure::LongestWait);
+        world.served_since(at + 200_000).await?;
+        lost += world.cluster.database_edge(&node)?.answers_lost() - before;
+        world.ends();
+    }
+    ensure!(lost > 0, "not one answer was lost: does the database talk without encryption?");
+    world.steady().await
+}

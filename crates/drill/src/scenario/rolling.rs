@@ -1,0 +1,39 @@
+//! Every process is stopped and started again, one after the other: an upgrade.
+
+use anyhow::Result;
+
+use crate::cluster::Shape;
+use crate::pause::Measure;
+use crate::world::World;
+
+use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
+
+pub(super) const ROLLING_RESTART: Scenario = Scenario {
+    name: "rolling-restart",
+    help: "stops (SIGTERM) and starts each of two nodes and two fronts in turn, as an upgrade does",
+    holds: "no record is refused; a client of a front that stops goes on with the other one",
+    proves: "I1 I2 I3 I5 I7, P13 P14",
+    needs: Needs::Anything,
+    harmless: false,
+    promise: Promise::NothingRefused,
+    targets: &[Target { of: Quantile::P99, millis: 500.0 }],
+    size: Size { repeat: 2, ..USUAL },
+    shape: || Shape { fronts: 2, ..Shape::default() },
+    run: |world| Box::pin(run(world)),
+};
+
+async fn run(world: &mut World) -> Result<()> {
+    for _ in 0..world.repeat() {
+        for name in world.cluster.all() {
+            world.steady().await?;
+            let owned = world.owned_by(&name);
+            // Half of the clients begin at either front.
+            let touched = if owned.is_empty() { world.partitions() } else { owned };
+            world.fault(format!("restart {name}"), touched, Measure::LongestWait);
+            world.cluster.stop(&name).await?;
+            world.cluster.start_again(&name).await?;
+            world.ends();
+        }
+    }
+    world.steady().await
+}

@@ -1,0 +1,93 @@
+//! The records of a drill: known from their number alone, so that nobody has to keep them.
+
+use turnpike_proto::frame::BatchFrame;
+use turnpike_proto::record::encode;
+use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
+
+/// What a lane sends.
+#[derive(Clone, Debug)]
+pub(crate) struct Usage {
+    /// Whose accounts.
+    pub partition: u32,
+    /// The first of them.
+    pub first_account: u64,
+    /// How many.
+    pub accounts: u64,
+    /// Records a batch.
+    pub batch_records: u32,
+    /// When each of them began: one instant, so that all fall into one month.
+    pub start: Timestamp,
+    /// What record ids begin with: no other run has the same.
+    pub(crate) run: String,
+    /// Another seed, other accounts and quantities.
+    pub seed: u64,
+}
+
+impl Usage {
+    /// The `index`-th record of the `batch`-th batch.
+    pub(crate) fn record(&self, batch: u64, index: u32) -> UsageRecord {
+        let place = u64::from(self.partition) << 44 ^ batch << 12 ^ u64::from(index);
+        let chance = mixed(self.seed ^ mixed(place));
+        UsageRecord {
+            record_id: format!("{}-{}-{batch}-{index}", self.run, self.partition),
+            account: AccountNumber(self.first_account + (chance >> 16) % self.accounts.max(1)),
+            usage_type: "octets".to_owned(),
+            start: self.start,
+            quantity: Some(1 + (chance & 0x1ff) as i64),
+            ..UsageRecord::default()
+        }
+    }
+
+    /// The records of a batch.
+    pub(crate) fn records(&self, batch: u64) -> impl Iterator<Item = UsageRecord> + '_ {
+        (0..self.batch_records).map(move |index| self.record(batch, index))
+    }
+
+    /// The batch on the wire.
+    pub(crate) fn frame(&self, source: &str, batch: u64) -> BatchFrame {
+        let encoded: Vec<Vec<u8>> = self
+            .records(batch)
+            .map(|record| {
+                let mut bytes = Vec::new();
+                encode(&record, &mut bytes);
+                bytes
+            })
+            .collect();
+        BatchFrame::build(source, batch, encoded.iter().map(Vec::as_slice))
+    }
+}
+
+/// splitmix64: every bit of the input moves every bit of the output.
+fn mixed(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_batch_made_again_is_the_same_and_no_two_records_share_a_key() {
+        let usage = Usage {
+            partition: 3,
+            first_account: 101,
+            accounts: 50,
+            batch_records: 20,
+            start: Timestamp(1_000_000),
+            run: "r".to_owned(),
+            seed: 7,
+        };
+        assert_eq!(usage.frame("s", 9), usage.frame("s", 9));
+        let records: Vec<UsageRecord> = (0..50).flat_map(|batch| usage.records(batch)).collect();
+        let keys: HashSet<&str> = records.iter().map(|record| record.record_id.as_str()).collect();
+        assert_eq!(keys.len(), 1_000);
+        let accounts: HashSet<u64> = records.iter().map(|record| record.account.0).collect();
+        assert_eq!((accounts.len(), accounts.iter().min()), (50, Some(&101)));
+        assert!(records.iter().all(|record| (1..=512).contains(&record.quantity.unwrap_or(0))));
+    }
+}

@@ -1,0 +1,97 @@
+//! Who owns what, when: noted from the shared database, beside the cluster.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use turnpike_store::{Observation, SharedDatabase};
+
+use crate::clock::{Clock, Micros};
+
+/// An owner, from when we saw it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reign {
+    /// The partition.
+    pub partition: u32,
+    /// Under this epoch.
+    pub epoch: u64,
+    /// The node.
+    pub owner: String,
+    /// Seen then for the first time.
+    pub from: Micros,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    reigns: Vec<Reign>,
+    /// By partition, the newest.
+    now: BTreeMap<u32, (u64, String)>,
+    last: Option<Arc<Observation>>,
+}
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    seen: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+}
+
+impl Watcher {
+    /// Looks at the database every `pause`.
+    pub(crate) fn start(db: Arc<dyn SharedDatabase>, clock: Clock, pause: Duration) -> Self {
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let notes = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            loop {
+                // While the database is away there is nothing to see.
+                if let Ok(observation) = db.observe().await {
+                    let mut seen = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                    seen.take(observation, clock.now());
+                }
+                tokio::time::sleep(pause).await;
+            }
+        });
+        Self { seen, task }
+    }
+
+    /// The owner of a partition, as it was seen last.
+    pub(crate) fn owner_of(&self, partition: u32) -> Option<String> {
+        self.seen().now.get(&partition).map(|(_, owner)| owner.clone())
+    }
+
+    /// Everything, as it was seen last.
+    pub(crate) fn last(&self) -> Option<Arc<Observation>> {
+        self.seen().last.clone()
+    }
+
+    /// All owners so far, in the order in which they were seen.
+    pub(crate) fn reigns(&self) -> Vec<Reign> {
+        self.seen().reigns.clone()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Seen {
+    fn take(&mut self, observation: Observation, from: Micros) {
+        for row in &observation.partitions {
+            let Some((owner, _)) = &row.owner else { continue };
+            let (partition, epoch) = (row.spec.id.0, row.epoch.number());
+            if self.now.get(&partition).is_some_and(|(known, _)| *known == epoch) {
+                continue;
+            }
+            self.now.insert(partition, (epoch, owner.0.clone()));
+            self.reigns.push(Reign { partition, epoch, owner: owner.0.clone(), from });
+        }
+        self.last = Some(Arc::new(observation));
+    }
+}

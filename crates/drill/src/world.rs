@@ -1,0 +1,229 @@
+//! What a scenario has at hand: the cluster, its load, a look at the database, chance.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use tokio::time::{Instant, sleep};
+use tonic::transport::Channel;
+use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
+use turnpike_store::{Following, Observation, PartitionRow};
+
+use crate::clock::{Clock, Micros};
+use crate::cluster::Cluster;
+use crate::database::Database;
+use crate::load::Notes;
+use crate::pause::{Fault, Measure};
+use crate::watch::Watcher;
+
+/// How long the cluster may take to be as it shall be.
+const PATIENCE: Duration = Duration::from_secs(90);
+const LOOK: Duration = Duration::from_millis(20);
+/// A copy that lacks no more than this many segments is warm.
+const LAG_MAX: u64 = 50;
+
+/// What a scenario has at hand.
+pub struct World {
+    /// The processes.
+    pub cluster: Cluster,
+    /// What they share.
+    pub database: Database,
+    pub(crate) clock: Clock,
+    pub(crate) notes: Notes,
+    pub(crate) watcher: Watcher,
+    pub(crate) chance: StdRng,
+    pub(crate) partitions: Vec<u32>,
+    pub(crate) repeat: u32,
+    /// How far apart the batches of a partition are.
+    pub(crate) interval: Duration,
+    pub(crate) warm_standbys: usize,
+    pub(crate) faults: Vec<Fault>,
+    /// To the first front.
+    pub(crate) operator: Channel,
+    pub(crate) tell: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl World {
+    /// How many faults there shall be.
+    pub const fn repeat(&self) -> u32 {
+        self.repeat
+    }
+
+    /// All partitions.
+    pub fn partitions(&self) -> Vec<u32> {
+        self.partitions.clone()
+    }
+
+    /// The partitions that a node owns, as it was seen last.
+    pub fn owned_by(&self, node: &str) -> Vec<u32> {
+        let is_its = |partition: &u32| self.watcher.owner_of(*partition).as_deref() == Some(node);
+        self.partitions.iter().copied().filter(is_its).collect()
+    }
+
+    /// A node, drawn by chance, of those that own something.
+    pub fn some_owner(&mut self) -> Option<String> {
+        let owners: BTreeSet<String> = self
+            .partitions
+            .iter()
+            .filter_map(|partition| self.watcher.owner_of(*partition))
+            .collect();
+        let owners: Vec<String> = owners.into_iter().collect();
+        owners.choose(&mut self.chance).cloned()
+    }
+
+    /// A number drawn by chance.
+    pub fn draw(&mut self, from: Range<usize>) -> usize {
+        self.chance.random_range(from)
+    }
+
+    /// Notes down a fault that has taken effect; when.
+    pub fn fault(&mut self, what: String, partitions: Vec<u32>, measure: Measure) -> Micros {
+        let at = self.clock.now();
+        (self.tell)(&format!("{what} ({} partitions)", partitions.len()));
+        self.faults.push(Fault { what, at, until: at, partitions, measure });
+        at
+    }
+
+    /// Notes down that the last fault has ended; when.
+    pub fn ends(&mut self) -> Micros {
+        let now = self.clock.now();
+        if let Some(fault) = self.faults.last_mut() {
+            fault.until = now;
+        }
+        now
+    }
+
+    /// Lets time pass under load.
+    pub async fn pass(&self, time: Duration) {
+        sleep(time).await;
+    }
+
+    /// Lets some milliseconds pass, drawn by chance.
+    pub async fn pass_by_chance(&mut self, millis: Range<u64>) {
+        let millis = self.chance.random_range(millis);
+        sleep(Duration::from_millis(millis)).await;
+    }
+
+    /// Waits until every partition of the last fault has answered something that was sent since
+    /// then.
+    ///
+    /// # Errors
+    /// One does not for a long time.
+    pub async fn served_since(&self, since: Micros) -> Result<()> {
+        let touched = self.faults.last().map(|fault| fault.partitions.clone()).unwrap_or_default();
+        self.answered_since(&touched, since).await
+    }
+
+    async fn answered_since(&self, partitions: &[u32], since: Micros) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        let mut waiting: BTreeSet<u32> = partitions.iter().copied().collect();
+        let mut read = 0;
+        loop {
+            {
+                let told = self.notes.told();
+                for answer in told.answers.get(read..).unwrap_or_default() {
+                    if answer.sent >= since {
+                        waiting.remove(&answer.partition);
+                    }
+                }
+                read = told.answers.len();
+            }
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                bail!("partitions {waiting:?} are not served after {PATIENCE:?}");
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until all is as before a fault: everything runs, every partition is served and answers
+    /// without delay, and its standbys are warm. Then lets a moment pass, drawn by chance.
+    ///
+    /// # Errors
+    /// It does not come to that.
+    pub async fn steady(&mut self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while let Err(why) = self.is_ready() {
+            if Instant::now() > until {
+                bail!("the cluster does not come to rest: {why}");
+            }
+            sleep(LOOK).await;
+        }
+        let now = self.clock.now();
+        self.answered_since(&self.partitions, now).await?;
+        let interval = u64::try_from(self.interval.as_millis()).unwrap_or(1_000);
+        self.pass_by_chance(200..400 + interval).await;
+        Ok(())
+    }
+
+    /// Is every partition served, and followed by as many warm copies as it can have?
+    fn is_ready(&self) -> Result<(), String> {
+        let Some(seen) = self.watcher.last() else { return Err("nothing seen yet".to_owned()) };
+        for row in &seen.partitions {
+            let id = row.spec.id;
+            if !self.partitions.contains(&id.0) {
+                continue;
+            }
+            let claim = (id, row.epoch, row.claim);
+            let mut serving = seen.nodes.iter().flat_map(|node| &node.beat.serving);
+            if !serving.any(|one| (one.partition, one.epoch, one.claim) == claim) {
+                return Err(format!("partition {id} is served by nobody"));
+            }
+            if self.copies_of(&seen, row).len() < self.warm_standbys {
+                return Err(format!("partition {id} has no warm standby"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The nodes with a warm copy of a partition.
+    fn copies_of(&self, seen: &Observation, row: &PartitionRow) -> Vec<String> {
+        let last = row.next.next.0.saturating_sub(1);
+        let is_warm =
+            |copy: &Following| copy.partition == row.spec.id && copy.segment.0 + LAG_MAX >= last;
+        let beats = seen.nodes.iter().map(|node| &node.beat);
+        beats
+            .filter(|beat| row.owner.as_ref().is_none_or(|(owner, _)| *owner != beat.node))
+            .filter(|beat| beat.following.iter().any(is_warm))
+            .map(|beat| beat.node.0.clone())
+            .collect()
+    }
+
+    /// A partition drawn by chance, and a warm standby of it.
+    pub(crate) fn some_standby(&mut self) -> Option<(u32, String)> {
+        let seen = self.watcher.last()?;
+        let partition = *self.partitions.choose(&mut self.chance)?;
+        let row = seen.partitions.iter().find(|row| row.spec.id.0 == partition)?;
+        let standby = self.copies_of(&seen, row).choose(&mut self.chance).cloned()?;
+        Some((partition, standby))
+    }
+
+    /// What operators ask a front.
+    pub(crate) fn operator(&self) -> ClusterServiceClient<Channel> {
+        ClusterServiceClient::new(self.operator.clone())
+    }
+
+    /// Waits until each of these partitions has an owner that is right.
+    pub(crate) async fn owned(
+        &self,
+        partitions: &[u32],
+        is_right: impl Fn(String) -> bool,
+    ) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        let is_owned = |partition: &u32| self.watcher.owner_of(*partition).is_some_and(&is_right);
+        while !partitions.iter().all(is_owned) {
+            if Instant::now() > until {
+                bail!("partitions {partitions:?} do not change hands within {PATIENCE:?}");
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! Which bytes of a PostgreSQL connection are the answer to a certain statement.
+//!
+//! Only as much of the protocol as that takes (version 3, without encryption): messages of the
+//! client are a type byte, a length and a body, but for those of the start, which have no type.
+//! An answer is complete with `ReadyForQuery`.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What to do with bytes of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Pass,
+    Swallow,
+    Cut,
+}
+
+/// Which answers are still to be lost; shared by the connections of a proxy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Losses(Arc<Mutex<Order>>);
+
+#[derive(Debug, Default)]
+struct Order {
+    text: Vec<u8>,
+    left: u32,
+    done: u32,
+}
+
+impl Losses {
+    pub(crate) fn arm(&self, text: &str, count: u32) {
+        let mut order = self.order();
+        (order.text, order.left) = (text.as_bytes().to_vec(), count);
+    }
+
+    pub(crate) fn done(&self) -> u32 {
+        self.order().done
+    }
+
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one of the losses for a statement of this text.
+    fn take(&self, text: &[u8]) -> bool {
+        let mut order = self.order();
+        let hit = order.left > 0 && contains(text, &order.text);
+        order.left -= u32::from(hit);
+        hit
+    }
+}
+
+fn contains(text: &[u8], wanted: &[u8]) -> bool {
+    !wanted.is_empty() && text.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// A message longer than this is not looked into further: bodies of segments.
+const LOOK_BYTES: usize = 8 * 1024;
+/// Prepared statements that are remembered.
+const STATEMENTS_MAX: usize = 1_000;
+
+/// What was said on one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Conversation {
+    started: bool,
+    /// The beginning of the message that is being received.
+    head: Vec<u8>,
+    /// How many bytes of it are still to come that nobody looks at.
+    skipped: usize,
+    /// Prepared statements, by name and text.
+    statements: HashSet<(Vec<u8>, Vec<u8>)>,
+    /// The answer that is to be lost is under way.
+    loses: bool,
+    /// The last bytes of the server.
+    tail: Vec<u8>,
+}
+
+const READY: &[u8] = b"Z\0\0\0\x05I";
+
+impl Conversation {
+    /// Takes in bytes of the client.
+    pub(crate) fn request(&mut self, mut bytes: &[u8], losses: &Losses) {
+        while !bytes.is_empty() {
+            let skipped = self.skipped.min(bytes.len());
+            self.skipped -= skipped;
+            bytes = bytes.split_at(skipped).1;
+            let Some(&byte) = bytes.first() else { return };
+            self.head.push(byte);
+            bytes = bytes.split_at(1).1;
+            let typed = usize::from(self.started);
+            let Some(length) = self.head.get(typed..typed + 4) else { continue };
+            let length = length.iter().fold(0_usize, |sum, &byte| sum << 8 | usize::from(byte));
+            let all = length.max(4) + typed;
+            if self.head.len() >= all.min(LOOK_BYTES) {
+                self.skipped = all - self.head.len();
+                self.message(losses);
+                self.head.clear();
+            }
+        }
+    }
+
+    fn message(&mut self, losses: &Losses) {
+        if !self.started {
+            // A request for encryption, which the server denies, comes before the true start.
+            let version = self.head.get(4..8);
+            self.started = version == Some(&[0, 3, 0, 0]);
+            return;
+        }
+        let body = self.head.get(5..).unwrap_or_default();
+        let mut parts = body.splitn(3, |&byte| byte == 0);
+        let (first, second) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        match self.head.first() {
+            Some(b'P') if self.statements.len() < STATEMENTS_MAX => {
+                self.statements.retain(|(name, _)| name != first);
+                self.statements.insert((first.to_vec(), second.to_vec()));
+            }
+            // A portal's name, then the statement's.
+            Some(b'B') => {
+                let text = self.statements.iter().find(|(name, _)| name == second);
+                self.loses |= text.is_some_and(|(_, text)| losses.take(text));
+            }
+            Some(b'Q') => self.loses |= losses.take(first),
+            _ => {}
+        }
+    }
+
+    /// Takes in bytes of the server.
+    pub(crate) fn answer(&mut self, bytes: &[u8], losses: &Losses) -> Answer {
+        if !self.loses {
+            return Answer::Pass;
+        }
+        self.tail.extend_from_slice(bytes);
+        let surplus = self.tail.len().saturating_sub(READY.len());
+        self.tail.drain(..surplus);
+        if self.tail == READY {
+            losses.order().done += 1;
+            return Answer::Cut;
+        }
+        Answer::Swallow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = (body.len() as u32 + 4).to_be_bytes();
+        [&[kind], &length[..], body].concat()
+    }
+
+    fn start() -> Vec<u8> {
+        let encryption = [0, 0, 0, 8, 4, 210, 22, 47];
+        [&encryption[..], &[0, 0, 0, 9, 0, 3, 0, 0, 0]].concat()
+    }
+
+    fn said() -> Vec<u8> {
+        let append = message(b'P', b"s1\0INSERT INTO segments\0\0\0");
+        let other = message(b'P', b"s2\0SELECT 1\0\0\0");
+        let large = message(b'd', &vec![b'B'; 3 * LOOK_BYTES]);
+        [start(), append, other, large, message(b'B', b"\0s2\0"), message(b'S', b"")].concat()
+    }
+
+    #[test]
+    fn only_the_statement_that_was_named_loses_its_answer_however_its_bytes_are_cut() {
+        for size in [1, 7, 100_000] {
+            let (losses, mut talk) = (Losses::default(), Conversation::default());
+            losses.arm("INTO segments", 1);
+            said().chunks(size).for_each(|bytes| talk.request(bytes, &losses));
+            assert_eq!(talk.answer(READY, &losses), Answer::Pass);
+            talk.request(&message(b'B', b"\0s1\0"), &losses);
+            assert_eq!(talk.answer(b"2\0\0\0\x04C\0\0\0", &losses), Answer::Swallow);
+            assert_eq!(losses.done(), 0);
+            assert_eq!(talk.answer(&READY[..2], &losses), Answer::Swallow);
+            assert_eq!(talk.answer(&READY[2..], &losses), Answer::Cut);
+            assert_eq!(losses.done(), 1);
+        }
+    }
+
+    #[test]
+    fn as_many_answers_are_lost_as_were_asked_for() {
+        let (losses, mut talk) = (Losses::default(), Conversation::default());
+        losses.arm("nothing of the kind", 3);
+        talk.request(&said(), &losses);
+        talk.request(&message(b'B', b"\0s1\0"), &losses);
+        assert_eq!(talk.answer(READY, &losses), Answer::Pass);
+        losses.arm("segments", 1);
+        let mut other = Conversation::default();
+        other.request(&said(), &losses);
+        other.request(&message(b'B', b"\0s1\0"), &losses);
+        talk.request(&message(b'B', b"\0s1\0"), &losses);
+        assert_eq!(talk.answer(READY, &losses), Answer::Pass);
+        assert_eq!(other.answer(READY, &losses), Answer::Cut);
+    }
+}

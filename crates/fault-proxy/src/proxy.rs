@@ -1,0 +1,166 @@
+//! The listener and the controls.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::connection::{self, Orders};
+use crate::flow::{Direction, Flow};
+use crate::postgres::Losses;
+
+/// A proxy in front of one listener. Dropped, it ends with all its connections.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    upstream: Arc<Mutex<String>>,
+    flows: [watch::Sender<Flow>; 2],
+    resets: watch::Sender<u64>,
+    losses: Losses,
+    gate: mpsc::Sender<(Gate, oneshot::Sender<io::Result<()>>)>,
+    task: JoinHandle<()>,
+}
+
+/// Are new connections taken?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    Shut,
+}
+
+impl Proxy {
+    /// A proxy on a free port of 127.0.0.1 in front of `upstream` (`host:port`), which need not be
+    /// there yet.
+    ///
+    /// # Errors
+    /// There is no free port.
+    pub async fn start(upstream: impl Into<String>) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let upstream = Arc::new(Mutex::new(upstream.into()));
+        let flows = [watch::channel(Flow::Pass).0, watch::channel(Flow::Pass).0];
+        let resets = watch::channel(0).0;
+        let losses = Losses::default();
+        let orders = Orders {
+            upstream: Arc::clone(&upstream),
+            flows: flows.each_ref().map(watch::Sender::subscribe),
+            resets: resets.subscribe(),
+            losses: losses.clone(),
+        };
+        let (gate, asked) = mpsc::channel(1);
+        let task = tokio::spawn(listen(address, listener, asked, orders));
+        Ok(Self { address, upstream, flows, resets, losses, gate, task })
+    }
+
+    /// Where to connect to.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on new connections go there.
+    pub fn set_upstream(&self, upstream: impl Into<String>) {
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream.into();
+    }
+
+    /// What happens from now on to bytes that go this way, also to those that wait in the proxy.
+    pub fn set(&self, direction: Direction, flow: Flow) {
+        if let Some(sender) = self.flows.get(direction.index()) {
+            sender.send_replace(flow);
+        }
+    }
+
+    /// The same for both directions.
+    pub fn set_both(&self, flow: Flow) {
+        Direction::BOTH.into_iter().for_each(|direction| self.set(direction, flow));
+    }
+
+    /// Resets every connection that is there now: both ends see a broken one.
+    pub fn reset_all(&self) {
+        self.resets.send_modify(|count| *count += 1);
+    }
+
+    /// Refuses new connections, as a host does where nobody listens. Those that are there stay.
+    ///
+    /// # Errors
+    /// The proxy has ended.
+    pub async fn refuse(&self) -> io::Result<()> {
+        self.turn(Gate::Shut).await
+    }
+
+    /// Takes new connections again, at the same address.
+    ///
+    /// # Errors
+    /// Somebody else has taken the port.
+    pub async fn accept(&self) -> io::Result<()> {
+        self.turn(Gate::Open).await
+    }
+
+    /// In front of PostgreSQL: the next `count` executions of prepared or plain statements whose
+    /// text contains `text` reach the server and are done there, and their connections are reset
+    /// in place of an answer. They must be prepared while [`Proxy`] looks, that is through it.
+    pub fn lose_answers(&self, text: &str, count: u32) {
+        self.losses.arm(text, count);
+    }
+
+    /// How many answers were lost so.
+    pub fn answers_lost(&self) -> u32 {
+        self.losses.done()
+    }
+
+    async fn turn(&self, gate: Gate) -> io::Result<()> {
+        let ended = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let (done, is_done) = oneshot::channel();
+        self.gate.send((gate, done)).await.map_err(|_| ended())?;
+        is_done.await.map_err(|_| ended())?
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn listen(
+    address: SocketAddr,
+    listener: TcpListener,
+    mut asked: mpsc::Receiver<(Gate, oneshot::Sender<io::Result<()>>)>,
+    orders: Orders,
+) {
+    let mut listener = Some(listener);
+    // Dropped with this task, and with them the connections.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            turn = asked.recv() => {
+                let Some((gate, done)) = turn else { return };
+                let turned = match gate {
+                    Gate::Shut => { listener = None; Ok(()) }
+                    Gate::Open if listener.is_some() => Ok(()),
+                    Gate::Open => TcpListener::bind(address).await.map(|new| listener = Some(new)),
+                };
+                let _ = done.send(turned);
+            }
+            client = accept(listener.as_ref()) => {
+                connections.spawn(connection::run(client, orders.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn accept(listener: Option<&TcpListener>) -> TcpStream {
+    let Some(listener) = listener else { return std::future::pending().await };
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => return client,
+            // Too many open files, for instance; it passes.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}

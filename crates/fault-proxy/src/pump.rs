@@ -1,0 +1,111 @@
+//! One direction of one connection.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::flow::Flow;
+use crate::postgres::Answer;
+
+const CHUNK_BYTES: usize = 16 * 1024;
+const CHUNKS: usize = 64;
+/// What one direction of one connection keeps, beside the kernel's buffers.
+pub const QUEUED_BYTES_MAX: usize = CHUNK_BYTES * CHUNKS;
+
+/// Some bytes, or the end, and when they may come out.
+struct Chunk {
+    due: Option<Instant>,
+    /// Empty: the end.
+    bytes: Vec<u8>,
+}
+
+/// What a pump needs beside its two ends.
+pub(crate) struct Pump<'a> {
+    pub(crate) flow: watch::Receiver<Flow>,
+    /// Set when something vanished.
+    pub(crate) lost: &'a AtomicBool,
+}
+
+impl Pump<'_> {
+    /// Carries bytes from one end to the other until the end has been passed on. `look` sees what
+    /// is read, before it is carried on.
+    ///
+    /// # Errors
+    /// Either end broke, or `look` wants the connection cut.
+    pub(crate) async fn run(
+        mut self,
+        from: ReadHalf<'_>,
+        to: WriteHalf<'_>,
+        look: impl FnMut(&[u8]) -> Answer,
+    ) -> io::Result<()> {
+        let (queue, queued) = mpsc::channel(CHUNKS);
+        let reader = read(from, self.flow.clone(), self.lost, queue, look);
+        let writer = self.write(queued, to);
+        tokio::try_join!(reader, writer).map(|_| ())
+    }
+
+    async fn write(
+        &mut self,
+        mut queued: mpsc::Receiver<Chunk>,
+        mut to: WriteHalf<'_>,
+    ) -> io::Result<()> {
+        while let Some(chunk) = queued.recv().await {
+            if let Some(due) = chunk.due {
+                sleep_until(due).await;
+            }
+            match self.flow.wait_for(|flow| *flow != Flow::Hold).await {
+                Ok(flow) if flow.passes() && !self.lost.load(Ordering::Relaxed) => {}
+                Ok(_) => {
+                    self.lost.store(true, Ordering::Relaxed);
+                    continue;
+                }
+                Err(_) => return Err(io::ErrorKind::ConnectionReset.into()),
+            }
+            if chunk.bytes.is_empty() {
+                return to.shutdown().await;
+            }
+            to.write_all(&chunk.bytes).await?;
+        }
+        // The end vanished: only a reset ends this now.
+        std::future::pending().await
+    }
+}
+
+async fn read(
+    mut from: ReadHalf<'_>,
+    flow: watch::Receiver<Flow>,
+    lost: &AtomicBool,
+    queue: mpsc::Sender<Chunk>,
+    mut look: impl FnMut(&[u8]) -> Answer,
+) -> io::Result<()> {
+    loop {
+        let mut bytes = vec![0; CHUNK_BYTES];
+        let count = from.read(&mut bytes).await?;
+        bytes.truncate(count);
+        let due = match *flow.borrow() {
+            Flow::Pass | Flow::Hold => None,
+            Flow::Delay(delay) => Some(Instant::now() + delay.max(Duration::from_millis(1))),
+            Flow::Vanish => {
+                lost.store(true, Ordering::Relaxed);
+                None
+            }
+        };
+        match look(&bytes) {
+            Answer::Pass => {}
+            Answer::Swallow if count == 0 => {}
+            Answer::Swallow => continue,
+            Answer::Cut => return Err(io::ErrorKind::ConnectionReset.into()),
+        }
+        if !lost.load(Ordering::Relaxed) && queue.send(Chunk { due, bytes }).await.is_err() {
+            return Ok(());
+        }
+        if count == 0 {
+            return Ok(());
+        }
+    }
+}
