@@ -28,8 +28,12 @@ impl Price {
         }
         let common = greatest_common_divisor(top, bottom);
         let (top, bottom) = (top / common, bottom / common);
+        Some(Self::of_fraction(top, bottom, step_nanos))
+    }
+
+    fn of_fraction(top: i128, bottom: i128, step_nanos: i128) -> Self {
         let narrow = u64::try_from(top).ok().zip(u64::try_from(bottom).ok());
-        Some(Self { top, bottom, step_nanos, narrow })
+        Self { top, bottom, step_nanos, narrow }
     }
 
     /// The price of a quantity, rounded half to even; `None` when it has more than 38 digits.
@@ -55,7 +59,7 @@ impl Price {
     /// The price of `top / over` units, rounded half to even once.
     pub(crate) fn of_part(&self, top: i128, over: i128) -> Option<Money> {
         let bottom = self.bottom.checked_mul(over).filter(|&bottom| bottom > 0)?;
-        Self { bottom, ..*self }.of(top)
+        Self::of_fraction(self.top, bottom, self.step_nanos).of(top)
     }
 
     /// Is a single unit cheaper than a billionth, and not free?
