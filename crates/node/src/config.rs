@@ -86,6 +86,11 @@ impl NodeConfig {
         self.heartbeat / 5
     }
 
+    /// Between the announcement of a handover and its beginning (P14).
+    pub fn last_catch_up(&self) -> Duration {
+        self.heartbeat / 5
+    }
+
     /// How long a request waits for room in the queue before it is refused.
     pub fn admission(&self) -> Duration {
         self.heartbeat * 4

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
+use turnpike_proto::dial::Dial;
 use turnpike_store::Observation;
 use turnpike_types::{Incarnation, NodeName, PartitionId};
 
@@ -43,6 +44,8 @@ pub(crate) struct Doors {
     /// Bytes that may wait for owners.
     pub(crate) room: Arc<Semaphore>,
     pub(crate) shared: Arc<Shared>,
+    /// How other nodes are reached.
+    pub(crate) dial: Dial,
     gates: Mutex<HashMap<PartitionId, watch::Sender<Gate>>>,
     seen: watch::Receiver<Option<Arc<Observation>>>,
     /// Counts signs to those who watch; `None` when there will be no more.
@@ -57,6 +60,7 @@ impl Doors {
         incarnation: Incarnation,
         seen: watch::Receiver<Option<Arc<Observation>>>,
         wake: Arc<Notify>,
+        dial: Dial,
     ) -> Self {
         let config = shared.config.clone();
         Self {
@@ -64,6 +68,7 @@ impl Doors {
             config,
             incarnation,
             shared,
+            dial,
             gates: Mutex::default(),
             seen,
             signs: watch::channel(Some(0)).0,

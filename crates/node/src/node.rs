@@ -85,8 +85,13 @@ impl Node {
             loads: Semaphore::new(LOADS_MAX),
         });
         let wake = Arc::new(Notify::new());
-        let doors =
-            Arc::new(Doors::new(Arc::clone(&shared), incarnation, seen_rx, Arc::clone(&wake)));
+        let doors = Arc::new(Doors::new(
+            Arc::clone(&shared),
+            incarnation,
+            seen_rx,
+            Arc::clone(&wake),
+            dial.clone(),
+        ));
         let (stop, stopped) = watch::channel(false);
         let served = Arc::new(Served::default());
         let mut beater = Beater {
@@ -410,13 +415,19 @@ impl Runner {
         if !self.releasing.insert(partition) {
             return;
         }
-        // From now on nobody new is let in; what is in the queue is finished first.
-        self.doors.set(partition, Gate::Leaving);
         tracing::info!(%partition, epoch = %owner.ownership.epoch, ?to, "gives the partition up");
         let request = Queued { request: Request::Release { to }, _room: None };
-        let requests = owner.requests.clone();
+        let (requests, doors) = (owner.requests.clone(), Arc::clone(&self.doors));
         tokio::spawn(async move {
-            // An owner that ended in between has nothing left to release.
+            // While we serve on, the successor comes as near as it can.
+            doors.sign();
+            tokio::time::sleep(doors.config.last_catch_up()).await;
+            if requests.is_closed() {
+                // An owner that ended in between has nothing left to release.
+                return;
+            }
+            // From now on nobody new is let in; what is in the queue is finished first.
+            doors.set(partition, Gate::Leaving);
             let _ = requests.send(request).await;
         });
     }

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
+use tonic::metadata::MetadataValue;
 use tonic::{Request as Call, Response, Status, Streaming};
-use turnpike_proto::SENT;
 use turnpike_proto::frame::SubBatchFrame;
+use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
     NodeApplyRequest, NodeApplyResponse, NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest,
     NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing, SubBatchAnswer,
     Verdict, WatchRequest,
 };
+use turnpike_proto::{RELAYED, SENT};
 use turnpike_types::{Epoch, PartitionId, limits};
 
 use crate::doors::{Door, Doors};
@@ -41,8 +43,28 @@ type Pending = oneshot::Receiver<(Epoch, Result<SubBatchAnswer, Refusal>)>;
 
 /// A sub-batch of a stream: already answered, or with its owner.
 enum Lane {
-    Refused { sequence: u64, standing: Standing },
-    Waiting { sequence: u64, partition: PartitionId, pending: Pending },
+    Refused {
+        sequence: u64,
+        standing: Standing,
+    },
+    Waiting {
+        sequence: u64,
+        partition: PartitionId,
+        pending: Pending,
+    },
+    /// The whole stream goes on to the owner, and these are its answers (P16).
+    Relayed(Streaming<SubBatchAnswer>),
+}
+
+/// How a front comes here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// By its routes.
+    ByRoute,
+    /// The last owner sent it, or it could not reach that one.
+    Sent,
+    /// Through another node.
+    Relayed,
 }
 
 #[tonic::async_trait]
@@ -57,7 +79,12 @@ impl NodeService for Service {
         let (lanes, waiting) = mpsc::channel(STREAM_DEPTH);
         let (answers, out) = mpsc::channel(STREAM_DEPTH);
         let sent = call.metadata().contains_key(SENT);
-        tokio::spawn(take_in(Arc::clone(&self.doors), sent, call.into_inner(), lanes));
+        let came = match (sent, call.metadata().contains_key(RELAYED)) {
+            (_, true) => Came::Relayed,
+            (true, false) => Came::Sent,
+            (false, false) => Came::ByRoute,
+        };
+        tokio::spawn(take_in(Arc::clone(&self.doors), came, call.into_inner(), lanes));
         tokio::spawn(give_out(Arc::clone(&self.doors), waiting, answers));
         Ok(Response::new(Box::pin(ReceiverStream::new(out).map(Ok))))
     }
@@ -130,7 +157,7 @@ impl NodeService for Service {
 /// Reads sub-batches and hands them to their owner, in order; the first refusal ends it (P30).
 async fn take_in(
     doors: Arc<Doors>,
-    sent: bool,
+    came: Came,
     mut stream: Streaming<SubBatchFrame>,
     lanes: mpsc::Sender<Lane>,
 ) {
@@ -138,11 +165,36 @@ async fn take_in(
     // what was refused before would be passed by what comes after.
     let mut kept: Option<(PartitionId, Door)> = None;
     while let Ok(Some(frame)) = stream.message().await {
-        let lane = doors.admit(&mut kept, sent, frame).await;
+        let first = (kept.is_none() && came == Came::Sent).then(|| frame.clone());
+        let lane = doors.admit(&mut kept, came, frame).await;
         let refused = matches!(lane, Lane::Refused { .. });
+        if refused
+            && let Some(frame) = first
+            && let Some((onward, answers)) = doors.relay(&frame).await
+        {
+            if lanes.send(Lane::Relayed(answers)).await.is_ok() {
+                pass_on(frame, stream, onward).await;
+            }
+            return;
+        }
         if lanes.send(lane).await.is_err() || refused {
             return;
         }
+    }
+}
+
+/// Passes a stream on until one of its ends is closed.
+async fn pass_on(
+    first: SubBatchFrame,
+    mut stream: Streaming<SubBatchFrame>,
+    onward: mpsc::Sender<SubBatchFrame>,
+) {
+    let mut next = Some(first);
+    while let Some(frame) = next {
+        if onward.send(frame).await.is_err() {
+            return;
+        }
+        next = stream.message().await.ok().flatten();
     }
 }
 
@@ -154,6 +206,15 @@ async fn give_out(
 ) {
     while let Some(lane) = waiting.recv().await {
         let (answer, goes_on) = match lane {
+            Lane::Relayed(mut relayed) => {
+                // As they come: each says itself by whom and under which epoch it was given.
+                while let Ok(Some(answer)) = relayed.message().await {
+                    if answers.send(answer).await.is_err() {
+                        return;
+                    }
+                }
+                return;
+            }
             Lane::Refused { sequence, standing } => (refusal(sequence, standing), false),
             Lane::Waiting { sequence, partition, pending } => match pending.await {
                 Ok((epoch, Ok(answer))) => {
@@ -184,7 +245,7 @@ impl Doors {
     async fn admit(
         &self,
         kept: &mut Option<(PartitionId, Door)>,
-        sent: bool,
+        came: Came,
         frame: SubBatchFrame,
     ) -> Lane {
         let head = match frame.walk(|_| {}) {
@@ -201,7 +262,7 @@ impl Doors {
         }
         let door = match kept {
             Some((_, door)) => door.clone(),
-            None => match self.door(partition, sent).await {
+            None => match self.door(partition, came == Came::Sent).await {
                 Some(door) => kept.insert((partition, door)).1.clone(),
                 None => return refused(self.not_owner(partition)),
             },
@@ -215,6 +276,27 @@ impl Doors {
             Ok(()) => Lane::Waiting { sequence, partition, pending },
             Err(_) => refused(self.not_owner(partition)),
         }
+    }
+
+    /// A stream to the partition's owner elsewhere, for a front that can't reach it (P16); `None`
+    /// when there is no such owner that we know and reach.
+    async fn relay(
+        &self,
+        frame: &SubBatchFrame,
+    ) -> Option<(mpsc::Sender<SubBatchFrame>, Streaming<SubBatchAnswer>)> {
+        let partition = PartitionId(frame.walk(|_| {}).ok()?.partition);
+        let address = Some(self.owner_address(partition)).filter(|address| !address.is_empty())?;
+        let channel = self.dial.channel(&address).ok()?;
+        let (onward, frames) = mpsc::channel(STREAM_DEPTH);
+        let mut call = Call::new(ReceiverStream::new(frames));
+        call.metadata_mut().insert(RELAYED, MetadataValue::from_static("1"));
+        let mut owner = NodeServiceClient::new(channel)
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
+        let answers = tokio::time::timeout(self.config.admission(), owner.forward(call)).await;
+        let answers = answers.ok()?.ok()?.into_inner();
+        metrics::counter!("turnpike_relays_total").increment(1);
+        Some((onward, answers))
     }
 
     /// Asks an owner and waits for its durable answer.

@@ -13,6 +13,7 @@ use support::{
 };
 use turnpike_account::PartitionState;
 use turnpike_node::NodeConfig;
+use turnpike_proto::dial::Dial;
 use turnpike_proto::node::v1::Verdict;
 use turnpike_store::{
     Call, Following, Interpose, Interposed, SharedDatabase, StoreError, StoreResult,
@@ -215,4 +216,38 @@ async fn p13_a_drained_node_gives_up_what_it_serves_and_claims_nothing() {
     assert!(db.set_drained(&NodeName("a".to_owned()), false).await.unwrap());
     let answer = a.send(&[octets(7, "r1", 1)]).await;
     assert_eq!(answer.duplicates, [0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p15_a_process_that_is_gone_is_suspected_long_before_it_is_silent() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    // Silence would take four of these to be noticed.
+    let beat = Duration::from_secs(30);
+    let slow =
+        move |name: &str, address: String| NodeConfig { heartbeat: beat, address, ..config(name) };
+    // Its process: all that runs in here ends at once, sockets and all.
+    let process = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let shared = Arc::clone(&db);
+    let running = process.spawn(async move {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = slow("a", listener.local_addr().unwrap().to_string());
+        let node = turnpike_node::Node::start(config, shared, Dial::default()).await.unwrap();
+        let incoming = tonic::transport::server::TcpIncoming::from(listener);
+        let service = node.service();
+        tokio::spawn(
+            tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming),
+        );
+        node
+    });
+    let _a = running.await.unwrap();
+    until_owned_by(db.as_ref(), "a").await;
+    let config = slow("b", "127.0.0.1:1".to_owned());
+    let _b = turnpike_node::Node::start(config, Arc::clone(&db), Dial::default()).await.unwrap();
+    // The connection to a needs a moment.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    process.shutdown_background();
+    // Ten seconds at the most: a third of a heartbeat.
+    until_owned_by(db.as_ref(), "b").await;
 }

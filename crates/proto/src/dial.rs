@@ -47,9 +47,12 @@ impl Default for Dial {
 /// A stream's window holds more than the largest sub-batch, a connection's that of several lanes.
 const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
-/// A host that drops packets is found out by these; a process that froze, by its heartbeat.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const KEEPALIVE: Duration = Duration::from_secs(5);
+/// A host that drops packets is found out by these, about as fast as its heartbeat would be missed;
+/// a process that froze, by its heartbeat.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const PING: Duration = Duration::from_millis(250);
+const PING_ANSWER: Duration = Duration::from_secs(1);
+const TCP_KEEPALIVE: Duration = Duration::from_secs(5);
 
 fn tcp(address: &str) -> Result<Channel, DialError> {
     let url =
@@ -59,9 +62,9 @@ fn tcp(address: &str) -> Result<Channel, DialError> {
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .tcp_keepalive(Some(KEEPALIVE))
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
+        .tcp_keepalive(Some(TCP_KEEPALIVE))
+        .http2_keep_alive_interval(PING)
+        .keep_alive_timeout(PING_ANSWER)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .connect_lazy())

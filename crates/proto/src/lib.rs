@@ -28,6 +28,10 @@ pub mod wire;
 /// here by the last one, or found that gone. A node that is about to take over lets it wait.
 pub const SENT: &str = "turnpike-sent";
 
+/// Metadata of [`node::v1`]'s `Forward`: a node passes this on for a front that can't reach the owner
+/// (P16). It is not passed on again.
+pub const RELAYED: &str = "turnpike-relayed";
+
 /// Usage records in.
 pub mod ingest {
     /// Version 1.

@@ -142,19 +142,3 @@ fn resolving_costs_the_logarithm_of_the_versions_for_each_profile() {
     assert!(many <= few + 10 * 8 * 2, "{few} {many}");
     assert_eq!(asked(100, 1000), 10 * asked(10, 1000), "each profile costs the same");
 }
-
-/// The note of what it costs: `cargo test -p turnpike-node ten_years -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints a time"]
-fn ten_years_of_daily_rates_for_ten_thousand_profiles() {
-    let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(10_000));
-    let began = tokio::time::Instant::now();
-    for id in (0..10_000).map(ProfileId) {
-        let stretches = tariffs.due_stretches(&profiles, id, &|| ());
-        for month in 0..120 {
-            let at = Timestamp(BEGIN + DAY + month * 30 * DAY);
-            tariffs.booking(id, stretches.last().unwrap(), at);
-        }
-    }
-    println!("all stretches, and tables for 120 charges of each profile: {:?}", began.elapsed());
-}
