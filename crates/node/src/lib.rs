@@ -28,6 +28,7 @@ mod catalogue;
 mod config;
 mod copy;
 mod doors;
+mod gauges;
 mod liveness;
 mod membership;
 mod node;
