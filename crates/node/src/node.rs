@@ -60,6 +60,7 @@ impl Node {
         db: Arc<dyn SharedDatabase>,
         dial: Dial,
     ) -> Result<Self, StartError> {
+        measure::begin_counters();
         let mut chance = StdRng::seed_from_u64(config.seed);
         let incarnation = Incarnation(chance.random());
         let catalogue = Catalogue::default().refreshed(db.as_ref()).await?;
@@ -402,6 +403,7 @@ impl Runner {
         // From now on nobody new is let in; what is in the queue is finished first.
         self.doors.set(partition, Gate::Leaving);
         tracing::info!(
+            node = %self.shared.config.name,
             partition = partition.0,
             epoch = owner.ownership.epoch.number(),
             to = to.as_ref().map(|to| to.0.as_str()),

@@ -163,6 +163,7 @@ impl Candidate {
 impl Candidate {
     fn tell_claim(&self) {
         tracing::info!(
+            node = self.node(),
             partition = self.spec.id.0,
             from_epoch = self.claim.seen.number(),
             owner_before = self.owner_before(),
@@ -179,6 +180,7 @@ impl Candidate {
         metrics::histogram!("turnpike_takeover_seconds", "cause" => cause, "copy" => copy)
             .record(elapsed.as_secs_f64());
         tracing::info!(
+            node = self.node(),
             partition = self.spec.id.0,
             epoch = claimed.epoch.number(),
             from_epoch = self.claim.seen.number(),
@@ -197,28 +199,30 @@ impl Candidate {
         let (partition, reason) = (self.spec.id.0, ended.word());
         let (epoch, from_epoch) = (self.won.map(Epoch::number), self.claim.seen.number());
         metrics::counter!("turnpike_ownerships_ended_total", "reason" => reason).increment(1);
+        let node = self.node();
         match ended {
             Ended::Released { to, .. } => {
                 let to = to.as_ref().map(|to| to.0.as_str());
-                tracing::info!(partition, epoch, reason, to, "gave the partition up");
+                tracing::info!(node, partition, epoch, reason, to, "gave the partition up");
             }
             Ended::Lost => {
                 let cause = self.cause.word();
-                tracing::info!(
-                    partition,
-                    from_epoch,
-                    cause,
-                    reason,
-                    "another member claimed it first"
-                );
+                let what = "another member claimed it first";
+                tracing::info!(node, partition, from_epoch, cause, reason, "{what}");
             }
             error if epoch.is_none() => {
-                tracing::warn!(partition, from_epoch, reason, %error, "the claim came to nothing");
+                let what = "the claim came to nothing";
+                tracing::warn!(node, partition, from_epoch, reason, %error, "{what}");
             }
             error => {
-                tracing::warn!(partition, epoch, reason, %error, "serves the partition no more")
+                let what = "serves the partition no more";
+                tracing::warn!(node, partition, epoch, reason, %error, "{what}");
             }
         }
+    }
+
+    fn node(&self) -> &str {
+        &self.claim.node.0
     }
 
     fn owner_before(&self) -> Option<&str> {

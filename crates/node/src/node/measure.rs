@@ -4,6 +4,35 @@ use tokio::time::Instant;
 use turnpike_store::{Observation, PartitionRow};
 
 use super::Runner;
+use crate::membership::Cause;
+
+const CAUSES: [Cause; 9] = [
+    Cause::NeverOwned,
+    Cause::Released,
+    Cause::Abandoned,
+    Cause::OwnerRestarted,
+    Cause::OwnerGone,
+    Cause::OwnerStoodDown,
+    Cause::OwnerSilent,
+    Cause::TakenBack,
+    Cause::SteppedDown,
+];
+const ENDS: [&str; 7] =
+    ["fenced", "lost", "released", "rolled-back", "database", "damaged", "stopped"];
+
+/// Begins what is counted by cause at zero: of a counter that comes with its first event, nobody can
+/// tell that it grew.
+pub(super) fn begin_counters() {
+    for cause in CAUSES.map(Cause::word) {
+        for copy in ["warm", "cold"] {
+            metrics::counter!("turnpike_takeovers_total", "cause" => cause, "copy" => copy)
+                .increment(0);
+        }
+    }
+    for reason in ENDS {
+        metrics::counter!("turnpike_ownerships_ended_total", "reason" => reason).increment(0);
+    }
+}
 
 impl Runner {
     pub(super) fn note_metrics(&mut self, seen: &Observation, now: Instant) {
