@@ -35,6 +35,7 @@ impl Admission {
     pub(crate) fn new(bytes_max: usize) -> Self {
         let bytes_max = bytes_max.min(Semaphore::MAX_PERMITS);
         let budget = Arc::new(Semaphore::new(bytes_max));
+        metrics::gauge!("turnpike_front_admitted_bytes_max").set(bytes_max as f64);
         Self { budget, bytes_max, refusing: AtomicBool::new(false) }
     }
 

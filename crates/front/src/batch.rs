@@ -4,20 +4,36 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
 use tonic::Status;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
 use turnpike_proto::node::v1::SubBatchAnswer;
+use turnpike_proto::tally::tally;
 use turnpike_types::RejectReason;
 
 use crate::admission::Room;
 use crate::config::millis;
 use crate::stall::{Stall, Turn};
 
+/// A batch's place among those of its stream that are not answered yet, and since when.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    _permit: OwnedSemaphorePermit,
+    since: Instant,
+}
+
+impl Unanswered {
+    /// The batch was received now.
+    pub(crate) fn received(permit: OwnedSemaphorePermit) -> Self {
+        Self { _permit: permit, since: Instant::now() }
+    }
+}
+
 /// An acknowledgement on its way to the client. The batch counts as unanswered until it is read.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) ack: BatchAck,
-    pub(crate) _unanswered: OwnedSemaphorePermit,
+    pub(crate) _unanswered: Unanswered,
 }
 
 /// Where acknowledgements go, and at last why the front reads no more. Bounded by the permits in
@@ -38,7 +54,7 @@ struct Tally {
     open_parts: usize,
     ack: BatchAck,
     _room: Option<Room>,
-    unanswered: OwnedSemaphorePermit,
+    unanswered: Unanswered,
 }
 
 impl Batch {
@@ -51,7 +67,7 @@ impl Batch {
         room: Room,
         acks: &Acks,
         stall: &Arc<Stall>,
-        unanswered: OwnedSemaphorePermit,
+        unanswered: Unanswered,
     ) -> Arc<Self> {
         let exceptions = refused.iter().map(|&(index, reason)| refusal(index, reason)).collect();
         let ack = BatchAck {
@@ -69,8 +85,8 @@ impl Batch {
     }
 
     /// Answers a batch that was not taken.
-    pub(crate) fn refuse(ack: BatchAck, acks: &Acks, unanswered: OwnedSemaphorePermit) {
-        count(&ack);
+    pub(crate) fn refuse(ack: BatchAck, acks: &Acks, unanswered: Unanswered) {
+        count(&ack, unanswered.since.elapsed());
         // A client that is gone needs no answer.
         let _ = acks.send(Ok(Delivery { ack, _unanswered: unanswered }));
     }
@@ -89,7 +105,7 @@ impl Batch {
         let Tally { mut ack, unanswered, .. } = open;
         ack.duplicates.sort_unstable();
         ack.exceptions.sort_by_key(|result| result.index);
-        count(&ack);
+        count(&ack, unanswered.since.elapsed());
         if ack.status() == BatchStatus::Rejected {
             // Another part may have been refused for now.
             self.stall.lock().forget(self.turn.number());
@@ -98,8 +114,8 @@ impl Batch {
     }
 }
 
-/// What a part of a batch came to, counted once.
-fn count(ack: &BatchAck) {
+/// What a batch came to, and how long after it was received.
+fn count(ack: &BatchAck, took: Duration) {
     let status = match ack.status() {
         BatchStatus::Done => "done",
         BatchStatus::Retry => "retry",
@@ -107,19 +123,18 @@ fn count(ack: &BatchAck) {
         BatchStatus::Unspecified => "unspecified",
     };
     metrics::counter!("turnpike_front_batches_total", "status" => status).increment(1);
-    let suspended =
-        ack.exceptions.iter().filter(|result| result.status() == RecordStatus::Suspended).count();
-    let rejected = ack.exceptions.len() - suspended;
-    for (outcome, records) in [
-        ("accepted", u64::from(ack.accepted)),
-        ("duplicate", ack.duplicates.len() as u64),
-        ("suspended", suspended as u64),
-        ("rejected", rejected as u64),
-    ] {
+    metrics::histogram!("turnpike_front_batch_seconds", "status" => status)
+        .record(took.as_secs_f64());
+    let accepted = ("accepted", u64::from(ack.accepted));
+    for (outcome, records) in [accepted, ("duplicate", ack.duplicates.len() as u64)] {
         if records > 0 {
             metrics::counter!("turnpike_front_records_total", "outcome" => outcome)
                 .increment(records);
         }
+    }
+    for ((outcome, reason), records) in tally(&ack.exceptions) {
+        metrics::counter!("turnpike_front_records_total", "outcome" => outcome, "reason" => reason)
+            .increment(records);
     }
 }
 

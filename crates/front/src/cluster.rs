@@ -34,7 +34,7 @@ impl ClusterService for Cluster {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let wait = Instant::now() + self.core.config.suspicion();
         let table = self.core.routes.first(wait).await.ok_or(FrontError::NoRoutes)?;
-        Ok(Response::new(status(&self.core, &table)))
+        Ok(Response::new(status(self.core.config.suspicion(), &table)))
     }
 
     async fn handover(
@@ -98,7 +98,8 @@ const PIN_DEFAULT: Duration = Duration::from_secs(3_600);
 /// Longer wishes are priorities, and belong there.
 const PIN_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-fn status(core: &Core, table: &RouteTable) -> StatusResponse {
+/// The cluster as the routes show it; nodes silent for `suspicion` are not live.
+pub(crate) fn status(suspicion: Duration, table: &RouteTable) -> StatusResponse {
     let seen = &table.observation;
     let nodes: Vec<(&NodeRow, Node)> = seen
         .nodes
@@ -111,7 +112,7 @@ fn status(core: &Core, table: &RouteTable) -> StatusResponse {
                 address: beat.address.clone(),
                 incarnation: beat.incarnation.to_string(),
                 silent_ms: u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
-                live: *silent < core.config.suspicion(),
+                live: *silent < suspicion,
                 draining: beat.draining,
                 serving: beat.serving.iter().map(|serving| serving.partition.0).collect(),
                 drain_asked: row.drain_asked,

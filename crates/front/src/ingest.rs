@@ -28,8 +28,9 @@ use turnpike_types::{PartitionId, limits};
 
 use crate::FrontError;
 use crate::admission::Room;
-use crate::batch::{Acks, Batch, Ticket, reject_ack, retry_ack};
+use crate::batch::{Acks, Batch, Ticket, Unanswered, reject_ack, retry_ack};
 use crate::core::Core;
+use crate::gauges::Counted;
 use crate::lane::{self, Arrival, LaneQueue, Sub};
 use crate::routes::RouteTable;
 use crate::split::{Head, Split, SplitStop, Splitter, head_of, identities};
@@ -101,6 +102,7 @@ struct ClientStream {
     unanswered: Arc<Semaphore>,
     splitter: Splitter,
     lanes: BTreeMap<PartitionId, LaneQueue>,
+    _counted: Counted,
 }
 
 /// A batch that is not taken.
@@ -121,6 +123,7 @@ impl ClientStream {
             unanswered: Arc::new(Semaphore::new(core.config.stream_batches_max)),
             splitter: Splitter::default(),
             lanes: BTreeMap::new(),
+            _counted: Counted::stream(),
         }
     }
 
@@ -187,6 +190,7 @@ impl ClientStream {
         frame: BatchFrame,
         unanswered: OwnedSemaphorePermit,
     ) -> Result<(), Overfull> {
+        let unanswered = Unanswered::received(unanswered);
         let deadline = Instant::now() + self.core.config.answer_deadline();
         let abort = self.core.abort.clone();
         let split = async {
@@ -219,12 +223,7 @@ impl ClientStream {
     }
 
     /// Answers a batch that is not taken, and remembers whether it will be sent again.
-    fn refuse(
-        &self,
-        head: Head,
-        refusal: Refusal,
-        unanswered: OwnedSemaphorePermit,
-    ) -> Result<(), Overfull> {
+    fn refuse(&self, head: Head, refusal: Refusal, unanswered: Unanswered) -> Result<(), Overfull> {
         let number = head.batch_number;
         tracing::debug!(source = head.source, batch = number, "batch refused");
         let hint = self.core.config.retry_hint();
@@ -303,7 +302,7 @@ impl ClientStream {
         split: Split,
         room: Room,
         deadline: Instant,
-        unanswered: OwnedSemaphorePermit,
+        unanswered: Unanswered,
     ) -> Result<(), Overfull> {
         let hint = self.core.config.retry_hint();
         let stall = Arc::clone(&self.stall);

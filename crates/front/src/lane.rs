@@ -39,6 +39,7 @@ use turnpike_types::{Epoch, PartitionId};
 
 use crate::batch::{Acks, Ticket};
 use crate::core::Core;
+use crate::gauges::Counted;
 use crate::owner::words;
 use crate::routes::RouteTable;
 use crate::split::TRAILER_BYTES;
@@ -60,6 +61,7 @@ pub(crate) struct Sub {
     records_bytes: usize,
     deadline: Instant,
     ticket: Ticket,
+    _counted: Counted,
 }
 
 /// Records, and behind them the fields of the last sending: protobuf takes fields in any order,
@@ -72,7 +74,13 @@ enum Body {
 
 impl Sub {
     pub(crate) fn new(records: Vec<u8>, deadline: Instant, ticket: Ticket) -> Self {
-        Self { records_bytes: records.len(), body: Body::Fresh(records), deadline, ticket }
+        Self {
+            records_bytes: records.len(),
+            body: Body::Fresh(records),
+            deadline,
+            ticket,
+            _counted: Counted::pending(),
+        }
     }
 
     fn frame(&mut self, head: SubBatchHead) -> SubBatchFrame {
@@ -126,6 +134,7 @@ pub(crate) fn open(
         hint: None,
         failures: 0,
         last: "not sent yet".to_owned(),
+        _counted: Counted::lane(),
     };
     core.tasks.spawn(lane.run());
     LaneQueue(sender)
@@ -148,6 +157,7 @@ struct Lane {
     failures: u32,
     /// What the last try came to, for people.
     last: String,
+    _counted: Counted,
 }
 
 /// One stream to one node.

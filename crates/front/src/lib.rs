@@ -40,6 +40,7 @@ mod core;
 mod dial;
 mod error;
 mod examples;
+mod gauges;
 mod guiding;
 mod ingest;
 mod lane;

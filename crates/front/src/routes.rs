@@ -16,6 +16,7 @@ use turnpike_types::{AccountNumber, Epoch, Incarnation, NodeName, PartitionId};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::FrontConfig;
+use crate::gauges::ClusterGauges;
 
 /// One reading of the routes.
 #[derive(Debug)]
@@ -281,6 +282,7 @@ impl Watcher {
         let mut liveness = Liveness::default();
         let mut generation = 0;
         let mut failing = false;
+        let mut gauges = ClusterGauges::new(self.config.suspicion());
         loop {
             let next = Instant::now() + self.config.heartbeat;
             let earliest = Instant::now() + self.config.refresh_gap();
@@ -294,10 +296,12 @@ impl Watcher {
                     let gap = self.config.suspicion();
                     let silent = liveness.read(Instant::now(), gap, &observation.nodes);
                     let table = RouteTable::new(generation, observation, silent, &mut self.highest);
+                    gauges.note(&table);
                     self.sender.send_replace(Arc::new(table));
                 }
                 Err(why) => {
                     metrics::counter!("turnpike_front_route_failures_total").increment(1);
+                    gauges.note_failure();
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(%why, "routes can't be read; the last ones stay in force");
                     }

@@ -79,7 +79,12 @@ impl Beater {
                 // Others may act on what is not served only when two beats did not name it.
                 () = self.served.changed.notified() => again = true,
             }
-            pause = match self.beat().await {
+            let began = Instant::now();
+            let beaten = self.beat().await;
+            let result = if beaten.is_ok() { "written" } else { "failed" };
+            metrics::counter!("turnpike_heartbeats_total", "result" => result).increment(1);
+            metrics::histogram!("turnpike_heartbeat_seconds").record(began.elapsed().as_secs_f64());
+            pause = match beaten {
                 Ok(()) if std::mem::take(&mut again) => config.beat_again(),
                 Ok(()) => config.heartbeat,
                 Err(error @ StoreError::Superseded(_)) => {

@@ -125,6 +125,7 @@ impl Copy {
         self.state.replay(&decoded, row.prev_hash, row.hash).map_err(|error| damaged(&error))?;
         self.epoch = row.epoch;
         self.log_bytes += row.body.len() as u64;
+        metrics::counter!("turnpike_log_applied_bytes_total").increment(row.body.len() as u64);
         Ok(())
     }
 

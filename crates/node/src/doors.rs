@@ -126,6 +126,12 @@ impl Doors {
         self.gates().entry(partition).or_default().send_replace(gate);
     }
 
+    /// Is the partition served here?
+    pub(crate) fn is_open(&self, partition: PartitionId) -> bool {
+        let gates = self.gates();
+        gates.get(&partition).is_some_and(|gate| matches!(*gate.borrow(), Gate::Open(_)))
+    }
+
     /// A warm copy is followed, or no longer; an owner's gate stays as it is, and so does that of one
     /// who left until `moved_on`: somebody claimed the partition since.
     pub(crate) fn set_warm(&self, partition: PartitionId, warm: bool, moved_on: bool) {

@@ -21,13 +21,16 @@
 //! - Time comes from `tokio::time` and from the database's clock, chance from a seed: the same code
 //!   runs on virtual time.
 //!
-//! Not promised: warm standbys. Whoever takes over loads the newest checkpoint and the log's tail.
+//! Not promised: that a standby is warm. Whoever takes over without a copy (standby.rs) loads the
+//! newest checkpoint and the log's tail. What all of it comes to is said in gauges and histograms
+//! (gauges.rs, node/measure.rs, and where it happens), listed in docs/metrics.md.
 
 mod beat;
 mod catalogue;
 mod config;
 mod copy;
 mod doors;
+mod gauges;
 mod liveness;
 mod membership;
 mod node;

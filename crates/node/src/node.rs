@@ -32,6 +32,8 @@ const QUEUE_REQUESTS: usize = 1024;
 /// Checkpoints that are loaded at a time.
 const LOADS_MAX: usize = 4;
 
+mod measure;
+
 /// Why a node can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -58,6 +60,7 @@ impl Node {
         db: Arc<dyn SharedDatabase>,
         dial: Dial,
     ) -> Result<Self, StartError> {
+        measure::begin_counters();
         let mut chance = StdRng::seed_from_u64(config.seed);
         let incarnation = Incarnation(chance.random());
         let catalogue = Catalogue::default().refreshed(db.as_ref()).await?;
@@ -121,6 +124,7 @@ impl Node {
             incarnation,
             shared,
             chance,
+            measured: None,
         };
         let running = tokio::spawn(runner.run(stopped, beater));
         Ok(Self { doors, stop, running })
@@ -183,6 +187,8 @@ struct Runner {
     outboxes: watch::Sender<Arc<Outboxes>>,
     seen: watch::Sender<Option<Arc<Observation>>>,
     chance: StdRng,
+    /// When gauges were set last.
+    measured: Option<Instant>,
 }
 
 impl Runner {
@@ -246,7 +252,7 @@ impl Runner {
         }
         claim_all(Arc::clone(&self.shared.db), claims);
         self.forget_unwanted(now);
-        self.note_metrics(&seen);
+        self.note_metrics(&seen, now);
         Ok(())
     }
 
@@ -350,25 +356,6 @@ impl Runner {
         self.seen.send_replace(Some(Arc::clone(seen)));
     }
 
-    fn note_metrics(&self, seen: &Observation) {
-        metrics::gauge!("turnpike_partitions_owned").set(self.owners.len() as f64);
-        metrics::gauge!("turnpike_partitions_followed").set(self.standbys.len() as f64);
-        for row in &seen.partitions {
-            let id = row.spec.id;
-            let label = || id.to_string();
-            if let Some(owner) = self.owners.get(&id) {
-                metrics::gauge!("turnpike_epoch", "partition" => label())
-                    .set(owner.ownership.epoch.number() as f64);
-            }
-            let reached = self.standbys.get(&id).and_then(|followed| followed.standby.reached());
-            if let Some(reached) = reached {
-                let lag = row.next.next.0.saturating_sub(reached.segment.0 + 1);
-                metrics::gauge!("turnpike_standby_lag_segments", "partition" => label())
-                    .set(lag as f64);
-            }
-        }
-    }
-
     fn claim(
         &mut self,
         seen: &Observation,
@@ -399,6 +386,9 @@ impl Runner {
             claim: claim.clone(),
             standby: self.standbys.remove(&partition).map(|followed| followed.standby),
             began: Instant::now(),
+            owner_before: row.owner.as_ref().map(|(owner, _)| owner.clone()),
+            silent: self.liveness.silence(partition),
+            won: None,
         };
         // The epoch that the claim makes when it wins; until then nobody is named by it.
         let epoch = epoch.next().unwrap_or(epoch);
@@ -415,7 +405,13 @@ impl Runner {
         if !self.releasing.insert(partition) {
             return;
         }
-        tracing::info!(%partition, epoch = %owner.ownership.epoch, ?to, "gives the partition up");
+        tracing::info!(
+            node = %self.shared.config.name,
+            partition = partition.0,
+            epoch = owner.ownership.epoch.number(),
+            to = to.as_ref().map(|to| to.0.as_str()),
+            "gives the partition up"
+        );
         let request = Queued { request: Request::Release { to }, _room: None };
         let (requests, doors) = (owner.requests.clone(), Arc::clone(&self.doors));
         tokio::spawn(async move {

@@ -343,6 +343,7 @@ impl Doors {
     }
 
     fn overloaded(&self) -> Standing {
+        metrics::counter!("turnpike_refused_total", "reason" => "queue-full").increment(1);
         Standing {
             verdict: Verdict::Overloaded.into(),
             retry_after_ms: u32::try_from(self.config.admission().as_millis()).unwrap_or(1000),
@@ -361,17 +362,20 @@ impl Doors {
                 ..self.not_owner(partition)
             },
             Refusal::Invalid(message) => invalid(message.clone()),
-            Refusal::KeysFull => Standing {
-                verdict: Verdict::Overloaded.into(),
-                epoch: epoch.number(),
-                retry_after_ms: 10_000,
-                message: format!(
-                    "partition {partition} holds {} keys, its limit: give it a shorter horizon, \
-                     or spread its accounts over more partitions",
-                    self.config.keys_max
-                ),
-                ..Standing::default()
-            },
+            Refusal::KeysFull => {
+                metrics::counter!("turnpike_refused_total", "reason" => "keys-full").increment(1);
+                Standing {
+                    verdict: Verdict::Overloaded.into(),
+                    epoch: epoch.number(),
+                    retry_after_ms: 10_000,
+                    message: format!(
+                        "partition {partition} holds {} keys, its limit: give it a shorter \
+                         horizon, or spread its accounts over more partitions",
+                        self.config.keys_max
+                    ),
+                    ..Standing::default()
+                }
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use turnpike_store::{Following, SegmentPosition};
 use turnpike_types::PartitionId;
 
 use crate::copy::{Copy, CopyError};
+use crate::gauges::Sizes;
 use crate::owner::Shared;
 
 /// What a follower is told.
@@ -44,8 +45,13 @@ impl Standby {
     ) -> Self {
         let (asked, told) = watch::channel(Asked::Follow(end));
         let reached = Arc::new(Mutex::new(None));
-        let follower =
-            Follower { shared: Arc::clone(shared), partition, told, reached: Arc::clone(&reached) };
+        let follower = Follower {
+            shared: Arc::clone(shared),
+            partition,
+            told,
+            reached: Arc::clone(&reached),
+            sizes: Sizes::new(partition, "standby"),
+        };
         Self { asked, reached, task: tokio::spawn(follower.run(copy)) }
     }
 
@@ -84,6 +90,7 @@ struct Follower {
     partition: PartitionId,
     told: watch::Receiver<Asked>,
     reached: Arc<Mutex<Option<Following>>>,
+    sizes: Sizes,
 }
 
 impl Follower {
@@ -140,6 +147,7 @@ impl Follower {
     }
 
     fn note(&self, copy: Option<&Copy>) {
+        self.sizes.note(copy.map(|copy| &copy.state));
         let reached = copy.map(|copy| {
             let (segment, hash) = copy.last();
             Following { partition: self.partition, segment, hash }

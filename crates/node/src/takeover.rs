@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 use turnpike_store::{
     CLAIMS_MAX, Claim, ClaimOutcome, Claimed, PartitionSpec, SharedDatabase, StoreError,
 };
+use turnpike_types::{Epoch, NodeName};
 
 use crate::copy::{Copy, CopyError};
 use crate::doors::{Door, Doors, Gate};
@@ -27,6 +28,11 @@ pub(crate) struct Candidate {
     pub(crate) standby: Option<Standby>,
     /// When the reason for the claim came to be known here.
     pub(crate) began: Instant,
+    /// For the story in the logs: whose the partition was, and how long he gave no sign.
+    pub(crate) owner_before: Option<NodeName>,
+    pub(crate) silent: Duration,
+    /// The epoch that the claim made, once it won.
+    pub(crate) won: Option<Epoch>,
 }
 
 /// How an owner, or who wanted to become one, ended.
@@ -74,6 +80,7 @@ impl Candidate {
         mut queue: mpsc::Receiver<Queued>,
     ) -> Gone {
         let partition = self.spec.id;
+        self.tell_claim();
         let ended = match self.serve(told, &mut queue).await {
             Ok(ended) | Err(ended) => ended,
         };
@@ -84,14 +91,10 @@ impl Candidate {
         self.doors.set(partition, gate);
         // Who still waits in it is sent on only now, when it is known where to.
         drop(queue);
-        match &ended {
-            Ended::Released { to, .. } => {
-                tracing::info!(%partition, ?to, "released");
-                // Whoever it was released for need not wait for his next look.
-                self.doors.sign();
-            }
-            Ended::Lost => tracing::info!(%partition, "another member claimed it first"),
-            ended => tracing::warn!(%partition, reason = %ended, "serves the partition no more"),
+        self.tell_end(&ended);
+        if matches!(ended, Ended::Released { .. }) {
+            // Whoever it was released for need not wait for his next look.
+            self.doors.sign();
         }
         match &ended {
             Ended::Store(error) => self.shared.trouble.set(Some(error.to_string())),
@@ -108,30 +111,14 @@ impl Candidate {
         queue: &mut mpsc::Receiver<Queued>,
     ) -> Result<Ended, Ended> {
         let claimed = self.claim(told).await?;
+        self.won = Some(claimed.epoch);
         let claimed_in = self.began.elapsed();
-        let was_warm = self.standby.is_some();
-        let copy = self.copy(&claimed).await?;
+        let (copy, kind) = self.copy(&claimed).await?;
         let ownership =
             Ownership { spec: self.spec.clone(), epoch: claimed.epoch, claim: self.claim.claim };
         let (shared, ticks) = (Arc::clone(&self.shared), Arc::clone(&self.ticks));
         let owner = Owner::new(shared, ownership, ticks, copy);
-        let elapsed = self.began.elapsed();
-        let copy = if was_warm { "warm" } else { "cold" };
-        metrics::counter!("turnpike_takeovers_total", "cause" => self.cause.word(), "copy" => copy)
-            .increment(1);
-        metrics::histogram!("turnpike_takeover_seconds", "copy" => copy)
-            .record(elapsed.as_secs_f64());
-        tracing::info!(
-            partition = %self.spec.id,
-            epoch = %claimed.epoch,
-            from_epoch = %self.claim.seen,
-            cause = self.cause.word(),
-            copy,
-            segments = claimed.position.next.0 - 1,
-            claimed_ms = u64::try_from(claimed_in.as_millis()).unwrap_or(u64::MAX),
-            elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-            "serves the partition"
-        );
+        self.tell_takeover(&claimed, kind, claimed_in);
         self.doors.set(self.spec.id, Gate::Open(self.requests.clone()));
         Ok(owner.serve(queue).await)
     }
@@ -147,8 +134,8 @@ impl Candidate {
         }
     }
 
-    /// The state as of the claim: from the warm copy, or from the newest checkpoint.
-    async fn copy(&mut self, claimed: &Claimed) -> Result<Copy, Ended> {
+    /// The state as of the claim: from the warm copy, or from the newest checkpoint, and which.
+    async fn copy(&mut self, claimed: &Claimed) -> Result<(Copy, &'static str), Ended> {
         let (partition, end) = (self.spec.id, &claimed.position);
         let (db, ticks) = (self.shared.db.as_ref(), &self.ticks);
         let alive = || ticks.tick();
@@ -156,7 +143,7 @@ impl Candidate {
             && let Some(mut copy) = standby.take().await
         {
             match copy.catch_up(db, partition, end, &alive).await {
-                Ok(()) => return Ok(copy),
+                Ok(()) => return Ok((copy, "warm")),
                 Err(CopyError::Store(error)) => return Err(error.into()),
                 // Of another history (P18): what stands in the database counts.
                 Err(error) => {
@@ -167,6 +154,82 @@ impl Candidate {
         let _turn = self.shared.loads.acquire().await.map_err(|_| Ended::Stopped)?;
         let mut copy = Copy::load(db, partition, end.next, &alive).await?;
         copy.catch_up(db, partition, end, &alive).await?;
-        Ok(copy)
+        Ok((copy, "cold"))
     }
+}
+
+/// The story that the logs tell of one takeover, each line with the same fields: here the winner's
+/// claim and its success, there the loser's end.
+impl Candidate {
+    fn tell_claim(&self) {
+        tracing::info!(
+            node = self.node(),
+            partition = self.spec.id.0,
+            from_epoch = self.claim.seen.number(),
+            owner_before = self.owner_before(),
+            cause = self.cause.word(),
+            silent_ms = millis(self.silent),
+            "claims the partition"
+        );
+    }
+
+    fn tell_takeover(&self, claimed: &Claimed, copy: &'static str, claimed_in: Duration) {
+        let (cause, elapsed) = (self.cause.word(), self.began.elapsed());
+        metrics::counter!("turnpike_takeovers_total", "cause" => cause, "copy" => copy)
+            .increment(1);
+        metrics::histogram!("turnpike_takeover_seconds", "cause" => cause, "copy" => copy)
+            .record(elapsed.as_secs_f64());
+        tracing::info!(
+            node = self.node(),
+            partition = self.spec.id.0,
+            epoch = claimed.epoch.number(),
+            from_epoch = self.claim.seen.number(),
+            owner_before = self.owner_before(),
+            cause,
+            silent_ms = millis(self.silent),
+            copy,
+            segments = claimed.position.next.0 - 1,
+            claimed_ms = millis(claimed_in),
+            elapsed_ms = millis(elapsed),
+            "serves the partition"
+        );
+    }
+
+    fn tell_end(&self, ended: &Ended) {
+        let (partition, reason) = (self.spec.id.0, ended.word());
+        let (epoch, from_epoch) = (self.won.map(Epoch::number), self.claim.seen.number());
+        metrics::counter!("turnpike_ownerships_ended_total", "reason" => reason).increment(1);
+        let node = self.node();
+        match ended {
+            Ended::Released { to, .. } => {
+                let to = to.as_ref().map(|to| to.0.as_str());
+                tracing::info!(node, partition, epoch, reason, to, "gave the partition up");
+            }
+            Ended::Lost => {
+                let cause = self.cause.word();
+                let what = "another member claimed it first";
+                tracing::info!(node, partition, from_epoch, cause, reason, "{what}");
+            }
+            error if epoch.is_none() => {
+                let what = "the claim came to nothing";
+                tracing::warn!(node, partition, from_epoch, reason, %error, "{what}");
+            }
+            error => {
+                let what = "serves the partition no more";
+                tracing::warn!(node, partition, epoch, reason, %error, "{what}");
+            }
+        }
+    }
+
+    fn node(&self) -> &str {
+        &self.claim.node.0
+    }
+
+    fn owner_before(&self) -> Option<&str> {
+        self.owner_before.as_ref().map(|owner| owner.0.as_str())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,6 +7,7 @@
 //!  record.rs   peek, RecordBatch           a record's bytes -> its account; -> borrowed fields
 //!  wire.rs     Fields                      protobuf's fields, one by one, bounds checked
 //!  convert.rs  wire <-> types              exhaustive
+//!  tally.rs    RecordResult                counted by outcome and reason
 //!  dial.rs     Dial                        the network seam: from an address to a channel
 //! ```
 //!
@@ -22,6 +23,7 @@ pub mod convert;
 pub mod dial;
 pub mod frame;
 pub mod record;
+pub mod tally;
 pub mod wire;
 
 /// Metadata of [`node::v1`]'s `Forward`: the front does not know this node as the owner, but was sent

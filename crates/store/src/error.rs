@@ -55,6 +55,18 @@ impl StoreError {
         matches!(self, Self::Unavailable { .. })
     }
 
+    /// One word for the cause, to count by.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::Full { .. } => "full",
+            Self::Refused(_) => "refused",
+            Self::Superseded(_) => "superseded",
+            Self::Corrupt { .. } => "corrupt",
+            Self::BadUrl { .. } => "bad-url",
+        }
+    }
+
     /// Is it worth trying again later, with no hand laid on it?
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Full { .. })

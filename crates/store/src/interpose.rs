@@ -1,4 +1,4 @@
-//! A hook between a caller and a database: for tests and simulation.
+//! A hook between a caller and a database: for tests, simulation, and to measure.
 //!
 //! What goes wrong between a process and its database goes wrong here: a call that never arrives, one
 //! that is slow, one that was carried out and whose answer is lost (P2). Each process has its own.
@@ -8,45 +8,59 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::Instant;
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
     CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
+    Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
 };
 
-/// Which call, by the name of its method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Call {
-    Incarnation,
-    CreatePartitions,
-    Heartbeat,
-    Observe,
-    Claim,
-    ClaimMany,
-    Release,
-    Barrier,
-    Pin,
-    SetDrained,
-    ForgetNode,
-    Append,
-    ReadSegments,
-    PostingSegments,
-    PutCheckpointPart,
-    PublishCheckpoint,
-    Checkpoints,
-    CheckpointPart,
-    Publish,
-    CatalogueSince,
-    CatalogueHeads,
-    BindIdentities,
-    Guide,
-    RegisterConsumer,
-    Consumer,
-    Acknowledge,
+macro_rules! calls {
+    ($($variant:ident = $word:literal,)+) => {
+        /// Which call, by the name of its method.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs)]
+        pub enum Call { $($variant,)+ }
+
+        impl Call {
+            /// The method's name.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+    };
+}
+
+calls! {
+    Incarnation = "incarnation",
+    CreatePartitions = "create_partitions",
+    Heartbeat = "heartbeat",
+    Observe = "observe",
+    Claim = "claim",
+    ClaimMany = "claim_many",
+    Release = "release",
+    Barrier = "barrier",
+    Pin = "pin",
+    SetDrained = "set_drained",
+    ForgetNode = "forget_node",
+    Append = "append",
+    ReadSegments = "read_segments",
+    PostingSegments = "posting_segments",
+    PutCheckpointPart = "put_checkpoint_part",
+    PublishCheckpoint = "publish_checkpoint",
+    Checkpoints = "checkpoints",
+    CheckpointPart = "checkpoint_part",
+    Publish = "publish",
+    CatalogueSince = "catalogue_since",
+    CatalogueHeads = "catalogue_heads",
+    BindIdentities = "bind_identities",
+    Guide = "guide",
+    RegisterConsumer = "register_consumer",
+    Consumer = "consumer",
+    Acknowledge = "acknowledge",
 }
 
 /// What happens on the way to the database, and back.
@@ -57,6 +71,9 @@ pub trait Interpose: Send + Sync + 'static {
 
     /// After it was carried out. An error is the caller's instead of the result.
     async fn after(&self, call: Call) -> StoreResult<()>;
+
+    /// The database was asked, and this is how long it took and what went wrong.
+    fn answered(&self, _call: Call, _took: Duration, _error: Option<&StoreError>) {}
 }
 
 /// A database as one caller reaches it.
@@ -75,7 +92,9 @@ impl<H: Interpose> Interposed<H> {
 macro_rules! through {
     ($self:ident, $call:ident, $inner:expr) => {{
         $self.hook.before(Call::$call).await?;
+        let began = Instant::now();
         let done = $inner.await;
+        $self.hook.answered(Call::$call, began.elapsed(), done.as_ref().err());
         $self.hook.after(Call::$call).await?;
         done
     }};

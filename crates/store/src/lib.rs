@@ -35,6 +35,7 @@ mod database;
 mod error;
 mod interpose;
 pub mod memory;
+mod meter;
 mod model;
 mod open;
 pub mod postgres;
@@ -49,6 +50,7 @@ pub use catalogue::{
 pub use database::SharedDatabase;
 pub use error::{StoreError, StoreResult};
 pub use interpose::{Call, Interpose, Interposed};
+pub use meter::metered;
 pub use model::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, CheckpointPart, Claim,
     ClaimOutcome, Claimed, Consumer, CursorAck, Following, Guided, HeartbeatReply, Held, Member,

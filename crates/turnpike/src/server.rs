@@ -41,19 +41,21 @@ pub(crate) struct Listener {
 }
 
 impl ListenArgs {
-    /// Listens, and serves metrics if asked to.
+    /// Listens, and serves metrics if asked to; they say that this is `process`, called `name`.
     pub(crate) async fn listen(
         &self,
         listen: Option<&str>,
         default: &str,
         metrics: Option<&str>,
+        (process, name): (&'static str, &str),
     ) -> anyhow::Result<Listener> {
         let listen = self.listen.as_deref().or(listen).unwrap_or(default);
         let incoming = bind(listen).await?;
         let address = incoming.local_addr().context("the listener has no address")?;
         if let Some(metrics) = self.metrics.as_deref().or(metrics) {
             let wrong = || usage(format!("--metrics {metrics:?}: write HOST:PORT"));
-            telemetry::serve_metrics(metrics.parse().map_err(|_| wrong())?)?;
+            let metrics = metrics.parse().map_err(|_| wrong())?;
+            telemetry::serve_metrics(metrics, process, name)?;
         }
         Ok(Listener { incoming, address })
     }

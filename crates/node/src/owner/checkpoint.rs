@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use turnpike_store::{CheckpointManifest, CheckpointPart, StoreResult};
 use turnpike_types::SegmentNumber;
 
@@ -181,7 +182,9 @@ impl Owner {
     ) {
         let shared = Arc::clone(&self.shared);
         let ownership = self.ownership.clone();
+        let bytes: usize = parts.iter().map(|part| part.body.len()).sum();
         self.checkpoints.writing = Some(tokio::spawn(async move {
+            let began = Instant::now();
             let written = async {
                 for part in &parts {
                     shared.db.put_checkpoint_part(manifest.partition, part).await?;
@@ -189,7 +192,17 @@ impl Owner {
                 let (epoch, claim) = (ownership.epoch, ownership.claim);
                 shared.db.publish_checkpoint(&manifest, epoch, claim).await.map_err(Ended::from)
             };
-            match written.await {
+            let written = written.await;
+            let result = match &written {
+                Ok(true) => "published",
+                Ok(false) => "superseded",
+                Err(_) => "failed",
+            };
+            metrics::counter!("turnpike_checkpoints_total", "result" => result).increment(1);
+            metrics::histogram!("turnpike_checkpoint_seconds")
+                .record(began.elapsed().as_secs_f64());
+            metrics::histogram!("turnpike_checkpoint_bytes").record(bytes as f64);
+            match written {
                 Ok(published) => Outcome { sealed: sealed.filter(|_| published) },
                 // The next one tries again; nothing rests on a checkpoint but time.
                 Err(error) => {

@@ -44,6 +44,7 @@ use turnpike_types::{ClaimId, Epoch, NodeName, SegmentNumber};
 
 use crate::NodeConfig;
 use crate::copy::{Copy, CopyError};
+use crate::gauges::Holdings;
 use crate::tariff::Tariffs;
 use append::{InFlight, OpenSegment};
 pub(crate) use checkpoint::{Run, parts_of};
@@ -124,6 +125,21 @@ pub(crate) enum Ended {
     Stopped,
 }
 
+impl Ended {
+    /// One word for the reason, to count and to filter logs by.
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::Fenced => "fenced",
+            Self::Lost => "lost",
+            Self::Released { .. } => "released",
+            Self::RolledBack => "rolled-back",
+            Self::Store(_) => "database",
+            Self::Damaged(_) => "damaged",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 impl From<CopyError> for Ended {
     fn from(error: CopyError) -> Self {
         match error {
@@ -185,6 +201,7 @@ pub(crate) struct Owner {
     scratch: lines::Scratch,
     dues: due::Dues,
     postings: postings::Postings,
+    holdings: Holdings,
 }
 
 impl Owner {
@@ -214,6 +231,7 @@ impl Owner {
             scratch: lines::Scratch::default(),
             dues: due::Dues::default(),
             postings: postings::Postings::new(),
+            holdings: Holdings::new(ownership.spec.id),
             shared,
             ownership,
             ticks,
@@ -238,6 +256,7 @@ impl Owner {
         tick: &mut tokio::time::Interval,
     ) -> Result<(), Ended> {
         self.tick();
+        self.holdings.note(self.shared.config.heartbeat, &self.state, self.log_bytes);
         self.checkpoint_if_due();
         if self.in_flight.is_none() {
             self.drain(requests).await?;

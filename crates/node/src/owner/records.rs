@@ -1,11 +1,13 @@
 //! Taking records: decode, find duplicates, price, log.
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use turnpike_account::{Fingerprint, Location};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::ingest::v1::{RecordResult, RecordStatus};
 use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::record::RecordBatch;
+use turnpike_proto::tally::tally;
 use turnpike_segment::{NewRecord, RecordRow};
 use turnpike_types::{
     AccountNumber, Epoch, Outcome, RejectReason, SegmentNumber, SuspenseReason, limits,
@@ -47,11 +49,13 @@ impl Owner {
         frame: &SubBatchFrame,
         reply: oneshot::Sender<(Epoch, Result<SubBatchAnswer, Refusal>)>,
     ) -> Result<(), Ended> {
+        let began = Instant::now();
         let mut batch = RecordBatch::default();
         let answer = match self.admit(frame, &mut batch) {
             Err(refusal) => Err(refusal),
             Ok(head) => self.take_all(&batch, head).await?,
         };
+        metrics::histogram!("turnpike_rating_seconds").record(began.elapsed().as_secs_f64());
         self.answer(reply, answer);
         Ok(())
     }
@@ -159,7 +163,7 @@ impl Owner {
         }
         let pause = self.shared.config.heartbeat * 20;
         if self.time_logged_at.is_none_or(|logged| logged.elapsed() >= pause) {
-            self.time_logged_at = Some(tokio::time::Instant::now());
+            self.time_logged_at = Some(Instant::now());
             self.open.logs_time = true;
         }
         false
@@ -341,15 +345,12 @@ fn note(answer: &mut SubBatchAnswer, index: u32, taken: Taken) {
 }
 
 fn count(answer: &SubBatchAnswer) {
-    let rated = u64::from(answer.accepted);
-    metrics::counter!("turnpike_records_total", "outcome" => "rated").increment(rated);
+    let accepted = u64::from(answer.accepted);
+    metrics::counter!("turnpike_records_total", "outcome" => "accepted").increment(accepted);
     let duplicates = answer.duplicates.len() as u64;
     metrics::counter!("turnpike_records_total", "outcome" => "duplicate").increment(duplicates);
-    for exception in &answer.exceptions {
-        let outcome = match exception.status() {
-            RecordStatus::Rejected => "rejected",
-            RecordStatus::Suspended | RecordStatus::Unspecified => "suspended",
-        };
-        metrics::counter!("turnpike_records_total", "outcome" => outcome).increment(1);
+    for ((outcome, reason), records) in tally(&answer.exceptions) {
+        metrics::counter!("turnpike_records_total", "outcome" => outcome, "reason" => reason)
+            .increment(records);
     }
 }

@@ -5,6 +5,7 @@ use clap::Args;
 use tonic::service::Routes;
 use turnpike_feed::FeedService;
 use turnpike_front::{Dial, Front, FrontConfig};
+use turnpike_store::metered;
 
 use crate::cli::Context;
 use crate::database::DatabaseArgs;
@@ -35,9 +36,10 @@ pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:7070";
 
 pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Finish> {
     let file = &context.config.front;
-    let database = args.database.open(&context.config).await?;
+    let database = metered(args.database.open(&context.config).await?);
     let metrics = file.metrics.as_deref();
-    let listener = args.listen.listen(file.listen.as_deref(), LISTEN_DEFAULT, metrics).await?;
+    let (listen, who) = (file.listen.as_deref(), ("front", ""));
+    let listener = args.listen.listen(listen, LISTEN_DEFAULT, metrics, who).await?;
     let default = FrontConfig::default();
     let config = FrontConfig {
         seed: rand::random(),

@@ -5,6 +5,7 @@ use clap::Args;
 use tonic::service::Routes;
 use turnpike_node::{Node, NodeConfig};
 use turnpike_proto::dial::Dial;
+use turnpike_store::metered;
 use turnpike_types::NodeName;
 
 use crate::cli::Context;
@@ -47,9 +48,10 @@ pub(crate) async fn run(args: NodeArgs, context: &Context) -> anyhow::Result<Fin
     let name = args.name.or_else(|| file.name.clone()).ok_or_else(|| {
         usage("the node has no name; say --name NAME, as its partitions' members call it")
     })?;
-    let database = args.database.open(&context.config).await?;
+    let database = metered(args.database.open(&context.config).await?);
     let metrics = file.metrics.as_deref();
-    let listener = args.listen.listen(file.listen.as_deref(), LISTEN_DEFAULT, metrics).await?;
+    let (listen, who) = (file.listen.as_deref(), ("node", name.as_str()));
+    let listener = args.listen.listen(listen, LISTEN_DEFAULT, metrics, who).await?;
     let address = match args.advertise.or_else(|| file.advertise.clone()) {
         Some(address) => address,
         None if listener.address.ip().is_unspecified() => {

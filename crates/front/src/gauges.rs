@@ -1,0 +1,90 @@
+//! What a front says of itself, and of the cluster as it sees it, in gauges.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cluster;
+use crate::routes::RouteTable;
+
+/// One of so many things; counted from here until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted(metrics::Gauge);
+
+impl Counted {
+    /// A client's stream.
+    pub(crate) fn stream() -> Self {
+        Self::up(metrics::gauge!("turnpike_front_streams"))
+    }
+
+    /// A lane.
+    pub(crate) fn lane() -> Self {
+        Self::up(metrics::gauge!("turnpike_front_lanes"))
+    }
+
+    /// A sub-batch in a lane, sent or not, that has no answer yet.
+    pub(crate) fn pending() -> Self {
+        Self::up(metrics::gauge!("turnpike_front_lane_pending_batches"))
+    }
+
+    fn up(gauge: metrics::Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// What is said of the cluster after each reading of the routes.
+#[derive(Debug)]
+pub(crate) struct ClusterGauges {
+    suspicion: Duration,
+    read: Instant,
+    said: Option<Instant>,
+    nodes: BTreeSet<String>,
+}
+
+impl ClusterGauges {
+    pub(crate) fn new(suspicion: Duration) -> Self {
+        Self { suspicion, read: Instant::now(), said: None, nodes: BTreeSet::new() }
+    }
+
+    /// The routes could not be read, and grow old.
+    pub(crate) fn note_failure(&self) {
+        metrics::gauge!("turnpike_front_routes_age_seconds").set(self.read.elapsed().as_secs_f64());
+    }
+
+    /// The routes were read. Says what they hold, once a second at the usual heartbeat.
+    pub(crate) fn note(&mut self, table: &RouteTable) {
+        self.read = Instant::now();
+        metrics::gauge!("turnpike_front_routes_age_seconds").set(0.0);
+        if self.said.is_some_and(|said| said.elapsed() < self.suspicion) {
+            return;
+        }
+        self.said = Some(self.read);
+        let status = cluster::status(self.suspicion, table);
+        let mut gone = std::mem::take(&mut self.nodes);
+        for node in status.nodes {
+            gone.remove(&node.name);
+            self.nodes.insert(node.name.clone());
+            let age = Duration::from_millis(node.silent_ms).as_secs_f64();
+            metrics::gauge!("turnpike_front_heartbeat_age_seconds", "node" => node.name).set(age);
+        }
+        // Who was forgotten is not missed.
+        for node in gone {
+            metrics::gauge!("turnpike_front_heartbeat_age_seconds", "node" => node).set(0.0);
+        }
+        for partition in status.partitions {
+            let served = f64::from(u8::from(partition.served));
+            metrics::gauge!(
+                "turnpike_front_partition_served", "partition" => partition.id.to_string()
+            )
+            .set(served);
+        }
+    }
+}
