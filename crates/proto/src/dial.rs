@@ -52,6 +52,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
 fn tcp(address: &str) -> Result<Channel, DialError> {
+    Ok(endpoint(address)?.connect_lazy())
+}
+
+/// The settings of a channel to `address`, whatever carries it.
+///
+/// # Errors
+/// [`DialError`] when `address` is none.
+pub fn endpoint(address: &str) -> Result<Endpoint, DialError> {
     let url =
         if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url)
@@ -63,6 +71,5 @@ fn tcp(address: &str) -> Result<Channel, DialError> {
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .connect_lazy())
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
 }
