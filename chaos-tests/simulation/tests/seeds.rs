@@ -1,9 +1,11 @@
 //! Thousands of runs of the simulated cluster, each from a number (issue: "simulation").
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
-use std::process::{Command, Output};
+use std::io::Read as _;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use simulation::run::{Verdict, run};
 
@@ -33,6 +35,9 @@ fn one() {
     assert!(found.is_ok(), "seed {seed}: {:#}", found.unwrap_err());
 }
 
+/// A run takes well under a second; one that takes so long does not let time go on.
+const STUCK: Duration = Duration::from_secs(60);
+
 /// A run in a process of its own: the only way to have all of its chance in hand.
 fn child(seed: u64, quiet: bool) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -42,7 +47,23 @@ fn child(seed: u64, quiet: bool) -> Output {
     } else {
         command.env_remove("QUIET");
     }
-    command.output().unwrap()
+    let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let watched = running.id();
+    let (done, over) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if over.recv_timeout(STUCK) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-9", &watched.to_string()]).status();
+        }
+    });
+    let mut output = Output { status: Default::default(), stdout: Vec::new(), stderr: Vec::new() };
+    let errors = running.stderr.take().unwrap();
+    let reading = std::thread::spawn(move || std::io::read_to_string(errors).unwrap_or_default());
+    running.stdout.take().unwrap().read_to_end(&mut output.stdout).unwrap();
+    output.status = running.wait().unwrap();
+    drop(done);
+    watch.join().unwrap();
+    output.stderr = reading.join().unwrap().into_bytes();
+    output
 }
 
 /// Many, each in its turn, on all processors; the seeds that failed, with their stories.
