@@ -103,11 +103,17 @@ impl Follower {
             // Whatever was applied when the stop comes is whole.
             let done = tokio::select! {
                 biased;
-                _ = stopped => continue,
+                stopped = stopped => match stopped {
+                    Ok(_) => return copy,
+                    // Forgotten: nobody waits for the copy.
+                    Err(_) => return None,
+                },
                 done = self.step(&mut copy, &end) => done,
             };
             match done {
-                Ok(()) => self.rest().await,
+                // Until there is more to do.
+                Ok(()) if self.told.changed().await.is_ok() => {}
+                Ok(()) => return None,
                 Err(error) => {
                     let partition = self.partition;
                     tracing::warn!(%partition, %error, "the standby can't follow the log");
@@ -153,14 +159,6 @@ impl Follower {
             Following { partition: self.partition, segment, hash }
         });
         *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = reached;
-    }
-
-    /// Until there is more to do.
-    async fn rest(&mut self) {
-        if self.told.changed().await.is_err() {
-            // The node is gone, and nobody waits for the copy.
-            std::future::pending::<()>().await;
-        }
     }
 
     async fn pause(&mut self) {

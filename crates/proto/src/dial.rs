@@ -55,6 +55,14 @@ const PING_ANSWER: Duration = Duration::from_secs(1);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(5);
 
 fn tcp(address: &str) -> Result<Channel, DialError> {
+    Ok(endpoint(address)?.connect_lazy())
+}
+
+/// The settings of a channel to `address`, whatever carries it.
+///
+/// # Errors
+/// [`DialError`] when `address` is none.
+pub fn endpoint(address: &str) -> Result<Endpoint, DialError> {
     let url =
         if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url)
@@ -66,6 +74,5 @@ fn tcp(address: &str) -> Result<Channel, DialError> {
         .http2_keep_alive_interval(PING)
         .keep_alive_timeout(PING_ANSWER)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .connect_lazy())
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
 }

@@ -1,0 +1,152 @@
+//! What goes wrong, drawn from the seed: faults with an end, and what operators do.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::RngExt as _;
+
+use crate::late::Lateness;
+use crate::line::Ailment;
+
+/// Something that goes wrong for a while.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// A process is killed, its sockets are closed; it starts again afterwards.
+    Kill(String),
+    /// A host loses its power: its sockets say nothing.
+    PowerLoss(String),
+    /// A process stands still.
+    Freeze(String),
+    /// A process is asked to stop, and is started again afterwards.
+    Stop(String),
+    /// Nothing gets from one host to the other; and back?
+    Hold(String, String, bool),
+    /// A host reaches nobody but the database.
+    Isolate(String),
+    /// Connections between two hosts break. (It ends at once.)
+    Cut(String, String),
+    /// Something ails a process's line to the database.
+    Line(String, Ailment),
+    /// The same ails everybody's.
+    Lines(Ailment),
+    /// The database stands still.
+    FreezeDatabase,
+    /// Appends stop between the check of their fence and their commit.
+    PauseAppends,
+    /// Statements are carried out late.
+    Late(Lateness),
+    /// An operator gives a partition to a node.
+    Pin(u32, String),
+    /// An operator empties a node.
+    Drain(String),
+}
+
+/// The names that faults fall upon.
+#[derive(Clone, Debug)]
+pub struct Cast {
+    /// Nodes.
+    pub nodes: Vec<String>,
+    /// Fronts.
+    pub fronts: Vec<String>,
+    /// Clients.
+    pub clients: Vec<String>,
+    /// How many partitions there are.
+    pub partitions: u32,
+}
+
+/// How a run goes wrong: each seed favours other faults.
+#[derive(Clone, Debug)]
+pub struct Temper {
+    /// Kinds that occur, by number.
+    kinds: Vec<u32>,
+    /// The mean pause between two faults.
+    pause: Duration,
+    /// How long one lasts at the most.
+    longest: Duration,
+}
+
+const KINDS: u32 = 14;
+
+impl Temper {
+    /// Drawn from the seed.
+    pub fn draw(chance: &mut StdRng) -> Self {
+        let mut kinds: Vec<u32> = (0..KINDS).collect();
+        kinds.shuffle(chance);
+        kinds.truncate(chance.random_range(1..=KINDS as usize));
+        let pause = Duration::from_millis(chance.random_range(60..1_200));
+        let longest = Duration::from_millis(chance.random_range(200..4_000));
+        Self { kinds, pause, longest }
+    }
+
+    /// When the next fault comes.
+    pub fn pause(&self, chance: &mut StdRng) -> Duration {
+        self.pause.mul_f64(chance.random_range(0.0..2.0))
+    }
+
+    /// A fault, and how long it lasts.
+    pub fn fault(&self, chance: &mut StdRng, cast: &Cast) -> Option<(Fault, Duration)> {
+        let lasts = self.longest.mul_f64(chance.random_range(0.02..1.0));
+        let node = cast.nodes.choose(chance)?.clone();
+        let front = cast.fronts.choose(chance)?.clone();
+        let process = if chance.random_ratio(3, 4) { node.clone() } else { front.clone() };
+        let fault = match *self.kinds.choose(chance)? {
+            0 => Fault::Kill(process),
+            1 => Fault::PowerLoss(process),
+            2 => Fault::Freeze(process),
+            3 => Fault::Stop(process),
+            4 => {
+                let (one, other) = cast.pair(chance)?;
+                Fault::Hold(one, other, chance.random_ratio(2, 3))
+            }
+            5 => Fault::Isolate(process),
+            6 => {
+                let (one, other) = cast.pair(chance)?;
+                Fault::Cut(one, other)
+            }
+            7 | 8 => Fault::Line(process, ailment(chance)),
+            9 => Fault::Lines(ailment(chance)),
+            10 => Fault::FreezeDatabase,
+            11 => Fault::PauseAppends,
+            12 => {
+                let most_ms = chance.random_range(10..2_000);
+                Fault::Late(Lateness { ratio: chance.random_range(10..300), most_ms })
+            }
+            _ if chance.random_bool(0.5) => {
+                Fault::Pin(chance.random_range(1..=cast.partitions), node)
+            }
+            _ => Fault::Drain(node),
+        };
+        Some((fault, lasts))
+    }
+}
+
+fn ailment(chance: &mut StdRng) -> Ailment {
+    match chance.random_range(0..4) {
+        0 => Ailment::Errors {
+            before: chance.random_range(0..500),
+            after: chance.random_range(0..500),
+        },
+        1 => Ailment::Slow(chance.random_range(5..1_500)),
+        2 => Ailment::Cut,
+        _ => Ailment::Full,
+    }
+}
+
+impl Cast {
+    /// Two hosts that talk to each other.
+    fn pair(&self, chance: &mut StdRng) -> Option<(String, String)> {
+        let node = self.nodes.choose(chance)?.clone();
+        let front = self.fronts.choose(chance)?.clone();
+        Some(match chance.random_range(0..4) {
+            0 => (self.clients.choose(chance)?.clone(), front),
+            1 => (node, self.nodes.choose(chance)?.clone()),
+            _ => (front, node),
+        })
+    }
+
+    /// Everybody.
+    pub fn all(&self) -> impl Iterator<Item = &String> {
+        self.nodes.iter().chain(&self.fronts).chain(&self.clients)
+    }
+}

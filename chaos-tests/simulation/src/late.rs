@@ -1,0 +1,252 @@
+//! The database as a process of its own: a statement that reached it is carried out, whether or not
+//! anybody still waits for it, and sometimes much later (P1, P2).
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::runtime::Handle;
+use turnpike_store::memory::MemoryDatabase;
+use turnpike_store::{
+    AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
+    CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
+    CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
+    Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
+};
+use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
+
+/// A caller gives up after this long; its statement goes on.
+const BEAT: Duration = Duration::from_secs(1);
+const WRITE: Duration = Duration::from_secs(4);
+const BULK: Duration = Duration::from_secs(30);
+
+/// How often, of a thousand, and how long at most a statement waits before it is carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lateness {
+    /// Of a thousand writes.
+    pub ratio: u32,
+    /// Milliseconds.
+    pub most_ms: u64,
+}
+
+/// A database whose statements are tasks of its own host.
+#[derive(Clone)]
+pub struct Late {
+    db: MemoryDatabase,
+    host: Handle,
+    chance: Arc<Mutex<(StdRng, Lateness)>>,
+}
+
+impl Late {
+    /// `db`, its statements run by `host`.
+    pub fn new(db: MemoryDatabase, host: Handle, seed: u64) -> Self {
+        let chance = (StdRng::seed_from_u64(seed), Lateness::default());
+        Self { db, host, chance: Arc::new(Mutex::new(chance)) }
+    }
+
+    /// From now on writes are so late.
+    pub fn set(&self, lateness: Lateness) {
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner).1 = lateness;
+    }
+
+    fn delay(&self) -> Duration {
+        let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
+        let (rng, Lateness { ratio, most_ms }) = &mut *chance;
+        let late = rng.random_range(0..1_000) < *ratio;
+        Duration::from_millis(if late { rng.random_range(0..=*most_ms) } else { 0 })
+    }
+
+    async fn write<T, F>(
+        &self,
+        limit: Duration,
+        statement: impl FnOnce(MemoryDatabase) -> F + Send + 'static,
+    ) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = StoreResult<T>> + Send + 'static,
+    {
+        let (db, delay) = (self.db.clone(), self.delay());
+        let running = self.host.spawn(async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            statement(db).await
+        });
+        let unknown = |cause: &str| StoreError::Unavailable {
+            doing: "simulation",
+            cause: cause.to_owned(),
+        };
+        match tokio::time::timeout(limit, running).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(error)) => Err(unknown(&error.to_string())),
+            Err(_) => Err(unknown("no answer in time")),
+        }
+    }
+}
+
+/// A statement that runs at the database's host, with copies of its arguments.
+macro_rules! statement {
+    ($self:ident, $limit:ident, $method:ident, $($argument:ident),*) => {{
+        $(let $argument = $argument.to_owned();)*
+        $self.write($limit, move |db| async move { db.$method($(&$argument),*).await }).await
+    }};
+}
+
+#[async_trait]
+impl SharedDatabase for Late {
+    async fn incarnation(&self) -> StoreResult<StoreIncarnation> {
+        self.db.incarnation().await
+    }
+
+    async fn create_partitions(&self, partitions: &[PartitionSpec]) -> StoreResult<()> {
+        self.db.create_partitions(partitions).await
+    }
+
+    async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
+        statement!(self, BEAT, heartbeat, beat)
+    }
+
+    async fn observe(&self) -> StoreResult<Observation> {
+        self.write(BEAT, |db| async move { db.observe().await }).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>> {
+        statement!(self, WRITE, claim, claim)
+    }
+
+    async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
+        statement!(self, WRITE, claim_many, claims)
+    }
+
+    async fn release(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        claim: ClaimId,
+        to: Option<&NodeName>,
+    ) -> StoreResult<bool> {
+        let to = to.cloned();
+        self.write(WRITE, move |db| async move {
+            db.release(partition, epoch, claim, to.as_ref()).await
+        })
+        .await
+    }
+
+    async fn barrier(&self, held: &Held) -> StoreResult<bool> {
+        statement!(self, WRITE, barrier, held)
+    }
+
+    async fn pin(
+        &self,
+        partition: PartitionId,
+        wish: Option<(&NodeName, Duration)>,
+    ) -> StoreResult<PinOutcome> {
+        self.db.pin(partition, wish).await
+    }
+
+    async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
+        self.db.set_drained(node, drained).await
+    }
+
+    async fn forget_node(&self, node: &NodeName) -> StoreResult<bool> {
+        self.db.forget_node(node).await
+    }
+
+    async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
+        statement!(self, WRITE, append, append)
+    }
+
+    async fn read_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        bytes_max: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        self.db.read_segments(partition, after, bytes_max).await
+    }
+
+    async fn posting_segments(
+        &self,
+        partition: PartitionId,
+        after: SegmentNumber,
+        most: usize,
+    ) -> StoreResult<Vec<SegmentRow>> {
+        self.db.posting_segments(partition, after, most).await
+    }
+
+    async fn put_checkpoint_part(
+        &self,
+        partition: PartitionId,
+        part: &CheckpointPart,
+    ) -> StoreResult<()> {
+        let part = part.clone();
+        self.write(BULK, move |db| async move { db.put_checkpoint_part(partition, &part).await })
+            .await
+    }
+
+    async fn publish_checkpoint(
+        &self,
+        manifest: &CheckpointManifest,
+        epoch: Epoch,
+        claim: ClaimId,
+    ) -> StoreResult<bool> {
+        let manifest = manifest.clone();
+        self.write(WRITE, move |db| async move {
+            db.publish_checkpoint(&manifest, epoch, claim).await
+        })
+        .await
+    }
+
+    async fn checkpoints(&self, partition: PartitionId) -> StoreResult<Vec<CheckpointManifest>> {
+        self.db.checkpoints(partition).await
+    }
+
+    async fn checkpoint_part(
+        &self,
+        partition: PartitionId,
+        name: &str,
+    ) -> StoreResult<Option<Bytes>> {
+        self.db.checkpoint_part(partition, name).await
+    }
+
+    async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
+        self.db.publish(publish).await
+    }
+
+    async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>> {
+        self.db.catalogue_since(after, most).await
+    }
+
+    async fn catalogue_heads(
+        &self,
+        kind: CatalogueKind,
+        id: Option<&str>,
+        after: u64,
+    ) -> StoreResult<Vec<CatalogueHead>> {
+        self.db.catalogue_heads(kind, id, after).await
+    }
+
+    async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
+        self.db.bind_identities(bindings).await
+    }
+
+    async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+        self.db.guide(identities).await
+    }
+
+    async fn register_consumer(&self, name: &str) -> StoreResult<()> {
+        self.db.register_consumer(name).await
+    }
+
+    async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>> {
+        self.db.consumer(name).await
+    }
+
+    async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck> {
+        self.db.acknowledge(from, to).await
+    }
+}

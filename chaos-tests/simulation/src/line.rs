@@ -1,0 +1,110 @@
+//! A process's line to the database, and what goes wrong on it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::watch;
+use turnpike_store::{Call, Interpose, StoreError, StoreResult};
+
+/// What ails a line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ailment {
+    /// Nothing.
+    None,
+    /// Calls fail before they reach the database, or after they were carried out, this often.
+    Errors {
+        /// Of a thousand calls, before.
+        before: u32,
+        /// Of a thousand calls, after: their outcome is not known.
+        after: u32,
+    },
+    /// Calls take up to so many milliseconds, each way.
+    Slow(u64),
+    /// Nothing gets through; calls wait, and give up in the end.
+    Cut,
+    /// The database has no space left for segments.
+    Full,
+}
+
+/// A line to the database.
+pub struct Line {
+    ailment: watch::Sender<Ailment>,
+    chance: Mutex<StdRng>,
+}
+
+impl Line {
+    /// A line that works.
+    pub fn new(seed: u64) -> Self {
+        let chance = Mutex::new(StdRng::seed_from_u64(seed));
+        Self { ailment: watch::channel(Ailment::None).0, chance }
+    }
+
+    /// From now on this ails it.
+    pub fn set(&self, ailment: Ailment) {
+        self.ailment.send_replace(ailment);
+    }
+
+    fn chance(&self) -> MutexGuard<'_, StdRng> {
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn pass(&self, call: Call, is_after: bool) -> StoreResult<()> {
+        let mut ailment = self.ailment.subscribe();
+        let now = *ailment.borrow();
+        let slow_ms = match now {
+            Ailment::Slow(most) => most,
+            _ => 2,
+        };
+        let wait = Duration::from_millis(self.chance().random_range(0..=slow_ms));
+        let limit = limit(call);
+        let gave_up = tokio::time::timeout(limit, tokio::time::sleep(wait)).await.is_err();
+        let through = ailment.wait_for(|ailment| *ailment != Ailment::Cut);
+        if gave_up || tokio::time::timeout(limit, through).await.is_err() {
+            return Err(unavailable("nothing gets through"));
+        }
+        match *self.ailment.borrow() {
+            Ailment::Errors { before, .. } if !is_after && self.falls(before) => {
+                Err(unavailable("lost on the way there"))
+            }
+            Ailment::Errors { after, .. } if is_after && self.falls(after) => {
+                Err(unavailable("lost on the way back"))
+            }
+            Ailment::Full if !is_after && call == Call::Append => {
+                let cause = "no space left on device".to_owned();
+                Err(StoreError::Full { doing: "append", cause })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn falls(&self, of_thousand: u32) -> bool {
+        self.chance().random_range(0..1_000) < of_thousand
+    }
+}
+
+/// A call gives up after this long, as the drivers do.
+const fn limit(call: Call) -> Duration {
+    match call {
+        Call::Heartbeat | Call::Observe => Duration::from_secs(1),
+        Call::Append | Call::Claim | Call::ClaimMany => Duration::from_secs(4),
+        _ => Duration::from_secs(3),
+    }
+}
+
+fn unavailable(cause: &str) -> StoreError {
+    StoreError::Unavailable { doing: "simulation", cause: cause.to_owned() }
+}
+
+#[async_trait]
+impl Interpose for Line {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        self.pass(call, false).await
+    }
+
+    async fn after(&self, call: Call) -> StoreResult<()> {
+        self.pass(call, true).await
+    }
+}

@@ -1,0 +1,117 @@
+//! The checks from outside, when all is over: the log as it lies, against the clients' book.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use chaos_tests::oracle::{check_chain, check_replay, log};
+use turnpike_segment::Segment;
+use turnpike_store::{SegmentRow, SharedDatabase};
+use turnpike_types::{Outcome, PartitionId};
+
+use crate::book::{Book, Key, Kind};
+
+/// What a log holds of one record.
+struct Logged {
+    place: (u32, u64),
+    outcome: Outcome,
+    units: i128,
+}
+
+/// What the log comes to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Found {
+    /// Segments.
+    pub segments: usize,
+    /// Checkpoints that were compared.
+    pub checkpoints: usize,
+    /// The highest epoch.
+    pub epoch: u64,
+    /// Of all logs.
+    pub fingerprint: u64,
+}
+
+/// I1 to I4 and the amounts.
+///
+/// # Errors
+/// The first of them that does not hold.
+pub async fn check(db: &dyn SharedDatabase, partitions: u32, book: &Book) -> Result<Found> {
+    let mut found = Found::default();
+    let mut logged = BTreeMap::new();
+    let mut nanos = BTreeMap::new();
+    for partition in (1..=partitions).map(PartitionId) {
+        let rows = log(db, partition).await?;
+        check_chain(&rows).with_context(|| format!("I3, partition {partition}"))?;
+        let compared = check_replay(db, partition, &rows).await;
+        found.checkpoints += compared.with_context(|| format!("I4, partition {partition}"))?;
+        read(partition, &rows, &mut logged, &mut nanos)?;
+        found.segments += rows.len();
+        for row in &rows {
+            found.epoch = found.epoch.max(row.epoch.number());
+            for byte in row.hash.0 {
+                found.fingerprint = found.fingerprint.wrapping_mul(31) ^ u64::from(byte);
+            }
+        }
+    }
+    check_records(&logged, book)?;
+    check_amounts(&nanos, book)?;
+    Ok(found)
+}
+
+fn read(
+    partition: PartitionId,
+    rows: &[SegmentRow],
+    logged: &mut BTreeMap<Key, Logged>,
+    nanos: &mut BTreeMap<u64, i128>,
+) -> Result<()> {
+    for row in rows {
+        let segment = Segment::decode_checked(&row.body, row.prev_hash, row.hash)?;
+        let mut keys = Vec::new();
+        for (_, record) in segment.records() {
+            let key = (record.account.0, record.record_id.to_owned());
+            let place = (partition.0, row.segment.0);
+            let this = Logged { place, outcome: record.outcome, units: 0 };
+            if let Some(before) = logged.insert(key.clone(), this) {
+                anyhow::bail!("I2: {key:?} is in the log at {:?} and {place:?}", before.place);
+            }
+            keys.push(key);
+        }
+        for line in segment.lines() {
+            let key = keys.get(line.record as usize).context("a line of no record")?;
+            if let Some(record) = logged.get_mut(key) {
+                record.units += line.quantity;
+            }
+            *nanos.entry(key.0).or_default() += line.amount.nanos();
+        }
+    }
+    Ok(())
+}
+
+/// I1, I2: what is acknowledged is there once, as it was answered, and nothing is there that was
+/// never sent.
+fn check_records(logged: &BTreeMap<Key, Logged>, book: &Book) -> Result<()> {
+    for (key, entry) in &book.records {
+        ensure!(entry.acknowledged, "I7: {key:?} was never acknowledged");
+        let record = logged.get(key).with_context(|| format!("I1: {key:?} was lost"))?;
+        let is_rated = matches!(record.outcome, Outcome::Rated | Outcome::RatedLate);
+        let expected = entry.kind == Kind::Plain;
+        ensure!(is_rated == expected, "I5: {key:?} is logged as {:?}", record.outcome);
+        let units = if expected { i128::from(entry.quantity) } else { 0 };
+        ensure!(record.units == units, "I1: {key:?}: {} of {units} units", record.units);
+    }
+    let stranger = logged.keys().find(|key| !book.records.contains_key(key));
+    ensure!(stranger.is_none(), "{stranger:?} was never sent");
+    Ok(())
+}
+
+/// 1,000 octets of an account cost nothing, each further one 0.00005 USD.
+fn check_amounts(nanos: &BTreeMap<u64, i128>, book: &Book) -> Result<()> {
+    let mut accounts: Vec<u64> = book.records.keys().map(|(account, _)| *account).collect();
+    accounts.dedup();
+    for account in accounts {
+        let (octets, _) = book.used(account);
+        let expected = (octets - 1_000).max(0) * 50_000;
+        let charged = nanos.get(&account).copied().unwrap_or_default();
+        ensure!(charged == expected, "account {account}: {charged} charged, {expected} expected");
+    }
+    Ok(())
+}

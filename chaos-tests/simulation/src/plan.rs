@@ -1,0 +1,201 @@
+//! What a seed means: the size of the cluster, its settings, what clients send.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use turnpike_front::FrontConfig;
+use turnpike_node::NodeConfig;
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{AccountCommand, OpenAccount, Settings, Subscribe};
+use turnpike_store::{Member, PartitionSpec};
+use turnpike_types::{
+    AccountNumber, AccountRange, NodeName, PartitionId, Priority, Timestamp, UsageRecord,
+};
+
+use crate::book::Kind;
+use crate::chaos::{Cast, Temper};
+use crate::client::Batch;
+
+/// 2024-05-01T00:00:00Z; all records fall into this month.
+pub const MAY_US: i64 = 1_714_521_600_000_000;
+/// Accounts of a partition that are opened; two more are not.
+pub const ACCOUNTS: u64 = 6;
+
+/// A run, before it begins.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Its number.
+    pub seed: u64,
+    /// Who takes part.
+    pub cast: Cast,
+    /// What all nodes have in common.
+    pub node: NodeConfig,
+    /// What all fronts have in common.
+    pub front: FrontConfig,
+    /// The most that the network takes, each way.
+    pub latency_max: Duration,
+    /// What goes wrong.
+    pub temper: Temper,
+    /// For how long.
+    pub chaos: Duration,
+    /// What each client sends.
+    pub batches: Vec<Vec<Batch>>,
+}
+
+impl Plan {
+    /// The run of this number.
+    pub fn draw(seed: u64) -> Self {
+        let mut chance = StdRng::seed_from_u64(seed);
+        let some = |names: &[&str], count: usize| -> Vec<String> {
+            names.iter().take(count).map(|&name| name.to_owned()).collect()
+        };
+        let cast = Cast {
+            nodes: some(&["a", "b", "c"], chance.random_range(2..=3)),
+            fronts: some(&["f1", "f2"], chance.random_range(1..=2)),
+            clients: some(&["c1", "c2"], chance.random_range(1..=2)),
+            partitions: chance.random_range(1..=2),
+        };
+        let chaos = Duration::from_millis(chance.random_range(2_000..9_000));
+        let batches = (0..cast.clients.len())
+            .map(|client| batches(&mut chance, client, cast.partitions, chaos))
+            .collect();
+        Self {
+            seed,
+            node: node(&mut chance),
+            front: front(&mut chance),
+            latency_max: Duration::from_millis(chance.random_range(0..30)),
+            temper: Temper::draw(&mut chance),
+            chaos,
+            batches,
+            cast,
+        }
+    }
+
+    /// Partitions, each preferring another node.
+    pub fn partitions(&self) -> Vec<PartitionSpec> {
+        let nodes = self.cast.nodes.len();
+        let spec = |id: u32| {
+            let members = self.cast.nodes.iter().enumerate().map(|(at, name)| Member {
+                node: NodeName(name.clone()),
+                priority: Priority(1 + ((nodes + id as usize - 1 - at) % nodes) as u32),
+            });
+            let mut members: Vec<Member> = members.collect();
+            members.sort_by_key(|member| std::cmp::Reverse(member.priority.0));
+            let first = u64::from(id - 1) * 100 + 1;
+            Some(PartitionSpec {
+                id: PartitionId(id),
+                range: AccountRange::new(first, first + 99).ok()?,
+                horizon_us: 1,
+                accept_since: Some(Timestamp(0)),
+                members,
+            })
+        };
+        (1..=self.cast.partitions).filter_map(spec).collect()
+    }
+
+    /// The accounts that are opened.
+    pub fn accounts(&self) -> Vec<u64> {
+        let of = |id: u64| (1..=ACCOUNTS).map(move |account| id * 100 + account);
+        (0..u64::from(self.cast.partitions)).flat_map(of).collect()
+    }
+
+    /// Opens them.
+    pub fn commands(&self) -> Vec<AccountCommand> {
+        let command = |account_number, command| AccountCommand {
+            account_number,
+            command: Some(command),
+            identities: Vec::new(),
+        };
+        let settings = Settings {
+            zone: "UTC".to_owned(),
+            cycle_day: 1,
+            currency: "USD".to_owned(),
+            ..Settings::default()
+        };
+        let open = Command::Open(OpenAccount { settings: Some(settings) });
+        let plan = Subscribe { plan_id: "octets".to_owned(), priority: 1, ..Subscribe::default() };
+        let each = |account| {
+            [command(account, open.clone()), command(account, Command::Subscribe(plan.clone()))]
+        };
+        self.accounts().into_iter().flat_map(each).collect()
+    }
+}
+
+fn node(chance: &mut StdRng) -> NodeConfig {
+    NodeConfig {
+        segment_bytes_max: *[1_000, 8 << 20].choose(chance).unwrap_or(&1_000),
+        checkpoint_log_bytes: *[1, 3_000, 20_000, 128 << 20].choose(chance).unwrap_or(&1),
+        run_keys: *[4, 50, 2 << 20].choose(chance).unwrap_or(&4),
+        segment_cache_bytes: *[1, 4 << 20].choose(chance).unwrap_or(&1),
+        warm_standbys: chance.random_range(0..=2),
+        seed: 0,
+        ..NodeConfig::default()
+    }
+}
+
+fn front(chance: &mut StdRng) -> FrontConfig {
+    FrontConfig {
+        answer_deadline_beats: *[8, 20, 80].choose(chance).unwrap_or(&8),
+        lane_window_batches: *[1, 3, 16].choose(chance).unwrap_or(&1),
+        stream_batches_max: *[2, 64].choose(chance).unwrap_or(&2),
+        seed: 0,
+        ..FrontConfig::default()
+    }
+}
+
+/// Accounts of all partitions; a few are never opened.
+fn account(chance: &mut StdRng, partitions: u32) -> (u64, Kind) {
+    let base = u64::from(chance.random_range(0..partitions)) * 100;
+    if chance.random_ratio(1, 25) {
+        return (base + ACCOUNTS + chance.random_range(1..=2), Kind::Unknown);
+    }
+    (base + chance.random_range(1..=ACCOUNTS), Kind::Plain)
+}
+
+fn batches(chance: &mut StdRng, client: usize, partitions: u32, chaos: Duration) -> Vec<Batch> {
+    let count = chance.random_range(10..60);
+    let mut sent: Vec<(UsageRecord, Kind)> = Vec::new();
+    let mut batches = Vec::new();
+    for number in 0..count {
+        let mut records = Vec::new();
+        for _ in 0..chance.random_range(1..=6) {
+            let (account, kind) = account(chance, partitions);
+            let record = UsageRecord {
+                record_id: format!("{client}-{}", sent.len()),
+                account: AccountNumber(account),
+                usage_type: "octets".to_owned(),
+                start: Timestamp(MAY_US + chance.random_range(0..86_400_000_000)),
+                quantity: Some(chance.random_range(1..400)),
+                ..UsageRecord::default()
+            };
+            sent.push((record.clone(), kind));
+            records.push((record, kind));
+        }
+        let again = sent.choose(chance).cloned();
+        let mut alone = false;
+        match again {
+            // A record once more, in another batch.
+            Some((record, kind))
+                if chance.random_ratio(1, 5)
+                    && records.iter().all(|(new, _)| new.record_id != record.record_id) =>
+            {
+                records.push((record, kind));
+            }
+            // Its key once more, and other content.
+            Some((mut record, Kind::Plain))
+                if chance.random_ratio(1, 8)
+                    && records.iter().all(|(new, _)| new.record_id != record.record_id) =>
+            {
+                record.quantity = record.quantity.map(|quantity| quantity + 1_000);
+                records.push((record, Kind::Conflict));
+                alone = true;
+            }
+            _ => {}
+        }
+        let due = chaos.mul_f64(1.05 * f64::from(number) / f64::from(count));
+        batches.push(Batch { records, due, alone, twice: chance.random_ratio(1, 10) });
+    }
+    batches
+}

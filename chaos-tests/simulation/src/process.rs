@@ -1,0 +1,100 @@
+//! What nodes and fronts do from their start to their end, as the program's commands do it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::Server;
+use turnpike_front::{Front, FrontConfig};
+use turnpike_node::{Node, NodeConfig};
+use turnpike_proto::dial::Dial;
+use turnpike_store::SharedDatabase;
+
+use crate::network::End;
+
+/// As the program's server has them.
+const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Whoever starts processes starts one again that could not start.
+const START_AGAIN: Duration = Duration::from_millis(200);
+
+/// Whoever is still connected when a process has given everything up is let go after this long.
+const GRACE: Duration = Duration::from_millis(200);
+
+fn server() -> Server {
+    Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(100_000)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+}
+
+/// A rating node, until it is told to stop or another takes its name.
+pub async fn node(
+    mut config: NodeConfig,
+    db: Arc<dyn SharedDatabase>,
+    dial: Dial,
+    sockets: mpsc::UnboundedReceiver<End>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut node = loop {
+        match Node::start(config.clone(), Arc::clone(&db), dial.clone()).await {
+            Ok(node) => break node,
+            Err(error) => tracing::warn!(%error, "the node can't start"),
+        }
+        // A process that starts again is another one.
+        config.seed = config.seed.wrapping_add(1);
+        tokio::time::sleep(START_AGAIN).await;
+    };
+    let incoming = UnboundedReceiverStream::new(sockets).map(Ok::<_, std::io::Error>);
+    let serving = server().add_service(node.service()).serve_with_incoming(incoming);
+    let ending = async move {
+        tokio::select! {
+            () = asked(&mut stop) => {
+                // It still answers while it hands over.
+                node.shutdown().await;
+                tokio::time::sleep(GRACE).await;
+            }
+            () = node.stopped() => {}
+        }
+    };
+    tokio::select! {
+        served = serving => drop(served),
+        () = ending => {}
+    }
+}
+
+async fn asked(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// A front, until it is told to stop.
+pub async fn front(
+    config: FrontConfig,
+    db: Arc<dyn SharedDatabase>,
+    dial: Dial,
+    sockets: mpsc::UnboundedReceiver<End>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let front = match Front::start(config, db, dial) {
+        Ok(front) => front,
+        Err(error) => return tracing::error!(%error, "the front can't start"),
+    };
+    let incoming = UnboundedReceiverStream::new(sockets).map(Ok::<_, std::io::Error>);
+    let serving = server()
+        .add_service(front.ingest())
+        .add_service(front.accounts())
+        .serve_with_incoming(incoming);
+    tokio::select! {
+        served = serving => drop(served),
+        () = async {
+            asked(&mut stop).await;
+            front.shutdown().await;
+            tokio::time::sleep(GRACE).await;
+        } => {}
+    }
+}

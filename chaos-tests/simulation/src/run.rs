@@ -1,0 +1,497 @@
+//! One run from its seed to its verdict.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures::FutureExt as _;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::watch;
+use turnpike_node::NodeConfig;
+use turnpike_store::memory::{MemoryDatabase, PausedAppends};
+use turnpike_store::{
+    CatalogueKind, Interposed, Publish, SharedDatabase, StoreIncarnation,
+};
+use turnpike_types::{NodeName, PartitionId, Timestamp};
+
+use crate::book::{SharedBook, open};
+use crate::chaos::Fault;
+use crate::client::Client;
+use crate::late::{Late, Lateness};
+use crate::line::{Ailment, Line};
+use crate::network::Network;
+use crate::oracle::{self, Found};
+use crate::plan::Plan;
+use crate::process;
+use crate::story::Story;
+use crate::world::{Process, TICK_US};
+
+/// 2026-05-01T00:00:00Z, when every run begins.
+const BEGIN_US: i64 = 1_777_593_600_000_000;
+const OCTETS: &str = include_str!("../../tests/octets.xml");
+/// The cluster has to be up by then, with no fault.
+const SET_UP_US: u64 = 10_000_000;
+/// I7.
+const HEALED_US: u64 = 5_000_000;
+/// Whoever ended by himself is started again.
+const START_AGAIN_US: u64 = 300_000;
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Its story.
+    pub story: String,
+    /// What was found, or what does not hold.
+    pub found: Result<Found>,
+    /// How long after the last repair everything was acknowledged.
+    pub healed: Duration,
+}
+
+/// Who runs under a name.
+struct Host {
+    process: Option<Process>,
+    line: Arc<Line>,
+    stop: watch::Sender<bool>,
+    starts: u64,
+    /// It is meant to be down until it is repaired.
+    down: bool,
+    again_at_us: Option<u64>,
+}
+
+struct Run {
+    plan: Plan,
+    story: Story,
+    network: Network,
+    memory: MemoryDatabase,
+    database: Process,
+    late: Late,
+    paused: Option<PausedAppends>,
+    hosts: BTreeMap<String, Host>,
+    clients: BTreeMap<String, Process>,
+    book: SharedBook,
+    chance: StdRng,
+    now_us: u64,
+    repairs: Vec<(u64, Fault)>,
+}
+
+/// Runs a seed.
+pub fn run(seed: u64) -> Verdict {
+    let story = Story::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_timer(story.clone())
+        .with_writer(story.clone())
+        .with_ansi(false)
+        .with_max_level(level())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let mut healed = Duration::ZERO;
+        let found = Run::new(seed, story.clone()).and_then(|mut run| run.all(&mut healed));
+        Verdict { story: story.text(), found, healed }
+    })
+}
+
+/// `STORY=debug` tells more.
+fn level() -> tracing::Level {
+    std::env::var("STORY").ok().and_then(|l| l.parse().ok()).unwrap_or(tracing::Level::INFO)
+}
+
+impl Run {
+    fn new(seed: u64, story: Story) -> Result<Self> {
+        let plan = Plan::draw(seed);
+        let clock = story.clone();
+        let now = move || Timestamp(BEGIN_US + i64::try_from(clock.now_us()).unwrap_or(0));
+        let memory = MemoryDatabase::with_clock(Arc::new(now), StoreIncarnation(seed));
+        let database = Process::start("db", std::future::pending())?;
+        let handle = database.handle().context("a process has a runtime")?;
+        Ok(Self {
+            network: Network::new(seed ^ 1, plan.latency_max),
+            late: Late::new(memory.clone(), handle, seed ^ 2),
+            chance: StdRng::seed_from_u64(seed ^ 3),
+            memory,
+            database,
+            paused: None,
+            hosts: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            book: SharedBook::default(),
+            now_us: 0,
+            repairs: Vec::new(),
+            plan,
+            story,
+        })
+    }
+
+    fn all(&mut self, healed: &mut Duration) -> Result<Found> {
+        self.set_up()?;
+        let chaos_us = u64::try_from(self.plan.chaos.as_micros())?;
+        self.start_clients()?;
+        self.chaos(self.now_us + chaos_us)?;
+        self.heal()?;
+        let healed_at = self.now_us;
+        let done = self.until_clients_end(HEALED_US)?;
+        *healed = Duration::from_micros(self.now_us - healed_at);
+        self.story.tell(&format!("all acknowledged, {healed:?} after the last repair"));
+        self.no_violations()?;
+        ensure!(done, "I7: not everything is acknowledged within 5 s after the last repair");
+        self.audit()?;
+        self.no_violations()?;
+        let (database, book) = (self.memory.clone(), Arc::clone(&self.book));
+        let partitions = self.plan.cast.partitions;
+        let book = book.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let found = runtime.block_on(oracle::check(&database, partitions, &book))?;
+        let (answers, replayed) = book.answers;
+        self.story.tell(&format!(
+            "{found:?}; {} records, {answers} answers, {replayed} of them replayed, {} batches \
+             sent again, {} accounts shown",
+            book.records.len(),
+            book.resent,
+            book.shown
+        ));
+        Ok(found)
+    }
+
+    fn no_violations(&self) -> Result<()> {
+        let book = open(&self.book);
+        ensure!(book.violations.is_empty(), "{}", book.violations.join("\n"));
+        Ok(())
+    }
+
+    /// Partitions, a plan, processes, accounts; nothing goes wrong yet.
+    fn set_up(&mut self) -> Result<()> {
+        let plan = turnpike_plan::parse(OCTETS).map_err(|e| anyhow::anyhow!("{e}"))?;
+        let publish = Publish {
+            kind: CatalogueKind::Plan,
+            id: plan.id().to_owned(),
+            version: plan.version(),
+            starts: plan.starts().to_string(),
+            supersedes: plan.supersedes(),
+            content_hash: plan.content_hash(),
+            form: plan.currency().to_string(),
+            rows: 0,
+            body: OCTETS.to_owned(),
+        };
+        let specs = self.plan.partitions();
+        let done = async {
+            self.memory.create_partitions(&specs).await?;
+            self.memory.publish(&publish).await
+        };
+        done.now_or_never().context("memory answers at once")??;
+        for (at, name) in self.plan.cast.all().cloned().enumerate().collect::<Vec<_>>() {
+            let line = Arc::new(Line::new(self.plan.seed ^ (100 + at as u64)));
+            let stop = watch::channel(false).0;
+            let host = Host { process: None, line, stop, starts: 0, down: false, again_at_us: None };
+            if !self.plan.cast.clients.contains(&name) {
+                self.hosts.insert(name.clone(), host);
+                self.start(&name)?;
+            }
+        }
+        let (client, commands) = (self.client(0), self.plan.commands());
+        self.start_client(0, async move { client.open_accounts(commands).await })?;
+        let done = self.until_clients_end(SET_UP_US)?;
+        ensure!(done, "the cluster does not come up");
+        Ok(())
+    }
+
+    fn client(&self, at: usize) -> Client {
+        let name = self.plan.cast.clients[at].clone();
+        Client {
+            fronts: self.plan.cast.fronts.iter().map(|front| format!("{front}:1")).collect(),
+            dial: self.network.dial(&name),
+            book: Arc::clone(&self.book),
+            seed: self.plan.seed ^ (200 + at as u64),
+            name,
+        }
+    }
+
+    fn start_client(
+        &mut self,
+        at: usize,
+        main: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<()> {
+        let name = self.plan.cast.clients[at].clone();
+        let process = Process::start(&name, main)?;
+        self.clients.insert(name, process);
+        Ok(())
+    }
+
+    fn start_clients(&mut self) -> Result<()> {
+        for at in 0..self.plan.cast.clients.len() {
+            let (client, batches) = (self.client(at), self.plan.batches[at].clone());
+            let accounts = self.plan.accounts();
+            self.start_client(at, async move {
+                tokio::select! {
+                    () = client.send_all(&batches) => {}
+                    () = client.look_around(&accounts) => {}
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn audit(&mut self) -> Result<()> {
+        let (client, accounts) = (self.client(0), self.plan.accounts());
+        self.start_client(0, async move { client.audit(&accounts).await })?;
+        ensure!(self.until_clients_end(HEALED_US)?, "I7: accounts can't be shown at the end");
+        Ok(())
+    }
+
+    /// Starts the process of this name.
+    fn start(&mut self, name: &str) -> Result<()> {
+        let Some(host) = self.hosts.get_mut(name) else { return Ok(()) };
+        host.starts += 1;
+        (host.down, host.again_at_us) = (false, None);
+        host.stop = watch::channel(false).0;
+        let stop = host.stop.subscribe();
+        let late: Arc<dyn SharedDatabase> = Arc::new(self.late.clone());
+        let db: Arc<dyn SharedDatabase> = Arc::new(Interposed::new(late, Arc::clone(&host.line)));
+        let dial = self.network.dial(name);
+        let sockets = self.network.listen(name);
+        let at = self.plan.cast.all().position(|known| known == name).unwrap_or_default() as u64;
+        // Never twice the same.
+        let seed = self.plan.seed.wrapping_mul(1_000_003) ^ (at << 40) ^ (host.starts << 20);
+        let process = if self.plan.cast.nodes.iter().any(|node| node == name) {
+            let config = NodeConfig {
+                name: NodeName(name.to_owned()),
+                address: format!("{name}:1"),
+                seed,
+                ..self.plan.node.clone()
+            };
+            Process::start(name, process::node(config, db, dial, sockets, stop))?
+        } else {
+            let config = turnpike_front::FrontConfig { seed, ..self.plan.front.clone() };
+            Process::start(name, process::front(config, db, dial, sockets, stop))?
+        };
+        host.process = Some(process);
+        Ok(())
+    }
+
+    /// One tick of everything.
+    fn tick(&mut self) -> Result<()> {
+        self.now_us += TICK_US;
+        self.story.set_now(self.now_us);
+        self.network.deliver(self.now_us);
+        self.database.tick(&self.story);
+        self.tick_hosts();
+        for client in self.clients.values_mut() {
+            client.tick(&self.story);
+        }
+        self.start_again()
+    }
+
+    fn tick_hosts(&mut self) {
+        let count = self.hosts.len();
+        let first = self.chance.random_range(0..count.max(1));
+        let (before, after): (Vec<_>, Vec<_>) =
+            self.hosts.values_mut().enumerate().partition(|(at, _)| *at < first);
+        for (_, host) in after.into_iter().chain(before) {
+            if let Some(process) = &mut host.process {
+                process.tick(&self.story);
+            }
+        }
+    }
+
+    /// As whoever starts processes does.
+    fn start_again(&mut self) -> Result<()> {
+        let now_us = self.now_us;
+        let mut due = Vec::new();
+        for (name, host) in &mut self.hosts {
+            if let Some(process) = &mut host.process
+                && process.has_ended()
+            {
+                process.kill();
+                host.process = None;
+                self.network.close(name);
+                self.story.tell(&format!("{name} has ended"));
+                if !host.down {
+                    host.again_at_us = Some(now_us + START_AGAIN_US);
+                }
+            }
+            if host.again_at_us.is_some_and(|at| at <= now_us) {
+                due.push(name.clone());
+            }
+        }
+        due.iter().try_for_each(|name| self.start(name))
+    }
+
+    /// `false`: they were not done in time.
+    fn until_clients_end(&mut self, within_us: u64) -> Result<bool> {
+        let until = self.now_us + within_us;
+        while self.now_us < until {
+            if self.clients.values().all(Process::has_ended) {
+                return Ok(true);
+            }
+            self.tick()?;
+        }
+        Ok(false)
+    }
+
+    fn chaos(&mut self, until_us: u64) -> Result<()> {
+        let mut next_us = self.now_us;
+        while self.now_us < until_us {
+            self.tick()?;
+            let now_us = self.now_us;
+            let (due, kept) = self.repairs.drain(..).partition(|(at, _)| *at <= now_us);
+            self.repairs = kept;
+            for (_, fault) in due {
+                self.repair(fault)?;
+            }
+            if now_us >= next_us {
+                let pause = self.plan.temper.pause(&mut self.chance);
+                next_us = now_us + u64::try_from(pause.as_micros())?;
+                let drawn = self.plan.temper.fault(&mut self.chance, &self.plan.cast);
+                if let Some((fault, lasts)) = drawn
+                    && !self.repairs.iter().any(|(_, active)| overlaps(active, &fault))
+                {
+                    self.inflict(fault, lasts)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn heal(&mut self) -> Result<()> {
+        for (_, fault) in std::mem::take(&mut self.repairs) {
+            self.repair(fault)?;
+        }
+        self.story.tell("all faults are over");
+        Ok(())
+    }
+
+    fn inflict(&mut self, fault: Fault, lasts: Duration) -> Result<()> {
+        self.story.tell(&format!("{fault:?} for {} ms", lasts.as_millis()));
+        match &fault {
+            Fault::Kill(name) => self.end(name),
+            Fault::PowerLoss(name) => {
+                self.network.darken(name);
+                self.end(name);
+            }
+            Fault::Freeze(name) => self.process(name, Process::freeze),
+            Fault::Stop(name) => {
+                if let Some(host) = self.hosts.get_mut(name) {
+                    host.down = true;
+                    host.stop.send_replace(true);
+                }
+            }
+            Fault::Hold(one, other, both) => {
+                self.network.hold(one, other);
+                if *both {
+                    self.network.hold(other, one);
+                }
+            }
+            Fault::Isolate(name) => self.between(name, |network, one, other| {
+                network.hold(one, other);
+                network.hold(other, one);
+            }),
+            Fault::Cut(one, other) => self.network.cut(one, other),
+            Fault::Line(name, ailment) => self.ail(name, *ailment),
+            Fault::Lines(ailment) => self.ail_all(*ailment),
+            Fault::FreezeDatabase => self.database.freeze(),
+            Fault::PauseAppends => self.paused = self.memory.pause_appends().now_or_never(),
+            Fault::Late(lateness) => self.late.set(*lateness),
+            Fault::Pin(partition, node) => {
+                let node = NodeName(node.clone());
+                let pinned = self.memory.pin(PartitionId(*partition), Some((&node, lasts)));
+                pinned.now_or_never().context("memory answers at once")??;
+            }
+            Fault::Drain(node) => self.drain(node, true)?,
+        }
+        let lasts_us = u64::try_from(lasts.as_micros())?;
+        self.repairs.push((self.now_us + lasts_us, fault));
+        Ok(())
+    }
+
+    fn repair(&mut self, fault: Fault) -> Result<()> {
+        self.story.tell(&format!("over: {fault:?}"));
+        match &fault {
+            Fault::Kill(name) => self.start(name)?,
+            Fault::PowerLoss(name) => {
+                self.network.lighten(name);
+                self.start(name)?;
+            }
+            Fault::Freeze(name) => self.process(name, Process::thaw),
+            Fault::Stop(name) => {
+                // Whoever takes too long is killed.
+                self.end(name);
+                self.start(name)?;
+            }
+            Fault::Hold(one, other, _) => {
+                self.network.release(one, other);
+                self.network.release(other, one);
+            }
+            Fault::Isolate(name) => self.between(name, |network, one, other| {
+                network.release(one, other);
+                network.release(other, one);
+            }),
+            Fault::Line(name, _) => self.ail(name, Ailment::None),
+            Fault::Lines(_) => self.ail_all(Ailment::None),
+            Fault::FreezeDatabase => self.database.thaw(),
+            Fault::PauseAppends => self.paused = None,
+            Fault::Late(_) => self.late.set(Lateness::default()),
+            Fault::Drain(node) => self.drain(node, false)?,
+            Fault::Cut(..) | Fault::Pin(..) => {}
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, name: &str) {
+        if let Some(host) = self.hosts.get_mut(name) {
+            self.network.close(name);
+            host.process = None;
+            (host.down, host.again_at_us) = (true, None);
+        }
+    }
+
+    fn process(&mut self, name: &str, what: impl FnOnce(&mut Process)) {
+        if let Some(process) = self.hosts.get_mut(name).and_then(|host| host.process.as_mut()) {
+            what(process);
+        }
+    }
+
+    fn between(&self, name: &str, what: impl Fn(&Network, &str, &str)) {
+        for other in self.plan.cast.all().filter(|other| *other != name) {
+            what(&self.network, name, other);
+        }
+    }
+
+    fn ail(&self, name: &str, ailment: Ailment) {
+        if let Some(host) = self.hosts.get(name) {
+            host.line.set(ailment);
+        }
+    }
+
+    fn ail_all(&self, ailment: Ailment) {
+        self.hosts.values().for_each(|host| host.line.set(ailment));
+    }
+
+    fn drain(&self, node: &str, drained: bool) -> Result<()> {
+        let node = NodeName(node.to_owned());
+        let done = self.memory.set_drained(&node, drained);
+        done.now_or_never().context("memory answers at once")??;
+        Ok(())
+    }
+}
+
+/// Faults that would undo each other's repair.
+fn overlaps(active: &Fault, new: &Fault) -> bool {
+    use Fault::{
+        Drain, FreezeDatabase, Freeze, Hold, Isolate, Kill, Late, Line, Lines, PauseAppends,
+        PowerLoss, Stop,
+    };
+    match (active, new) {
+        (
+            Kill(one) | PowerLoss(one) | Freeze(one) | Stop(one),
+            Kill(other) | PowerLoss(other) | Freeze(other) | Stop(other),
+        )
+        | (Drain(one), Drain(other))
+        | (Line(one, _), Line(other, _)) => one == other,
+        (Hold(..) | Isolate(_), Hold(..) | Isolate(_))
+        | (Lines(_), Line(..) | Lines(_))
+        | (Line(..), Lines(_))
+        | (FreezeDatabase, FreezeDatabase)
+        | (PauseAppends, PauseAppends)
+        | (Late(_), Late(_)) => true,
+        _ => false,
+    }
+}

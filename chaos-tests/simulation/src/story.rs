@@ -1,0 +1,85 @@
+//! The story of a run: what happened, when, and to whom, on virtual time.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+/// Shared by all who have something to tell.
+#[derive(Clone, Default)]
+pub struct Story(Arc<Told>);
+
+#[derive(Default)]
+struct Told {
+    now_us: AtomicU64,
+    /// Whose turn it is.
+    who: Mutex<String>,
+    lines: Mutex<Vec<u8>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Story {
+    /// It is now so late, in microseconds since the beginning.
+    pub fn set_now(&self, now_us: u64) {
+        self.0.now_us.store(now_us, Ordering::Relaxed);
+    }
+
+    /// Microseconds since the beginning.
+    pub fn now_us(&self) -> u64 {
+        self.0.now_us.load(Ordering::Relaxed)
+    }
+
+    /// Whoever tells something from now on.
+    pub fn set_who(&self, who: &str) {
+        let mut told = lock(&self.0.who);
+        told.clear();
+        told.push_str(who);
+    }
+
+    /// Tells one thing.
+    pub fn tell(&self, what: &str) {
+        let line = format!("{} {what}\n", self.head());
+        lock(&self.0.lines).extend_from_slice(line.as_bytes());
+    }
+
+    fn head(&self) -> String {
+        let now = self.now_us();
+        format!("{:4}.{:03} {:4}", now / 1_000_000, now / 1_000 % 1_000, lock(&self.0.who))
+    }
+
+    /// All of it.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.0.lines)).into_owned()
+    }
+}
+
+impl FormatTime for Story {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        writer.write_str(&self.head())
+    }
+}
+
+impl Write for Story {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        lock(&self.0.lines).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Story {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}

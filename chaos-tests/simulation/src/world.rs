@@ -1,0 +1,91 @@
+//! Processes and time: each process is a runtime with a paused clock, run for one tick after another.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::story::Story;
+
+/// How far time goes at once. Within a tick a process runs alone; what it sends arrives in a later one.
+pub const TICK: Duration = Duration::from_millis(4);
+
+/// A tick in microseconds.
+pub const TICK_US: u64 = 4_000;
+
+/// One process.
+pub struct Process {
+    name: String,
+    runtime: Option<Runtime>,
+    main: JoinHandle<()>,
+    /// Where its clock shall be.
+    clock: Instant,
+    frozen: bool,
+    missed: Duration,
+}
+
+impl Process {
+    /// Starts a process that does `main`, and ends with it.
+    ///
+    /// # Errors
+    /// The operating system gives no runtime.
+    pub fn start(
+        name: &str,
+        main: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
+        let clock = runtime.block_on(async { Instant::now() });
+        let main = runtime.spawn(main);
+        let (frozen, missed) = (false, Duration::ZERO);
+        Ok(Self { name: name.to_owned(), runtime: Some(runtime), main, clock, frozen, missed })
+    }
+
+    /// The runtime, for those who run something on it from elsewhere.
+    pub fn handle(&self) -> Option<tokio::runtime::Handle> {
+        self.runtime.as_ref().map(|runtime| runtime.handle().clone())
+    }
+
+    /// Runs it for one tick, unless it is frozen.
+    pub fn tick(&mut self, story: &Story) {
+        let Some(runtime) = &self.runtime else { return };
+        if self.frozen {
+            self.missed += TICK;
+            return;
+        }
+        story.set_who(&self.name);
+        let missed = std::mem::take(&mut self.missed);
+        self.clock += missed + TICK;
+        let clock = self.clock;
+        runtime.block_on(async move {
+            if !missed.is_zero() {
+                // While it stood still its clock went on: all that fell due is due at once.
+                tokio::time::advance(missed).await;
+            }
+            tokio::time::sleep_until(clock).await;
+        });
+        story.set_who("");
+    }
+
+    /// Its tasks stand still from now on.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
+    /// Its tasks go on.
+    pub fn thaw(&mut self) {
+        self.frozen = false;
+    }
+
+    /// Has it ended by itself?
+    pub fn has_ended(&self) -> bool {
+        self.runtime.is_none() || self.main.is_finished()
+    }
+
+    /// Ends it at once, whatever it was doing.
+    pub fn kill(&mut self) {
+        // All of its tasks are dropped, and their sockets with them.
+        self.runtime = None;
+    }
+}
