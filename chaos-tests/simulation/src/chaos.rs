@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
-use rand::RngExt as _;
 
 use crate::late::Lateness;
 use crate::line::Ailment;

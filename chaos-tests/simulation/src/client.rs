@@ -73,13 +73,8 @@ impl Client {
         let began = Instant::now();
         for turn in 0.. {
             let front = &self.fronts[turn % self.fronts.len()];
-            let mut sender = Sender {
-                client: self,
-                batches,
-                began,
-                under_way: BTreeSet::new(),
-                drains: false,
-            };
+            let mut sender =
+                Sender { client: self, batches, began, under_way: BTreeSet::new(), drains: false };
             let done = sender.stream(front, &mut waiting).await;
             waiting.extend(sender.under_way.iter().map(|&(number, place)| (place, number)));
             match done {
@@ -112,7 +107,8 @@ impl Client {
         let mut accounts = AccountServiceClient::new(self.dial.channel(front)?);
         let request = ApplyRequest { commands: commands.to_vec() };
         let answer = tokio::time::timeout(SILENCE, accounts.apply(request)).await??;
-        let is_done = |outcome| matches!(outcome, AccountOutcome::Applied | AccountOutcome::Already);
+        let is_done =
+            |outcome| matches!(outcome, AccountOutcome::Applied | AccountOutcome::Already);
         Ok(answer.into_inner().results.iter().map(|result| is_done(result.outcome())).collect())
     }
 

@@ -11,9 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
 use turnpike_node::NodeConfig;
 use turnpike_store::memory::{MemoryDatabase, PausedAppends};
-use turnpike_store::{
-    CatalogueKind, Interposed, Publish, SharedDatabase, StoreIncarnation,
-};
+use turnpike_store::{CatalogueKind, Interposed, Publish, SharedDatabase, StoreIncarnation};
 use turnpike_types::{NodeName, PartitionId, Timestamp};
 
 use crate::book::{SharedBook, open};
@@ -181,7 +179,8 @@ impl Run {
         for (at, name) in self.plan.cast.all().cloned().enumerate().collect::<Vec<_>>() {
             let line = Arc::new(Line::new(self.plan.seed ^ (100 + at as u64)));
             let stop = watch::channel(false).0;
-            let host = Host { process: None, line, stop, starts: 0, down: false, again_at_us: None };
+            let host =
+                Host { process: None, line, stop, starts: 0, down: false, again_at_us: None };
             if !self.plan.cast.clients.contains(&name) {
                 self.hosts.insert(name.clone(), host);
                 self.start(&name)?;
@@ -476,7 +475,7 @@ impl Run {
 /// Faults that would undo each other's repair.
 fn overlaps(active: &Fault, new: &Fault) -> bool {
     use Fault::{
-        Drain, FreezeDatabase, Freeze, Hold, Isolate, Kill, Late, Line, Lines, PauseAppends,
+        Drain, Freeze, FreezeDatabase, Hold, Isolate, Kill, Late, Line, Lines, PauseAppends,
         PowerLoss, Stop,
     };
     match (active, new) {

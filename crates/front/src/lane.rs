@@ -132,6 +132,7 @@ pub(crate) fn open(
         pending: VecDeque::new(),
         routes: core.routes.subscribe(),
         hint: None,
+        unreachable: None,
         failures: 0,
         last: "not sent yet".to_owned(),
         _counted: Counted::lane(),
@@ -153,6 +154,8 @@ struct Lane {
     routes: watch::Receiver<Arc<RouteTable>>,
     /// Where a refusing node sent us.
     hint: Option<String>,
+    /// Where nobody could be reached last: no hint leads there.
+    unreachable: Option<String>,
     /// Tries in a row that brought no answer.
     failures: u32,
     /// What the last try came to, for people.
@@ -400,6 +403,7 @@ impl Lane {
                 "a node's answer does not speak of every record of its sub-batch; not believed");
             return Some(self.back(format!("{} gave an incomplete answer", session.address)));
         }
+        self.unreachable = None;
         self.failures = 0;
         if let Some(sub) = self.pop(session) {
             sub.ticket.done(answer);
@@ -410,6 +414,7 @@ impl Lane {
     /// The connection broke, or there is none: whoever would take over may know already, or will in
     /// a moment (P16).
     fn stand_in(&mut self, address: &str) -> Option<Next> {
+        self.unreachable = Some(address.to_owned());
         self.hint = self.core.routes.table().stand_in(self.partition, address);
         (self.hint.is_some() && self.failures <= 1).then_some(Next::Now)
     }
@@ -418,7 +423,8 @@ impl Lane {
         self.core.routes.hint_stale();
         let next = self.back(words(&session.address, &standing, "does not own it"));
         let hint = Some(standing.owner_address)
-            .filter(|hint| !hint.is_empty() && *hint != session.address);
+            .filter(|hint| !hint.is_empty() && *hint != session.address)
+            .filter(|hint| self.unreachable.as_ref() != Some(hint));
         match hint {
             // The first hint is followed at once; nodes that point at each other are not.
             Some(hint) => {

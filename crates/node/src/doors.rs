@@ -4,7 +4,7 @@
 //! way) or about to shut (the last requests before a handover), requests wait for a bounded time:
 //! then a handover delays them, and refuses none (P13).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -50,6 +50,8 @@ pub(crate) struct Doors {
     seen: watch::Receiver<Option<Arc<Observation>>>,
     /// Counts signs to those who watch; `None` when there will be no more.
     signs: watch::Sender<Option<u64>>,
+    /// Nodes that have missed a beat: nobody is sent there.
+    quiet: Mutex<HashSet<NodeName>>,
     /// Makes the node look at the database now.
     pub(crate) wake: Arc<Notify>,
 }
@@ -70,6 +72,7 @@ impl Doors {
             shared,
             dial,
             gates: Mutex::default(),
+            quiet: Mutex::default(),
             seen,
             signs: watch::channel(Some(0)).0,
             wake,
@@ -85,12 +88,16 @@ impl Doors {
         let mut gate = self.gates().get(&partition)?.subscribe();
         let began = Instant::now();
         loop {
-            let until = match &*gate.borrow_and_update() {
-                Gate::Open(door) => return Some(door.clone()),
+            // A copy: nothing is held while others are asked.
+            let now = gate.borrow_and_update().clone();
+            let until = match now {
+                Gate::Open(door) => return Some(door),
                 Gate::Opening | Gate::Leaving => began + self.config.admission(),
                 Gate::Warm if sent => {
                     self.wake.notify_one();
-                    began + self.config.heartbeat
+                    // Where the owner is quiet too, it will most likely be taken over.
+                    let is_known = !self.owner_address(partition).is_empty();
+                    began + if is_known { self.config.heartbeat } else { self.config.admission() }
                 }
                 Gate::Shut | Gate::Warm | Gate::Left(_) => return None,
             };
@@ -99,7 +106,8 @@ impl Doors {
         }
     }
 
-    /// Where the owner of `partition` is, as far as is known; empty when it is not.
+    /// Where the owner of `partition` is, as far as is known; empty when it is not, and when the owner
+    /// is quiet.
     pub(crate) fn owner_address(&self, partition: PartitionId) -> String {
         let seen = self.seen.borrow();
         let address = seen.as_ref().and_then(|seen| {
@@ -108,9 +116,20 @@ impl Doors {
             let owner =
                 if *owner == self.config.name { self.left_to(partition)? } else { owner.clone() };
             let node = seen.nodes.iter().find(|node| node.beat.node == owner)?;
-            (owner != self.config.name).then(|| node.beat.address.clone())
+            let is_there = owner != self.config.name && !self.is_quiet(&owner);
+            is_there.then(|| node.beat.address.clone())
         });
         address.unwrap_or_default()
+    }
+
+    /// From now on nobody is sent to these.
+    pub(crate) fn set_quiet<'a>(&self, nodes: impl Iterator<Item = &'a NodeName>) {
+        let quiet = nodes.cloned().collect();
+        *self.quiet.lock().unwrap_or_else(PoisonError::into_inner) = quiet;
+    }
+
+    fn is_quiet(&self, node: &NodeName) -> bool {
+        self.quiet.lock().unwrap_or_else(PoisonError::into_inner).contains(node)
     }
 
     /// Whom we gave the partition up for, a moment ago.

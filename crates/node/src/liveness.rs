@@ -190,6 +190,11 @@ impl Liveness {
         seen.silent < self.suspicion && !seen.is_gone(self.last_read)
     }
 
+    /// Has the node missed a beat or more? Too little to suspect it, enough not to send anybody there.
+    pub(crate) fn is_quiet(&self, node: &NodeName) -> bool {
+        self.nodes.get(node).is_none_or(|seen| !self.lives(seen) || seen.silent >= self.counted_max)
+    }
+
     /// How long the node has lived without a pause; `None` when it does not live.
     pub(crate) fn alive_for(&self, node: &NodeName) -> Option<Duration> {
         let seen = self.nodes.get(node)?;

@@ -235,6 +235,10 @@ impl Runner {
         self.liveness.suspect(&self.peers.gone(), now);
         self.note_topology(&seen);
         self.note_catalogue(seen.catalogue_version);
+        self.end_superseded(&seen);
+        self.doors.set_quiet(
+            seen.nodes.iter().map(|row| &row.beat.node).filter(|node| self.liveness.is_quiet(node)),
+        );
         let decisions = self.decide(&seen, now);
         let mut claims = Vec::new();
         for decision in decisions {
@@ -254,6 +258,21 @@ impl Runner {
         self.forget_unwanted(now);
         self.note_metrics(&seen, now);
         Ok(())
+    }
+
+    /// Ends owners of partitions that others have claimed: one with nothing to append would never
+    /// meet the fence, and would keep the partition from being followed here.
+    fn end_superseded(&self, seen: &Observation) {
+        for row in &seen.partitions {
+            let Some(owner) = self.owners.get(&row.spec.id) else { continue };
+            let Serving { epoch, claim, .. } = owner.ownership;
+            // While our claim is under way its epoch is still to come.
+            if row.epoch > epoch || (row.epoch == epoch && row.claim != claim) {
+                let request = Queued { request: Request::Superseded, _room: None };
+                // A full queue is being worked on: the fence is met there.
+                let _ = owner.requests.try_send(request);
+            }
+        }
     }
 
     fn decide(&mut self, seen: &Observation, now: Instant) -> Vec<Decision> {

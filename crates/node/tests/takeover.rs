@@ -143,6 +143,23 @@ async fn i6_an_owner_that_was_cut_off_answers_nothing_and_follows_when_it_is_bac
     assert_eq!((answer.accepted, answer.duplicates.as_slice()), (1, [0].as_slice()));
 }
 
+#[tokio::test]
+async fn an_owner_with_nothing_to_append_learns_that_it_was_superseded_and_follows() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let (line_of_a, through_a) = Line::of(&db);
+    let mut a = start(config("a"), &through_a).await;
+    a.open_account(7).await;
+    let mut b = start(config("b"), &db).await;
+    until_warm(db.as_ref(), "b").await;
+    line_of_a.cut(true);
+    b.send(&[octets(7, "r1", 1)]).await;
+    // Back, and nobody asks it anything by which it would meet the fence.
+    line_of_a.cut(false);
+    until_warm(db.as_ref(), "a").await;
+}
+
 /// Sends one record after the other to whoever takes them, until `stop`; what each was told.
 async fn keep_sending(nodes: [Running; 2], stop: Arc<std::sync::atomic::AtomicBool>) -> (u64, u64) {
     let [mut a, mut b] = nodes;

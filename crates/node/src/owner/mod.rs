@@ -80,6 +80,8 @@ pub(crate) enum Request {
     Recycle { keys: Vec<RecycleKey>, reply: Reply<Vec<RecycleOutcome>> },
     /// Give the partition up.
     Release { to: Option<NodeName> },
+    /// Somebody else was seen to own it.
+    Superseded,
 }
 
 /// Why a sub-batch was refused before rating.
@@ -318,6 +320,7 @@ impl Owner {
             }
             Request::Recycle { keys, reply } => self.recycle(&keys, reply).await,
             Request::Release { to } => Err(self.release(to.as_ref()).await),
+            Request::Superseded => Err(Ended::Fenced),
         }
     }
 
