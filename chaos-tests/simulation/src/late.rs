@@ -76,10 +76,8 @@ impl Late {
             }
             statement(db).await
         });
-        let unknown = |cause: &str| StoreError::Unavailable {
-            doing: "simulation",
-            cause: cause.to_owned(),
-        };
+        let unknown =
+            |cause: &str| StoreError::Unavailable { doing: "simulation", cause: cause.to_owned() };
         match tokio::time::timeout(limit, running).await {
             Ok(Ok(done)) => done,
             Ok(Err(error)) => Err(unknown(&error.to_string())),
@@ -195,9 +193,10 @@ impl SharedDatabase for Late {
         claim: ClaimId,
     ) -> StoreResult<bool> {
         let manifest = manifest.clone();
-        self.write(WRITE, move |db| async move {
-            db.publish_checkpoint(&manifest, epoch, claim).await
-        })
+        self.write(
+            WRITE,
+            move |db| async move { db.publish_checkpoint(&manifest, epoch, claim).await },
+        )
         .await
     }
 

@@ -28,10 +28,13 @@ fn one() {
         println!("{story}");
     }
     println!("seed {seed}: healed in {} ms", healed.as_millis());
-    println!("seed {seed}: {}", match &found {
-        Ok(found) => format!("all holds: {found:?}"),
-        Err(error) => format!("FAILED: {error:#}"),
-    });
+    println!(
+        "seed {seed}: {}",
+        match &found {
+            Ok(found) => format!("all holds: {found:?}"),
+            Err(error) => format!("FAILED: {error:#}"),
+        }
+    );
     assert!(found.is_ok(), "seed {seed}: {:#}", found.unwrap_err());
 }
 
@@ -72,16 +75,18 @@ fn many(seeds: std::ops::Range<u64>) -> Vec<(u64, String)> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds.end {
-                    return;
-                }
-                let output = child(seed, true);
-                if !output.status.success() {
-                    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-                    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-                    failed.lock().unwrap().push((seed, told + &errors));
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let output = child(seed, true);
+                    if !output.status.success() {
+                        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+                        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+                        failed.lock().unwrap().push((seed, told + &errors));
+                    }
                 }
             });
         }
@@ -100,8 +105,11 @@ fn i1_to_i7_hold_for_thousands_of_seeds() {
         println!("{told}");
         let numbers: Vec<u64> = failed.iter().map(|(seed, _)| *seed).collect();
         println!("failed: {numbers:?}");
-        panic!("{} of {count} seeds failed; the story of the first, {seed}, is above. Replay: \
-                SEED={seed} cargo test -p simulation one -- --nocapture", failed.len());
+        panic!(
+            "{} of {count} seeds failed; the story of the first, {seed}, is above. Replay: \
+                SEED={seed} cargo test -p simulation one -- --nocapture",
+            failed.len()
+        );
     }
 }
 
