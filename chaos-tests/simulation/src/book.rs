@@ -59,6 +59,8 @@ pub struct Book {
     pub answers: (u64, u64),
     /// Accounts shown.
     pub shown: u64,
+    /// The account of the last record that was acknowledged: where a stale answer would show.
+    pub last: u64,
     /// Batches sent again.
     pub resent: u64,
 }
@@ -107,6 +109,9 @@ impl Book {
             self.violations.push(format!("I2, I5: {key:?} was taken as new twice"));
         }
         entry.acknowledged = true;
+        if kind == Kind::Plain {
+            self.last = key.0;
+        }
     }
 
     /// How much an account has used, as far as is acknowledged, and as far as was sent.

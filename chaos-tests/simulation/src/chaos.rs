@@ -28,6 +28,8 @@ pub enum Fault {
     Cut(String, String),
     /// Something ails a process's line to the database.
     Line(String, Ailment),
+    /// A node and a front reach clients and each other, and nothing else: neither hears of a takeover.
+    Island(String, String),
     /// The same ails everybody's.
     Lines(Ailment),
     /// The database stands still.
@@ -66,7 +68,7 @@ pub struct Temper {
     longest: Duration,
 }
 
-const KINDS: u32 = 14;
+const KINDS: u32 = 16;
 
 impl Temper {
     /// Drawn from the seed.
@@ -112,6 +114,7 @@ impl Temper {
                 let most_ms = chance.random_range(10..2_000);
                 Fault::Late(Lateness { ratio: chance.random_range(10..300), most_ms })
             }
+            13 | 14 => return Some((Fault::Island(node, front), lasts * 2)),
             _ if chance.random_bool(0.5) => {
                 Fault::Pin(chance.random_range(1..=cast.partitions), node)
             }

@@ -27,6 +27,8 @@ use crate::book::{Answer, Kind, SharedBook, open};
 const WINDOW: usize = 5;
 /// A client that hears nothing for this long turns to the next front.
 const SILENCE: Duration = Duration::from_millis(2_500);
+/// Who looks at accounts asks again sooner: what a superseded owner would say is to be heard.
+const GLANCE: Duration = Duration::from_millis(500);
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// Records that are sent together.
@@ -114,14 +116,17 @@ impl Client {
 
     /// Looks at accounts, one after the other, for ever: what it sees never lies behind what was
     /// acknowledged, and never falls back behind what it saw (P17, I6).
-    pub async fn look_around(&self, accounts: &[u64]) {
-        let mut chance = StdRng::seed_from_u64(self.seed);
+    pub async fn look_around(&self, accounts: &[u64], eye: u64) {
+        let mut chance = StdRng::seed_from_u64(self.seed ^ (eye << 32));
         let mut channels: BTreeMap<String, Channel> = BTreeMap::new();
         let mut epochs: BTreeMap<u32, u64> = BTreeMap::new();
         loop {
-            tokio::time::sleep(Duration::from_millis(chance.random_range(20..250))).await;
+            tokio::time::sleep(Duration::from_millis(chance.random_range(4..90))).await;
             let front = &self.fronts[chance.random_range(0..self.fronts.len())];
-            let account = accounts[chance.random_range(0..accounts.len())];
+            let account = match open(&self.book).last {
+                last if last > 0 && chance.random_ratio(3, 4) => last,
+                _ => accounts[chance.random_range(0..accounts.len())],
+            };
             if !channels.contains_key(front)
                 && let Ok(channel) = self.dial.channel(front)
             {
@@ -129,7 +134,7 @@ impl Client {
             }
             let Some(channel) = channels.get(front) else { continue };
             let (acknowledged, _) = open(&self.book).used(account);
-            match show(channel.clone(), account).await {
+            match show(channel.clone(), account, GLANCE).await {
                 Ok(shown) => self.judge(&shown, acknowledged, &mut epochs),
                 Err(_) => drop(channels.remove(front)),
             }
@@ -167,7 +172,7 @@ impl Client {
                 let (used, _) = open(&self.book).used(account);
                 loop {
                     let shown = match self.dial.channel(front) {
-                        Ok(channel) => show(channel, account).await,
+                        Ok(channel) => show(channel, account, SILENCE).await,
                         Err(error) => Err(error.into()),
                     };
                     if let Ok(shown) = shown {
@@ -186,10 +191,10 @@ impl Client {
     }
 }
 
-async fn show(channel: Channel, account: u64) -> Result<ShowResponse> {
+async fn show(channel: Channel, account: u64, patience: Duration) -> Result<ShowResponse> {
     let request = ShowRequest { account_number: account };
     let mut accounts = AccountServiceClient::new(channel);
-    Ok(tokio::time::timeout(SILENCE, accounts.show(request)).await??.into_inner())
+    Ok(tokio::time::timeout(patience, accounts.show(request)).await??.into_inner())
 }
 
 fn volume(shown: &ShowResponse) -> i128 {

@@ -65,7 +65,7 @@ impl Plan {
             seed,
             node: node(&mut chance),
             front: front(&mut chance),
-            latency_max: Duration::from_millis(chance.random_range(0..30)),
+            latency_max: Duration::from_millis(*[0, 3, 10, 30].choose(&mut chance).unwrap_or(&0)),
             temper: Temper::draw(&mut chance),
             chaos,
             batches,
@@ -126,7 +126,7 @@ impl Plan {
 fn node(chance: &mut StdRng) -> NodeConfig {
     NodeConfig {
         segment_bytes_max: *[1_000, 8 << 20].choose(chance).unwrap_or(&1_000),
-        checkpoint_log_bytes: *[1, 3_000, 20_000, 128 << 20].choose(chance).unwrap_or(&1),
+        checkpoint_log_bytes: *[1, 1_000, 10_000, 128 << 20].choose(chance).unwrap_or(&1),
         run_keys: *[4, 50, 2 << 20].choose(chance).unwrap_or(&4),
         segment_cache_bytes: *[1, 4 << 20].choose(chance).unwrap_or(&1),
         warm_standbys: chance.random_range(0..=2),

@@ -195,8 +195,14 @@ impl Run {
 
     fn client(&self, at: usize) -> Client {
         let name = self.plan.cast.clients[at].clone();
+        let mut fronts: Vec<String> =
+            self.plan.cast.fronts.iter().map(|front| format!("{front}:1")).collect();
+        // Not all of them begin with the same one.
+        if (self.plan.seed + at as u64).is_multiple_of(2) {
+            fronts.reverse();
+        }
         Client {
-            fronts: self.plan.cast.fronts.iter().map(|front| format!("{front}:1")).collect(),
+            fronts,
             dial: self.network.dial(&name),
             book: Arc::clone(&self.book),
             seed: self.plan.seed ^ (200 + at as u64),
@@ -222,7 +228,9 @@ impl Run {
             self.start_client(at, async move {
                 tokio::select! {
                     () = client.send_all(&batches) => {}
-                    () = client.look_around(&accounts) => {}
+                    () = client.look_around(&accounts, 1) => {}
+                    () = client.look_around(&accounts, 2) => {}
+                    () = client.look_around(&accounts, 3) => {}
                 }
             })?;
         }
@@ -385,6 +393,7 @@ impl Run {
             }),
             Fault::Cut(one, other) => self.network.cut(one, other),
             Fault::Line(name, ailment) => self.ail(name, *ailment),
+            Fault::Island(node, front) => self.island(node, front, true),
             Fault::Lines(ailment) => self.ail_all(*ailment),
             Fault::FreezeDatabase => self.database.freeze(),
             Fault::PauseAppends => self.paused = self.memory.pause_appends().now_or_never(),
@@ -424,6 +433,7 @@ impl Run {
                 network.release(other, one);
             }),
             Fault::Line(name, _) => self.ail(name, Ailment::None),
+            Fault::Island(node, front) => self.island(node, front, false),
             Fault::Lines(_) => self.ail_all(Ailment::None),
             Fault::FreezeDatabase => self.database.thaw(),
             Fault::PauseAppends => self.paused = None,
@@ -454,6 +464,21 @@ impl Run {
         }
     }
 
+    fn island(&self, node: &str, front: &str, apart: bool) {
+        let cast = &self.plan.cast;
+        let mainland = cast.nodes.iter().chain(&cast.fronts);
+        for there in mainland.filter(|there| *there != node && *there != front) {
+            for here in [node, front] {
+                for (from, to) in [(here, there.as_str()), (there.as_str(), here)] {
+                    if apart { self.network.hold(from, to) } else { self.network.release(from, to) }
+                }
+            }
+        }
+        for here in [node, front] {
+            self.ail(here, if apart { Ailment::Cut } else { Ailment::None });
+        }
+    }
+
     fn ail(&self, name: &str, ailment: Ailment) {
         if let Some(host) = self.hosts.get(name) {
             host.line.set(ailment);
@@ -475,8 +500,8 @@ impl Run {
 /// Faults that would undo each other's repair.
 fn overlaps(active: &Fault, new: &Fault) -> bool {
     use Fault::{
-        Drain, Freeze, FreezeDatabase, Hold, Isolate, Kill, Late, Line, Lines, PauseAppends,
-        PowerLoss, Stop,
+        Drain, Freeze, FreezeDatabase, Hold, Island, Isolate, Kill, Late, Line, Lines,
+        PauseAppends, PowerLoss, Stop,
     };
     match (active, new) {
         (
@@ -485,7 +510,9 @@ fn overlaps(active: &Fault, new: &Fault) -> bool {
         )
         | (Drain(one), Drain(other))
         | (Line(one, _), Line(other, _)) => one == other,
-        (Hold(..) | Isolate(_), Hold(..) | Isolate(_))
+        (Hold(..) | Isolate(_) | Island(..), Hold(..) | Isolate(_) | Island(..))
+        | (Lines(_) | Line(..), Island(..))
+        | (Island(..), Lines(_) | Line(..))
         | (Lines(_), Line(..) | Lines(_))
         | (Line(..), Lines(_))
         | (FreezeDatabase, FreezeDatabase)

@@ -166,3 +166,7 @@ impl Follower {
         let _ = tokio::time::timeout(self.shared.config.heartbeat * 2, stop).await;
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

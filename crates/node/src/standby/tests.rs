@@ -1,0 +1,58 @@
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use turnpike_store::SharedDatabase;
+use turnpike_store::memory::MemoryDatabase;
+use turnpike_types::{SegmentHash, SegmentNumber};
+
+use super::*;
+use crate::NodeConfig;
+use crate::catalogue::{Catalogue, CodeCache};
+use crate::owner::{DatabaseClock, Trouble};
+
+fn shared() -> Arc<Shared> {
+    let db: Arc<dyn SharedDatabase> = Arc::new(MemoryDatabase::new());
+    Arc::new(Shared {
+        config: NodeConfig::default(),
+        db,
+        codes: CodeCache::new(1),
+        catalogue: watch::channel(Arc::new(Catalogue::default())).1,
+        ranges: watch::channel(Arc::default()).1,
+        outboxes: watch::channel(Arc::default()).1,
+        segments: moka::sync::Cache::new(1),
+        clock: DatabaseClock::default(),
+        fresh_at: Mutex::new(Instant::now()),
+        trouble: Trouble::default(),
+        loads: Semaphore::new(1),
+    })
+}
+
+/// A log that ends before segment `next`.
+fn end(next: u64) -> SegmentPosition {
+    SegmentPosition { next: SegmentNumber(next), last_hash: SegmentHash::default() }
+}
+
+async fn ends(standby: Standby) -> bool {
+    let task = standby.task.abort_handle();
+    drop(standby);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    task.is_finished()
+}
+
+/// Each copy that was forgotten stayed in memory for as long as the node lived.
+#[tokio::test]
+async fn a_standby_that_is_forgotten_lets_go_of_its_copy() {
+    let standby = Standby::start(&shared(), PartitionId(1), end(1), Some(Copy::default()));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(standby.reached().map(|reached| reached.segment), Some(SegmentNumber(0)));
+    assert!(ends(standby).await, "it rests where the log ends");
+}
+
+/// It looked at its closed channel again and again, without ever letting others run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_forgotten_in_the_middle_of_its_work_ends() {
+    // The log is said to reach further than it does: there is always something left to do.
+    let standby = Standby::start(&shared(), PartitionId(1), end(9), Some(Copy::default()));
+    assert!(ends(standby).await, "it works, or waits to try again");
+}
