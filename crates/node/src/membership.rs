@@ -12,6 +12,9 @@ use crate::liveness::Liveness;
 
 /// Segments that a warm copy may lack: what is appended between two looks at the log.
 pub(crate) const LAG_MAX: u64 = 64;
+/// Flaps past this many do not lengthen the patience with an owner that lives but does not serve: less
+/// than four seconds at the usual heartbeat, which I7's bound leaves room for.
+const PATIENCE_MAX: u32 = 4;
 /// Flaps past this many do not lengthen the wait any more: two minutes at the usual heartbeat.
 const FLAPS_MAX: u32 = 6;
 
@@ -195,6 +198,12 @@ impl Round<'_> {
             Cause::Abandoned => delta.saturating_mul(rank) + delta,
             // Who lost his state and would have to load it leaves it to a warm copy.
             Cause::SteppedDown => delta.saturating_mul(rank.min(1)),
+            // Its append may only be slow, as ours would be then: who flaps is given more time each
+            // time, and a commit ends the wait (P9).
+            Cause::OwnerStoodDown => {
+                let patience = self.config.heartbeat * ((1 << row.flaps.min(PATIENCE_MAX)) - 1);
+                delta.saturating_mul(rank) + patience
+            }
             _ => delta.saturating_mul(rank),
         }
     }

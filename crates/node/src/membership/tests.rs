@@ -181,6 +181,24 @@ fn p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it() {
 }
 
 #[test]
+fn p9_who_flaps_gives_the_owner_more_time_each_time() {
+    let rounds = |flaps| {
+        let mut world = World::new("b", Some("a"));
+        world.row.flaps = flaps;
+        world.first(&["a", "b"], 10);
+        let disowned = (1..=40).find(|_| {
+            world.now += world.config.heartbeat;
+            world.beat("a", Incarnation(1), false);
+            world.beat("b", Incarnation(1), true);
+            !world.observe().is_empty()
+        });
+        disowned.unwrap()
+    };
+    assert_eq!([0, 1, 2, 3, 4].map(rounds), [2, 3, 5, 9, 17]);
+    assert_eq!(rounds(100), 17, "and not for ever");
+}
+
+#[test]
 fn p9_a_commit_is_a_sign_of_life() {
     let mut world = World::new("b", Some("a"));
     world.first(&["a", "b"], 10);
