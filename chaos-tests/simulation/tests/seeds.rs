@@ -125,3 +125,14 @@ fn the_same_seed_tells_the_same_story() {
         assert_eq!(text(&once), text(&again));
     }
 }
+
+fn holds(seed: u64) {
+    let output = child(seed, true);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// The node that had forgotten it spun for ever, and time stood still.
+#[test]
+fn seed_56_a_standby_that_is_forgotten_ends() {
+    holds(56);
+}
