@@ -128,7 +128,8 @@ fn node(chance: &mut StdRng) -> NodeConfig {
         segment_bytes_max: *[1_000, 8 << 20].choose(chance).unwrap_or(&1_000),
         checkpoint_log_bytes: *[1, 1_000, 10_000, 128 << 20].choose(chance).unwrap_or(&1),
         run_keys: *[4, 50, 2 << 20].choose(chance).unwrap_or(&4),
-        segment_cache_bytes: *[1, 4 << 20].choose(chance).unwrap_or(&1),
+        // Never so few that it evicts: it would do so on the machine's own clock.
+        segment_cache_bytes: *[4 << 20, 8 << 20].choose(chance).unwrap_or(&(4 << 20)),
         warm_standbys: chance.random_range(0..=2),
         seed: 0,
         ..NodeConfig::default()

@@ -115,7 +115,7 @@ fn i1_to_i7_hold_for_thousands_of_seeds() {
 
 #[test]
 fn the_same_seed_tells_the_same_story() {
-    for seed in [1, 2, 3] {
+    for seed in [1, 2, 3, 500, 500, 500] {
         let (once, again) = (child(seed, false), child(seed, false));
         let text = |output: &Output| {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -124,4 +124,15 @@ fn the_same_seed_tells_the_same_story() {
         };
         assert_eq!(text(&once), text(&again));
     }
+}
+
+fn holds(seed: u64) {
+    let output = child(seed, true);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// The node that had forgotten it spun for ever, and time stood still.
+#[test]
+fn seed_56_a_standby_that_is_forgotten_ends() {
+    holds(56);
 }
