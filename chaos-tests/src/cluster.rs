@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use turnpike_store::SharedDatabase;
+use turnpike_types::NodeName;
 
 /// What a command came to.
 #[derive(Debug)]
@@ -149,7 +150,8 @@ impl Cluster {
         self.start_node(&owner.0)
     }
 
-    /// Waits until each partition is back with its preferred member.
+    /// Hands each partition to its preferred member, and waits until it is there. By themselves
+    /// partitions that flapped go back only after minutes (P14); an operator's wish is at once.
     ///
     /// # Errors
     /// It does not come to that within a minute; the processes' words are in the message.
@@ -158,6 +160,10 @@ impl Cluster {
         db: &dyn SharedDatabase,
         owners: &[&str],
     ) -> Result<()> {
+        for (row, owner) in db.observe().await?.partitions.iter().zip(owners) {
+            let owner = NodeName((*owner).to_owned());
+            db.pin(row.spec.id, Some((&owner, Duration::from_secs(600)))).await?;
+        }
         for _ in 0..600 {
             let seen = db.observe().await?;
             let owned = seen.partitions.iter().zip(owners).all(|(row, owner)| {
