@@ -13,8 +13,8 @@ use crate::liveness::Liveness;
 /// Segments that a warm copy may lack: what is appended between two looks at the log.
 pub(crate) const LAG_MAX: u64 = 64;
 /// Flaps past this many do not lengthen the patience with an owner that lives but does not serve: less
-/// than four seconds at the usual heartbeat, which I7's bound leaves room for.
-const PATIENCE_MAX: u32 = 4;
+/// than two seconds at the usual heartbeat, which I7's bound leaves room for.
+const PATIENCE_MAX: u32 = 3;
 /// Flaps past this many do not lengthen the wait any more: two minutes at the usual heartbeat.
 const FLAPS_MAX: u32 = 6;
 
