@@ -12,9 +12,9 @@ use crate::liveness::Liveness;
 
 /// Segments that a warm copy may lack: what is appended between two looks at the log.
 pub(crate) const LAG_MAX: u64 = 64;
-/// Flaps past this many do not lengthen the patience with an owner that lives but does not serve: less
-/// than two seconds at the usual heartbeat, which I7's bound leaves room for.
-const PATIENCE_MAX: u32 = 3;
+/// Flaps past this many do not lengthen the patience with an owner that lives but does not serve. It is
+/// over well before an owner that can't load the partition tries again, and leaves room for I7.
+const PATIENCE_MAX: u32 = 2;
 /// Flaps past this many do not lengthen the wait any more: two minutes at the usual heartbeat.
 const FLAPS_MAX: u32 = 6;
 

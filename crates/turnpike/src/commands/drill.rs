@@ -87,6 +87,7 @@ pub(crate) struct DrillArgs {
 #[derive(Debug, Subcommand)]
 enum DrillCommand {
     /// Explains each scenario
+    #[command(after_help = "Examples:\n  turnpike drill list")]
     List,
 }
 
