@@ -146,6 +146,7 @@ const UNSHOWN: &[&str] = &[
     "turnpike_queue_bytes_max",
     "turnpike_queue_requests",
     "turnpike_postings_diverged_total",
+    "turnpike_relays_total",
     "turnpike_partitions_owned",
     "turnpike_partitions_followed",
     "turnpike_partition_segments",
