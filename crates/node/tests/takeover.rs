@@ -63,7 +63,7 @@ async fn copy_of(db: &dyn SharedDatabase, node: &str) -> Option<Following> {
 
 /// Waits until the standby has all that the log has.
 async fn until_warm(db: &dyn SharedDatabase, node: &str) {
-    for _ in 0..400 {
+    for _ in 0..1200 {
         let next = db.observe().await.unwrap().partitions[0].next;
         let copy = copy_of(db, node).await;
         if copy.is_some_and(|copy| copy.segment.next() == next.next) {
@@ -81,7 +81,7 @@ async fn owner_of(db: &dyn SharedDatabase) -> String {
 }
 
 async fn until_owned_by(db: &dyn SharedDatabase, node: &str) {
-    for _ in 0..400 {
+    for _ in 0..1200 {
         if owner_of(db).await == node {
             return;
         }
@@ -207,7 +207,7 @@ async fn p13_handovers_back_and_forth_lose_and_double_nothing() {
 
 /// Waits until the member has a warm copy, however far: the log moves on meanwhile.
 async fn until_warm_member(db: &dyn SharedDatabase, node: &str) {
-    for _ in 0..400 {
+    for _ in 0..1200 {
         if copy_of(db, node).await.is_some_and(|copy| copy.segment > SegmentNumber(0)) {
             return;
         }
