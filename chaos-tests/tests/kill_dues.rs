@@ -1,5 +1,5 @@
-//! Nodes killed at random moments while charges fall due, cycles of an option close, and what some
-//! accounts use is posted to others: each thing once, and all sums equal.
+//! Nodes killed at random moments while charges fall due, and what some accounts use is posted to
+//! others: each thing once, and all sums equal.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,6 @@ use turnpike_store::{OpenOptions, SegmentRow, SharedDatabase, open};
 use turnpike_types::{AccountNumber, Outcome, PartitionId, Timestamp, UsageRecord};
 
 const PARTITIONS: u32 = 4;
-/// One in ten has an option.
 const ACCOUNTS: u64 = 200;
 const RECORDS: u64 = 6_000;
 const BATCH: usize = 100;

@@ -1,15 +1,18 @@
 //! A rating node: it owns partitions, prices their records, and takes over from nodes fallen silent.
 //!
 //! ```text
-//!   service.rs   gRPC from fronts ------------------------------+
-//!                                                               v   bounded queue
+//!   service.rs   gRPC from fronts --> doors.rs ----------------+
+//!     (relays to an owner elsewhere)   a gate a partition      v   bounded queue
 //!   beat.rs      the heartbeat, a task of its own
-//!   node.rs      one loop: observe, decide              owner/  one task a partition:
-//!     |            liveness.rs  counters on our clock     recover: claim, load, read the tail
-//!     |            membership.rs  pure decisions          rate:    decode, dedup, price
-//!     |                                                   append:  one fenced segment in flight
-//!     +-- catalogue.rs  plans, object code (moka)         answer:  when it is durable
-//!           tariff.rs   what an account is rated by
+//!   peers.rs     connections to other nodes: who is gone     owner/  one task a partition:
+//!   node.rs      one loop: observe, decide                     rate:    decode, dedup, price
+//!     |            liveness.rs    counters on our clock        append:  one fenced segment in flight
+//!     |            membership.rs  pure decisions               answer:  when it is durable
+//!     |                                                           ^
+//!     +-- takeover.rs  claim, one or many; take the copy; serve --+
+//!     +-- standby.rs   follows the log with a warm copy.rs: checkpoint, then segment after segment
+//!     +-- catalogue.rs plans, object code (moka)
+//!           tariff.rs  what an account is rated by
 //! ```
 //!
 //! - Safety comes from the fence in the database, never from a timeout (P1). Detection may be
