@@ -8,7 +8,7 @@
 //! A process that closed its connection and refuses the next one is believed dead at once (P15),
 //! until it beats again: then it is not believed for a while, each time twice as long.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -22,6 +22,11 @@ use crate::NodeConfig;
 const BEATS_ON_THE_WAY: u64 = 3;
 /// After so many false alarms distrust grows no longer: some minutes.
 const FALSE_ALARMS_MAX: u32 = 7;
+
+/// Segments that a copy may always lack, and is warm.
+const LAG_MAX: u64 = 64;
+/// Ends of a partition's log that are remembered at the most: looks may follow each other closely.
+const ENDS_MAX: usize = 256;
 
 /// What we saw of a node.
 #[derive(Debug)]
@@ -60,6 +65,25 @@ struct Held {
     disowned: u32,
 }
 
+/// Where a partition's log was seen to end lately, oldest first.
+#[derive(Debug, Default)]
+struct Ends(VecDeque<(Instant, SegmentNumber)>);
+
+impl Ends {
+    /// Takes in where it ends now; what is older than the newest look before `since` is forgotten.
+    fn note(&mut self, now: Instant, since: Duration, next: SegmentNumber) {
+        if self.0.back().is_some_and(|(_, last)| *last > next) {
+            // The history was rolled back (P18).
+            self.0.clear();
+        }
+        self.0.push_back((now, next));
+        let is_old = |at: &(Instant, SegmentNumber)| now - at.0 >= since;
+        while self.0.len() > ENDS_MAX || self.0.get(1).is_some_and(is_old) {
+            self.0.pop_front();
+        }
+    }
+}
+
 /// What an observer knows of the others' signs of life.
 #[derive(Debug)]
 pub(crate) struct Liveness {
@@ -68,6 +92,7 @@ pub(crate) struct Liveness {
     counted_max: Duration,
     nodes: HashMap<NodeName, Seen>,
     partitions: HashMap<PartitionId, Held>,
+    ends: HashMap<PartitionId, Ends>,
     last_read: Option<Instant>,
 }
 
@@ -79,6 +104,7 @@ impl Liveness {
             counted_max: config.heartbeat * 2,
             nodes: HashMap::new(),
             partitions: HashMap::new(),
+            ends: HashMap::new(),
             last_read: None,
         }
     }
@@ -110,6 +136,8 @@ impl Liveness {
         }
         for partition in &seen.partitions {
             self.observe_partition(seen, partition, counted);
+            let ends = self.ends.entry(partition.spec.id).or_default();
+            ends.note(now, self.suspicion, partition.next.next);
         }
     }
 
@@ -216,6 +244,15 @@ impl Liveness {
     /// Is another, newer process known under the owner's name (P11)?
     pub(crate) fn is_replaced(&self, owner: &NodeName, incarnation: Incarnation) -> bool {
         self.nodes.get(owner).is_some_and(|seen| seen.incarnation != incarnation)
+    }
+
+    /// Does a copy up to `segment` need only the last few segments, or what was appended of late? By
+    /// segments alone, a copy that keeps up with a quick log would look cold: what it says of itself
+    /// is as old as its heartbeat.
+    pub(crate) fn is_near(&self, partition: PartitionId, segment: SegmentNumber) -> bool {
+        let Some(Ends(ends)) = self.ends.get(&partition) else { return false };
+        let (Some((_, before)), Some((_, now))) = (ends.front(), ends.back()) else { return false };
+        segment.next() >= (*before).min(SegmentNumber(now.0.saturating_sub(LAG_MAX)))
     }
 
     /// How long the partition's owner has given no sign.

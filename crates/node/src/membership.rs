@@ -10,8 +10,6 @@ use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, Priority};
 use crate::NodeConfig;
 use crate::liveness::Liveness;
 
-/// Segments that a warm copy may lack: what is appended between two looks at the log.
-pub(crate) const LAG_MAX: u64 = 64;
 /// Flaps past this many do not lengthen the patience with an owner that lives but does not serve. It is
 /// over well before an owner that can't load the partition tries again, and leaves room for I7.
 const PATIENCE_MAX: u32 = 2;
@@ -230,7 +228,7 @@ impl Round<'_> {
             .is_some_and(|copy| match copy.segment.next() == row.next.next {
                 // Of this history (P18)?
                 true => copy.hash == row.next.last_hash,
-                false => copy.segment.0 + LAG_MAX + 1 >= row.next.next.0,
+                false => self.liveness.is_near(row.spec.id, copy.segment),
             })
     }
 

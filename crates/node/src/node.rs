@@ -20,7 +20,7 @@ use crate::beat::{Beater, Served};
 use crate::catalogue::{Catalogue, CodeCache};
 use crate::doors::{Doors, Gate};
 use crate::liveness::Liveness;
-use crate::membership::{Cause, Decision, LAG_MAX, Me, Vacancies};
+use crate::membership::{Cause, Decision, Me, Vacancies};
 use crate::owner::{DatabaseClock, Ended, Outboxes, Queued, Request, Shared, Ticks, Trouble};
 use crate::peers::Peers;
 use crate::service::Service;
@@ -283,7 +283,8 @@ impl Runner {
         let busy: HashSet<PartitionId> = self.owners.keys().copied().collect();
         let is_warm = |row: &&PartitionRow| {
             let followed = self.standbys.get(&row.spec.id);
-            followed.is_some_and(|followed| followed.standby.is_warm(&row.next, LAG_MAX))
+            let reached = followed.and_then(|followed| followed.standby.reached());
+            reached.is_some_and(|copy| self.liveness.is_near(row.spec.id, copy.segment))
         };
         let warm = seen.partitions.iter().filter(is_warm).map(|row| row.spec.id).collect();
         let me =

@@ -73,11 +73,6 @@ impl Standby {
         *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Is there a copy that lags by so many segments at the most?
-    pub(crate) fn is_warm(&self, end: &SegmentPosition, lag_max: u64) -> bool {
-        self.reached().is_some_and(|reached| reached.segment.0 + lag_max + 1 >= end.next.0)
-    }
-
     /// Stops following: the copy, as far as it came.
     pub(crate) async fn take(self) -> Option<Copy> {
         self.asked.send_replace(Asked::Stop);

@@ -292,6 +292,37 @@ fn p14_a_higher_member_gets_it_back_once_it_is_warm_and_has_lived_a_while() {
     assert_eq!(cold.first(&["b", "c"], 40), None, "a cold member would make all wait");
 }
 
+/// By segments alone, a quick log left its owner without anybody to give it up to.
+#[test]
+fn p14_a_copy_that_keeps_up_with_a_quick_log_is_warm_and_one_that_stands_still_is_not() {
+    let mut world = World::new("c", Some("c"));
+    world.busy.insert(P);
+    world.warm.insert("b");
+    let mut quick = |beating: &[&str]| {
+        // Appended between the heartbeats and our look at them.
+        for node in beating {
+            world.beat(node, Incarnation(1), true);
+        }
+        world.now += world.config.heartbeat;
+        world.row.next.next.0 += 1_000;
+        world.observe().pop()
+    };
+    let release = Decision::Release { partition: P, to: name("b") };
+    assert_eq!((0..20).find_map(|_| quick(&["b", "c"])), Some(release.clone()));
+    let lagging = world.beats.iter().find(|beat| beat.node.0 == "b").unwrap().clone();
+    // It beats on, and comes no further.
+    let mut still = || {
+        world.round(&["c"]);
+        world.beats.retain(|beat| beat.node.0 != "b");
+        let counter = world.beats.iter().map(|beat| beat.counter).max().unwrap() + 1;
+        world.beats.push(NodeBeat { counter, ..lagging.clone() });
+        world.row.next.next.0 += 1_000;
+        world.observe().pop()
+    };
+    let rounds = (0..10).take_while(|_| still().is_some()).count();
+    assert!((1..=4).contains(&rounds), "cold after {rounds} intervals");
+}
+
 #[test]
 fn p14_each_flap_doubles_the_time_that_a_returning_member_must_live() {
     let after = |flaps| {
