@@ -32,9 +32,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::metadata::MetadataValue;
-use turnpike_proto::SENT;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::node::v1::{Standing, SubBatchAnswer, Verdict};
+use turnpike_proto::{SENT, UNREACHABLE};
 use turnpike_types::{Epoch, PartitionId};
 
 use crate::batch::{Acks, Ticket};
@@ -133,6 +133,7 @@ pub(crate) fn open(
         routes: core.routes.subscribe(),
         hint: None,
         unreachable: None,
+        complaint: None,
         failures: 0,
         last: "not sent yet".to_owned(),
         _counted: Counted::lane(),
@@ -156,6 +157,8 @@ struct Lane {
     hint: Option<String>,
     /// Where nobody could be reached last: no hint leads there.
     unreachable: Option<String>,
+    /// The epoch whose owner could not be reached, for whoever is asked in its place (P16).
+    complaint: Option<u64>,
     /// Tries in a row that brought no answer.
     failures: u32,
     /// What the last try came to, for people.
@@ -256,6 +259,9 @@ impl Lane {
         let mut call = tonic::Request::new(ReceiverStream::new(outgoing));
         if sent {
             call.metadata_mut().insert(SENT, MetadataValue::from_static("1"));
+        }
+        if let Some(epoch) = self.complaint.take() {
+            call.metadata_mut().insert(UNREACHABLE, MetadataValue::from(epoch));
         }
         let answers = futures::stream::once(async move {
             client.forward(call).await.map(tonic::Response::into_inner)
@@ -415,7 +421,9 @@ impl Lane {
     /// a moment (P16).
     fn stand_in(&mut self, address: &str) -> Option<Next> {
         self.unreachable = Some(address.to_owned());
-        self.hint = self.core.routes.table().stand_in(self.partition, address);
+        let table = self.core.routes.table();
+        self.hint = table.stand_in(self.partition, address);
+        self.complaint = table.complaint(self.partition, address);
         (self.hint.is_some() && self.failures <= 1).then_some(Next::Now)
     }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use turnpike_proto::UNREACHABLE;
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_proto::node::v1::{
     NodeApplyResponse, NodeRecycleResponse, NodeShowResponse, NodeSuspenseResponse, Standing,
@@ -35,13 +37,20 @@ answered!(NodeApplyResponse, NodeShowResponse, NodeSuspenseResponse, NodeRecycle
 /// What one try came to.
 enum Tried<T> {
     Answer(T),
-    /// Again, at this address if it is known, after this long at least.
+    /// Again, there if it is known where, after this long at least.
     Again {
         why: String,
-        hint: Option<String>,
+        hint: Option<Hint>,
         wait: Duration,
     },
     Never(FrontError),
+}
+
+/// Where to try next.
+struct Hint {
+    address: String,
+    /// The epoch whose owner could not be reached (P16).
+    complaint: Option<u64>,
 }
 
 fn again<T>(why: String) -> Tried<T> {
@@ -64,7 +73,7 @@ pub(crate) async fn ask<Req, Resp, Call, Fut>(
 where
     Req: Clone,
     Resp: Answered,
-    Call: Fn(NodeServiceClient<Channel>, Req) -> Fut,
+    Call: Fn(NodeServiceClient<Channel>, Request<Req>) -> Fut,
     Fut: Future<Output = Result<Response<Resp>, Status>>,
 {
     let within = core.config.answer_deadline();
@@ -104,21 +113,31 @@ where
 async fn try_once<Req, Resp, Call, Fut>(
     core: &Arc<Core>,
     partition: PartitionId,
-    hint: Option<String>,
+    hint: Option<Hint>,
     request: &Req,
     call: &Call,
 ) -> Tried<Resp>
 where
     Req: Clone,
     Resp: Answered,
-    Call: Fn(NodeServiceClient<Channel>, Req) -> Fut,
+    Call: Fn(NodeServiceClient<Channel>, Request<Req>) -> Fut,
     Fut: Future<Output = Result<Response<Resp>, Status>>,
 {
     let table = core.routes.table();
     let Some(route) = table.route(partition) else {
         return again("the partition is not in the routes".to_owned());
     };
-    let Some(address) = hint.or_else(|| route.address.clone()) else {
+    let mut request = Request::new(request.clone());
+    let address = match hint {
+        Some(Hint { address, complaint }) => {
+            if let Some(epoch) = complaint {
+                request.metadata_mut().insert(UNREACHABLE, MetadataValue::from(epoch));
+            }
+            Some(address)
+        }
+        None => route.address.clone(),
+    };
+    let Some(address) = address else {
         return again("no node owns it".to_owned());
     };
     let client = match core.nodes.client(&address) {
@@ -134,7 +153,7 @@ where
     });
     let answer = tokio::select! {
         biased;
-        answer = timeout(core.config.attempt(), call(client, request.clone())) => answer,
+        answer = timeout(core.config.attempt(), call(client, request)) => answer,
         _ = moved => return again(format!("the partition moved away from {address}")),
     };
     match answer {
@@ -144,7 +163,9 @@ where
         }
         Ok(Err(status)) => Tried::Again {
             why: format!("{address}: {}", status.message()),
-            hint: table.stand_in(partition, &address),
+            hint: table
+                .stand_in(partition, &address)
+                .map(|to| Hint { address: to, complaint: table.complaint(partition, &address) }),
             wait: Duration::ZERO,
         },
         Ok(Ok(answer)) => judge(core, partition, &address, answer.into_inner()),
@@ -187,7 +208,9 @@ fn judge<Resp: Answered>(
         },
         Verdict::NotOwner => Tried::Again {
             why: words(address, &standing, "does not own it"),
-            hint: Some(standing.owner_address).filter(|hint| !hint.is_empty() && hint != address),
+            hint: Some(standing.owner_address)
+                .filter(|hint| !hint.is_empty() && hint != address)
+                .map(|address| Hint { address, complaint: None }),
             wait: Duration::ZERO,
         },
         Verdict::Unspecified => again(format!("{address} gave no verdict")),

@@ -170,6 +170,13 @@ impl RouteTable {
         warm.max().map(|(_, address)| address.clone())
     }
 
+    /// The epoch to complain about when nobody answers at `address`; `None` when that is not where
+    /// the owner is said to be.
+    pub(crate) fn complaint(&self, partition: PartitionId, address: &str) -> Option<u64> {
+        let route = self.route(partition)?;
+        (route.address.as_deref() == Some(address)).then(|| route.epoch.number())
+    }
+
     /// Every route, sorted by partition.
     pub(crate) fn routes(&self) -> &[Route] {
         &self.routes

@@ -15,6 +15,7 @@ use turnpike_types::{Incarnation, NodeName, PartitionId};
 
 use crate::NodeConfig;
 use crate::owner::{Queued, Shared};
+use crate::peers::Reach;
 
 /// How requests reach an owner.
 pub(crate) type Door = mpsc::Sender<Queued>;
@@ -37,6 +38,19 @@ pub(crate) enum Gate {
     Left(Option<NodeName>),
 }
 
+/// How a request comes here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// By a front's routes.
+    ByRoute,
+    /// The last owner sent it.
+    Sent,
+    /// The front can't reach the owner of this epoch (P16).
+    Complaining(u64),
+    /// Through another node.
+    Relayed,
+}
+
 /// What the service needs of the node.
 pub(crate) struct Doors {
     pub(crate) config: NodeConfig,
@@ -50,6 +64,10 @@ pub(crate) struct Doors {
     seen: watch::Receiver<Option<Arc<Observation>>>,
     /// Counts signs to those who watch; `None` when there will be no more.
     signs: watch::Sender<Option<u64>>,
+    /// Which connections to other nodes are in trouble.
+    reach: Reach,
+    /// Fronts that can't reach the owner of an epoch, and when they said so last.
+    complaints: Mutex<HashMap<PartitionId, (u64, Instant)>>,
     /// Nodes that have missed a beat: nobody is sent there.
     quiet: Mutex<HashSet<NodeName>>,
     /// Makes the node look at the database now.
@@ -63,6 +81,7 @@ impl Doors {
         seen: watch::Receiver<Option<Arc<Observation>>>,
         wake: Arc<Notify>,
         dial: Dial,
+        reach: Reach,
     ) -> Self {
         let config = shared.config.clone();
         Self {
@@ -71,6 +90,8 @@ impl Doors {
             incarnation,
             shared,
             dial,
+            reach,
+            complaints: Mutex::default(),
             gates: Mutex::default(),
             quiet: Mutex::default(),
             seen,
@@ -82,9 +103,9 @@ impl Doors {
     /// The owner of `partition` in this process. Waits, for a bounded time, while that is about to
     /// change; `None`: it is not served here.
     ///
-    /// Who was `sent` here, by the last owner or because that is gone, may know more than we do: then
-    /// a warm copy is a reason to wait too.
-    pub(crate) async fn door(&self, partition: PartitionId, sent: bool) -> Option<Door> {
+    /// Who was sent here by the last owner, or can't reach it, may know more than we do: then a warm copy
+    /// is a reason to wait too.
+    pub(crate) async fn door(&self, partition: PartitionId, came: Came) -> Option<Door> {
         let mut gate = self.gates().get(&partition)?.subscribe();
         let began = Instant::now();
         loop {
@@ -93,7 +114,14 @@ impl Doors {
             let until = match now {
                 Gate::Open(door) => return Some(door),
                 Gate::Opening | Gate::Leaving => began + self.config.admission(),
-                Gate::Warm if sent => {
+                Gate::Warm if matches!(came, Came::Complaining(_)) => {
+                    let Came::Complaining(epoch) = came else { return None };
+                    if !self.complain(partition, epoch) {
+                        return None;
+                    }
+                    began + self.config.admission()
+                }
+                Gate::Warm if came == Came::Sent => {
                     self.wake.notify_one();
                     // Where the owner is quiet too, it will most likely be taken over.
                     let is_known = !self.owner_address(partition).is_empty();
@@ -104,6 +132,29 @@ impl Doors {
             // Runs out of time, or the node is gone: then it is not served here.
             timeout_at(until, gate.changed()).await.ok()?.ok()?;
         }
+    }
+
+    /// Takes a complaint in; `false`: it is not worth waiting for what comes of it, since we reach the
+    /// owner.
+    fn complain(&self, partition: PartitionId, epoch: u64) -> bool {
+        let owner = self.seen.borrow().as_ref().and_then(|seen| {
+            let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
+            row.owner.as_ref().map(|(owner, _)| owner.clone())
+        });
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        complaints.insert(partition, (epoch, Instant::now()));
+        drop(complaints);
+        self.wake.notify_one();
+        owner.is_none_or(|owner| self.is_quiet(&owner) || self.reach.unreachable().contains(&owner))
+    }
+
+    /// Of which epochs' owners fronts complained of late.
+    pub(crate) fn complaints(&self, now: Instant) -> HashMap<PartitionId, u64> {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        // A front that is not answered comes again.
+        let valid = self.config.suspicion() * 2;
+        complaints.retain(|_, (_, at)| now.saturating_duration_since(*at) < valid);
+        complaints.iter().map(|(&partition, &(epoch, _))| (partition, epoch)).collect()
     }
 
     /// Where the owner of `partition` is, as far as is known; empty when it is not, and when the owner

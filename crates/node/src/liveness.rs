@@ -8,7 +8,7 @@
 //! A process that closed its connection and refuses the next one is believed dead at once (P15),
 //! until it beats again: then it is not believed for a while, each time twice as long.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -93,6 +93,10 @@ pub(crate) struct Liveness {
     nodes: HashMap<NodeName, Seen>,
     partitions: HashMap<PartitionId, Held>,
     ends: HashMap<PartitionId, Ends>,
+    /// Who can't be reached from here.
+    unreachable: HashSet<NodeName>,
+    /// Of which owners fronts complain.
+    complaints: HashMap<PartitionId, u64>,
     last_read: Option<Instant>,
 }
 
@@ -105,6 +109,8 @@ impl Liveness {
             nodes: HashMap::new(),
             partitions: HashMap::new(),
             ends: HashMap::new(),
+            unreachable: HashSet::new(),
+            complaints: HashMap::new(),
             last_read: None,
         }
     }
@@ -124,6 +130,28 @@ impl Liveness {
                 seen.distrusted_until = Some(now + self.stability * (1 << seen.false_alarms));
             }
         }
+    }
+
+    /// Takes in whom we can't reach, and of which epochs' owners fronts complain that they can't
+    /// either (P16).
+    pub(crate) fn complain(
+        &mut self,
+        unreachable: HashSet<NodeName>,
+        complaints: HashMap<PartitionId, u64>,
+    ) {
+        self.unreachable = unreachable;
+        self.complaints = complaints;
+    }
+
+    /// Is `owner` one that neither fronts nor we reach? Each of the two may be cut off itself.
+    pub(crate) fn is_complained_of(&self, row: &PartitionRow, owner: &NodeName) -> bool {
+        let epoch = self.complaints.get(&row.spec.id);
+        epoch == Some(&row.epoch.number()) && self.is_out_of_reach(owner)
+    }
+
+    /// Can't we reach the node?
+    pub(crate) fn is_out_of_reach(&self, node: &NodeName) -> bool {
+        self.unreachable.contains(node)
     }
 
     /// Takes in a successful read.

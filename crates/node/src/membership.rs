@@ -31,6 +31,8 @@ pub(crate) enum Cause {
     OwnerGone,
     /// The owner lives, and says that it does not serve the partition.
     OwnerStoodDown,
+    /// A front complains that it can't reach the owner, and neither can we (P16).
+    OwnerUnreachable,
     /// The owner gave no sign for too long.
     OwnerSilent,
     /// We released it, and whoever it was meant for did not come in time (P13).
@@ -48,6 +50,7 @@ impl Cause {
             Self::OwnerRestarted => "owner-restarted",
             Self::OwnerGone => "owner-gone",
             Self::OwnerStoodDown => "owner-stood-down",
+            Self::OwnerUnreachable => "owner-unreachable",
             Self::OwnerSilent => "owner-silent",
             Self::TakenBack => "taken-back",
             Self::SteppedDown => "stepped-down",
@@ -61,6 +64,7 @@ impl Cause {
             Self::OwnerRestarted
             | Self::OwnerGone
             | Self::OwnerStoodDown
+            | Self::OwnerUnreachable
             | Self::OwnerSilent
             | Self::SteppedDown => true,
         }
@@ -166,6 +170,9 @@ impl Round<'_> {
         if self.liveness.is_disowned(row.spec.id) {
             return Some(Cause::OwnerStoodDown);
         }
+        if self.liveness.is_complained_of(row, owner) {
+            return Some(Cause::OwnerUnreachable);
+        }
         let silent = self.liveness.silence(row.spec.id) >= self.config.suspicion();
         silent.then_some(Cause::OwnerSilent)
     }
@@ -176,7 +183,10 @@ impl Round<'_> {
         let am_warm = self.me.warm.contains(&row.spec.id);
         // Who is found wanting as the owner is not waited for as a claimant.
         let failed = match cause {
-            Cause::OwnerGone | Cause::OwnerStoodDown | Cause::OwnerSilent => row.owner.as_ref(),
+            Cause::OwnerGone
+            | Cause::OwnerStoodDown
+            | Cause::OwnerUnreachable
+            | Cause::OwnerSilent => row.owner.as_ref(),
             _ => None,
         };
         let others = row.spec.members.iter().filter(|member| {
@@ -197,8 +207,8 @@ impl Round<'_> {
             // Who lost his state and would have to load it leaves it to a warm copy.
             Cause::SteppedDown => delta.saturating_mul(rank.min(1)),
             // Its append may only be slow, as ours would be then: who flaps is given more time each
-            // time, and a commit ends the wait (P9).
-            Cause::OwnerStoodDown => {
+            // time, and a commit ends the wait (P9). Nor shall a broken link make two members flap.
+            Cause::OwnerStoodDown | Cause::OwnerUnreachable => {
                 let patience = self.config.heartbeat * ((1 << row.flaps.min(PATIENCE_MAX)) - 1);
                 delta.saturating_mul(rank) + patience
             }
@@ -274,6 +284,8 @@ impl Round<'_> {
             .filter(|member| {
                 self.me.draining || self.priority(row, member) > self.priority(row, mine)
             })
+            // Whom we can't reach fronts may not reach either: they complained of it before.
+            .filter(|member| self.me.draining || !self.liveness.is_out_of_reach(&member.node))
             .filter(|member| {
                 let alive_for = self.liveness.alive_for(&member.node);
                 // Who was asked for by name, or is needed now, need not prove itself.

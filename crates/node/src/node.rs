@@ -22,7 +22,7 @@ use crate::doors::{Doors, Gate};
 use crate::liveness::Liveness;
 use crate::membership::{Cause, Decision, Me, Vacancies};
 use crate::owner::{DatabaseClock, Ended, Outboxes, Queued, Request, Shared, Ticks, Trouble};
-use crate::peers::Peers;
+use crate::peers::{Peers, Reach};
 use crate::service::Service;
 use crate::standby::Standby;
 use crate::takeover::{Candidate, Gone, claim_all};
@@ -88,12 +88,14 @@ impl Node {
             loads: Semaphore::new(LOADS_MAX),
         });
         let wake = Arc::new(Notify::new());
+        let reach = Reach::default();
         let doors = Arc::new(Doors::new(
             Arc::clone(&shared),
             incarnation,
             seen_rx,
             Arc::clone(&wake),
             dial.clone(),
+            reach.clone(),
         ));
         let (stop, stopped) = watch::channel(false);
         let served = Arc::new(Served::default());
@@ -108,7 +110,7 @@ impl Node {
         let runner = Runner {
             vacancies: Vacancies::default(),
             liveness: Liveness::new(&config),
-            peers: Peers::new(dial, config.name.clone(), config.heartbeat, wake),
+            peers: Peers::new(dial, config.name.clone(), config.heartbeat, wake, reach),
             standbys: HashMap::new(),
             origin: Instant::now(),
             owners: HashMap::new(),
@@ -232,7 +234,8 @@ impl Runner {
         let seen = Arc::new(self.shared.db.observe().await?);
         let now = Instant::now();
         self.liveness.observe(&seen, now);
-        self.liveness.suspect(&self.peers.gone(), now);
+        self.liveness.suspect(&self.peers.reach().gone(), now);
+        self.liveness.complain(self.peers.reach().unreachable(), self.doors.complaints(now));
         self.note_topology(&seen);
         self.note_catalogue(seen.catalogue_version);
         self.end_superseded(&seen);

@@ -1,13 +1,18 @@
+//! Connections to other nodes.
+//!
 //! The socket shortcut (P15): a process that ends closes its connections, and its host refuses the
 //! next one. Whoever sees both suspects it at once, instead of a second later.
 //!
 //! A suspicion is a hint to look at the shared database and to claim there. It may be wrong; the
 //! fence makes that cheap, and [`crate::liveness`] trusts the next one less.
+//!
+//! Who can't be reached is not suspected: its line to the database may be well. But a front that
+//! complains that it can't reach it either is believed then (P16).
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
 use std::io::ErrorKind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -18,22 +23,56 @@ use turnpike_proto::node::v1::{Sign, WatchRequest};
 use turnpike_store::NodeRow;
 use turnpike_types::{Incarnation, NodeName};
 
-/// Processes that closed their connection and refused the next one.
+/// What is known of connections to other nodes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gone(Arc<Mutex<HashMap<NodeName, Incarnation>>>);
+pub(crate) struct Reach(Arc<Mutex<HashMap<NodeName, Trouble>>>);
 
-impl Gone {
+/// A node that can't be spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// This process closed its connection and refused the next one.
+    Gone(Incarnation),
+    /// Connections to it break, or nobody answers on them. That may be the network.
+    Unreachable,
+}
+
+impl Reach {
     /// Which processes are suspected now.
-    pub(crate) fn all(&self) -> HashMap<NodeName, Incarnation> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn gone(&self) -> HashMap<NodeName, Incarnation> {
+        let all = self.all();
+        let gone = all.iter().filter_map(|(node, trouble)| match trouble {
+            Trouble::Gone(incarnation) => Some((node.clone(), *incarnation)),
+            Trouble::Unreachable => None,
+        });
+        gone.collect()
     }
 
-    fn set(&self, node: &NodeName, incarnation: Option<Incarnation>) {
-        let mut gone = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match incarnation {
-            Some(incarnation) => gone.insert(node.clone(), incarnation),
-            None => gone.remove(node),
+    /// Who can't be reached from here, dead or alive.
+    pub(crate) fn unreachable(&self) -> HashSet<NodeName> {
+        self.all().keys().cloned().collect()
+    }
+
+    /// There is trouble with `node`; is it new? Whoever is gone is not merely out of reach.
+    fn note(&self, node: &NodeName, trouble: Trouble) -> bool {
+        let mut all = self.all();
+        let known = all.get(node).copied();
+        let is_new = match trouble {
+            Trouble::Gone(_) => known != Some(trouble),
+            Trouble::Unreachable => known.is_none(),
         };
+        if is_new {
+            all.insert(node.clone(), trouble);
+        }
+        is_new
+    }
+
+    fn clear(&self, node: &NodeName) {
+        self.all().remove(node);
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<NodeName, Trouble>> {
+        // Nothing panics under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -43,20 +82,26 @@ pub(crate) struct Peers {
     me: NodeName,
     pause: Duration,
     wake: Arc<Notify>,
-    gone: Gone,
+    reach: Reach,
     watched: HashMap<NodeName, (String, JoinHandle<()>)>,
 }
 
 impl Peers {
     /// Watches nobody yet. A sign of a peer, and its end, notify `wake`; after a failure the next
     /// try is made after `pause`.
-    pub(crate) fn new(dial: Dial, me: NodeName, pause: Duration, wake: Arc<Notify>) -> Self {
-        Self { dial, me, pause, wake, gone: Gone::default(), watched: HashMap::new() }
+    pub(crate) fn new(
+        dial: Dial,
+        me: NodeName,
+        pause: Duration,
+        wake: Arc<Notify>,
+        reach: Reach,
+    ) -> Self {
+        Self { dial, me, pause, wake, reach, watched: HashMap::new() }
     }
 
-    /// Who is suspected.
-    pub(crate) fn gone(&self) -> HashMap<NodeName, Incarnation> {
-        self.gone.all()
+    /// What is known of connections to them.
+    pub(crate) const fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// Watches those of `nodes` that share a partition with us, where they are now.
@@ -67,7 +112,7 @@ impl Peers {
             });
             if !stays {
                 task.abort();
-                self.gone.set(node, None);
+                self.reach.clear(node);
             }
             stays
         });
@@ -83,7 +128,7 @@ impl Peers {
                 address: address.clone(),
                 pause: self.pause,
                 wake: Arc::clone(&self.wake),
-                gone: self.gone.clone(),
+                reach: self.reach.clone(),
             };
             let task = tokio::spawn(watcher.run());
             self.watched.insert(node.clone(), (address.clone(), task));
@@ -108,7 +153,7 @@ struct Watcher {
     address: String,
     pause: Duration,
     wake: Arc<Notify>,
-    gone: Gone,
+    reach: Reach,
 }
 
 /// How a connection to a peer ended.
@@ -133,14 +178,14 @@ impl Watcher {
                 Parted::Broke(incarnation) => {
                     // At once: refused or not makes the difference.
                     last = Some(incarnation);
+                    self.note(Trouble::Unreachable);
                     continue;
                 }
                 Parted::Refused => {
                     if let Some(incarnation) = last.take() {
                         tracing::info!(node = %self.node, %incarnation,
                             "the node closed its connection and refuses the next one: suspected");
-                        self.gone.set(&self.node, Some(incarnation));
-                        self.wake.notify_one();
+                        self.note(Trouble::Gone(incarnation));
                     }
                 }
                 Parted::Unclear if last.is_some() && tries < UNCLEAR_MAX => {
@@ -148,10 +193,20 @@ impl Watcher {
                     tokio::time::sleep(AGAIN).await;
                     continue;
                 }
-                Parted::Unclear | Parted::Ended => last = None,
+                Parted::Unclear => {
+                    last = None;
+                    self.note(Trouble::Unreachable);
+                }
+                Parted::Ended => last = None,
             }
             tries = 0;
             tokio::time::sleep(self.pause).await;
+        }
+    }
+
+    fn note(&self, trouble: Trouble) {
+        if self.reach.note(&self.node, trouble) {
+            self.wake.notify_one();
         }
     }
 
@@ -172,7 +227,7 @@ impl Watcher {
                     if known.replace(incarnation).is_some() {
                         self.wake.notify_one();
                     } else {
-                        self.gone.set(&self.node, None);
+                        self.reach.clear(&self.node);
                     }
                 }
                 Ok(None) => return Parted::Ended,

@@ -16,10 +16,10 @@ use turnpike_proto::node::v1::{
     NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing, SubBatchAnswer,
     Verdict, WatchRequest,
 };
-use turnpike_proto::{RELAYED, SENT};
+use turnpike_proto::{RELAYED, SENT, UNREACHABLE};
 use turnpike_types::{Epoch, PartitionId, limits};
 
-use crate::doors::{Door, Doors};
+use crate::doors::{Came, Door, Doors};
 use crate::owner::{Queued, Refusal, Request};
 
 /// Sub-batches of one stream that are under way at the most.
@@ -56,15 +56,16 @@ enum Lane {
     Relayed(Streaming<SubBatchAnswer>),
 }
 
-/// How a front comes here.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Came {
-    /// By its routes.
-    ByRoute,
-    /// The last owner sent it, or it could not reach that one.
-    Sent,
-    /// Through another node.
-    Relayed,
+/// How a request comes here, by its metadata.
+fn came<T>(call: &Call<T>) -> Came {
+    let metadata = call.metadata();
+    let complaint = metadata.get(UNREACHABLE).and_then(|epoch| epoch.to_str().ok()?.parse().ok());
+    match (metadata.contains_key(RELAYED), complaint, metadata.contains_key(SENT)) {
+        (true, _, _) => Came::Relayed,
+        (false, Some(epoch), _) => Came::Complaining(epoch),
+        (false, None, true) => Came::Sent,
+        (false, None, false) => Came::ByRoute,
+    }
 }
 
 #[tonic::async_trait]
@@ -78,12 +79,7 @@ impl NodeService for Service {
     ) -> Result<Response<Self::ForwardStream>, Status> {
         let (lanes, waiting) = mpsc::channel(STREAM_DEPTH);
         let (answers, out) = mpsc::channel(STREAM_DEPTH);
-        let sent = call.metadata().contains_key(SENT);
-        let came = match (sent, call.metadata().contains_key(RELAYED)) {
-            (_, true) => Came::Relayed,
-            (true, false) => Came::Sent,
-            (false, false) => Came::ByRoute,
-        };
+        let came = came(&call);
         tokio::spawn(take_in(Arc::clone(&self.doors), came, call.into_inner(), lanes));
         tokio::spawn(give_out(Arc::clone(&self.doors), waiting, answers));
         Ok(Response::new(Box::pin(ReceiverStream::new(out).map(Ok))))
@@ -93,6 +89,7 @@ impl NodeService for Service {
         &self,
         call: Call<NodeApplyRequest>,
     ) -> Result<Response<NodeApplyResponse>, Status> {
+        let came = came(&call);
         let NodeApplyRequest { partition, commands } = call.into_inner();
         if commands.len() > limits::ACCOUNT_COMMANDS_MAX {
             return Err(Status::invalid_argument(format!(
@@ -103,7 +100,7 @@ impl NodeService for Service {
         }
         let room = commands.len() * 256;
         let asked = |reply| Request::Apply { commands, reply };
-        let (standing, results) = self.doors.ask(partition, room, asked).await;
+        let (standing, results) = self.doors.ask(partition, came, room, asked).await;
         let results = results.unwrap_or_default();
         Ok(Response::new(NodeApplyResponse { standing: Some(standing), results }))
     }
@@ -112,9 +109,10 @@ impl NodeService for Service {
         &self,
         call: Call<NodeShowRequest>,
     ) -> Result<Response<NodeShowResponse>, Status> {
+        let came = came(&call);
         let NodeShowRequest { partition, account_number: account } = call.into_inner();
         let asked = |reply| Request::Show { account, reply };
-        let (standing, account) = self.doors.ask(partition, 256, asked).await;
+        let (standing, account) = self.doors.ask(partition, came, 256, asked).await;
         let account = account.flatten();
         Ok(Response::new(NodeShowResponse { standing: Some(standing), account }))
     }
@@ -123,10 +121,11 @@ impl NodeService for Service {
         &self,
         call: Call<NodeSuspenseRequest>,
     ) -> Result<Response<NodeSuspenseResponse>, Status> {
+        let came = came(&call);
         let NodeSuspenseRequest { partition, filter } = call.into_inner();
         let filter = filter.unwrap_or_default();
         let asked = |reply| Request::Suspense { filter, reply };
-        let (standing, records) = self.doors.ask(partition, 256, asked).await;
+        let (standing, records) = self.doors.ask(partition, came, 256, asked).await;
         let records = records.unwrap_or_default();
         Ok(Response::new(NodeSuspenseResponse { standing: Some(standing), records }))
     }
@@ -135,10 +134,11 @@ impl NodeService for Service {
         &self,
         call: Call<NodeRecycleRequest>,
     ) -> Result<Response<NodeRecycleResponse>, Status> {
+        let came = came(&call);
         let NodeRecycleRequest { partition, keys } = call.into_inner();
         let room = keys.len() * 256;
         let asked = |reply| Request::Recycle { keys, reply };
-        let (standing, outcomes) = self.doors.ask(partition, room, asked).await;
+        let (standing, outcomes) = self.doors.ask(partition, came, room, asked).await;
         let outcomes = outcomes.unwrap_or_default();
         Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))
     }
@@ -165,7 +165,8 @@ async fn take_in(
     // what was refused before would be passed by what comes after.
     let mut kept: Option<(PartitionId, Door)> = None;
     while let Ok(Some(frame)) = stream.message().await {
-        let first = (kept.is_none() && came == Came::Sent).then(|| frame.clone());
+        let may_relay = matches!(came, Came::Sent | Came::Complaining(_));
+        let first = (kept.is_none() && may_relay).then(|| frame.clone());
         let lane = doors.admit(&mut kept, came, frame).await;
         let refused = matches!(lane, Lane::Refused { .. });
         if refused
@@ -262,7 +263,7 @@ impl Doors {
         }
         let door = match kept {
             Some((_, door)) => door.clone(),
-            None => match self.door(partition, came == Came::Sent).await {
+            None => match self.door(partition, came).await {
                 Some(door) => kept.insert((partition, door)).1.clone(),
                 None => return refused(self.not_owner(partition)),
             },
@@ -303,11 +304,12 @@ impl Doors {
     async fn ask<T>(
         &self,
         partition: u32,
+        came: Came,
         bytes: usize,
         request: impl FnOnce(oneshot::Sender<(Epoch, T)>) -> Request,
     ) -> (Standing, Option<T>) {
         let partition = PartitionId(partition);
-        let Some(door) = self.door(partition, false).await else {
+        let Some(door) = self.door(partition, came).await else {
             return (self.not_owner(partition), None);
         };
         let Some(room) = self.room(bytes).await else { return (self.overloaded(), None) };

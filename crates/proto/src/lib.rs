@@ -30,6 +30,10 @@ pub mod wire;
 /// here by the last one, or found that gone. A node that is about to take over lets it wait.
 pub const SENT: &str = "turnpike-sent";
 
+/// Metadata of every request of [`node::v1`], its value an epoch: the front can't reach the owner of that
+/// epoch, and complains to a member with a warm copy (P16).
+pub const UNREACHABLE: &str = "turnpike-unreachable";
+
 /// Metadata of [`node::v1`]'s `Forward`: a node passes this on for a front that can't reach the owner
 /// (P16). It is not passed on again.
 pub const RELAYED: &str = "turnpike-relayed";

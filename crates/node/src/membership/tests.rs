@@ -377,6 +377,35 @@ fn p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong() 
 }
 
 #[test]
+fn p16_an_owner_out_of_reach_is_replaced_when_a_front_complains_of_it_too() {
+    let cut = |complaint: Option<u64>, out_of_reach: bool| {
+        let mut world = World::new("b", Some("a"));
+        world.warm.insert("b");
+        world.first(&["a", "b"], 10);
+        let unreachable = out_of_reach.then(|| name("a")).into_iter().collect();
+        let complaints = complaint.map(|epoch| (P, epoch)).into_iter().collect();
+        world.liveness.complain(unreachable, complaints);
+        world.first(&["a", "b"], 10)
+    };
+    assert_eq!(cut(Some(1), true), Some((1, claims(Cause::OwnerUnreachable, 1))));
+    assert_eq!(cut(None, true), None, "our own link may be the one that is cut");
+    assert_eq!(cut(Some(1), false), None, "then we relay for the front");
+    assert_eq!(cut(Some(0), true), None, "it complains of an owner before this one");
+}
+
+#[test]
+fn p16_control_does_not_go_back_to_a_member_that_is_out_of_reach() {
+    let mut world = World::new("c", Some("c"));
+    world.busy.insert(P);
+    world.warm.insert("b");
+    world.liveness.complain([name("b")].into(), HashMap::new());
+    assert_eq!(world.first(&["b", "c"], 40), None);
+    world.liveness.complain(HashSet::new(), HashMap::new());
+    let (_, decision) = world.first(&["b", "c"], 40).unwrap();
+    assert_eq!(decision, Decision::Release { partition: P, to: name("b") });
+}
+
+#[test]
 fn the_next_in_rank_keeps_a_warm_copy_and_who_is_to_have_the_partition() {
     let follows = |me, owner, change: &dyn Fn(&mut World)| {
         let mut world = World::new(me, Some(owner));

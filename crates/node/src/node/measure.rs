@@ -6,13 +6,14 @@ use turnpike_store::{Observation, PartitionRow};
 use super::Runner;
 use crate::membership::Cause;
 
-const CAUSES: [Cause; 9] = [
+const CAUSES: [Cause; 10] = [
     Cause::NeverOwned,
     Cause::Released,
     Cause::Abandoned,
     Cause::OwnerRestarted,
     Cause::OwnerGone,
     Cause::OwnerStoodDown,
+    Cause::OwnerUnreachable,
     Cause::OwnerSilent,
     Cause::TakenBack,
     Cause::SteppedDown,
