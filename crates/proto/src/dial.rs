@@ -73,6 +73,9 @@ pub fn endpoint(address: &str) -> Result<Endpoint, DialError> {
         .tcp_keepalive(Some(TCP_KEEPALIVE))
         .http2_keep_alive_interval(PING)
         .keep_alive_timeout(PING_ANSWER)
+        // Else a stream on which nothing is said is not looked after: hyper schedules the first ping
+        // when something is read while a stream is open.
+        .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
 }

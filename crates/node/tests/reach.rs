@@ -1,0 +1,163 @@
+//! A front that is cut off from an owner whose line to the database is well (P16): the standby relays
+//! for it, or takes over.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fault_proxy::{Flow, Proxy};
+use support::{HEARTBEAT, OCTETS, Running, config, create_partition, database, log, octets};
+use tokio::net::TcpListener;
+use tonic::Request;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use turnpike_account::PartitionState;
+use turnpike_node::{Node, NodeConfig};
+use turnpike_proto::UNREACHABLE;
+use turnpike_proto::dial::Dial;
+use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
+use turnpike_proto::node::v1::{NodeShowRequest, NodeShowResponse, SubBatchAnswer, Verdict};
+use turnpike_store::SharedDatabase;
+
+/// What is asked for takes less; a connection on which nobody answers is given up after a second.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node on a network, which others reach through `door`.
+async fn start(name: &str, listener: TcpListener, door: String, db: &Database) -> Running {
+    let here = format!("http://{}", listener.local_addr().unwrap());
+    let config = NodeConfig { address: door, ..config(name) };
+    let node = Node::start(config, Arc::clone(db), Dial::default()).await.unwrap();
+    let incoming = TcpIncoming::from(listener);
+    tokio::spawn(Server::builder().add_service(node.service()).serve_with_incoming(incoming));
+    Running { node, client: NodeServiceClient::connect(here).await.unwrap() }
+}
+
+type Database = Arc<dyn SharedDatabase>;
+
+/// `a` owns the partition, `b` follows; other nodes reach `a` through the proxy, its clients without.
+struct Cluster {
+    db: Database,
+    a: Running,
+    b: Running,
+    door: Proxy,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let db = database();
+        create_partition(db.as_ref()).await;
+        support::publish(db.as_ref(), OCTETS).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let door = Proxy::start(listener.local_addr().unwrap().to_string()).await.unwrap();
+        let mut a = start("a", listener, door.address().to_string(), &db).await;
+        a.open_account(7).await;
+        a.send(&[octets(7, "r0", 1)]).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let b = start("b", listener, address, &db).await;
+        let cluster = Self { db, a, b, door };
+        cluster
+            .until("b has a warm copy, and a connection to a", |seen| {
+                seen.nodes.iter().any(|row| !row.beat.following.is_empty())
+            })
+            .await;
+        tokio::time::sleep(HEARTBEAT * 20).await;
+        cluster
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&turnpike_store::Observation) -> bool) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !holds(&self.db.observe().await.unwrap()) {
+            assert!(tokio::time::Instant::now() < deadline, "it never came to be that {what}");
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+    }
+
+    async fn epoch(&self) -> u64 {
+        self.db.observe().await.unwrap().partitions[0].epoch.number()
+    }
+
+    /// One record, sent to `b` by a front that can't reach the owner of `epoch`.
+    async fn complain(&mut self, epoch: u64, record: &str) -> SubBatchAnswer {
+        let frame = support::sub_batch(&[octets(7, record, 1)]);
+        let mut call = Request::new(futures::stream::iter([frame]));
+        call.metadata_mut().insert(UNREACHABLE, epoch.into());
+        let mut answers = self.b.client.forward(call).await.unwrap().into_inner();
+        answers.message().await.unwrap().unwrap()
+    }
+
+    /// The same, until it is answered.
+    async fn insist(&mut self, epoch: u64, record: &str) -> SubBatchAnswer {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let answer = self.complain(epoch, record).await;
+            if answer.standing.as_ref().unwrap().verdict() == Verdict::Done {
+                return answer;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{answer:?}");
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p16_a_standby_that_reaches_the_owner_relays_and_claims_nothing() {
+    let mut cluster = Cluster::start().await;
+    let epoch = cluster.epoch().await;
+    for round in 0..5 {
+        let answer = cluster.insist(epoch, &format!("relayed{round}")).await;
+        assert_eq!(answer.standing.unwrap().epoch, epoch, "by the owner");
+        assert_eq!(answer.accepted, 1);
+    }
+    tokio::time::sleep(HEARTBEAT * 10).await;
+    assert_eq!(cluster.epoch().await, epoch);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p16_a_standby_that_can_t_reach_the_owner_either_takes_over() {
+    let mut cluster = Cluster::start().await;
+    let epoch = cluster.epoch().await;
+    cluster.door.set_both(Flow::Vanish);
+    // Longer than it takes to find out: without a complaint it is nobody's business.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(cluster.epoch().await, epoch, "the owner beats on");
+    let answer = cluster.insist(epoch, "r1").await;
+    assert_eq!(answer.standing.unwrap().epoch, epoch + 1);
+    // Nor does control go back while the standby can't reach it: it would be out of reach again.
+    tokio::time::sleep(HEARTBEAT * 40).await;
+    assert_eq!(cluster.epoch().await, epoch + 1);
+    cluster.door.set_both(Flow::Pass);
+    cluster.door.reset_all();
+    cluster
+        .until("a has the partition again", |seen| {
+            seen.partitions[0].owner.as_ref().is_some_and(|(owner, _)| owner.0 == "a")
+        })
+        .await;
+    let answer = cluster.a.send(&[octets(7, "r0", 1), octets(7, "r1", 1)]).await;
+    assert_eq!(answer.duplicates, [0, 1], "I1, I2");
+    support::replay(PartitionState::default(), &log(cluster.db.as_ref()).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p16_a_question_is_a_complaint_too() {
+    let mut cluster = Cluster::start().await;
+    let epoch = cluster.epoch().await;
+    cluster.door.set_both(Flow::Vanish);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let mut call = Request::new(NodeShowRequest { partition: 1, account_number: 7 });
+        call.metadata_mut().insert(UNREACHABLE, epoch.into());
+        let NodeShowResponse { standing, account } =
+            cluster.b.client.show(call).await.unwrap().into_inner();
+        let standing = standing.unwrap();
+        if standing.verdict() == Verdict::Done {
+            assert_eq!(standing.epoch, epoch + 1);
+            assert!(account.is_some());
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{standing:?}");
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+}
