@@ -76,6 +76,16 @@ impl FrontConfig {
         self.heartbeat / 10
     }
 
+    /// A node that leaves its oldest sub-batch unanswered for this long may be taken over any time.
+    pub(crate) fn unanswered(&self) -> Duration {
+        self.heartbeat * 3
+    }
+
+    /// How often a lane asks for fresh routes while it is not answered.
+    pub(crate) fn look_gap(&self) -> Duration {
+        self.heartbeat / 5
+    }
+
     /// How long a batch waits for room before it is refused.
     pub(crate) fn admission_wait(&self) -> Duration {
         self.heartbeat * 4

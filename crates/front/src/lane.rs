@@ -278,7 +278,11 @@ impl Lane {
         let (acks, abort) = (self.acks.clone(), self.core.abort.clone());
         let mut routes = self.routes.clone();
         let mut idle_since = Instant::now();
+        let mut look_at = idle_since;
         loop {
+            if self.pending.is_empty() {
+                look_at = Instant::now();
+            }
             self.fill(&mut session);
             let deadline = self.pending.front().map(|head| head.deadline);
             if deadline.is_none() && !self.open {
@@ -294,6 +298,12 @@ impl Lane {
                         return next;
                     }
                     idle_since = Instant::now();
+                    look_at = idle_since;
+                }
+                // Long unanswered: whoever takes over is found as soon as he has claimed.
+                () = sleep_until(look_at + self.core.config.unanswered()), if deadline.is_some() => {
+                    self.core.routes.hint_stale();
+                    look_at += self.core.config.look_gap();
                 }
                 sub = self.queue.recv(), if self.open => self.take(sub),
                 changed = routes.changed() => {

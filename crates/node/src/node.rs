@@ -498,7 +498,7 @@ impl Runner {
             return;
         }
         let before = self.troubled.get(&partition).map_or(0, |(times, _)| *times);
-        let times = if lived > self.shared.config.stability() { 0 } else { before };
+        let times = if lived > self.shared.config.heartbeat { 0 } else { before };
         let wait = self.shared.config.heartbeat * ((1 << times.min(4)) - 1);
         self.troubled.insert(partition, (times.saturating_add(1), Instant::now() + wait));
     }

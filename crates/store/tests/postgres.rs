@@ -16,7 +16,7 @@ use turnpike_store::conformance::{
 use turnpike_store::{
     AppendOutcome, CLAIMS_MAX, ClaimOutcome, OpenOptions, SharedDatabase, StoreError,
 };
-use turnpike_types::Epoch;
+use turnpike_types::{Epoch, Incarnation, NodeName};
 
 async fn view(url: &str) -> Arc<dyn SharedDatabase> {
     turnpike_store::open(url, &OpenOptions::default()).await.unwrap()
@@ -284,6 +284,39 @@ async fn dropped_calls_leave_no_connection_behind() {
          WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
     let (open,): (i64,) = query_as(open).fetch_one(&mut raw(&url).await).await.unwrap();
     assert_eq!(open, 0);
+}
+
+/// A standby's first claim and first appends opened their connections while all clients waited.
+#[tokio::test]
+async fn who_beats_has_connections_at_hand_for_a_takeover() {
+    let (_server, url) = fresh();
+    let db = view(&url).await;
+    db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
+    let mut other = raw(&url).await;
+    let ready = "SELECT count(*) FILTER (WHERE query LIKE '%Many claims at once%'),                         count(*) FILTER (WHERE query LIKE '%The fenced append%')                    FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'";
+    let mut beat = turnpike_store::NodeBeat {
+        node: NodeName("a".to_owned()),
+        incarnation: Incarnation(1),
+        counter: 1,
+        address: String::new(),
+        draining: false,
+        serving: Vec::new(),
+        following: Vec::new(),
+    };
+    loop {
+        db.heartbeat(&beat).await.unwrap();
+        beat.counter += 1;
+        let count: (i64, i64) = query_as(ready).fetch_one(&mut other).await.unwrap();
+        assert!(count.0 <= 2 && count.1 <= 4, "no more than is wanted: {count:?}");
+        if count == (2, 4) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut dice = Dice(5);
+    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let append = owner.next_append(Vec::new().into(), &mut dice);
+    assert_eq!(db.append(&append).await.unwrap(), turnpike_store::AppendOutcome::Committed);
 }
 
 #[tokio::test]

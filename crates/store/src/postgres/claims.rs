@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use sqlx::query_as;
+use sqlx::{query, query_as};
 use turnpike_types::PartitionId;
 
-use super::lanes::{Failure, StatementAs};
-use super::{LOCK_LIMIT, PostgresDatabase};
+use super::lanes::{Failure, Statement, StatementAs};
+use super::{LOCK_LIMIT, NO_PARTITION, PostgresDatabase};
 use crate::rules::{self, FLAPS_HALVE_US};
 use crate::sql::errors::is_lock_timeout;
 use crate::sql::rows::{ClaimedTuple, claimed, stored, stored_partition};
@@ -104,6 +104,28 @@ impl PostgresDatabase {
         };
         claims.iter().map(outcome_of).collect()
     }
+}
+
+/// Claims of nothing, for connections to come.
+pub(super) fn of_nothing() -> Vec<Statement<'static>> {
+    const NOTHING: &[u8] = &[];
+    let one = query(CLAIM)
+        .bind(NO_PARTITION)
+        .bind(0_i64)
+        .bind("")
+        .bind(0_i64)
+        .bind(NOTHING)
+        .bind(false)
+        .bind(FLAPS_HALVE_US);
+    let many = query(CLAIM_MANY)
+        .bind(Vec::<i64>::new())
+        .bind(Vec::<i64>::new())
+        .bind(Vec::<String>::new())
+        .bind(Vec::<i64>::new())
+        .bind(Vec::<Vec<u8>>::new())
+        .bind(Vec::<bool>::new())
+        .bind(FLAPS_HALVE_US);
+    vec![one, many]
 }
 
 fn statement(claim: &Claim) -> StatementAs<'_, ClaimedTuple> {

@@ -7,6 +7,7 @@
 //! hold a connection hostage while it is being handed back. The server may still carry out the
 //! statement of a closed connection: that is the unknown outcome of P2.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,15 +49,58 @@ impl Broken {
 pub(super) struct Lane {
     broken: Broken,
     servers: Servers,
+    connections_max: usize,
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<(PgConnection, Instant)>>,
+    /// A connection is being opened ahead of its use.
+    opening: AtomicBool,
 }
 
 impl Lane {
     /// A lane of at most `connections_max` connections, opened when they are needed.
     pub(super) fn new(servers: Servers, connections_max: usize, broken: Broken) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(connections_max));
-        Arc::new(Self { broken, servers, permits, idle: Mutex::default() })
+        let opening = AtomicBool::new(false);
+        Arc::new(Self {
+            broken,
+            servers,
+            connections_max,
+            permits,
+            idle: Mutex::default(),
+            opening,
+        })
+    }
+
+    /// Opens one more connection in the background, unless `wanted` are open, and runs on it what
+    /// `first` gives. So a takeover does not begin with connections to be opened, on which the server
+    /// knows no table yet.
+    pub(super) fn warm(self: &Arc<Self>, wanted: usize, first: fn() -> Vec<Statement<'static>>) {
+        let leased = self.connections_max - self.permits.available_permits();
+        if self.idle().len() + leased >= wanted || self.opening.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let lane = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = lane.open_one(first).await {
+                tracing::debug!(%error, "no connection could be opened ahead of its use");
+            }
+            lane.opening.store(false, Ordering::Release);
+        });
+    }
+
+    async fn open_one(self: &Arc<Self>, first: fn() -> Vec<Statement<'static>>) -> StoreResult<()> {
+        const DOING: &str = "open a connection";
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Ok(()) };
+        let connected = self.servers.connect(CONNECT_LIMIT).await;
+        let mut connection = connected.map_err(|error| error.classify(DOING))?;
+        for statement in first() {
+            let done = timeout(CONNECT_LIMIT, statement.execute(&mut connection)).await;
+            let done = done.map_err(|_| Failure::NoAnswer.classify(DOING))?;
+            done.map_err(|error| classify(DOING, &error))?;
+        }
+        self.idle().push((connection, Instant::now()));
+        drop(permit);
+        Ok(())
     }
 
     /// A connection for one statement or transaction, which may take `limit` in all.

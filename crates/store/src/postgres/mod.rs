@@ -63,8 +63,13 @@ const BULK_LIMIT: Duration = Duration::from_secs(30);
 const CLAIM_LOCK_LIMIT: Duration = Duration::from_millis(400);
 const LOCK_LIMIT: Duration = Duration::from_secs(3);
 
+/// No partition has this number.
+const NO_PARTITION: i64 = -1;
+
 /// Connections a process may hold, if nothing else is asked for; they are opened when needed.
 const CONNECTIONS_DEFAULT: usize = 16;
+/// Connections for appends that are open before they are needed.
+const APPENDS_WARM: usize = 4;
 /// One for each purpose, and two for claims: the one that waits, and the one that ends what it
 /// waits for.
 const CONNECTIONS_MIN: usize = 6;
@@ -126,7 +131,11 @@ impl SharedDatabase for PostgresDatabase {
     }
 
     async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
-        self.beat(beat).await
+        let reply = self.beat(beat).await?;
+        // Who beats may have to take over: with each beat one connection more.
+        self.claims.warm(2, claims::of_nothing);
+        self.log.warm(APPENDS_WARM, segments::to_nothing);
+        Ok(reply)
     }
 
     async fn observe(&self) -> StoreResult<Observation> {

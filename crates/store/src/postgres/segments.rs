@@ -3,7 +3,8 @@
 use sqlx::{query, query_as};
 use turnpike_types::{PartitionId, SegmentNumber};
 
-use super::{APPEND_LIMIT, BULK_LIMIT, PostgresDatabase};
+use super::lanes::Statement;
+use super::{APPEND_LIMIT, BULK_LIMIT, NO_PARTITION, PostgresDatabase};
 use crate::rules::POSTING_BYTES_MAX;
 use crate::sql::rows::{SegmentTuple, segment_row, stored, stored_partition};
 use crate::{AppendOutcome, AppendSegment, SegmentRow, StoreError, StoreResult};
@@ -11,6 +12,21 @@ use crate::{AppendOutcome, AppendSegment, SegmentRow, StoreError, StoreResult};
 const APPEND: &str = include_str!("append.sql");
 const READ_SEGMENTS: &str = include_str!("read_segments.sql");
 const POSTING_SEGMENTS: &str = include_str!("posting_segments.sql");
+
+/// An append to nothing, for connections to come.
+pub(super) fn to_nothing() -> Vec<Statement<'static>> {
+    const NOTHING: &[u8] = &[];
+    let append = query(APPEND)
+        .bind(NO_PARTITION)
+        .bind(0_i64)
+        .bind(0_i64)
+        .bind(NOTHING)
+        .bind(NOTHING)
+        .bind(NOTHING)
+        .bind(NOTHING)
+        .bind(false);
+    vec![append]
+}
 
 impl PostgresDatabase {
     pub(super) async fn append_one(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
