@@ -136,7 +136,7 @@ impl Doors {
 
     /// Takes a complaint in; `false`: it is not worth waiting for what comes of it, since we reach the
     /// owner.
-    fn complain(&self, partition: PartitionId, epoch: u64) -> bool {
+    pub(crate) fn complain(&self, partition: PartitionId, epoch: u64) -> bool {
         let owner = self.seen.borrow().as_ref().and_then(|seen| {
             let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
             row.owner.as_ref().map(|(owner, _)| owner.clone())

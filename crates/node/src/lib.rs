@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   service.rs   gRPC from fronts --> doors.rs ----------------+
-//!     (relays to an owner elsewhere)   a gate a partition      v   bounded queue
+//!   relay.rs     to an owner elsewhere   a gate a partition    v   bounded queue
 //!   beat.rs      the heartbeat, a task of its own
-//!   peers.rs     connections to other nodes: who is gone     owner/  one task a partition:
+//!   peers.rs     to other nodes: gone, or out of reach        owner/  one task a partition:
 //!   node.rs      one loop: observe, decide                     rate:    decode, dedup, price
 //!     |            liveness.rs    counters on our clock        append:  one fenced segment in flight
 //!     |            membership.rs  pure decisions               answer:  when it is durable
@@ -39,6 +39,7 @@ mod membership;
 mod node;
 mod owner;
 mod peers;
+mod relay;
 mod service;
 mod standby;
 mod takeover;

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
-use tonic::metadata::MetadataValue;
 use tonic::{Request as Call, Response, Status, Streaming};
 use turnpike_proto::frame::SubBatchFrame;
-use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
     NodeApplyRequest, NodeApplyResponse, NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest,
@@ -21,6 +19,7 @@ use turnpike_types::{Epoch, PartitionId, limits};
 
 use crate::doors::{Came, Door, Doors};
 use crate::owner::{Queued, Refusal, Request};
+use crate::relay::{Owner, pass_on};
 
 /// Sub-batches of one stream that are under way at the most.
 const STREAM_DEPTH: usize = 64;
@@ -89,8 +88,13 @@ impl NodeService for Service {
         &self,
         call: Call<NodeApplyRequest>,
     ) -> Result<Response<NodeApplyResponse>, Status> {
-        let came = came(&call);
-        let NodeApplyRequest { partition, commands } = call.into_inner();
+        let (came, request) = (came(&call), call.into_inner());
+        let asked = |mut owner: Owner, call| async move { owner.apply(call).await };
+        if let Some(answer) = self.doors.relay_call(request.partition, came, &request, asked).await
+        {
+            return Ok(answer);
+        }
+        let NodeApplyRequest { partition, commands } = request;
         if commands.len() > limits::ACCOUNT_COMMANDS_MAX {
             return Err(Status::invalid_argument(format!(
                 "{} commands in one request: send at most {}",
@@ -109,8 +113,13 @@ impl NodeService for Service {
         &self,
         call: Call<NodeShowRequest>,
     ) -> Result<Response<NodeShowResponse>, Status> {
-        let came = came(&call);
-        let NodeShowRequest { partition, account_number: account } = call.into_inner();
+        let (came, request) = (came(&call), call.into_inner());
+        let asked = |mut owner: Owner, call| async move { owner.show(call).await };
+        if let Some(answer) = self.doors.relay_call(request.partition, came, &request, asked).await
+        {
+            return Ok(answer);
+        }
+        let NodeShowRequest { partition, account_number: account } = request;
         let asked = |reply| Request::Show { account, reply };
         let (standing, account) = self.doors.ask(partition, came, 256, asked).await;
         let account = account.flatten();
@@ -121,8 +130,13 @@ impl NodeService for Service {
         &self,
         call: Call<NodeSuspenseRequest>,
     ) -> Result<Response<NodeSuspenseResponse>, Status> {
-        let came = came(&call);
-        let NodeSuspenseRequest { partition, filter } = call.into_inner();
+        let (came, request) = (came(&call), call.into_inner());
+        let asked = |mut owner: Owner, call| async move { owner.list_suspense(call).await };
+        if let Some(answer) = self.doors.relay_call(request.partition, came, &request, asked).await
+        {
+            return Ok(answer);
+        }
+        let NodeSuspenseRequest { partition, filter } = request;
         let filter = filter.unwrap_or_default();
         let asked = |reply| Request::Suspense { filter, reply };
         let (standing, records) = self.doors.ask(partition, came, 256, asked).await;
@@ -134,8 +148,13 @@ impl NodeService for Service {
         &self,
         call: Call<NodeRecycleRequest>,
     ) -> Result<Response<NodeRecycleResponse>, Status> {
-        let came = came(&call);
-        let NodeRecycleRequest { partition, keys } = call.into_inner();
+        let (came, request) = (came(&call), call.into_inner());
+        let asked = |mut owner: Owner, call| async move { owner.recycle(call).await };
+        if let Some(answer) = self.doors.relay_call(request.partition, came, &request, asked).await
+        {
+            return Ok(answer);
+        }
+        let NodeRecycleRequest { partition, keys } = request;
         let room = keys.len() * 256;
         let asked = |reply| Request::Recycle { keys, reply };
         let (standing, outcomes) = self.doors.ask(partition, came, room, asked).await;
@@ -181,21 +200,6 @@ async fn take_in(
         if lanes.send(lane).await.is_err() || refused {
             return;
         }
-    }
-}
-
-/// Passes a stream on until one of its ends is closed.
-async fn pass_on(
-    first: SubBatchFrame,
-    mut stream: Streaming<SubBatchFrame>,
-    onward: mpsc::Sender<SubBatchFrame>,
-) {
-    let mut next = Some(first);
-    while let Some(frame) = next {
-        if onward.send(frame).await.is_err() {
-            return;
-        }
-        next = stream.message().await.ok().flatten();
     }
 }
 
@@ -277,27 +281,6 @@ impl Doors {
             Ok(()) => Lane::Waiting { sequence, partition, pending },
             Err(_) => refused(self.not_owner(partition)),
         }
-    }
-
-    /// A stream to the partition's owner elsewhere, for a front that can't reach it (P16); `None`
-    /// when there is no such owner that we know and reach.
-    async fn relay(
-        &self,
-        frame: &SubBatchFrame,
-    ) -> Option<(mpsc::Sender<SubBatchFrame>, Streaming<SubBatchAnswer>)> {
-        let partition = PartitionId(frame.walk(|_| {}).ok()?.partition);
-        let address = Some(self.owner_address(partition)).filter(|address| !address.is_empty())?;
-        let channel = self.dial.channel(&address).ok()?;
-        let (onward, frames) = mpsc::channel(STREAM_DEPTH);
-        let mut call = Call::new(ReceiverStream::new(frames));
-        call.metadata_mut().insert(RELAYED, MetadataValue::from_static("1"));
-        let mut owner = NodeServiceClient::new(channel)
-            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
-        let answers = tokio::time::timeout(self.config.admission(), owner.forward(call)).await;
-        let answers = answers.ok()?.ok()?.into_inner();
-        metrics::counter!("turnpike_relays_total").increment(1);
-        Some((onward, answers))
     }
 
     /// Asks an owner and waits for its durable answer.

@@ -88,6 +88,21 @@ impl Cluster {
         answers.message().await.unwrap().unwrap()
     }
 
+    /// The account, asked of `b` by such a front until it is answered.
+    async fn ask(&mut self, epoch: u64) -> NodeShowResponse {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let mut call = Request::new(NodeShowRequest { partition: 1, account_number: 7 });
+            call.metadata_mut().insert(UNREACHABLE, epoch.into());
+            let shown = self.b.client.show(call).await.unwrap().into_inner();
+            if shown.standing.as_ref().unwrap().verdict() == Verdict::Done {
+                return shown;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{shown:?}");
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+    }
+
     /// The same, until it is answered.
     async fn insist(&mut self, epoch: u64, record: &str) -> SubBatchAnswer {
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -111,6 +126,9 @@ async fn p16_a_standby_that_reaches_the_owner_relays_and_claims_nothing() {
         assert_eq!(answer.standing.unwrap().epoch, epoch, "by the owner");
         assert_eq!(answer.accepted, 1);
     }
+    let shown = cluster.ask(epoch).await;
+    assert_eq!(shown.standing.unwrap().epoch, epoch);
+    assert!(shown.account.is_some());
     tokio::time::sleep(HEARTBEAT * 10).await;
     assert_eq!(cluster.epoch().await, epoch);
 }
@@ -145,19 +163,7 @@ async fn p16_a_question_is_a_complaint_too() {
     let mut cluster = Cluster::start().await;
     let epoch = cluster.epoch().await;
     cluster.door.set_both(Flow::Vanish);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        let mut call = Request::new(NodeShowRequest { partition: 1, account_number: 7 });
-        call.metadata_mut().insert(UNREACHABLE, epoch.into());
-        let NodeShowResponse { standing, account } =
-            cluster.b.client.show(call).await.unwrap().into_inner();
-        let standing = standing.unwrap();
-        if standing.verdict() == Verdict::Done {
-            assert_eq!(standing.epoch, epoch + 1);
-            assert!(account.is_some());
-            return;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{standing:?}");
-        tokio::time::sleep(HEARTBEAT).await;
-    }
+    let shown = cluster.ask(epoch).await;
+    assert_eq!(shown.standing.unwrap().epoch, epoch + 1);
+    assert!(shown.account.is_some());
 }

@@ -53,7 +53,7 @@ pub(super) const NODE_DATABASE: Scenario = Scenario {
 /// What connects to a node, and the node.
 pub(super) const FRONT_NODE: Scenario = Scenario {
     help: "cuts a node off from fronts and other nodes for 3 s, its database in reach",
-    holds: "another member is found, or service returns with the network",
+    holds: "the front complains to the standby, which takes over since it can't reach the node either",
     proves: "I1 I2 I3 I7, P15 P16 P30",
     targets: &[Target { of: Quantile::P99, millis: 1_500.0 }],
     run: |world| Box::pin(front_node(world)),
