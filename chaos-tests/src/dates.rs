@@ -13,6 +13,8 @@ pub struct Dues {
     pub months: Vec<i64>,
     /// When each week begins, the first one with the subscription.
     pub weeks: Vec<i64>,
+    /// When each month is closed: two days after its end.
+    pub closes: Vec<i64>,
 }
 
 impl Dues {
@@ -22,7 +24,9 @@ impl Dues {
         let months: Vec<i64> = months_from_may().take_while(is_past).collect();
         let mondays = (0..).map(|week| MAY + (5 + 7 * week) * DAY);
         let weeks = std::iter::once(MAY).chain(mondays).take_while(is_past).collect();
-        Self { until, months, weeks }
+        let ends = months_from_may().skip(1);
+        let closes = ends.map(|end| end + 2 * DAY).take_while(is_past).collect();
+        Self { until, months, weeks, closes }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Nodes killed at random moments while charges fall due, and what some accounts use is posted to
-//! others: each thing once, and all sums equal.
+//! Nodes killed at random moments while charges fall due, cycles of an option close, and what some
+//! accounts use is posted to others: each thing once, and all sums equal.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,13 +17,14 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use test_postgres::TestPostgres;
 use turnpike_proto::account::v1::account_command::Command;
-use turnpike_proto::account::v1::{AccountCommand, Subscribe};
+use turnpike_proto::account::v1::{AccountCommand, Offer, Subscribe};
 use turnpike_proto::feed::v1::ChargeLine;
 use turnpike_segment::Segment;
 use turnpike_store::{OpenOptions, SegmentRow, SharedDatabase, open};
 use turnpike_types::{AccountNumber, Outcome, PartitionId, Timestamp, UsageRecord};
 
 const PARTITIONS: u32 = 4;
+/// One in ten has an option.
 const ACCOUNTS: u64 = 200;
 const RECORDS: u64 = 6_000;
 const BATCH: usize = 100;
@@ -104,6 +105,17 @@ const DUES: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="dues" version="1" st
   </graph>
 </plan>"#;
 
+fn alternative(id: &str, amount: &str) -> String {
+    format!(
+        r#"<plan xmlns="urn:turnpike:plan:1" id="{id}" version="1" starts="2020-01-01" currency="USD">
+  <graph>
+    <BillingCycleRecurringCharge id="cycle" amount="{amount}"/>
+    <AccountFinalizer id="post" in="cycle.charge"/>
+  </graph>
+</plan>"#
+    )
+}
+
 async fn set_up(cluster: &mut Cluster) -> Result<()> {
     let (accounts, count) = (format!("1-{ACCOUNTS}"), PARTITIONS.to_string());
     let init = ["partition", "init", "--count", &count, "--accounts", &accounts];
@@ -112,25 +124,41 @@ async fn set_up(cluster: &mut Cluster) -> Result<()> {
     cluster.start_node("b")?;
     cluster.start_front()?;
     cluster.wait_until_served().await?;
-    let plans = [("sponsored.xml", SPONSORED), ("dues.xml", DUES)];
+    let plans = [
+        ("sponsored.xml", SPONSORED.to_owned()),
+        ("dues.xml", DUES.to_owned()),
+        ("large.xml", alternative("large", "5.00")),
+    ];
     for (name, xml) in plans {
-        cluster.run(&["plan", "publish", &cluster.file(name, xml)?])?;
+        cluster.run(&["plan", "publish", &cluster.file(name, &xml)?])?;
     }
     let mut csv = "account_number,zone,cycle_day,currency,plan\n".to_owned();
     (1..=ACCOUNTS).for_each(|n| csv.push_str(&format!("{n},UTC,1,USD,sponsored\n")));
     cluster.run(&["account", "import", &cluster.file("accounts.csv", &csv)?])?;
+    // Last, so that not every node has heard of it when the option is offered.
+    let small = alternative("small", "2.00");
+    cluster.run(&["plan", "publish", &cluster.file("small.xml", &small)?])?;
     Ok(())
+}
+
+const fn has_option(account: u64) -> bool {
+    account.is_multiple_of(10)
 }
 
 /// What makes things fall due for an account from May 2024 on: all of them are late at once.
 fn begin(account: u64) -> AccountCommand {
-    let plan_id = "dues".to_owned();
-    let command = Command::Subscribe(Subscribe {
-        plan_id,
-        from_us: MAY,
-        priority: 2,
-        ..Subscribe::default()
-    });
+    let command = if has_option(account) {
+        Command::Offer(Offer {
+            option: "best".to_owned(),
+            plan_ids: vec!["large".to_owned(), "small".to_owned()],
+            fee: "0.5".to_owned(),
+            from_us: MAY,
+            priority: 2,
+        })
+    } else {
+        let plan_id = "dues".to_owned();
+        Command::Subscribe(Subscribe { plan_id, from_us: MAY, priority: 2, ..Subscribe::default() })
+    };
     AccountCommand { account_number: account, command: Some(command), identities: Vec::new() }
 }
 
@@ -194,8 +222,15 @@ fn expected(records: &[UsageRecord], dues: &Dues) -> Booked {
             let lines = at.iter().map(|at| format!("{account} due {what} {at}: {amount}"));
             booked.extend(lines.map(|line| (line, 1)));
         };
-        due("dues month account", &dues.months, "10.000000000");
-        due("dues week account", &dues.weeks, "1.000000000");
+        if has_option(account) {
+            due("large cycle trial", &dues.months, "5.000000000");
+            due("small cycle trial", &dues.months, "2.000000000");
+            due("small sum account", &dues.closes, "2.000000000");
+            due("small fee account", &dues.closes, "0.500000000");
+        } else {
+            due("dues month account", &dues.months, "10.000000000");
+            due("dues week account", &dues.weeks, "1.000000000");
+        }
     }
     booked
 }

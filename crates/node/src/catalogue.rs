@@ -75,6 +75,11 @@ impl Catalogue {
         self.plans.get(plan_id)?.first().map(|version| version.starts_at(zone))
     }
 
+    /// Was any version of the plan published, whether or not this program can read it?
+    pub(crate) fn has_plan(&self, id: &str) -> bool {
+        self.plans.contains_key(id)
+    }
+
     /// All versions of a plan.
     pub(crate) fn versions(&self, plan_id: &str) -> impl Iterator<Item = &Arc<Plan>> {
         let versions = self.plans.get(plan_id).into_iter().flatten();

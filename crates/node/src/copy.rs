@@ -35,12 +35,20 @@ pub(crate) struct Copy {
     pub(crate) log_bytes: u64,
     /// Under which the last segment was appended.
     epoch: Epoch,
+    /// The newest catalogue by which a segment was rated (P36).
+    pub(crate) catalogue_version: u64,
 }
 
 impl Copy {
-    /// A state that is as the log tells it, the last segment appended under `epoch`.
-    pub(crate) fn of(state: PartitionState, runs: Vec<Run>, log_bytes: u64, epoch: Epoch) -> Self {
-        Self { state, runs, log_bytes, epoch }
+    /// A state that is as the log tells it, the last segment appended under `epoch`; nothing in the
+    /// log was rated by a newer catalogue than `catalogue_version`.
+    pub(crate) fn of(
+        state: PartitionState,
+        runs: Vec<Run>,
+        log_bytes: u64,
+        (epoch, catalogue_version): (Epoch, u64),
+    ) -> Self {
+        Self { state, runs, log_bytes, epoch, catalogue_version }
     }
 
     /// The newest checkpoint that can be used, of a log that ends before segment `end`; an empty
@@ -52,13 +60,15 @@ impl Copy {
         alive: &(dyn Fn() + Sync),
     ) -> Result<Self, CopyError> {
         for manifest in db.checkpoints(partition).await? {
-            if manifest.segment >= end || !is_of_this_history(db, &manifest).await? {
+            let is_before = manifest.segment < end;
+            let row = if is_before { segment_of(db, &manifest).await? } else { None };
+            let Some(row) = row else {
                 tracing::warn!(%partition, segment = %manifest.segment,
                     "checkpoint of another history");
                 continue;
-            }
+            };
             if let Some(copy) = read(db, &manifest, alive).await? {
-                return Ok(copy);
+                return Ok(Self { catalogue_version: rated_by(&row), ..copy });
             }
         }
         Ok(Self::default())
@@ -124,6 +134,7 @@ impl Copy {
             .map_err(|error| damaged(&error))?;
         self.state.replay(&decoded, row.prev_hash, row.hash).map_err(|error| damaged(&error))?;
         self.epoch = row.epoch;
+        self.catalogue_version = self.catalogue_version.max(decoded.header().catalogue_version);
         self.log_bytes += row.body.len() as u64;
         metrics::counter!("turnpike_log_applied_bytes_total").increment(row.body.len() as u64);
         Ok(())
@@ -189,12 +200,25 @@ async fn read(
     }
 }
 
-async fn is_of_this_history(
+/// The segment with which a checkpoint ends; `None` when it is of another history.
+async fn segment_of(
     db: &dyn SharedDatabase,
     manifest: &CheckpointManifest,
-) -> Result<bool, StoreError> {
+) -> Result<Option<SegmentRow>, StoreError> {
     let after = SegmentNumber(manifest.segment.0.saturating_sub(1));
     let rows = db.read_segments(manifest.partition, after, 1).await?;
-    let row = rows.iter().find(|row| row.segment == manifest.segment);
-    Ok(row.is_some_and(|row| row.hash == manifest.hash))
+    let is_its = |row: &SegmentRow| row.segment == manifest.segment && row.hash == manifest.hash;
+    Ok(rows.into_iter().find(is_its))
+}
+
+/// The catalogue by which a segment was rated.
+fn rated_by(row: &SegmentRow) -> u64 {
+    match Segment::decode(&row.body) {
+        Ok(segment) => segment.header().catalogue_version,
+        Err(error) => {
+            // The checkpoint stands for it: nothing else of it is needed.
+            tracing::warn!(segment = %row.segment, %error, "a segment can't be read");
+            0
+        }
+    }
 }

@@ -246,11 +246,14 @@ impl Owner {
 
     /// One turn of the sweep, between requests; `true`: there is more to do now.
     pub(super) async fn sweep(&mut self) -> Result<bool, Ended> {
-        // A plan may have come into force that this owner does not know (P36).
-        if !self.has_slack() || self.is_stale() {
+        if !self.has_slack() {
             return Ok(false);
         }
         self.open_anew();
+        // A plan may have come into force that this owner does not know (P36).
+        if self.is_stale() {
+            return Ok(false);
+        }
         self.list_accounts();
         let began = Instant::now();
         let turn = self.shared.config.heartbeat / 50;

@@ -18,6 +18,7 @@ mod append;
 mod checkpoint;
 mod commands;
 mod due;
+mod fresh;
 mod incoming;
 mod lines;
 mod postings;
@@ -27,8 +28,8 @@ mod standing;
 mod suspense;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
@@ -196,6 +197,8 @@ pub(crate) struct Owner {
     catalogue_asked: bool,
     /// When this owner last read the catalogue by itself.
     catalogue_read_at: Option<Instant>,
+    /// The newest catalogue by which owners before this one rated.
+    catalogue_logged: u64,
     /// When it last logged a segment for its time alone, to forget keys by.
     time_logged_at: Option<Instant>,
     log_bytes: u64,
@@ -216,7 +219,7 @@ impl Owner {
     ) -> Self {
         let catalogue = Arc::clone(&shared.catalogue.borrow());
         let tariffs = Tariffs::new(catalogue, shared.codes.clone());
-        let Copy { state, runs, log_bytes, .. } = copy;
+        let Copy { state, runs, log_bytes, catalogue_version, .. } = copy;
         let open = OpenSegment::new(state.last().0.next(), state.time());
         Self {
             tariffs,
@@ -229,6 +232,7 @@ impl Owner {
             loaded: HashMap::new(),
             catalogue_asked: false,
             catalogue_read_at: None,
+            catalogue_logged: catalogue_version,
             time_logged_at: None,
             scratch: lines::Scratch::default(),
             dues: due::Dues::default(),
@@ -301,8 +305,7 @@ impl Owner {
         self.open_anew();
         self.loaded.clear();
         self.catalogue_asked = false;
-        let rates = matches!(queued.request, Request::Records { .. } | Request::Recycle { .. });
-        if rates && self.is_stale() {
+        if self.needs_catalogue(&queued.request) {
             self.read_catalogue().await?;
         }
         match queued.request {
@@ -340,28 +343,6 @@ impl Owner {
         }
     }
 
-    /// Has no heartbeat shown for too long that our catalogue is the newest? Then it is read before
-    /// anything is rated: a version may have come into force that we do not know (P36).
-    fn is_stale(&self) -> bool {
-        let limit = self.shared.config.suspicion();
-        let beat = *self.shared.fresh_at.lock().unwrap_or_else(PoisonError::into_inner);
-        beat.elapsed() > limit && self.catalogue_read_at.is_none_or(|read| read.elapsed() > limit)
-    }
-
-    /// Reads what was published.
-    async fn read_catalogue(&mut self) -> Result<(), Ended> {
-        if !self.open.builder.is_empty() {
-            // What was rated by the older catalogue is logged with its version.
-            self.cut().await?;
-        }
-        let fresh = self.tariffs.catalogue().refreshed(self.shared.db.as_ref()).await?;
-        if self.tariffs.update(&Arc::new(fresh)) {
-            self.dues.forget();
-        }
-        self.catalogue_read_at = Some(Instant::now());
-        Ok(())
-    }
-
     /// Answers once the open segment, or a barrier, is durable (P6, P17).
     fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
         self.open.answers.push(Box::new(move |epoch| {
@@ -389,7 +370,9 @@ impl Owner {
     /// What is left when all is flushed: the state as the log tells it.
     fn as_copy(&mut self) -> Copy {
         let runs = self.checkpoints.runs();
-        Copy::of(std::mem::take(&mut self.state), runs, self.log_bytes, self.ownership.epoch)
+        let catalogue = self.catalogue_logged.max(self.tariffs.catalogue_version());
+        let last = (self.ownership.epoch, catalogue);
+        Copy::of(std::mem::take(&mut self.state), runs, self.log_bytes, last)
     }
 
     /// Gate, drain, release (P13).

@@ -136,24 +136,6 @@ impl Owner {
         }
     }
 
-    /// Reads what was published, once a request: who publishes a plan and then sends usage finds
-    /// it rated, whatever the heartbeat has brought. When it can't be read, the record waits in
-    /// suspense as it would have.
-    async fn ask_catalogue(&mut self) -> Result<(), Ended> {
-        self.catalogue_asked = true;
-        let pause = self.shared.config.heartbeat / 10;
-        if self.catalogue_read_at.is_some_and(|read| read.elapsed() < pause) {
-            return Ok(());
-        }
-        match self.read_catalogue().await {
-            Err(Ended::Store(error)) => {
-                tracing::warn!(%error, "the catalogue could not be read");
-                Ok(())
-            }
-            done => done,
-        }
-    }
-
     /// Makes room for keys: those beyond the horizon are let go, and where logged time stands still
     /// because nothing is taken, it is logged by itself.
     fn make_room_for_keys(&mut self) -> bool {
