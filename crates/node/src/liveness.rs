@@ -143,10 +143,11 @@ impl Liveness {
         self.complaints = complaints;
     }
 
-    /// Is `owner` one that neither fronts nor we reach? Each of the two may be cut off itself.
+    /// Is `owner` one that neither fronts nor we reach, each of whom may be cut off itself, though it
+    /// beats? One that misses beats is not cut off but slow, and its silence is the measure.
     pub(crate) fn is_complained_of(&self, row: &PartitionRow, owner: &NodeName) -> bool {
         let epoch = self.complaints.get(&row.spec.id);
-        epoch == Some(&row.epoch.number()) && self.is_out_of_reach(owner)
+        epoch == Some(&row.epoch.number()) && self.is_out_of_reach(owner) && !self.is_quiet(owner)
     }
 
     /// Can't we reach the node?
@@ -281,6 +282,13 @@ impl Liveness {
         let Some(Ends(ends)) = self.ends.get(&partition) else { return false };
         let (Some((_, before)), Some((_, now))) = (ends.front(), ends.back()) else { return false };
         segment.next() >= (*before).min(SegmentNumber(now.0.saturating_sub(LAG_MAX)))
+    }
+
+    /// In how long some owner becomes suspect if it gives no sign until then; `None`: not within the
+    /// next interval. By looks an interval apart it would be found out up to one too late.
+    pub(crate) fn next_suspicion(&self, heartbeat: Duration) -> Option<Duration> {
+        let left = self.partitions.values().map(|held| self.suspicion.saturating_sub(held.silent));
+        left.filter(|left| !left.is_zero() && *left < heartbeat).min()
     }
 
     /// How long the partition's owner has given no sign.

@@ -170,11 +170,10 @@ impl Round<'_> {
         if self.liveness.is_disowned(row.spec.id) {
             return Some(Cause::OwnerStoodDown);
         }
-        if self.liveness.is_complained_of(row, owner) {
-            return Some(Cause::OwnerUnreachable);
+        if self.liveness.silence(row.spec.id) >= self.config.suspicion() {
+            return Some(Cause::OwnerSilent);
         }
-        let silent = self.liveness.silence(row.spec.id) >= self.config.suspicion();
-        silent.then_some(Cause::OwnerSilent)
+        self.liveness.is_complained_of(row, owner).then_some(Cause::OwnerUnreachable)
     }
 
     /// How long to leave it to others: rank times delta, and finite (P12). A warm copy comes
@@ -207,10 +206,14 @@ impl Round<'_> {
             // Who lost his state and would have to load it leaves it to a warm copy.
             Cause::SteppedDown => delta.saturating_mul(rank.min(1)),
             // Its append may only be slow, as ours would be then: who flaps is given more time each
-            // time, and a commit ends the wait (P9). Nor shall a broken link make two members flap.
-            Cause::OwnerStoodDown | Cause::OwnerUnreachable => {
+            // time, and a commit ends the wait (P9).
+            Cause::OwnerStoodDown => {
                 let patience = self.config.heartbeat * ((1 << row.flaps.min(PATIENCE_MAX)) - 1);
                 delta.saturating_mul(rank) + patience
+            }
+            // Where it flaps, it may be cut off from others than we are.
+            Cause::OwnerUnreachable => {
+                delta.saturating_mul(rank) + self.config.heartbeat * row.flaps.min(1)
             }
             _ => delta.saturating_mul(rank),
         }

@@ -201,9 +201,11 @@ impl Runner {
         let mut rounds = tokio::time::interval(self.shared.config.heartbeat);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last = Instant::now();
+        let mut suspicion = None;
         loop {
             tokio::select! {
                 _ = rounds.tick() => {}
+                () = tokio::time::sleep_until(suspicion.unwrap_or(last)), if suspicion.is_some() => {}
                 () = self.doors.wake.notified() => {
                     tokio::time::sleep_until(last + self.shared.config.round_gap()).await;
                 }
@@ -223,6 +225,8 @@ impl Runner {
                 self.shared.trouble.set(Some(error.to_string()));
                 tracing::warn!(%error, "the shared database could not be asked");
             }
+            let heartbeat = self.shared.config.heartbeat;
+            suspicion = self.liveness.next_suspicion(heartbeat).map(|left| Instant::now() + left);
         }
         self.leave().await;
         beating.abort();

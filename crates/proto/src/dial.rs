@@ -50,8 +50,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 /// A host that drops packets is found out by these, about as fast as its heartbeat would be missed;
 /// a process that froze, by its heartbeat.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-const PING: Duration = Duration::from_millis(250);
-const PING_ANSWER: Duration = Duration::from_millis(750);
+const PING: Duration = Duration::from_millis(200);
+const PING_ANSWER: Duration = Duration::from_millis(600);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(5);
 
 fn tcp(address: &str) -> Result<Channel, DialError> {

@@ -154,6 +154,23 @@ fn p21_a_silent_owner_is_suspect_after_four_intervals() {
     assert_eq!(world.first(&["b"], 10), Some((4, claims(Cause::OwnerSilent, 1))));
 }
 
+/// Looks that came a millisecond early found an owner out an interval late.
+#[test]
+fn p21_the_next_look_is_when_the_owner_becomes_suspect() {
+    let mut world = World::new("b", Some("a"));
+    world.first(&["a", "b"], 10);
+    let heartbeat = world.config.heartbeat;
+    assert_eq!(world.liveness.next_suspicion(heartbeat), None);
+    for _ in 0..4 {
+        world.now += heartbeat - Duration::from_millis(1);
+        assert_eq!(world.observe(), []);
+    }
+    assert_eq!(world.liveness.next_suspicion(heartbeat), Some(Duration::from_millis(4)));
+    world.now += Duration::from_millis(4);
+    assert_eq!(world.observe(), [claims(Cause::OwnerSilent, 1)]);
+    assert_eq!(world.liveness.next_suspicion(heartbeat), None);
+}
+
 #[test]
 fn p12_a_lower_member_leaves_it_to_a_live_higher_one_but_not_for_ever() {
     let mut world = World::new("c", Some("a"));
@@ -391,6 +408,18 @@ fn p16_an_owner_out_of_reach_is_replaced_when_a_front_complains_of_it_too() {
     assert_eq!(cut(None, true), None, "our own link may be the one that is cut");
     assert_eq!(cut(Some(1), false), None, "then we relay for the front");
     assert_eq!(cut(Some(0), true), None, "it complains of an owner before this one");
+}
+
+#[test]
+fn p16_a_slow_owner_is_not_taken_for_one_that_is_cut_off() {
+    let mut world = World::new("b", Some("a"));
+    world.warm.insert("b");
+    world.row.flaps = 9;
+    world.first(&["a", "b"], 10);
+    // It misses beats, and answers nobody.
+    assert_eq!(world.first(&["b"], 2), None);
+    world.liveness.complain([name("a")].into(), [(P, 1)].into());
+    assert_eq!(world.first(&["b"], 10), Some((2, claims(Cause::OwnerSilent, 1))), "after four");
 }
 
 #[test]
