@@ -92,7 +92,7 @@ impl FeedService {
             return Err(FeedError::Invalid(why));
         }
         let stretch = |from: Place| {
-            let row = seen.partitions.iter().find(|row| row.spec.id == from.partition);
+            let row = seen.partition(from.partition);
             let row = row.ok_or_else(|| FeedError::NoCursor {
                 consumer: request.consumer.clone(),
                 partition: from.partition,

@@ -135,7 +135,7 @@ fn partition(row: &PartitionRow, nodes: &[(&NodeRow, Node)], now: Timestamp) -> 
             let beat = &node.beat;
             shown.live
                 && (&beat.node, beat.incarnation) == (owner, *incarnation)
-                && beat.serving.contains(&serving)
+                && beat.serves(spec.id) == Some(&serving)
         })
     });
     Partition {
@@ -167,6 +167,6 @@ fn partition(row: &PartitionRow, nodes: &[(&NodeRow, Node)], now: Timestamp) -> 
 /// How many segments a live member's warm copy lacks; `None` where it has none.
 fn lag(row: &PartitionRow, member: &NodeName, nodes: &[(&NodeRow, Node)]) -> Option<u64> {
     let (node, _) = nodes.iter().find(|(node, shown)| shown.live && node.beat.node == *member)?;
-    let copy = node.beat.following.iter().find(|copy| copy.partition == row.spec.id)?;
+    let copy = node.beat.copy_of(row.spec.id)?;
     Some(row.next.next.0.saturating_sub(copy.segment.0.saturating_add(1)))
 }

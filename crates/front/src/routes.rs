@@ -164,7 +164,7 @@ impl RouteTable {
         let warm = members.iter().filter_map(|member| {
             let mut beats = self.observation.nodes.iter().map(|row| &row.beat);
             let beat = beats.find(|beat| beat.node == member.node)?;
-            let is_warm = beat.following.iter().any(|copy| copy.partition == partition);
+            let is_warm = beat.copy_of(partition).is_some();
             (is_warm && beat.address != address).then_some((member.priority, &beat.address))
         });
         warm.max().map(|(_, address)| address.clone())

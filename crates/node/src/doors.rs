@@ -138,7 +138,7 @@ impl Doors {
     /// owner.
     pub(crate) fn complain(&self, partition: PartitionId, epoch: u64) -> bool {
         let owner = self.seen.borrow().as_ref().and_then(|seen| {
-            let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
+            let row = seen.partition(partition)?;
             row.owner.as_ref().map(|(owner, _)| owner.clone())
         });
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,7 +162,7 @@ impl Doors {
     pub(crate) fn owner_address(&self, partition: PartitionId) -> String {
         let seen = self.seen.borrow();
         let address = seen.as_ref().and_then(|seen| {
-            let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
+            let row = seen.partition(partition)?;
             let owner = row.released_to.as_ref().or(row.owner.as_ref().map(|(owner, _)| owner))?;
             let owner =
                 if *owner == self.config.name { self.left_to(partition)? } else { owner.clone() };

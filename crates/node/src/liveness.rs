@@ -230,11 +230,8 @@ impl Liveness {
         let is_new = beat.incarnation == *incarnation
             && self.nodes.get(owner).is_some_and(|node| node.moved);
         is_new.then(|| {
-            beat.serving.iter().any(|serving| {
-                serving.partition == row.spec.id
-                    && serving.epoch == row.epoch
-                    && serving.claim == row.claim
-            })
+            let named = beat.serves(row.spec.id);
+            named.is_some_and(|named| (named.epoch, named.claim) == (row.epoch, row.claim))
         })
     }
 

@@ -237,12 +237,13 @@ impl Round<'_> {
     /// Has the node a copy that needs only the last few segments?
     fn is_warm(&self, row: &PartitionRow, node: &NodeName) -> bool {
         let beat = self.seen.nodes.iter().map(|row| &row.beat).find(|beat| &beat.node == node);
-        beat.and_then(|beat| beat.following.iter().find(|copy| copy.partition == row.spec.id))
-            .is_some_and(|copy| match copy.segment.next() == row.next.next {
+        beat.and_then(|beat| beat.copy_of(row.spec.id)).is_some_and(|copy| {
+            match copy.segment.next() == row.next.next {
                 // Of this history (P18)?
                 true => copy.hash == row.next.last_hash,
                 false => self.liveness.is_near(row.spec.id, copy.segment),
-            })
+            }
+        })
     }
 
     /// Should we keep a warm copy? The next in rank do, and whoever is to get the partition.

@@ -13,7 +13,9 @@ use turnpike_proto::dial::Dial;
 use turnpike_store::{
     Claim, ClaimOutcome, Observation, PartitionRow, Serving, SharedDatabase, StoreError,
 };
-use turnpike_types::{AccountRange, ClaimId, Epoch, Incarnation, NodeName, PartitionId};
+use turnpike_types::{
+    AccountRange, ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentNumber,
+};
 
 use crate::NodeConfig;
 use crate::beat::{Beater, Served};
@@ -301,7 +303,7 @@ impl Runner {
 
     /// Keeps a warm copy of the partition, as far as its log was seen to reach.
     fn follow(&mut self, seen: &Observation, partition: PartitionId, now: Instant) {
-        let Some(row) = seen.partitions.iter().find(|row| row.spec.id == partition) else { return };
+        let Some(row) = seen.partition(partition) else { return };
         // A claim of this round has taken the copy with it.
         if self.owners.contains_key(&partition) {
             return;
@@ -372,7 +374,9 @@ impl Runner {
             }
             changed
         });
-        let newest = seen.partitions.iter().map(|row| (row.spec.id, row.last_posting));
+        // Every owner looks through all of them: those that never posted anything are left out.
+        let senders = seen.partitions.iter().filter(|row| row.last_posting > SegmentNumber(0));
+        let newest = senders.map(|row| (row.spec.id, row.last_posting));
         self.outboxes.send_if_modified(|known| {
             let changed = !newest.clone().eq(known.iter().copied());
             if changed {
@@ -390,7 +394,7 @@ impl Runner {
         epoch: Epoch,
         cause: Cause,
     ) -> Option<(Claim, oneshot::Sender<ClaimOutcome>)> {
-        let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
+        let row = seen.partition(partition)?;
         let claim = Claim {
             partition,
             seen: epoch,
@@ -530,12 +534,10 @@ impl Runner {
 
     /// The highest other member that is alive; one with a warm copy before all others.
     fn successor(&self, seen: &Observation, partition: PartitionId) -> Option<NodeName> {
-        let row = seen.partitions.iter().find(|row| row.spec.id == partition)?;
+        let row = seen.partition(partition)?;
         let is_warm = |node: &NodeName| {
             let beats = seen.nodes.iter().map(|row| &row.beat);
-            beats
-                .filter(|beat| beat.node == *node)
-                .any(|beat| beat.following.iter().any(|copy| copy.partition == partition))
+            beats.filter(|beat| beat.node == *node).any(|beat| beat.copy_of(partition).is_some())
         };
         let others = row.spec.members.iter().map(|member| &member.node);
         let live =

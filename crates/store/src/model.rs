@@ -205,10 +205,31 @@ pub struct NodeBeat {
     pub address: String,
     /// It is being emptied: it claims nothing (P13).
     pub draining: bool,
-    /// What it serves, exactly, and whose owner tasks have ticked lately.
+    /// What it serves, exactly, and whose owner tasks have ticked lately. What is read is sorted by
+    /// partition.
     pub serving: Vec<Serving>,
-    /// How far its warm copies of partitions are (P14).
+    /// How far its warm copies of partitions are (P14). What is read is sorted by partition.
     pub following: Vec<Following>,
+}
+
+impl NodeBeat {
+    /// Under which claim it says that it serves a partition, of a beat that was read.
+    pub fn serves(&self, partition: PartitionId) -> Option<&Serving> {
+        let place = self.serving.binary_search_by_key(&partition, |one| one.partition).ok()?;
+        self.serving.get(place)
+    }
+
+    /// How far its warm copy of a partition is, of a beat that was read.
+    pub fn copy_of(&self, partition: PartitionId) -> Option<&Following> {
+        let place = self.following.binary_search_by_key(&partition, |one| one.partition).ok()?;
+        self.following.get(place)
+    }
+
+    pub(crate) fn sorted(mut self) -> Self {
+        self.serving.sort_unstable_by_key(|one| one.partition);
+        self.following.sort_unstable_by_key(|one| one.partition);
+        self
+    }
 }
 
 /// A partition that a node says it serves.
@@ -264,6 +285,14 @@ pub struct Observation {
     pub catalogue_version: u64,
     /// The database's clock.
     pub now: Timestamp,
+}
+
+impl Observation {
+    /// The row of a partition.
+    pub fn partition(&self, id: PartitionId) -> Option<&PartitionRow> {
+        let place = self.partitions.binary_search_by_key(&id, |row| row.spec.id).ok()?;
+        self.partitions.get(place)
+    }
 }
 
 /// Part of a checkpoint: an opaque blob with a name, written once, never changed, referred to by

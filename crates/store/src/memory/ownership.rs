@@ -39,7 +39,7 @@ impl State {
             }
             _ => {
                 let drain_asked = old.is_some_and(|old| old.drain_asked);
-                let row = NodeRow { beat: beat.clone(), beat_at: now, drain_asked };
+                let row = NodeRow { beat: beat.clone().sorted(), beat_at: now, drain_asked };
                 self.nodes.insert(beat.node.clone(), Node { row, forgotten: false });
             }
         }

@@ -107,7 +107,8 @@ fn node_row(row: ObservedTuple, doing: &'static str) -> StoreResult<NodeRow> {
             draining: draining == Some(1),
             serving: unpack_serving(&serving, doing)?,
             following: unpack_following(&following, doing)?,
-        },
+        }
+        .sorted(),
         beat_at: Timestamp(beat_at),
         drain_asked: drain_asked == Some(1),
     })
