@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use turnpike_account::{Location, LoggedTime};
 use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{Component, Place, RecordRow, Segment, SegmentBuilder};
+use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{AppendOutcome, AppendSegment, Held, SegmentPosition, StoreError};
 use turnpike_types::{Epoch, SegmentHash, SegmentNumber};
 
@@ -137,8 +138,12 @@ impl Owner {
                 has_postings: builder.has_postings(),
                 body: sealed.body,
             };
+            failpoint::pass(Step::AppendBefore).await?;
             match shared.db.append(&append).await? {
-                AppendOutcome::Committed => Ok(Appended { segment: Some((sealed.hash, bytes)) }),
+                AppendOutcome::Committed => {
+                    failpoint::pass(Step::AppendCommitted).await?;
+                    Ok(Appended { segment: Some((sealed.hash, bytes)) })
+                }
                 AppendOutcome::Fenced => Err(Ended::Fenced),
                 AppendOutcome::RolledBack => Err(Ended::RolledBack),
                 AppendOutcome::Ahead => Err(Ended::Store(StoreError::Unavailable {
@@ -164,7 +169,7 @@ impl Owner {
     }
 
     /// Takes in what became of the append in flight, and lets its answers go.
-    pub(super) fn committed(&mut self, done: Result<Appended, Ended>) -> Result<(), Ended> {
+    pub(super) async fn committed(&mut self, done: Result<Appended, Ended>) -> Result<(), Ended> {
         let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
         // On any failure the answers are dropped here, and the state with the owner (P2).
         let done = done?;
@@ -176,9 +181,11 @@ impl Owner {
             metrics::histogram!("turnpike_segment_bytes").record(bytes as f64);
         }
         self.shared.trouble.set(None);
+        failpoint::pass(Step::AnswerBefore).await?;
         for answer in in_flight.answers {
             answer(self.ownership.epoch);
         }
+        failpoint::pass(Step::AnswerAfter).await?;
         Ok(())
     }
 
@@ -190,7 +197,7 @@ impl Owner {
         {
             self.start_append();
             let done = finished(&mut self.in_flight).await;
-            self.committed(done)?;
+            self.committed(done).await?;
         }
         Ok(())
     }
@@ -207,7 +214,7 @@ impl Owner {
     pub(super) async fn cut(&mut self) -> Result<(), Ended> {
         if self.in_flight.is_some() {
             let done = finished(&mut self.in_flight).await;
-            self.committed(done)?;
+            self.committed(done).await?;
         }
         if self.open.builder.is_empty() {
             // Its tables alone are full, of what was never logged: they begin anew.

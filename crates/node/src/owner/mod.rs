@@ -39,6 +39,7 @@ use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome, SubBatchAnswer};
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_segment::Segment;
+use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{PartitionSpec, StoreError};
 use turnpike_types::{ClaimId, Epoch, NodeName, SegmentNumber};
 
@@ -272,7 +273,7 @@ impl Owner {
         let room = self.has_room();
         tokio::select! {
             biased;
-            done = append::finished(&mut self.in_flight) => self.committed(done),
+            done = append::finished(&mut self.in_flight) => self.committed(done).await,
             request = requests.recv(), if room => match request {
                 Some(queued) => self.take(queued).await,
                 None => Err(Ended::Stopped),
@@ -398,7 +399,13 @@ impl Owner {
             return ended;
         }
         let Ownership { spec, epoch, claim, .. } = &self.ownership;
-        match self.shared.db.release(spec.id, *epoch, *claim, to).await {
+        let released = async {
+            failpoint::pass(Step::ReleaseBefore).await?;
+            let released = self.shared.db.release(spec.id, *epoch, *claim, to).await?;
+            failpoint::pass(Step::ReleaseDone).await?;
+            Ok(released)
+        };
+        match released.await {
             Ok(true) => Ended::Released { copy: Box::new(self.as_copy()), to: to.cloned() },
             Ok(false) => Ended::Fenced,
             Err(error) => Ended::Store(error),
