@@ -18,7 +18,17 @@ use super::{Ended, Owner, Ownership};
 const LOADED_MAX: usize = 64;
 
 /// An answer that waits for a commit.
-pub(crate) type Answer = Box<dyn FnOnce(Epoch) + Send>;
+pub(crate) struct Answer {
+    tell: Box<dyn FnOnce(Epoch) + Send>,
+    /// Its commit was known too late, and it waits for one more.
+    waits_again: bool,
+}
+
+impl Answer {
+    pub(crate) fn new(tell: impl FnOnce(Epoch) + Send + 'static) -> Self {
+        Self { tell: Box::new(tell), waits_again: false }
+    }
+}
 
 /// The segment that is being filled.
 pub(crate) struct OpenSegment {
@@ -182,11 +192,24 @@ impl Owner {
         }
         self.shared.trouble.set(None);
         failpoint::pass(Step::AnswerBefore).await?;
-        for answer in in_flight.answers {
-            answer(self.ownership.epoch);
-        }
+        self.tell(in_flight.answers, in_flight.started);
         failpoint::pass(Step::AnswerAfter).await?;
         Ok(())
+    }
+
+    /// Lets answers go whose commit was begun at `began`. When that is long ago we may have slept
+    /// since, and somebody else may have claimed the partition and changed what they tell of: then
+    /// they wait for one more commit, which fails if it is so (I6). For one only, since a database
+    /// that is always slow shall not keep them for ever.
+    fn tell(&mut self, answers: Vec<Answer>, began: Instant) {
+        let is_late = began.elapsed() > self.shared.config.answer_age_max();
+        for answer in answers {
+            if is_late && !answer.waits_again {
+                self.open.answers.push(Answer { waits_again: true, ..answer });
+            } else {
+                (answer.tell)(self.ownership.epoch);
+            }
+        }
     }
 
     /// Makes everything durable that was taken so far.

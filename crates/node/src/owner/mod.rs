@@ -365,7 +365,7 @@ impl Owner {
 
     /// Answers once the open segment, or a barrier, is durable (P6, P17).
     fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
-        self.open.answers.push(Box::new(move |epoch| {
+        self.open.answers.push(append::Answer::new(move |epoch| {
             // Who asked may be gone; the answer then goes nowhere, and a retry gets it again.
             let _ = reply.send((epoch, answer));
         }));
