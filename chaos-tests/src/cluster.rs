@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use rustix::process::{Pid, Signal, kill_process};
 use turnpike_store::SharedDatabase;
 use turnpike_types::NodeName;
 
@@ -29,8 +30,12 @@ pub struct Cluster {
     dir: tempfile::TempDir,
     database: String,
     front: String,
+    failpoints: String,
     processes: BTreeMap<String, Child>,
 }
+
+/// Checkpoints often, so that takeovers load them.
+const CONFIG: &str = "[node]\ncheckpoint-log-bytes = 200000\n";
 
 impl Cluster {
     /// A cluster over the database at this address; nothing runs yet.
@@ -40,10 +45,9 @@ impl Cluster {
     pub fn new(database: String) -> Result<Self> {
         let front = format!("127.0.0.1:{}", free_port()?);
         let dir = tempfile::tempdir()?;
-        // Checkpoints often, so that takeovers load them.
-        let config = "[node]\ncheckpoint-log-bytes = 200000\n";
-        std::fs::write(dir.path().join("turnpike.toml"), config)?;
-        Ok(Self { binary: binary()?, dir, database, front, processes: BTreeMap::new() })
+        std::fs::write(dir.path().join("turnpike.toml"), CONFIG)?;
+        let (binary, failpoints, processes) = (binary()?, String::new(), BTreeMap::new());
+        Ok(Self { binary, dir, database, front, failpoints, processes })
     }
 
     /// Runs a command of the program to its end; what it printed.
@@ -82,6 +86,11 @@ impl Cluster {
     /// From now on processes are started on this database.
     pub fn move_to(&mut self, database: String) {
         self.database = database;
+    }
+
+    /// From now on processes are started with these failpoints.
+    pub fn arm(&mut self, failpoints: &str) {
+        failpoints.clone_into(&mut self.failpoints);
     }
 
     /// Starts a front.
@@ -132,6 +141,37 @@ impl Cluster {
         Ok(())
     }
 
+    /// Stops a process in its tracks (SIGSTOP): it lives, its sockets are open, it does nothing.
+    ///
+    /// # Errors
+    /// No such process runs.
+    pub fn freeze(&self, name: &str) -> Result<()> {
+        self.signal(name, Signal::STOP)
+    }
+
+    /// Wakes it (SIGCONT).
+    ///
+    /// # Errors
+    /// No such process runs.
+    pub fn wake(&self, name: &str) -> Result<()> {
+        self.signal(name, Signal::CONT)
+    }
+
+    /// Did the process end by itself?
+    ///
+    /// # Errors
+    /// No such process was started.
+    pub fn has_ended(&mut self, name: &str) -> Result<bool> {
+        let child = self.processes.get_mut(name).context("no such process")?;
+        Ok(child.try_wait()?.is_some())
+    }
+
+    fn signal(&self, name: &str, signal: Signal) -> Result<()> {
+        let child = self.processes.get(name).context("no such process")?;
+        kill_process(Pid::from_child(child), signal)?;
+        Ok(())
+    }
+
     /// Kills whoever owns a partition drawn by chance, and starts it again a while later.
     ///
     /// # Errors
@@ -176,14 +216,7 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let logs: Vec<String> = self.processes.keys().map(|name| self.log(name)).collect();
-        bail!(
-            "the returned nodes did not regain control
-{}",
-            logs.join(
-                "
-"
-            )
-        )
+        bail!("the returned nodes did not regain control\n{}", logs.join("\n"))
     }
 
     /// The front's address, as clients write it.
@@ -213,6 +246,7 @@ impl Cluster {
             .env("TURNPIKE_DATABASE", &self.database)
             .env("TURNPIKE_FRONT", self.front())
             .env("TURNPIKE_CONFIG", self.dir.path().join("turnpike.toml"))
+            .env("FAILPOINTS", &self.failpoints)
             .stdin(Stdio::null());
         command
     }

@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
+use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{PartitionId, limits};
 
 use crate::FrontError;
@@ -194,6 +195,8 @@ impl ClientStream {
         let deadline = Instant::now() + self.core.config.answer_deadline();
         let abort = self.core.abort.clone();
         let split = async {
+            let received = failpoint::pass(Step::FrontReceived).await;
+            received.map_err(|error| Refusal::Retry(error.to_string()))?;
             // `push` decides; this saves room and looking up for what can't be in turn there:
             // only this task lets a batch in front go on.
             self.check_turn(&frame)?;

@@ -76,6 +76,12 @@ impl NodeConfig {
         self.heartbeat * 8
     }
 
+    /// An answer goes out only when its commit was begun so lately that nobody can have claimed the
+    /// partition since; half of what others wait before they do.
+    pub fn answer_age_max(&self) -> Duration {
+        self.suspicion() / 2
+    }
+
     /// Two looks at the database are at least this far apart, whatever calls for the next one.
     pub fn round_gap(&self) -> Duration {
         self.heartbeat / 50

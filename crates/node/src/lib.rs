@@ -17,8 +17,9 @@
 //!
 //! - Safety comes from the fence in the database, never from a timeout (P1). Detection may be
 //!   wrong: a false suspicion costs one handover.
-//! - Every answer waits for a commit begun after its request came (P17): an owner that was
-//!   superseded while it slept answers nothing from its old state (I6).
+//! - Every answer waits for a commit begun after the request came (P17), and goes out soon after that
+//!   was begun, or waits for one more: an owner that was superseded while it slept answers nothing
+//!   from its old state (I6).
 //! - After an append of unknown outcome the owner throws its state away, claims, and only then
 //!   reads (P2).
 //! - Nothing is decided by an older catalogue than the log was rated by, nor an option without a plan

@@ -15,6 +15,7 @@ use turnpike_proto::node::v1::{
     Verdict, WatchRequest,
 };
 use turnpike_proto::{RELAYED, SENT, UNREACHABLE};
+use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{Epoch, PartitionId, limits};
 
 use crate::doors::{Came, Door, Doors};
@@ -312,7 +313,9 @@ impl Doors {
         let most = self.config.queue_bytes_max.min(u32::MAX as usize);
         let bytes = u32::try_from(bytes.clamp(1, most)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(bytes);
-        tokio::time::timeout(self.config.admission(), room).await.ok()?.ok()
+        let room = tokio::time::timeout(self.config.admission(), room).await.ok()?.ok()?;
+        failpoint::pass(Step::NodeAdmitted).await.ok()?;
+        Some(room)
     }
 
     fn not_owner(&self, partition: PartitionId) -> Standing {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
+use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{
     CLAIMS_MAX, Claim, ClaimOutcome, Claimed, PartitionSpec, SharedDatabase, StoreError,
 };
@@ -64,6 +65,7 @@ async fn claim_together(
     let (asked, tell): (Vec<Claim>, Vec<_>) = claims.into_iter().unzip();
     let mut tell = tell.into_iter();
     for asked in asked.chunks(CLAIMS_MAX) {
+        failpoint::pass(Step::ClaimBefore).await?;
         for outcome in db.claim_many(asked).await? {
             // Whoever asked may be gone.
             let _ = tell.next().map(|tell| tell.send(outcome));
@@ -113,7 +115,9 @@ impl Candidate {
         let claimed = self.claim(told).await?;
         self.won = Some(claimed.epoch);
         let claimed_in = self.began.elapsed();
+        failpoint::pass(Step::ClaimWon).await?;
         let (copy, kind) = self.copy(&claimed).await?;
+        failpoint::pass(Step::ClaimLoaded).await?;
         let ownership =
             Ownership { spec: self.spec.clone(), epoch: claimed.epoch, claim: self.claim.claim };
         let (shared, ticks) = (Arc::clone(&self.shared), Arc::clone(&self.ticks));
@@ -129,6 +133,7 @@ impl Candidate {
             Ok(ClaimOutcome::Lost) => Err(Ended::Lost),
             // Alone, what blocks it can be ended (P3).
             Ok(ClaimOutcome::Busy) | Err(_) => {
+                failpoint::pass(Step::ClaimBefore).await?;
                 self.shared.db.claim(&self.claim).await?.ok_or(Ended::Lost)
             }
         }

@@ -13,6 +13,7 @@
 //!                                       catalogue.rs  plans and tables: the same two questions
 //!         conformance                   one suite; every implementation passes it
 //!         interpose                     a hook between a caller and any of them, for tests
+//!         failpoint                     steps at which tests end a process; not in release builds
 //! ```
 //!
 //! What holds, whichever implementation stands behind the trait (rule numbers: the protocol):
@@ -33,6 +34,7 @@ mod catalogue;
 pub mod conformance;
 mod database;
 mod error;
+pub mod failpoint;
 mod interpose;
 pub mod memory;
 mod meter;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use turnpike_account::{Location, LoggedTime};
 use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{Component, Place, RecordRow, Segment, SegmentBuilder};
+use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{AppendOutcome, AppendSegment, Held, SegmentPosition, StoreError};
 use turnpike_types::{Epoch, SegmentHash, SegmentNumber};
 
@@ -17,7 +18,17 @@ use super::{Ended, Owner, Ownership};
 const LOADED_MAX: usize = 64;
 
 /// An answer that waits for a commit.
-pub(crate) type Answer = Box<dyn FnOnce(Epoch) + Send>;
+pub(crate) struct Answer {
+    tell: Box<dyn FnOnce(Epoch) + Send>,
+    /// Its commit was known too late, and it waits for one more.
+    waits_again: bool,
+}
+
+impl Answer {
+    pub(crate) fn new(tell: impl FnOnce(Epoch) + Send + 'static) -> Self {
+        Self { tell: Box::new(tell), waits_again: false }
+    }
+}
 
 /// The segment that is being filled.
 pub(crate) struct OpenSegment {
@@ -137,8 +148,12 @@ impl Owner {
                 has_postings: builder.has_postings(),
                 body: sealed.body,
             };
+            failpoint::pass(Step::AppendBefore).await?;
             match shared.db.append(&append).await? {
-                AppendOutcome::Committed => Ok(Appended { segment: Some((sealed.hash, bytes)) }),
+                AppendOutcome::Committed => {
+                    failpoint::pass(Step::AppendCommitted).await?;
+                    Ok(Appended { segment: Some((sealed.hash, bytes)) })
+                }
                 AppendOutcome::Fenced => Err(Ended::Fenced),
                 AppendOutcome::RolledBack => Err(Ended::RolledBack),
                 AppendOutcome::Ahead => Err(Ended::Store(StoreError::Unavailable {
@@ -164,7 +179,7 @@ impl Owner {
     }
 
     /// Takes in what became of the append in flight, and lets its answers go.
-    pub(super) fn committed(&mut self, done: Result<Appended, Ended>) -> Result<(), Ended> {
+    pub(super) async fn committed(&mut self, done: Result<Appended, Ended>) -> Result<(), Ended> {
         let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
         // On any failure the answers are dropped here, and the state with the owner (P2).
         let done = done?;
@@ -176,10 +191,25 @@ impl Owner {
             metrics::histogram!("turnpike_segment_bytes").record(bytes as f64);
         }
         self.shared.trouble.set(None);
-        for answer in in_flight.answers {
-            answer(self.ownership.epoch);
-        }
+        failpoint::pass(Step::AnswerBefore).await?;
+        self.tell(in_flight.answers, in_flight.started);
+        failpoint::pass(Step::AnswerAfter).await?;
         Ok(())
+    }
+
+    /// Lets answers go whose commit was begun at `began`. When that is long ago we may have slept
+    /// since, and somebody else may have claimed the partition and changed what they tell of: then
+    /// they wait for one more commit, which fails if it is so (I6). For one only, since a database
+    /// that is always slow shall not keep them for ever.
+    fn tell(&mut self, answers: Vec<Answer>, began: Instant) {
+        let is_late = began.elapsed() > self.shared.config.answer_age_max();
+        for answer in answers {
+            if is_late && !answer.waits_again {
+                self.open.answers.push(Answer { waits_again: true, ..answer });
+            } else {
+                (answer.tell)(self.ownership.epoch);
+            }
+        }
     }
 
     /// Makes everything durable that was taken so far.
@@ -190,7 +220,7 @@ impl Owner {
         {
             self.start_append();
             let done = finished(&mut self.in_flight).await;
-            self.committed(done)?;
+            self.committed(done).await?;
         }
         Ok(())
     }
@@ -207,7 +237,7 @@ impl Owner {
     pub(super) async fn cut(&mut self) -> Result<(), Ended> {
         if self.in_flight.is_some() {
             let done = finished(&mut self.in_flight).await;
-            self.committed(done)?;
+            self.committed(done).await?;
         }
         if self.open.builder.is_empty() {
             // Its tables alone are full, of what was never logged: they begin anew.

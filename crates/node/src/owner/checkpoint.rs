@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{CheckpointManifest, CheckpointPart, StoreResult};
 use turnpike_types::SegmentNumber;
 
@@ -186,11 +187,15 @@ impl Owner {
         self.checkpoints.writing = Some(tokio::spawn(async move {
             let began = Instant::now();
             let written = async {
+                failpoint::pass(Step::CheckpointBefore).await?;
                 for part in &parts {
                     shared.db.put_checkpoint_part(manifest.partition, part).await?;
                 }
+                failpoint::pass(Step::CheckpointParts).await?;
                 let (epoch, claim) = (ownership.epoch, ownership.claim);
-                shared.db.publish_checkpoint(&manifest, epoch, claim).await.map_err(Ended::from)
+                let published = shared.db.publish_checkpoint(&manifest, epoch, claim).await?;
+                failpoint::pass(Step::CheckpointPublished).await?;
+                Ok::<bool, Ended>(published)
             };
             let written = written.await;
             let result = match &written {

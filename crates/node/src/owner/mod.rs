@@ -40,6 +40,7 @@ use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome, SubBatchAnswer};
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_segment::Segment;
+use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{PartitionSpec, StoreError};
 use turnpike_types::{ClaimId, Epoch, NodeName, SegmentNumber};
 
@@ -276,7 +277,7 @@ impl Owner {
         let room = self.has_room();
         tokio::select! {
             biased;
-            done = append::finished(&mut self.in_flight) => self.committed(done),
+            done = append::finished(&mut self.in_flight) => self.committed(done).await,
             request = requests.recv(), if room => match request {
                 Some(queued) => self.take(queued).await,
                 None => Err(Ended::Stopped),
@@ -345,7 +346,7 @@ impl Owner {
 
     /// Answers once the open segment, or a barrier, is durable (P6, P17).
     fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
-        self.open.answers.push(Box::new(move |epoch| {
+        self.open.answers.push(append::Answer::new(move |epoch| {
             // Who asked may be gone; the answer then goes nowhere, and a retry gets it again.
             let _ = reply.send((epoch, answer));
         }));
@@ -381,7 +382,13 @@ impl Owner {
             return ended;
         }
         let Ownership { spec, epoch, claim, .. } = &self.ownership;
-        match self.shared.db.release(spec.id, *epoch, *claim, to).await {
+        let released = async {
+            failpoint::pass(Step::ReleaseBefore).await?;
+            let released = self.shared.db.release(spec.id, *epoch, *claim, to).await?;
+            failpoint::pass(Step::ReleaseDone).await?;
+            Ok(released)
+        };
+        match released.await {
             Ok(true) => Ended::Released { copy: Box::new(self.as_copy()), to: to.cloned() },
             Ok(false) => Ended::Fenced,
             Err(error) => Ended::Store(error),

@@ -9,6 +9,7 @@ use turnpike_proto::node::v1::SubBatchAnswer;
 use turnpike_proto::record::RecordBatch;
 use turnpike_proto::tally::tally;
 use turnpike_segment::{NewRecord, RecordRow};
+use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{
     AccountNumber, Epoch, Outcome, RejectReason, SegmentNumber, SuspenseReason, limits,
 };
@@ -56,6 +57,7 @@ impl Owner {
             Ok(head) => self.take_all(&batch, head).await?,
         };
         metrics::histogram!("turnpike_rating_seconds").record(began.elapsed().as_secs_f64());
+        failpoint::pass(Step::Rated).await?;
         self.answer(reply, answer);
         Ok(())
     }

@@ -1,0 +1,261 @@
+//! What each RPC of a node is asked, and whether an answer comes from an old state (I6).
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio_stream::StreamExt as _;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use turnpike_proto::SENT;
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{AccountCommand, OpenAccount, Settings, ShowResponse, Subscribe};
+use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
+use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
+use turnpike_proto::node::v1::{
+    NodeApplyRequest, NodeRecycleRequest, NodeShowRequest, NodeSuspenseRequest, RecycleKey,
+    Standing, SubBatchAnswer, Verdict, WatchRequest,
+};
+use turnpike_proto::record::encode;
+use turnpike_types::{AccountNumber, Epoch, PartitionId, Timestamp, UsageRecord};
+
+use crate::dates::MAY;
+
+/// A client of one node.
+pub type Node = NodeServiceClient<Channel>;
+
+/// Nobody waits longer for an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The RPCs of `turnpike.node.v1.NodeService`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Rpc {
+    Forward,
+    Apply,
+    Show,
+    ListSuspense,
+    Recycle,
+    Watch,
+}
+
+impl Rpc {
+    /// Each of them; a test compares their names with the service's.
+    pub const ALL: [Self; 6] =
+        [Self::Forward, Self::Apply, Self::Show, Self::ListSuspense, Self::Recycle, Self::Watch];
+}
+
+/// A partition's accounts, each with its part in the test.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Its first account.
+    pub first: u64,
+}
+
+impl Place {
+    /// The account that is used.
+    pub const fn known(self) -> u64 {
+        self.first
+    }
+
+    /// The account that is not opened: its records wait in suspense.
+    pub const fn unknown(self) -> u64 {
+        self.first + 1
+    }
+
+    /// Accounts that somebody opens by and by.
+    pub fn fresh(self) -> u64 {
+        self.first + rand::rng().random_range(10..1_000)
+    }
+}
+
+/// What came of a question.
+#[derive(Debug)]
+pub struct Answer {
+    /// Of which partition.
+    pub partition: PartitionId,
+    /// Which question, and when it was asked: also the id of the record that was sent.
+    pub asked: String,
+    /// Who answers, and whether it may; `Err`: it did not.
+    pub standing: Result<Standing, String>,
+    /// What it told of the partition's state, in words.
+    pub told: Vec<String>,
+}
+
+impl Answer {
+    fn new(at: Place, asked: &str, standing: Option<Standing>, told: Vec<String>) -> Self {
+        let standing = Ok(standing.unwrap_or_default());
+        Self { partition: at.partition, asked: asked.to_owned(), standing, told }
+    }
+
+    /// There was none, for this reason.
+    pub fn none(at: Place, asked: &str, why: &Status) -> Self {
+        let (partition, standing) = (at.partition, Err(why.to_string()));
+        Self { partition, asked: asked.to_owned(), standing, told: Vec::new() }
+    }
+
+    /// Does it come from a state older than `epoch`? Then why.
+    pub fn betrays_age(&self, epoch: Epoch) -> Option<String> {
+        let standing = self.standing.as_ref().ok()?;
+        let is_done = standing.verdict() == Verdict::Done;
+        let is_old = is_done && standing.epoch < epoch.number();
+        let leaks = !is_done && !self.told.is_empty();
+        (is_old || leaks).then(|| format!("{self:?}"))
+    }
+
+    /// Was it answered, by whom it may concern?
+    pub fn is_done(&self) -> bool {
+        self.standing.as_ref().is_ok_and(|standing| standing.verdict() == Verdict::Done)
+    }
+}
+
+/// Asks a node, and waits for its answer.
+pub async fn ask(node: Node, rpc: Rpc, at: Place, when: &str) -> Answer {
+    let asked = format!("{rpc:?} {when}");
+    let answer = async {
+        match rpc {
+            Rpc::Forward => forward(node, at, &asked, false).await,
+            Rpc::Apply => apply(node, at, vec![open(at.fresh())], &asked).await,
+            Rpc::Show => show(node, at, &asked).await,
+            Rpc::ListSuspense => list(node, at, &asked).await,
+            Rpc::Recycle => recycle(node, at, &asked).await,
+            Rpc::Watch => watch(node, at, &asked).await,
+        }
+    };
+    let answer = tokio::time::timeout(PATIENCE, answer).await;
+    let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the test's patience")));
+    answer.unwrap_or_else(|status| Answer::none(at, &asked, &status))
+}
+
+/// One sub-batch on a stream of its own, as a front that was `sent` here or came by its routes.
+///
+/// # Errors
+/// The node's status.
+pub async fn forward(mut node: Node, at: Place, id: &str, sent: bool) -> Result<Answer, Status> {
+    let frame = sub_batch(at, 0, &[record(at.known(), id, 1)]);
+    let mut call = Request::new(tokio_stream::once(frame).chain(tokio_stream::pending()));
+    if sent {
+        call.metadata_mut().insert(SENT, MetadataValue::from_static("1"));
+    }
+    let mut answers = node.forward(call).await?.into_inner();
+    let answer = answers.message().await?;
+    Ok(answer_to(answer.ok_or_else(|| Status::aborted("the stream ended"))?, at, id))
+}
+
+/// What a sub-batch was answered.
+pub fn answer_to(answer: SubBatchAnswer, at: Place, id: &str) -> Answer {
+    let SubBatchAnswer { standing, accepted, duplicates, exceptions, .. } = answer;
+    let accepted = (accepted > 0).then(|| format!("{accepted} accepted"));
+    let told = accepted
+        .into_iter()
+        .chain(duplicates.iter().map(|index| format!("{index} is a duplicate")))
+        .chain(exceptions.iter().map(|result| format!("{} {}", result.index, result.reason)));
+    Answer::new(at, id, standing, told.collect())
+}
+
+/// Has commands carried out.
+///
+/// # Errors
+/// The node's status.
+pub async fn apply(
+    mut node: Node,
+    at: Place,
+    commands: Vec<AccountCommand>,
+    asked: &str,
+) -> Result<Answer, Status> {
+    let request = NodeApplyRequest { partition: at.partition.0, commands };
+    let answer = node.apply(request).await?.into_inner();
+    let told = answer.results.iter().map(|result| format!("{:?}", result.outcome())).collect();
+    Ok(Answer::new(at, asked, answer.standing, told))
+}
+
+async fn show(mut node: Node, at: Place, asked: &str) -> Result<Answer, Status> {
+    let request = NodeShowRequest { partition: at.partition.0, account_number: at.known() };
+    let answer = node.show(request).await?.into_inner();
+    let told = answer.account.iter().map(|account| format!("{} octets", octets(account)));
+    Ok(Answer::new(at, asked, answer.standing, told.collect()))
+}
+
+/// What the account's one accumulator holds.
+pub fn octets(account: &ShowResponse) -> i64 {
+    account.variables.iter().filter_map(|variable| variable.value.parse::<i64>().ok()).sum()
+}
+
+async fn list(mut node: Node, at: Place, asked: &str) -> Result<Answer, Status> {
+    let request = NodeSuspenseRequest { partition: at.partition.0, filter: None };
+    let answer = node.list_suspense(request).await?.into_inner();
+    let told = answer.records.iter().map(|record| format!("{} waits", record.record_id));
+    Ok(Answer::new(at, asked, answer.standing, told.collect()))
+}
+
+async fn recycle(mut node: Node, at: Place, asked: &str) -> Result<Answer, Status> {
+    let key = RecycleKey {
+        account_number: at.unknown(),
+        record_id: WAITING.to_owned(),
+        ..RecycleKey::default()
+    };
+    let request = NodeRecycleRequest { partition: at.partition.0, keys: vec![key] };
+    let answer = node.recycle(request).await?.into_inner();
+    let told = answer.outcomes.iter().map(|one| format!("rated: {}, {}", one.rated, one.reason));
+    Ok(Answer::new(at, asked, answer.standing, told.collect()))
+}
+
+/// Signs speak of the process and of no partition: what they say is told as it is.
+async fn watch(mut node: Node, at: Place, asked: &str) -> Result<Answer, Status> {
+    let watcher = "test".to_owned();
+    let mut signs = node.watch(WatchRequest { watcher }).await?.into_inner();
+    let sign = signs.message().await?.ok_or_else(|| Status::aborted("the stream ended"))?;
+    let told = vec![format!("process {:x}", sign.incarnation)];
+    let standing = Err("signs have no standing".to_owned());
+    Ok(Answer { partition: at.partition, asked: asked.to_owned(), standing, told })
+}
+
+/// The record that waits in every partition, of the account that is not opened.
+pub const WAITING: &str = "waits";
+
+/// A record of May 2024.
+pub fn record(account: u64, id: &str, octets: i64) -> UsageRecord {
+    UsageRecord {
+        record_id: id.to_owned(),
+        account: AccountNumber(account),
+        usage_type: "octets".to_owned(),
+        start: Timestamp(MAY),
+        quantity: Some(octets),
+        ..UsageRecord::default()
+    }
+}
+
+/// Records as a front sends them to a node.
+pub fn sub_batch(at: Place, sequence: u64, records: &[UsageRecord]) -> SubBatchFrame {
+    let mut run = Vec::new();
+    for record in records {
+        let mut bytes = Vec::new();
+        encode(record, &mut bytes);
+        push_record(&mut run, &bytes);
+    }
+    let partition = at.partition.0;
+    SubBatchFrame::build(SubBatchHead { partition, sequence, recycled: false }, &run)
+}
+
+/// Opens an account.
+pub fn open(account: u64) -> AccountCommand {
+    let settings = Settings {
+        zone: "UTC".to_owned(),
+        cycle_day: 1,
+        currency: "USD".to_owned(),
+        ..Settings::default()
+    };
+    command(account, Command::Open(OpenAccount { settings: Some(settings) }))
+}
+
+/// Subscribes an account to the plan of `tests/octets.xml`.
+pub fn subscribe(account: u64) -> AccountCommand {
+    let subscribe = Subscribe { plan_id: "octets".to_owned(), ..Subscribe::default() };
+    command(account, Command::Subscribe(subscribe))
+}
+
+fn command(account: u64, command: Command) -> AccountCommand {
+    AccountCommand { account_number: account, command: Some(command), identities: Vec::new() }
+}

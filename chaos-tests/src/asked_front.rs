@@ -1,0 +1,89 @@
+//! The same questions to a front: what a client sees of its owner.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tonic::Status;
+use tonic::transport::Channel;
+use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
+use turnpike_proto::account::v1::{AccountOutcome, ApplyRequest, ShowRequest};
+use turnpike_proto::frame::BatchFrame;
+use turnpike_proto::ingest::v1::BatchStatus;
+use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
+use turnpike_proto::record::encode;
+use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
+use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest};
+
+use crate::asked::{Place, Rpc, octets, open, record};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a front told.
+#[derive(Debug)]
+pub enum Told {
+    /// A record is taken, under the id of the question; or its batch is to be sent again.
+    Taken(bool),
+    /// An account is opened; or it is to be asked again.
+    Opened(bool),
+    /// The account's octets, and under which epoch that was read.
+    Octets(i64, u64),
+    /// The records that wait.
+    Waiting(Vec<String>),
+    /// Records that left suspense, and that stay.
+    Recycled(u64, u64),
+}
+
+/// Asks a front what comes to this RPC of a node.
+///
+/// # Errors
+/// The front's status, or none in time.
+pub async fn ask(front: Channel, rpc: Rpc, at: Place, id: &str) -> Result<Option<Told>, Status> {
+    let answer = async {
+        Ok(Some(match rpc {
+            Rpc::Forward => ingest(front, at, id).await?,
+            Rpc::Apply => apply(front, at).await?,
+            Rpc::Show => show(front, at).await?,
+            Rpc::ListSuspense => list(front, at).await?,
+            Rpc::Recycle => recycle(front, at).await?,
+            Rpc::Watch => return Ok(None),
+        }))
+    };
+    let late = |_| Err(Status::deadline_exceeded("the test's patience"));
+    tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(late)
+}
+
+async fn ingest(front: Channel, at: Place, id: &str) -> Result<Told, Status> {
+    let mut bytes = Vec::new();
+    encode(&record(at.known(), id, 1), &mut bytes);
+    let batch = BatchFrame::build("frozen", 1, [bytes.as_slice()]);
+    let ack = IngestServiceClient::new(front).ingest_once(batch).await?.into_inner();
+    Ok(Told::Taken(ack.status() == BatchStatus::Done))
+}
+
+async fn apply(front: Channel, at: Place) -> Result<Told, Status> {
+    let request = ApplyRequest { commands: vec![open(at.fresh())] };
+    let answer = AccountServiceClient::new(front).apply(request).await?.into_inner();
+    Ok(Told::Opened(answer.results.iter().all(|one| one.outcome() == AccountOutcome::Applied)))
+}
+
+async fn show(front: Channel, at: Place) -> Result<Told, Status> {
+    let request = ShowRequest { account_number: at.known() };
+    let shown = AccountServiceClient::new(front).show(request).await?.into_inner();
+    Ok(Told::Octets(octets(&shown), shown.epoch))
+}
+
+async fn list(front: Channel, at: Place) -> Result<Told, Status> {
+    let request = ListRequest { account_number: at.unknown(), ..ListRequest::default() };
+    let mut listed = SuspenseServiceClient::new(front).list(request).await?.into_inner();
+    let mut waiting = Vec::new();
+    while let Some(record) = listed.message().await? {
+        waiting.push(record.record_id);
+    }
+    Ok(Told::Waiting(waiting))
+}
+
+async fn recycle(front: Channel, at: Place) -> Result<Told, Status> {
+    let request = RecycleRequest { account_number: at.unknown(), ..RecycleRequest::default() };
+    let done = SuspenseServiceClient::new(front).recycle(request).await?.into_inner();
+    Ok(Told::Recycled(done.rated, done.still_suspended))
+}

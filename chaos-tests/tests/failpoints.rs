@@ -1,0 +1,101 @@
+//! A process ends, is held up, or fails at every step of receiving, rating, appending,
+//! acknowledging, checkpointing, claiming and releasing, under clients that retry: I1 to I4 hold.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod failpoints_support;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use failpoints_support::{Load, World};
+use turnpike_store::failpoint::Step;
+
+/// Who is made to fail, and what brings it to the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    /// The front, by batches.
+    Front,
+    /// The owner, by records; the step is passed so often before.
+    Owner(u32),
+    /// Who becomes the owner.
+    Claimant,
+    /// The owner, when it gives its partitions up.
+    Releaser,
+}
+
+const fn victim(step: Step) -> Victim {
+    match step {
+        Step::FrontReceived => Victim::Front,
+        Step::NodeAdmitted | Step::Rated => Victim::Owner(20),
+        Step::AppendBefore | Step::AppendCommitted => Victim::Owner(15),
+        Step::AnswerBefore | Step::AnswerAfter => Victim::Owner(10),
+        Step::CheckpointBefore | Step::CheckpointParts | Step::CheckpointPublished => {
+            Victim::Owner(1)
+        }
+        Step::ClaimBefore | Step::ClaimWon | Step::ClaimLoaded => Victim::Claimant,
+        Step::ReleaseBefore | Step::ReleaseDone => Victim::Releaser,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i1_to_i4_hold_when_a_process_ends_at_any_step() -> Result<()> {
+    at_every_step("abort").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i1_to_i4_hold_when_any_step_takes_longer_than_an_owner_may_be_silent() -> Result<()> {
+    at_every_step("sleep").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i1_to_i4_hold_when_any_step_fails() -> Result<()> {
+    at_every_step("error").await
+}
+
+async fn at_every_step(action: &str) -> Result<()> {
+    let seed = std::env::var("TURNPIKE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    println!("seed {seed}");
+    let mut world = World::start().await?;
+    let load = Load::start(&world.front(), seed);
+    for &step in Step::ALL {
+        let began = tokio::time::Instant::now();
+        let at = || format!("{action} at {}", step.word());
+        fail(&mut world, step, action).await.with_context(at)?;
+        let hit = tokio::time::Instant::now();
+        world.recover(victim(step) == Victim::Front).await.with_context(at)?;
+        load.goes_on().await.with_context(|| format!("{}{}", at(), world.logs()))?;
+        if action == "sleep" {
+            // It wakes before the next one fails.
+            tokio::time::sleep_until(hit + Duration::from_millis(3_100)).await;
+        }
+        println!("{}: {:?}, then {:?}", at(), hit - began, hit.elapsed());
+    }
+    let sent = load.stop().await?;
+    world.check(&sent).await
+}
+
+/// Makes one process fail at a step, once.
+async fn fail(world: &mut World, step: Step, action: &str) -> Result<()> {
+    let (word, victim) = (step.word(), victim(step));
+    let before = if let Victim::Owner(times) = victim { times } else { 0 };
+    let off = if before > 0 { format!("{before}*off->") } else { String::new() };
+    let failpoint = format!("{word}={off}1*return({action})");
+    match victim {
+        Victim::Front => {
+            world.start_anew("front", &failpoint).await?;
+            world.wait_for("front", word).await
+        }
+        Victim::Owner(_) | Victim::Claimant => {
+            world.wish_owner("a").await?;
+            world.start_anew("a", &failpoint).await?;
+            world.wait_for("a", word).await
+        }
+        Victim::Releaser => {
+            world.wish_owner("a").await?;
+            world.start_anew("a", &failpoint).await?;
+            world.wait_for_owner("a").await?;
+            world.wish_owner("b").await?;
+            world.wait_for("a", word).await
+        }
+    }
+}

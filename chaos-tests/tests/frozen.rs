@@ -1,0 +1,132 @@
+//! An owner that is stopped (SIGSTOP) and woken after a takeover answers nothing from its old state
+//! (I6), on every RPC of a node, whenever it was asked.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod frozen_support;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use chaos_tests::asked::{Answer, Place, Rpc, answer_to, record, sub_batch};
+use fault_proxy::{Direction, Flow};
+use frozen_support::{Asked, World};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use turnpike_proto::frame::SubBatchFrame;
+use turnpike_proto::node::v1::SubBatchAnswer;
+
+#[test]
+fn every_rpc_of_a_node_is_tried() -> Result<()> {
+    let files = prost_types::FileDescriptorSet::decode(turnpike_proto::DESCRIPTORS)?.file;
+    let node = files.iter().find(|file| file.package() == "turnpike.node.v1");
+    let services = node.context("there is no such package")?.service.iter();
+    let methods: Vec<&str> =
+        services.flat_map(|service| &service.method).map(|method| method.name()).collect();
+    let tried: Vec<String> = Rpc::ALL.iter().map(|rpc| format!("{rpc:?}")).collect();
+    assert_eq!(methods, tried, "add what is missing to `Rpc`");
+    Ok(())
+}
+
+/// What A was asked last has not come to the database when it is stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_appended_before_the_freeze_is_not_answered_after_it() -> Result<()> {
+    freeze_and_wake(Direction::ToServer).await
+}
+
+/// What A was asked last is done in the database, and A has not heard of it when it is stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_appended_before_the_freeze_is_not_told_from_the_old_state() -> Result<()> {
+    freeze_and_wake(Direction::ToClient).await
+}
+
+/// Asks A on every RPC, and through the front: before the freeze, with A's line to the database
+/// held in one direction so that nothing is answered; into the sockets of both while they are
+/// stopped, before and after B takes over and changes everything; and right after they wake.
+async fn freeze_and_wake(held: Direction) -> Result<()> {
+    let world = World::start().await?;
+    let mut old_stream = OldStream::open(&world).await?;
+    world.serves_everything("before").await?;
+
+    let mut asked = Asked::default();
+    world.line.set(held, Flow::Hold);
+    old_stream.send("just before").await?;
+    asked.everywhere(&world, "just before the freeze");
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    world.freeze()?;
+    old_stream.send("stopped").await?;
+    asked.everywhere(&world, "while it is stopped");
+    let epochs = world.b_takes_over_and_changes_everything().await?;
+    asked.everywhere(&world, "while it is stopped, after B's changes");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // What was held arrives now: for A's statements that is too late.
+    world.line.set(held, Flow::Pass);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.wake()?;
+    old_stream.send("woken").await?;
+    asked.everywhere(&world, "right after it wakes");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    asked.everywhere(&world, "a moment later");
+
+    let answers = asked.answers().await?;
+    println!("{}", answers.summary());
+    let on_old_stream = old_stream.answers().await;
+    for answer in answers.of_node.iter().chain(&on_old_stream) {
+        let betrayed = answer.betrays_age(epochs[&answer.partition]);
+        ensure!(betrayed.is_none(), "of an old state: {}", betrayed.unwrap_or_default());
+    }
+    signs_tell_of(world.process_of_a().await?, &answers.of_node)?;
+    answers.check_node()?;
+    answers.check_front(&epochs)?;
+    world.check_logs(&answers.accepted()).await
+}
+
+/// Signs speak of the process alone, which is the same one all the time.
+fn signs_tell_of(process: u64, answers: &[Answer]) -> Result<()> {
+    for sign in answers.iter().filter(|answer| answer.asked.starts_with("Watch")) {
+        let is_its_own = sign.told.is_empty() || sign.told == [format!("process {process:x}")];
+        ensure!(is_its_own, "process {process:x}: {sign:?}");
+    }
+    Ok(())
+}
+
+/// A stream of a front's that was answered before the freeze, and goes on.
+struct OldStream {
+    at: Place,
+    next: u64,
+    frames: mpsc::Sender<SubBatchFrame>,
+    answers: Streaming<SubBatchAnswer>,
+}
+
+impl OldStream {
+    async fn open(world: &World) -> Result<Self> {
+        let at = world.places[0];
+        let (frames, outgoing) = mpsc::channel(16);
+        frames.send(sub_batch(at, 0, &[record(at.known(), "opens a stream", 1)])).await?;
+        let mut answers =
+            world.a.clone().forward(ReceiverStream::new(outgoing)).await?.into_inner();
+        let first = answers.message().await?.context("the stream ended")?;
+        ensure!(answer_to(first, at, "opens a stream").is_done(), "A does not serve");
+        Ok(Self { at, next: 1, frames, answers })
+    }
+
+    async fn send(&mut self, id: &str) -> Result<()> {
+        let records = [record(self.at.known(), &format!("on an old stream, {id}"), 1)];
+        // Behind its end nobody reads.
+        let _ = self.frames.send(sub_batch(self.at, self.next, &records)).await;
+        self.next += 1;
+        Ok(())
+    }
+
+    /// What it brought since it was opened.
+    async fn answers(self) -> Vec<Answer> {
+        let Self { at, frames, mut answers, .. } = self;
+        drop(frames);
+        let mut all = Vec::new();
+        while let Ok(Some(answer)) = answers.message().await {
+            all.push(answer_to(answer, at, "on an old stream"));
+        }
+        all
+    }
+}

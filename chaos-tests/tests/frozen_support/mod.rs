@@ -1,0 +1,309 @@
+//! A cluster whose first node can be held off from the database, frozen and woken; and who asks it.
+
+#![allow(unreachable_pub)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use chaos_tests::asked::{
+    Answer, Node, Place, Rpc, WAITING, apply, ask, forward, open, record, sub_batch, subscribe,
+};
+use chaos_tests::asked_front::{self, Told};
+use chaos_tests::cluster::Cluster;
+use chaos_tests::oracle::{check_chain, log};
+use fault_proxy::Proxy;
+use test_postgres::{Settings, TestPostgres};
+use tokio::task::JoinSet;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey};
+use turnpike_segment::Segment;
+use turnpike_store::{OpenOptions, SharedDatabase, open as open_database};
+use turnpike_types::{Epoch, PartitionId};
+
+/// What B has an account use, so that its state can be told from A's.
+pub const AT_B: i64 = 1_000_000;
+/// Each RPC has a partition of its own, so that each has an append of its own under way.
+const PARTITIONS: u64 = Rpc::ALL.len() as u64;
+const ACCOUNTS: u64 = 2_000;
+
+/// Epochs under which B serves.
+pub type Epochs = BTreeMap<PartitionId, Epoch>;
+
+/// The cluster; B is plain, A comes to the database through `line`.
+pub struct World {
+    cluster: Cluster,
+    pub db: std::sync::Arc<dyn SharedDatabase>,
+    pub line: Proxy,
+    pub places: Vec<Place>,
+    pub a: Node,
+    b: Node,
+    front: Channel,
+    _postgres: TestPostgres,
+}
+
+impl World {
+    /// A owns every partition; in each an account has used 100 octets, and a record waits.
+    pub async fn start() -> Result<Self> {
+        let settings = Settings { port: Some(0), ..Settings::default() };
+        let postgres = TestPostgres::start_with(settings)?;
+        let database = postgres.create_database()?;
+        let name = database.trim_start_matches("postgres:///").split('?').next();
+        let tcp = postgres.tcp_url(name.unwrap_or_default()).context("no port")?;
+        let port = postgres.port().context("no port")?.to_string();
+        let line = Proxy::start(format!("127.0.0.1:{port}")).await?;
+        let proxied = tcp.replacen(&port, &line.address().port().to_string(), 1);
+        let mut cluster = Cluster::new(database.clone())?;
+        let (count, accounts) = (PARTITIONS.to_string(), format!("1-{}", PARTITIONS * ACCOUNTS));
+        let init = ["partition", "init", "--count", &count, "--accounts", &accounts];
+        let members = ["--member", "a=200", "--member", "b=100", "--accept-since", "2024-01-01"];
+        cluster.run(&[&init[..], &members].concat())?;
+        cluster.move_to(proxied);
+        cluster.start_node("a")?;
+        cluster.move_to(database.clone());
+        cluster.start_front()?;
+        cluster.wait_until_served().await?;
+        cluster.start_node("b")?;
+        let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/octets.xml");
+        cluster.run(&["plan", "publish", plan])?;
+        let db = open_database(&database, &OpenOptions::default()).await?;
+        let partitions = db.observe().await?.partitions;
+        let place = |spec: &turnpike_store::PartitionSpec| Place {
+            partition: spec.id,
+            first: spec.range.first().0,
+        };
+        let places: Vec<Place> = partitions.iter().map(|row| place(&row.spec)).collect();
+        let (a, b) = (node(db.as_ref(), "a").await?, node(db.as_ref(), "b").await?);
+        let front = Endpoint::from_shared(cluster.front())?.connect().await?;
+        let world = Self { cluster, db, line, places, a, b, front, _postgres: postgres };
+        world.fill().await?;
+        Ok(world)
+    }
+}
+
+/// A client of the node, once it has written a heartbeat.
+async fn node(db: &dyn SharedDatabase, name: &str) -> Result<Node> {
+    for _ in 0..200 {
+        let nodes = db.observe().await?.nodes;
+        if let Some(row) = nodes.iter().find(|row| row.beat.node.0 == name) {
+            let channel = Endpoint::from_shared(format!("http://{}", row.beat.address))?;
+            return Ok(Node::new(channel.connect().await?));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("node {name} does not beat")
+}
+
+impl World {
+    /// Accounts, their first records, and what waits.
+    async fn fill(&self) -> Result<()> {
+        for &at in &self.places {
+            let commands = vec![open(at.known()), subscribe(at.known())];
+            done(|| apply(self.a.clone(), at, commands.clone(), "opened")).await?;
+            let first = record(at.known(), "first", 100);
+            let waits = record(at.unknown(), WAITING, 100);
+            done(|| send(self.a.clone(), at, vec![first.clone(), waits.clone()])).await?;
+        }
+        Ok(())
+    }
+
+    /// A answers every RPC of every partition, and its lines to the database are warm.
+    pub async fn serves_everything(&self, when: &str) -> Result<()> {
+        let mut asked = Asked::default();
+        asked.of_node(self, when);
+        for answer in asked.answers().await?.of_node {
+            ensure!(answer.is_done() || answer.asked.starts_with("Watch"), "{answer:?}");
+        }
+        Ok(())
+    }
+
+    /// A is stopped, and the front, which knows nobody else, with it.
+    pub fn freeze(&self) -> Result<()> {
+        self.cluster.freeze("a")?;
+        self.cluster.freeze("front")
+    }
+
+    /// Both go on.
+    pub fn wake(&self) -> Result<()> {
+        self.cluster.wake("a")?;
+        self.cluster.wake("front")
+    }
+
+    /// Waits until B serves; then in every partition an account uses much more, the one that was
+    /// unknown is opened, and what waited is rated.
+    pub async fn b_takes_over_and_changes_everything(&self) -> Result<Epochs> {
+        let mut epochs = Epochs::new();
+        for &at in &self.places {
+            let much = record(at.known(), "much", AT_B);
+            let answer = done(|| send(self.b.clone(), at, vec![much.clone()])).await?;
+            let epoch = answer.standing.map_err(anyhow::Error::msg)?.epoch;
+            epochs.insert(at.partition, Epoch::stored(epoch));
+            let commands = vec![open(at.unknown()), subscribe(at.unknown())];
+            done(|| apply(self.b.clone(), at, commands.clone(), "opened")).await?;
+            self.recycle_at_b(at).await?;
+        }
+        Ok(epochs)
+    }
+
+    async fn recycle_at_b(&self, at: Place) -> Result<()> {
+        let (partition, mut b) = (at.partition.0, self.b.clone());
+        let listed = b.list_suspense(NodeSuspenseRequest { partition, filter: None }).await?;
+        let keys = listed.into_inner().records.into_iter().map(|record| RecycleKey {
+            account_number: record.account_number,
+            record_id: record.record_id,
+            revision: record.revision,
+            ..RecycleKey::default()
+        });
+        let keys: Vec<RecycleKey> = keys.collect();
+        let outcomes = b.recycle(NodeRecycleRequest { partition, keys }).await?.into_inner();
+        ensure!(outcomes.outcomes.iter().all(|one| one.rated), "{outcomes:?}");
+        Ok(())
+    }
+
+    /// A's process, as its heartbeat names it.
+    pub async fn process_of_a(&self) -> Result<u64> {
+        let nodes = self.db.observe().await?.nodes;
+        let row = nodes.iter().find(|row| row.beat.node.0 == "a").context("A never beat")?;
+        Ok(row.beat.incarnation.0)
+    }
+
+    /// I1 to I3: no record stands in the log twice, and those that were `accepted` stand there.
+    pub async fn check_logs(&self, accepted: &BTreeSet<String>) -> Result<()> {
+        let mut logged = BTreeSet::new();
+        for at in &self.places {
+            let rows = log(self.db.as_ref(), at.partition).await?;
+            check_chain(&rows)?;
+            let mut keys = BTreeSet::new();
+            for row in rows {
+                for (_, record) in Segment::decode(&row.body)?.records() {
+                    let is_recycled = record.record_id == WAITING;
+                    let is_new = keys.insert((record.account, record.record_id.to_owned()));
+                    ensure!(is_new || is_recycled, "{} stands there twice", record.record_id);
+                    logged.insert(format!("{} {}", at.partition, record.record_id));
+                }
+            }
+        }
+        let lost: Vec<_> = accepted.difference(&logged).collect();
+        ensure!(lost.is_empty(), "acknowledged, and not in the log: {lost:?}");
+        Ok(())
+    }
+}
+
+async fn send(
+    mut node: Node,
+    at: Place,
+    records: Vec<turnpike_types::UsageRecord>,
+) -> Result<Answer, Status> {
+    let frames = tokio_stream::once(sub_batch(at, 0, &records));
+    let answer = node.forward(frames).await?.into_inner().message().await?;
+    let answer = answer.ok_or_else(|| Status::aborted("the stream ended"))?;
+    Ok(chaos_tests::asked::answer_to(answer, at, "sent"))
+}
+
+/// Asks again until it is done.
+async fn done<F: Future<Output = Result<Answer, Status>>>(again: impl Fn() -> F) -> Result<Answer> {
+    let mut last = None;
+    for _ in 0..600 {
+        last = Some(again().await);
+        if let Some(Ok(answer)) = last.take_if(|last| last.as_ref().is_ok_and(Answer::is_done)) {
+            return Ok(answer);
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    bail!("it is never done: {last:?}")
+}
+
+/// Questions under way.
+#[derive(Default)]
+pub struct Asked {
+    of_node: JoinSet<Answer>,
+    of_front: JoinSet<(Place, String, Result<Option<Told>, Status>)>,
+}
+
+impl Asked {
+    /// Asks A and the front on every RPC; a stream of records also as one that was sent there.
+    pub fn everywhere(&mut self, world: &World, when: &str) {
+        self.of_node(world, when);
+        let sent = format!("Forward {when}, sent");
+        for (rpc, &at) in Rpc::ALL.into_iter().zip(&world.places) {
+            let (front, id) = (world.front.clone(), format!("{rpc:?} {when}, through the front"));
+            self.of_front.spawn(async move {
+                let told = asked_front::ask(front, rpc, at, &id).await;
+                (at, id, told)
+            });
+            let (a, id) = (world.a.clone(), sent.clone());
+            self.of_node.spawn(async move {
+                forward(a, at, &id, true).await.unwrap_or_else(|why| Answer::none(at, &id, &why))
+            });
+        }
+    }
+
+    fn of_node(&mut self, world: &World, when: &str) {
+        for (rpc, &at) in Rpc::ALL.into_iter().zip(&world.places) {
+            let (a, when) = (world.a.clone(), when.to_owned());
+            self.of_node.spawn(async move { ask(a, rpc, at, &when).await });
+        }
+    }
+
+    /// What came of them.
+    pub async fn answers(self) -> Result<Answers> {
+        let (of_node, of_front) = (self.of_node.join_all().await, self.of_front.join_all().await);
+        Ok(Answers { of_node, of_front })
+    }
+}
+
+/// What came of all questions.
+pub struct Answers {
+    pub of_node: Vec<Answer>,
+    of_front: Vec<(Place, String, Result<Option<Told>, Status>)>,
+}
+
+impl Answers {
+    /// Where A answers, it is B's state that it shows: it relays, or has the partition back.
+    pub fn check_node(&self) -> Result<()> {
+        for answer in self.of_node.iter().filter(|answer| answer.is_done()) {
+            let waits = answer.told.iter().any(|told| told.ends_with("waits"));
+            let octets = answer.told.iter().filter_map(|told| told.strip_suffix(" octets"));
+            let is_old = octets.flat_map(str::parse::<i64>).any(|octets| octets < AT_B);
+            ensure!(!waits && !is_old, "{answer:?}");
+        }
+        Ok(())
+    }
+
+    /// What clients of the front saw is B's state.
+    pub fn check_front(&self, epochs: &Epochs) -> Result<()> {
+        for (at, id, told) in &self.of_front {
+            let is_new = match told {
+                Ok(Some(Told::Octets(octets, epoch))) => {
+                    *octets > AT_B && *epoch >= epochs[&at.partition].number()
+                }
+                Ok(Some(Told::Waiting(waiting))) => waiting.is_empty(),
+                Ok(Some(Told::Recycled(rated, stays))) => (*rated, *stays) == (0, 0),
+                Ok(Some(Told::Taken(_) | Told::Opened(_)) | None) | Err(_) => true,
+            };
+            ensure!(is_new, "{id}: {told:?}");
+        }
+        Ok(())
+    }
+
+    /// The records that somebody said were accepted, with their partitions.
+    pub fn accepted(&self) -> BTreeSet<String> {
+        let of_node = self.of_node.iter().filter(|answer| answer.is_done());
+        let of_node = of_node.map(|answer| (answer.partition, &answer.asked));
+        let of_front = self.of_front.iter().filter_map(|(at, id, told)| match told {
+            Ok(Some(Told::Taken(true))) => Some((at.partition, id)),
+            _ => None,
+        });
+        let all = of_node.filter(|(_, id)| id.starts_with("Forward")).chain(of_front);
+        all.map(|(partition, id)| format!("{partition} {id}")).collect()
+    }
+
+    /// How many were answered, by whom.
+    pub fn summary(&self) -> String {
+        let done = self.of_node.iter().filter(|answer| answer.is_done()).count();
+        let through = self.of_front.iter().filter(|(_, _, told)| told.is_ok()).count();
+        let (of_node, of_front) = (self.of_node.len(), self.of_front.len());
+        format!("{done} of {of_node} answered by A; {through} of {of_front} through the front")
+    }
+}

@@ -1,0 +1,131 @@
+//! Commits that an owner hears of late: somebody else may own the partition by then (I6).
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use support::{
+    HEARTBEAT, OCTETS, Running, config, create_partition, database, log, octets, publish, start,
+};
+use tokio::sync::{Notify, watch};
+use tonic::transport::Channel;
+use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
+use turnpike_proto::node::v1::{NodeShowRequest, NodeShowResponse, Verdict};
+use turnpike_store::{Call, Claim, Interpose, Interposed, SharedDatabase, StoreResult};
+use turnpike_types::{ClaimId, Incarnation, NodeName, PartitionId};
+
+/// A line on which the answers of commits are late: each by this much, or all until told.
+struct Late {
+    by: Duration,
+    held: watch::Sender<bool>,
+    /// From the first that is held on the node does not see what others do, as if it slept: else it
+    /// would know of a takeover before the commit's answer is there.
+    is_blind: watch::Sender<bool>,
+    /// One is made, and is held.
+    committed: Notify,
+}
+
+#[async_trait]
+impl Interpose for Late {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        if call == Call::Observe {
+            let _ = self.is_blind.subscribe().wait_for(|is_blind| !is_blind).await;
+        }
+        Ok(())
+    }
+    async fn after(&self, call: Call) -> StoreResult<()> {
+        if matches!(call, Call::Append | Call::Barrier) {
+            tokio::time::sleep(self.by).await;
+            if *self.held.borrow() {
+                self.committed.notify_one();
+            }
+            let _ = self.held.subscribe().wait_for(|held| !held).await;
+        }
+        Ok(())
+    }
+}
+
+impl Late {
+    fn hold(&self) {
+        self.is_blind.send_replace(true);
+        self.held.send_replace(true);
+    }
+}
+
+/// A node that owns partition 1, with account 7 open; its line.
+async fn owner(db: &Arc<dyn SharedDatabase>, by: Duration) -> (Running, Arc<Late>) {
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let [held, is_blind] = [(); 2].map(|()| watch::channel(false).0);
+    let line = Arc::new(Late { by, held, is_blind, committed: Notify::new() });
+    let through: Arc<dyn SharedDatabase> =
+        Arc::new(Interposed::new(Arc::clone(db), Arc::clone(&line)));
+    let mut owner = start(config("a"), &through).await;
+    owner.open_account(7).await;
+    (owner, line)
+}
+
+/// Another node takes the partition, as it may when the owner is silent.
+async fn claim(db: &dyn SharedDatabase) {
+    let seen = db.observe().await.unwrap().partitions[0].epoch;
+    let claim = Claim {
+        partition: PartitionId(1),
+        seen,
+        node: NodeName("b".to_owned()),
+        incarnation: Incarnation(99),
+        claim: ClaimId([99; 16]),
+        forced: true,
+    };
+    assert!(db.claim(&claim).await.unwrap().is_some());
+}
+
+async fn show(mut node: NodeServiceClient<Channel>) -> NodeShowResponse {
+    let request = NodeShowRequest { partition: 1, account_number: 7 };
+    node.show(request).await.unwrap().into_inner()
+}
+
+/// Once a commit is made of which the owner does not hear, another node takes over; then it hears.
+async fn take_over_meanwhile(db: &dyn SharedDatabase, line: &Late) {
+    line.committed.notified().await;
+    claim(db).await;
+    // More than half of what another node would have waited before its claim.
+    tokio::time::sleep(HEARTBEAT * 3).await;
+    line.held.send_replace(false);
+}
+
+#[tokio::test]
+async fn i6_records_whose_commit_is_known_after_a_takeover_are_not_acknowledged() {
+    let db = database();
+    let (mut owner, line) = owner(&db, Duration::ZERO).await;
+    let before = log(db.as_ref()).await.len();
+    line.hold();
+    let records = [octets(7, "r1", 600)];
+    let told = owner.try_send(&records);
+    let (told, ()) = tokio::join!(told, take_over_meanwhile(db.as_ref(), &line));
+    assert_eq!(told.unwrap().standing.unwrap().verdict(), Verdict::NotOwner);
+    // Sent again, they are answered as duplicates by who has them in his log now.
+    assert_eq!(log(db.as_ref()).await.len(), before + 1);
+}
+
+#[tokio::test]
+async fn i6_an_account_is_not_shown_as_it_was_before_a_takeover() {
+    let db = database();
+    let (owner, line) = owner(&db, Duration::ZERO).await;
+    line.hold();
+    let told = show(owner.client.clone());
+    let (told, ()) = tokio::join!(told, take_over_meanwhile(db.as_ref(), &line));
+    assert_eq!(told.standing.unwrap().verdict(), Verdict::NotOwner);
+    assert_eq!(told.account, None);
+}
+
+#[tokio::test]
+async fn a_database_that_is_always_slow_keeps_no_answer_for_ever() {
+    let db = database();
+    let (owner, _) = owner(&db, HEARTBEAT * 3).await;
+    let shown = tokio::time::timeout(HEARTBEAT * 100, show(owner.client)).await.unwrap();
+    assert_eq!(shown.standing.unwrap().verdict(), Verdict::Done);
+    assert_eq!(shown.account.unwrap().account_number, 7);
+}
