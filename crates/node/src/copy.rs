@@ -2,6 +2,7 @@
 //! segment after segment (P1, P25). An owner begins with one; a standby keeps one warm.
 
 use turnpike_account::PartitionState;
+use turnpike_mutants::{Line, off};
 use turnpike_segment::Segment;
 use turnpike_store::{CheckpointManifest, SegmentPosition, SegmentRow, SharedDatabase, StoreError};
 use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber};
@@ -52,7 +53,8 @@ impl Copy {
         alive: &(dyn Fn() + Sync),
     ) -> Result<Self, CopyError> {
         for manifest in db.checkpoints(partition).await? {
-            if manifest.segment >= end || !is_of_this_history(db, &manifest).await? {
+            let is_ours = off(Line::CheckpointHistory) || is_of_this_history(db, &manifest).await?;
+            if manifest.segment >= end || !is_ours {
                 tracing::warn!(%partition, segment = %manifest.segment,
                     "checkpoint of another history");
                 continue;
@@ -127,6 +129,14 @@ impl Copy {
         self.log_bytes += row.body.len() as u64;
         metrics::counter!("turnpike_log_applied_bytes_total").increment(row.body.len() as u64);
         Ok(())
+    }
+
+    /// The copy, as though it had all that the log has: what it must never be taken for (P1).
+    pub(crate) fn skip_to(mut self, end: &SegmentPosition) -> Self {
+        let last = SegmentNumber(end.next.0.saturating_sub(1));
+        let time = self.state.time();
+        self.state.advance(last, end.last_hash, time);
+        self
     }
 
     /// Takes over what the retained checkpoints say of the keys, see [`note_checkpoints`].

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::metadata::MetadataValue;
 use tonic::{Request as Call, Response, Status, Streaming};
+use turnpike_mutants::{Line, off};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
@@ -165,7 +166,8 @@ async fn take_in(
     // what was refused before would be passed by what comes after.
     let mut kept: Option<(PartitionId, Door)> = None;
     while let Ok(Some(frame)) = stream.message().await {
-        let first = (kept.is_none() && came == Came::Sent).then(|| frame.clone());
+        let may_relay = kept.is_none() && came == Came::Sent && !off(Line::Relay);
+        let first = may_relay.then(|| frame.clone());
         let lane = doors.admit(&mut kept, came, frame).await;
         let refused = matches!(lane, Lane::Refused { .. });
         if refused
@@ -177,7 +179,7 @@ async fn take_in(
             }
             return;
         }
-        if lanes.send(lane).await.is_err() || refused {
+        if lanes.send(lane).await.is_err() || (refused && !off(Line::StreamStops)) {
             return;
         }
     }

@@ -33,6 +33,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use turnpike_account::PartitionState;
+use turnpike_mutants::{Line, off};
 use turnpike_plan::Rater;
 use turnpike_proto::account::v1::{AccountCommand, AccountResult, ShowResponse};
 use turnpike_proto::frame::SubBatchFrame;
@@ -345,7 +346,9 @@ impl Owner {
     fn is_stale(&self) -> bool {
         let limit = self.shared.config.suspicion();
         let beat = *self.shared.fresh_at.lock().unwrap_or_else(PoisonError::into_inner);
-        beat.elapsed() > limit && self.catalogue_read_at.is_none_or(|read| read.elapsed() > limit)
+        !off(Line::FreshCatalogue)
+            && beat.elapsed() > limit
+            && self.catalogue_read_at.is_none_or(|read| read.elapsed() > limit)
     }
 
     /// Reads what was published.
@@ -364,6 +367,10 @@ impl Owner {
 
     /// Answers once the open segment, or a barrier, is durable (P6, P17).
     fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
+        if off(Line::AnswerAfterCommit) {
+            let _ = reply.send((self.ownership.epoch, answer));
+            return;
+        }
         self.open.answers.push(Box::new(move |epoch| {
             // Who asked may be gone; the answer then goes nowhere, and a retry gets it again.
             let _ = reply.send((epoch, answer));
@@ -394,7 +401,9 @@ impl Owner {
 
     /// Gate, drain, release (P13).
     async fn release(&mut self, to: Option<&NodeName>) -> Ended {
-        if let Err(ended) = self.flush().await {
+        if !off(Line::ReleaseDrains)
+            && let Err(ended) = self.flush().await
+        {
             return ended;
         }
         let Ownership { spec, epoch, claim, .. } = &self.ownership;
@@ -408,7 +417,8 @@ impl Owner {
 
 fn tick(ticks: &Ticks, in_flight: Option<&InFlight>, config: &NodeConfig) {
     let limit = config.tick_max();
-    if in_flight.is_none_or(|append| append.started.elapsed() < limit) {
+    let is_in_time = |append: &InFlight| append.started.elapsed() < limit;
+    if in_flight.is_none_or(is_in_time) || off(Line::OverdueAppend) {
         ticks.tick();
     }
 }
