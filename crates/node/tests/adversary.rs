@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use support::{HEARTBEAT, OCTETS, config, create_partition, database, log, octets, publish, start};
+use turnpike_mutants::{Line, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey, Verdict};
 use turnpike_segment::{Component, LineKind, NewLine, NewRecord, Place, Segment, SegmentBuilder};
@@ -653,4 +654,20 @@ async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_
         rated += segment.records().filter(|(_, record)| record.record_id == "r1").count();
     }
     assert_eq!(rated, 1, "the account is charged {rated} times; accepted: {}", answer.accepted);
+}
+
+#[test]
+fn mutants_are_caught() {
+    all_caught(&[
+        (
+            Line::FreshCatalogue,
+            "p36_an_owner_that_is_not_fresh_does_not_rate_by_a_superseded_plan",
+            "panicked",
+        ),
+        (
+            Line::CompleteKeys,
+            "i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_the_horizon",
+            "charged 2 times",
+        ),
+    ]);
 }
