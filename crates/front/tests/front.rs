@@ -704,7 +704,7 @@ fn mutants_are_caught() {
         (
             Line::ExpireBehind,
             "p30_nothing_passes_a_batch_that_expired_after_it_was_sent",
-            "panicked",
+            "left: (Done, 1)",
         ),
     ]);
 }

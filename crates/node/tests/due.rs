@@ -576,12 +576,12 @@ fn mutants_are_caught() {
         (
             Line::DueMark,
             "p34_the_sweep_books_charges_without_usage_each_once_and_i4_the_log_tells_them",
-            "panicked",
+            "fee 10\", \"2024-05-01 setup 3",
         ),
         (
             Line::DueBefore,
             "plans_5_what_is_due_at_a_records_start_is_booked_before_it_even_without_a_sweep",
-            "panicked",
+            "left: [\"2024-05-31 all 1\", \"2024-06-01 all 1",
         ),
     ]);
 }

@@ -6,8 +6,9 @@
 #[allow(dead_code)]
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use support::{
@@ -218,15 +219,23 @@ async fn p30_nothing_on_a_stream_passes_what_was_refused_on_it() {
     assert_eq!(rated(db.as_ref()).await, ["between"], "the second one passed the first");
 }
 
-/// Holds a node's appends on their way to the database.
+/// Holds a node's calls on their way to the database.
 #[derive(Default)]
-struct Hung(AtomicBool);
+struct Hold {
+    calls: Mutex<HashSet<Call>>,
+    /// How many are held.
+    held: AtomicUsize,
+}
 
 #[async_trait]
-impl Interpose for Hung {
+impl Interpose for Hold {
     async fn before(&self, call: Call) -> StoreResult<()> {
-        if call == Call::Append && self.0.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
+        let is_held = || self.calls.lock().unwrap().contains(&call);
+        if is_held() {
+            self.held.fetch_add(1, Ordering::SeqCst);
+            while is_held() {
+                tokio::time::sleep(HEARTBEAT / 10).await;
+            }
         }
         Ok(())
     }
@@ -235,18 +244,80 @@ impl Interpose for Hung {
     }
 }
 
+impl Hold {
+    fn of(db: &Arc<dyn SharedDatabase>) -> (Arc<Self>, Arc<dyn SharedDatabase>) {
+        let hold = Arc::new(Self::default());
+        (Arc::clone(&hold), Arc::new(Interposed::new(Arc::clone(db), hold)))
+    }
+
+    fn hold(&self, call: Call) {
+        self.calls.lock().unwrap().insert(call);
+    }
+
+    fn let_go(&self) {
+        self.calls.lock().unwrap().clear();
+    }
+
+    async fn holds_one(&self) -> bool {
+        for _ in 0..160 {
+            if self.held.load(Ordering::SeqCst) > 0 {
+                return true;
+            }
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        false
+    }
+}
+
 #[tokio::test]
 async fn p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives() {
     let db = database();
-    let hung = Arc::new(Hung::default());
-    let through: Arc<dyn SharedDatabase> =
-        Arc::new(Interposed::new(Arc::clone(&db), Arc::clone(&hung)));
-    let (mut a, mut b) = pair(&through, &db, support::no_network()).await;
-    hung.0.store(true, Ordering::SeqCst);
+    let (line_of_a, through_a) = Hold::of(&db);
+    let (mut a, mut b) = pair(&through_a, &db, support::no_network()).await;
+    line_of_a.hold(Call::Append);
     let waiting = tokio::spawn(async move { a.try_send(&[octets(7, "r1", 1)]).await });
     assert!(comes_to_own(db.as_ref(), "b").await, "the partition is lost to a wedged task");
     assert_eq!(b.send(&[octets(7, "r1", 1)]).await.accepted, 1);
     waiting.abort();
+}
+
+#[tokio::test]
+async fn p2_what_commits_before_a_claim_is_known_to_who_claims() {
+    let db = database();
+    let (line_of_a, through_a) = Hold::of(&db);
+    let (line_of_b, through_b) = Hold::of(&db);
+    let (mut a, mut b) = pair(&through_a, &through_b, support::no_network()).await;
+    line_of_b.hold(Call::Claim);
+    line_of_a.hold(Call::Append);
+    let sending = tokio::spawn(async move { a.try_send(&[octets(7, "r1", 1)]).await });
+    // b is about to claim what seems to be wedged; the append comes through before it.
+    assert!(line_of_b.holds_one().await);
+    tokio::time::sleep(HEARTBEAT * 4).await;
+    line_of_a.let_go();
+    let answer = sending.await.unwrap().unwrap();
+    assert_eq!(answer.accepted, 1);
+    line_of_b.let_go();
+    let again = b.send(&[octets(7, "r1", 1)]).await;
+    assert_eq!(again.duplicates, [0], "it is rated twice (I2)");
+}
+
+#[tokio::test]
+async fn p13_who_gives_a_partition_up_finishes_first_what_it_took() {
+    let db = database();
+    let (line_of_a, through_a) = Hold::of(&db);
+    let (mut a, _b) = pair(&through_a, &db, support::no_network()).await;
+    line_of_a.hold(Call::Append);
+    let sending = tokio::spawn(async move { (a.try_send(&[octets(7, "r1", 1)]).await, a) });
+    assert!(line_of_a.holds_one().await);
+    let b = NodeName("b".to_owned());
+    db.pin(PartitionId(1), Some((&b, HEARTBEAT * 2400))).await.unwrap();
+    tokio::time::sleep(HEARTBEAT * 4).await;
+    line_of_a.let_go();
+    let (answer, _a) = sending.await.unwrap();
+    let verdict = answer.unwrap().standing.unwrap().verdict();
+    assert_eq!(verdict, Verdict::Done, "a handover makes a retry of it");
+    assert!(comes_to_own(db.as_ref(), "b").await);
+    assert_eq!(rated(db.as_ref()).await, ["r1"]);
 }
 
 /// A network on which `server` is reached at any address.
@@ -330,6 +401,16 @@ fn mutants_are_caught() {
             Line::OverdueAppend,
             "p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives",
             "lost to a wedged task",
+        ),
+        (
+            Line::ClaimBeforeReading,
+            "p2_what_commits_before_a_claim_is_known_to_who_claims",
+            "rated twice",
+        ),
+        (
+            Line::ReleaseDrains,
+            "p13_who_gives_a_partition_up_finishes_first_what_it_took",
+            "makes a retry of it",
         ),
         (
             Line::Relay,

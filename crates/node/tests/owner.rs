@@ -118,7 +118,7 @@ async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
         let rows = log(db.as_ref()).await;
         let told = replay(PartitionState::default(), &rows);
         for state in checkpoints(db.as_ref()).await {
-            assert_eq!(replay(state, &rows).encode(), told.encode());
+            assert_eq!(replay(state, &rows).encode(), told.encode(), "I4");
             compared += 1;
         }
     }
@@ -261,12 +261,12 @@ fn mutants_are_caught() {
         (
             Line::ReloadAfterClaim,
             "i2_a_retry_to_the_next_owner_is_answered_as_the_first_time",
-            "panicked",
+            "left: (2, [])",
         ),
         (
             Line::CheckpointKeys,
             "i4_the_live_state_and_what_the_log_tells_are_the_same_bytes",
-            "panicked",
+            "failed: I4",
         ),
         (
             Line::RecycledEntry,

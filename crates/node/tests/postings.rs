@@ -501,7 +501,7 @@ fn mutants_are_caught() {
         (
             Line::PostingCursor,
             "p33_takeovers_of_sender_and_receiver_neither_lose_nor_double_a_posting",
-            "panicked",
+            "\"3.000000000\"), (1001, \"1.000000000",
         ),
         (
             Line::PostingsHaveNoHorizon,

@@ -12,7 +12,6 @@ use support::{
     HEARTBEAT, OCTETS, Running, config, create_partition, database, log, octets, publish, start,
 };
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::dial::Dial;
 use turnpike_proto::node::v1::Verdict;
@@ -268,16 +267,4 @@ async fn p15_a_process_that_is_gone_is_suspected_long_before_it_is_silent() {
     process.shutdown_background();
     // Ten seconds at the most: a third of a heartbeat.
     until_owned_by(db.as_ref(), "b").await;
-}
-
-#[test]
-fn mutants_are_caught() {
-    all_caught(&[
-        (
-            Line::AnswerAfterCommit,
-            "i6_an_owner_that_was_cut_off_answers_nothing_and_follows_when_it_is_back",
-            "I6",
-        ),
-        (Line::ReleaseDrains, "p13_handovers_back_and_forth_lose_and_double_nothing", "panicked"),
-    ]);
 }
