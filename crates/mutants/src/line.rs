@@ -92,6 +92,8 @@ lines! {
     Content,
     /// P30: after a refusal a stream ends. Off, what comes behind it is taken.
     StreamStops,
+    /// P30: a refusal by the owner ends the stream. Off, what is queued behind it is taken.
+    OwnerEndsStream,
     /// P31: a retry of what was suspended gets that answer. Off, it is tried as though it were new.
     Replayed,
     /// P32: accounts of another partition are refused.

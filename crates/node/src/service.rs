@@ -21,7 +21,7 @@ use turnpike_proto::{RELAYED, SENT};
 use turnpike_types::{Epoch, PartitionId, limits};
 
 use crate::doors::{Door, Doors};
-use crate::owner::{Queued, Refusal, Request};
+use crate::owner::{Queued, Refusal, Request, StreamEnd};
 
 /// Sub-batches of one stream that are under way at the most.
 const STREAM_DEPTH: usize = 64;
@@ -165,10 +165,11 @@ async fn take_in(
     // The door found first is kept: a stream never passes from one ownership to the next, in which
     // what was refused before would be passed by what comes after.
     let mut kept: Option<(PartitionId, Door)> = None;
+    let end = StreamEnd::default();
     while let Ok(Some(frame)) = stream.message().await {
         let may_relay = kept.is_none() && came == Came::Sent && !off(Line::Relay);
         let first = may_relay.then(|| frame.clone());
-        let lane = doors.admit(&mut kept, came, frame).await;
+        let lane = doors.admit(&mut kept, &end, came, frame).await;
         let refused = matches!(lane, Lane::Refused { .. });
         if refused
             && let Some(frame) = first
@@ -247,6 +248,7 @@ impl Doors {
     async fn admit(
         &self,
         kept: &mut Option<(PartitionId, Door)>,
+        end: &StreamEnd,
         came: Came,
         frame: SubBatchFrame,
     ) -> Lane {
@@ -273,7 +275,7 @@ impl Doors {
             return refused(self.overloaded());
         };
         let (reply, pending) = oneshot::channel();
-        let request = Request::Records { frame, reply };
+        let request = Request::Records { frame, stream: end.clone(), reply };
         match door.send(Queued { request, _room: Some(room) }).await {
             Ok(()) => Lane::Waiting { sequence, partition, pending },
             Err(_) => refused(self.not_owner(partition)),

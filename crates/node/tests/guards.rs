@@ -137,8 +137,8 @@ async fn p35_the_age_of_what_was_recycled_is_not_judged_again() {
     assert_eq!(log(hour.db.as_ref()).await.len(), 2);
 }
 
-#[tokio::test]
-async fn p32_an_account_of_another_partition_is_refused() {
+/// A node with account 7; partition 2 has accounts from 1001 to 2000.
+async fn beside_another_partition() -> (Arc<dyn SharedDatabase>, Running) {
     let db = database();
     create_partition(db.as_ref()).await;
     let members = vec![Member { node: NodeName("z".to_owned()), priority: Priority(1) }];
@@ -149,6 +149,12 @@ async fn p32_an_account_of_another_partition_is_refused() {
     publish(db.as_ref(), OCTETS).await;
     let mut node = start(config("a"), &db).await;
     node.open_account(7).await;
+    (db, node)
+}
+
+#[tokio::test]
+async fn p32_an_account_of_another_partition_is_refused() {
+    let (db, mut node) = beside_another_partition().await;
     let before = log(db.as_ref()).await.len();
     let answer = node.try_send(&[octets(7, "ours", 1), octets(1500, "theirs", 1)]).await.unwrap();
     assert_eq!(answer.standing.unwrap().verdict(), Verdict::NotOwner, "the route was stale");
@@ -217,6 +223,21 @@ async fn p30_nothing_on_a_stream_passes_what_was_refused_on_it() {
     let _ = frames.send(sub_batch(&[octets(7, "second", 1)])).await;
     tokio::time::sleep(HEARTBEAT * 4).await;
     assert_eq!(rated(db.as_ref()).await, ["between"], "the second one passed the first");
+}
+
+#[tokio::test]
+async fn p30_nothing_on_a_stream_passes_what_its_owner_refused() {
+    let (db, mut node) = beside_another_partition().await;
+    let stale = [octets(7, "first", 1), octets(1500, "theirs", 1)];
+    // Both are on their way before the first one is refused.
+    let frames = [sub_batch(&stale), sub_batch(&[octets(7, "second", 1)])];
+    let mut answers =
+        node.client.forward(futures::stream::iter(frames)).await.unwrap().into_inner();
+    let refused = answers.message().await.unwrap().unwrap();
+    assert_eq!(refused.standing.unwrap().verdict(), Verdict::NotOwner);
+    assert!(answers.message().await.unwrap().is_none(), "the stream ends");
+    assert_eq!(node.send(&[octets(7, "third", 1)]).await.accepted, 1);
+    assert_eq!(rated(db.as_ref()).await, ["third"], "the second one passed the first");
 }
 
 /// Holds a node's calls on their way to the database.
@@ -390,6 +411,11 @@ fn mutants_are_caught() {
         (
             Line::StreamStops,
             "p30_nothing_on_a_stream_passes_what_was_refused_on_it",
+            "passed the first",
+        ),
+        (
+            Line::OwnerEndsStream,
+            "p30_nothing_on_a_stream_passes_what_its_owner_refused",
             "passed the first",
         ),
         (

@@ -27,7 +27,7 @@ mod standing;
 mod suspense;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -70,7 +70,11 @@ pub(crate) type Reply<T> = oneshot::Sender<(Epoch, T)>;
 /// What an owner is asked.
 pub(crate) enum Request {
     /// Price records.
-    Records { frame: SubBatchFrame, reply: Reply<Result<SubBatchAnswer, Refusal>> },
+    Records {
+        frame: SubBatchFrame,
+        stream: StreamEnd,
+        reply: Reply<Result<SubBatchAnswer, Refusal>>,
+    },
     /// Change accounts.
     Apply { commands: Vec<AccountCommand>, reply: Reply<Vec<AccountResult>> },
     /// Show an account.
@@ -83,6 +87,21 @@ pub(crate) enum Request {
     Release { to: Option<NodeName> },
     /// Somebody else was seen to own it.
     Superseded,
+}
+
+/// Ends a stream of sub-batches at the first one that its owner refuses: those behind it are in the
+/// queue already, and must not pass it (P30).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StreamEnd(Arc<AtomicBool>);
+
+impl StreamEnd {
+    fn end(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_ended(&self) -> bool {
+        self.0.load(Ordering::Relaxed) && !off(Line::OwnerEndsStream)
+    }
 }
 
 /// Why a sub-batch was refused before rating.
@@ -307,7 +326,9 @@ impl Owner {
             self.read_catalogue().await?;
         }
         match queued.request {
-            Request::Records { frame, reply } => self.take_records(&frame, reply).await,
+            Request::Records { frame, stream, reply } => {
+                self.take_records(&frame, &stream, reply).await
+            }
             Request::Apply { commands, reply } => self.take_commands(&commands, reply).await,
             Request::Show { account, reply } => {
                 let shown = self.show(account);

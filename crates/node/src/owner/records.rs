@@ -15,7 +15,7 @@ use turnpike_types::{
 };
 
 use super::incoming::{Incoming, incoming};
-use super::{Ended, Owner, Refusal, lines};
+use super::{Ended, Owner, Refusal, StreamEnd, lines};
 
 /// What became of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,13 @@ impl Owner {
     pub(super) async fn take_records(
         &mut self,
         frame: &SubBatchFrame,
+        stream: &StreamEnd,
         reply: oneshot::Sender<(Epoch, Result<SubBatchAnswer, Refusal>)>,
     ) -> Result<(), Ended> {
+        if stream.is_ended() {
+            // Its stream is over at the node's door too: nobody waits for this answer.
+            return Ok(());
+        }
         let began = Instant::now();
         let mut batch = RecordBatch::default();
         let answer = match self.admit(frame, &mut batch) {
@@ -57,6 +62,9 @@ impl Owner {
             Ok(head) => self.take_all(&batch, head).await?,
         };
         metrics::histogram!("turnpike_rating_seconds").record(began.elapsed().as_secs_f64());
+        if answer.is_err() {
+            stream.end();
+        }
         self.answer(reply, answer);
         Ok(())
     }
