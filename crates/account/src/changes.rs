@@ -1,5 +1,6 @@
 //! What changes an account beside usage: judged first, then done.
 
+use turnpike_mutants::{Line, off};
 use turnpike_plan::AccountState;
 use turnpike_segment::head::{Cancellation, Change, PostingCursor, Settings, Subscription};
 use turnpike_types::{AccountNumber, PartitionId, SegmentHash};
@@ -106,13 +107,16 @@ impl PartitionState {
             AccountChange::Refused("not a posting cursor".to_owned())
         } else if *cursor == held {
             AccountChange::Already
-        } else if place(cursor) < place(&held) {
+        } else if place(cursor) < place(&held) && !off(Line::CursorForward) {
             AccountChange::Refused(format!(
                 "postings of partition {sender} were taken up to {} of segment {}: they don't go \
                  back to {} of segment {}",
                 held.ordinal, held.segment, cursor.ordinal, cursor.segment
             ))
-        } else if cursor.segment == held.segment && cursor.hash != held.hash {
+        } else if cursor.segment == held.segment
+            && cursor.hash != held.hash
+            && !off(Line::CursorHistory)
+        {
             AccountChange::Refused(format!(
                 "segment {} of partition {sender} has another hash than before: its history \
                  diverged",

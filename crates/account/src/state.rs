@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
+use turnpike_mutants::{Line, off};
 use turnpike_plan::{AccountState, StateEntry};
 use turnpike_segment::RecordRow;
 use turnpike_segment::head::PostingCursor;
@@ -52,6 +53,9 @@ impl LoggedTime {
     /// Time as the next segment logs it, when the database's clock shows `clock`.
     #[must_use]
     pub fn advance(self, clock: Timestamp, horizon_us: i64, since: Option<Timestamp>) -> Self {
+        if off(Line::MonotoneTime) {
+            return Self { now: clock, floor: Timestamp(clock.0.saturating_sub(horizon_us)) };
+        }
         let now = self.now.max(clock);
         let horizon = Timestamp(now.0.saturating_sub(horizon_us));
         let floor = since.map_or(horizon, |since| since.min(horizon));

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use turnpike_account::{
     AccountChange, Location, LoggedTime, PartitionState, ReplayError, WaitingKey, fingerprint,
 };
+use turnpike_mutants::{Line, all_caught};
 use turnpike_plan::{Period, StateEntry, VariableId};
 use turnpike_segment::head::{
     Cancellation, Change, ComponentHead, Offer, OptOut, Pick, PostingCursor, Settings, Subscription,
@@ -291,4 +292,16 @@ fn p33_a_log_whose_cursor_goes_back_is_not_applied() {
     let (prev, hash, segment) = &owner.log[0];
     let refused = PartitionState::default().replay(segment, *prev, *hash);
     assert!(matches!(refused, Err(ReplayError::Nonsense { .. })), "{refused:?}");
+}
+
+#[test]
+fn mutants_are_caught() {
+    all_caught(&[
+        (Line::CursorForward, "p33_a_log_whose_cursor_goes_back_is_not_applied", "Ok"),
+        (
+            Line::CursorHistory,
+            "p33_a_sender_s_postings_are_taken_in_its_order_and_once",
+            "diverged",
+        ),
+    ]);
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use moka::sync::Cache;
+use turnpike_mutants::{Line, off};
 use turnpike_store::{Guided, SharedDatabase, StoreResult};
 use turnpike_types::{AccountNumber, Timestamp};
 
@@ -15,6 +16,9 @@ use crate::split::Histories;
 
 /// The account that the identity of `history` was bound to at `start`.
 pub(crate) fn bound_at(history: &Guided, start: Timestamp) -> Option<AccountNumber> {
+    if off(Line::GuidedByStart) {
+        return history.bindings.last().map(|binding| binding.account);
+    }
     let after = history.bindings.partition_point(|binding| binding.from <= start);
     let binding = history.bindings.get(after.checked_sub(1)?)?;
     (start < binding.until).then_some(binding.account)
@@ -52,7 +56,10 @@ impl Guide {
         let mut missing = Vec::new();
         for (identity, starts) in asked {
             match self.cache.get(&identity) {
-                Some(history) if starts.iter().all(|at| bound_at(&history, *at).is_some()) => {
+                Some(history)
+                    if off(Line::UnboundAskedAgain)
+                        || starts.iter().all(|at| bound_at(&history, *at).is_some()) =>
+                {
                     found.insert(identity, history);
                 }
                 _ => missing.push(identity),
@@ -68,7 +75,7 @@ impl Guide {
         let histories = self.db.guide(&missing).await?;
         for (identity, history) in missing.into_iter().zip(histories) {
             let history = Arc::new(history);
-            if !history.bindings.is_empty() {
+            if !history.bindings.is_empty() || off(Line::UnboundAskedAgain) {
                 self.cache.insert(identity.clone(), Arc::clone(&history));
             }
             found.insert(identity, history);

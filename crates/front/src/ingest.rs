@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use turnpike_mutants::{Line, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchAck;
 use turnpike_proto::ingest::v1::ingest_service_server::IngestService;
@@ -29,7 +30,7 @@ use turnpike_types::{PartitionId, limits};
 
 use crate::FrontError;
 use crate::admission::Room;
-use crate::batch::{Acks, Batch, Ticket, Unanswered, reject_ack, retry_ack};
+use crate::batch::{Acks, Batch, Ticket, Unanswered, reject_ack, retry_ack, taken_ack};
 use crate::core::Core;
 use crate::gauges::Counted;
 use crate::lane::{self, Arrival, LaneQueue, Sub};
@@ -103,6 +104,8 @@ struct ClientStream {
     unanswered: Arc<Semaphore>,
     splitter: Splitter,
     lanes: BTreeMap<PartitionId, LaneQueue>,
+    /// The highest number that came: what nothing may go by (P29).
+    highest: Option<u64>,
     _counted: Counted,
 }
 
@@ -124,6 +127,7 @@ impl ClientStream {
             unanswered: Arc::new(Semaphore::new(core.config.stream_batches_max)),
             splitter: Splitter::default(),
             lanes: BTreeMap::new(),
+            highest: None,
             _counted: Counted::stream(),
         }
     }
@@ -316,6 +320,12 @@ impl ClientStream {
             drop(order);
             return self.refuse(head, refusal, unanswered);
         }
+        if off(Line::BatchNumbers) && self.highest >= Some(head.batch_number) {
+            order.forget(head.batch_number);
+            Batch::refuse(taken_ack(head.batch_number, split.records), &self.acks, unanswered);
+            return Ok(());
+        }
+        self.highest = self.highest.max(Some(head.batch_number));
         let turn = order.push(head.batch_number);
         let parts = split.parts.len();
         let batch =
@@ -336,7 +346,7 @@ impl ClientStream {
 }
 
 fn in_turn(order: &Order, number: u64) -> Result<(), Refusal> {
-    match order.is_out_of_turn(number) {
+    match order.is_out_of_turn(number).filter(|_| !off(Line::Turn)) {
         None => Ok(()),
         Some((first, why)) => Err(Refusal::OutOfTurn(format!(
             "batch {first} was answered RETRY before: send it again first, order is kept (it was \

@@ -32,6 +32,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::metadata::MetadataValue;
+use turnpike_mutants::{Line, off};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::node::v1::{Standing, SubBatchAnswer, Verdict};
 use turnpike_proto::{SENT, UNREACHABLE};
@@ -373,7 +374,8 @@ impl Lane {
             None => return Some(self.back(format!("{} ended the stream", session.address))),
         };
         let standing = answer.standing.take().unwrap_or_default();
-        if session.sent == 0 || answer.sequence != session.oldest {
+        let is_next = answer.sequence == session.oldest || off(Line::AnswersInOrder);
+        if session.sent == 0 || !is_next {
             let told = answer.sequence;
             return Some(self.back(format!("{} answered out of order ({told})", session.address)));
         }
@@ -414,7 +416,8 @@ impl Lane {
             let epoch = standing.epoch;
             return Some(self.back(format!("{} is superseded (epoch {epoch})", session.address)));
         }
-        if !self.pending.front().is_some_and(|head| head.ticket.fits(&answer)) {
+        let fits = |head: &Sub| head.ticket.fits(&answer) || off(Line::WholeAnswer);
+        if !self.pending.front().is_some_and(fits) {
             tracing::error!(partition = %self.partition, address = %session.address,
                 "a node's answer does not speak of every record of its sub-batch; not believed");
             return Some(self.back(format!("{} gave an incomplete answer", session.address)));
@@ -432,7 +435,8 @@ impl Lane {
     fn stand_in(&mut self, address: &str) -> Option<Next> {
         self.unreachable = Some(address.to_owned());
         let table = self.core.routes.table();
-        self.hint = table.stand_in(self.partition, address);
+        let stand_in = table.stand_in(self.partition, address);
+        self.hint = stand_in.filter(|_| !off(Line::StandIn));
         self.complaint = table.complaint(self.partition, address);
         (self.hint.is_some() && self.failures <= 1).then_some(Next::Now)
     }
@@ -498,11 +502,12 @@ impl Lane {
         while let Ok(sub) = self.queue.try_recv() {
             self.pending.push_back(sub);
         }
-        for turn in self.pending.iter().filter_map(|sub| sub.ticket.turn()) {
+        let most = if off(Line::ExpireBehind) { 1 } else { self.pending.len() };
+        for turn in self.pending.iter().take(most).filter_map(|sub| sub.ticket.turn()) {
             order.refuse_pushed(turn, &why);
         }
         drop(order);
-        for sub in self.pending.drain(..) {
+        for sub in self.pending.drain(..most) {
             metrics::counter!("turnpike_front_expired_total").increment(1);
             sub.ticket.retry(&why);
         }

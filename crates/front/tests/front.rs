@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 use turnpike_front::FrontConfig;
+use turnpike_mutants::{Line, all_caught};
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, ApplyRequest, IdentityBinding, OpenAccount, ShowRequest,
     account_command,
@@ -693,4 +694,17 @@ async fn p35_a_client_can_not_say_that_its_records_were_recycled() {
     let acks = stream(&world, vec![smuggled]).await;
     assert_eq!(acks[&1].duplicates, [0]);
     assert!(world.shared.ledgers.lock().unwrap()[&1].from_elsewhere.is_empty());
+}
+
+#[test]
+fn mutants_are_caught() {
+    all_caught(&[
+        (Line::EpochFloor, "an_answer_of_a_superseded_epoch_is_not_passed_on", "left: Done"),
+        (Line::Turn, "p30_nothing_passes_a_batch_that_was_refused_whole", "left: (Done"),
+        (
+            Line::ExpireBehind,
+            "p30_nothing_passes_a_batch_that_expired_after_it_was_sent",
+            "left: (Done, 1)",
+        ),
+    ]);
 }

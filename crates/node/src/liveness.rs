@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use turnpike_mutants::{Line, off};
 use turnpike_store::{NodeRow, Observation, PartitionRow};
 use turnpike_types::{ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentNumber};
 
@@ -50,7 +51,7 @@ impl Seen {
     fn is_gone(&self, now: Option<Instant>) -> bool {
         let is_distrusted =
             self.distrusted_until.is_some_and(|until| now.is_some_and(|now| now < until));
-        self.gone_at.is_some() && !is_distrusted
+        self.gone_at.is_some() && (!is_distrusted || off(Line::Distrust))
     }
 }
 
@@ -158,7 +159,7 @@ impl Liveness {
     /// Takes in a successful read.
     pub(crate) fn observe(&mut self, seen: &Observation, now: Instant) {
         let since = self.last_read.map_or(Duration::ZERO, |last| now - last);
-        let counted = since.min(self.counted_max);
+        let counted = if off(Line::ReadGaps) { since } else { since.min(self.counted_max) };
         self.last_read = Some(now);
         for node in &seen.nodes {
             self.observe_node(node, counted);
@@ -204,7 +205,8 @@ impl Liveness {
     /// A partition's owner gives a sign by naming it in a new beat, or by a commit (P9).
     fn observe_partition(&mut self, seen: &Observation, row: &PartitionRow, counted: Duration) {
         let named = self.names(seen, row);
-        let place = (row.epoch, row.claim, row.next.next);
+        let next = if off(Line::CommitIsSign) { SegmentNumber(0) } else { row.next.next };
+        let place = (row.epoch, row.claim, next);
         match self.partitions.get_mut(&row.spec.id) {
             Some(held) if (held.epoch, held.claim, held.next) == place => match named {
                 Some(true) => (held.silent, held.disowned) = (Duration::ZERO, 0),
@@ -231,7 +233,8 @@ impl Liveness {
             && self.nodes.get(owner).is_some_and(|node| node.moved);
         is_new.then(|| {
             let named = beat.serves(row.spec.id);
-            named.is_some_and(|named| (named.epoch, named.claim) == (row.epoch, row.claim))
+            off(Line::NamedClaim)
+                || named.is_some_and(|named| (named.epoch, named.claim) == (row.epoch, row.claim))
         })
     }
 
@@ -264,12 +267,14 @@ impl Liveness {
     /// Does the owner live, and say that it does not serve the partition? A claim makes its name
     /// known before it is made; so at the latest its second beat after the claim was seen names it.
     pub(crate) fn is_disowned(&self, partition: PartitionId) -> bool {
-        self.partitions.get(&partition).is_some_and(|held| held.disowned >= 2)
+        let beats = if off(Line::TwoBeats) { 1 } else { 2 };
+        self.partitions.get(&partition).is_some_and(|held| held.disowned >= beats)
     }
 
     /// Is another, newer process known under the owner's name (P11)?
     pub(crate) fn is_replaced(&self, owner: &NodeName, incarnation: Incarnation) -> bool {
-        self.nodes.get(owner).is_some_and(|seen| seen.incarnation != incarnation)
+        !off(Line::NewProcess)
+            && self.nodes.get(owner).is_some_and(|seen| seen.incarnation != incarnation)
     }
 
     /// Does a copy up to `segment` need only the last few segments, or what was appended of late? By

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use turnpike_mutants::{Line, off};
 use turnpike_store::{Member, Observation, PartitionRow};
 use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, Priority};
 
@@ -154,6 +155,7 @@ impl Round<'_> {
         if let Some(to) = &row.released_to {
             return Some(match to == self.me.node {
                 true => Cause::Released,
+                false if is_ours && off(Line::TakesBack) => return None,
                 false if is_ours => Cause::TakenBack,
                 false => Cause::Abandoned,
             });
@@ -179,7 +181,8 @@ impl Round<'_> {
     /// How long to leave it to others: rank times delta, and finite (P12). A warm copy comes
     /// before a cold member, whatever their priorities (P11).
     fn wait(&self, row: &PartitionRow, mine: &Member, cause: Cause) -> Duration {
-        let am_warm = self.me.warm.contains(&row.spec.id);
+        let is_warm = |node| self.is_warm(row, node) && !off(Line::WarmFirst);
+        let am_warm = self.me.warm.contains(&row.spec.id) && !off(Line::WarmFirst);
         // Who is found wanting as the owner is not waited for as a claimant.
         let failed = match cause {
             Cause::OwnerGone
@@ -191,9 +194,9 @@ impl Round<'_> {
         let others = row.spec.members.iter().filter(|member| {
             member.node != mine.node
                 && failed.is_none_or(|(owner, _)| *owner != member.node)
-                && self.may_claim(&member.node)
+                && (self.may_claim(&member.node) || off(Line::DefersToLive))
                 // Of ourselves we know better than the heartbeat that we wrote last.
-                && (self.is_warm(row, &member.node), self.priority(row, member))
+                && (is_warm(&member.node), self.priority(row, member))
                     > (am_warm, self.priority(row, mine))
         });
         let rank = u32::try_from(others.count()).unwrap_or(u32::MAX);
@@ -202,6 +205,7 @@ impl Round<'_> {
             Cause::Released => Duration::ZERO,
             // Two intervals are the target's, then it is ours again; then anyone's (P13).
             Cause::TakenBack => delta,
+            Cause::Abandoned if off(Line::TargetFirst) => Duration::ZERO,
             Cause::Abandoned => delta.saturating_mul(rank) + delta,
             // Who lost his state and would have to load it leaves it to a warm copy.
             Cause::SteppedDown => delta.saturating_mul(rank.min(1)),
@@ -221,7 +225,8 @@ impl Round<'_> {
 
     /// What a member ranks by: an operator's pin is above all priorities (P13).
     fn priority(&self, row: &PartitionRow, member: &Member) -> (bool, Priority) {
-        (row.pin.as_ref().is_some_and(|pin| pin.member == member.node), member.priority)
+        let pin = row.pin.as_ref().filter(|_| !off(Line::PinAbove));
+        (pin.is_some_and(|pin| pin.member == member.node), member.priority)
     }
 
     /// Would this node claim what is free?
@@ -293,7 +298,7 @@ impl Round<'_> {
             .filter(|member| {
                 let alive_for = self.liveness.alive_for(&member.node);
                 // Who was asked for by name, or is needed now, need not prove itself.
-                let is_at_once = self.me.draining || is_pinned(member);
+                let is_at_once = self.me.draining || is_pinned(member) || off(Line::Stability);
                 alive_for.is_some_and(|alive| is_at_once || alive >= stability)
             })
             .filter(|member| self.is_warm(row, &member.node))

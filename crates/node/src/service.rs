@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request as Call, Response, Status, Streaming};
+use turnpike_mutants::{Line, off};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
@@ -19,7 +20,7 @@ use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{Epoch, PartitionId, limits};
 
 use crate::doors::{Came, Door, Doors};
-use crate::owner::{Queued, Refusal, Request};
+use crate::owner::{Queued, Refusal, Request, StreamEnd};
 use crate::relay::{Owner, pass_on};
 
 /// Sub-batches of one stream that are under way at the most.
@@ -184,10 +185,11 @@ async fn take_in(
     // The door found first is kept: a stream never passes from one ownership to the next, in which
     // what was refused before would be passed by what comes after.
     let mut kept: Option<(PartitionId, Door)> = None;
+    let end = StreamEnd::default();
     while let Ok(Some(frame)) = stream.message().await {
-        let may_relay = matches!(came, Came::Sent | Came::Complaining(_));
+        let may_relay = matches!(came, Came::Sent | Came::Complaining(_)) && !off(Line::Relay);
         let first = (kept.is_none() && may_relay).then(|| frame.clone());
-        let lane = doors.admit(&mut kept, came, frame).await;
+        let lane = doors.admit(&mut kept, &end, came, frame).await;
         let refused = matches!(lane, Lane::Refused { .. });
         if refused
             && let Some(frame) = first
@@ -198,7 +200,7 @@ async fn take_in(
             }
             return;
         }
-        if lanes.send(lane).await.is_err() || refused {
+        if lanes.send(lane).await.is_err() || (refused && !off(Line::StreamStops)) {
             return;
         }
     }
@@ -251,6 +253,7 @@ impl Doors {
     async fn admit(
         &self,
         kept: &mut Option<(PartitionId, Door)>,
+        end: &StreamEnd,
         came: Came,
         frame: SubBatchFrame,
     ) -> Lane {
@@ -277,7 +280,7 @@ impl Doors {
             return refused(self.overloaded());
         };
         let (reply, pending) = oneshot::channel();
-        let request = Request::Records { frame, reply };
+        let request = Request::Records { frame, stream: end.clone(), reply };
         match door.send(Queued { request, _room: Some(room) }).await {
             Ok(()) => Lane::Waiting { sequence, partition, pending },
             Err(_) => refused(self.not_owner(partition)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
+use turnpike_mutants::{Line, off};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{
     CLAIMS_MAX, Claim, ClaimOutcome, Claimed, PartitionSpec, SharedDatabase, StoreError,
@@ -112,19 +113,43 @@ impl Candidate {
         told: oneshot::Receiver<ClaimOutcome>,
         queue: &mut mpsc::Receiver<Queued>,
     ) -> Result<Ended, Ended> {
+        let early = match off(Line::ClaimBeforeReading) {
+            true => Some(self.read_now().await?),
+            false => None,
+        };
         let claimed = self.claim(told).await?;
         self.won = Some(claimed.epoch);
         let claimed_in = self.began.elapsed();
         failpoint::pass(Step::ClaimWon).await?;
-        let (copy, kind) = self.copy(&claimed).await?;
+        let (copy, kind) = match early {
+            Some(copy) => (copy.skip_to(&claimed.position), "early"),
+            None => self.copy(&claimed).await?,
+        };
         failpoint::pass(Step::ClaimLoaded).await?;
         let ownership =
             Ownership { spec: self.spec.clone(), epoch: claimed.epoch, claim: self.claim.claim };
-        let (shared, ticks) = (Arc::clone(&self.shared), Arc::clone(&self.ticks));
-        let owner = Owner::new(shared, ownership, ticks, copy);
+        let owner = |copy| {
+            let (shared, ticks) = (Arc::clone(&self.shared), Arc::clone(&self.ticks));
+            Owner::new(shared, ownership.clone(), ticks, copy)
+        };
         self.tell_takeover(&claimed, kind, claimed_in);
         self.doors.set(self.spec.id, Gate::Open(self.requests.clone()));
-        Ok(owner.serve(queue).await)
+        let mut ended = owner(copy).serve(queue).await;
+        while off(Line::OwnAppend) && matches!(ended, Ended::Store(_)) {
+            ended = owner(self.read_now().await?).serve(queue).await;
+        }
+        Ok(ended)
+    }
+
+    /// The state as the log tells it now, whatever may still come late: what an owner must not
+    /// begin with (P2).
+    async fn read_now(&self) -> Result<Copy, Ended> {
+        let (db, partition) = (self.shared.db.as_ref(), self.spec.id);
+        let seen = db.observe().await?;
+        let row = seen.partitions.iter().find(|row| row.spec.id == partition).ok_or(Ended::Lost)?;
+        let mut copy = Copy::load(db, partition, row.next.next, &|| self.ticks.tick()).await?;
+        copy.catch_up(db, partition, &row.next, &|| self.ticks.tick()).await?;
+        Ok(copy)
     }
 
     async fn claim(&self, told: oneshot::Receiver<ClaimOutcome>) -> Result<Claimed, Ended> {
@@ -147,6 +172,9 @@ impl Candidate {
         if let Some(standby) = self.standby.take()
             && let Some(mut copy) = standby.take().await
         {
+            if off(Line::ReloadAfterClaim) {
+                return Ok((copy.skip_to(end), "warm"));
+            }
             match copy.catch_up(db, partition, end, &alive).await {
                 Ok(()) => return Ok((copy, "warm")),
                 Err(CopyError::Store(error)) => return Err(error.into()),
@@ -158,6 +186,9 @@ impl Candidate {
         }
         let _turn = self.shared.loads.acquire().await.map_err(|_| Ended::Stopped)?;
         let mut copy = Copy::load(db, partition, end.next, &alive).await?;
+        if off(Line::ReloadAfterClaim) {
+            return Ok((copy.skip_to(end), "cold"));
+        }
         copy.catch_up(db, partition, end, &alive).await?;
         Ok((copy, "cold"))
     }

@@ -3,15 +3,16 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use support::{HEARTBEAT, OCTETS, config, create_partition, database, log, octets, publish, start};
+use turnpike_mutants::{Line, all_caught};
 use turnpike_node::NodeConfig;
-use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey, Verdict};
+use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey, SubBatchAnswer, Verdict};
 use turnpike_segment::{Component, LineKind, NewLine, NewRecord, Place, Segment, SegmentBuilder};
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
@@ -34,10 +35,22 @@ struct Bent {
     damaged_reads: AtomicBool,
     no_heartbeats: AtomicBool,
     no_logins: AtomicBool,
+    /// Appends are kept back, to come late, and their sender hears nothing of them.
+    late: AtomicBool,
+    kept: Mutex<Vec<AppendSegment>>,
+    /// Checkpoints come from here.
+    checkpoints_of: Option<Arc<dyn SharedDatabase>>,
 }
 
 impl Bent {
     fn new(inner: &Arc<dyn SharedDatabase>) -> Arc<Self> {
+        Self::with(inner, None)
+    }
+
+    fn with(
+        inner: &Arc<dyn SharedDatabase>,
+        checkpoints_of: Option<Arc<dyn SharedDatabase>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             inner: Arc::clone(inner),
             read_delay_ms: AtomicU64::new(0),
@@ -45,6 +58,9 @@ impl Bent {
             damaged_reads: AtomicBool::new(false),
             no_heartbeats: AtomicBool::new(false),
             no_logins: AtomicBool::new(false),
+            late: AtomicBool::new(false),
+            kept: Mutex::default(),
+            checkpoints_of,
         })
     }
 
@@ -114,6 +130,10 @@ impl SharedDatabase for Bent {
         self.inner.barrier(held).await
     }
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
+        if self.late.load(Ordering::SeqCst) {
+            self.kept.lock().unwrap().push(append.clone());
+            return Err(StoreError::Unavailable { doing: "append", cause: "late".to_owned() });
+        }
         self.inner.append(append).await
     }
     async fn read_segments(
@@ -157,14 +177,16 @@ impl SharedDatabase for Bent {
         self.inner.publish_checkpoint(manifest, epoch, claim).await
     }
     async fn checkpoints(&self, partition: PartitionId) -> StoreResult<Vec<CheckpointManifest>> {
-        self.inner.checkpoints(partition).await
+        let of = self.checkpoints_of.as_ref().unwrap_or(&self.inner);
+        of.checkpoints(partition).await
     }
     async fn checkpoint_part(
         &self,
         partition: PartitionId,
         name: &str,
     ) -> StoreResult<Option<Bytes>> {
-        self.inner.checkpoint_part(partition, name).await
+        let of = self.checkpoints_of.as_ref().unwrap_or(&self.inner);
+        of.checkpoint_part(partition, name).await
     }
     async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
         self.inner.publish(publish).await
@@ -452,8 +474,7 @@ async fn i7_a_standby_whose_reads_are_slow_still_takes_over_from_a_dead_owner() 
 // P36: an owner that is not fresh stops rating past an effective date. It learns of plans through
 // its heartbeat only; when that fails and appends do not, it goes on by the old plan, and its
 // commits are signs of life.
-#[tokio::test]
-async fn p36_an_owner_that_is_not_fresh_does_not_rate_by_a_superseded_plan() {
+async fn does_not_rate_by_a_superseded_plan(observes: bool) {
     // Two minutes before midnight, when version 2 takes effect.
     let (db, now) = database_of_one_hour().await;
     let midnight = now.fetch_sub(120_000_000, Ordering::SeqCst);
@@ -461,6 +482,7 @@ async fn p36_an_owner_that_is_not_fresh_does_not_rate_by_a_superseded_plan() {
     let mut a = start(config("a"), &bent.shared()).await;
     a.open_account(7).await;
     bent.no_heartbeats.store(true, Ordering::SeqCst);
+    bent.no_logins.store(!observes, Ordering::SeqCst);
     settle().await;
     let newer = OCTETS
         .replace("version=\"1\"", "version=\"2\"")
@@ -480,6 +502,17 @@ async fn p36_an_owner_that_is_not_fresh_does_not_rate_by_a_superseded_plan() {
     let segment = Segment::decode(&rows.last().unwrap().body).unwrap();
     let versions: Vec<u32> = segment.lines().map(|line| line.component.plan_version).collect();
     assert!(versions.iter().all(|&version| version == 2), "rated by version {versions:?}");
+}
+
+#[tokio::test]
+async fn p36_an_owner_that_is_not_fresh_does_not_rate_by_a_superseded_plan() {
+    does_not_rate_by_a_superseded_plan(true).await;
+}
+
+// The same, where its rounds do not bring the catalogue either: it reads it before it rates.
+#[tokio::test]
+async fn p36_an_owner_that_observes_nothing_does_not_rate_by_a_superseded_plan() {
+    does_not_rate_by_a_superseded_plan(false).await;
 }
 
 // DESIGN section 7 (overflow is an error, never zero) and 8 (control totals): two lines whose sum
@@ -653,4 +686,87 @@ async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_
         rated += segment.records().filter(|(_, record)| record.record_id == "r1").count();
     }
     assert_eq!(rated, 1, "the account is charged {rated} times; accepted: {}", answer.accepted);
+}
+
+// P2, P4: an append of which nothing was heard may still come. An owner that reads its log under the
+// old claim and goes on meets it there, under the number of its own next append: were it to take
+// that for its own, what it answers would be lost (I1).
+#[tokio::test]
+async fn p2_an_append_that_comes_late_is_not_taken_for_the_next_one() {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let bent = Bent::new(&db);
+    let mut node = start(config("a"), &bent.shared()).await;
+    node.open_account(7).await;
+    bent.late.store(true, Ordering::SeqCst);
+    let unheard = node.try_send(&[octets(7, "r1", 1)]).await;
+    let is_done = |answer: &SubBatchAnswer| answer.standing.as_ref().unwrap().verdict();
+    assert_ne!(unheard.as_ref().map(is_done), Some(Verdict::Done), "nobody knows (P2)");
+    bent.late.store(false, Ordering::SeqCst);
+    settle().await;
+    let kept = bent.kept.lock().unwrap().remove(0);
+    let _ = db.append(&kept).await.unwrap();
+    assert_eq!(node.send(&[octets(7, "r2", 1)]).await.accepted, 1);
+    let rows = log(db.as_ref()).await;
+    let segments = rows.iter().map(|row| Segment::decode(&row.body).unwrap());
+    let found =
+        segments.flat_map(|s| s.records().map(|(_, r)| r.record_id == "r2").collect::<Vec<_>>());
+    assert_eq!(found.filter(|is_it| *is_it).count(), 1, "acknowledged, and not in the log (I1)");
+}
+
+// P18: a checkpoint of another history is no checkpoint of this one, whatever its segment's number.
+#[tokio::test]
+async fn p18_a_checkpoint_of_another_history_is_left_alone() {
+    let write = async |db: &Arc<dyn SharedDatabase>, id: &str| {
+        create_partition(db.as_ref()).await;
+        publish(db.as_ref(), OCTETS).await;
+        let eager = NodeConfig { checkpoint_log_bytes: 1, ..config("a") };
+        let mut node = start(eager, db).await;
+        node.open_account(7).await;
+        for n in 0..5 {
+            node.send(&[octets(7, &format!("{id}{n}"), 1)]).await;
+            settle().await;
+        }
+        node.node.shutdown().await;
+        assert!(!db.checkpoints(PartitionId(1)).await.unwrap().is_empty());
+    };
+    let (db, elsewhere) = (database(), database());
+    write(&db, "here").await;
+    write(&elsewhere, "there").await;
+    let mut node = start(config("b"), &Bent::with(&db, Some(elsewhere)).shared()).await;
+    let records = ["here4", "there4", "new"].map(|id| octets(7, id, 1));
+    let answer = node.send(&records).await;
+    assert_eq!((answer.accepted, answer.duplicates.as_slice()), (2, [0].as_slice()));
+}
+
+#[test]
+fn mutants_are_caught() {
+    all_caught(&[
+        (
+            Line::OwnAppend,
+            "p2_an_append_that_comes_late_is_not_taken_for_the_next_one",
+            "acknowledged, and not in the log",
+        ),
+        (
+            Line::UnknownOutcome,
+            "p2_an_append_that_comes_late_is_not_taken_for_the_next_one",
+            "nobody knows",
+        ),
+        (
+            Line::CheckpointHistory,
+            "p18_a_checkpoint_of_another_history_is_left_alone",
+            "never came to own",
+        ),
+        (
+            Line::FreshCatalogue,
+            "p36_an_owner_that_observes_nothing_does_not_rate_by_a_superseded_plan",
+            "rated by version [1",
+        ),
+        (
+            Line::CompleteKeys,
+            "i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_the_horizon",
+            "charged 2 times",
+        ),
+    ]);
 }

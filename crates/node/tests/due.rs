@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use support::{HEARTBEAT, Running, config, log, octets, publish, replay, start};
 use turnpike_account::PartitionState;
+use turnpike_mutants::{Line, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
@@ -567,4 +568,20 @@ async fn plans_6_who_opts_out_mid_cycle_is_charged_once_and_the_rest_of_the_cycl
     let late = apply(&mut node, vec![command(Command::Cancel(cancel))]).await;
     assert!(late[0].message.contains("2024-05-10T00:00:00Z"), "{late:?}");
     world.assert_told().await;
+}
+
+#[test]
+fn mutants_are_caught() {
+    all_caught(&[
+        (
+            Line::DueMark,
+            "p34_the_sweep_books_charges_without_usage_each_once_and_i4_the_log_tells_them",
+            "fee 10\", \"2024-05-01 setup 3",
+        ),
+        (
+            Line::DueBefore,
+            "plans_5_what_is_due_at_a_records_start_is_booked_before_it_even_without_a_sweep",
+            "left: [\"2024-05-31 all 1\", \"2024-06-01 all 1",
+        ),
+    ]);
 }

@@ -7,6 +7,7 @@ use support::{
     OCTETS, checkpoints, config, create_partition, database, log, octets, publish, replay, start,
 };
 use turnpike_account::PartitionState;
+use turnpike_mutants::{Line, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::ingest::v1::RecordStatus;
 use turnpike_proto::node::v1::{
@@ -117,7 +118,7 @@ async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
         let rows = log(db.as_ref()).await;
         let told = replay(PartitionState::default(), &rows);
         for state in checkpoints(db.as_ref()).await {
-            assert_eq!(replay(state, &rows).encode(), told.encode());
+            assert_eq!(replay(state, &rows).encode(), told.encode(), "I4");
             compared += 1;
         }
     }
@@ -237,4 +238,45 @@ async fn p36_a_plan_that_was_just_published_rates_what_is_sent_after_it() {
     node.open_account(7).await;
     publish(db.as_ref(), OCTETS).await;
     assert_eq!(node.send(&[octets(7, "r1", 1)]).await.accepted, 1);
+}
+
+#[test]
+fn mutants_are_caught() {
+    all_caught(&[
+        (
+            Line::PendingKeys,
+            "i2_i5_a_retry_is_answered_as_the_first_time_and_rated_once",
+            "left: (2",
+        ),
+        (
+            Line::Content,
+            "i2_i5_a_retry_is_answered_as_the_first_time_and_rated_once",
+            "index out of bounds",
+        ),
+        (
+            Line::Replayed,
+            "i2_i5_a_retry_is_answered_as_the_first_time_and_rated_once",
+            "again.exceptions[0].replayed",
+        ),
+        (
+            Line::ReloadAfterClaim,
+            "i2_a_retry_to_the_next_owner_is_answered_as_the_first_time",
+            "left: (2, [])",
+        ),
+        (
+            Line::CheckpointKeys,
+            "i4_the_live_state_and_what_the_log_tells_are_the_same_bytes",
+            "failed: I4",
+        ),
+        (
+            Line::RecycledEntry,
+            "p35_what_waits_is_rated_once_when_it_can_be",
+            "told.suspense().is_empty()",
+        ),
+        (
+            Line::Revision,
+            "p35_what_waits_is_rated_once_when_it_can_be",
+            "the revision has moved on",
+        ),
+    ]);
 }

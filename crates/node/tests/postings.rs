@@ -11,6 +11,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use support::{HEARTBEAT, Running, config, octets, publish, start};
 use turnpike_account::PartitionState;
+use turnpike_mutants::{Line, all_caught};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::{
     NodeApplyRequest, NodeRecycleRequest, NodeSuspenseRequest, RecycleKey, Verdict,
@@ -61,9 +62,14 @@ const fn home(account: u64) -> u32 {
 
 impl World {
     async fn new() -> Self {
+        Self::with(partition(2, 1001, 2000, ["b", "a"])).await
+    }
+
+    /// The same, where partition 2 is this one.
+    async fn with(second: PartitionSpec) -> Self {
         let memory = MemoryDatabase::new();
         let db: Arc<dyn SharedDatabase> = Arc::new(memory.clone());
-        let specs = [partition(1, 1, 1000, ["a", "b"]), partition(2, 1001, 2000, ["b", "a"])];
+        let specs = [partition(1, 1, 1000, ["a", "b"]), second];
         db.create_partitions(&specs).await.unwrap();
         publish(db.as_ref(), SPONSORED).await;
         let mut world = Self { memory, db, nodes: BTreeMap::new() };
@@ -432,6 +438,21 @@ async fn p33_a_partition_that_is_made_later_finds_what_was_posted_to_its_account
     assert_eq!(world.suspended(3).await[0].reason, "unknown-account");
 }
 
+#[tokio::test]
+async fn p33_a_posting_of_what_is_past_the_receivers_horizon_is_taken() {
+    const HOUR_US: i64 = 3_600_000_000;
+    let second = partition(2, 1001, 2000, ["b", "a"]);
+    let mut world =
+        World::with(PartitionSpec { accept_since: None, horizon_us: HOUR_US, ..second }).await;
+    for account in [1, 1001] {
+        world.open(account, "USD").await;
+    }
+    // Of years ago; the sender takes records of any age.
+    world.use_up(1, "old", 7, 1001).await;
+    assert_eq!(world.settled(2, 1).await, [money(1001, 7)], "money is conserved");
+    world.assert_told().await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
 
@@ -472,4 +493,20 @@ proptest! {
             world.assert_told().await;
         });
     }
+}
+
+#[test]
+fn mutants_are_caught() {
+    all_caught(&[
+        (
+            Line::PostingCursor,
+            "p33_takeovers_of_sender_and_receiver_neither_lose_nor_double_a_posting",
+            "\"3.000000000\"), (1001, \"1.000000000",
+        ),
+        (
+            Line::PostingsHaveNoHorizon,
+            "p33_a_posting_of_what_is_past_the_receivers_horizon_is_taken",
+            "money is conserved",
+        ),
+    ]);
 }

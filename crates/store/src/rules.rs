@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use turnpike_mutants::{Line, off};
 use turnpike_types::limits::IDENTITY_BYTES_MAX;
 use turnpike_types::{ClaimId, Epoch, SegmentNumber, Timestamp};
 
@@ -40,11 +41,14 @@ impl Fence {
     /// Why this append did not pass (P4); `None` when it would have.
     pub(crate) fn judge(&self, append: &AppendSegment) -> Option<AppendOutcome> {
         let SegmentPosition { next, last_hash } = self.position;
-        if self.epoch != append.epoch || self.claim != append.claim {
+        let is_epoch = self.epoch == append.epoch || off(Line::FenceEpoch) || off(Line::FenceOwner);
+        let is_claim = self.claim == append.claim || off(Line::FenceClaim) || off(Line::FenceOwner);
+        let is_hash = last_hash == append.prev_hash || off(Line::FenceHash);
+        if !is_epoch || !is_claim {
             Some(AppendOutcome::Fenced)
         } else if next > append.segment {
             Some(AppendOutcome::Ahead)
-        } else if next < append.segment || last_hash != append.prev_hash {
+        } else if next < append.segment || !is_hash {
             // The same length with another hash is another history too (P18).
             Some(AppendOutcome::RolledBack)
         } else {
@@ -197,6 +201,7 @@ pub(crate) fn judge_binding(history: &[Binding], asked: &Binding) -> BindOutcome
     history
         .iter()
         .find(|old| old.from < asked.until && asked.from < old.until)
+        .filter(|_| !off(Line::BindingsDisjoint))
         .map_or(BindOutcome::Bound, |old| BindOutcome::Taken(old.account))
 }
 

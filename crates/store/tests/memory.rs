@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use turnpike_store::conformance::{Dice, LetGo, Owner, Subject, claim, spec};
+use turnpike_mutants::{Line, all_caught};
+use turnpike_store::conformance::{Dice, LetGo, Owner, Subject, claim, read_all, spec};
 use turnpike_store::memory::{MemoryDatabase, system_clock};
 use turnpike_store::{AppendOutcome, ClaimOutcome, SharedDatabase, StoreIncarnation};
 use turnpike_types::Epoch;
@@ -63,4 +64,78 @@ async fn of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won
     assert_eq!(appending.await.unwrap().unwrap(), AppendOutcome::Committed);
     let won = db.claim_many(&claims[1..]).await.unwrap();
     assert!(matches!(won[..], [ClaimOutcome::Won(_)]), "{won:?}");
+}
+
+/// P6: nobody is shown an append that is under way.
+#[tokio::test]
+async fn an_append_is_shown_when_it_is_committed() {
+    let db = MemoryDatabase::new();
+    db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
+    let mut dice = Dice(1);
+    let owner = Owner::claim_now(&db, 1, "a", &mut dice).await;
+    let paused = db.pause_appends().await;
+    let append = owner.next_append(vec![1].into(), &mut dice);
+    let appending = {
+        let db = db.clone();
+        tokio::spawn(async move { db.append(&append).await })
+    };
+    while db.appends_in_flight() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(read_all(&db, 1).await.is_empty(), "shown before it is committed");
+    drop(paused);
+    assert_eq!(appending.await.unwrap().unwrap(), AppendOutcome::Committed);
+    assert_eq!(read_all(&db, 1).await.len(), 1);
+}
+
+/// Each of the lines below is held by a test above, in every database; here they can be switched off.
+#[test]
+fn mutants_are_caught() {
+    all_caught(&[
+        (
+            Line::RowLock,
+            "an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log",
+            "acknowledged, and not in the log",
+        ),
+        (Line::FenceOwner, "an_append_of_a_stale_epoch_is_fenced", "Fenced"),
+        (
+            Line::FenceEpoch,
+            "an_append_of_another_epoch_is_fenced_even_under_the_right_claim",
+            "Fenced",
+        ),
+        (
+            Line::FenceClaim,
+            "an_append_of_a_stale_claim_is_fenced_even_under_the_right_epoch",
+            "Fenced",
+        ),
+        (
+            Line::FenceHash,
+            "an_append_on_another_hash_says_that_history_was_rolled_back",
+            "RolledBack",
+        ),
+        (Line::ClaimSeen, "of_many_claims_with_the_same_epoch_one_wins", "left: 16"),
+        (
+            Line::BusyRow,
+            "of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won",
+            "Won",
+        ),
+        (Line::ReadCommitted, "an_append_is_shown_when_it_is_committed", "shown before"),
+        (Line::BarrierOwner, "a_barrier_holds_only_for_the_owner", "db.barrier"),
+        (
+            Line::BarrierPosition,
+            "a_barrier_holds_only_where_the_log_ends_as_the_owner_knows",
+            "the log is ahead",
+        ),
+        (Line::CheckpointFence, "a_checkpoint_is_fenced", "publish_checkpoint"),
+        (Line::CheckpointForward, "a_checkpoint_only_moves_forward", "publish(2)"),
+        (Line::CheckpointParts, "a_manifest_of_what_is_not_there_is_refused", "Ok(true)"),
+        (Line::Superseded, "a_superseded_incarnation_is_refused_for_ever", "Ok(HeartbeatReply"),
+        (Line::Flaps, "a_forced_claim_counts_as_a_flap_and_another_does_not", "left: [0, 0"),
+        (Line::BindingsDisjoint, "identities_are_bound_for_intervals_that_never_overlap", "Bound"),
+        (
+            Line::CursorCompared,
+            "a_consumer_begins_everywhere_and_moves_by_compare_and_set",
+            "Moved",
+        ),
+    ]);
 }

@@ -235,3 +235,13 @@ proptest! {
         prop_assert!(seen.into_iter().all(|seen| seen));
     }
 }
+
+#[test]
+fn mutants_are_caught() {
+    let test = "split::tests::an_identity_is_guided_by_the_start_of_the_record_and_keeps_its_place";
+    turnpike_mutants::all_caught(&[(
+        turnpike_mutants::Line::GuidedByStart,
+        test,
+        "left: [150, 150",
+    )]);
+}

@@ -32,9 +32,9 @@ use turnpike_proto::record::{RecordBatch, encode};
 use turnpike_proto::suspense::v1::SuspendedRecord;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
 use turnpike_store::memory::MemoryDatabase;
-use turnpike_store::{Claim, NodeBeat, PartitionSpec, SharedDatabase};
+use turnpike_store::{Claim, Member, NodeBeat, PartitionSpec, SharedDatabase};
 use turnpike_types::{
-    AccountNumber, AccountRange, ClaimId, Incarnation, NodeName, PartitionId, Timestamp,
+    AccountNumber, AccountRange, ClaimId, Incarnation, NodeName, PartitionId, Priority, Timestamp,
     UsageRecord,
 };
 
@@ -54,6 +54,10 @@ pub struct Faults {
     pub silent: u32,
     /// It loses what comes, and all that comes after it on the same stream, and never answers.
     pub deaf: bool,
+    /// Its answers leave a record out.
+    pub short: bool,
+    /// Its answers have the number of the next sub-batch.
+    pub ahead: bool,
 }
 
 /// What a node in trouble says.
@@ -82,6 +86,8 @@ pub struct Shared {
     /// Sub-batches that did not come in the order of their numbers.
     pub out_of_order: AtomicU64,
     pub streams: AtomicU64,
+    /// Those that came with a hint, not by the routes.
+    pub sent: AtomicU64,
     /// Identity, status, measure and quantity of the last record that had an identity and an account.
     pub last_extra: Mutex<String>,
 }
@@ -175,6 +181,10 @@ impl FakeNode {
         if dice < edge {
             standing.epoch = standing.epoch.saturating_sub(1);
         }
+        if faults.short && answer.duplicates.pop().is_none() {
+            answer.accepted -= 1;
+        }
+        answer.sequence += u64::from(faults.ahead);
         answer.standing = Some(standing);
         Deed::Answer(answer)
     }
@@ -254,6 +264,8 @@ impl NodeService for FakeNode {
         request: Request<Streaming<SubBatchFrame>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
         self.shared.streams.fetch_add(1, Ordering::SeqCst);
+        let sent = request.metadata().contains_key(turnpike_proto::SENT);
+        self.shared.sent.fetch_add(u64::from(sent), Ordering::SeqCst);
         let mut requests = request.into_inner();
         let node = self.clone();
         let (answers, stream) = mpsc::channel(4);
@@ -373,6 +385,7 @@ impl World {
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
             out_of_order: AtomicU64::new(0),
             streams: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             last_extra: Mutex::default(),
         });
         let db = Arc::new(db);
@@ -417,7 +430,7 @@ impl World {
             range: AccountRange::new(first, last).unwrap(),
             horizon_us: 1,
             accept_since: None,
-            members: Vec::new(),
+            members: [("a", 2), ("b", 1)].map(member).into(),
         };
         self.db.create_partitions(&[spec]).await.unwrap();
         self.shared.ledgers.lock().unwrap().insert(id, Ledger::default());
@@ -470,6 +483,10 @@ impl World {
         let ledgers = self.shared.ledgers.lock().unwrap();
         ledgers.values().flat_map(|ledger| ledger.rated.clone()).collect()
     }
+}
+
+fn member((node, priority): (&str, u32)) -> Member {
+    Member { node: NodeName(node.to_owned()), priority: Priority(priority) }
 }
 
 pub async fn give(

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use turnpike_mutants::{Line, all_caught};
 use turnpike_store::{
     Following, Member, NodeBeat, NodeRow, PartitionSpec, Pin, SegmentPosition, Serving,
 };
@@ -249,6 +250,20 @@ fn p11_a_new_process_proves_the_old_one_dead() {
 }
 
 #[test]
+fn p11_who_was_replaced_is_not_given_the_time_of_a_silent_one() {
+    let mut world = World::new("b", Some("a"));
+    world.first(&["a", "b"], 10);
+    // Its name beats on, and serves nothing yet: a is above b, and has two intervals to claim.
+    let replaced = (1..=10).find_map(|round| {
+        world.now += world.config.heartbeat;
+        world.beat("a", Incarnation(2), true);
+        world.beat("b", Incarnation(1), true);
+        Some((round, world.observe().pop()?))
+    });
+    assert_eq!(replaced, Some((3, claims(Cause::OwnerRestarted, 1))), "it is known to be dead");
+}
+
+#[test]
 fn p2_after_a_step_down_the_owner_claims_before_it_reads() {
     let mut world = World::new("a", Some("a"));
     assert_eq!(world.round(&["a"]), [claims(Cause::SteppedDown, 1)]);
@@ -462,4 +477,61 @@ fn a_node_that_is_emptied_gives_up_and_claims_nothing() {
     world.warm.insert("c");
     let (_, decision) = world.first(&["a", "c"], 20).unwrap();
     assert_eq!(decision, Decision::Release { partition: P, to: name("c") });
+}
+
+#[test]
+fn mutants_are_caught() {
+    let mutants = [
+        (
+            Line::NamedClaim,
+            "p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it",
+            "OwnerStoodDown",
+        ),
+        (
+            Line::TwoBeats,
+            "p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it",
+            "OwnerStoodDown",
+        ),
+        (Line::CommitIsSign, "p9_a_commit_is_a_sign_of_life", "OwnerSilent"),
+        (
+            Line::ReadGaps,
+            "p10_a_database_that_stood_still_does_not_look_like_a_dead_cluster",
+            "nobody could beat",
+        ),
+        (
+            Line::NewProcess,
+            "p11_who_was_replaced_is_not_given_the_time_of_a_silent_one",
+            "known to be dead",
+        ),
+        (
+            Line::WarmFirst,
+            "p11_a_warm_member_comes_before_a_cold_one_of_higher_priority",
+            "OwnerSilent",
+        ),
+        (
+            Line::DefersToLive,
+            "p12_a_lower_member_leaves_it_to_a_live_higher_one_but_not_for_ever",
+            "not waited for",
+        ),
+        (
+            Line::TargetFirst,
+            "p13_a_released_partition_is_its_targets_first_and_then_anyones",
+            "two intervals",
+        ),
+        (Line::TakesBack, "p13_who_released_takes_it_back_when_nobody_comes", "None"),
+        (Line::PinAbove, "p13_a_pin_is_above_all_priorities", "None"),
+        (
+            Line::Stability,
+            "p14_a_higher_member_gets_it_back_once_it_is_warm_and_has_lived_a_while",
+            "eight intervals",
+        ),
+        (
+            Line::Distrust,
+            "p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong",
+            "on their way",
+        ),
+    ];
+    for (line, test, how) in mutants {
+        all_caught(&[(line, &format!("membership::tests::{test}"), how)]);
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use turnpike_mutants::{Line, off};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{CheckpointManifest, CheckpointPart, StoreResult};
 use turnpike_types::SegmentNumber;
@@ -101,11 +102,10 @@ impl Owner {
     pub(super) fn checkpoint_if_due(&mut self) {
         self.note_listed();
         self.note_checkpoint();
-        if self.checkpoint_due()
-            && self.in_flight.is_none()
+        let is_committed = self.in_flight.is_none()
             && self.open.builder.is_empty()
-            && self.open.answers.is_empty()
-        {
+            && self.open.answers.is_empty();
+        if self.checkpoint_due() && (is_committed || off(Line::CommittedState)) {
             self.start_checkpoint();
         }
     }

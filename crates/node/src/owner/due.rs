@@ -21,6 +21,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use tokio::time::Instant;
+use turnpike_mutants::{Line, off};
 use turnpike_plan::{AccountState, DUE_USAGE_TYPE, PlanInForce, Rated, StateEntry, Stretch};
 use turnpike_segment::NewRecord;
 use turnpike_types::{AccountNumber, Outcome, Posting, SuspenseReason, Timestamp, UsageView};
@@ -142,6 +143,9 @@ impl Owner {
     ) -> Result<(), NotRated> {
         let Some(known) = self.state.account(account) else { return Ok(()) };
         if !self.tariffs.is_swept(self.state.profiles(), known.profile) {
+            return Ok(());
+        }
+        if off(Line::DueBefore) {
             return Ok(());
         }
         match self.dues.next.get(&account) {

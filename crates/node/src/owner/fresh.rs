@@ -14,6 +14,7 @@
 use std::sync::{Arc, PoisonError};
 
 use tokio::time::Instant;
+use turnpike_mutants::{Line, off};
 use turnpike_proto::account::v1::AccountCommand;
 use turnpike_proto::account::v1::account_command::Command;
 
@@ -50,7 +51,9 @@ impl Owner {
         }
         let limit = self.shared.config.suspicion();
         let beat = *self.shared.fresh_at.lock().unwrap_or_else(PoisonError::into_inner);
-        beat.elapsed() > limit && self.catalogue_read_at.is_none_or(|read| read.elapsed() > limit)
+        !off(Line::FreshCatalogue)
+            && beat.elapsed() > limit
+            && self.catalogue_read_at.is_none_or(|read| read.elapsed() > limit)
     }
 
     /// Reads what was published.

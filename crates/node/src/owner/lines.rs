@@ -1,10 +1,11 @@
 //! Logging what was rated: a record, its lines, and the changes that no line tells.
 
 use turnpike_account::PartitionState;
+use turnpike_mutants::off;
 use turnpike_plan::{AccountState, ComponentKind, Line, PORTIONS_MAX, Rated, StateEntry};
 use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{Component, LineKind, NewLine, NewRecord};
-use turnpike_types::SuspenseReason;
+use turnpike_types::{Outcome, SuspenseReason};
 
 use super::append::OpenSegment;
 use super::records::{NotRated, Wait};
@@ -51,6 +52,9 @@ impl OpenSegment {
             scratch.components.push(component);
         }
         untold(tariff, rated, state, &mut scratch.changes);
+        if off(turnpike_mutants::Line::DueMark) && record.outcome == Outcome::FellDue {
+            scratch.changes.clear();
+        }
         if !self.builder.has_room_for_variables(scratch.changes.len()) {
             return Err(no_room);
         }

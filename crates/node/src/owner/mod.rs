@@ -29,11 +29,12 @@ mod suspense;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use turnpike_account::PartitionState;
+use turnpike_mutants::{Line, off};
 use turnpike_plan::Rater;
 use turnpike_proto::account::v1::{AccountCommand, AccountResult, ShowResponse};
 use turnpike_proto::frame::SubBatchFrame;
@@ -71,7 +72,11 @@ pub(crate) type Reply<T> = oneshot::Sender<(Epoch, T)>;
 /// What an owner is asked.
 pub(crate) enum Request {
     /// Price records.
-    Records { frame: SubBatchFrame, reply: Reply<Result<SubBatchAnswer, Refusal>> },
+    Records {
+        frame: SubBatchFrame,
+        stream: StreamEnd,
+        reply: Reply<Result<SubBatchAnswer, Refusal>>,
+    },
     /// Change accounts.
     Apply { commands: Vec<AccountCommand>, reply: Reply<Vec<AccountResult>> },
     /// Show an account.
@@ -84,6 +89,21 @@ pub(crate) enum Request {
     Release { to: Option<NodeName> },
     /// Somebody else was seen to own it.
     Superseded,
+}
+
+/// Ends a stream of sub-batches at the first one that its owner refuses: those behind it are in the
+/// queue already, and must not pass it (P30).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StreamEnd(Arc<AtomicBool>);
+
+impl StreamEnd {
+    fn end(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_ended(&self) -> bool {
+        self.0.load(Ordering::Relaxed) && !off(Line::OwnerEndsStream)
+    }
 }
 
 /// Why a sub-batch was refused before rating.
@@ -310,7 +330,9 @@ impl Owner {
             self.read_catalogue().await?;
         }
         match queued.request {
-            Request::Records { frame, reply } => self.take_records(&frame, reply).await,
+            Request::Records { frame, stream, reply } => {
+                self.take_records(&frame, &stream, reply).await
+            }
             Request::Apply { commands, reply } => self.take_commands(&commands, reply).await,
             Request::Show { account, reply } => {
                 let shown = self.show(account);
@@ -346,6 +368,10 @@ impl Owner {
 
     /// Answers once the open segment, or a barrier, is durable (P6, P17).
     fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
+        if off(Line::AnswerAfterCommit) {
+            let _ = reply.send((self.ownership.epoch, answer));
+            return;
+        }
         self.open.answers.push(append::Answer::new(move |epoch| {
             // Who asked may be gone; the answer then goes nowhere, and a retry gets it again.
             let _ = reply.send((epoch, answer));
@@ -378,7 +404,9 @@ impl Owner {
 
     /// Gate, drain, release (P13).
     async fn release(&mut self, to: Option<&NodeName>) -> Ended {
-        if let Err(ended) = self.flush().await {
+        if !off(Line::ReleaseDrains)
+            && let Err(ended) = self.flush().await
+        {
             return ended;
         }
         let Ownership { spec, epoch, claim, .. } = &self.ownership;
@@ -398,7 +426,8 @@ impl Owner {
 
 fn tick(ticks: &Ticks, in_flight: Option<&InFlight>, config: &NodeConfig) {
     let limit = config.tick_max();
-    if in_flight.is_none_or(|append| append.started.elapsed() < limit) {
+    let is_in_time = |append: &InFlight| append.started.elapsed() < limit;
+    if in_flight.is_none_or(is_in_time) || off(Line::OverdueAppend) {
         ticks.tick();
     }
 }

@@ -2,7 +2,8 @@
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use turnpike_account::{Fingerprint, Location};
+use turnpike_account::{Fingerprint, Location, LoggedTime};
+use turnpike_mutants::{Line, off};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::ingest::v1::{RecordResult, RecordStatus};
 use turnpike_proto::node::v1::SubBatchAnswer;
@@ -15,7 +16,7 @@ use turnpike_types::{
 };
 
 use super::incoming::{Incoming, incoming};
-use super::{Ended, Owner, Refusal, lines};
+use super::{Ended, Owner, Refusal, StreamEnd, lines};
 
 /// What became of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +49,13 @@ impl Owner {
     pub(super) async fn take_records(
         &mut self,
         frame: &SubBatchFrame,
+        stream: &StreamEnd,
         reply: oneshot::Sender<(Epoch, Result<SubBatchAnswer, Refusal>)>,
     ) -> Result<(), Ended> {
+        if stream.is_ended() {
+            // Its stream is over at the node's door too: nobody waits for this answer.
+            return Ok(());
+        }
         let began = Instant::now();
         let mut batch = RecordBatch::default();
         let answer = match self.admit(frame, &mut batch) {
@@ -58,6 +64,9 @@ impl Owner {
         };
         metrics::histogram!("turnpike_rating_seconds").record(began.elapsed().as_secs_f64());
         failpoint::pass(Step::Rated).await?;
+        if answer.is_err() {
+            stream.end();
+        }
         self.answer(reply, answer);
         Ok(())
     }
@@ -100,7 +109,7 @@ impl Owner {
             let account = record.fixed.account;
             account.0 != 0 && !ours.contains(account) && self.is_covered(account)
         });
-        if strangers { Err(Refusal::WrongPartition) } else { Ok(head) }
+        if strangers && !off(Line::Range) { Err(Refusal::WrongPartition) } else { Ok(head) }
     }
 
     /// Does any partition cover the account?
@@ -155,16 +164,21 @@ impl Owner {
 
     fn take_record(&mut self, incoming: &Incoming<'_>, recycled: bool) -> Result<Taken, Wait> {
         let print = incoming.fingerprint();
+        if off(Line::DedupFirst) && incoming.view.start < self.open.time.floor {
+            return Ok(Taken::Rejected(RejectReason::TooOld));
+        }
         // Dedup is asked before the horizon (P26).
         if let Some(taken) = self.taken_before(incoming, print)? {
             return Ok(taken);
         }
-        let time = self.open.time;
+        let time = if off(Line::OneClock) { self.own_time() } else { self.open.time };
         // What was recycled met the horizon when it first arrived (P35). But it may have come by
         // another way meanwhile: where keys were forgotten nobody can tell, and it stays where it
         // waits (I2).
-        let keys_are_complete = self.state.keys().forgotten_through() == SegmentNumber(0);
-        if incoming.view.start < time.floor && !(recycled && keys_are_complete) {
+        let keys_are_complete =
+            self.state.keys().forgotten_through() == SegmentNumber(0) || off(Line::CompleteKeys);
+        let was_judged = recycled && keys_are_complete && !off(Line::FirstArrival);
+        if incoming.view.start < time.floor && !was_judged {
             return Ok(Taken::Rejected(RejectReason::TooOld));
         }
         if incoming.view.start > time.now.saturating_add(limits::AHEAD_MAX_US) {
@@ -188,6 +202,13 @@ impl Owner {
         }
     }
 
+    /// Time by this node's clock, whatever is logged: what nothing may go by (P26).
+    fn own_time(&self) -> LoggedTime {
+        let spec = &self.ownership.spec;
+        let clock = self.shared.clock.now();
+        LoggedTime::default().advance(clock, spec.horizon_us, spec.accept_since)
+    }
+
     /// What was answered before, if the key came before: whether its segment is committed, in
     /// flight (P5) or still filling.
     fn taken_before(
@@ -196,12 +217,18 @@ impl Owner {
         print: Fingerprint,
     ) -> Result<Option<Taken>, Wait> {
         for location in self.state.keys().find(print) {
+            if off(Line::PendingKeys) && location.segment() > self.state.last().0 {
+                continue;
+            }
             let row = self.record_at(location).map_err(Wait::Load)?;
             let Some(row) = row.filter(|row| incoming.has_key_of(row)) else { continue };
+            if off(Line::Replayed) && matches!(row.outcome, Outcome::Suspended(_)) {
+                return Ok(None);
+            }
             return Ok(Some(self.again(incoming, &row)));
         }
         // Keys of open suspense never expire (P35).
-        let waiting = if self.state.suspense().is_empty() {
+        let waiting = if self.state.suspense().is_empty() || off(Line::WaitingKeys) {
             None
         } else {
             self.state.suspense().get(&incoming.waiting_key())
@@ -216,7 +243,7 @@ impl Owner {
     }
 
     fn again(&self, incoming: &Incoming<'_>, row: &RecordRow<'_>) -> Taken {
-        if !incoming.has_content_of(row) {
+        if !incoming.has_content_of(row) && !off(Line::Content) {
             return Taken::Rejected(RejectReason::Conflict);
         }
         match row.outcome {

@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 use turnpike_account::{Location, Waiting, WaitingKey};
+use turnpike_mutants::{Line, off};
 use turnpike_proto::node::v1::{RecycleKey, RecycleOutcome};
 use turnpike_proto::record::RecordBatch;
 use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
@@ -113,7 +114,9 @@ impl Owner {
         };
         // Compare-and-set on (key, suspended, revision).
         let waiting = self.state.suspense().get(&key).copied();
-        let Some(waiting) = waiting.filter(|waiting| waiting.revision == asked.revision) else {
+        let Some(waiting) =
+            waiting.filter(|waiting| waiting.revision == asked.revision || off(Line::Revision))
+        else {
             return Ok(RecycleOutcome::default());
         };
         if asked.moved_to_account != 0 {
@@ -157,18 +160,25 @@ impl Owner {
             }
             // The entry comes before its record; where there comes none, it is taken back.
             let entry = Change::Recycled(suspense_key(key, waiting, 0, 0));
-            self.open.builder.push_entry(key.account, entry);
+            let is_logged = !off(Line::RecycledEntry);
+            if is_logged {
+                self.open.builder.push_entry(key.account, entry);
+            }
             match self.rate_new(&incoming(&batch, record)) {
                 Ok(_) => {
                     self.state.leave_suspense(key);
                     return Ok(RecycleOutcome { rated: true, reason: String::new() });
                 }
                 Err(NotRated::Suspended(reason)) => {
-                    self.open.builder.pop_entry();
+                    if is_logged {
+                        self.open.builder.pop_entry();
+                    }
                     return Ok(self.stay(key, waiting, reason));
                 }
                 Err(NotRated::Wait(wait)) => {
-                    self.open.builder.pop_entry();
+                    if is_logged {
+                        self.open.builder.pop_entry();
+                    }
                     self.resolve(wait).await?;
                 }
             }

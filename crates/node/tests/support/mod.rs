@@ -93,7 +93,13 @@ pub fn config(name: &str) -> NodeConfig {
 }
 
 pub async fn start(config: NodeConfig, db: &Arc<dyn SharedDatabase>) -> Running {
-    let node = Node::start(config, Arc::clone(db), no_network()).await.unwrap();
+    start_with(config, db, no_network()).await
+}
+
+/// The same, where other nodes are reached through `dial`.
+#[allow(dead_code)]
+pub async fn start_with(config: NodeConfig, db: &Arc<dyn SharedDatabase>, dial: Dial) -> Running {
+    let node = Node::start(config, Arc::clone(db), dial).await.unwrap();
     let (near, far) = tokio::io::duplex(1 << 20);
     let incoming =
         futures::stream::iter([Ok::<_, std::io::Error>(far)]).chain(futures::stream::pending());

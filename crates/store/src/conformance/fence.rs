@@ -35,6 +35,15 @@ pub async fn an_append_of_a_stale_epoch_is_fenced(s: &Subject) {
     assert_eq!(rows[0].epoch, new.epoch);
 }
 
+/// Each of the two is compared by itself.
+pub async fn an_append_of_another_epoch_is_fenced_even_under_the_right_claim(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(8));
+    let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    owner.epoch = owner.epoch.next().unwrap();
+    assert_eq!(owner.append(&*db, "x", &mut dice).await.unwrap(), AppendOutcome::Fenced);
+    assert!(read_all(&*db, 1).await.is_empty());
+}
+
 /// Where history was rolled back, an epoch may repeat; the claim does not (P18).
 pub async fn an_append_of_a_stale_claim_is_fenced_even_under_the_right_epoch(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(3));

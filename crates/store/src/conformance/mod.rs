@@ -93,6 +93,7 @@ macro_rules! conformance {
         $crate::conformance!($subject;
             fence: an_append_under_the_current_claim_commits_and_moves_the_position,
             fence: an_append_of_a_stale_epoch_is_fenced,
+            fence: an_append_of_another_epoch_is_fenced_even_under_the_right_claim,
             fence: an_append_of_a_stale_claim_is_fenced_even_under_the_right_epoch,
             fence: an_append_ahead_of_the_log_says_that_history_was_rolled_back,
             fence: an_append_on_another_hash_says_that_history_was_rolled_back,

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard, RwLock};
+use turnpike_mutants::{Line, off};
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber, Timestamp};
 
 use self::state::State;
@@ -156,7 +157,10 @@ impl SharedDatabase for MemoryDatabase {
                 return Ok(ClaimOutcome::Lost);
             }
             let lock = Arc::clone(&partition.lock);
-            let Ok(_row) = lock.try_lock() else { return Ok(ClaimOutcome::Busy) };
+            let row = lock.try_lock();
+            if row.is_err() && !off(Line::BusyRow) {
+                return Ok(ClaimOutcome::Busy);
+            }
             Ok(state.claim(claim, now)?.map_or(ClaimOutcome::Lost, ClaimOutcome::Won))
         };
         claims.iter().map(&mut claim_one).collect()
@@ -202,11 +206,19 @@ impl SharedDatabase for MemoryDatabase {
     }
 
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
-        let _row = self.row_lock(append.partition).await?;
+        let _row = match off(Line::RowLock) {
+            true => None,
+            false => Some(self.row_lock(append.partition).await?),
+        };
         if let Some(outcome) = self.state().partition(append.partition)?.fence().judge(append) {
             return Ok(outcome);
         }
         let _in_flight = InFlight::new(&self.at_gate);
+        if off(Line::ReadCommitted) {
+            let outcome = self.state().append(append);
+            let _open = self.gate.read().await;
+            return outcome;
+        }
         let _open = self.gate.read().await;
         self.state().append(append)
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use turnpike_mutants::{Line, off};
 use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, Timestamp};
 
 use super::state::{Node, Partition, State};
@@ -34,7 +35,11 @@ impl State {
             Some(old)
                 if old.beat.incarnation == beat.incarnation && old.beat.counter >= beat.counter => {
             }
-            Some(old) if old.beat.incarnation != beat.incarnation && !is_new => {
+            Some(old)
+                if old.beat.incarnation != beat.incarnation
+                    && !is_new
+                    && !off(Line::Superseded) =>
+            {
                 return Err(rules::superseded(&beat.node));
             }
             _ => {
@@ -58,7 +63,7 @@ impl State {
 
     pub(super) fn claim(&mut self, claim: &Claim, now: Timestamp) -> StoreResult<Option<Claimed>> {
         let Partition { row, flapped_at, .. } = self.partition_mut(claim.partition)?;
-        if row.epoch != claim.seen {
+        if row.epoch != claim.seen && !off(Line::ClaimSeen) {
             return Ok(None);
         }
         let Some(epoch) = row.epoch.next() else {
@@ -67,7 +72,7 @@ impl State {
                 claim.partition
             )));
         };
-        if claim.forced && row.owner.is_some() {
+        if claim.forced && row.owner.is_some() && !off(Line::Flaps) {
             row.flaps = rules::decayed_flaps(row.flaps, *flapped_at, now).saturating_add(1);
             *flapped_at = now;
         }

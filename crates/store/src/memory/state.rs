@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
+use turnpike_mutants::{Line, off};
 use turnpike_types::{
     ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber, Timestamp,
 };
@@ -84,11 +85,12 @@ impl Partition {
     }
 
     pub(super) fn is_held(&self, held: &Held) -> bool {
-        self.is_owned_by(held.epoch, held.claim) && self.row.next == held.position
+        (self.is_owned_by(held.epoch, held.claim) || off(Line::BarrierOwner))
+            && (self.row.next == held.position || off(Line::BarrierPosition))
     }
 
     pub(super) fn is_at(&self, epoch: Epoch) -> bool {
-        self.row.epoch == epoch
+        self.row.epoch == epoch || off(Line::ClaimSeen)
     }
 
     fn segment(&self, segment: SegmentNumber) -> Option<&SegmentRow> {
@@ -159,7 +161,11 @@ impl State {
 
     pub(super) fn append(&mut self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
         let partition = self.partition_mut(append.partition)?;
-        if let Some(outcome) = partition.fence().judge(append) {
+        // Without the lock only the number is what nobody can take twice.
+        let is_next = partition.row.next.next == append.segment;
+        if let Some(outcome) = partition.fence().judge(append)
+            && !(off(Line::RowLock) && is_next)
+        {
             return Ok(outcome);
         }
         partition.segments.push(SegmentRow {
@@ -203,7 +209,9 @@ impl State {
     ) -> StoreResult<bool> {
         let partition = self.partition_mut(manifest.partition)?;
         let newest = partition.manifests.first().map(|newest| newest.segment);
-        if !partition.is_owned_by(epoch, claim) || newest >= Some(manifest.segment) {
+        let is_owner = partition.is_owned_by(epoch, claim) || off(Line::CheckpointFence);
+        let is_newer = newest < Some(manifest.segment) || off(Line::CheckpointForward);
+        if !is_owner || !is_newer {
             return Ok(false);
         }
         if manifest.segment >= partition.row.next.next {
@@ -214,7 +222,9 @@ impl State {
         }
         let parts: rules::Parts =
             partition.parts.values().map(|part| (part.name.clone(), part.segment)).collect();
-        if let Some(missing) = rules::missing_part(manifest, &parts) {
+        if let Some(missing) = rules::missing_part(manifest, &parts)
+            && !off(Line::CheckpointParts)
+        {
             return Err(missing);
         }
         partition.manifests.insert(0, manifest.clone());
@@ -315,7 +325,7 @@ impl State {
         let Some(cursor) = self.cursors.get_mut(&(from.name.clone(), from.partition)) else {
             return Ok(CursorAck::Unknown);
         };
-        if cursor != from {
+        if cursor != from && !off(Line::CursorCompared) {
             return Ok(CursorAck::Elsewhere(cursor.clone()));
         }
         cursor.clone_from(to);

@@ -25,6 +25,7 @@ use std::collections::{HashMap, HashSet};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use turnpike_account::AccountChange;
+use turnpike_mutants::{Line, off};
 use turnpike_segment::head::{Change, ComponentHead, PostingCursor};
 use turnpike_segment::{LineKind, NewLine, NewRecord};
 use turnpike_types::limits::POSTING_USAGE_TYPE;
@@ -205,7 +206,9 @@ impl Owner {
         match self.state.judge(AccountNumber(0), &change) {
             AccountChange::Changes => {
                 self.state.change(AccountNumber(0), &change);
-                self.open.builder.push_entry(AccountNumber(0), change);
+                if !off(Line::PostingCursor) {
+                    self.open.builder.push_entry(AccountNumber(0), change);
+                }
             }
             AccountChange::Already => {}
             // The postings in the open segment must not be committed without it: they would be
@@ -216,6 +219,9 @@ impl Owner {
     }
 
     fn take_posting(&mut self, line: &PostedLine<'_>) -> Result<(), Wait> {
+        if off(Line::PostingsHaveNoHorizon) && line.start < self.open.time.floor {
+            return Ok(());
+        }
         let texts = line.texts();
         let attributes = texts.attributes();
         let mut id = line.id();

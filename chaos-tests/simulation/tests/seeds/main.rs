@@ -1,12 +1,14 @@
 //! Thousands of runs of the simulated cluster, each from a number (issue: "simulation").
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
-use std::io::Read as _;
-use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, mpsc};
-use std::time::Duration;
+mod mutants;
+mod runs;
 
+use std::process::Output;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use runs::child;
 use simulation::run::{Verdict, run};
 
 /// Seeds of a plain `cargo test`.
@@ -38,37 +40,6 @@ fn one() {
     assert!(found.is_ok(), "seed {seed}: {:#}", found.unwrap_err());
 }
 
-/// A run takes well under a second; one that takes so long does not let time go on.
-const STUCK: Duration = Duration::from_secs(60);
-
-/// A run in a process of its own: the only way to have all of its chance in hand.
-fn child(seed: u64, quiet: bool) -> Output {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "one", "--nocapture"]).env("SEED", seed.to_string());
-    if quiet {
-        command.env("QUIET", "1");
-    } else {
-        command.env_remove("QUIET");
-    }
-    let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let watched = running.id();
-    let (done, over) = mpsc::channel::<()>();
-    let watch = std::thread::spawn(move || {
-        if over.recv_timeout(STUCK) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let _ = Command::new("kill").args(["-9", &watched.to_string()]).status();
-        }
-    });
-    let mut output = Output { status: Default::default(), stdout: Vec::new(), stderr: Vec::new() };
-    let errors = running.stderr.take().unwrap();
-    let reading = std::thread::spawn(move || std::io::read_to_string(errors).unwrap_or_default());
-    running.stdout.take().unwrap().read_to_end(&mut output.stdout).unwrap();
-    output.status = running.wait().unwrap();
-    drop(done);
-    watch.join().unwrap();
-    output.stderr = reading.join().unwrap().into_bytes();
-    output
-}
-
 /// Many, each in its turn, on all processors; the seeds that failed, with their stories.
 fn many(seeds: std::ops::Range<u64>) -> Vec<(u64, String)> {
     let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
@@ -81,7 +52,7 @@ fn many(seeds: std::ops::Range<u64>) -> Vec<(u64, String)> {
                     if seed >= seeds.end {
                         return;
                     }
-                    let output = child(seed, true);
+                    let output = child(seed, true, None);
                     if !output.status.success() {
                         let told = String::from_utf8_lossy(&output.stdout).into_owned();
                         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -116,7 +87,7 @@ fn i1_to_i7_hold_for_thousands_of_seeds() {
 #[test]
 fn the_same_seed_tells_the_same_story() {
     for seed in [1, 2, 3, 500, 500, 500] {
-        let (once, again) = (child(seed, false), child(seed, false));
+        let (once, again) = (child(seed, false, None), child(seed, false, None));
         let text = |output: &Output| {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             // The harness measures real time.
@@ -127,7 +98,7 @@ fn the_same_seed_tells_the_same_story() {
 }
 
 fn holds(seed: u64) {
-    let output = child(seed, true);
+    let output = child(seed, true, None);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 

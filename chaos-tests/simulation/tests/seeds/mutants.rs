@@ -1,0 +1,123 @@
+//! Lines that the simulated cluster depends on, switched off: some seed must fall, and stand with the
+//! line on. What it can't show is caught by tests of the crates; the table of all is in
+//! `chaos-tests/README.md`.
+//!
+//! A seed tells another story when the code takes another turn anywhere. So the numbers here are where
+//! to look first; when they stand by now, the seeds from 1 on are tried.
+
+use std::process::Output;
+
+use turnpike_mutants::Line;
+
+use crate::runs::child;
+
+/// Seeds that are tried when those that are named stand.
+const MORE: u64 = 300;
+
+/// How the run fell; `None`: all holds.
+fn fall(output: &Output) -> Option<String> {
+    if output.status.success() {
+        return None;
+    }
+    let told = String::from_utf8_lossy(&output.stdout);
+    let verdict = told.lines().find_map(|line| line.split_once(": FAILED: "));
+    Some(verdict.map_or_else(|| "it does not end".to_owned(), |(_, how)| how.to_owned()))
+}
+
+/// Without `line`, one of `seeds` falls, by one of these invariants.
+fn falls(line: Line, seeds: &[u64], by: &[&str]) {
+    for seed in seeds.iter().copied().chain(1..=MORE) {
+        let Some(how) = fall(&child(seed, true, Some(line))) else { continue };
+        println!("{line:?}, seed {seed}: {how}");
+        if by.iter().any(|invariant| how.starts_with(invariant)) {
+            let whole = fall(&child(seed, true, None));
+            assert_eq!(whole, None, "seed {seed} falls with every line on");
+            return;
+        }
+    }
+    panic!("{line:?} survives");
+}
+
+#[test]
+fn plain_an_answer_before_the_commit_is_taken_back() {
+    falls(Line::AnswerAfterCommit, &[1, 4, 5], &["P17", "I1", "I2", "I4", "I5"]);
+}
+
+#[test]
+fn plain_who_does_not_read_the_log_after_its_claim_does_not_know_what_is_there() {
+    falls(Line::ReloadAfterClaim, &[10, 15, 18], &["P17", "I2", "I4", "I5"]);
+}
+
+#[test]
+fn p2_an_unknown_outcome_taken_for_a_good_one_loses_records() {
+    falls(Line::UnknownOutcome, &[3, 5, 11], &["P17", "I1", "I3", "I4"]);
+}
+
+#[test]
+fn p5_without_pending_keys_records_are_taken_twice() {
+    falls(Line::PendingKeys, &[1, 2, 13], &["I2", "P17"]);
+}
+
+#[test]
+fn p6_a_checkpoint_of_what_is_not_committed_tells_another_state() {
+    falls(Line::CommittedState, &[1, 2, 9], &["I4"]);
+}
+
+#[test]
+fn p17_without_the_barrier_an_account_shows_less_than_was_acknowledged() {
+    falls(Line::Barrier, &[42, 77, 136, 225], &["P17", "I6"]);
+}
+
+#[test]
+fn p22_a_checkpoint_without_keys_tells_another_state() {
+    falls(Line::CheckpointKeys, &[2, 4, 1], &["I4", "I5"]);
+}
+
+#[test]
+fn p27_other_content_under_the_same_key_is_taken_for_a_duplicate() {
+    falls(Line::Content, &[1, 2, 3], &["I5"]);
+}
+
+#[test]
+fn p29_a_batch_number_below_the_highest_is_not_taken_before() {
+    falls(Line::BatchNumbers, &[1, 2, 4], &["I1", "I5"]);
+}
+
+#[test]
+fn p31_what_was_suspended_is_tried_as_though_it_were_new() {
+    falls(Line::Replayed, &[1, 2, 4], &["I2"]);
+}
+
+/// The table says of every line what catches it, and that is where it says.
+#[test]
+fn every_line_is_in_the_table_with_what_catches_it() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let read = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).expect(path);
+    let readme = read("chaos-tests/README.md");
+    for line in Line::ALL {
+        let name = line.name();
+        let rows = readme.lines().filter(|row| row.starts_with(&format!("| `{name}` |")));
+        let [row] = rows.collect::<Vec<_>>()[..] else { panic!("{name} stands in one row") };
+        let quoted: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        let files: Vec<&str> = quoted.iter().copied().filter(|q| q.ends_with(".rs")).collect();
+        assert!(!files.is_empty(), "{name}: no test is named");
+        for file in files {
+            assert!(read(file).contains(&format!("Line::{name},")), "{name} is not in {file}");
+        }
+    }
+    let rows = readme.lines().filter(|row| row.starts_with("| `")).count();
+    assert!(rows >= Line::ALL.len(), "the table is of these lines");
+}
+
+/// `MUTANT=RowLock SEEDS=200 cargo test -p simulation search -- --ignored --nocapture`: where it falls.
+#[test]
+#[ignore = "a search, not a test"]
+fn search() {
+    let name = std::env::var("MUTANT").expect("MUTANT names a line");
+    let line = Line::ALL.iter().copied().find(|line| line.name() == name).expect("such a line");
+    for seed in 1..=crate::from_env("SEEDS").unwrap_or(100) {
+        if let Some(how) = fall(&child(seed, true, Some(line))) {
+            println!("{line:?}, seed {seed}: {how}");
+        }
+    }
+}

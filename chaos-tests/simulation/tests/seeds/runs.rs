@@ -1,0 +1,44 @@
+//! One run in a process of its own.
+
+use std::io::Read as _;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use turnpike_mutants::{Line, MUTANT};
+
+/// A run takes well under a second; one that takes so long does not let time go on.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// A run in a process of its own: the only way to have all of its chance in hand, and to switch a
+/// line off for it alone.
+pub(crate) fn child(seed: u64, quiet: bool, mutant: Option<Line>) -> Output {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "one", "--nocapture"]).env("SEED", seed.to_string());
+    if quiet {
+        command.env("QUIET", "1");
+    } else {
+        command.env_remove("QUIET");
+    }
+    match mutant {
+        Some(line) => command.env(MUTANT, line.name()),
+        None => command.env_remove(MUTANT),
+    };
+    let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let watched = running.id();
+    let (done, over) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if over.recv_timeout(STUCK) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-9", &watched.to_string()]).status();
+        }
+    });
+    let mut output = Output { status: Default::default(), stdout: Vec::new(), stderr: Vec::new() };
+    let errors = running.stderr.take().unwrap();
+    let reading = std::thread::spawn(move || std::io::read_to_string(errors).unwrap_or_default());
+    running.stdout.take().unwrap().read_to_end(&mut output.stdout).unwrap();
+    output.status = running.wait().unwrap();
+    drop(done);
+    watch.join().unwrap();
+    output.stderr = reading.join().unwrap().into_bytes();
+    output
+}

@@ -1,0 +1,447 @@
+//! What protects a partition, line by line, where no other test holds the line. Below, each is switched
+//! off and has to be missed.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+// What only the other tests use.
+#[allow(dead_code)]
+mod support;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use support::{
+    HEARTBEAT, OCTETS, Running, config, create_partition, database, log, octets, publish, start,
+    start_with, sub_batch,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Endpoint, Server, Uri};
+use turnpike_mutants::{Line, all_caught};
+use turnpike_proto::SENT;
+use turnpike_proto::dial::Dial;
+use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
+use turnpike_proto::node::v1::node_service_server::NodeServiceServer;
+use turnpike_proto::node::v1::{SubBatchAnswer, Verdict};
+use turnpike_segment::Segment;
+use turnpike_store::memory::MemoryDatabase;
+use turnpike_store::{
+    Call, Interpose, Interposed, Member, PartitionSpec, SharedDatabase, StoreIncarnation,
+    StoreResult,
+};
+use turnpike_types::{AccountRange, NodeName, PartitionId, Priority, Timestamp, UsageRecord};
+
+const MINUTE_US: i64 = 60_000_000;
+const HOUR_US: i64 = 60 * MINUTE_US;
+
+/// A partition with a horizon of an hour, on a clock that the test moves; account 7 is open.
+struct Hour {
+    db: Arc<dyn SharedDatabase>,
+    now: Arc<AtomicI64>,
+    began: i64,
+    node: Running,
+}
+
+impl Hour {
+    async fn new() -> Self {
+        // The beginning of an hour.
+        let began = 1_714_521_600_000_000;
+        let now = Arc::new(AtomicI64::new(began));
+        let clock = Arc::clone(&now);
+        let clock = Arc::new(move || Timestamp(clock.load(Ordering::SeqCst)));
+        let db: Arc<dyn SharedDatabase> =
+            Arc::new(MemoryDatabase::with_clock(clock, StoreIncarnation(1)));
+        let member = Member { node: NodeName("a".to_owned()), priority: Priority(20) };
+        let spec = PartitionSpec {
+            id: PartitionId(1),
+            range: AccountRange::new(1, 1000).unwrap(),
+            horizon_us: HOUR_US,
+            accept_since: None,
+            members: vec![member],
+        };
+        db.create_partitions(&[spec]).await.unwrap();
+        publish(db.as_ref(), OCTETS).await;
+        let mut node = start(config("a"), &db).await;
+        node.open_account(7).await;
+        Self { db, now, began, node }
+    }
+
+    /// The clock shows so much since the beginning, and the node knows.
+    async fn at(&self, passed_us: i64) {
+        self.now.store(self.began + passed_us, Ordering::SeqCst);
+        tokio::time::sleep(HEARTBEAT * 4).await;
+    }
+
+    /// A record that starts so much after the beginning.
+    fn record(&self, account: u64, id: &str, start_us: i64) -> UsageRecord {
+        UsageRecord { start: Timestamp(self.began + start_us), ..octets(account, id, 1) }
+    }
+
+    /// Five hours go by, with a record in each: keys of the first one are forgotten.
+    async fn let_keys_be_forgotten(&mut self) {
+        for hour in 1..=5 {
+            self.at(hour * HOUR_US).await;
+            let record = self.record(7, &format!("later{hour}"), hour * HOUR_US);
+            assert_eq!(self.node.send(&[record]).await.accepted, 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn p26_a_clock_that_goes_back_does_not_bring_back_what_was_forgotten() {
+    let mut hour = Hour::new().await;
+    let record = [hour.record(7, "r1", 0)];
+    assert_eq!(hour.node.send(&record).await.accepted, 1);
+    hour.let_keys_be_forgotten().await;
+    hour.at(0).await;
+    let again = hour.node.send(&record).await;
+    assert_eq!(again.accepted, 0, "it is rated twice (I2)");
+    assert_eq!(again.exceptions[0].reason, "too-old");
+}
+
+#[tokio::test]
+async fn p26_a_duplicate_is_a_duplicate_past_the_horizon_too() {
+    let mut hour = Hour::new().await;
+    let record = [hour.record(7, "r1", -50 * MINUTE_US)];
+    assert_eq!(hour.node.send(&record).await.accepted, 1);
+    hour.at(30 * MINUTE_US).await;
+    let again = hour.node.send(&record).await;
+    assert_eq!(again.duplicates, [0], "the first answer (I5): {:?}", again.exceptions);
+}
+
+#[tokio::test]
+async fn p35_the_key_of_what_waits_is_not_forgotten() {
+    let mut hour = Hour::new().await;
+    let record = [hour.record(8, "r1", 0)];
+    assert_eq!(hour.node.send(&record).await.exceptions[0].reason, "unknown-account");
+    hour.let_keys_be_forgotten().await;
+    let again = hour.node.send(&record).await;
+    assert!(again.exceptions[0].replayed, "the first answer (I5): {:?}", again.exceptions);
+    assert_eq!(again.exceptions[0].reason, "unknown-account");
+}
+
+#[tokio::test]
+async fn p35_the_age_of_what_was_recycled_is_not_judged_again() {
+    let mut hour = Hour::new().await;
+    hour.at(30 * MINUTE_US).await;
+    let (mut run, mut bytes) = (Vec::new(), Vec::new());
+    turnpike_proto::record::encode(&hour.record(7, "r1", -50 * MINUTE_US), &mut bytes);
+    push_record(&mut run, &bytes);
+    let head = SubBatchHead { partition: 1, sequence: 0, recycled: true };
+    let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
+    let mut answers = hour.node.client.forward(stream).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    assert_eq!(answer.accepted, 1, "it came in time: {:?}", answer.exceptions);
+    assert_eq!(log(hour.db.as_ref()).await.len(), 2);
+}
+
+/// A node with account 7; partition 2 has accounts from 1001 to 2000.
+async fn beside_another_partition() -> (Arc<dyn SharedDatabase>, Running) {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    let members = vec![Member { node: NodeName("z".to_owned()), priority: Priority(1) }];
+    let range = AccountRange::new(1001, 2000).unwrap();
+    let other =
+        PartitionSpec { id: PartitionId(2), range, horizon_us: 1, accept_since: None, members };
+    db.create_partitions(&[other]).await.unwrap();
+    publish(db.as_ref(), OCTETS).await;
+    let mut node = start(config("a"), &db).await;
+    node.open_account(7).await;
+    (db, node)
+}
+
+#[tokio::test]
+async fn p32_an_account_of_another_partition_is_refused() {
+    let (db, mut node) = beside_another_partition().await;
+    let before = log(db.as_ref()).await.len();
+    let answer = node.try_send(&[octets(7, "ours", 1), octets(1500, "theirs", 1)]).await.unwrap();
+    assert_eq!(answer.standing.unwrap().verdict(), Verdict::NotOwner, "the route was stale");
+    assert_eq!(log(db.as_ref()).await.len(), before, "nothing of it is taken");
+}
+
+/// Who owns partition 1.
+async fn owner_of(db: &dyn SharedDatabase) -> String {
+    let row = db.observe().await.unwrap().partitions[0].clone();
+    row.owner.map(|(node, _)| node.0).unwrap_or_default()
+}
+
+/// Is it so within some forty suspicions?
+async fn comes_to_own(db: &dyn SharedDatabase, node: &str) -> bool {
+    for _ in 0..160 {
+        if owner_of(db).await == node {
+            return true;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    false
+}
+
+/// `a` owns the partition and has account 7; `b` follows.
+async fn pair(
+    db_of_a: &Arc<dyn SharedDatabase>,
+    db: &Arc<dyn SharedDatabase>,
+    dial: Dial,
+) -> (Running, Running) {
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let mut a = start(config("a"), db_of_a).await;
+    a.open_account(7).await;
+    let b = start_with(config("b"), db, dial).await;
+    for _ in 0..400 {
+        let seen = db.observe().await.unwrap();
+        if seen.nodes.iter().any(|row| !row.beat.following.is_empty()) {
+            return (a, b);
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    panic!("b never came to follow");
+}
+
+async fn rated(db: &dyn SharedDatabase) -> Vec<String> {
+    let rows = log(db).await;
+    let segments = rows.iter().map(|row| Segment::decode(&row.body).unwrap());
+    let ids = |segment: Segment| {
+        segment.records().map(|(_, record)| record.record_id.to_owned()).collect::<Vec<_>>()
+    };
+    segments.flat_map(ids).collect()
+}
+
+#[tokio::test]
+async fn p30_nothing_on_a_stream_passes_what_was_refused_on_it() {
+    let db = database();
+    let (a, mut b) = pair(&db, &db, support::no_network()).await;
+    let (frames, outgoing) = mpsc::channel(4);
+    let mut answers = b.client.forward(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
+    frames.send(sub_batch(&[octets(7, "first", 1)])).await.unwrap();
+    let refused = answers.message().await.unwrap().unwrap();
+    assert_eq!(refused.standing.unwrap().verdict(), Verdict::NotOwner);
+    a.node.shutdown().await;
+    assert_eq!(b.send(&[octets(7, "between", 1)]).await.accepted, 1);
+    // Sent before the refusal came, as far as the front is concerned.
+    let _ = frames.send(sub_batch(&[octets(7, "second", 1)])).await;
+    tokio::time::sleep(HEARTBEAT * 4).await;
+    assert_eq!(rated(db.as_ref()).await, ["between"], "the second one passed the first");
+}
+
+#[tokio::test]
+async fn p30_nothing_on_a_stream_passes_what_its_owner_refused() {
+    let (db, mut node) = beside_another_partition().await;
+    let stale = [octets(7, "first", 1), octets(1500, "theirs", 1)];
+    // Both are on their way before the first one is refused.
+    let frames = [sub_batch(&stale), sub_batch(&[octets(7, "second", 1)])];
+    let mut answers =
+        node.client.forward(futures::stream::iter(frames)).await.unwrap().into_inner();
+    let refused = answers.message().await.unwrap().unwrap();
+    assert_eq!(refused.standing.unwrap().verdict(), Verdict::NotOwner);
+    assert!(answers.message().await.unwrap().is_none(), "the stream ends");
+    assert_eq!(node.send(&[octets(7, "third", 1)]).await.accepted, 1);
+    assert_eq!(rated(db.as_ref()).await, ["third"], "the second one passed the first");
+}
+
+/// Holds a node's calls on their way to the database.
+#[derive(Default)]
+struct Hold {
+    calls: Mutex<HashSet<Call>>,
+    /// How many are held.
+    held: AtomicUsize,
+}
+
+#[async_trait]
+impl Interpose for Hold {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        let is_held = || self.calls.lock().unwrap().contains(&call);
+        if is_held() {
+            self.held.fetch_add(1, Ordering::SeqCst);
+            while is_held() {
+                tokio::time::sleep(HEARTBEAT / 10).await;
+            }
+        }
+        Ok(())
+    }
+    async fn after(&self, _: Call) -> StoreResult<()> {
+        Ok(())
+    }
+}
+
+impl Hold {
+    fn of(db: &Arc<dyn SharedDatabase>) -> (Arc<Self>, Arc<dyn SharedDatabase>) {
+        let hold = Arc::new(Self::default());
+        (Arc::clone(&hold), Arc::new(Interposed::new(Arc::clone(db), hold)))
+    }
+
+    fn hold(&self, call: Call) {
+        self.calls.lock().unwrap().insert(call);
+    }
+
+    fn let_go(&self) {
+        self.calls.lock().unwrap().clear();
+    }
+
+    async fn holds_one(&self) -> bool {
+        for _ in 0..160 {
+            if self.held.load(Ordering::SeqCst) > 0 {
+                return true;
+            }
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        false
+    }
+}
+
+#[tokio::test]
+async fn p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives() {
+    let db = database();
+    let (line_of_a, through_a) = Hold::of(&db);
+    let (mut a, mut b) = pair(&through_a, &db, support::no_network()).await;
+    line_of_a.hold(Call::Append);
+    let waiting = tokio::spawn(async move { a.try_send(&[octets(7, "r1", 1)]).await });
+    assert!(comes_to_own(db.as_ref(), "b").await, "the partition is lost to a wedged task");
+    assert_eq!(b.send(&[octets(7, "r1", 1)]).await.accepted, 1);
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn p2_what_commits_before_a_claim_is_known_to_who_claims() {
+    let db = database();
+    let (line_of_a, through_a) = Hold::of(&db);
+    let (line_of_b, through_b) = Hold::of(&db);
+    let (mut a, mut b) = pair(&through_a, &through_b, support::no_network()).await;
+    line_of_b.hold(Call::Claim);
+    line_of_a.hold(Call::Append);
+    let sending = tokio::spawn(async move { a.try_send(&[octets(7, "r1", 1)]).await });
+    // b is about to claim what seems to be wedged; the append comes through before it.
+    assert!(line_of_b.holds_one().await);
+    tokio::time::sleep(HEARTBEAT * 4).await;
+    line_of_a.let_go();
+    let answer = sending.await.unwrap().unwrap();
+    assert_eq!(answer.accepted, 1);
+    line_of_b.let_go();
+    let again = b.send(&[octets(7, "r1", 1)]).await;
+    assert_eq!(again.duplicates, [0], "it is rated twice (I2)");
+}
+
+#[tokio::test]
+async fn p13_who_gives_a_partition_up_finishes_first_what_it_took() {
+    let db = database();
+    let (line_of_a, through_a) = Hold::of(&db);
+    let (mut a, _b) = pair(&through_a, &db, support::no_network()).await;
+    line_of_a.hold(Call::Append);
+    let sending = tokio::spawn(async move { (a.try_send(&[octets(7, "r1", 1)]).await, a) });
+    assert!(line_of_a.holds_one().await);
+    let b = NodeName("b".to_owned());
+    db.pin(PartitionId(1), Some((&b, HEARTBEAT * 2400))).await.unwrap();
+    tokio::time::sleep(HEARTBEAT * 4).await;
+    line_of_a.let_go();
+    let (answer, _a) = sending.await.unwrap();
+    let verdict = answer.unwrap().standing.unwrap().verdict();
+    assert_eq!(verdict, Verdict::Done, "a handover makes a retry of it");
+    assert!(comes_to_own(db.as_ref(), "b").await);
+    assert_eq!(rated(db.as_ref()).await, ["r1"]);
+}
+
+/// A network on which `server` is reached at any address.
+fn network(server: NodeServiceServer<turnpike_node::Service>) -> Dial {
+    Dial::new(move |_| {
+        let server = server.clone();
+        let connector = tower::service_fn(move |_: Uri| {
+            let server = server.clone();
+            async move {
+                let (near, far) = tokio::io::duplex(1 << 20);
+                let incoming = futures::stream::iter([Ok::<_, std::io::Error>(far)]);
+                let incoming = futures::StreamExt::chain(incoming, futures::stream::pending());
+                let serving = Server::builder().add_service(server);
+                tokio::spawn(serving.serve_with_incoming(incoming));
+                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(near))
+            }
+        });
+        Ok(Endpoint::from_static("http://node").connect_with_connector_lazy(connector))
+    })
+}
+
+#[tokio::test]
+async fn p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_member() {
+    let db = database();
+    let late: Arc<std::sync::OnceLock<Dial>> = Arc::default();
+    let dial = Arc::clone(&late);
+    let dial = Dial::new(move |address| match dial.get() {
+        Some(dial) => dial.channel(address),
+        None => support::no_network().channel(address),
+    });
+    let (a, mut b) = pair(&db, &db, dial).await;
+    assert!(late.set(network(a.node.service())).is_ok());
+    let mut passed = None;
+    for _ in 0..20 {
+        let mut call =
+            tonic::Request::new(futures::stream::iter([sub_batch(&[octets(7, "r1", 1)])]));
+        call.metadata_mut().insert(SENT, MetadataValue::from_static("1"));
+        let mut answers = b.client.forward(call).await.unwrap().into_inner();
+        let answer: SubBatchAnswer = answers.message().await.unwrap().unwrap();
+        if answer.standing.as_ref().unwrap().verdict() == Verdict::Done {
+            passed = Some(answer.accepted);
+            break;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    assert_eq!(passed, Some(1), "it never came to the owner");
+    assert_eq!(owner_of(db.as_ref()).await, "a", "nobody was taken over");
+}
+
+#[test]
+fn mutants_are_caught() {
+    all_caught(&[
+        (
+            Line::OneClock,
+            "p26_a_clock_that_goes_back_does_not_bring_back_what_was_forgotten",
+            "rated twice",
+        ),
+        (
+            Line::DedupFirst,
+            "p26_a_duplicate_is_a_duplicate_past_the_horizon_too",
+            "the first answer",
+        ),
+        (Line::WaitingKeys, "p35_the_key_of_what_waits_is_not_forgotten", "the first answer"),
+        (
+            Line::FirstArrival,
+            "p35_the_age_of_what_was_recycled_is_not_judged_again",
+            "it came in time",
+        ),
+        (Line::Range, "p32_an_account_of_another_partition_is_refused", "the route was stale"),
+        (
+            Line::StreamStops,
+            "p30_nothing_on_a_stream_passes_what_was_refused_on_it",
+            "passed the first",
+        ),
+        (
+            Line::OwnerEndsStream,
+            "p30_nothing_on_a_stream_passes_what_its_owner_refused",
+            "passed the first",
+        ),
+        (
+            Line::Tick,
+            "p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives",
+            "lost to a wedged task",
+        ),
+        (
+            Line::OverdueAppend,
+            "p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives",
+            "lost to a wedged task",
+        ),
+        (
+            Line::ClaimBeforeReading,
+            "p2_what_commits_before_a_claim_is_known_to_who_claims",
+            "rated twice",
+        ),
+        (
+            Line::ReleaseDrains,
+            "p13_who_gives_a_partition_up_finishes_first_what_it_took",
+            "makes a retry of it",
+        ),
+        (
+            Line::Relay,
+            "p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_member",
+            "never came to the owner",
+        ),
+    ]);
+}
