@@ -261,7 +261,8 @@ impl Rater {
     }
 }
 
-const fn posted(plan: u16, component: u16, period: Period, amount: Money) -> Line {
+/// A line that a close books.
+pub(crate) const fn posted(plan: u16, component: u16, period: Period, amount: Money) -> Line {
     Line {
         plan,
         component,

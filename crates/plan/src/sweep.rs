@@ -58,26 +58,29 @@ pub struct Due {
     pub stretch: usize,
     /// The plan, by its place in the stretch.
     pub plan: usize,
-    what: What,
+    pub(crate) what: What,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+pub(crate) enum What {
     Charge,
     Close(PeriodSpan),
     Option(PeriodSpan),
     /// An option's sums in a cycle in which it was not in force: a command was dated back past
     /// what had been rated, or a record came late.
     Leftover(PeriodSpan),
+    /// What bonuses exceed the cycle's charges by is carried on, when all of them stand.
+    Offset(PeriodSpan),
 }
 
 impl Due {
-    /// What it is, for people: `charge`, `close` or `option`.
+    /// What it is, for people: `charge`, `close`, `option` or `offset`.
     pub const fn word(&self) -> &'static str {
         match self.what {
             What::Charge => "charge",
             What::Close(_) => "close",
             What::Option(_) | What::Leftover(_) => "option",
+            What::Offset(_) => "offset",
         }
     }
 
@@ -86,21 +89,23 @@ impl Due {
     pub fn tables_at(&self, from: Timestamp, until: Timestamp) -> Timestamp {
         let at = match self.what {
             What::Charge => self.at.micros(),
-            What::Close(cycle) | What::Option(cycle) | What::Leftover(cycle) => {
-                cycle.to.saturating_sub(1)
-            }
+            What::Close(cycle)
+            | What::Option(cycle)
+            | What::Leftover(cycle)
+            | What::Offset(cycle) => cycle.to.saturating_sub(1),
         };
         Timestamp(at.min(until.micros().saturating_sub(1)).max(from.micros()))
     }
 
-    /// Of equal instants charges come first, then what closes, then what is compared. A cycle is
-    /// closed by the last stretch that had a part in it.
+    /// Of equal instants charges come first, then what closes, then what is compared, then what
+    /// bonuses are set off against. A cycle is closed by the last stretch that had a part in it.
     const fn rank(&self) -> (Timestamp, u8, Reverse<usize>, usize, usize) {
         let (rank, last) = match self.what {
             What::Charge => (0, Reverse(0)),
             What::Close(_) => (1, Reverse(self.stretch)),
             What::Option(_) => (2, Reverse(self.stretch)),
             What::Leftover(_) => (3, Reverse(self.stretch)),
+            What::Offset(_) => (4, Reverse(self.stretch)),
         };
         (self.at, rank, last, self.stretch, self.plan)
     }
@@ -132,6 +137,8 @@ impl Rater {
         }
         let left = self.next_leftover(stretches, state, now);
         first = left.map_or(first, |due| earlier(first, due));
+        let offset = self.next_offset(stretches, state, now);
+        first = offset.map_or(first, |due| earlier(first, due));
         let through = first.map_or(due_through, |close| close.at.max(due_through));
         for place in 0..stretches.len() {
             for plan in 0..stretches[place].plans.len() {
@@ -200,46 +207,67 @@ impl Rater {
                 until: stretch.until.micros(),
                 reached: self.reached(stretches, due.stretch),
             },
-            What::Close(cycle) | What::Option(cycle) | What::Leftover(cycle) => Event::Close(cycle),
+            What::Close(cycle)
+            | What::Option(cycle)
+            | What::Leftover(cycle)
+            | What::Offset(cycle) => Event::Close(cycle),
         };
         // It posts to the cycle in which it falls due, which is not closed before: `next_due` sees
         // to that, however late the sweep is.
         let (account, now) = (stretch.account, due.at.min(now).micros());
         let held = match due.what {
             What::Close(_) => held(stretches, stretch.plans[due.plan].code.trial.closed),
-            What::Charge | What::Option(_) | What::Leftover(_) => Vec::new(),
+            What::Charge | What::Option(_) | What::Leftover(_) | What::Offset(_) => Vec::new(),
         };
         let occasion =
             Occasion { account, state, record: &nothing, event: &event, held: &held, now };
-        self.outcome(|rater| {
-            rater.scratch.calendar.enter(&account.zone, account.cycle_day);
-            let plan = &stretch.plans[due.plan];
-            if let Some(option) = plan.alternative() {
-                check_apart(stretch.plans, option.offer)?;
+        self.outcome(|rater| match due.what {
+            What::Offset(cycle) => rater.carry_on(stretches, due, cycle, state),
+            _ => {
+                rater.book_posting(stretches, due, &occasion, watch)?;
+                rater.count(stretch.plans, &occasion)
             }
-            let (cycle, variable) = match due.what {
-                What::Charge => return rater.run_plan(stretch.plans, due.plan, occasion, watch),
-                What::Close(cycle) => {
-                    rater.run_plan(stretch.plans, due.plan, occasion, watch)?;
-                    (cycle, plan.code.trial.closed)
-                }
-                What::Option(cycle) => {
-                    let Some(option) = plan.alternative() else { return Ok(()) };
-                    rater.post_winner(stretches, (stretch, option), cycle, (true, state))?;
-                    (cycle, option.offer.closed())
-                }
-                What::Leftover(cycle) => {
-                    let Some(option) = plan.alternative() else { return Ok(()) };
-                    let close = (false, state);
-                    return rater.post_winner(stretches, (stretch, option), cycle, close);
-                }
-            };
-            let next = rater.scratch.calendar.period(Calendared::Cycle, cycle.to).period;
-            let (period, value) = (closed_by(account), next.0.into());
-            rater.rated.changes.push(StateEntry { variable, period, value });
-            rater.rated.moves_dues = true;
-            Ok(())
         })
+    }
+
+    /// Books what counts in the totals of its cycle.
+    fn book_posting(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        due: &Due,
+        occasion: &Occasion<'_>,
+        watch: Option<&mut dyn Watch>,
+    ) -> Result<(), SuspenseReason> {
+        let Occasion { account, state, .. } = *occasion;
+        let stretch = &stretches[due.stretch];
+        self.scratch.calendar.enter(&account.zone, account.cycle_day);
+        let plan = &stretch.plans[due.plan];
+        if let Some(option) = plan.alternative() {
+            check_apart(stretch.plans, option.offer)?;
+        }
+        let (cycle, variable) = match due.what {
+            What::Charge => return self.run_plan(stretch.plans, due.plan, *occasion, watch),
+            What::Close(cycle) => {
+                self.run_plan(stretch.plans, due.plan, *occasion, watch)?;
+                (cycle, plan.code.trial.closed)
+            }
+            What::Option(cycle) => {
+                let Some(option) = plan.alternative() else { return Ok(()) };
+                self.post_winner(stretches, (stretch, option), cycle, (true, state))?;
+                (cycle, option.offer.closed())
+            }
+            What::Leftover(cycle) => {
+                let Some(option) = plan.alternative() else { return Ok(()) };
+                let close = (false, state);
+                return self.post_winner(stretches, (stretch, option), cycle, close);
+            }
+            What::Offset(_) => return Ok(()),
+        };
+        let next = self.scratch.calendar.period(Calendared::Cycle, cycle.to).period;
+        let (period, value) = (closed_by(account), next.0.into());
+        self.rated.changes.push(StateEntry { variable, period, value });
+        self.rated.moves_dues = true;
+        Ok(())
     }
 
     fn next_charge(
@@ -378,7 +406,7 @@ impl Rater {
 
     /// The cycle that begins with a date by whichever settings make it last longest: none of those
     /// that count in it closes it later. Settings that nobody has any more may have made it.
-    fn longest_cycle(&mut self, stretches: &[Stretch<'_>], first: Period) -> PeriodSpan {
+    pub(crate) fn longest_cycle(&mut self, stretches: &[Stretch<'_>], first: Period) -> PeriodSpan {
         let calendar = &mut self.scratch.calendar;
         let day = u8::try_from(date_of(first).day()).unwrap_or(1);
         let mut longest: Option<PeriodSpan> = None;
