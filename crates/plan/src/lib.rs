@@ -80,6 +80,7 @@ pub use example::{
 };
 pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
 pub use measure::Unit;
+pub use offset::PostedAmount;
 pub use options::{Comparison, Cycle, OfferId, OptionInForce, comparison, winner};
 pub use primitives::{
     ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,

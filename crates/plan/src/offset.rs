@@ -11,8 +11,9 @@
 //!
 //! Totals are variables of the account, not of a plan, since a bonus of one plan is set off against
 //! what all of them charge. They are kept only for accounts that can have a bonus: while a plan in
-//! force may grant one, and for good from the first bonus on. Their ids are the lowest, so that
-//! whether there are any is seen at the first variable of the account.
+//! force may grant one, and for good from the first bonus on, also one that another account posts.
+//! Their ids are the lowest, so that whether there are any is seen at the first variable of the
+//! account.
 //!
 //! A cycle closes when something was granted in it, whichever plan is in force: nothing else has to
 //! remember that, and what is taken away at the close is not found again.
@@ -22,7 +23,7 @@ use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp};
 
 use crate::calendar::{Calendared, Span as PeriodSpan};
 use crate::options::posted;
-use crate::rater::{Line, Occasion, PlanInForce, Rater};
+use crate::rater::{AccountContext, Line, Occasion, PlanInForce, Rated, Rater};
 use crate::run::{Event, open_if_late};
 use crate::state::{AccountState, Keep, Period, StateEntry, VariableId};
 use crate::sweep::{Due, Stretch, What};
@@ -53,9 +54,26 @@ fn held(state: &AccountState) -> impl Iterator<Item = &StateEntry> {
     state.iter().take_while(|entry| entry.variable.0 < IDS_END)
 }
 
-/// Are an account's totals kept?
-fn are_kept(state: &AccountState) -> bool {
-    state.entries().first().is_some_and(|entry| entry.variable.0 < IDS_END)
+impl AccountState {
+    /// Are totals kept, by which bonuses are set off against charges when a cycle closes (PLANS
+    /// section 5)?
+    #[inline]
+    pub fn keeps_totals(&self) -> bool {
+        self.entries().first().is_some_and(|entry| entry.variable.0 < IDS_END)
+    }
+}
+
+/// What another account's line posts to this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PostedAmount {
+    /// When the record started that it is of.
+    pub start: Timestamp,
+    /// How much, and in what.
+    pub amount: Money,
+    /// The account is billed in it.
+    pub currency: Currency,
+    /// It is a bonus that the account is granted.
+    pub is_bonus: bool,
 }
 
 /// What lines come to.
@@ -92,6 +110,12 @@ fn is_granted<'l>(plans: &[PlanInForce<'_>], lines: &'l [Line], mut line: &'l Li
     }
 }
 
+/// Are totals kept, or begun with what these are?
+fn keeps(plans: &[PlanInForce<'_>], state: &AccountState, sums: Sums) -> bool {
+    let may_grant = || plans.iter().any(|plan| plan.code.bonus.is_own);
+    state.keeps_totals() || sums.granted != 0 || may_grant()
+}
+
 impl Rater {
     /// Adds what was just booked to the totals of the cycle that it posts to, if they are kept.
     #[inline(always)]
@@ -101,7 +125,7 @@ impl Rater {
         occasion: &Occasion<'_>,
     ) -> Result<(), SuspenseReason> {
         let may_grant = || plans.iter().any(|plan| !plan.code.bonus.credits.is_empty());
-        if are_kept(occasion.state) || may_grant() {
+        if occasion.state.keeps_totals() || may_grant() {
             return self.keep_totals(plans, occasion);
         }
         Ok(())
@@ -120,18 +144,51 @@ impl Rater {
             // All that is posted at once is posted in one.
             currency = plans.get(usize::from(line.plan)).map(|plan| plan.code.posts);
         }
-        let is_kept = are_kept(occasion.state)
-            || sums.granted != 0
-            || plans.iter().any(|plan| plan.code.bonus.is_own);
-        let Some(currency) = currency.filter(|_| is_kept) else { return Ok(()) };
-        let at = occasion.record.start.micros();
-        let calendar = &mut self.scratch.calendar;
+        let Some(currency) = currency else { return Ok(()) };
+        if !keeps(plans, occasion.state, sums) {
+            return Ok(());
+        }
         let cycle = match *occasion.event {
             Event::Close(cycle) => cycle,
-            Event::Usage | Event::Due { .. } => open_if_late(calendar, at, occasion.now)
-                .unwrap_or_else(|| calendar.period(Calendared::Cycle, at)),
+            Event::Usage | Event::Due { .. } => {
+                self.posting_cycle(occasion.record.start, occasion.now)
+            }
         };
         self.add_to_totals((currency, cycle.period), sums, occasion.state)
+    }
+
+    /// Adds what another account posts to the totals of the cycle that it counts in, by the account's
+    /// settings and plans in force when it began, if they are kept. It has no lines: it was rated
+    /// where it comes from.
+    ///
+    /// # Errors
+    /// `Overflow`.
+    pub fn take_posting(
+        &mut self,
+        plans: &[PlanInForce<'_>],
+        account: &AccountContext,
+        state: &AccountState,
+        posting: &PostedAmount,
+        now: Timestamp,
+    ) -> Result<&Rated, SuspenseReason> {
+        let PostedAmount { start, amount, currency, is_bonus } = *posting;
+        self.outcome(|rater| {
+            let mut sums = Sums::default();
+            sums.add(amount, is_bonus)?;
+            if !keeps(plans, state, sums) {
+                return Ok(());
+            }
+            rater.scratch.calendar.enter(&account.zone, account.cycle_day);
+            let cycle = rater.posting_cycle(start, now.micros());
+            rater.add_to_totals((currency, cycle.period), sums, state)
+        })
+    }
+
+    /// The cycle that something posts to: its own, or the open one when that is closed.
+    fn posting_cycle(&mut self, start: Timestamp, now: i64) -> PeriodSpan {
+        let (calendar, at) = (&mut self.scratch.calendar, start.micros());
+        let open = open_if_late(calendar, at, now);
+        open.unwrap_or_else(|| calendar.period(Calendared::Cycle, at))
     }
 
     fn add_to_totals(
@@ -162,7 +219,7 @@ impl Rater {
         state: &AccountState,
         now: Timestamp,
     ) -> Option<Due> {
-        if !are_kept(state) {
+        if !state.keeps_totals() {
             return None;
         }
         let mut first: Option<Due> = None;
