@@ -206,6 +206,30 @@ async fn plans_5_the_rest_of_a_bonus_is_carried_on_and_i4_the_log_tells_it() {
     world.assert_told().await;
 }
 
+/// Nothing else would have the account looked at: no charge falls due, no record comes.
+#[tokio::test]
+async fn p34_a_bonus_makes_its_cycle_be_closed_where_nothing_else_falls_due() {
+    let world = World::new().await;
+    let fee = "<BillingCycleRecurringCharge id=\"fee\" amount=\"2\"/>";
+    let plan = sponsored("feeless", "self").replace(fee, "").replace(
+        "<AccountFinalizer id=\"mine\" in=\"fee.charge\"/>",
+        "<AccountFinalizer id=\"mine\" in=\"who.own\"/>",
+    );
+    publish(world.db.as_ref(), &plan).await;
+    let mut node = world.node("a").await;
+    open(&mut node, 7, "feeless").await;
+    // Looked at once: nothing will ever fall due, as far as is known.
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    assert_eq!(node.send(&[used(7, "r", MAY + DAY, 12)]).await.accepted, 1);
+    world.set(JUNE + 3 * DAY);
+    let expected = [
+        "2024-06-03 bonus-carried-forward 6.000000000",
+        "2024-06-03 bonus-brought-forward -6.000000000",
+    ];
+    assert_eq!(world.settled(7, 2).await, expected);
+    world.assert_told().await;
+}
+
 /// An append of what a close books stands between check and commit when its owner dies.
 #[tokio::test]
 async fn p34_a_takeover_while_a_bonus_is_carried_on_carries_it_once() {
