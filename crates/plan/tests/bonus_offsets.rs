@@ -141,6 +141,23 @@ fn what_was_carried_in_and_what_is_granted_anew_are_set_off_together() {
     );
 }
 
+/// However late the sweep is: the earlier cycle is first, for the other takes in what it leaves.
+#[test]
+fn cycles_that_are_over_are_closed_in_their_order() {
+    let contract = contract("0");
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10), ("ad", "2026-02-02T12:00:00Z", 3)]);
+    ledger.sweep(&contract, "2026-03-31");
+    assert_eq!(
+        offsets(&ledger),
+        [
+            "2026-02-03 bonus-carried-forward 10",
+            "2026-02-03 bonus-brought-forward -10",
+            "2026-03-03 bonus-carried-forward 13",
+            "2026-03-03 bonus-brought-forward -13",
+        ]
+    );
+}
+
 /// Section 5: later records post to the open cycle.
 #[test]
 fn a_late_record_leaves_its_closed_cycle_as_it_is_and_counts_in_the_open_one() {
@@ -182,8 +199,8 @@ fn credits_that_are_no_bonuses_are_not_held_back() {
 #[test]
 fn a_bonus_of_one_plan_is_set_off_against_what_all_plans_of_the_account_charge() {
     let contract = Contract::in_zone("UTC")
-        .with(Subscription::to(&ads_only(), "2026-01-01"))
-        .with(Subscription::to(&plain("calls", "5"), "2026-01-01"));
+        .with(Subscription::to(&plain("calls", "5"), "2026-01-01"))
+        .with(Subscription::to(&ads_only(), "2026-01-01"));
     let usage = [("call", IN_JANUARY, 6), ("ad", IN_JANUARY, 10), ("ad", IN_FEBRUARY, 9)];
     let mut ledger = used(&contract, &usage);
     ledger.sweep(&contract, "2026-03-03");
@@ -191,6 +208,7 @@ fn a_bonus_of_one_plan_is_set_off_against_what_all_plans_of_the_account_charge()
         offsets(&ledger),
         ["2026-03-03 bonus-carried-forward 4", "2026-03-03 bonus-brought-forward -4"]
     );
+    assert_eq!(ledger.lines.last().unwrap().plan, "ads", "under the plan that grants");
 }
 
 #[test]
@@ -272,6 +290,42 @@ fn where_cycles_begin_on_another_day_from_then_on_the_rest_goes_into_the_cycle_t
             "2026-04-17 bonus-carried-forward 6",
             "2026-04-17 bonus-brought-forward -6",
         ]
+    );
+}
+
+/// The new day holds from the instant at which the cycle ends; then the cycle from 15 March runs.
+#[test]
+fn the_next_cycle_is_that_of_the_settings_in_force_when_it_begins() {
+    let contract = contract("0").then_settings("2026-04-01", "UTC", 15);
+    let mut ledger = used(&contract, &[("ad", "2026-03-05T12:00:00Z", 10)]);
+    ledger.sweep(&contract, "2026-04-18");
+    let of: Vec<_> = ledger.lines.iter().filter(|l| l.by == "offset").map(|l| l.period).collect();
+    assert_eq!(of, ["2026-03-01", "2026-03-15", "2026-03-15", "2026-04-15"].map(period));
+}
+
+/// In a gap the cycles are those of the settings before it.
+#[test]
+fn a_gap_has_the_cycles_of_the_time_before_it() {
+    let contract = Contract::in_zone("UTC")
+        .with(Subscription::to(&rewarded("p", "0"), "2026-01-01").until("2026-02-01"))
+        .with(Subscription::to(&plain("q", "0"), "2026-03-20"))
+        .then_settings("2026-03-20", "UTC", 20);
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10)]);
+    ledger.sweep(&contract, "2026-02-28");
+    let of: Vec<_> = ledger.lines.iter().filter(|l| l.by == "offset").map(|l| l.period).collect();
+    assert_eq!(of, ["2026-01-01", "2026-02-01"].map(period));
+}
+
+/// Its lines stand under the subscription that there is, though it began later.
+#[test]
+fn a_bonus_of_a_subscription_that_is_cancelled_from_its_beginning_is_carried_on_all_the_same() {
+    let mut contract = contract("0").with(Subscription::to(&plain("q", "4"), "2026-02-01"));
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10)]);
+    contract.subscriptions[0].until = contract.subscriptions[0].since;
+    ledger.sweep(&contract, "2026-02-03");
+    assert_eq!(
+        offsets(&ledger),
+        ["2026-02-03 bonus-carried-forward 10", "2026-02-03 bonus-brought-forward -10"]
     );
 }
 
