@@ -196,3 +196,39 @@ fn length_in_days(bencher: Bencher<'_, '_>, days: i64) {
             .len()
     });
 }
+
+/// What the totals cost by which bonuses are set off: none that other plans can see.
+#[divan::bench(args = ["without bonuses", "with bonuses"])]
+fn totals(bencher: Bencher<'_, '_>, plan: &str) {
+    let ads = r#"<UsageTypeSelector id="ads" in="record.quantity" types="ad"/>
+        <StepRater id="show" in="ads.pass"><step id="ad" price="2" per="1"/></StepRater>
+        <CostResponsibilityMatrix id="who" in="show.charge"><party id="ad" account="902"/><row shares="ad=1"/></CostResponsibilityMatrix>
+        <BonusCredit id="reward" in="who.others"><grant from="902" to="TO" percent="50"/></BonusCredit>
+        <SecondAccountFinalizer id="theirs" in="reward.charge"/>
+      </graph>"#;
+    // The same primitives, of which the account is granted nothing.
+    let to = if plan == "with bonuses" { "self" } else { "901" };
+    let xml = OCTETS
+        .replace("</graph>", &ads.replace("TO", to))
+        .replace("upto=\"5 GB\"", "upto=\"1 GB\"");
+    let (code, account, mut state, mut rater) =
+        (code(&xml), account(), AccountState::default(), Rater::new());
+    let record = UsageView {
+        usage_type: "octets",
+        quantity: Some(1_500_000_000),
+        ..connected(MONDAY, 60_000_000)
+    };
+    let plans = [PlanInForce::always(&code)];
+    let rated = rater.rate(&plans, &account, &state, &record, Timestamp::MIN).unwrap();
+    state.apply(&rated.changes);
+    const RECORDS: usize = 100;
+    bencher.counter(ItemsCount::new(RECORDS)).bench_local(|| {
+        let mut lines = 0;
+        for _ in 0..RECORDS {
+            let record = black_box(&record);
+            let rated = rater.rate(&plans, &account, &state, record, Timestamp::MIN);
+            lines += rated.unwrap().lines.len();
+        }
+        lines
+    });
+}

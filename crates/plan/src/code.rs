@@ -40,12 +40,14 @@ pub struct ObjectCode {
     pub(crate) is_swept: bool,
     /// Those of the variables that its primitives read to say what falls due next.
     pub(crate) due_by: Vec<VariableId>,
-    /// Something happens when a billing cycle closes.
+    /// Some of its primitives do something when a billing cycle closes.
     pub(crate) closes: bool,
     /// The primitives in document order, for whoever watches a record go through.
     pub(crate) nodes: Vec<NodeInfo>,
     /// What an alternative comes to, see [`crate::options`].
     pub(crate) trial: TrialParts,
+    /// What it may grant, see [`crate::offset`].
+    pub(crate) bonus: BonusParts,
 }
 
 /// An operation, its primitive's place in [`ObjectCode::nodes`], and when it has work.
@@ -174,6 +176,19 @@ pub(crate) struct TrialParts {
     pub(crate) sum: u16,
     pub(crate) one_time: u16,
     pub(crate) fee: u16,
+}
+
+/// How a plan takes part in bonus offsets.
+#[derive(Clone, Debug)]
+pub(crate) struct BonusParts {
+    /// The components by which it grants bonuses, to whomever.
+    pub(crate) credits: Vec<u16>,
+    /// Its own account may be granted some.
+    pub(crate) is_own: bool,
+    /// Components of what is carried on: out of a cycle, into the next, and what finds no next one.
+    pub(crate) forward: u16,
+    pub(crate) brought: u16,
+    pub(crate) lapsed: u16,
 }
 
 /// Something that charge lines can be for: a step of a rater, or a fixed charge.
@@ -308,7 +323,7 @@ impl ObjectCode {
 
     /// Does something happen when a billing cycle closes (PLANS section 5)?
     pub fn closes(&self) -> bool {
-        self.closes
+        self.closes || !self.bonus.credits.is_empty()
     }
 
     /// What lines can be for; [`Line::component`](crate::Line::component) is an index into it.

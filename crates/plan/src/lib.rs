@@ -13,7 +13,8 @@
 //!     v
 //!   ObjectCode (code.rs)
 //!     |  rater.rs      + account, state, record; operations share run.rs
-//!     |  sweep.rs      or what falls due without usage; options.rs compares alternatives
+//!     |  sweep.rs      or what falls due without usage; options.rs compares alternatives,
+//!     |                offset.rs carries on what bonuses exceed charges by
 //!     |  stream.rs     units as spans         calendar.rs  zones and periods
 //!     |  price.rs      exact fractions         ladder.rs    steps of a level
 //!     |  level.rs      the level that units read
@@ -52,6 +53,7 @@ mod graph;
 mod ladder;
 mod level;
 mod measure;
+mod offset;
 mod options;
 mod price;
 mod primitives;
@@ -78,6 +80,7 @@ pub use example::{
 };
 pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
 pub use measure::Unit;
+pub use offset::PostedAmount;
 pub use options::{Comparison, Cycle, OfferId, OptionInForce, comparison, winner};
 pub use primitives::{
     ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,

@@ -221,8 +221,9 @@ fn ends(plan: &PlanInForce<'_>) -> Option<Timestamp> {
 }
 
 impl Rater {
-    /// Posts the winner of an offer's cycle, with the fee where the option was in force in it, and
-    /// takes away the sums of all alternatives: none is billed again.
+    /// Posts the winner of an offer's cycle, with the fee where the option was in force in it and
+    /// the client could choose until its close, and takes away the sums of all alternatives: none is
+    /// billed again.
     pub(crate) fn post_winner(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -237,7 +238,9 @@ impl Rater {
         let plan = &stretch.plans[place];
         let comes_to = comparison(plan, state, cycle.period);
         let trial = plan.code.trial;
-        let fee = if fee { option.fee } else { Money::ZERO };
+        // Who opted out for a plan has nothing left to decide in the cycle.
+        let is_decided = plan.option.is_some_and(|option| option.is_chosen_for(cycle.to));
+        let fee = if fee && !is_decided { option.fee } else { Money::ZERO };
         let amounts =
             [(trial.sum, comes_to.running), (trial.one_time, comes_to.once), (trial.fee, fee)];
         for (component, amount) in amounts {
@@ -261,7 +264,8 @@ impl Rater {
     }
 }
 
-const fn posted(plan: u16, component: u16, period: Period, amount: Money) -> Line {
+/// A line that a close books.
+pub(crate) const fn posted(plan: u16, component: u16, period: Period, amount: Money) -> Line {
     Line {
         plan,
         component,

@@ -154,7 +154,10 @@ impl Rater {
     ) -> Result<&Rated, SuspenseReason> {
         let now = now.micros();
         let occasion = Occasion { account, state, record, event: &Event::Usage, held: &[], now };
-        self.outcome(|rater| rater.rate_record(plans, occasion, None))
+        self.outcome(|rater| {
+            rater.rate_record(plans, occasion, None)?;
+            rater.count(plans, &occasion)
+        })
     }
 
     /// As [`Rater::rate`], telling `watch` what each primitive does.
@@ -172,7 +175,10 @@ impl Rater {
     ) -> Result<&Rated, SuspenseReason> {
         let now = now.micros();
         let occasion = Occasion { account, state, record, event: &Event::Usage, held: &[], now };
-        self.outcome(|rater| rater.rate_record(plans, occasion, Some(watch)))
+        self.outcome(|rater| {
+            rater.rate_record(plans, occasion, Some(watch))?;
+            rater.count(plans, &occasion)
+        })
     }
 
     /// Empties the outcome, lets `rate` fill it, and puts it in order.

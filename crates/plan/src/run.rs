@@ -1,8 +1,11 @@
 //! One record on its way through object code: what operations read, write and share.
 
+mod event;
+mod places;
+mod scratch;
+
 use std::sync::Arc;
 
-use jiff::civil::Date;
 use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{Money, Posting, SuspenseReason, UsageView};
 
@@ -13,6 +16,9 @@ use crate::rater::{AccountContext, Line};
 use crate::state::{AccountState, Period, StateEntry, VariableId};
 use crate::stream::{Flow, PORTIONS_MAX, Span, Stream, merge};
 use crate::tables::Table;
+pub(crate) use event::{DueQuery, Event};
+pub(crate) use places::{Attribute, ChargeOut, Counted, Input, Part, TableRef, Total, TypeOf};
+pub(crate) use scratch::Scratch;
 
 /// The code of one primitive. Reads its input streams, writes its output streams, lines, changes.
 pub(crate) trait Op: Send + Sync {
@@ -30,162 +36,6 @@ pub(crate) trait Op: Send + Sync {
 pub(crate) trait Tell: Send + Sync {
     /// The text.
     fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason>;
-}
-
-/// Why operations run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// A record of usage.
-    Usage,
-    /// Something falls due at an instant, while this version is in force from `from` to before
-    /// `until`. No units come. `reached` as in [`DueQuery`].
-    Due { at: i64, from: i64, until: i64, reached: Option<Date> },
-    /// A billing cycle closes. No units come.
-    Close(PeriodSpan),
-}
-
-/// What a primitive is asked about what falls due next.
-pub(crate) struct DueQuery<'a> {
-    pub(crate) calendar: &'a mut Calendar,
-    pub(crate) state: &'a AccountState,
-    /// The subscription: from, and to before.
-    pub(crate) since: i64,
-    pub(crate) cancelled: i64,
-    /// The stretch of time in which this version is in force.
-    pub(crate) from: i64,
-    pub(crate) until: i64,
-    /// The last local date that began before `from`, where another zone was in force then: by the
-    /// new one that date, or the next, may have begun at another instant.
-    pub(crate) reached: Option<Date>,
-}
-
-impl DueQuery<'_> {
-    /// Had a local date begun before this stretch of time?
-    pub(crate) fn begun_before(&self, date: Date) -> bool {
-        match self.reached {
-            Some(reached) => date <= reached,
-            None => self.calendar.first_instant(date) < self.from,
-        }
-    }
-}
-
-/// Where an operation's units come from: one or several streams.
-#[derive(Clone, Debug)]
-pub(crate) struct Input {
-    pub(crate) slots: Box<[usize]>,
-    /// The count that all of them carry.
-    pub(crate) flow: usize,
-}
-
-/// Where an operation's charges go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ChargeOut {
-    /// To the account: nothing between here and the finalizer looks at them.
-    Account,
-    /// To a place where others find them.
-    Slot(usize),
-}
-
-/// Where a text of a record, its account, or one that a primitive tells, stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Attribute {
-    Record(Box<str>),
-    Account(Box<str>),
-    /// By the place of the primitive.
-    Told(usize),
-}
-
-/// Who says what the usage type of units is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TypeOf {
-    Record,
-    /// By the place of the primitive.
-    Told(usize),
-}
-
-/// A table by its place in [`ObjectCode::tables`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TableRef(pub(crate) usize);
-
-/// Where to read an accumulator's running total.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Total {
-    /// The trace it leaves.
-    pub(crate) trace: usize,
-    pub(crate) variable: VariableId,
-    pub(crate) calendared: Calendared,
-    /// The stream that it counts; `None` when it counts several that meet.
-    pub(crate) counts: Option<usize>,
-}
-
-impl Total {
-    /// Does the accumulator count just what comes in there?
-    pub(crate) fn counts_just(&self, input: &Input) -> bool {
-        matches!(*input.slots, [slot] if self.counts == Some(slot))
-    }
-}
-
-/// Units an accumulator counted, all in one period.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Counted {
-    pub(crate) span: Span,
-    /// The total before the first of them.
-    pub(crate) level: i128,
-    pub(crate) period: Period,
-}
-
-/// One portion of a record at one step.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
-    pub(crate) step: usize,
-    pub(crate) period: Period,
-    pub(crate) quantity: i128,
-    pub(crate) first_unit: i64,
-    pub(crate) before: i128,
-    pub(crate) after: i128,
-}
-
-/// Space that is used again for every record.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch {
-    pub(crate) streams: Vec<Stream>,
-    /// Streams that may hold something.
-    pub(crate) used: Slots,
-    /// Which measures were read from the record, a bit each.
-    loaded: u64,
-    flows: Vec<Flow>,
-    pub(crate) traces: Vec<Vec<Counted>>,
-    pub(crate) parts: Vec<Part>,
-    merged: Stream,
-    other: Stream,
-    charges: Vec<Vec<u32>>,
-    gathered: Vec<u32>,
-    pub(crate) calendar: Calendar,
-}
-
-impl Scratch {
-    /// Empties what the code will use.
-    pub(crate) fn prepare(&mut self, code: &ObjectCode) {
-        if self.streams.len() < code.streams {
-            self.streams.resize_with(code.streams, Stream::default);
-        }
-        if self.traces.len() < code.traces {
-            self.traces.resize_with(code.traces, Vec::new);
-        }
-        let streams = &mut self.streams;
-        self.used.for_each(streams.len(), |slot| streams[slot].clear());
-        // Whoever stops half-way leaves more behind than it said.
-        self.used = Slots::ALL;
-        self.traces.iter_mut().for_each(Vec::clear);
-        self.loaded = 0;
-        if self.flows.len() < code.counts {
-            self.flows.resize(code.counts, Flow::default());
-        }
-        if self.charges.len() < code.charges {
-            self.charges.resize_with(code.charges, Vec::new);
-        }
-        self.charges.iter_mut().for_each(Vec::clear);
-    }
 }
 
 /// One record, being rated by one plan; or one event, falling due.

@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{Subscriber, session, with_view};
+use support::{Subscriber, event, plan, session, with_view};
 use turnpike_plan::PlanInForce;
 
 #[test]
@@ -31,4 +31,28 @@ fn a_record_of_fig_6b_allocates_nothing_once_the_rater_is_warm() {
         // `with_view` itself borrows two empty lists.
         assert_eq!(counted.count_total, 0, "{lines} lines");
     }
+}
+
+/// PLANS section 5: totals are kept beside its lines.
+#[test]
+fn nor_does_a_record_of_an_account_that_is_granted_bonuses() {
+    let graph = r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>
+        <CostResponsibilityMatrix id="m" in="r.charge">
+          <party id="me" account="self"/><party id="ad" account="902"/><row shares="ad=3 me=1"/>
+        </CostResponsibilityMatrix>
+        <BonusCredit id="b" in="m.others"><grant from="902" to="self" percent="50"/></BonusCredit>
+        <AccountFinalizer id="mine" in="m.own"/><SecondAccountFinalizer id="theirs" in="b.charge"/>"#;
+    let mut subscriber = Subscriber::new(&plan(graph), "UTC");
+    let access = event("access", "2026-03-02T10:00:00Z", 400);
+    let changes = subscriber.rate(&access).unwrap().changes;
+    assert_eq!(changes.len(), 2, "all that is posted, and what of it was granted");
+    subscriber.rate(&access).unwrap();
+    let Subscriber { plans, account, state, rater, now } = &mut subscriber;
+    let plans = [PlanInForce::always(&plans[0])];
+    let counted = allocation_counter::measure(|| {
+        with_view(&access, |view| {
+            rater.rate(&plans, account, state, view, *now).unwrap();
+        });
+    });
+    assert_eq!(counted.count_total, 0);
 }

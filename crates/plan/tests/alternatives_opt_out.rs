@@ -86,12 +86,30 @@ fn an_opt_out_dated_back_is_the_choice_for_every_cycle_since() {
     let posted = [
         "2026-02-03 sum 31",
         "2026-02-03 one-time 9",
-        "2026-02-03 fee 0.5",
         "2026-03-01 month 31",
         // The month of February, and two hours past the free ones.
         "2026-03-03 sum 35",
     ];
     assert_eq!(ledger.posted(), posted);
+}
+
+/// The seed: the client is charged "each billing cycle for being able to decide among several plans".
+#[test]
+fn a_cycle_for_which_the_client_opted_out_has_no_fee_for_choosing() {
+    let (dear, cheap) = (calls("dear", "2", "31", "0"), calls("cheap", "1", "3.1", "0"));
+    let fees = |opted_out: &str| {
+        let mut contract = offered(&[&cheap, &dear], "0.5");
+        let mut ledger = Ledger::new();
+        ledger.sweep(&contract, "2026-02-05");
+        contract.opt_out(1, opted_out);
+        ledger.sweep(&contract, "2026-06-05");
+        let fees = ledger.posted().into_iter().filter(|line| line.contains(" fee "));
+        fees.collect::<Vec<_>>()
+    };
+    // January was billed before; February is the first that the choice is for.
+    assert_eq!(fees("2026-02-10"), ["2026-02-03 fee 0.5"]);
+    // Through the whole of February the client could decide, and with it it ended.
+    assert_eq!(fees("2026-03-01"), ["2026-02-03 fee 0.5", "2026-03-03 fee 0.5"]);
 }
 
 #[test]

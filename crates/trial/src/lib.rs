@@ -35,7 +35,8 @@
 //!   user gives is bounded in records and in what falls due.
 //!
 //! Not promised: the acceptance horizon, or durability. A trial has no clock: logged time follows
-//! the records' starts.
+//! the records' starts. What an account posts to another one stands in the other's balance only: a
+//! bonus is set off against charges where the account's own records grant it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

@@ -21,6 +21,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use tokio::time::Instant;
+use turnpike_account::{Account, Profiles};
 use turnpike_mutants::{Line, off};
 use turnpike_plan::{AccountState, DUE_USAGE_TYPE, PlanInForce, Rated, StateEntry, Stretch};
 use turnpike_segment::NewRecord;
@@ -28,7 +29,7 @@ use turnpike_types::{AccountNumber, Outcome, Posting, SuspenseReason, Timestamp,
 
 use super::records::{NotRated, Wait};
 use super::{Ended, Owner, lines};
-use crate::tariff::PlansInForce;
+use crate::tariff::{PlansInForce, Tariffs};
 
 /// Accounts that one turn of the sweep looks at.
 const TURN_ACCOUNTS: usize = 2_000;
@@ -130,7 +131,7 @@ impl Owner {
     /// Something about the account changed beside its usage: it is looked at again.
     pub(super) fn note_changed(&mut self, account: AccountNumber) {
         let Some(known) = self.state.account(account) else { return };
-        if self.tariffs.is_swept(self.state.profiles(), known.profile) {
+        if is_swept(&mut self.tariffs, self.state.profiles(), known) {
             self.dues.visit(account);
         }
     }
@@ -142,7 +143,7 @@ impl Owner {
         start: Timestamp,
     ) -> Result<(), NotRated> {
         let Some(known) = self.state.account(account) else { return Ok(()) };
-        if !self.tariffs.is_swept(self.state.profiles(), known.profile) {
+        if !is_swept(&mut self.tariffs, self.state.profiles(), known) {
             return Ok(());
         }
         if off(Line::DueBefore) {
@@ -286,7 +287,8 @@ impl Owner {
             return;
         }
         let (tariffs, profiles) = (&mut self.tariffs, self.state.profiles());
-        let swept = self.state.accounts().filter(|(_, a)| tariffs.is_swept(profiles, a.profile));
+        let swept =
+            self.state.accounts().filter(|(_, account)| is_swept(tariffs, profiles, account));
         let mut unvisited: Vec<AccountNumber> = swept.map(|(number, _)| number).collect();
         // From the last to the first, since they are taken from the end.
         unvisited.sort_unstable_by_key(|&number| Reverse(number));
@@ -294,6 +296,12 @@ impl Owner {
             self.dues.visit(account);
         }
     }
+}
+
+/// Does anything fall due by itself for the account: by its plans, or because of a bonus that another
+/// account posted?
+fn is_swept(tariffs: &mut Tariffs, profiles: &Profiles, account: &Account) -> bool {
+    account.state.keeps_totals() || tariffs.is_swept(profiles, account.profile)
 }
 
 /// The stretches with the plans of one as they book, tables looked up.

@@ -26,7 +26,7 @@ use crate::state::{Keep, VariableId};
 use crate::tables::TableKind;
 
 use charges::charge_places;
-use whole::{accepts, trial_parts};
+use whole::{accepts, bonus_parts, trial_parts};
 
 /// What a primitive builds itself with.
 pub(crate) struct Builder<'a> {
@@ -74,6 +74,7 @@ pub(crate) fn build(
         currency: document.currency,
         posts: checked.posts,
         trial: trial_parts(document, checked.posts, &mut components),
+        bonus: bonus_parts(checked.posts, &mut components),
         components,
         variables: Vec::new(),
         accepts: accepts(primitives, checked),
@@ -154,6 +155,12 @@ impl Builder<'_> {
     /// The primitive does something when a billing cycle closes.
     pub(crate) fn closes(&mut self) {
         self.code.closes = true;
+    }
+
+    /// The primitive grants bonuses by a component; `is_own`: to the account itself, it may be.
+    pub(crate) fn grants(&mut self, component: u16, is_own: bool) {
+        self.code.bonus.credits.push(component);
+        self.code.bonus.is_own |= is_own;
     }
 
     /// A reference table that the primitive reads.

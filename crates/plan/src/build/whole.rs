@@ -3,7 +3,7 @@
 use turnpike_types::Currency;
 
 use crate::check::{Checked, End};
-use crate::code::{Accepts, Component, ComponentKind, TrialParts};
+use crate::code::{Accepts, BonusParts, Component, ComponentKind, TrialParts};
 use crate::document::Document;
 use crate::graph::Primitive;
 use crate::measure::Unit;
@@ -43,6 +43,29 @@ pub(super) fn trial_parts(
         sum,
         one_time,
         fee,
+    }
+}
+
+/// What every plan has, since any may be in force when a bonus is carried on.
+pub(super) fn bonus_parts(posts: Currency, components: &mut Vec<Component>) -> BonusParts {
+    let mut component = |name: &str, price: &str| {
+        components.push(Component {
+            primitive: "bonus-offset".to_owned(),
+            component: name.to_owned(),
+            kind: ComponentKind::Bonus,
+            price: price.to_owned(),
+            unit: Unit::One,
+            level: None,
+            currency: posts,
+        });
+        u16::try_from(components.len() - 1).unwrap_or(0)
+    };
+    BonusParts {
+        credits: Vec::new(),
+        is_own: false,
+        forward: component("bonus-carried-forward", "what bonuses exceed the cycle's charges by"),
+        brought: component("bonus-brought-forward", "what is left of the cycle before"),
+        lapsed: component("bonus-lapsed", "what is left when the last subscription has ended"),
     }
 }
 

@@ -73,12 +73,15 @@ fn grant(
         let price = format!("{written} % of the charge");
         component(builder, at, (&primitive.id, name), ComponentKind::Bonus, price)
     };
+    let (credit, debit) = (named("credit")?, named("debit")?);
+    let to = AccountRef::read(builder, at, "to", to)?;
+    builder.grants(credit, !matches!(to, AccountRef::Number(_)));
     Ok(Grant {
-        credit: named("credit")?,
-        debit: named("debit")?,
+        credit,
+        debit,
         patterns: [pattern("source"), pattern("target")],
         from: AccountRef::read(builder, at, "from", from)?,
-        to: AccountRef::read(builder, at, "to", to)?,
+        to,
         percent: builder.read(at, "percent", Percent::parse(written))?,
     })
 }

@@ -2,33 +2,30 @@
 //!
 //! ```text
 //!  level.rs    what level each unit reads      ladder.rs   runs of units -> parts, one a step
-//!  steps.rs    bounds and prices               here        parts -> lines, by mode
+//!  steps.rs    bounds and prices               rate.rs     parts -> lines, by mode
 //! ```
 //!
 //! Graduated prices a part by its units alone. The other ways price it by the level before it and
 //! after it, so the level must count what is priced and nothing else: then a part's units are just
 //! those between the two.
 
-use turnpike_types::{Money, SuspenseReason};
+mod rate;
 
 use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
 use crate::graph::{Child, Link, Primitive};
-use crate::ladder::Sorter;
-use crate::level;
 use crate::measure::Quantity;
-use crate::price::Price;
-use crate::run::{ChargeOut, Input, Op, Part, Run, Total};
+use crate::run::Total;
 use crate::spec::{
     CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, Open, OutputSpec, Refused, Role, Spec, Value,
     optional, required, usage_in, with_default,
 };
-use crate::state::{Keep, Period, VariableId};
-use crate::stream::{Span, Stream};
+use crate::state::Keep;
 
 use super::recurring_charges::CURRENCY;
 use super::steps;
+use rate::{Constant, Mode, Step, StepRater};
 
 pub(super) static SPEC: Spec = Spec {
     name: "StepRater",
@@ -104,17 +101,6 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<(), Refused
     };
     builder.op(op);
     Ok(())
-}
-
-/// How a part's units are priced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    /// At the price of the step in which each is.
-    Graduated,
-    /// All units of the period at the price of the step reached.
-    Volume,
-    /// By packages of `per` units, each charged on its first unit.
-    Package,
 }
 
 fn base(text: &str) -> Result<i128, String> {
@@ -231,221 +217,4 @@ fn correction(
         level: total.map(|total| total.variable),
     };
     builder.component(child.line, component)
-}
-
-struct Step {
-    /// The level at which it begins.
-    start: i128,
-    component: u16,
-    /// Of a unit; of a package in that mode.
-    price: Price,
-    /// Units of a package.
-    per: i128,
-    constant: Option<Constant>,
-    /// What a change to this step books, in mode volume.
-    correction: Option<u16>,
-}
-
-/// Charged with the step's first unit: once per period of the level, or once per record.
-struct Constant {
-    component: u16,
-    amount: Money,
-    /// Remembers the periods it was charged in.
-    variable: Option<VariableId>,
-}
-
-struct StepRater {
-    mode: Mode,
-    /// Lines book differences of rounded running totals.
-    running: bool,
-    /// Where each step ends; `None` without end.
-    bounds: Vec<Option<i128>>,
-    steps: Vec<Step>,
-    total: Option<Total>,
-    /// The accumulator counts just what comes in here.
-    is_counted: bool,
-    input: Input,
-    rest: Option<usize>,
-    out: ChargeOut,
-}
-
-impl Op for StepRater {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        run.read(&self.input)?;
-        if let Some(span) = run.single(&self.input)
-            && self.run_single(run, span)?
-        {
-            return Ok(());
-        }
-        self.run_any(run)
-    }
-}
-
-impl StepRater {
-    /// Whatever comes in.
-    #[inline(never)]
-    fn run_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        let stream = run.take(&self.input)?;
-        if stream.is_empty() {
-            run.give(&self.input, stream);
-            return Ok(());
-        }
-        let mut parts = std::mem::take(&mut run.scratch.parts);
-        let mut rest = match self.rest {
-            Some(slot) => std::mem::take(&mut run.scratch.streams[slot]),
-            None => Stream::default(),
-        };
-        parts.clear();
-        let mut sorter = Sorter { bounds: &self.bounds, parts: &mut parts, rest: &mut rest };
-        if stream.ghost {
-            sorter.ghost(&stream, level::of_ghost(self.total, run, &self.input));
-        }
-        let sort = |span, ladder, period| sorter.sort(span, ladder, period);
-        match self.total {
-            Some(total) => level::by_total(total, run, &self.input, &stream, sort)?,
-            None => level::by_count(&stream, sort)?,
-        }
-        parts.sort_unstable_by_key(|part| (part.first_unit, part.step));
-        parts.iter().try_for_each(|part| self.book(run, part))?;
-        run.scratch.parts = parts;
-        if let Some(slot) = self.rest {
-            run.scratch.streams[slot] = rest;
-        }
-        run.give(&self.input, stream);
-        Ok(())
-    }
-
-    /// The usual record: one run of units, counted at once, which steps cut between two units if
-    /// at all. `false`: it is another one.
-    fn run_single(&self, run: &mut Run<'_>, mut span: Span) -> Result<bool, SuspenseReason> {
-        let (mut before, period) = match self.total {
-            None => (0, Period::EVER),
-            Some(total) => match *run.scratch.traces[total.trace].as_slice() {
-                [counted] if self.is_counted || counted.span == span => {
-                    (counted.level, counted.period)
-                }
-                _ => return Ok(false),
-            },
-        };
-        let first = self.bounds.iter().position(|upto| upto.is_none_or(|upto| before < upto));
-        for step in first.unwrap_or(self.bounds.len())..self.bounds.len() {
-            let mut quantity = span.count().ok_or(SuspenseReason::Overflow)?;
-            let mut after = before.checked_add(quantity).ok_or(SuspenseReason::Overflow)?;
-            let over = self.bounds[step].filter(|&upto| upto < after);
-            if let Some(upto) = over {
-                // Copies of a unit may fall into two steps.
-                if span.copies != 1 {
-                    return Ok(false);
-                }
-                (quantity, after) = (upto - before, upto);
-            }
-            let part = Part { step, period, quantity, first_unit: span.first, before, after };
-            self.book(run, &part)?;
-            if over.is_none() {
-                return Ok(true);
-            }
-            // Fewer than the run has.
-            span.first += i64::try_from(quantity).map_err(|_| SuspenseReason::Overflow)?;
-            before = after;
-        }
-        run.put(self.rest, span);
-        Ok(true)
-    }
-
-    /// The correction where the step is changed to, the line for the part's units, the constant
-    /// beside the step's first unit.
-    #[inline(always)]
-    fn book(&self, run: &mut Run<'_>, part: &Part) -> Result<(), SuspenseReason> {
-        let step = &self.steps[part.step];
-        let fixed = |run: &Run<'_>, component, amount| {
-            run.fixed(component, amount, part.period, part.first_unit)
-        };
-        let levels = |before, after| if self.total.is_some() { (before, after) } else { (0, 0) };
-        if step.correction.is_some()
-            && let Some((component, amount)) = self.correction(part)?
-        {
-            let (level_before, level_after) = levels(part.before, part.before);
-            let line = crate::Line { level_before, level_after, ..fixed(run, component, amount) };
-            run.book(self.out, line)?;
-        }
-        let amount = self.amount(part).ok_or(SuspenseReason::Overflow)?;
-        let (level_before, level_after) = levels(part.before, part.after);
-        let line = crate::Line {
-            quantity: part.quantity,
-            level_before,
-            level_after,
-            ..fixed(run, step.component, amount)
-        };
-        run.book(self.out, line)?;
-        step.constant.as_ref().map_or(Ok(()), |constant| self.book_constant(run, part, constant))
-    }
-
-    #[inline(never)]
-    fn book_constant(
-        &self,
-        run: &mut Run<'_>,
-        part: &Part,
-        &Constant { component, amount, variable }: &Constant,
-    ) -> Result<(), SuspenseReason> {
-        let line = |run: &Run<'_>| run.fixed(component, amount, part.period, part.first_unit);
-        if let Some(variable) = variable {
-            return run.charge_once(variable, part.period, self.out, line);
-        }
-        let line = line(run);
-        run.book(self.out, line).map(drop)
-    }
-
-    /// What the part's units cost, rounded once.
-    #[inline(always)]
-    fn amount(&self, part: &Part) -> Option<Money> {
-        if self.mode == Mode::Package || self.running {
-            return self.amount_by_level(part);
-        }
-        self.steps[part.step].price.of(part.quantity)
-    }
-
-    /// Of packages begun, or as the difference of running totals.
-    #[inline(never)]
-    fn amount_by_level(&self, part: &Part) -> Option<Money> {
-        let step = &self.steps[part.step];
-        let (before, after) = match self.mode {
-            Mode::Graduated => {
-                (part.before.checked_sub(step.start)?, part.after.checked_sub(step.start)?)
-            }
-            // Units of the steps before were corrected to this one's price.
-            Mode::Volume => (part.before, part.after),
-            Mode::Package => {
-                let begun = |level: i128| {
-                    let units = level.checked_sub(step.start)?;
-                    let whole = units.div_euclid(step.per);
-                    whole.checked_add(i128::from(units.rem_euclid(step.per) != 0))
-                };
-                let (before, after) = (begun(part.before)?, begun(part.after)?);
-                if !self.running {
-                    return step.price.of(after.checked_sub(before)?);
-                }
-                (before, after)
-            }
-        };
-        difference(step.price.of(after)?, step.price.of(before)?)
-    }
-
-    /// The change of step that the part's first unit brings: F(after) - F(before) of the units
-    /// below it, all of which this rater priced (PLANS section 4).
-    fn correction(&self, part: &Part) -> Result<Option<(u16, Money)>, SuspenseReason> {
-        let step = &self.steps[part.step];
-        let Some(component) = step.correction else { return Ok(None) };
-        let before = part.step.checked_sub(1).and_then(|place| self.steps.get(place));
-        let Some(before) = before else { return Ok(None) };
-        if part.before != step.start {
-            return Ok(None);
-        }
-        let prices = step.price.of(step.start).zip(before.price.of(step.start));
-        let amount = prices.and_then(|(now, then)| difference(now, then));
-        Ok(Some((component, amount.ok_or(SuspenseReason::Overflow)?)))
-    }
-}
-
-fn difference(later: Money, earlier: Money) -> Option<Money> {
-    Money::from_nanos(later.nanos().checked_sub(earlier.nanos())?)
 }

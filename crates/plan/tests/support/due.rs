@@ -116,6 +116,12 @@ impl Contract {
         cuts.windows(2).map(piece).collect()
     }
 
+    /// The settings and plans in force at an instant.
+    pub(crate) fn in_force(&self, at: Timestamp) -> (&AccountContext, Vec<PlanInForce<'_>>) {
+        let account = self.settings_at(at);
+        (account, self.plans_at(at, &account.zone))
+    }
+
     fn settings_at(&self, at: Timestamp) -> &AccountContext {
         &self.settings.iter().rev().find(|(from, _)| *from <= at).unwrap().1
     }

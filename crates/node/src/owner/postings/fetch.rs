@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use turnpike_segment::head::PostingCursor;
-use turnpike_segment::{ComponentInfo, Segment};
+use turnpike_segment::{ComponentInfo, LineKind, Segment};
 use turnpike_store::{SegmentRow, SharedDatabase, StoreError};
 use turnpike_types::{
     AccountNumber, AccountRange, Money, PartitionId, Posting, SegmentHash, SegmentNumber, Timestamp,
@@ -129,6 +130,10 @@ pub(super) struct PostedLine<'a> {
     component: &'a ComponentInfo,
 }
 
+/// How a posting says that it is a bonus.
+pub(super) const KIND: &str = "kind";
+pub(super) const BONUS: &str = "bonus";
+
 /// What a posting says about itself, as text.
 pub(super) struct Texts<'a> {
     amount: String,
@@ -136,6 +141,8 @@ pub(super) struct Texts<'a> {
     from: String,
     version: String,
     component: &'a ComponentInfo,
+    /// The account is granted it.
+    is_bonus: bool,
 }
 
 impl<'a> PostedLine<'a> {
@@ -152,24 +159,31 @@ impl<'a> PostedLine<'a> {
             from: self.from.to_string(),
             version: self.component.plan_version.to_string(),
             component: self.component,
+            is_bonus: self.component.kind == LineKind::Bonus && self.amount < Money::ZERO,
         }
     }
 }
 
 impl Texts<'_> {
     /// Sorted by name. All that is needed to post it later stands in them.
-    pub(super) fn attributes(&self) -> [(&str, &str); 9] {
-        [
-            ("amount", &self.amount),
+    pub(super) fn attributes(&self) -> impl AsRef<[(&str, &str)]> {
+        let mut attributes = SmallVec::<[(&str, &str); 10]>::new();
+        attributes.extend([
+            ("amount", self.amount.as_str()),
             ("component", &self.component.component),
             ("currency", &self.currency),
             ("from", &self.from),
-            ("plan", &self.component.plan_id),
+        ]);
+        // Bonuses are set off against charges in the receiver's cycle; of others no more is asked.
+        attributes.extend(self.is_bonus.then_some((KIND, BONUS)));
+        attributes.extend([
+            ("plan", self.component.plan_id.as_str()),
             ("plan-version", &self.version),
             ("price", &self.component.price),
             ("primitive", &self.component.primitive),
             ("unit", &self.component.unit),
-        ]
+        ]);
+        attributes
     }
 }
 

@@ -22,10 +22,12 @@ mod fetch;
 
 use std::collections::{HashMap, HashSet};
 
+use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use turnpike_account::AccountChange;
 use turnpike_mutants::{Line, off};
+use turnpike_plan::{PostedAmount, StateEntry};
 use turnpike_segment::head::{Change, ComponentHead, PostingCursor};
 use turnpike_segment::{LineKind, NewLine, NewRecord};
 use turnpike_types::limits::POSTING_USAGE_TYPE;
@@ -234,7 +236,7 @@ impl Owner {
                 duration_us: 0,
                 quantity: None,
                 measures: &[],
-                attributes: &attributes,
+                attributes: attributes.as_ref(),
             };
             let reason = match self.post(&view) {
                 Ok(_) => break "posted",
@@ -262,6 +264,7 @@ impl Owner {
             return Err(SuspenseReason::NoPartition.into());
         }
         let (amount, currency) = self.postable(view)?;
+        let totals = self.totals(view, amount, currency)?;
         let no_room = self.open.no_room();
         let head = head_of(view, currency);
         let component = match self.open.posted.get(&head) {
@@ -273,7 +276,9 @@ impl Owner {
                 added
             }
         };
-        if !self.open.builder.fits(component, amount.nanos().unsigned_abs()) {
+        if !self.open.builder.fits(component, amount.nanos().unsigned_abs())
+            || !self.open.builder.has_room_for_variables(totals.changes.len())
+        {
             return Err(no_room);
         }
         let record = NewRecord { view: *view, identity: "", outcome: Outcome::Posted };
@@ -290,7 +295,47 @@ impl Owner {
             posting: Posting::Account,
             row: None,
         });
+        self.set_totals(view, &totals);
         Ok(row)
+    }
+
+    /// What a posting changes in the totals by which bonuses are set off against charges. An account
+    /// without a plan is charged nothing by itself: what it is granted is what it is paid.
+    fn totals(
+        &mut self,
+        view: &UsageView<'_>,
+        amount: Money,
+        currency: Currency,
+    ) -> Result<Totals, NotRated> {
+        let nothing = || Ok(Totals::default());
+        let Some(known) = self.state.account(view.account) else { return nothing() };
+        let tariff = match self.tariffs.at(self.state.profiles(), known.profile, view.start) {
+            Err(SuspenseReason::UnknownPlan) if !self.catalogue_asked => {
+                return Err(NotRated::Wait(Wait::Catalogue));
+            }
+            Err(_) => return nothing(),
+            Ok(tariff) => tariff,
+        };
+        let is_bonus = view.attribute(fetch::KIND) == Some(fetch::BONUS);
+        let posting = PostedAmount { start: view.start, amount, currency, is_bonus };
+        let (plans, now) = (tariff.in_force(), self.open.time.now);
+        let rated =
+            self.rater.take_posting(&plans, &tariff.context, &known.state, &posting, now)?;
+        Ok(Totals { changes: rated.changes.as_slice().into(), moves_dues: rated.moves_dues })
+    }
+
+    /// Logs and applies the changes of the record pushed last.
+    fn set_totals(&mut self, view: &UsageView<'_>, totals: &Totals) {
+        for change in &totals.changes {
+            // Room was made sure of before.
+            let (variable, period) = (change.variable.0, change.period.0);
+            let _ = self.open.builder.push_change(variable, period, change.value);
+        }
+        let (changes, floor) = (totals.changes.iter().copied(), self.open.time.floor);
+        self.state.set_variables(view.account, changes, view.start, floor);
+        if totals.moves_dues {
+            self.note_changed(view.account);
+        }
     }
 
     /// The amount, if the account can take it.
@@ -308,6 +353,14 @@ impl Owner {
         let amount = text("amount").parse().map_err(|_| SuspenseReason::BadAttribute)?;
         Ok((amount, currency))
     }
+}
+
+/// What a posting changes.
+#[derive(Default)]
+struct Totals {
+    changes: SmallVec<[StateEntry; 2]>,
+    /// A cycle has to be closed that did not have to be before.
+    moves_dues: bool,
 }
 
 /// What made the posted line, as its receipt says.

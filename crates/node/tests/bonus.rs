@@ -1,0 +1,307 @@
+//! Bonuses are set off against charges when a cycle closes, through rating nodes: once, whoever
+//! serves, and as the log tells it (PLANS section 5; P25, P33, P34).
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+// What only the other tests use.
+#[allow(dead_code)]
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use support::{HEARTBEAT, Running, config, log, octets, publish, replay, start};
+use turnpike_account::PartitionState;
+use turnpike_node::NodeConfig;
+use turnpike_proto::account::v1::AccountOutcome;
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::node::v1::NodeApplyRequest;
+use turnpike_segment::Segment;
+use turnpike_store::memory::MemoryDatabase;
+use turnpike_store::{Member, PartitionSpec, SharedDatabase, StoreIncarnation};
+use turnpike_types::{
+    AccountNumber, AccountRange, NodeName, Outcome, PartitionId, Posting, Priority, Timestamp,
+    UsageRecord,
+};
+
+const DAY: i64 = 86_400_000_000;
+/// 2024-05-01 in UTC.
+const MAY: i64 = 1_714_521_600_000_000;
+const JUNE: i64 = MAY + 31 * DAY;
+const JULY: i64 = JUNE + 30 * DAY;
+
+/// A kilobyte costs 1; half of it is granted by the advertiser, which pays for it, to whoever stands
+/// in the plan. Each cycle has a fee of 2.
+fn sponsored(id: &str, to: &str) -> String {
+    format!(
+        r#"<plan xmlns="urn:turnpike:plan:1" id="{id}" version="1" starts="2020-01-01" currency="USD">
+  <graph>
+    <UsageTypeSelector id="data" in="record.quantity" types="octets"/>
+    <StepRater id="units" in="data.pass"><step id="all" price="1" per="1 kB"/></StepRater>
+    <CostResponsibilityMatrix id="who" in="units.charge"><party id="ad" account="902"/><row shares="ad=1"/></CostResponsibilityMatrix>
+    <BonusCredit id="reward" in="who.others"><grant from="902" to="{to}" percent="50"/></BonusCredit>
+    <SecondAccountFinalizer id="theirs" in="reward.charge"/>
+    <BillingCycleRecurringCharge id="fee" amount="2"/>
+    <AccountFinalizer id="mine" in="fee.charge"/>
+  </graph>
+</plan>"#
+    )
+}
+
+const FEE: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="fee" version="1" starts="2020-01-01" currency="USD">
+  <graph>
+    <BillingCycleRecurringCharge id="fee" amount="3"/>
+    <Ignore id="nothing" in="record.quantity"/>
+    <AccountFinalizer id="mine" in="fee.charge"/>
+  </graph>
+</plan>"#;
+
+/// A cluster of nodes `a` and `b` over a database whose clock the test moves.
+struct World {
+    memory: MemoryDatabase,
+    db: Arc<dyn SharedDatabase>,
+    now: Arc<AtomicI64>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let now = Arc::new(AtomicI64::new(MAY + DAY));
+        let clock = Arc::clone(&now);
+        let clock = Arc::new(move || Timestamp(clock.load(Ordering::SeqCst)));
+        let memory = MemoryDatabase::with_clock(clock, StoreIncarnation(1));
+        let db: Arc<dyn SharedDatabase> = Arc::new(memory.clone());
+        let members = [("a", 20), ("b", 10)].map(|(node, priority)| Member {
+            node: NodeName(node.to_owned()),
+            priority: Priority(priority),
+        });
+        let spec = PartitionSpec {
+            id: PartitionId(1),
+            range: AccountRange::new(1, 1000).unwrap(),
+            horizon_us: 35 * DAY,
+            accept_since: None,
+            members: members.into(),
+        };
+        db.create_partitions(&[spec]).await.unwrap();
+        for plan in [&sponsored("own", "self"), &sponsored("portal", "901"), FEE] {
+            publish(db.as_ref(), plan).await;
+        }
+        Self { memory, db, now }
+    }
+
+    async fn node(&self, name: &str) -> Running {
+        // A checkpoint is taken from the live state as soon as it can be (I4).
+        let eager = NodeConfig { checkpoint_log_bytes: 1, ..config(name) };
+        start(eager, &self.db).await
+    }
+
+    fn set(&self, now: i64) {
+        self.now.store(now, Ordering::SeqCst);
+    }
+
+    /// What an account was posted by what its bonuses came to: when it fell due, and how much.
+    async fn offsets(&self, account: u64) -> Vec<String> {
+        let mut booked = Vec::new();
+        for row in log(self.db.as_ref()).await {
+            let segment = Segment::decode(&row.body).unwrap();
+            for line in segment.lines() {
+                let record = segment.record(line.record).unwrap();
+                let name = &line.component.component;
+                if record.account.0 == account && name.starts_with("bonus-") {
+                    assert_eq!(line.posting, Posting::Account);
+                    let at = jiff::Timestamp::from_microsecond(record.start.0).unwrap();
+                    booked.push(format!("{} {name} {}", at.strftime("%F"), line.amount));
+                }
+            }
+        }
+        booked
+    }
+
+    /// Waits until a line that another account posts is taken.
+    async fn taken(&self, account: u64) {
+        for _ in 0..400 {
+            for row in log(self.db.as_ref()).await {
+                let segment = Segment::decode(&row.body).unwrap();
+                let is_it = |account_of: AccountNumber, outcome| {
+                    account_of.0 == account && outcome == Outcome::Posted
+                };
+                if segment.records().any(|(_, record)| is_it(record.account, record.outcome)) {
+                    return;
+                }
+            }
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        panic!("nothing was posted to account {account}");
+    }
+
+    /// Waits until so many offsets are booked, and then some, to see that no more come.
+    async fn settled(&self, account: u64, lines: usize) -> Vec<String> {
+        for _ in 0..400 {
+            if self.offsets(account).await.len() >= lines {
+                break;
+            }
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        tokio::time::sleep(HEARTBEAT * 8).await;
+        self.offsets(account).await
+    }
+
+    /// I4: checkpoints taken from the live state and the log's tail come to the whole log's state.
+    async fn assert_told(&self) {
+        for _ in 0..400 {
+            let rows = log(self.db.as_ref()).await;
+            let all = replay(PartitionState::default(), &rows);
+            for state in support::checkpoints(self.db.as_ref()).await {
+                let is_live = state.last() == all.last();
+                if state.last().0 <= all.last().0 {
+                    assert_eq!(replay(state, &rows).encode(), all.encode(), "I4");
+                }
+                if is_live {
+                    return;
+                }
+            }
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        panic!("no checkpoint of the whole log came to be");
+    }
+}
+
+async fn open(node: &mut Running, account: u64, plan: &str) {
+    let mut subscribe = support::subscribe(account, plan);
+    if let Some(Command::Subscribe(subscribe)) = &mut subscribe.command {
+        subscribe.from_us = MAY;
+    }
+    let commands = vec![support::open(account), subscribe];
+    for _ in 0..400 {
+        let request = NodeApplyRequest { partition: 1, commands: commands.clone() };
+        let response = node.client.apply(request).await.unwrap().into_inner();
+        if !response.results.is_empty() {
+            let applied = |outcome| outcome == AccountOutcome::Applied;
+            assert!(response.results.iter().all(|result| applied(result.outcome())));
+            return;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    panic!("the node never came to own the partition");
+}
+
+fn used(account: u64, id: &str, start: i64, kilobytes: i64) -> UsageRecord {
+    let start = Timestamp(start);
+    UsageRecord { account: AccountNumber(account), start, ..octets(account, id, kilobytes * 1000) }
+}
+
+#[tokio::test]
+async fn plans_5_the_rest_of_a_bonus_is_carried_on_and_i4_the_log_tells_it() {
+    let world = World::new().await;
+    let mut node = world.node("a").await;
+    open(&mut node, 7, "own").await;
+    assert_eq!(node.send(&[used(7, "r", MAY + DAY, 12)]).await.accepted, 1);
+    world.set(JULY + 3 * DAY);
+    // 2 - 6, then 2 - 4.
+    let expected = [
+        "2024-06-03 bonus-carried-forward 4.000000000",
+        "2024-06-03 bonus-brought-forward -4.000000000",
+        "2024-07-03 bonus-carried-forward 2.000000000",
+        "2024-07-03 bonus-brought-forward -2.000000000",
+    ];
+    assert_eq!(world.settled(7, 4).await, expected);
+    world.assert_told().await;
+}
+
+/// Nothing else would have the account looked at: no charge falls due, no record comes.
+#[tokio::test]
+async fn p34_a_bonus_makes_its_cycle_be_closed_where_nothing_else_falls_due() {
+    let world = World::new().await;
+    let fee = "<BillingCycleRecurringCharge id=\"fee\" amount=\"2\"/>";
+    let plan = sponsored("feeless", "self").replace(fee, "").replace(
+        "<AccountFinalizer id=\"mine\" in=\"fee.charge\"/>",
+        "<AccountFinalizer id=\"mine\" in=\"who.own\"/>",
+    );
+    publish(world.db.as_ref(), &plan).await;
+    let mut node = world.node("a").await;
+    open(&mut node, 7, "feeless").await;
+    // Looked at once: nothing will ever fall due, as far as is known.
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    assert_eq!(node.send(&[used(7, "r", MAY + DAY, 12)]).await.accepted, 1);
+    world.set(JUNE + 3 * DAY);
+    let expected = [
+        "2024-06-03 bonus-carried-forward 6.000000000",
+        "2024-06-03 bonus-brought-forward -6.000000000",
+    ];
+    assert_eq!(world.settled(7, 2).await, expected);
+    world.assert_told().await;
+}
+
+/// An append of what a close books stands between check and commit when its owner dies.
+#[tokio::test]
+async fn p34_a_takeover_while_a_bonus_is_carried_on_carries_it_once() {
+    let world = World::new().await;
+    let mut first = world.node("a").await;
+    open(&mut first, 7, "own").await;
+    assert_eq!(first.send(&[used(7, "r", MAY + DAY, 12)]).await.accepted, 1);
+    let (mut node, mut expected) = (first.node, Vec::new());
+    for (round, (now, day, rest)) in
+        [(JUNE, "2024-06-03", 4), (JULY, "2024-07-03", 2)].into_iter().enumerate()
+    {
+        // The fee of the cycle that begins is booked before.
+        world.set(now + DAY);
+        tokio::time::sleep(HEARTBEAT * 8).await;
+        let paused = world.memory.pause_appends().await;
+        world.set(now + 3 * DAY);
+        for _ in 0..400 {
+            if world.memory.appends_in_flight() > 0 {
+                break;
+            }
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        assert!(world.memory.appends_in_flight() > 0, "the sweep never came");
+        let successor = world.node(if round % 2 == 0 { "b" } else { "a" }).await;
+        let dying = tokio::spawn(node.shutdown());
+        tokio::time::sleep(HEARTBEAT * 6).await;
+        drop(paused);
+        dying.await.unwrap();
+        node = successor.node;
+        expected.push(format!("{day} bonus-carried-forward {rest}.000000000"));
+        expected.push(format!("{day} bonus-brought-forward -{rest}.000000000"));
+        assert_eq!(world.settled(7, expected.len()).await, expected);
+    }
+    world.assert_told().await;
+}
+
+/// The portal has a plan of its own, by which its cycles close, but none that grants it anything.
+#[tokio::test]
+async fn p33_a_bonus_that_another_account_posts_is_set_off_against_the_receivers_charges() {
+    let world = World::new().await;
+    let mut node = world.node("a").await;
+    open(&mut node, 901, "fee").await;
+    open(&mut node, 7, "portal").await;
+    assert_eq!(node.send(&[used(7, "r1", MAY + DAY, 10)]).await.accepted, 1);
+    world.taken(901).await;
+    world.set(JUNE + 3 * DAY);
+    // With its first bonus an account begins to keep totals: what was charged before is not known.
+    let expected = [
+        "2024-06-03 bonus-carried-forward 5.000000000",
+        "2024-06-03 bonus-brought-forward -5.000000000",
+    ];
+    assert_eq!(world.settled(901, 2).await, expected);
+    assert!(world.offsets(7).await.is_empty(), "what it makes others be granted is not its own");
+    world.set(JULY + 3 * DAY);
+    let booked = world.settled(901, 4).await;
+    assert_eq!(booked[2], "2024-07-03 bonus-carried-forward 2.000000000");
+    world.assert_told().await;
+}
+
+/// Who has no plan is charged nothing: what it is granted is what it is paid.
+#[tokio::test]
+async fn a_bonus_for_an_account_without_a_plan_is_not_held_back() {
+    let world = World::new().await;
+    let mut node = world.node("a").await;
+    open(&mut node, 7, "portal").await;
+    let request = NodeApplyRequest { partition: 1, commands: vec![support::open(901)] };
+    node.client.apply(request).await.unwrap();
+    assert_eq!(node.send(&[used(7, "r1", MAY + DAY, 10)]).await.accepted, 1);
+    world.taken(901).await;
+    world.set(JULY + 3 * DAY);
+    assert_eq!(world.settled(901, 0).await, Vec::<String>::new());
+    let rows = log(world.db.as_ref()).await;
+    let state = replay(PartitionState::default(), &rows);
+    assert!(!state.account(AccountNumber(901)).unwrap().state.keeps_totals());
+}

@@ -1,0 +1,314 @@
+//! Bonus offsets: what bonuses exceed a billing cycle's charges by is carried on to the next one
+//! (PLANS section 5; claim 7 of the multiparty seed).
+//!
+//! ```text
+//!  a line is posted --> totals of the cycle that it posts to:  all of it | what bonuses granted
+//!                                                                        |
+//!  the cycle closes, after its charges, commitments and options          v
+//!     total < 0:  x = min(-total, granted)   carried-forward  +x  in the cycle
+//!                                            brought-forward  -x  in the next, granted there
+//! ```
+//!
+//! Totals are variables of the account, not of a plan, since a bonus of one plan is set off against
+//! what all of them charge. They are kept only for accounts that can have a bonus: while a plan in
+//! force may grant one, and for good from the first bonus on, also one that another account posts.
+//! Their ids are the lowest, so that whether there are any is seen at the first variable of the
+//! account.
+//!
+//! A cycle closes when something was granted in it, whichever plan is in force: nothing else has to
+//! remember that, and what is taken away at the close is not found again.
+
+use turnpike_types::limits::CLOSE_GRACE_US;
+use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp};
+
+use crate::calendar::{Calendared, Span as PeriodSpan};
+use crate::options::posted;
+use crate::rater::{AccountContext, Line, Occasion, PlanInForce, Rated, Rater};
+use crate::run::{Event, open_if_late};
+use crate::state::{AccountState, Keep, Period, StateEntry, VariableId};
+use crate::sweep::{Due, Stretch, What};
+
+/// Past the ids of all totals: two for each three letters of a currency.
+const IDS_END: u64 = 1 << 25;
+
+/// The variables of an account's totals in one currency, by billing cycle, in billionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Totals {
+    /// All that is posted to the account.
+    all: VariableId,
+    /// What of it bonuses granted, carried ones too: above zero, as what they lower the total by.
+    granted: VariableId,
+}
+
+impl Totals {
+    fn of(currency: Currency) -> Self {
+        let [first, second, third] = currency.bytes();
+        let number = u64::from(u32::from_be_bytes([0, first, second, third])) << 1;
+        let id = |number| VariableId::numbered(number, Keep::Horizon);
+        Self { all: id(number), granted: id(number | 1) }
+    }
+}
+
+/// An account's totals, of all cycles and currencies.
+fn held(state: &AccountState) -> impl Iterator<Item = &StateEntry> {
+    state.iter().take_while(|entry| entry.variable.0 < IDS_END)
+}
+
+impl AccountState {
+    /// Are totals kept, by which bonuses are set off against charges when a cycle closes (PLANS
+    /// section 5)?
+    #[inline]
+    pub fn keeps_totals(&self) -> bool {
+        self.entries().first().is_some_and(|entry| entry.variable.0 < IDS_END)
+    }
+}
+
+/// What another account's line posts to this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PostedAmount {
+    /// When the record started that it is of.
+    pub start: Timestamp,
+    /// How much, and in what.
+    pub amount: Money,
+    /// The account is billed in it.
+    pub currency: Currency,
+    /// It is a bonus that the account is granted.
+    pub is_bonus: bool,
+}
+
+/// What lines come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sums {
+    all: i128,
+    granted: i128,
+}
+
+impl Sums {
+    fn add(&mut self, amount: Money, is_granted: bool) -> Result<(), SuspenseReason> {
+        let nanos = amount.nanos();
+        self.all = self.all.checked_add(nanos).ok_or(SuspenseReason::Overflow)?;
+        if is_granted {
+            self.granted = self.granted.checked_sub(nanos).ok_or(SuspenseReason::Overflow)?;
+        }
+        Ok(())
+    }
+}
+
+/// Is it a bonus that its receiver is granted, or made of one? So a bonus in another currency is
+/// one, and so is the tax on it.
+fn is_granted<'l>(plans: &[PlanInForce<'_>], lines: &'l [Line], mut line: &'l Line) -> bool {
+    loop {
+        let plan = plans.get(usize::from(line.plan));
+        if plan.is_some_and(|plan| plan.code.bonus.credits.contains(&line.component)) {
+            return true;
+        }
+        // A line is made of an earlier one: this ends.
+        match line.of.and_then(|of| lines.get(of as usize)) {
+            Some(made_of) => line = made_of,
+            None => return false,
+        }
+    }
+}
+
+/// Are totals kept, or begun with what these are?
+fn keeps(plans: &[PlanInForce<'_>], state: &AccountState, sums: Sums) -> bool {
+    let may_grant = || plans.iter().any(|plan| plan.code.bonus.is_own);
+    state.keeps_totals() || sums.granted != 0 || may_grant()
+}
+
+impl Rater {
+    /// Adds what was just booked to the totals of the cycle that it posts to, if they are kept.
+    #[inline(always)]
+    pub(crate) fn count(
+        &mut self,
+        plans: &[PlanInForce<'_>],
+        occasion: &Occasion<'_>,
+    ) -> Result<(), SuspenseReason> {
+        let may_grant = || plans.iter().any(|plan| !plan.code.bonus.credits.is_empty());
+        if occasion.state.keeps_totals() || may_grant() {
+            return self.keep_totals(plans, occasion);
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn keep_totals(
+        &mut self,
+        plans: &[PlanInForce<'_>],
+        occasion: &Occasion<'_>,
+    ) -> Result<(), SuspenseReason> {
+        let (mut sums, mut currency) = (Sums::default(), None);
+        let lines = &self.rated.lines;
+        for line in lines.iter().filter(|line| line.posting == Posting::Account) {
+            sums.add(line.amount, is_granted(plans, lines, line))?;
+            // All that is posted at once is posted in one.
+            currency = plans.get(usize::from(line.plan)).map(|plan| plan.code.posts);
+        }
+        let Some(currency) = currency else { return Ok(()) };
+        if !keeps(plans, occasion.state, sums) {
+            return Ok(());
+        }
+        let cycle = match *occasion.event {
+            Event::Close(cycle) => cycle,
+            Event::Usage | Event::Due { .. } => {
+                self.posting_cycle(occasion.record.start, occasion.now)
+            }
+        };
+        self.add_to_totals((currency, cycle.period), sums, occasion.state)
+    }
+
+    /// Adds what another account posts to the totals of the cycle that it counts in, by the account's
+    /// settings and plans in force when it began, if they are kept. It has no lines: it was rated
+    /// where it comes from.
+    ///
+    /// # Errors
+    /// `Overflow`.
+    pub fn take_posting(
+        &mut self,
+        plans: &[PlanInForce<'_>],
+        account: &AccountContext,
+        state: &AccountState,
+        posting: &PostedAmount,
+        now: Timestamp,
+    ) -> Result<&Rated, SuspenseReason> {
+        let PostedAmount { start, amount, currency, is_bonus } = *posting;
+        self.outcome(|rater| {
+            let mut sums = Sums::default();
+            sums.add(amount, is_bonus)?;
+            if !keeps(plans, state, sums) {
+                return Ok(());
+            }
+            rater.scratch.calendar.enter(&account.zone, account.cycle_day);
+            let cycle = rater.posting_cycle(start, now.micros());
+            rater.add_to_totals((currency, cycle.period), sums, state)
+        })
+    }
+
+    /// The cycle that something posts to: its own, or the open one when that is closed.
+    fn posting_cycle(&mut self, start: Timestamp, now: i64) -> PeriodSpan {
+        let (calendar, at) = (&mut self.scratch.calendar, start.micros());
+        let open = open_if_late(calendar, at, now);
+        open.unwrap_or_else(|| calendar.period(Calendared::Cycle, at))
+    }
+
+    fn add_to_totals(
+        &mut self,
+        (currency, cycle): (Currency, Period),
+        more: Sums,
+        state: &AccountState,
+    ) -> Result<(), SuspenseReason> {
+        let Totals { all, granted } = Totals::of(currency);
+        for (variable, more) in [(all, more.all), (granted, more.granted)] {
+            if more == 0 {
+                continue;
+            }
+            let before = state.get(variable, cycle).unwrap_or(0);
+            let sum = before.checked_add(more).and_then(Money::from_nanos);
+            let value = sum.ok_or(SuspenseReason::Overflow)?.nanos();
+            self.rated.changes.push(StateEntry { variable, period: cycle, value });
+            // A cycle in which something is granted has to be closed.
+            self.rated.moves_dues |= variable == granted && before == 0;
+        }
+        Ok(())
+    }
+
+    /// The first cycle in which something was granted and whose grace is over at `now`.
+    pub(crate) fn next_offset(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        state: &AccountState,
+        now: Timestamp,
+    ) -> Option<Due> {
+        if !state.keeps_totals() {
+            return None;
+        }
+        let mut first: Option<Due> = None;
+        for entry in held(state).filter(|entry| entry.variable.0 & 1 == 1 && entry.value != 0) {
+            let cycle = self.longest_cycle(stretches, entry.period);
+            let at = Timestamp(cycle.to.saturating_add(CLOSE_GRACE_US));
+            if at > now {
+                continue;
+            }
+            let Some((stretch, plan)) = speaker(stretches, cycle, entry.variable) else { continue };
+            let due = Due { at, stretch, plan, what: What::Offset(cycle) };
+            if first.is_none_or(|first| due.at < first.at) {
+                first = Some(due);
+            }
+        }
+        first
+    }
+
+    /// Carries on what bonuses exceed the charges of a cycle by.
+    pub(crate) fn carry_on(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        due: &Due,
+        cycle: PeriodSpan,
+        state: &AccountState,
+    ) -> Result<(), SuspenseReason> {
+        let speaks = stretches.get(due.stretch).and_then(|stretch| stretch.plans.get(due.plan));
+        let code = speaks.ok_or(SuspenseReason::NoPlan)?.code;
+        let plan = u16::try_from(due.plan).map_err(|_| SuspenseReason::Overflow)?;
+        let Totals { all, granted } = Totals::of(code.posts);
+        let value = |variable| state.get(variable, cycle.period).unwrap_or(0);
+        let below = value(all).checked_neg().ok_or(SuspenseReason::Overflow)?;
+        let over = below.min(value(granted)).max(0);
+        for variable in [all, granted] {
+            if value(variable) != 0 {
+                let entry = StateEntry { variable, period: cycle.period, value: 0 };
+                self.rated.changes.push(entry);
+            }
+        }
+        self.rated.moves_dues = true;
+        let amount = Money::from_nanos(over).ok_or(SuspenseReason::Overflow)?;
+        if amount == Money::ZERO {
+            return Ok(());
+        }
+        let less = Money::from_nanos(-over).ok_or(SuspenseReason::Overflow)?;
+        let Some(next) = self.cycle_after(stretches, due.stretch, cycle.to) else {
+            self.rated.lines.push(posted(plan, code.bonus.lapsed, cycle.period, amount));
+            return Ok(());
+        };
+        self.rated.lines.push(posted(plan, code.bonus.forward, cycle.period, amount));
+        self.rated.lines.push(posted(plan, code.bonus.brought, next.period, less));
+        let more = Sums { all: -over, granted: over };
+        self.add_to_totals((code.posts, next.period), more, state)
+    }
+
+    /// The cycle around the instant at which another one ends; `None` when the account has no
+    /// subscription any more, then or later.
+    fn cycle_after(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        closing: usize,
+        end: i64,
+    ) -> Option<PeriodSpan> {
+        let lasts =
+            |stretch: &&Stretch<'_>| stretch.until.micros() > end && !stretch.plans.is_empty();
+        let next = stretches.iter().find(lasts)?;
+        // In a gap between subscriptions the old calendar goes on.
+        let by = if next.from.micros() <= end { next } else { stretches.get(closing)? };
+        self.scratch.calendar.enter(&by.account.zone, by.account.cycle_day);
+        Some(self.scratch.calendar.period(Calendared::Cycle, end))
+    }
+}
+
+/// The plan, by its stretch and its place there, under whose name a cycle's offset is booked: of
+/// those in force when the cycle ends that post in the currency, the first that grants bonuses, or
+/// else the first. Of a cycle without any: the last before it, or the first ever.
+fn speaker(
+    stretches: &[Stretch<'_>],
+    cycle: PeriodSpan,
+    granted: VariableId,
+) -> Option<(usize, usize)> {
+    let within = |stretch: &Stretch<'_>| {
+        let grants = |plan: &PlanInForce<'_>| !plan.code.bonus.credits.is_empty();
+        let in_currency = |plan: &PlanInForce<'_>| Totals::of(plan.code.posts).granted == granted;
+        let posts = || stretch.plans.iter().enumerate().filter(|(_, plan)| in_currency(plan));
+        let place = posts().find(|(_, plan)| grants(plan)).or_else(|| posts().next());
+        place.map(|(place, _)| place)
+    };
+    let mut all = stretches.iter().enumerate().filter_map(|(at, s)| Some((at, within(s)?)));
+    let begun = all.clone().take_while(|(at, _)| stretches[*at].from.micros() < cycle.to);
+    begun.last().or_else(|| all.next())
+}

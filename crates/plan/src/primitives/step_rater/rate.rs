@@ -1,0 +1,238 @@
+//! Parts of a record, priced by the step in which they lie.
+
+use turnpike_types::{Money, SuspenseReason};
+
+use crate::ladder::Sorter;
+use crate::level;
+use crate::price::Price;
+use crate::run::{ChargeOut, Input, Op, Part, Run, Total};
+use crate::state::{Period, VariableId};
+use crate::stream::{Span, Stream};
+
+/// How a part's units are priced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// At the price of the step in which each is.
+    Graduated,
+    /// All units of the period at the price of the step reached.
+    Volume,
+    /// By packages of `per` units, each charged on its first unit.
+    Package,
+}
+
+pub(super) struct Step {
+    /// The level at which it begins.
+    pub(super) start: i128,
+    pub(super) component: u16,
+    /// Of a unit; of a package in that mode.
+    pub(super) price: Price,
+    /// Units of a package.
+    pub(super) per: i128,
+    pub(super) constant: Option<Constant>,
+    /// What a change to this step books, in mode volume.
+    pub(super) correction: Option<u16>,
+}
+
+/// Charged with the step's first unit: once per period of the level, or once per record.
+pub(super) struct Constant {
+    pub(super) component: u16,
+    pub(super) amount: Money,
+    /// Remembers the periods it was charged in.
+    pub(super) variable: Option<VariableId>,
+}
+
+pub(super) struct StepRater {
+    pub(super) mode: Mode,
+    /// Lines book differences of rounded running totals.
+    pub(super) running: bool,
+    /// Where each step ends; `None` without end.
+    pub(super) bounds: Vec<Option<i128>>,
+    pub(super) steps: Vec<Step>,
+    pub(super) total: Option<Total>,
+    /// The accumulator counts just what comes in here.
+    pub(super) is_counted: bool,
+    pub(super) input: Input,
+    pub(super) rest: Option<usize>,
+    pub(super) out: ChargeOut,
+}
+
+impl Op for StepRater {
+    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        run.read(&self.input)?;
+        if let Some(span) = run.single(&self.input)
+            && self.run_single(run, span)?
+        {
+            return Ok(());
+        }
+        self.run_any(run)
+    }
+}
+
+impl StepRater {
+    /// Whatever comes in.
+    #[inline(never)]
+    fn run_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+        let stream = run.take(&self.input)?;
+        if stream.is_empty() {
+            run.give(&self.input, stream);
+            return Ok(());
+        }
+        let mut parts = std::mem::take(&mut run.scratch.parts);
+        let mut rest = match self.rest {
+            Some(slot) => std::mem::take(&mut run.scratch.streams[slot]),
+            None => Stream::default(),
+        };
+        parts.clear();
+        let mut sorter = Sorter { bounds: &self.bounds, parts: &mut parts, rest: &mut rest };
+        if stream.ghost {
+            sorter.ghost(&stream, level::of_ghost(self.total, run, &self.input));
+        }
+        let sort = |span, ladder, period| sorter.sort(span, ladder, period);
+        match self.total {
+            Some(total) => level::by_total(total, run, &self.input, &stream, sort)?,
+            None => level::by_count(&stream, sort)?,
+        }
+        parts.sort_unstable_by_key(|part| (part.first_unit, part.step));
+        parts.iter().try_for_each(|part| self.book(run, part))?;
+        run.scratch.parts = parts;
+        if let Some(slot) = self.rest {
+            run.scratch.streams[slot] = rest;
+        }
+        run.give(&self.input, stream);
+        Ok(())
+    }
+
+    /// The usual record: one run of units, counted at once, which steps cut between two units if
+    /// at all. `false`: it is another one.
+    fn run_single(&self, run: &mut Run<'_>, mut span: Span) -> Result<bool, SuspenseReason> {
+        let (mut before, period) = match self.total {
+            None => (0, Period::EVER),
+            Some(total) => match *run.scratch.traces[total.trace].as_slice() {
+                [counted] if self.is_counted || counted.span == span => {
+                    (counted.level, counted.period)
+                }
+                _ => return Ok(false),
+            },
+        };
+        let first = self.bounds.iter().position(|upto| upto.is_none_or(|upto| before < upto));
+        for step in first.unwrap_or(self.bounds.len())..self.bounds.len() {
+            let mut quantity = span.count().ok_or(SuspenseReason::Overflow)?;
+            let mut after = before.checked_add(quantity).ok_or(SuspenseReason::Overflow)?;
+            let over = self.bounds[step].filter(|&upto| upto < after);
+            if let Some(upto) = over {
+                // Copies of a unit may fall into two steps.
+                if span.copies != 1 {
+                    return Ok(false);
+                }
+                (quantity, after) = (upto - before, upto);
+            }
+            let part = Part { step, period, quantity, first_unit: span.first, before, after };
+            self.book(run, &part)?;
+            if over.is_none() {
+                return Ok(true);
+            }
+            // Fewer than the run has.
+            span.first += i64::try_from(quantity).map_err(|_| SuspenseReason::Overflow)?;
+            before = after;
+        }
+        run.put(self.rest, span);
+        Ok(true)
+    }
+
+    /// The correction where the step is changed to, the line for the part's units, the constant
+    /// beside the step's first unit.
+    #[inline(always)]
+    fn book(&self, run: &mut Run<'_>, part: &Part) -> Result<(), SuspenseReason> {
+        let step = &self.steps[part.step];
+        let fixed = |run: &Run<'_>, component, amount| {
+            run.fixed(component, amount, part.period, part.first_unit)
+        };
+        let levels = |before, after| if self.total.is_some() { (before, after) } else { (0, 0) };
+        if step.correction.is_some()
+            && let Some((component, amount)) = self.correction(part)?
+        {
+            let (level_before, level_after) = levels(part.before, part.before);
+            let line = crate::Line { level_before, level_after, ..fixed(run, component, amount) };
+            run.book(self.out, line)?;
+        }
+        let amount = self.amount(part).ok_or(SuspenseReason::Overflow)?;
+        let (level_before, level_after) = levels(part.before, part.after);
+        let line = crate::Line {
+            quantity: part.quantity,
+            level_before,
+            level_after,
+            ..fixed(run, step.component, amount)
+        };
+        run.book(self.out, line)?;
+        step.constant.as_ref().map_or(Ok(()), |constant| self.book_constant(run, part, constant))
+    }
+
+    #[inline(never)]
+    fn book_constant(
+        &self,
+        run: &mut Run<'_>,
+        part: &Part,
+        &Constant { component, amount, variable }: &Constant,
+    ) -> Result<(), SuspenseReason> {
+        let line = |run: &Run<'_>| run.fixed(component, amount, part.period, part.first_unit);
+        if let Some(variable) = variable {
+            return run.charge_once(variable, part.period, self.out, line);
+        }
+        let line = line(run);
+        run.book(self.out, line).map(drop)
+    }
+
+    /// What the part's units cost, rounded once.
+    #[inline(always)]
+    fn amount(&self, part: &Part) -> Option<Money> {
+        if self.mode == Mode::Package || self.running {
+            return self.amount_by_level(part);
+        }
+        self.steps[part.step].price.of(part.quantity)
+    }
+
+    /// Of packages begun, or as the difference of running totals.
+    #[inline(never)]
+    fn amount_by_level(&self, part: &Part) -> Option<Money> {
+        let step = &self.steps[part.step];
+        let (before, after) = match self.mode {
+            Mode::Graduated => {
+                (part.before.checked_sub(step.start)?, part.after.checked_sub(step.start)?)
+            }
+            // Units of the steps before were corrected to this one's price.
+            Mode::Volume => (part.before, part.after),
+            Mode::Package => {
+                let begun = |level: i128| {
+                    let units = level.checked_sub(step.start)?;
+                    let whole = units.div_euclid(step.per);
+                    whole.checked_add(i128::from(units.rem_euclid(step.per) != 0))
+                };
+                let (before, after) = (begun(part.before)?, begun(part.after)?);
+                if !self.running {
+                    return step.price.of(after.checked_sub(before)?);
+                }
+                (before, after)
+            }
+        };
+        difference(step.price.of(after)?, step.price.of(before)?)
+    }
+
+    /// The change of step that the part's first unit brings: F(after) - F(before) of the units
+    /// below it, all of which this rater priced (PLANS section 4).
+    fn correction(&self, part: &Part) -> Result<Option<(u16, Money)>, SuspenseReason> {
+        let step = &self.steps[part.step];
+        let Some(component) = step.correction else { return Ok(None) };
+        let before = part.step.checked_sub(1).and_then(|place| self.steps.get(place));
+        let Some(before) = before else { return Ok(None) };
+        if part.before != step.start {
+            return Ok(None);
+        }
+        let prices = step.price.of(step.start).zip(before.price.of(step.start));
+        let amount = prices.and_then(|(now, then)| difference(now, then));
+        Ok(Some((component, amount.ok_or(SuspenseReason::Overflow)?)))
+    }
+}
+
+fn difference(later: Money, earlier: Money) -> Option<Money> {
+    Money::from_nanos(later.nanos().checked_sub(earlier.nanos())?)
+}

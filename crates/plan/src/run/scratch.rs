@@ -1,0 +1,49 @@
+//! Space that a rater uses again and again.
+
+use super::{Counted, Part};
+use crate::calendar::Calendar;
+use crate::code::{ObjectCode, Slots};
+use crate::stream::{Flow, Stream};
+
+/// Space that is used again for every record.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) streams: Vec<Stream>,
+    /// Streams that may hold something.
+    pub(crate) used: Slots,
+    /// Which measures were read from the record, a bit each.
+    pub(super) loaded: u64,
+    pub(super) flows: Vec<Flow>,
+    pub(crate) traces: Vec<Vec<Counted>>,
+    pub(crate) parts: Vec<Part>,
+    pub(super) merged: Stream,
+    pub(super) other: Stream,
+    pub(super) charges: Vec<Vec<u32>>,
+    pub(super) gathered: Vec<u32>,
+    pub(crate) calendar: Calendar,
+}
+
+impl Scratch {
+    /// Empties what the code will use.
+    pub(crate) fn prepare(&mut self, code: &ObjectCode) {
+        if self.streams.len() < code.streams {
+            self.streams.resize_with(code.streams, Stream::default);
+        }
+        if self.traces.len() < code.traces {
+            self.traces.resize_with(code.traces, Vec::new);
+        }
+        let streams = &mut self.streams;
+        self.used.for_each(streams.len(), |slot| streams[slot].clear());
+        // Whoever stops half-way leaves more behind than it said.
+        self.used = Slots::ALL;
+        self.traces.iter_mut().for_each(Vec::clear);
+        self.loaded = 0;
+        if self.flows.len() < code.counts {
+            self.flows.resize(code.counts, Flow::default());
+        }
+        if self.charges.len() < code.charges {
+            self.charges.resize_with(code.charges, Vec::new);
+        }
+        self.charges.iter_mut().for_each(Vec::clear);
+    }
+}

@@ -1,0 +1,191 @@
+//! Which billing cycles close, and when: of a plan's primitives, of an option, and of what an option
+//! left behind.
+
+use smallvec::SmallVec;
+use turnpike_types::Timestamp;
+use turnpike_types::limits::CLOSE_GRACE_US;
+
+use super::{Due, Stretch, What, begin};
+use crate::calendar::{Calendared, INSTANTS, Span as PeriodSpan, date_of};
+use crate::options::{OfferId, OptionInForce, beginning, end_of, sums_of};
+use crate::rater::{AccountContext, PlanInForce, Rater};
+use crate::state::{AccountState, Period, VariableId};
+use crate::zone::Zone;
+
+const DAY_US: i64 = 86_400_000_000;
+/// Days from the first date of a cycle, in UTC, that pass before it ends anywhere.
+const CYCLE_DAYS_MIN: i64 = 28 - 2;
+
+impl Rater {
+    /// The first cycle that is not closed yet and whose last instant under this subscription lies
+    /// in the stretch, if its grace is over.
+    pub(super) fn next_close(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        place: usize,
+        plan: usize,
+        state: &AccountState,
+        now: Timestamp,
+    ) -> Option<Due> {
+        let stretch = &stretches[place];
+        let by = &stretch.plans[plan];
+        let mut due: Option<Due> = None;
+        let closes = by.code.closes.then_some((by.code.trial.closed, by.since, by.until, false));
+        for (variable, since, until, is_option) in
+            closes.into_iter().chain(option_of(stretch, plan))
+        {
+            let closed = state.get(variable, closed_by(stretch.account));
+            let begin = since.micros().max(begin(stretch, by));
+            let Some(cycle) = self.open_cycle(stretches, place, (begin, until.micros()), closed)
+            else {
+                continue;
+            };
+            let at = Timestamp(cycle.to.saturating_add(CLOSE_GRACE_US));
+            if at > now {
+                continue;
+            }
+            let what = if is_option { What::Option(cycle) } else { What::Close(cycle) };
+            let found = Due { at, stretch: place, plan, what };
+            if due.is_none_or(|due| found.rank() < due.rank()) {
+                due = Some(found);
+            }
+        }
+        due
+    }
+
+    /// The first cycle with sums of an option that is over at `now`, whoever closes it; the last
+    /// stretch of the offer speaks for it.
+    pub(super) fn next_leftover(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        state: &AccountState,
+        now: Timestamp,
+    ) -> Option<Due> {
+        let mut first: Option<Due> = None;
+        let mut seen: SmallVec<[OfferId; 2]> = SmallVec::new();
+        for (stretch, plans) in stretches.iter().map(|stretch| stretch.plans).enumerate().rev() {
+            let met = seen.len();
+            for (plan, by) in plans.iter().enumerate() {
+                let Some(option) = by.alternative().filter(|o| !seen[..met].contains(&o.offer))
+                else {
+                    continue;
+                };
+                if !seen.contains(&option.offer) {
+                    seen.push(option.offer);
+                }
+                for cycle in self.sums_left(stretches, by, state, now) {
+                    let at = Timestamp(cycle.to.saturating_add(CLOSE_GRACE_US));
+                    let due = Due { at, stretch, plan, what: What::Leftover(cycle) };
+                    if first.is_none_or(|first| due.rank() < first.rank()) {
+                        first = Some(due);
+                    }
+                }
+            }
+        }
+        first
+    }
+
+    /// The cycles that are over at `now` in which an alternative has sums.
+    fn sums_left(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        plan: &PlanInForce<'_>,
+        state: &AccountState,
+        now: Timestamp,
+    ) -> SmallVec<[PeriodSpan; 2]> {
+        let closed = now.micros().saturating_sub(CLOSE_GRACE_US);
+        let mut cycles = SmallVec::new();
+        for variable in sums_of(plan).into_iter().flatten() {
+            let held = state.between(variable, Period::EVER, Period(i32::MAX));
+            for entry in held.iter().filter(|entry| entry.value != 0) {
+                // Of most that are open no more has to be asked.
+                if i64::from(entry.period.0).saturating_add(CYCLE_DAYS_MIN) > closed / DAY_US {
+                    continue;
+                }
+                let cycle = self.longest_cycle(stretches, entry.period);
+                if cycle.to <= closed {
+                    cycles.push(cycle);
+                }
+            }
+        }
+        cycles
+    }
+
+    /// The cycle that begins with a date by whichever settings make it last longest: none of those
+    /// that count in it closes it later. Settings that nobody has any more may have made it.
+    pub(crate) fn longest_cycle(&mut self, stretches: &[Stretch<'_>], first: Period) -> PeriodSpan {
+        let calendar = &mut self.scratch.calendar;
+        let day = u8::try_from(date_of(first).day()).unwrap_or(1);
+        let mut longest: Option<PeriodSpan> = None;
+        let mut last: Option<(&Zone, u8)> = None;
+        for AccountContext { zone, cycle_day, .. } in stretches.iter().map(|s| s.account) {
+            if last.replace((zone, *cycle_day)) == Some((zone, *cycle_day)) {
+                continue;
+            }
+            for day in [*cycle_day, day] {
+                calendar.enter(zone, day);
+                let cycle = beginning(calendar, first);
+                let further = cycle.filter(|cycle| longest.is_none_or(|l| l.to < cycle.to));
+                longest = further.or(longest);
+            }
+        }
+        longest.unwrap_or(PeriodSpan { from: i64::MAX, to: i64::MAX, period: first })
+    }
+
+    /// The first cycle, by the calendar of a stretch, that is not closed and ends with it or in it
+    /// for what is in force from `begin` to before `end`.
+    fn open_cycle(
+        &mut self,
+        stretches: &[Stretch<'_>],
+        place: usize,
+        (begin, end): (i64, i64),
+        closed: Option<i128>,
+    ) -> Option<PeriodSpan> {
+        let stretch = stretches.get(place)?;
+        let calendar = &mut self.scratch.calendar;
+        calendar.enter(&stretch.account.zone, stretch.account.cycle_day);
+        let (from, until) = (stretch.from.micros(), stretch.until.micros());
+        let open = closed.and_then(|days| i32::try_from(days).ok());
+        let open = open.map_or(i64::MIN, |days| calendar.first_instant(date_of(Period(days))));
+        // Cycles from before this stretch were closed by it, or had nothing to close.
+        let cycle = calendar.period(Calendared::Cycle, open.max(begin).max(INSTANTS.start));
+        if end <= cycle.from || open >= end.min(until) {
+            return None;
+        }
+        // Where cycles begin on another day from then on, this one goes no further.
+        let day = stretch.account.cycle_day;
+        let is_cut = stretches.get(place + 1).is_some_and(|next| next.account.cycle_day != day);
+        let end = if is_cut { end.min(until) } else { end };
+        let last = cycle.to.min(end) - 1;
+        (from <= last && last < until).then_some(cycle)
+    }
+}
+
+/// The subscriptions whose cycles close by a variable: from, and to before, in order.
+pub(super) fn held(stretches: &[Stretch<'_>], closed: VariableId) -> Vec<(i64, i64)> {
+    let plans = stretches.iter().flat_map(|stretch| stretch.plans);
+    let same = plans.filter(|plan| plan.code.trial.closed == closed);
+    let mut held: Vec<_> = same.map(|plan| (plan.since.micros(), plan.until.micros())).collect();
+    held.sort_unstable();
+    held.dedup();
+    held
+}
+
+/// What an option closes by, from when and to before when it stands: its first alternative in the
+/// stretch speaks for all.
+fn option_of(
+    stretch: &Stretch<'_>,
+    plan: usize,
+) -> Option<(VariableId, Timestamp, Timestamp, bool)> {
+    let OptionInForce { offer, .. } = stretch.plans.get(plan)?.alternative()?;
+    let is_first = !stretch.plans[..plan].iter().any(|plan| plan.is_of(offer));
+    let all = stretch.plans.iter().filter(|plan| plan.is_of(offer));
+    let since = all.map(|plan| plan.since).min()?;
+    is_first.then(|| (offer.closed(), since, end_of(stretch.plans, offer), true))
+}
+
+/// Where it stands how far cycles are closed: apart for each day on which they begin, since one
+/// that a change of that day cuts short ends after the first that it brings.
+pub(super) fn closed_by(account: &AccountContext) -> Period {
+    Period(account.cycle_day.into())
+}

@@ -1,0 +1,410 @@
+//! What bonuses exceed a billing cycle's charges by is carried on to the next one.
+//!
+//! PLANS section 5: "Close of a cycle = its end + grace ... There: commitment ..., comparison of
+//! alternatives, bonus offsets (never below zero, the rest carried on)."
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use support::due::{Booked, Contract, Ledger, Subscription, at, period, plan_of};
+use support::event;
+use turnpike_types::Posting;
+
+/// An advertiser pays for ads; who looks at one is granted 1.
+const ADS: &str = r#"<UsageTypeSelector id="ads" in="record.quantity" types="ad"/>
+    <StepRater id="show" in="ads.pass"><step id="ad" price="2" per="1"/></StepRater>
+    <CostResponsibilityMatrix id="who" in="show.charge"><party id="advertiser" account="902"/><row shares="advertiser=1"/></CostResponsibilityMatrix>
+    <BonusCredit id="reward" in="who.others"><grant from="902" to="self" percent="50"/></BonusCredit>
+    <SecondAccountFinalizer id="theirs" in="reward.charge"/>"#;
+
+/// A unit costs 1, and a month a fee, by its days.
+fn calls(fee: &str) -> String {
+    format!(
+        r#"<UsageTypeSelector id="calls" in="record.quantity" types="call"/>
+    <StepRater id="call" in="calls.pass"><step id="used" price="1" per="1"/></StepRater>
+    <MonthlyRecurringCharge id="fee" amount="{fee}" prorate="day"/>
+    <AccountFinalizer id="mine" in="call.charge fee.charge"/>"#
+    )
+}
+
+fn rewarded(id: &str, fee: &str) -> String {
+    plan_of(id, 1, "2026-01-01", &format!("{ADS}{}", calls(fee)))
+}
+
+fn ads_only() -> String {
+    plan_of("ads", 1, "2026-01-01", ADS)
+}
+
+fn plain(id: &str, fee: &str) -> String {
+    plan_of(id, 1, "2026-01-01", &calls(fee))
+}
+
+fn contract(fee: &str) -> Contract {
+    Contract::in_zone("UTC").with(Subscription::to(&rewarded("p", fee), "2026-01-01"))
+}
+
+/// Rates usage as it comes in.
+fn used(contract: &Contract, usage: &[(&str, &str, i64)]) -> Ledger {
+    let mut ledger = Ledger::new();
+    more(&mut ledger, contract, usage);
+    ledger
+}
+
+fn more(ledger: &mut Ledger, contract: &Contract, usage: &[(&str, &str, i64)]) {
+    for (kind, on, quantity) in usage {
+        let record = event(kind, on, *quantity);
+        ledger.rate(contract, &record, record.start).unwrap();
+    }
+}
+
+/// What the offsets booked: `DATE component amount`.
+fn offsets(ledger: &Ledger) -> Vec<String> {
+    let booked = ledger.lines.iter().filter(|line| line.component.starts_with("bonus-"));
+    booked.map(Booked::shown).collect()
+}
+
+const IN_JANUARY: &str = "2026-01-10T12:00:00Z";
+const IN_FEBRUARY: &str = "2026-02-10T12:00:00Z";
+
+#[test]
+fn what_bonuses_exceed_the_charges_by_is_taken_out_of_the_cycle_and_brought_into_the_next() {
+    let contract = contract("5");
+    let mut ledger = used(&contract, &[("call", IN_JANUARY, 3), ("ad", IN_JANUARY, 10)]);
+    // Its end and two days of grace.
+    ledger.sweep(&contract, "2026-02-02T23:59:59Z");
+    assert!(offsets(&ledger).is_empty());
+    ledger.sweep(&contract, "2026-02-03");
+    // 5 + 3 - 10.
+    assert_eq!(
+        offsets(&ledger),
+        ["2026-02-03 bonus-carried-forward 2", "2026-02-03 bonus-brought-forward -2"]
+    );
+    let of: Vec<_> = ledger.lines.iter().rev().take(2).map(|line| line.period).collect();
+    assert_eq!(of, ["2026-02-01", "2026-01-01"].map(period));
+    assert!(ledger.lines.iter().rev().take(2).all(|line| line.by == "offset"));
+}
+
+#[test]
+fn a_bonus_below_the_charges_is_the_cycles_own_and_so_is_one_that_comes_to_them_exactly() {
+    let contract = contract("5");
+    for ads in [4, 5] {
+        let mut ledger = used(&contract, &[("ad", IN_JANUARY, ads)]);
+        ledger.sweep(&contract, "2026-05-05");
+        assert!(offsets(&ledger).is_empty(), "{ads}");
+    }
+}
+
+#[test]
+fn charges_that_came_before_the_first_bonus_count_as_those_that_came_after_it() {
+    let contract = contract("0");
+    let before = [("call", IN_JANUARY, 7), ("ad", "2026-01-11T12:00:00Z", 10)];
+    let after = [("ad", IN_JANUARY, 10), ("call", "2026-01-11T12:00:00Z", 7)];
+    for usage in [before, after] {
+        let mut ledger = used(&contract, &usage);
+        ledger.sweep(&contract, "2026-02-03");
+        assert_eq!(
+            offsets(&ledger),
+            ["2026-02-03 bonus-carried-forward 3", "2026-02-03 bonus-brought-forward -3"]
+        );
+    }
+}
+
+#[test]
+fn it_is_carried_on_until_it_is_used_up() {
+    let contract = contract("5");
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 17)]);
+    ledger.sweep(&contract, "2026-12-31");
+    assert_eq!(
+        offsets(&ledger),
+        [
+            "2026-02-03 bonus-carried-forward 12",
+            "2026-02-03 bonus-brought-forward -12",
+            "2026-03-03 bonus-carried-forward 7",
+            "2026-03-03 bonus-brought-forward -7",
+            "2026-04-03 bonus-carried-forward 2",
+            "2026-04-03 bonus-brought-forward -2",
+        ]
+    );
+}
+
+#[test]
+fn what_was_carried_in_and_what_is_granted_anew_are_set_off_together() {
+    let contract = contract("5");
+    let usage = [("ad", IN_JANUARY, 8), ("ad", IN_FEBRUARY, 4), ("call", IN_FEBRUARY, 1)];
+    let mut ledger = used(&contract, &usage);
+    ledger.sweep(&contract, "2026-03-03");
+    // 5 - 8, then 5 + 1 - 3 - 4.
+    assert_eq!(
+        offsets(&ledger)[2..],
+        ["2026-03-03 bonus-carried-forward 1", "2026-03-03 bonus-brought-forward -1"]
+    );
+}
+
+/// However late the sweep is: the earlier cycle is first, for the other takes in what it leaves.
+#[test]
+fn cycles_that_are_over_are_closed_in_their_order() {
+    let contract = contract("0");
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10), ("ad", "2026-02-02T12:00:00Z", 3)]);
+    ledger.sweep(&contract, "2026-03-31");
+    assert_eq!(
+        offsets(&ledger),
+        [
+            "2026-02-03 bonus-carried-forward 10",
+            "2026-02-03 bonus-brought-forward -10",
+            "2026-03-03 bonus-carried-forward 13",
+            "2026-03-03 bonus-brought-forward -13",
+        ]
+    );
+}
+
+/// Section 5: later records post to the open cycle.
+#[test]
+fn a_late_record_leaves_its_closed_cycle_as_it_is_and_counts_in_the_open_one() {
+    let contract = contract("0");
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10)]);
+    let late = event("call", "2026-01-20T12:00:00Z", 4);
+    assert_eq!(ledger.rate(&contract, &late, at("2026-02-20")), Ok(true));
+    ledger.sweep(&contract, "2026-03-03");
+    assert_eq!(
+        offsets(&ledger),
+        [
+            "2026-02-03 bonus-carried-forward 10",
+            "2026-02-03 bonus-brought-forward -10",
+            "2026-03-03 bonus-carried-forward 6",
+            "2026-03-03 bonus-brought-forward -6",
+        ]
+    );
+}
+
+/// What a cancellation gives back is no bonus: it may take a cycle below zero.
+#[test]
+fn credits_that_are_no_bonuses_are_not_held_back() {
+    for (ads, carried) in [(0, None), (3, Some("3"))] {
+        let mut contract = Contract::in_zone("UTC")
+            .cycle_day(15)
+            .with(Subscription::to(&ads_only(), "2026-01-01"))
+            .with(Subscription::to(&plain("calls", "31"), "2026-01-01"));
+        let mut ledger = used(&contract, &[("ad", "2026-01-18T12:00:00Z", ads)]);
+        // Known on the 25th: twelve days of January come back.
+        contract.subscriptions[1].until = at("2026-01-20");
+        ledger.sweep(&contract, "2026-01-25");
+        assert_eq!(ledger.shown().last().unwrap(), "2026-01-20 fee-unused -12");
+        ledger.sweep(&contract, "2026-02-17");
+        let expected = carried.map(|carried| format!("2026-02-17 bonus-carried-forward {carried}"));
+        assert_eq!(offsets(&ledger).first(), expected.as_ref());
+    }
+}
+
+#[test]
+fn a_bonus_of_one_plan_is_set_off_against_what_all_plans_of_the_account_charge() {
+    let contract = Contract::in_zone("UTC")
+        .with(Subscription::to(&plain("calls", "5"), "2026-01-01"))
+        .with(Subscription::to(&ads_only(), "2026-01-01"));
+    let usage = [("call", IN_JANUARY, 6), ("ad", IN_JANUARY, 10), ("ad", IN_FEBRUARY, 9)];
+    let mut ledger = used(&contract, &usage);
+    ledger.sweep(&contract, "2026-03-03");
+    assert_eq!(
+        offsets(&ledger),
+        ["2026-03-03 bonus-carried-forward 4", "2026-03-03 bonus-brought-forward -4"]
+    );
+    assert_eq!(ledger.lines.last().unwrap().plan, "ads", "under the plan that grants");
+}
+
+#[test]
+fn after_a_change_to_a_plan_without_bonuses_the_rest_is_set_off_against_its_charges() {
+    let change = "2026-02-15";
+    let contract = Contract::in_zone("UTC")
+        .with(Subscription::to(&rewarded("p", "0"), "2026-01-01").until(change))
+        .with(Subscription::to(&plain("q", "4"), change));
+    let usage = [("ad", IN_JANUARY, 10), ("call", "2026-02-20T12:00:00Z", 1)];
+    let mut ledger = used(&contract, &usage);
+    ledger.sweep(&contract, "2026-12-31");
+    assert_eq!(
+        offsets(&ledger),
+        [
+            "2026-02-03 bonus-carried-forward 10",
+            "2026-02-03 bonus-brought-forward -10",
+            // A call, and half of the month's fee.
+            "2026-03-03 bonus-carried-forward 7",
+            "2026-03-03 bonus-brought-forward -7",
+            "2026-04-03 bonus-carried-forward 3",
+            "2026-04-03 bonus-brought-forward -3",
+        ]
+    );
+    let by: Vec<&str> =
+        ledger.lines.iter().filter(|l| l.by == "offset").map(|l| &*l.plan).collect();
+    assert_eq!(by, ["p", "p", "q", "q", "q", "q"], "under the plan in force when the cycle ended");
+}
+
+#[test]
+fn what_is_left_when_the_last_subscription_has_ended_lapses() {
+    // Within February, of which 19 days are charged, or with it.
+    for (until, lapsed) in [("2026-02-20", 13), ("2026-03-01", 4)] {
+        let mut contract = contract("28");
+        contract.subscriptions[0].until = at(until);
+        let mut ledger = used(&contract, &[("ad", IN_JANUARY, 60)]);
+        ledger.sweep(&contract, "2026-12-31");
+        assert_eq!(
+            offsets(&ledger),
+            [
+                "2026-02-03 bonus-carried-forward 32".to_owned(),
+                "2026-02-03 bonus-brought-forward -32".to_owned(),
+                format!("2026-03-03 bonus-lapsed {lapsed}"),
+            ]
+        );
+    }
+}
+
+#[test]
+fn through_a_gap_between_subscriptions_that_was_agreed_on_it_is_carried() {
+    let contract = Contract::in_zone("UTC")
+        .with(Subscription::to(&rewarded("p", "0"), "2026-01-01").until("2026-02-01"))
+        .with(Subscription::to(&plain("q", "50"), "2026-03-15"));
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10)]);
+    ledger.sweep(&contract, "2026-12-31");
+    assert_eq!(
+        offsets(&ledger),
+        [
+            "2026-02-03 bonus-carried-forward 10",
+            "2026-02-03 bonus-brought-forward -10",
+            "2026-03-03 bonus-carried-forward 10",
+            "2026-03-03 bonus-brought-forward -10",
+        ]
+    );
+}
+
+/// The cycle of the old day goes to 31 March; that of the new one, into which the rest is brought,
+/// lasts from 15 March.
+#[test]
+fn where_cycles_begin_on_another_day_from_then_on_the_rest_goes_into_the_cycle_that_then_runs() {
+    let contract = contract("0").then_settings("2026-03-20", "UTC", 15);
+    let mut ledger =
+        used(&contract, &[("ad", "2026-03-05T12:00:00Z", 10), ("call", "2026-04-05T12:00:00Z", 4)]);
+    ledger.sweep(&contract, "2026-05-01");
+    assert_eq!(
+        offsets(&ledger),
+        [
+            "2026-04-03 bonus-carried-forward 10",
+            "2026-04-03 bonus-brought-forward -10",
+            "2026-04-17 bonus-carried-forward 6",
+            "2026-04-17 bonus-brought-forward -6",
+        ]
+    );
+}
+
+/// The new day holds from the instant at which the cycle ends; then the cycle from 15 March runs.
+#[test]
+fn the_next_cycle_is_that_of_the_settings_in_force_when_it_begins() {
+    let contract = contract("0").then_settings("2026-04-01", "UTC", 15);
+    let mut ledger = used(&contract, &[("ad", "2026-03-05T12:00:00Z", 10)]);
+    ledger.sweep(&contract, "2026-04-18");
+    let of: Vec<_> = ledger.lines.iter().filter(|l| l.by == "offset").map(|l| l.period).collect();
+    assert_eq!(of, ["2026-03-01", "2026-03-15", "2026-03-15", "2026-04-15"].map(period));
+}
+
+/// In a gap the cycles are those of the settings before it.
+#[test]
+fn a_gap_has_the_cycles_of_the_time_before_it() {
+    let contract = Contract::in_zone("UTC")
+        .with(Subscription::to(&rewarded("p", "0"), "2026-01-01").until("2026-02-01"))
+        .with(Subscription::to(&plain("q", "0"), "2026-03-20"))
+        .then_settings("2026-03-20", "UTC", 20);
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10)]);
+    ledger.sweep(&contract, "2026-02-28");
+    let of: Vec<_> = ledger.lines.iter().filter(|l| l.by == "offset").map(|l| l.period).collect();
+    assert_eq!(of, ["2026-01-01", "2026-02-01"].map(period));
+}
+
+/// Its lines stand under the subscription that there is, though it began later.
+#[test]
+fn a_bonus_of_a_subscription_that_is_cancelled_from_its_beginning_is_carried_on_all_the_same() {
+    let mut contract = contract("0").with(Subscription::to(&plain("q", "4"), "2026-02-01"));
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10)]);
+    contract.subscriptions[0].until = contract.subscriptions[0].since;
+    ledger.sweep(&contract, "2026-02-03");
+    assert_eq!(
+        offsets(&ledger),
+        ["2026-02-03 bonus-carried-forward 10", "2026-02-03 bonus-brought-forward -10"]
+    );
+}
+
+/// A bonus in another currency, and the tax that it takes with it, are the bonus.
+#[test]
+fn what_is_made_of_a_bonus_is_carried_on_with_it() {
+    let discounted = ADS.replace(
+        "<SecondAccountFinalizer id=\"theirs\" in=\"reward.charge\"/>",
+        "<Discount id=\"more\" in=\"reward.charge\" percent=\"-20\"/><SecondAccountFinalizer id=\"theirs\" in=\"more.charge\"/>",
+    );
+    let xml = plan_of("p", 1, "2026-01-01", &discounted);
+    let contract = Contract::in_zone("UTC").with(Subscription::to(&xml, "2026-01-01"));
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10)]);
+    ledger.sweep(&contract, "2026-02-03");
+    let carried = "2026-02-03 bonus-carried-forward 12";
+    assert_eq!(offsets(&ledger), [carried, "2026-02-03 bonus-brought-forward -12"]);
+}
+
+/// What somebody else is granted concerns that account.
+#[test]
+fn bonuses_of_others_are_not_the_accounts() {
+    let xml = rewarded("p", "0").replace("to=\"self\"", "to=\"901\"");
+    let contract = Contract::in_zone("UTC").with(Subscription::to(&xml, "2026-01-01"));
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10), ("call", IN_JANUARY, 1)]);
+    ledger.sweep(&contract, "2026-12-31");
+    assert!(offsets(&ledger).is_empty());
+    assert!(ledger.lines.iter().any(|line| matches!(line.posting, Posting::Second(_))));
+}
+
+/// An account whose plans grant no bonus keeps no totals.
+#[test]
+fn an_account_that_can_have_no_bonus_remembers_nothing_for_it() {
+    let others = Contract::in_zone("UTC").with(Subscription::to(&plain("q", "0"), "2026-01-01"));
+    let state =
+        |contract: &Contract| used(contract, &[("call", IN_JANUARY, 3)]).state.entries().len();
+    assert_eq!(state(&contract("0")), state(&others) + 1);
+}
+
+/// Section 5: the comparison of alternatives comes first, and what it posts is charged.
+#[test]
+fn what_the_alternative_that_won_comes_to_is_a_charge_of_the_cycle() {
+    let alternative =
+        |id, fee| Subscription::to(&plain(id, fee), "2026-01-01").in_option("choice", "0.5");
+    let contract = Contract::in_zone("UTC")
+        .with(Subscription::to(&ads_only(), "2026-01-01"))
+        .with(alternative("dear", "9"))
+        .with(alternative("cheap", "3"));
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10), ("call", IN_JANUARY, 2)]);
+    ledger.sweep(&contract, "2026-02-03");
+    let posted = ledger.posted();
+    // 3 + 2 + 0.5 - 10.
+    assert_eq!(
+        posted[posted.len() - 4..],
+        [
+            "2026-02-03 sum 5",
+            "2026-02-03 fee 0.5",
+            "2026-02-03 bonus-carried-forward 4.5",
+            "2026-02-03 bonus-brought-forward -4.5",
+        ]
+    );
+}
+
+/// Section 5: a commitment tops the charges up before bonuses are set off against them.
+#[test]
+fn what_a_commitment_adds_at_the_close_is_a_charge_of_the_cycle() {
+    let committed = calls("0").replace(
+        "<AccountFinalizer id=\"mine\" in=\"call.charge fee.charge\"/>",
+        "<Commitment id=\"at-least\" in=\"call.charge fee.charge\" amount=\"8\"/><AccountFinalizer id=\"mine\" in=\"at-least.charge\"/>",
+    );
+    let xml = plan_of("p", 1, "2026-01-01", &format!("{ADS}{committed}"));
+    let contract = Contract::in_zone("UTC").with(Subscription::to(&xml, "2026-01-01"));
+    let mut ledger = used(&contract, &[("ad", IN_JANUARY, 10), ("call", IN_JANUARY, 2)]);
+    ledger.sweep(&contract, "2026-02-03");
+    assert_eq!(
+        ledger.posted()[ledger.posted().len() - 3..],
+        [
+            "2026-02-03 at-least 6",
+            "2026-02-03 bonus-carried-forward 2",
+            "2026-02-03 bonus-brought-forward -2",
+        ]
+    );
+}
