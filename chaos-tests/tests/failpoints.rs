@@ -42,8 +42,9 @@ async fn i1_to_i4_hold_when_a_process_ends_at_any_step() -> Result<()> {
     at_every_step("abort").await
 }
 
+// It takes longest: of names in alphabetical order it is not to be the last one.
 #[tokio::test(flavor = "multi_thread")]
-async fn i1_to_i4_hold_when_any_step_takes_longer_than_an_owner_may_be_silent() -> Result<()> {
+async fn i1_to_i4_hold_when_a_step_takes_longer_than_an_owner_may_be_silent() -> Result<()> {
     at_every_step("sleep").await
 }
 
@@ -92,8 +93,9 @@ async fn fail(world: &mut World, step: Step, action: &str) -> Result<()> {
         }
         Victim::Releaser => {
             world.wish_owner("a").await?;
+            let before = world.epochs().await?;
             world.start_anew("a", &failpoint).await?;
-            world.wait_for_owner("a").await?;
+            world.wait_for_owner("a", &before).await?;
             world.wish_owner("b").await?;
             world.wait_for("a", word).await
         }

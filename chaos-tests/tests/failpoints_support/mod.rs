@@ -18,7 +18,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use test_postgres::TestPostgres;
 use tokio::task::JoinHandle;
 use turnpike_store::{OpenOptions, SharedDatabase, open};
-use turnpike_types::{AccountNumber, NodeName, PartitionId, Timestamp, UsageRecord};
+use turnpike_types::{AccountNumber, Epoch, NodeName, PartitionId, Timestamp, UsageRecord};
 
 const PARTITIONS: u32 = 2;
 const ACCOUNTS: u64 = 40;
@@ -126,13 +126,22 @@ impl World {
         Ok(())
     }
 
-    pub async fn wait_for_owner(&self, name: &str) -> Result<()> {
+    /// The partitions' epochs, in their order.
+    pub async fn epochs(&self) -> Result<Vec<Epoch>> {
+        Ok(self.db.observe().await?.partitions.iter().map(|row| row.epoch).collect())
+    }
+
+    /// Waits until the node owns everything under later epochs than these: one that was killed stays
+    /// in the books until the next claim.
+    pub async fn wait_for_owner(&self, name: &str, since: &[Epoch]) -> Result<()> {
         let until = tokio::time::Instant::now() + PATIENCE;
         while tokio::time::Instant::now() < until {
             let rows = self.db.observe().await?.partitions;
-            let owners = rows.iter().filter(|row| row.released_to.is_none());
-            let owners = owners.filter_map(|row| row.owner.as_ref());
-            if owners.filter(|(owner, _)| owner.0 == name).count() == rows.len() {
+            let owns = rows.iter().zip(since).all(|(row, since)| {
+                let is_owner = row.owner.as_ref().is_some_and(|(owner, _)| owner.0 == name);
+                is_owner && row.released_to.is_none() && row.epoch > *since
+            });
+            if owns {
                 return Ok(());
             }
             tokio::time::sleep(LOOK).await;

@@ -2,8 +2,6 @@
 //! and has to be missed.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-// What only the other tests use.
-#[allow(dead_code)]
 mod world;
 
 use std::sync::atomic::Ordering;

@@ -7,7 +7,7 @@
 mod support;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -22,120 +22,13 @@ use tonic::transport::{Endpoint, Server, Uri};
 use turnpike_mutants::{Line, all_caught};
 use turnpike_proto::SENT;
 use turnpike_proto::dial::Dial;
-use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::node_service_server::NodeServiceServer;
 use turnpike_proto::node::v1::{SubBatchAnswer, Verdict};
 use turnpike_segment::Segment;
-use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    Call, Interpose, Interposed, Member, PartitionSpec, SharedDatabase, StoreIncarnation,
-    StoreResult,
+    Call, Interpose, Interposed, Member, PartitionSpec, SharedDatabase, StoreResult,
 };
-use turnpike_types::{AccountRange, NodeName, PartitionId, Priority, Timestamp, UsageRecord};
-
-const MINUTE_US: i64 = 60_000_000;
-const HOUR_US: i64 = 60 * MINUTE_US;
-
-/// A partition with a horizon of an hour, on a clock that the test moves; account 7 is open.
-struct Hour {
-    db: Arc<dyn SharedDatabase>,
-    now: Arc<AtomicI64>,
-    began: i64,
-    node: Running,
-}
-
-impl Hour {
-    async fn new() -> Self {
-        // The beginning of an hour.
-        let began = 1_714_521_600_000_000;
-        let now = Arc::new(AtomicI64::new(began));
-        let clock = Arc::clone(&now);
-        let clock = Arc::new(move || Timestamp(clock.load(Ordering::SeqCst)));
-        let db: Arc<dyn SharedDatabase> =
-            Arc::new(MemoryDatabase::with_clock(clock, StoreIncarnation(1)));
-        let member = Member { node: NodeName("a".to_owned()), priority: Priority(20) };
-        let spec = PartitionSpec {
-            id: PartitionId(1),
-            range: AccountRange::new(1, 1000).unwrap(),
-            horizon_us: HOUR_US,
-            accept_since: None,
-            members: vec![member],
-        };
-        db.create_partitions(&[spec]).await.unwrap();
-        publish(db.as_ref(), OCTETS).await;
-        let mut node = start(config("a"), &db).await;
-        node.open_account(7).await;
-        Self { db, now, began, node }
-    }
-
-    /// The clock shows so much since the beginning, and the node knows.
-    async fn at(&self, passed_us: i64) {
-        self.now.store(self.began + passed_us, Ordering::SeqCst);
-        tokio::time::sleep(HEARTBEAT * 4).await;
-    }
-
-    /// A record that starts so much after the beginning.
-    fn record(&self, account: u64, id: &str, start_us: i64) -> UsageRecord {
-        UsageRecord { start: Timestamp(self.began + start_us), ..octets(account, id, 1) }
-    }
-
-    /// Five hours go by, with a record in each: keys of the first one are forgotten.
-    async fn let_keys_be_forgotten(&mut self) {
-        for hour in 1..=5 {
-            self.at(hour * HOUR_US).await;
-            let record = self.record(7, &format!("later{hour}"), hour * HOUR_US);
-            assert_eq!(self.node.send(&[record]).await.accepted, 1);
-        }
-    }
-}
-
-#[tokio::test]
-async fn p26_a_clock_that_goes_back_does_not_bring_back_what_was_forgotten() {
-    let mut hour = Hour::new().await;
-    let record = [hour.record(7, "r1", 0)];
-    assert_eq!(hour.node.send(&record).await.accepted, 1);
-    hour.let_keys_be_forgotten().await;
-    hour.at(0).await;
-    let again = hour.node.send(&record).await;
-    assert_eq!(again.accepted, 0, "it is rated twice (I2)");
-    assert_eq!(again.exceptions[0].reason, "too-old");
-}
-
-#[tokio::test]
-async fn p26_a_duplicate_is_a_duplicate_past_the_horizon_too() {
-    let mut hour = Hour::new().await;
-    let record = [hour.record(7, "r1", -50 * MINUTE_US)];
-    assert_eq!(hour.node.send(&record).await.accepted, 1);
-    hour.at(30 * MINUTE_US).await;
-    let again = hour.node.send(&record).await;
-    assert_eq!(again.duplicates, [0], "the first answer (I5): {:?}", again.exceptions);
-}
-
-#[tokio::test]
-async fn p35_the_key_of_what_waits_is_not_forgotten() {
-    let mut hour = Hour::new().await;
-    let record = [hour.record(8, "r1", 0)];
-    assert_eq!(hour.node.send(&record).await.exceptions[0].reason, "unknown-account");
-    hour.let_keys_be_forgotten().await;
-    let again = hour.node.send(&record).await;
-    assert!(again.exceptions[0].replayed, "the first answer (I5): {:?}", again.exceptions);
-    assert_eq!(again.exceptions[0].reason, "unknown-account");
-}
-
-#[tokio::test]
-async fn p35_the_age_of_what_was_recycled_is_not_judged_again() {
-    let mut hour = Hour::new().await;
-    hour.at(30 * MINUTE_US).await;
-    let (mut run, mut bytes) = (Vec::new(), Vec::new());
-    turnpike_proto::record::encode(&hour.record(7, "r1", -50 * MINUTE_US), &mut bytes);
-    push_record(&mut run, &bytes);
-    let head = SubBatchHead { partition: 1, sequence: 0, recycled: true };
-    let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
-    let mut answers = hour.node.client.forward(stream).await.unwrap().into_inner();
-    let answer = answers.message().await.unwrap().unwrap();
-    assert_eq!(answer.accepted, 1, "it came in time: {:?}", answer.exceptions);
-    assert_eq!(log(hour.db.as_ref()).await.len(), 2);
-}
+use turnpike_types::{AccountRange, NodeName, PartitionId, Priority};
 
 /// A node with account 7; partition 2 has accounts from 1001 to 2000.
 async fn beside_another_partition() -> (Arc<dyn SharedDatabase>, Running) {
@@ -391,22 +284,6 @@ async fn p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_memb
 #[test]
 fn mutants_are_caught() {
     all_caught(&[
-        (
-            Line::OneClock,
-            "p26_a_clock_that_goes_back_does_not_bring_back_what_was_forgotten",
-            "rated twice",
-        ),
-        (
-            Line::DedupFirst,
-            "p26_a_duplicate_is_a_duplicate_past_the_horizon_too",
-            "the first answer",
-        ),
-        (Line::WaitingKeys, "p35_the_key_of_what_waits_is_not_forgotten", "the first answer"),
-        (
-            Line::FirstArrival,
-            "p35_the_age_of_what_was_recycled_is_not_judged_again",
-            "it came in time",
-        ),
         (Line::Range, "p32_an_account_of_another_partition_is_refused", "the route was stale"),
         (
             Line::StreamStops,
