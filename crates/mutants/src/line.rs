@@ -160,6 +160,13 @@ lines! {
     Distrust,
     /// P16: a member passes on what a front can't bring to the owner.
     Relay,
+    /// P16: a front's complaint counts.
+    Complaint,
+    /// P16: a front's complaint alone does not count. Off, nobody asks whether the owner is out of a
+    /// standby's reach too.
+    SecondWitness,
+    /// P16: control does not go back to a member that is out of reach.
+    ReturnInReach,
 
     // The front.
     /// P16: a front that can't reach the owner turns to who may take over.

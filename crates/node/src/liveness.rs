@@ -148,7 +148,9 @@ impl Liveness {
     /// beats? One that misses beats is not cut off but slow, and its silence is the measure.
     pub(crate) fn is_complained_of(&self, row: &PartitionRow, owner: &NodeName) -> bool {
         let epoch = self.complaints.get(&row.spec.id);
-        epoch == Some(&row.epoch.number()) && self.is_out_of_reach(owner) && !self.is_quiet(owner)
+        let is_cut_off = self.is_out_of_reach(owner) || off(Line::SecondWitness);
+        let is_complained_of = epoch == Some(&row.epoch.number()) && !off(Line::Complaint);
+        is_complained_of && is_cut_off && !self.is_quiet(owner)
     }
 
     /// Can't we reach the node?

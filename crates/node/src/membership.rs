@@ -294,7 +294,10 @@ impl Round<'_> {
                 self.me.draining || self.priority(row, member) > self.priority(row, mine)
             })
             // Whom we can't reach fronts may not reach either: they complained of it before.
-            .filter(|member| self.me.draining || !self.liveness.is_out_of_reach(&member.node))
+            .filter(|member| {
+                let is_in_reach = !self.liveness.is_out_of_reach(&member.node);
+                self.me.draining || is_in_reach || off(Line::ReturnInReach)
+            })
             .filter(|member| {
                 let alive_for = self.liveness.alive_for(&member.node);
                 // Who was asked for by name, or is needed now, need not prove itself.

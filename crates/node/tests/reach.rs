@@ -14,6 +14,7 @@ use tonic::Request;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use turnpike_account::PartitionState;
+use turnpike_mutants::{Line, all_caught};
 use turnpike_node::{Node, NodeConfig};
 use turnpike_proto::UNREACHABLE;
 use turnpike_proto::dial::Dial;
@@ -156,6 +157,12 @@ async fn p16_a_standby_that_can_t_reach_the_owner_either_takes_over() {
     let answer = cluster.a.send(&[octets(7, "r0", 1), octets(7, "r1", 1)]).await;
     assert_eq!(answer.duplicates, [0, 1], "I1, I2");
     support::replay(PartitionState::default(), &log(cluster.db.as_ref()).await);
+}
+
+#[test]
+fn mutants_are_caught() {
+    let test = "p16_a_standby_that_can_t_reach_the_owner_either_takes_over";
+    all_caught(&[(Line::Complaint, test, "does not serve partition 1")]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

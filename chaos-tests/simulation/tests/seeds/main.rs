@@ -52,7 +52,7 @@ fn many(seeds: std::ops::Range<u64>) -> Vec<(u64, String)> {
                     if seed >= seeds.end {
                         return;
                     }
-                    let output = child(seed, true, None);
+                    let output = child(seed, true, runs::named());
                     if !output.status.success() {
                         let told = String::from_utf8_lossy(&output.stdout).into_owned();
                         let errors = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -108,16 +108,3 @@ fn every_line_is_in_the_table_with_what_catches_it() {
     let rows = readme.lines().filter(|row| row.starts_with("| `")).count();
     assert!(rows >= Line::ALL.len(), "the table is of these lines");
 }
-
-/// `MUTANT=RowLock SEEDS=200 cargo test -p simulation search -- --ignored --nocapture`: where it falls.
-#[test]
-#[ignore = "a search, not a test"]
-fn search() {
-    let name = std::env::var("MUTANT").expect("MUTANT names a line");
-    let line = Line::ALL.iter().copied().find(|line| line.name() == name).expect("such a line");
-    for seed in 1..=crate::from_env("SEEDS").unwrap_or(100) {
-        if let Some(how) = fall(&child(seed, true, Some(line))) {
-            println!("{line:?}, seed {seed}: {how}");
-        }
-    }
-}

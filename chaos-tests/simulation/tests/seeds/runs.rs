@@ -10,6 +10,12 @@ use turnpike_mutants::{Line, MUTANT};
 /// A run takes well under a second; one that takes so long does not let time go on.
 const STUCK: Duration = Duration::from_secs(60);
 
+/// The line that is to be off in all runs, if one is named: to look for seeds that fall.
+pub(crate) fn named() -> Option<Line> {
+    let name = std::env::var(MUTANT).ok()?;
+    Some(*Line::ALL.iter().find(|line| line.name() == name).expect("the name of a line"))
+}
+
 /// A run in a process of its own: the only way to have all of its chance in hand, and to switch a
 /// line off for it alone.
 pub(crate) fn child(seed: u64, quiet: bool, mutant: Option<Line>) -> Output {

@@ -530,6 +530,16 @@ fn mutants_are_caught() {
             "p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong",
             "on their way",
         ),
+        (
+            Line::SecondWitness,
+            "p16_an_owner_out_of_reach_is_replaced_when_a_front_complains_of_it_too",
+            "then we relay for the front",
+        ),
+        (
+            Line::ReturnInReach,
+            "p16_control_does_not_go_back_to_a_member_that_is_out_of_reach",
+            "Release",
+        ),
     ];
     for (line, test, how) in mutants {
         all_caught(&[(line, &format!("membership::tests::{test}"), how)]);
