@@ -44,7 +44,9 @@ impl Served {
 
     /// From now on the heartbeat says whether the node is being emptied.
     pub(crate) fn drain(&self, draining: bool) {
-        self.draining.store(draining, Ordering::Relaxed);
+        if self.draining.swap(draining, Ordering::Relaxed) != draining {
+            self.changed.notify_one();
+        }
     }
 
     fn following(&self) -> Vec<Following> {

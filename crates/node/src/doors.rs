@@ -196,6 +196,17 @@ impl Doors {
         self.gates().entry(partition).or_default().send_replace(gate);
     }
 
+    /// The partition was given up for `to`; a claim that was begun here since stays as it is.
+    pub(crate) fn leave(&self, partition: PartitionId, to: NodeName) {
+        self.gates().entry(partition).or_default().send_if_modified(|gate| {
+            let left = matches!(gate, Gate::Shut | Gate::Warm);
+            if left {
+                *gate = Gate::Left(Some(to));
+            }
+            left
+        });
+    }
+
     /// Is the partition served here?
     pub(crate) fn is_open(&self, partition: PartitionId) -> bool {
         let gates = self.gates();

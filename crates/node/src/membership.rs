@@ -34,6 +34,8 @@ pub(crate) enum Cause {
     OwnerStoodDown,
     /// A front complains that it can't reach the owner, and neither can we (P16).
     OwnerUnreachable,
+    /// The owner does not know what became of an append, and gave the partition up for our warm copy.
+    OwnerInTrouble,
     /// The owner gave no sign for too long.
     OwnerSilent,
     /// We released it, and whoever it was meant for did not come in time (P13).
@@ -52,6 +54,7 @@ impl Cause {
             Self::OwnerGone => "owner-gone",
             Self::OwnerStoodDown => "owner-stood-down",
             Self::OwnerUnreachable => "owner-unreachable",
+            Self::OwnerInTrouble => "owner-in-trouble",
             Self::OwnerSilent => "owner-silent",
             Self::TakenBack => "taken-back",
             Self::SteppedDown => "stepped-down",
@@ -66,6 +69,7 @@ impl Cause {
             | Self::OwnerGone
             | Self::OwnerStoodDown
             | Self::OwnerUnreachable
+            | Self::OwnerInTrouble
             | Self::OwnerSilent
             | Self::SteppedDown => true,
         }
@@ -154,6 +158,7 @@ impl Round<'_> {
         let is_ours = owner == self.me.node && *incarnation == self.me.incarnation;
         if let Some(to) = &row.released_to {
             return Some(match to == self.me.node {
+                true if self.is_from_above(row, owner) => Cause::OwnerInTrouble,
                 true => Cause::Released,
                 false if is_ours && off(Line::TakesBack) => return None,
                 false if is_ours => Cause::TakenBack,
@@ -176,6 +181,13 @@ impl Round<'_> {
             return Some(Cause::OwnerSilent);
         }
         self.liveness.is_complained_of(row, owner).then_some(Cause::OwnerUnreachable)
+    }
+
+    /// Did a member that ranks above us give the partition up for us, though nobody asked it to?
+    fn is_from_above(&self, row: &PartitionRow, owner: &NodeName) -> bool {
+        let member = |node: &NodeName| row.spec.members.iter().find(|member| member.node == *node);
+        let (Some(owner), Some(mine)) = (member(owner), member(self.me.node)) else { return false };
+        self.priority(row, owner) > self.priority(row, mine) && !self.is_draining(&owner.node)
     }
 
     /// How long to leave it to others: rank times delta, and finite (P12). A warm copy comes
@@ -202,7 +214,7 @@ impl Round<'_> {
         let rank = u32::try_from(others.count()).unwrap_or(u32::MAX);
         let delta = self.config.deferral();
         match cause {
-            Cause::Released => Duration::ZERO,
+            Cause::Released | Cause::OwnerInTrouble => Duration::ZERO,
             // Two intervals are the target's, then it is ours again; then anyone's (P13).
             Cause::TakenBack => delta,
             Cause::Abandoned if off(Line::TargetFirst) => Duration::ZERO,

@@ -476,8 +476,46 @@ impl Runner {
             let Gone { ended, standby } =
                 gone.unwrap_or(Gone { ended: Ended::Stopped, standby: None });
             self.note_end(partition, &ended, lived);
+            if matches!(ended, Ended::Store(_)) {
+                self.hand_on(owner.ownership);
+            }
             self.keep_warm(partition, ended, standby);
         }
+    }
+
+    /// After an append of unknown outcome our state is thrown away (P2): whoever has a warm copy serves
+    /// sooner than we do. Where this does not come through, it is as when we had died.
+    fn hand_on(&self, Serving { partition, epoch, claim }: Serving) {
+        let Some(to) = self.warm_member(partition) else { return };
+        let (shared, doors) = (Arc::clone(&self.shared), Arc::clone(&self.doors));
+        tokio::spawn(async move {
+            if let Ok(true) = shared.db.release(partition, epoch, claim, Some(&to)).await {
+                let (node, epoch) = (&shared.config.name.0, epoch.number());
+                tracing::info!(node, partition = partition.0, epoch, to = to.0, "hands it on");
+                doors.leave(partition, to);
+                doors.sign();
+            }
+        });
+    }
+
+    /// Another member that can take the partition over at once.
+    fn warm_member(&self, partition: PartitionId) -> Option<NodeName> {
+        let seen = self.seen.borrow();
+        let seen = seen.as_ref()?;
+        let members = seen.partition(partition)?.spec.members.iter().map(|member| &member.node);
+        let mut others = members.filter(|node| **node != self.shared.config.name);
+        let can_claim = |node: &&NodeName| {
+            let mut rows = seen.nodes.iter().filter(|row| row.beat.node == **node);
+            self.liveness.is_live(node)
+                && !self.liveness.is_out_of_reach(node)
+                && rows.any(|row| {
+                    let copy = row.beat.copy_of(partition);
+                    let near =
+                        copy.is_some_and(|copy| self.liveness.is_near(partition, copy.segment));
+                    near && !row.beat.draining && !row.drain_asked
+                })
+        };
+        others.find(can_claim).cloned()
     }
 
     /// A copy that an owner leaves behind, or did not need, is followed on.

@@ -46,7 +46,8 @@ impl Doors {
         let mut owner = self.client(&address)?;
         let (onward, frames) = mpsc::channel(STREAM_DEPTH);
         let call = relayed(ReceiverStream::new(frames));
-        let answers = tokio::time::timeout(self.config.admission(), owner.forward(call)).await;
+        // Who is in reach answers at once.
+        let answers = tokio::time::timeout(self.config.heartbeat, owner.forward(call)).await;
         let answers = answers.ok()?.ok()?.into_inner();
         metrics::counter!("turnpike_relays_total").increment(1);
         Some((onward, answers))

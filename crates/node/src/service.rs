@@ -189,17 +189,22 @@ async fn take_in(
     while let Ok(Some(frame)) = stream.message().await {
         let may_relay = matches!(came, Came::Sent | Came::Complaining(_)) && !off(Line::Relay);
         let first = (kept.is_none() && may_relay).then(|| frame.clone());
-        let lane = doors.admit(&mut kept, &end, came, frame).await;
-        let refused = matches!(lane, Lane::Refused { .. });
-        if refused
+        let mut lane = doors.admit(&mut kept, &end, came, frame).await;
+        if matches!(lane, Lane::Refused { .. })
             && let Some(frame) = first
-            && let Some((onward, answers)) = doors.relay(&frame).await
         {
-            if lanes.send(Lane::Relayed(answers)).await.is_ok() {
-                pass_on(frame, stream, onward).await;
+            if let Some((onward, answers)) = doors.relay(&frame).await {
+                if lanes.send(Lane::Relayed(answers)).await.is_ok() {
+                    pass_on(frame, stream, onward).await;
+                }
+                return;
             }
-            return;
+            if matches!(came, Came::Complaining(_)) {
+                // By now we may know that it is out of our reach too, and take over.
+                lane = doors.admit(&mut kept, &end, came, frame).await;
+            }
         }
+        let refused = matches!(lane, Lane::Refused { .. });
         if lanes.send(lane).await.is_err() || (refused && !off(Line::StreamStops)) {
             return;
         }

@@ -23,6 +23,8 @@ struct World {
     /// Who has a warm copy, and says so.
     warm: HashSet<&'static str>,
     gone: HashMap<NodeName, Incarnation>,
+    /// Who is asked to be emptied.
+    emptied: Option<&'static str>,
     draining: bool,
     beats: Vec<NodeBeat>,
     row: PartitionRow,
@@ -64,6 +66,7 @@ impl World {
             busy: HashSet::new(),
             warm: HashSet::new(),
             gone: HashMap::new(),
+            emptied: None,
             draining: false,
             beats: Vec::new(),
             row,
@@ -106,7 +109,7 @@ impl World {
             beat: beat.clone(),
             // Far in the past: the timestamp is for people (P10).
             beat_at: Timestamp(0),
-            drain_asked: false,
+            drain_asked: self.emptied == Some(beat.node.0.as_str()),
         });
         let seen = Observation {
             nodes: rows.collect(),
@@ -291,6 +294,23 @@ fn p13_who_released_takes_it_back_when_nobody_comes() {
     world.busy.remove(&P);
     let (round, decision) = world.first(&["a", "b", "c"], 20).unwrap();
     assert_eq!((round, decision), (3, claims(Cause::TakenBack, 1)), "two intervals are a's");
+}
+
+/// An owner that reset its connection each minute would get control back two seconds later each time.
+#[test]
+fn p14_who_is_given_a_partition_by_a_member_above_counts_that_as_a_flap() {
+    let given = |change: &dyn Fn(&mut World)| {
+        let mut world = World::new("b", Some("a"));
+        world.first(&["a", "b"], 10);
+        world.row.released_to = Some(name("b"));
+        change(&mut world);
+        world.round(&["a", "b"])
+    };
+    assert_eq!(given(&|_| ()), [claims(Cause::OwnerInTrouble, 1)], "and nobody waits");
+    assert!(Cause::OwnerInTrouble.is_forced());
+    let pin = Some(Pin { member: name("b"), until: Timestamp(1) });
+    assert_eq!(given(&|world| world.row.pin.clone_from(&pin)), [claims(Cause::Released, 1)]);
+    assert_eq!(given(&|world| world.emptied = Some("a")), [claims(Cause::Released, 1)]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use turnpike_store::{Observation, PartitionRow};
 use super::Runner;
 use crate::membership::Cause;
 
-const CAUSES: [Cause; 10] = [
+const CAUSES: [Cause; 11] = [
     Cause::NeverOwned,
     Cause::Released,
     Cause::Abandoned,
@@ -14,6 +14,7 @@ const CAUSES: [Cause; 10] = [
     Cause::OwnerGone,
     Cause::OwnerStoodDown,
     Cause::OwnerUnreachable,
+    Cause::OwnerInTrouble,
     Cause::OwnerSilent,
     Cause::TakenBack,
     Cause::SteppedDown,
