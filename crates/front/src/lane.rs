@@ -133,7 +133,7 @@ pub(crate) fn open(
         pending: VecDeque::new(),
         routes: core.routes.subscribe(),
         hint: None,
-        unreachable: None,
+        unreachable: Vec::new(),
         complaint: None,
         failures: 0,
         last: "not sent yet".to_owned(),
@@ -156,8 +156,9 @@ struct Lane {
     routes: watch::Receiver<Arc<RouteTable>>,
     /// Where a refusing node sent us.
     hint: Option<String>,
-    /// Where nobody could be reached last: no hint leads there.
-    unreachable: Option<String>,
+    /// Where nobody could be reached since the last answer: no hint leads there. As many as there are
+    /// members, at the most.
+    unreachable: Vec<String>,
     /// The epoch whose owner could not be reached, for whoever is asked in its place (P16).
     complaint: Option<u64>,
     /// Tries in a row that brought no answer.
@@ -281,9 +282,6 @@ impl Lane {
         let mut idle_since = Instant::now();
         let mut look_at = idle_since;
         loop {
-            if self.pending.is_empty() {
-                look_at = Instant::now();
-            }
             self.fill(&mut session);
             let deadline = self.pending.front().map(|head| head.deadline);
             if deadline.is_none() && !self.open {
@@ -306,7 +304,12 @@ impl Lane {
                     self.core.routes.hint_stale();
                     look_at += self.core.config.look_gap();
                 }
-                sub = self.queue.recv(), if self.open => self.take(sub),
+                sub = self.queue.recv(), if self.open => {
+                    if self.pending.is_empty() {
+                        look_at = Instant::now();
+                    }
+                    self.take(sub);
+                }
                 changed = routes.changed() => {
                     if changed.is_err() {
                         return Next::Gone;
@@ -422,7 +425,7 @@ impl Lane {
                 "a node's answer does not speak of every record of its sub-batch; not believed");
             return Some(self.back(format!("{} gave an incomplete answer", session.address)));
         }
-        self.unreachable = None;
+        self.unreachable.clear();
         self.failures = 0;
         if let Some(sub) = self.pop(session) {
             sub.ticket.done(answer);
@@ -433,11 +436,18 @@ impl Lane {
     /// The connection broke, or there is none: whoever would take over may know already, or will in
     /// a moment (P16).
     fn stand_in(&mut self, address: &str) -> Option<Next> {
-        self.unreachable = Some(address.to_owned());
+        if !self.unreachable.iter().any(|known| known == address) {
+            self.unreachable.push(address.to_owned());
+        }
         let table = self.core.routes.table();
-        let stand_in = table.stand_in(self.partition, address);
+        let suspicion = self.core.config.suspicion();
+        let stand_in = table.stand_in(self.partition, &self.unreachable, suspicion);
         self.hint = stand_in.filter(|_| !off(Line::StandIn));
-        self.complaint = table.complaint(self.partition, address);
+        self.complaint = table.complaint(self.partition, &self.unreachable);
+        if self.hint.is_none() {
+            // All were tried: from the owner on.
+            self.unreachable.clear();
+        }
         (self.hint.is_some() && self.failures <= 1).then_some(Next::Now)
     }
 
@@ -446,7 +456,7 @@ impl Lane {
         let next = self.back(words(&session.address, &standing, "does not own it"));
         let hint = Some(standing.owner_address)
             .filter(|hint| !hint.is_empty() && *hint != session.address)
-            .filter(|hint| self.unreachable.as_ref() != Some(hint));
+            .filter(|hint| !self.unreachable.contains(hint));
         match hint {
             // The first hint is followed at once; nodes that point at each other are not.
             Some(hint) => {

@@ -78,13 +78,13 @@ where
 {
     let within = core.config.answer_deadline();
     let deadline = Instant::now() + within;
-    let mut hint = None;
+    let (mut hint, mut unreachable) = (None, Vec::new());
     let mut failures = 0;
     loop {
         let tried = tokio::select! {
             biased;
             () = core.abort.cancelled() => return Err(FrontError::ShuttingDown),
-            tried = try_once(core, partition, hint.take(), &request, &call) => tried,
+            tried = try_once(core, partition, hint.take(), &mut unreachable, &request, &call) => tried,
         };
         let (last, wait) = match tried {
             Tried::Answer(answer) => return Ok(answer),
@@ -114,6 +114,7 @@ async fn try_once<Req, Resp, Call, Fut>(
     core: &Arc<Core>,
     partition: PartitionId,
     hint: Option<Hint>,
+    unreachable: &mut Vec<String>,
     request: &Req,
     call: &Call,
 ) -> Tried<Resp>
@@ -163,13 +164,31 @@ where
         }
         Ok(Err(status)) => Tried::Again {
             why: format!("{address}: {}", status.message()),
-            hint: table
-                .stand_in(partition, &address)
-                .map(|to| Hint { address: to, complaint: table.complaint(partition, &address) }),
+            hint: stand_in(core, partition, address, unreachable),
             wait: Duration::ZERO,
         },
         Ok(Ok(answer)) => judge(core, partition, &address, answer.into_inner()),
     }
+}
+
+/// Who may take over, when nobody could be reached at `address` either (P16).
+fn stand_in(
+    core: &Core,
+    partition: PartitionId,
+    address: String,
+    unreachable: &mut Vec<String>,
+) -> Option<Hint> {
+    if !unreachable.contains(&address) {
+        unreachable.push(address);
+    }
+    let table = core.routes.table();
+    let stand_in = table.stand_in(partition, unreachable, core.config.suspicion());
+    let complaint = table.complaint(partition, unreachable);
+    if stand_in.is_none() {
+        // All were tried: from the owner on.
+        unreachable.clear();
+    }
+    stand_in.map(|address| Hint { address, complaint })
 }
 
 /// Why the node at `address` gave no answer: in its own words, since only it knows of a full disk

@@ -156,26 +156,33 @@ impl RouteTable {
         self.routes.get(slot)
     }
 
-    /// Another member that may take the partition over, when nobody answers at `address` (P16): one
-    /// with a warm copy, of those the one of the highest priority.
-    pub(crate) fn stand_in(&self, partition: PartitionId, address: &str) -> Option<String> {
+    /// Another member that may take the partition over, when nobody answers at the addresses that were
+    /// `tried` (P16): one with a warm copy that beats, of those the one of the highest priority.
+    pub(crate) fn stand_in(
+        &self,
+        partition: PartitionId,
+        tried: &[String],
+        suspicion: Duration,
+    ) -> Option<String> {
         let rows = &self.observation.partitions;
         let slot = rows.binary_search_by_key(&partition, |row| row.spec.id).ok()?;
         let members = &rows.get(slot)?.spec.members;
         let warm = members.iter().filter_map(|member| {
-            let mut beats = self.observation.nodes.iter().map(|row| &row.beat);
-            let beat = beats.find(|beat| beat.node == member.node)?;
+            let mut beats = self.observation.nodes.iter().map(|row| &row.beat).zip(&self.silent);
+            let (beat, silent) = beats.find(|(beat, _)| beat.node == member.node)?;
             let is_warm = beat.copy_of(partition).is_some();
-            (is_warm && beat.address != address).then_some((member.priority, &beat.address))
+            let may_be_there = *silent < suspicion && !tried.contains(&beat.address);
+            (is_warm && may_be_there).then_some((member.priority, &beat.address))
         });
         warm.max().map(|(_, address)| address.clone())
     }
 
-    /// The epoch to complain about when nobody answers at `address`; `None` when that is not where
-    /// the owner is said to be.
-    pub(crate) fn complaint(&self, partition: PartitionId, address: &str) -> Option<u64> {
+    /// The epoch to complain about when nobody answers at the addresses that were `tried`; `None` when
+    /// the owner is not said to be at one of them.
+    pub(crate) fn complaint(&self, partition: PartitionId, tried: &[String]) -> Option<u64> {
         let route = self.route(partition)?;
-        (route.address.as_deref() == Some(address)).then(|| route.epoch.number())
+        let address = route.address.as_ref()?;
+        tried.contains(address).then(|| route.epoch.number())
     }
 
     /// Every route, sorted by partition.
@@ -360,8 +367,8 @@ impl Watcher {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use turnpike_store::NodeBeat;
-    use turnpike_types::Timestamp;
+    use turnpike_store::{Following, Member, NodeBeat, PartitionSpec, SegmentPosition};
+    use turnpike_types::{AccountRange, ClaimId, Priority, SegmentHash, SegmentNumber, Timestamp};
 
     fn row(incarnation: u64, counter: u64) -> NodeRow {
         let beat = NodeBeat {
@@ -393,6 +400,57 @@ mod tests {
         assert_eq!(read(9_250, row(1, 2)), 250);
         // A new process is no continuation of the old one.
         assert_eq!(read(9_500, row(2, 2)), 0);
+    }
+
+    /// A dead member of high priority kept every complaint from the one that could have taken over.
+    #[test]
+    fn p16_the_next_member_is_asked_when_the_one_before_it_is_silent_or_was_tried() {
+        let id = PartitionId(1);
+        let nodes = [("a", 30), ("b", 10), ("c", 20)].map(|(node, priority)| {
+            let mut row = row(1, 1);
+            row.beat.node = NodeName(node.to_owned());
+            row.beat.address = format!("{node}:1");
+            let (segment, hash) = (SegmentNumber(1), SegmentHash::default());
+            row.beat.following = vec![Following { partition: id, segment, hash }];
+            (row, Member { node: NodeName(node.to_owned()), priority: Priority(priority) })
+        });
+        let (nodes, members): (Vec<_>, Vec<_>) = nodes.into_iter().unzip();
+        let partition = PartitionRow {
+            spec: PartitionSpec {
+                id,
+                range: AccountRange::new(1, 9).unwrap(),
+                horizon_us: 0,
+                accept_since: None,
+                members,
+            },
+            epoch: Epoch::stored(7),
+            owner: Some((NodeName("a".to_owned()), Incarnation(1))),
+            claim: ClaimId::default(),
+            next: SegmentPosition { next: SegmentNumber(2), last_hash: SegmentHash::default() },
+            released_to: None,
+            last_posting: SegmentNumber(0),
+            flaps: 0,
+            pin: None,
+        };
+        let partitions = vec![partition];
+        let observation =
+            Observation { nodes, partitions, catalogue_version: 0, now: Timestamp(0) };
+        let table = |silent: [u64; 3]| {
+            let silent = silent.map(Duration::from_secs).to_vec();
+            RouteTable::new(1, observation.clone(), silent, &mut BTreeMap::new())
+        };
+        let suspicion = Duration::from_secs(1);
+        let [a, c] = ["a:1", "c:1"].map(str::to_owned);
+        let tried = [a, c];
+        let ask = |table: &RouteTable, tried: &[String]| {
+            (table.stand_in(id, tried, suspicion), table.complaint(id, tried))
+        };
+        assert_eq!(ask(&table([0, 0, 0]), &tried[..1]), (Some("c:1".to_owned()), Some(7)));
+        assert_eq!(ask(&table([0, 0, 0]), &tried), (Some("b:1".to_owned()), Some(7)));
+        assert_eq!(ask(&table([0, 0, 2]), &tried[..1]), (Some("b:1".to_owned()), Some(7)));
+        // Whoever follows may be out of reach while the owner was not even asked.
+        assert_eq!(ask(&table([0, 0, 0]), &tried[1..]).1, None);
+        assert_eq!(ask(&table([0, 2, 2]), &tried), (None, Some(7)));
     }
 
     #[test]

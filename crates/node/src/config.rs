@@ -76,8 +76,8 @@ impl NodeConfig {
         self.heartbeat * 8
     }
 
-    /// An answer goes out only when its commit was begun so lately that nobody can have claimed the
-    /// partition since; half of what others wait before they do.
+    /// An answer whose commit was begun longer ago than this waits for one more, which fails if somebody
+    /// claimed the partition meanwhile; half of the silence that others wait for before they do.
     pub fn answer_age_max(&self) -> Duration {
         self.suspicion() / 2
     }

@@ -14,6 +14,7 @@ use turnpike_store::Observation;
 use turnpike_types::{Incarnation, NodeName, PartitionId};
 
 use crate::NodeConfig;
+use crate::liveness::Complaint;
 use crate::owner::{Queued, Shared};
 use crate::peers::Reach;
 
@@ -66,8 +67,8 @@ pub(crate) struct Doors {
     signs: watch::Sender<Option<u64>>,
     /// Which connections to other nodes are in trouble.
     reach: Reach,
-    /// Fronts that can't reach the owner of an epoch, and when they said so last.
-    complaints: Mutex<HashMap<PartitionId, (u64, Instant)>>,
+    /// Fronts that can't reach the owner of an epoch: when they said so first, and last.
+    complaints: Mutex<HashMap<PartitionId, (u64, Instant, Instant)>>,
     /// Nodes that have missed a beat: nobody is sent there.
     quiet: Mutex<HashSet<NodeName>>,
     /// Makes the node look at the database now.
@@ -142,19 +143,30 @@ impl Doors {
             row.owner.as_ref().map(|(owner, _)| owner.clone())
         });
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        complaints.insert(partition, (epoch, Instant::now()));
+        let now = Instant::now();
+        match complaints.get_mut(&partition) {
+            Some((known, _, last)) if *known == epoch => *last = now,
+            // One that does not know of a newer owner says nothing of that one.
+            Some((known, ..)) if *known > epoch => {}
+            _ => drop(complaints.insert(partition, (epoch, now, now))),
+        }
         drop(complaints);
         self.wake.notify_one();
-        owner.is_none_or(|owner| self.is_quiet(&owner) || self.reach.unreachable().contains(&owner))
+        owner.is_none_or(|owner| self.is_quiet(&owner) || self.reach.is_unreachable(&owner))
     }
 
     /// Of which epochs' owners fronts complained of late.
-    pub(crate) fn complaints(&self, now: Instant) -> HashMap<PartitionId, u64> {
+    pub(crate) fn complaints(&self, now: Instant) -> HashMap<PartitionId, Complaint> {
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         // A front that is not answered comes again.
         let valid = self.config.suspicion() * 2;
-        complaints.retain(|_, (_, at)| now.saturating_duration_since(*at) < valid);
-        complaints.iter().map(|(&partition, &(epoch, _))| (partition, epoch)).collect()
+        complaints.retain(|_, (_, _, last)| now.saturating_duration_since(*last) < valid);
+        let insists = self.config.suspicion();
+        let complaint = |&(epoch, first, last): &(u64, Instant, Instant)| Complaint {
+            epoch,
+            insists: last.saturating_duration_since(first) >= insists,
+        };
+        complaints.iter().map(|(&partition, said)| (partition, complaint(said))).collect()
     }
 
     /// Where the owner of `partition` is, as far as is known; empty when it is not, and when the owner

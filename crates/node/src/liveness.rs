@@ -24,6 +24,15 @@ const BEATS_ON_THE_WAY: u64 = 3;
 /// After so many false alarms distrust grows no longer: some minutes.
 const FALSE_ALARMS_MAX: u32 = 7;
 
+/// What a front says of an owner that it can't reach (P16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Complaint {
+    /// Whose owner it is.
+    pub(crate) epoch: u64,
+    /// It has been said for as long as a silence is suspect.
+    pub(crate) insists: bool,
+}
+
 /// Segments that a copy may always lack, and is warm.
 const LAG_MAX: u64 = 64;
 /// Ends of a partition's log that are remembered at the most: looks may follow each other closely.
@@ -94,10 +103,12 @@ pub(crate) struct Liveness {
     nodes: HashMap<NodeName, Seen>,
     partitions: HashMap<PartitionId, Held>,
     ends: HashMap<PartitionId, Ends>,
-    /// Who can't be reached from here.
-    unreachable: HashSet<NodeName>,
+    /// Who can't be reached from here, and whether it could be before.
+    unreachable: HashMap<NodeName, bool>,
     /// Of which owners fronts complain.
-    complaints: HashMap<PartitionId, u64>,
+    complaints: HashMap<PartitionId, Complaint>,
+    /// Whose partitions were taken over since fronts could not reach it.
+    cut_off: HashSet<NodeName>,
     last_read: Option<Instant>,
 }
 
@@ -110,8 +121,9 @@ impl Liveness {
             nodes: HashMap::new(),
             partitions: HashMap::new(),
             ends: HashMap::new(),
-            unreachable: HashSet::new(),
+            unreachable: HashMap::new(),
             complaints: HashMap::new(),
+            cut_off: HashSet::new(),
             last_read: None,
         }
     }
@@ -137,25 +149,41 @@ impl Liveness {
     /// either (P16).
     pub(crate) fn complain(
         &mut self,
-        unreachable: HashSet<NodeName>,
-        complaints: HashMap<PartitionId, u64>,
+        unreachable: HashMap<NodeName, bool>,
+        complaints: HashMap<PartitionId, Complaint>,
     ) {
+        self.cut_off.retain(|node| unreachable.contains_key(node));
         self.unreachable = unreachable;
         self.complaints = complaints;
     }
 
+    /// A partition of this node is taken over since it is cut off from fronts.
+    pub(crate) fn note_cut_off(&mut self, node: NodeName) {
+        self.cut_off.insert(node);
+    }
+
+    /// Was a partition of the node taken over since fronts could not reach it, and is it still out of
+    /// our reach?
+    pub(crate) fn is_cut_off(&self, node: &NodeName) -> bool {
+        self.cut_off.contains(node)
+    }
+
     /// Is `owner` one that neither fronts nor we reach, each of whom may be cut off itself, though it
-    /// beats? One that misses beats is not cut off but slow, and its silence is the measure.
+    /// beats? One that misses beats is not cut off but slow, and its silence is the measure. Where nodes
+    /// never reach each other, we are no witness, and a front has to insist.
     pub(crate) fn is_complained_of(&self, row: &PartitionRow, owner: &NodeName) -> bool {
-        let epoch = self.complaints.get(&row.spec.id);
-        let is_cut_off = self.is_out_of_reach(owner) || off(Line::SecondWitness);
-        let is_complained_of = epoch == Some(&row.epoch.number()) && !off(Line::Complaint);
-        is_complained_of && is_cut_off && !self.is_quiet(owner)
+        let Some(complaint) = self.complaints.get(&row.spec.id) else { return false };
+        let is_meant = complaint.epoch == row.epoch.number() && !off(Line::Complaint);
+        let is_witnessed = match self.unreachable.get(owner) {
+            Some(met) => *met || complaint.insists,
+            None => off(Line::SecondWitness),
+        };
+        is_meant && is_witnessed && !self.is_quiet(owner)
     }
 
     /// Can't we reach the node?
     pub(crate) fn is_out_of_reach(&self, node: &NodeName) -> bool {
-        self.unreachable.contains(node)
+        self.unreachable.contains_key(node)
     }
 
     /// Takes in a successful read.

@@ -305,10 +305,10 @@ impl Round<'_> {
             .filter(|member| {
                 self.me.draining || self.priority(row, member) > self.priority(row, mine)
             })
-            // Whom we can't reach fronts may not reach either: they complained of it before.
+            // Fronts could not reach it: they would complain again.
             .filter(|member| {
-                let is_in_reach = !self.liveness.is_out_of_reach(&member.node);
-                self.me.draining || is_in_reach || off(Line::ReturnInReach)
+                let is_in_reach = !self.liveness.is_cut_off(&member.node);
+                self.me.draining || is_pinned(member) || is_in_reach || off(Line::ReturnInReach)
             })
             .filter(|member| {
                 let alive_for = self.liveness.alive_for(&member.node);

@@ -226,9 +226,13 @@ impl Runner {
             if let Err(error) = self.round().await {
                 self.shared.trouble.set(Some(error.to_string()));
                 tracing::warn!(%error, "the shared database could not be asked");
+                // Silence counts across successful looks only (P10).
+                suspicion = None;
+                continue;
             }
             let heartbeat = self.shared.config.heartbeat;
-            suspicion = self.liveness.next_suspicion(heartbeat).map(|left| Instant::now() + left);
+            let left = self.liveness.next_suspicion(heartbeat);
+            suspicion = left.map(|left| Instant::now() + left.max(self.shared.config.round_gap()));
         }
         self.leave().await;
         beating.abort();
@@ -256,6 +260,10 @@ impl Runner {
                     let waits =
                         self.troubled.get(&partition).is_some_and(|(_, until)| now < *until);
                     if !waits {
+                        let owner = seen.partition(partition).and_then(|row| row.owner.as_ref());
+                        if let (Cause::OwnerUnreachable, Some((owner, _))) = (cause, owner) {
+                            self.liveness.note_cut_off(owner.clone());
+                        }
                         claims.extend(self.claim(&seen, partition, epoch, cause));
                     }
                 }

@@ -32,8 +32,9 @@ pub(crate) struct Reach(Arc<Mutex<HashMap<NodeName, Trouble>>>);
 enum Trouble {
     /// This process closed its connection and refused the next one.
     Gone(Incarnation),
-    /// Connections to it break, or nobody answers on them. That may be the network.
-    Unreachable,
+    /// Connections to it break, or nobody answers on them. That may be the network. Did we ever
+    /// have one, as far as this process knows?
+    Unreachable { met: bool },
 }
 
 impl Reach {
@@ -42,14 +43,21 @@ impl Reach {
         let all = self.all();
         let gone = all.iter().filter_map(|(node, trouble)| match trouble {
             Trouble::Gone(incarnation) => Some((node.clone(), *incarnation)),
-            Trouble::Unreachable => None,
+            Trouble::Unreachable { .. } => None,
         });
         gone.collect()
     }
 
-    /// Who can't be reached from here, dead or alive.
-    pub(crate) fn unreachable(&self) -> HashSet<NodeName> {
-        self.all().keys().cloned().collect()
+    /// Who can't be reached from here, dead or alive, and whether it could be before.
+    pub(crate) fn unreachable(&self) -> HashMap<NodeName, bool> {
+        let all = self.all();
+        let met = |trouble: &Trouble| *trouble != Trouble::Unreachable { met: false };
+        all.iter().map(|(node, trouble)| (node.clone(), met(trouble))).collect()
+    }
+
+    /// Can't the node be reached from here?
+    pub(crate) fn is_unreachable(&self, node: &NodeName) -> bool {
+        self.all().contains_key(node)
     }
 
     /// There is trouble with `node`; is it new? Whoever is gone is not merely out of reach.
@@ -58,7 +66,7 @@ impl Reach {
         let known = all.get(node).copied();
         let is_new = match trouble {
             Trouble::Gone(_) => known != Some(trouble),
-            Trouble::Unreachable => known.is_none(),
+            Trouble::Unreachable { .. } => known.is_none(),
         };
         if is_new {
             all.insert(node.clone(), trouble);
@@ -172,13 +180,14 @@ enum Parted {
 impl Watcher {
     async fn run(self) {
         let mut last: Option<Incarnation> = None;
-        let mut tries = 0;
+        let (mut tries, mut met) = (0, false);
         loop {
             match self.connection().await {
                 Parted::Broke(incarnation) => {
                     // At once: refused or not makes the difference.
                     last = Some(incarnation);
-                    self.note(Trouble::Unreachable);
+                    met = true;
+                    self.note(Trouble::Unreachable { met });
                     continue;
                 }
                 Parted::Refused => {
@@ -186,6 +195,9 @@ impl Watcher {
                         tracing::info!(node = %self.node, %incarnation,
                             "the node closed its connection and refuses the next one: suspected");
                         self.note(Trouble::Gone(incarnation));
+                    } else {
+                        // Nobody is there, or its door is shut to us.
+                        self.note(Trouble::Unreachable { met });
                     }
                 }
                 Parted::Unclear if last.is_some() && tries < UNCLEAR_MAX => {
@@ -195,7 +207,7 @@ impl Watcher {
                 }
                 Parted::Unclear => {
                     last = None;
-                    self.note(Trouble::Unreachable);
+                    self.note(Trouble::Unreachable { met });
                 }
                 Parted::Ended => last = None,
             }

@@ -34,7 +34,7 @@ pub const SENT: &str = "turnpike-sent";
 /// epoch, and complains to a member with a warm copy (P16).
 pub const UNREACHABLE: &str = "turnpike-unreachable";
 
-/// Metadata of [`node::v1`]'s `Forward`: a node passes this on for a front that can't reach the owner
+/// Metadata of every request of [`node::v1`]: a node passes this on for a front that can't reach the owner
 /// (P16). It is not passed on again.
 pub const RELAYED: &str = "turnpike-relayed";
 

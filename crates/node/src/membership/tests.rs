@@ -7,6 +7,7 @@ use turnpike_store::{
 use turnpike_types::{AccountRange, ClaimId, Priority, SegmentHash, SegmentNumber, Timestamp};
 
 use super::*;
+use crate::liveness::Complaint;
 
 const P: PartitionId = PartitionId(1);
 const CLAIM: ClaimId = ClaimId([1; 16]);
@@ -428,21 +429,29 @@ fn p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong() 
     assert_eq!(other.first(&["a", "b"], 10), None);
 }
 
+fn complaint(epoch: u64) -> Complaint {
+    Complaint { epoch, insists: false }
+}
+
 #[test]
 fn p16_an_owner_out_of_reach_is_replaced_when_a_front_complains_of_it_too() {
-    let cut = |complaint: Option<u64>, out_of_reach: bool| {
+    let cut = |complaint: Option<Complaint>, met: Option<bool>| {
         let mut world = World::new("b", Some("a"));
         world.warm.insert("b");
         world.first(&["a", "b"], 10);
-        let unreachable = out_of_reach.then(|| name("a")).into_iter().collect();
-        let complaints = complaint.map(|epoch| (P, epoch)).into_iter().collect();
+        let unreachable = met.map(|met| (name("a"), met)).into_iter().collect();
+        let complaints = complaint.map(|complaint| (P, complaint)).into_iter().collect();
         world.liveness.complain(unreachable, complaints);
         world.first(&["a", "b"], 10)
     };
-    assert_eq!(cut(Some(1), true), Some((1, claims(Cause::OwnerUnreachable, 1))));
-    assert_eq!(cut(None, true), None, "our own link may be the one that is cut");
-    assert_eq!(cut(Some(1), false), None, "then we relay for the front");
-    assert_eq!(cut(Some(0), true), None, "it complains of an owner before this one");
+    let claimed = Some((1, claims(Cause::OwnerUnreachable, 1)));
+    assert_eq!(cut(Some(complaint(1)), Some(true)), claimed);
+    assert_eq!(cut(None, Some(true)), None, "our own link may be the one that is cut");
+    assert_eq!(cut(Some(complaint(1)), None), None, "then we relay for the front");
+    assert_eq!(cut(Some(complaint(0)), Some(true)), None, "of an owner before this one");
+    let (once, insists) = (complaint(1), Complaint { insists: true, ..complaint(1) });
+    assert_eq!(cut(Some(once), Some(false)), None, "nodes that never reach each other");
+    assert_eq!(cut(Some(insists), Some(false)), claimed);
 }
 
 #[test]
@@ -453,7 +462,7 @@ fn p16_a_slow_owner_is_not_taken_for_one_that_is_cut_off() {
     world.first(&["a", "b"], 10);
     // It misses beats, and answers nobody.
     assert_eq!(world.first(&["b"], 2), None);
-    world.liveness.complain([name("a")].into(), [(P, 1)].into());
+    world.liveness.complain([(name("a"), true)].into(), [(P, complaint(1))].into());
     assert_eq!(world.first(&["b"], 10), Some((2, claims(Cause::OwnerSilent, 1))), "after four");
 }
 
@@ -462,9 +471,13 @@ fn p16_control_does_not_go_back_to_a_member_that_is_out_of_reach() {
     let mut world = World::new("c", Some("c"));
     world.busy.insert(P);
     world.warm.insert("b");
-    world.liveness.complain([name("b")].into(), HashMap::new());
+    let cut = HashMap::from([(name("b"), true)]);
+    world.liveness.complain(cut.clone(), HashMap::new());
+    world.liveness.note_cut_off(name("b"));
     assert_eq!(world.first(&["b", "c"], 40), None);
-    world.liveness.complain(HashSet::new(), HashMap::new());
+    // It answers again; that we don't reach it is nothing by itself.
+    world.liveness.complain(HashMap::new(), HashMap::new());
+    world.liveness.complain(cut, HashMap::new());
     let (_, decision) = world.first(&["b", "c"], 40).unwrap();
     assert_eq!(decision, Decision::Release { partition: P, to: name("b") });
 }

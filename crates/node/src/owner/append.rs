@@ -104,6 +104,8 @@ impl Owner {
         let following = OpenSegment::new(next, self.open.time);
         let open = std::mem::replace(&mut self.open, following);
         let builder = Arc::new(open.builder);
+        // Before it begins: a process may be stopped in between.
+        let started = Instant::now();
         let task = if is_segment {
             self.spawn_append(number, open.time, Arc::clone(&builder))
         } else {
@@ -112,7 +114,7 @@ impl Owner {
         self.in_flight = Some(InFlight {
             number,
             builder,
-            started: Instant::now(),
+            started,
             time: open.time,
             answers: open.answers,
             task,

@@ -76,6 +76,7 @@ impl Lane {
     /// knows no table yet.
     pub(super) fn warm(self: &Arc<Self>, wanted: usize, first: fn() -> Vec<Statement<'static>>) {
         let leased = self.connections_max - self.permits.available_permits();
+        let wanted = wanted.min(self.connections_max);
         if self.idle().len() + leased >= wanted || self.opening.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -134,6 +135,9 @@ impl Lane {
                 return Some(connection);
             }
             self.broken.now();
+            // Those that have lain idle for longer went the same way: a host that is gone would be
+            // waited for once for each.
+            self.idle().retain(|(_, other)| *other > since);
         }
     }
 
