@@ -8,7 +8,7 @@
 //!   node.rs      one loop: observe, decide                     rate:    decode, dedup, price
 //!     |            liveness.rs    counters on our clock        append:  one fenced segment in flight
 //!     |            membership.rs  pure decisions               answer:  when it is durable
-//!     |                                                           ^
+//!     |            node/ownerships.rs  begin and end              ^
 //!     +-- takeover.rs  claim, one or many; take the copy; serve --+
 //!     +-- standby.rs   follows the log with a warm copy.rs: checkpoint, then segment after segment
 //!     +-- catalogue.rs plans, object code (moka)
@@ -20,8 +20,8 @@
 //! - Every answer waits for a commit begun after the request came (P17), and goes out soon after that
 //!   was begun, or waits for one more: an owner that was superseded while it slept answers nothing
 //!   from its old state (I6).
-//! - After an append of unknown outcome the owner throws its state away, claims, and only then
-//!   reads (P2).
+//! - After an append of unknown outcome the owner throws its state away, and gives the partition to a
+//!   warm copy; where there is none it claims, and only then reads (P2).
 //! - Nothing is decided by an older catalogue than the log was rated by, nor an option without a plan
 //!   that was published before it was offered (P36, owner/fresh.rs).
 //! - Time comes from `tokio::time` and from the database's clock, chance from a seed: the same code

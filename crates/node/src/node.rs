@@ -2,20 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use turnpike_proto::dial::Dial;
-use turnpike_store::{
-    Claim, ClaimOutcome, Observation, PartitionRow, Serving, SharedDatabase, StoreError,
-};
-use turnpike_types::{
-    AccountRange, ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentNumber,
-};
+use turnpike_store::{Observation, PartitionRow, Serving, SharedDatabase, StoreError};
+use turnpike_types::{AccountRange, Incarnation, PartitionId, SegmentNumber};
 
 use crate::NodeConfig;
 use crate::beat::{Beater, Served};
@@ -23,11 +18,11 @@ use crate::catalogue::{Catalogue, CodeCache};
 use crate::doors::{Doors, Gate};
 use crate::liveness::Liveness;
 use crate::membership::{Cause, Decision, Me, Vacancies};
-use crate::owner::{DatabaseClock, Ended, Outboxes, Queued, Request, Shared, Ticks, Trouble};
+use crate::owner::{DatabaseClock, Outboxes, Queued, Request, Shared, Ticks, Trouble};
 use crate::peers::{Peers, Reach};
 use crate::service::Service;
 use crate::standby::Standby;
-use crate::takeover::{Candidate, Gone, claim_all};
+use crate::takeover::{Gone, claim_all};
 
 /// Requests that wait for one owner.
 const QUEUE_REQUESTS: usize = 1024;
@@ -35,6 +30,7 @@ const QUEUE_REQUESTS: usize = 1024;
 const LOADS_MAX: usize = 4;
 
 mod measure;
+mod ownerships;
 
 /// Why a node can't start.
 #[derive(Debug, thiserror::Error)]
@@ -393,202 +389,5 @@ impl Runner {
             changed
         });
         self.seen.send_replace(Some(Arc::clone(seen)));
-    }
-
-    fn claim(
-        &mut self,
-        seen: &Observation,
-        partition: PartitionId,
-        epoch: Epoch,
-        cause: Cause,
-    ) -> Option<(Claim, oneshot::Sender<ClaimOutcome>)> {
-        let row = seen.partition(partition)?;
-        let claim = Claim {
-            partition,
-            seen: epoch,
-            node: self.shared.config.name.clone(),
-            incarnation: self.incarnation,
-            claim: ClaimId(self.chance.random()),
-            forced: cause.is_forced(),
-        };
-        let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
-        let (tell, told) = oneshot::channel();
-        let ticks = Arc::new(Ticks::new(self.origin));
-        self.doors.set(partition, Gate::Opening);
-        let candidate = Candidate {
-            shared: Arc::clone(&self.shared),
-            doors: Arc::clone(&self.doors),
-            ticks: Arc::clone(&ticks),
-            requests: requests.clone(),
-            spec: row.spec.clone(),
-            cause,
-            claim: claim.clone(),
-            standby: self.standbys.remove(&partition).map(|followed| followed.standby),
-            began: Instant::now(),
-            owner_before: row.owner.as_ref().map(|(owner, _)| owner.clone()),
-            silent: self.liveness.silence(partition),
-            won: None,
-        };
-        // The epoch that the claim makes when it wins; until then nobody is named by it.
-        let epoch = epoch.next().unwrap_or(epoch);
-        let ownership = Serving { partition, epoch, claim: claim.claim };
-        let task = tokio::spawn(candidate.run(told, queue));
-        let running = Running { ownership, ticks, requests, began: Instant::now(), task };
-        self.served.add(ownership, Arc::clone(&running.ticks));
-        self.owners.insert(partition, running);
-        Some((claim, tell))
-    }
-
-    fn release(&mut self, partition: PartitionId, to: Option<NodeName>) {
-        let Some(owner) = self.owners.get(&partition) else { return };
-        if !self.releasing.insert(partition) {
-            return;
-        }
-        tracing::info!(
-            node = %self.shared.config.name,
-            partition = partition.0,
-            epoch = owner.ownership.epoch.number(),
-            to = to.as_ref().map(|to| to.0.as_str()),
-            "gives the partition up"
-        );
-        let request = Queued { request: Request::Release { to }, _room: None };
-        let (requests, doors) = (owner.requests.clone(), Arc::clone(&self.doors));
-        tokio::spawn(async move {
-            // While we serve on, the successor comes as near as it can.
-            doors.sign();
-            tokio::time::sleep(doors.config.last_catch_up()).await;
-            if requests.is_closed() {
-                // An owner that ended in between has nothing left to release.
-                return;
-            }
-            // From now on nobody new is let in; what is in the queue is finished first.
-            doors.set(partition, Gate::Leaving);
-            let _ = requests.send(request).await;
-        });
-    }
-
-    /// Takes leave of owners that ended.
-    async fn reap(&mut self) {
-        let ended: Vec<PartitionId> = self
-            .owners
-            .iter()
-            .filter(|(_, owner)| owner.task.is_finished())
-            .map(|(&partition, _)| partition)
-            .collect();
-        for partition in ended {
-            self.releasing.remove(&partition);
-            self.served.remove(partition);
-            let Some(owner) = self.owners.remove(&partition) else { continue };
-            let lived = owner.began.elapsed();
-            let gone = owner.task.await;
-            let Gone { ended, standby } =
-                gone.unwrap_or(Gone { ended: Ended::Stopped, standby: None });
-            self.note_end(partition, &ended, lived);
-            if matches!(ended, Ended::Store(_)) {
-                self.hand_on(owner.ownership);
-            }
-            self.keep_warm(partition, ended, standby);
-        }
-    }
-
-    /// After an append of unknown outcome our state is thrown away (P2): whoever has a warm copy serves
-    /// sooner than we do. Where this does not come through, it is as when we had died.
-    fn hand_on(&self, Serving { partition, epoch, claim }: Serving) {
-        let Some(to) = self.warm_member(partition) else { return };
-        let (shared, doors) = (Arc::clone(&self.shared), Arc::clone(&self.doors));
-        tokio::spawn(async move {
-            if let Ok(true) = shared.db.release(partition, epoch, claim, Some(&to)).await {
-                let (node, epoch) = (&shared.config.name.0, epoch.number());
-                tracing::info!(node, partition = partition.0, epoch, to = to.0, "hands it on");
-                doors.leave(partition, to);
-                doors.sign();
-            }
-        });
-    }
-
-    /// Another member that can take the partition over at once.
-    fn warm_member(&self, partition: PartitionId) -> Option<NodeName> {
-        let seen = self.seen.borrow();
-        let seen = seen.as_ref()?;
-        let members = seen.partition(partition)?.spec.members.iter().map(|member| &member.node);
-        let mut others = members.filter(|node| **node != self.shared.config.name);
-        let can_claim = |node: &&NodeName| {
-            let mut rows = seen.nodes.iter().filter(|row| row.beat.node == **node);
-            self.liveness.is_live(node)
-                && !self.liveness.is_out_of_reach(node)
-                && rows.any(|row| {
-                    let copy = row.beat.copy_of(partition);
-                    let near =
-                        copy.is_some_and(|copy| self.liveness.is_near(partition, copy.segment));
-                    near && !row.beat.draining && !row.drain_asked
-                })
-        };
-        others.find(can_claim).cloned()
-    }
-
-    /// A copy that an owner leaves behind, or did not need, is followed on.
-    fn keep_warm(&mut self, partition: PartitionId, ended: Ended, standby: Option<Standby>) {
-        let standby = match ended {
-            Ended::Released { copy, .. } => {
-                let end = copy.position();
-                Some(Standby::start(&self.shared, partition, end, Some(*copy)))
-            }
-            _ => standby,
-        };
-        if let Some(standby) = standby {
-            self.standbys.insert(partition, Followed { standby, wanted: Instant::now() });
-        }
-    }
-
-    /// After trouble the next claim is tried at once; after more of it, later and later, but so
-    /// that service resumes soon after the trouble is over (I7).
-    fn note_end(&mut self, partition: PartitionId, ended: &Ended, lived: Duration) {
-        let is_trouble = matches!(
-            ended,
-            Ended::Store(_) | Ended::Damaged(_) | Ended::RolledBack | Ended::Stopped
-        );
-        if !is_trouble {
-            self.troubled.remove(&partition);
-            return;
-        }
-        let before = self.troubled.get(&partition).map_or(0, |(times, _)| *times);
-        let times = if lived > self.shared.config.heartbeat { 0 } else { before };
-        let wait = self.shared.config.heartbeat * ((1 << times.min(4)) - 1);
-        self.troubled.insert(partition, (times.saturating_add(1), Instant::now() + wait));
-    }
-
-    /// Gate, drain, release: every partition goes to whom it may concern.
-    async fn leave(mut self) {
-        let deadline = Instant::now() + self.shared.config.heartbeat * 40;
-        self.served.drain(true);
-        self.standbys.clear();
-        self.served.follow(Vec::new());
-        let seen = self.seen.borrow().clone();
-        let partitions: Vec<PartitionId> = self.owners.keys().copied().collect();
-        for partition in partitions {
-            let to = seen.as_ref().and_then(|seen| self.successor(seen, partition));
-            self.release(partition, to);
-        }
-        while !self.owners.is_empty() && Instant::now() < deadline {
-            tokio::time::sleep(self.shared.config.heartbeat / 10).await;
-            self.reap().await;
-        }
-        // One more beat says that we are emptied, so that nobody waits for us.
-        tokio::time::sleep(self.shared.config.heartbeat).await;
-        self.doors.end_signs();
-    }
-
-    /// The highest other member that is alive; one with a warm copy before all others.
-    fn successor(&self, seen: &Observation, partition: PartitionId) -> Option<NodeName> {
-        let row = seen.partition(partition)?;
-        let is_warm = |node: &NodeName| {
-            let beats = seen.nodes.iter().map(|row| &row.beat);
-            beats.filter(|beat| beat.node == *node).any(|beat| beat.copy_of(partition).is_some())
-        };
-        let others = row.spec.members.iter().map(|member| &member.node);
-        let live =
-            others.filter(|node| **node != self.shared.config.name && self.liveness.is_live(node));
-        // Members stand by falling priority; of equals the last is taken.
-        live.rev().max_by_key(|node| is_warm(node)).cloned()
     }
 }
