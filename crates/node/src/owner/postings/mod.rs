@@ -133,11 +133,17 @@ impl Owner {
     /// One turn between requests: fetches, or takes of what was fetched; `true`: there is more to
     /// do now.
     pub(super) async fn take_postings(&mut self) -> Result<bool, Ended> {
-        let Some(mut page) = self.postings.page.take() else {
+        if self.postings.page.is_none() {
             self.fetch_postings();
             return Ok(false);
-        };
+        }
         self.open_anew();
+        // A plan may have come into force that this owner does not know (P36).
+        if self.is_stale() {
+            return Ok(false);
+        }
+        let Some(mut page) = self.postings.page.take() else { return Ok(false) };
+        self.catalogue_asked = false;
         for _ in 0..TURN_POSTINGS {
             if !self.has_slack() {
                 break;
