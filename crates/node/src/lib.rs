@@ -22,8 +22,8 @@
 //!   from its old state (I6).
 //! - After an append of unknown outcome the owner throws its state away, and gives the partition to a
 //!   warm copy; where there is none it claims, and only then reads (P2).
-//! - Nothing is decided by an older catalogue than the log was rated by, nor an option without a plan
-//!   that was published before it was offered (P36, owner/fresh.rs).
+//! - Nothing is rated, falls due or is posted by an older catalogue than the log was written by, nor is
+//!   an option decided without a plan that was published before it was offered (P36, owner/fresh.rs).
 //! - Time comes from `tokio::time` and from the database's clock, chance from a seed: the same code
 //!   runs on virtual time.
 //!

@@ -231,6 +231,18 @@ impl Tariffs {
         tariff
     }
 
+    /// What counts a posting of another account in the totals of this one, where [`Self::at`] finds
+    /// that usage can't be rated: its settings then, and the plans that are in force, without tables.
+    pub(crate) fn posted_to(
+        &mut self,
+        profiles: &Profiles,
+        profile: ProfileId,
+        at: Timestamp,
+    ) -> Result<Arc<Tariff>, SuspenseReason> {
+        let profile = profiles.get(profile).ok_or(SuspenseReason::UnknownAccount)?;
+        self.resolve_posting(profile, at).tariff
+    }
+
     /// Does anything ever fall due by itself for accounts of this profile: a charge in advance, the
     /// close of a cycle, an option?
     pub(crate) fn is_swept(&mut self, profiles: &Profiles, id: ProfileId) -> bool {

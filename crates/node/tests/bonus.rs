@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use support::{HEARTBEAT, Running, config, log, octets, publish, replay, start};
 use turnpike_account::PartitionState;
 use turnpike_node::NodeConfig;
-use turnpike_proto::account::v1::AccountOutcome;
 use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, Cancel};
 use turnpike_proto::node::v1::NodeApplyRequest;
 use turnpike_segment::Segment;
 use turnpike_store::memory::MemoryDatabase;
@@ -165,11 +165,23 @@ impl World {
 }
 
 async fn open(node: &mut Running, account: u64, plan: &str) {
+    apply(node, vec![support::open(account), subscribe(account, plan, MAY)]).await;
+}
+
+fn subscribe(account: u64, plan: &str, from_us: i64) -> AccountCommand {
     let mut subscribe = support::subscribe(account, plan);
     if let Some(Command::Subscribe(subscribe)) = &mut subscribe.command {
-        subscribe.from_us = MAY;
+        subscribe.from_us = from_us;
     }
-    let commands = vec![support::open(account), subscribe];
+    subscribe
+}
+
+fn cancel(account: u64, plan: &str, at_us: i64) -> AccountCommand {
+    let command = Some(Command::Cancel(Cancel { plan_id: plan.to_owned(), at_us }));
+    AccountCommand { account_number: account, command, identities: Vec::new() }
+}
+
+async fn apply(node: &mut Running, commands: Vec<AccountCommand>) {
     for _ in 0..400 {
         let request = NodeApplyRequest { partition: 1, commands: commands.clone() };
         let response = node.client.apply(request).await.unwrap().into_inner();
@@ -304,4 +316,77 @@ async fn a_bonus_for_an_account_without_a_plan_is_not_held_back() {
     let rows = log(world.db.as_ref()).await;
     let state = replay(PartitionState::default(), &rows);
     assert!(!state.account(AccountNumber(901)).unwrap().state.keeps_totals());
+}
+
+/// The sweep goes on with what is in force, and closes the cycle: what did not count by then never
+/// would.
+#[tokio::test]
+async fn p33_a_bonus_counts_though_one_of_the_receivers_plans_has_not_begun() {
+    let world = World::new().await;
+    let next =
+        FEE.replace("id=\"fee\" version", "id=\"next\" version").replace("2020-01", "2024-09");
+    publish(world.db.as_ref(), &next).await;
+    let mut node = world.node("a").await;
+    open(&mut node, 901, "fee").await;
+    apply(&mut node, vec![subscribe(901, "next", MAY), subscribe(901, "nowhere", MAY)]).await;
+    open(&mut node, 7, "portal").await;
+    assert_eq!(node.send(&[used(7, "r1", MAY + DAY, 10)]).await.accepted, 1);
+    world.taken(901).await;
+    world.set(JUNE + 3 * DAY);
+    let expected = [
+        "2024-06-03 bonus-carried-forward 5.000000000",
+        "2024-06-03 bonus-brought-forward -5.000000000",
+    ];
+    assert_eq!(world.settled(901, 2).await, expected);
+    world.assert_told().await;
+}
+
+#[tokio::test]
+async fn p33_a_bonus_counts_in_a_gap_between_subscriptions_and_stands_after_the_last() {
+    let world = World::new().await;
+    let mut node = world.node("a").await;
+    publish(world.db.as_ref(), &sponsored("other", "903")).await;
+    for account in [901, 903] {
+        open(&mut node, account, "fee").await;
+        apply(&mut node, vec![cancel(account, "fee", JUNE)]).await;
+    }
+    apply(&mut node, vec![subscribe(901, "own", JULY)]).await;
+    open(&mut node, 7, "portal").await;
+    open(&mut node, 8, "other").await;
+    world.set(JUNE + DAY);
+    // Until nothing is taken by the time before.
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    let records = [used(7, "r1", JUNE + DAY, 10), used(8, "r2", JUNE + DAY, 10)];
+    let answer = node.send(&records).await;
+    assert_eq!(answer.accepted, 2, "{answer:?}");
+    world.taken(901).await;
+    world.taken(903).await;
+    world.set(JULY + 3 * DAY);
+    let expected = [
+        "2024-07-03 bonus-carried-forward 5.000000000",
+        "2024-07-03 bonus-brought-forward -5.000000000",
+    ];
+    assert_eq!(world.settled(901, 2).await, expected);
+    assert!(world.offsets(903).await.is_empty(), "it is paid");
+    world.assert_told().await;
+}
+
+/// It keeps totals by then, and for good.
+#[tokio::test]
+async fn p33_what_is_granted_after_the_last_subscription_lapses_where_totals_are_kept() {
+    let world = World::new().await;
+    let mut node = world.node("a").await;
+    open(&mut node, 901, "fee").await;
+    open(&mut node, 7, "portal").await;
+    assert_eq!(node.send(&[used(7, "r1", MAY + DAY, 10)]).await.accepted, 1);
+    world.taken(901).await;
+    apply(&mut node, vec![cancel(901, "fee", JUNE)]).await;
+    world.set(JUNE + 3 * DAY);
+    let lapsed = ["2024-06-03 bonus-lapsed 5.000000000", "2024-07-03 bonus-lapsed 2.000000000"];
+    assert_eq!(world.settled(901, 1).await, lapsed[..1]);
+    assert_eq!(node.send(&[used(7, "r2", JUNE + 3 * DAY, 4)]).await.accepted, 1);
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    world.set(JULY + 3 * DAY);
+    assert_eq!(world.settled(901, 2).await, lapsed);
+    world.assert_told().await;
 }

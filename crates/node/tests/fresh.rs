@@ -7,21 +7,28 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use support::{HEARTBEAT, Running, checkpoints, config, create_partition, log, publish, start};
+use tokio::time::Instant;
 use turnpike_node::NodeConfig;
 use turnpike_proto::account::v1::account_command::Command;
-use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, Offer};
+use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult, Offer, Pick};
+use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::NodeApplyRequest;
+use turnpike_proto::record::encode;
 use turnpike_segment::Segment;
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
-    Call, Interpose, Interposed, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
+    Call, Interpose, Interposed, Member, PartitionSpec, SegmentRow, SharedDatabase, StoreError,
+    StoreIncarnation, StoreResult,
 };
-use turnpike_types::{Posting, Timestamp};
+use turnpike_types::{
+    AccountNumber, AccountRange, NodeName, Outcome, PartitionId, Posting, Priority, Timestamp,
+    UsageRecord,
+};
 
 const ACCOUNT: u64 = 7;
 const DAY: i64 = 86_400_000_000;
@@ -46,13 +53,17 @@ fn alternative(id: &str, fee: &str) -> String {
 #[derive(Default)]
 struct Line {
     is_cut: AtomicBool,
+    reads: AtomicUsize,
 }
 
 #[async_trait]
 impl Interpose for Line {
     async fn before(&self, call: Call) -> StoreResult<()> {
-        if call == Call::CatalogueSince && self.is_cut.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable { doing: "test", cause: "cut".to_owned() });
+        if call == Call::CatalogueSince {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            if self.is_cut.load(Ordering::SeqCst) {
+                return Err(StoreError::Unavailable { doing: "test", cause: "cut".to_owned() });
+            }
         }
         Ok(())
     }
@@ -106,6 +117,24 @@ impl World {
         self.billed().await
     }
 
+    /// A node that reads through a line of its own, and seldom.
+    async fn seldom(&self, name: &str, warm_standbys: usize) -> (Running, Arc<Line>) {
+        let line = Arc::new(Line::default());
+        let through: Arc<dyn SharedDatabase> =
+            Arc::new(Interposed::new(Arc::clone(&self.db), Arc::clone(&line)));
+        let seldom = NodeConfig { heartbeat: SELDOM, warm_standbys, ..config(name) };
+        (start(seldom, &through).await, line)
+    }
+
+    /// Is anything of another account posted in partition 1?
+    async fn is_posted(&self) -> bool {
+        let rows = log(self.db.as_ref()).await;
+        rows.iter().any(|row| {
+            let segment = Segment::decode(&row.body).unwrap();
+            segment.records().any(|(_, record)| record.outcome == Outcome::Posted)
+        })
+    }
+
     async fn until_owned_by(&self, node: &str) {
         for _ in 0..400 {
             let seen = self.db.observe().await.unwrap();
@@ -133,13 +162,16 @@ impl World {
 }
 
 async fn apply(node: &mut Running, commands: Vec<AccountCommand>) {
+    let results = outcomes(node, commands).await;
+    assert!(results.iter().all(|outcome| *outcome == AccountOutcome::Applied), "{results:?}");
+}
+
+async fn outcomes(node: &mut Running, commands: Vec<AccountCommand>) -> Vec<AccountOutcome> {
     for _ in 0..400 {
         let request = NodeApplyRequest { partition: 1, commands: commands.clone() };
         let results = node.client.apply(request).await.unwrap().into_inner().results;
         if !results.is_empty() {
-            let is_applied = results.iter().all(|r| r.outcome() == AccountOutcome::Applied);
-            assert!(is_applied, "{results:?}");
-            return;
+            return results.iter().map(AccountResult::outcome).collect();
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
@@ -180,11 +212,7 @@ async fn taken_over_by_one_who_has_not_heard_of_the_plan(warm_standbys: usize) {
     let eager = NodeConfig { checkpoint_log_bytes: 1, ..config("a") };
     let mut a = start(eager, &world.db).await;
     apply(&mut a, vec![support::open(ACCOUNT)]).await;
-    let line = Arc::new(Line::default());
-    let through: Arc<dyn SharedDatabase> =
-        Arc::new(Interposed::new(Arc::clone(&world.db), Arc::clone(&line)));
-    let seldom = NodeConfig { heartbeat: SELDOM, warm_standbys, ..config("b") };
-    let _b = start(seldom, &through).await;
+    let (_b, line) = world.seldom("b", warm_standbys).await;
     tokio::time::sleep(SELDOM * 2).await;
     line.is_cut.store(true, Ordering::SeqCst);
     publish(world.db.as_ref(), &alternative("small", "2.00")).await;
@@ -207,4 +235,113 @@ async fn p36_an_owner_that_took_over_knows_what_its_log_was_rated_by_from_a_warm
 #[tokio::test]
 async fn p36_an_owner_that_took_over_knows_what_its_log_was_rated_by_from_a_checkpoint() {
     taken_over_by_one_who_has_not_heard_of_the_plan(0).await;
+}
+
+/// Partition 2, accounts 1001 to 2000, is served by `c`: who pays for what they use is in partition 1.
+async fn a_sender(world: &World) -> Running {
+    let plan = r#"<plan xmlns="urn:turnpike:plan:1" id="sponsored" version="1" starts="2020-01-01" currency="USD">
+  <graph>
+    <StepRater id="units" in="record.quantity"><step id="all" price="1" per="1 kB"/></StepRater>
+    <SecondAccountFinalizer id="post" in="units.charge" account="7"/>
+  </graph>
+</plan>"#;
+    publish(world.db.as_ref(), plan).await;
+    let member = Member { node: NodeName("c".to_owned()), priority: Priority(20) };
+    let spec = PartitionSpec {
+        id: PartitionId(2),
+        range: AccountRange::new(1001, 2000).unwrap(),
+        horizon_us: 1,
+        accept_since: Some(Timestamp(0)),
+        members: [member].into(),
+    };
+    world.db.create_partitions(&[spec]).await.unwrap();
+    start(config("c"), &world.db).await
+}
+
+async fn send_from_partition_2(sender: &mut Running) {
+    let account = AccountNumber(1001);
+    let record = UsageRecord { account, ..support::octets(1001, "r1", 1000) };
+    let (mut run, mut bytes) = (Vec::new(), Vec::new());
+    encode(&record, &mut bytes);
+    push_record(&mut run, &bytes);
+    let commands = vec![support::open(1001), support::subscribe(1001, "sponsored")];
+    for _ in 0..400 {
+        let request = NodeApplyRequest { partition: 2, commands: commands.clone() };
+        sender.client.apply(request).await.unwrap();
+        let head = SubBatchHead { partition: 2, ..SubBatchHead::default() };
+        let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
+        let mut answers = sender.client.forward(stream).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap();
+        if answer.is_some_and(|answer| answer.accepted + answer.duplicates.len() as u32 == 1) {
+            return;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    panic!("c never rated the record");
+}
+
+/// What is posted counts by the plans in force, and never again.
+#[tokio::test]
+async fn p36_who_knows_less_than_its_log_posts_nothing_and_logs_no_older_catalogue() {
+    let world = World::at(MAY + DAY).await;
+    let mut sender = a_sender(&world).await;
+    let mut a = start(config("a"), &world.db).await;
+    apply(&mut a, vec![support::open(ACCOUNT)]).await;
+    let (mut b, line) = world.seldom("b", 1).await;
+    tokio::time::sleep(SELDOM * 2).await;
+    line.is_cut.store(true, Ordering::SeqCst);
+    publish(world.db.as_ref(), &alternative("small", "2.00")).await;
+    tokio::time::sleep(HEARTBEAT * 8).await;
+    apply(&mut a, vec![support::open(8)]).await;
+    a.node.shutdown().await;
+    world.until_owned_by("b").await;
+    apply(&mut b, vec![support::open(9)]).await;
+    send_from_partition_2(&mut sender).await;
+    tokio::time::sleep(SELDOM * 4).await;
+    assert!(!world.is_posted().await, "it must not decide");
+    let versions: Vec<u64> = log(world.db.as_ref()).await.iter().map(version_of).collect();
+    assert!(versions.is_sorted(), "{versions:?}");
+    line.is_cut.store(false, Ordering::SeqCst);
+    for _ in 0..400 {
+        if world.is_posted().await {
+            return;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    panic!("it was never posted");
+}
+
+fn version_of(row: &SegmentRow) -> u64 {
+    Segment::decode(&row.body).unwrap().header().catalogue_version
+}
+
+/// Whether its plans were published before the offer is not known: the client asks again, and so it
+/// does what it built on the offer.
+#[tokio::test]
+async fn p36_an_offer_of_an_unknown_plan_costs_no_owner_where_the_catalogue_cannot_be_read() {
+    let world = World::at(MAY + DAY).await;
+    let (mut node, line) = world.seldom("a", 0).await;
+    apply(&mut node, vec![support::open(ACCOUNT)]).await;
+    publish(world.db.as_ref(), &alternative("large", "5.00")).await;
+    publish(world.db.as_ref(), &alternative("small", "2.00")).await;
+    line.is_cut.store(true, Ordering::SeqCst);
+    let epoch = world.db.observe().await.unwrap().partitions[0].epoch;
+    let (option, plan_id) = ("best".to_owned(), "large".to_owned());
+    let pick = Some(Command::Pick(Pick { option, plan_id, cycle: "2024-05-01".to_owned() }));
+    let pick = AccountCommand { account_number: ACCOUNT, command: pick, identities: Vec::new() };
+    let commands = vec![offer(), pick, support::open(8)];
+    let before = line.reads.load(Ordering::SeqCst);
+    let (retry, applied) = (AccountOutcome::Retry, AccountOutcome::Applied);
+    let (already, asked) = (AccountOutcome::Already, Instant::now());
+    assert_eq!(outcomes(&mut node, commands.clone()).await, [retry, retry, applied]);
+    for _ in 0..20 {
+        assert_eq!(outcomes(&mut node, commands.clone()).await, [retry, retry, already]);
+    }
+    let reads = line.reads.load(Ordering::SeqCst) - before;
+    let pauses = asked.elapsed().as_millis() / (SELDOM / 10).as_millis();
+    assert!(reads as u128 <= 2 * pauses + 2, "{reads} reads in {pauses} pauses");
+    assert_eq!(world.db.observe().await.unwrap().partitions[0].epoch, epoch);
+    line.is_cut.store(false, Ordering::SeqCst);
+    tokio::time::sleep(SELDOM / 5).await;
+    assert_eq!(outcomes(&mut node, commands).await, [applied, applied, already]);
 }

@@ -1,6 +1,6 @@
 //! Opening and changing accounts, and showing one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use tokio::sync::oneshot;
 use turnpike_account::AccountChange;
@@ -13,6 +13,10 @@ use turnpike_types::{AccountNumber, Epoch};
 use super::commands::change_of;
 use super::{Ended, Owner};
 
+/// Why an offer of an unknown plan is not taken: what it is compared with must be known (P36).
+const NOT_READ: &str = "a plan of an offer is not known here, and whether it was published could \
+                        not be read just now: offer again";
+
 impl Owner {
     pub(super) async fn take_commands(
         &mut self,
@@ -20,15 +24,30 @@ impl Owner {
         reply: oneshot::Sender<(Epoch, Vec<AccountResult>)>,
     ) -> Result<(), Ended> {
         let mut results = Vec::with_capacity(commands.len());
+        let mut is_read = false;
+        // What follows a command that is to come again does, too: it may build on it.
+        let mut waiting: HashSet<u64> = HashSet::new();
         for command in commands {
             self.cut_if_full().await?;
-            results.push(self.take_command(command));
+            if !self.catalogue_asked && self.offers_unknown(command) {
+                is_read = self.ask_catalogue().await?;
+            }
+            let result = if waiting.contains(&command.account_number) {
+                result(AccountOutcome::Retry, NOT_READ.to_owned())
+            } else {
+                self.take_command(command, is_read)
+            };
+            if result.outcome() == AccountOutcome::Retry {
+                waiting.insert(command.account_number);
+            }
+            results.push(result);
         }
         self.answer(reply, results);
         Ok(())
     }
 
-    fn take_command(&mut self, command: &AccountCommand) -> AccountResult {
+    /// `is_read`: the catalogue was read since the command came.
+    fn take_command(&mut self, command: &AccountCommand, is_read: bool) -> AccountResult {
         let account = AccountNumber(command.account_number);
         if !self.ownership.spec.range.contains(account) {
             return refused(format!(
@@ -43,6 +62,9 @@ impl Owner {
         match self.state.judge(account, &change) {
             AccountChange::Already => result(AccountOutcome::Already, String::new()),
             AccountChange::Refused(why) => refused(why),
+            AccountChange::Changes if !is_read && self.offers_unknown(command) => {
+                result(AccountOutcome::Retry, NOT_READ.to_owned())
+            }
             AccountChange::Changes => {
                 self.state.change(account, &change);
                 self.open.builder.push_entry(account, change);

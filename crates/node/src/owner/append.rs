@@ -136,7 +136,7 @@ impl Owner {
             prev_hash: self.state.last().1,
             now: time.now,
             floor: time.floor,
-            catalogue_version: self.tariffs.catalogue_version(),
+            catalogue_version: self.catalogue_known(),
         };
         tokio::spawn(async move {
             let sealed = builder.seal(&place).map_err(|error| Ended::Damaged(error.to_string()))?;

@@ -214,10 +214,12 @@ pub(crate) struct Owner {
     in_flight: Option<InFlight>,
     /// Segments read back for the request at hand.
     loaded: HashMap<SegmentNumber, Arc<Segment>>,
-    /// The catalogue was read for the request at hand.
+    /// The catalogue was asked for the request, or the turn of postings, at hand.
     catalogue_asked: bool,
     /// When this owner last read the catalogue by itself.
     catalogue_read_at: Option<Instant>,
+    /// When it last could not be read.
+    catalogue_failed_at: Option<Instant>,
     /// The newest catalogue by which owners before this one rated.
     catalogue_logged: u64,
     /// When it last logged a segment for its time alone, to forget keys by.
@@ -253,6 +255,7 @@ impl Owner {
             loaded: HashMap::new(),
             catalogue_asked: false,
             catalogue_read_at: None,
+            catalogue_failed_at: None,
             catalogue_logged: catalogue_version,
             time_logged_at: None,
             scratch: lines::Scratch::default(),
@@ -397,8 +400,7 @@ impl Owner {
     /// What is left when all is flushed: the state as the log tells it.
     fn as_copy(&mut self) -> Copy {
         let runs = self.checkpoints.runs();
-        let catalogue = self.catalogue_logged.max(self.tariffs.catalogue_version());
-        let last = (self.ownership.epoch, catalogue);
+        let last = (self.ownership.epoch, self.catalogue_known());
         Copy::of(std::mem::take(&mut self.state), runs, self.log_bytes, last)
     }
 

@@ -137,7 +137,7 @@ impl Owner {
         match wait {
             Wait::Full => self.cut().await,
             Wait::Load(segment) => self.load(segment).await,
-            Wait::Catalogue => self.ask_catalogue().await,
+            Wait::Catalogue => self.ask_catalogue().await.map(|_| ()),
             Wait::Keys => Ok(()),
             Wait::Turn => {
                 self.tick();

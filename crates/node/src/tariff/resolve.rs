@@ -24,6 +24,8 @@ enum For {
     Usage,
     /// What falls due: the others go on, and tables are looked up when something is booked.
     Dues,
+    /// What another account posts: the account's calendar, with whatever plans there are.
+    Postings,
 }
 
 /// The stretch of time round an instant in which what was looked up stays the same.
@@ -81,6 +83,11 @@ impl Tariffs {
     /// What rates usage at `at`.
     pub(super) fn resolve(&mut self, profile: &Profile, at: Timestamp) -> Stretch {
         self.resolve_for(For::Usage, profile, at)
+    }
+
+    /// What counts a posting at `at`, whether or not all of the account's plans can rate.
+    pub(super) fn resolve_posting(&mut self, profile: &Profile, at: Timestamp) -> Stretch {
+        self.resolve_for(For::Postings, profile, at)
     }
 
     fn resolve_for(&mut self, whom: For, profile: &Profile, at: Timestamp) -> Stretch {
@@ -158,7 +165,7 @@ impl Tariffs {
             let option = plan.option.as_ref().filter(|option| !option.is_kept);
             option.is_none_or(|option| !unreadable.contains(&option.name.as_ref()))
         });
-        if !is_subscribed || plans.is_empty() {
+        if whom != For::Postings && (!is_subscribed || plans.is_empty()) {
             return Err(SuspenseReason::NoPlan);
         }
         let cycle_day = u8::try_from(settings.cycle_day).unwrap_or(1);

@@ -25,7 +25,7 @@ use std::collections::{HashMap, HashSet};
 use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use turnpike_account::AccountChange;
+use turnpike_account::{AccountChange, Profile};
 use turnpike_mutants::{Line, off};
 use turnpike_plan::{PostedAmount, StateEntry};
 use turnpike_segment::head::{Change, ComponentHead, PostingCursor};
@@ -33,7 +33,7 @@ use turnpike_segment::{LineKind, NewLine, NewRecord};
 use turnpike_types::limits::POSTING_USAGE_TYPE;
 use turnpike_types::{
     AccountNumber, Currency, Money, Outcome, PartitionId, Posting, SegmentNumber, SuspenseReason,
-    UsageView,
+    Timestamp, UsageView,
 };
 
 use super::incoming::Incoming;
@@ -133,11 +133,17 @@ impl Owner {
     /// One turn between requests: fetches, or takes of what was fetched; `true`: there is more to
     /// do now.
     pub(super) async fn take_postings(&mut self) -> Result<bool, Ended> {
-        let Some(mut page) = self.postings.page.take() else {
+        if self.postings.page.is_none() {
             self.fetch_postings();
             return Ok(false);
-        };
+        }
         self.open_anew();
+        // A plan may have come into force that this owner does not know (P36).
+        if self.is_stale() {
+            return Ok(false);
+        }
+        let Some(mut page) = self.postings.page.take() else { return Ok(false) };
+        self.catalogue_asked = false;
         for _ in 0..TURN_POSTINGS {
             if !self.has_slack() {
                 break;
@@ -299,8 +305,10 @@ impl Owner {
         Ok(row)
     }
 
-    /// What a posting changes in the totals by which bonuses are set off against charges. An account
-    /// without a plan is charged nothing by itself: what it is granted is what it is paid.
+    /// What a posting changes in the totals by which bonuses are set off against charges. They need
+    /// the account's calendar, not that all of its plans can rate: what is left out here is left out
+    /// for good. An account without a plan, then or later, is charged nothing by itself: what it is
+    /// granted is what it is paid.
     fn totals(
         &mut self,
         view: &UsageView<'_>,
@@ -309,12 +317,21 @@ impl Owner {
     ) -> Result<Totals, NotRated> {
         let nothing = || Ok(Totals::default());
         let Some(known) = self.state.account(view.account) else { return nothing() };
-        let tariff = match self.tariffs.at(self.state.profiles(), known.profile, view.start) {
+        let profiles = self.state.profiles();
+        let tariff = match self.tariffs.at(profiles, known.profile, view.start) {
             Err(SuspenseReason::UnknownPlan) if !self.catalogue_asked => {
                 return Err(NotRated::Wait(Wait::Catalogue));
             }
-            Err(_) => return nothing(),
-            Ok(tariff) => tariff,
+            Err(SuspenseReason::NoPlan)
+                if !known.state.keeps_totals()
+                    && !profiles.get(known.profile).is_some_and(|p| lasts(p, view.start)) =>
+            {
+                return nothing();
+            }
+            Err(SuspenseReason::UnknownPlan | SuspenseReason::NoPlan) => {
+                self.tariffs.posted_to(profiles, known.profile, view.start)?
+            }
+            resolved => resolved?,
         };
         let is_bonus = view.attribute(fetch::KIND) == Some(fetch::BONUS);
         let posting = PostedAmount { start: view.start, amount, currency, is_bonus };
@@ -353,6 +370,12 @@ impl Owner {
         let amount = text("amount").parse().map_err(|_| SuspenseReason::BadAttribute)?;
         Ok((amount, currency))
     }
+}
+
+/// Has the account a subscription at `at`, or later?
+fn lasts(profile: &Profile, at: Timestamp) -> bool {
+    let mut subscriptions = profile.subscriptions.iter();
+    subscriptions.any(|one| one.from_us.max(at.micros()) < one.until_us)
 }
 
 /// What a posting changes.
