@@ -110,7 +110,7 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     "turnpike_takeover_seconds" LONG, Seconds, ["cause", "copy"]
         "From the decision to claim to serving";
     "turnpike_relays_total" Counter, Count, []
-        "Streams passed on to an owner that the front can't reach";
+        "Streams and requests passed on to an owner that the front can't reach";
     "turnpike_ownerships_ended_total" Counter, Count, ["reason"]
         "Claims and ownerships that ended: `released`, `lost`, `fenced`, `database`, `rolled-back`, `damaged`, `stopped`";
     "turnpike_heartbeats_total" Counter, Count, ["result"]
