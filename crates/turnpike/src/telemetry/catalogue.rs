@@ -83,7 +83,7 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     "turnpike_suspense_records" Gauge, Count, ["partition"]
         "Records that wait in suspense, said by the partition's owner";
     "turnpike_due_total" Counter, Count, ["what"]
-        "What fell due and was booked: `charge`, `close`, `option`";
+        "What fell due and was booked: `charge`, `close`, `option`, `offset` (of bonuses)";
     "turnpike_sweep_stuck_total" Counter, Count, []
         "Times that an account's sweep stopped because something can't be booked";
     "turnpike_postings_total" Counter, Count, ["outcome"]
