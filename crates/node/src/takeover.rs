@@ -146,7 +146,7 @@ impl Candidate {
     async fn read_now(&self) -> Result<Copy, Ended> {
         let (db, partition) = (self.shared.db.as_ref(), self.spec.id);
         let seen = db.observe().await?;
-        let row = seen.partitions.iter().find(|row| row.spec.id == partition).ok_or(Ended::Lost)?;
+        let row = seen.partition(partition).ok_or(Ended::Lost)?;
         let mut copy = Copy::load(db, partition, row.next.next, &|| self.ticks.tick()).await?;
         copy.catch_up(db, partition, &row.next, &|| self.ticks.tick()).await?;
         Ok(copy)

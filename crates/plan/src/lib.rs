@@ -9,7 +9,7 @@
 //!     |  check/        wiring, order, units, currencies
 //!     v
 //!   Plan  (graph.rs)   the public graph; a naive interpreter can walk it
-//!     |  build.rs      each primitive builds its own code (primitives/, one file each)
+//!     |  build/        each primitive builds its own code (primitives/, one file each)
 //!     v
 //!   ObjectCode (code.rs)
 //!     |  rater.rs      + account, state, record; operations share run.rs
