@@ -2,7 +2,7 @@
 //! acknowledging, checkpointing, claiming and releasing, under clients that retry: I1 to I4 hold.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod failpoints_support;
+use crate::failpoints_support;
 
 use std::time::Duration;
 

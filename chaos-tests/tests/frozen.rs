@@ -2,7 +2,7 @@
 //! (I6), on every RPC of a node, whenever it was asked.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod frozen_support;
+use crate::frozen_support;
 
 use std::time::Duration;
 

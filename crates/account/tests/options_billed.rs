@@ -305,7 +305,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(600))]
 
     #[test]
     fn every_record_that_was_rated_is_billed_once_and_every_fee_too(

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -245,7 +245,7 @@ fn placed(rows: &[&str]) -> BTreeMap<u32, String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(256))]
 
     /// No address moves, and no two halves of a network are left that are at one location.
     #[test]

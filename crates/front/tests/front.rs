@@ -1,7 +1,7 @@
 //! A front against fake nodes that refuse, cut, lie and move.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -86,14 +86,14 @@ async fn never_reorders(seed: u64) {
     world.front.shutdown().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn going_back_n_never_reorders() {
     for seed in 0..4 {
         never_reorders(seed).await;
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_answer_of_a_superseded_epoch_is_not_passed_on() {
     let config = FrontConfig { answer_deadline_beats: 20, ..config() };
     let world = World::new(config, 1).await;
@@ -117,7 +117,7 @@ async fn an_answer_of_a_superseded_epoch_is_not_passed_on() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_an_answer_in_time_a_batch_is_to_be_sent_again() {
     let config = FrontConfig { answer_deadline_beats: 10, ..config() };
     let world = World::new(config, 1).await;
@@ -232,18 +232,18 @@ async fn nothing_passes_an_expired_batch(is_owned: bool) {
     world.front.shutdown().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p30_nothing_passes_a_batch_that_expired_before_it_was_sent() {
     nothing_passes_an_expired_batch(false).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p30_nothing_passes_a_batch_that_expired_after_it_was_sent() {
     nothing_passes_an_expired_batch(true).await;
 }
 
 /// The same, for a batch that never came to a lane.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p30_nothing_passes_a_batch_that_was_refused_whole() {
     let world = World::new(config(), 1).await;
     world.front.ready().await;
@@ -279,7 +279,7 @@ async fn p30_nothing_passes_a_batch_that_was_refused_whole() {
 }
 
 /// A batch that is refused for good is awaited no more.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_batch_that_must_be_mended_keeps_nobody_waiting() {
     let config = FrontConfig { answer_deadline_beats: 50, ..config() };
     let world = two_partitions(config).await;
@@ -298,7 +298,7 @@ async fn a_batch_that_must_be_mended_keeps_nobody_waiting() {
 }
 
 /// Batches expire again and again; the client sends again whatever it is told to, oldest first.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p30_short_deadlines_never_reorder() {
     let config = FrontConfig { answer_deadline_beats: 6, ..config() };
     let world = two_partitions(config).await;
@@ -340,7 +340,7 @@ async fn p30_short_deadlines_never_reorder() {
     assert_in_order(&world, 200);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_of_which_too_much_was_refused_is_ended_in_words() {
     let world = World::new(config(), 1).await;
     world.front.ready().await;
@@ -355,7 +355,7 @@ async fn a_stream_of_which_too_much_was_refused_is_ended_in_words() {
     assert!(end.message().contains("open a new stream"), "{}", end.message());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_invalid_sub_batch_is_rejected_with_the_nodes_words() {
     let world = World::new(config(), 1).await;
     world.partition(1, 1, 100).await;
@@ -368,7 +368,7 @@ async fn an_invalid_sub_batch_is_rejected_with_the_nodes_words() {
     assert!(ack.message.contains("not for me"), "{}", ack.message);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn where_one_part_is_invalid_the_others_are_told_and_the_batch_is_rejected() {
     let world = World::new(config(), 1).await;
     for (id, first) in [(1, 1), (2, 101)] {
@@ -388,7 +388,7 @@ async fn where_one_part_is_invalid_the_others_are_told_and_the_batch_is_rejected
     assert_eq!(ack.duplicates, [0, 2]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_node_in_trouble_is_quoted_in_what_the_client_reads() {
     let config = FrontConfig { answer_deadline_beats: 30, ..config() };
     let world = World::new(config, 1).await;
@@ -416,7 +416,7 @@ async fn a_node_in_trouble_is_quoted_in_what_the_client_reads() {
 }
 
 /// Trouble that is over is not told as the reason of a later silence.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_an_earlier_try_came_to_is_not_told_of_a_later_one() {
     let config = FrontConfig { answer_deadline_beats: 50, ..config() };
     let world = World::new(config, 1).await;
@@ -439,7 +439,7 @@ async fn what_an_earlier_try_came_to_is_not_told_of_a_later_one() {
     assert!(!ack.message.contains(TROUBLE), "{}", ack.message);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_can_not_be_taken_is_answered_in_words() {
     let world = World::new(config(), 1).await;
     world.front.ready().await;
@@ -463,7 +463,7 @@ async fn what_can_not_be_taken_is_answered_in_words() {
     assert_eq!(empty.status(), BatchStatus::Done);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lane_that_was_idle_opens_again() {
     let heartbeat = Duration::from_millis(2);
     let config = FrontConfig { heartbeat, answer_deadline_beats: 30_000, ..config() };
@@ -484,7 +484,7 @@ async fn a_lane_that_was_idle_opens_again() {
     assert_eq!(world.shared.streams.load(Ordering::SeqCst), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_front_that_goes_down_answers_what_it_read_and_says_so() {
     let world = World::new(config(), 1).await;
     world.partition(1, 1, 100).await;
@@ -528,7 +528,7 @@ fn open(account_number: u64, identities: &[&str]) -> AccountCommand {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn commands_go_to_their_owners_and_identities_are_bound_and_guided() {
     let world = World::new(config(), 1).await;
     for (id, first) in [(1, 1), (2, 101)] {
@@ -564,7 +564,7 @@ async fn commands_go_to_their_owners_and_identities_are_bound_and_guided() {
     assert_eq!(unknown.code(), Code::NotFound);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn identities_alone_are_bound_where_a_partition_covers_the_account() {
     let world = World::new(config(), 1).await;
     world.partition(1, 1, 100).await;
@@ -590,7 +590,7 @@ async fn identities_alone_are_bound_where_a_partition_covers_the_account() {
     assert_eq!(apply(vec![nothing]).await[0].outcome(), refused);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn suspense_is_listed_and_recycled_in_place() {
     let world = World::new(config(), 1).await;
     for (id, first) in [(1, 1), (2, 101)] {
@@ -613,7 +613,7 @@ async fn suspense_is_listed_and_recycled_in_place() {
     assert_eq!(wrong.code(), Code::InvalidArgument);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_it_holds() {
     let world = World::new(config(), 1).await;
     for (id, first) in [(1, 1), (2, 101)] {
@@ -649,7 +649,7 @@ async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_i
     assert_eq!(raw, "tel:late 200 1 3");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_record_moves_to_the_partition_that_covers_its_account_by_now() {
     let world = World::new(config(), 1).await;
     for (id, first) in [(1, 1), (2, 101)] {
@@ -680,7 +680,7 @@ async fn a_record_moves_to_the_partition_that_covers_its_account_by_now() {
     assert_eq!(ledgers[&2].from_elsewhere, ["whole"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p35_a_client_can_not_say_that_its_records_were_recycled() {
     let world = World::new(config(), 1).await;
     world.partition(1, 1, 100).await;

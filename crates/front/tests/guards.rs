@@ -2,7 +2,7 @@
 //! and has to be missed.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::sync::atomic::Ordering;
 
@@ -34,17 +34,17 @@ async fn is_not_believed(faults: Faults, why: &str) {
     assert!(ack.message.contains(why), "{}", ack.message);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i1_an_answer_that_leaves_a_record_out_is_not_believed() {
     is_not_believed(Faults { short: true, ..Faults::default() }, "incomplete answer").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p30_an_answer_to_another_sub_batch_is_not_believed() {
     is_not_believed(Faults { ahead: true, ..Faults::default() }, "out of order").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p16_who_may_take_over_is_asked_when_the_owner_cannot_be_reached() {
     let world = world().await;
     let (segment, hash) = (SegmentNumber(1), SegmentHash::default());
@@ -67,7 +67,7 @@ async fn p16_who_may_take_over_is_asked_when_the_owner_cannot_be_reached() {
     assert!(world.shared.sent.load(Ordering::SeqCst) > 0, "nobody else was asked");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p28_an_identity_that_was_bound_to_nobody_is_looked_up_again() {
     let world = world().await;
     let send = async |number, id| {
@@ -81,7 +81,7 @@ async fn p28_an_identity_that_was_bound_to_nobody_is_looked_up_again() {
     assert_eq!(send(2, "late").await.accepted, 1, "it was bound since");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p29_a_batch_number_says_nothing_of_what_was_taken() {
     let world = world().await;
     let batches = [(5, "r5"), (3, "r3"), (5, "another 5")];

@@ -1,7 +1,7 @@
 //! Publishing price plans through a front.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::sync::Arc;
 
@@ -52,14 +52,14 @@ fn refused(answer: Result<PublishResponse, Status>, code: Code, words: &[&str]) 
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_plan_that_cannot_be_right_is_refused() {
     let world = world().await;
     let answer = publish(&world, "<plan id=\"x\"/>".to_owned()).await;
     refused(answer, Code::InvalidArgument, &["line 1"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn more_xml_than_the_limit_is_refused_by_its_size() {
     let world = world().await;
     let plan = xml(1, "2026-01-01", "0.05");
@@ -69,7 +69,7 @@ async fn more_xml_than_the_limit_is_refused_by_its_size() {
     assert!(publish(&world, padded(PLAN_XML_BYTES_MAX)).await.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn more_examples_than_the_limit_are_refused_by_their_size() {
     let world = world().await;
     let xml = xml(1, "2026-01-01", "0.05");
@@ -80,7 +80,7 @@ async fn more_examples_than_the_limit_are_refused_by_their_size() {
     refused(answer, Code::InvalidArgument, &["1048578 bytes", "1048576"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_first_version_starts_on_any_date_and_the_same_content_is_there_already() {
     let world = world().await;
     let first = publish(&world, xml(1, "2000-01-01", "0.05")).await.unwrap();
@@ -100,7 +100,7 @@ async fn the_first_version_starts_on_any_date_and_the_same_content_is_there_alre
     assert_eq!(versions, [1, 2]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_version_is_immutable_and_shares_its_start_with_none_that_it_does_not_supersede() {
     let world = world().await;
     publish(&world, xml(1, "2026-04-01", "0.05")).await.unwrap();
@@ -116,7 +116,7 @@ async fn a_version_is_immutable_and_shares_its_start_with_none_that_it_does_not_
     assert!(publish(&world, superseding).await.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere() {
     let world = world().await;
     publish(&world, xml(1, "2026-01-01", "0.05")).await.unwrap();
@@ -149,7 +149,7 @@ fn inline(amount: &str) -> String {
     )
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_plan_that_fails_its_own_examples_is_refused() {
     let world = world().await;
     let wrong = publish(&world, with_example(1, "2026-01-01", &inline("0.006"))).await;
@@ -168,7 +168,7 @@ async fn a_plan_that_fails_its_own_examples_is_refused() {
 }
 
 /// Tables are the catalogue's: one that is not there yet fails the examples that read it.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn examples_read_the_tables_of_the_catalogue() {
     let world = world().await;
     let calls = r#"<plan xmlns="urn:turnpike:plan:1" id="calls" version="1" starts="2026-01-01" currency="USD">
@@ -195,7 +195,7 @@ async fn examples_read_the_tables_of_the_catalogue() {
     assert_eq!(with.examples, ["two minutes: ok, 1 record, 1 line"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_files_of_examples_come_with_the_plan() {
     let world = world().await;
     let by_files = r#"<example name="f" usage="usage.csv" expect="lines.csv"/>"#;

@@ -1,7 +1,7 @@
 //! Publishing reference tables through a front (P36).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, words: &[&
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_published_table_is_listed_and_comes_back_as_it_was_written() {
     let world = world().await;
     let text = dial_plan("world", 1, "2020-01-01");
@@ -84,7 +84,7 @@ async fn a_published_table_is_listed_and_comes_back_as_it_was_written() {
     assert!(plans.plans.is_empty(), "a table is no plan");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_table_that_cannot_be_right_is_refused_with_the_lines_of_its_faults() {
     let world = world().await;
     refused(publish(&world, String::new()).await, Code::InvalidArgument, &["turnpike-table"]);
@@ -95,7 +95,7 @@ async fn a_table_that_cannot_be_right_is_refused_with_the_lines_of_its_faults() 
 }
 
 /// The refusal of a table with a fault in every row still fits the header it travels in.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refusal_tells_as_many_faults_as_it_can_carry() {
     let world = world().await;
     let mut text = dial_plan("world", 1, "2026-01-01");
@@ -105,7 +105,7 @@ async fn a_refusal_tells_as_many_faults_as_it_can_carry() {
     refused(publish(&world, text).await, Code::InvalidArgument, &["line 5", "… and", "more"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_version_is_immutable_and_shares_its_start_with_none_that_it_does_not_supersede() {
     let world = world().await;
     publish(&world, dial_plan("world", 1, "2026-04-01")).await.unwrap();
@@ -118,7 +118,7 @@ async fn a_version_is_immutable_and_shares_its_start_with_none_that_it_does_not_
     assert!(publish(&world, superseding).await.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere() {
     let world = world().await;
     publish(&world, dial_plan("world", 1, "2020-01-01")).await.unwrap();
@@ -132,7 +132,7 @@ async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere()
     assert!(publish(&world, dial_plan("world", 2, "2026-03-12")).await.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_table_keeps_its_kind() {
     let world = world().await;
     publish(&world, dial_plan("world", 1, "2020-01-01")).await.unwrap();
@@ -141,7 +141,7 @@ async fn a_table_keeps_its_kind() {
     refused(publish(&world, tax.to_owned()).await, Code::FailedPrecondition, &words);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_not_there_is_said_to_be_missing() {
     let world = world().await;
     publish(&world, dial_plan("world", 1, "2020-01-01")).await.unwrap();
@@ -152,7 +152,7 @@ async fn what_is_not_there_is_said_to_be_missing() {
 }
 
 /// 32 MiB there and back: the transport takes more, so that the refusal beyond is our own.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_largest_table_goes_in_and_comes_back_and_a_larger_one_is_refused_by_its_size() {
     let world = world().await;
     let table = dial_plan("world", 1, "2020-01-01");

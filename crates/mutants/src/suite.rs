@@ -31,17 +31,52 @@ fn named() -> Option<Line> {
 /// Runs tests of the calling test program again, each with its line off and in a process of its own:
 /// each must fail, and say how. That it passes with the line on is its own business.
 ///
+/// A test is named as in its file. Where several files of the program have a test of this name, the
+/// one in the calling file is meant.
+///
 /// # Panics
-/// When a mutant survives, when a test fails in another way, and when it does not end.
+/// When a mutant survives, when a test fails in another way, when it does not end, and when there is
+/// no such test.
+#[track_caller]
 pub fn all_caught(mutants: &[(Line, &str, &str)]) {
+    let (file, tests) = (std::panic::Location::caller().file(), listed());
     let missed: Vec<String> = mutants
         .iter()
         .filter_map(|(line, test, how)| {
-            let why = caught(*line, test, how).err()?;
+            let why =
+                path_of(test, file, &tests).and_then(|test| caught(*line, test, how)).err()?;
             Some(format!("{line:?}, {test}: {why}"))
         })
         .collect();
     assert!(missed.is_empty(), "{}", missed.join("\n\n"));
+}
+
+/// Every test of the calling program, with its module path.
+#[expect(clippy::expect_used, reason = "a test's helper")]
+fn listed() -> Vec<String> {
+    let program = std::env::current_exe().expect("a program knows where it is");
+    let output = Command::new(program).args(["--list", "--format", "terse"]).output();
+    let output = output.expect("a program starts once more");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
+}
+
+/// The module path of the test called `test` in the source file `file`.
+fn path_of<'a>(test: &str, file: &str, tests: &'a [String]) -> Result<&'a str, String> {
+    if let Some(exact) = tests.iter().find(|path| *path == test) {
+        return Ok(exact);
+    }
+    let module = std::path::Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
+    let in_file = format!("{module}::{test}");
+    let is_in = |path: &str, of: &str| path == of || path.ends_with(&format!("::{of}"));
+    let named = |of: &str| -> Vec<&'a str> {
+        tests.iter().map(String::as_str).filter(|path| is_in(path, of)).collect()
+    };
+    match (&named(&in_file)[..], &named(test)[..]) {
+        ([only], _) | ([], [only]) => Ok(only),
+        ([], []) => Err("there is no such test".to_owned()),
+        (_, several) => Err(format!("several tests have this name: {several:?}")),
+    }
 }
 
 fn caught(line: Line, test: &str, how: &str) -> Result<(), String> {
@@ -85,4 +120,34 @@ fn run(line: Line, test: &str) -> Result<String, String> {
     let _ = running.wait();
     let text = text.map_err(|_| "it does not end".to_owned())?;
     Ok(text + &reading.join().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_of;
+
+    fn tests() -> Vec<String> {
+        ["memory::a_fence", "sqlite::a_fence", "postgres::p_only", "inner::memory::deep", "plain"]
+            .map(str::to_owned)
+            .into()
+    }
+
+    #[test]
+    fn a_test_is_found_by_its_path_or_its_name_and_in_the_calling_file_first() {
+        let tests = tests();
+        let found = |test| path_of(test, "crates/store/tests/memory.rs", &tests);
+        assert_eq!(found("plain"), Ok("plain"));
+        assert_eq!(found("sqlite::a_fence"), Ok("sqlite::a_fence"));
+        assert_eq!(found("a_fence"), Ok("memory::a_fence"));
+        assert_eq!(found("p_only"), Ok("postgres::p_only"));
+        assert_eq!(found("deep"), Ok("inner::memory::deep"));
+    }
+
+    #[test]
+    fn a_name_that_no_test_has_or_that_several_have_is_refused() {
+        let tests = tests();
+        let found = |test| path_of(test, "tests/other.rs", &tests);
+        assert_eq!(found("fence"), Err("there is no such test".to_owned()));
+        assert!(found("a_fence").unwrap_err().contains("sqlite::a_fence"));
+    }
 }

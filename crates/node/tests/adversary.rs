@@ -1,7 +1,7 @@
 //! What an adversary found: each test names what must hold, and fails while it does not.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
-mod support;
+use crate::support;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -253,7 +253,7 @@ async fn settle() {
 // P35, I7, and "bad input never panics a process": a record of the largest size that is taken is
 // logged, waits, and is encoded again when it is recycled; in canonical form (a duration of zero is
 // written out) it is two bytes larger than a record may be. The owner calls that damage and ends.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p35_a_record_of_the_largest_size_that_waits_can_be_recycled() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -287,7 +287,7 @@ async fn p35_a_record_of_the_largest_size_that_waits_can_be_recycled() {
 // I7, DESIGN section 9 (every queue, cache, message has a limit): keys beyond the horizon are only
 // freed by a checkpoint, checkpoints only come with log, and logged time only moves with segments:
 // a partition that is full refuses everything, so it stays full for ever.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i7_a_partition_that_is_full_of_keys_takes_records_again_once_the_horizon_has_passed() {
     let (db, now) = database_of_one_hour().await;
     let small = NodeConfig { keys_max: 3, ..config("a") };
@@ -315,7 +315,7 @@ async fn i7_a_partition_that_is_full_of_keys_takes_records_again_once_the_horizo
 
 // I5, P31: a retry gets the original outcome, also when there is no room for new keys: a duplicate
 // needs none.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i5_a_retry_is_answered_as_the_first_time_also_when_keys_are_full() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -333,7 +333,7 @@ async fn i5_a_retry_is_answered_as_the_first_time_also_when_keys_are_full() {
 // P22: "runs of like size are merged, so that there are few of them". Once keys are forgotten, the
 // sum of the runs' counts is never below the number of keys in memory, `fresh` is zero, and no run
 // is ever merged or dropped again: manifests, parts and reloads grow without bound.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p22_runs_stay_few_when_keys_are_forgotten() {
     let (db, now) = database_of_one_hour().await;
     let eager = NodeConfig { checkpoint_log_bytes: 1, ..config("a") };
@@ -356,7 +356,7 @@ async fn p22_runs_stay_few_when_keys_are_forgotten() {
 
 // I7, P9: a batch of duplicates whose originals lie in many segments makes the owner read them one
 // by one without a tick; it loses the partition, the next owner gets the same batch, and so on.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i7_a_batch_of_old_duplicates_does_not_cost_the_owner_its_partition() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -383,7 +383,7 @@ async fn i7_a_batch_of_old_duplicates_does_not_cost_the_owner_its_partition() {
 
 // I7: a node that can't read the log (an older program, a bad disk) claims again at once, for ever;
 // each claim is a sign of life, so that nobody else ever gets the partition.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i7_a_node_that_can_not_load_a_partition_leaves_it_to_one_that_can() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -414,7 +414,7 @@ async fn i7_a_node_that_can_not_load_a_partition_leaves_it_to_one_that_can() {
 
 // P9: heartbeats have a connection of their own so that nothing holds them back; but a round waits
 // for its observation before the next one beats.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p9_a_slow_observation_does_not_hold_heartbeats_back() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -434,7 +434,7 @@ async fn p9_a_slow_observation_does_not_hold_heartbeats_back() {
 // I7: any refusal of the database is taken for "another process has our name": a login that failed
 // once (SQLSTATE 28xxx: a password that is being changed, an LDAP server that restarts; SQLite:
 // READONLY) stops the node for good, and all other nodes that asked at that moment.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i7_a_login_that_failed_once_does_not_stop_a_node_for_good() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -452,7 +452,7 @@ async fn i7_a_login_that_failed_once_does_not_stop_a_node_for_good() {
 
 // I7, P10: an observer whose reads come half a suspicion apart (a database that is slow, not dead)
 // starts every clock anew with each read: it never takes over from a dead owner.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i7_a_standby_whose_reads_are_slow_still_takes_over_from_a_dead_owner() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -504,13 +504,13 @@ async fn does_not_rate_by_a_superseded_plan(observes: bool) {
     assert!(versions.iter().all(|&version| version == 2), "rated by version {versions:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p36_an_owner_that_is_not_fresh_does_not_rate_by_a_superseded_plan() {
     does_not_rate_by_a_superseded_plan(true).await;
 }
 
 // The same, where its rounds do not bring the catalogue either: it reads it before it rates.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p36_an_owner_that_observes_nothing_does_not_rate_by_a_superseded_plan() {
     does_not_rate_by_a_superseded_plan(false).await;
 }
@@ -638,7 +638,7 @@ fn i7_a_record_of_very_many_months_does_not_hold_the_owner_up_past_suspicion() {
 
 // DESIGN section 9: a segment is closed at about `segment_bytes_max`; within a sub-batch nobody
 // looks, so that a segment is as large as what a batch is rated to, whatever the limit.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_segment_is_closed_at_its_limit_also_within_a_sub_batch() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -657,7 +657,7 @@ async fn a_segment_is_closed_at_its_limit_also_within_a_sub_batch() {
 // keys. A record that waits unbound at home, is sent again once its identity is bound (and rated
 // under its account's key), and is recycled after the horizon, is rated twice; so is one whose
 // MovedAway was lost and taken again that late.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_the_horizon() {
     use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
     let (db, now) = database_of_one_hour().await;
@@ -691,7 +691,7 @@ async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_
 // P2, P4: an append of which nothing was heard may still come. An owner that reads its log under the
 // old claim and goes on meets it there, under the number of its own next append: were it to take
 // that for its own, what it answers would be lost (I1).
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p2_an_append_that_comes_late_is_not_taken_for_the_next_one() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -716,7 +716,7 @@ async fn p2_an_append_that_comes_late_is_not_taken_for_the_next_one() {
 }
 
 // P18: a checkpoint of another history is no checkpoint of this one, whatever its segment's number.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p18_a_checkpoint_of_another_history_is_left_alone() {
     let write = async |db: &Arc<dyn SharedDatabase>, id: &str| {
         create_partition(db.as_ref()).await;

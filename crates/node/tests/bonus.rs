@@ -2,9 +2,7 @@
 //! serves, and as the log tells it (PLANS section 5; P25, P33, P34).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-// What only the other tests use.
-#[allow(dead_code)]
-mod support;
+use crate::support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -200,7 +198,7 @@ fn used(account: u64, id: &str, start: i64, kilobytes: i64) -> UsageRecord {
     UsageRecord { account: AccountNumber(account), start, ..octets(account, id, kilobytes * 1000) }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn plans_5_the_rest_of_a_bonus_is_carried_on_and_i4_the_log_tells_it() {
     let world = World::new().await;
     let mut node = world.node("a").await;
@@ -219,7 +217,7 @@ async fn plans_5_the_rest_of_a_bonus_is_carried_on_and_i4_the_log_tells_it() {
 }
 
 /// Nothing else would have the account looked at: no charge falls due, no record comes.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p34_a_bonus_makes_its_cycle_be_closed_where_nothing_else_falls_due() {
     let world = World::new().await;
     let fee = "<BillingCycleRecurringCharge id=\"fee\" amount=\"2\"/>";
@@ -243,7 +241,7 @@ async fn p34_a_bonus_makes_its_cycle_be_closed_where_nothing_else_falls_due() {
 }
 
 /// An append of what a close books stands between check and commit when its owner dies.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p34_a_takeover_while_a_bonus_is_carried_on_carries_it_once() {
     let world = World::new().await;
     let mut first = world.node("a").await;
@@ -279,7 +277,7 @@ async fn p34_a_takeover_while_a_bonus_is_carried_on_carries_it_once() {
 }
 
 /// The portal has a plan of its own, by which its cycles close, but none that grants it anything.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p33_a_bonus_that_another_account_posts_is_set_off_against_the_receivers_charges() {
     let world = World::new().await;
     let mut node = world.node("a").await;
@@ -302,7 +300,7 @@ async fn p33_a_bonus_that_another_account_posts_is_set_off_against_the_receivers
 }
 
 /// Who has no plan is charged nothing: what it is granted is what it is paid.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_bonus_for_an_account_without_a_plan_is_not_held_back() {
     let world = World::new().await;
     let mut node = world.node("a").await;
@@ -320,7 +318,7 @@ async fn a_bonus_for_an_account_without_a_plan_is_not_held_back() {
 
 /// The sweep goes on with what is in force, and closes the cycle: what did not count by then never
 /// would.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p33_a_bonus_counts_though_one_of_the_receivers_plans_has_not_begun() {
     let world = World::new().await;
     let next =
@@ -341,7 +339,7 @@ async fn p33_a_bonus_counts_though_one_of_the_receivers_plans_has_not_begun() {
     world.assert_told().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p33_a_bonus_counts_in_a_gap_between_subscriptions_and_stands_after_the_last() {
     let world = World::new().await;
     let mut node = world.node("a").await;
@@ -372,7 +370,7 @@ async fn p33_a_bonus_counts_in_a_gap_between_subscriptions_and_stands_after_the_
 }
 
 /// It keeps totals by then, and for good.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p33_what_is_granted_after_the_last_subscription_lapses_where_totals_are_kept() {
     let world = World::new().await;
     let mut node = world.node("a").await;

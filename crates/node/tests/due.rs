@@ -2,9 +2,7 @@
 //! section 5, P34).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-// What only the other tests use.
-#[allow(dead_code)]
-mod support;
+use crate::support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -189,7 +187,7 @@ fn at(start: i64, id: &str, quantity: i64) -> UsageRecord {
     UsageRecord { start: Timestamp(start), ..octets(ACCOUNT, id, quantity) }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p34_the_sweep_books_charges_without_usage_each_once_and_i4_the_log_tells_them() {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), MONTHLY).await;
@@ -214,7 +212,7 @@ async fn p34_the_sweep_books_charges_without_usage_each_once_and_i4_the_log_tell
     assert_eq!(outcomes.last().unwrap().0, "due:2024-07-01");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn plans_5_what_is_due_at_a_records_start_is_booked_before_it_even_without_a_sweep() {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), MONTHLY).await;
@@ -233,7 +231,7 @@ async fn plans_5_what_is_due_at_a_records_start_is_booked_before_it_even_without
     world.assert_told().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p34_a_takeover_in_the_middle_of_an_append_books_everything_once() {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), MONTHLY).await;
@@ -265,7 +263,7 @@ async fn p34_a_takeover_in_the_middle_of_an_append_books_everything_once() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn plans_4_a_record_of_a_closed_cycle_is_marked_late() {
     let world = World::at(JUNE + DAY).await;
     publish(world.db.as_ref(), MONTHLY).await;
@@ -289,7 +287,7 @@ async fn plans_4_a_record_of_a_closed_cycle_is_marked_late() {
     world.assert_told().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn plans_5_a_cancellation_gives_unused_days_back_and_ends_the_charges() {
     let world = World::at(JUNE + DAY).await;
     let daily = MONTHLY.replace("amount=\"10.00\"", "amount=\"30.00\" prorate=\"day\"");
@@ -338,7 +336,7 @@ async fn publish_rates(world: &World, version: u32, starts: &str, rate: &str) {
     assert!(matches!(outcome, turnpike_store::PublishOutcome::Published(_)), "{outcome:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p36_a_tables_version_takes_effect_at_its_date_and_what_lacks_one_is_stuck_until_then() {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), CONVERTED).await;
@@ -398,7 +396,7 @@ const COMMITTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="committed" vers
 </plan>"#;
 
 /// The table has a version for each of many days; none of them cuts what falls due.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_closes_with_a_cycle_is_converted_by_the_table_of_the_cycles_last_day() {
     let world = World::at(MAY - 10 * DAY).await;
     publish(world.db.as_ref(), COMMITTED).await;
@@ -438,7 +436,7 @@ fn pick(plan: &str, cycle: &str) -> AccountCommand {
     command(Command::Pick(Pick { option, plan_id, cycle: cycle.to_owned() }))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_at_the_close() {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), &alternative("small", "1", "1.00")).await;
@@ -481,7 +479,7 @@ async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_
     world.assert_told().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn plans_4_a_cycle_that_is_closed_late_comes_to_the_sums_that_it_had() {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), &alternative("small", "1", "1.00")).await;
@@ -506,7 +504,7 @@ async fn plans_4_a_cycle_that_is_closed_late_comes_to_the_sums_that_it_had() {
     world.assert_told().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zone() {
     let world = World::at(JUNE + DAY).await;
     publish(world.db.as_ref(), &MONTHLY.replace("2020-01-01", "2024-06-01")).await;
@@ -529,7 +527,7 @@ async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zo
     world.assert_told().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn plans_6_who_opts_out_mid_cycle_is_charged_once_and_the_rest_of_the_cycle_goes_on() {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), &MONTHLY.replace("monthly", "large")).await;

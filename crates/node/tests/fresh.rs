@@ -2,9 +2,7 @@
 //! offered, whoever closes its cycles (PLANS section 6, P36).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-// What only the other tests use.
-#[allow(dead_code)]
-mod support;
+use crate::support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -193,7 +191,7 @@ fn offer() -> AccountCommand {
 
 const SMALL: [&str; 2] = ["2024-06-03 small 2.000000000", "2024-07-03 small 2.000000000"];
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p36_a_plan_published_just_before_the_option_is_offered_is_compared() {
     let world = World::at(JULY + 5 * DAY).await;
     publish(world.db.as_ref(), &alternative("large", "5.00")).await;
@@ -227,12 +225,12 @@ async fn taken_over_by_one_who_has_not_heard_of_the_plan(warm_standbys: usize) {
     assert_eq!(world.settled(2).await, SMALL);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p36_an_owner_that_took_over_knows_what_its_log_was_rated_by_from_a_warm_copy() {
     taken_over_by_one_who_has_not_heard_of_the_plan(1).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p36_an_owner_that_took_over_knows_what_its_log_was_rated_by_from_a_checkpoint() {
     taken_over_by_one_who_has_not_heard_of_the_plan(0).await;
 }
@@ -281,7 +279,7 @@ async fn send_from_partition_2(sender: &mut Running) {
 }
 
 /// What is posted counts by the plans in force, and never again.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p36_who_knows_less_than_its_log_posts_nothing_and_logs_no_older_catalogue() {
     let world = World::at(MAY + DAY).await;
     let mut sender = a_sender(&world).await;
@@ -317,7 +315,7 @@ fn version_of(row: &SegmentRow) -> u64 {
 
 /// Whether its plans were published before the offer is not known: the client asks again, and so it
 /// does what it built on the offer.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p36_an_offer_of_an_unknown_plan_costs_no_owner_where_the_catalogue_cannot_be_read() {
     let world = World::at(MAY + DAY).await;
     let (mut node, line) = world.seldom("a", 0).await;

@@ -2,9 +2,7 @@
 //! off and has to be missed.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-// What only the other tests use.
-#[allow(dead_code)]
-mod support;
+use crate::support;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,10 +13,11 @@ use support::{
     HEARTBEAT, OCTETS, Running, config, create_partition, database, log, octets, publish, start,
     start_with, sub_batch,
 };
+use test_network::Network;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
-use tonic::transport::{Endpoint, Server, Uri};
+use tonic::transport::Server;
 use turnpike_mutants::{Line, all_caught};
 use turnpike_proto::SENT;
 use turnpike_proto::dial::Dial;
@@ -45,7 +44,7 @@ async fn beside_another_partition() -> (Arc<dyn SharedDatabase>, Running) {
     (db, node)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p32_an_account_of_another_partition_is_refused() {
     let (db, mut node) = beside_another_partition().await;
     let before = log(db.as_ref()).await.len();
@@ -101,7 +100,7 @@ async fn rated(db: &dyn SharedDatabase) -> Vec<String> {
     segments.flat_map(ids).collect()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p30_nothing_on_a_stream_passes_what_was_refused_on_it() {
     let db = database();
     let (a, mut b) = pair(&db, &db, support::no_network()).await;
@@ -118,7 +117,7 @@ async fn p30_nothing_on_a_stream_passes_what_was_refused_on_it() {
     assert_eq!(rated(db.as_ref()).await, ["between"], "the second one passed the first");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p30_nothing_on_a_stream_passes_what_its_owner_refused() {
     let (db, mut node) = beside_another_partition().await;
     let stale = [octets(7, "first", 1), octets(1500, "theirs", 1)];
@@ -183,7 +182,7 @@ impl Hold {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives() {
     let db = database();
     let (line_of_a, through_a) = Hold::of(&db);
@@ -195,7 +194,7 @@ async fn p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_live
     waiting.abort();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p2_what_commits_before_a_claim_is_known_to_who_claims() {
     let db = database();
     let (line_of_a, through_a) = Hold::of(&db);
@@ -215,7 +214,7 @@ async fn p2_what_commits_before_a_claim_is_known_to_who_claims() {
     assert_eq!(again.duplicates, [0], "it is rated twice (I2)");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p13_who_gives_a_partition_up_finishes_first_what_it_took() {
     let db = database();
     let (line_of_a, through_a) = Hold::of(&db);
@@ -234,26 +233,15 @@ async fn p13_who_gives_a_partition_up_finishes_first_what_it_took() {
     assert_eq!(rated(db.as_ref()).await, ["r1"]);
 }
 
-/// A network on which `server` is reached at any address.
+/// A network on which `server` is reached, at any address.
 fn network(server: NodeServiceServer<turnpike_node::Service>) -> Dial {
-    Dial::new(move |_| {
-        let server = server.clone();
-        let connector = tower::service_fn(move |_: Uri| {
-            let server = server.clone();
-            async move {
-                let (near, far) = tokio::io::duplex(1 << 20);
-                let incoming = futures::stream::iter([Ok::<_, std::io::Error>(far)]);
-                let incoming = futures::StreamExt::chain(incoming, futures::stream::pending());
-                let serving = Server::builder().add_service(server);
-                tokio::spawn(serving.serve_with_incoming(incoming));
-                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(near))
-            }
-        });
-        Ok(Endpoint::from_static("http://node").connect_with_connector_lazy(connector))
-    })
+    let network = Network::default();
+    let incoming = network.listen("node");
+    tokio::spawn(Server::builder().add_service(server).serve_with_incoming(incoming));
+    Dial::new(move |_| network.channel("node"))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_member() {
     let db = database();
     let late: Arc<std::sync::OnceLock<Dial>> = Arc::default();

@@ -2,9 +2,7 @@
 //! to be missed.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-// What only the other tests use.
-#[allow(dead_code)]
-mod support;
+use crate::support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -72,7 +70,7 @@ impl Hour {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p26_a_clock_that_goes_back_does_not_bring_back_what_was_forgotten() {
     let mut hour = Hour::new().await;
     let record = [hour.record(7, "r1", 0)];
@@ -84,7 +82,7 @@ async fn p26_a_clock_that_goes_back_does_not_bring_back_what_was_forgotten() {
     assert_eq!(again.exceptions[0].reason, "too-old");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p26_a_duplicate_is_a_duplicate_past_the_horizon_too() {
     let mut hour = Hour::new().await;
     let record = [hour.record(7, "r1", -50 * MINUTE_US)];
@@ -94,7 +92,7 @@ async fn p26_a_duplicate_is_a_duplicate_past_the_horizon_too() {
     assert_eq!(again.duplicates, [0], "the first answer (I5): {:?}", again.exceptions);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p35_the_key_of_what_waits_is_not_forgotten() {
     let mut hour = Hour::new().await;
     let record = [hour.record(8, "r1", 0)];
@@ -105,7 +103,7 @@ async fn p35_the_key_of_what_waits_is_not_forgotten() {
     assert_eq!(again.exceptions[0].reason, "unknown-account");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p35_the_age_of_what_was_recycled_is_not_judged_again() {
     let mut hour = Hour::new().await;
     hour.at(30 * MINUTE_US).await;

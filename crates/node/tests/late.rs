@@ -1,7 +1,7 @@
 //! Commits that an owner hears of late: somebody else may own the partition by then (I6).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
-mod support;
+use crate::support;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,7 @@ async fn take_over_meanwhile(db: &dyn SharedDatabase, line: &Late) {
     line.held.send_replace(false);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i6_records_whose_commit_is_known_after_a_takeover_are_not_acknowledged() {
     let db = database();
     let (mut owner, line) = owner(&db, Duration::ZERO).await;
@@ -110,7 +110,7 @@ async fn i6_records_whose_commit_is_known_after_a_takeover_are_not_acknowledged(
     assert_eq!(log(db.as_ref()).await.len(), before + 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i6_an_account_is_not_shown_as_it_was_before_a_takeover() {
     let db = database();
     let (owner, line) = owner(&db, Duration::ZERO).await;
@@ -121,7 +121,7 @@ async fn i6_an_account_is_not_shown_as_it_was_before_a_takeover() {
     assert_eq!(told.account, None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_database_that_is_always_slow_keeps_no_answer_for_ever() {
     let db = database();
     let (owner, _) = owner(&db, HEARTBEAT * 3).await;

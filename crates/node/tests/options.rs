@@ -1,9 +1,7 @@
 //! Alternatives through a rating node: taken, shown, and told by the log (PLANS section 6).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-// What only the other tests use.
-#[allow(dead_code)]
-mod support;
+use crate::support;
 
 use support::{
     OCTETS, checkpoints, config, create_partition, database, log, publish, replay, start,
@@ -45,7 +43,7 @@ async fn apply(node: &mut support::Running, commands: Vec<Command>) -> Vec<Accou
     node.client.apply(request).await.unwrap().into_inner().results
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn alternatives_are_offered_picked_and_opted_out_of_and_i4_the_log_tells_the_same() {
     let db = database();
     create_partition(db.as_ref()).await;

@@ -1,7 +1,7 @@
 //! What a rating node promises, seen from a front.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use support::{
     OCTETS, checkpoints, config, create_partition, database, log, octets, publish, replay, start,
@@ -16,7 +16,7 @@ use turnpike_proto::node::v1::{
 use turnpike_segment::Segment;
 use turnpike_types::UsageRecord;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i1_an_acknowledged_record_is_in_the_log_with_its_lines() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -56,7 +56,7 @@ async fn i1_an_acknowledged_record_is_in_the_log_with_its_lines() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i2_i5_a_retry_is_answered_as_the_first_time_and_rated_once() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -82,7 +82,7 @@ async fn i2_i5_a_retry_is_answered_as_the_first_time_and_rated_once() {
     assert_eq!(records, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i2_a_retry_to_the_next_owner_is_answered_as_the_first_time() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -98,7 +98,7 @@ async fn i2_a_retry_to_the_next_owner_is_answered_as_the_first_time() {
     assert!(epochs.is_sorted() && epochs.first() < epochs.last(), "I3: {epochs:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -135,7 +135,7 @@ async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
     assert_eq!(answer.accepted, 0, "{answer:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p35_what_waits_is_rated_once_when_it_can_be() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -196,7 +196,7 @@ async fn p35_what_waits_is_rated_once_when_it_can_be() {
     assert!(told.suspense().is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p14_the_member_of_higher_priority_gets_control_back() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -211,7 +211,7 @@ async fn p14_the_member_of_higher_priority_gets_control_back() {
     assert_eq!(seen.partitions[0].owner.as_ref().unwrap().0.0, "a");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p26_a_record_before_the_horizon_or_ahead_of_time_is_rejected_visibly() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -228,7 +228,7 @@ async fn p26_a_record_before_the_horizon_or_ahead_of_time_is_rejected_visibly() 
     assert_eq!(answer.accepted, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p36_a_plan_that_was_just_published_rates_what_is_sent_after_it() {
     let db = database();
     create_partition(db.as_ref()).await;

@@ -1,9 +1,7 @@
 //! Postings to other accounts, through rating nodes: each once, in order, whoever serves (P33).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-// What only the other tests use.
-#[allow(dead_code)]
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -265,7 +263,7 @@ fn money(account: u64, amount: i64) -> (u64, String) {
     (account, format!("{amount}.000000000"))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p33_postings_reach_accounts_of_their_own_and_of_other_partitions_in_order() {
     let mut world = World::new().await;
     for account in [1, 2, 1001, 1002] {
@@ -307,7 +305,7 @@ async fn p33_postings_reach_accounts_of_their_own_and_of_other_partitions_in_ord
     assert_eq!(line.component.component, "all");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p33_takeovers_of_sender_and_receiver_neither_lose_nor_double_a_posting() {
     let mut world = World::new().await;
     for account in [1, 1001] {
@@ -335,6 +333,7 @@ async fn p33_takeovers_of_sender_and_receiver_neither_lose_nor_double_a_posting(
     world.assert_told().await;
 }
 
+// On the real clock: it stops the receiver between two of its steps, which take no virtual time.
 #[tokio::test]
 async fn p33_a_segment_taken_half_way_is_finished_after_a_takeover() {
     const COUNT: i64 = 60;
@@ -382,7 +381,7 @@ async fn p33_a_segment_taken_half_way_is_finished_after_a_takeover() {
     assert_eq!(with_postings, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p33_what_an_account_cannot_take_waits_and_is_posted_when_it_is_recycled() {
     let mut world = World::new().await;
     world.open(1, "USD").await;
@@ -416,7 +415,7 @@ async fn p33_what_an_account_cannot_take_waits_and_is_posted_when_it_is_recycled
     world.assert_told().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p33_a_partition_that_is_made_later_finds_what_was_posted_to_its_accounts() {
     let mut world = World::new().await;
     world.open(1, "USD").await;
@@ -438,7 +437,7 @@ async fn p33_a_partition_that_is_made_later_finds_what_was_posted_to_its_account
     assert_eq!(world.suspended(3).await[0].reason, "unknown-account");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p33_a_posting_of_what_is_past_the_receivers_horizon_is_taken() {
     const HOUR_US: i64 = 3_600_000_000;
     let second = partition(2, 1001, 2000, ["b", "a"]);
@@ -454,7 +453,7 @@ async fn p33_a_posting_of_what_is_past_the_receivers_horizon_is_taken() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(6))]
 
     /// P33: accounts plus in flight equals lines. When everything came to rest nothing is in flight.
     #[test]

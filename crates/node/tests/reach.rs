@@ -2,7 +2,7 @@
 //! for it, or takes over.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
-mod support;
+use crate::support;
 
 use std::sync::Arc;
 use std::time::Duration;

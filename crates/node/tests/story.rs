@@ -1,7 +1,7 @@
 //! What operators see of a takeover: one story in the logs, and numbers that add up.
 #![allow(clippy::unwrap_used, missing_docs, dead_code)]
 
-mod support;
+use crate::support;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,7 +127,7 @@ async fn pair() -> (Arc<dyn SharedDatabase>, Arc<Mute>, Running, Running) {
     (db, mute, a, b)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_takeover_reads_as_one_story_with_partition_epochs_and_cause() {
     let (logs, _guard) = Logs::capture();
     let (db, mute, mut a, mut b) = pair().await;
@@ -162,7 +162,7 @@ async fn a_takeover_reads_as_one_story_with_partition_epochs_and_cause() {
     has(&lost, &json!({"node": "a", "partition": 1, "epoch": epoch, "reason": "fenced"}));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_handover_tells_who_gave_the_partition_to_whom() {
     let (logs, _guard) = Logs::capture();
     let (db, _mute, _a, _b) = pair().await;
@@ -182,7 +182,7 @@ async fn a_handover_tells_who_gave_the_partition_to_whom() {
     has(&took, &json!({"node": "b", "owner_before": "a", "cause": "released", "copy": "warm"}));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn gauges_and_counters_tell_what_a_node_does_and_go_back_when_it_does_no_more() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let shown = recorder.handle();

@@ -1,7 +1,7 @@
 //! Takeovers and handovers, seen from a front: what a warm standby saves, and what nobody loses.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
-mod support;
+use crate::support;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -90,7 +90,7 @@ async fn until_owned_by(db: &dyn SharedDatabase, node: &str) {
     panic!("{node} never came to own the partition");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i4_a_warm_standby_takes_over_without_loading_and_goes_on_where_the_log_ends() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -118,7 +118,7 @@ async fn i4_a_warm_standby_takes_over_without_loading_and_goes_on_where_the_log_
     support::replay(PartitionState::default(), &rows);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i6_an_owner_that_was_cut_off_answers_nothing_and_follows_when_it_is_back() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -143,7 +143,7 @@ async fn i6_an_owner_that_was_cut_off_answers_nothing_and_follows_when_it_is_bac
     assert_eq!((answer.accepted, answer.duplicates.as_slice()), (1, [0].as_slice()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_owner_with_nothing_to_append_learns_that_it_was_superseded_and_follows() {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -216,7 +216,7 @@ async fn until_warm_member(db: &dyn SharedDatabase, node: &str) {
     panic!("{node} never came to follow the log");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p13_a_drained_node_gives_up_what_it_serves_and_claims_nothing() {
     let db = database();
     create_partition(db.as_ref()).await;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use support::{Subscriber, event, plan, session, with_view};
 use turnpike_plan::PlanInForce;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 
@@ -374,7 +374,7 @@ struct Pass {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(256))]
 
     /// Bought units against a model that keeps every purchase and draws unit by unit.
     #[test]
@@ -426,7 +426,7 @@ proptest! {
 
 proptest! {
     // Years of use, rated twice: a few cases are many records.
-    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(4))]
 
     /// Section 4: kept sparsely. However long an account is used, its state stays small.
     #[test]

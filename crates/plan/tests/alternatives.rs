@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use proptest::prelude::*;
 use support::due::{Contract, Ledger, Subscription, at, period, plan_of, sums};
@@ -291,7 +291,7 @@ fn the_comparison_so_far_is_told() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(96))]
 
     /// Whatever calls come, late ones too, and however the sweep is stepped: what is posted is, cycle
     /// by cycle, the smallest of what each plan alone would have posted.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use proptest::prelude::*;
 use support::due::{Contract, Ledger, Subscription, at, plan_of};
@@ -157,7 +157,7 @@ fn a_late_record_of_an_option_that_was_opted_out_of_is_rated_by_the_plan_kept() 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(64))]
 
     /// The bill of who opts out in the first cycle is that of who never had a choice.
     #[test]

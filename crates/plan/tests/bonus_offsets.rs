@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use support::due::{Booked, Contract, Ledger, Subscription, at, period, plan_of};
 use support::event;

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 
@@ -111,7 +111,7 @@ fn sum(ledger: &Ledger, component: &str) -> i128 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(200))]
 
     #[test]
     fn no_cycle_comes_to_less_than_nothing_and_no_bonus_is_lost(

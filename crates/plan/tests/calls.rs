@@ -3,11 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "support/cycles.rs"]
-mod cycles;
-#[path = "support/refused.rs"]
-mod refused;
-mod support;
+use crate::support::{self, cycles, refused};
 
 use cycles::{Billed, lines};
 use proptest::prelude::*;
@@ -226,7 +222,7 @@ fn a_mapper_without_table_or_whose_location_is_asked_of_another_name() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(256))]
 
     /// Against a search of all prefixes, and quantities times the price of one.
     #[test]

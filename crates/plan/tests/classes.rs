@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use proptest::prelude::*;
 use support::{Subscriber, causes, compiled, event, plan, session, warnings};
@@ -220,7 +220,7 @@ fn rules_that_are_not_finished_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(128))]
 
     /// The class of a record against asking the rules one after another.
     #[test]

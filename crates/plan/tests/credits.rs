@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use proptest::prelude::*;
 use support::due::{Contract, Ledger, Subscription, at, money, period, plan_of};
@@ -114,7 +114,7 @@ fn a_second_cancellation_of_the_first_subscription_leaves_the_next_ones_charges_
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(48))]
 
     /// Whatever the calendar, the price and the cancellations, each earlier than the one before: what
     /// is kept is what would have been charged had the last one been known, within one rounding a

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use proptest::prelude::*;
 use support::due::{Booked, Contract, Ledger, Subscription, at, period, plan_of};
@@ -549,7 +549,7 @@ fn ran(contract: &Contract, instants: &[i64], fresh_rater: bool) -> (Vec<Booked>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(64))]
 
     /// P34: what is asked twice is booked once, whoever asks and whenever: a sweep in steps, with
     /// takeovers between, books the lines of one sweep at the end.

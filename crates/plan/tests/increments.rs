@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use proptest::prelude::*;
 use support::{Subscriber, causes, compiled, event, micros, plan, session, warnings};
@@ -170,7 +170,7 @@ fn increments_that_are_none_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(128))]
 
     /// A call with increments comes to what a call of the lengthened duration comes to without.
     #[test]

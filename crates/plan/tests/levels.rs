@@ -2,11 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "support/cycles.rs"]
-mod cycles;
-#[path = "support/refused.rs"]
-mod refused;
-mod support;
+use crate::support::{self, cycles, refused};
 
 use cycles::{Billed, lines};
 use proptest::prelude::*;
@@ -331,7 +327,7 @@ fn a_change_of_the_cycle_day_bills_no_month_twice() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(64))]
 
     /// Hour by hour, with closes wherever their grace ends (section 8).
     #[test]

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ fn by_hours(every: &str, cycle_day: u8, start: i64, levels: &[i128]) -> BTreeMap
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(96))]
 
     #[test]
     fn each_hour_under_a_subscription_is_billed_once(

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use support::{Subscriber, account, compiled, event, micros, plan, session, with_view};
 use turnpike_plan::{

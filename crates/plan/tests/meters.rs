@@ -3,11 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "support/cycles.rs"]
-mod cycles;
-#[path = "support/refused.rs"]
-mod refused;
-mod support;
+use crate::support::{self, cycles, refused};
 
 use cycles::{Billed, lines};
 use proptest::prelude::*;
@@ -238,7 +234,7 @@ fn a_monitor_without_level_limit_or_message() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(64))]
 
     /// Bytes pushed one by one into their intervals, all intervals sorted (section 5).
     #[test]

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use support::{account, compiled, event, plan, session, with_view};
 use turnpike_plan::{AccountState, ObjectCode, PlanInForce, Rated, Rater, Stretch};

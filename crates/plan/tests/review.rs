@@ -1,7 +1,7 @@
 //! Plans and records that a review with hostile eyes found: each came out wrong once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use support::{Subscriber, causes, event, plan};
 use turnpike_plan::Cause;

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 
@@ -321,7 +321,7 @@ fn a_bonus_is_granted_by_whoever_pays_for_what_fits() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(256))]
 
     /// Section 2: shares and bonuses move money and make none: what is posted is what was rated,
     /// and again the same from the same state.

@@ -2,11 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "support/cycles.rs"]
-mod cycles;
-#[path = "support/refused.rs"]
-mod refused;
-mod support;
+use crate::support::{self, cycles, refused};
 
 use cycles::lines;
 use proptest::prelude::*;
@@ -326,7 +322,7 @@ fn volume(total: i128, steps: &[(i128, i128)], last: i128) -> i128 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(256))]
 
     /// However a month's units are cut into records, they come to F of their total.
     #[test]

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 
@@ -244,7 +244,7 @@ fn thresholds_that_contradict_themselves_or_the_flow_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(128))]
 
     /// Records one after another against a plain sum for each month.
     #[test]

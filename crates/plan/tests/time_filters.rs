@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod support;
+use crate::support;
 
 use std::sync::Arc;
 
@@ -306,7 +306,7 @@ const ZONES: &[&str] =
     &["Europe/Zurich", "America/New_York", "Asia/Kathmandu", "Australia/Adelaide"];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(64))]
 
     /// A record of minutes against reading the wall clock at each of them.
     #[test]

@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "support/refused.rs"]
-mod refused;
-mod support;
+use crate::support::{self, refused};
 
 use proptest::prelude::*;
 use refused::refused;
@@ -154,7 +152,7 @@ fn windows_that_hold_no_time() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(256))]
 
     /// Units pushed one by one, each by its own wall clock and day (section 1).
     #[test]

@@ -1,7 +1,7 @@
 //! What is different between two plans, and what the newer one forgets (PLANS section 6).
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use support::{hourly, parsed};
 use turnpike_trial::{PlanDiff, diff};

@@ -1,7 +1,7 @@
 //! A trial books what falls due without usage, as the owner of an account would (PLANS section 5).
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use support::{account, at, due, parsed, rated, session, settings};
 use turnpike_plan::Plan;

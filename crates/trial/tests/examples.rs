@@ -1,7 +1,7 @@
 //! Examples: a plan does what its author says, or it is told exactly where not.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -371,7 +371,7 @@ fn every_example_in_docs_price_plans_passes() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(test_cases::cases(64))]
 
     /// Whatever the files hold, there is a report.
     #[test]

@@ -2,7 +2,7 @@
 //! own examples say, with the reference tables that stand on its page.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Stepping through a plan (figure 7A of the price planning seed): what each primitive did.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use support::{account, at, parsed, session};
 use turnpike_trial::{Accounts, Catalogue, Outcome, Stepped, Stepper, Trial};

@@ -1,7 +1,7 @@
 //! A trial rates as the owner of an account would.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod support;
+use crate::support;
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! A front with fake nodes behind it: real gRPC over loopback, a ledger in place of rating.
+//! A front with fake nodes behind it: real gRPC through pipes on virtual time, a ledger in place of
+//! rating.
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,12 +11,12 @@ use std::time::Duration;
 use futures::Stream;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::net::TcpListener;
+use test_network::Network;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::transport::{Channel, Endpoint, Server};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status, Streaming};
-use turnpike_front::{Dial, Front, FrontConfig};
+use turnpike_front::{Front, FrontConfig};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{AccountOutcome, AccountResult, ShowResponse};
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
@@ -389,13 +390,13 @@ impl World {
             last_extra: Mutex::default(),
         });
         let db = Arc::new(db);
+        let network = Network::default();
         let mut nodes = Vec::new();
         for name in ["a", "b"] {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap().to_string();
+            let address = format!("{name}:1");
             let node = FakeNode { address: address.clone(), shared: Arc::clone(&shared) };
             let server = NodeServiceServer::new(node.clone());
-            let incoming = TcpListenerStream::new(listener);
+            let incoming = network.listen(&address);
             tokio::spawn(Server::builder().add_service(server).serve_with_incoming(incoming));
             let beat = NodeBeat {
                 node: NodeName(name.to_owned()),
@@ -409,18 +410,16 @@ impl World {
             db.heartbeat(&beat).await.unwrap();
             nodes.push(node);
         }
-        let front = Front::start(config, db.clone(), Dial::default()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let front = Front::start(config, db.clone(), network.dial()).unwrap();
         let server = Server::builder()
             .add_service(front.ingest())
             .add_service(front.accounts())
             .add_service(front.plans())
             .add_service(front.cluster())
             .add_service(front.suspense())
-            .serve_with_incoming(TcpListenerStream::new(listener));
+            .serve_with_incoming(network.listen("front:1"));
         tokio::spawn(server);
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let channel = network.channel("front:1").unwrap();
         Self { db, front, shared, nodes, channel }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
-use tonic::transport::{Channel, Endpoint, Server, Uri};
+use test_network::Network;
+use tonic::transport::{Channel, Server};
 use turnpike_account::PartitionState;
 use turnpike_node::{Node, NodeConfig};
 use turnpike_proto::account::v1::account_command::Command;
@@ -100,21 +100,11 @@ pub async fn start(config: NodeConfig, db: &Arc<dyn SharedDatabase>) -> Running 
 #[allow(dead_code)]
 pub async fn start_with(config: NodeConfig, db: &Arc<dyn SharedDatabase>, dial: Dial) -> Running {
     let node = Node::start(config, Arc::clone(db), dial).await.unwrap();
-    let (near, far) = tokio::io::duplex(1 << 20);
-    let incoming =
-        futures::stream::iter([Ok::<_, std::io::Error>(far)]).chain(futures::stream::pending());
+    let network = Network::default();
+    let incoming = network.listen("node");
     tokio::spawn(Server::builder().add_service(node.service()).serve_with_incoming(incoming));
-    let mut near = Some(near);
-    let connector = tower::service_fn(move |_: Uri| {
-        let near = near.take();
-        async move {
-            let gone = || std::io::Error::other("the pipe is used");
-            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(near.ok_or_else(gone)?))
-        }
-    });
-    let endpoint = Endpoint::from_static("http://node");
-    let channel = endpoint.connect_with_connector(connector).await.unwrap();
-    Running { node, client: NodeServiceClient::new(channel) }
+    let client = NodeServiceClient::new(network.channel("node").unwrap());
+    Running { node, client }
 }
 
 impl Running {

@@ -3,8 +3,8 @@
 use turnpike_plan::ComponentKind;
 use turnpike_types::Timestamp;
 
-use super::support::{event, micros, plan};
 use super::{Subscription, UNITS, cents, pairs};
+use crate::support::{event, micros, plan};
 
 fn held(primitive: &str) -> Subscription {
     Subscription::behind_units(primitive, "held", &[])

@@ -3,8 +3,8 @@
 use turnpike_plan::{ACCOUNT_CURRENCY, compile, parse};
 use turnpike_types::SuspenseReason;
 
-use super::support::plan;
 use super::{Subscription, UNITS, cents, overrides, pairs};
+use crate::support::plan;
 
 const RATES: &str = "\
 # turnpike-table id=daily kind=exchange-rates version=1 starts=2026-01-01

@@ -2,12 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::support::{event, plan};
 use super::{Subscription, UNITS};
-
-fn cases() -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
-}
+use crate::support::{event, plan};
 
 /// n/d to the nearest, halves to the even neighbour; d above zero.
 fn half_even(n: i128, d: i128) -> i128 {
@@ -43,7 +39,7 @@ fn taxed(prices: &str, rates: &[(u32, bool)], digits: u32) -> Subscription {
 }
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(test_cases::cases(256))]
 
     /// Section 3: each tax of the rounded line and, if it compounds, of the rounded taxes before.
     #[test]

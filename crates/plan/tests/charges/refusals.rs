@@ -3,7 +3,7 @@
 use turnpike_plan::{Cause, parse};
 
 use super::UNITS;
-use super::support::plan;
+use crate::support::plan;
 
 const POST: &str = r#"<AccountFinalizer id="post" in="it.charge"/>"#;
 

@@ -158,7 +158,7 @@ fn taxes_and_discounts_of_a_share_are_its_partys() {
         <SecondAccountFinalizer id="post" in="tax.charge"/>"#,
         super::UNITS
     );
-    let mut account = Subscription::new(&super::support::plan(&graph), &[TAXES]);
+    let mut account = Subscription::new(&crate::support::plan(&graph), &[TAXES]);
     account.account.attributes.insert("tax-place".to_owned(), "CH".to_owned());
     let lines = account.lines(&cents(1081, 1));
     let to: Vec<_> = lines.iter().map(|line| (line.0.as_str(), line.2)).collect();

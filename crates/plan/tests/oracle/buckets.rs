@@ -5,8 +5,8 @@ use jiff::civil::Date;
 use turnpike_plan::{Child, Period, Primitive, VariableId, first_instant_of};
 use turnpike_types::Timestamp;
 
-use crate::clock::{Every, date_of, days_since_1970, local_date};
-use crate::naive::{Memory, Naive, Push, base, subscription};
+use super::clock::{Every, date_of, days_since_1970, local_date};
+use super::naive::{Memory, Naive, Push, base, subscription};
 
 /// Something to draw from: what its state goes by, and how much was granted; `None`: it was bought,
 /// and its state is what is left.

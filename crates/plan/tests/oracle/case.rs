@@ -9,11 +9,11 @@ use turnpike_plan::{
 };
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 
-use crate::dice::Dice;
-use crate::draft::{Draft, Of};
-use crate::scene::{a_beginning, a_record, a_state, an_account};
+use super::dice::Dice;
+use super::draft::{Draft, Of};
+use super::scene::{a_beginning, a_record, a_state, an_account};
+use super::tables_of;
 use crate::support::with_view;
-use crate::tables_of;
 
 pub(crate) struct Case {
     pub(crate) xml: String,

@@ -1,7 +1,7 @@
 //! Random plans: which primitives there are, and what feeds them.
 
-use crate::dice::Dice;
-use crate::drawn;
+use super::dice::Dice;
+use super::drawn;
 
 /// A usage output, and what is known of its units.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! Random primitives, as a plan writes them.
 
-use crate::dice::Dice;
+use super::dice::Dice;
 
 const CLOCK: &[&str] = &["00:00", "00:30", "01:00", "01:30", "02:00", "07:00", "19:00", "23:30"];
 const DATES: &[&str] = &[

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use turnpike_plan::{AccountContext, AccountState, PlanInForce, Rater, compile, parse};
 use turnpike_types::{Timestamp, UsageRecord};
 
-use crate::naive::Naive;
+use super::naive::Naive;
+use super::tables_of;
 use crate::support::{account, micros, plan, with_view};
-use crate::tables_of;
 
 /// Peak and off-peak, nights that wrap, weekends, special days, an increment, free units of the
 /// month, tiers of the cycle, the week and the day, and a threshold: 6,000 units are few enough to

@@ -9,12 +9,11 @@ use turnpike_plan::{
 };
 use turnpike_types::{Timestamp, UsageRecord};
 
-use crate::case::{Case, Outcome, Subscriber};
-use crate::cases;
-use crate::clock::{Every, local_date, period_of};
-use crate::dice::Dice;
-use crate::draft::Of;
-use crate::scene::an_account;
+use super::case::{Case, Outcome, Subscriber};
+use super::clock::{Every, local_date, period_of};
+use super::dice::Dice;
+use super::draft::Of;
+use super::scene::an_account;
 use crate::support::{compiled, plan, with_view};
 
 /// Units and amount in billionths, by component and period.
@@ -99,7 +98,7 @@ fn rate_all(
 }
 
 proptest! {
-    #![proptest_config(cases(500))]
+    #![proptest_config(test_cases::cases(500))]
 
     /// A record cut in two before any unit comes to the same units and state as the whole, to the
     /// same amounts where totals are running, and else within one rounding a line: by plans of

@@ -17,10 +17,10 @@ use turnpike_plan::{
 };
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 
-use crate::clock::{Every, in_daily_window, in_window, is_special, period_of};
-use crate::pricing::{Kind, Part};
-use crate::types::type_at;
-use crate::walk::{measures_of, order_of};
+use super::clock::{Every, in_daily_window, in_window, is_special, period_of};
+use super::pricing::{Kind, Part};
+use super::types::type_at;
+use super::walk::{measures_of, order_of};
 
 pub(crate) struct Naive<'a> {
     pub(crate) plan: &'a Plan,

@@ -4,7 +4,7 @@
 use turnpike_plan::{Child, Line, Period, Primitive};
 use turnpike_types::{Money, Posting};
 
-use crate::naive::{Memory, Naive, Push, base};
+use super::naive::{Memory, Naive, Push, base};
 
 /// What a line is for: place in the order, step, which of its lines, period.
 pub(crate) type Part = (usize, usize, Kind, Period);

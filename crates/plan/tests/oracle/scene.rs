@@ -7,9 +7,9 @@ use turnpike_plan::{
 };
 use turnpike_types::{Timestamp, UsageRecord};
 
-use crate::clock::{Every, period_of};
-use crate::dice::Dice;
-use crate::naive::subscription;
+use super::clock::{Every, period_of};
+use super::dice::Dice;
+use super::naive::subscription;
 use crate::support::{account, micros};
 
 const HOUR_US: i64 = 3_600_000_000;

@@ -3,7 +3,7 @@
 use turnpike_plan::{Child, Plan, Primitive};
 use turnpike_types::UsageRecord;
 
-use crate::naive::base;
+use super::naive::base;
 
 /// The type of the units that come to a primitive.
 pub(crate) fn type_at<'a>(plan: &'a Plan, record: &'a UsageRecord, at: &Primitive) -> &'a str {

@@ -2,7 +2,9 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod cycles;
 pub(crate) mod due;
+pub(crate) mod refused;
 
 use std::collections::BTreeMap;
 

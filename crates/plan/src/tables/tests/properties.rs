@@ -70,7 +70,7 @@ fn lies_in(place: &str, outer: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(test_cases::cases(256))]
 
     /// PLANS section 8: longest prefix.
     #[test]

@@ -6,9 +6,9 @@ mod bounds;
 mod conversion;
 mod properties;
 mod refusals;
-#[path = "../support/mod.rs"]
-mod support;
 mod taxes;
+
+use crate::support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,8 +13,6 @@ mod laws;
 mod naive;
 mod pricing;
 mod scene;
-#[path = "../support/mod.rs"]
-mod support;
 mod types;
 mod walk;
 
@@ -38,15 +36,8 @@ fn tables_of(code: &ObjectCode) -> Vec<Option<Arc<Table>>> {
     code.tables().iter().map(|_| Some(Arc::clone(&table))).collect()
 }
 
-/// So many cases, unless `PROPTEST_CASES` says otherwise.
-fn cases(usual: u32) -> ProptestConfig {
-    let default = ProptestConfig::default();
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { usual };
-    ProptestConfig { cases, failure_persistence: None, ..default }
-}
-
 proptest! {
-    #![proptest_config(cases(3000))]
+    #![proptest_config(test_cases::cases(3000))]
 
     /// Random plans, records one after another, with a rater that is never new.
     #[test]

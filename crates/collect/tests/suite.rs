@@ -1,0 +1,10 @@
+//! The integration tests of this crate, one program: linking is what a build of tests waits for.
+//!
+//! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
+//! `cargo test -p turnpike-collect --test suite files::` runs those of `files.rs`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod files;
+mod maxmind;
+mod support;

@@ -1,0 +1,12 @@
+//! The integration tests of this crate, one program: linking is what a build of tests waits for.
+//!
+//! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
+//! `cargo test -p turnpike-front --test suite guards::` runs those of `guards.rs`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod front;
+mod guards;
+mod plans;
+mod tables;
+mod world;

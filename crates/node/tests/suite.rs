@@ -1,0 +1,21 @@
+//! The integration tests of this crate, one program: linking is what a build of tests waits for.
+//!
+//! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
+//! `cargo test -p turnpike-node --test suite owner::` runs those of `owner.rs`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod adversary;
+mod bonus;
+mod due;
+mod fresh;
+mod guards;
+mod horizon;
+mod late;
+mod options;
+mod owner;
+mod postings;
+mod reach;
+mod story;
+mod support;
+mod takeover;

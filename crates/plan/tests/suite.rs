@@ -1,0 +1,43 @@
+//! The integration tests of this crate, one program: linking is what a build of tests waits for.
+//!
+//! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
+//! `cargo test -p turnpike-plan --test suite meaning::` runs those of `meaning.rs`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod allocations;
+mod allowance;
+mod alternatives;
+mod alternatives_backdated;
+mod alternatives_opt_out;
+mod bonus_offsets;
+mod bonus_offsets_properties;
+mod bonus_postings;
+mod calls;
+mod charges;
+mod classes;
+mod credits;
+mod crossings;
+mod docs;
+mod dues;
+mod examples;
+mod increments;
+mod levels;
+mod levels_by_hours;
+mod lines;
+mod meaning;
+mod meters;
+mod moves;
+mod oracle;
+mod properties;
+mod refusals;
+mod review;
+mod sharing;
+mod statements;
+mod steps;
+mod support;
+mod tables_page;
+mod thresholds;
+mod time_filters;
+mod vectors;
+mod weights;

@@ -1,0 +1,59 @@
+//! Lists the cases of the conformance suite, so that a new case runs for every store.
+//!
+//! A case is a function `pub async fn NAME(s: &Subject)` in a file of `src/conformance/`. The list is
+//! the macro `each_conformance_case`, which `src/conformance/mod.rs` includes.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = Path::new("src/conformance");
+    println!("cargo::rerun-if-changed={}", folder.display());
+    println!("cargo::rerun-if-changed=build.rs");
+    let mut files: Vec<PathBuf> =
+        folder.read_dir()?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    files.sort();
+    let mut list = String::new();
+    for file in &files {
+        let module =
+            file.file_stem().and_then(|stem| stem.to_str()).ok_or("a file without name")?;
+        for case in cases(&std::fs::read_to_string(file)?) {
+            writeln!(list, "            {module}: {case},")?;
+        }
+    }
+    if list.is_empty() {
+        return Err("src/conformance has no cases".into());
+    }
+    let text = format!(
+        "/// Every case of the suite, made into a test by `conformance_tests`.\n\
+         #[doc(hidden)]\n\
+         #[macro_export]\n\
+         macro_rules! each_conformance_case {{\n    \
+             ($subject:path) => {{\n        \
+                 $crate::conformance_tests! {{\n            $subject;\n{list}        }}\n    \
+             }};\n\
+         }}\n"
+    );
+    let out = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
+    std::fs::write(Path::new(&out).join("conformance_cases.rs"), text)?;
+    Ok(())
+}
+
+/// The names of the cases in a file, in its order.
+fn cases(text: &str) -> Vec<&str> {
+    let functions = text.split("\npub async fn ").skip(1);
+    let is_case = |arguments: &str| {
+        arguments.split_once(')').is_some_and(|(one, _)| {
+            one.trim()
+                .trim_end_matches(',')
+                .split_once(": &")
+                .is_some_and(|(_, of)| of == "Subject")
+        })
+    };
+    functions
+        .filter_map(|function| function.split_once('('))
+        .filter_map(|(name, arguments)| is_case(arguments).then_some(name))
+        .collect()
+}

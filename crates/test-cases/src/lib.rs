@@ -1,0 +1,48 @@
+//! How many cases a property test tries.
+//!
+//! ```text
+//!   proptest! {
+//!       #![proptest_config(test_cases::cases(64))]      64 in the gate (scripts/test)
+//!                                                       640 with CASES_TIMES=10 (scripts/nightly)
+//!                                                       1000 with PROPTEST_CASES=1000 alone
+//! ```
+
+use proptest::test_runner::Config;
+
+/// The environment variable that multiplies the cases of every property test.
+pub const TIMES: &str = "CASES_TIMES";
+
+/// `usual` cases, times [`TIMES`]; without it, `PROPTEST_CASES` if that is set. A failure is shown, and
+/// not written to a file: its smallest case becomes a test of its own.
+///
+/// # Panics
+/// When [`TIMES`] is no whole number above zero.
+pub fn cases(usual: u32) -> Config {
+    let default = Config::default();
+    let times = std::env::var(TIMES).ok();
+    let is_set = std::env::var_os("PROPTEST_CASES").is_some();
+    let cases = match times {
+        Some(text) => usual.saturating_mul(times_of(&text)),
+        None if is_set => default.cases,
+        None => usual,
+    };
+    Config { cases, failure_persistence: None, ..default }
+}
+
+fn times_of(text: &str) -> u32 {
+    let times = text.parse().ok().filter(|times| *times > 0);
+    times.unwrap_or_else(|| panic!("{TIMES}={text}: a whole number above zero is wanted"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::times_of;
+
+    #[test]
+    fn a_factor_is_a_whole_number_above_zero() {
+        assert_eq!(times_of("10"), 10);
+        for wrong in ["0", "", "-1", "ten"] {
+            assert!(std::panic::catch_unwind(|| times_of(wrong)).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! A network within one process, for tests of servers and clients: each connection is a pipe.
+//!
+//! ```text
+//!   Network::listen("a:1") -> incoming connections -> Server::serve_with_incoming
+//!   Network::dial()        -> channel("a:1") -> a pipe to that server, when it is first used
+//! ```
+//!
+//! Sockets are outside of tokio's clock: on a paused clock (`#[tokio::test(start_paused = true)]`)
+//! time would jump while bytes are under way in the kernel. Bytes in a pipe are a task that is
+//! ready, so that the clock stands still until all of them have arrived.
+//!
+//! The network loses, delays and reorders nothing. Faults are the business of `fault-proxy` (real
+//! sockets) and of `chaos-tests/simulation`.
+
+use std::collections::HashMap;
+use std::io::{Error, ErrorKind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::{Stream, StreamExt as _};
+use hyper_util::rt::TokioIo;
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Uri};
+use turnpike_proto::dial::{Dial, DialError, endpoint};
+
+/// Bytes under way in one direction of a connection; past it a writer waits.
+const PIPE_BYTES_MAX: usize = 1 << 20;
+/// Connections that a server has not taken yet; past it further ones are refused.
+const BACKLOG_MAX: usize = 64;
+
+type Listeners = HashMap<String, mpsc::Sender<DuplexStream>>;
+
+/// One network; copies are handles to the same one.
+#[derive(Clone, Default)]
+pub struct Network(Arc<Mutex<Listeners>>);
+
+impl Network {
+    /// The connections that are made to `address` (`host:port`, or a host alone) from now on. Another
+    /// listener at this address, if there was one, gets no further connections.
+    pub fn listen(
+        &self,
+        address: &str,
+    ) -> impl Stream<Item = Result<DuplexStream, Error>> + Send + use<> {
+        let (sender, receiver) = mpsc::channel(BACKLOG_MAX);
+        self.listeners().insert(address.to_owned(), sender);
+        ReceiverStream::new(receiver).map(Ok)
+    }
+
+    /// Makes channels to the listeners of this network.
+    pub fn dial(&self) -> Dial {
+        let network = self.clone();
+        Dial::new(move |address| network.channel(address))
+    }
+
+    /// A channel to `address`: it connects when it is first used, and again when its connection ended.
+    ///
+    /// # Errors
+    /// [`DialError`] when `address` is none.
+    pub fn channel(&self, address: &str) -> Result<Channel, DialError> {
+        let network = self.clone();
+        let connector = tower::service_fn(move |uri: Uri| {
+            let connected = network.connect(uri.authority().map_or("", |name| name.as_str()));
+            std::future::ready(connected.map(TokioIo::new))
+        });
+        Ok(endpoint(address)?.connect_with_connector_lazy(connector))
+    }
+
+    fn connect(&self, address: &str) -> Result<DuplexStream, Error> {
+        let refused =
+            |cause: &str| Error::new(ErrorKind::ConnectionRefused, format!("{address}: {cause}"));
+        let listener = self.listeners().get(address).cloned();
+        let listener = listener.ok_or_else(|| refused("no listener at this address"))?;
+        let (near, far) = tokio::io::duplex(PIPE_BYTES_MAX);
+        listener.try_send(far).map_err(|_| refused("the listener takes no connections"))?;
+        Ok(near)
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Listeners> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::StreamExt as _;
+    use tonic::transport::Server;
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+
+    use super::Network;
+
+    fn serve(network: &Network, address: &str) {
+        let (_, service) = tonic_health::server::health_reporter();
+        let incoming = network.listen(address);
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
+    }
+
+    async fn is_served(network: &Network, address: &str) -> bool {
+        let channel = network.dial().channel(address).unwrap();
+        HealthClient::new(channel).check(HealthCheckRequest::default()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_reaches_the_server_at_its_address_and_takes_no_virtual_time() {
+        let network = Network::default();
+        serve(&network, "a:1");
+        let began = tokio::time::Instant::now();
+        assert!(is_served(&network, "a:1").await);
+        assert!(!is_served(&network, "b:1").await, "nothing listens there");
+        assert!(began.elapsed() < Duration::from_millis(1), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_channel_connects_again_once_its_connection_has_ended() {
+        let network = Network::default();
+        let mut taken = Box::pin(network.listen("a"));
+        let mut client = HealthClient::new(network.dial().channel("a").unwrap());
+        let mut asking = client.clone();
+        let call = tokio::spawn(async move { asking.check(HealthCheckRequest::default()).await });
+        drop(taken.next().await.unwrap().unwrap());
+        assert!(call.await.unwrap().is_err(), "its connection ended");
+        serve(&network, "a");
+        let again = client.check(HealthCheckRequest::default()).await;
+        assert!(again.is_ok(), "{again:?}");
+    }
+}

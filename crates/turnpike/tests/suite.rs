@@ -1,0 +1,14 @@
+//! The integration tests of this crate, one program: linking is what a build of tests waits for.
+//!
+//! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
+//! `cargo test -p turnpike --test suite rate::` runs those of `rate.rs`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod demo;
+mod drill;
+mod errors;
+mod plan_tools;
+mod rate;
+mod support;
+mod tables;
