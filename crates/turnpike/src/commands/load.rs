@@ -26,9 +26,9 @@ use generate::{Generator, Spec, share};
 use histogram::Histogram;
 
 const EXAMPLES: &str = "\
---setup opens the accounts and publishes the plan first; it may be repeated, and changes nothing
-then. Every run makes records of its own, unless --run names an earlier one of the same day (UTC)
-to repeat: then all of them must come back as duplicates.
+--setup publishes the plan and opens the accounts first; repeating it changes nothing. Each run
+makes records of its own. With --run NAME, a second run of that name on the same day (UTC) sends
+the same records again: all of them must come back as duplicates.
 
 Examples:
   turnpike load --setup --accounts 10000 --seconds 10

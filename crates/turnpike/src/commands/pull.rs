@@ -32,8 +32,8 @@ pub(crate) use totals::Totals;
 
 const EXAMPLES: &str = "\
 Registers the consumer if need be, goes on where it left off, and acknowledges what is safe on
-disk (with --output; without, only when --ack says so). A consumer holds back the trimming of the
-log until it acknowledges. Ends with 1 when a segment's lines differ from its control totals.
+disk: with --output always, without it only with --ack. Ends with 1 when the lines of a segment
+differ from its control totals.
 
 Examples:
   turnpike pull --consumer billing --output lines.csv
