@@ -128,7 +128,9 @@ fn every_command_line_of_a_page_is_taken_by_the_parser() {
                     true => unknown_names(&arguments, true),
                     false => refused(&arguments),
                 };
-                faults.extend(fault.map(|why| format!("{}:{}: {words:?}\n{why}", page.path, block.line)));
+                faults.extend(
+                    fault.map(|why| format!("{}:{}: {words:?}\n{why}", page.path, block.line)),
+                );
             }
         }
     }
@@ -170,7 +172,8 @@ fn unknown_names(arguments: &[String], strict: bool) -> Option<String> {
 
 /// Lower case letters and `-`: no value that stands for others.
 fn is_name(word: &str) -> bool {
-    word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-') && !word.starts_with('-')
+    word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-')
+        && !word.starts_with('-')
 }
 
 fn has_option(command: &Command, name: &str) -> bool {
@@ -179,12 +182,15 @@ fn has_option(command: &Command, name: &str) -> bool {
 }
 
 fn all_options(command: &Command, into: &mut BTreeSet<String>) {
-    into.extend(command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned));
+    into.extend(
+        command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned),
+    );
     command.get_subcommands().for_each(|sub| all_options(sub, into));
 }
 
 /// Options of other programs that pages name.
-const FOREIGN: [&str; 6] = ["sample-size", "sample-count", "features", "workspace", "in-diff", "locked"];
+const FOREIGN: [&str; 6] =
+    ["sample-size", "sample-count", "features", "workspace", "in-diff", "locked"];
 
 #[test]
 fn every_command_and_option_that_a_sentence_names_exists() {
@@ -230,7 +236,10 @@ fn is_of_a_script(page: &str, option: &str) -> bool {
         } else {
             vec![path]
         };
-        found.iter().filter_map(|file| std::fs::read_to_string(file).ok()).any(|text| text.contains(&option))
+        found
+            .iter()
+            .filter_map(|file| std::fs::read_to_string(file).ok())
+            .any(|text| text.contains(&option))
     })
 }
 
@@ -249,7 +258,8 @@ fn every_script_that_a_block_runs_exists() {
 
 #[test]
 fn every_variable_that_a_page_names_is_read_by_the_code() {
-    let code: Vec<_> = files(&["rs"]).into_iter().filter(|file| !file.path.ends_with("pages.rs")).collect();
+    let code: Vec<_> =
+        files(&["rs"]).into_iter().filter(|file| !file.path.ends_with("pages.rs")).collect();
     for page in pages() {
         let letters = |letter: char| letter.is_ascii_uppercase() || letter == '_';
         for word in page.text.split(|letter| !letters(letter)) {

@@ -57,7 +57,14 @@ fn every_relative_link_and_anchor_resolves() {
 
 /// Folders whose paths pages name in backquotes.
 const ROOTS: [&str; 9] = [
-    "crates/", "docs/", "chaos-tests/", "scripts/", "proto/", "migrations/", "cluster/", "examples/",
+    "crates/",
+    "docs/",
+    "chaos-tests/",
+    "scripts/",
+    "proto/",
+    "migrations/",
+    "cluster/",
+    "examples/",
     "fuzz/",
 ];
 

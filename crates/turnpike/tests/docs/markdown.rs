@@ -60,7 +60,8 @@ fn walk(place: &Path, visit: &mut dyn FnMut(&Path)) {
         let path = entry.expect("a readable entry").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // `..` within a fixture is no concern; hidden directories and build output are not ours.
-        if name.starts_with('.') || name == "target" || name == "node_modules" || path.is_symlink() {
+        if name.starts_with('.') || name == "target" || name == "node_modules" || path.is_symlink()
+        {
             continue;
         }
         if path.is_dir() { walk(&path, visit) } else { visit(&path) }
@@ -116,7 +117,11 @@ impl Text {
             .flat_map(|paragraph| {
                 let parts: Vec<&str> = paragraph.split('`').collect();
                 assert!(parts.len() % 2 == 1, "{}: odd backquotes in {paragraph:?}", self.path);
-                parts.into_iter().skip(1).step_by(2).map(|span| span.replace('\n', " "))
+                parts
+                    .into_iter()
+                    .skip(1)
+                    .step_by(2)
+                    .map(|span| span.replace('\n', " "))
                     .collect::<Vec<_>>()
             })
             .collect()
@@ -155,7 +160,12 @@ impl Text {
                 })
                 .collect();
             let same = anchors.iter().filter(|a| **a == slug || a.starts_with(&format!("{slug}-")));
-            let again = same.filter(|a| a[slug.len()..].trim_start_matches('-').parse::<u32>().is_ok() || a.len() == slug.len()).count();
+            let again = same
+                .filter(|a| {
+                    a[slug.len()..].trim_start_matches('-').parse::<u32>().is_ok()
+                        || a.len() == slug.len()
+                })
+                .count();
             anchors.push(if again == 0 { slug } else { format!("{slug}-{again}") });
         }
         anchors

@@ -152,7 +152,9 @@ fn body(lines: &[&str]) -> String {
 
 /// Cases of the store's conformance suite, which a macro makes tests of.
 fn conformance_cases(path: &str, text: &str) -> Vec<(String, String)> {
-    let Some(module) = path.strip_prefix("crates/store/src/conformance/") else { return Vec::new() };
+    let Some(module) = path.strip_prefix("crates/store/src/conformance/") else {
+        return Vec::new();
+    };
     let listed = file("crates/store/src/conformance/mod.rs").text;
     let module = module.trim_end_matches(".rs");
     let lines: Vec<&str> = text.lines().collect();
@@ -313,7 +315,8 @@ fn joined(text: &str) -> String {
     let mut joined = String::with_capacity(text.len());
     for line in text.lines() {
         let line = line.trim_start();
-        let line = ["//! ", "/// ", "// "].iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line);
+        let line =
+            ["//! ", "/// ", "// "].iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line);
         joined.push_str(line);
         joined.push(' ');
     }
@@ -341,12 +344,18 @@ fn numbers(text: &str) -> Vec<u32> {
 fn nothing_cites_documents_that_are_not_in_the_repository() {
     let mut faults = Vec::new();
     // In pieces, so that this file is not found.
-    let gone = [["PLANS", " section"].concat(), ["DESIGN", " section"].concat(), ["PROTOCOL", " P"].concat()];
+    let gone = [
+        ["PLANS", " section"].concat(),
+        ["DESIGN", " section"].concat(),
+        ["PROTOCOL", " P"].concat(),
+    ];
     for source in files(&["rs", "sql", "proto", "md"]) {
         let text = joined(&source.text);
-        faults.extend(gone.iter().filter(|name| text.contains(*name)).map(|name| {
-            format!("{} cites {name}", source.path)
-        }));
+        faults.extend(
+            gone.iter()
+                .filter(|name| text.contains(*name))
+                .map(|name| format!("{} cites {name}", source.path)),
+        );
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
@@ -357,7 +366,8 @@ fn every_reason_for_suspense_and_rejection_stands_in_the_page_of_records_and_no_
     let section = |title: &str| -> BTreeSet<String> {
         let text = page.split(title).nth(1).unwrap_or_else(|| panic!("a section {title}"));
         let rows = text.split("\n## ").next().unwrap().lines();
-        rows.filter_map(|line| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned())).collect()
+        rows.filter_map(|line| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned()))
+            .collect()
     };
     let words: BTreeSet<String> =
         SuspenseReason::ALL.iter().map(|reason| reason.word().to_owned()).collect();

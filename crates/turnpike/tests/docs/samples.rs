@@ -57,10 +57,16 @@ fn csv(text: &str) -> Option<String> {
     let columns: Vec<&str> = header.split(',').collect();
     let faults: Vec<String> = if columns.contains(&"record_id") && columns.contains(&"usage_type") {
         let rows = UsageCsv::new("sample", text.as_bytes());
-        rows.map_or_else(|e| vec![e.to_string()], |rows| rows.filter_map(Result::err).map(|e| e.to_string()).collect())
+        rows.map_or_else(
+            |e| vec![e.to_string()],
+            |rows| rows.filter_map(Result::err).map(|e| e.to_string()).collect(),
+        )
     } else if columns.contains(&"account_number") && columns.contains(&"zone") {
         let rows = AccountsCsv::new("sample", text.as_bytes());
-        rows.map_or_else(|e| vec![e.to_string()], |rows| rows.filter_map(Result::err).map(|e| e.to_string()).collect())
+        rows.map_or_else(
+            |e| vec![e.to_string()],
+            |rows| rows.filter_map(Result::err).map(|e| e.to_string()).collect(),
+        )
     } else {
         vec![format!("is this usage, accounts or a table? its header is {header:?}")]
     };
