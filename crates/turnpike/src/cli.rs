@@ -163,6 +163,7 @@ mod tests {
                     for pair in lines.windows(2) {
                         let next = pair[1].split(' ').next().unwrap_or_default();
                         let would_fit = pair[0].len() + 1 + next.len() <= 80;
+                        let would_fit = would_fit && !pair[0].ends_with(['.', ':', ';']);
                         assert!(!would_fit, "{path}: a line is broken early: {:?}", pair[0]);
                     }
                 }
