@@ -156,6 +156,13 @@ mod tests {
     #[test]
     fn help_texts_are_wrapped_evenly() {
         fn check(command: &clap::Command, path: &str) {
+            // The parser takes a full stop off the end of a help text.
+            for help in command.get_arguments().filter_map(clap::Arg::get_help) {
+                let help = help.to_string();
+                let last = help.split_whitespace().last().unwrap_or_default();
+                let is_cut = ["or", "and", "a", "the", "to", "of", "such", "as"].contains(&last);
+                assert!(!is_cut && !help.ends_with([',', '-']), "{path}: {help:?} is cut off");
+            }
             let texts = [command.get_after_help(), command.get_after_long_help()];
             for text in texts.into_iter().flatten().map(ToString::to_string) {
                 for paragraph in text.split("\n\n").filter(|p| !p.contains("\n ")) {

@@ -38,7 +38,7 @@ Examples:
 /// What is generated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Connect time, rated by the plan of the seed's Fig. 6B.
+    /// Connect time: free hours, then peak and off-peak prices.
     #[default]
     Fig6b,
     /// Octets, rated by tiers.

@@ -142,12 +142,15 @@ fn tests_in(text: &str) -> Vec<(&str, String)> {
 
 /// A function's lines up to the brace that closes it, comments left out.
 fn body(lines: &[&str]) -> String {
+    if let Some((_, rest)) = lines[0].split_once('{')
+        && rest.ends_with('}')
+    {
+        return rest.trim_end_matches('}').trim().to_owned();
+    }
     let indent = lines[0].len() - lines[0].trim_start().len();
     let end = format!("{}}}", " ".repeat(indent));
     let inner = lines.iter().skip(1).take_while(|line| **line != end);
-    let one_line = lines[0].split_once('{').map_or("", |(_, rest)| rest.trim_end_matches('}'));
-    let code = std::iter::once(one_line).chain(inner.copied()).map(str::trim);
-    code.filter(|line| !line.starts_with("//")).collect()
+    inner.copied().map(str::trim).filter(|line| !line.starts_with("//")).collect()
 }
 
 /// Cases of the store's conformance suite, which a macro makes tests of.
