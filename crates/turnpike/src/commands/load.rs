@@ -26,9 +26,9 @@ use generate::{Generator, Spec, share};
 use histogram::Histogram;
 
 const EXAMPLES: &str = "\
---setup publishes the plan and opens the accounts first; repeating it changes nothing. Each run
-makes records of its own. With --run NAME, a second run of that name on the same day (UTC) sends
-the same records again: all of them must come back as duplicates.
+--setup opens the accounts and publishes the plan first; it may be repeated, and changes nothing
+then. Every run makes records of its own, unless --run names an earlier one of the same day (UTC)
+to repeat: then all of them must come back as duplicates.
 
 Examples:
   turnpike load --setup --accounts 10000 --seconds 10
@@ -38,10 +38,10 @@ Examples:
 /// What is generated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Connect time: free hours, then peak and off-peak prices.
+    /// Connect time, priced by time of day and by day of the week
     #[default]
     Fig6b,
-    /// Octets, rated by tiers.
+    /// Octets, priced in tiers
     Octets,
 }
 

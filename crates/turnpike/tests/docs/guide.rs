@@ -7,7 +7,7 @@
 //! When the program prints something else on purpose, `BLESS=1` writes it into the page:
 //!
 //! ```sh
-//! BLESS=1 cargo test -p turnpike --test docs guide
+//! BLESS=1 cargo test -p turnpike guide
 //! ```
 
 use std::fs;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::markdown::{file, root};
+use super::markdown::{file, root};
 
 /// A command that can't be run here, and what runs it instead.
 const ELSEWHERE: [(&str, &str); 4] = [

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::markdown::{Text, pages, root};
+use super::markdown::{Text, pages, root};
 
 /// `../a` seen from a page, as a path from the root; `None` when it leaves the repository.
 fn resolved(page: &Text, target: &str) -> Option<PathBuf> {

@@ -6,7 +6,7 @@ use std::fs;
 
 use turnpike_types::{RejectReason, SuspenseReason};
 
-use crate::markdown::{Text, file, files, root};
+use super::markdown::{Text, file, files, root};
 
 const RULES: u32 = 38;
 const INVARIANTS: u32 = 7;
@@ -159,11 +159,13 @@ fn conformance_cases(path: &str, text: &str) -> Vec<(String, String)> {
         return Vec::new();
     };
     let listed = file("crates/store/src/conformance/mod.rs").text;
+    // A build script may list them all.
+    let all_are_listed = root().join("crates/store/build.rs").is_file();
     let module = module.trim_end_matches(".rs");
     let lines: Vec<&str> = text.lines().collect();
     let cases = lines.iter().enumerate().filter_map(|(index, line)| {
         let name = line.strip_prefix("pub async fn ")?.split('(').next()?;
-        let is_listed = listed.contains(&format!("{module}: {name},"));
+        let is_listed = all_are_listed || listed.contains(&format!("{module}: {name},"));
         is_listed.then(|| (name.to_owned(), body(&lines[index..])))
     });
     cases.collect()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use turnpike_collect::{AccountsCsv, UsageCsv};
 use yaml_rust2::YamlLoader;
 
-use crate::markdown::{Block, files, pages};
+use super::markdown::{Block, files, pages};
 
 /// Languages of blocks, and what holds them. A block of another one is not checked by anything.
 const LANGUAGES: [&str; 10] = [
