@@ -332,13 +332,13 @@ fn joined(text: &str) -> String {
 fn numbers(text: &str) -> Vec<u32> {
     let mut numbers = Vec::new();
     for word in text.split_whitespace() {
-        let digits = word.trim_end_matches([',', '.', ')', ':', ';', '(']);
+        let digits = word.trim_end_matches(|mark: char| mark.is_ascii_punctuation());
         match digits.parse() {
             Ok(number) => numbers.push(number),
             Err(_) if word == "and" => continue,
             Err(_) => break,
         }
-        if word.ends_with(['.', ')', ':', ';']) {
+        if !word.ends_with(',') && word != digits {
             break;
         }
     }
