@@ -209,6 +209,33 @@ fn readme_followed_literally_works_to_the_end() {
 }
 
 #[test]
+fn the_page_of_the_language_steps_through_a_plan_as_it_shows() {
+    assert_eq!(follow("docs/price-plans.md"), 1);
+}
+
+/// Commands of the page of tables that need no cluster, on the first table of that page.
+#[test]
+fn the_table_that_the_page_of_tables_checks_is_sound() {
+    let page = file("docs/tables.md");
+    let blocks = page.blocks();
+    let table =
+        blocks.iter().find(|block| block.text.starts_with("# turnpike-table id=world-dial"));
+    let check =
+        blocks.iter().flat_map(|block| block.text.lines()).find(|l| l.contains("table check"));
+    let place = Place::new();
+    fs::write(place.dir.path().join("world-dial.csv"), &table.unwrap().text).unwrap();
+    let (printed, code) = place.run(check.unwrap());
+    assert_eq!(code, 0, "{printed}");
+}
+
+#[test]
+fn the_gallerys_first_plan_is_the_example() {
+    let page = file("docs/plan-gallery.md");
+    let first = page.blocks().into_iter().find(|block| block.language == "xml");
+    assert_eq!(first.unwrap().text, file("examples/dial-up.xml").text);
+}
+
+#[test]
 fn dots_stand_for_any_letters_or_lines() {
     assert!(fits("pid … at http://…:7070", "pid 12 at http://127.0.0.1:7070"));
     assert!(!fits("pid … at", "pid 12 on"));
