@@ -1,4 +1,4 @@
-//! What the pages say is so: rules, tests, links, samples, and the tutorial step by step.
+//! The pages against the code: rules, tests, links, samples, and the tutorial step by step.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -41,8 +41,8 @@ fn protocol() -> Vec<Rule> {
             continue;
         }
         let Some(rule) = rules.last_mut() else { continue };
-        if let Some((name, rest)) = line.strip_prefix("- **").and_then(|l| l.split_once(":** ")) {
-            let before = rule.fields.insert(name.to_owned(), rest.to_owned());
+        if let Some((name, rest)) = line.strip_prefix("- **").and_then(|l| l.split_once(":**")) {
+            let before = rule.fields.insert(name.to_owned(), rest.trim().to_owned());
             assert!(before.is_none(), "{}: {name} stands twice", rule.name);
             field = Some(name.to_owned());
         } else if let Some(text) = field.as_ref().and_then(|name| rule.fields.get_mut(name)) {
@@ -171,7 +171,7 @@ fn conformance_cases(path: &str, text: &str) -> Vec<(String, String)> {
     cases.collect()
 }
 
-/// Where a test of this name is, for whoever moved it.
+/// Where a test of this name is now, if it was moved.
 fn elsewhere(name: &str) -> String {
     let wanted = format!("fn {name}(");
     let found = files(&["rs"]).into_iter().find(|source| source.text.contains(&wanted));
