@@ -110,7 +110,7 @@ async fn weighted_functions_cost_what_they_weigh_through_a_cluster() -> Result<(
     Ok(())
 }
 
-/// The multiparty billing seed's agreement, and its four accesses by one client.
+/// An agreement among parties, and four accesses by one client.
 const SHARING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/plan/tests/data/sharing.xml");
 const ACCESSES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sharing_usage.csv");
 

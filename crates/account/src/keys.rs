@@ -1,4 +1,4 @@
-//! Which records were taken, and where in the log they stand (DESIGN section 6).
+//! Which records were taken, and where in the log they stand (docs/architecture.md section 6).
 
 use std::collections::VecDeque;
 

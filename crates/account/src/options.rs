@@ -1,5 +1,5 @@
 //! Alternatives: an option is several subscriptions of one name, of which one is billed each cycle
-//! (PLANS section 6).
+//! (docs/plan-semantics.md section 6).
 
 use std::collections::BTreeSet;
 

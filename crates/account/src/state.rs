@@ -169,7 +169,8 @@ impl PartitionState {
     }
 
     /// Sets variables of an account for a record that starts at `start`, in a segment with this
-    /// `floor`: the earlier of both decides what is too old to be kept (PLANS section 4).
+    /// `floor`: the earlier of both decides what is too old to be kept
+    /// (docs/plan-semantics.md section 4).
     pub fn set_variables(
         &mut self,
         account: AccountNumber,

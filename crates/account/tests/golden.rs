@@ -1,4 +1,4 @@
-//! Yesterday's checkpoints open today (STYLE 12).
+//! Yesterday's checkpoints open today.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use turnpike_account::PartitionState;

@@ -1,4 +1,4 @@
-//! Alternatives: what may be offered, picked and opted out of (PLANS section 6).
+//! Alternatives: what may be offered, picked and opted out of (docs/plan-semantics.md section 6).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use turnpike_account::{AccountChange, PartitionState};

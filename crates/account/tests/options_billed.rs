@@ -1,5 +1,5 @@
 //! Whatever is commanded, dated back or ahead, and however late records are: what an option rates is
-//! billed once (PLANS section 6).
+//! billed once (docs/plan-semantics.md section 6).
 //!
 //! All plans charge the same for a unit, and each record has units of its own power of two. So
 //! whoever wins, the sum of what is posted tells which records were billed, and how often.

@@ -275,7 +275,7 @@ proptest! {
         }
     }
 
-    /// DESIGN section 9: bad input never panics; a table that comes of it is a table.
+    /// docs/architecture.md section 9: bad input never panics; a table that comes of it is a table.
     #[test]
     fn no_file_makes_importing_panic(
         which in 0usize..2, edits in vec((any::<Index>(), 0usize..8, "[ -~\\n\"]{0,6}|\\PC{0,3}"), 1..4),

@@ -26,7 +26,8 @@
 //! - Memory is bounded: by bytes admitted, by batches a stream, by the window of a lane.
 //!
 //! What is not promised: that a record is sent to a node once (deduplication is the node's); order
-//! between streams, or after a RETRY; that a front cut off from the owner finds another way (P16).
+//! between streams, or after a RETRY. A front that cannot reach an owner sends through another
+//! member, where one can (P16).
 //!
 //! Time is tokio's, chance a seeded generator, the network a [`Dial`]: a simulation replaces all.
 

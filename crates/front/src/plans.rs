@@ -1,4 +1,5 @@
-//! Price plans in the catalogue: what can't be right never gets in (DESIGN section 7).
+//! Price plans in the catalogue: what can't be right never gets in
+//! (docs/architecture.md section 7).
 
 use std::sync::Arc;
 

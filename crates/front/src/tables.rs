@@ -1,4 +1,5 @@
-//! Reference tables in the catalogue: what can't be right never gets in (PLANS section 8).
+//! Reference tables in the catalogue: what can't be right never gets in
+//! (docs/plan-semantics.md section 8).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -108,7 +108,7 @@ lines! {
     CursorHistory,
     /// P34: how far charges were booked is logged in the segment that books them.
     DueMark,
-    /// PLANS 5: what fell due is booked before a record that starts later.
+    /// docs/plan-semantics.md section 5: what fell due is booked before a record that starts later.
     DueBefore,
     /// P35: recycling is an entry of the log, and keeps the key. Off, the record is logged as a new one.
     RecycledEntry,

@@ -160,7 +160,7 @@ async fn read_table(text: String) -> Result<Table, String> {
 /// Which object code: a plan's version with a subscription's overrides.
 type CodeKey = (String, u32, BTreeMap<String, String>);
 
-/// Object code shared by all owners of the process, compiled on a miss (figure 8 of the seed).
+/// Object code shared by all owners of the process, compiled on a miss.
 #[derive(Clone, Debug)]
 pub(crate) struct CodeCache {
     codes: Cache<CodeKey, Option<Arc<ObjectCode>>>,

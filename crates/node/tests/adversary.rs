@@ -284,9 +284,9 @@ async fn p35_a_record_of_the_largest_size_that_waits_can_be_recycled() {
     assert!(answer.outcomes[0].rated);
 }
 
-// I7, DESIGN section 9 (every queue, cache, message has a limit): keys beyond the horizon are only
-// freed by a checkpoint, checkpoints only come with log, and logged time only moves with segments:
-// a partition that is full refuses everything, so it stays full for ever.
+// I7, docs/architecture.md section 9 (every queue, cache, message has a limit): keys beyond the
+// horizon are only freed by a checkpoint, checkpoints only come with log, and logged time only
+// moves with segments: a partition that is full refuses everything, so it stays full for ever.
 #[tokio::test(start_paused = true)]
 async fn i7_a_partition_that_is_full_of_keys_takes_records_again_once_the_horizon_has_passed() {
     let (db, now) = database_of_one_hour().await;
@@ -515,8 +515,8 @@ async fn p36_an_owner_that_observes_nothing_does_not_rate_by_a_superseded_plan()
     does_not_rate_by_a_superseded_plan(false).await;
 }
 
-// DESIGN section 7 (overflow is an error, never zero) and 8 (control totals): two lines whose sum
-// has more than 38 digits give a total of zero.
+// docs/architecture.md section 7 (overflow is an error, never zero) and 8 (control totals): two
+// lines whose sum has more than 38 digits give a total of zero.
 #[test]
 fn control_totals_that_overflow_are_not_shown_as_zero() {
     let mut builder = SegmentBuilder::new();
@@ -612,10 +612,10 @@ fn forty_accumulators() -> String {
     OCTETS.replace("<MonthlyAccumulator id=\"volume\" in=\"data.pass\"/>", &chain)
 }
 
-// I7, DESIGN section 9: a record whose changes do not fit an empty segment's variable table (more
-// than 65,535; here 39 variables in 1,800 months) is asked to wait for the next segment, which is
-// as empty: the owner spins for ever without yielding, and so does each next owner that the client
-// sends it to. With 1,560 months it is answered.
+// I7, docs/architecture.md section 9: a record whose changes do not fit an empty segment's variable
+// table (more than 65,535; here 39 variables in 1,800 months) is asked to wait for the next
+// segment, which is as empty: the owner spins for ever without yielding, and so does each next
+// owner that the client sends it to. With 1,560 months it is answered.
 #[test]
 fn i7_a_record_with_very_many_changes_does_not_hold_the_owner_up_for_ever() {
     let of_years = |years: i64| UsageRecord {
@@ -636,8 +636,9 @@ fn i7_a_record_of_very_many_months_does_not_hold_the_owner_up_past_suspicion() {
     assert!(verdict.is_some(), "the owner did not come back from one record in half a minute");
 }
 
-// DESIGN section 9: a segment is closed at about `segment_bytes_max`; within a sub-batch nobody
-// looks, so that a segment is as large as what a batch is rated to, whatever the limit.
+// docs/architecture.md section 9: a segment is closed at about `segment_bytes_max`; within a
+// sub-batch nobody looks, so that a segment is as large as what a batch is rated to, whatever the
+// limit.
 #[tokio::test(start_paused = true)]
 async fn a_segment_is_closed_at_its_limit_also_within_a_sub_batch() {
     let db = database();

@@ -1,5 +1,5 @@
 //! Bonuses are set off against charges when a cycle closes, through rating nodes: once, whoever
-//! serves, and as the log tells it (PLANS section 5; P25, P33, P34).
+//! serves, and as the log tells it (docs/plan-semantics.md section 5; P25, P33, P34).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;

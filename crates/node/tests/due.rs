@@ -1,5 +1,5 @@
-//! What falls due without usage, through a rating node: swept, booked before records, once (PLANS
-//! section 5, P34).
+//! What falls due without usage, through a rating node: swept, booked before records, once
+//! (docs/plan-semantics.md section 5, P34).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;

@@ -1,5 +1,5 @@
 //! Who decides among plans knows them: an option is compared by what was published before it was
-//! offered, whoever closes its cycles (PLANS section 6, P36).
+//! offered, whoever closes its cycles (docs/plan-semantics.md section 6, P36).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;

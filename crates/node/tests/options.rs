@@ -1,4 +1,5 @@
-//! Alternatives through a rating node: taken, shown, and told by the log (PLANS section 6).
+//! Alternatives through a rating node: taken, shown, and told by the log
+//! (docs/plan-semantics.md section 6).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;

@@ -30,7 +30,7 @@ pub(crate) struct Span {
     pub(crate) period: Period,
 }
 
-/// The calendars that accumulators and charges go by (PLANS section 4).
+/// The calendars that accumulators and charges go by (docs/plan-semantics.md section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Calendared {
     /// The account's calendar month.
@@ -154,7 +154,7 @@ impl Calendar {
         known.stretch
     }
 
-    /// The account's period around an instant (PLANS section 4).
+    /// The account's period around an instant (docs/plan-semantics.md section 4).
     #[inline(always)]
     pub(crate) fn period(&mut self, calendared: Calendared, at: i64) -> Span {
         // Nearly always the same month as last time.
@@ -285,7 +285,7 @@ fn next_first(calendared: Calendared, cycle_day: u8, first: Date) -> Date {
 }
 
 /// The cycle day in a month, clamped from the anchor: 31 is the 29th of a leap year's February, and
-/// the 31st of March again (PLANS section 4).
+/// the 31st of March again (docs/plan-semantics.md section 4).
 fn on_cycle_day(first_of_month: Date, cycle_day: u8) -> Date {
     let last = first_of_month.days_in_month();
     let day = i8::try_from(cycle_day).unwrap_or(last).clamp(1, last);

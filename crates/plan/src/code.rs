@@ -269,7 +269,7 @@ pub struct Variable {
     pub unit: Unit,
 }
 
-/// Which usage types a plan takes (PLANS section 2).
+/// Which usage types a plan takes (docs/plan-semantics.md section 2).
 #[derive(Clone, Debug)]
 pub(crate) enum Accepts {
     /// Something other than a selector with an open rest stands at the source.
@@ -316,12 +316,12 @@ impl ObjectCode {
         &self.tables
     }
 
-    /// Do some of its charges fall due without usage (PLANS section 5)?
+    /// Do some of its charges fall due without usage (docs/plan-semantics.md section 5)?
     pub fn is_swept(&self) -> bool {
         self.is_swept
     }
 
-    /// Does something happen when a billing cycle closes (PLANS section 5)?
+    /// Does something happen when a billing cycle closes (docs/plan-semantics.md section 5)?
     pub fn closes(&self) -> bool {
         self.closes || !self.bonus.credits.is_empty()
     }

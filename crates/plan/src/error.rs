@@ -19,7 +19,7 @@ pub struct PlanError {
     pub message: String,
 }
 
-/// Kinds of faults (DESIGN section 7).
+/// Kinds of faults (docs/architecture.md section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Cause {

@@ -1,4 +1,4 @@
-//! Examples: what a plan's author says that usage must come to (PLANS section 9).
+//! Examples: what a plan's author says that usage must come to (docs/plan-semantics.md section 9).
 //!
 //! They are read and checked here, and run by whoever can rate: a plan that does not do what its
 //! own examples say is not published.

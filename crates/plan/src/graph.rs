@@ -143,7 +143,7 @@ impl Plan {
     }
 
     /// Do lines book the difference of rounded running totals, R(after) - R(before), instead of
-    /// being rounded each by itself (PLANS section 3)?
+    /// being rounded each by itself (docs/plan-semantics.md section 3)?
     pub fn rounds_running(&self) -> bool {
         self.document.rounding.running
     }
@@ -189,7 +189,8 @@ impl Plan {
         &self.document.parameters
     }
 
-    /// What its author says that usage must come to, in document order (PLANS section 9).
+    /// What its author says that usage must come to, in document order
+    /// (docs/plan-semantics.md section 9).
     pub fn examples(&self) -> &[Example] {
         &self.document.examples
     }

@@ -1,4 +1,4 @@
-//! Steps of a level, and sorting runs of units into them (PLANS section 4).
+//! Steps of a level, and sorting runs of units into them (docs/plan-semantics.md section 4).
 //!
 //! A run of units reads a level that rises along it like a ladder. Where a step ends, the run is
 //! cut: between two units, or between the copies of one. Past the last step it is the rest.

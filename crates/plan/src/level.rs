@@ -1,5 +1,5 @@
 //! The level that units read: an accumulator's total before them, or without one the count within
-//! the record (PLANS sections 2 and 4).
+//! the record (docs/plan-semantics.md sections 2 and 4).
 
 use turnpike_types::SuspenseReason;
 

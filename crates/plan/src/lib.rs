@@ -96,7 +96,7 @@ pub use zone::{Zone, ZoneError, first_instant_of};
 
 use error::Findings;
 
-/// Parses and checks a plan (DESIGN section 7).
+/// Parses and checks a plan (docs/architecture.md section 7).
 ///
 /// # Errors
 /// Everything found wrong, each with its line and primitive.

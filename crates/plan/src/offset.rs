@@ -1,5 +1,5 @@
 //! Bonus offsets: what bonuses exceed a billing cycle's charges by is carried on to the next one
-//! (PLANS section 5; claim 7 of the multiparty seed).
+//! (docs/plan-semantics.md section 5).
 //!
 //! ```text
 //!  a line is posted --> totals of the cycle that it posts to:  all of it | what bonuses granted
@@ -55,8 +55,8 @@ fn held(state: &AccountState) -> impl Iterator<Item = &StateEntry> {
 }
 
 impl AccountState {
-    /// Are totals kept, by which bonuses are set off against charges when a cycle closes (PLANS
-    /// section 5)?
+    /// Are totals kept, by which bonuses are set off against charges when a cycle closes
+    /// (docs/plan-semantics.md section 5)?
     #[inline]
     pub fn keeps_totals(&self) -> bool {
         self.entries().first().is_some_and(|entry| entry.variable.0 < IDS_END)

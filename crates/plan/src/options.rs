@@ -1,5 +1,5 @@
-//! Alternatives of an option: rated side by side, compared when the cycle closes (PLANS section 6,
-//! claim 10 of the seed).
+//! Alternatives of an option: rated side by side, compared when the cycle closes
+//! (docs/plan-semantics.md section 6).
 //!
 //! Each alternative's lines are trial lines, which count in no total. What they come to is kept in
 //! two variables for each offer, plan and cycle ([`crate::trial`]): what recurs and what was used, by

@@ -1,4 +1,4 @@
-//! Prices as exact fractions, and the one rounding a line gets (PLANS section 3).
+//! Prices as exact fractions, and the one rounding a line gets (docs/plan-semantics.md section 3).
 
 use turnpike_types::Money;
 
@@ -169,7 +169,7 @@ mod tests {
         price(amount, per, digits).of(quantity).map(Money::nanos)
     }
 
-    /// PLANS section 3: rounded once, half even.
+    /// docs/plan-semantics.md section 3: rounded once, half even.
     #[test]
     fn halves_round_to_the_even_neighbour() {
         assert_eq!(nanos("0.5", 1, 0, 1), Some(0));

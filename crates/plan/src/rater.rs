@@ -15,7 +15,7 @@ use crate::trial;
 use crate::watch::{Watch, watched};
 use crate::zone::Zone;
 
-/// An account's settings in force at the record's start (PLANS section 6).
+/// An account's settings in force at the record's start (docs/plan-semantics.md section 6).
 #[derive(Clone, Debug)]
 pub struct AccountContext {
     /// The zone of its days and months.
@@ -41,8 +41,8 @@ pub struct PlanInForce<'a> {
     pub since: Timestamp,
     /// When it ends: just before this instant; [`Timestamp::MAX`] while it stands.
     pub until: Timestamp,
-    /// The option that it is an alternative of, or was until the client kept it for good (PLANS
-    /// section 6). Alternatives of one option stand side by side.
+    /// The option that it is an alternative of, or was until the client kept it for good
+    /// (docs/plan-semantics.md section 6). Alternatives of one option stand side by side.
     pub option: Option<OptionInForce<'a>>,
 }
 
@@ -67,7 +67,7 @@ impl<'a> PlanInForce<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rated {
     /// Charge lines: topological order of their primitives, ties by document order, then by
-    /// first unit (PLANS section 3).
+    /// first unit (docs/plan-semantics.md section 3).
     pub lines: Vec<Line>,
     /// New values of what changed, sorted by (variable, period), each once.
     pub changes: Vec<StateEntry>,

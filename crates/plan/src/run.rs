@@ -206,7 +206,8 @@ impl<'a> Run<'a> {
         (start.saturating_add(duration) <= here.to).then_some(here.period)
     }
 
-    /// The billing cycle that this posts to: the open one, when its own is closed (PLANS 4).
+    /// The billing cycle that this posts to: the open one, when its own is closed
+    /// (docs/plan-semantics.md section 4).
     pub(crate) fn posting_cycle(&mut self) -> PeriodSpan {
         if let Event::Close(cycle) = *self.event {
             return cycle;
@@ -384,7 +385,7 @@ impl<'a> Run<'a> {
 }
 
 /// The open billing cycle, when logged time is `now`, if the cycle of the instant `at` is closed:
-/// its usage is late, and posts to the open one (PLANS sections 4 and 5).
+/// its usage is late, and posts to the open one (docs/plan-semantics.md sections 4 and 5).
 #[inline]
 pub(crate) fn open_if_late(calendar: &mut Calendar, at: i64, now: i64) -> Option<PeriodSpan> {
     let closed = now.saturating_sub(CLOSE_GRACE_US);

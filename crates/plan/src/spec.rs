@@ -113,7 +113,7 @@ pub(crate) struct OutputSpec {
     pub(crate) open: Open,
 }
 
-/// When an output may stay without a consumer (PLANS section 2).
+/// When an output may stay without a consumer (docs/plan-semantics.md section 2).
 #[derive(Clone, Copy)]
 pub(crate) enum Open {
     Never,

@@ -7,15 +7,15 @@ use turnpike_types::Timestamp;
 use crate::measure::Unit;
 
 /// The name of one variable of a plan: derived from plan id, primitive id and unit, so that state
-/// carries over between versions of a plan (PLANS section 6).
+/// carries over between versions of a plan (docs/plan-semantics.md section 6).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct VariableId(pub u64);
 
-/// How long the entries of a variable's periods are of use (PLANS section 4: as many periods stay
-/// live as the acceptance horizon needs). It stands in the two highest bits of the variable's id,
-/// so that whoever replays a log knows it without the plan.
+/// How long the entries of a variable's periods are of use (docs/plan-semantics.md section 4: as
+/// many periods stay live as the acceptance horizon needs). It stands in the two highest bits of
+/// the variable's id, so that whoever replays a log knows it without the plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Keep {
     /// While records of the period are accepted and its cycle is open.
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(id.0.to_le_bytes()[7], bytes.as_bytes()[7] & 0x3f | 0x40);
     }
 
-    /// PLANS section 4.
+    /// docs/plan-semantics.md section 4.
     #[test]
     fn periods_that_nothing_needs_any_more_are_let_go_when_a_new_one_begins() {
         let floor = Timestamp(20_000 * 86_400_000_000);

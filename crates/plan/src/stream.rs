@@ -1,4 +1,5 @@
-//! Units on their way through the graph, as spans instead of one by one (PLANS sections 1, 2).
+//! Units on their way through the graph, as spans instead of one by one
+//! (docs/plan-semantics.md sections 1, 2).
 //!
 //! A [`Stream`] is what one usage port carries for one record: spans in unit order that do not
 //! overlap. A [`Span`] is a run of the record's units, each arriving `copies` times: a Weigher
@@ -27,7 +28,8 @@ impl Span {
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     pub(crate) spans: Vec<Span>,
-    /// A record without units passed here: usage for what falls due at first use (PLANS 5).
+    /// A record without units passed here: usage for what falls due at first use
+    /// (docs/plan-semantics.md section 5).
     pub(crate) ghost: bool,
 }
 
@@ -107,7 +109,7 @@ fn rest_of(span: Span, from: i64) -> Option<Span> {
     (from < span.end).then_some(Span { first: from, ..span })
 }
 
-/// One measure of one record: how its units lie in time (PLANS section 1).
+/// One measure of one record: how its units lie in time (docs/plan-semantics.md section 1).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Flow {
     /// Units.
@@ -214,7 +216,7 @@ mod tests {
     }
 
     proptest! {
-        /// PLANS section 1: units before T number ceil((T-start)*Q/D).
+        /// docs/plan-semantics.md section 1: units before T number ceil((T-start)*Q/D).
         #[test]
         fn the_units_before_an_instant_are_those_that_happen_before_it(
             quantity in 1i64..200, duration in 0i64..500, at in -10i64..600,

@@ -1,5 +1,5 @@
 //! What falls due without usage: charges in advance, credits, the close of billing cycles
-//! (PLANS section 5).
+//! (docs/plan-semantics.md section 5).
 //!
 //! Nothing is remembered here. How far each charge was booked, and how far cycles were closed, are
 //! variables of the account that only move forward (P34), so that what is asked twice is booked

@@ -1,5 +1,5 @@
-//! Lines on trial: of alternatives, which count in no total, and what they come to (PLANS
-//! section 6).
+//! Lines on trial: of alternatives, which count in no total, and what they come to
+//! (docs/plan-semantics.md section 6).
 //!
 //! Sums stand apart for each offer, plan and cycle. One is only ever added to while its cycle is not
 //! closed, and the close takes it away: so each is billed once, whatever was dated back in between.

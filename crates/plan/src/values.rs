@@ -44,7 +44,7 @@ pub(crate) fn currency(text: &str) -> Result<Currency, String> {
     text.parse().map_err(|error: turnpike_types::CurrencyError| error.to_string())
 }
 
-/// How amounts are rounded (PLANS section 3).
+/// How amounts are rounded (docs/plan-semantics.md section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rounding {
     /// Decimals: 0 to 9.
@@ -54,7 +54,7 @@ pub(crate) struct Rounding {
 }
 
 /// `9 half-even`, `running`, `2 running`: amounts hold nine decimals, so finer is refused
-/// (DESIGN section 8).
+/// (docs/architecture.md section 8).
 pub(crate) fn round(text: &str) -> Result<Rounding, String> {
     if let Some(digits) = text.strip_suffix("running") {
         let digits = if digits.is_empty() { "9 " } else { digits };

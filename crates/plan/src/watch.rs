@@ -1,4 +1,4 @@
-//! Watching a record go through the primitives one by one (figure 7A of the seed).
+//! Watching a record go through the primitives one by one.
 
 use turnpike_types::{SuspenseReason, Timestamp};
 

@@ -223,7 +223,7 @@ fn attributes_of(start: &BytesStart<'_>, element: &str) -> Result<Vec<(String, S
 }
 
 /// A hash of what the document says: attributes in order of name, comments kept, white space
-/// between elements and every element called `without` left out (PLANS section 9).
+/// between elements and every element called `without` left out (docs/plan-semantics.md section 9).
 pub(crate) fn content_hash(root: &Element, without: &str) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hash_element(root, without, &mut hasher);

@@ -82,8 +82,8 @@ impl fmt::Debug for Zone {
 }
 
 /// The first instant of a date in a zone: midnight, or where midnight is skipped the first
-/// instant after it (PLANS section 1). Of a date that is skipped whole, where the next begins.
-/// [`Timestamp::MIN`] or [`Timestamp::MAX`] at the ends of the calendar.
+/// instant after it (docs/plan-semantics.md section 1). Of a date that is skipped whole, where the
+/// next begins. [`Timestamp::MIN`] or [`Timestamp::MAX`] at the ends of the calendar.
 pub fn first_instant_of(zone: &Zone, date: Date) -> Timestamp {
     let edge = if date.year() < 0 { Timestamp::MIN } else { Timestamp::MAX };
     let midnight = zone.rules().to_ambiguous_timestamp(date.at(0, 0, 0, 0));
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(first("UTC", 2026, 3, 8), "2026-03-08T00:00:00Z");
     }
 
-    /// PLANS section 1.
+    /// docs/plan-semantics.md section 1.
     #[test]
     fn a_day_without_midnight_starts_at_its_first_instant_that_exists() {
         assert_eq!(first("America/Sao_Paulo", 2018, 11, 4), "2018-11-04T03:00:00Z");

@@ -33,7 +33,7 @@ fn a_record_of_fig_6b_allocates_nothing_once_the_rater_is_warm() {
     }
 }
 
-/// PLANS section 5: totals are kept beside its lines.
+/// docs/plan-semantics.md section 5: totals are kept beside its lines.
 #[test]
 fn nor_does_a_record_of_an_account_that_is_granted_bonuses() {
     let graph = r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>

@@ -1,4 +1,5 @@
-//! Allowances: dated buckets, drawn by earliest expiry, priority, grant time (PLANS section 4).
+//! Allowances: dated buckets, drawn by earliest expiry, priority, grant time
+//! (docs/plan-semantics.md section 4).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -108,7 +109,8 @@ fn an_unused_rest_stays_valid_for_so_many_further_periods() {
     assert_eq!(account.data("2026-05-10T00:00:00Z", 25), (20, 5));
 }
 
-/// PLANS is silent: a period in which the subscription began grants whole, from its beginning on.
+/// docs/plan-semantics.md section 4: a period in which the subscription began grants whole, from
+/// its beginning on.
 #[test]
 fn a_period_that_ended_when_the_subscription_began_grants_nothing() {
     let bucket = r#"<bucket id="m" grant="10 B" every="month" rollover="2"/>"#;

@@ -1,5 +1,5 @@
-//! Alternatives of an option, and the close of billing cycles (PLANS sections 5 and 6; claim 10 of
-//! the seed).
+//! Alternatives of an option, and the close of billing cycles (docs/plan-semantics.md sections 5
+//! and 6).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -218,7 +218,8 @@ fn alternatives_in_force_at_the_cycles_end_are_compared() {
     assert_eq!(ledger.posted(), ["2026-02-03 sum 6"]);
 }
 
-/// PLANS is silent: a cycle that a change of the cycle day cuts short is closed like any other.
+/// docs/plan-semantics.md section 5: a cycle that a change of the cycle day cuts short is closed
+/// like any other.
 #[test]
 fn a_cycle_cut_short_is_compared_too() {
     let (a, b) = (calls("a", "1", "0", "0"), calls("b", "5", "0", "0"));

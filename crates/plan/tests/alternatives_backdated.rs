@@ -1,5 +1,5 @@
 //! Trial sums under commands that are dated back, and at the edges of cycles: every one is billed
-//! by a close, once (PLANS section 6).
+//! by a close, once (docs/plan-semantics.md section 6).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

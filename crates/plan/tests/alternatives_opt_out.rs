@@ -1,5 +1,5 @@
 //! Opting out of an option: the plan that the client keeps goes on as it was, and is billed from the
-//! cycle then running on as if there had been no choice (PLANS section 6).
+//! cycle then running on as if there had been no choice (docs/plan-semantics.md section 6).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -93,7 +93,7 @@ fn an_opt_out_dated_back_is_the_choice_for_every_cycle_since() {
     assert_eq!(ledger.posted(), posted);
 }
 
-/// The seed: the client is charged "each billing cycle for being able to decide among several plans".
+/// The fee is for being able to decide among several plans.
 #[test]
 fn a_cycle_for_which_the_client_opted_out_has_no_fee_for_choosing() {
     let (dear, cheap) = (calls("dear", "2", "31", "0"), calls("cheap", "1", "3.1", "0"));

@@ -1,7 +1,7 @@
 //! What bonuses exceed a billing cycle's charges by is carried on to the next one.
 //!
-//! PLANS section 5: "Close of a cycle = its end + grace ... There: commitment ..., comparison of
-//! alternatives, bonus offsets (never below zero, the rest carried on)."
+//! docs/plan-semantics.md section 5: "Close of a cycle = its end + grace ... There: commitment ...,
+//! comparison of alternatives, bonus offsets (never below zero, the rest carried on)."
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,5 +1,6 @@
 //! Whatever happens, and whenever somebody sweeps: no bonus takes a cycle below zero, none is lost
-//! or granted twice, and who takes over books the same (PLANS section 5, PROTOCOL P25 and P34).
+//! or granted twice, and who takes over books the same (docs/plan-semantics.md section 5, P25 and
+//! P34).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

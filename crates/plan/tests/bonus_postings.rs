@@ -1,5 +1,5 @@
-//! Bonuses that other accounts post are set off against the receiver's charges (PLANS section 5,
-//! PROTOCOL P33).
+//! Bonuses that other accounts post are set off against the receiver's charges
+//! (docs/plan-semantics.md section 5, P33).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,5 +1,5 @@
 //! E164DialPlanRater and IptoLocationMapper: prices by the number called, places by address
-//! (PLANS section 8).
+//! (docs/plan-semantics.md section 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

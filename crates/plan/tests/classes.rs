@@ -43,7 +43,7 @@ fn with(attribute: &str, value: &str) -> UsageRecord {
     record
 }
 
-/// PLANS section 8: ordered rules, first match, mandatory default.
+/// docs/plan-semantics.md section 8: ordered rules, first match, mandatory default.
 #[test]
 fn the_first_rule_that_holds_says_the_type() {
     let xml = classes(
@@ -114,8 +114,8 @@ fn types_are_those_of_the_nearest_classifier_before() {
     assert_eq!(class(&xml, &with("f", "y")), "other");
 }
 
-/// PLANS section 2: behind a classifier no rest may stay open, and the plan accepts everything that
-/// comes to the classifier.
+/// docs/plan-semantics.md section 2: behind a classifier no rest may stay open, and the plan
+/// accepts everything that comes to the classifier.
 #[test]
 fn only_a_selector_at_the_record_may_leave_its_rest_open() {
     let classifier = r#"<UsageTypeClassifier id="c" in="record.quantity" default="a"><rule as="b" type="t"/></UsageTypeClassifier>"#;

@@ -1,5 +1,5 @@
 //! What a cancellation that is dated back gives back: every period that was booked and lies past it,
-//! by day, once (PLANS section 5).
+//! by day, once (docs/plan-semantics.md section 5).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

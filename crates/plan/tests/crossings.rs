@@ -1,5 +1,6 @@
-//! Sessions across whatever there is to cross, counted by hand; what PLANS section 6 says of changes
-//! on the way. Months and changes of the clocks alone are in thresholds.rs and time_filters.rs.
+//! Sessions across whatever there is to cross, counted by hand; what
+//! docs/plan-semantics.md section 6 says of changes on the way. Months and changes of the clocks
+//! alone are in thresholds.rs and time_filters.rs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -47,7 +48,7 @@ fn lines(expected: &[(&str, f64, &str)]) -> Vec<(String, f64, String)> {
     expected.iter().map(owned).collect()
 }
 
-/// PLANS section 1: each unit by its own wall-clock reading.
+/// docs/plan-semantics.md section 1: each unit by its own wall-clock reading.
 #[test]
 fn a_session_across_the_start_of_peak_is_split_there() {
     assert_eq!(
@@ -60,7 +61,7 @@ fn a_session_across_the_start_of_peak_is_split_there() {
     );
 }
 
-/// PLANS section 4: daily, keyed by the unit's instant.
+/// docs/plan-semantics.md section 4: daily, keyed by the unit's instant.
 #[test]
 fn a_session_across_midnight_has_the_free_hour_of_both_days() {
     let daily = plan(
@@ -81,8 +82,8 @@ fn a_session_across_midnight_has_the_free_hour_of_both_days() {
     );
 }
 
-/// PLANS section 4: half open on the level, so that the unit which reaches 20 hours is the first of
-/// the second step.
+/// docs/plan-semantics.md section 4: half open on the level, so that the unit which reaches 20
+/// hours is the first of the second step.
 #[test]
 fn a_session_across_a_tier_is_split_at_its_level() {
     let mut account = Subscriber::new(&plan(&evenings("0.10", "0.05")), "Europe/Zurich");
@@ -130,8 +131,8 @@ fn last_of(contract: &Contract, records: &[(&str, &str)]) -> Vec<(String, f64, S
         .collect()
 }
 
-/// PLANS section 6: by the version in force at its start, wholly; what follows is the new one's, and
-/// goes on from the same totals.
+/// docs/plan-semantics.md section 6: by the version in force at its start, wholly; what follows is
+/// the new one's, and goes on from the same totals.
 #[test]
 fn a_session_across_a_plan_change_is_the_old_versions_wholly() {
     let contract = versions(&["2026-05-05"]);
@@ -147,8 +148,8 @@ fn a_session_across_a_plan_change_is_the_old_versions_wholly() {
     );
 }
 
-/// PLANS sections 1, 4 and 6: peak, midnights, clocks put forward, a tier, a month's end and a plan
-/// change in one session of 83 hours.
+/// docs/plan-semantics.md sections 1, 4 and 6: peak, midnights, clocks put forward, a tier, a
+/// month's end and a plan change in one session of 83 hours.
 #[test]
 fn a_session_across_everything_at_once_in_spring() {
     let contract = versions(&["2026-03-30"]);
@@ -187,8 +188,8 @@ fn a_session_across_everything_at_once_in_autumn() {
     );
 }
 
-/// PLANS section 6: the account's settings are those at the record's start, even if it runs on past a
-/// change of them.
+/// docs/plan-semantics.md section 6: the account's settings are those at the record's start, even
+/// if it runs on past a change of them.
 #[test]
 fn a_session_across_a_change_of_zone_goes_by_the_zone_at_its_start() {
     let contract = versions(&[]).then_settings("2026-05-04T18:00:00+02:00", "America/New_York", 1);
@@ -202,8 +203,8 @@ fn a_session_across_a_change_of_zone_goes_by_the_zone_at_its_start() {
     assert_eq!(last_of(&contract, &[across, after]), lines(&[("first", 2.0, "0.2")]));
 }
 
-/// PLANS section 6: a record that starts before a cancellation is rated to its end; at or after it
-/// records wait.
+/// docs/plan-semantics.md section 6: a record that starts before a cancellation is rated to its
+/// end; at or after it records wait.
 #[test]
 fn a_session_across_a_cancellation_is_rated_and_one_after_it_is_not() {
     let mut contract = versions(&[]);

@@ -1,4 +1,5 @@
-//! What falls due without usage: recurring and one-time charges (PLANS section 5, PROTOCOL P34).
+//! What falls due without usage: recurring and one-time charges (docs/plan-semantics.md section 5,
+//! P34).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -343,8 +344,8 @@ fn a_change_of_zone_neither_repeats_nor_skips_a_month() {
     }
 }
 
-/// PLANS is silent: when cycles begin on another day, days between are charged by days, and what is
-/// charged whole waits for the next cycle. No day is charged twice.
+/// docs/plan-semantics.md section 5: when cycles begin on another day, days between are charged by
+/// days, and what is charged whole waits for the next cycle. No day is charged twice.
 #[test]
 fn a_change_of_the_cycle_day_charges_no_day_twice() {
     let contract = |prorate: &str| {

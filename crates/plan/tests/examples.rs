@@ -1,4 +1,5 @@
-//! Reading a plan's examples (PLANS section 9): what is taken, and what is refused on which line.
+//! Reading a plan's examples (docs/plan-semantics.md section 9): what is taken, and what is refused
+//! on which line.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use turnpike_plan::{Cause, Example, ExampleBody, Expected, Tolerance, Unit, parse};

@@ -33,7 +33,8 @@ fn seconds(account: &mut Subscriber, start: &str, millis: i64) -> Vec<(String, i
     lines.map(|(component, units, _)| (component, units / SECOND)).collect()
 }
 
-/// PLANS section 4: 60/60 and 30/6 lengthen the record's end once; nothing stays nothing.
+/// docs/plan-semantics.md section 4: 60/60 and 30/6 lengthen the record's end once; nothing stays
+/// nothing.
 #[test]
 fn a_call_is_charged_in_whole_increments() {
     let (mut minutes, mut sixes) = (incremented("60 s", "60 s"), incremented("30 s", "6 s"));
@@ -50,7 +51,8 @@ fn a_call_is_charged_in_whole_increments() {
     assert_eq!(minutes.state.entries()[0].value, (60 * 4 + 120) * SECOND);
 }
 
-/// PLANS section 4: before any split, so that the added time lies where the call would have gone on.
+/// docs/plan-semantics.md section 4: before any split, so that the added time lies where the call
+/// would have gone on.
 #[test]
 fn the_added_time_lies_behind_the_records_end() {
     let mut account = incremented("60 s", "60 s");
@@ -99,7 +101,8 @@ fn an_increment_past_the_numbers_there_are_suspends_the_record() {
     assert_eq!(Subscriber::new(&long, "UTC").rate(&record), Err(SuspenseReason::Overflow));
 }
 
-/// PLANS section 4: once, before any split: whatever may have split the record is refused before it.
+/// docs/plan-semantics.md section 4: once, before any split: whatever may have split the record is
+/// refused before it.
 #[test]
 fn an_increment_behind_what_may_split_records_is_refused() {
     let increment = |before: &str, from: &str| {

@@ -1,4 +1,5 @@
-//! LevelMeter: what was held, averaged over time, and billed when its period is over (PLANS section 8).
+//! LevelMeter: what was held, averaged over time, and billed when its period is over
+//! (docs/plan-semantics.md section 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

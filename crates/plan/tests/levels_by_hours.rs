@@ -1,5 +1,6 @@
 //! LevelMeter against an integration hour by hour: whatever the periods, the day on which cycles
-//! begin and the subscriptions, each hour is billed once (PLANS sections 3, 4 and 8).
+//! begin and the subscriptions, each hour is billed once (docs/plan-semantics.md sections 3, 4 and
+//! 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

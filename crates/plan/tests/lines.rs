@@ -1,4 +1,4 @@
-//! What a line is, and what reaches it (PLANS sections 2, 3 and 4).
+//! What a line is, and what reaches it (docs/plan-semantics.md sections 2, 3 and 4).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

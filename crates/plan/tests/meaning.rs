@@ -1,4 +1,4 @@
-//! What plans mean, sentence by sentence of PLANS, on plans of a few primitives.
+//! What plans mean, sentence by sentence of docs/plan-semantics.md, on plans of a few primitives.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

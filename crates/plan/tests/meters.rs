@@ -1,5 +1,5 @@
 //! PercentileRater, UsageMonitor: what is billed when a cycle closes, and what is only
-//! said (PLANS sections 5 and 8).
+//! said (docs/plan-semantics.md sections 5 and 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

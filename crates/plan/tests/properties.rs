@@ -87,7 +87,7 @@ proptest! {
         prop_assert_eq!(apart, together);
     }
 
-    /// Bad input never panics a process (DESIGN section 9).
+    /// Bad input never panics a process (docs/architecture.md section 9).
     #[test]
     fn no_text_panics_the_parser(text in ".{0,400}") {
         let _ = parse(&text);

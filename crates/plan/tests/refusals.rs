@@ -1,5 +1,5 @@
 //! Every kind of plan that can't be right is refused, naming the primitive and its line
-//! (DESIGN section 7). Graphs here begin on line 3 of the document.
+//! (docs/architecture.md section 7). Graphs here begin on line 3 of the document.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -132,7 +132,7 @@ fn an_input_that_nothing_feeds() {
     refused(&[SELECT, RATE, POST, r#"<Ignore id="i" in=" "/>"#], 6, "i", Cause::OpenInput);
 }
 
-/// PLANS section 2: only the rest of a selector fed by the record may stay open.
+/// docs/plan-semantics.md section 2: only the rest of a selector fed by the record may stay open.
 #[test]
 fn a_usage_port_that_nothing_takes() {
     let filter = r#"<DailyTimeFilter id="f" in="all.pass" from="08:00" to="12:00"/>"#;
@@ -257,7 +257,7 @@ fn numbers_that_are_none() {
     }
 }
 
-/// PLANS section 4: steps are half open on the level, one after another.
+/// docs/plan-semantics.md section 4: steps are half open on the level, one after another.
 #[test]
 fn tiers_that_overlap_leave_a_gap_or_stand_out_of_order() {
     let a = r#"<step id="a" upto="2 h" price="1" per="1 h"/>"#;
@@ -303,7 +303,7 @@ fn units_that_do_not_fit_the_flow() {
     refused(&[&octets, steps, POST], 6, "rate", Cause::WrongUnit);
 }
 
-/// PLANS section 2: each measure is apportioned by itself.
+/// docs/plan-semantics.md section 2: each measure is apportioned by itself.
 #[test]
 fn units_of_two_measures_in_one_flow() {
     let mixed =
@@ -411,7 +411,7 @@ fn the_hash_of_a_plan_leaves_out_layout_and_white_space_and_keeps_the_rest() {
     assert_ne!(hash(xml), hash(&xml.replace("<graph>", "<graph><!-- why -->")));
 }
 
-/// PLANS section 3.
+/// docs/plan-semantics.md section 3.
 #[test]
 fn a_unit_below_a_billionth_and_an_unused_parameter_are_warnings() {
     let parameter = "<parameter id=\"old\" type=\"text\" value=\"x\"/>\n<graph>";

@@ -7,7 +7,7 @@ use support::{Subscriber, causes, event, plan};
 use turnpike_plan::Cause;
 use turnpike_types::{AccountNumber, Posting};
 
-/// DESIGN section 9: it used to end the process.
+/// docs/architecture.md section 9: it used to end the process.
 #[test]
 fn a_mapper_that_reads_what_it_tells_itself_is_refused() {
     let alone = plan(
@@ -26,7 +26,7 @@ fn a_mapper_that_reads_what_it_tells_itself_is_refused() {
     assert_eq!(causes(&two), both);
 }
 
-/// DESIGN section 7: a filter that nothing can pass.
+/// docs/architecture.md section 7: a filter that nothing can pass.
 #[test]
 fn a_selector_none_of_whose_types_can_come_is_refused() {
     let behind_another = plan(
@@ -48,7 +48,7 @@ fn posted(rated: &turnpike_plan::Rated, to: Posting) -> i128 {
     rated.lines.iter().filter(|line| line.posting == to).map(|line| line.amount.nanos()).sum()
 }
 
-/// PLANS section 5: the account's own charges, and no other's.
+/// docs/plan-semantics.md section 5: the account's own charges, and no other's.
 #[test]
 fn a_cap_behind_a_bonus_counts_what_the_account_pays_and_takes_nothing_from_others() {
     let xml = plan(

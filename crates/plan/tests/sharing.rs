@@ -1,5 +1,6 @@
-//! Sharing among parties: the multiparty billing seed's vector, to the last billionth, and what
-//! the matrix, the bonus and the second account's finalizer mean (PLANS sections 1, 2 and 8).
+//! Sharing among parties: the example of docs/plan-semantics.md section 9, to the last billionth,
+//! and what the matrix, the bonus and the second account's finalizer mean
+//! (docs/plan-semantics.md sections 1, 2 and 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -67,7 +68,7 @@ fn sums(expected: &[(u64, &str, i128)]) -> BTreeMap<(u64, String), i128> {
     expected.iter().map(|(account, name, nanos)| ((*account, (*name).to_owned()), *nanos)).collect()
 }
 
-/// The seed's accesses: the client pays for none of them.
+/// The example's accesses: the client pays for none of them.
 #[test]
 fn the_sharing_vector_comes_out_exactly() {
     let expected = sums(&[
@@ -91,7 +92,7 @@ fn a_failed_transfer_of_the_vector_is_nobodys() {
     assert_eq!(comes_to(SHARING, Some("s03")), expected);
 }
 
-/// The seed's other agreement: the provider pays for what failed.
+/// Another agreement: the provider pays for what failed.
 #[test]
 fn a_plan_may_charge_failed_transfers_to_the_provider() {
     let row = r#"<row target="col_pc_add*" shares"#;

@@ -1,4 +1,4 @@
-//! The table of what PLANS says names tests that exist, and every primitive.
+//! The table of what docs/plan-semantics.md says names tests that exist, and every primitive.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

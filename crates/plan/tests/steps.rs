@@ -1,4 +1,4 @@
-//! StepRater: volume, packages, and running totals (PLANS sections 3 and 4).
+//! StepRater: volume, packages, and running totals (docs/plan-semantics.md sections 3 and 4).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -67,7 +67,7 @@ fn periods(pairs: &[(&str, i128)]) -> Vec<(String, i128)> {
     pairs.iter().map(|(first, units)| ((*first).to_owned(), *units)).collect()
 }
 
-/// PLANS section 4: calendar months of the account, in its zone; half open.
+/// docs/plan-semantics.md section 4: calendar months of the account, in its zone; half open.
 #[test]
 fn a_session_across_a_months_end_counts_in_both_months() {
     let record = session("t", "2026-02-28T18:00:00Z", "2026-02-28T19:00:00Z");
@@ -82,7 +82,7 @@ fn a_session_across_a_months_end_counts_in_both_months() {
     assert_eq!(counted("MonthlyAccumulator", "UTC", 1, &first), periods(&[("2026-03-01", 1)]));
 }
 
-/// PLANS section 4: clamped from the anchor: 31 -> 29 Feb -> 31 Mar.
+/// docs/plan-semantics.md section 4: clamped from the anchor: 31 -> 29 Feb -> 31 Mar.
 #[test]
 fn billing_cycles_of_day_31_in_a_leap_year() {
     let record = session("t", "2024-01-30T00:00:00Z", "2024-04-30T12:00:00Z");
@@ -100,7 +100,8 @@ fn billing_cycles_of_day_31_in_a_leap_year() {
     assert_eq!(found, periods(&[("2026-01-31", DAY), ("2026-02-28", 2 * DAY)]));
 }
 
-/// PLANS section 4: ISO, Monday, which is a property. Clock changes make weeks longer or shorter.
+/// docs/plan-semantics.md section 4: ISO, Monday, which is a property. Clock changes make weeks
+/// longer or shorter.
 #[test]
 fn weeks_start_on_monday_or_another_day() {
     let record = session("t", "2026-10-24T12:00:00+02:00", "2026-10-26T12:00:00+01:00");
@@ -122,7 +123,8 @@ fn days_have_23_or_25_hours_where_the_clocks_change() {
     assert_eq!(found, periods(&[("2026-11-01", 25 * HOUR)]));
 }
 
-/// PLANS section 3: totals are 128 bits; one record touches at most so many periods.
+/// docs/plan-semantics.md section 3: totals are 128 bits; one record touches at most so many
+/// periods.
 #[test]
 fn more_periods_than_a_record_may_touch_are_an_error() {
     let xml = plan(r#"<DailyAccumulator id="a" in="record.duration"/><Ignore id="i" in="a.out"/>"#);
@@ -138,7 +140,7 @@ fn a_week_that_starts_on_no_day_is_refused() {
     assert_eq!(causes(&xml), [(3, "a".to_owned(), Cause::BadValue)]);
 }
 
-/// PLANS section 4: a ThresholdFilter tests each unit, by the total before it.
+/// docs/plan-semantics.md section 4: a ThresholdFilter tests each unit, by the total before it.
 #[test]
 fn a_unit_passes_when_the_level_before_it_is_at_the_threshold() {
     let level = r#"<MonthlyAccumulator id="a" in="record.quantity"/>"#;
@@ -151,7 +153,7 @@ fn a_unit_passes_when_the_level_before_it_is_at_the_threshold() {
     assert_eq!(split(&mut account, &event("t", "2026-06-01T00:00:00Z", 101)), (100, 1));
 }
 
-/// PLANS section 2: without level the count is that of the record.
+/// docs/plan-semantics.md section 2: without level the count is that of the record.
 #[test]
 fn without_a_level_units_count_within_the_record() {
     let mut account = Subscriber::new(&threshold("", r#"in="record.quantity" above="10""#), "UTC");
@@ -161,7 +163,8 @@ fn without_a_level_units_count_within_the_record() {
     }
 }
 
-/// PLANS section 4: on="record" decides the whole record by its quantity: at most 3 MB is the rest.
+/// docs/plan-semantics.md section 4: on="record" decides the whole record by its quantity: at most
+/// 3 MB is the rest.
 #[test]
 fn a_record_passes_whole_or_not_at_all() {
     let xml = threshold("", r#"in="record.octets" above="3 MB" on="record""#)
@@ -193,7 +196,7 @@ fn what_decides_a_record_is_all_of_it() {
     assert_eq!(split(&mut account, &day(9)), (3 * 9, 0));
 }
 
-/// PLANS section 2: a weighed unit is as many, which can fall to both sides.
+/// docs/plan-semantics.md section 2: a weighed unit is as many, which can fall to both sides.
 #[test]
 fn the_copies_of_a_weighed_unit_pass_by_themselves() {
     let weigher = r#"<Weigher id="w" in="record.quantity" attribute="f" default="7"><weight value="x" weight="1"/></Weigher><MonthlyAccumulator id="a" in="w.out"/>"#;

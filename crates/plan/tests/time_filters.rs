@@ -49,7 +49,7 @@ fn split(xml: &str, zone: &str, start: &str, end: &str) -> (i128, i128) {
     (of("in"), of("out"))
 }
 
-/// PLANS section 1: windows are half open, and 24:00 may be an end.
+/// docs/plan-semantics.md section 1: windows are half open, and 24:00 may be an end.
 #[test]
 fn a_unit_at_the_start_of_a_window_is_in_and_one_at_its_end_is_not() {
     let xml = daily("19:00", "24:00");
@@ -63,7 +63,7 @@ fn a_unit_at_the_start_of_a_window_is_in_and_one_at_its_end_is_not() {
     assert_eq!(at("2026-05-02T00:00:00+02:00"), "out");
 }
 
-/// PLANS section 1: from > to wraps round midnight.
+/// docs/plan-semantics.md section 1: from > to wraps round midnight.
 #[test]
 fn a_session_across_peak_and_midnight_is_split_at_both() {
     let night = daily("22:00", "06:00");
@@ -73,7 +73,7 @@ fn a_session_across_peak_and_midnight_is_split_at_both() {
     assert_eq!(split(&evening, "Europe/Zurich", start, end), (4 * HOUR, 7 * HOUR));
 }
 
-/// PLANS section 1: skipped time counts not at all, repeated time twice.
+/// docs/plan-semantics.md section 1: skipped time counts not at all, repeated time twice.
 #[test]
 fn clock_changes_both_ways_in_zurich_and_new_york() {
     let xml = daily("02:00", "03:00");
@@ -150,7 +150,7 @@ fn special_days_are_local_dates_of_one_year_or_of_every_year() {
     assert_eq!(of("UTC", later.0, later.1), (0, 24 * HOUR));
 }
 
-/// PLANS section 1: a date is as long as it is where the clocks change.
+/// docs/plan-semantics.md section 1: a date is as long as it is where the clocks change.
 #[test]
 fn a_special_day_has_23_or_25_hours_where_the_clocks_change() {
     let xml = special("", r#"<day date="2026-03-29"/><day date="2026-10-25"/>"#);
@@ -223,7 +223,7 @@ fn without_the_table_or_the_place_that_it_reads_a_record_waits() {
     assert_eq!(by_table(&elsewhere, None, &record), Ok("in2".to_owned()));
 }
 
-/// PLANS section 1: all units of a record without duration are at its start.
+/// docs/plan-semantics.md section 1: all units of a record without duration are at its start.
 #[test]
 fn a_record_without_duration_is_wholly_where_it_starts() {
     let xml = filtered(
@@ -238,7 +238,7 @@ fn a_record_without_duration_is_wholly_where_it_starts() {
     assert_eq!(Subscriber::new(&xml, "UTC").lines(&record)[0].0, "in");
 }
 
-/// PLANS section 1: units before T number ceil((T-start)*Q/D), of a petabyte too.
+/// docs/plan-semantics.md section 1: units before T number ceil((T-start)*Q/D), of a petabyte too.
 #[test]
 fn a_petabyte_is_split_to_the_byte() {
     let xml = filtered(r#"<DailyTimeFilter id="f" in="record.octets" from="19:00" to="24:00"/>"#)
@@ -349,7 +349,8 @@ proptest! {
     }
 }
 
-/// PLANS section 1: a day starts at its first instant that exists, and stays begun.
+/// docs/plan-semantics.md section 1: a day starts at its first instant that exists, and stays
+/// begun.
 #[test]
 fn a_special_day_without_midnight_starts_at_its_first_instant() {
     let xml = special("", r#"<day date="2018-11-04"/>"#);

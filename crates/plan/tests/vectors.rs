@@ -13,7 +13,7 @@ const WEIGHTED: &str = include_str!("data/weighted.xml");
 
 type Lines = BTreeMap<(String, String), (i128, String)>;
 
-/// Fig. 6B of the price planning seed, as PLANS section 9 writes it.
+/// Fig. 6B, the example of docs/plan-semantics.md section 9.
 #[test]
 fn fig_6b_comes_out_exactly() {
     let mut subscriber = Subscriber::new(FIG6B, "America/New_York");
@@ -33,7 +33,7 @@ fn fig_6b_comes_out_exactly() {
     assert_eq!(lines, expected);
 }
 
-/// PLANS section 3: topological, ties by document order, then first unit.
+/// docs/plan-semantics.md section 3: topological, ties by document order, then first unit.
 #[test]
 fn fig_6b_lines_stand_in_the_order_of_the_graph() {
     let mut subscriber = Subscriber::new(FIG6B, "America/New_York");
@@ -44,7 +44,7 @@ fn fig_6b_lines_stand_in_the_order_of_the_graph() {
     assert_eq!(order, expected);
 }
 
-/// DESIGN section 7: every line can say why: the accumulator before and after.
+/// docs/architecture.md section 7: every line can say why: the accumulator before and after.
 #[test]
 fn a_line_shows_the_level_before_its_first_and_after_its_last_unit() {
     let mut subscriber = Subscriber::new(FIG6B, "America/New_York");

@@ -1,4 +1,4 @@
-//! Weigher: weights per function, or on time (PLANS section 8).
+//! Weigher: weights per function, or on time (docs/plan-semantics.md section 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

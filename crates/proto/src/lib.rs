@@ -11,11 +11,12 @@
 //!  dial.rs     Dial                        the network seam: from an address to a channel
 //! ```
 //!
-//! A front must forward a record without decoding it (DESIGN section 3). In protobuf an embedded
-//! message and a bytes field look alike on the wire, so the public `IngestBatch` stays an ordinary
-//! message for every gRPC client, while front and node read it as a [`frame::BatchFrame`]: the
-//! front walks the records, peeks at each account number, and copies the record's bytes into the
-//! partition's [`frame::SubBatchFrame`]; the node decodes them once, borrowing.
+//! A front must forward a record without decoding it (docs/architecture.md section 3). In protobuf
+//! an embedded message and a bytes field look alike on the wire, so the public `IngestBatch` stays
+//! an ordinary message for every gRPC client, while front and node read it as a
+//! [`frame::BatchFrame`]: the front walks the records, peeks at each account number, and copies the
+//! record's bytes into the partition's [`frame::SubBatchFrame`]; the node decodes them once,
+//! borrowing.
 //!
 //! Outside bytes never panic: every reader returns [`wire::WireError`].
 

@@ -125,7 +125,8 @@ pub enum Change {
     /// Postings of another partition were taken up to here; the account is zero (P33).
     #[prost(message, tag = "10")]
     PostingsTaken(PostingCursor),
-    /// It was offered alternatives, of which one is billed each cycle (PLANS section 6).
+    /// It was offered alternatives, of which one is billed each cycle
+    /// (docs/plan-semantics.md section 6).
     #[prost(message, tag = "11")]
     Offered(Offer),
     /// It chose the alternative that a cycle is billed by, whichever is cheapest.
@@ -250,7 +251,8 @@ pub struct PostingCursor {
     pub hash: Vec<u8>,
 }
 
-/// Alternatives, all of which rate everything on trial; one is billed (PLANS section 6).
+/// Alternatives, all of which rate everything on trial; one is billed
+/// (docs/plan-semantics.md section 6).
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Offer {
     /// The option's name in the account.
@@ -317,7 +319,7 @@ pub struct Header {
     pub totals: Totals,
 }
 
-/// Control totals, so that a consumer can reconcile (DESIGN section 8).
+/// Control totals, so that a consumer can reconcile (docs/architecture.md section 8).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Records, rated and suspended together.

@@ -51,7 +51,8 @@ kinds! {
         Bonus = 8, "bonus";
         /// What a usage monitor noticed; it costs nothing.
         Event = 9, "event";
-        /// Of an option: the fee, or the lines of the alternative that won (PLANS section 6).
+        /// Of an option: the fee, or the lines of the alternative that won
+        /// (docs/plan-semantics.md section 6).
         Option = 10, "option";
         /// A line of another account that was posted to this one (P33).
         Posting = 11, "posting";

@@ -1,5 +1,5 @@
 //! Lines that were made from other lines, or that post elsewhere: what the whole plan language
-//! asks of a segment (PLANS sections 2 and 3, P33).
+//! asks of a segment (docs/plan-semantics.md sections 2 and 3, P33).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use bytes::Bytes;
@@ -165,7 +165,8 @@ fn a_line_says_what_it_was_made_from_and_where_its_amount_goes() {
     assert_is_sample(&Segment::decode(&sealed.body).unwrap());
 }
 
-// DESIGN section 8: what is replaced, on trial or nobody's is no money; all lines are counted.
+// docs/architecture.md section 8: what is replaced, on trial or nobody's is no money; all lines are
+// counted.
 #[test]
 fn control_totals_sum_what_posts_to_an_account() {
     let sealed = sample();

@@ -9,7 +9,7 @@ use turnpike_types::{AccountNumber, Money, Timestamp};
 
 use crate::TrialError;
 
-/// An account's settings and subscriptions through time (PLANS section 6).
+/// An account's settings and subscriptions through time (docs/plan-semantics.md section 6).
 #[derive(Clone, Debug)]
 pub struct Account {
     /// Sorted by start; the first holds from the beginning of time.
@@ -31,7 +31,7 @@ pub struct Subscription {
     pub priority: u32,
     /// Values for the plan's parameters.
     pub parameters: BTreeMap<String, String>,
-    /// The option that it is an alternative of (PLANS section 6).
+    /// The option that it is an alternative of (docs/plan-semantics.md section 6).
     pub option: Option<Alternative>,
 }
 

@@ -78,7 +78,7 @@ impl<'a> Charges<'a> {
         &self.stretch.settings.zone
     }
 
-    /// The lines in their order (PLANS section 3).
+    /// The lines in their order (docs/plan-semantics.md section 3).
     pub fn iter(&self) -> impl Iterator<Item = Charge<'a>> + use<'a> {
         let Self { account, stretch, rated } = *self;
         rated.lines.iter().filter_map(move |line| {

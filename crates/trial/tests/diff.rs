@@ -1,4 +1,5 @@
-//! What is different between two plans, and what the newer one forgets (PLANS section 6).
+//! What is different between two plans, and what the newer one forgets
+//! (docs/plan-semantics.md section 6).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::support;

@@ -1,4 +1,5 @@
-//! A trial books what falls due without usage, as the owner of an account would (PLANS section 5).
+//! A trial books what falls due without usage, as the owner of an account would
+//! (docs/plan-semantics.md section 5).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::support;
@@ -100,7 +101,8 @@ fn usage_is_late_when_its_cycle_was_closed_by_later_usage() {
     assert!(is_late("e", "2026-01-31T00:00:00Z"));
 }
 
-/// PLANS section 6: trial lines count in no total; the close posts the winner's sums and the fee.
+/// docs/plan-semantics.md section 6: trial lines count in no total; the close posts the winner's
+/// sums and the fee.
 #[test]
 fn of_alternatives_the_cheapest_is_posted_when_the_cycle_closes() {
     let mut accounts = Accounts::none();

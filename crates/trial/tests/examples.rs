@@ -46,7 +46,7 @@ fn fails(xml: &str, differences: &[&str]) {
     assert_eq!(report.passed(), differences.is_empty());
 }
 
-/// The price planning seed's Fig. 6B, from files as they stand in the vectors.
+/// Fig. 6B (docs/plan-semantics.md section 9), from files.
 #[test]
 fn fig_6b_is_its_own_example() {
     let report = run_with(

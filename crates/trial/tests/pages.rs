@@ -18,10 +18,11 @@ fn docs() -> PathBuf {
 }
 
 fn pages() -> Vec<PathBuf> {
+    let folders = [docs(), docs().join("primitives")];
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let files = entries.map(|entry| entry.unwrap().path());
     let mut pages: Vec<PathBuf> =
-        ["price-plans.md", "plan-gallery.md"].iter().map(|name| docs().join(name)).collect();
-    let primitives = std::fs::read_dir(docs().join("primitives")).unwrap();
-    pages.extend(primitives.map(|entry| entry.unwrap().path()));
+        files.filter(|path| path.extension().is_some_and(|kind| kind == "md")).collect();
     pages.sort();
     pages
 }
@@ -71,6 +72,19 @@ fn every_plan_on_every_page_does_what_its_examples_say() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert!(plans > primitive_types().len() / 2, "{plans}");
+}
+
+#[test]
+fn every_plan_in_the_examples_does_what_its_own_examples_say() {
+    let folder = docs().join("../examples");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let plans: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|kind| kind == "xml")).collect();
+    assert!(!plans.is_empty());
+    for path in plans {
+        let xml = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(faults(&xml, &[]), None, "{}", path.display());
+    }
 }
 
 #[test]

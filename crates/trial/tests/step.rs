@@ -1,4 +1,4 @@
-//! Stepping through a plan (figure 7A of the price planning seed): what each primitive did.
+//! Stepping through a plan: what each primitive did.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::support;

@@ -55,7 +55,7 @@ fn a_record_given_twice_counts_once_and_with_other_content_not_at_all() {
     rated(trial.rate(&session(2, "a", "2026-01-05T00:00:00Z", 1), 10).unwrap());
 }
 
-/// PLANS section 6: by the version in force at its start, in the account's zone.
+/// docs/plan-semantics.md section 6: by the version in force at its start, in the account's zone.
 #[test]
 fn the_version_in_force_at_the_start_rates_the_whole_record() {
     let mut trial = trial(Accounts::all_alike(account("America/New_York").with_all(["hourly"])));
@@ -135,7 +135,8 @@ fn a_subscription_sets_the_plans_parameters() {
     assert!(error.to_string().contains("account 2: plan hourly"), "{error}");
 }
 
-/// PLANS section 6: each unit goes to the subscription of highest priority that accepts it.
+/// docs/plan-semantics.md section 6: each unit goes to the subscription of highest priority that
+/// accepts it.
 #[test]
 fn the_subscription_of_highest_priority_is_asked_first() {
     let dear = hourly(1, "2026-01-01", "").replace("id=\"hourly\"", "id=\"dear\"");

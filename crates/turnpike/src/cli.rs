@@ -23,7 +23,8 @@ Examples:
   turnpike pull --consumer billing --output lines.csv
   turnpike rate --plan plan.xml --usage usage.csv    the same prices with no cluster at all
 
-Every option can also be set by TURNPIKE_… variables and by a TOML file (--config).";
+An option marked [env: TURNPIKE_…] can also be set by that variable. What `node`, `front` and `up`
+are run with, the address of fronts and the log can also be set in a TOML file (--config).";
 
 /// A partitioned, fault-tolerant rating cluster: usage in, exact charges out, each exactly once.
 #[derive(Debug, Parser)]

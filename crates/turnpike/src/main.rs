@@ -34,6 +34,8 @@ mod commands;
 mod config;
 mod database;
 mod exit;
+#[cfg(test)]
+mod pages;
 mod plans;
 mod sender;
 mod server;

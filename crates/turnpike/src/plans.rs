@@ -11,7 +11,8 @@ use turnpike_types::limits::EXAMPLES_BYTES_MAX;
 
 use crate::commands::plan::read_xml;
 
-/// The plan of the seed's Fig. 6B: connect time with free hours, peak and off-peak steps.
+/// The plan of Fig. 6B (docs/plan-semantics.md section 9): connect time with free hours, peak and
+/// off-peak steps.
 pub(crate) const FIG6B: &str = include_str!("../plans/fig6b.xml");
 /// Octets in tiers.
 pub(crate) const OCTETS: &str = include_str!("../plans/octets.xml");

@@ -261,7 +261,8 @@ fn rate_two(extra: &[&str]) -> Ran {
     run(&[&rate[..], extra].concat())
 }
 
-/// PLANS section 6: the one that comes cheapest is billed when the cycle closes, with the fee.
+/// docs/plan-semantics.md section 6: the one that comes cheapest is billed when the cycle closes,
+/// with the fee.
 #[test]
 fn an_option_is_billed_by_the_plan_that_comes_cheapest() {
     let option = ["--option", "phone=small,large", "--option-fee", "phone=0.50"];

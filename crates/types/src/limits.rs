@@ -1,6 +1,6 @@
 //! Limits that both ends of a wire must agree on. `docs/records.md` lists them for people.
 
-/// A record id, in bytes (DESIGN section 6).
+/// A record id, in bytes (docs/architecture.md section 6).
 pub const RECORD_ID_BYTES_MAX: usize = 128;
 /// A usage type, in bytes.
 pub const USAGE_TYPE_BYTES_MAX: usize = 64;
@@ -33,11 +33,12 @@ pub const ACCOUNT_COMMANDS_MAX: usize = 10_000;
 pub const FEED_PAGE_LINES_MAX: usize = 100_000;
 /// How far ahead of logged time a record may start, in microseconds (P26).
 pub const AHEAD_MAX_US: i64 = 5 * 60 * 1_000_000;
-/// How long a billing cycle stays open past its end, in microseconds: two days (PLANS section 5).
+/// How long a billing cycle stays open past its end, in microseconds: two days
+/// (docs/plan-semantics.md section 5).
 pub const CLOSE_GRACE_US: i64 = 2 * 86_400 * 1_000_000;
 /// Usage types that begin so are the cluster's own: what fell due, what was posted.
 pub const RESERVED_USAGE_TYPE: &str = "turnpike.";
 /// The usage type of a line that another account posted (P33).
 pub const POSTING_USAGE_TYPE: &str = "turnpike.posting";
-/// Default acceptance horizon, in microseconds: 35 days (DESIGN section 6).
+/// Default acceptance horizon, in microseconds: 35 days (docs/architecture.md section 6).
 pub const HORIZON_DEFAULT_US: i64 = 35 * 86_400 * 1_000_000;

@@ -11,10 +11,11 @@ use crate::AccountNumber;
 pub enum Outcome {
     /// Rated: its charge lines stand in the same segment.
     Rated,
-    /// Rated after its billing cycle was closed: its lines post to the open cycle (PLANS section 4).
+    /// Rated after its billing cycle was closed: its lines post to the open cycle
+    /// (docs/plan-semantics.md section 4).
     RatedLate,
-    /// No usage: something fell due by itself, a charge or the close of a cycle (PLANS section 5).
-    /// Its lines stand in the same segment.
+    /// No usage: something fell due by itself, a charge or the close of a cycle
+    /// (docs/plan-semantics.md section 5). Its lines stand in the same segment.
     FellDue,
     /// No usage: a line of another account that is posted to this one (P33).
     Posted,
@@ -22,7 +23,7 @@ pub enum Outcome {
     Suspended(SuspenseReason),
 }
 
-/// Where a charge line's amount goes (PLANS section 2).
+/// Where a charge line's amount goes (docs/plan-semantics.md section 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Posting {
     /// To the record's own account.
@@ -34,7 +35,8 @@ pub enum Posting {
     Nobody,
     /// Nowhere: lines that were made of it stand in its place, such as shares.
     Replaced,
-    /// Nowhere yet: one of several alternatives, compared when the cycle closes (PLANS section 6).
+    /// Nowhere yet: one of several alternatives, compared when the cycle closes
+    /// (docs/plan-semantics.md section 6).
     Trial,
 }
 

@@ -29,7 +29,7 @@ pub struct UsageRecord {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// (account, record id): what makes a record itself (DESIGN section 6).
+/// (account, record id): what makes a record itself (docs/architecture.md section 6).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey {
     /// The account.

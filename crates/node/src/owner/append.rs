@@ -84,7 +84,7 @@ pub(crate) struct Appended {
 /// Waits for the append in flight; for ever when there is none.
 pub(crate) async fn finished(in_flight: &mut Option<InFlight>) -> Result<Appended, Ended> {
     match in_flight {
-        // The task is its own: dropping this future does not stop it (STYLE rule 10).
+        // The task is its own: dropping this future does not stop it.
         Some(append) => (&mut append.task).await.unwrap_or(Err(Ended::Stopped)),
         None => std::future::pending().await,
     }

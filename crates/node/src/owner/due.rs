@@ -1,4 +1,5 @@
-//! What falls due without usage (PLANS section 5, P34): before a record is rated, and by the sweep.
+//! What falls due without usage (docs/plan-semantics.md section 5, P34): before a record is rated,
+//! and by the sweep.
 //!
 //! How far things were booked are variables of the account, moved by the segments that book. All
 //! that is kept here is when to look again, and it is found anew from them after a takeover:

@@ -1,4 +1,5 @@
-//! How options stand: what each alternative comes to in the cycles that are open (PLANS section 6).
+//! How options stand: what each alternative comes to in the cycles that are open
+//! (docs/plan-semantics.md section 6).
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
 //! What holds along paths: charges meet only their own currency; units that meet came by ways
-//! that exclude each other, or there is a warning (PLANS section 2).
+//! that exclude each other, or there is a warning (docs/plan-semantics.md section 2).
 
 use std::collections::BTreeSet;
 
@@ -127,7 +127,7 @@ fn mixed(primitive: &Primitive, message: String, findings: &mut Findings) {
     findings.error(primitive.line, Some(&primitive.id), Cause::MixedCurrencies, message);
 }
 
-/// Refuses a selector none of whose types can come (DESIGN section 7).
+/// Refuses a selector none of whose types can come (docs/architecture.md section 7).
 fn check_types(primitive: &Primitive, certain: &Certain, findings: &mut Findings) {
     let (Some(taken), Some(known)) = (primitive.property("types"), &certain.types) else { return };
     if taken.split_whitespace().any(|taken| known.contains(taken)) || known.is_empty() {

@@ -1,4 +1,5 @@
-//! Links: each to a port that exists and carries the right thing; nothing left open (PLANS 2).
+//! Links: each to a port that exists and carries the right thing; nothing left open
+//! (docs/plan-semantics.md section 2).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! AccountFinalizer: posts what reaches it to the account (PLANS section 2).
+//! AccountFinalizer: posts what reaches it to the account (docs/plan-semantics.md section 2).
 
 use crate::spec::{Role, Spec, charge_in};
 

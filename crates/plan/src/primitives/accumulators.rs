@@ -1,4 +1,5 @@
-//! The accumulators: they count the units that pass, period by period (PLANS sections 2 and 4).
+//! The accumulators: they count the units that pass, period by period
+//! (docs/plan-semantics.md sections 2 and 4).
 
 use turnpike_types::SuspenseReason;
 

@@ -1,4 +1,4 @@
-//! Adder: gathers charges, which stay the lines they are (PLANS section 2).
+//! Adder: gathers charges, which stay the lines they are (docs/plan-semantics.md section 2).
 
 use crate::spec::{CHARGE_OUT, Role, Spec, charge_in};
 

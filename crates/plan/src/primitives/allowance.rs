@@ -1,4 +1,5 @@
-//! Allowance: units that are granted, dated, and drawn before anything is charged (PLANS section 4).
+//! Allowance: units that are granted, dated, and drawn before anything is charged
+//! (docs/plan-semantics.md section 4).
 //!
 //! What it grants and to whom is [`buckets`](super::buckets); here are its properties and ports.
 

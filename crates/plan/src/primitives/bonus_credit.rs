@@ -1,4 +1,4 @@
-//! BonusCredit: what one party grants another for what it pays (PLANS section 8).
+//! BonusCredit: what one party grants another for what it pays (docs/plan-semantics.md section 8).
 //!
 //! Two lines for each grant, of opposite amounts: whoever adds up all accounts finds nothing new.
 

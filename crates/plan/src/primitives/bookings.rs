@@ -1,5 +1,5 @@
 //! What a charge by days booked for each period, so that a cancellation that is dated back gives the
-//! unused days of every one of them back, exactly and once (PLANS section 5).
+//! unused days of every one of them back, exactly and once (docs/plan-semantics.md section 5).
 //!
 //! A booking never changes; beside it stands through which date it is kept. What was given back so
 //! far follows from both, so an earlier cancellation later gives back the difference, and credits in

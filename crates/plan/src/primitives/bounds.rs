@@ -1,4 +1,5 @@
-//! Minimum, Cap, Commitment: what makes charges come to what was agreed (PLANS sections 5 and 8).
+//! Minimum, Cap, Commitment: what makes charges come to what was agreed
+//! (docs/plan-semantics.md sections 5 and 8).
 
 use turnpike_types::{Money, Posting, SuspenseReason};
 

@@ -1,5 +1,5 @@
-//! Dated buckets and drawing from them (PLANS section 4): by earliest expiry, then priority, then
-//! grant time, only from those valid at the unit's instant.
+//! Dated buckets and drawing from them (docs/plan-semantics.md section 4): by earliest expiry, then
+//! priority, then grant time, only from those valid at the unit's instant.
 //!
 //! Validity is a matter of local dates, so units of one date, and of all dates up to the next on
 //! which a bucket begins or expires, draw from the same lots.

@@ -1,4 +1,5 @@
-//! CostResponsibilityMatrix: who pays for an access, in which shares (PLANS sections 2 and 8).
+//! CostResponsibilityMatrix: who pays for an access, in which shares
+//! (docs/plan-semantics.md sections 2 and 8).
 //!
 //! Ordered rows of conditions, the first that fits decides. What failed is nobody's, unless a row
 //! asks for its status.

@@ -1,4 +1,5 @@
-//! CurrencyConverter: charges in another currency, at the rate of their day (PLANS section 3).
+//! CurrencyConverter: charges in another currency, at the rate of their day
+//! (docs/plan-semantics.md section 3).
 
 use turnpike_types::{Currency, SuspenseReason};
 

@@ -1,4 +1,5 @@
-//! DailyTimeFilter: passes units by the wall clock of the account (PLANS section 1).
+//! DailyTimeFilter: passes units by the wall clock of the account
+//! (docs/plan-semantics.md section 1).
 
 use turnpike_types::SuspenseReason;
 

@@ -1,4 +1,5 @@
-//! Discount: a percentage off charges, or with a minus on top (PLANS sections 3 and 8).
+//! Discount: a percentage off charges, or with a minus on top (docs/plan-semantics.md sections 3
+//! and 8).
 
 use turnpike_types::SuspenseReason;
 

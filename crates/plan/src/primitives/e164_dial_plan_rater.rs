@@ -1,4 +1,5 @@
-//! E164DialPlanRater: prices units by the telephone number that was called (PLANS section 8).
+//! E164DialPlanRater: prices units by the telephone number that was called
+//! (docs/plan-semantics.md section 8).
 
 use turnpike_types::{Money, SuspenseReason};
 

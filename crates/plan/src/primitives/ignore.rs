@@ -1,4 +1,4 @@
-//! Ignore: takes what shall cost nothing and leave no line (PLANS section 2).
+//! Ignore: takes what shall cost nothing and leave no line (docs/plan-semantics.md section 2).
 
 use crate::run::{Input, Op, Run};
 use crate::spec::{Role, Spec, usage_in};

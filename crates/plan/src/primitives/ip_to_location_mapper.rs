@@ -1,4 +1,4 @@
-//! IptoLocationMapper: says where an address of the record is (PLANS section 8).
+//! IptoLocationMapper: says where an address of the record is (docs/plan-semantics.md section 8).
 
 use std::net::IpAddr;
 

@@ -1,5 +1,5 @@
 //! LevelMeter: bills a level that holds until the next statement: storage held, addresses in use
-//! (PLANS section 8).
+//! (docs/plan-semantics.md section 8).
 //!
 //! Time is cut where a period begins and where a subscription does. For each piece it keeps the level
 //! in force, since when, and what was integrated until then; a piece in which nothing was stated has

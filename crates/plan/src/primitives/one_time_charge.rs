@@ -1,4 +1,4 @@
-//! OneTimeCharge: once per subscription, whatever its versions (PLANS section 5).
+//! OneTimeCharge: once per subscription, whatever its versions (docs/plan-semantics.md section 5).
 
 use turnpike_types::{Money, SuspenseReason};
 

@@ -1,5 +1,5 @@
-//! PercentileRater: bills a bandwidth by a percentile of its five-minute intervals (PLANS
-//! section 5).
+//! PercentileRater: bills a bandwidth by a percentile of its five-minute intervals
+//! (docs/plan-semantics.md section 5).
 //!
 //! What is kept and priced is bytes in five minutes: a rate in bit/s would seldom be whole.
 

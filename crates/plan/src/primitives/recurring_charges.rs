@@ -1,5 +1,5 @@
-//! The recurring charges: an amount for each period, in advance or with its first usage (PLANS
-//! section 5).
+//! The recurring charges: an amount for each period, in advance or with its first usage
+//! (docs/plan-semantics.md section 5).
 //!
 //! In advance a charge knows, for each subscription, the first date that it has not been booked for:
 //! a variable that only moves forward (P34). With `prorate="day"` it also knows what it booked for

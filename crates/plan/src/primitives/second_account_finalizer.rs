@@ -1,5 +1,5 @@
-//! SecondAccountFinalizer: posts what reaches it to other accounts, instead of the first (PLANS
-//! section 2).
+//! SecondAccountFinalizer: posts what reaches it to other accounts, instead of the first
+//! (docs/plan-semantics.md section 2).
 
 use turnpike_types::SuspenseReason;
 

@@ -1,4 +1,4 @@
-//! Shares of money: whole weights, and the largest remainder (PLANS section 1).
+//! Shares of money: whole weights, and the largest remainder (docs/plan-semantics.md section 1).
 
 use smallvec::SmallVec;
 
@@ -85,7 +85,7 @@ mod tests {
         apportion(amount, step, weights.iter().copied()).unwrap().to_vec()
     }
 
-    /// PLANS section 1: the largest remainder, ties by document order.
+    /// docs/plan-semantics.md section 1: the largest remainder, ties by document order.
     #[test]
     fn what_is_left_over_goes_to_the_largest_remainder_and_of_equal_ones_to_the_first() {
         assert_eq!(apportioned(100, 1, &[1, 1, 1]), [34, 33, 33]);

@@ -1,4 +1,4 @@
-//! StepRater: prices units by steps of a level (PLANS sections 2, 3 and 4).
+//! StepRater: prices units by steps of a level (docs/plan-semantics.md sections 2, 3 and 4).
 //!
 //! ```text
 //!  level.rs    what level each unit reads      ladder.rs   runs of units -> parts, one a step

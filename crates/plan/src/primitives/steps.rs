@@ -1,4 +1,5 @@
-//! Steps as raters and meters write them: rising bounds, and a price for each (PLANS section 4).
+//! Steps as raters and meters write them: rising bounds, and a price for each
+//! (docs/plan-semantics.md section 4).
 
 use turnpike_types::SuspenseReason;
 
@@ -156,8 +157,9 @@ impl Tiers {
         Ok(Self { tiers })
     }
 
-    /// A line for each step that the total reaches, rounded once (PLANS section 3). It shows whole
-    /// units; a part of one is in the amount only.
+    /// A line for each step that the total reaches, rounded once
+    /// (docs/plan-semantics.md section 3). It shows whole units; a part of one is in the amount
+    /// only.
     pub(super) fn book(
         &self,
         run: &mut Run<'_>,

@@ -1,4 +1,5 @@
-//! TaxCalculator: the taxes of a place, on top of charges or within them (PLANS section 3).
+//! TaxCalculator: the taxes of a place, on top of charges or within them
+//! (docs/plan-semantics.md section 3).
 //!
 //! On top, each tax is a part of the line's rounded amount, or if it compounds of that and the
 //! taxes before it. Within, a net amount N carries taxes N*f, so that a gross amount G holds

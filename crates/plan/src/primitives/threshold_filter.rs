@@ -1,4 +1,5 @@
-//! ThresholdFilter: passes units, or whole records, by their number (PLANS section 4).
+//! ThresholdFilter: passes units, or whole records, by their number
+//! (docs/plan-semantics.md section 4).
 
 use turnpike_types::SuspenseReason;
 

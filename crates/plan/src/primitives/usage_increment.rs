@@ -1,4 +1,5 @@
-//! UsageIncrement: lengthens a record to whole increments, once, before any split (PLANS section 4).
+//! UsageIncrement: lengthens a record to whole increments, once, before any split
+//! (docs/plan-semantics.md section 4).
 
 use turnpike_types::SuspenseReason;
 
@@ -125,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// PLANS section 4: 60/60, 30/6.
+    /// docs/plan-semantics.md section 4: 60/60, 30/6.
     #[test]
     fn a_record_grows_to_the_first_increment_and_then_in_steps() {
         let by = |first, then| move |units| increments(units, first, then).unwrap();

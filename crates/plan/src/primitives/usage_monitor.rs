@@ -1,4 +1,5 @@
-//! UsageMonitor: says, once a period, that a level has passed a limit (PLANS section 8).
+//! UsageMonitor: says, once a period, that a level has passed a limit
+//! (docs/plan-semantics.md section 8).
 
 use turnpike_types::{Money, SuspenseReason};
 

@@ -1,4 +1,4 @@
-//! UsageTypeClassifier: says what type usage is, by rules (PLANS section 8).
+//! UsageTypeClassifier: says what type usage is, by rules (docs/plan-semantics.md section 8).
 //!
 //! It tells and moves nothing: units leave as they came, and who asks for their type downstream
 //! (a UsageTypeSelector) is answered by the rules.

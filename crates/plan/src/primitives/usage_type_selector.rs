@@ -1,4 +1,4 @@
-//! UsageTypeSelector: passes records of the types it names (PLANS section 2).
+//! UsageTypeSelector: passes records of the types it names (docs/plan-semantics.md section 2).
 
 use turnpike_types::SuspenseReason;
 

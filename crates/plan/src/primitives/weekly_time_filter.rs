@@ -1,4 +1,5 @@
-//! WeeklyTimeFilter: passes units by the day of the week and the wall clock (PLANS section 1).
+//! WeeklyTimeFilter: passes units by the day of the week and the wall clock
+//! (docs/plan-semantics.md section 1).
 
 use turnpike_types::SuspenseReason;
 
@@ -152,7 +153,7 @@ mod tests {
         assert_eq!(week.0, [(0, 20), (40, 50), (6 * DAY_US, WEEK_US)]);
     }
 
-    /// PLANS section 1: half open.
+    /// docs/plan-semantics.md section 1: half open.
     #[test]
     fn an_answer_holds_until_the_next_edge_of_a_window_or_of_the_clock() {
         // Monday 08:00 to 18:00; 5 January 1970 was a Monday.

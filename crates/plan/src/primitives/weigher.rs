@@ -1,4 +1,5 @@
-//! Weigher: makes a unit as many as an attribute's value, or its time, weighs (PLANS section 8).
+//! Weigher: makes a unit as many as an attribute's value, or its time, weighs
+//! (docs/plan-semantics.md section 8).
 
 use turnpike_types::SuspenseReason;
 

@@ -1,4 +1,4 @@
-//! Where networks are (PLANS section 8).
+//! Where networks are (docs/plan-semantics.md section 8).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,5 @@
-//! Dial plans: prefixes of telephone numbers and what a call there costs (PLANS section 8).
+//! Dial plans: prefixes of telephone numbers and what a call there costs
+//! (docs/plan-semantics.md section 8).
 
 use super::rows::{Column, Faults, Kind, Row, optional, required};
 use crate::measure::{Decimal, Quantity, Unit};

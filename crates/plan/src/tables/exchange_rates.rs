@@ -1,4 +1,4 @@
-//! What one currency is worth in another, by date (PLANS section 3).
+//! What one currency is worth in another, by date (docs/plan-semantics.md section 3).
 
 use jiff::civil::Date;
 use turnpike_types::Currency;

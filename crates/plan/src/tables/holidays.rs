@@ -1,4 +1,4 @@
-//! Special days, everywhere or at a place (PLANS section 8).
+//! Special days, everywhere or at a place (docs/plan-semantics.md section 8).
 
 use std::collections::HashMap;
 

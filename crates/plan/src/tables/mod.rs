@@ -14,7 +14,7 @@
 //!
 //! Invariants:
 //! - A look-up does not depend on the order of rows, except of the taxes of one place, which are
-//!   taken in the order of the file (PLANS section 3).
+//!   taken in the order of the file (docs/plan-semantics.md section 3).
 //! - Tables of equal content hash answer every look-up alike, row numbers included.
 //! - No look-up allocates, except for the list of more than four taxes.
 

@@ -1,4 +1,5 @@
-//! Telephone numbers as dialled -> E.164, by the dialler's home plan (PLANS section 8).
+//! Telephone numbers as dialled -> E.164, by the dialler's home plan
+//! (docs/plan-semantics.md section 8).
 
 use std::fmt;
 
@@ -171,7 +172,7 @@ mod tests {
         assert_eq!(digits("32 12 34 56", &denmark), "4532123456");
     }
 
-    /// PLANS section 8: Italy keeps its 0.
+    /// docs/plan-semantics.md section 8: Italy keeps its 0.
     #[test]
     fn italy_keeps_its_0_unless_told_otherwise() {
         let italy = home("39", "00", "0");

@@ -1,4 +1,4 @@
-//! Taxes by place and category (PLANS sections 3 and 8).
+//! Taxes by place and category (docs/plan-semantics.md sections 3 and 8).
 
 use std::collections::HashMap;
 use std::ops::Range;

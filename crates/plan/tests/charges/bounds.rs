@@ -1,4 +1,4 @@
-//! Minimum, Cap, Commitment (PLANS sections 5 and 8).
+//! Minimum, Cap, Commitment (docs/plan-semantics.md sections 5 and 8).
 
 use turnpike_plan::ComponentKind;
 use turnpike_types::Timestamp;

@@ -1,4 +1,4 @@
-//! Charges in another currency (PLANS sections 2, 3 and 6).
+//! Charges in another currency (docs/plan-semantics.md sections 2, 3 and 6).
 
 use turnpike_plan::{ACCOUNT_CURRENCY, compile, parse};
 use turnpike_types::SuspenseReason;

@@ -68,7 +68,7 @@ fn a_place_that_no_primitive_tells() {
     it_refused("TaxCalculator", "table=\"t\" place=\"units.place\"", Cause::UnknownReference);
 }
 
-/// PLANS section 2: what converters make meets only its like.
+/// docs/plan-semantics.md section 2: what converters make meets only its like.
 #[test]
 fn converted_charges_beside_others() {
     let convert = r#"<CurrencyConverter id="it" in="units.charge" to="EUR" table="t"/>"#;
@@ -151,7 +151,8 @@ fn rows_that_nothing_reaches_are_a_warning() {
     assert_eq!(lines, [7]);
 }
 
-/// PLANS section 2: other parties' charges are not posted to the account, nor the other way round.
+/// docs/plan-semantics.md section 2: other parties' charges are not posted to the account, nor the
+/// other way round.
 #[test]
 fn charges_that_reach_the_wrong_accounts_finalizer() {
     let both = matrix(&[ME, AD, r#"<row shares="me=1 ad=1"/>"#]);

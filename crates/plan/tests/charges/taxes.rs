@@ -1,4 +1,4 @@
-//! Taxes on top and within (PLANS section 3), and percentages off.
+//! Taxes on top and within (docs/plan-semantics.md section 3), and percentages off.
 
 use turnpike_plan::ComponentKind;
 use turnpike_types::SuspenseReason;

@@ -1,5 +1,5 @@
 //! What allowances cover: each unit draws from the bucket that is first in order on its date and
-//! has something left (PLANS section 4).
+//! has something left (docs/plan-semantics.md section 4).
 
 use jiff::civil::Date;
 use turnpike_plan::{Child, Period, Primitive, VariableId, first_instant_of};

@@ -1,4 +1,5 @@
-//! Calendars and windows as PLANS has them, from the time zone's own answers alone.
+//! Calendars and windows as docs/plan-semantics.md has them, from the time zone's own answers
+//! alone.
 
 use jiff::civil::{Date, DateTime, Weekday};
 use turnpike_plan::{AccountContext, Child, Period, Primitive, Zone, first_instant_of};

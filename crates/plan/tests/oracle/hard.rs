@@ -60,8 +60,8 @@ fn both(account: &AccountContext, record: &UsageRecord) -> Vec<turnpike_plan::Li
     lines
 }
 
-/// PLANS section 1: peak, midnight, month, week, cycle, clock change, special day and tier, in one
-/// record.
+/// docs/plan-semantics.md section 1: peak, midnight, month, week, cycle, clock change, special day
+/// and tier, in one record.
 #[test]
 fn one_session_across_everything_is_what_its_units_come_to_one_by_one() {
     for (zone, start, cycle_day, units) in [

@@ -128,8 +128,8 @@ proptest! {
         }
     }
 
-    /// PLANS section 4: keyed by the unit's instant, which is in the period from its first instant
-    /// to just before the next one's.
+    /// docs/plan-semantics.md section 4: keyed by the unit's instant, which is in the period from
+    /// its first instant to just before the next one's.
     #[test]
     fn every_line_is_in_the_period_of_its_first_unit(
         bytes in proptest::collection::vec(any::<u8>(), 900),
@@ -147,8 +147,8 @@ proptest! {
         }
     }
 
-    /// PLANS section 4: of two units around a period's first instant one is the last of the period
-    /// before, and the other the first of the new one.
+    /// docs/plan-semantics.md section 4: of two units around a period's first instant one is the
+    /// last of the period before, and the other the first of the new one.
     #[test]
     fn periods_meet_at_the_first_instant_of_the_later_one(
         bytes in proptest::collection::vec(any::<u8>(), 40),

@@ -1,4 +1,5 @@
-//! Compiled code against an interpreter that really loops unit by unit (PLANS section 1).
+//! Compiled code against an interpreter that really loops unit by unit
+//! (docs/plan-semantics.md section 1).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

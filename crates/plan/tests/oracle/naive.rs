@@ -1,6 +1,6 @@
 //! A naive interpreter: pushes a record's units through the public graph, one by one, in order
-//! (PLANS section 1). Slow and plain on purpose; shares nothing with the compiled code but the
-//! graph, and reads the values' texts by itself.
+//! (docs/plan-semantics.md section 1). Slow and plain on purpose; shares nothing with the compiled
+//! code but the graph, and reads the values' texts by itself.
 //!
 //! Copies of a unit are numbered: a Weigher multiplies the numbers, paths that meet number anew
 //! from the lowest, a rater's rest keeps them. A copy reads the accumulator as the copy of that

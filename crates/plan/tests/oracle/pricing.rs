@@ -1,5 +1,5 @@
 //! What raters and charges book: unit by unit into lines, which are priced when all units are
-//! through (PLANS sections 3 and 4).
+//! through (docs/plan-semantics.md sections 3 and 4).
 
 use turnpike_plan::{Child, Line, Period, Primitive};
 use turnpike_types::{Money, Posting};

@@ -1,5 +1,5 @@
 //! An account through time: what it subscribed to and when its settings changed; what fell due, and
-//! what was rated, in the order in which an owner books it (PLANS section 5).
+//! what was rated, in the order in which an owner books it (docs/plan-semantics.md section 5).
 
 use std::collections::BTreeMap;
 
@@ -221,7 +221,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Rates a record: what is due at or before its start is booked before it (PLANS section 5).
+    /// Rates a record: what is due at or before its start is booked before it
+    /// (docs/plan-semantics.md section 5).
     pub(crate) fn rate(
         &mut self,
         contract: &Contract,

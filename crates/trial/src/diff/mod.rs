@@ -1,4 +1,4 @@
-//! What is different between two plans, by primitive id (PLANS section 6).
+//! What is different between two plans, by primitive id (docs/plan-semantics.md section 6).
 //!
 //! Values are compared as they are in force: parameters filled in with their defaults, omitted
 //! properties at theirs. So another default shows at the parameter and at every price it makes.

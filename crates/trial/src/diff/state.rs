@@ -1,5 +1,6 @@
-//! What a new version will not know of what the old one counted and charged (PLANS section 6):
-//! state is named by plan id, primitive id and unit, so another name begins anew.
+//! What a new version will not know of what the old one counted and charged
+//! (docs/plan-semantics.md section 6): state is named by plan id, primitive id and unit, so another
+//! name begins anew.
 
 use turnpike_plan::{ComponentKind, ObjectCode, Plan, Primitive, Variable};
 

@@ -1,4 +1,4 @@
-//! Runs a plan's examples: is it what its author says (PLANS section 9)?
+//! Runs a plan's examples: is it what its author says (docs/plan-semantics.md section 9)?
 //!
 //! ```text
 //!  Example + files --case.rs--> records, expectations (expected_csv.rs)

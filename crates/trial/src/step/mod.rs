@@ -1,4 +1,4 @@
-//! Stepping through a plan with a record (figure 7A of the seed): what each primitive got, gave,
+//! Stepping through a plan with a record: what each primitive got, gave,
 //! booked and remembers, as plain values to print or to keep.
 
 mod text;

@@ -38,10 +38,10 @@ Examples:
 /// What is generated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Connect time, rated by the plan of the seed's Fig. 6B.
+    /// Connect time, priced by time of day and by day of the week
     #[default]
     Fig6b,
-    /// Octets, rated by tiers.
+    /// Octets, priced in tiers
     Octets,
 }
 

@@ -32,8 +32,8 @@ pub(crate) use totals::Totals;
 
 const EXAMPLES: &str = "\
 Registers the consumer if need be, goes on where it left off, and acknowledges what is safe on
-disk (with --output; without, only when --ack says so). A consumer holds back the trimming of the
-log until it acknowledges. Ends with 1 when a segment's lines differ from its control totals.
+disk: with --output always, without it only with --ack. Ends with 1 when the lines of a segment
+differ from its control totals.
 
 Examples:
   turnpike pull --consumer billing --output lines.csv
@@ -54,7 +54,7 @@ pub(crate) enum PullFormat {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct PullArgs {
-    /// Who pulls: 1 to 128 letters, digits, -, _ or .
+    /// Who pulls: 1 to 128 characters, each a letter, a digit or one of . - _
     #[arg(long, value_name = "NAME")]
     consumer: String,
     /// csv or jsonl [default: by the name of --output, else csv]

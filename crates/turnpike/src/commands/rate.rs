@@ -27,10 +27,9 @@ Prints one line for each priced portion, with its receipt. What can't be rated i
 standard error with its reason. Records are taken in the order of the file; before each, what is due
 of its account by then is booked.
 
-With --step it shows instead what each primitive does with each record, and with what falls due. At a
-terminal it stops
-there: Enter or n goes on to the next primitive, c to the next breakpoint, r to the next record, q
-quits.
+With --step it shows instead what each primitive does with each record, and with what falls due. At
+a terminal it stops after each primitive: Enter or n goes on to the next primitive, c to the next
+breakpoint, r to the next record, q quits.
 
 Examples:
   turnpike rate --plan plan.xml --usage usage.csv --zone America/New_York

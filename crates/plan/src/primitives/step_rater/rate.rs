@@ -218,7 +218,7 @@ impl StepRater {
     }
 
     /// The change of step that the part's first unit brings: F(after) - F(before) of the units
-    /// below it, all of which this rater priced (PLANS section 4).
+    /// below it, all of which this rater priced (docs/plan-semantics.md section 4).
     fn correction(&self, part: &Part) -> Result<Option<(u16, Money)>, SuspenseReason> {
         let step = &self.steps[part.step];
         let Some(component) = step.correction else { return Ok(None) };

@@ -52,8 +52,8 @@ fn columns_stand_in_any_order_among_comments_and_quotes() {
     assert_eq!(inside, Some("b, \"c\""));
 }
 
-/// The order of a place's taxes is the order in which they compound (PLANS section 3), so there
-/// it is content.
+/// The order of a place's taxes is the order in which they compound
+/// (docs/plan-semantics.md section 3), so there it is content.
 #[test]
 fn the_hash_follows_content_and_not_the_order_of_rows() {
     let head = "# turnpike-table id=t kind=tax version=1 starts=2026-01-01";
@@ -81,7 +81,7 @@ fn the_hash_follows_content_and_not_the_order_of_rows() {
     }
 }
 
-/// PLANS section 8: the longest prefix of the table.
+/// docs/plan-semantics.md section 8: the longest prefix of the table.
 #[test]
 fn the_longest_prefix_wins() {
     let table = table(TableKind::DialPlan, SAMPLES[0].1);
@@ -104,7 +104,7 @@ fn the_longest_prefix_wins() {
     assert_eq!((britain.index, plan.longest("447").unwrap().per.unit), (1, Unit::One));
 }
 
-/// PLANS sections 3 and 8.
+/// docs/plan-semantics.md sections 3 and 8.
 #[test]
 fn a_place_bears_the_taxes_of_all_it_lies_in_outermost_first() {
     let rows = "tax,place,rate,category,compound\ncity,US/CA/Los Angeles,1.5,,yes\nb,US,2,,\na,US,0,,\nfund,US/CA,1,calls,\nVAT,CH,8.1,,\n";
@@ -133,7 +133,7 @@ fn a_place_that_taxes_another_category_alone_is_known_and_bears_nothing() {
     assert!(table.tax().unwrap().taxes("US/CA", "data").unwrap().is_empty());
 }
 
-/// PLANS section 8, SpecialDaysTimeFilter.
+/// docs/plan-semantics.md section 8, SpecialDaysTimeFilter.
 #[test]
 fn a_day_is_special_everywhere_or_at_a_place() {
     let rows = "date,name,place\n--12-25,Christmas,\n--02-29,leap,\n2026-07-03,observed,US\n--09-09,admission,US/CA\n";
@@ -157,7 +157,8 @@ fn a_special_day_reads_the_same_in_a_plan() {
     }
 }
 
-/// PLANS section 3: the rate in force at the record's start; an inverse is another price.
+/// docs/plan-semantics.md section 3: the rate in force at the record's start; an inverse is another
+/// price.
 #[test]
 fn the_latest_rate_of_the_very_pair_counts() {
     let table = table(TableKind::ExchangeRates, SAMPLES[3].1);
@@ -174,7 +175,7 @@ fn the_latest_rate_of_the_very_pair_counts() {
     assert_eq!(rate("EUR", "CHF", 2030, 1, 1), None);
 }
 
-/// PLANS section 8, IptoLocationMapper.
+/// docs/plan-semantics.md section 8, IptoLocationMapper.
 #[test]
 fn the_innermost_network_places_an_address() {
     let table = table(TableKind::Addresses, SAMPLES[4].1);

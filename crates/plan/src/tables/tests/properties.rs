@@ -72,7 +72,7 @@ fn lies_in(place: &str, outer: &str) -> bool {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// PLANS section 8: longest prefix.
+    /// docs/plan-semantics.md section 8: longest prefix.
     #[test]
     fn a_dial_plan_answers_as_a_scan_of_all_prefixes(
         prefixes in vec("[0-2]{1,5}|[0-9]{14,15}", 1..40), numbers in vec("[0-2]{0,8}|[0-9]{13,18}", 1..40),
@@ -93,7 +93,7 @@ proptest! {
         }
     }
 
-    /// PLANS section 8: where an address is, by the innermost network.
+    /// docs/plan-semantics.md section 8: where an address is, by the innermost network.
     #[test]
     fn addresses_answer_as_a_scan_of_all_networks(
         networks in vec(network(), 1..40), addresses in vec(address(), 1..40),
@@ -118,7 +118,7 @@ proptest! {
         }
     }
 
-    /// PLANS section 3: the rate in force.
+    /// docs/plan-semantics.md section 3: the rate in force.
     #[test]
     fn exchange_rates_answer_as_a_scan_of_all_rows(
         rates in vec((0usize..4, 0usize..4, prop::option::of(day())), 1..30),
@@ -146,7 +146,7 @@ proptest! {
         }
     }
 
-    /// PLANS section 3: taxes compound in order.
+    /// docs/plan-semantics.md section 3: taxes compound in order.
     #[test]
     fn taxes_answer_as_a_scan_of_all_rows(
         taxes in vec((places(), 0usize..3), 1..30), asked in vec((places(), 0usize..3), 1..20),
@@ -215,7 +215,8 @@ proptest! {
         prop_assert_ne!(hash(&original), hash(&fewer));
     }
 
-    /// DESIGN section 9: bad input never panics; what is refused says why, on a line of the text.
+    /// docs/architecture.md section 9: bad input never panics; what is refused says why, on a line
+    /// of the text.
     #[test]
     fn no_text_makes_parsing_panic(
         which in 0usize..5, cut in any::<Index>(),

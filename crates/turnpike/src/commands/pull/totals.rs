@@ -159,7 +159,8 @@ mod tests {
         assert_eq!(totals.amounts()["USD"], "4.500000000");
     }
 
-    // DESIGN section 8, PLANS section 2: every line is counted, and summed what posts to an account.
+    // docs/architecture.md section 8, docs/plan-semantics.md section 2: every line is counted, and
+    // summed what posts to an account.
     #[test]
     fn what_is_replaced_on_trial_or_nobodys_counts_as_a_line_and_not_as_money() {
         let mut totals = Totals::new(std::iter::empty());

@@ -1,4 +1,4 @@
-//! Options that `turnpike rate` offers to every account (PLANS section 6).
+//! Options that `turnpike rate` offers to every account (docs/plan-semantics.md section 6).
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,4 @@
-//! `turnpike rate --step`: each record on its way through the primitives, one by one (figure 7A of
-//! the price planning seed).
+//! `turnpike rate --step`: each record on its way through the primitives, one by one.
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 use std::path::Path;

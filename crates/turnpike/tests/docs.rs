@@ -1,0 +1,14 @@
+//! The pages against the code: rules, tests, links, samples, and the tutorial step by step.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "docs/guide.rs"]
+mod guide;
+#[path = "docs/links.rs"]
+mod links;
+#[path = "docs/markdown.rs"]
+mod markdown;
+#[path = "docs/rules.rs"]
+mod rules;
+#[path = "docs/samples.rs"]
+mod samples;
