@@ -129,7 +129,10 @@ pub(crate) fn like<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
         let (meant, _) = SYNONYMS.iter().find(|(_, others)| others.contains(&plain.as_str()))?;
         known.iter().find(|known| *known == meant)
     };
-    let close = || known.iter().find(|known| is_close(&plain, &self::plain(known)));
+    let close = || {
+        let mut known = known.iter().filter(|known| !known.ends_with("_us"));
+        known.find(|known| is_close(&plain, &self::plain(known)))
+    };
     same.or_else(synonym).or_else(close).copied()
 }
 
@@ -139,7 +142,7 @@ fn plain(name: &str) -> String {
 }
 
 /// One letter more, less, other, or two neighbours swapped; of long names two. The first letters are
-/// the same: `send_time` is not like `end_time`.
+/// the same: `send_time` is not like `end_time`. `status` is not like `start_us`.
 fn is_close(name: &str, known: &str) -> bool {
     let (name, known): (Vec<char>, Vec<char>) = (name.chars().collect(), known.chars().collect());
     let most = if known.len() >= 12 { 2 } else { 1 };
