@@ -105,16 +105,12 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
     if args.open_accounts.is_some() && args.file == Path::new("-") {
         return Err(usage("--open-accounts reads the log twice: name a file, not -"));
     }
-    let front = match args.open_accounts {
-        Some(from) => {
-            let survey = Survey::of(access_log(&args)?)?;
-            let front = args.client.connect(&context.config).await?;
-            accounts::open(&front, &args, from, plan_from, survey, context).await?;
-            front
-        }
-        None => args.client.connect(&context.config).await?,
-    };
     let log = access_log(&args)?;
+    let survey = args.open_accounts.map(|_| Survey::of(access_log(&args)?)).transpose()?;
+    let front = args.client.connect(&context.config).await?;
+    if let Some((from, survey)) = args.open_accounts.zip(survey) {
+        accounts::open(&front, &args, from, plan_from, survey, context).await?;
+    }
     let bar = ui::progress(None, name.clone(), context.quiet || args.batches.json);
     let source = source(&args);
     let sending = Sending {
