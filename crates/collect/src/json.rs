@@ -9,6 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 pub(crate) enum Json {
     Null,
     Bool(bool),
+    /// Written without point and exponent.
     Whole(i128),
     Fraction(f64),
     Text(String),
@@ -62,13 +63,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
-        // Up to here every whole number has a place of its own among the fractions.
-        const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-        #[allow(clippy::cast_possible_truncation)]
-        Ok(match value.fract() == 0.0 && value.abs() < EXACT_MAX {
-            true => Json::Whole(value as i128),
-            false => Json::Fraction(value),
-        })
+        Ok(Json::Fraction(value))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Json, E> {

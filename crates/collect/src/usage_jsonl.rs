@@ -97,18 +97,25 @@ fn unknown(name: &str) -> Wrong {
     )
 }
 
+/// From here on not every whole number has a place of its own among the fractions.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// A value as the text of a cell; `None` where it is absent.
 fn scalar(name: &str, value: Json) -> Result<Option<String>, Wrong> {
+    let is_text =
+        matches!(name, "record_id" | "identity" | "usage_type" | "start_time" | "end_time");
     Ok(match value {
         Json::Null => None,
         Json::Text(text) => Some(text).filter(|text| !text.is_empty()),
-        Json::Whole(number) => match name {
-            "record_id" | "identity" | "usage_type" | "start_time" | "end_time" => {
-                let problem = format!("{number} is a number, not a text");
-                return Err(Wrong::field(name, problem, "write it in double quotes"));
-            }
-            _ => Some(number.to_string()),
-        },
+        Json::Whole(_) | Json::Fraction(_) if is_text => {
+            return Err(Wrong::field(name, "it is a number", "write it in double quotes"));
+        }
+        Json::Whole(number) => Some(number.to_string()),
+        Json::Fraction(number) if number.abs() >= EXACT_MAX => {
+            let problem = format!("{number} may have lost digits on the way");
+            return Err(Wrong::field(name, problem, "write it without point and exponent"));
+        }
+        // Without exponent, and 3600.0 as 3600.
         Json::Fraction(number) => Some(number.to_string()),
         other => {
             let problem = format!("it is {}", other.kind());

@@ -416,7 +416,14 @@ fn numbers_are_read_where_they_mean_one_thing_and_told_elsewhere() {
     ] {
         assert_told(&one(duration, ""), &[&["u.csv:2, column duration", word]]);
     }
-    // In JSON a number is a number.
+    // In JSON a number is a number, as long as it has all its digits.
+    for (number, word) in [("9007199254740993.0", "lost digits"), ("1e30", "lost digits")] {
+        let line = format!(
+            "{{\"record_id\":\"r\",\"account_number\":1,\"usage_type\":\"t\",\"start_us\":0,\"quantity\":{number}}}"
+        );
+        assert_told(&jsonl(line.as_bytes()), &[&["column quantity", word]]);
+    }
+    assert_told(&jsonl(b"{\"record_id\":7}"), &[&["column record_id", "double quotes"]]);
     for (number, quantity) in [("1e6", 1_000_000), ("3600.0", 3_600), ("\"3600\"", 3_600)] {
         let line = format!(
             "{{\"record_id\":\"r\",\"account_number\":1,\"usage_type\":\"t\",\"start_us\":0,\"quantity\":{number}}}"
