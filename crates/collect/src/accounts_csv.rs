@@ -8,14 +8,13 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use csv::StringRecord;
 use jiff::tz::TimeZone;
 use turnpike_types::{AccountNumber, Currency, Timestamp};
 
-use crate::fault::{Wrong, from_csv, shown};
-use crate::fields;
+use crate::fault::{Wrong, shown};
+use crate::text::CsvRows;
 use crate::time::parse_date_or_instant;
-use crate::{Fault, Row};
+use crate::{Fault, Row, fields, near};
 
 /// An account as a file describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +41,9 @@ pub struct AccountRow {
 
 /// Reads accounts out of comma-separated values with a header.
 #[derive(Debug)]
-pub struct AccountsCsv<R> {
-    file: String,
-    reader: csv::Reader<R>,
+pub struct AccountsCsv<R: Read> {
+    rows: CsvRows<R>,
     columns: Vec<String>,
-    row: StringRecord,
-    last_line: u64,
     ended: bool,
 }
 
@@ -60,23 +56,18 @@ impl<R: Read> AccountsCsv<R> {
     /// # Errors
     /// A [`Fault`] on line 1 when a column is missing, doubled or unknown.
     pub fn new(file: &str, reader: R) -> Result<Self, Fault> {
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
-        let header = match reader.headers() {
-            Ok(header) => header.clone(),
-            Err(error) => return Err(from_csv(file, 0, &error)),
-        };
-        let columns = columns(&header).map_err(|wrong| wrong.fatal_at(file, 1))?;
-        let file = file.to_owned();
-        Ok(Self { file, reader, columns, row: StringRecord::new(), last_line: 1, ended: false })
+        let rows = CsvRows::open(file, reader, |names| columns(names).is_ok())?;
+        let columns = columns(rows.header()).map_err(|wrong| rows.header_fault(wrong))?;
+        Ok(Self { rows, columns, ended: false })
     }
 
     fn cell(&self, name: &str) -> Option<&str> {
         let at = self.columns.iter().position(|column| column == name)?;
-        self.row.get(at).filter(|cell| !cell.is_empty())
+        self.rows.cell(at).filter(|cell| !cell.is_empty())
     }
 
     fn cells_of(&self, prefix: &str) -> BTreeMap<String, String> {
-        let named = self.columns.iter().zip(&self.row).filter(|(_, cell)| !cell.is_empty());
+        let named = self.columns.iter().zip(self.rows.cells()).filter(|(_, cell)| !cell.is_empty());
         named
             .filter_map(|(column, cell)| Some((column.strip_prefix(prefix)?, cell)))
             .map(|(name, cell)| (name.to_owned(), cell.to_owned()))
@@ -140,24 +131,25 @@ fn cycle_day(cell: Option<&str>) -> Result<u8, Wrong> {
     }
 }
 
-fn columns(header: &StringRecord) -> Result<Vec<String>, Wrong> {
+fn columns(header: &[String]) -> Result<Vec<String>, Wrong> {
     let mut columns: Vec<String> = Vec::with_capacity(header.len());
     for name in header {
-        let name = name.trim_start_matches('\u{feff}').to_owned();
         let named = ["attribute:", "parameter:"]
             .iter()
             .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()));
         if !named && !PLAIN.contains(&name.as_str()) {
+            let meant = near::like(name, &PLAIN);
+            let meant = meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
             return Err(Wrong::field(
-                &name,
-                "no such column",
+                name,
+                format!("no such column{meant}"),
                 format!("use {}, attribute:NAME or parameter:NAME", PLAIN.join(", ")),
             ));
         }
-        if columns.contains(&name) {
-            return Err(Wrong::field(&name, "it stands twice in the header", "drop one of them"));
+        if columns.contains(name) {
+            return Err(Wrong::field(name, "it stands twice in the header", "drop one of them"));
         }
-        columns.push(name);
+        columns.push(name.clone());
     }
     for name in ["account_number", "zone", "currency"] {
         if !columns.iter().any(|column| column == name) {
@@ -177,23 +169,14 @@ impl<R: Read> Iterator for AccountsCsv<R> {
         if self.ended {
             return None;
         }
-        match self.reader.read_record(&mut self.row) {
-            Ok(false) => {
-                self.ended = true;
-                None
-            }
-            Ok(true) => {
-                let line = self.row.position().map_or(self.last_line + 1, csv::Position::line);
-                self.last_line = line;
-                let account = self.account().map_err(|wrong| wrong.at(&self.file, line));
-                Some(account.map(|content| Row { line, content }))
-            }
-            Err(error) => {
-                let fault = from_csv(&self.file, self.last_line, &error);
-                self.last_line = fault.line;
-                self.ended = fault.is_fatal();
-                Some(Err(fault))
-            }
-        }
+        let row = match self.rows.next_row()? {
+            Ok(line) => match self.account() {
+                Ok(content) => Ok(Row { line, content }),
+                Err(wrong) => Err(self.rows.fault(wrong)),
+            },
+            Err(fault) => Err(fault),
+        };
+        self.ended = row.as_ref().is_err_and(Fault::is_fatal);
+        Some(row)
     }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a row, said to whoever has to mend the file.
+//! What is wrong with a row: where, what, and what to write instead.
 
 use std::fmt;
 use std::io;
@@ -34,6 +34,10 @@ impl Fault {
     pub const fn is_fatal(&self) -> bool {
         self.fatal
     }
+
+    pub(crate) fn made_fatal(self) -> Self {
+        Self { fatal: true, ..self }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -68,6 +72,21 @@ impl Wrong {
         Self { column: Some(column.to_owned()), problem: problem.into(), remedy: remedy.into() }
     }
 
+    pub(crate) fn in_column(self, column: &str) -> Self {
+        Self { column: Some(column.to_owned()), ..self }
+    }
+
+    /// Problem and remedy.
+    pub(crate) fn into_words(self) -> (String, String) {
+        (self.problem, self.remedy)
+    }
+
+    /// Says more of what is wrong.
+    pub(crate) fn with(mut self, more: &str) -> Self {
+        self.problem.push_str(more);
+        self
+    }
+
     pub(crate) fn at(self, file: &str, line: u64) -> Fault {
         let Self { column, problem, remedy } = self;
         Fault { file: file.to_owned(), line, column, problem, remedy, fatal: false }
@@ -82,25 +101,6 @@ impl Wrong {
 pub(crate) fn unreadable(file: &str, line: u64, error: &io::Error) -> Fault {
     Wrong::row(format!("the file can't be read on: {error}"), "see that it is whole, and run again")
         .fatal_at(file, line)
-}
-
-/// What the `csv` crate found wrong; `last_line` serves where it names none.
-pub(crate) fn from_csv(file: &str, last_line: u64, error: &csv::Error) -> Fault {
-    let line = error.position().map_or(last_line + 1, csv::Position::line);
-    match error.kind() {
-        csv::ErrorKind::Io(io) => unreadable(file, line, io),
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => Wrong::row(
-            format!("the row has {len} fields, the header {expected_len}"),
-            "write every column of the header, empty where there is nothing, and put fields that \
-             hold a comma in double quotes",
-        )
-        .at(file, line),
-        csv::ErrorKind::Utf8 { err, .. } => {
-            Wrong::row(format!("field {} is not UTF-8", err.field() + 1), "save the file as UTF-8")
-                .at(file, line)
-        }
-        _ => Wrong::row(error.to_string(), "write comma-separated values").at(file, line),
-    }
 }
 
 /// Text from a file as a message shows it: quoted, and cut where it is long.

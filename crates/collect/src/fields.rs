@@ -43,11 +43,14 @@ pub(crate) fn owner(
 pub(crate) fn account(text: &str) -> Result<AccountNumber, Wrong> {
     match text.parse::<u64>() {
         Ok(number) if number != 0 => Ok(AccountNumber(number)),
-        _ => Err(Wrong::field(
-            "account_number",
-            format!("{} is no account number", shown(text)),
-            format!("write a whole number from 1 to {}", u64::MAX),
-        )),
+        _ => Err(numeric(text)
+            .unwrap_or_else(|| {
+                Wrong::row(
+                    format!("{} is no account number", shown(text)),
+                    format!("write a whole number from 1 to {}", u64::MAX),
+                )
+            })
+            .in_column("account_number")),
     }
 }
 
@@ -88,15 +91,50 @@ fn within(column: &str, text: &str, bytes_max: usize) -> Result<String, Wrong> {
     Err(Wrong::field(column, problem, format!("write at most {bytes_max}")))
 }
 
-/// A quantity or measure: a whole number of base units.
+/// A quantity or measure: a whole number of base units, also with a fraction of nothing: `512.0`.
 pub(crate) fn quantity(column: &str, text: &str) -> Result<i64, Wrong> {
-    match text.parse::<i64>() {
+    let whole = match text.split_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
+        _ => text,
+    };
+    match whole.parse::<i64>() {
         Ok(quantity) => not_negative(column, quantity),
-        Err(_) => Err(Wrong::field(
-            column,
-            format!("{} is no quantity", shown(text)),
-            "write a whole number of base units (octets, pieces), at most 9223372036854775807",
-        )),
+        Err(_) => Err(numeric(text)
+            .unwrap_or_else(|| {
+                Wrong::row(
+                    format!("{} is no quantity", shown(text)),
+                    "write a whole number of base units (octets, pieces), at most \
+                     9223372036854775807",
+                )
+            })
+            .in_column(column)),
+    }
+}
+
+/// What is wrong with text that is a number in another notation: with commas, with an exponent, or
+/// below zero and taken for unsigned.
+pub(crate) fn numeric(text: &str) -> Option<Wrong> {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let only = |allowed: &[u8]| text.bytes().all(|b| b.is_ascii_digit() || allowed.contains(&b));
+    if digits == 0 {
+        None
+    } else if text.contains(',') && only(b",.+-") {
+        Some(Wrong::row(
+            format!("{} has a comma, which some read as a decimal point", shown(text)),
+            "write digits without separators, and a point before decimals",
+        ))
+    } else if text.contains(['e', 'E']) && only(b"eE.+-") {
+        Some(Wrong::row(
+            format!("{} has an exponent: digits may have been rounded away", shown(text)),
+            "write all digits; in a spreadsheet, format the column as a number without decimals",
+        ))
+    } else if only(b"") && text.parse::<u64>().is_ok_and(|number| i64::try_from(number).is_err()) {
+        Some(Wrong::row(
+            format!("{} is too large; it may be a negative number taken for unsigned", shown(text)),
+            "write a number up to 9223372036854775807, and mend the program that wrote it",
+        ))
+    } else {
+        None
     }
 }
 

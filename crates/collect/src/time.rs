@@ -1,8 +1,11 @@
 //! Text -> instants and durations, to the microsecond.
 
 use jiff::civil::Date;
+use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use turnpike_types::Timestamp;
+
+use crate::fault::Wrong;
 
 /// Text that is no time, or a finer one than a microsecond.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,6 +15,13 @@ pub struct BadTime {
     pub problem: String,
     /// What to write instead.
     pub remedy: String,
+}
+
+impl From<Wrong> for BadTime {
+    fn from(wrong: Wrong) -> Self {
+        let (problem, remedy) = wrong.into_words();
+        Self { problem, remedy }
+    }
 }
 
 const INSTANT: &str =
@@ -29,15 +39,38 @@ fn bad(problem: String, remedy: &str) -> BadTime {
 /// # Errors
 /// [`BadTime`] with what to write instead.
 pub fn parse_instant(text: &str) -> Result<Timestamp, BadTime> {
-    let instant: jiff::Timestamp = text
-        .parse()
-        .map_err(|_| bad(format!("{} is no instant", crate::fault::shown(text)), INSTANT))?;
+    let instant: jiff::Timestamp = text.parse().map_err(|_| no_instant(text))?;
     let nanos = instant.as_nanosecond();
     if nanos % 1_000 != 0 {
         let problem = format!("{text:?} is finer than a microsecond");
         return Err(bad(problem, "write at most six decimals of a second"));
     }
     Ok(Timestamp(instant.as_microsecond()))
+}
+
+/// Why text is no instant.
+fn no_instant(text: &str) -> BadTime {
+    let shown = crate::fault::shown(text);
+    let pieces = Pieces::parse(text).ok();
+    let has_offset = pieces.as_ref().is_some_and(|p| p.offset().is_some());
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let problem = format!("{shown} is a bare number: seconds, milliseconds or microseconds?");
+        let remedy = "write RFC 3339, or microseconds since 1970 under a name that ends in _us";
+        return bad(problem, remedy);
+    }
+    match pieces {
+        Some(_) if has_offset => {
+            let problem = format!("{shown} lies outside the years that can be told");
+            let remedy = "write RFC 3339 from -009999-01-02T01:59:59Z to 9999-12-30T22:00:00Z; for \
+                          usage that has not ended send the record when it has";
+            bad(problem, remedy)
+        }
+        Some(pieces) if pieces.time().is_some() => {
+            bad(format!("{shown} is no instant: it has no offset from UTC"), INSTANT)
+        }
+        Some(_) => bad(format!("{shown} is no instant: it has no time of day"), INSTANT),
+        None => bad(format!("{shown} is no instant"), INSTANT),
+    }
 }
 
 /// An instant as [`parse_instant`] reads it, or a date: its first instant in `zone`.
@@ -66,7 +99,13 @@ pub fn parse_date_or_instant(text: &str, zone: &TimeZone) -> Result<Timestamp, B
 /// [`BadTime`] with what to write instead.
 pub fn parse_duration_us(text: &str) -> Result<i64, BadTime> {
     const REMEDY: &str = "write seconds such as 90 or 0.25, or with units such as 1h 30m";
-    let wrong = || bad(format!("{} is no duration", crate::fault::shown(text)), REMEDY);
+    let wrong = || match crate::fields::numeric(text) {
+        Some(wrong) => BadTime::from(wrong),
+        None => bad(format!("{} is no duration", crate::fault::shown(text)), REMEDY),
+    };
+    if text.contains(',') && crate::fields::numeric(text).is_some() {
+        return Err(wrong());
+    }
     let bare = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let micros = if bare {
         decimal_seconds_us(text).ok_or_else(wrong)?

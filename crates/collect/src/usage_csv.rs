@@ -1,17 +1,22 @@
-//! Usage as comma-separated values.
+//! Usage as comma-separated values (docs/formats.md).
 //!
 //! Columns: `record_id`, `account_number` or `identity`, `usage_type`, `start_time` (or
 //! `start_us`), `end_time` (or `end_us`) or `duration` (or `duration_us`), `quantity`. A column
-//! `measure:NAME` is the measure NAME; any other column is the attribute of that name. An empty
-//! cell is absent.
+//! `measure:NAME` is the measure NAME; `attribute:NAME`, and any other column, is the attribute of
+//! that name. An empty cell is absent.
+//!
+//! A column whose name is like a known one is refused where the known one is missing, because then
+//! nothing would say what the column seems to say; otherwise it is an attribute, with a warning.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 
-use csv::StringRecord;
 use turnpike_types::UsageRecord;
 
-use crate::fault::{Wrong, from_csv, shown};
+use crate::fault::{Wrong, shown};
 use crate::fields::{self, When};
+use crate::near;
+use crate::text::CsvRows;
 use crate::{Fault, Row};
 
 /// What a column holds.
@@ -52,25 +57,63 @@ impl Column {
             "duration" => Self::Duration,
             "duration_us" => Self::DurationUs,
             "quantity" => Self::Quantity,
-            other => match other.strip_prefix("measure:") {
-                Some("") => {
-                    return Err(Wrong::field(other, "it names no measure", "write measure:NAME"));
-                }
-                Some(measure) => Self::Measure(measure.to_owned()),
-                None => Self::Attribute(other.to_owned()),
-            },
+            other => Self::prefixed(other)?,
         })
+    }
+
+    fn prefixed(name: &str) -> Result<Self, Wrong> {
+        let (prefix, rest) = name.split_once(':').unwrap_or((name, ""));
+        let rest = rest.trim();
+        match prefix {
+            "measure" if !rest.is_empty() => Ok(Self::Measure(rest.to_owned())),
+            "attribute" if !rest.is_empty() => Ok(Self::Attribute(rest.to_owned())),
+            // Also Measure:NAME, and measure: without a name.
+            _ if name.contains(':') && is_like_prefix(prefix) => Err(Wrong::field(
+                name,
+                "it is neither measure:NAME nor attribute:NAME",
+                "write one of them, in small letters, or the attribute's name alone",
+            )),
+            _ => Ok(Self::Attribute(name.to_owned())),
+        }
     }
 }
 
+fn is_like_prefix(prefix: &str) -> bool {
+    let prefix = prefix.trim().to_lowercase();
+    ["measure", "measures", "attribute", "attributes", "attr"].contains(&prefix.as_str())
+}
+
+/// The names of columns that are not attributes or measures.
+pub(crate) const KNOWN: [&str; 11] = [
+    "record_id",
+    "account_number",
+    "identity",
+    "usage_type",
+    "start_time",
+    "start_us",
+    "end_time",
+    "end_us",
+    "duration",
+    "duration_us",
+    "quantity",
+];
+
+/// Columns of which one says what the others say.
+const GROUPS: [&[&str]; 6] = [
+    &["record_id"],
+    &["account_number", "identity"],
+    &["usage_type"],
+    &["start_time", "start_us"],
+    &["end_time", "end_us", "duration", "duration_us"],
+    &["quantity"],
+];
+
 /// Reads usage records out of comma-separated values with a header.
 #[derive(Debug)]
-pub struct UsageCsv<R> {
-    file: String,
-    reader: csv::Reader<R>,
+pub struct UsageCsv<R: Read> {
+    rows: CsvRows<R>,
     columns: Vec<Column>,
-    row: StringRecord,
-    last_line: u64,
+    warnings: Vec<String>,
     ended: bool,
 }
 
@@ -78,23 +121,41 @@ impl<R: Read> UsageCsv<R> {
     /// Reads the header of `reader`; `file` is what faults call it.
     ///
     /// # Errors
-    /// A [`Fault`] on line 1 when a column is missing, doubled or without a name.
+    /// A [`Fault`] of the header when a column is missing, doubled, without a name, or like a known
+    /// one that is missing.
     pub fn new(file: &str, reader: R) -> Result<Self, Fault> {
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
-        let header = match reader.headers() {
-            Ok(header) => header.clone(),
-            Err(error) => return Err(from_csv(file, 0, &error)),
-        };
-        let columns = columns(&header).map_err(|wrong| wrong.fatal_at(file, 1))?;
-        let file = file.to_owned();
-        Ok(Self { file, reader, columns, row: StringRecord::new(), last_line: 1, ended: false })
+        Self::with_attributes(file, reader, &BTreeSet::new())
+    }
+
+    /// As [`UsageCsv::new`]; columns named in `attributes` are attributes whatever their names are
+    /// like.
+    ///
+    /// # Errors
+    /// As [`UsageCsv::new`].
+    pub fn with_attributes(
+        file: &str,
+        reader: R,
+        attributes: &BTreeSet<String>,
+    ) -> Result<Self, Fault> {
+        let rows = CsvRows::open(file, reader, |names| missing(names).is_none())?;
+        let columns = columns(rows.header()).map_err(|wrong| rows.header_fault(wrong))?;
+        let warnings =
+            unclear(rows.header(), attributes).map_err(|wrong| rows.header_fault(wrong))?;
+        let warnings = warnings.into_iter().map(|wrong| rows.header_fault(wrong).to_string());
+        let warnings = warnings.collect();
+        Ok(Self { rows, columns, warnings, ended: false })
+    }
+
+    /// What is strange about the header, though it can be used.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     fn record(&self) -> Result<UsageRecord, Wrong> {
         let mut record = UsageRecord::default();
         let (mut id, mut account, mut identity, mut usage_type) = (None, None, None, None);
         let mut when = When::default();
-        for (column, cell) in self.columns.iter().zip(&self.row) {
+        for (column, cell) in self.columns.iter().zip(self.rows.cells()) {
             if cell.is_empty() {
                 continue;
             }
@@ -127,37 +188,72 @@ impl<R: Read> UsageCsv<R> {
     }
 }
 
-fn columns(header: &StringRecord) -> Result<Vec<Column>, Wrong> {
+fn columns(header: &[String]) -> Result<Vec<Column>, Wrong> {
+    if let Some(missing) = missing(header) {
+        let like = header.iter().find(|name| {
+            near::like(name, &KNOWN).is_some_and(|known| missing.split(' ').any(|m| m == known))
+        });
+        let like = like.map(|name| format!("; {name} seems to mean it")).unwrap_or_default();
+        return Err(Wrong::row(
+            format!("the header has no column {missing}{like}"),
+            format!(
+                "begin the file with a header such as \
+                 record_id,account_number,usage_type,start_time,quantity (found: {})",
+                shown(&header.join(","))
+            ),
+        ));
+    }
     let mut columns = Vec::with_capacity(header.len());
     for name in header {
-        // Spreadsheets put a byte order mark in front of the first name.
-        let column = Column::named(name.trim_start_matches('\u{feff}'))?;
+        let column = Column::named(name)?;
         if columns.contains(&column) {
             return Err(Wrong::field(name, "it stands twice in the header", "drop one of them"));
         }
         columns.push(column);
     }
-    let has = |column: &Column| columns.contains(column);
-    let missing = if !has(&Column::RecordId) {
-        "record_id"
-    } else if !has(&Column::Account) && !has(&Column::Identity) {
-        "account_number (or identity)"
-    } else if !has(&Column::UsageType) {
-        "usage_type"
-    } else if !has(&Column::StartTime) && !has(&Column::StartUs) {
-        "start_time"
+    Ok(columns)
+}
+
+/// The first column that every file needs and `header` does not have.
+fn missing(header: &[String]) -> Option<&'static str> {
+    let has = |column: &str| header.iter().any(|name| name == column);
+    if !has("record_id") {
+        Some("record_id")
+    } else if !has("account_number") && !has("identity") {
+        Some("account_number (or identity)")
+    } else if !has("usage_type") {
+        Some("usage_type")
+    } else if !has("start_time") && !has("start_us") {
+        Some("start_time")
     } else {
-        return Ok(columns);
-    };
-    let found: Vec<&str> = header.iter().collect();
-    Err(Wrong::row(
-        format!("the header has no column {missing}"),
-        format!(
-            "begin the file with a header such as \
-             record_id,account_number,usage_type,start_time,quantity (found: {})",
-            shown(&found.join(","))
-        ),
-    ))
+        None
+    }
+}
+
+/// Columns like known ones that are attributes all the same. An error where the known one, or one
+/// that says the same, is missing.
+fn unclear(header: &[String], attributes: &BTreeSet<String>) -> Result<Vec<Wrong>, Wrong> {
+    let mut warnings = Vec::new();
+    for name in header.iter().filter(|name| !attributes.contains(*name)) {
+        let Some(meant) = near::like(name, &KNOWN) else { continue };
+        if name.starts_with("measure:") || name.starts_with("attribute:") {
+            continue;
+        }
+        let remedy = format!(
+            "name it {meant} (docs/formats.md has the units), or attribute:{name} if an attribute \
+             is meant"
+        );
+        let group = GROUPS.iter().find(|group| group.contains(&meant));
+        let is_said =
+            group.is_some_and(|group| header.iter().any(|name| group.contains(&name.as_str())));
+        if !is_said {
+            let problem = format!("it is no known column, but like {meant}, which is missing");
+            return Err(Wrong::field(name, problem, remedy));
+        }
+        let problem = format!("warning: it is taken as an attribute, though it is like {meant}");
+        warnings.push(Wrong::field(name, problem, remedy));
+    }
+    Ok(warnings)
 }
 
 impl<R: Read> Iterator for UsageCsv<R> {
@@ -167,23 +263,14 @@ impl<R: Read> Iterator for UsageCsv<R> {
         if self.ended {
             return None;
         }
-        match self.reader.read_record(&mut self.row) {
-            Ok(false) => {
-                self.ended = true;
-                None
-            }
-            Ok(true) => {
-                let line = self.row.position().map_or(self.last_line + 1, csv::Position::line);
-                self.last_line = line;
-                let record = self.record().map_err(|wrong| wrong.at(&self.file, line));
-                Some(record.map(|content| Row { line, content }))
-            }
-            Err(error) => {
-                let fault = from_csv(&self.file, self.last_line, &error);
-                self.last_line = fault.line;
-                self.ended = fault.is_fatal();
-                Some(Err(fault))
-            }
-        }
+        let row = match self.rows.next_row()? {
+            Ok(line) => match self.record() {
+                Ok(content) => Ok(Row { line, content }),
+                Err(wrong) => Err(self.rows.fault(wrong)),
+            },
+            Err(fault) => Err(fault),
+        };
+        self.ended = row.as_ref().is_err_and(Fault::is_fatal);
+        Some(row)
     }
 }

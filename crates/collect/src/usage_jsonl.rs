@@ -1,150 +1,236 @@
 //! Usage as one JSON object a line, with the same names as the columns of the CSV form, and
-//! `attributes` and `measures` as objects.
+//! `attributes` and `measures` as objects (docs/formats.md).
+//!
+//! Texts are verbatim. Null, and an empty text, is absent, as an empty cell of the CSV form is.
+//! Numbers may stand in quotes.
 
 use std::collections::BTreeMap;
-use std::io::BufRead;
+use std::io::Read;
 
-use serde::Deserialize;
 use turnpike_types::UsageRecord;
 
-use crate::fault::{Wrong, unreadable};
+use crate::fault::{Wrong, shown};
 use crate::fields::{self, When};
-use crate::{Fault, Row};
+use crate::json::Json;
+use crate::text::Lines;
+use crate::usage_csv::KNOWN;
+use crate::{Fault, Row, near};
 
 /// Longer lines are refused; a record has at most 16 KiB, and escapes make it six times as long.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 
-/// Text, or a number that is read as its digits.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Scalar {
-    Text(String),
-    Number(serde_json::Number),
-}
+const EXAMPLE: &str = "write one JSON object a line, such as {\"record_id\":\"r1\",\
+                       \"account_number\":42,\"usage_type\":\"octets\",\
+                       \"start_time\":\"2026-01-05T10:00:00Z\",\"quantity\":512}";
 
-impl Scalar {
-    fn into_text(self) -> String {
-        match self {
-            Self::Text(text) => text,
-            Self::Number(number) => number.to_string(),
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    record_id: Option<String>,
-    account_number: Option<u64>,
-    identity: Option<String>,
-    usage_type: Option<String>,
-    start_time: Option<String>,
-    start_us: Option<i64>,
-    end_time: Option<String>,
-    end_us: Option<i64>,
-    duration: Option<Scalar>,
-    duration_us: Option<i64>,
-    quantity: Option<i64>,
-    #[serde(default)]
+/// A line's fields as text, as a row of the CSV form has them.
+#[derive(Default)]
+struct Fields {
+    known: BTreeMap<&'static str, String>,
     attributes: BTreeMap<String, String>,
-    #[serde(default)]
     measures: BTreeMap<String, i64>,
 }
 
-impl Line {
+impl Fields {
+    fn of(line: Vec<(String, Json)>) -> Result<Self, Wrong> {
+        let mut fields = Self::default();
+        for (name, value) in line {
+            match (name.as_str(), value) {
+                ("attributes", Json::Object(pairs)) => fields.attributes = attributes(pairs)?,
+                ("measures", Json::Object(pairs)) => fields.measures = measures(pairs)?,
+                ("attributes" | "measures", Json::Null) => {}
+                (name @ ("attributes" | "measures"), other) => {
+                    let problem = format!("it is {}, not an object", other.kind());
+                    return Err(Wrong::field(name, problem, "write {\"NAME\":VALUE,…}"));
+                }
+                (name, value) => {
+                    let known = KNOWN.into_iter().find(|known| *known == name);
+                    let known = known.ok_or_else(|| unknown(name))?;
+                    fields.known.extend(scalar(name, value)?.map(|text| (known, text)));
+                }
+            }
+        }
+        Ok(fields)
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.known.get(name).map(String::as_str)
+    }
+
     fn record(self) -> Result<UsageRecord, Wrong> {
-        let text = |number: Option<i64>| number.map(|number| number.to_string());
-        let account = self.account_number.map(|number| number.to_string());
-        let (start_us, end_us, duration_us) =
-            (text(self.start_us), text(self.end_us), text(self.duration_us));
-        let duration = self.duration.map(Scalar::into_text);
         let when = When {
-            start_time: self.start_time.as_deref(),
-            start_us: start_us.as_deref(),
-            end_time: self.end_time.as_deref(),
-            end_us: end_us.as_deref(),
-            duration: duration.as_deref(),
-            duration_us: duration_us.as_deref(),
+            start_time: self.get("start_time"),
+            start_us: self.get("start_us"),
+            end_time: self.get("end_time"),
+            end_us: self.get("end_us"),
+            duration: self.get("duration"),
+            duration_us: self.get("duration_us"),
         };
-        let (account, identity) = fields::owner(account.as_deref(), self.identity.as_deref())?;
+        let (account, identity) = fields::owner(self.get("account_number"), self.get("identity"))?;
         let (start, duration_us) = fields::when(&when)?;
-        if let Some(quantity) = self.quantity {
-            fields::not_negative("quantity", quantity)?;
-        }
-        for (name, &measure) in &self.measures {
-            fields::not_negative(name, measure)?;
-        }
+        let quantity = self.get("quantity").map(|text| fields::quantity("quantity", text));
         fields::checked(UsageRecord {
-            record_id: fields::record_id(self.record_id.as_deref().filter(|id| !id.is_empty()))?,
+            record_id: fields::record_id(self.get("record_id"))?,
             account,
             identity,
-            usage_type: fields::usage_type(self.usage_type.as_deref().filter(|t| !t.is_empty()))?,
+            usage_type: fields::usage_type(self.get("usage_type"))?,
             start,
             duration_us,
-            quantity: self.quantity,
+            quantity: quantity.transpose()?,
             measures: self.measures,
             attributes: self.attributes,
         })
     }
 }
 
+fn unknown(name: &str) -> Wrong {
+    let like = near::like(name, &KNOWN);
+    let like = like.map(|known| format!("; it is like `{known}`")).unwrap_or_default();
+    let name = shown(name);
+    let name = name.trim_matches('"');
+    Wrong::row(
+        format!("unknown field `{name}`{like}"),
+        format!(
+            "use {}, measures and attributes; an attribute stands in \"attributes\":{{\"{name}\":…}}",
+            KNOWN.join(", ")
+        ),
+    )
+}
+
+/// From here on not every whole number has a place of its own among the fractions.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// A value as the text of a cell; `None` where it is absent.
+fn scalar(name: &str, value: Json) -> Result<Option<String>, Wrong> {
+    let is_text =
+        matches!(name, "record_id" | "identity" | "usage_type" | "start_time" | "end_time");
+    Ok(match value {
+        Json::Null => None,
+        Json::Text(text) => Some(text).filter(|text| !text.is_empty()),
+        Json::Whole(_) | Json::Fraction(_) if is_text => {
+            return Err(Wrong::field(name, "it is a number", "write it in double quotes"));
+        }
+        Json::Whole(number) => Some(number.to_string()),
+        Json::Fraction(number) if number.abs() >= EXACT_MAX => {
+            let problem = format!("{number} may have lost digits on the way");
+            return Err(Wrong::field(name, problem, "write it without point and exponent"));
+        }
+        // Without exponent, and 3600.0 as 3600.
+        Json::Fraction(number) => Some(number.to_string()),
+        other => {
+            let problem = format!("it is {}", other.kind());
+            return Err(Wrong::field(name, problem, "write a text or a number"));
+        }
+    })
+}
+
+fn attributes(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, String>, Wrong> {
+    let mut attributes = BTreeMap::new();
+    for (name, value) in pairs {
+        let text = match value {
+            Json::Null => continue,
+            Json::Text(text) if text.is_empty() => continue,
+            Json::Text(text) => text,
+            Json::Whole(number) => number.to_string(),
+            other => {
+                let problem = format!("attribute {} is {}", shown(&name), other.kind());
+                return Err(Wrong::field("attributes", problem, "write attributes as texts"));
+            }
+        };
+        attributes.insert(named("attributes", name)?, text);
+    }
+    Ok(attributes)
+}
+
+fn measures(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, i64>, Wrong> {
+    let mut measures = BTreeMap::new();
+    for (name, value) in pairs {
+        if let Some(text) = scalar(&name, value)? {
+            let quantity = fields::quantity(&name, &text)?;
+            measures.insert(named("measures", name)?, quantity);
+        }
+    }
+    Ok(measures)
+}
+
+fn named(of: &str, name: String) -> Result<String, Wrong> {
+    if name.is_empty() {
+        return Err(Wrong::field(of, "a key is empty", "name each of them"));
+    }
+    Ok(name)
+}
+
 /// Reads usage records out of JSON lines. Empty lines are skipped.
 #[derive(Debug)]
-pub struct UsageJsonl<R> {
-    file: String,
-    reader: R,
-    buffer: Vec<u8>,
-    line: u64,
+pub struct UsageJsonl<R: Read> {
+    lines: Lines<R>,
+    begun: bool,
     ended: bool,
 }
 
-impl<R: BufRead> UsageJsonl<R> {
+impl<R: Read> UsageJsonl<R> {
     /// Reads from `reader`; `file` is what faults call it.
     pub fn new(file: &str, reader: R) -> Self {
-        Self { file: file.to_owned(), reader, buffer: Vec::new(), line: 0, ended: false }
+        Self { lines: Lines::new(file, reader, LINE_BYTES_MAX), begun: false, ended: false }
     }
 
     fn record(&self) -> Result<UsageRecord, Wrong> {
-        if self.buffer.len() > LINE_BYTES_MAX {
-            let problem = format!("the line has {} bytes", self.buffer.len());
-            return Err(Wrong::row(problem, "write one record a line"));
-        }
-        let line: Line = serde_json::from_slice(&self.buffer).map_err(|error| {
+        let json: Json = serde_json::from_slice(self.lines.bytes()).map_err(|error| {
             let said = error.to_string();
             // Of "… at line 1 column 9" the line is always 1; the place is told our way.
             let problem = said.split(" at line ").next().unwrap_or(&said);
-            Wrong::row(
-                format!("{problem} (at character {})", error.column()),
-                "write one JSON object a line, such as {\"record_id\":\"r1\",\
-                 \"account_number\":42,\"usage_type\":\"octets\",\
-                 \"start_time\":\"2026-01-05T10:00:00Z\",\"quantity\":512}",
-            )
+            Wrong::row(format!("{problem} (at character {})", error.column()), EXAMPLE)
         })?;
-        line.record()
+        match json {
+            Json::Object(line) => Fields::of(line)?.record(),
+            other => Err(Wrong::row(format!("the line is {}", other.kind()), EXAMPLE)),
+        }
+    }
+
+    /// What the first line is that begins no JSON lines.
+    fn other_format(&self) -> Option<Wrong> {
+        let first = self.lines.bytes().trim_ascii();
+        match first {
+            [b'[', ..] => Some(Wrong::row(
+                "this is a JSON array, not JSON lines",
+                "write one object a line, as jq -c '.[]' FILE does",
+            )),
+            b"{" => Some(Wrong::row(
+                "this is one JSON object on several lines",
+                "write one object a line, as jq -c . FILE does",
+            )),
+            [b'<', ..] => Some(Wrong::row(
+                "this is XML, not JSON lines",
+                "give a file of records; a price plan goes to --plan or to turnpike plan publish",
+            )),
+            [b'{', ..] => None,
+            _ if first.starts_with(b"record_id") || first.starts_with(b"account_number") => {
+                Some(Wrong::row("this is CSV, not JSON lines", "say --format csv"))
+            }
+            _ => None,
+        }
     }
 }
 
-impl<R: BufRead> Iterator for UsageJsonl<R> {
+impl<R: Read> Iterator for UsageJsonl<R> {
     type Item = Result<Row<UsageRecord>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.ended {
-            self.buffer.clear();
-            self.line += 1;
-            match self.reader.read_until(b'\n', &mut self.buffer) {
-                Ok(0) => self.ended = true,
-                Ok(_) if self.buffer.trim_ascii().is_empty() => {}
-                Ok(_) => {
-                    let line = self.line;
-                    let record = self.record().map_err(|wrong| wrong.at(&self.file, line));
-                    return Some(record.map(|content| Row { line, content }));
-                }
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(unreadable(&self.file, self.line, &error)));
-                }
-            }
+        if self.ended {
+            return None;
         }
-        None
+        let row = match self.lines.next_line()? {
+            Ok(_) if !std::mem::replace(&mut self.begun, true) && self.other_format().is_some() => {
+                let wrong = self.other_format()?;
+                Err(self.lines.fatal(wrong))
+            }
+            Ok(line) => match self.record() {
+                Ok(content) => Ok(Row { line, content }),
+                Err(wrong) => Err(self.lines.fault(wrong)),
+            },
+            Err(fault) => Err(fault),
+        };
+        self.ended = row.as_ref().is_err_and(Fault::is_fatal);
+        Some(row)
     }
 }

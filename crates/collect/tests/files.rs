@@ -132,7 +132,8 @@ fn accounts_csv_gives_accounts_and_names_each_bad_row() {
 #[test]
 fn an_access_log_gives_charged_failed_and_uncharged_octets() {
     let read = || {
-        let options = AccessLogOptions::default();
+        let format = Some("combined".parse().unwrap());
+        let options = AccessLogOptions { format, hostnames: true, path: false };
         split(AccessLog::new("a.log", "web-1", ACCESS_LOG.as_bytes(), options).unwrap())
     };
     let (rows, faults) = read();

@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod everyday;
 mod files;
 mod maxmind;
+mod memory;
+mod properties;
 mod support;

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use turnpike_proto::account::v1::account_service_server::AccountService;
 use turnpike_proto::account::v1::{
-    AccountCommand, AccountOutcome, AccountResult, ApplyRequest, ApplyResponse, IdentityBinding,
-    ShowRequest, ShowResponse,
+    AccountCommand, AccountOutcome, AccountResult, ApplyRequest, ApplyResponse, IdentityAt,
+    IdentityBinding, ResolveRequest, ResolveResponse, ResolvedIdentity, ShowRequest, ShowResponse,
 };
 use turnpike_proto::node::v1::{NodeApplyRequest, NodeShowRequest};
 use turnpike_proto::record::is_identity;
@@ -19,6 +19,7 @@ use turnpike_types::{AccountNumber, PartitionId, Timestamp};
 
 use crate::FrontError;
 use crate::core::Core;
+use crate::guiding::bound_at;
 use crate::owner::ask;
 use crate::routes::RouteTable;
 
@@ -256,6 +257,38 @@ impl AccountService for Accounts {
             FrontError::NotFound(format!("account {account_number} was never opened"))
         })?;
         Ok(Response::new(account))
+    }
+
+    async fn resolve(
+        &self,
+        request: Request<ResolveRequest>,
+    ) -> Result<Response<ResolveResponse>, Status> {
+        self.core.enter()?;
+        let asked = request.into_inner().identities;
+        if asked.len() > ACCOUNT_COMMANDS_MAX {
+            let count = asked.len();
+            return Err(FrontError::Invalid(format!(
+                "{count} identities; at most {ACCOUNT_COMMANDS_MAX} are looked up in one request"
+            ))
+            .into());
+        }
+        let mut identities: Vec<String> = asked.iter().map(|one| one.identity.clone()).collect();
+        identities.sort_unstable();
+        identities.dedup();
+        // Straight from the database: a binding that was made a moment ago counts.
+        let histories = self.core.db.guide(&identities).await.map_err(FrontError::from)?;
+        let resolve = |asked: &IdentityAt| {
+            let place = identities.binary_search(&asked.identity).ok();
+            let history = place.and_then(|place| histories.get(place));
+            let account = history.and_then(|history| bound_at(history, Timestamp(asked.at_us)));
+            let is_bound = history.is_some_and(|history| !history.bindings.is_empty());
+            ResolvedIdentity {
+                account_number: account.map_or(0, |account| account.0),
+                bound_at_other_times: account.is_none() && is_bound,
+            }
+        };
+        let identities = asked.iter().map(resolve).collect();
+        Ok(Response::new(ResolveResponse { identities }))
     }
 }
 

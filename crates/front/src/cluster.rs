@@ -161,7 +161,14 @@ fn partition(row: &PartitionRow, nodes: &[(&NodeRow, Node)], now: Timestamp) -> 
             .pin
             .as_ref()
             .map_or(0, |pin| u64::try_from(pin.until.0.saturating_sub(now.0) / 1_000).unwrap_or(0)),
+        accepts_from_us: Some(accepts_from(spec.accept_since, spec.horizon_us, now).0),
     }
+}
+
+/// The oldest start that an owner takes at `now` (P26).
+fn accepts_from(since: Option<Timestamp>, horizon_us: i64, now: Timestamp) -> Timestamp {
+    let horizon = Timestamp(now.0.saturating_sub(horizon_us));
+    since.map_or(horizon, |since| since.min(horizon))
 }
 
 /// How many segments a live member's warm copy lacks; `None` where it has none.

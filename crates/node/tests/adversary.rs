@@ -590,13 +590,24 @@ fn within<T: Send + 'static>(
     result
 }
 
+/// In the year 9950: past the end of the longest record here. Records that end in the future are
+/// rejected before anything is done for them.
+const LATE: Timestamp = Timestamp(251_824_476_960_000_000);
+
 async fn send_one(plan: String, record: UsageRecord) -> Option<Verdict> {
-    let db = database();
+    let clock = Arc::new(|| LATE);
+    let db: Arc<dyn SharedDatabase> =
+        Arc::new(MemoryDatabase::with_clock(clock, StoreIncarnation(1)));
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), &plan).await;
     let mut node = start(config("a"), &db).await;
     node.open_account(7).await;
     let answer = node.try_send(&[record]).await?;
+    assert!(
+        answer.exceptions.iter().all(|one| one.reason != "in-the-future"),
+        "nothing was tried: {:?}",
+        answer.exceptions
+    );
     Some(answer.standing.unwrap().verdict())
 }
 

@@ -93,6 +93,34 @@ async fn p26_a_duplicate_is_a_duplicate_past_the_horizon_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p26_a_record_that_ends_in_the_future_has_not_happened() {
+    let mut hour = Hour::new().await;
+    let lasting = |id: &str, start_us: i64, duration_us: i64| UsageRecord {
+        duration_us,
+        ..hour.record(7, id, start_us)
+    };
+    let records = [
+        lasting("ten-years", -MINUTE_US, 10 * 365 * 24 * HOUR_US),
+        lasting("unsigned", -MINUTE_US, ((1 << 32) - 60) * 1_000_000),
+        lasting("end-of-time", -MINUTE_US, i64::MAX - hour.began),
+        lasting("just-too-late", -MINUTE_US, 6 * MINUTE_US + 1),
+        lasting("starts-ahead", 5 * MINUTE_US + 1, 0),
+        lasting("just-in-time", -MINUTE_US, 6 * MINUTE_US),
+        lasting("over", -50 * MINUTE_US, 50 * MINUTE_US),
+    ];
+    let answer = hour.node.send(&records).await;
+    let reasons: Vec<_> =
+        answer.exceptions.iter().map(|one| (one.index, one.reason.as_str())).collect();
+    let expected: Vec<_> = (0..5).map(|index| (index, "in-the-future")).collect();
+    assert_eq!(reasons, expected);
+    assert_eq!(answer.accepted, 2);
+    // Once it is over it is taken: the same record, under the same id.
+    hour.at(10 * MINUTE_US).await;
+    let again = hour.node.send(&records[3..5]).await;
+    assert_eq!(again.accepted, 2, "{:?}", again.exceptions);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p35_the_key_of_what_waits_is_not_forgotten() {
     let mut hour = Hour::new().await;
     let record = [hour.record(8, "r1", 0)];

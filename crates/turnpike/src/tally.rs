@@ -122,7 +122,13 @@ pub(crate) struct FileReport {
 }
 
 /// Bad rows and exceptions are kept up to here; past it they are only counted.
-const KEPT_MAX: usize = 100_000;
+pub(crate) const KEPT_MAX: usize = 100_000;
+/// The reason of a record from before the acceptance horizon.
+const TOO_OLD: &str = "too-old";
+const TOO_OLD_ADVICE: &str = "\
+too-old: the records start before the cluster's acceptance horizon. A cluster for old records is
+created with `turnpike up --data NEW-DIR --accept-since DATE`, or with `turnpike partition init …
+--accept-since DATE`; an existing partition keeps its horizon.";
 /// So many are told on a terminal.
 const SHOWN_MAX: usize = 20;
 
@@ -184,6 +190,9 @@ impl FileReport {
             if !told.is_empty() {
                 ui::tell("not plainly rated:");
                 ui::tell_some(&told, SHOWN_MAX, &advice);
+            }
+            if told.iter().any(|one| one.reason == TOO_OLD) {
+                ui::tell(TOO_OLD_ADVICE);
             }
         }
         Ok(Finish::unless(self.bad_rows + self.tally.suspended + self.tally.rejected > 0))

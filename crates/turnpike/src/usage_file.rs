@@ -1,5 +1,6 @@
 //! Opens files of usage, whatever their form, and sends them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -16,7 +17,8 @@ use turnpike_types::{UsageRecord, limits};
 use crate::client::Front;
 use crate::exit::usage;
 use crate::sender::{self, Batch, Event};
-use crate::tally::{FileReport, Origins};
+use crate::tally::{FileReport, KEPT_MAX, Origins};
+use crate::ui;
 
 /// The form of a file of usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -45,22 +47,43 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     Ok(Box::new(BufReader::with_capacity(1 << 20, file)))
 }
 
-/// The rows of a file of usage; its form follows from its name unless `format` says.
-pub(crate) fn rows(path: &Path, format: Option<Format>) -> anyhow::Result<Rows> {
-    let by_name = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("csv") => Some(Format::Csv),
-        Some("jsonl" | "ndjson") => Some(Format::Jsonl),
-        _ => None,
-    };
+/// Rows of a file of usage.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) path: &'a Path,
+    /// Its form; without, what its name tells.
+    pub(crate) format: Option<Format>,
+    /// Columns of CSV that are attributes, whatever known name they are like.
+    pub(crate) attributes: &'a BTreeSet<String>,
+}
+
+/// The rows of a file of usage. Tells what is strange about its header.
+pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
+    let Source { path, format, attributes } = source;
     let name = path.display().to_string();
-    let format = format.or(by_name).ok_or_else(|| {
+    let format = format.or_else(|| named_format(&name)).ok_or_else(|| {
         usage(format!("{name}: is this CSV or JSON lines? say --format csv or --format jsonl"))
     })?;
     let reader = open(path)?;
     Ok(match format {
-        Format::Csv => Box::new(UsageCsv::new(&name, reader)?),
+        Format::Csv => {
+            let rows = UsageCsv::with_attributes(&name, reader, attributes)?;
+            rows.warnings().iter().for_each(ui::tell);
+            Box::new(rows)
+        }
         Format::Jsonl => Box::new(UsageJsonl::new(&name, reader)),
     })
+}
+
+/// What the end of a name tells: `usage.csv`, `usage.jsonl.gz`.
+fn named_format(name: &str) -> Option<Format> {
+    let name = name.to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    match name.rsplit_once('.')?.1 {
+        "csv" | "tsv" => Some(Format::Csv),
+        "jsonl" | "ndjson" | "json" => Some(Format::Jsonl),
+        _ => None,
+    }
 }
 
 /// How a file is sent.
@@ -83,7 +106,7 @@ pub(crate) async fn send(
     bar: &ProgressBar,
 ) -> anyhow::Result<FileReport> {
     let mut batcher = Batcher { rows, source: sending.source, number: 0, held: None };
-    let mut faults = Vec::new();
+    let mut faults = Faults::default();
     let outcome = sender::send(
         front,
         sending.window,
@@ -97,12 +120,26 @@ pub(crate) async fn send(
     )
     .await;
     bar.finish_and_clear();
-    for fault in faults {
+    report.bad_rows += faults.dropped;
+    for fault in faults.kept {
         report.bad_row(fault);
     }
     match outcome {
         Ok(()) => Ok(report),
         Err(error) => Err(error.context(format!("{}: {} before this", report.file, report.tally))),
+    }
+}
+
+/// Bad rows: the first of them, and how many more there are.
+#[derive(Default)]
+struct Faults {
+    kept: Vec<Fault>,
+    dropped: u64,
+}
+
+impl Faults {
+    fn push(&mut self, fault: Fault) {
+        if self.kept.len() < KEPT_MAX { self.kept.push(fault) } else { self.dropped += 1 }
     }
 }
 
@@ -116,7 +153,7 @@ struct Batcher<'a> {
 
 impl Batcher<'_> {
     /// The next batch: full by records or by bytes, or the last one. Bad rows go to `faults`.
-    fn next_batch(&mut self, records_max: u32, faults: &mut Vec<Fault>) -> Option<Batch<Origins>> {
+    fn next_batch(&mut self, records_max: u32, faults: &mut Faults) -> Option<Batch<Origins>> {
         let records_max = (records_max as usize).clamp(1, limits::BATCH_RECORDS_MAX);
         // The frame's own head takes less than this.
         let bytes_max = limits::BATCH_BYTES_MAX - limits::SOURCE_BYTES_MAX - 64;
@@ -144,7 +181,7 @@ impl Batcher<'_> {
         Some(Batch { number: self.number, records, frame: BatchFrame::from(body), tag: origins })
     }
 
-    fn next_record(&mut self, faults: &mut Vec<Fault>) -> Option<(Vec<u8>, (u64, String))> {
+    fn next_record(&mut self, faults: &mut Faults) -> Option<(Vec<u8>, (u64, String))> {
         for row in self.rows.by_ref() {
             match row {
                 Ok(Row { line, content }) => {
@@ -165,6 +202,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_form_follows_from_the_name_also_of_a_compressed_file() {
+        for (name, format) in [
+            ("a/usage.csv", Some(Format::Csv)),
+            ("usage.CSV.gz", Some(Format::Csv)),
+            ("usage.tsv", Some(Format::Csv)),
+            ("usage.jsonl.gz", Some(Format::Jsonl)),
+            ("usage.json", Some(Format::Jsonl)),
+            ("usage.txt", None),
+            ("usage.gz", None),
+            ("-", None),
+        ] {
+            assert_eq!(named_format(name), format, "{name}");
+        }
+    }
+
+    #[test]
     fn batches_are_bounded_in_records_and_in_bytes_and_lose_nothing() {
         let big = "x".repeat(15_000);
         let rows = (1..=1_000).map(move |line| {
@@ -177,7 +230,7 @@ mod tests {
         });
         let mut batcher = Batcher { rows: Box::new(rows), source: "s", number: 0, held: None };
         let (mut lines, mut sizes) = (Vec::new(), Vec::new());
-        while let Some(batch) = batcher.next_batch(400, &mut Vec::new()) {
+        while let Some(batch) = batcher.next_batch(400, &mut Faults::default()) {
             assert!(batch.frame.body().len() <= limits::BATCH_BYTES_MAX);
             let mut walked = 0;
             let head = batch.frame.walk(|_| walked += 1).unwrap();

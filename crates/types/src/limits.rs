@@ -31,7 +31,7 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const ACCOUNT_COMMANDS_MAX: usize = 10_000;
 /// Lines in one page of the feed.
 pub const FEED_PAGE_LINES_MAX: usize = 100_000;
-/// How far ahead of logged time a record may start, in microseconds (P26).
+/// How far ahead of logged time a record may end, in microseconds (P26).
 pub const AHEAD_MAX_US: i64 = 5 * 60 * 1_000_000;
 /// How long a billing cycle stays open past its end, in microseconds: two days
 /// (docs/plan-semantics.md section 5).

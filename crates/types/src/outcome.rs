@@ -148,7 +148,7 @@ reasons! {
         NegativeUsage = 4, "negative-usage";
         /// It starts before the acceptance horizon (P26).
         TooOld = 5, "too-old";
-        /// It starts more than five minutes ahead of logged time (P26).
+        /// It ends more than five minutes after logged time (P26).
         InTheFuture = 6, "in-the-future";
         /// The same key came before with other content.
         Conflict = 7, "conflict";

@@ -3,12 +3,11 @@
 use std::io::{Read, Write};
 use std::rc::Rc;
 
-use csv::{ReaderBuilder, StringRecord};
-
 use super::networks::{Network, TableWriter};
 use super::places::{Columns, Places, number};
 use super::{AddressTableHead, ImportError, Imported, Level};
-use crate::fault::{Wrong, from_csv, shown};
+use crate::fault::{Wrong, shown};
+use crate::text::CsvRows;
 
 const NAMES: [&str; 3] = ["network", "geoname_id", "registered_country_geoname_id"];
 
@@ -41,31 +40,29 @@ fn read_blocks<W: Write>(
     places: &Places,
     writer: &mut TableWriter<W>,
 ) -> Result<(), ImportError> {
-    let mut reader = ReaderBuilder::new().from_reader(reader);
-    let header = reader.headers().map_err(|error| from_csv(file, 0, &error))?;
     let remedy = "give a Blocks-IPv4.csv or Blocks-IPv6.csv of Country or City";
-    let columns =
-        Columns::find(header, NAMES, 2, remedy).map_err(|wrong| wrong.fatal_at(file, 1))?;
-    let (mut row, mut line) = (StringRecord::new(), 1);
-    while reader.read_record(&mut row).map_err(|error| from_csv(file, line, &error))? {
-        line = row.position().map_or(line + 1, csv::Position::line);
+    let find = |header: &[String]| Columns::find(header, NAMES, 2, remedy);
+    let mut rows = CsvRows::open(file, reader, |header| find(header).is_ok())?;
+    let columns = find(rows.header()).map_err(|wrong| rows.header_fault(wrong))?;
+    while let Some(line) = rows.next_row() {
+        line?;
         let (network, location) =
-            block(&columns, &row, places).map_err(|wrong| wrong.at(file, line))?;
+            block(&columns, &rows, places).map_err(|wrong| rows.fault(wrong))?;
         if writer.take(network, location)?.is_err() {
             let problem = format!("{network} does not follow the network before it");
             let remedy = "give each file once, in the order in which MaxMind has it";
-            return Err(Wrong::field(NAMES[0], problem, remedy).at(file, line).into());
+            return Err(rows.fault(Wrong::field(NAMES[0], problem, remedy)).into());
         }
     }
     Ok(())
 }
 
-fn block<'p>(
+fn block<'p, R: Read>(
     columns: &Columns<3>,
-    row: &StringRecord,
+    rows: &CsvRows<R>,
     places: &'p Places,
 ) -> Result<(Network, Option<&'p Rc<str>>), Wrong> {
-    let text = columns.cell(0, row);
+    let text = columns.cell(0, rows);
     let network = Network::parse(text).ok_or_else(|| {
         let problem = format!("{} is no network", shown(text));
         Wrong::field(
@@ -75,7 +72,7 @@ fn block<'p>(
         )
     })?;
     for (at, name) in NAMES.iter().enumerate().skip(1) {
-        let Some(id) = number(name, columns.cell(at, row))? else { continue };
+        let Some(id) = number(name, columns.cell(at, rows))? else { continue };
         let Some(place) = places.get(id) else {
             let remedy = "give locations and blocks of the same release";
             return Err(Wrong::field(name, format!("no location has the number {id}"), remedy));

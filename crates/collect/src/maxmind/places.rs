@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::rc::Rc;
 
-use csv::{ReaderBuilder, StringRecord};
-
 use super::Level;
 use crate::Fault;
-use crate::fault::{Wrong, from_csv, shown};
+use crate::fault::{Wrong, shown};
+use crate::text::CsvRows;
 
 /// A location's text, or `None` where there is no country. Levels that are not known are left out.
 pub(super) fn location(
@@ -40,14 +39,12 @@ pub(super) struct Columns<const N: usize>([Option<usize>; N]);
 impl<const N: usize> Columns<N> {
     /// Finds columns, of which the first `required` must be there.
     pub(super) fn find(
-        header: &StringRecord,
+        header: &[String],
         names: [&str; N],
         required: usize,
         remedy: &str,
     ) -> Result<Self, Wrong> {
-        let find = |name: &str| {
-            header.iter().position(|cell| cell.trim_start_matches('\u{feff}').trim() == name)
-        };
+        let find = |name: &str| header.iter().position(|cell| cell == name);
         let places = names.map(find);
         match names.iter().zip(places).take(required).find(|(_, place)| place.is_none()) {
             Some((name, _)) => Err(Wrong::row(format!("the header has no column {name}"), remedy)),
@@ -56,9 +53,9 @@ impl<const N: usize> Columns<N> {
     }
 
     /// A column's value; empty where there is none.
-    pub(super) fn cell<'r>(&self, column: usize, row: &'r StringRecord) -> &'r str {
+    pub(super) fn cell<'r, R: Read>(&self, column: usize, rows: &'r CsvRows<R>) -> &'r str {
         let place = self.0.get(column).copied().flatten();
-        place.and_then(|place| row.get(place)).unwrap_or_default().trim()
+        place.and_then(|place| rows.cell(place)).unwrap_or_default().trim()
     }
 }
 
@@ -71,27 +68,25 @@ pub(super) struct Places(HashMap<u32, Option<Rc<str>>>);
 impl Places {
     /// Reads a file of locations.
     pub(super) fn read(file: &str, reader: impl Read, level: Level) -> Result<Self, Fault> {
-        let mut reader = ReaderBuilder::new().from_reader(reader);
-        let header = reader.headers().map_err(|error| from_csv(file, 0, &error))?;
         let required = match level {
             Level::Country => 2,
             Level::Subdivision => 3,
             Level::City => 4,
         };
         let remedy = "give a Locations-en.csv, of City for levels finer than the country";
-        let columns = Columns::find(header, NAMES, required, remedy)
-            .map_err(|wrong| wrong.fatal_at(file, 1))?;
-        let (mut places, mut row, mut line) = (HashMap::new(), StringRecord::new(), 1);
-        while reader.read_record(&mut row).map_err(|error| from_csv(file, line, &error))? {
-            line = row.position().map_or(line + 1, csv::Position::line);
-            let id =
-                number(NAMES[0], columns.cell(0, &row)).map_err(|wrong| wrong.at(file, line))?;
+        let find = |header: &[String]| Columns::find(header, NAMES, required, remedy);
+        let mut rows = CsvRows::open(file, reader, |header| find(header).is_ok())?;
+        let columns = find(rows.header()).map_err(|wrong| rows.header_fault(wrong))?;
+        let mut places = HashMap::new();
+        while let Some(line) = rows.next_row() {
+            line?;
+            let id = number(NAMES[0], columns.cell(0, &rows)).map_err(|wrong| rows.fault(wrong))?;
             let Some(id) = id else {
                 let wrong =
                     Wrong::field(NAMES[0], "it is empty", "give MaxMind's number of the place");
-                return Err(wrong.at(file, line));
+                return Err(rows.fault(wrong));
             };
-            let cell = |column| columns.cell(column, &row);
+            let cell = |column| columns.cell(column, &rows);
             places.insert(id, location(level, cell(1), cell(2), cell(3)));
         }
         Ok(Self(places))

@@ -181,7 +181,9 @@ impl Owner {
         if incoming.view.start < time.floor && !was_judged {
             return Ok(Taken::Rejected(RejectReason::TooOld));
         }
-        if incoming.view.start > time.now.saturating_add(limits::AHEAD_MAX_US) {
+        // What ends in the future has not happened either; a record that starts there ends there too.
+        let end = incoming.view.start.saturating_add(incoming.view.duration_us);
+        if end > time.now.saturating_add(limits::AHEAD_MAX_US) {
             return Ok(Taken::Rejected(RejectReason::InTheFuture));
         }
         if self.state.keys().len() >= self.shared.config.keys_max {

@@ -1,9 +1,10 @@
 //! CSV -> rows that know their lines and columns. Nothing about any kind of table is known here.
 //!
-//! RFC 4180, with comments: lines that begin with `#`. Refused besides: a quote left open, control
-//! characters within a value, a value of more than [`CELL_BYTES_MAX`] bytes.
+//! One row a line, as [`CsvLine`] splits it, with comments: lines that begin with `#`. Refused: a quote
+//! left open or within an unquoted value, control characters within a value, a value of more than
+//! [`CELL_BYTES_MAX`] bytes.
 
-use csv::StringRecord;
+use turnpike_types::{CsvLine, CsvLineError};
 
 use super::{TableError, TableErrors};
 
@@ -46,7 +47,7 @@ pub(super) trait Kind: Default {
 pub(super) struct Row<'r> {
     pub(super) line: u32,
     columns: &'static [Column],
-    cells: &'r StringRecord,
+    cells: &'r CsvLine,
     /// Where in the file's row each column stands.
     places: &'r [Option<usize>],
 }
@@ -55,7 +56,8 @@ impl Row<'_> {
     /// What the row says in a column; empty where it says nothing.
     pub(super) fn cell(&self, column: usize) -> &str {
         let place = self.places.get(column).copied().flatten();
-        place.and_then(|place| self.cells.get(place)).unwrap_or_default()
+        // Within quotes too: hashes of tables that were published do not know of spaces round values.
+        place.and_then(|place| self.cells.get(place)).unwrap_or_default().trim()
     }
 
     /// A column's value, read.
@@ -87,9 +89,7 @@ impl Row<'_> {
                 return Err(format!("{name}: {} bytes, at most {CELL_BYTES_MAX}", cell.len()));
             }
             if cell.chars().any(char::is_control) {
-                return Err(format!(
-                    "{name}: a line break or other control character: write plain text, and see that each quote is closed"
-                ));
+                return Err(format!("{name}: a control character: write plain text"));
             }
             if column.required && cell.is_empty() {
                 return Err(format!("{name}: it is empty: every row needs one"));
@@ -123,7 +123,7 @@ pub(super) fn read<K: Kind>(
     faults: &mut Faults,
 ) -> Option<(K, Vec<Box<[u8]>>)> {
     let mut lines = Lines::of(text);
-    let mut cells = StringRecord::new();
+    let mut cells = CsvLine::default();
     let places = match lines.next(&mut cells) {
         Some(Ok(line)) => header(&cells, line, K::COLUMNS, faults)?,
         Some(Err(error)) => {
@@ -166,14 +166,14 @@ pub(super) fn read<K: Kind>(
 
 /// Where each column stands in the file.
 fn header(
-    cells: &StringRecord,
+    cells: &CsvLine,
     line: u32,
     columns: &[Column],
     faults: &mut Faults,
 ) -> Option<Vec<Option<usize>>> {
     let mut places = vec![None; columns.len()];
     let before = faults.errors.len();
-    for (at, name) in cells.iter().enumerate() {
+    for (at, name) in cells.iter().map(str::trim).enumerate() {
         let known = columns.iter().position(|column| column.name == name);
         match known.and_then(|known| places.get_mut(known)) {
             None => {
@@ -199,80 +199,52 @@ fn names(columns: &[Column], between: &str) -> String {
 
 /// The rows of a text, comments left out.
 struct Lines<'t> {
-    text: &'t str,
-    reader: csv::Reader<&'t [u8]>,
-    /// Up to where breaks have been counted, and the line that begins or goes on there.
-    counted: usize,
+    lines: std::str::Split<'t, char>,
+    /// The line that was read last, from 1.
     line: u32,
+    /// How many values the header has.
+    columns: Option<usize>,
 }
 
 impl<'t> Lines<'t> {
     fn of(text: &'t str) -> Self {
-        let reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .comment(Some(b'#'))
-            .trim(csv::Trim::All)
-            .from_reader(text.as_bytes());
-        Self { text, reader, counted: 0, line: 1 }
+        Self { lines: text.split('\n'), line: 0, columns: None }
     }
 
-    /// The next row's cells, and the line on which it begins.
-    fn next(&mut self, cells: &mut StringRecord) -> Option<Result<u32, TableError>> {
-        let line = self.line_of(self.position());
-        // The reader takes a last comment without a line break for a row.
-        if self.counted >= self.text.len() {
-            return None;
-        }
-        let read = self.reader.read_record(cells);
-        let to = self.position();
-        let error = |message: String| Some(Err(TableError { line, message }));
-        match read {
-            Ok(false) => return None,
-            Ok(true) => {}
-            Err(fault) => return error(unreadable(&fault)),
-        }
-        let written = self.text.get(self.counted..to).unwrap_or_default();
-        if written.bytes().filter(|&byte| byte == b'"').count() % 2 != 0 {
-            return error(
-                "a quote is left open: close it, and write \"\" for one within a value".into(),
-            );
-        }
-        Some(Ok(line))
-    }
-
-    fn position(&self) -> usize {
-        usize::try_from(self.reader.position().byte()).unwrap_or(usize::MAX).min(self.text.len())
-    }
-
-    /// The line of the first row at or after a byte: the reader itself counts from the comments
-    /// before it.
-    fn line_of(&mut self, from: usize) -> u32 {
-        let bytes = self.text.as_bytes();
-        let mut at = from;
-        loop {
-            match bytes.get(at) {
-                Some(b'\n' | b'\r') => at += 1,
-                Some(b'#') => {
-                    let rest = bytes.get(at..).unwrap_or_default();
-                    at += rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
-                }
-                _ => break,
+    /// The next row's cells, and its line.
+    fn next(&mut self, cells: &mut CsvLine) -> Option<Result<u32, TableError>> {
+        let text = loop {
+            let line = self.lines.next()?;
+            self.line = self.line.saturating_add(1);
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            if !line.is_empty() && !line.starts_with('#') {
+                break line;
             }
-        }
-        let passed = bytes.get(self.counted..at).unwrap_or_default();
-        let breaks = passed.iter().filter(|&&byte| byte == b'\n').count();
-        self.line = self.line.saturating_add(u32::try_from(breaks).unwrap_or(u32::MAX));
-        self.counted = at;
-        self.line
+        };
+        let line = self.line;
+        Some(self.split(text, cells).map_err(|message| TableError { line, message }).map(|()| line))
     }
-}
 
-fn unreadable(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => format!(
-            "{len} values, the header has {expected_len}: write every column, and put values that hold a comma in double quotes"
-        ),
-        _ => format!("{error}: write comma-separated values"),
+    fn split(&mut self, text: &str, cells: &mut CsvLine) -> Result<(), String> {
+        const LEFT_OPEN: &str = "a quote is left open: close it (a value holds no line break), and write \"\" for one within a value";
+        cells.split(text, ',').map_err(|error| match error {
+            CsvLineError::Unclosed { .. } => LEFT_OPEN.to_owned(),
+            CsvLineError::AfterQuote { .. } => {
+                format!("{error}: write \"\" for a quote within quotes")
+            }
+        })?;
+        // In a table, which people write, an odd one is a slip; elsewhere it is an inch.
+        if text.bytes().filter(|&byte| byte == b'"').count() % 2 != 0 {
+            return Err(LEFT_OPEN.to_owned());
+        }
+        let expected = *self.columns.get_or_insert(cells.len());
+        if cells.len() != expected {
+            return Err(format!(
+                "{} values, the header has {expected}: write every column, and put values that hold a comma in double quotes",
+                cells.len()
+            ));
+        }
+        Ok(())
     }
 }
 

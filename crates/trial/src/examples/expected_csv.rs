@@ -9,10 +9,9 @@
 
 use std::collections::BTreeMap;
 
-use csv::StringRecord;
 use jiff::civil::Date;
 use turnpike_plan::{Expectation, Expected, ExpectedQuantity, POSTINGS, Subject, parse_amount};
-use turnpike_types::{Money, SuspenseReason};
+use turnpike_types::{CsvLine, CsvLineError, Money, SuspenseReason};
 
 /// What `turnpike rate` says beyond what is compared.
 const PASSED_OVER: [&str; 18] = [
@@ -49,31 +48,45 @@ pub(crate) struct BadRow {
 
 /// Reads a file of expectations.
 pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Vec<Expectation>, Vec<BadRow>> {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
     let bad = |line: u64, problem: String| BadRow { at: format!("{name}:{line}"), problem };
-    let columns = match reader.headers() {
-        Ok(header) => columns(header).map_err(|problem| vec![bad(1, problem)])?,
-        Err(error) => return Err(vec![bad(1, error.to_string())]),
-    };
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let breaks = before.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        vec![bad(breaks + 1, "it is not UTF-8; save the file as UTF-8".to_owned())]
+    })?;
+    // Spreadsheets put a byte order mark in front of the first name.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let mut cells = CsvLine::default();
+    let first = lines.next();
+    let line = first.map_or(1, |(line, _)| line);
+    if let Some((_, header)) = first {
+        cells.split(header, ',').map_err(|error| vec![bad(line, bad_quote(error))])?;
+    }
+    let columns = columns(&cells).map_err(|problem| vec![bad(line, problem)])?;
     let mut sums = Sums::default();
     let mut faults = Vec::new();
-    for row in reader.records() {
-        let read = match &row {
-            Ok(row) => {
-                let line = row.position().map_or(0, csv::Position::line);
-                sums.add(&columns, row, line).map_err(|problem| bad(line, problem))
+    for (line, text) in lines {
+        let split = cells.split(text, ',');
+        let is_open = matches!(split, Err(CsvLineError::Unclosed { .. }));
+        let read = split.map_err(bad_quote).and_then(|()| {
+            if cells.len() != columns.len() {
+                let (found, expected) = (cells.len(), columns.len());
+                return Err(format!("the row has {found} fields, the header {expected}"));
             }
-            Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
-                Err(bad(line, error.to_string()))
-            }
-        };
-        faults.extend(read.err());
-        if faults.len() >= FAULTS_MAX {
+            sums.add(&columns, &cells, line)
+        });
+        faults.extend(read.err().map(|problem| bad(line, problem)));
+        // Behind an open quote it is not known what is a row.
+        if is_open || faults.len() >= FAULTS_MAX {
             break;
         }
     }
     if faults.is_empty() { Ok(sums.expectations) } else { Err(faults) }
+}
+
+fn bad_quote(error: CsvLineError) -> String {
+    format!("{error}; write \"\" for a quote within quotes, and no line breaks within a field")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,11 +111,10 @@ enum Written {
     In(&'static str),
 }
 
-fn columns(header: &StringRecord) -> Result<Vec<Column>, String> {
+fn columns(header: &CsvLine) -> Result<Vec<Column>, String> {
     let mut columns = Vec::with_capacity(header.len());
-    for name in header {
-        // Spreadsheets put a byte order mark in front of the first name.
-        let column = match name.trim_start_matches('\u{feff}') {
+    for name in header.iter() {
+        let column = match name.trim() {
             "record_id" | "record" => Column::Record,
             "due" => Column::Due,
             "posting" => Column::Posting,
@@ -159,7 +171,7 @@ struct Row<'a> {
 }
 
 impl Sums {
-    fn add(&mut self, columns: &[Column], cells: &StringRecord, line: u64) -> Result<(), String> {
+    fn add(&mut self, columns: &[Column], cells: &CsvLine, line: u64) -> Result<(), String> {
         let row = row(columns, cells)?;
         let of = match row.due {
             Some(date) => Subject::Due(date),
@@ -186,9 +198,9 @@ impl Sums {
     }
 }
 
-fn row<'a>(columns: &[Column], cells: &'a StringRecord) -> Result<Row<'a>, String> {
+fn row<'a>(columns: &[Column], cells: &'a CsvLine) -> Result<Row<'a>, String> {
     let mut row = Row::default();
-    for (column, cell) in columns.iter().zip(cells).filter(|(_, cell)| !cell.is_empty()) {
+    for (column, cell) in columns.iter().zip(cells.iter()).filter(|(_, cell)| !cell.is_empty()) {
         match column {
             Column::Record => row.record = cell,
             Column::Component => row.component = cell,
@@ -292,6 +304,19 @@ mod tests {
         };
         assert_eq!((read.len(), quantity.as_ref().unwrap().base), (2, 3));
         assert_eq!(amount.unwrap().to_string(), "0.300000000");
+    }
+
+    #[test]
+    fn an_open_quote_is_told_with_its_line_and_nothing_after_it_is_compared() {
+        let text = "record_id,component,amount\nr1,c,1\nr2,\"c,1\nr3,c,dear\nr4,c\",1\n";
+        let problems = problems(text);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with("e.csv:3 a quote is opened in field 2"), "{problems:?}");
+        let behind = self::problems("record_id,component,amount\nr2,\"c\"d,1\nr3,c,dear\n");
+        assert_eq!(behind.len(), 2, "{behind:?}");
+        assert!(self::problems("record_id,\"component\n").len() == 1);
+        let latin = read("e.csv", b"record_id,component\nr\xe9,c\n").unwrap_err();
+        assert_eq!(latin[0].at, "e.csv:2");
     }
 
     #[test]

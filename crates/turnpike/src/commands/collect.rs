@@ -1,22 +1,23 @@
 //! `turnpike collect`: foreign files to usage records to the cluster.
 
-use std::collections::HashSet;
+mod accounts;
+mod survey;
+
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use turnpike_collect::{AccessLog, AccessLogOptions};
-use turnpike_proto::account::v1::{Settings, Subscribe};
-use turnpike_types::{Currency, Timestamp};
+use turnpike_collect::{AccessLog, AccessLogOptions, LogFormat};
+use turnpike_types::Currency;
 
-use crate::apply;
 use crate::cli::Context;
-use crate::client::{ClientArgs, Front};
+use crate::client::ClientArgs;
 use crate::commands::ingest::BatchArgs;
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::tally::FileReport;
 use crate::usage_file::{self, Rows, Sending};
 use crate::{ui, values};
+
+use survey::Survey;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,18 +28,28 @@ Examples:
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum CollectCommand {
-    /// A web server's access log, Apache common or combined
+    /// A web server's access log, in one of Apache's formats
     AccessLog(AccessLogArgs),
 }
 
 const ACCESS_LOG_EXAMPLES: &str = "\
-Each line becomes one record: identity ip:ADDRESS (user:NAME where the requester is no address),
-usage type octets (status 200 and 206), octets-failed (4xx, 5xx) or octets-uncharged (the rest),
-quantity the size. Record ids are SOURCE:HASH:N, so running it again changes nothing.
+Each line becomes one record: identity ip:ADDRESS of the client, without port, usage type octets
+(status 200 and 206), octets-failed (4xx, 5xx) or octets-uncharged (the rest), quantity the size.
+Record ids are SOURCE:HASH:N, so running it again changes nothing. docs/formats.md says more.
+
+Formats: common and combined, and vhost_combined, are told apart by the first line that fits. Any
+other format is given as the server's LogFormat. A requester that is no address is no customer: such
+lines are told and not sent, unless --hostnames says that the server logs host names.
+
+--open-accounts opens accounts for requesters that have none, and no others. Everything is checked
+first: the file, the plan, the account numbers, and whether the cluster takes records of that age (a
+cluster for old logs: turnpike up --data NEW-DIR --accept-since DATE).
 
 Examples:
   turnpike collect access-log access.log
-  turnpike collect access-log access.log.1 --source www1
+  turnpike collect access-log access.log.1.gz --source www1
+  turnpike collect access-log other_vhosts_access.log --format vhost_combined
+  turnpike collect access-log site.log --format '%v %h %l %u %t \"%r\" %>s %b'
   turnpike collect access-log access.log --open-accounts 1000 --plan octets --currency USD";
 
 /// Options of `collect access-log`.
@@ -52,10 +63,18 @@ pub(crate) struct AccessLogArgs {
     /// What record ids begin with; keep it when the file is renamed [default: the file's name]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
+    /// How its lines are written: common, combined, vhost_combined, or the server's LogFormat
+    /// [default: what the first line that fits tells]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<LogFormat>,
+    /// Requesters may be host names (HostnameLookups On): they become user:NAME
+    #[arg(long, requires = "format")]
+    hostnames: bool,
     /// Keep each request's path as the attribute `path`
     #[arg(long)]
     path: bool,
-    /// First open an account for each requester, numbered from here in order of first appearance
+    /// First open an account for each requester that has none, numbered from here in order of first
+    /// appearance; numbers that are taken are passed over
     #[arg(long, value_name = "FROM")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     open_accounts: Option<u64>,
@@ -87,9 +106,10 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
         return Err(usage("--open-accounts reads the log twice: name a file, not -"));
     }
     let log = access_log(&args)?;
+    let survey = args.open_accounts.map(|_| Survey::of(access_log(&args)?)).transpose()?;
     let front = args.client.connect(&context.config).await?;
-    if let Some(from) = args.open_accounts {
-        open_accounts(&front, &args, from, plan_from, context).await?;
+    if let Some((from, survey)) = args.open_accounts.zip(survey) {
+        accounts::open(&front, &args, from, plan_from, survey, context).await?;
     }
     let bar = ui::progress(None, name.clone(), context.quiet || args.batches.json);
     let source = source(&args);
@@ -111,71 +131,9 @@ fn source(args: &AccessLogArgs) -> String {
 }
 
 fn access_log(args: &AccessLogArgs) -> anyhow::Result<Rows> {
-    let options = AccessLogOptions { path: args.path };
+    let AccessLogArgs { path, format, hostnames, .. } = args;
+    let options = AccessLogOptions { path: *path, format: format.clone(), hostnames: *hostnames };
     let (name, reader) = (args.file.display().to_string(), usage_file::open(&args.file)?);
     let log = AccessLog::new(&name, &source(args), reader, options);
     Ok(Box::new(log.map_err(|error| usage(format!("--source: {error}")))?))
-}
-
-/// Opens an account for each requester of the log. Numbers follow from the order of first
-/// appearance alone, so a second run asks for the same and is told that it stands so already.
-async fn open_accounts(
-    front: &Front,
-    args: &AccessLogArgs,
-    from: u64,
-    plan_from: Timestamp,
-    context: &Context,
-) -> anyhow::Result<()> {
-    let identities = requesters(args)?;
-    let last = from.checked_add(identities.len() as u64);
-    last.with_context(|| format!("--open-accounts {from}: not enough numbers are left"))?;
-    let settings = Settings {
-        zone: args.zone.clone(),
-        cycle_day: 1,
-        currency: args.currency.to_string(),
-        attributes: [].into(),
-    };
-    let hidden = context.quiet || args.batches.json;
-    let bar = ui::progress(Some(identities.len() as u64), "accounts", hidden);
-    let (plan, accounts) = (args.plan.as_ref(), identities.len() as u64);
-    let commands = (from..).zip(identities);
-    let commands = commands.map(|(number, id)| apply::open(number, settings.clone(), [id]));
-    let mut applied = apply::apply(front, commands, |done| bar.inc(done)).await?;
-    if let Some(plan_id) = plan {
-        let subscription = Subscribe {
-            plan_id: plan_id.clone(),
-            from_us: plan_from.0,
-            priority: 1,
-            parameters: [].into(),
-        };
-        let commands =
-            (from..from + accounts).map(|number| apply::subscribe(number, subscription.clone()));
-        applied.add(apply::apply(front, commands, |_| {}).await?);
-    }
-    bar.finish_and_clear();
-    if applied.refused > 0 {
-        ui::tell(format_args!("accounts could not be opened for all requesters:"));
-        ui::tell_some(&applied.refusals, 10, "");
-        bail!(
-            "{} of the commands that open accounts were refused; nothing was sent. If these \
-             requesters have accounts already, leave --open-accounts out",
-            applied.refused
-        );
-    }
-    ui::tell(format_args!("{} requesters: {applied}", ui::count(accounts)));
-    Ok(())
-}
-
-/// The distinct identities of the log, in order of first appearance.
-fn requesters(args: &AccessLogArgs) -> anyhow::Result<Vec<String>> {
-    let (mut seen, mut ordered) = (HashSet::new(), Vec::new());
-    // Bad rows are told when the records are sent.
-    for row in access_log(args)?.filter_map(Result::ok) {
-        let identity = row.content.identity;
-        if !seen.contains(&identity) {
-            seen.insert(identity.clone());
-            ordered.push(identity);
-        }
-    }
-    Ok(ordered)
 }

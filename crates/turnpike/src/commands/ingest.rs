@@ -1,5 +1,6 @@
 //! `turnpike ingest`: a file of usage records to the cluster.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,19 +10,23 @@ use crate::client::ClientArgs;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::tally::FileReport;
 use crate::ui;
-use crate::usage_file::{self, Format, Sending};
+use crate::usage_file::{self, Format, Sending, Source};
 
 const EXAMPLES: &str = "\
 Columns of a CSV file: record_id, account_number (or identity), usage_type, start_time,
-end_time or duration, quantity; measure:NAME is a measure, any other column an attribute.
-JSON lines use the same names, and objects for attributes and measures.
+end_time or duration, quantity; measure:NAME is a measure, attribute:NAME or any other column an
+attribute. A column like a known one (Duration, billsec) is refused, so that no usage is lost by a
+slip. JSON lines use the same names, and objects for attributes and measures. docs/formats.md says
+more. Gzip, UTF-16, semicolons and tabs are read as they come.
 Sending a file again is safe: what was taken is answered as duplicate.
 
 Examples:
   turnpike ingest usage.csv
   turnpike ingest usage.jsonl --json | jq .accepted
   turnpike ingest usage.csv --exceptions left-over.csv
-  zcat usage.csv.gz | turnpike ingest - --format csv";
+  turnpike ingest usage.csv.gz
+  generate-usage | turnpike ingest - --format jsonl
+  turnpike ingest cdr.csv --attribute billsec      # billsec is an attribute, not a duration";
 
 /// Options of `ingest`.
 #[derive(Debug, Args)]
@@ -33,6 +38,9 @@ pub(crate) struct IngestArgs {
     /// The file's form, where its name does not tell
     #[arg(long)]
     format: Option<Format>,
+    /// Take this column of a CSV file as an attribute, though its name is like a known one; repeat
+    #[arg(long = "attribute", value_name = "COLUMN")]
+    attributes: Vec<String>,
     #[command(flatten)]
     batches: BatchArgs,
     #[command(flatten)]
@@ -59,7 +67,9 @@ pub(crate) struct BatchArgs {
 }
 
 pub(crate) async fn run(args: IngestArgs, context: &Context) -> anyhow::Result<Finish> {
-    let rows = usage_file::rows(&args.file, args.format)?;
+    let attributes: BTreeSet<String> = args.attributes.into_iter().collect();
+    let (path, format) = (args.file.as_path(), args.format);
+    let rows = usage_file::rows(Source { path, format, attributes: &attributes })?;
     let name = args.file.display().to_string();
     let front = args.client.connect(&context.config).await?;
     let bar = ui::progress(None, name.clone(), context.quiet || args.batches.json);

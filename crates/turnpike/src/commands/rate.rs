@@ -1,10 +1,11 @@
 //! `turnpike rate`: usage priced here, by the evaluator that nodes run, with no cluster.
 
+mod happened;
 mod option;
 mod report;
 mod step;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,9 +18,10 @@ use turnpike_types::{Currency, Timestamp};
 
 use crate::commands::table;
 use crate::exit::{EXIT_CODES, Finish, usage};
-use crate::usage_file::{Format, Rows};
+use crate::usage_file::{Format, Rows, Source};
 use crate::{plans, ui, usage_file, values};
 
+use happened::Happened;
 use report::Lines;
 
 const EXAMPLES: &str = "\
@@ -35,6 +37,7 @@ Examples:
   turnpike rate --plan plan.xml --usage usage.csv --zone America/New_York
   turnpike rate --plan plan.xml --usage usage.csv --accounts accounts.csv --json
   turnpike rate --plan basic.xml --plan add-on.xml --usage usage.jsonl > lines.csv
+  turnpike rate --plan plan.xml --usage next-year.csv --now 2028-01-01
   turnpike rate --plan calls.xml --table world-dial.csv --usage calls.csv --until 2026-04-03
   turnpike rate --plan plan.xml --usage usage.csv --step --break StepRater --break peak-time
   turnpike rate --plan small.xml --plan large.xml --option phone=small,large --option-fee phone=2.50 \\
@@ -53,6 +56,14 @@ pub(crate) struct RateArgs {
     /// The form of the usage file, where its name does not tell
     #[arg(long)]
     format: Option<Format>,
+    /// Take this column of a CSV file as an attribute, though its name is like a known one; repeat.
+    /// What the plans read as attributes is taken so anyway
+    #[arg(long = "attribute", value_name = "COLUMN")]
+    attributes: Vec<String>,
+    /// Judge by this time whether usage is over, as a cluster would then: an instant, or a date of
+    /// --zone [default: the clock; usage that is all to come is rated, with a warning]
+    #[arg(long, value_name = "TIME")]
+    now: Option<String>,
     /// A reference table that the plans read; repeat for several, or for versions of one
     #[arg(long = "table", value_name = "FILE")]
     tables: Vec<PathBuf>,
@@ -105,17 +116,26 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     let catalogue = Catalogue::new(loaded).with_tables(tables);
     let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
     let until = args.until.map(|date| first_instant_of(&zone, date));
+    let happened = happened(args)?;
     let accounts = accounts(args, zone, &catalogue)?;
-    let rows = usage_file::rows(&args.usage, args.format)?;
+    let mut attributes = read_attributes(&catalogue);
+    attributes.extend(args.attributes.iter().cloned());
+    let (path, format) = (args.usage.as_path(), args.format);
+    let rows = usage_file::rows(Source { path, format, attributes: &attributes })?;
     if args.step {
         step::check_breakpoints(&args.breakpoints, &catalogue)?;
-        return step_through(args, Trial::new(catalogue, accounts), rows, until);
+        return step_through(args, Trial::new(catalogue, accounts), rows, happened, until);
     }
+    let mut happened = happened;
     let mut trial = Trial::new(catalogue, accounts);
     let mut lines = Lines::new(args.json);
     for row in rows {
         match row {
             Ok(row) => {
+                if let Err(why) = happened.check(&row.content) {
+                    lines.rejected(&row, &why);
+                    continue;
+                }
                 trial.book_before(&row.content)?;
                 lines.fell_due(trial.take_due())?;
                 lines.write(&row, trial.rate(&row.content, row.line)?)?;
@@ -127,13 +147,33 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
         trial.advance(until)?;
         lines.fell_due(trial.take_due())?;
     }
+    happened.tell();
     lines.finish()
+}
+
+fn happened(args: &RateArgs) -> anyhow::Result<Happened> {
+    let Some(text) = &args.now else { return Ok(Happened::by_the_clock()) };
+    let zone = values::zone(&args.zone).map_err(|error| usage(format!("--zone: {error}")))?;
+    let now = values::instant_in(text, &zone).map_err(|error| usage(format!("--now: {error}")))?;
+    Ok(Happened::by(now))
+}
+
+/// Words in properties of the plans that may name an attribute of the record.
+fn read_attributes(catalogue: &Catalogue) -> BTreeSet<String> {
+    let primitives = catalogue.plans().flat_map(Plan::primitives);
+    let properties = primitives.flat_map(|primitive| {
+        let children = primitive.children.iter().flat_map(|child| &child.properties);
+        primitive.properties.iter().chain(children)
+    });
+    let texts = properties.filter(|(name, _)| *name != "id").map(|(_, text)| text.as_str());
+    texts.map(|text| text.strip_prefix("record.").unwrap_or(text).to_owned()).collect()
 }
 
 fn step_through(
     args: &RateArgs,
     mut trial: Trial,
     rows: Rows,
+    mut happened: Happened,
     until: Option<Timestamp>,
 ) -> anyhow::Result<Finish> {
     let mut walk = step::at_terminal(args.json, args.breakpoints.clone(), &args.usage);
@@ -141,6 +181,12 @@ fn step_through(
     for row in rows {
         match row {
             Ok(row) => {
+                if let Err(why) = happened.check(&row.content) {
+                    left_over = true;
+                    let (line, id) = (row.line, &row.content.record_id);
+                    ui::tell(format_args!("line {line}, record {id}: {why}"));
+                    continue;
+                }
                 trial.book_before_stepping(&row.content, &mut walk)?;
                 walk.fell_due(&trial.take_due())?;
                 let outcome = trial.rate_stepping(&row.content, row.line, &mut walk)?;
@@ -160,6 +206,7 @@ fn step_through(
         trial.advance_stepping(until, &mut walk)?;
         walk.fell_due(&trial.take_due())?;
     }
+    happened.tell();
     Ok(Finish::unless(left_over))
 }
 

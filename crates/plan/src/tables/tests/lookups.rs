@@ -45,7 +45,7 @@ fn columns_stand_in_any_order_among_comments_and_quotes() {
     );
     let other = table(
         TableKind::Addresses,
-        "# first\r\n\r\nlocation , network\r\n# between\r\n\"b, \"\"c\"\"\",10.1.0.0/16\r\n#,,,\r\n a ,\"10.0.0.0/8\"",
+        "# first\r\n\r\nlocation , network\r\n# between\r\n\"b, \"\"c\"\"\",10.1.0.0/16\r\n#,,,\r\n a ,\" 10.0.0.0/8\"",
     );
     assert_eq!(plain.content_hash(), other.content_hash());
     let inside = other.addresses().unwrap().location("10.1.9.9".parse().unwrap());

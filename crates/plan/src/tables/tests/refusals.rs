@@ -70,14 +70,14 @@ fn rows_that_do_not_fit_the_header_or_hold_no_plain_text_are_refused() {
     assert_refused(&with("10.0.0.0/8, "), 5, "location: it is empty");
     assert_refused(&with(&format!("10.0.0.0/8,{}", "é".repeat(129))), 5, "258 bytes");
     assert_refused(&with("10.0.0.0/8,a\u{7}b"), 5, "control character");
-    assert_refused(&with("10.0.0.0/8,\"a\nb\""), 5, "line break");
     assert_refused(&with("10.0.0.0/8,\"a"), 5, "left open");
     assert_refused(&with("10.0.0.0/8,a\"b"), 5, "left open");
-    // After a value of two lines, which is refused, lines still count aright.
+    assert_refused(&with("10.0.0.0/8,\"a\"b"), 5, "follows the closing quote");
+    // Each line of a value of two lines is refused, and lines still count aright.
     let errors = refused(&with("10.0.0.0/8,\"a\nb\"\n10.1.0.0/8,c"));
     let lines: Vec<u32> = errors.0.iter().map(|error| error.line).collect();
-    assert_eq!(lines, [5, 7]);
-    assert_eq!(errors.to_string().lines().count(), 2);
+    assert_eq!(lines, [5, 6, 7]);
+    assert_eq!(errors.to_string().lines().count(), 3);
 }
 
 #[test]

@@ -116,6 +116,12 @@ impl Lines {
         Ok(())
     }
 
+    /// Tells of a record that is not rated.
+    pub(crate) fn rejected(&mut self, row: &Row<UsageRecord>, why: &str) {
+        self.left_over += 1;
+        ui::tell(format_args!("line {}, record {}: {why}", row.line, row.content.record_id));
+    }
+
     /// Writes what fell due.
     pub(crate) fn fell_due(&mut self, dues: Vec<FellDue>) -> anyhow::Result<()> {
         for fell_due in dues {

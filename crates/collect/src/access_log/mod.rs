@@ -1,22 +1,32 @@
-//! Web servers' access logs, Apache common and combined.
+//! Web servers' access logs, in Apache's formats.
 //!
 //! ```text
 //!  HOST IDENT USER [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 203023 "REFERRER" "AGENT"
 //!   |                |                            |               |     |
 //!  identity        start                        method         status quantity
-//! ```
 //!
-//! Nothing is taken from behind the size, so a cut or mangled agent never costs the access.
+//!  format.rs     the format: common, combined, vhost_combined, or a LogFormat; a line -> its parts
+//!  fields.rs     what single parts say
+//!  requester.rs  who pays
+//! ```
+
+mod fields;
+mod format;
+mod requester;
 
 use std::collections::HashMap;
-use std::io::BufRead;
-use std::net::IpAddr;
+use std::io::Read;
 
-use jiff::fmt::strtime;
-use turnpike_types::{AccountNumber, Timestamp, UsageRecord, limits};
+use turnpike_types::{AccountNumber, UsageRecord, limits};
 
-use crate::fault::{Wrong, shown, unreadable};
+use crate::fault::{Wrong, shown};
+use crate::text::Lines;
 use crate::{Fault, Row};
+
+use format::{Field, Mismatch, Parts};
+use requester::{address, identity};
+
+pub use format::{BadFormat, LogFormat};
 
 /// Longer lines are refused: servers cap a request's line far below this.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -29,6 +39,12 @@ pub struct AccessLogOptions {
     /// Keep each request's path as the attribute `path`. Off by default: it makes records large,
     /// and few plans ask for it.
     pub path: bool,
+    /// How its lines are written. Without, the first line that fits decides between `combined` (or
+    /// `common`) and `vhost_combined`.
+    pub format: Option<LogFormat>,
+    /// Requesters may be host names, which become `user:NAME`. Only with `format`: nothing else tells
+    /// a requester's name from a virtual host's.
+    pub hostnames: bool,
 }
 
 /// A source name that record ids can't be made with.
@@ -44,18 +60,16 @@ pub struct BadSource(pub String);
 /// (Two different lines of one hash would differ in N.) The price is one small table entry for each
 /// distinct line of the file.
 #[derive(Debug)]
-pub struct AccessLog<R> {
-    file: String,
+pub struct AccessLog<R: Read> {
     source: String,
     options: AccessLogOptions,
-    reader: R,
-    buffer: Vec<u8>,
+    /// What the lines may be, while none has decided.
+    candidates: Vec<LogFormat>,
+    lines: Lines<R>,
     seen: HashMap<u64, u64>,
-    line: u64,
-    ended: bool,
 }
 
-impl<R: BufRead> AccessLog<R> {
+impl<R: Read> AccessLog<R> {
     /// Reads from `reader`; `file` is what faults call it, `source` what record ids begin with. Keep
     /// the source the same when a log is rotated under another file name.
     ///
@@ -71,187 +85,144 @@ impl<R: BufRead> AccessLog<R> {
         if !fits || source.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(BadSource(source.to_owned()));
         }
+        let candidates = match &options.format {
+            Some(_) => Vec::new(),
+            None => {
+                [LogFormat::combined(), LogFormat::vhost_combined()].into_iter().flatten().collect()
+            }
+        };
         Ok(Self {
-            file: file.to_owned(),
             source: source.to_owned(),
             options,
-            reader,
-            buffer: Vec::new(),
+            candidates,
+            lines: Lines::new(file, reader, LINE_BYTES_MAX),
             seen: HashMap::new(),
-            line: 0,
-            ended: false,
         })
     }
 
     fn record(&mut self) -> Result<UsageRecord, Wrong> {
-        let line = self.buffer.trim_ascii_end();
-        if line.len() > LINE_BYTES_MAX {
-            let problem = format!("the line has {} bytes", line.len());
-            return Err(Wrong::row(problem, "see whether this is an access log"));
-        }
+        let line = self.lines.bytes().trim_ascii_end();
         let mut first = [0; 8];
         first.copy_from_slice(&blake3::hash(line).as_bytes()[..8]);
         let hash = u64::from_be_bytes(first);
         let text = String::from_utf8_lossy(line);
-        let access = Access::parse(&text)?;
+        let format = match &self.options.format {
+            Some(format) => format,
+            None => self.options.format.insert(decided(&self.candidates, &text)?),
+        };
+        let parts = format.read(&text).map_err(|mismatch| wrong(&text, format, mismatch))?;
+        let identity = identity(parts.requester, self.options.hostnames)?;
         let occurrence = self.seen.entry(hash).or_insert(0);
         *occurrence += 1;
         let record_id = format!("{}:{hash:016x}:{occurrence}", self.source);
-        access.record(record_id, &self.options)
+        record(record_id, identity, &parts, self.options.path)
     }
 }
 
-impl<R: BufRead> Iterator for AccessLog<R> {
+impl<R: Read> Iterator for AccessLog<R> {
     type Item = Result<Row<UsageRecord>, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.ended {
-            self.buffer.clear();
-            self.line += 1;
-            match self.reader.read_until(b'\n', &mut self.buffer) {
-                Ok(0) => self.ended = true,
-                Ok(_) if self.buffer.trim_ascii().is_empty() => {}
-                Ok(_) => {
-                    let line = self.line;
-                    let record = self.record().map_err(|wrong| wrong.at(&self.file, line));
-                    return Some(record.map(|content| Row { line, content }));
-                }
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(unreadable(&self.file, self.line, &error)));
-                }
-            }
-        }
-        None
-    }
-}
-
-/// What is read from a line.
-#[derive(Debug, PartialEq, Eq)]
-struct Access<'a> {
-    host: &'a str,
-    start: Timestamp,
-    request: &'a str,
-    status: u16,
-    octets: i64,
-}
-
-impl<'a> Access<'a> {
-    fn parse(line: &'a str) -> Result<Self, Wrong> {
-        let (host, rest) = line.split_once(' ').ok_or_else(|| not_a_line(line))?;
-        // The user between them may hold spaces, so the bracket is what to look for.
-        let (user, rest) = rest.split_once('[').ok_or_else(|| not_a_line(line))?;
-        if host.is_empty() || user.contains('"') {
-            return Err(not_a_line(line));
-        }
-        let (time, rest) = rest.split_once(']').ok_or_else(|| not_a_line(line))?;
-        let start = instant(time)?;
-        let request = rest.strip_prefix(" \"").ok_or_else(|| not_a_line(line))?;
-        let (request, status, size) = split_request(request).ok_or_else(|| {
-            Wrong::field(
-                "status",
-                format!("no status and size stand behind the request {}", shown(request)),
-                "write \"REQUEST\" STATUS SIZE, where SIZE is a number of octets or -",
-            )
-        })?;
-        Ok(Self { host, start, request, status, octets: size })
-    }
-
-    fn record(&self, record_id: String, options: &AccessLogOptions) -> Result<UsageRecord, Wrong> {
-        let usage_type = match self.status {
-            200 | 206 => "octets",
-            400.. => "octets-failed",
-            _ => "octets-uncharged",
-        };
-        let mut attributes = vec![("status".to_owned(), self.status.to_string())];
-        let mut words = self.request.split(' ');
-        let method = words.next().unwrap_or_default();
-        let is_method =
-            (1..=16).contains(&method.len()) && method.bytes().all(|b| b.is_ascii_uppercase());
-        if is_method {
-            attributes.push(("method".to_owned(), method.to_owned()));
-            if let Some(path) = words.next().filter(|_| options.path) {
-                let path: String = path.chars().take(1024).collect();
-                attributes.push(("path".to_owned(), path));
-            }
-        }
-        Ok(UsageRecord {
-            record_id,
-            account: AccountNumber(0),
-            identity: identity(self.host)?,
-            usage_type: usage_type.to_owned(),
-            start: self.start,
-            duration_us: 0,
-            quantity: Some(self.octets),
-            measures: [].into(),
-            attributes: attributes.into_iter().collect(),
+        Some(match self.lines.next_line()? {
+            Ok(line) => match self.record() {
+                Ok(content) => Ok(Row { line, content }),
+                Err(wrong) => Err(self.lines.fault(wrong)),
+            },
+            Err(fault) => Err(fault),
         })
     }
 }
 
-/// Whose access it was: an address in its canonical form, or else a name.
-fn identity(host: &str) -> Result<String, Wrong> {
-    match host.parse::<IpAddr>() {
-        Ok(address) => Ok(format!("ip:{}", address.to_canonical())),
-        Err(_) => crate::fields::checked_identity("host", &format!("user:{host}")),
+/// The format of the first line that fits one. With an address in the place of the requester, and
+/// none in the place of the identity that `identd` tells, no line fits two.
+fn decided(candidates: &[LogFormat], line: &str) -> Result<LogFormat, Wrong> {
+    let fits = |format: &&LogFormat| {
+        let parts = format.read(line);
+        parts
+            .is_ok_and(|parts| address(parts.requester).is_some() && address(parts.ident).is_none())
+    };
+    if let Some(format) = candidates.iter().find(fits) {
+        return Ok(format.clone());
+    }
+    let Some(first) = candidates.first() else { return Err(not_a_line(line)) };
+    let parts = first.read(line).map_err(|mismatch| wrong(line, first, mismatch))?;
+    identity(parts.requester, false)?;
+    let problem = format!(
+        "the requester may be {} or {}: the line fits neither combined nor vhost_combined",
+        shown(parts.requester),
+        shown(parts.ident)
+    );
+    let remedy = "give the server's LogFormat as --format, such as '%v %h %l %u %t \"%r\" %>s %b'";
+    Err(Wrong::field("host", problem, remedy))
+}
+
+fn record(
+    record_id: String,
+    identity: String,
+    parts: &Parts<'_>,
+    keep_path: bool,
+) -> Result<UsageRecord, Wrong> {
+    let usage_type = match parts.status {
+        200 | 206 => "octets",
+        400.. => "octets-failed",
+        _ => "octets-uncharged",
+    };
+    let mut words = parts.request.unwrap_or_default().split(' ');
+    let method = parts.method.or_else(|| words.next()).unwrap_or_default();
+    let path = parts.path.or_else(|| words.next());
+    let is_method =
+        (1..=16).contains(&method.len()) && method.bytes().all(|b| b.is_ascii_uppercase());
+    let mut attributes = vec![("status".to_owned(), parts.status.to_string())];
+    if is_method {
+        attributes.push(("method".to_owned(), method.to_owned()));
+        if let Some(path) = path.filter(|_| keep_path) {
+            let path: String = path.chars().take(1024).collect();
+            attributes.push(("path".to_owned(), path));
+        }
+    }
+    let start = parts.start.ok_or_else(|| Wrong::row("it has no time", "see whether it is cut"))?;
+    Ok(UsageRecord {
+        record_id,
+        account: AccountNumber(0),
+        identity,
+        usage_type: usage_type.to_owned(),
+        start,
+        duration_us: 0,
+        quantity: Some(parts.octets),
+        measures: [].into(),
+        attributes: attributes.into_iter().collect(),
+    })
+}
+
+/// Why a line is not of the format.
+fn wrong(line: &str, format: &LogFormat, mismatch: Mismatch) -> Wrong {
+    let rest = line.get(mismatch.at..).unwrap_or_default();
+    match mismatch.field {
+        Some(Field::Status | Field::Size | Field::Request) => Wrong::field(
+            "status",
+            format!("no status and size stand behind the request, but {}", shown(rest)),
+            "write \"REQUEST\" STATUS SIZE, where SIZE is a number of octets or -",
+        ),
+        Some(Field::Time(_)) if line.contains('[') => {
+            let time = line.split_once('[').map_or(rest, |(_, time)| time);
+            let time = time.split_once(']').map_or(time, |(time, _)| time);
+            let remedy = "write it as in 17/May/2015:10:05:03 +0000";
+            Wrong::field("time", format!("{} is no time", shown(time)), remedy)
+        }
+        _ if format.is_usual() => not_a_line(line),
+        _ => Wrong::row(
+            format!("{} is not written as {format}", shown(line)),
+            "see whether --format is the server's LogFormat",
+        ),
     }
 }
 
 fn not_a_line(line: &str) -> Wrong {
     Wrong::row(
         format!("{} is no line of an access log", shown(line)),
-        "write HOST IDENT USER [TIME] \"REQUEST\" STATUS SIZE, as in the common or combined format",
+        "write HOST IDENT USER [TIME] \"REQUEST\" STATUS SIZE, as in the common or combined format, \
+         or give the server's LogFormat as --format",
     )
-}
-
-/// `17/May/2015:10:05:03 +0000`
-fn instant(text: &str) -> Result<Timestamp, Wrong> {
-    let parsed = strtime::parse("%d/%b/%Y:%H:%M:%S %z", text).and_then(|time| time.to_timestamp());
-    parsed.map(|instant| Timestamp(instant.as_microsecond())).map_err(|_| {
-        Wrong::field(
-            "time",
-            format!("{} is no time", shown(text)),
-            "write it as in 17/May/2015:10:05:03 +0000",
-        )
-    })
-}
-
-/// Splits what follows the request's opening quote into request, status and size.
-///
-/// Quotes in a request are escaped by today's servers and were not by older ones; so the closing
-/// quote is the first unescaped one that has a status and a size behind it.
-fn split_request(text: &str) -> Option<(&str, u16, i64)> {
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => {
-                let (request, rest) = text.split_at(at);
-                if let Some((status, size)) = status_and_size(rest.get(1..)?) {
-                    return Some((request, status, size));
-                }
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// ` 200 203023`, and then the end of the line or a space.
-fn status_and_size(text: &str) -> Option<(u16, i64)> {
-    let mut words = text.strip_prefix(' ')?.split(' ');
-    let (status, size) = (words.next()?, words.next()?);
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if status.len() != 3 || !digits(status) {
-        return None;
-    }
-    let size = match size {
-        "-" => 0,
-        digits_only if digits(digits_only) => digits_only.parse().ok()?,
-        _ => return None,
-    };
-    Some((status.parse().ok()?, size))
 }
 
 #[cfg(test)]
@@ -260,7 +231,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<Result<Row<UsageRecord>, Fault>> {
-        let options = AccessLogOptions { path: true };
+        let options = AccessLogOptions { path: true, ..AccessLogOptions::default() };
         AccessLog::new("a.log", "web", text.as_bytes(), options).unwrap().collect()
     }
 
@@ -308,12 +279,10 @@ mod tests {
     }
 
     #[test]
-    fn requesters_are_addresses_in_one_spelling_or_names() {
-        for (host, identity) in [
-            ("2001:DB8:0::1", "ip:2001:db8::1"),
-            ("::ffff:192.0.2.7", "ip:192.0.2.7"),
-            ("proxy.example.net", "user:proxy.example.net"),
-        ] {
+    fn requesters_are_addresses_in_one_spelling() {
+        for (host, identity) in
+            [("2001:DB8:0::1", "ip:2001:db8::1"), ("::ffff:192.0.2.7", "ip:192.0.2.7")]
+        {
             let line = format!("{host} - alice smith {TIME} \"-\" 408 -");
             assert_eq!(one(&line).identity, identity);
         }

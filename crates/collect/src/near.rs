@@ -1,0 +1,254 @@
+//! Names of columns that are not known, but like a known one.
+//!
+//! An unknown column of usage is an attribute. So `Duration`, `billsec` or `duration_ms` would leave
+//! every record without a duration, and nobody would be told.
+
+/// Other names, without case and punctuation, by what they mean.
+const SYNONYMS: [(&str, &[&str]); 7] = [
+    ("record_id", &["usageid", "eventid", "cdrid", "recordno", "recordnumber"]),
+    ("account_number", &["account", "accountid", "accountno", "accountnum", "acctnumber"]),
+    ("usage_type", &["typeofusage", "servicetype"]),
+    (
+        "start_time",
+        &[
+            "start",
+            "startat",
+            "startedat",
+            "startsat",
+            "starttimestamp",
+            "startts",
+            "startdate",
+            "startdatetime",
+            "starttimeutc",
+            "startms",
+            "starttimems",
+            "startepoch",
+            "timestart",
+            "begin",
+            "begintime",
+            "beginat",
+            "beginsat",
+        ],
+    ),
+    (
+        "end_time",
+        &[
+            "end",
+            "endat",
+            "endedat",
+            "endsat",
+            "endtimestamp",
+            "endts",
+            "enddate",
+            "enddatetime",
+            "endtimeutc",
+            "endms",
+            "endtimems",
+            "endepoch",
+            "timeend",
+            "stop",
+            "stoptime",
+            "stopat",
+            "stoptimestamp",
+            "finish",
+            "finishtime",
+            "finishedat",
+            "disconnecttime",
+            "hanguptime",
+            "acctstoptime",
+        ],
+    ),
+    (
+        "duration",
+        &[
+            "durations",
+            "billsec",
+            "billsecs",
+            "billseconds",
+            "billedseconds",
+            "billableseconds",
+            "billduration",
+            "billedduration",
+            "billableduration",
+            "callduration",
+            "durationsec",
+            "durationsecs",
+            "durationseconds",
+            "durations",
+            "durationms",
+            "durationmsec",
+            "durationmillis",
+            "durationmilliseconds",
+            "durationmin",
+            "durationmins",
+            "durationminutes",
+            "durationinseconds",
+            "totalduration",
+            "usageduration",
+            "sessionduration",
+            "sessiontime",
+            "acctsessiontime",
+            "talktime",
+            "elapsed",
+            "elapsedtime",
+            "seconds",
+            "secs",
+            "minutes",
+            "milliseconds",
+            "durationusec",
+            "durationmicros",
+            "durationmicroseconds",
+            "durationns",
+        ],
+    ),
+    (
+        "quantity",
+        &[
+            "qty",
+            "quantities",
+            "quantityused",
+            "usagequantity",
+            "usedquantity",
+            "octets",
+            "bytes",
+            "totalbytes",
+            "totaloctets",
+        ],
+    ),
+];
+
+/// The name in `known` that `name` is like: another spelling of it, or one letter off. `None` where
+/// it is like none, or is one of them.
+pub(crate) fn like<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    if known.contains(&name) {
+        return None;
+    }
+    let plain = plain(name);
+    let same = known.iter().find(|known| self::plain(known) == plain);
+    let synonym = || {
+        let (meant, _) = SYNONYMS.iter().find(|(_, others)| others.contains(&plain.as_str()))?;
+        known.iter().find(|known| *known == meant)
+    };
+    let close = || {
+        let mut known = known.iter().filter(|known| !known.ends_with("_us"));
+        known.find(|known| is_close(&plain, &self::plain(known)))
+    };
+    same.or_else(synonym).or_else(close).copied()
+}
+
+/// Lower case, letters and digits alone.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// One letter more, less, other, or two neighbours swapped; of long names two. The first letters are
+/// the same: `send_time` is not like `end_time`. `status` is not like `start_us`.
+fn is_close(name: &str, known: &str) -> bool {
+    let (name, known): (Vec<char>, Vec<char>) = (name.chars().collect(), known.chars().collect());
+    let most = if known.len() >= 12 { 2 } else { 1 };
+    name.first() == known.first()
+        && known.len() >= 5
+        && name.len().abs_diff(known.len()) <= most
+        && distance(&name, &known) <= most
+}
+
+/// Optimal string alignment: insertions, deletions, substitutions, swaps of neighbours.
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, to) in b.iter().enumerate() {
+            let changed = last[j] + usize::from(from != to);
+            let mut best = changed.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && a[i - 1] == *to && b[j - 1] == *from {
+                best = best.min(before[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: [&str; 11] = [
+        "record_id",
+        "account_number",
+        "identity",
+        "usage_type",
+        "start_time",
+        "start_us",
+        "end_time",
+        "end_us",
+        "duration",
+        "duration_us",
+        "quantity",
+    ];
+
+    #[test]
+    fn other_spellings_synonyms_and_slips_are_like_a_known_name() {
+        for (name, meant) in [
+            ("Duration", "duration"),
+            ("DURATION_US", "duration_us"),
+            ("billsec", "duration"),
+            ("duration_ms", "duration"),
+            ("Duration (s)", "duration"),
+            ("durtion", "duration"),
+            ("duratoin", "duration"),
+            ("end_timestamp", "end_time"),
+            ("EndTime", "end_time"),
+            ("end-time", "end_time"),
+            ("Usage_Type", "usage_type"),
+            ("recordid", "record_id"),
+            ("acount_numbr", "account_number"),
+            ("quantitiy", "quantity"),
+            ("qty", "quantity"),
+            ("identiy", "identity"),
+        ] {
+            assert_eq!(like(name, &KNOWN), Some(meant), "{name}");
+        }
+    }
+
+    #[test]
+    fn known_names_and_names_of_their_own_are_like_none() {
+        for name in [
+            "duration",
+            "quantity",
+            "note",
+            "function",
+            "status",
+            "service-level",
+            "quality",
+            "zone",
+            "send_time",
+            "called",
+            "caller",
+            "number",
+            "region",
+            "path",
+            "method",
+            "cell",
+            "rating",
+            "tier",
+            "id",
+            "direction",
+            "location",
+            "city",
+            "count",
+            "weekday",
+            "usage",
+            "type",
+            "",
+            "identity_provider",
+            "duration_class",
+            "end_reason",
+            "日本",
+        ] {
+            assert_eq!(like(name, &KNOWN), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Lines of bounded length.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::str::Utf8Error;
+
+use super::input::Input;
+use crate::Fault;
+use crate::fault::{Wrong, unreadable};
+
+/// Reads lines, each with its number.
+///
+/// A line ends at LF, CR LF, or CR. Lines of white space alone are passed over. NUL bytes before and
+/// after a line are dropped: a server that goes on writing after `logrotate` truncated its log leaves
+/// as many as the log was long. A longer line than `bytes_max` is a fault and costs no memory.
+#[derive(Debug)]
+pub(crate) struct Lines<R: Read> {
+    pub(super) file: String,
+    state: State<R>,
+    bytes_max: usize,
+    buffer: Vec<u8>,
+    /// Bytes of the line, those not kept included.
+    bytes: u64,
+    line: u64,
+    /// The last line ended with CR: an LF that follows belongs to it.
+    after_cr: bool,
+}
+
+#[derive(Debug)]
+enum State<R: Read> {
+    New(R),
+    Open(BufReader<Input<R>>),
+    Ended,
+}
+
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What was found of a line.
+enum Found {
+    Break,
+    End,
+}
+
+impl<R: Read> Lines<R> {
+    pub(crate) fn new(file: &str, reader: R, bytes_max: usize) -> Self {
+        Self {
+            file: file.to_owned(),
+            state: State::New(reader),
+            bytes_max,
+            buffer: Vec::new(),
+            bytes: 0,
+            line: 0,
+            after_cr: false,
+        }
+    }
+
+    /// Goes to the next line that holds something, and gives its number, from 1. After a fatal fault
+    /// there is none.
+    pub(crate) fn next_line(&mut self) -> Option<Result<u64, Fault>> {
+        loop {
+            if let State::New(_) = self.state
+                && let Err(fault) = self.open()
+            {
+                return Some(Err(fault));
+            }
+            let State::Open(reader) = &mut self.state else { return None };
+            self.line += 1;
+            (self.bytes, self.after_cr) = {
+                self.buffer.clear();
+                match read_line(reader, &mut self.buffer, self.bytes_max, self.after_cr) {
+                    Ok((Found::Break, bytes, after_cr)) => (bytes, after_cr),
+                    Ok((Found::End, bytes, _)) => {
+                        self.state = State::Ended;
+                        (bytes, false)
+                    }
+                    Err(error) => {
+                        self.state = State::Ended;
+                        return Some(Err(unreadable(&self.file, self.line, &error)));
+                    }
+                }
+            };
+            let content = self.buffer.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+            self.buffer.truncate(content);
+            if self.bytes > self.bytes_max as u64 {
+                let problem = format!("the line has {} bytes", self.bytes);
+                let remedy = format!("write lines of at most {} bytes", self.bytes_max);
+                return Some(Err(self.fault(Wrong::row(problem, remedy))));
+            }
+            if self.buffer.trim_ascii().is_empty() {
+                continue;
+            }
+            if self.buffer.contains(&0) {
+                let remedy = "mend the line; if the file is UTF-16, save it as UTF-8 or with a byte \
+                              order mark";
+                return Some(
+                    Err(self.fault(Wrong::row("NUL bytes stand within the line", remedy))),
+                );
+            }
+            return Some(Ok(self.line));
+        }
+    }
+
+    fn open(&mut self) -> Result<(), Fault> {
+        let State::New(reader) = std::mem::replace(&mut self.state, State::Ended) else {
+            return Ok(());
+        };
+        let input = Input::open(reader).map_err(|error| unreadable(&self.file, 1, &error))?;
+        let input = input.map_err(|wrong| wrong.fatal_at(&self.file, 1))?;
+        self.state = State::Open(BufReader::with_capacity(BUFFER_BYTES, input));
+        Ok(())
+    }
+
+    /// The line's bytes, without its end.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// The line's text.
+    pub(crate) fn text(&self) -> Result<&str, Utf8Error> {
+        std::str::from_utf8(&self.buffer)
+    }
+
+    /// The number of the line, from 1.
+    pub(crate) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// A fault of this line.
+    pub(crate) fn fault(&self, wrong: Wrong) -> Fault {
+        wrong.at(&self.file, self.line)
+    }
+
+    /// A fault of this line that ends the file. It says how many lines after this one were not read.
+    pub(crate) fn fatal(&mut self, wrong: Wrong) -> Fault {
+        let line = self.line;
+        let mut not_read: u64 = 0;
+        while self.next_line().is_some() {
+            not_read += 1;
+        }
+        let wrong = match not_read {
+            0 => wrong,
+            1 => wrong.with("; the line after it was not read"),
+            more => wrong.with(&format!("; the {more} lines after it were not read")),
+        };
+        wrong.fatal_at(&self.file, line)
+    }
+}
+
+/// Reads to the end of a line: at most `bytes_max` bytes go into `line`. NUL bytes before the line
+/// are skipped. Gives how many bytes the line has, and whether it ended with CR.
+fn read_line<R: Read>(
+    reader: &mut BufReader<R>,
+    line: &mut Vec<u8>,
+    bytes_max: usize,
+    mut after_cr: bool,
+) -> std::io::Result<(Found, u64, bool)> {
+    let mut bytes: u64 = 0;
+    loop {
+        let mut chunk = match reader.fill_buf() {
+            Ok([]) => return Ok((Found::End, bytes, false)),
+            Ok(chunk) => chunk,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let mut used = 0;
+        if after_cr && chunk.first() == Some(&b'\n') {
+            used += 1;
+        }
+        after_cr = false;
+        if bytes == 0 {
+            let rest = chunk.get(used..).unwrap_or_default();
+            used += rest.iter().position(|&byte| byte != 0).unwrap_or(rest.len());
+        }
+        chunk = chunk.get(used..).unwrap_or_default();
+        let end = memchr::memchr2(b'\n', b'\r', chunk);
+        let content = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default();
+        let room = bytes_max.saturating_sub(line.len());
+        line.extend_from_slice(content.get(..room.min(content.len())).unwrap_or_default());
+        bytes += content.len() as u64;
+        used += content.len() + usize::from(end.is_some());
+        let is_cr = end.is_some_and(|at| chunk.get(at) == Some(&b'\r'));
+        reader.consume(used);
+        if end.is_some() {
+            return Ok((Found::Break, bytes, is_cr));
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Is usage over? A cluster refuses what ends in the future (P26); here plans are also tried with usage
+//! that is all to come.
+
+use turnpike_types::{Timestamp, UsageRecord, limits};
+
+use crate::{ui, values};
+
+/// Judges records by their ends.
+#[derive(Debug)]
+pub(crate) struct Happened {
+    now: Timestamp,
+    /// `now` was given, and holds as a cluster's time does.
+    is_given: bool,
+    /// Records that are all to come.
+    to_come: u64,
+}
+
+/// Usage to come is rated up to this length: a longer record is a slip, and would fill the output with
+/// lines of years that nobody asked for.
+const TO_COME_MAX_US: i64 = 400 * 86_400 * 1_000_000;
+
+impl Happened {
+    /// By this machine's clock; usage that is all to come passes.
+    pub(crate) fn by_the_clock() -> Self {
+        Self { now: Timestamp(values::now_us()), is_given: false, to_come: 0 }
+    }
+
+    /// By `now`, as a cluster judges.
+    pub(crate) const fn by(now: Timestamp) -> Self {
+        Self { now, is_given: true, to_come: 0 }
+    }
+
+    /// Has the usage of `record` happened? Else why it is not rated.
+    pub(crate) fn check(&mut self, record: &UsageRecord) -> Result<(), String> {
+        let latest = self.now.saturating_add(limits::AHEAD_MAX_US);
+        let end = record.start.saturating_add(record.duration_us);
+        if end <= latest {
+            return Ok(());
+        }
+        let is_to_come = record.start > latest && record.duration_us <= TO_COME_MAX_US;
+        if is_to_come && !self.is_given {
+            self.to_come += 1;
+            return Ok(());
+        }
+        let shown = |at: Timestamp| match jiff::Timestamp::from_microsecond(at.0) {
+            Ok(instant) => instant.to_string(),
+            Err(_) => "the end of time".to_owned(),
+        };
+        let [end, now] = [end, self.now].map(shown);
+        Err(format!(
+            "rejected, in-the-future: it ends at {end}, and now it is {now}. Mend its end or \
+             duration; to try a plan with usage to come, say --now with a later time"
+        ))
+    }
+
+    /// Tells how many records were rated that a cluster would not take yet.
+    pub(crate) fn tell(&self) {
+        if self.to_come > 0 {
+            ui::tell(format_args!(
+                "warning: {} records lie in the future; a cluster rejects them as in-the-future \
+                 until they are over",
+                ui::count(self.to_come)
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_US: i64 = 3_600_000_000;
+
+    fn record(start_us: i64, duration_us: i64) -> UsageRecord {
+        UsageRecord { start: Timestamp(start_us), duration_us, ..UsageRecord::default() }
+    }
+
+    #[test]
+    fn what_ends_after_now_is_refused_but_usage_all_to_come_is_not() {
+        let mut clock = Happened { now: Timestamp(0), is_given: false, to_come: 0 };
+        assert!(clock.check(&record(-HOUR_US, HOUR_US)).is_ok());
+        assert!(clock.check(&record(-HOUR_US, HOUR_US + limits::AHEAD_MAX_US)).is_ok());
+        assert!(clock.check(&record(-HOUR_US, HOUR_US + limits::AHEAD_MAX_US + 1)).is_err());
+        assert!(clock.check(&record(-HOUR_US, i64::MAX)).is_err());
+        assert_eq!(clock.to_come, 0);
+        assert!(clock.check(&record(HOUR_US, HOUR_US)).is_ok());
+        assert_eq!(clock.to_come, 1);
+        assert!(clock.check(&record(HOUR_US, TO_COME_MAX_US + 1)).is_err());
+        let mut given = Happened::by(Timestamp(HOUR_US * 2));
+        assert!(given.check(&record(HOUR_US, HOUR_US)).is_ok());
+        assert!(given.check(&record(HOUR_US * 3, 0)).is_err());
+    }
+}

@@ -1,0 +1,152 @@
+//! `collect access-log --open-accounts` on a real cluster of this machine: everything is checked before
+//! anything is changed, and a second run changes nothing.
+
+#![allow(clippy::unwrap_used)]
+
+use crate::support;
+
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{Ran, file, free_port, run, turnpike};
+
+/// A cluster of `turnpike up`; stopped when it goes out of scope.
+struct Up {
+    dir: tempfile::TempDir,
+    child: Child,
+    front: String,
+}
+
+impl Up {
+    fn start(more: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data").display().to_string();
+        let listen = format!("127.0.0.1:{}", free_port());
+        let mut arguments =
+            vec!["up", "--data", &data, "--nodes", "1", "--partitions", "2", "--listen", &listen];
+        arguments.extend(["--accounts", "1-1000"]);
+        arguments.extend(more);
+        let child =
+            turnpike(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let up = Self { dir, child, front: format!("http://{listen}") };
+        let began = Instant::now();
+        while !up.run(&["plan", "publish", &file("plans/octets.xml")]).code.eq(&0) {
+            assert!(began.elapsed() < Duration::from_secs(60), "the cluster does not come up");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        up
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        let mut all = arguments.to_vec();
+        all.extend(["--front", &self.front]);
+        run(&all)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path: PathBuf = self.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    fn is_open(&self, account: &str) -> bool {
+        self.run(&["account", "show", account]).code == 0
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        let _ = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// Three clients, at this time of day of some day.
+fn log(day: &str) -> String {
+    ["192.0.2.1", "192.0.2.2:5000", "[2001:db8::3]:443", "192.0.2.1"]
+        .iter()
+        .map(|client| format!("{client} - - [{day}:01:00:00 +0000] \"GET / HTTP/1.1\" 200 1000\n"))
+        .collect()
+}
+
+/// A day as logs write it, so many days ago.
+fn days_ago(days: i64) -> String {
+    let now = jiff::Timestamp::now().as_second() - days * 86_400;
+    let time = jiff::Timestamp::from_second(now).unwrap();
+    time.strftime("%d/%b/%Y").to_string()
+}
+
+#[test]
+fn requesters_without_account_get_one_and_nothing_else_changes() {
+    let up = Up::start(&[]);
+    let accounts = up.write(
+        "accounts.csv",
+        "account_number,zone,currency,plan,identities\n1,UTC,USD,octets,ip:192.0.2.2\n",
+    );
+    assert_eq!(up.run(&["account", "import", &accounts]).code, 0);
+    let path = up.write("access.log", &log(&days_ago(2)));
+    let collect = ["collect", "access-log", &path, "--open-accounts", "1", "--plan", "octets"];
+    let first = up.run(&collect);
+    assert_eq!(first.code, 0, "{}\n{}", first.out, first.err);
+    assert!(first.err.contains("3 requesters: 2 accounts opened (2 to 3)"), "{}", first.err);
+    assert!(first.out.contains("4 accepted, 0 duplicates"), "{}", first.out);
+    let again = up.run(&collect);
+    assert_eq!(again.code, 0, "{}\n{}", again.out, again.err);
+    assert!(again.err.contains("0 accounts opened; 0 applied"), "{}", again.err);
+    assert!(again.out.contains("0 accepted, 4 duplicates"), "{}", again.out);
+    assert!(!up.is_open("4"));
+}
+
+#[test]
+fn a_check_that_fails_leaves_every_account_as_it_was() {
+    let up = Up::start(&[]);
+    let old = up.write("old.log", &log("17/May/2015"));
+    let young = up.write("young.log", &log(&days_ago(2)));
+    let junk = up.write("junk.log", "www.example.net - - [x] \"GET /\" 200 5\n");
+    for (path, more, words) in [
+        (&old, &["--plan", "octets"][..], &["too old", "since", "--accept-since 2015-05-17"][..]),
+        (&young, &["--plan", "no-such"], &["no-such is not published", "plan publish"]),
+        (&junk, &["--plan", "octets"], &["no line is an access", "junk.log:1"]),
+        (&young, &["--open-accounts", "999"], &["3 accounts are needed", "1-500, 501-1000"]),
+    ] {
+        let mut arguments = vec!["collect", "access-log", path];
+        if more[0] != "--open-accounts" {
+            arguments.extend(["--open-accounts", "1"]);
+        }
+        arguments.extend(more);
+        let ran = up.run(&arguments);
+        assert_eq!(ran.code, 1, "{arguments:?} {}", ran.err);
+        for word in words.iter().chain(&["othing was changed"]) {
+            assert!(ran.err.contains(word), "{arguments:?}: {word:?} is not in\n{}", ran.err);
+        }
+    }
+    assert!(["1", "2", "999", "1000"].iter().all(|account| !up.is_open(account)));
+    // Without --open-accounts too the way out of too-old is named.
+    let ran = up.run(&["collect", "access-log", &old]);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert!(ran.err.contains("too-old") && ran.err.contains("--accept-since"), "{}", ran.err);
+}
+
+#[test]
+fn a_cluster_for_old_logs_takes_them_and_rejects_what_ends_in_the_future() {
+    let up = Up::start(&["--accept-since", "2015-01-01"]);
+    let old = up.write("old.log", &log("17/May/2015"));
+    let ran = up.run(&["collect", "access-log", &old, "--open-accounts", "1", "--plan", "octets"]);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    assert!(ran.out.contains("4 accepted"), "{}", ran.out);
+    let start = jiff::Timestamp::now().as_microsecond() - 3_600_000_000;
+    let line = |id: &str, duration_us: i64| {
+        format!(
+            "{{\"record_id\":\"{id}\",\"account_number\":1,\"usage_type\":\"octets\",\"quantity\":1,\
+             \"start_us\":{start},\"duration_us\":{duration_us}}}\n"
+        )
+    };
+    let usage =
+        format!("{}{}", line("ten-years", 315_576_000_000_000), line("over", 1_800_000_000));
+    let ran = up.run(&["ingest", &up.write("usage.jsonl", &usage)]);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert!(ran.err.contains("record ten-years: rejected, in-the-future"), "{}", ran.err);
+    assert!(ran.out.contains("1 accepted"), "{}", ran.out);
+}

@@ -1,0 +1,133 @@
+//! Files as people write them, through `turnpike rate`: what can't be right is told, and the exit code
+//! says so.
+
+#![allow(clippy::unwrap_used)]
+
+use crate::support;
+
+use support::{Ran, file, run};
+
+fn rate(plan: &str, usage: &str, more: &[&str]) -> Ran {
+    let (plan, usage) = (file(plan), file(usage));
+    let mut arguments = vec!["rate", "--plan", &plan, "--usage", &usage];
+    arguments.extend(more);
+    run(&arguments)
+}
+
+fn lines(ran: &Ran) -> usize {
+    ran.out.lines().count().saturating_sub(1)
+}
+
+#[test]
+fn usage_that_ends_in_the_future_is_not_rated_for_years_to_come() {
+    for usage in ["lasts-10-years.csv", "lasts-100-years.csv"] {
+        let usage = format!("tests/data/reading/{usage}");
+        for plan in ["night.xml", "monthly-fee.xml"] {
+            let ran = rate(&format!("tests/data/reading/{plan}"), &usage, &["--now", "2026-12-01"]);
+            assert_eq!(ran.code, 3, "{}", ran.err);
+            assert!(ran.err.contains("record r1: rejected, in-the-future"), "{}", ran.err);
+            assert!(ran.err.contains("1 records rated"), "{}", ran.err);
+            assert!((1..10).contains(&lines(&ran)), "{}", ran.out);
+        }
+    }
+}
+
+#[test]
+fn usage_that_begins_or_ends_after_now_is_refused_and_told() {
+    let usage = "tests/data/reading/ends-in-the-future.csv";
+    let ran = rate("tests/data/reading/night.xml", usage, &["--now", "2026-12-01"]);
+    assert_eq!((ran.code, lines(&ran)), (3, 0), "{}", ran.err);
+    for record in ["open", "future"] {
+        assert!(
+            ran.err.contains(&format!("record {record}: rejected, in-the-future")),
+            "{}",
+            ran.err
+        );
+    }
+    let later = rate("tests/data/reading/night.xml", usage, &["--now", "2037-01-01"]);
+    assert_eq!(later.code, 0, "{}", later.err);
+    let wrong = rate("tests/data/reading/night.xml", usage, &["--now", "soon"]);
+    assert_eq!(wrong.code, 2, "{}", wrong.err);
+}
+
+#[test]
+fn an_open_quote_is_told_with_its_line_and_what_was_not_read() {
+    let usage = "../collect/tests/data/everyday/quote-left-open.csv";
+    let ran = rate("tests/data/reading/flat.xml", usage, &[]);
+    assert_eq!((ran.code, lines(&ran)), (3, 1), "{}", ran.err);
+    assert!(ran.err.contains("quote-left-open.csv:3, column note"), "{}", ran.err);
+    assert!(ran.err.contains("the 4 lines after it were not read"), "{}", ran.err);
+}
+
+#[test]
+fn a_column_like_a_known_one_is_never_a_silent_nothing() {
+    for column in ["Duration", "billsec", "duration_ms", "end_timestamp"] {
+        let usage = format!("../collect/tests/data/everyday/column-{column}.csv");
+        let ran = rate("tests/data/reading/flat.xml", &usage, &[]);
+        assert_eq!((ran.code, lines(&ran)), (1, 0), "{}", ran.err);
+        assert!(ran.err.contains(&format!("column {column}")), "{}", ran.err);
+        // Declared, it is an attribute like any other: nobody is told of the column.
+        let ran = rate("tests/data/reading/flat.xml", &usage, &["--attribute", column]);
+        assert!(!ran.err.contains(&format!("column {column}")), "{}", ran.err);
+    }
+}
+
+#[test]
+fn an_attribute_that_the_plan_reads_is_taken_without_a_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let plan = path(
+        "plan.xml",
+        "<plan xmlns=\"urn:turnpike:plan:1\" id=\"c\" version=\"1\" starts=\"2026-01-01\" currency=\"EUR\">\
+         <graph><UsageTypeClassifier id=\"sort\" in=\"record.quantity\" fallback=\"other\">\
+         <when attribute=\"billsec\" is=\"60\" type=\"minute\"/></UsageTypeClassifier>\
+         <StepRater id=\"t\" in=\"sort.out\"><step id=\"t\" price=\"1.00\" per=\"1\"/></StepRater>\
+         <AccountFinalizer id=\"post\" in=\"t.charge\"/></graph></plan>",
+    );
+    let usage = path(
+        "usage.csv",
+        "record_id,account_number,usage_type,start_time,quantity,billsec\n\
+         r1,1,call,2026-01-05T10:00:00Z,1,60\n",
+    );
+    let ran = run(&["rate", "--plan", &plan, "--usage", &usage]);
+    assert!(!ran.err.contains("column billsec"), "{}", ran.err);
+    assert!(ran.err.contains("records rated"), "the plan is sound: {}", ran.err);
+}
+
+#[test]
+fn the_samples_of_the_page_of_formats_are_read() {
+    let page = std::fs::read_to_string(file("../../docs/formats.md")).unwrap();
+    let samples: Vec<(&str, &str)> = page
+        .split("\n```")
+        .filter_map(|part| part.split_once('\n'))
+        .filter(|(kind, _)| ["csv", "json", ""].contains(kind))
+        .collect();
+    let of = |kind: &str, word: &str| {
+        let mut samples = samples.iter().filter(|(k, text)| *k == kind && text.contains(word));
+        samples
+            .next()
+            .unwrap_or_else(|| panic!("no sample {kind} with {word}"))
+            .1
+            .as_bytes()
+            .to_vec()
+    };
+    let csv = of("csv", "record_id");
+    let rows = turnpike_collect::UsageCsv::new("sample", csv.as_slice()).unwrap();
+    let csv: Vec<_> = rows.map(|row| row.unwrap().content).collect();
+    let json = of("json", "record_id");
+    let rows = turnpike_collect::UsageJsonl::new("sample", json.as_slice());
+    let json: Vec<_> = rows.map(|row| row.unwrap().content).collect();
+    assert_eq!((csv.len(), &csv), (2, &json));
+    let accounts = of("csv", "zone");
+    let rows = turnpike_collect::AccountsCsv::new("sample", accounts.as_slice()).unwrap();
+    assert_eq!(rows.map(Result::unwrap).count(), 2);
+    let log = of("", "Lantern");
+    let rows =
+        turnpike_collect::AccessLog::new("s", "s", log.as_slice(), Default::default()).unwrap();
+    let identities: Vec<_> = rows.map(|row| row.unwrap().content.identity).collect();
+    assert_eq!(identities, ["ip:192.0.2.10", "ip:198.51.100.7"]);
+}

@@ -1,0 +1,165 @@
+//! One line of separated values -> cells. Every reader of CSV in the workspace uses this.
+//!
+//! ```text
+//!  line  = cell *( separator cell )
+//!  cell  = unquoted | spaces '"' *( any but '"' | '""' ) '"' spaces
+//! ```
+//!
+//! An unquoted cell is trimmed, and a quote inside it is an ordinary character (`19" rack`). A quoted
+//! cell is verbatim, with `""` for one quote. A row ends with its line: a quote that is not closed on
+//! the line is an error, because a reader that searches for the closing quote on later lines loses
+//! every row up to it. The csv crate does that, and has no option against it.
+
+/// The cells of one line; buffers are reused from line to line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CsvLine {
+    text: String,
+    /// Where each cell ends in `text`.
+    ends: Vec<usize>,
+}
+
+/// Why a line can't be split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CsvLineError {
+    /// A quote opens a cell and does not close on the line. The rest of the file is in doubt.
+    #[error("a quote is opened in field {cell} and not closed on the same line")]
+    Unclosed {
+        /// The cell's number, from 1.
+        cell: usize,
+    },
+    /// Something other than a separator follows the closing quote of a cell.
+    #[error("text follows the closing quote of field {cell}")]
+    AfterQuote {
+        /// The cell's number, from 1.
+        cell: usize,
+    },
+}
+
+impl CsvLine {
+    /// Splits `line`, which holds no line break, at `separator`, which is neither a quote nor a
+    /// letter. An empty line has one empty cell.
+    ///
+    /// # Errors
+    /// [`CsvLineError`]; then there are no cells.
+    pub fn split(&mut self, line: &str, separator: char) -> Result<(), CsvLineError> {
+        self.text.clear();
+        self.ends.clear();
+        let split = self.cells(line, separator);
+        if split.is_err() {
+            self.text.clear();
+            self.ends.clear();
+        }
+        split
+    }
+
+    fn cells(&mut self, line: &str, separator: char) -> Result<(), CsvLineError> {
+        let mut rest = line;
+        loop {
+            let cell = self.ends.len() + 1;
+            let start = rest.trim_start_matches(|c: char| c != separator && c.is_whitespace());
+            let next = match start.strip_prefix('"') {
+                Some(quoted) => self.quoted(quoted, separator, cell)?,
+                None => self.unquoted(rest, separator),
+            };
+            self.ends.push(self.text.len());
+            match next {
+                Some(next) => rest = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes a cell; gives what follows its separator, or `None` at the end of the line.
+    fn unquoted<'t>(&mut self, rest: &'t str, separator: char) -> Option<&'t str> {
+        let (cell, next) = match rest.split_once(separator) {
+            Some((cell, next)) => (cell, Some(next)),
+            None => (rest, None),
+        };
+        self.text.push_str(cell.trim());
+        next
+    }
+
+    /// As [`CsvLine::unquoted`], from behind the opening quote.
+    fn quoted<'t>(
+        &mut self,
+        mut rest: &'t str,
+        separator: char,
+        cell: usize,
+    ) -> Result<Option<&'t str>, CsvLineError> {
+        loop {
+            let (text, after) = rest.split_once('"').ok_or(CsvLineError::Unclosed { cell })?;
+            self.text.push_str(text);
+            let Some(escaped) = after.strip_prefix('"') else {
+                let after = after.trim_start_matches(|c: char| c != separator && c.is_whitespace());
+                return match after.strip_prefix(separator) {
+                    Some(next) => Ok(Some(next)),
+                    None if after.is_empty() => Ok(None),
+                    None => Err(CsvLineError::AfterQuote { cell }),
+                };
+            };
+            self.text.push('"');
+            rest = escaped;
+        }
+    }
+
+    /// How many cells there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Was no line split yet, or the last one in vain?
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The cell at `place`, from 0.
+    pub fn get(&self, place: usize) -> Option<&str> {
+        let end = *self.ends.get(place)?;
+        let begin = place.checked_sub(1).and_then(|before| self.ends.get(before));
+        self.text.get(begin.copied().unwrap_or(0)..end)
+    }
+
+    /// The cells, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.ends.len()).filter_map(|place| self.get(place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(line: &str, separator: char) -> Result<Vec<String>, CsvLineError> {
+        let mut cells = CsvLine::default();
+        cells.split(line, separator)?;
+        Ok(cells.iter().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn unquoted_cells_are_trimmed_and_quoted_cells_are_verbatim() {
+        assert_eq!(split("a, b ,\" c \",", ',').unwrap(), ["a", "b", " c ", ""]);
+        assert_eq!(split("", ',').unwrap(), [""]);
+        assert_eq!(split(" \t x \u{a0}", ',').unwrap(), ["x"]);
+        assert_eq!(split("a\t\" \"\t\tb c", '\t').unwrap(), ["a", " ", "", "b c"]);
+        assert_eq!(split("a;\"b;c\" ;d", ';').unwrap(), ["a", "b;c", "d"]);
+    }
+
+    #[test]
+    fn a_quote_is_doubled_within_quotes_and_ordinary_elsewhere() {
+        assert_eq!(split(r#""a ""b""","""""#, ',').unwrap(), [r#"a "b""#, "\""]);
+        assert_eq!(split(r#"19" rack,a"b"c"#, ',').unwrap(), [r#"19" rack"#, r#"a"b"c"#]);
+        assert_eq!(split(r#""""#, ',').unwrap(), [""]);
+    }
+
+    #[test]
+    fn an_open_quote_and_text_behind_a_closed_one_are_errors_that_name_the_field() {
+        assert_eq!(split("a,\"b,c", ','), Err(CsvLineError::Unclosed { cell: 2 }));
+        assert_eq!(split("a,\"b\"\",c", ','), Err(CsvLineError::Unclosed { cell: 2 }));
+        assert_eq!(split("\"", ','), Err(CsvLineError::Unclosed { cell: 1 }));
+        assert_eq!(split("x,y,\"a\"b", ','), Err(CsvLineError::AfterQuote { cell: 3 }));
+        assert_eq!(split("\"a\" \"b\"", ','), Err(CsvLineError::AfterQuote { cell: 1 }));
+        let mut cells = CsvLine::default();
+        cells.split("a,b", ',').unwrap();
+        assert!(cells.split("\"", ',').is_err() && cells.is_empty() && cells.len() == 0);
+    }
+}
