@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  record.rs   UsageRecord, UsageView, RecordKey     what comes in
+//!  identity.rs Identity, PrefixLengths             what usage is recorded under, in one spelling
 //!  money.rs    Money, Currency                       what goes out
 //!  place.rs    AccountNumber, AccountRange, PartitionId
 //!  owner.rs    NodeName, Incarnation, Epoch, ClaimId, Priority
@@ -14,6 +15,7 @@
 //! Invariants held here: money is an integer number of billionths and every operation on it is
 //! checked; an [`Epoch`] can only be advanced, never set back; an [`AccountRange`] is never empty.
 
+mod identity;
 pub mod limits;
 mod log;
 mod money;
@@ -23,6 +25,7 @@ mod place;
 mod record;
 mod time;
 
+pub use identity::{Identity, IdentityError, PrefixLengths};
 pub use log::{SegmentHash, SegmentNumber};
 pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use outcome::{Outcome, Posting, RejectReason, SuspenseReason};

@@ -14,6 +14,7 @@
 //!   topology.rs     partitions; many openers at once
 //!   catalogue.rs    plans and tables (P36)
 //!   feeds.rs        identities (P28) and consumers (P38)
+//!   bindings.rs     spellings, prefixes, and who holds an identity when (P28)
 //! ```
 //!
 //! Nothing here measures time: a case waits for what must happen, and proves what must not by
@@ -21,6 +22,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
+pub mod bindings;
 pub mod catalogue;
 pub mod chain;
 pub mod checkpoints;
@@ -170,6 +172,15 @@ macro_rules! conformance {
             feeds: histories_come_in_the_order_asked,
             feeds: a_consumer_begins_everywhere_and_moves_by_compare_and_set,
             feeds: of_two_pullers_under_one_name_one_moves_the_cursor,
+            bindings: two_spellings_of_an_identity_are_one,
+            bindings: an_address_is_found_with_the_prefixes_that_hold_it,
+            bindings: at_the_instant_of_a_move_the_next_account_holds_the_identity,
+            bindings: what_was_released_is_held_by_none_and_may_be_bound_again,
+            bindings: what_is_final_does_not_change_and_what_is_not_held_is_not_released,
+            bindings: the_version_differs_after_what_may_make_an_answer_wrong,
+            bindings: the_bindings_of_an_account_are_listed,
+            bindings: random_changes_agree_with_a_table_of_instants,
+            bindings: movers_at_once_leave_one_holder_at_each_instant,
         );
     };
     ($subject:path; $($module:ident: $case:ident,)+) => {
