@@ -293,3 +293,26 @@ pub async fn movers_at_once_leave_one_holder_at_each_instant(s: &Subject) {
     assert!(gapless && bindings.len() > 2, "{bindings:?}");
     assert_eq!((bindings[0].from.0, bindings[bindings.len() - 1].until.0), (EVER, OPEN));
 }
+
+/// In a database that a release before the one spelling of identities wrote: account 1 holds
+/// `ip:2001:DB8:0:0::77`, 2 `ip:not-an-address`, 3 `ip:198.51.100.8/29`, each from 0 to 100.
+pub async fn those_of_an_older_release_are_found(db: &dyn SharedDatabase) {
+    let found = guided(db, "ip:2001:db8::77").await.bindings;
+    assert_eq!(holder(&found, 99), Some(1));
+    assert_eq!(holder(&guided(db, "ip:not-an-address").await.bindings, 0), Some(2));
+    let prefixes = guided(db, "ip:198.51.100.9").await.prefixes;
+    assert_eq!(holder(&prefixes[0], 0), Some(3));
+    let moved = rebind(db, moved("ip:2001:db8::77", 9, 50, OPEN)).await;
+    assert!(matches!(moved, RebindOutcome::Changed(_)), "{moved:?}");
+    let found = guided(db, "ip:2001:db8::77").await.bindings;
+    assert_eq!([49, 50].map(|at| holder(&found, at)), [Some(1), Some(9)]);
+}
+
+/// A process of such a release has bound since: `user:later` to account 4, `ip:2001:DB8::88` to 5.
+/// What is in its one spelling is found at once, the rest from the next binding on.
+pub async fn those_of_an_older_process_are_found(db: &dyn SharedDatabase) {
+    assert_eq!(holder(&guided(db, "user:later").await.bindings, 0), Some(4));
+    let taken = rebind(db, Rebinding::Bind(binding("ip:2001:db8:0::88", 6, 5, 6))).await;
+    assert_eq!(taken, RebindOutcome::Taken(binding("ip:2001:DB8::88", 5, 0, 100)));
+    assert_eq!(holder(&guided(db, "ip:2001:db8::88").await.bindings, 0), Some(5));
+}
