@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
+use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_server::AccountService;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, ApplyRequest, ApplyResponse, IdentityBinding,
@@ -210,6 +211,10 @@ fn place(table: &RouteTable, command: &AccountCommand) -> Result<PartitionId, St
             "no command: give open, subscribe, cancel, amend_settings, bind, unbind or identities"
                 .to_owned(),
         );
+    }
+    let is_change = matches!(command.command, Some(Command::Bind(_) | Command::Unbind(_)));
+    if is_change && !command.identities.is_empty() {
+        return Err("bind and unbind name their identity: leave identities empty".to_owned());
     }
     for bound in &command.identities {
         check_identity(bound)?;

@@ -109,10 +109,9 @@ impl Front {
         let (routes, watcher) =
             routes::watch_routes(config.clone(), Arc::clone(&db), abort.clone());
         let core = core::Core {
-            routes,
+            routes: routes.clone(),
             nodes: dial::Nodes::new(dial),
-            guide: guiding::Guide::new(Arc::clone(&db), config.guide_cache_bytes)
-                .following(routes.clone()),
+            guide: guiding::Guide::new(Arc::clone(&db), config.guide_cache_bytes).following(routes),
             admission: admission::Admission::new(config.admitted_bytes_max),
             chance: core::Chance::new(config.seed),
             tasks,

@@ -234,6 +234,14 @@ async fn a_refused_change_says_who_holds_the_identity_and_what_is_final() {
         let said = early.message.contains("is final") && early.message.contains("horizon");
         assert!(said, "{early:?}");
     }
+    let both = AccountCommand {
+        account_number: 5,
+        command: Some(unbind("user:x", 50)),
+        identities: vec![IdentityBinding { identity: "user:n".to_owned(), ..Default::default() }],
+    };
+    let request = ApplyRequest { commands: vec![both] };
+    let both = world.accounts().apply(request).await.unwrap().into_inner().results.remove(0);
+    assert!(both.message.contains("leave identities empty"), "{both:?}");
     for (from, until) in [(5, 5), (6, 5)] {
         let identity = "user:x".to_owned();
         let empty = UnbindIdentity { identity, from_us: from, until_us: Some(until) };

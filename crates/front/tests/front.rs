@@ -551,7 +551,7 @@ async fn commands_go_to_their_owners_and_identities_are_bound_and_guided() {
         results.results.iter().map(|result| result.outcome()).collect();
     let (applied, refused) = (AccountOutcome::Applied, AccountOutcome::Refused);
     assert_eq!(outcomes, [applied, refused, applied, refused, refused, refused]);
-    assert!(results.results[4].message.contains("belongs to account 5"));
+    assert!(results.results[4].message.contains("account 5 holds user:a"));
     let records = [record(0, "user:b", "r0"), record(5, "", "r1"), record(0, "user:a", "r2")];
     let ack = world.ingest().ingest_once(batch(1, &records)).await.unwrap().into_inner();
     assert_eq!((ack.status(), ack.accepted), (BatchStatus::Done, 3));
