@@ -625,7 +625,7 @@ async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_i
         quantity: Some(3),
         measures: [("up".to_owned(), 1)].into(),
         attributes: [("status".to_owned(), "200".to_owned())].into(),
-        ..record(0, "tel:late", "late")
+        ..record(0, "user:late", "late")
     };
     world.ingest().ingest_once(batch(1, &[late])).await.unwrap();
     let home = {
@@ -634,7 +634,7 @@ async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_i
         *home.unwrap().0
     };
     let (account, there) = if home == 1 { (105, 2) } else { (5, 1) };
-    let commands = vec![open(account, &["tel:late"])];
+    let commands = vec![open(account, &["user:late"])];
     world.accounts().apply(ApplyRequest { commands }).await.unwrap();
     let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
     assert_eq!((tally.rated, tally.still_suspended, tally.retry), (1, 0, 0));
@@ -646,7 +646,7 @@ async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_i
     assert_eq!(ledgers[&there].from_elsewhere, ["late"]);
     assert!(ledgers[&home].from_elsewhere.is_empty());
     let raw = world.shared.last_extra.lock().unwrap().clone();
-    assert_eq!(raw, "tel:late 200 1 3");
+    assert_eq!(raw, "user:late 200 1 3");
 }
 
 #[tokio::test]
