@@ -1,4 +1,4 @@
-//! Who holds an identity, changed: bind, move and unbind (P28).
+//! Changes of bindings: bind, move and unbind (P28).
 //!
 //! ```text
 //!  AccountCommand --change_of--> Rebinding --was the account opened?--> one transaction
@@ -197,7 +197,7 @@ fn result(asked: &Rebinding, outcome: &RebindOutcome) -> AccountResult {
     }
 }
 
-/// Who lost the identity.
+/// Which accounts lost the identity, and when.
 fn told(identity: &str, taken: &[Binding]) -> String {
     let mut words: Vec<String> = taken
         .iter()

@@ -52,7 +52,7 @@ pub(crate) fn bound_at(history: &Guided, start: Timestamp) -> Option<AccountNumb
         .or_else(|| prefixes.find_map(|longest_first| holder(longest_first, start)))
 }
 
-/// Whose binding is in force at `start`, of bindings sorted by start that do not overlap.
+/// The account whose binding is in force at `start`, of bindings sorted by start that do not overlap.
 fn holder(bindings: &[Binding], start: Timestamp) -> Option<AccountNumber> {
     let after = bindings.partition_point(|binding| binding.from <= start);
     let binding = bindings.get(after.checked_sub(1)?)?;

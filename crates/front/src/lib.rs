@@ -12,7 +12,7 @@
 //!  routes.rs    the partition map and liveness, read each heartbeat from the shared database
 //!  owner.rs     one request to a partition's owner, wherever it moves
 //!  accounts.rs, cluster.rs, suspense.rs    the other services
-//!  bindings.rs  who holds an identity, changed
+//!  bindings.rs  changes of bindings: bind, move, unbind
 //!  plans.rs, tables.rs   what goes into the catalogue;  catalogue.rs   what both have in common
 //!  examples.rs  a plan does what its own examples say, before it goes in
 //! ```

@@ -1,4 +1,4 @@
-//! Whose usage is it: spellings, prefixes, moves and releases, through a front (P28).
+//! Which account a record goes to: spellings, prefixes, moves and releases, through a front (P28).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod world;

@@ -164,7 +164,7 @@ pub trait SharedDatabase: Send + Sync + 'static {
     /// one identity are one identity ([`turnpike_types::Identity`]).
     async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>>;
 
-    /// Changes who holds identities, each by itself and all of it or nothing, in order; outcomes
+    /// Changes which accounts hold identities, each by itself and all of it or nothing, in order; outcomes
     /// in the order asked.
     async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>>;
 

@@ -347,7 +347,7 @@ pub enum BindOutcome {
     Taken(Binding),
 }
 
-/// A change of who holds an identity for an interval (P28).
+/// A change of the account that holds an identity for an interval (P28).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rebinding {
     /// The account gets it, if no other holds it for part of the interval.
@@ -356,14 +356,14 @@ pub enum Rebinding {
     Move {
         /// The account, the identity and the interval.
         binding: Binding,
-        /// Who held an identity before this instant does not change any more.
+        /// The history before this instant does not change any more.
         final_before: Timestamp,
     },
     /// The account no longer holds it in the interval.
     Release {
         /// The account, the identity and the interval.
         binding: Binding,
-        /// Who held an identity before this instant does not change any more.
+        /// The history before this instant does not change any more.
         final_before: Timestamp,
     },
 }

@@ -1,4 +1,4 @@
-//! Who holds an identity when (P28): spellings, prefixes, moves and releases.
+//! Which account holds an identity when (P28): spellings, prefixes, moves and releases.
 
 use turnpike_types::{AccountNumber, Timestamp};
 
@@ -171,7 +171,7 @@ pub async fn what_is_final_does_not_change_and_what_is_not_held_is_not_released(
     assert_eq!(rebind(&*db, release).await, is_final);
     assert_eq!(guided(&*db, "user:x").await.bindings, [held.clone()]);
     assert!(matches!(rebind(&*db, late).await, RebindOutcome::Changed(_)));
-    // Binding what nobody held changes nothing that is final.
+    // Binding what no account held changes nothing that is final.
     let before = Rebinding::Move { binding: binding("user:x", 2, 0, 50), final_before };
     assert_eq!(rebind(&*db, before).await, RebindOutcome::Changed(vec![]));
     let not_held = rebind(&*db, released("user:x", 3, 100, 110)).await;

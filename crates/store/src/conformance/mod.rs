@@ -14,7 +14,7 @@
 //!   topology.rs     partitions; many openers at once
 //!   catalogue.rs    plans and tables (P36)
 //!   feeds.rs        identities (P28) and consumers (P38)
-//!   bindings.rs     spellings, prefixes, and who holds an identity when (P28)
+//!   bindings.rs     spellings, prefixes, moves and releases of identities (P28)
 //! ```
 //!
 //! Nothing here measures time: a case waits for what must happen, and proves what must not by

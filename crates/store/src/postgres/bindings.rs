@@ -1,4 +1,4 @@
-//! Identities and whose they are (P28).
+//! Bindings of identities to accounts (P28).
 
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as};
@@ -122,7 +122,7 @@ async fn rebind(
     Ok(outcomes)
 }
 
-/// The histories of `identities`, under the lock of those who bind.
+/// The histories of `identities`, under the lock for binding.
 async fn locked_histories<'a>(
     connection: &mut PgConnection,
     identities: impl Iterator<Item = &'a str>,

@@ -1,4 +1,4 @@
-//! Identities and whose they are (P28).
+//! Bindings of identities to accounts (P28).
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_as};
