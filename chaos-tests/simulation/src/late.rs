@@ -15,9 +15,10 @@ use turnpike_store::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
     CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
+    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError,
+    StoreIncarnation, StoreResult,
 };
-use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
+use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 /// A caller gives up after this long; its statement goes on.
 const BEAT: Duration = Duration::from_secs(1);
@@ -235,6 +236,18 @@ impl SharedDatabase for Late {
 
     async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
         self.db.guide(identities).await
+    }
+
+    async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>> {
+        self.db.rebind_identities(changes).await
+    }
+
+    async fn bindings_version(&self) -> StoreResult<u64> {
+        self.db.bindings_version().await
+    }
+
+    async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {
+        self.db.bindings_of(account, most).await
     }
 
     async fn register_consumer(&self, name: &str) -> StoreResult<()> {

@@ -3,7 +3,7 @@
 use turnpike_mutants::{Line, off};
 use turnpike_plan::AccountState;
 use turnpike_segment::head::{Cancellation, Change, PostingCursor, Settings, Subscription};
-use turnpike_types::{AccountNumber, PartitionId, SegmentHash};
+use turnpike_types::{AccountNumber, PartitionId, SegmentHash, Timestamp};
 
 use crate::options;
 use crate::profiles::Profile;
@@ -33,9 +33,7 @@ impl PartitionState {
                 judge_reopening(number, profile, settings)
             }
             (Change::Opened(_), None) => AccountChange::Changes,
-            (_, None) => AccountChange::Refused(format!(
-                "account {number} is not open: open it first, then change it"
-            )),
+            (_, None) => AccountChange::Refused(not_open(number)),
             (Change::Subscribed(new), Some((_, profile))) => judge_subscription(profile, new),
             (Change::Cancelled(end), Some((account, profile))) => {
                 judge_cancellation(profile, &account.state, end)
@@ -59,6 +57,44 @@ impl PartitionState {
                 | Change::MovedAway(_),
                 _,
             ) => AccountChange::Refused("not a change of an account".to_owned()),
+        }
+    }
+
+    /// What a change of some settings would come to, without doing it: `amend` makes the settings
+    /// from `from_us` on out of those in force then. With it, the change to carry out.
+    ///
+    /// Settings of one instant add up: of several for one instant the last holds.
+    pub fn judge_amendment(
+        &self,
+        number: AccountNumber,
+        from_us: i64,
+        amend: impl FnOnce(&Settings) -> Result<Settings, String>,
+    ) -> (AccountChange, Option<Change>) {
+        let refused = |why: String| (AccountChange::Refused(why), None);
+        let account = self.accounts.get(&number);
+        let known = account.and_then(|a| Some((a, self.profiles.get(a.profile)?)));
+        let Some((account, profile)) = known else { return refused(not_open(number)) };
+        let Some(base) = profile.settings_at(Timestamp(from_us)) else {
+            return refused(format!("account {number} has no settings at that instant"));
+        };
+        let amended = match amend(base) {
+            Ok(amended) => Settings { from_us, ..amended },
+            Err(why) => return refused(why),
+        };
+        if amended == (Settings { from_us, ..base.clone() }) {
+            return (AccountChange::Already, None);
+        }
+        let last = profile.settings.last().map_or(i64::MIN, |last| last.from_us);
+        if from_us < last || from_us == i64::MIN {
+            return refused(format!(
+                "settings change forward only, and the last change is as of {}: choose that instant \
+                 or a later one",
+                options::instant(last)
+            ));
+        }
+        match options::why_not_changed(profile, &account.state, from_us) {
+            Some(why) => refused(why),
+            None => (AccountChange::Changes, Some(Change::SettingsChanged(amended))),
         }
     }
 
@@ -132,6 +168,10 @@ impl PartitionState {
     }
 }
 
+fn not_open(number: AccountNumber) -> String {
+    format!("account {number} is not open: open it first, then change it")
+}
+
 fn changed(mut profile: Profile, change: &Change) -> Profile {
     match change {
         Change::SettingsChanged(settings) => profile.settings.push(settings.clone()),
@@ -193,6 +233,9 @@ fn judge_cancellation(
     state: &AccountState,
     end: &Cancellation,
 ) -> AccountChange {
+    if end.at_us == i64::MAX {
+        return AccountChange::Refused("a cancellation needs an instant".to_owned());
+    }
     let of_plan = || profile.subscriptions.iter().filter(|s| s.plan_id == end.plan_id);
     if of_plan().any(|s| s.until_us == end.at_us) {
         return AccountChange::Already;

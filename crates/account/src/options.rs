@@ -286,12 +286,14 @@ fn cycle_of(profile: &Profile, first: Period) -> Option<(Cycle, u8)> {
         let day = u8::try_from(settings.cycle_day).ok()?;
         let cycle = Cycle::beginning(&Zone::parse(&settings.zone).ok()?, day, first)?;
         let until = profile.settings.get(at + 1).map_or(i64::MAX, |next| next.from_us);
-        (settings.from_us < cycle.to.0 && cycle.from.0 < until).then_some((cycle, day))
+        // Of several settings for one instant all but the last hold for no time.
+        let holds = settings.from_us < until;
+        (holds && settings.from_us < cycle.to.0 && cycle.from.0 < until).then_some((cycle, day))
     });
     cycles.next()
 }
 
-fn instant(at_us: i64) -> String {
+pub(crate) fn instant(at_us: i64) -> String {
     jiff::Timestamp::from_microsecond(at_us)
         .map_or_else(|_| format!("{at_us} us"), |at| at.to_string())
 }

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use turnpike_types::{AccountNumber, Timestamp, UsageRecord, limits};
+use turnpike_types::{AccountNumber, Identity, IdentityError, Timestamp, UsageRecord, limits};
 
 use crate::fault::{Wrong, shown};
 use crate::time::{BadTime, parse_duration_us, parse_instant};
-
-/// The kinds of identity that can be guided to an account.
-const IDENTITY_KINDS: [&str; 3] = ["ip:", "user:", "tel:"];
 
 /// When something began and ended, as a file may say it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,7 +25,10 @@ pub(crate) fn owner(
 ) -> Result<(AccountNumber, String), Wrong> {
     match (account_number, identity) {
         (Some(number), None) => Ok((account(number)?, String::new())),
-        (None, Some(identity)) => Ok((AccountNumber(0), checked_identity("identity", identity)?)),
+        (None, Some(identity)) => {
+            let identity = Identity::parse_single(identity);
+            Ok((AccountNumber(0), spelled("identity", identity)?))
+        }
         (Some(_), Some(_)) => Err(Wrong::row(
             "it names both an account and an identity",
             "fill in account_number or identity, not both",
@@ -54,18 +54,15 @@ pub(crate) fn account(text: &str) -> Result<AccountNumber, Wrong> {
     }
 }
 
+/// An identity in its one spelling; it may be a prefix of addresses.
 pub(crate) fn checked_identity(column: &str, text: &str) -> Result<String, Wrong> {
-    let known = IDENTITY_KINDS
-        .iter()
-        .any(|kind| text.strip_prefix(kind).is_some_and(|rest| !rest.is_empty()));
-    if !known {
-        return Err(Wrong::field(
-            column,
-            format!("{} is no identity", shown(text)),
-            "write ip:ADDRESS, user:NAME or tel:NUMBER",
-        ));
-    }
-    within(column, text, limits::IDENTITY_BYTES_MAX)
+    spelled(column, Identity::parse(text))
+}
+
+fn spelled(column: &str, identity: Result<Identity, IdentityError>) -> Result<String, Wrong> {
+    identity
+        .map(String::from)
+        .map_err(|IdentityError { problem, remedy }| Wrong::field(column, problem, remedy))
 }
 
 pub(crate) fn record_id(text: Option<&str>) -> Result<String, Wrong> {

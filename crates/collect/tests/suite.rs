@@ -7,6 +7,7 @@
 
 mod everyday;
 mod files;
+mod identities;
 mod maxmind;
 mod memory;
 mod properties;

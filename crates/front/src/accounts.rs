@@ -6,18 +6,19 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
+use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_server::AccountService;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, ApplyRequest, ApplyResponse, IdentityAt,
     IdentityBinding, ResolveRequest, ResolveResponse, ResolvedIdentity, ShowRequest, ShowResponse,
 };
 use turnpike_proto::node::v1::{NodeApplyRequest, NodeShowRequest};
-use turnpike_proto::record::is_identity;
 use turnpike_store::{BindOutcome, Binding};
-use turnpike_types::limits::{ACCOUNT_COMMANDS_MAX, IDENTITY_BYTES_MAX};
-use turnpike_types::{AccountNumber, PartitionId, Timestamp};
+use turnpike_types::limits::ACCOUNT_COMMANDS_MAX;
+use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
 
 use crate::FrontError;
+use crate::bindings::{self, Change, held};
 use crate::core::Core;
 use crate::guiding::bound_at;
 use crate::owner::ask;
@@ -25,10 +26,12 @@ use crate::routes::RouteTable;
 
 /// Partitions that one request is carried to side by side.
 const PARTITIONS_AT_ONCE: usize = 16;
+/// Bindings of an account that are shown.
+const BINDINGS_SHOWN_MAX: usize = 1_000;
 
 /// The gRPC service.
 pub struct Accounts {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 impl Accounts {
@@ -54,6 +57,7 @@ impl Accounts {
         let mut results = vec![AccountResult::default(); commands.len()];
         let mut groups: BTreeMap<PartitionId, Vec<(usize, AccountCommand)>> = BTreeMap::new();
         let mut bindings = Vec::new();
+        let mut changes = Vec::new();
         for (index, mut command) in commands.into_iter().enumerate() {
             let partition = match place(&table, &command) {
                 Ok(partition) => partition,
@@ -64,7 +68,17 @@ impl Accounts {
             };
             let account = AccountNumber(command.account_number);
             let identities = std::mem::take(&mut command.identities);
-            if command.command.is_none() {
+            let change = match bindings::change_of(&command, bindings::final_before(&table)) {
+                Ok(change) => change,
+                Err(why) => {
+                    set(&mut results, index, refused(why));
+                    continue;
+                }
+            };
+            if let Some(change) = change {
+                set(&mut results, index, already());
+                changes.push(Change { index, partition, change });
+            } else if command.command.is_none() {
                 // Nothing for the owner: the identities are all there is to it.
                 set(&mut results, index, already());
             } else {
@@ -80,7 +94,13 @@ impl Accounts {
                 set(&mut results, index, result);
             }
         }
+        if bindings.is_empty() && changes.is_empty() {
+            return Ok(ApplyResponse { results });
+        }
+        let before = self.core.db.bindings_version().await.ok();
         self.bind(bindings, &mut results).await;
+        self.rebind(changes, &mut results).await;
+        self.let_fronts_see(before).await;
         Ok(ApplyResponse { results })
     }
 
@@ -151,7 +171,7 @@ impl Accounts {
     }
 }
 
-fn set(results: &mut [AccountResult], index: usize, result: AccountResult) {
+pub(crate) fn set(results: &mut [AccountResult], index: usize, result: AccountResult) {
     if let Some(place) = results.get_mut(index) {
         *place = result;
     }
@@ -166,17 +186,18 @@ fn bound(result: &mut AccountResult, binding: &Binding, outcome: &BindOutcome) {
                 result.outcome = AccountOutcome::Applied.into();
             }
         }
-        BindOutcome::Taken(other) => {
+        BindOutcome::Taken(by) => {
             *result = refused(format!(
-                "the command is done, but {} belongs to account {other} for part of that interval: \
-                 choose another interval",
-                binding.identity
+                "the command is done, but {} is not bound: {}. Bind it for another interval, or \
+                 move it (turnpike account bind --move)",
+                binding.identity,
+                held(by)
             ));
         }
     }
 }
 
-fn refused(message: String) -> AccountResult {
+pub(crate) fn refused(message: String) -> AccountResult {
     AccountResult { outcome: AccountOutcome::Refused.into(), message }
 }
 
@@ -188,8 +209,13 @@ fn place(table: &RouteTable, command: &AccountCommand) -> Result<PartitionId, St
     }
     if command.command.is_none() && command.identities.is_empty() {
         return Err(
-            "no command: give open, subscribe, cancel, change_settings or identities".to_owned()
+            "no command: give open, subscribe, cancel, amend_settings, bind, unbind or identities"
+                .to_owned(),
         );
+    }
+    let is_change = matches!(command.command, Some(Command::Bind(_) | Command::Unbind(_)));
+    if is_change && !command.identities.is_empty() {
+        return Err("bind and unbind name their identity: leave identities empty".to_owned());
     }
     for bound in &command.identities {
         check_identity(bound)?;
@@ -201,16 +227,7 @@ fn place(table: &RouteTable, command: &AccountCommand) -> Result<PartitionId, St
 }
 
 fn check_identity(bound: &IdentityBinding) -> Result<(), String> {
-    let identity = &bound.identity;
-    if !is_identity(identity) {
-        return Err(format!("identity {identity:?} is none: write ip:…, user:… or tel:…"));
-    }
-    if identity.len() > IDENTITY_BYTES_MAX {
-        return Err(format!(
-            "an identity of {} bytes; at most {IDENTITY_BYTES_MAX} are taken",
-            identity.len()
-        ));
-    }
+    let identity = Identity::parse(&bound.identity).map_err(|error| error.to_string())?;
     if bound.until_us.is_some_and(|until| until <= bound.from_us) {
         return Err(format!("identity {identity}: until_us is not after from_us"));
     }
@@ -222,7 +239,8 @@ fn check_identity(bound: &IdentityBinding) -> Result<(), String> {
 
 fn binding(account: AccountNumber, bound: IdentityBinding) -> Binding {
     Binding {
-        identity: bound.identity,
+        // It was checked; were it not, the database would find it by the same spelling.
+        identity: Identity::parse(&bound.identity).map_or(bound.identity, String::from),
         account,
         from: Timestamp(bound.from_us),
         until: bound.until_us.map_or(Timestamp::MAX, Timestamp),
@@ -253,9 +271,15 @@ impl AccountService for Accounts {
             node.show(request).await
         })
         .await?;
-        let account = answer.account.ok_or_else(|| {
+        let mut account = answer.account.ok_or_else(|| {
             FrontError::NotFound(format!("account {account_number} was never opened"))
         })?;
+        let number = AccountNumber(account_number);
+        let found = self.core.db.bindings_of(number, BINDINGS_SHOWN_MAX + 1).await;
+        let found = found.map_err(FrontError::from)?;
+        account.more_bindings = found.len() > BINDINGS_SHOWN_MAX;
+        let shown = found.into_iter().take(BINDINGS_SHOWN_MAX);
+        account.bindings = shown.map(bindings::shown).collect();
         Ok(Response::new(account))
     }
 
@@ -292,6 +316,6 @@ impl AccountService for Accounts {
     }
 }
 
-fn already() -> AccountResult {
+pub(crate) fn already() -> AccountResult {
     AccountResult { outcome: AccountOutcome::Already.into(), message: String::new() }
 }

@@ -1,46 +1,102 @@
 //! Guiding: from an identity to the account that it was bound to when a record began (P28).
 //!
-//! Bindings are never changed once they stand, so a binding that was found covers its interval
-//! for ever and may be cached. That there is none may change with the next binding: that is asked
-//! again with each batch.
+//! An address belongs to the account that holds it at that instant or, of those that hold a prefix
+//! of it then, the one with the longest.
+//!
+//! What was found is cached until the version of all bindings changes, which a front reads with each
+//! heartbeat; a front that could not read it for the suspicion time does not use its cache. So a
+//! change holds on every front once that much time has passed since its commit. That there is no
+//! binding is asked again with each batch.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use moka::sync::Cache;
 use turnpike_mutants::{Line, off};
-use turnpike_store::{Guided, SharedDatabase, StoreResult};
-use turnpike_types::{AccountNumber, Timestamp};
+use turnpike_store::{Binding, Guided, SharedDatabase, StoreResult};
+use turnpike_types::{AccountNumber, Identity, Timestamp};
 
+use crate::routes::Routes;
 use crate::split::Histories;
+
+/// An identity as it is looked up.
+#[derive(Debug)]
+pub(crate) struct Key<'a> {
+    /// Its one spelling. What is no identity by today's rules is looked up as it is, since an older
+    /// release may have bound it.
+    pub(crate) text: Cow<'a, str>,
+    /// It may wait for a binding; else it must be bound already.
+    pub(crate) may_wait: bool,
+}
+
+impl<'a> Key<'a> {
+    pub(crate) fn of(identity: &'a str) -> Self {
+        match Identity::parse_single(identity) {
+            Ok(known) if known.as_str() == identity => {
+                Self { text: Cow::Borrowed(identity), may_wait: true }
+            }
+            Ok(known) => Self { text: Cow::Owned(known.into()), may_wait: true },
+            Err(_) => Self { text: Cow::Borrowed(identity), may_wait: false },
+        }
+    }
+}
 
 /// The account that the identity of `history` was bound to at `start`.
 pub(crate) fn bound_at(history: &Guided, start: Timestamp) -> Option<AccountNumber> {
     if off(Line::GuidedByStart) {
         return history.bindings.last().map(|binding| binding.account);
     }
-    let after = history.bindings.partition_point(|binding| binding.from <= start);
-    let binding = history.bindings.get(after.checked_sub(1)?)?;
+    let mut prefixes = history.prefixes.iter();
+    holder(&history.bindings, start)
+        .or_else(|| prefixes.find_map(|longest_first| holder(longest_first, start)))
+}
+
+/// The account whose binding is in force at `start`, of bindings sorted by start that do not overlap.
+fn holder(bindings: &[Binding], start: Timestamp) -> Option<AccountNumber> {
+    let after = bindings.partition_point(|binding| binding.from <= start);
+    let binding = bindings.get(after.checked_sub(1)?)?;
     (start < binding.until).then_some(binding.account)
 }
 
-/// Identity histories, cached by bytes. No time to live: what is cached stays true.
+/// Identity histories, cached by bytes.
 #[derive(Clone)]
 pub(crate) struct Guide {
     db: Arc<dyn SharedDatabase>,
-    cache: Cache<String, Arc<Guided>>,
+    cache: Cache<String, Found>,
+    /// Where changes of bindings show; without it nothing that is cached goes out of date.
+    routes: Option<Routes>,
+}
+
+/// What was found, and at which change of bindings.
+#[derive(Clone)]
+struct Found {
+    history: Arc<Guided>,
+    change: u64,
 }
 
 impl Guide {
     pub(crate) fn new(db: Arc<dyn SharedDatabase>, bytes_max: u64) -> Self {
         let cache = Cache::builder()
             .max_capacity(bytes_max)
-            .weigher(|identity: &String, history: &Arc<Guided>| {
-                let bytes = 128 + (identity.len() + 64) * (1 + history.bindings.len());
+            .weigher(|identity: &String, found: &Found| {
+                let Guided { bindings, prefixes } = &*found.history;
+                let rows = bindings.len() + prefixes.iter().map(Vec::len).sum::<usize>();
+                let bytes = 128 + (identity.len() + 64) * (1 + rows);
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
             .build();
-        Self { db, cache }
+        Self { db, cache, routes: None }
+    }
+
+    /// The same, where cached histories hold as long as `routes` show no change of bindings.
+    pub(crate) fn following(self, routes: Routes) -> Self {
+        Self { routes: Some(routes), ..self }
+    }
+
+    /// The last change of bindings that is known; `None` when it is not known well enough.
+    fn last_change(&self) -> Option<u64> {
+        self.routes.as_ref().map_or(Some(0), Routes::last_change_of_bindings)
     }
 
     /// The histories of `asked`, each complete enough for every start asked for: one call to the
@@ -52,10 +108,13 @@ impl Guide {
         &self,
         asked: HashMap<String, Vec<Timestamp>>,
     ) -> StoreResult<Histories> {
+        // Read before the database is asked: what changes meanwhile makes the answer out of date.
+        let change = self.last_change();
         let mut found = Histories::with_capacity(asked.len());
         let mut missing = Vec::new();
         for (identity, starts) in asked {
-            match self.cache.get(&identity) {
+            let known = self.cache.get(&identity).filter(|known| Some(known.change) == change);
+            match known.map(|known| known.history) {
                 Some(history)
                     if off(Line::UnboundAskedAgain)
                         || starts.iter().all(|at| bound_at(&history, *at).is_some()) =>
@@ -75,11 +134,19 @@ impl Guide {
         let histories = self.db.guide(&missing).await?;
         for (identity, history) in missing.into_iter().zip(histories) {
             let history = Arc::new(history);
-            if !history.bindings.is_empty() || off(Line::UnboundAskedAgain) {
-                self.cache.insert(identity.clone(), Arc::clone(&history));
+            let is_bound = !history.bindings.is_empty() || !history.prefixes.is_empty();
+            if let Some(change) = change
+                && (is_bound || off(Line::UnboundAskedAgain))
+            {
+                let history = Arc::clone(&history);
+                self.cache.insert(identity.clone(), Found { history, change });
             }
             found.insert(identity, history);
         }
         Ok(found)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod prefixes;

@@ -12,6 +12,7 @@
 //!  routes.rs    the partition map and liveness, read each heartbeat from the shared database
 //!  owner.rs     one request to a partition's owner, wherever it moves
 //!  accounts.rs, cluster.rs, suspense.rs    the other services
+//!  bindings.rs  changes of bindings: bind, move, unbind
 //!  plans.rs, tables.rs   what goes into the catalogue;  catalogue.rs   what both have in common
 //!  examples.rs  a plan does what its own examples say, before it goes in
 //! ```
@@ -34,6 +35,7 @@
 mod accounts;
 mod admission;
 mod batch;
+mod bindings;
 mod catalogue;
 mod cluster;
 mod config;
@@ -108,9 +110,9 @@ impl Front {
         let (routes, watcher) =
             routes::watch_routes(config.clone(), Arc::clone(&db), abort.clone());
         let core = core::Core {
-            routes,
+            routes: routes.clone(),
             nodes: dial::Nodes::new(dial),
-            guide: guiding::Guide::new(Arc::clone(&db), config.guide_cache_bytes),
+            guide: guiding::Guide::new(Arc::clone(&db), config.guide_cache_bytes).following(routes),
             admission: admission::Admission::new(config.admitted_bytes_max),
             chance: core::Chance::new(config.seed),
             tasks,

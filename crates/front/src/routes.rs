@@ -28,10 +28,21 @@ pub(crate) struct RouteTable {
     pub(crate) observation: Observation,
     /// How long each of `observation.nodes` has stood still.
     pub(crate) silent: Vec<Duration>,
+    bindings: BindingsSeen,
     /// One for each of `observation.partitions`.
     routes: Vec<Route>,
     /// Sorted by first account: first, last, index into `routes`.
     ranges: Vec<(u64, u64, usize)>,
+}
+
+/// What was last read of the version of all bindings.
+#[derive(Clone, Copy, Debug, Default)]
+struct BindingsSeen {
+    version: u64,
+    /// How many times it was another one than before.
+    changes: u64,
+    /// When it was asked for; `None` before the first time.
+    asked_at: Option<Instant>,
 }
 
 /// Where a partition's owner is.
@@ -75,6 +86,7 @@ impl RouteTable {
             generation: 0,
             observation,
             silent: Vec::new(),
+            bindings: BindingsSeen::default(),
             routes: Vec::new(),
             ranges: Vec::new(),
         }
@@ -110,7 +122,8 @@ impl RouteTable {
             .map(|(slot, row)| (row.spec.range.first().0, row.spec.range.last().0, slot))
             .collect();
         ranges.sort_unstable();
-        Self { generation, observation, silent, routes, ranges }
+        let bindings = BindingsSeen::default();
+        Self { generation, observation, silent, bindings, routes, ranges }
     }
 
     /// How many partitions there are.
@@ -244,12 +257,21 @@ impl Liveness {
 pub(crate) struct Routes {
     table: watch::Receiver<Arc<RouteTable>>,
     stale: Arc<Notify>,
+    suspicion: Duration,
 }
 
 impl Routes {
     /// The current table.
     pub(crate) fn table(&self) -> Arc<RouteTable> {
         Arc::clone(&self.table.borrow())
+    }
+
+    /// The number of the last change of bindings; `None` when it was not read for the suspicion
+    /// time, and there may be one that is not known.
+    pub(crate) fn last_change_of_bindings(&self) -> Option<u64> {
+        let bindings = self.table.borrow().bindings;
+        let is_recent = bindings.asked_at?.elapsed() < self.suspicion;
+        is_recent.then_some(bindings.changes)
     }
 
     /// A receiver of its own, to wait for newer tables.
@@ -279,8 +301,10 @@ pub(crate) fn watch_routes(
 ) -> (Routes, impl Future<Output = ()>) {
     let (sender, receiver) = watch::channel(Arc::new(RouteTable::empty()));
     let stale = Arc::new(Notify::new());
-    let routes = Routes { table: receiver, stale: Arc::clone(&stale) };
-    let watcher = Watcher { config, db, stale, sender, highest: BTreeMap::new() };
+    let suspicion = config.suspicion();
+    let routes = Routes { table: receiver, stale: Arc::clone(&stale), suspicion };
+    let bindings = BindingsSeen::default();
+    let watcher = Watcher { config, db, stale, sender, highest: BTreeMap::new(), bindings };
     (routes, watcher.run(stop))
 }
 
@@ -290,6 +314,7 @@ struct Watcher {
     stale: Arc<Notify>,
     sender: watch::Sender<Arc<RouteTable>>,
     highest: BTreeMap<PartitionId, Highest>,
+    bindings: BindingsSeen,
 }
 
 impl Watcher {
@@ -310,7 +335,10 @@ impl Watcher {
                     self.warn_of_regress(&observation);
                     let gap = self.config.suspicion();
                     let silent = liveness.read(Instant::now(), gap, &observation.nodes);
-                    let table = RouteTable::new(generation, observation, silent, &mut self.highest);
+                    let mut table =
+                        RouteTable::new(generation, observation, silent, &mut self.highest);
+                    self.read_bindings_version().await;
+                    table.bindings = self.bindings;
                     gauges.note(&table);
                     self.sender.send_replace(Arc::new(table));
                 }
@@ -336,6 +364,22 @@ impl Watcher {
                 () = stop.cancelled() => return,
                 () = wait => {}
             }
+        }
+    }
+
+    /// Reads the version of all bindings. While that fails, the last one grows old, and with it
+    /// what was found under it.
+    async fn read_bindings_version(&mut self) {
+        let asked_at = Some(Instant::now());
+        let reading = self.db.bindings_version();
+        match tokio::time::timeout(self.config.suspicion(), reading).await {
+            Ok(Ok(version)) => {
+                let is_other = version != self.bindings.version;
+                let changes = self.bindings.changes + u64::from(is_other);
+                self.bindings = BindingsSeen { version, changes, asked_at };
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "the version of bindings can't be read"),
+            Err(_) => tracing::debug!("the version of bindings can't be read in time"),
         }
     }
 

@@ -14,15 +14,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use turnpike_proto::frame::{BatchFrame, push_record};
-use turnpike_proto::record::{Peek, is_identity, peek};
+use turnpike_proto::record::{Peek, is_identity, peek, put_with_identity};
 use turnpike_proto::wire::{WireError, put_number};
 use turnpike_store::Guided;
 use turnpike_types::{AccountNumber, PartitionId, RejectReason, Timestamp, limits};
 
-use crate::guiding::bound_at;
+use crate::guiding::{Key, bound_at};
 use crate::routes::RouteTable;
 
-/// The identities of a batch with their histories.
+/// The identities of a batch, by their one spelling, with their histories.
 pub(crate) type Histories = HashMap<String, Arc<Guided>>;
 
 /// A batch, split.
@@ -151,12 +151,16 @@ impl Splitter {
         if !is_identity(found.identity) {
             return run.split.refused.push((index, RejectReason::NoAccount));
         }
-        match run.guide(&found) {
+        if found.identity.len() > limits::IDENTITY_BYTES_MAX {
+            return run.split.refused.push((index, RejectReason::TooLarge));
+        }
+        let key = Key::of(found.identity);
+        match run.guide(&key, &found) {
             None => run.stop = Some(SplitStop::NeedsGuiding),
-            Some(None) => {
-                let slot = run.table.home_of_identity(found.identity);
-                self.push(run, slot, index, record);
+            Some(None) if !key.may_wait => {
+                run.split.refused.push((index, RejectReason::BadIdentity));
             }
+            Some(None) => self.push_unbound(run, &key, &found, index, record),
             Some(Some(account)) => {
                 // Of a field given twice the last one counts: the record gets its account, keeps
                 // its identity, and is not decoded.
@@ -169,6 +173,29 @@ impl Splitter {
                 self.guided = guided;
             }
         }
+    }
+
+    /// A record waits at home under the one spelling of its identity: sent again in another, it is
+    /// the same record.
+    fn push_unbound(
+        &mut self,
+        run: &mut Run<'_>,
+        key: &Key<'_>,
+        found: &Peek<'_>,
+        index: u32,
+        record: &[u8],
+    ) {
+        let slot = run.table.home_of_identity(&key.text);
+        if key.text == found.identity {
+            return self.push(run, slot, index, record);
+        }
+        let mut spelled = std::mem::take(&mut self.guided);
+        spelled.clear();
+        match put_with_identity(record, &key.text, &mut spelled) {
+            Ok(()) => self.push(run, slot, index, &spelled),
+            Err(_) => run.split.refused.push((index, RejectReason::Malformed)),
+        }
+        self.guided = spelled;
     }
 
     fn push(&mut self, run: &mut Run<'_>, slot: Option<usize>, index: u32, record: &[u8]) {
@@ -212,8 +239,8 @@ impl Run<'_> {
     }
 
     /// `None`: not looked up yet; `Some(None)`: bound to nobody when the record began.
-    fn guide(&self, found: &Peek<'_>) -> Option<Option<AccountNumber>> {
-        let history = self.histories?.get(found.identity);
+    fn guide(&self, key: &Key<'_>, found: &Peek<'_>) -> Option<Option<AccountNumber>> {
+        let history = self.histories?.get(&*key.text);
         Some(history.and_then(|history| bound_at(history, found.start)))
     }
 
@@ -232,7 +259,8 @@ impl Run<'_> {
 /// Room for the fields that a lane adds behind the records.
 pub(crate) const TRAILER_BYTES: usize = 24;
 
-/// Each distinct identity of the batch, with every start at which it is asked for.
+/// Each distinct identity of the batch, in its one spelling, with every start at which it is asked
+/// for.
 pub(crate) fn identities(frame: &BatchFrame) -> HashMap<String, Vec<Timestamp>> {
     let mut found: HashMap<String, Vec<Timestamp>> = HashMap::new();
     // What is malformed was or will be found by the split.
@@ -240,11 +268,13 @@ pub(crate) fn identities(frame: &BatchFrame) -> HashMap<String, Vec<Timestamp>> 
         if let Ok(peek) = peek(record)
             && peek.account.0 == 0
             && is_identity(peek.identity)
+            && peek.identity.len() <= limits::IDENTITY_BYTES_MAX
         {
-            match found.get_mut(peek.identity) {
+            let key = Key::of(peek.identity).text;
+            match found.get_mut(&*key) {
                 Some(starts) => starts.push(peek.start),
                 None => {
-                    found.insert(peek.identity.to_owned(), vec![peek.start]);
+                    found.insert(key.into_owned(), vec![peek.start]);
                 }
             }
         }

@@ -33,7 +33,7 @@ use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
 use crate::FrontError;
 use crate::core::Core;
-use crate::guiding::bound_at;
+use crate::guiding::{Key, bound_at};
 use crate::ingest::once;
 use crate::lane::Arrival;
 use crate::owner::ask;
@@ -228,7 +228,8 @@ async fn targets(
 ) -> Result<Vec<Option<AccountNumber>>, FrontError> {
     let mut asked: HashMap<String, Vec<Timestamp>> = HashMap::new();
     for record in records.iter().filter(|record| is_unguided(record)) {
-        asked.entry(record.identity.clone()).or_default().push(Timestamp(record.start_us));
+        let key = Key::of(&record.identity).text.into_owned();
+        asked.entry(key).or_default().push(Timestamp(record.start_us));
     }
     let histories = core.guide.histories(asked).await?;
     let covered_elsewhere = |account: AccountNumber| {
@@ -237,7 +238,7 @@ async fn targets(
     };
     let target = |record: &SuspendedRecord| {
         if is_unguided(record) {
-            let history = histories.get(&record.identity)?;
+            let history = histories.get(&*Key::of(&record.identity).text)?;
             let account = bound_at(history, Timestamp(record.start_us))?;
             return table.slot_of(account).map(|_| account);
         }

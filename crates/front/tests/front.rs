@@ -539,11 +539,11 @@ async fn commands_go_to_their_owners_and_identities_are_bound_and_guided() {
     // The front believes in node a until it is told.
     world.give(2, 1).await;
     let commands = vec![
-        open(5, &["ip:a"]),
+        open(5, &["user:a"]),
         open(0, &[]),
-        open(105, &["ip:b"]),
+        open(105, &["user:b"]),
         open(999, &[]),
-        open(6, &["ip:a"]),
+        open(6, &["user:a"]),
         open(7, &["mail:x"]),
     ];
     let results = world.accounts().apply(ApplyRequest { commands }).await.unwrap().into_inner();
@@ -551,8 +551,8 @@ async fn commands_go_to_their_owners_and_identities_are_bound_and_guided() {
         results.results.iter().map(|result| result.outcome()).collect();
     let (applied, refused) = (AccountOutcome::Applied, AccountOutcome::Refused);
     assert_eq!(outcomes, [applied, refused, applied, refused, refused, refused]);
-    assert!(results.results[4].message.contains("belongs to account 5"));
-    let records = [record(0, "ip:b", "r0"), record(5, "", "r1"), record(0, "ip:a", "r2")];
+    assert!(results.results[4].message.contains("account 5 holds user:a"));
+    let records = [record(0, "user:b", "r0"), record(5, "", "r1"), record(0, "user:a", "r2")];
     let ack = world.ingest().ingest_once(batch(1, &records)).await.unwrap().into_inner();
     assert_eq!((ack.status(), ack.accepted), (BatchStatus::Done, 3));
     let rated: BTreeMap<u64, Vec<String>> =
@@ -576,17 +576,17 @@ async fn identities_alone_are_bound_where_a_partition_covers_the_account() {
         let answer = world.accounts().apply(ApplyRequest { commands }).await.unwrap();
         answer.into_inner().results
     };
-    let results = apply(vec![bind(5, "ip:a"), bind(999, "ip:b"), open(999, &["ip:b"])]).await;
+    let results = apply(vec![bind(5, "user:a"), bind(999, "user:b"), open(999, &["user:b"])]).await;
     let outcomes: Vec<AccountOutcome> = results.iter().map(|result| result.outcome()).collect();
     let refused = AccountOutcome::Refused;
     assert_eq!(outcomes, [AccountOutcome::Applied, refused, refused]);
     assert!(results[1].message.contains("no partition covers account 999"), "{results:?}");
     // The owner heard of none: no account was opened.
     assert!(world.shared.ledgers.lock().unwrap()[&1].commanded.is_empty());
-    assert_eq!(apply(vec![bind(5, "ip:a")]).await[0].outcome(), AccountOutcome::Already);
-    let bound = world.db.guide(&["ip:a".to_owned(), "ip:b".to_owned()]).await.unwrap();
+    assert_eq!(apply(vec![bind(5, "user:a")]).await[0].outcome(), AccountOutcome::Already);
+    let bound = world.db.guide(&["user:a".to_owned(), "user:b".to_owned()]).await.unwrap();
     assert_eq!((bound[0].bindings.len(), bound[1].bindings.len()), (1, 0));
-    let nothing = AccountCommand { identities: Vec::new(), ..bind(5, "ip:a") };
+    let nothing = AccountCommand { identities: Vec::new(), ..bind(5, "user:a") };
     assert_eq!(apply(vec![nothing]).await[0].outcome(), refused);
 }
 
@@ -625,7 +625,7 @@ async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_i
         quantity: Some(3),
         measures: [("up".to_owned(), 1)].into(),
         attributes: [("status".to_owned(), "200".to_owned())].into(),
-        ..record(0, "tel:late", "late")
+        ..record(0, "user:late", "late")
     };
     world.ingest().ingest_once(batch(1, &[late])).await.unwrap();
     let home = {
@@ -634,7 +634,7 @@ async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_i
         *home.unwrap().0
     };
     let (account, there) = if home == 1 { (105, 2) } else { (5, 1) };
-    let commands = vec![open(account, &["tel:late"])];
+    let commands = vec![open(account, &["user:late"])];
     world.accounts().apply(ApplyRequest { commands }).await.unwrap();
     let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
     assert_eq!((tally.rated, tally.still_suspended, tally.retry), (1, 0, 0));
@@ -646,7 +646,7 @@ async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_i
     assert_eq!(ledgers[&there].from_elsewhere, ["late"]);
     assert!(ledgers[&home].from_elsewhere.is_empty());
     let raw = world.shared.last_extra.lock().unwrap().clone();
-    assert_eq!(raw, "tel:late 200 1 3");
+    assert_eq!(raw, "user:late 200 1 3");
 }
 
 #[tokio::test(start_paused = true)]

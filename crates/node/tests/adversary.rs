@@ -19,12 +19,12 @@ use turnpike_store::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
     CursorAck, Guided, HeartbeatReply, Held, Member, NodeBeat, Observation, PartitionSpec,
-    PinOutcome, Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreError, StoreIncarnation,
-    StoreResult,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
+    StoreError, StoreIncarnation, StoreResult,
 };
 use turnpike_types::{
-    AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber, Timestamp,
-    UsageRecord,
+    AccountNumber, AccountRange, ClaimId, Epoch, NodeName, PartitionId, Priority, SegmentNumber,
+    Timestamp, UsageRecord,
 };
 
 /// The shared database as one node sees it: slow, damaged or half cut off for it alone.
@@ -207,6 +207,15 @@ impl SharedDatabase for Bent {
     }
     async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
         self.inner.guide(identities).await
+    }
+    async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>> {
+        self.inner.rebind_identities(changes).await
+    }
+    async fn bindings_version(&self) -> StoreResult<u64> {
+        self.inner.bindings_version().await
+    }
+    async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {
+        self.inner.bindings_of(account, most).await
     }
     async fn register_consumer(&self, name: &str) -> StoreResult<()> {
         self.inner.register_consumer(name).await

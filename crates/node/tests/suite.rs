@@ -16,6 +16,7 @@ mod options;
 mod owner;
 mod postings;
 mod reach;
+mod settings;
 mod story;
 mod support;
 mod takeover;

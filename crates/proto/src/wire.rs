@@ -89,6 +89,11 @@ impl<'a> Fields<'a> {
         Self { rest: bytes }
     }
 
+    /// What was not read yet.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     fn read_varint(&mut self) -> Result<u64, WireError> {
         // Most numbers are one byte: tags, lengths, small values.
         if let [first, rest @ ..] = self.rest

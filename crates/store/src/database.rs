@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
+use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
     CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, SegmentRow, StoreIncarnation, StoreResult,
+    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, StoreIncarnation, StoreResult,
 };
 
 /// The shared database. Every call is cancel-safe for the database's consistency; a call that is
@@ -160,11 +160,24 @@ pub trait SharedDatabase: Send + Sync + 'static {
 
     // -- identities (P28) -------------------------------------------------------------------
 
-    /// Adds bindings to the append-only history, each by itself; outcomes in the order asked.
+    /// Adds bindings to the history, each by itself; outcomes in the order asked. Two spellings of
+    /// one identity are one identity ([`turnpike_types::Identity`]).
     async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>>;
 
-    /// The histories of `identities`, in the order asked.
+    /// Changes which accounts hold identities, each by itself and all of it or nothing, in order; outcomes
+    /// in the order asked.
+    async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>>;
+
+    /// What is known of `identities`, in the order asked: their histories, and those of the
+    /// prefixes that hold an address. At most one look-up for each length that a bound prefix has.
     async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>>;
+
+    /// A number that differs after each change by which an account that [`guide`](Self::guide) led
+    /// to before may be wrong: a binding that ended, a prefix, an address inside of a prefix.
+    async fn bindings_version(&self) -> StoreResult<u64>;
+
+    /// The bindings of an account, sorted by identity and start, at most `most`.
+    async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>>;
 
     // -- consumers (P38) --------------------------------------------------------------------
 

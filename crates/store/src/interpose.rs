@@ -9,13 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
-use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
+use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
     CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreError, StoreIncarnation, StoreResult,
+    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase, StoreError,
+    StoreIncarnation, StoreResult,
 };
 
 macro_rules! calls {
@@ -57,7 +58,10 @@ calls! {
     CatalogueSince = "catalogue_since",
     CatalogueHeads = "catalogue_heads",
     BindIdentities = "bind_identities",
+    RebindIdentities = "rebind_identities",
     Guide = "guide",
+    BindingsVersion = "bindings_version",
+    BindingsOf = "bindings_of",
     RegisterConsumer = "register_consumer",
     Consumer = "consumer",
     Acknowledge = "acknowledge",
@@ -230,6 +234,18 @@ impl<H: Interpose> SharedDatabase for Interposed<H> {
 
     async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
         through!(self, Guide, self.inner.guide(identities))
+    }
+
+    async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>> {
+        through!(self, RebindIdentities, self.inner.rebind_identities(changes))
+    }
+
+    async fn bindings_version(&self) -> StoreResult<u64> {
+        through!(self, BindingsVersion, self.inner.bindings_version())
+    }
+
+    async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {
+        through!(self, BindingsOf, self.inner.bindings_of(account, most))
     }
 
     async fn register_consumer(&self, name: &str) -> StoreResult<()> {

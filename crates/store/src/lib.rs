@@ -30,6 +30,7 @@
 //! What is not promised: that a read shows the newest commit of somebody else (a reader polls), or
 //! that a process frozen inside a SQLite write lets others write (P7).
 
+mod bindings;
 mod catalogue;
 pub mod conformance;
 mod database;
@@ -56,8 +57,8 @@ pub use meter::metered;
 pub use model::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, CheckpointPart, Claim,
     ClaimOutcome, Claimed, Consumer, CursorAck, Following, Guided, HeartbeatReply, Held, Member,
-    NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, PinOutcome, SegmentPosition,
-    SegmentRow, Serving, StoreIncarnation,
+    NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, PinOutcome, RebindOutcome,
+    Rebinding, SegmentPosition, SegmentRow, Serving, StoreIncarnation,
 };
 pub use open::{OpenOptions, open};
 pub use rules::{CLAIMS_MAX, POSTING_BYTES_MAX};

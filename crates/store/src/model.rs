@@ -326,7 +326,7 @@ pub struct CheckpointManifest {
 /// An identity bound to an account for an interval (P28).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// `ip:…`, `user:…`, `tel:…`.
+    /// `ip:…`, `user:…`, `tel:…`. Rows of older releases are spelled as they were typed then.
     pub identity: String,
     /// Whose it is.
     pub account: AccountNumber,
@@ -341,17 +341,67 @@ pub struct Binding {
 pub enum BindOutcome {
     /// In the history.
     Bound,
-    /// The same binding was there already.
+    /// The account held the identity for the whole interval already.
     Already,
-    /// The identity belongs to this account for part of the interval.
-    Taken(AccountNumber),
+    /// This binding holds the identity for part of the interval.
+    Taken(Binding),
+}
+
+/// A change of the account that holds an identity for an interval (P28).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rebinding {
+    /// The account gets it, if no other holds it for part of the interval.
+    Bind(Binding),
+    /// The account gets it; whatever held it for part of the interval loses that part.
+    Move {
+        /// The account, the identity and the interval.
+        binding: Binding,
+        /// The history before this instant does not change any more.
+        final_before: Timestamp,
+    },
+    /// The account no longer holds it in the interval.
+    Release {
+        /// The account, the identity and the interval.
+        binding: Binding,
+        /// The history before this instant does not change any more.
+        final_before: Timestamp,
+    },
+}
+
+impl Rebinding {
+    /// The account, the identity and the interval.
+    pub const fn binding(&self) -> &Binding {
+        match self {
+            Self::Bind(binding) | Self::Move { binding, .. } | Self::Release { binding, .. } => {
+                binding
+            }
+        }
+    }
+}
+
+/// What became of a [`Rebinding`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RebindOutcome {
+    /// Done. These parts of bindings are no longer held; their intervals lie in the one asked for.
+    Changed(Vec<Binding>),
+    /// It stands so already.
+    Already,
+    /// This binding holds the identity for part of the interval.
+    Taken(Binding),
+    /// The account does not hold the identity in the interval; this binding does, if any.
+    NotHeld(Option<Binding>),
+    /// This binding would lose an instant that is final.
+    Final(Binding),
 }
 
 /// An identity's whole history, sorted by `from`; empty when it was never bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guided {
-    /// Its bindings.
+    /// Its own bindings. Intervals do not overlap.
     pub bindings: Vec<Binding>,
+    /// Of an address or a prefix: the histories of the prefixes that hold it and were ever bound,
+    /// longest first.
+    pub prefixes: Vec<Vec<Binding>>,
 }
 
 /// A consumer's place in a partition's output.

@@ -1,7 +1,7 @@
 //! What every implementation decides alike: pure functions of what was read under a lock (or is
 //! compared again by the write that follows), so that no two databases differ in judgement.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use turnpike_mutants::{Line, off};
@@ -9,8 +9,8 @@ use turnpike_types::limits::IDENTITY_BYTES_MAX;
 use turnpike_types::{ClaimId, Epoch, SegmentNumber, Timestamp};
 
 use crate::{
-    AppendOutcome, AppendSegment, BindOutcome, Binding, CheckpointManifest, Claim, Consumer,
-    Guided, PartitionSpec, Pin, PinOutcome, SegmentPosition, StoreError, StoreResult,
+    AppendOutcome, AppendSegment, Binding, CheckpointManifest, Claim, Consumer, PartitionSpec, Pin,
+    PinOutcome, SegmentPosition, StoreError, StoreResult,
 };
 
 /// How many manifests a partition keeps (P22): the newest, and one to fall back on.
@@ -176,7 +176,9 @@ fn check_members(spec: &PartitionSpec) -> StoreResult<()> {
 ///
 /// # Errors
 /// `Refused`, naming the first such binding.
-pub(crate) fn check_bindings(bindings: &[Binding]) -> StoreResult<()> {
+pub(crate) fn check_bindings<'a>(
+    bindings: impl IntoIterator<Item = &'a Binding>,
+) -> StoreResult<()> {
     for binding in bindings {
         let length = binding.identity.len();
         let why = if length == 0 || length > IDENTITY_BYTES_MAX {
@@ -191,57 +193,6 @@ pub(crate) fn check_bindings(bindings: &[Binding]) -> StoreResult<()> {
         return Err(StoreError::Refused(format!("binding of {:?}: {why}", binding.identity)));
     }
     Ok(())
-}
-
-/// What one binding comes to, given the history of its identity (P28).
-pub(crate) fn judge_binding(history: &[Binding], asked: &Binding) -> BindOutcome {
-    if history.contains(asked) {
-        return BindOutcome::Already;
-    }
-    history
-        .iter()
-        .find(|old| old.from < asked.until && asked.from < old.until)
-        .filter(|_| !off(Line::BindingsDisjoint))
-        .map_or(BindOutcome::Bound, |old| BindOutcome::Taken(old.account))
-}
-
-/// What each of `asked` comes to, in order, and those that are to be written. Earlier ones of the
-/// same call count.
-pub(crate) fn judge_bindings<'a>(
-    histories: impl Iterator<Item = Binding>,
-    asked: &'a [Binding],
-) -> (Vec<BindOutcome>, Vec<&'a Binding>) {
-    let mut by_identity: HashMap<String, Vec<Binding>> = HashMap::new();
-    for binding in histories {
-        by_identity.entry(binding.identity.clone()).or_default().push(binding);
-    }
-    let mut new = Vec::new();
-    let mut judge = |binding: &'a Binding| {
-        let history = by_identity.entry(binding.identity.clone()).or_default();
-        let outcome = judge_binding(history, binding);
-        if outcome == BindOutcome::Bound {
-            history.push(binding.clone());
-            new.push(binding);
-        }
-        outcome
-    };
-    let outcomes = asked.iter().map(&mut judge).collect();
-    (outcomes, new)
-}
-
-/// Histories, sorted by `from` within an identity, in the order asked.
-pub(crate) fn histories_in_order(
-    identities: &[String],
-    rows: impl Iterator<Item = Binding>,
-) -> Vec<Guided> {
-    let mut by_identity: HashMap<String, Vec<Binding>> = HashMap::new();
-    for binding in rows {
-        by_identity.entry(binding.identity.clone()).or_default().push(binding);
-    }
-    let of = |identity: &String| Guided {
-        bindings: by_identity.get(identity).cloned().unwrap_or_default(),
-    };
-    identities.iter().map(of).collect()
 }
 
 /// Parts of a partition: name, and the segment that they are as of.

@@ -408,3 +408,29 @@ async fn appends_neither_compress_bodies_nor_touch_the_index_of_partitions() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+/// Bindings of the second schema are found by their one spelling after the third migration, and so
+/// are those that a process of that release adds later.
+#[tokio::test]
+async fn bindings_of_an_older_release_are_found_by_their_one_spelling() {
+    let (_server, url) = fresh();
+    const BEFORE: &str = "CREATE TABLE schema_versions \
+         (version BIGINT PRIMARY KEY, applied_at TIMESTAMPTZ NOT NULL DEFAULT now()); \
+         INSERT INTO schema_versions VALUES (1), (2); \
+         INSERT INTO bindings VALUES ('ip:2001:DB8:0:0::77', 1, 0, 100); \
+         INSERT INTO bindings VALUES ('ip:not-an-address', 2, 0, 100); \
+         INSERT INTO bindings VALUES ('ip:198.51.100.8/29', 3, 0, 100)";
+    let schema = concat!(
+        include_str!("../../../migrations/postgres/0001_init.sql"),
+        include_str!("../../../migrations/postgres/0002_takeover.sql")
+    );
+    let mut operator = raw(&url).await;
+    sqlx::raw_sql(schema).execute(&mut operator).await.unwrap();
+    sqlx::raw_sql(BEFORE).execute(&mut operator).await.unwrap();
+    let db = view(&url).await;
+    turnpike_store::conformance::bindings::those_of_an_older_release_are_found(&*db).await;
+    const LATER: &str = "INSERT INTO bindings (identity, account, from_us, until_us) VALUES \
+         ('user:later', 4, 0, 100), ('ip:2001:DB8::88', 5, 0, 100)";
+    sqlx::raw_sql(LATER).execute(&mut operator).await.unwrap();
+    turnpike_store::conformance::bindings::those_of_an_older_process_are_found(&*db).await;
+}

@@ -168,3 +168,29 @@ async fn a_file_that_is_no_database_is_not_touched() {
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
     assert!(std::fs::read_to_string(&path).unwrap().starts_with("Dear all"));
 }
+
+/// Bindings of the second schema are found by their one spelling after the third migration, and so
+/// are those that a process of that release adds later.
+#[tokio::test]
+async fn bindings_of_an_older_release_are_found_by_their_one_spelling() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("old.sqlite");
+    const BEFORE: &str = "PRAGMA user_version = 2; \
+         INSERT INTO bindings VALUES ('ip:2001:DB8:0:0::77', 1, 0, 100); \
+         INSERT INTO bindings VALUES ('ip:not-an-address', 2, 0, 100); \
+         INSERT INTO bindings VALUES ('ip:198.51.100.8/29', 3, 0, 100)";
+    let schema = concat!(
+        include_str!("../../../migrations/sqlite/0001_init.sql"),
+        include_str!("../../../migrations/sqlite/0002_takeover.sql")
+    );
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut operator = options.connect().await.unwrap();
+    raw_sql(schema).execute(&mut operator).await.unwrap();
+    raw_sql(BEFORE).execute(&mut operator).await.unwrap();
+    let db = SqliteDatabase::open(&path, &SqliteOptions::default()).await.unwrap();
+    turnpike_store::conformance::bindings::those_of_an_older_release_are_found(&db).await;
+    const LATER: &str = "INSERT INTO bindings (identity, account, from_us, until_us) VALUES \
+         ('user:later', 4, 0, 100), ('ip:2001:DB8::88', 5, 0, 100)";
+    raw_sql(LATER).execute(&mut operator).await.unwrap();
+    turnpike_store::conformance::bindings::those_of_an_older_process_are_found(&db).await;
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use turnpike_collect::AccountRow;
 use turnpike_plan::{AccountContext, Zone};
-use turnpike_types::{AccountNumber, Money, Timestamp};
+use turnpike_types::{AccountNumber, Identity, Money, PrefixLengths, Timestamp};
 
 use crate::TrialError;
 
@@ -142,7 +142,9 @@ pub struct Accounts {
     /// For numbers that were not opened; `None` when only opened ones exist.
     everyone: Option<Account>,
     opened: HashMap<AccountNumber, Account>,
+    /// By their one spelling.
     identities: HashMap<String, AccountNumber>,
+    prefix_lengths: PrefixLengths,
 }
 
 impl Accounts {
@@ -203,11 +205,18 @@ impl Accounts {
         }
     }
 
-    /// Lets an identity such as `ip:192.0.2.1` lead to an account.
+    /// Lets an identity such as `ip:192.0.2.1` or `ip:198.51.100.8/29` lead to an account.
     ///
     /// # Errors
     /// [`TrialError::IdentityTwice`] when it leads to another one already.
     pub fn bind(&mut self, identity: String, number: AccountNumber) -> Result<(), TrialError> {
+        let identity = match Identity::parse(&identity) {
+            Ok(known) => {
+                self.prefix_lengths.add(&known);
+                known.into()
+            }
+            Err(_) => identity,
+        };
         match self.identities.insert(identity.clone(), number) {
             Some(first) if first != number => {
                 Err(TrialError::IdentityTwice { identity, first, second: number })
@@ -231,8 +240,13 @@ impl Accounts {
         self.opened.contains_key(&number)
     }
 
-    /// The account that an identity leads to.
+    /// The account that an identity leads to: of an address the one with the longest prefix of it.
     pub fn guide(&self, identity: &str) -> Option<AccountNumber> {
-        self.identities.get(identity).copied()
+        let Ok(identity) = Identity::parse(identity) else {
+            return self.identities.get(identity).copied();
+        };
+        let mut prefixes = identity.prefixes(self.prefix_lengths);
+        let own = self.identities.get(identity.as_str());
+        own.or_else(|| prefixes.find_map(|prefix| self.identities.get(prefix.as_str()))).copied()
     }
 }

@@ -177,3 +177,23 @@ fn a_list_of_accounts_that_contradicts_itself_is_refused() {
     let error = Accounts::from_rows([nowhere]).unwrap_err();
     assert!(error.to_string().contains("account 3: \"Atlantis\""), "{error}");
 }
+
+#[test]
+fn an_address_leads_to_the_account_with_the_longest_prefix_of_it_in_any_spelling() {
+    let mut accounts = Accounts::none();
+    for (identity, number) in
+        [("ip:198.51.100.0/24", 1), ("ip:198.51.100.8/29", 2), ("ip:2001:DB8:0::9", 3)]
+    {
+        accounts.bind(identity.to_owned(), AccountNumber(number)).unwrap();
+    }
+    for (identity, number) in [
+        ("ip:198.51.100.7", Some(1)),
+        ("ip:::ffff:198.51.100.9", Some(2)),
+        ("ip:2001:db8::9", Some(3)),
+        ("ip:2001:db8::8", None),
+    ] {
+        assert_eq!(accounts.guide(identity), number.map(AccountNumber), "{identity}");
+    }
+    let again = accounts.bind("ip:2001:db8:0:0::9".to_owned(), AccountNumber(4));
+    assert!(again.is_err(), "two spellings of one identity");
+}

@@ -26,6 +26,9 @@ pub(crate) struct Applied {
     pub(crate) refused: u64,
     /// The first of the refusals.
     pub(crate) refusals: Vec<Refusal>,
+    /// What the first of those that were applied changed beyond what was asked.
+    #[serde(skip)]
+    pub(crate) notes: Vec<String>,
 }
 
 /// A command that can't be done.
@@ -51,7 +54,12 @@ impl std::fmt::Display for Applied {
 impl Applied {
     fn count(&mut self, command: &AccountCommand, outcome: AccountOutcome, message: &str) {
         match outcome {
-            AccountOutcome::Applied => self.applied += 1,
+            AccountOutcome::Applied => {
+                self.applied += 1;
+                if !message.is_empty() && self.notes.len() < 100 {
+                    self.notes.push(message.to_owned());
+                }
+            }
             AccountOutcome::Already => self.already += 1,
             _ => {
                 self.refused += 1;
@@ -69,6 +77,7 @@ impl Applied {
         self.already += other.already;
         self.refused += other.refused;
         self.refusals.extend(other.refusals);
+        self.notes.extend(other.notes);
     }
 }
 

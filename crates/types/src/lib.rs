@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  record.rs   UsageRecord, UsageView, RecordKey     what comes in
+//!  identity.rs Identity, PrefixLengths             what usage is recorded under, in one spelling
 //!  money.rs    Money, Currency                       what goes out
 //!  place.rs    AccountNumber, AccountRange, PartitionId
 //!  owner.rs    NodeName, Incarnation, Epoch, ClaimId, Priority
@@ -16,6 +17,7 @@
 //! checked; an [`Epoch`] can only be advanced, never set back; an [`AccountRange`] is never empty.
 
 mod csv_line;
+mod identity;
 pub mod limits;
 mod log;
 mod money;
@@ -26,6 +28,7 @@ mod record;
 mod time;
 
 pub use csv_line::{CsvLine, CsvLineError};
+pub use identity::{Identity, IdentityError, PrefixLengths};
 pub use log::{SegmentHash, SegmentNumber};
 pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use outcome::{Outcome, Posting, RejectReason, SuspenseReason};

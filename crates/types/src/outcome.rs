@@ -158,6 +158,8 @@ reasons! {
         NoUsageType = 9, "no-usage-type";
         /// Its usage type begins with `turnpike.`, which is the cluster's own.
         ReservedUsageType = 10, "reserved-usage-type";
+        /// Its identity is no address, no telephone number, or names more than one address.
+        BadIdentity = 11, "bad-identity";
     }
 }
 

@@ -112,15 +112,16 @@ fn a_malformed_record_is_refused_alone() {
 fn an_identity_is_guided_by_the_start_of_the_record_and_keeps_its_place() {
     let table = table(&[(1, 1, 100), (2, 101, 200)]);
     let records =
-        [record(0, 150, ""), record(1, 0, "ip:a"), record(2, 0, "ip:b"), record(3, 150, "")];
+        [record(0, 150, ""), record(1, 0, "user:a"), record(2, 0, "user:b"), record(3, 150, "")];
     let frame = frame(&records);
     let first = Splitter::default().split(&frame, &table, None);
     assert_eq!(first.unwrap_err(), SplitStop::NeedsGuiding);
-    let known = histories(&[("ip:a", 0, 50, 5), ("ip:a", 50, 60, 150), ("ip:b", 51, 60, 150)]);
+    let known =
+        histories(&[("user:a", 0, 50, 5), ("user:a", 50, 60, 150), ("user:b", 51, 60, 150)]);
     let split = split(&frame, &table, Some(&known));
     let of_two = split.parts.iter().find(|part| part.partition.0 == 2).unwrap();
     let accounts: Vec<u64> = read(of_two).iter().map(|(account, _)| *account).collect();
-    let home = table.at(table.home_of_identity("ip:b").unwrap()).unwrap().partition.0;
+    let home = table.at(table.home_of_identity("user:b").unwrap()).unwrap().partition.0;
     if home == 2 {
         assert_eq!(accounts, [150, 150, 0, 150]);
     } else {
@@ -128,7 +129,7 @@ fn an_identity_is_guided_by_the_start_of_the_record_and_keeps_its_place() {
         assert_eq!(of_two.indexes.as_deref(), Some(&[0, 1, 3][..]));
     }
     let guided = &read(of_two)[1].1;
-    assert_eq!(peek(guided).unwrap().identity, "ip:a");
+    assert_eq!(peek(guided).unwrap().identity, "user:a");
     assert!(guided.starts_with(&records[1]));
 }
 

@@ -61,6 +61,9 @@ pub struct Faults {
     pub ahead: bool,
 }
 
+/// The one account that was never opened.
+pub const NEVER_OPENED: u64 = 98;
+
 /// What a node in trouble says.
 pub const TROUBLE: &str = "the shared database is out of space (append): no space left on device";
 
@@ -320,7 +323,8 @@ impl NodeService for FakeNode {
     ) -> Result<Response<NodeShowResponse>, Status> {
         let NodeShowRequest { partition, account_number } = request.into_inner();
         let standing = self.standing(partition);
-        let account = Some(ShowResponse { account_number, partition, ..ShowResponse::default() });
+        let account = ShowResponse { account_number, partition, ..ShowResponse::default() };
+        let account = Some(account).filter(|_| account_number != NEVER_OPENED);
         Ok(Response::new(NodeShowResponse { standing: Some(standing), account }))
     }
 

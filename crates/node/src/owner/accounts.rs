@@ -6,11 +6,12 @@ use tokio::sync::oneshot;
 use turnpike_account::AccountChange;
 use turnpike_plan::Period;
 use turnpike_proto::account::v1 as wire;
+use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult};
-use turnpike_segment::head::{Settings, Subscription};
+use turnpike_segment::head::{Change, Settings, Subscription};
 use turnpike_types::{AccountNumber, Epoch};
 
-use super::commands::change_of;
+use super::commands::{amended, change_of};
 use super::{Ended, Owner};
 
 /// Why an offer of an unknown plan is not taken: what it is compared with must be known (P36).
@@ -55,6 +56,9 @@ impl Owner {
                 self.ownership.spec.id, self.ownership.spec.range
             ));
         }
+        if let Some(Command::AmendSettings(asked)) = &command.command {
+            return self.amend_settings(account, asked);
+        }
         let change = match change_of(command) {
             Ok(change) => change,
             Err(why) => return refused(why),
@@ -65,13 +69,31 @@ impl Owner {
             AccountChange::Changes if !is_read && self.offers_unknown(command) => {
                 result(AccountOutcome::Retry, NOT_READ.to_owned())
             }
-            AccountChange::Changes => {
-                self.state.change(account, &change);
-                self.open.builder.push_entry(account, change);
-                self.note_changed(account);
-                result(AccountOutcome::Applied, String::new())
-            }
+            AccountChange::Changes => self.carry_out(account, change),
         }
+    }
+
+    /// Changes only the settings that are named, from those in force at the instant: they are read
+    /// here, where no other change comes in between.
+    fn amend_settings(
+        &mut self,
+        account: AccountNumber,
+        asked: &wire::AmendSettings,
+    ) -> AccountResult {
+        let amend = |base: &Settings| amended(base, asked);
+        match self.state.judge_amendment(account, asked.from_us, amend) {
+            (AccountChange::Already, _) => result(AccountOutcome::Already, String::new()),
+            (AccountChange::Refused(why), _) => refused(why),
+            (AccountChange::Changes, Some(change)) => self.carry_out(account, change),
+            (AccountChange::Changes, None) => refused("nothing to change".to_owned()),
+        }
+    }
+
+    fn carry_out(&mut self, account: AccountNumber, change: Change) -> AccountResult {
+        self.state.change(account, &change);
+        self.open.builder.push_entry(account, change);
+        self.note_changed(account);
+        result(AccountOutcome::Applied, String::new())
     }
 
     pub(super) fn show(&mut self, number: u64) -> Option<wire::ShowResponse> {
@@ -88,6 +110,9 @@ impl Owner {
             variables: account.state.iter().map(|entry| self.variable(entry)).collect(),
             suspended: self.state.suspense().of(number).count() as u64,
             options,
+            // The front knows them.
+            bindings: Vec::new(),
+            more_bindings: false,
         })
     }
 

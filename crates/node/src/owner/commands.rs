@@ -36,8 +36,43 @@ pub(super) fn change_of(command: &AccountCommand) -> Result<Change, String> {
         Some(Command::Offer(asked)) => offer(asked).map(Change::Offered),
         Some(Command::Pick(asked)) => pick(asked).map(Change::Picked),
         Some(Command::OptOut(asked)) => opt_out(asked).map(Change::OptedOut),
+        Some(Command::AmendSettings(_)) => Err("judged with the account's settings".to_owned()),
+        Some(Command::Bind(_) | Command::Unbind(_)) => {
+            Err("bindings are no part of the log: a front changes them".to_owned())
+        }
         None => Err("a command of a newer program: upgrade this node".to_owned()),
     }
+}
+
+/// Settings in which what is named changed, checked.
+///
+/// # Errors
+/// What is wrong with the command, and what to write instead.
+pub(super) fn amended(base: &Settings, asked: &wire::AmendSettings) -> Result<Settings, String> {
+    let (set, removed) = (&asked.attributes, &asked.removed_attributes);
+    let names_any = asked.zone.is_some() || asked.cycle_day.is_some() || asked.currency.is_some();
+    if !names_any && set.is_empty() && removed.is_empty() {
+        return Err(
+            "no setting is named: name a zone, a cycle day, a currency or an attribute".to_owned()
+        );
+    }
+    if removed.len() > limits::ATTRIBUTES_MAX {
+        let most = limits::ATTRIBUTES_MAX;
+        return Err(format!("{} attributes to remove: at most {most}", removed.len()));
+    }
+    if let Some(both) = removed.iter().find(|name| set.contains_key(*name)) {
+        return Err(format!("attribute {both} is set and removed: name it once"));
+    }
+    let mut attributes = base.attributes.clone();
+    attributes.retain(|name, _| !removed.contains(name));
+    attributes.extend(set.clone());
+    let whole = wire::Settings {
+        zone: asked.zone.clone().unwrap_or_else(|| base.zone.clone()),
+        cycle_day: asked.cycle_day.unwrap_or(base.cycle_day),
+        currency: asked.currency.clone().unwrap_or_else(|| base.currency.clone()),
+        attributes,
+    };
+    settings(Some(&whole), asked.from_us)
 }
 
 fn subscription(asked: &wire::Subscribe) -> Result<Subscription, String> {

@@ -1,9 +1,11 @@
 //! A record as it comes in: its key, and what it is compared by.
 
 use turnpike_account::{Fingerprint, WaitingKey, fingerprint};
-use turnpike_proto::record::{Record, RecordBatch, encode_extra, extra_identity};
+use turnpike_proto::record::{
+    Record, RecordBatch, encode_extra, extra_identity, extra_without_identity,
+};
 use turnpike_segment::RecordRow;
-use turnpike_types::UsageView;
+use turnpike_types::{Identity, UsageView};
 
 /// A record on its way in.
 #[derive(Clone, Copy)]
@@ -37,7 +39,8 @@ impl Incoming<'_> {
             && (row.account.0 != 0 || extra_identity(row.extra) == self.identity)
     }
 
-    /// Is the content the same too, in canonical form (P27)?
+    /// Is the content the same too, in canonical form (P27)? Two spellings of one identity are the
+    /// same content.
     pub(super) fn has_content_of(&self, row: &RecordRow<'_>) -> bool {
         let view = &self.view;
         let mut extra = Vec::new();
@@ -48,8 +51,19 @@ impl Incoming<'_> {
             measures.iter().copied(),
             &mut extra,
         );
-        (row.usage_type, row.start, row.duration_us, row.quantity, row.extra)
-            == (view.usage_type, view.start, view.duration_us, view.quantity, extra.as_slice())
+        let is_extra_same = row.extra == extra
+            || (extra_without_identity(row.extra) == extra_without_identity(&extra)
+                && is_one_identity(extra_identity(row.extra), self.identity));
+        is_extra_same
+            && (row.usage_type, row.start, row.duration_us, row.quantity)
+                == (view.usage_type, view.start, view.duration_us, view.quantity)
+    }
+}
+
+fn is_one_identity(one: &str, other: &str) -> bool {
+    match (Identity::parse(one), Identity::parse(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
     }
 }
 

@@ -30,11 +30,11 @@ pub async fn identities_are_bound_for_intervals_that_never_overlap(s: &Subject) 
         binding("tel:1", 3, 150, 160),
     ];
     let outcomes = db.bind_identities(&asked).await.unwrap();
-    let taken = |account| BindOutcome::Taken(AccountNumber(account));
+    let taken = |place: usize| BindOutcome::Taken(asked[place].clone());
     let bound = BindOutcome::Bound;
     let expected = [bound.clone(), bound.clone(), BindOutcome::Already];
     assert_eq!(outcomes[..3], expected);
-    assert_eq!(outcomes[3..6], [taken(1), taken(1), taken(2)]);
+    assert_eq!(outcomes[3..6], [taken(0), taken(0), taken(1)]);
     assert_eq!(outcomes[6..], [bound.clone(), bound]);
     let again = s.view().await.bind_identities(&asked[1..2]).await.unwrap();
     assert_eq!(again, [BindOutcome::Already]);

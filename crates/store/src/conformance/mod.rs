@@ -14,6 +14,7 @@
 //!   topology.rs     partitions; many openers at once
 //!   catalogue.rs    plans and tables (P36)
 //!   feeds.rs        identities (P28) and consumers (P38)
+//!   bindings.rs     spellings, prefixes, moves and releases of identities (P28)
 //! ```
 //!
 //! A new case needs no registration: a function `pub async fn NAME(s: &Subject)` in a file of this
@@ -24,6 +25,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
+pub mod bindings;
 pub mod catalogue;
 pub mod chain;
 pub mod checkpoints;

@@ -17,7 +17,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard, RwLock};
 use turnpike_mutants::{Line, off};
-use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber, Timestamp};
+use turnpike_types::{
+    AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber, Timestamp,
+};
 
 use self::state::State;
 use crate::rules;
@@ -25,7 +27,8 @@ use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
     CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
+    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
+    StoreIncarnation, StoreResult,
 };
 
 /// Where the time comes from.
@@ -298,8 +301,20 @@ impl SharedDatabase for MemoryDatabase {
         self.state().bind_identities(bindings)
     }
 
+    async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>> {
+        self.state().rebind_identities(changes)
+    }
+
     async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
         Ok(self.state().guide(identities))
+    }
+
+    async fn bindings_version(&self) -> StoreResult<u64> {
+        Ok(self.state().bindings_version())
+    }
+
+    async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {
+        Ok(self.state().bindings_of(account, most))
     }
 
     async fn register_consumer(&self, name: &str) -> StoreResult<()> {

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use turnpike_mutants::{Line, off};
 use turnpike_types::{
-    ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber, Timestamp,
+    AccountNumber, ClaimId, Epoch, Incarnation, NodeName, PartitionId, PrefixLengths, SegmentHash,
+    SegmentNumber, Timestamp,
 };
 
+use crate::bindings::{self, Asked, Histories, RowChange};
 use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement};
 use crate::rules::{self, Fence};
 use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Consumer, CursorAck, Guided, Held, NodeRow,
-    PartitionRow, PartitionSpec, Publish, PublishOutcome, SegmentPosition, SegmentRow,
-    StoreIncarnation, StoreResult,
+    PartitionRow, PartitionSpec, Publish, PublishOutcome, RebindOutcome, Rebinding,
+    SegmentPosition, SegmentRow, StoreIncarnation, StoreResult,
 };
 
 pub(super) struct State {
@@ -25,7 +27,10 @@ pub(super) struct State {
     /// Every process start that ever beat (P11).
     pub(super) starts: BTreeSet<(NodeName, Incarnation)>,
     catalogue: Vec<CatalogueEntry>,
+    /// By key.
     bindings: BTreeMap<String, Vec<Binding>>,
+    prefix_lengths: PrefixLengths,
+    bindings_version: u64,
     cursors: BTreeMap<(String, PartitionId), Consumer>,
 }
 
@@ -134,6 +139,8 @@ impl State {
             starts: BTreeSet::new(),
             catalogue: Vec::new(),
             bindings: BTreeMap::new(),
+            prefix_lengths: PrefixLengths::NONE,
+            bindings_version: 0,
             cursors: BTreeMap::new(),
         }
     }
@@ -276,30 +283,68 @@ impl State {
             .collect()
     }
 
-    pub(super) fn bind_identities(
+    pub(super) fn bind_identities(&mut self, asked: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
+        rules::check_bindings(asked)?;
+        let mut histories = self.histories(asked.iter().map(|one| one.identity.as_str()));
+        let (outcomes, new) = bindings::judge_bindings(&mut histories, asked);
+        let writes: Vec<RowChange> = new.into_iter().map(RowChange::Insert).collect();
+        self.write_bindings(&writes, false);
+        Ok(outcomes)
+    }
+
+    pub(super) fn rebind_identities(
         &mut self,
-        bindings: &[Binding],
-    ) -> StoreResult<Vec<BindOutcome>> {
-        rules::check_bindings(bindings)?;
-        let bind_one = |binding: &Binding| {
-            let history = self.bindings.entry(binding.identity.clone()).or_default();
-            let outcome = rules::judge_binding(history, binding);
-            if outcome == BindOutcome::Bound {
-                let place = history.partition_point(|old| old.from < binding.from);
-                history.insert(place, binding.clone());
-            }
-            outcome
-        };
-        Ok(bindings.iter().map(bind_one).collect())
+        asked: &[Rebinding],
+    ) -> StoreResult<Vec<RebindOutcome>> {
+        rules::check_bindings(asked.iter().map(Rebinding::binding))?;
+        let identities = asked.iter().map(|one| one.binding().identity.as_str());
+        let mut histories = self.histories(identities);
+        let (outcomes, writes) = bindings::judge_rebindings(&mut histories, asked);
+        let takes = writes.iter().any(|write| !matches!(write, RowChange::Insert(_)));
+        self.write_bindings(&writes, takes);
+        Ok(outcomes)
+    }
+
+    fn histories<'a>(&self, identities: impl Iterator<Item = &'a str>) -> Histories {
+        let keys = bindings::keys_of(identities);
+        Histories::of(keys.iter().filter_map(|key| self.bindings.get(key)).flatten().cloned())
+    }
+
+    fn write_bindings(&mut self, writes: &[RowChange], takes: bool) {
+        let new: Vec<Binding> = bindings::inserted(writes).cloned().collect();
+        let identities = new.iter().map(|binding| binding.identity.as_str());
+        for (is_v4, length) in bindings::prefix_lengths(identities) {
+            self.prefix_lengths.add_length(is_v4, length);
+        }
+        if takes || bindings::moves_version(&new, self.prefix_lengths) {
+            self.bindings_version += 1;
+        }
+        for write in writes {
+            let identity = match write {
+                RowChange::Insert(Binding { identity, .. })
+                | RowChange::Delete { identity, .. }
+                | RowChange::End { identity, .. } => identity,
+            };
+            let history = self.bindings.entry(bindings::key_of(identity)).or_default();
+            bindings::carry_out(history, write);
+        }
     }
 
     pub(super) fn guide(&self, identities: &[String]) -> Vec<Guided> {
-        identities
-            .iter()
-            .map(|identity| Guided {
-                bindings: self.bindings.get(identity).cloned().unwrap_or_default(),
-            })
-            .collect()
+        let of = |identity: &String| Asked::of(identity, self.prefix_lengths);
+        let asked: Vec<Asked> = identities.iter().map(of).collect();
+        let keys = bindings::keys_asked(&asked);
+        let rows = keys.iter().filter_map(|key| self.bindings.get(key)).flatten().cloned();
+        bindings::guided(&asked, rows)
+    }
+
+    pub(super) const fn bindings_version(&self) -> u64 {
+        self.bindings_version
+    }
+
+    pub(super) fn bindings_of(&self, account: AccountNumber, most: usize) -> Vec<Binding> {
+        let rows = self.bindings.values().flatten();
+        rows.filter(|row| row.account == account).take(most).cloned().collect()
     }
 
     pub(super) fn register_consumer(&mut self, name: &str) -> StoreResult<()> {

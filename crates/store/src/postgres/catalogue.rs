@@ -4,30 +4,26 @@ use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as};
 use turnpike_types::{ClaimId, SegmentHash, Timestamp};
 
-use super::session::{BINDING_LOCK, TOPOLOGY_LOCK};
+use super::session::TOPOLOGY_LOCK;
 use super::{APPEND_LIMIT, BULK_LIMIT, PostgresDatabase};
 use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement};
 use crate::rules;
 use crate::sql::errors::classify;
 use crate::sql::rows::{
-    BindingTuple, CatalogueTuple, CursorTuple, HeadTuple, binding, catalogue_entry, catalogue_head,
-    consumer, loaded, stored, stored_partition,
+    CatalogueTuple, CursorTuple, HeadTuple, catalogue_entry, catalogue_head, consumer, loaded,
+    stored, stored_partition,
 };
 use crate::sql::statements;
 use crate::sql::topology::specs;
 use crate::{
-    BindOutcome, Binding, CatalogueEntry, CatalogueHead, CatalogueKind, Consumer, CursorAck,
-    Guided, PartitionSpec, Publish, PublishOutcome, StoreError, StoreResult,
+    CatalogueEntry, CatalogueHead, CatalogueKind, Consumer, CursorAck, PartitionSpec, Publish,
+    PublishOutcome, StoreError, StoreResult,
 };
 
 const PUBLISH: &str = include_str!("publish.sql");
 /// -> the catalogue's version, the clock
 const STANDS_AT: &str = "SELECT catalogue_version, \
      (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM store";
-const HISTORIES: &str = "SELECT identity, account, from_us, until_us FROM bindings \
-     WHERE identity = ANY($1) ORDER BY identity, from_us";
-const INSERT_BINDINGS: &str = "INSERT INTO bindings (identity, account, from_us, until_us) \
-     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])";
 
 const PUBLISHING: &str = "publish a version";
 /// How often a publication starts over because another one came in between.
@@ -115,20 +111,6 @@ impl PostgresDatabase {
             .bind(i64::try_from(CATALOGUE_HEADS_MAX).unwrap_or(i64::MAX));
         let rows = self.bulk.lease(DOING, BULK_LIMIT).await?.fetch_all(statement).await?;
         rows.into_iter().map(|row| catalogue_head(row, DOING)).collect()
-    }
-
-    pub(super) async fn bind_all(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
-        rules::check_bindings(bindings)?;
-        let bindings = bindings.to_vec();
-        let lease = self.bulk.lease(BIND, BULK_LIMIT).await?;
-        lease.transaction(move |connection| Box::pin(bind(connection, bindings))).await
-    }
-
-    pub(super) async fn histories(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
-        let statement = query_as::<_, BindingTuple>(HISTORIES).bind(identities);
-        let lease = self.bulk.lease("guide", BULK_LIMIT).await?;
-        let rows = lease.fetch_all(statement).await?.into_iter().map(binding);
-        Ok(rules::histories_in_order(identities, rows))
     }
 
     pub(super) async fn register(&self, name: &str) -> StoreResult<()> {
@@ -224,36 +206,6 @@ async fn insert(connection: &mut PgConnection, spec: &PartitionSpec) -> Result<(
     Ok(())
 }
 
-const BIND: &str = "bind identities";
-
-/// Binders come one at a time, since "no overlap" is a rule about many rows.
-async fn bind(
-    connection: &mut PgConnection,
-    bindings: Vec<Binding>,
-) -> StoreResult<Vec<BindOutcome>> {
-    let failed = |error: sqlx::Error| classify(BIND, &error);
-    lock(connection, BINDING_LOCK).await.map_err(failed)?;
-    let identities: Vec<&str> = bindings.iter().map(|binding| binding.identity.as_str()).collect();
-    let rows: Vec<BindingTuple> =
-        query_as(HISTORIES).bind(&identities).fetch_all(&mut *connection).await.map_err(failed)?;
-    let (outcomes, new) = rules::judge_bindings(rows.into_iter().map(binding), &bindings);
-    if !new.is_empty() {
-        let names: Vec<&str> = new.iter().map(|binding| binding.identity.as_str()).collect();
-        let accounts: Vec<i64> = new.iter().map(|binding| stored(binding.account.0)).collect();
-        let from: Vec<i64> = new.iter().map(|binding| binding.from.micros()).collect();
-        let until: Vec<i64> = new.iter().map(|binding| binding.until.micros()).collect();
-        query(INSERT_BINDINGS)
-            .bind(names)
-            .bind(accounts)
-            .bind(from)
-            .bind(until)
-            .execute(connection)
-            .await
-            .map_err(failed)?;
-    }
-    Ok(outcomes)
-}
-
-async fn lock(connection: &mut PgConnection, lock: i64) -> Result<(), sqlx::Error> {
+pub(super) async fn lock(connection: &mut PgConnection, lock: i64) -> Result<(), sqlx::Error> {
     query("SELECT pg_advisory_xact_lock($1)").bind(lock).execute(connection).await.map(|_| ())
 }

@@ -11,7 +11,8 @@
 //!  wishes.rs       pins, draining, forgetting nodes
 //!  segments.rs     append, read
 //!  checkpoints.rs  parts, manifests, pruning
-//!  catalogue.rs    partitions, plans, identities, consumers: what changes seldom
+//!  bindings.rs     identities
+//!  catalogue.rs    partitions, plans, consumers: what changes seldom
 //!  *.sql           statements with a thought behind them
 //! ```
 //!
@@ -21,6 +22,7 @@
 //! A cancelled wait for synchronous replication (`pg_cancel_backend` by hand) is reported as an
 //! unknown outcome (P2, P19), as is a backend that was ended, though PostgreSQL merely warns.
 
+mod bindings;
 mod catalogue;
 mod checkpoints;
 mod claims;
@@ -39,7 +41,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::query_as;
 use tokio::sync::Semaphore;
-use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
+use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 use self::lanes::{Broken, Lane};
 use crate::sql::rows::loaded;
@@ -49,7 +51,8 @@ use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
     CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, OpenOptions, PartitionSpec,
-    PinOutcome, Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
+    PinOutcome, Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
+    StoreIncarnation, StoreResult,
 };
 
 /// A heartbeat or an observation that takes longer is worth nothing: four intervals (P21).
@@ -254,6 +257,18 @@ impl SharedDatabase for PostgresDatabase {
 
     async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
         self.histories(identities).await
+    }
+
+    async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>> {
+        self.rebind_all(changes).await
+    }
+
+    async fn bindings_version(&self) -> StoreResult<u64> {
+        self.version_of_bindings().await
+    }
+
+    async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {
+        self.bindings_of_account(account, most).await
     }
 
     async fn register_consumer(&self, name: &str) -> StoreResult<()> {

@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection, query, query_as, raw_sql};
 use tokio::time::timeout;
 
+use super::bindings;
 use super::servers::{NoServer, Servers};
 use crate::open::redacted;
 use crate::sql::errors::classify;
@@ -18,6 +19,10 @@ const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 2,
         sql: include_str!("../../../../migrations/postgres/0002_takeover.sql"),
+    },
+    Migration {
+        version: 3,
+        sql: include_str!("../../../../migrations/postgres/0003_bindings.sql"),
     },
 ];
 
@@ -71,6 +76,12 @@ pub(super) async fn prepare(url: &str, servers: &Servers) -> StoreResult<()> {
     timeout(MIGRATE_LIMIT, migrate(&mut connection))
         .await
         .map_err(|_| unavailable("the schema was not brought up to date within 60 s"))??;
+    // In parts: there may be many, and what was done stays done.
+    while timeout(MIGRATE_LIMIT, bindings::read_part(&mut connection))
+        .await
+        .map_err(|_| unavailable("the bindings of an older release were not read within 60 s"))??
+    {
+    }
     connection.close().await.map_err(|error| classify(DOING, &error))
 }
 

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use turnpike_types::{
-    AccountNumber, ClaimId, Epoch, PartitionId, SegmentHash, SegmentNumber, Timestamp,
+    AccountNumber, ClaimId, Epoch, PartitionId, PrefixLengths, SegmentHash, SegmentNumber,
+    Timestamp,
 };
 
 use super::errors::corrupt;
@@ -170,4 +171,19 @@ pub(crate) fn consumer(
         row: loaded(*rows),
         hash: hash(own_hash, doing)?,
     })
+}
+
+/// is_v4, length
+pub(crate) type PrefixLengthTuple = (bool, i64);
+
+pub(crate) fn prefix_lengths(
+    rows: Vec<PrefixLengthTuple>,
+    doing: &'static str,
+) -> StoreResult<PrefixLengths> {
+    let mut lengths = PrefixLengths::NONE;
+    for (is_v4, length) in rows {
+        let length = u8::try_from(length);
+        lengths.add_length(is_v4, length.map_err(|_| corrupt(doing, "no prefix length"))?);
+    }
+    Ok(lengths)
 }

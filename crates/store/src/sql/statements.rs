@@ -104,9 +104,42 @@ pub(crate) const CATALOGUE_HEADS: &str = "SELECT catalogue_version, kind, id, ve
 pub(crate) const VERSIONS: &str = "SELECT catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes, \
      published_at FROM catalogue WHERE kind = $1 AND id = $2 ORDER BY catalogue_version";
 
-/// identity, account, from_us, until_us
-pub(crate) const INSERT_BINDING: &str =
-    "INSERT INTO bindings (identity, account, from_us, until_us) VALUES ($1, $2, $3, $4)";
+/// -> bindings_version
+pub(crate) const BINDINGS_VERSION: &str = "SELECT bindings_version FROM store";
+
+/// Tells fronts that what they found before may be wrong.
+pub(crate) const BINDINGS_CHANGED: &str =
+    "UPDATE store SET bindings_version = bindings_version + 1";
+
+/// -> is_v4, length
+pub(crate) const PREFIX_LENGTHS: &str = "SELECT is_v4, length FROM binding_prefixes";
+
+/// is_v4, length
+pub(crate) const INSERT_PREFIX_LENGTH: &str =
+    "INSERT INTO binding_prefixes (is_v4, length) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+/// account, how many -> [`BindingTuple`](super::rows::BindingTuple)
+pub(crate) const BINDINGS_OF: &str = "SELECT identity, account, from_us, until_us FROM bindings \
+     WHERE account = $1 ORDER BY identity, from_us LIMIT $2";
+
+/// identity, from_us
+pub(crate) const DELETE_BINDING: &str = "DELETE FROM bindings WHERE identity = $1 AND from_us = $2";
+
+/// identity, from_us, until_us
+pub(crate) const END_BINDING: &str =
+    "UPDATE bindings SET until_us = $3 WHERE identity = $1 AND from_us = $2";
+
+/// identity, account, from_us, until_us, canonical
+pub(crate) const INSERT_BINDING: &str = "INSERT INTO bindings (identity, account, from_us, until_us, canonical) \
+     VALUES ($1, $2, $3, $4, $5)";
+
+/// how many -> identities of rows that an older release wrote and none of this one has read
+pub(crate) const UNREAD_BINDINGS: &str =
+    "SELECT DISTINCT identity FROM bindings WHERE canonical IS NULL LIMIT $1";
+
+/// identity, canonical
+pub(crate) const READ_BINDING: &str =
+    "UPDATE bindings SET canonical = $2 WHERE identity = $1 AND canonical IS NULL";
 
 /// consumer, hash of nothing; for each partition that it does not have yet
 pub(crate) const REGISTER_CONSUMER: &str = "INSERT INTO cursors (consumer, partition, segment, row_count, hash) \

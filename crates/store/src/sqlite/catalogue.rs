@@ -12,18 +12,16 @@ use crate::catalogue::{self, CATALOGUE_BYTES_MAX, CATALOGUE_HEADS_MAX, Judgement
 use crate::rules;
 use crate::sql::errors::classify;
 use crate::sql::rows::{
-    BindingTuple, CatalogueTuple, CursorTuple, HeadTuple, binding, catalogue_entry, catalogue_head,
-    consumer, loaded, stored, stored_partition,
+    CatalogueTuple, CursorTuple, HeadTuple, catalogue_entry, catalogue_head, consumer, loaded,
+    stored, stored_partition,
 };
 use crate::sql::statements;
 use crate::sql::topology::specs;
 use crate::{
-    BindOutcome, Binding, CatalogueEntry, CatalogueHead, CatalogueKind, Consumer, CursorAck,
-    Guided, PartitionSpec, Publish, PublishOutcome, StoreResult,
+    CatalogueEntry, CatalogueHead, CatalogueKind, Consumer, CursorAck, PartitionSpec, Publish,
+    PublishOutcome, StoreResult,
 };
 
-const HISTORY: &str = "SELECT identity, account, from_us, until_us FROM bindings \
-     WHERE identity = $1 ORDER BY from_us";
 const INSERT_VERSION: &str = "INSERT INTO catalogue \
      (catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes, body, \
       published_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
@@ -72,28 +70,6 @@ impl SqliteDatabase {
             .bind(i64::try_from(CATALOGUE_HEADS_MAX).unwrap_or(i64::MAX));
         let rows = self.fetch_all(DOING, statement).await?;
         rows.into_iter().map(|row| catalogue_head(row, DOING)).collect()
-    }
-
-    pub(super) async fn bind_all(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
-        rules::check_bindings(bindings)?;
-        let bindings = bindings.to_vec();
-        self.writer.write(Urgency::Normal, BIND, move |c| Box::pin(bind(c, bindings))).await
-    }
-
-    pub(super) async fn histories(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
-        const DOING: &str = "guide";
-        let failed = |error: sqlx::Error| classify(DOING, &error);
-        let mut connection = self.readers.acquire().await.map_err(failed)?;
-        let mut histories = Vec::with_capacity(identities.len());
-        for identity in identities {
-            let rows: Vec<BindingTuple> = query_as(HISTORY)
-                .bind(identity)
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(failed)?;
-            histories.push(Guided { bindings: rows.into_iter().map(binding).collect() });
-        }
-        Ok(histories)
     }
 
     pub(super) async fn register(&self, name: &str) -> StoreResult<()> {
@@ -214,37 +190,6 @@ async fn publish(
         .await
         .map_err(failed)?;
     Ok(PublishOutcome::Published(loaded(version)))
-}
-
-const BIND: &str = "bind identities";
-
-async fn bind(
-    connection: &mut SqliteConnection,
-    bindings: Vec<Binding>,
-) -> StoreResult<Vec<BindOutcome>> {
-    let failed = |error: sqlx::Error| classify(BIND, &error);
-    let mut outcomes = Vec::with_capacity(bindings.len());
-    for asked in &bindings {
-        let rows: Vec<BindingTuple> = query_as(HISTORY)
-            .bind(&asked.identity)
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(failed)?;
-        let history: Vec<Binding> = rows.into_iter().map(binding).collect();
-        let outcome = rules::judge_binding(&history, asked);
-        if outcome == BindOutcome::Bound {
-            query(statements::INSERT_BINDING)
-                .bind(&asked.identity)
-                .bind(stored(asked.account.0))
-                .bind(asked.from.micros())
-                .bind(asked.until.micros())
-                .execute(&mut *connection)
-                .await
-                .map_err(failed)?;
-        }
-        outcomes.push(outcome);
-    }
-    Ok(outcomes)
 }
 
 const REGISTER: &str = "register a consumer";

@@ -7,7 +7,8 @@
 //!  claims.rs       claim, one or many
 //!  wishes.rs       pins, draining, forgetting nodes
 //!  log.rs          append, read; checkpoints
-//!  catalogue.rs    partitions, plans, identities, consumers
+//!  bindings.rs     identities
+//!  catalogue.rs    partitions, plans, consumers
 //!  *.sql           statements with a thought behind them
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! others can write while a process is frozen inside a write, or anything at all on a network
 //! file system.
 
+mod bindings;
 mod catalogue;
 mod claims;
 mod log;
@@ -29,7 +31,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{FromRow, query_as};
-use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
+use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
 pub use self::open::SqliteOptions;
 pub(crate) use self::open::place_of;
@@ -43,7 +45,8 @@ use crate::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
     CatalogueKind, CheckpointManifest, CheckpointPart, Claim, ClaimOutcome, Claimed, Consumer,
     CursorAck, Guided, HeartbeatReply, Held, NodeBeat, Observation, PartitionSpec, PinOutcome,
-    Publish, PublishOutcome, SegmentRow, SharedDatabase, StoreIncarnation, StoreResult,
+    Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, SharedDatabase,
+    StoreIncarnation, StoreResult,
 };
 
 /// The shared database in a SQLite file.
@@ -214,6 +217,18 @@ impl SharedDatabase for SqliteDatabase {
 
     async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
         self.histories(identities).await
+    }
+
+    async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>> {
+        self.rebind_all(changes).await
+    }
+
+    async fn bindings_version(&self) -> StoreResult<u64> {
+        self.version_of_bindings().await
+    }
+
+    async fn bindings_of(&self, account: AccountNumber, most: usize) -> StoreResult<Vec<Binding>> {
+        self.bindings_of_account(account, most).await
     }
 
     async fn register_consumer(&self, name: &str) -> StoreResult<()> {

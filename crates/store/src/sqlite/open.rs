@@ -10,8 +10,8 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions, query, query_as, raw_sql};
 use tokio::time::{Instant, sleep};
 
-use super::SqliteDatabase;
 use super::writer::Writer;
+use super::{SqliteDatabase, bindings};
 use crate::sql::errors::{classify, is_busy};
 use crate::sql::topology::Kept;
 use crate::sql::{Migration, pending};
@@ -21,6 +21,7 @@ const DOING: &str = "open";
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: include_str!("../../../../migrations/sqlite/0001_init.sql") },
     Migration { version: 2, sql: include_str!("../../../../migrations/sqlite/0002_takeover.sql") },
+    Migration { version: 3, sql: include_str!("../../../../migrations/sqlite/0003_bindings.sql") },
 ];
 
 /// Several processes may open a new file at once; SQLite lets them wait only in part.
@@ -143,21 +144,31 @@ impl From<sqlx::Error> for Unready {
 
 async fn prepare(options: &SqliteConnectOptions) -> Result<SqliteConnection, Unready> {
     let mut connection = options.connect().await?;
-    // Most often there is nothing to do, and then no need to wait for a writer.
-    if pending(MIGRATIONS, version(&mut connection).await?).map_err(Unready::Failed)?.count() == 0 {
-        return Ok(connection);
+    migrate(&mut connection).await?;
+    while bindings::has_unread(&mut connection).await? {
+        query("BEGIN IMMEDIATE").execute(&mut connection).await?;
+        bindings::read_some(&mut connection).await.map_err(Unready::Failed)?;
+        query("COMMIT").execute(&mut connection).await?;
     }
-    query("BEGIN IMMEDIATE").execute(&mut connection).await?;
+    Ok(connection)
+}
+
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), Unready> {
+    // Most often there is nothing to do, and then no need to wait for a writer.
+    if pending(MIGRATIONS, version(connection).await?).map_err(Unready::Failed)?.count() == 0 {
+        return Ok(());
+    }
+    query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
     // Again, under the lock: somebody else may just have done it.
-    let applied = version(&mut connection).await?;
+    let applied = version(connection).await?;
     for migration in pending(MIGRATIONS, applied).map_err(Unready::Failed)? {
-        raw_sql(migration.sql).execute(&mut connection).await?;
+        raw_sql(migration.sql).execute(&mut *connection).await?;
         // A pragma takes no argument.
         let set = format!("PRAGMA user_version = {}", migration.version);
-        query(AssertSqlSafe(set)).execute(&mut connection).await?;
+        query(AssertSqlSafe(set)).execute(&mut *connection).await?;
     }
-    query("COMMIT").execute(&mut connection).await?;
-    Ok(connection)
+    query("COMMIT").execute(connection).await?;
+    Ok(())
 }
 
 async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {

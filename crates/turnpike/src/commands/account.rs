@@ -1,14 +1,18 @@
 //! `turnpike account`: accounts, their settings, subscriptions and identities.
 
+mod bind;
+mod change;
+mod dates;
 mod import;
 mod option;
 mod show;
 
 use clap::{Args, Subcommand};
 use turnpike_proto::account::v1::account_command::Command;
-use turnpike_proto::account::v1::{AccountCommand, Cancel, ChangeSettings, Settings, Subscribe};
-use turnpike_types::{Currency, Timestamp};
+use turnpike_proto::account::v1::{AccountCommand, Cancel, Settings, Subscribe};
+use turnpike_types::{Currency, Identity};
 
+use self::dates::{When, when};
 use crate::apply::{self, Applied};
 use crate::cli::Context;
 use crate::client::ClientArgs;
@@ -20,6 +24,7 @@ Examples:
   turnpike account open 42 --zone America/New_York --currency USD --identity ip:192.0.2.1
   turnpike account subscribe 42 --plan fig6b --from 2026-01-01
   turnpike account import accounts.csv
+  turnpike account bind 42 --identity ip:198.51.100.8/29 --from 2026-11-01
   turnpike account offer 42 --option phone --plan small --plan large --from 2026-07-15
   turnpike account show 42";
 
@@ -37,8 +42,12 @@ pub(crate) enum AccountCommands {
     Subscribe(SubscribeArgs),
     /// Cancels a subscription
     Cancel(CancelArgs),
-    /// Changes an account's settings from an instant on
-    Change(ChangeArgs),
+    /// Changes some of an account's settings from an instant on
+    Change(change::ChangeArgs),
+    /// Binds an identity to an account for an interval, or moves it there from another
+    Bind(bind::BindArgs),
+    /// Ends that an account holds an identity
+    Unbind(bind::UnbindArgs),
     /// Offers alternative plans, of which the cheapest is billed each cycle
     Offer(option::OfferArgs),
     /// Chooses which alternative a cycle is billed by
@@ -92,9 +101,10 @@ pub(crate) struct OpenArgs {
     number: u64,
     #[command(flatten)]
     settings: SettingsArgs,
-    /// An identity to bind, ip:ADDRESS, user:NAME or tel:NUMBER; repeat for more
+    /// An identity to bind since ever and for good: ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME or
+    /// tel:NUMBER; repeat for more. For an interval: account bind
     #[arg(long = "identity", value_name = "IDENTITY")]
-    identities: Vec<String>,
+    identities: Vec<Identity>,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -102,6 +112,7 @@ pub(crate) struct OpenArgs {
 const SUBSCRIBE_EXAMPLES: &str = "\
 Examples:
   turnpike account subscribe 42 --plan fig6b
+  turnpike account subscribe 42 --plan fig6b --from 2026-01-01
   turnpike account subscribe 42 --plan fig6b --from 2026-01-01T05:00:00Z \\
       --parameter peak-price=0.90 --priority 2";
 
@@ -116,10 +127,9 @@ pub(crate) struct SubscribeArgs {
     /// The plan's id
     #[arg(long, value_name = "ID")]
     plan: String,
-    /// Since when: an instant, or a date in UTC
-    #[arg(long, value_name = "TIME", default_value = "1970-01-01T00:00:00Z")]
-    #[arg(value_parser = values::instant)]
-    from: Timestamp,
+    /// Since when: an instant, or a date in the account's zone [default: now]
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    from: Option<When>,
     /// Of several subscriptions the one of highest priority is asked first
     #[arg(long, value_name = "N", default_value_t = 1)]
     priority: u32,
@@ -144,31 +154,9 @@ pub(crate) struct CancelArgs {
     /// The plan's id
     #[arg(long, value_name = "ID")]
     plan: String,
-    /// From when it no longer rates: an instant, or a date in UTC
-    #[arg(long, value_name = "TIME", value_parser = values::instant)]
-    at: Timestamp,
-    #[command(flatten)]
-    client: ClientArgs,
-}
-
-const CHANGE_EXAMPLES: &str = "\
-All settings are given, not only those that change.
-
-Examples:
-  turnpike account change 42 --from 2026-07-01 --zone Europe/Zurich --currency CHF";
-
-/// Options of `account change`.
-#[derive(Debug, Args)]
-#[command(after_help = CHANGE_EXAMPLES)]
-pub(crate) struct ChangeArgs {
-    /// The account's number
-    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
-    number: u64,
-    /// From when: an instant, or a date in UTC
-    #[arg(long, value_name = "TIME", value_parser = values::instant)]
-    from: Timestamp,
-    #[command(flatten)]
-    settings: SettingsArgs,
+    /// From when it no longer rates: an instant, or a date in the account's zone
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    at: When,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -178,29 +166,29 @@ pub(crate) async fn run(command: AccountCommands, context: &Context) -> anyhow::
         AccountCommands::Import(args) => import::run(args, context).await,
         AccountCommands::Show(args) => show::run(args, context).await,
         AccountCommands::Open(args) => {
-            let identities = args.identities;
+            let identities = args.identities.into_iter().map(String::from);
             let command = apply::open(args.number, args.settings.settings()?, identities);
             one(&args.client, command, context).await
         }
         AccountCommands::Subscribe(args) => {
-            let subscription = Subscribe {
-                plan_id: args.plan,
-                from_us: args.from.0,
-                priority: args.priority,
-                parameters: args.parameters.into_iter().collect(),
-            };
-            one(&args.client, apply::subscribe(args.number, subscription), context).await
+            let (number, plan_id, priority) = (args.number, args.plan, args.priority);
+            let parameters = args.parameters.into_iter().collect();
+            dates::one(&args.client, number, args.from, context, |from_us| {
+                let subscription = Subscribe { plan_id, from_us, priority, parameters };
+                apply::subscribe(number, subscription)
+            })
+            .await
         }
         AccountCommands::Cancel(args) => {
-            let cancel = Command::Cancel(Cancel { plan_id: args.plan, at_us: args.at.0 });
-            one(&args.client, plain(args.number, cancel), context).await
+            let (number, plan_id) = (args.number, args.plan);
+            dates::one(&args.client, number, Some(args.at), context, |at_us| {
+                plain(number, Command::Cancel(Cancel { plan_id, at_us }))
+            })
+            .await
         }
-        AccountCommands::Change(args) => {
-            let settings = Some(args.settings.settings()?);
-            let change = ChangeSettings { settings, from_us: args.from.0 };
-            let command = plain(args.number, Command::ChangeSettings(change));
-            one(&args.client, command, context).await
-        }
+        AccountCommands::Change(args) => args.run(context).await,
+        AccountCommands::Bind(args) => args.run(context).await,
+        AccountCommands::Unbind(args) => args.run(context).await,
         AccountCommands::Offer(args) => args.run(context).await,
         AccountCommands::Pick(args) => args.run(context).await,
         AccountCommands::OptOut(args) => args.run(context).await,
@@ -219,10 +207,18 @@ async fn one(
     let front = client.connect(&context.config).await?;
     let number = command.account_number;
     let applied = apply::apply(&front, [command], |_| {}).await?;
+    tell(number, applied, "")
+}
+
+/// What one command came to; `when` says as of when, with a comma in front.
+fn tell(number: u64, applied: Applied, when: &str) -> anyhow::Result<Finish> {
     match applied {
-        Applied { applied: 1, .. } => ui::print(format_args!("account {number}: done"))?,
+        Applied { applied: 1, notes, .. } => {
+            ui::print(format_args!("account {number}: done{when}"))?;
+            notes.iter().try_for_each(|note| ui::print(note))?;
+        }
         Applied { already: 1, .. } => {
-            ui::print(format_args!("account {number}: it stands so already"))?;
+            ui::print(format_args!("account {number}: it stands so already{when}"))?;
         }
         Applied { refusals, .. } => {
             let why = refusals.first().map_or("", |refusal| refusal.message.as_str());

@@ -16,7 +16,8 @@ use crate::{ui, usage_file};
 const EXAMPLES: &str = "\
 Columns: account_number, zone, currency; optionally cycle_day (1), plan (several separated by ;,
 the first is asked first), plan_from (a date in the zone, or an instant; 1970), identities
-(separated by ;), attribute:NAME, parameter:NAME. Importing again changes nothing.
+(separated by ;, bound since ever and for good: ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME, tel:NUMBER),
+attribute:NAME, parameter:NAME. Importing again changes nothing.
 
 Examples:
   turnpike account import accounts.csv

@@ -4,13 +4,13 @@ use clap::Args;
 use jiff::civil::Date;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{Offer, OptOut, Pick};
-use turnpike_types::{Money, Timestamp};
+use turnpike_types::Money;
 
+use super::dates::{self, When, when};
 use super::{one, plain};
 use crate::cli::Context;
 use crate::client::ClientArgs;
 use crate::exit::{EXIT_CODES, Finish};
-use crate::values;
 
 const OFFER_EXAMPLES: &str = "\
 Each plan rates everything on trial. When a billing cycle closes, the one that comes cheapest is
@@ -37,10 +37,9 @@ pub(crate) struct OfferArgs {
     /// What the option costs a billing cycle, in the account's currency [default: nothing]
     #[arg(long, value_name = "AMOUNT")]
     fee: Option<Money>,
-    /// Since when: an instant, or a date in UTC
-    #[arg(long, value_name = "TIME", default_value = "1970-01-01T00:00:00Z")]
-    #[arg(value_parser = values::instant)]
-    from: Timestamp,
+    /// Since when: an instant, or a date in the account's zone [default: now]
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    from: Option<When>,
     /// Of several subscriptions the one of highest priority is asked first
     #[arg(long, value_name = "N", default_value_t = 1)]
     priority: u32,
@@ -54,10 +53,14 @@ impl OfferArgs {
             option: self.option,
             plan_ids: self.plans,
             fee: self.fee.map(|fee| fee.to_string()).unwrap_or_default(),
-            from_us: self.from.0,
+            from_us: 0,
             priority: self.priority,
         };
-        one(&self.client, plain(self.number, Command::Offer(offer)), context).await
+        let number = self.number;
+        dates::one(&self.client, number, self.from, context, |from_us| {
+            plain(number, Command::Offer(Offer { from_us, ..offer }))
+        })
+        .await
     }
 }
 
@@ -114,17 +117,19 @@ pub(crate) struct OptOutArgs {
     /// The alternative that goes on as a plain subscription, by its plan's id
     #[arg(long, value_name = "ID")]
     plan: String,
-    /// From when: an instant, or a date in UTC
-    #[arg(long, value_name = "TIME", value_parser = values::instant)]
-    at: Timestamp,
+    /// From when: an instant, or a date in the account's zone
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    at: When,
     #[command(flatten)]
     client: ClientArgs,
 }
 
 impl OptOutArgs {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
-        let (option, plan_id, at_us) = (self.option, self.plan, self.at.0);
-        let end = Command::OptOut(OptOut { option, plan_id, at_us });
-        one(&self.client, plain(self.number, end), context).await
+        let (number, option, plan_id) = (self.number, self.option, self.plan);
+        dates::one(&self.client, number, Some(self.at), context, |at_us| {
+            plain(number, Command::OptOut(OptOut { option, plan_id, at_us }))
+        })
+        .await
     }
 }

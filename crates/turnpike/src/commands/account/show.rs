@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use serde::Serialize;
-use turnpike_proto::account::v1::{OptionStanding, Settings, ShowRequest, ShowResponse};
+use turnpike_proto::account::v1::{
+    IdentityBinding, OptionStanding, Settings, ShowRequest, ShowResponse,
+};
 
 use crate::cli::Context;
 use crate::client::ClientArgs;
@@ -38,6 +40,9 @@ struct Account {
     suspended: u64,
     settings: Vec<Dated>,
     subscriptions: Vec<Subscribed>,
+    bindings: Vec<Bound>,
+    /// It has more bindings than are listed.
+    more_bindings: bool,
     options: Vec<Standing>,
     variables: Vec<Variable>,
 }
@@ -49,6 +54,25 @@ struct Dated {
     cycle_day: u32,
     currency: String,
     attributes: BTreeMap<String, String>,
+}
+
+/// An identity that is the account's for an interval.
+#[derive(Serialize)]
+struct Bound {
+    identity: String,
+    /// `always` since ever.
+    from: String,
+    until: Option<String>,
+}
+
+impl From<IdentityBinding> for Bound {
+    fn from(shown: IdentityBinding) -> Self {
+        Self {
+            identity: shown.identity,
+            from: values::show_instant(shown.from_us),
+            until: shown.until_us.map(values::show_instant),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -135,6 +159,8 @@ impl From<ShowResponse> for Account {
             suspended: shown.suspended,
             settings: settings.collect(),
             subscriptions: subscriptions.collect(),
+            bindings: shown.bindings.into_iter().map(Bound::from).collect(),
+            more_bindings: shown.more_bindings,
             options: shown.options.into_iter().map(Standing::from).collect(),
             variables: variables
                 .map(|v| Variable { name: v.name, period: v.period, value: v.value })
@@ -199,6 +225,7 @@ fn print(account: &Account) -> anyhow::Result<()> {
         &subscriptions,
     )?;
     ui::print("")?;
+    print_bindings(account)?;
     print_options(&account.options)?;
     let variables: Vec<_> = account
         .variables
@@ -206,6 +233,24 @@ fn print(account: &Account) -> anyhow::Result<()> {
         .map(|v| vec![v.name.clone(), v.period.clone(), v.value.clone()])
         .collect();
     ui::print_table(&["VARIABLE", "PERIOD", "VALUE"], &variables)?;
+    Ok(())
+}
+
+/// Which identities the account holds and held; nothing for an account without.
+fn print_bindings(account: &Account) -> anyhow::Result<()> {
+    if account.bindings.is_empty() {
+        return Ok(());
+    }
+    let row = |bound: &Bound| {
+        let until = bound.until.clone().unwrap_or_else(|| "-".to_owned());
+        vec![bound.identity.clone(), bound.from.clone(), until]
+    };
+    let rows: Vec<_> = account.bindings.iter().map(row).collect();
+    ui::print_table(&["IDENTITY", "FROM", "UNTIL"], &rows)?;
+    if account.more_bindings {
+        ui::print(format_args!("and more; the first {} are shown", rows.len()))?;
+    }
+    ui::print("")?;
     Ok(())
 }
 

@@ -1,0 +1,244 @@
+//! Changes of bindings: bind, move and unbind (P28).
+//!
+//! ```text
+//!  AccountCommand --change_of--> Rebinding --was the account opened?--> one transaction
+//!                                                                            |
+//!                    answer <--- every front has read the new version <------'
+//! ```
+//!
+//! What was held before the acceptance horizon is final: no record of that time is taken any more.
+//! Records that were rated already keep their account.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt as _, stream};
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult, IdentityBinding};
+use turnpike_proto::node::v1::NodeShowRequest;
+use turnpike_store::{Binding, RebindOutcome, Rebinding};
+use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
+
+use crate::FrontError;
+use crate::accounts::{Accounts, already, refused, set};
+use crate::owner::ask;
+use crate::routes::RouteTable;
+
+/// Accounts that are looked up side by side.
+const ACCOUNTS_AT_ONCE: usize = 16;
+/// Former holders that an answer names.
+const NAMED_MAX: usize = 10;
+
+/// A change that a command asks for.
+pub(crate) struct Change {
+    /// The command's place in the request.
+    pub(crate) index: usize,
+    /// The partition of its account.
+    pub(crate) partition: PartitionId,
+    pub(crate) change: Rebinding,
+}
+
+/// The change that a command asks for; `None` for a command that is none of bindings.
+///
+/// # Errors
+/// What is wrong with it, and what to write instead.
+pub(crate) fn change_of(
+    command: &AccountCommand,
+    final_before: Timestamp,
+) -> Result<Option<Rebinding>, String> {
+    let account = AccountNumber(command.account_number);
+    let binding = |identity: &str, from: Timestamp, until: Option<i64>| {
+        let identity = Identity::parse(identity).map_err(|error| error.to_string())?;
+        let until = until.map_or(Timestamp::MAX, Timestamp);
+        if from >= until {
+            return Err(format!("{identity}: until_us is not after from_us"));
+        }
+        Ok(Binding { identity: identity.into(), account, from, until })
+    };
+    match &command.command {
+        Some(Command::Bind(asked)) => {
+            let from = asked.from_us.map_or(Timestamp::MIN, Timestamp);
+            let binding = binding(&asked.identity, from, asked.until_us)?;
+            Ok(Some(if asked.r#move {
+                Rebinding::Move { binding, final_before }
+            } else {
+                Rebinding::Bind(binding)
+            }))
+        }
+        Some(Command::Unbind(asked)) => {
+            let binding = binding(&asked.identity, Timestamp(asked.from_us), asked.until_us)?;
+            Ok(Some(Rebinding::Release { binding, final_before }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The earliest instant at which a partition still takes records: what was held before does not
+/// change any more.
+pub(crate) fn final_before(table: &RouteTable) -> Timestamp {
+    let now = table.observation.now;
+    let floors = table.observation.partitions.iter().map(|row| {
+        let horizon = now.saturating_add(row.spec.horizon_us.saturating_neg());
+        row.spec.accept_since.map_or(horizon, |since| since.min(horizon))
+    });
+    floors.min().unwrap_or(now)
+}
+
+impl Accounts {
+    /// Carries out changes of bindings, in order, for accounts that are open.
+    pub(crate) async fn rebind(&self, changes: Vec<Change>, results: &mut [AccountResult]) {
+        if changes.is_empty() {
+            return;
+        }
+        let unopened = self.unopened(&changes).await;
+        let (mut indexes, mut asked) = (Vec::new(), Vec::new());
+        for Change { index, change, .. } in changes {
+            match unopened.get(&change.binding().account) {
+                Some(why) => set(results, index, why.clone()),
+                None => {
+                    indexes.push(index);
+                    asked.push(change);
+                }
+            }
+        }
+        match self.core.db.rebind_identities(&asked).await {
+            Ok(outcomes) => {
+                for ((index, asked), outcome) in indexes.into_iter().zip(&asked).zip(outcomes) {
+                    set(results, index, result(asked, &outcome));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "bindings could not be changed");
+                let outcome = AccountOutcome::Retry.into();
+                let message = format!("the binding is not changed: {error}");
+                for index in indexes {
+                    set(results, index, AccountResult { outcome, message: message.clone() });
+                }
+            }
+        }
+    }
+
+    /// The accounts of `changes` that can't hold an identity, each with its answer.
+    async fn unopened(&self, changes: &[Change]) -> BTreeMap<AccountNumber, AccountResult> {
+        let accounts: BTreeSet<(PartitionId, AccountNumber)> =
+            changes.iter().map(|one| (one.partition, one.change.binding().account)).collect();
+        let asking = stream::iter(accounts).map(|(partition, account)| async move {
+            Some((account, self.why_unopened(partition, account).await?))
+        });
+        asking.buffer_unordered(ACCOUNTS_AT_ONCE).filter_map(std::future::ready).collect().await
+    }
+
+    async fn why_unopened(
+        &self,
+        partition: PartitionId,
+        account: AccountNumber,
+    ) -> Option<AccountResult> {
+        let request = NodeShowRequest { partition: partition.0, account_number: account.0 };
+        let answer = ask(&self.core, partition, request, |mut node, request| async move {
+            node.show(request).await
+        })
+        .await;
+        match answer {
+            Ok(answer) if answer.account.is_some() => None,
+            Ok(_) => Some(refused(format!(
+                "account {account} is not open: open it first (turnpike account open)"
+            ))),
+            Err(error @ FrontError::Refused { .. }) => Some(refused(error.to_string())),
+            Err(error) => Some(AccountResult {
+                outcome: AccountOutcome::Retry.into(),
+                message: error.to_string(),
+            }),
+        }
+    }
+
+    /// Waits until every front knows of a change that was made since the version was `before`: from
+    /// the answer on no record is guided by what was cached.
+    pub(crate) async fn let_fronts_see(&self, before: Option<u64>) {
+        let now = self.core.db.bindings_version().await.ok();
+        if before.is_none() || before != now {
+            tokio::time::sleep(self.core.config.suspicion()).await;
+        }
+    }
+}
+
+/// What a change came to, in words.
+fn result(asked: &Rebinding, outcome: &RebindOutcome) -> AccountResult {
+    let Binding { identity, account, .. } = asked.binding();
+    match outcome {
+        RebindOutcome::Already => already(),
+        RebindOutcome::Changed(taken) => AccountResult {
+            outcome: AccountOutcome::Applied.into(),
+            message: told(identity, taken),
+        },
+        RebindOutcome::Taken(by) => refused(format!(
+            "{identity} is not bound: {}. Choose another interval, or move it (--move)",
+            held(by)
+        )),
+        RebindOutcome::NotHeld(None) => refused(format!(
+            "account {account} does not hold {identity} then, and no other account does: \
+             turnpike account show lists its bindings"
+        )),
+        RebindOutcome::NotHeld(Some(by)) => {
+            refused(format!("account {account} does not hold {identity} then: {}", held(by)))
+        }
+        RebindOutcome::Final(by) => {
+            let final_before = match asked {
+                Rebinding::Move { final_before, .. } | Rebinding::Release { final_before, .. } => {
+                    instant(*final_before)
+                }
+                // Binding takes nothing away.
+                Rebinding::Bind(_) => "then".to_owned(),
+            };
+            refused(format!(
+                "{}: what was held before {final_before}, the acceptance horizon, is final. Choose \
+                 a later instant",
+                held(by)
+            ))
+        }
+    }
+}
+
+/// Which accounts lost the identity, and when.
+fn told(identity: &str, taken: &[Binding]) -> String {
+    let mut words: Vec<String> = taken
+        .iter()
+        .take(NAMED_MAX)
+        .map(|part| {
+            format!("account {} no longer holds {identity} {}", part.account, interval(part))
+        })
+        .collect();
+    if taken.len() > NAMED_MAX {
+        words.push(format!("and so in {} more intervals", taken.len() - NAMED_MAX));
+    }
+    if !words.is_empty() {
+        words.push("records that were rated already stay".to_owned());
+    }
+    words.join("; ")
+}
+
+/// A binding in words: `account 5 holds ip:192.0.2.1 from 2026-11-01T00:00:00Z on`.
+pub(crate) fn held(by: &Binding) -> String {
+    format!("account {} holds {} {}", by.account, by.identity, interval(by))
+}
+
+fn interval(binding: &Binding) -> String {
+    match (binding.from, binding.until) {
+        (Timestamp::MIN, Timestamp::MAX) => "since ever and for good".to_owned(),
+        (Timestamp::MIN, until) => format!("until {}", instant(until)),
+        (from, Timestamp::MAX) => format!("from {} on", instant(from)),
+        (from, until) => format!("from {} until {}", instant(from), instant(until)),
+    }
+}
+
+fn instant(at: Timestamp) -> String {
+    jiff::Timestamp::from_microsecond(at.0)
+        .map_or_else(|_| format!("{} us", at.0), |instant| instant.to_string())
+}
+
+/// A binding as answers show it.
+pub(crate) fn shown(binding: Binding) -> IdentityBinding {
+    IdentityBinding {
+        identity: binding.identity,
+        from_us: binding.from.0,
+        until_us: (binding.until != Timestamp::MAX).then_some(binding.until.0),
+    }
+}

@@ -1,0 +1,290 @@
+//! Which account a record goes to: spellings, prefixes, moves and releases, through a front (P28).
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use crate::world;
+
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Endpoint, Server};
+use turnpike_front::{Dial, Front};
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{
+    AccountCommand, AccountOutcome, AccountResult, ApplyRequest, BindIdentity, IdentityBinding,
+    ShowRequest, UnbindIdentity,
+};
+use turnpike_proto::ingest::v1::BatchAck;
+use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
+use turnpike_proto::suspense::v1::RecycleRequest;
+use turnpike_store::{Binding, PartitionSpec, SharedDatabase as _};
+use turnpike_types::{AccountNumber, AccountRange, PartitionId, Timestamp, UsageRecord};
+use world::{Ledger, NEVER_OPENED, World, batch, config, record};
+
+/// Partitions of accounts 1 to 100 and 101 to 200, which take records of any age.
+async fn world() -> World {
+    let world = World::new(config(), 1).await;
+    for (id, first) in [(1, 1), (2, 101)] {
+        let spec = PartitionSpec {
+            id: PartitionId(id),
+            range: AccountRange::new(first, first + 99).unwrap(),
+            horizon_us: 1,
+            accept_since: Some(Timestamp(0)),
+            members: Vec::new(),
+        };
+        world.db.create_partitions(&[spec]).await.unwrap();
+        world.shared.ledgers.lock().unwrap().insert(id, Ledger::default());
+        world.give(id, 0).await;
+    }
+    world.routed().await;
+    world
+}
+
+async fn apply(world: &World, account: u64, command: Command) -> AccountResult {
+    let command =
+        AccountCommand { account_number: account, command: Some(command), ..Default::default() };
+    let request = ApplyRequest { commands: vec![command] };
+    world.accounts().apply(request).await.unwrap().into_inner().results.remove(0)
+}
+
+fn bind(identity: &str, from: Option<i64>, r#move: bool) -> Command {
+    let identity = identity.to_owned();
+    Command::Bind(BindIdentity { identity, from_us: from, until_us: None, r#move })
+}
+
+fn unbind(identity: &str, from_us: i64) -> Command {
+    let identity = identity.to_owned();
+    Command::Unbind(UnbindIdentity { identity, from_us, until_us: None })
+}
+
+async fn done(world: &World, account: u64, command: Command) -> AccountResult {
+    let result = apply(world, account, command).await;
+    assert_eq!(result.outcome(), AccountOutcome::Applied, "{}", result.message);
+    result
+}
+
+fn at(start: i64, identity: &str, id: &str) -> UsageRecord {
+    UsageRecord { start: Timestamp(start), ..record(0, identity, id) }
+}
+
+async fn send(world: &World, records: &[UsageRecord]) -> BatchAck {
+    world.ingest().ingest_once(batch(1, records)).await.unwrap().into_inner()
+}
+
+/// The account under which a record was rated.
+fn rated_by(world: &World, id: &str) -> Option<u64> {
+    let rated = world.rated();
+    let mut found = rated.iter().filter(|(_, ids)| ids.iter().any(|known| known == id));
+    found.next().map(|(account, _)| *account)
+}
+
+#[tokio::test]
+async fn any_spelling_of_an_address_finds_its_account() {
+    let world = world().await;
+    done(&world, 5, bind("ip:2001:DB8:0:0::77", None, false)).await;
+    done(&world, 6, bind("ip:::ffff:198.51.100.8", None, false)).await;
+    done(&world, 7, bind("ip:198.51.100.9/32", None, false)).await;
+    done(&world, 8, bind("tel:+41 44 123 45 67", None, false)).await;
+    let spellings = [
+        (5, "ip:2001:db8::77"),
+        (5, "ip:2001:0DB8:0000::0077"),
+        (5, "ip:2001:db8:0:0:0:0:0.0.0.119"),
+        (6, "ip:198.51.100.8"),
+        (6, "ip:::FFFF:C633:6408"),
+        (7, "ip:198.51.100.9"),
+        (7, "ip:::ffff:198.51.100.9"),
+        (8, "tel:+41441234567"),
+        (8, "tel:+41-44-123.45.67"),
+    ];
+    let records: Vec<UsageRecord> =
+        spellings.iter().map(|(_, spelling)| at(50, spelling, spelling)).collect();
+    assert_eq!(send(&world, &records).await.accepted as usize, spellings.len());
+    for (account, spelling) in spellings {
+        assert_eq!(rated_by(&world, spelling), Some(account), "{spelling}");
+    }
+    // One identity, one account: the refusal names the holder and its interval.
+    let taken = apply(&world, 9, bind("ip:2001:db8:0::77", Some(60), false)).await;
+    assert_eq!(taken.outcome(), AccountOutcome::Refused);
+    assert!(taken.message.contains("account 5 holds ip:2001:db8::77 since ever"), "{taken:?}");
+    assert!(taken.message.contains("--move"), "{taken:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_identity_is_refused_where_it_comes_in() {
+    let world = world().await;
+    for (identity, word) in [
+        ("ip:not-an-address", "user:NAME"),
+        ("ip:fe80::1%eth0", "%ZONE"),
+        ("ip:198.51.100.9/29", "ip:198.51.100.8/29"),
+        ("tel:anna", "digits"),
+        ("alice", "user:NAME"),
+    ] {
+        let result = apply(&world, 5, bind(identity, None, false)).await;
+        assert_eq!(result.outcome(), AccountOutcome::Refused, "{identity}");
+        assert!(result.message.contains(word), "{identity}: {}", result.message);
+        let bound = IdentityBinding { identity: identity.to_owned(), ..Default::default() };
+        let command =
+            AccountCommand { account_number: 5, identities: vec![bound], ..Default::default() };
+        let request = ApplyRequest { commands: vec![command] };
+        let result = world.accounts().apply(request).await.unwrap().into_inner().results.remove(0);
+        assert_eq!(result.outcome(), AccountOutcome::Refused, "{identity}");
+    }
+    let bad = [at(50, "ip:not-an-address", "r0"), at(50, "ip:192.0.2.0/24", "r1")];
+    let ack = send(&world, &bad).await;
+    let reasons: Vec<&str> = ack.exceptions.iter().map(|found| found.reason.as_str()).collect();
+    assert_eq!(reasons, ["bad-identity", "bad-identity"], "{ack:?}");
+    // What an older release bound goes on being rated.
+    let old = Binding {
+        identity: "ip:not-an-address".to_owned(),
+        account: AccountNumber(5),
+        from: Timestamp::MIN,
+        until: Timestamp::MAX,
+    };
+    world.db.bind_identities(&[old]).await.unwrap();
+    assert_eq!(send(&world, &bad[..1]).await.accepted, 1);
+    assert_eq!(rated_by(&world, "r0"), Some(5));
+}
+
+#[tokio::test]
+async fn p28_a_record_that_begins_with_a_move_goes_to_the_next_holder() {
+    let world = world().await;
+    done(&world, 5, bind("user:alice", Some(10), false)).await;
+    let moved = done(&world, 105, bind("user:alice", Some(60), true)).await;
+    assert!(moved.message.contains("account 5 no longer holds user:alice"), "{moved:?}");
+    assert!(moved.message.contains("already stay"), "{moved:?}");
+    let again = apply(&world, 105, bind("user:alice", Some(60), true)).await;
+    assert_eq!(again.outcome(), AccountOutcome::Already);
+    let records = [(9, "before"), (10, "first"), (59, "last"), (60, "next")]
+        .map(|(start, id)| at(start, "user:alice", id));
+    let ack = send(&world, &records).await;
+    assert_eq!((ack.accepted, ack.exceptions[0].reason.as_str()), (3, "unbound-identity"));
+    let holders = ["before", "first", "last", "next"].map(|id| rated_by(&world, id));
+    assert_eq!(holders, [None, Some(5), Some(5), Some(105)]);
+}
+
+/// The front that carried it out, and one that was not asked.
+#[tokio::test]
+async fn p28_from_the_answer_on_no_front_guides_by_what_it_had_found_before() {
+    let world = world().await;
+    let other = Front::start(config(), world.db.clone(), Dial::default()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::builder().add_service(other.ingest());
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut other = IngestServiceClient::new(endpoint.connect_lazy());
+    let mut number = 0;
+    let mut guided = async |identity: &str| {
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            number += 1;
+            let id = format!("r{number}");
+            let frame = batch(number, &[at(50, identity, &id)]);
+            let ack = if number % 2 == 0 {
+                other.ingest_once(frame).await.unwrap().into_inner()
+            } else {
+                world.ingest().ingest_once(frame).await.unwrap().into_inner()
+            };
+            assert_eq!(ack.accepted as usize + ack.exceptions.len(), 1, "{ack:?}");
+            found.push(rated_by(&world, &id));
+        }
+        found
+    };
+    let both = |account| [account, account];
+    done(&world, 5, bind("ip:198.51.100.0/24", None, false)).await;
+    assert_eq!(guided("ip:198.51.100.9").await, both(Some(5)));
+    done(&world, 6, bind("ip:198.51.100.8/29", Some(40), false)).await;
+    assert_eq!(guided("ip:198.51.100.9").await, both(Some(6)), "a longer prefix");
+    done(&world, 7, bind("ip:198.51.100.9", Some(40), false)).await;
+    assert_eq!(guided("ip:198.51.100.9").await, both(Some(7)), "the address itself");
+    done(&world, 8, bind("ip:198.51.100.9", Some(45), true)).await;
+    assert_eq!(guided("ip:198.51.100.9").await, both(Some(8)), "moved");
+    done(&world, 8, unbind("ip:::ffff:198.51.100.9", 50)).await;
+    assert_eq!(guided("ip:198.51.100.9").await, both(Some(6)), "released: the prefix holds it");
+    done(&world, 6, unbind("ip:198.51.100.8/29", 50)).await;
+    done(&world, 5, unbind("ip:198.51.100.0/24", 50)).await;
+    assert_eq!(guided("ip:198.51.100.9").await, both(None), "released everywhere");
+    assert_eq!(guided("ip:198.51.101.9").await, both(None), "never bound");
+}
+
+#[tokio::test]
+async fn an_account_that_was_never_opened_gets_no_identity() {
+    let world = world().await;
+    for command in [bind("user:x", None, false), unbind("user:x", 5)] {
+        let result = apply(&world, NEVER_OPENED, command).await;
+        assert_eq!(result.outcome(), AccountOutcome::Refused);
+        assert!(result.message.contains("is not open"), "{}", result.message);
+    }
+    let bound = world.db.guide(&["user:x".to_owned()]).await.unwrap();
+    assert!(bound[0].bindings.is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_change_says_who_holds_the_identity_and_what_is_final() {
+    let world = world().await;
+    done(&world, 5, bind("user:x", Some(10), false)).await;
+    let not_held = apply(&world, 6, unbind("user:x", 50)).await;
+    assert!(not_held.message.contains("account 5 holds user:x from 1970-01-01T"), "{not_held:?}");
+    let nobody = apply(&world, 6, unbind("user:y", 50)).await;
+    assert!(nobody.message.contains("no other account"), "{nobody:?}");
+    // Records are taken since 0: before that the past does not change.
+    done(&world, 5, bind("user:z", None, false)).await;
+    for command in [unbind("user:z", -1), bind("user:z", Some(-1), true)] {
+        let account = if matches!(command, Command::Bind(_)) { 6 } else { 5 };
+        let early = apply(&world, account, command).await;
+        assert_eq!(early.outcome(), AccountOutcome::Refused);
+        let said = early.message.contains("is final") && early.message.contains("horizon");
+        assert!(said, "{early:?}");
+    }
+    let both = AccountCommand {
+        account_number: 5,
+        command: Some(unbind("user:x", 50)),
+        identities: vec![IdentityBinding { identity: "user:n".to_owned(), ..Default::default() }],
+    };
+    let request = ApplyRequest { commands: vec![both] };
+    let both = world.accounts().apply(request).await.unwrap().into_inner().results.remove(0);
+    assert!(both.message.contains("leave identities empty"), "{both:?}");
+    for (from, until) in [(5, 5), (6, 5)] {
+        let identity = "user:x".to_owned();
+        let empty = UnbindIdentity { identity, from_us: from, until_us: Some(until) };
+        let result = apply(&world, 5, Command::Unbind(empty)).await;
+        assert!(result.message.contains("not after"), "{result:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_waits_under_the_one_spelling_of_its_identity() {
+    let world = world().await;
+    let first = at(50, "ip:2001:DB8:0::77", "r0");
+    let again = UsageRecord { identity: "ip:2001:db8::77".to_owned(), ..first.clone() };
+    for record in [first, again] {
+        let ack = send(&world, &[record]).await;
+        assert_eq!(ack.exceptions[0].reason, "unbound-identity");
+    }
+    let waiting = |world: &World| -> Vec<String> {
+        let ledgers = world.shared.ledgers.lock().unwrap();
+        let all = ledgers.values().flat_map(|ledger| ledger.suspended.clone());
+        all.map(|record| record.identity).collect()
+    };
+    assert_eq!(waiting(&world), ["ip:2001:db8::77"], "sent twice, it waits once");
+    done(&world, 5, bind("ip:2001:db8:0:0::/64", Some(0), false)).await;
+    let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!((tally.rated, tally.still_suspended, tally.retry), (1, 0, 0), "{tally:?}");
+    assert_eq!((rated_by(&world, "r0"), waiting(&world).len()), (Some(5), 0));
+}
+
+#[tokio::test]
+async fn an_account_is_shown_with_its_bindings() {
+    let world = world().await;
+    done(&world, 5, bind("ip:198.51.100.8/29", None, false)).await;
+    done(&world, 5, bind("user:x", Some(10), false)).await;
+    done(&world, 6, bind("user:x", Some(60), true)).await;
+    let request = ShowRequest { account_number: 5 };
+    let shown = world.accounts().show(request).await.unwrap().into_inner();
+    let binding = |identity: &str, from_us, until_us| IdentityBinding {
+        identity: identity.to_owned(),
+        from_us,
+        until_us,
+    };
+    let expected = [binding("ip:198.51.100.8/29", i64::MIN, None), binding("user:x", 10, Some(60))];
+    assert_eq!(shown.bindings, expected);
+    assert!(!shown.more_bindings);
+}

@@ -1,0 +1,164 @@
+//! Settings of which some change, through a rating node; and one identity in two spellings.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+// What only the other tests use.
+#[allow(dead_code)]
+use crate::support;
+
+use support::{OCTETS, config, create_partition, database, log, octets, publish, replay, start};
+use turnpike_account::PartitionState;
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{
+    AccountCommand, AccountOutcome, AccountResult, AmendSettings, Cancel, DatedSettings, Settings,
+};
+use turnpike_proto::node::v1::{NodeApplyRequest, NodeShowRequest};
+use turnpike_types::UsageRecord;
+
+const ACCOUNT: u64 = 7;
+/// 2024-06-01 and 2024-07-01, in microseconds.
+const JUNE: i64 = 1_717_200_000_000_000;
+const JULY: i64 = 1_719_792_000_000_000;
+
+async fn apply(node: &mut support::Running, account: u64, command: Command) -> AccountResult {
+    let command =
+        AccountCommand { account_number: account, command: Some(command), identities: Vec::new() };
+    let request = NodeApplyRequest { partition: 1, commands: vec![command] };
+    node.client.apply(request).await.unwrap().into_inner().results.remove(0)
+}
+
+async fn amend(node: &mut support::Running, from_us: i64, asked: AmendSettings) -> AccountResult {
+    apply(node, ACCOUNT, Command::AmendSettings(AmendSettings { from_us, ..asked })).await
+}
+
+async fn shown(node: &mut support::Running) -> Vec<DatedSettings> {
+    let request = NodeShowRequest { partition: 1, account_number: ACCOUNT };
+    node.client.show(request).await.unwrap().into_inner().account.unwrap().settings
+}
+
+fn gold() -> AmendSettings {
+    let attributes = [("level", "gold"), ("region", "")];
+    let attributes = attributes.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    AmendSettings { attributes: attributes.into(), ..AmendSettings::default() }
+}
+
+fn currency(code: &str) -> AmendSettings {
+    AmendSettings { currency: Some(code.to_owned()), ..AmendSettings::default() }
+}
+
+async fn running() -> (std::sync::Arc<dyn turnpike_store::SharedDatabase>, support::Running) {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let mut node = start(config("a"), &db).await;
+    node.open_account(ACCOUNT).await;
+    (db, node)
+}
+
+#[tokio::test]
+async fn only_what_is_named_changes_and_i4_the_log_tells_the_same() {
+    let (db, mut node) = running().await;
+    let (applied, already) = (AccountOutcome::Applied, AccountOutcome::Already);
+    let zone = AmendSettings { zone: Some("Asia/Tokyo".to_owned()), ..AmendSettings::default() };
+    let cycle_day = AmendSettings { cycle_day: Some(15), ..AmendSettings::default() };
+    for (from, asked, outcome) in [
+        (JUNE, gold(), applied),
+        (JUNE, gold(), already),
+        (JUNE, currency("CHF"), applied),
+        (JULY, zone, applied),
+        (JULY + 1, cycle_day, applied),
+        // In force then already.
+        (JULY, currency("CHF"), already),
+    ] {
+        let result = amend(&mut node, from, asked.clone()).await;
+        assert_eq!(result.outcome(), outcome, "{asked:?}: {}", result.message);
+    }
+    let removed = vec!["region".to_owned(), "never-set".to_owned()];
+    let remove = AmendSettings { removed_attributes: removed, ..AmendSettings::default() };
+    assert_eq!(amend(&mut node, JULY + 2, remove.clone()).await.outcome(), applied);
+    assert_eq!(amend(&mut node, JULY + 2, remove).await.outcome(), already);
+    let settings = |zone: &str, cycle_day, currency: &str, attributes: &[(&str, &str)]| {
+        let attributes = attributes.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned()));
+        let (zone, currency) = (zone.to_owned(), currency.to_owned());
+        Settings { zone, cycle_day, currency, attributes: attributes.collect() }
+    };
+    let both: &[(&str, &str)] = &[("level", "gold"), ("region", "")];
+    let expected = [
+        (i64::MIN, settings("UTC", 1, "USD", &[])),
+        (JUNE, settings("UTC", 1, "USD", both)),
+        (JUNE, settings("UTC", 1, "CHF", both)),
+        (JULY, settings("Asia/Tokyo", 1, "CHF", both)),
+        (JULY + 1, settings("Asia/Tokyo", 15, "CHF", both)),
+        (JULY + 2, settings("Asia/Tokyo", 15, "CHF", &both[..1])),
+    ];
+    let found: Vec<(i64, Settings)> = shown(&mut node)
+        .await
+        .into_iter()
+        .map(|dated| (dated.from_us, dated.settings.unwrap()))
+        .collect();
+    assert_eq!(found, expected);
+    drop(node);
+    let state = replay(PartitionState::default(), &log(db.as_ref()).await);
+    let account = state.account(turnpike_types::AccountNumber(ACCOUNT)).unwrap();
+    let profile = state.profiles().get(account.profile).unwrap();
+    assert_eq!(profile.settings.len(), expected.len());
+    let at_june = profile.settings_at(turnpike_types::Timestamp(JUNE)).unwrap();
+    assert_eq!(at_june.currency, "CHF", "of two for one instant the last holds");
+}
+
+#[tokio::test]
+async fn a_change_that_can_not_be_is_refused_in_words() {
+    let (_db, mut node) = running().await;
+    amend(&mut node, JULY, currency("CHF")).await;
+    let early = amend(&mut node, JUNE, currency("EUR")).await;
+    assert_eq!(early.outcome(), AccountOutcome::Refused);
+    assert!(early.message.contains("2024-07-01T00:00:00Z"), "{}", early.message);
+    let zone = AmendSettings { zone: Some("Atlantis".to_owned()), ..AmendSettings::default() };
+    let cycle_day = AmendSettings { cycle_day: Some(0), ..AmendSettings::default() };
+    let both = AmendSettings { removed_attributes: vec!["level".to_owned()], ..gold() };
+    for (asked, word) in [
+        (AmendSettings::default(), "no setting is named"),
+        (zone, "Atlantis"),
+        (cycle_day, "cycle day"),
+        (currency("francs"), "francs"),
+        (both, "set and removed"),
+    ] {
+        let result = amend(&mut node, JULY, asked).await;
+        assert_eq!(result.outcome(), AccountOutcome::Refused);
+        assert!(result.message.contains(word), "{}", result.message);
+    }
+    let ever = amend(&mut node, i64::MIN, currency("EUR")).await;
+    assert_eq!(ever.outcome(), AccountOutcome::Refused);
+    let unopened = Command::AmendSettings(AmendSettings { from_us: JULY, ..gold() });
+    let unopened = apply(&mut node, 8, unopened).await;
+    assert!(unopened.message.contains("not open"), "{}", unopened.message);
+    assert_eq!(shown(&mut node).await.len(), 2, "nothing of it was done");
+}
+
+#[tokio::test]
+async fn a_plan_that_is_not_subscribed_is_not_cancelled() {
+    let (_db, mut node) = running().await;
+    let cancel = |plan: &str, at_us| Command::Cancel(Cancel { plan_id: plan.to_owned(), at_us });
+    let other = apply(&mut node, ACCOUNT, cancel("unheard-of", JULY)).await;
+    assert_eq!(other.outcome(), AccountOutcome::Refused);
+    assert!(other.message.contains("unheard-of"), "{}", other.message);
+    let never = apply(&mut node, ACCOUNT, cancel("octets", i64::MAX)).await;
+    assert_eq!(never.outcome(), AccountOutcome::Refused, "it stands so for ever");
+    let unopened = apply(&mut node, 8, cancel("octets", JULY)).await;
+    assert_eq!(unopened.outcome(), AccountOutcome::Refused);
+    let done = apply(&mut node, ACCOUNT, cancel("octets", JULY)).await;
+    assert_eq!(done.outcome(), AccountOutcome::Applied);
+}
+
+#[tokio::test]
+async fn p27_a_record_sent_again_in_another_spelling_of_its_identity_is_a_duplicate() {
+    let (_db, mut node) = running().await;
+    let spelled =
+        |identity: &str| UsageRecord { identity: identity.to_owned(), ..octets(ACCOUNT, "r0", 5) };
+    assert_eq!(node.send(&[spelled("ip:2001:DB8:0::1")]).await.accepted, 1);
+    for identity in ["ip:2001:db8::1", "ip:2001:DB8:0::1", "ip:2001:0db8::0001"] {
+        let answer = node.send(&[spelled(identity)]).await;
+        assert_eq!(answer.duplicates, [0], "{identity}: {answer:?}");
+    }
+    let other = node.send(&[spelled("ip:2001:db8::2")]).await;
+    assert_eq!(other.exceptions[0].reason, "conflict", "another address is another content");
+}

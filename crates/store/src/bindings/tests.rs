@@ -1,0 +1,48 @@
+use turnpike_types::AccountNumber;
+
+use super::*;
+
+fn row(identity: &str, account: u64, from: i64, until: i64) -> Binding {
+    Binding {
+        identity: identity.to_owned(),
+        account: AccountNumber(account),
+        from: Timestamp(from),
+        until: Timestamp(until),
+    }
+}
+
+/// (from, until, account) of what is found under the key of `identity`.
+fn found(identity: &str, rows: &[Binding]) -> Vec<(i64, i64, u64)> {
+    let asked = [Asked::of(identity, PrefixLengths::NONE)];
+    let found = guided(&asked, rows.iter().cloned()).remove(0).bindings;
+    found.iter().map(|row| (row.from.0, row.until.0, row.account.0)).collect()
+}
+
+#[test]
+fn where_an_older_release_bound_two_spellings_the_one_spelling_holds() {
+    let (plain, shouted) = ("ip:2001:db8::99", "ip:2001:DB8:0::99");
+    let rows = [row(shouted, 2, 0, 100), row(plain, 1, 50, 70)];
+    assert_eq!(found(plain, &rows), [(0, 50, 2), (50, 70, 1), (70, 100, 2)]);
+    assert_eq!(found(shouted, &rows), found(plain, &rows));
+}
+
+#[test]
+fn where_neither_is_the_one_spelling_usage_waits_unless_both_name_one_account() {
+    let (first, second) = ("ip:2001:DB8::99", "ip:2001:DB8:0::99");
+    let rows = [row(first, 1, 0, 100), row(second, 2, 50, 150)];
+    assert_eq!(found("ip:2001:db8::99", &rows), [(0, 50, 1), (100, 150, 2)]);
+    let rows = [row(first, 1, 0, 100), row(second, 1, 50, 150)];
+    assert_eq!(found("ip:2001:db8::99", &rows), [(0, 150, 1)]);
+}
+
+#[test]
+fn a_move_settles_overlaps_of_an_older_release() {
+    let rows = [row("ip:2001:DB8::99", 1, 0, 100), row("ip:2001:DB8:0::99", 2, 50, 150)];
+    let mut histories = Histories::of(rows.iter().cloned());
+    let binding = row("ip:2001:db8::99", 3, 60, i64::MAX);
+    let asked = [Rebinding::Move { binding, final_before: Timestamp(0) }];
+    let (outcomes, _) = judge_rebindings(&mut histories, &asked);
+    assert!(matches!(&outcomes[0], RebindOutcome::Changed(taken) if taken.len() == 2));
+    let after = histories.history("ip:2001:db8::99").clone();
+    assert_eq!(found("ip:2001:db8::99", &after), [(0, 50, 1), (60, i64::MAX, 3)]);
+}

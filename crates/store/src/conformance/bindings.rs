@@ -1,0 +1,318 @@
+//! Which account holds an identity when (P28): spellings, prefixes, moves and releases.
+
+use turnpike_types::{AccountNumber, Timestamp};
+
+use super::{Dice, Subject};
+use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, SharedDatabase, StoreError};
+
+const OPEN: i64 = i64::MAX;
+const EVER: i64 = i64::MIN;
+
+fn binding(identity: &str, account: u64, from: i64, until: i64) -> Binding {
+    Binding {
+        identity: identity.to_owned(),
+        account: AccountNumber(account),
+        from: Timestamp(from),
+        until: Timestamp(until),
+    }
+}
+
+fn moved(identity: &str, account: u64, from: i64, until: i64) -> Rebinding {
+    let final_before = Timestamp(EVER);
+    Rebinding::Move { binding: binding(identity, account, from, until), final_before }
+}
+
+fn released(identity: &str, account: u64, from: i64, until: i64) -> Rebinding {
+    let final_before = Timestamp(EVER);
+    Rebinding::Release { binding: binding(identity, account, from, until), final_before }
+}
+
+async fn rebind(db: &dyn SharedDatabase, change: Rebinding) -> RebindOutcome {
+    db.rebind_identities(&[change]).await.unwrap().remove(0)
+}
+
+async fn guided(db: &dyn SharedDatabase, identity: &str) -> Guided {
+    db.guide(&[identity.to_owned()]).await.unwrap().remove(0)
+}
+
+/// The account that `bindings`, sorted by start, hold at an instant.
+fn holder(bindings: &[Binding], at: i64) -> Option<u64> {
+    let found = bindings.iter().find(|one| one.from.0 <= at && at < one.until.0);
+    found.map(|one| one.account.0)
+}
+
+/// However they are asked for and bound.
+pub async fn two_spellings_of_an_identity_are_one(s: &Subject) {
+    let db = s.view().await;
+    let asked = [
+        binding("ip:2001:DB8:0:0::99", 1, EVER, OPEN),
+        binding("ip:2001:db8::99", 2, EVER, OPEN),
+        binding("ip:::ffff:198.51.100.8", 3, EVER, OPEN),
+        binding("ip:198.51.100.8/32", 4, 5, 6),
+        binding("tel:+41 44 123", 5, 0, 10),
+        binding("tel:+4144123", 5, 0, 10),
+        binding("user:Alice", 6, 0, 10),
+        binding("user:alice", 7, 0, 10),
+    ];
+    let outcomes = db.bind_identities(&asked).await.unwrap();
+    let first = binding("ip:2001:db8::99", 1, EVER, OPEN);
+    let third = binding("ip:198.51.100.8", 3, EVER, OPEN);
+    let (bound, already) = (BindOutcome::Bound, BindOutcome::Already);
+    assert_eq!(outcomes[..2], [bound.clone(), BindOutcome::Taken(first.clone())]);
+    assert_eq!(outcomes[2..4], [bound.clone(), BindOutcome::Taken(third.clone())]);
+    assert_eq!(outcomes[4..], [bound.clone(), already, bound.clone(), bound]);
+    for spelling in ["ip:2001:db8::99", "ip:2001:0DB8::0099", "ip:2001:DB8:0:0:0:0:0:99/128"] {
+        assert_eq!(guided(&*db, spelling).await.bindings, [first.clone()], "{spelling}");
+    }
+    assert_eq!(guided(&*db, "ip:::ffff:c633:6408").await.bindings, [third]);
+    assert_eq!(guided(&*db, "tel:+41-44-123").await.bindings.len(), 1);
+    assert_eq!(guided(&*db, "user:ALICE").await, Guided::default(), "case counts");
+    // What is no identity today may be bound since an older release, and is found as it is.
+    db.bind_identities(&[binding("ip:old-name", 8, 0, 1)]).await.unwrap();
+    assert_eq!(holder(&guided(&*db, "ip:old-name").await.bindings, 0), Some(8));
+}
+
+/// Longest first, those that hold it and no others.
+pub async fn an_address_is_found_with_the_prefixes_that_hold_it(s: &Subject) {
+    let db = s.view().await;
+    let asked = [
+        binding("ip:198.51.100.0/24", 1, EVER, OPEN),
+        binding("ip:198.51.100.8/29", 2, 100, 200),
+        binding("ip:198.51.100.8/30", 3, 100, OPEN),
+        binding("ip:198.51.100.9", 4, 150, OPEN),
+        binding("ip:203.0.113.0/29", 5, EVER, OPEN),
+        binding("ip:2001:db8:0:100::/56", 6, EVER, OPEN),
+        binding("ip:::/0", 7, EVER, OPEN),
+    ];
+    let outcomes = db.bind_identities(&asked).await.unwrap();
+    assert!(outcomes.iter().all(|outcome| *outcome == BindOutcome::Bound), "{outcomes:?}");
+    let all = ["ip:198.51.100.9", "ip:198.51.100.15", "ip:198.51.100.200", "ip:192.0.2.1"];
+    let all = [&all[..], &["ip:2001:db8:0:1ff::1", "ip:2001:db8:0:200::1", "user:x"]].concat();
+    let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
+    let found = s.view().await.guide(&all).await.unwrap();
+    let places = |guided: &Guided| -> Vec<u64> {
+        guided
+            .bindings
+            .iter()
+            .chain(guided.prefixes.iter().flatten())
+            .map(|b| b.account.0)
+            .collect()
+    };
+    let found: Vec<Vec<u64>> = found.iter().map(places).collect();
+    assert_eq!(found[..4], [vec![4, 3, 2, 1], vec![2, 1], vec![1], vec![]]);
+    assert_eq!(found[4..], [vec![6, 7], vec![7], vec![]]);
+    let inner = guided(&*db, "ip:198.51.100.8/30").await;
+    assert_eq!(places(&inner), [3, 2, 1], "a prefix is held by shorter ones");
+}
+
+/// Half open: the former account to just before, the next one from there on; at once.
+pub async fn at_the_instant_of_a_move_the_next_account_holds_the_identity(s: &Subject) {
+    let db = s.view().await;
+    db.bind_identities(&[binding("ip:192.0.2.1", 1, EVER, OPEN)]).await.unwrap();
+    let taken = rebind(&*db, Rebinding::Bind(binding("ip:192.0.2.1", 2, 100, OPEN))).await;
+    assert_eq!(taken, RebindOutcome::Taken(binding("ip:192.0.2.1", 1, EVER, OPEN)));
+    let changed = rebind(&*db, moved("ip:::ffff:192.0.2.1", 2, 100, OPEN)).await;
+    assert_eq!(changed, RebindOutcome::Changed(vec![binding("ip:192.0.2.1", 1, 100, OPEN)]));
+    assert_eq!(rebind(&*db, moved("ip:192.0.2.1", 2, 100, OPEN)).await, RebindOutcome::Already);
+    let bindings = guided(&*s.view().await, "ip:192.0.2.1").await.bindings;
+    let held = [EVER, 99, 100, OPEN - 1].map(|at| holder(&bindings, at));
+    assert_eq!(held, [Some(1), Some(1), Some(2), Some(2)]);
+    // For a while only: afterwards it is as it was.
+    rebind(&*db, moved("ip:192.0.2.1", 3, 40, 60)).await;
+    let bindings = guided(&*db, "ip:192.0.2.1").await.bindings;
+    let held = [39, 40, 59, 60, 99, 100].map(|at| holder(&bindings, at));
+    assert_eq!(held, [Some(1), Some(3), Some(3), Some(1), Some(1), Some(2)]);
+    // Onto itself, and over several.
+    let over_all = rebind(&*db, moved("ip:192.0.2.1", 3, 50, 200)).await;
+    let taken = vec![binding("ip:192.0.2.1", 1, 60, 100), binding("ip:192.0.2.1", 2, 100, 200)];
+    assert_eq!(over_all, RebindOutcome::Changed(taken));
+    let bindings = guided(&*db, "ip:192.0.2.1").await.bindings;
+    let held = [39, 40, 50, 199, 200].map(|at| holder(&bindings, at));
+    assert_eq!(held, [Some(1), Some(3), Some(3), Some(3), Some(2)]);
+}
+
+/// From an instant on, or for an interval in the middle.
+pub async fn what_was_released_is_held_by_none_and_may_be_bound_again(s: &Subject) {
+    let db = s.view().await;
+    db.bind_identities(&[binding("user:x", 1, EVER, OPEN)]).await.unwrap();
+    let changed = rebind(&*db, released("user:x", 1, 100, OPEN)).await;
+    assert_eq!(changed, RebindOutcome::Changed(vec![binding("user:x", 1, 100, OPEN)]));
+    assert_eq!(rebind(&*db, released("user:x", 1, 100, OPEN)).await, RebindOutcome::Already);
+    assert_eq!(guided(&*db, "user:x").await.bindings, [binding("user:x", 1, EVER, 100)]);
+    let again = db.bind_identities(&[binding("user:x", 1, EVER, OPEN)]).await.unwrap();
+    assert_eq!(again, [BindOutcome::Taken(binding("user:x", 1, EVER, 100))]);
+    let next = rebind(&*db, Rebinding::Bind(binding("user:x", 2, 100, OPEN))).await;
+    assert_eq!(next, RebindOutcome::Changed(vec![]));
+    rebind(&*db, released("user:x", 1, 10, 20)).await;
+    let bindings = guided(&*db, "user:x").await.bindings;
+    let held = [9, 10, 19, 20, 99, 100].map(|at| holder(&bindings, at));
+    assert_eq!(held, [Some(1), None, None, Some(1), Some(1), Some(2)]);
+    // The whole of one.
+    rebind(&*db, released("user:x", 2, EVER, OPEN)).await;
+    let bindings = guided(&*db, "user:x").await.bindings;
+    assert_eq!((holder(&bindings, 99), holder(&bindings, 100)), (Some(1), None));
+}
+
+/// Nothing of a call is done in part; the words for it name what is there.
+pub async fn what_is_final_does_not_change_and_what_is_not_held_is_not_released(s: &Subject) {
+    let db = s.view().await;
+    let held = binding("user:x", 1, 50, OPEN);
+    db.bind_identities(&[held.clone()]).await.unwrap();
+    let final_before = Timestamp(100);
+    let early = binding("user:x", 2, 99, 200);
+    let release = Rebinding::Release {
+        binding: Binding { account: held.account, ..early.clone() },
+        final_before,
+    };
+    let late = Rebinding::Move { binding: binding("user:x", 2, 100, 200), final_before };
+    let early = Rebinding::Move { binding: early, final_before };
+    let is_final = RebindOutcome::Final(held.clone());
+    assert_eq!(rebind(&*db, early).await, is_final);
+    assert_eq!(rebind(&*db, release).await, is_final);
+    assert_eq!(guided(&*db, "user:x").await.bindings, [held.clone()]);
+    assert!(matches!(rebind(&*db, late).await, RebindOutcome::Changed(_)));
+    // Binding what no account held changes nothing that is final.
+    let before = Rebinding::Move { binding: binding("user:x", 2, 0, 50), final_before };
+    assert_eq!(rebind(&*db, before).await, RebindOutcome::Changed(vec![]));
+    let not_held = rebind(&*db, released("user:x", 3, 100, 110)).await;
+    assert_eq!(not_held, RebindOutcome::NotHeld(Some(binding("user:x", 2, 100, 200))));
+    let unknown = rebind(&*db, released("user:y", 3, 100, 110)).await;
+    assert_eq!(unknown, RebindOutcome::NotHeld(None));
+    for wrong in [moved("user:x", 1, 5, 5), moved("", 1, 5, 6), moved("user:x", 0, 5, 6)] {
+        let refused = db.rebind_identities(&[released("user:x", 1, 300, OPEN), wrong]).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    }
+    assert_eq!(holder(&guided(&*db, "user:x").await.bindings, 300), Some(1));
+    // Changes of one call build on each other.
+    let both = [released("user:x", 1, 300, OPEN), moved("user:x", 4, 300, OPEN)];
+    let both = db.rebind_identities(&both).await.unwrap();
+    assert_eq!(both[1], RebindOutcome::Changed(vec![]));
+}
+
+/// And stays the same after what can't.
+pub async fn the_version_differs_after_what_may_make_an_answer_wrong(s: &Subject) {
+    let db = s.view().await;
+    let mut last = db.bindings_version().await.unwrap();
+    let mut differs = async |db: &dyn SharedDatabase| {
+        let now = db.bindings_version().await.unwrap();
+        std::mem::replace(&mut last, now) != now
+    };
+    db.bind_identities(&[binding("ip:192.0.2.1", 1, 0, 10)]).await.unwrap();
+    db.bind_identities(&[binding("user:x", 1, 0, OPEN)]).await.unwrap();
+    db.bind_identities(&[binding("user:x", 2, 0, OPEN)]).await.unwrap();
+    assert!(!differs(&*db).await, "nothing was found for these before");
+    rebind(&*db, moved("user:x", 2, 5, OPEN)).await;
+    assert!(differs(&*s.view().await).await, "a move");
+    rebind(&*db, moved("user:x", 2, 5, OPEN)).await;
+    assert!(!differs(&*db).await, "it stood so already");
+    rebind(&*db, released("user:x", 2, 7, OPEN)).await;
+    assert!(differs(&*db).await, "a release");
+    db.bind_identities(&[binding("ip:192.0.2.0/24", 3, 0, OPEN)]).await.unwrap();
+    assert!(differs(&*db).await, "a prefix may be longer than the one that was found");
+    db.bind_identities(&[binding("ip:192.0.2.9", 4, 0, OPEN)]).await.unwrap();
+    assert!(differs(&*db).await, "an address may have been found by its prefix");
+    db.bind_identities(&[binding("ip:2001:db8::1", 4, 0, OPEN)]).await.unwrap();
+    db.bind_identities(&[binding("user:y", 4, 0, OPEN)]).await.unwrap();
+    assert!(!differs(&*db).await, "no prefix holds these");
+}
+
+/// Sorted, and not more than asked for.
+pub async fn the_bindings_of_an_account_are_listed(s: &Subject) {
+    let db = s.view().await;
+    let own = [
+        binding("ip:192.0.2.1", 1, 0, 10),
+        binding("ip:192.0.2.1", 1, 20, OPEN),
+        binding("user:x", 1, EVER, OPEN),
+    ];
+    db.bind_identities(&[own.as_slice(), &[binding("user:y", 2, 0, 1)]].concat()).await.unwrap();
+    let account = AccountNumber(1);
+    assert_eq!(db.bindings_of(account, 10).await.unwrap(), own);
+    assert_eq!(db.bindings_of(account, 2).await.unwrap(), own[..2]);
+    assert!(db.bindings_of(AccountNumber(3), 2).await.unwrap().is_empty());
+}
+
+/// A naive model: for each identity and instant the account.
+pub async fn random_changes_agree_with_a_table_of_instants(s: &Subject) {
+    const INSTANTS: usize = 24;
+    const IDENTITIES: [&str; 3] = ["ip:192.0.2.1", "ip:192.0.2.0/24", "user:x"];
+    let (db, mut dice) = (s.view().await, Dice(7));
+    let mut draw = |below: usize| usize::try_from(dice.below(below as u64)).unwrap();
+    let mut table = [[None::<u64>; INSTANTS]; IDENTITIES.len()];
+    let mut changed = 0;
+    for _ in 0..150 {
+        let (row, account) = (draw(IDENTITIES.len()), 1 + draw(3) as u64);
+        let from = draw(INSTANTS - 1);
+        let until = from + 1 + draw(INSTANTS - from - 1);
+        let asked = binding(IDENTITIES[row], account, from as i64, until as i64);
+        let cells = &mut table[row][from..until];
+        let final_before = Timestamp(EVER);
+        let (change, after) = match draw(3) {
+            0 => {
+                let free = cells.iter().all(Option::is_none);
+                (Rebinding::Bind(asked), free.then_some(Some(account)))
+            }
+            1 => (Rebinding::Move { binding: asked, final_before }, Some(Some(account))),
+            _ => (Rebinding::Release { binding: asked, final_before }, Some(None)),
+        };
+        let is_release = matches!(change, Rebinding::Release { .. });
+        if let Some(after) = after {
+            let mut own = cells.iter_mut().filter(|cell| !is_release || **cell == Some(account));
+            own.by_ref().for_each(|cell| *cell = after);
+        }
+        let outcome = rebind(&*db, change).await;
+        changed += usize::from(matches!(outcome, RebindOutcome::Changed(_)));
+        for (identity, cells) in IDENTITIES.iter().zip(&table) {
+            let bindings = guided(&*db, identity).await.bindings;
+            let found: Vec<Option<u64>> =
+                (0..INSTANTS).map(|at| holder(&bindings, at as i64)).collect();
+            assert_eq!(found, cells, "{identity} after {outcome:?}");
+            assert!(bindings.windows(2).all(|pair| pair[0].until <= pair[1].from));
+        }
+    }
+    assert!(changed > 50, "only {changed} changes were carried out");
+}
+
+/// Eight processes move it at once.
+pub async fn movers_at_once_leave_one_holder_at_each_instant(s: &Subject) {
+    s.view().await.bind_identities(&[binding("user:x", 9, EVER, OPEN)]).await.unwrap();
+    let mut movers = Vec::new();
+    for n in 0..8u64 {
+        let view = s.view().await;
+        movers.push(tokio::spawn(async move {
+            for turn in 0..5 {
+                let from = i64::try_from(n * 3 + turn).unwrap();
+                rebind(&*view, moved("user:x", n + 1, from, from + 7)).await;
+            }
+        }));
+    }
+    for mover in movers {
+        mover.await.unwrap();
+    }
+    let bindings = guided(&*s.view().await, "user:x").await.bindings;
+    let gapless = bindings.windows(2).all(|pair| pair[0].until == pair[1].from);
+    assert!(gapless && bindings.len() > 2, "{bindings:?}");
+    assert_eq!((bindings[0].from.0, bindings[bindings.len() - 1].until.0), (EVER, OPEN));
+}
+
+/// In a database that a release before the one spelling of identities wrote: account 1 holds
+/// `ip:2001:DB8:0:0::77`, 2 `ip:not-an-address`, 3 `ip:198.51.100.8/29`, each from 0 to 100.
+pub async fn those_of_an_older_release_are_found(db: &dyn SharedDatabase) {
+    let found = guided(db, "ip:2001:db8::77").await.bindings;
+    assert_eq!(holder(&found, 99), Some(1));
+    assert_eq!(holder(&guided(db, "ip:not-an-address").await.bindings, 0), Some(2));
+    let prefixes = guided(db, "ip:198.51.100.9").await.prefixes;
+    assert_eq!(holder(&prefixes[0], 0), Some(3));
+    let moved = rebind(db, moved("ip:2001:db8::77", 9, 50, OPEN)).await;
+    assert!(matches!(moved, RebindOutcome::Changed(_)), "{moved:?}");
+    let found = guided(db, "ip:2001:db8::77").await.bindings;
+    assert_eq!([49, 50].map(|at| holder(&found, at)), [Some(1), Some(9)]);
+}
+
+/// A process of such a release has bound since: `user:later` to account 4, `ip:2001:DB8::88` to 5.
+/// What is in its one spelling is found at once, the rest from the next binding on.
+pub async fn those_of_an_older_process_are_found(db: &dyn SharedDatabase) {
+    assert_eq!(holder(&guided(db, "user:later").await.bindings, 0), Some(4));
+    let taken = rebind(db, Rebinding::Bind(binding("ip:2001:db8:0::88", 6, 5, 6))).await;
+    assert_eq!(taken, RebindOutcome::Taken(binding("ip:2001:DB8::88", 5, 0, 100)));
+    assert_eq!(holder(&guided(db, "ip:2001:db8::88").await.bindings, 0), Some(5));
+}

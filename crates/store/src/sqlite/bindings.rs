@@ -1,0 +1,192 @@
+//! Bindings of identities to accounts (P28).
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{query, query_as};
+use turnpike_types::AccountNumber;
+
+use super::SqliteDatabase;
+use super::writer::Urgency;
+use crate::bindings::{self, Asked, Histories, RowChange};
+use crate::rules;
+use crate::sql::errors::{classify, corrupt};
+use crate::sql::rows::{BindingTuple, binding, loaded, prefix_lengths, stored};
+use crate::sql::statements;
+use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, StoreResult};
+
+/// key -> [`BindingTuple`]; a row that an older process wrote is found if it is spelled as its key.
+const HISTORY: &str = "SELECT identity, account, from_us, until_us FROM bindings \
+     WHERE canonical = $1 OR (canonical IS NULL AND identity = $1)";
+/// Identities of an older release that are read in one transaction.
+const READ_AT_ONCE: i64 = 10_000;
+
+const BIND: &str = "bind identities";
+
+impl SqliteDatabase {
+    pub(super) async fn bind_all(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>> {
+        rules::check_bindings(bindings)?;
+        let bindings = bindings.to_vec();
+        self.writer.write(Urgency::Normal, BIND, move |c| Box::pin(bind(c, bindings))).await
+    }
+
+    pub(super) async fn rebind_all(
+        &self,
+        changes: &[Rebinding],
+    ) -> StoreResult<Vec<RebindOutcome>> {
+        rules::check_bindings(changes.iter().map(Rebinding::binding))?;
+        let changes = changes.to_vec();
+        self.writer.write(Urgency::Normal, BIND, move |c| Box::pin(rebind(c, changes))).await
+    }
+
+    pub(super) async fn histories(&self, identities: &[String]) -> StoreResult<Vec<Guided>> {
+        const DOING: &str = "guide";
+        let failed = |error: sqlx::Error| classify(DOING, &error);
+        let mut connection = self.readers.acquire().await.map_err(failed)?;
+        let lengths = query_as(statements::PREFIX_LENGTHS);
+        let lengths = lengths.fetch_all(&mut *connection).await.map_err(failed)?;
+        let lengths = prefix_lengths(lengths, DOING)?;
+        let asked: Vec<Asked> = identities.iter().map(|text| Asked::of(text, lengths)).collect();
+        let rows = rows_of(&mut connection, bindings::keys_asked(&asked)).await.map_err(failed)?;
+        Ok(bindings::guided(&asked, rows.into_iter().map(binding)))
+    }
+
+    pub(super) async fn version_of_bindings(&self) -> StoreResult<u64> {
+        const DOING: &str = "version of bindings";
+        let row = self.fetch_optional(DOING, query_as(statements::BINDINGS_VERSION)).await?;
+        let (version,) = row.ok_or_else(|| corrupt(DOING, "the store's row is missing"))?;
+        Ok(loaded(version))
+    }
+
+    pub(super) async fn bindings_of_account(
+        &self,
+        account: AccountNumber,
+        most: usize,
+    ) -> StoreResult<Vec<Binding>> {
+        let statement = query_as::<_, BindingTuple>(statements::BINDINGS_OF)
+            .bind(stored(account.0))
+            .bind(i64::try_from(most).unwrap_or(i64::MAX));
+        Ok(self.fetch_all("list bindings", statement).await?.into_iter().map(binding).collect())
+    }
+}
+
+async fn rows_of(
+    connection: &mut SqliteConnection,
+    keys: Vec<String>,
+) -> Result<Vec<BindingTuple>, sqlx::Error> {
+    let mut rows = Vec::new();
+    for key in keys {
+        rows.extend(query_as(HISTORY).bind(key).fetch_all(&mut *connection).await?);
+    }
+    Ok(rows)
+}
+
+/// The histories of `identities`, under the one lock for writing.
+async fn histories<'a>(
+    connection: &mut SqliteConnection,
+    identities: impl Iterator<Item = &'a str>,
+) -> StoreResult<Histories> {
+    // Processes of an older release may have bound since.
+    while read_some(connection).await? {}
+    let rows = rows_of(connection, bindings::keys_of(identities)).await;
+    let rows = rows.map_err(|error| classify(BIND, &error))?;
+    Ok(Histories::of(rows.into_iter().map(binding)))
+}
+
+async fn bind(
+    connection: &mut SqliteConnection,
+    asked: Vec<Binding>,
+) -> StoreResult<Vec<BindOutcome>> {
+    let identities: Vec<&str> = asked.iter().map(|one| one.identity.as_str()).collect();
+    let mut histories = histories(connection, identities.into_iter()).await?;
+    let (outcomes, new) = bindings::judge_bindings(&mut histories, &asked);
+    let writes: Vec<RowChange> = new.into_iter().map(RowChange::Insert).collect();
+    write(connection, &writes).await?;
+    Ok(outcomes)
+}
+
+async fn rebind(
+    connection: &mut SqliteConnection,
+    asked: Vec<Rebinding>,
+) -> StoreResult<Vec<RebindOutcome>> {
+    let identities: Vec<&str> = asked.iter().map(|one| one.binding().identity.as_str()).collect();
+    let mut histories = histories(connection, identities.into_iter()).await?;
+    let (outcomes, writes) = bindings::judge_rebindings(&mut histories, &asked);
+    write(connection, &writes).await?;
+    Ok(outcomes)
+}
+
+async fn write(connection: &mut SqliteConnection, writes: &[RowChange]) -> StoreResult<()> {
+    let failed = |error: sqlx::Error| classify(BIND, &error);
+    for write in writes {
+        let statement = match write {
+            RowChange::Delete { identity, from } => {
+                query(statements::DELETE_BINDING).bind(identity).bind(from.micros())
+            }
+            RowChange::End { identity, from, until } => query(statements::END_BINDING)
+                .bind(identity)
+                .bind(from.micros())
+                .bind(until.micros()),
+            RowChange::Insert(new) => query(statements::INSERT_BINDING)
+                .bind(&new.identity)
+                .bind(stored(new.account.0))
+                .bind(new.from.micros())
+                .bind(new.until.micros())
+                .bind(bindings::key_of(&new.identity)),
+        };
+        statement.execute(&mut *connection).await.map_err(failed)?;
+    }
+    let new: Vec<Binding> = bindings::inserted(writes).cloned().collect();
+    note_lengths(connection, new.iter().map(|one| one.identity.as_str())).await.map_err(failed)?;
+    let rows = query_as(statements::PREFIX_LENGTHS);
+    let lengths = prefix_lengths(rows.fetch_all(&mut *connection).await.map_err(failed)?, BIND)?;
+    let takes = writes.iter().any(|write| !matches!(write, RowChange::Insert(_)));
+    if takes || bindings::moves_version(&new, lengths) {
+        query(statements::BINDINGS_CHANGED).execute(connection).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn note_lengths<'a>(
+    connection: &mut SqliteConnection,
+    identities: impl Iterator<Item = &'a str>,
+) -> Result<(), sqlx::Error> {
+    for (is_v4, length) in bindings::prefix_lengths(identities) {
+        query(statements::INSERT_PREFIX_LENGTH)
+            .bind(is_v4)
+            .bind(i64::from(length))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Are there rows of an older release whose keys were not found yet?
+pub(super) async fn has_unread(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let unread: Vec<(String,)> =
+        query_as(statements::UNREAD_BINDINGS).bind(1i64).fetch_all(connection).await?;
+    Ok(!unread.is_empty())
+}
+
+/// Finds the keys of some rows of an older release; `false` when none was left.
+pub(super) async fn read_some(connection: &mut SqliteConnection) -> StoreResult<bool> {
+    let failed = |error: sqlx::Error| classify(BIND, &error);
+    let unread: Vec<(String,)> = query_as(statements::UNREAD_BINDINGS)
+        .bind(READ_AT_ONCE)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if unread.is_empty() {
+        return Ok(false);
+    }
+    for (identity,) in &unread {
+        query(statements::READ_BINDING)
+            .bind(identity)
+            .bind(bindings::key_of(identity))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    let identities: Vec<&str> = unread.iter().map(|(identity,)| identity.as_str()).collect();
+    note_lengths(connection, identities.into_iter()).await.map_err(failed)?;
+    query(statements::BINDINGS_CHANGED).execute(connection).await.map_err(failed)?;
+    Ok(true)
+}

@@ -1,0 +1,130 @@
+//! `turnpike account bind`, `unbind`: which account holds an identity, and when.
+
+use clap::Args;
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_proto::account::v1::{BindIdentity, UnbindIdentity};
+use turnpike_types::Identity;
+
+use super::dates::{Dates, Instant, When, when};
+use super::{plain, tell};
+use crate::apply;
+use crate::cli::Context;
+use crate::client::{ClientArgs, Front};
+use crate::exit::{EXIT_CODES, Finish, usage};
+
+const BIND_EXAMPLES: &str = "\
+Usage recorded under the identity is the account's from --from to just before --until. An address is
+also found by a prefix that is bound; the longest prefix in force counts. Another account that holds
+the identity then is named, and nothing is changed; with --move it loses the identity at the same
+instant. Records that were rated already stay where they are; what waits as unbound-identity is
+tried again by `turnpike suspense recycle`.
+
+Examples:
+  turnpike account bind 42 --identity ip:192.0.2.1
+  turnpike account bind 42 --identity ip:198.51.100.8/29 --from 2026-11-01
+  turnpike account bind 43 --identity tel:+41441234567 --from 2026-12-01 --move
+  turnpike account bind 43 --identity ip:192.0.2.7 --from 2026-11-01T09:00:00Z --until 2026-11-01T17:00:00Z";
+
+/// Options of `account bind`.
+#[derive(Debug, Args)]
+#[command(after_help = BIND_EXAMPLES)]
+#[command(after_long_help = format!("{BIND_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct BindArgs {
+    /// The account's number
+    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    number: u64,
+    /// ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME or tel:NUMBER
+    #[arg(long, value_name = "IDENTITY")]
+    identity: Identity,
+    /// From when: an instant, or a date in the account's zone [default: now]
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    from: Option<When>,
+    /// To just before when: an instant, or a date in the account's zone [default: for good]
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    until: Option<When>,
+    /// Take it from the account that holds it, at the same instant
+    #[arg(long = "move")]
+    moves: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+const UNBIND_EXAMPLES: &str = "\
+Usage of the identity that begins from --from on, to just before --until, waits in suspense as
+unbound-identity until an account is bound. Records that were rated already stay.
+
+Examples:
+  turnpike account unbind 42 --identity ip:192.0.2.1
+  turnpike account unbind 42 --identity tel:+41441234567 --from 2026-12-01";
+
+/// Options of `account unbind`.
+#[derive(Debug, Args)]
+#[command(after_help = UNBIND_EXAMPLES)]
+#[command(after_long_help = format!("{UNBIND_EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct UnbindArgs {
+    /// The account's number
+    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    number: u64,
+    /// The identity, in any spelling
+    #[arg(long, value_name = "IDENTITY")]
+    identity: Identity,
+    /// From when: an instant, or a date in the account's zone [default: now]
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    from: Option<When>,
+    /// To just before when: an instant, or a date in the account's zone [default: for good]
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    until: Option<When>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+impl BindArgs {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
+        let (number, identity, r#move) = (self.number, self.identity.into(), self.moves);
+        let front = self.client.connect(&context.config).await?;
+        let (from, until) = interval(&front, number, self.from, self.until).await?;
+        let told = told(&from, until.as_ref());
+        let (from_us, until_us) = (Some(from.at.0), until.map(|until| until.at.0));
+        let bind = Command::Bind(BindIdentity { identity, from_us, until_us, r#move });
+        let applied = apply::apply(&front, [plain(number, bind)], |_| {}).await?;
+        tell(number, applied, &told)
+    }
+}
+
+impl UnbindArgs {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
+        let (number, identity) = (self.number, self.identity.into());
+        let front = self.client.connect(&context.config).await?;
+        let (from, until) = interval(&front, number, self.from, self.until).await?;
+        let told = told(&from, until.as_ref());
+        let (from_us, until_us) = (from.at.0, until.map(|until| until.at.0));
+        let unbind = Command::Unbind(UnbindIdentity { identity, from_us, until_us });
+        let applied = apply::apply(&front, [plain(number, unbind)], |_| {}).await?;
+        tell(number, applied, &told)
+    }
+}
+
+async fn interval(
+    front: &Front,
+    number: u64,
+    from: Option<When>,
+    until: Option<When>,
+) -> anyhow::Result<(Instant, Option<Instant>)> {
+    let mut dates = Dates::of(front, number);
+    let from = dates.resolve(from).await?;
+    let until = match until {
+        None => None,
+        Some(until) => Some(dates.resolve(Some(until)).await?),
+    };
+    if let Some(until) = until.as_ref().filter(|until| until.at <= from.at) {
+        return Err(usage(format!("--until {until} is not after --from {from}")));
+    }
+    Ok((from, until))
+}
+
+fn told(from: &Instant, until: Option<&Instant>) -> String {
+    match until {
+        None => format!(", from {from} on"),
+        Some(until) => format!(", from {from} until {until}"),
+    }
+}

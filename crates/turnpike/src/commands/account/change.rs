@@ -1,0 +1,86 @@
+//! `turnpike account change`: some of an account's settings, from an instant on.
+
+use clap::Args;
+use turnpike_proto::account::v1::AmendSettings;
+use turnpike_proto::account::v1::account_command::Command;
+use turnpike_types::Currency;
+
+use super::dates::{self, When, when};
+use super::plain;
+use crate::cli::Context;
+use crate::client::ClientArgs;
+use crate::exit::{EXIT_CODES, Finish, usage};
+use crate::values;
+
+const EXAMPLES: &str = "\
+Only what is named changes; the rest stays as it is at that instant. A date is read in the zone that
+holds before the change. Changes go forward: a change before the last one is refused, one at the same
+instant adds to it. --attribute NAME= sets an empty value, --remove-attribute NAME removes it.
+
+Examples:
+  turnpike account change 42 --from 2026-12-01 --currency CHF
+  turnpike account change 42 --from 2026-12-01 --zone Europe/Zurich --attribute level=gold
+  turnpike account change 42 --from 2026-12-01 --remove-attribute level";
+
+/// Options of `account change`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct ChangeArgs {
+    /// The account's number
+    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    number: u64,
+    /// From when: an instant, or a date in the account's zone
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    from: When,
+    #[command(flatten)]
+    changes: Changes,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// What changes.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Changes {
+    /// Time zone, a name of the IANA database
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// Day of the month on which a billing cycle begins
+    #[arg(long, value_name = "DAY", value_parser = clap::value_parser!(u32).range(1..=31))]
+    cycle_day: Option<u32>,
+    /// Currency, ISO 4217
+    #[arg(long, value_name = "CODE")]
+    currency: Option<Currency>,
+    /// An attribute that gets a value; repeat for more
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = values::pair)]
+    attributes: Vec<(String, String)>,
+    /// An attribute that is removed; repeat for more
+    #[arg(long = "remove-attribute", value_name = "NAME")]
+    removed_attributes: Vec<String>,
+}
+
+impl ChangeArgs {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Finish> {
+        let Changes { zone, cycle_day, currency, attributes, removed_attributes } = self.changes;
+        if let Some(zone) = &zone {
+            values::zone(zone).map_err(|error| usage(format!("--zone: {error}")))?;
+        }
+        let set = |name: &String| attributes.iter().any(|(attribute, _)| attribute == name);
+        if let Some(both) = removed_attributes.iter().find(|name| set(name)) {
+            return Err(usage(format!("attribute {both} is set and removed: name it once")));
+        }
+        let amended = AmendSettings {
+            from_us: 0,
+            zone,
+            cycle_day,
+            currency: currency.map(|currency| currency.to_string()),
+            attributes: attributes.into_iter().collect(),
+            removed_attributes,
+        };
+        let (number, from) = (self.number, Some(self.from));
+        dates::one(&self.client, number, from, context, |from_us| {
+            plain(number, Command::AmendSettings(AmendSettings { from_us, ..amended }))
+        })
+        .await
+    }
+}

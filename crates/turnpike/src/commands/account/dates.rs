@@ -1,0 +1,171 @@
+//! Dates of account commands: read in the account's own zone, as `account import` reads them.
+
+use anyhow::anyhow;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use turnpike_proto::account::v1::{AccountCommand, DatedSettings, ShowRequest};
+use turnpike_types::Timestamp;
+
+use super::tell;
+use crate::apply;
+use crate::cli::Context;
+use crate::client::{ClientArgs, Front};
+use crate::exit::{Finish, usage};
+use crate::values;
+
+/// A time as it was typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// An instant.
+    Instant(Timestamp),
+    /// A date, which begins when it does in the account's zone.
+    Date(Date),
+}
+
+/// An instant, or a date in the account's zone.
+pub(crate) fn when(text: &str) -> Result<When, String> {
+    let in_utc = values::instant(text)?;
+    // What was read is a date if it is short, as for every other time.
+    Ok(text.parse().ok().filter(|_| text.len() <= 10).map_or(When::Instant(in_utc), When::Date))
+}
+
+/// An instant that a command is as of, and how it is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Instant {
+    pub(crate) at: Timestamp,
+    zone: Option<TimeZone>,
+}
+
+impl std::fmt::Display for Instant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (jiff::Timestamp::from_microsecond(self.at.0), &self.zone) {
+            (Ok(at), Some(zone)) => write!(f, "{}", at.to_zoned(zone.clone())),
+            (Ok(at), None) => write!(f, "{at}"),
+            (Err(_), _) => write!(f, "{} us", self.at.0),
+        }
+    }
+}
+
+/// Reads times in the zones of an account.
+pub(crate) struct Dates<'a> {
+    front: &'a Front,
+    account: u64,
+    /// Since when which zone holds; asked for with the first date.
+    zones: Option<Vec<(i64, TimeZone)>>,
+}
+
+impl<'a> Dates<'a> {
+    pub(crate) const fn of(front: &'a Front, account: u64) -> Self {
+        Self { front, account, zones: None }
+    }
+
+    /// The instant that was typed; now if none was.
+    pub(crate) async fn resolve(&mut self, typed: Option<When>) -> anyhow::Result<Instant> {
+        match typed {
+            None => Ok(Instant { at: Timestamp(values::now_us()), zone: None }),
+            Some(When::Instant(at)) => Ok(Instant { at, zone: None }),
+            Some(When::Date(date)) => {
+                let zones = match self.zones.take() {
+                    Some(zones) => zones,
+                    None => self.ask().await?,
+                };
+                let found = first_instant(date, &zones);
+                self.zones = Some(zones);
+                found.ok_or_else(|| usage(format!("{date} has no instant in the account's zone")))
+            }
+        }
+    }
+
+    async fn ask(&self) -> anyhow::Result<Vec<(i64, TimeZone)>> {
+        let account = self.account;
+        let shown = self
+            .front
+            .call(&format!("the zone of account {account} can't be read"), || {
+                let mut accounts = self.front.accounts();
+                let request = ShowRequest { account_number: account };
+                async move { accounts.show(request).await }
+            })
+            .await?;
+        let zone = |dated: DatedSettings| {
+            let name = dated.settings.unwrap_or_default().zone;
+            let zone = values::zone(&name).map_err(|why| anyhow!("account {account}: {why}"))?;
+            Ok((dated.from_us, zone))
+        };
+        shown.settings.into_iter().map(zone).collect()
+    }
+}
+
+/// The first instant at which the account's local date is `date` or a later one. `zones` says since
+/// when which zone holds, sorted.
+fn first_instant(date: Date, zones: &[(i64, TimeZone)]) -> Option<Instant> {
+    let ends = zones.iter().skip(1).map(|(from, _)| *from).chain([i64::MAX]);
+    zones.iter().zip(ends).find_map(|((from, zone), end)| {
+        // Where clocks jump over midnight, the date begins when they have.
+        let begins = date.to_zoned(zone.clone()).ok()?.timestamp().as_microsecond();
+        let at = begins.max(*from);
+        (at < end).then(|| Instant { at: Timestamp(at), zone: Some(zone.clone()) })
+    })
+}
+
+/// Sends a command that is as of an instant, and tells which.
+pub(crate) async fn one(
+    client: &ClientArgs,
+    account: u64,
+    typed: Option<When>,
+    context: &Context,
+    command: impl FnOnce(i64) -> AccountCommand,
+) -> anyhow::Result<Finish> {
+    let front = client.connect(&context.config).await?;
+    let instant = Dates::of(&front, account).resolve(typed).await?;
+    let applied = apply::apply(&front, [command(instant.at.0)], |_| {}).await?;
+    tell(account, applied, &format!(", as of {instant}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn zones(all: &[(&str, &str)]) -> Vec<(i64, TimeZone)> {
+        let of = |&(from, zone): &(&str, &str)| {
+            let from = from.parse::<jiff::Timestamp>().map_or(i64::MIN, |at| at.as_microsecond());
+            (from, TimeZone::get(zone).unwrap())
+        };
+        all.iter().map(of).collect()
+    }
+
+    fn begins(date: &str, all: &[(&str, &str)]) -> String {
+        first_instant(date.parse().unwrap(), &zones(all)).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_date_begins_in_the_accounts_zone_also_where_clocks_jump() {
+        let zurich = [("", "Europe/Zurich")];
+        assert_eq!(begins("2026-11-01", &zurich), "2026-11-01T00:00:00+01:00[Europe/Zurich]");
+        // Clocks went from 23:59:59 to 01:00, and over the whole of 30 December.
+        let sao_paulo = [("", "America/Sao_Paulo")];
+        let jump = begins("2018-11-04", &sao_paulo);
+        assert_eq!(jump, "2018-11-04T01:00:00-02:00[America/Sao_Paulo]");
+        let apia = begins("2011-12-30", &[("", "Pacific/Apia")]);
+        assert_eq!(apia, "2011-12-31T00:00:00+14:00[Pacific/Apia]");
+    }
+
+    #[test]
+    fn a_date_is_read_in_the_zone_that_holds_then() {
+        let moved = [("", "America/New_York"), ("2026-07-01T12:00:00Z", "Europe/Zurich")];
+        assert!(begins("2026-06-30", &moved).contains("New_York"));
+        assert!(begins("2026-07-01", &moved).contains("New_York"), "04:00Z, before the move");
+        assert_eq!(begins("2026-07-02", &moved), "2026-07-02T00:00:00+02:00[Europe/Zurich]");
+        // Eastward at the dateline a date may begin with the move itself.
+        let jump = [("", "Pacific/Pago_Pago"), ("2026-07-01T10:30:00Z", "Pacific/Kiritimati")];
+        assert!(begins("2026-07-02", &jump).starts_with("2026-07-02T00:30:00+14:00"));
+    }
+
+    #[test]
+    fn an_instant_is_told_from_a_date() {
+        assert_eq!(when("2026-11-01"), Ok(When::Date(jiff::civil::date(2026, 11, 1))));
+        let instant = when("2026-11-01T00:00:00Z").unwrap();
+        assert!(matches!(instant, When::Instant(_)), "{instant:?}");
+        assert!(when("soon").is_err() && when("2026-02-30").is_err());
+    }
+}

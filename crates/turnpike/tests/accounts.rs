@@ -1,0 +1,227 @@
+//! Account commands through a cluster of this program: dates, identities, settings.
+
+#![allow(clippy::unwrap_used)]
+
+use crate::support;
+
+use std::fs;
+use std::process::Child;
+
+use support::{Ran, free_port, run, turnpike};
+use tempfile::TempDir;
+
+const PLAN: &str = include_str!("../../node/tests/support/octets.xml");
+
+/// A cluster for accounts 1 to 10,000, and records since 2026-01-01.
+struct Up {
+    process: Child,
+    front: String,
+    dir: TempDir,
+}
+
+impl Up {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let address = format!("127.0.0.1:{}", free_port());
+        let data = dir.path().join("data").display().to_string();
+        let line = ["up", "--data", &data, "--nodes", "1", "--partitions", "2"];
+        let more = ["--accounts", "1-10000", "--accept-since", "2026-01-01", "--listen", &address];
+        let mut command = turnpike(&[&line[..], &more[..]].concat());
+        let process = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        let up = Self { process, front: format!("http://{address}"), dir };
+        for _ in 0..60 {
+            if up.run(&["status"]).code == 0 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
+        let plan = up.file("octets.xml", &PLAN.replace("USD", "EUR"));
+        up.done(&["plan", "publish", &plan]);
+        up
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    fn run(&self, line: &[&str]) -> Ran {
+        run(&[line, &["--front", &self.front]].concat())
+    }
+
+    /// What a command that succeeds says.
+    #[track_caller]
+    fn done(&self, line: &[&str]) -> String {
+        let ran = self.run(line);
+        assert_eq!(ran.code, 0, "{line:?}\n{}\n{}", ran.out, ran.err);
+        ran.out
+    }
+
+    #[track_caller]
+    fn refused(&self, line: &[&str], words: &[&str]) {
+        let ran = self.run(line);
+        assert_ne!(ran.code, 0, "{line:?}\n{}", ran.out);
+        for word in words {
+            assert!(ran.err.contains(word), "{line:?}: {word:?} is not in\n{}", ran.err);
+        }
+    }
+
+    /// An account as `account show --json` shows it.
+    fn shown(&self, account: &str) -> serde_json::Value {
+        serde_json::from_str(&self.done(&["account", "show", account, "--json"])).unwrap()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let pid = self.process.id().to_string();
+        let _ = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        let _ = self.process.wait();
+    }
+}
+
+fn dates_and_settings(up: &Up) {
+    let zone = ["--zone", "Europe/Zurich", "--currency", "EUR", "--attribute", "level=gold"];
+    up.done(&[&["account", "open", "42", "--identity", "user:anna"], &zone[..]].concat());
+    // A date begins in the account's zone, for each command.
+    let said = up.done(&["account", "subscribe", "42", "--plan", "octets", "--from", "2026-11-01"]);
+    assert!(said.contains("as of 2026-11-01T00:00:00+01:00[Europe/Zurich]"), "{said}");
+    let begins = up.shown("42")["subscriptions"][0]["from"].clone();
+    assert_eq!(begins, "2026-10-31T23:00:00Z");
+    let said = up.done(&["account", "cancel", "42", "--plan", "octets", "--at", "2027-07-01"]);
+    assert!(said.contains("2027-07-01T00:00:00+02:00"), "{said}");
+    assert_eq!(up.shown("42")["subscriptions"][0]["until"], "2027-06-30T22:00:00Z");
+    // Without a date it is now, never 1970.
+    up.done(&["account", "subscribe", "42", "--plan", "octets", "--from", "2027-07-01"]);
+    up.done(&["account", "open", "43", "--currency", "EUR"]);
+    up.done(&["account", "subscribe", "43", "--plan", "octets"]);
+    let begins = up.shown("43")["subscriptions"][0]["from"].as_str().unwrap().to_owned();
+    let now = jiff_now();
+    assert!(begins[..10] == now[..10] || begins < now, "{begins} is not today, {now}");
+    assert!(!begins.starts_with("1970"), "{begins}");
+    // Only what is named changes.
+    up.done(&["account", "change", "42", "--from", "2026-12-01", "--cycle-day", "15"]);
+    let settings = up.shown("42")["settings"][1].clone();
+    let expected = ["Europe/Zurich", "EUR", "gold"];
+    let attribute = &settings["attributes"]["level"];
+    for (found, expected) in
+        [&settings["zone"], &settings["currency"], attribute].iter().zip(expected)
+    {
+        assert_eq!(found.as_str(), Some(expected), "{settings}");
+    }
+    assert_eq!(
+        (&settings["cycle_day"], &settings["from"]),
+        (&15.into(), &"2026-11-30T23:00:00Z".into())
+    );
+    up.refused(&["account", "change", "42", "--from", "2026-12-01"], &["--zone"]);
+    up.refused(
+        &["account", "change", "42", "--from", "2026-11-01", "--cycle-day", "3"],
+        &["2026-11-30T23:00:00Z"],
+    );
+}
+
+/// No command takes an account, a plan or an option that is not there.
+fn what_is_not_there(up: &Up) {
+    let date = "2026-11-01";
+    for line in [
+        &["account", "subscribe", "99", "--plan", "octets", "--from", date][..],
+        &["account", "subscribe", "99", "--plan", "octets"],
+        &["account", "cancel", "99", "--plan", "octets", "--at", date],
+        &["account", "change", "99", "--from", date, "--cycle-day", "3"],
+        &["account", "change", "99", "--from", "2026-11-01T00:00:00Z", "--cycle-day", "3"],
+        &["account", "offer", "99", "--option", "o", "--plan", "a", "--plan", "b", "--from", date],
+        &["account", "pick", "99", "--option", "o", "--plan", "a", "--cycle", date],
+        &["account", "opt-out", "99", "--option", "o", "--plan", "a", "--at", date],
+        &["account", "bind", "99", "--identity", "user:new"],
+        &["account", "bind", "99", "--identity", "user:new", "--from", date],
+        &["account", "unbind", "99", "--identity", "user:new"],
+        &["account", "show", "99"],
+    ] {
+        up.refused(line, &["account 99"]);
+    }
+    up.refused(&["account", "cancel", "42", "--plan", "unheard-of", "--at", date], &["unheard-of"]);
+    up.refused(&["account", "unbind", "42", "--identity", "user:nobody"], &["does not hold"]);
+}
+
+fn identities(up: &Up) {
+    let said = up.done(&[
+        "account",
+        "bind",
+        "43",
+        "--identity",
+        "user:anna",
+        "--from",
+        "2026-11-15",
+        "--move",
+    ]);
+    assert!(
+        said.contains("account 42 no longer holds user:anna from 2026-11-15T00:00:00Z"),
+        "{said}"
+    );
+    let taken = ["account", "bind", "42", "--identity", "user:anna", "--from", "2026-11-20"];
+    up.refused(&taken, &["account 43 holds user:anna from 2026-11-15T00:00:00Z on", "--move"]);
+    up.done(&["account", "unbind", "43", "--identity", "user:anna", "--from", "2026-11-20"]);
+    let bindings = up.shown("43")["bindings"].clone();
+    assert_eq!(bindings[0]["until"], "2026-11-20T00:00:00Z", "{bindings}");
+    assert_eq!(up.shown("42")["bindings"][0]["from"], "always");
+    let shown = up.done(&["account", "show", "43"]);
+    assert!(shown.contains("IDENTITY") && shown.contains("user:anna"), "{shown}");
+    let early = ["account", "unbind", "42", "--identity", "user:anna", "--from", "2025-06-01"];
+    up.refused(&early, &["is final", "2026-01-01T00:00:00Z"]);
+    let backwards = ["--from", "2026-11-02", "--until", "2026-11-01"];
+    up.refused(
+        &[&["account", "bind", "42", "--identity", "user:b"], &backwards[..]].concat(),
+        &["--until 2026-11-01", "is not after"],
+    );
+    up.refused(
+        &["account", "open", "44", "--identity", "ip:198.51.100.9/29"],
+        &["ip:198.51.100.8/29"],
+    );
+}
+
+/// The files of an everyday import: each spelling of an address finds its account.
+fn spellings(up: &Up) {
+    let accounts = up.file(
+        "accounts.csv",
+        "account_number,zone,currency,plan,identities\n\
+         5001,UTC,EUR,octets,ip:2001:DB8:0:0::77\n\
+         5002,UTC,EUR,octets,ip:198.51.100.7\n\
+         5003,UTC,EUR,octets,ip:::ffff:198.51.100.8\n\
+         5004,UTC,EUR,octets,ip:not-an-address\n\
+         5005,UTC,EUR,octets,ip:198.51.100.9/32\n\
+         5006,UTC,EUR,octets,ip:198.51.100.16/29\n",
+    );
+    let ran = up.run(&["account", "import", &accounts]);
+    assert!(ran.code != 0 && ran.err.contains("not-an-address"), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("5 accounts"), "{}", ran.out);
+    let usage = up.file(
+        "usage.csv",
+        "record_id,identity,usage_type,start_time,quantity\n\
+         i1,ip:2001:DB8:0:0::77,octets,2026-11-30T09:01:00Z,1000000\n\
+         i2,ip:2001:db8::77,octets,2026-11-30T09:01:00Z,1000000\n\
+         i3,ip:::ffff:198.51.100.7,octets,2026-11-30T09:01:00Z,1000000\n\
+         i4,ip:198.51.100.7,octets,2026-11-30T09:01:00Z,1000000\n\
+         i5,ip:198.51.100.8,octets,2026-11-30T09:01:00Z,1000000\n\
+         i6,ip:198.51.100.9,octets,2026-11-30T09:01:00Z,1000000\n\
+         i7,ip:198.51.100.23,octets,2026-11-30T09:01:00Z,1000000\n",
+    );
+    up.done(&["ingest", &usage]);
+    let waiting = up.done(&["suspense", "list"]);
+    assert!(!waiting.contains("unbound-identity"), "{waiting}");
+}
+
+/// Now, as instants are shown.
+fn jiff_now() -> String {
+    let now = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output();
+    String::from_utf8(now.unwrap().stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn account_commands_do_what_was_typed() {
+    let up = Up::start();
+    dates_and_settings(&up);
+    what_is_not_there(&up);
+    identities(&up);
+    spellings(&up);
+}

@@ -1,0 +1,334 @@
+//! Identities: what usage is recorded under where the account is not known, in one spelling.
+//!
+//! ```text
+//!  ip:ADDRESS          2001:DB8:0:0::77 and 2001:db8::77 are one; ::ffff:192.0.2.1 is 192.0.2.1
+//!  ip:ADDRESS/LENGTH   every address of a prefix; /32 (IPv4) and /128 (IPv6) are the address itself
+//!  user:NAME           the bytes as they are: case counts, spaces count
+//!  tel:NUMBER          digits, with a + in front or not; separators are dropped
+//! ```
+//!
+//! Whatever compares identities compares [`Identity::as_str`], which is the same text for the same
+//! identity.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use crate::limits::IDENTITY_BYTES_MAX;
+
+const IPV4_BITS: u8 = 32;
+const IPV6_BITS: u8 = 128;
+/// `::ffff:0:0/96`, the IPv6 spelling of IPv4 addresses.
+const MAPPED_BITS: u8 = 96;
+
+/// An identity in its one spelling.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    text: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Kind {
+    /// A prefix; of full length it is one address.
+    Ip(Prefix),
+    User,
+    Tel,
+}
+
+/// A prefix without host bits. Of an IPv4 prefix the bits stand at the lower end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Prefix {
+    is_v4: bool,
+    bits: u128,
+    length: u8,
+}
+
+/// Text that is no identity: what is wrong, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}; {remedy}")]
+pub struct IdentityError {
+    /// What is wrong, with the text.
+    pub problem: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+fn wrong(problem: String, remedy: impl Into<String>) -> IdentityError {
+    IdentityError { problem, remedy: remedy.into() }
+}
+
+/// The text as messages show it: quoted, and cut where it is long.
+fn shown(text: &str) -> String {
+    const CHARS_MAX: usize = 64;
+    if text.chars().count() <= CHARS_MAX {
+        return format!("{text:?}");
+    }
+    let start: String = text.chars().take(CHARS_MAX).collect();
+    format!("{start:?}...")
+}
+
+impl Identity {
+    /// Reads an identity in any spelling.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: another kind than `ip:`, `user:` and `tel:`, no address, an IPv6 zone, a
+    /// prefix with host bits, a control character, more than [`IDENTITY_BYTES_MAX`] bytes.
+    pub fn parse(text: &str) -> Result<Self, IdentityError> {
+        if text.len() > IDENTITY_BYTES_MAX {
+            let problem = format!("an identity of {} bytes", text.len());
+            return Err(wrong(problem, format!("write at most {IDENTITY_BYTES_MAX} bytes")));
+        }
+        match text.split_once(':') {
+            Some(("ip", address)) => Ok(Self::of_prefix(prefix(text, address)?)),
+            Some(("user", name)) => user(text, name),
+            Some(("tel", number)) => tel(text, number),
+            _ => Err(wrong(
+                format!("{} is no identity", shown(text)),
+                "write ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME or tel:NUMBER",
+            )),
+        }
+    }
+
+    /// Reads the identity of one usage record: an address, not a prefix.
+    ///
+    /// # Errors
+    /// As [`Identity::parse`], and for a prefix.
+    pub fn parse_single(text: &str) -> Result<Self, IdentityError> {
+        let identity = Self::parse(text)?;
+        if identity.is_prefix() {
+            let problem = format!("{} names many addresses", shown(text));
+            return Err(wrong(problem, "write the one address that used it, without /LENGTH"));
+        }
+        Ok(identity)
+    }
+
+    /// The identity of an address.
+    pub fn of_address(address: IpAddr) -> Self {
+        Self::of_prefix(Prefix::of_address(address))
+    }
+
+    fn of_prefix(prefix: Prefix) -> Self {
+        Self { text: format!("ip:{prefix}"), kind: Kind::Ip(prefix) }
+    }
+
+    /// The one spelling.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Is it a prefix of more than one address?
+    pub fn is_prefix(&self) -> bool {
+        matches!(self.kind, Kind::Ip(prefix) if prefix.length < prefix.width())
+    }
+
+    /// Whether a prefix is of IPv4, and its length; `None` for what is no prefix.
+    pub fn prefix_length(&self) -> Option<(bool, u8)> {
+        match self.kind {
+            Kind::Ip(prefix) if self.is_prefix() => Some((prefix.is_v4, prefix.length)),
+            _ => None,
+        }
+    }
+
+    /// Is it an address or a prefix?
+    pub const fn is_ip(&self) -> bool {
+        matches!(self.kind, Kind::Ip(_))
+    }
+
+    /// The prefixes of these lengths that hold it, longest first, itself not among them; none for
+    /// what is no address.
+    pub fn prefixes(&self, lengths: PrefixLengths) -> impl Iterator<Item = Self> + use<> {
+        let prefix = match self.kind {
+            Kind::Ip(prefix) => Some(prefix),
+            Kind::User | Kind::Tel => None,
+        };
+        prefix.into_iter().flat_map(move |prefix| {
+            let shorter = (0..prefix.length).rev();
+            let known = shorter.filter(move |&length| lengths.has(prefix.is_v4, length));
+            known.map(move |length| Self::of_prefix(prefix.cut(length)))
+        })
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+impl FromStr for Identity {
+    type Err = IdentityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl From<Identity> for String {
+    fn from(identity: Identity) -> Self {
+        identity.text
+    }
+}
+
+impl Prefix {
+    fn of_address(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => {
+                Self { is_v4: true, bits: u128::from(v4.to_bits()), length: IPV4_BITS }
+            }
+            IpAddr::V6(v6) => Self { is_v4: false, bits: v6.to_bits(), length: IPV6_BITS },
+        }
+    }
+
+    const fn width(&self) -> u8 {
+        if self.is_v4 { IPV4_BITS } else { IPV6_BITS }
+    }
+
+    /// The prefix of this length that holds it.
+    fn cut(self, length: u8) -> Self {
+        let dropped = u32::from(self.width().saturating_sub(length));
+        let bits = self.bits.checked_shr(dropped).and_then(|bits| bits.checked_shl(dropped));
+        Self { bits: bits.unwrap_or(0), length: length.min(self.length), ..self }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_v4 {
+            // An IPv4 prefix has 32 bits.
+            let bits = u32::try_from(self.bits).unwrap_or(u32::MAX);
+            write!(f, "{}", Ipv4Addr::from_bits(bits))?;
+        } else {
+            write!(f, "{}", Ipv6Addr::from_bits(self.bits))?;
+        }
+        if self.length < self.width() { write!(f, "/{}", self.length) } else { Ok(()) }
+    }
+}
+
+/// What follows `ip:`.
+fn prefix(text: &str, address: &str) -> Result<Prefix, IdentityError> {
+    let (address, length) = match address.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (address, None),
+    };
+    let parsed: IpAddr = address.parse().map_err(|_| no_address(text, address))?;
+    let whole = Prefix::of_address(parsed);
+    let Some(length) = length else { return Ok(whole) };
+    let width = if parsed.is_ipv4() { IPV4_BITS } else { IPV6_BITS };
+    let digits = length.bytes().all(|byte| byte.is_ascii_digit()) && length.len() <= 3;
+    let plain = digits && (length == "0" || !length.starts_with('0'));
+    let length: u8 =
+        length.parse().ok().filter(|&length| plain && length <= width).ok_or_else(|| {
+            wrong(format!("{} has no prefix length", shown(text)), format!("write /0 to /{width}"))
+        })?;
+    // In the IPv6 spelling of an IPv4 address the length counts the 96 bits in front of it too.
+    let is_mapped = whole.is_v4 && parsed.is_ipv6();
+    let whole = match length.checked_sub(MAPPED_BITS) {
+        Some(length) if is_mapped => return without_host_bits(text, whole, length),
+        None if is_mapped => {
+            let IpAddr::V6(v6) = parsed else { return Ok(whole) };
+            Prefix { is_v4: false, bits: v6.to_bits(), length: IPV6_BITS }
+        }
+        _ => whole,
+    };
+    without_host_bits(text, whole, length)
+}
+
+fn without_host_bits(text: &str, whole: Prefix, length: u8) -> Result<Prefix, IdentityError> {
+    let cut = whole.cut(length);
+    if cut.bits == whole.bits {
+        return Ok(cut);
+    }
+    Err(wrong(
+        format!("{} has bits behind its prefix of {length} bits", shown(text)),
+        format!("write ip:{cut} for the prefix, or ip:{whole} for the address"),
+    ))
+}
+
+fn no_address(text: &str, address: &str) -> IdentityError {
+    if address.contains('%') {
+        let problem = format!("{} has a zone, which means something on one host only", shown(text));
+        return wrong(problem, "write the address without %ZONE");
+    }
+    wrong(
+        format!("{} holds no address", shown(text)),
+        "write ip:192.0.2.1, ip:2001:db8::1 or a prefix such as ip:198.51.100.8/29; a name is user:NAME",
+    )
+}
+
+fn user(text: &str, name: &str) -> Result<Identity, IdentityError> {
+    if name.is_empty() {
+        return Err(wrong(format!("{} names no user", shown(text)), "write user:NAME"));
+    }
+    if name.chars().any(char::is_control) {
+        let problem = format!("{} has a control character", shown(text));
+        return Err(wrong(problem, "write the name without line breaks, tabs and the like"));
+    }
+    Ok(Identity { text: text.to_owned(), kind: Kind::User })
+}
+
+fn tel(text: &str, number: &str) -> Result<Identity, IdentityError> {
+    let (plus, digits) = match number.strip_prefix('+') {
+        Some(digits) => ("+", digits),
+        None => ("", number),
+    };
+    let is_separator = |c: char| matches!(c, ' ' | '-' | '.' | '(' | ')' | '/');
+    if !digits.chars().all(|c| c.is_ascii_digit() || is_separator(c)) {
+        return Err(wrong(
+            format!("{} is no telephone number", shown(text)),
+            "write tel: and digits, with a + in front of an international number",
+        ));
+    }
+    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
+    if digits.is_empty() {
+        return Err(wrong(format!("{} holds no digit", shown(text)), "write tel:+41441234567"));
+    }
+    Ok(Identity { text: format!("tel:{plus}{digits}"), kind: Kind::Tel })
+}
+
+/// Lengths of prefixes, those of IPv4 apart from those of IPv6: by what an address can be found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrefixLengths {
+    v4: u32,
+    v6: u128,
+}
+
+impl PrefixLengths {
+    /// None.
+    pub const NONE: Self = Self { v4: 0, v6: 0 };
+    /// Every length shorter than an address.
+    pub const ALL: Self = Self { v4: u32::MAX, v6: u128::MAX };
+
+    /// Adds the length of a prefix; nothing for an identity that is none.
+    pub fn add(&mut self, identity: &Identity) {
+        if let Some((is_v4, length)) = identity.prefix_length() {
+            self.add_length(is_v4, length);
+        }
+    }
+
+    /// Adds a length; one that no prefix has is left out.
+    pub fn add_length(&mut self, is_v4: bool, length: u8) {
+        if is_v4 && length < IPV4_BITS {
+            self.v4 |= 1 << length;
+        } else if !is_v4 && length < IPV6_BITS {
+            self.v6 |= 1 << length;
+        }
+    }
+
+    /// There is none that could hold this identity.
+    pub fn is_empty_for(&self, identity: &Identity) -> bool {
+        match identity.kind {
+            Kind::Ip(prefix) if prefix.is_v4 => self.v4 == 0,
+            Kind::Ip(_) => self.v6 == 0,
+            Kind::User | Kind::Tel => true,
+        }
+    }
+
+    const fn has(&self, is_v4: bool, length: u8) -> bool {
+        if is_v4 { self.v4 >> length & 1 == 1 } else { self.v6 >> length & 1 == 1 }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
