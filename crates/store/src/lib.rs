@@ -59,5 +59,5 @@ pub use model::{
     NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, PinOutcome, SegmentPosition,
     SegmentRow, Serving, StoreIncarnation,
 };
-pub use open::{OpenOptions, open};
+pub use open::{OpenOptions, open, redacted};
 pub use rules::{CLAIMS_MAX, POSTING_BYTES_MAX};

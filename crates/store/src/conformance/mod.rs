@@ -133,6 +133,7 @@ macro_rules! conformance {
             nodes: a_long_serving_list_comes_back,
             nodes: a_superseded_incarnation_is_refused_for_ever,
             nodes: an_overtaken_beat_changes_nothing,
+            nodes: a_goodbye_is_the_last_beat_of_its_process_and_the_next_process_is_taken,
             nodes: beats_of_many_nodes_do_not_disturb_each_other,
             nodes: beats_get_through_while_another_view_appends_without_pause,
             postings: an_append_with_postings_is_shown_by_every_observation,
