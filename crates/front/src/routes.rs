@@ -24,6 +24,8 @@ use crate::gauges::ClusterGauges;
 pub(crate) struct RouteTable {
     /// Which reading; 0 before the first.
     pub(crate) generation: u64,
+    /// When it was read.
+    pub(crate) read_at: Instant,
     /// As it was read; partitions are sorted by id.
     pub(crate) observation: Observation,
     /// How long each of `observation.nodes` has stood still.
@@ -73,6 +75,7 @@ impl RouteTable {
         };
         Self {
             generation: 0,
+            read_at: Instant::now(),
             observation,
             silent: Vec::new(),
             routes: Vec::new(),
@@ -110,7 +113,8 @@ impl RouteTable {
             .map(|(slot, row)| (row.spec.range.first().0, row.spec.range.last().0, slot))
             .collect();
         ranges.sort_unstable();
-        Self { generation, observation, silent, routes, ranges }
+        let read_at = Instant::now();
+        Self { generation, read_at, observation, silent, routes, ranges }
     }
 
     /// How many partitions there are.
