@@ -88,8 +88,8 @@ pub(crate) async fn handover(args: HandoverArgs, context: &Context) -> anyhow::R
 }
 
 const DRAIN_EXAMPLES: &str = "\
-An emptied node claims nothing until `turnpike drain NODE --undo`, even when it is started anew. Its
-partitions go to the next member in rank with a warm copy, one with no record refused.
+A drained node claims nothing until `turnpike drain NODE --undo`, even after a restart. Each of its
+partitions goes to the next member in rank that has a warm copy. No record is refused meanwhile.
 
 Examples:
   turnpike drain a            and waits until a serves nothing: now it may be stopped

@@ -54,7 +54,7 @@ pub(crate) enum PullFormat {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct PullArgs {
-    /// Who pulls: 1 to 128 letters, digits, -, _ or .
+    /// Who pulls: 1 to 128 characters, each a letter, a digit or one of . - _
     #[arg(long, value_name = "NAME")]
     consumer: String,
     /// csv or jsonl [default: by the name of --output, else csv]

@@ -27,14 +27,13 @@ Prints one line for each priced portion, with its receipt. What can't be rated i
 standard error with its reason. Records are taken in the order of the file; before each, what is due
 of its account by then is booked.
 
-With --step it shows instead what each primitive does with each record, and with what falls due. At a
-terminal it stops
-there: Enter or n goes on to the next primitive, c to the next breakpoint, r to the next record, q
-quits.
+With --step it shows instead what each primitive does with each record, and with what falls due. At
+a terminal it stops after each primitive: Enter or n goes on to the next primitive, c to the next
+breakpoint, r to the next record, q quits.
 
 Examples:
   turnpike rate --plan plan.xml --usage usage.csv --zone America/New_York
-  turnpike rate --plan plan.xml --usage usage.csv --accounts accounts.csv --json
+  turnpike rate --plan plan.xml --usage usage.csv --accounts-file accounts.csv --json
   turnpike rate --plan basic.xml --plan add-on.xml --usage usage.jsonl > lines.csv
   turnpike rate --plan calls.xml --table world-dial.csv --usage calls.csv --until 2026-04-03
   turnpike rate --plan plan.xml --usage usage.csv --step --break StepRater --break peak-time
@@ -58,7 +57,7 @@ pub(crate) struct RateArgs {
     #[arg(long = "table", value_name = "FILE")]
     tables: Vec<PathBuf>,
     /// Accounts, as `account import` takes them; without, every account has all the plans
-    #[arg(long, value_name = "FILE")]
+    #[arg(long = "accounts-file", alias = "accounts", value_name = "FILE")]
     accounts: Option<PathBuf>,
     /// Time zone of every account
     #[arg(long, value_name = "ZONE", default_value = "UTC", conflicts_with = "accounts")]
