@@ -10,7 +10,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let areas = ["ingest", "account", "plan", "feed", "cluster", "suspense", "node"];
     let files: Vec<PathBuf> =
         areas.iter().map(|area| root.join(format!("turnpike/{area}/v1/{area}.proto"))).collect();
-    println!("cargo::rerun-if-changed={}", root.display());
+    // Relative to this package: in a shared target directory, another checkout's files do not count.
+    println!("cargo::rerun-if-changed=../../proto");
+    println!("cargo::rerun-if-changed=build.rs");
     let descriptors = protox::compile(&files, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;

@@ -14,6 +14,7 @@
 //!  accounts.rs, cluster.rs, suspense.rs    the other services
 //!  bindings.rs  changes of bindings: bind, move, unbind
 //!  plans.rs, tables.rs   what goes into the catalogue;  catalogue.rs   what both have in common
+//!  health.rs    is the front ready
 //!  examples.rs  a plan does what its own examples say, before it goes in
 //! ```
 //!
@@ -45,6 +46,7 @@ mod error;
 mod examples;
 mod gauges;
 mod guiding;
+mod health;
 mod ingest;
 mod lane;
 mod owner;
@@ -71,6 +73,7 @@ pub use accounts::Accounts;
 pub use cluster::Cluster;
 pub use config::FrontConfig;
 pub use error::FrontError;
+pub use health::Health;
 pub use ingest::Ingest;
 pub use plans::Plans;
 pub use suspense::Suspense;
@@ -124,6 +127,16 @@ impl Front {
         // Not tracked: routes are read for as long as anything is under way.
         tokio::spawn(watcher);
         Ok(Self { core: Arc::new(core) })
+    }
+
+    /// Tells whether the front is ready, for as long as it is kept.
+    pub fn health(&self) -> Health {
+        Health {
+            routes: self.core.routes.clone(),
+            gate: self.core.gate.clone(),
+            // Reading them once may take as long as a silence that is suspect.
+            stale_after: self.core.config.suspicion() * 2,
+        }
     }
 
     /// Waits until the routes were read for the first time.

@@ -24,6 +24,8 @@ use crate::gauges::ClusterGauges;
 pub(crate) struct RouteTable {
     /// Which reading; 0 before the first.
     pub(crate) generation: u64,
+    /// When it was read.
+    pub(crate) read_at: Instant,
     /// As it was read; partitions are sorted by id.
     pub(crate) observation: Observation,
     /// How long each of `observation.nodes` has stood still.
@@ -84,6 +86,7 @@ impl RouteTable {
         };
         Self {
             generation: 0,
+            read_at: Instant::now(),
             observation,
             silent: Vec::new(),
             bindings: BindingsSeen::default(),
@@ -123,7 +126,8 @@ impl RouteTable {
             .collect();
         ranges.sort_unstable();
         let bindings = BindingsSeen::default();
-        Self { generation, observation, silent, bindings, routes, ranges }
+        let read_at = Instant::now();
+        Self { generation, read_at, observation, silent, bindings, routes, ranges }
     }
 
     /// How many partitions there are.

@@ -19,6 +19,7 @@ pub(crate) struct Served {
     partitions: Mutex<HashMap<PartitionId, (Serving, Arc<Ticks>)>>,
     following: Mutex<Vec<Following>>,
     draining: AtomicBool,
+    leaving: AtomicBool,
     /// Something changed that others should know soon.
     changed: Notify,
 }
@@ -49,6 +50,12 @@ impl Served {
         }
     }
 
+    /// The next heartbeat says goodbye, and is the last.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
     fn following(&self) -> Vec<Following> {
         self.following.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -73,7 +80,7 @@ pub(crate) struct Beater {
 }
 
 impl Beater {
-    /// Beats until another process takes the name, or the node drops this task.
+    /// Beats until another process takes the name, goodbye was said, or the node drops this task.
     pub(crate) async fn run(mut self) {
         let config = self.shared.config.clone();
         let (mut pause, mut again) = (Duration::ZERO, false);
@@ -84,11 +91,13 @@ impl Beater {
                 () = self.served.changed.notified() => again = true,
             }
             let began = Instant::now();
-            let beaten = self.beat().await;
+            let is_last = self.served.leaving.load(Ordering::Relaxed);
+            let beaten = self.beat(is_last).await;
             let result = if beaten.is_ok() { "written" } else { "failed" };
             metrics::counter!("turnpike_heartbeats_total", "result" => result).increment(1);
             metrics::histogram!("turnpike_heartbeat_seconds").record(began.elapsed().as_secs_f64());
             pause = match beaten {
+                Ok(()) if is_last => return,
                 Ok(()) if std::mem::take(&mut again) => config.beat_again(),
                 Ok(()) => config.heartbeat,
                 Err(error @ StoreError::Superseded(_)) => {
@@ -105,9 +114,9 @@ impl Beater {
         }
     }
 
-    /// One heartbeat.
-    pub(crate) async fn beat(&mut self) -> Result<(), StoreError> {
-        self.counter += 1;
+    /// One heartbeat; the last one of this process says so in its counter.
+    pub(crate) async fn beat(&mut self, is_last: bool) -> Result<(), StoreError> {
+        self.counter = if is_last { NodeBeat::GOODBYE } else { self.counter + 1 };
         let config = &self.shared.config;
         let tick_max_ms = u64::try_from(config.tick_max().as_millis()).unwrap_or(u64::MAX);
         let beat = NodeBeat {

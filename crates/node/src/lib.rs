@@ -4,6 +4,7 @@
 //!   service.rs   gRPC from fronts --> doors.rs ----------------+
 //!   relay.rs     to an owner elsewhere   a gate a partition    v   bounded queue
 //!   beat.rs      the heartbeat, a task of its own
+//!   predecessor.rs   at the start: has the last process of this name ended?
 //!   peers.rs     to other nodes: gone, or out of reach        owner/  one task a partition:
 //!   node.rs      one loop: observe, decide                     rate:    decode, dedup, price
 //!     |            liveness.rs    counters on our clock        append:  one fenced segment in flight
@@ -42,6 +43,7 @@ mod membership;
 mod node;
 mod owner;
 mod peers;
+mod predecessor;
 mod relay;
 mod service;
 mod standby;
@@ -49,5 +51,5 @@ mod takeover;
 mod tariff;
 
 pub use config::NodeConfig;
-pub use node::{Node, StartError};
+pub use node::{Health, Node, StartError};
 pub use service::Service;

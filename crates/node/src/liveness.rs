@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use turnpike_mutants::{Line, off};
-use turnpike_store::{NodeRow, Observation, PartitionRow};
+use turnpike_store::{NodeBeat, NodeRow, Observation, PartitionRow};
 use turnpike_types::{ClaimId, Epoch, Incarnation, NodeName, PartitionId, SegmentNumber};
 
 use crate::NodeConfig;
@@ -57,7 +57,11 @@ struct Seen {
 }
 
 impl Seen {
+    /// It ended in order, or closed its connection and refused the next one.
     fn is_gone(&self, now: Option<Instant>) -> bool {
+        if self.counter == NodeBeat::GOODBYE {
+            return true;
+        }
         let is_distrusted =
             self.distrusted_until.is_some_and(|until| now.is_some_and(|now| now < until));
         self.gone_at.is_some() && (!is_distrusted || off(Line::Distrust))
@@ -131,7 +135,7 @@ impl Liveness {
     /// Takes in which processes closed their connection and refused the next one (P15).
     pub(crate) fn suspect(&mut self, gone: &HashMap<NodeName, Incarnation>, now: Instant) {
         for (node, seen) in &mut self.nodes {
-            if gone.get(node) != Some(&seen.incarnation) {
+            if gone.get(node) != Some(&seen.incarnation) || seen.counter == NodeBeat::GOODBYE {
                 seen.gone_at = None;
                 continue;
             }
@@ -288,7 +292,7 @@ impl Liveness {
         self.lives(seen).then_some(seen.alive)
     }
 
-    /// Did this very process close its connection and refuse the next one (P15)?
+    /// Did this very process say goodbye, or close its connection and refuse the next one (P15)?
     pub(crate) fn is_gone(&self, owner: &NodeName, incarnation: Incarnation) -> bool {
         let seen = self.nodes.get(owner).filter(|seen| seen.incarnation == incarnation);
         seen.is_some_and(|seen| seen.is_gone(self.last_read))

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -10,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use turnpike_proto::dial::Dial;
 use turnpike_store::{Observation, PartitionRow, Serving, SharedDatabase, StoreError};
-use turnpike_types::{AccountRange, Incarnation, PartitionId, SegmentNumber};
+use turnpike_types::{AccountRange, Incarnation, NodeName, PartitionId, SegmentNumber};
 
 use crate::NodeConfig;
 use crate::beat::{Beater, Served};
@@ -20,6 +21,7 @@ use crate::liveness::Liveness;
 use crate::membership::{Cause, Decision, Me, Vacancies};
 use crate::owner::{DatabaseClock, Outboxes, Queued, Request, Shared, Ticks, Trouble};
 use crate::peers::{Peers, Reach};
+use crate::predecessor;
 use crate::service::Service;
 use crate::standby::Standby;
 use crate::takeover::{Gone, claim_all};
@@ -29,8 +31,11 @@ const QUEUE_REQUESTS: usize = 1024;
 /// Checkpoints that are loaded at a time.
 const LOADS_MAX: usize = 4;
 
+mod health;
 mod measure;
 mod ownerships;
+
+pub use health::Health;
 
 /// Why a node can't start.
 #[derive(Debug, thiserror::Error)]
@@ -38,21 +43,36 @@ pub enum StartError {
     /// The shared database said no, or nothing.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another process beats under this name (P11).
+    #[error(
+        "another process runs as node {node}, at {address}: its heartbeat went on for {} ms while \
+         this one waited. Give this process another name, or stop the other one first",
+        watched.as_millis()
+    )]
+    NameInUse {
+        /// The name.
+        node: NodeName,
+        /// Where fronts reach the other process.
+        address: String,
+        /// How long its heartbeat was watched.
+        watched: Duration,
+    },
 }
 
 /// A rating node, running.
 pub struct Node {
     doors: Arc<Doors>,
+    health: Health,
     stop: watch::Sender<bool>,
     running: JoinHandle<()>,
 }
 
 impl Node {
-    /// Joins the cluster: writes a first heartbeat, reads the catalogue, and begins to decide. Other
-    /// nodes are reached through `dial`.
+    /// Joins the cluster: waits for the end of an earlier process of this name, reads the catalogue,
+    /// writes a first heartbeat, and begins to decide. Other nodes are reached through `dial`.
     ///
     /// # Errors
-    /// [`StartError`] when the database does not answer, or another process has the node's name.
+    /// [`StartError`] when the database does not answer, or another process lives under the name.
     pub async fn start(
         config: NodeConfig,
         db: Arc<dyn SharedDatabase>,
@@ -61,30 +81,14 @@ impl Node {
         measure::begin_counters();
         let mut chance = StdRng::seed_from_u64(config.seed);
         let incarnation = Incarnation(chance.random());
+        predecessor::wait_for_end(&config, db.as_ref(), &dial).await?;
         let catalogue = Catalogue::default().refreshed(db.as_ref()).await?;
         let (catalogue_tx, catalogue_rx) = watch::channel(Arc::new(catalogue));
         let (ranges_tx, ranges_rx) = watch::channel(Arc::new(Vec::new()));
         let (outboxes_tx, outboxes_rx) = watch::channel(Arc::default());
         let (seen_tx, seen_rx) = watch::channel(None);
-        let segments = moka::sync::Cache::builder()
-            .max_capacity(config.segment_cache_bytes)
-            .weigher(|_, segment: &Arc<turnpike_segment::Segment>| {
-                u32::try_from(segment.bytes()).unwrap_or(u32::MAX)
-            })
-            .build();
-        let shared = Arc::new(Shared {
-            codes: CodeCache::new(config.object_codes_max),
-            config: config.clone(),
-            db,
-            catalogue: catalogue_rx,
-            ranges: ranges_rx,
-            outboxes: outboxes_rx,
-            segments,
-            clock: DatabaseClock::default(),
-            fresh_at: Mutex::new(Instant::now()),
-            trouble: Trouble::default(),
-            loads: Semaphore::new(LOADS_MAX),
-        });
+        let watched = Watched { catalogue: catalogue_rx, ranges: ranges_rx, outboxes: outboxes_rx };
+        let shared = Arc::new(shared(&config, db, watched));
         let wake = Arc::new(Notify::new());
         let reach = Reach::default();
         let doors = Arc::new(Doors::new(
@@ -96,6 +100,10 @@ impl Node {
             reach.clone(),
         ));
         let (stop, stopped) = watch::channel(false);
+        let (health_tx, standing) = watch::channel(health::Standing::BEFORE);
+        // One look may take as long as a silence that is suspect.
+        let stale_after = config.suspicion() * 2;
+        let health = Health { node: config.name.clone(), standing, stale_after };
         let served = Arc::new(Served::default());
         let mut beater = Beater {
             shared: Arc::clone(&shared),
@@ -104,7 +112,7 @@ impl Node {
             counter: 0,
             superseded: watch::channel(false).0,
         };
-        beater.beat().await?;
+        beater.beat(false).await?;
         let runner = Runner {
             vacancies: Vacancies::default(),
             liveness: Liveness::new(&config),
@@ -125,9 +133,10 @@ impl Node {
             shared,
             chance,
             measured: None,
+            health: health_tx,
         };
         let running = tokio::spawn(runner.run(stopped, beater));
-        Ok(Self { doors, stop, running })
+        Ok(Self { doors, health, stop, running })
     }
 
     /// The gRPC service for fronts.
@@ -135,6 +144,11 @@ impl Node {
         &self,
     ) -> turnpike_proto::node::v1::node_service_server::NodeServiceServer<Service> {
         Service::server(Arc::clone(&self.doors))
+    }
+
+    /// Tells whether the node is ready, for as long as it is kept.
+    pub fn health(&self) -> Health {
+        self.health.clone()
     }
 
     /// Waits until the node stops by itself, which it does when another process takes its name.
@@ -146,6 +160,36 @@ impl Node {
     pub async fn shutdown(self) {
         let _ = self.stop.send(true);
         let _ = self.running.await;
+    }
+}
+
+/// What the node's loop tells its owners.
+struct Watched {
+    catalogue: watch::Receiver<Arc<Catalogue>>,
+    ranges: watch::Receiver<Arc<Vec<AccountRange>>>,
+    outboxes: watch::Receiver<Arc<Outboxes>>,
+}
+
+fn shared(config: &NodeConfig, db: Arc<dyn SharedDatabase>, watched: Watched) -> Shared {
+    let segments = moka::sync::Cache::builder()
+        .max_capacity(config.segment_cache_bytes)
+        .weigher(|_, segment: &Arc<turnpike_segment::Segment>| {
+            u32::try_from(segment.bytes()).unwrap_or(u32::MAX)
+        })
+        .build();
+    let Watched { catalogue, ranges, outboxes } = watched;
+    Shared {
+        codes: CodeCache::new(config.object_codes_max),
+        config: config.clone(),
+        db,
+        catalogue,
+        ranges,
+        outboxes,
+        segments,
+        clock: DatabaseClock::default(),
+        fresh_at: Mutex::new(Instant::now()),
+        trouble: Trouble::default(),
+        loads: Semaphore::new(LOADS_MAX),
     }
 }
 
@@ -189,13 +233,14 @@ struct Runner {
     chance: StdRng,
     /// When gauges were set last.
     measured: Option<Instant>,
+    health: watch::Sender<health::Standing>,
 }
 
 impl Runner {
     async fn run(mut self, mut stop: watch::Receiver<bool>, mut beater: Beater) {
         let (superseded, mut taken) = watch::channel(false);
         beater.superseded = superseded;
-        let beating = tokio::spawn(beater.run());
+        let mut beating = tokio::spawn(beater.run());
         let mut rounds = tokio::time::interval(self.shared.config.heartbeat);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last = Instant::now();
@@ -209,6 +254,7 @@ impl Runner {
                 }
                 _ = taken.changed() => {
                     // We are the old one (P11), and own nothing.
+                    self.note_stopped();
                     self.abandon();
                     return;
                 }
@@ -230,8 +276,13 @@ impl Runner {
             let left = self.liveness.next_suspicion(heartbeat);
             suspicion = left.map(|left| Instant::now() + left.max(self.shared.config.round_gap()));
         }
+        let goodbye = self.shared.config.suspicion();
+        self.note_stopped();
         self.leave().await;
-        beating.abort();
+        // A goodbye that can't be written is not waited for: silence says the same, later.
+        if tokio::time::timeout(goodbye, &mut beating).await.is_err() {
+            beating.abort();
+        }
     }
 
     /// One round: observe, decide.
@@ -270,6 +321,7 @@ impl Runner {
         claim_all(Arc::clone(&self.shared.db), claims);
         self.forget_unwanted(now);
         self.note_metrics(&seen, now);
+        self.note_health(&seen, now);
         Ok(())
     }
 

@@ -250,7 +250,7 @@ impl Watcher {
 }
 
 /// Was no process there to take the connection?
-fn is_refused(status: &tonic::Status) -> bool {
+pub(crate) fn is_refused(status: &tonic::Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
         if error

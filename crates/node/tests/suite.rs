@@ -20,3 +20,4 @@ mod settings;
 mod story;
 mod support;
 mod takeover;
+mod twin;

@@ -60,5 +60,5 @@ pub use model::{
     NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, PinOutcome, RebindOutcome,
     Rebinding, SegmentPosition, SegmentRow, Serving, StoreIncarnation,
 };
-pub use open::{OpenOptions, open};
+pub use open::{OpenOptions, open, redacted};
 pub use rules::{CLAIMS_MAX, POSTING_BYTES_MAX};

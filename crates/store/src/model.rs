@@ -213,6 +213,16 @@ pub struct NodeBeat {
 }
 
 impl NodeBeat {
+    /// The counter of a process's last beat: no later beat of its incarnation can pass it. To a
+    /// reader that does not know this number it is one more beat. It fits into 63 bits, so that
+    /// databases compare it as the largest.
+    pub const GOODBYE: u64 = i64::MAX.cast_unsigned();
+
+    /// Has the process ended in order (P11)? It writes no later beat.
+    pub const fn is_goodbye(&self) -> bool {
+        self.counter == Self::GOODBYE
+    }
+
     /// Under which claim it says that it serves a partition, of a beat that was read.
     pub fn serves(&self, partition: PartitionId) -> Option<&Serving> {
         let place = self.serving.binary_search_by_key(&partition, |one| one.partition).ok()?;

@@ -38,8 +38,8 @@ pub async fn open(url: &str, options: &OpenOptions) -> StoreResult<Arc<dyn Share
     }
 }
 
-/// `url` without its password, which stands in front of the host or in `password=`.
-pub(crate) fn redacted(url: &str) -> String {
+/// `url` without its password, for people to see: it stands in front of the host or in `password=`.
+pub fn redacted(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let (place, query) = rest.split_once('?').map_or((rest, None), |(p, q)| (p, Some(q)));
     let mut out = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };

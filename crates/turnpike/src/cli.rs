@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
     account, collect, demo, drill, front, handover, ingest, load, node, partition, plan, pull,
@@ -10,7 +10,7 @@ use crate::commands::{
 };
 use crate::config::Config;
 use crate::exit::{EXIT_CODES, Finish};
-use crate::telemetry::LogArgs;
+use crate::telemetry::{LogArgs, LogSettings};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,8 +23,12 @@ Examples:
   turnpike pull --consumer billing --output lines.csv
   turnpike rate --plan plan.xml --usage usage.csv    the same prices with no cluster at all
 
-An option marked [env: TURNPIKE_…] can also be set by that variable. What `node`, `front` and `up`
-are run with, the address of fronts and the log can also be set in a TOML file (--config).";
+An option marked [env: TURNPIKE_…] can also be set by that variable, and most of these in a TOML file
+(--config). No other option can. docs/operating.md lists all variables and keys.";
+
+/// What stands in a command's help in place of the global options.
+const POINTER: &str =
+    "Global options (--config, --quiet, --log, --log-level): see `turnpike --help`.";
 
 /// A partitioned, fault-tolerant rating cluster: usage in, exact charges out, each exactly once.
 #[derive(Debug, Parser)]
@@ -45,6 +49,30 @@ pub(crate) struct Cli {
 
 fn long_help() -> String {
     format!("{EXAMPLES}\n\n{EXIT_CODES}")
+}
+
+/// The command line. Global options stand in the help of `turnpike` alone: each command takes them, and
+/// points to them.
+pub(crate) fn command() -> clap::Command {
+    let command = Cli::command();
+    let globals = command.get_arguments().filter(|option| option.is_global_set());
+    let globals: Vec<Arg> = globals.map(|option| option.clone().hide(true)).collect();
+    command.mut_subcommands(|command| with_pointer(command, &globals))
+}
+
+fn with_pointer(command: clap::Command, globals: &[Arg]) -> clap::Command {
+    let with = |text: Option<&clap::builder::StyledStr>| match text {
+        Some(text) => format!("{text}\n\n{POINTER}"),
+        None => POINTER.to_owned(),
+    };
+    let after = with(command.get_after_help());
+    let after_long = command.get_after_long_help().map(|text| with(Some(text)));
+    let command = command.args(globals.iter().cloned()).after_help(after);
+    let command = match after_long {
+        Some(text) => command.after_long_help(text),
+        None => command,
+    };
+    command.mut_subcommands(|command| with_pointer(command, globals))
 }
 
 /// What to do.
@@ -84,15 +112,15 @@ pub(crate) enum Command {
     Suspense(suspense::SuspenseCommand),
     /// Shows who serves what
     Status(status::StatusArgs),
-    /// Has another member serve a partition, with no record refused
+    /// Moves a partition to another member; no record is refused
     Handover(handover::HandoverArgs),
     /// Empties a node, for maintenance
     Drain(handover::DrainArgs),
-    /// Forgets a node that is gone for good
+    /// Removes a node that will not come back from the list
     Forget(handover::ForgetArgs),
     /// Generates usage and measures how fast it is taken
     Load(load::LoadArgs),
-    /// Does faults to a cluster under load, and measures what its clients see of them
+    /// Injects faults into a cluster under load, and measures what its clients see of them
     Drill(drill::DrillArgs),
 }
 
@@ -102,16 +130,28 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) config_path: Option<PathBuf>,
     pub(crate) quiet: bool,
-    pub(crate) log: LogArgs,
+    /// The log settings in force.
+    pub(crate) log: LogSettings,
+}
+
+impl Context {
+    /// The configuration file, for people to see.
+    pub(crate) fn config_shown(&self) -> String {
+        self.config_path
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |path| path.display().to_string())
+    }
 }
 
 impl Command {
-    /// What is logged when nobody says: servers tell what they do, commands only what is wrong.
+    /// Does the command run until it is stopped?
+    pub(crate) const fn is_server(&self) -> bool {
+        matches!(self, Self::Up(_) | Self::Node(_) | Self::Front(_))
+    }
+
+    /// What is logged by default: servers tell what they do, commands only what is wrong.
     pub(crate) const fn log_default(&self) -> &'static str {
-        match self {
-            Self::Up(_) | Self::Node(_) | Self::Front(_) => "info",
-            _ => "warn",
-        }
+        if self.is_server() { "info" } else { "warn" }
     }
 
     /// Runs the command.
@@ -141,13 +181,4 @@ impl Command {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::Cli;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-}
+mod tests;

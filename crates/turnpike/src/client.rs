@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -31,28 +32,45 @@ pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 /// How a command reaches a front.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ClientArgs {
-    /// A front's address [default: http://127.0.0.1:7070]
-    #[arg(long, env = "TURNPIKE_FRONT", value_name = "URL", help_heading = "Connection")]
-    pub(crate) front: Option<String>,
+    /// A front's address, or several with commas between them: the next is used where one does not
+    /// answer [default: http://127.0.0.1:7070]
+    #[arg(long, env = "TURNPIKE_FRONT", value_name = "URL,URL", help_heading = "Connection")]
+    #[arg(value_delimiter = ',')]
+    pub(crate) front: Vec<String>,
     /// Give up when the cluster makes no progress for this long [default: 30s]
     #[arg(long, env = "TURNPIKE_TIMEOUT", value_name = "TIME", help_heading = "Connection")]
     #[arg(value_parser = values::duration)]
     pub(crate) timeout: Option<Duration>,
 }
 
-/// A connection to a front; clones share it. It reconnects by itself.
+/// A connection to one of several fronts; clones share it. It reconnects by itself, and moves on to
+/// the next front when one is unavailable.
 #[derive(Clone, Debug)]
 pub(crate) struct Front {
+    /// The addresses, for messages.
     pub(crate) url: String,
     pub(crate) timeout: Duration,
-    pub(crate) channel: Channel,
+    urls: Arc<[String]>,
+    current: Arc<Mutex<Current>>,
+}
+
+/// The front in use.
+#[derive(Debug)]
+struct Current {
+    /// Its place among the addresses.
+    at: usize,
+    channel: Channel,
 }
 
 impl ClientArgs {
-    /// Where the front is.
-    pub(crate) fn url(&self, config: &Config) -> String {
-        let url = self.front.clone().or_else(|| config.client.front.clone());
-        url.unwrap_or_else(|| FRONT_DEFAULT.to_owned())
+    /// Where fronts are, in the order in which they are tried.
+    pub(crate) fn urls(&self, config: &Config) -> Vec<String> {
+        let given: Vec<String> = self.front.iter().map(|url| url.trim().to_owned()).collect();
+        match (&given[..], &config.client.front) {
+            ([], None) => vec![FRONT_DEFAULT.to_owned()],
+            ([], Some(file)) => file.list(),
+            _ => given,
+        }
     }
 
     /// How long to be patient.
@@ -68,45 +86,96 @@ impl ClientArgs {
 
     /// Connects, at once or not at all: a front that is not there is told right away.
     pub(crate) async fn connect(&self, config: &Config) -> anyhow::Result<Front> {
-        Front::connect(&self.url(config), self.patience(config)?).await
+        Front::connect_any(self.urls(config), self.patience(config)?).await
     }
 }
 
 impl Front {
     /// Connects to the front at `url`.
     pub(crate) async fn connect(url: &str, timeout: Duration) -> anyhow::Result<Self> {
-        let endpoint = endpoint(url)?;
-        let channel = endpoint.connect().await.map_err(|error| unreachable_front(url, &error))?;
-        Ok(Self { url: url.to_owned(), timeout, channel })
+        Self::connect_any(vec![url.to_owned()], timeout).await
     }
 
-    /// Another connection to the same front.
+    /// Connects to the first of the fronts that takes the connection.
+    ///
+    /// # Errors
+    /// An address that is none, whichever of them; or each address with the reason why it was not
+    /// reached.
+    pub(crate) async fn connect_any(urls: Vec<String>, timeout: Duration) -> anyhow::Result<Self> {
+        let endpoints: Vec<Endpoint> =
+            urls.iter().map(|url| endpoint(url)).collect::<Result<_, _>>()?;
+        let mut failures = Vec::new();
+        for (at, (url, endpoint)) in urls.iter().zip(&endpoints).enumerate() {
+            match endpoint.connect().await {
+                Ok(channel) => {
+                    let current = Arc::new(Mutex::new(Current { at, channel }));
+                    let url = urls.join(", ");
+                    return Ok(Self { url, timeout, urls: urls.into(), current });
+                }
+                Err(error) => failures.push(format!("{url} ({})", innermost(&error))),
+            }
+        }
+        Err(unreachable(&failures))
+    }
+
+    /// Another connection, to the front in use if it takes it.
     pub(crate) async fn again(&self) -> anyhow::Result<Self> {
-        Self::connect(&self.url, self.timeout).await
+        let mut urls = self.urls.to_vec();
+        urls.rotate_left(self.current().at);
+        Self::connect_any(urls, self.timeout).await
+    }
+
+    /// The address of the front in use.
+    pub(crate) fn in_use(&self) -> String {
+        let at = self.current().at;
+        self.urls.get(at).cloned().unwrap_or_else(|| self.url.clone())
+    }
+
+    /// The connection to the front in use.
+    pub(crate) fn channel(&self) -> Channel {
+        self.current().channel.clone()
+    }
+
+    /// Moves on to the next front that takes a connection. Where none does, or there is one address
+    /// only, the connection stays, which is made anew by itself.
+    pub(crate) async fn move_on(&self) {
+        let count = self.urls.len();
+        let from = self.current().at;
+        for at in (1..count).map(|step| (from + step) % count) {
+            let Some(Ok(endpoint)) = self.urls.get(at).map(|url| endpoint(url)) else { continue };
+            if let Ok(channel) = endpoint.connect().await {
+                tracing::info!(from = self.urls[from], to = self.urls[at], "another front is used");
+                *self.current() = Current { at, channel };
+                return;
+            }
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        // Nothing panics under this lock.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn accounts(&self) -> AccountServiceClient<Channel> {
-        AccountServiceClient::new(self.channel.clone())
+        AccountServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn plans(&self) -> PlanServiceClient<Channel> {
-        PlanServiceClient::new(self.channel.clone())
-            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+        PlanServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn feed(&self) -> FeedServiceClient<Channel> {
-        FeedServiceClient::new(self.channel.clone())
-            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+        FeedServiceClient::new(self.channel()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn suspense(&self) -> SuspenseServiceClient<Channel> {
-        SuspenseServiceClient::new(self.channel.clone())
+        SuspenseServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn cluster(&self) -> ClusterServiceClient<Channel> {
-        ClusterServiceClient::new(self.channel.clone())
+        ClusterServiceClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
@@ -121,13 +190,18 @@ impl Front {
             match tokio::time::timeout(patience.left(), call()).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) if is_transient(&status) && !patience.is_over() => {
+                    if is_unavailable(&status) {
+                        let moving = self.move_on();
+                        let _ = tokio::time::timeout(patience.left(), moving).await;
+                    }
                     tokio::time::sleep(patience.backoff()).await;
                 }
                 Ok(Err(status)) => {
-                    return Err(explain(&self.url, &status)).context(doing.to_owned());
+                    return Err(explain(&self.in_use(), &status)).context(doing.to_owned());
                 }
                 Err(_) => {
-                    let error = anyhow!("{} did not answer within {:?}", self.url, self.timeout);
+                    let url = self.in_use();
+                    let error = anyhow!("{url} did not answer within {:?}", self.timeout);
                     return Err(error.context("look at `turnpike status`"))
                         .context(doing.to_owned());
                 }
@@ -152,17 +226,33 @@ fn endpoint(url: &str) -> anyhow::Result<Endpoint> {
         .keep_alive_timeout(Duration::from_secs(10)))
 }
 
-fn unreachable_front(url: &str, error: &tonic::transport::Error) -> anyhow::Error {
+/// The cause at the bottom.
+fn innermost(error: &tonic::transport::Error) -> String {
     let mut cause = error.source();
     let mut last = error.to_string();
     while let Some(source) = cause {
         last = source.to_string();
         cause = source.source();
     }
+    last
+}
+
+fn unreachable(failures: &[String]) -> anyhow::Error {
+    let any = if failures.len() > 1 { "any of " } else { "" };
     anyhow!(
-        "no front answers at {url} ({last}): is one running there? start one with `turnpike up`, \
-         or name another with --front or TURNPIKE_FRONT"
+        "no front answers at {any}{}: is one running there? start one with `turnpike up`, or name \
+         another with --front or TURNPIKE_FRONT",
+        failures.join(", ")
     )
+}
+
+/// Is another front worth trying? One that does not answer, or can't take the call now.
+pub(crate) fn is_unavailable(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable => true,
+        Code::Unknown | Code::Internal | Code::Cancelled => status.source().is_some(),
+        _ => false,
+    }
 }
 
 /// Is the same call worth trying again by itself?

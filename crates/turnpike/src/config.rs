@@ -5,10 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use serde::Deserialize;
+use toml::de::{DeTable, DeValue};
 
 use crate::exit::usage;
+use crate::values;
 
 /// The file as it stands.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -28,11 +29,34 @@ pub(crate) struct Config {
     pub(crate) up: UpSection,
 }
 
+/// One address or several.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "an address, or a list of addresses")]
+pub(crate) enum Addresses {
+    /// One, or several with commas between them.
+    One(String),
+    /// A list.
+    Several(Vec<String>),
+}
+
+impl Addresses {
+    /// Each of them.
+    pub(crate) fn list(&self) -> Vec<String> {
+        let of = |text: &String| text.split(',').map(|one| one.trim().to_owned()).collect();
+        match self {
+            Self::One(text) => of(text),
+            Self::Several(list) => {
+                list.iter().flat_map(|text: &String| -> Vec<String> { of(text) }).collect()
+            }
+        }
+    }
+}
+
 /// How commands reach a front.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct ClientConfig {
-    pub(crate) front: Option<String>,
+    pub(crate) front: Option<Addresses>,
     pub(crate) timeout: Option<String>,
 }
 
@@ -78,44 +102,169 @@ pub(crate) struct UpSection {
     pub(crate) partitions: Option<u32>,
 }
 
+/// Every key of the file, by section; the empty section holds the keys at its top.
+pub(crate) const KEYS: [(&str, &[&str]); 6] = [
+    ("", &["database", "client", "log", "node", "front", "up"]),
+    ("client", &["front", "timeout"]),
+    ("log", &["format", "level"]),
+    (
+        "node",
+        &[
+            "name",
+            "listen",
+            "advertise",
+            "metrics",
+            "queue-bytes-max",
+            "keys-max",
+            "warm-standbys",
+            "segment-bytes-max",
+            "checkpoint-log-bytes",
+        ],
+    ),
+    ("front", &["listen", "metrics", "admitted-bytes-max"]),
+    ("up", &["data", "listen", "nodes", "partitions"]),
+];
+
 impl Config {
     /// Reads the file at `path`; no path, no settings.
+    ///
+    /// # Errors
+    /// What is wrong with the file, with the line; ends in exit code 2.
     pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
-        let text = std::fs::read_to_string(path).with_context(|| {
-            format!("the configuration file {} can't be read (--config)", path.display())
+        let place = path.display();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            usage(format!("the configuration file {place} can't be read: {error} (--config)"))
         })?;
-        toml::from_str(&text).map_err(|error| {
-            let said = error.to_string();
-            usage(format!("{}: {}", path.display(), said.trim_end()))
-        })
+        Self::parse(&text).map_err(|wrong| usage(format!("{place}: {wrong}")))
     }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let said = |error: toml::de::Error| error.to_string().trim_end().to_owned();
+        let table = DeTable::parse(text).map_err(said)?;
+        check_keys(text, "", table.get_ref())?;
+        toml::from_str(text).map_err(said)
+    }
+
+    /// The log's format in the file at `path`, as far as the file can be read at all: the error that
+    /// says what is wrong with the file is to have this form.
+    pub(crate) fn log_format(path: Option<&Path>) -> Option<String> {
+        let text = std::fs::read_to_string(path?).ok()?;
+        let table: toml::Table = toml::from_str(&text).ok()?;
+        Some(table.get("log")?.get("format")?.as_str()?.to_owned())
+    }
+}
+
+/// Refuses a key that is not known, with its line and the key that is meant.
+fn check_keys(text: &str, section: &str, table: &DeTable<'_>) -> Result<(), String> {
+    let known = KEYS.iter().find(|(name, _)| *name == section).map_or(&[][..], |(_, keys)| keys);
+    for (key, value) in table {
+        let name: &str = key.get_ref();
+        if !known.contains(&name) {
+            return Err(unknown_key(text, section, name, key.span().start));
+        }
+        if let (DeValue::Table(inner), "") = (value.get_ref(), section) {
+            check_keys(text, name, inner)?;
+        }
+    }
+    Ok(())
+}
+
+fn unknown_key(text: &str, section: &str, name: &str, at: usize) -> String {
+    let line = text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
+    let of = |(section, key): (&str, &str)| match section {
+        "" => key.to_owned(),
+        section => format!("[{section}] {key}"),
+    };
+    // A key may be right and stand in the wrong section.
+    let everywhere = || KEYS.iter().flat_map(|(of, keys)| keys.iter().map(|key| (*of, *key)));
+    let here = KEYS.iter().find(|(of, _)| *of == section).map_or(&[][..], |(_, keys)| keys);
+    let nearest = values::nearest(name, here.iter().copied()).map(|key| (section, key));
+    let elsewhere = || everywhere().find(|(of, key)| *key == name && *of != section);
+    let misspelt = || {
+        let near = values::nearest(name, everywhere().map(|(_, key)| key))?;
+        everywhere().find(|(_, key)| *key == near)
+    };
+    let place = if section.is_empty() { String::new() } else { format!(" in [{section}]") };
+    let hint = match elsewhere().or(nearest).or_else(misspelt) {
+        Some(meant) => format!("do you mean {}?", of(meant)),
+        None => format!("known here: {}", here.join(", ")),
+    };
+    format!("line {line}: {name:?}{place} is no setting; {hint}")
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::Config;
+    use super::{Config, KEYS};
 
     const EXAMPLE: &str = include_str!("../../../cluster/turnpike.toml");
 
     #[test]
     fn the_example_names_keys_that_exist() {
-        let example: Config = toml::from_str(EXAMPLE).unwrap();
+        let example = Config::parse(EXAMPLE).unwrap();
         assert!(example.database.is_some() && example.node.name.is_some());
         // Lines that are commented out are offers; they must be valid too.
         let offered: String = EXAMPLE
             .lines()
             .map(|line| line.strip_prefix("#: ").unwrap_or(line))
             .fold(String::new(), |all, line| all + line + "\n");
-        toml::from_str::<Config>(&offered).unwrap();
+        Config::parse(&offered).unwrap();
     }
 
     #[test]
-    fn an_unknown_key_is_refused_by_its_name() {
-        for text in ["colour = 1", "[node]\ncolour = 1", "[colour]\nx = 1"] {
-            let said = toml::from_str::<Config>(text).unwrap_err().to_string();
-            assert!(said.contains("unknown field `colour`"), "{said}");
+    fn an_unknown_key_is_refused_with_its_line_and_the_nearest_name() {
+        for (text, said) in [
+            ("colour = 1", "line 1: \"colour\" is no setting; known here: database, client"),
+            (
+                "# x\n\ndatabas = \"memory:\"",
+                "line 3: \"databas\" is no setting; do you mean database?",
+            ),
+            (
+                "[node]\nkeys_max = 1",
+                "line 2: \"keys_max\" in [node] is no setting; do you mean [node] keys-max?",
+            ),
+            ("[nod]\nname = \"a\"", "line 1: \"nod\" is no setting; do you mean node?"),
+            ("name = \"a\"", "line 1: \"name\" is no setting; do you mean [node] name?"),
+            (
+                "[front]\nkeys-max = 1",
+                "line 2: \"keys-max\" in [front] is no setting; do you mean [node] keys-max?",
+            ),
+            (
+                "node.nmae = \"a\"",
+                "line 1: \"nmae\" in [node] is no setting; do you mean [node] name?",
+            ),
+        ] {
+            let wrong = Config::parse(text).unwrap_err();
+            assert!(wrong.starts_with(said), "{text}: {wrong}");
         }
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_refused_with_its_line() {
+        let wrong = Config::parse("[up]\nnodes = \"two\"").unwrap_err();
+        assert!(wrong.contains("line 2") && wrong.contains("nodes"), "{wrong}");
+    }
+
+    #[test]
+    fn every_listed_key_is_read_and_every_key_of_the_sample_is_listed() {
+        for (section, keys) in KEYS.iter().filter(|(section, _)| !section.is_empty()) {
+            for key in *keys {
+                // A value of a wrong type is refused as such: the key is known.
+                let text = format!("[{section}]\n{key} = {{}}");
+                let wrong = Config::parse(&text).unwrap_err();
+                assert!(!wrong.contains("unknown") && !wrong.contains("no setting"), "{wrong}");
+                assert!(EXAMPLE.contains(&format!("{key} = ")), "the sample lacks {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn several_fronts_are_a_list_or_a_text_with_commas() {
+        let of = |text: &str| Config::parse(text).unwrap().client.front.unwrap().list();
+        let both = ["http://a:1", "http://b:2"];
+        assert_eq!(of("[client]\nfront = \"http://a:1, http://b:2\""), both);
+        assert_eq!(of("[client]\nfront = [\"http://a:1\", \"http://b:2\"]"), both);
+        assert_eq!(of("[client]\nfront = \"http://a:1\""), both[..1]);
     }
 }

@@ -8,7 +8,9 @@ Exit codes:
   0  done
   1  failed: nothing, or not all, was done
   2  the command line or the configuration is wrong
-  3  done, but rows were bad, or records were suspended or rejected";
+  3  done, but rows were bad, or records were suspended or rejected
+  4  another process runs under this node's name, or on this data directory;
+     starting again does not help while it runs";
 
 /// A command that came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,16 @@ pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     UsageError(message.into()).into()
 }
 
+/// Another process has what this one needs, and is not to be disturbed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct InUse(String);
+
+/// An error that ends in exit code 4.
+pub(crate) fn in_use(message: impl Into<String>) -> anyhow::Error {
+    InUse(message.into()).into()
+}
+
 /// The exit code of a command's result; tells the error.
 pub(crate) fn code(result: &anyhow::Result<Finish>) -> ExitCode {
     match result {
@@ -47,10 +59,31 @@ pub(crate) fn code(result: &anyhow::Result<Finish>) -> ExitCode {
         // Whoever reads our output has had enough: `turnpike pull | head`.
         Err(error) if is_broken_pipe(error) => ExitCode::SUCCESS,
         Err(error) => {
-            crate::ui::tell(format_args!("error: {error:#}"));
-            let misused = error.chain().any(|cause| cause.is::<UsageError>());
-            ExitCode::from(if misused { 2 } else { 1 })
+            let code = error.chain().find_map(code_of).unwrap_or(1);
+            crate::ui::tell_error(format_args!("{error:#}"), code);
+            ExitCode::from(code)
         }
+    }
+}
+
+/// The exit code of a command line that can't be read, or that asks for help; tells it.
+pub(crate) fn refused(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && crate::ui::tells_json() {
+        let said = error.to_string();
+        crate::ui::tell_error(said.strip_prefix("error: ").unwrap_or(&said), 2);
+    } else if let Err(error) = error.print() {
+        tracing::debug!(%error, "nothing reads what is told");
+    }
+    if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+}
+
+fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if cause.is::<UsageError>() {
+        Some(2)
+    } else if cause.is::<InUse>() {
+        Some(4)
+    } else {
+        None
     }
 }
 

@@ -8,8 +8,10 @@
 //!  commands/*.rs      one file a command: resolves its options, then runs
 //!    |        |
 //!    |        +-- servers   server.rs     listener, health, reflection, shutdown
+//!    |                      database.rs   opening the shared database, waiting for it
+//!    |                      data_dir.rs   one process a directory
 //!    |                      children.rs   processes of this same program (up, demo)
-//!    |                      telemetry.rs  logs, metrics
+//!    |                      telemetry.rs  logs, repeated warnings, metrics and health on a port
 //!    +-- clients            client.rs     the connection to a front, refusals in words
 //!                           sender.rs     batches in flight, sent again until answered
 //!                           apply.rs      account commands, the same
@@ -32,6 +34,7 @@ mod cli;
 mod client;
 mod commands;
 mod config;
+mod data_dir;
 mod database;
 mod exit;
 #[cfg(test)]
@@ -48,30 +51,49 @@ mod values;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 
 use crate::cli::{Cli, Context};
 use crate::config::Config;
 use crate::exit::Finish;
+use crate::telemetry::{LogFormat, LogSettings};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = run(cli);
-    exit::code(&result)
+    // Also what is wrong with the command line is told in the form of the log.
+    if telemetry::is_json_asked(std::env::args_os()) {
+        ui::tell_as(LogFormat::Json);
+    }
+    let matches = cli::command().try_get_matches();
+    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => exit::code(&run(cli)),
+        Err(error) => exit::refused(&error),
+    }
 }
 
 fn run(cli: Cli) -> anyhow::Result<Finish> {
-    let config = Config::load(cli.config.as_deref())?;
-    telemetry::start(&cli.log, &config.log, cli.command.log_default())?;
-    let context = Context { config, config_path: cli.config, quiet: cli.quiet, log: cli.log };
+    let path = cli.config.as_deref();
+    let config = Config::load(path).inspect_err(|_| {
+        if Config::log_format(path).as_deref() == Some("json") && cli.log.format.is_none() {
+            ui::tell_as(LogFormat::Json);
+        }
+    })?;
+    let variable = std::env::var("TURNPIKE_LOG").ok().filter(|value| !value.is_empty());
+    let default = cli.command.log_default();
+    let log = LogSettings::resolve(&cli.log, variable.as_deref(), &config.log, default)?;
+    let repeats = telemetry::start(&log, cli.command.is_server())?;
+    let context = Context { config, config_path: cli.config, quiet: cli.quiet, log };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the runtime can't start")?;
+    if cli.command.is_server() {
+        runtime.spawn(repeats.clone().tell());
+    }
     let result = runtime.block_on(cli.command.run(&context));
+    repeats.tell_rest();
     // A thread that still reads a terminal must not keep us.
     runtime.shutdown_background();
     result

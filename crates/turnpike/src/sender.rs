@@ -93,6 +93,8 @@ pub(crate) async fn send<T: Send>(
             Err(Broken::ForNow(why)) => {
                 tracing::debug!(%why, "the stream broke; sending again");
                 sender.all_to_be_sent_again();
+                let moving = front.move_on();
+                let _ = tokio::time::timeout(sender.patience.left(), moving).await;
                 tokio::time::sleep(sender.patience.backoff()).await;
             }
         }
@@ -163,7 +165,7 @@ where
         &mut self,
         queue: mpsc::Receiver<BatchFrame>,
     ) -> Result<Streaming<BatchAck>, Broken> {
-        let mut front = IngestServiceClient::new(self.front.channel.clone())
+        let mut front = IngestServiceClient::new(self.front.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
         let call = front.ingest(ReceiverStream::new(queue));
         match tokio::time::timeout(self.patience.left(), call).await {
@@ -174,7 +176,7 @@ where
     }
 
     fn broken(&self, status: &Status) -> Broken {
-        let error = explain(&self.front.url, status);
+        let error = explain(&self.front.in_use(), status);
         if is_transient(status) {
             Broken::ForNow(error.to_string())
         } else {

@@ -14,7 +14,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::client::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::exit::usage;
-use crate::{telemetry, ui};
+use crate::ui;
 
 /// After the gate is shut and what was taken is answered, streams that clients keep open are cut
 /// after this long.
@@ -26,7 +26,7 @@ pub(crate) struct ListenArgs {
     /// Listen here; port 0 for any free one
     #[arg(long, env = "TURNPIKE_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
-    /// Serve Prometheus metrics here [default: nowhere]
+    /// Serve Prometheus metrics and health here: /metrics, /healthz, /readyz [default: nowhere]
     #[arg(long, env = "TURNPIKE_METRICS", value_name = "ADDRESS")]
     pub(crate) metrics: Option<String>,
     /// Stop when standard input ends, as well as at SIGTERM
@@ -41,23 +41,17 @@ pub(crate) struct Listener {
 }
 
 impl ListenArgs {
-    /// Listens, and serves metrics if asked to; they say that this is `process`, called `name`.
-    pub(crate) async fn listen(
-        &self,
-        listen: Option<&str>,
-        default: &str,
-        metrics: Option<&str>,
-        (process, name): (&'static str, &str),
-    ) -> anyhow::Result<Listener> {
-        let listen = self.listen.as_deref().or(listen).unwrap_or(default);
-        let incoming = bind(listen).await?;
-        let address = incoming.local_addr().context("the listener has no address")?;
-        if let Some(metrics) = self.metrics.as_deref().or(metrics) {
-            let wrong = || usage(format!("--metrics {metrics:?}: write HOST:PORT"));
-            let metrics = metrics.parse().map_err(|_| wrong())?;
-            telemetry::serve_metrics(metrics, process, name)?;
-        }
-        Ok(Listener { incoming, address })
+    /// Where to listen: as given, or as the file says, or there by default.
+    pub(crate) fn listen_at(&self, file: Option<&str>, default: &str) -> String {
+        self.listen.as_deref().or(file).unwrap_or(default).to_owned()
+    }
+
+    /// Where to serve metrics and health, if anywhere.
+    pub(crate) fn metrics_at(&self, file: Option<&str>) -> anyhow::Result<Option<SocketAddr>> {
+        let Some(metrics) = self.metrics.as_deref().or(file) else { return Ok(None) };
+        let wrong =
+            || usage(format!("--metrics {metrics:?}: write HOST:PORT, such as 127.0.0.1:9464"));
+        metrics.parse().map(Some).map_err(|_| wrong())
     }
 
     /// Waits until somebody asks the process to stop; says who.
@@ -87,6 +81,13 @@ async fn stdin_end() {
         drop(ended);
     });
     let _ = end.await;
+}
+
+/// Listens at `listen`, and serves nothing yet.
+pub(crate) async fn listen(listen: &str) -> anyhow::Result<Listener> {
+    let incoming = bind(listen).await?;
+    let address = incoming.local_addr().context("the listener has no address")?;
+    Ok(Listener { incoming, address })
 }
 
 async fn bind(listen: &str) -> anyhow::Result<TcpListener> {

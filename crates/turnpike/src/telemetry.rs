@@ -1,20 +1,29 @@
-//! Logs on standard error, metrics on a port.
+//! Logs on standard error, metrics and health on a port.
 
 mod catalogue;
+mod port;
+mod probe;
+mod repeats;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, filter::FilterExt as _};
 
 use crate::config::LogConfig;
 use crate::exit::usage;
+use crate::{ui, values};
 use catalogue::{Kind, METRICS};
+pub(crate) use probe::Probe;
+pub(crate) use repeats::Repeats;
 
 /// How logs look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -29,52 +38,120 @@ pub(crate) enum LogFormat {
 /// What goes to standard error.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct LogArgs {
-    /// Log as text or as JSON lines [default: text]
-    #[arg(id = "log", long = "log", env = "TURNPIKE_LOG", value_name = "FORMAT", global = true)]
-    #[arg(help_heading = "Global options")]
+    /// Log, and tell errors, as text or as JSON lines [default: text]
+    #[arg(id = "log", long = "log", env = "TURNPIKE_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(global = true, help_heading = "Global options")]
     pub(crate) format: Option<LogFormat>,
-    /// What to log: a level, or a filter such as info,turnpike_node=debug [default: info for
-    /// servers, warn for the rest]
-    #[arg(
-        id = "log-level",
-        long = "log-level",
-        env = "TURNPIKE_LOG_LEVEL",
-        value_name = "FILTER",
-        global = true
-    )]
-    #[arg(help_heading = "Global options")]
+    /// What to log: a level, or a filter such as info,turnpike_node=debug; TURNPIKE_LOG says the
+    /// same [default: info for servers, warn for the rest]
+    #[arg(id = "log-level", long = "log-level", env = "TURNPIKE_LOG_LEVEL", value_name = "FILTER")]
+    #[arg(global = true, help_heading = "Global options")]
     pub(crate) level: Option<String>,
 }
 
-/// Starts logging; once a process.
-pub(crate) fn start(args: &LogArgs, file: &LogConfig, default: &str) -> anyhow::Result<()> {
-    let format = match (args.format, file.format.as_deref()) {
-        (Some(format), _) => format,
-        (None, Some(word)) => LogFormat::from_str(word, false)
-            .map_err(|_| usage(format!("log.format: {word:?} is neither text nor json")))?,
-        (None, None) => LogFormat::default(),
-    };
-    let filter = args.level.as_deref().or(file.level.as_deref()).unwrap_or(default);
-    let filter = EnvFilter::from_str(filter).map_err(|error| {
-        usage(format!("--log-level {filter:?}: {error}; write a level such as info"))
+/// The levels of a filter, as they are written.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// The log settings in force.
+#[derive(Clone, Debug)]
+pub(crate) struct LogSettings {
+    pub(crate) format: LogFormat,
+    pub(crate) filter: String,
+}
+
+impl LogSettings {
+    /// From the command line and its variables, `TURNPIKE_LOG`, the file, and the default filter, in
+    /// this order.
+    pub(crate) fn resolve(
+        args: &LogArgs,
+        variable: Option<&str>,
+        file: &LogConfig,
+        default: &str,
+    ) -> anyhow::Result<Self> {
+        // Up to version 0.1 this variable named the format.
+        let old_format = variable.and_then(|word| LogFormat::from_str(word, true).ok());
+        let format = match (args.format.or(old_format), file.format.as_deref()) {
+            (Some(format), _) => format,
+            (None, Some(word)) => LogFormat::from_str(word, false)
+                .map_err(|_| usage(format!("log.format: {word:?} is neither text nor json")))?,
+            (None, None) => LogFormat::default(),
+        };
+        let variable = variable.filter(|_| old_format.is_none());
+        let (filter, source) = [
+            (args.level.as_deref(), "--log-level"),
+            (variable, "TURNPIKE_LOG"),
+            (file.level.as_deref(), "log.level in the configuration file"),
+        ]
+        .into_iter()
+        .find_map(|(filter, source)| Some((filter?, source)))
+        .unwrap_or((default, "the default"));
+        check_filter(filter, source)?;
+        Ok(Self { format, filter: filter.to_owned() })
+    }
+}
+
+/// Does the command line, or else the environment, ask for JSON? For what is told before either has
+/// been read.
+pub(crate) fn is_json_asked(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
+    let apart = words.windows(2).filter(|pair| pair[0] == "--log").map(|pair| pair[1]);
+    let joined = words.iter().filter_map(|word| word.strip_prefix("--log="));
+    let variable = || ["TURNPIKE_LOG_FORMAT", "TURNPIKE_LOG"].map(std::env::var).map(Result::ok);
+    match apart.chain(joined).last() {
+        Some(format) => format == "json",
+        None => variable().into_iter().flatten().any(|format| format == "json"),
+    }
+}
+
+/// A misspelt level would be read as the name of a module, and nothing would be logged.
+fn check_filter(filter: &str, source: &str) -> anyhow::Result<()> {
+    EnvFilter::from_str(filter).map_err(|error| {
+        usage(format!("{source} {filter:?}: {error}; write a level such as info"))
     })?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second start in one process is a test's; the first one stands.
-    let _ = match format {
-        LogFormat::Text => logs.with_ansi(false).try_init(),
-        LogFormat::Json => logs.json().try_init(),
-    };
+    for directive in filter.split(',').map(str::trim) {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+        let known = LEVELS.contains(&level.to_lowercase().as_str()) || level.parse::<u8>().is_ok();
+        if known || level.contains("::") {
+            continue;
+        }
+        if let Some(near) = values::nearest(&level.to_lowercase(), LEVELS) {
+            return Err(usage(format!(
+                "{source} {filter:?}: {level:?} is no level; do you mean {near}?"
+            )));
+        }
+    }
     Ok(())
 }
 
-/// Serves metrics for Prometheus at `address`. `process` is a front or a node, `name` whatever tells
-/// it from others of its kind.
-pub(crate) fn serve_metrics(
+/// Starts logging; once a process. With `limits_repeats`, for processes that run long, repeated
+/// warnings are counted; [`Repeats::tell`] has to run then.
+pub(crate) fn start(settings: &LogSettings, limits_repeats: bool) -> anyhow::Result<Repeats> {
+    let filter = EnvFilter::from_str(&settings.filter).context("the log filter")?;
+    let repeats = Repeats::default();
+    let limit = limits_repeats.then(|| repeats.clone());
+    let filter = filter.and(limit);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = match settings.format {
+        LogFormat::Text => lines.with_filter(filter).boxed(),
+        LogFormat::Json => lines.json().with_filter(filter).boxed(),
+    };
+    // A second start in one process is a test's; the first one stands.
+    let _ = tracing_subscriber::registry().with(lines).try_init();
+    ui::tell_as(settings.format);
+    Ok(repeats)
+}
+
+/// Serves metrics for Prometheus at `address`, and what `probe` says of the process's health.
+/// `process` is a front or a node, `name` tells it from others of its kind.
+pub(crate) async fn serve_metrics(
     address: SocketAddr,
     process: &'static str,
     name: &str,
+    probe: Probe,
 ) -> anyhow::Result<()> {
-    exporter()?.with_http_listener(address).install().with_context(|| {
+    let metrics = exporter()?.install_recorder().context("metrics can't be recorded")?;
+    port::serve(address, metrics, probe).await.with_context(|| {
         format!("metrics can't be served on {address}; choose another address with --metrics")
     })?;
     describe();

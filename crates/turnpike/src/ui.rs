@@ -4,11 +4,55 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
+use std::sync::OnceLock;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-/// Writes a line to standard error; that nobody reads it is no error.
+use crate::telemetry::LogFormat;
+
+static TELLS_AS: OnceLock<LogFormat> = OnceLock::new();
+
+/// What is told from now on takes the form of the log; the first call of a process stands.
+pub(crate) fn tell_as(format: LogFormat) {
+    let _ = TELLS_AS.set(format);
+}
+
+/// Is what is told in the form of JSON lines?
+pub(crate) fn tells_json() -> bool {
+    TELLS_AS.get() == Some(&LogFormat::Json)
+}
+
+/// Writes a line to standard error; that it is not read is no error. Where logs are JSON, it is an
+/// object as they are.
 pub(crate) fn tell(line: impl fmt::Display) {
+    match TELLS_AS.get() {
+        Some(LogFormat::Json) => tell_json("INFO", &line.to_string(), None),
+        _ => drop(writeln!(io::stderr().lock(), "{line}")),
+    }
+}
+
+/// Tells why the process ends, and with which exit code.
+pub(crate) fn tell_error(error: impl fmt::Display, exit_code: u8) {
+    match TELLS_AS.get() {
+        Some(LogFormat::Json) => tell_json("ERROR", &error.to_string(), Some(exit_code)),
+        _ => drop(writeln!(io::stderr().lock(), "error: {error}")),
+    }
+}
+
+/// One line with the fields of a log line.
+fn tell_json(level: &str, message: &str, exit_code: Option<u8>) {
+    let mut fields = serde_json::Map::new();
+    fields.insert("message".to_owned(), message.trim().into());
+    if let Some(exit_code) = exit_code {
+        fields.insert("exit_code".to_owned(), exit_code.into());
+    }
+    let line = serde_json::json!({
+        "timestamp": jiff::Timestamp::now().to_string(),
+        "level": level,
+        "fields": fields,
+        "target": "turnpike",
+    });
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

@@ -73,6 +73,18 @@ pub(crate) fn show_instant(micros: i64) -> String {
         .map_or_else(|_| "always".to_owned(), |instant| instant.to_string())
 }
 
+/// The candidate that `word` is most likely meant to be; `None` when none is near.
+pub(crate) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let near = candidates.into_iter().filter(|candidate| *candidate != word);
+    let near = near.map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate));
+    // A third of the letters may be wrong.
+    let near = near.filter(|(edits, candidate)| edits * 3 <= candidate.chars().count().max(3));
+    near.min().map(|(_, candidate)| candidate)
+}
+
 /// Microseconds since 1970, now, by this machine's clock.
 pub(crate) fn now_us() -> i64 {
     jiff::Timestamp::now().as_microsecond()
@@ -92,6 +104,15 @@ mod tests {
         assert_eq!(pair("a=b=c").unwrap(), ("a".to_owned(), "b=c".to_owned()));
         assert_eq!(member("node-1=200").unwrap(), ("node-1".to_owned(), 200));
         assert_eq!(instant("1970-01-02").unwrap().0, 86_400_000_000);
+    }
+
+    #[test]
+    fn a_misspelt_word_is_near_the_one_that_was_meant_and_others_are_not() {
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        assert_eq!(nearest("wran", levels), Some("warn"));
+        assert_eq!(nearest("inf", levels), Some("info"));
+        assert_eq!(nearest("hyper", levels), None);
+        assert_eq!(nearest("keys-mx", ["keys-max", "queue-bytes-max"]), Some("keys-max"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod docs;
 mod drill;
 mod errors;
 mod open_accounts;
+mod operator;
 mod plan_tools;
 mod rate;
 mod reading;

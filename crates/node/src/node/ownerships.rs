@@ -200,6 +200,7 @@ impl Runner {
         // One more beat says that we are emptied, so that nobody waits for us.
         tokio::time::sleep(self.shared.config.heartbeat).await;
         self.doors.end_signs();
+        self.served.leave();
     }
 
     /// The highest other member that is alive; one with a warm copy before all others.

@@ -124,6 +124,20 @@ pub async fn an_overtaken_beat_changes_nothing(s: &Subject) {
     assert_eq!(seen.nodes[0].beat.address, "a.example:7000");
 }
 
+/// P11: a beat that was on its way when the process said goodbye does not bring it back.
+pub async fn a_goodbye_is_the_last_beat_of_its_process_and_the_next_process_is_taken(s: &Subject) {
+    let db = s.with_partition().await;
+    db.heartbeat(&beat("a", 1, 9)).await.unwrap();
+    db.heartbeat(&beat("a", 1, NodeBeat::GOODBYE)).await.unwrap();
+    db.heartbeat(&beat("a", 1, 10)).await.unwrap();
+    let seen = s.view().await.observe().await.unwrap();
+    assert!(seen.nodes[0].beat.is_goodbye(), "{:?}", seen.nodes[0]);
+    db.heartbeat(&beat("a", 2, 1)).await.unwrap();
+    let seen = s.view().await.observe().await.unwrap();
+    assert_eq!((seen.nodes[0].beat.incarnation.0, seen.nodes[0].beat.counter), (2, 1));
+    assert!(!seen.nodes[0].beat.is_goodbye());
+}
+
 /// Eight processes of their own.
 pub async fn beats_of_many_nodes_do_not_disturb_each_other(s: &Subject) {
     let db = s.with_partition().await;

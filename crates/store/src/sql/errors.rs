@@ -66,13 +66,20 @@ fn by_sqlite_code(doing: &'static str, code: i32, cause: String) -> StoreError {
     }
 }
 
-/// Is it SQLite's "somebody else is writing"?
+/// Is it SQLite's SQLITE_BUSY: another connection is writing?
 pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(DatabaseError::code)
-        .and_then(|code| code.parse::<i32>().ok())
-        .is_some_and(|code| code & 0xff == 5)
+    sqlite_kind(error) == Some(5)
+}
+
+/// Is it SQLite's SQLITE_CANTOPEN?
+pub(crate) fn is_not_opened(error: &sqlx::Error) -> bool {
+    sqlite_kind(error) == Some(14)
+}
+
+/// SQLite's code without its detail.
+fn sqlite_kind(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error().and_then(DatabaseError::code)?;
+    code.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
 /// Is it PostgreSQL's "the lock did not come in time"?

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::writer::Writer;
 use super::{SqliteDatabase, bindings};
-use crate::sql::errors::{classify, is_busy};
+use crate::sql::errors::{classify, is_busy, is_not_opened};
 use crate::sql::topology::Kept;
 use crate::sql::{Migration, pending};
 use crate::{StoreError, StoreResult};
@@ -85,6 +85,7 @@ impl SqliteDatabase {
                     sleep(Duration::from_millis(5)).await;
                 }
                 Err(Unready::Busy(error)) => return Err(classify(DOING, &error)),
+                Err(Unready::NotOpened(error)) => return Err(not_opened(path, &error)),
                 Err(Unready::Failed(error)) => return Err(error),
             }
         };
@@ -133,12 +134,26 @@ fn readers(path: &Path, options: &SqliteOptions) -> SqlitePool {
 enum Unready {
     /// Somebody else is at it: try again.
     Busy(sqlx::Error),
+    /// There is no such file, or it may not be used.
+    NotOpened(sqlx::Error),
     Failed(StoreError),
+}
+
+/// Waiting mends none of its causes.
+fn not_opened(path: &Path, error: &sqlx::Error) -> StoreError {
+    let cause = format!("{error}; the file and its directory must be there, and may be written");
+    StoreError::BadUrl { url: format!("sqlite:{}", path.display()), cause }
 }
 
 impl From<sqlx::Error> for Unready {
     fn from(error: sqlx::Error) -> Self {
-        if is_busy(&error) { Self::Busy(error) } else { Self::Failed(classify(DOING, &error)) }
+        if is_busy(&error) {
+            Self::Busy(error)
+        } else if is_not_opened(&error) {
+            Self::NotOpened(error)
+        } else {
+            Self::Failed(classify(DOING, &error))
+        }
     }
 }
 

@@ -123,7 +123,7 @@ async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     cluster.stop().await;
     ui::print(format_args!("\nDone in {:.0} s. Try next:", began.elapsed().as_secs_f64()))?;
     ui::print("  turnpike up                      a cluster to keep, at http://127.0.0.1:7070")?;
-    ui::print("  turnpike load --setup --accounts 10000 --seconds 5")?;
+    ui::print("  turnpike load --setup --account-count 10000 --seconds 5")?;
     ui::print("  turnpike status                  while you kill its processes")?;
     ui::print("  turnpike pull --consumer me --output lines.csv")?;
     Ok(())

@@ -20,7 +20,7 @@ its faults, and counts what came of every record. Whatever was started ends with
 Examples:
   turnpike drill list
   turnpike drill crash
-  turnpike drill --all --html drills.html --json drills.json
+  turnpike drill --all --html drills.html --json-file drills.json
   turnpike drill kills --repeat 200 --seed 7
   turnpike drill crash freeze --database postgres://turnpike@db/empty
   turnpike drill handover drain --front http://front:7070 \\
@@ -57,7 +57,8 @@ pub(crate) struct DrillArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rate: Option<u32>,
     /// Accounts in all [default: the scenario's, mostly 400]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    #[arg(long = "account-count", alias = "accounts", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     accounts: Option<u64>,
     /// Partitions [default: the scenario's, mostly 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -73,7 +74,7 @@ pub(crate) struct DrillArgs {
     #[arg(long, value_name = "FIRST-LAST", value_parser = values::accounts, requires = "front")]
     test_accounts: Option<AccountRange>,
     /// Write all figures here, as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long = "json-file", alias = "json", value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write a page with a time line of each scenario here
     #[arg(long, value_name = "FILE")]

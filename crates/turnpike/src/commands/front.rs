@@ -1,5 +1,8 @@
 //! `turnpike front`: takes usage, commands and questions, and serves rated output.
 
+use std::net::SocketAddr;
+use std::pin::pin;
+
 use anyhow::Context as _;
 use clap::Args;
 use tonic::service::Routes;
@@ -8,12 +11,14 @@ use turnpike_front::{Dial, Front, FrontConfig};
 use turnpike_store::metered;
 
 use crate::cli::Context;
-use crate::database::DatabaseArgs;
-use crate::exit::Finish;
-use crate::server::ListenArgs;
+use crate::database::{self, DatabaseArgs};
+use crate::exit::{EXIT_CODES, Finish};
+use crate::server::{self, ListenArgs, Listener};
+use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
-A front keeps no state: run as many as you like, and point clients at any of them.
+A front keeps no state: run as many as you like, and point clients at any of them. A database that
+does not answer yet is waited for.
 
 Examples:
   turnpike front --database sqlite:turnpike.db
@@ -23,7 +28,7 @@ Examples:
 
 /// Options of `front`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct FrontArgs {
     #[command(flatten)]
     database: DatabaseArgs,
@@ -31,23 +36,64 @@ pub(crate) struct FrontArgs {
     listen: ListenArgs,
 }
 
-/// Where a front listens when nobody says.
+/// Where a front listens by default.
 pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:7070";
 
+/// What the front is run with.
+struct Settings<'a> {
+    database: &'a str,
+    listen: String,
+    metrics: Option<SocketAddr>,
+    front: FrontConfig,
+}
+
+impl<'a> Settings<'a> {
+    fn resolve(args: &'a FrontArgs, context: &'a Context) -> anyhow::Result<Self> {
+        let file = &context.config.front;
+        let default = FrontConfig::default();
+        Ok(Self {
+            database: args.database.url(&context.config)?,
+            listen: args.listen.listen_at(file.listen.as_deref(), LISTEN_DEFAULT),
+            metrics: args.listen.metrics_at(file.metrics.as_deref())?,
+            front: FrontConfig {
+                seed: rand::random(),
+                admitted_bytes_max: file.admitted_bytes_max.unwrap_or(default.admitted_bytes_max),
+                ..default
+            },
+        })
+    }
+
+    /// The first line of the log: version and settings, without secrets.
+    fn tell(&self, context: &Context) {
+        let nowhere = || "none".to_owned();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            pid = std::process::id(),
+            config = %context.config_shown(),
+            database = turnpike_store::redacted(self.database),
+            listen = self.listen,
+            metrics = self.metrics.map_or_else(nowhere, |address| address.to_string()),
+            log = context.log.filter,
+            admitted_bytes_max = self.front.admitted_bytes_max,
+            "front starts"
+        );
+    }
+}
+
 pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Finish> {
-    let file = &context.config.front;
-    let database = metered(args.database.open(&context.config).await?);
-    let metrics = file.metrics.as_deref();
-    let (listen, who) = (file.listen.as_deref(), ("front", ""));
-    let listener = args.listen.listen(listen, LISTEN_DEFAULT, metrics, who).await?;
-    let default = FrontConfig::default();
-    let config = FrontConfig {
-        seed: rand::random(),
-        admitted_bytes_max: file.admitted_bytes_max.unwrap_or(default.admitted_bytes_max),
-        ..default
+    let settings = Settings::resolve(&args, context)?;
+    settings.tell(context);
+    let probe = Probe::default();
+    let mut stop_asked = pin!(args.listen.stop_asked());
+    let (listener, front, feed) = tokio::select! {
+        why = &mut stop_asked => {
+            tracing::info!(why = why?, "stopped before the front served");
+            return Ok(Finish::Done);
+        }
+        started = start(&settings, &probe) => started?,
     };
-    let feed = FeedService::new(database.clone(), turnpike_feed::FeedConfig::default());
-    let front = Front::start(config, database, Dial::default()).context("the front can't start")?;
+    let health = front.health();
+    probe.runs(move || health.ready());
     let routes = Routes::new(front.ingest())
         .add_service(front.accounts())
         .add_service(front.plans())
@@ -58,8 +104,8 @@ pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Fi
     let serving = listener.serve("front", routes, async move {
         let _ = stopping.await;
     });
-    let ending = async move {
-        let why = args.listen.stop_asked().await?;
+    let ending = async {
+        let why = stop_asked.await?;
         tracing::info!(why, "stopping: answering what was taken");
         front.shutdown().await;
         let _ = stop.send(());
@@ -67,4 +113,21 @@ pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Fi
     };
     tokio::try_join!(serving, ending)?;
     Ok(Finish::Done)
+}
+
+/// Everything up to the first request. A database that is not there yet is waited for.
+async fn start(
+    settings: &Settings<'_>,
+    probe: &Probe,
+) -> anyhow::Result<(Listener, Front, FeedService)> {
+    // An address that can't be used is told at once, not when the database is there.
+    drop(server::listen(&settings.listen).await?);
+    if let Some(metrics) = settings.metrics {
+        telemetry::serve_metrics(metrics, "front", "", probe.clone()).await?;
+    }
+    let database = metered(database::open_when_there(settings.database, probe).await?);
+    let listener = server::listen(&settings.listen).await?;
+    let feed = FeedService::new(database.clone(), turnpike_feed::FeedConfig::default());
+    let front = Front::start(settings.front.clone(), database, Dial::default());
+    Ok((listener, front.context("the front can't start")?, feed))
 }

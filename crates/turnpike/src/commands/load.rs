@@ -31,8 +31,8 @@ then. Every run makes records of its own, unless --run names an earlier one of t
 to repeat: then all of them must come back as duplicates.
 
 Examples:
-  turnpike load --setup --accounts 10000 --seconds 10
-  turnpike load --accounts 1000000 --records 20000000 --streams 8 --json
+  turnpike load --setup --account-count 10000 --seconds 10
+  turnpike load --account-count 1000000 --records 20000000 --streams 8 --json
   turnpike load --records 100000 --run drill-1 && turnpike load --records 100000 --run drill-1";
 
 /// What is generated.
@@ -50,8 +50,8 @@ pub(crate) enum Kind {
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct LoadArgs {
     /// Spread records over so many accounts
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long = "account-count", alias = "accounts", value_name = "N")]
+    #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     accounts: u64,
     /// The first account's number
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]

@@ -1,22 +1,28 @@
 //! `turnpike node`: a rating node.
 
-use anyhow::{Context as _, bail};
+use std::net::SocketAddr;
+use std::pin::pin;
+
+use anyhow::Context as _;
 use clap::Args;
 use tonic::service::Routes;
-use turnpike_node::{Node, NodeConfig};
+use turnpike_node::{Node, NodeConfig, StartError};
 use turnpike_proto::dial::Dial;
 use turnpike_store::metered;
 use turnpike_types::NodeName;
 
 use crate::cli::Context;
 use crate::config::NodeSection;
-use crate::database::DatabaseArgs;
-use crate::exit::{Finish, usage};
-use crate::server::ListenArgs;
+use crate::database::{self, DatabaseArgs};
+use crate::exit::{EXIT_CODES, Finish, in_use, usage};
+use crate::server::{self, ListenArgs, Listener};
+use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
 The name is the node's identity: partitions name their members by it, and no two processes may
-use one at a time. SIGTERM hands its partitions over, with no record refused, and ends it.
+use one at a time. A second one ends with exit code 4 while the first lives; after a crash the next
+one waits for a second at the most. SIGTERM hands its partitions over, no record is refused, and
+ends it. A database that does not answer yet is waited for.
 
 Examples:
   turnpike node --name a --database sqlite:turnpike.db
@@ -26,7 +32,7 @@ Examples:
 
 /// Options of `node`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct NodeArgs {
     /// The node's name, unique in the cluster
     #[arg(long, env = "TURNPIKE_NODE_NAME", value_name = "NAME")]
@@ -40,68 +46,150 @@ pub(crate) struct NodeArgs {
     advertise: Option<String>,
 }
 
-/// Where a node listens when nobody says.
+/// Where a node listens by default.
 const LISTEN_DEFAULT: &str = "127.0.0.1:7071";
 
-pub(crate) async fn run(args: NodeArgs, context: &Context) -> anyhow::Result<Finish> {
-    let file = &context.config.node;
-    let name = args.name.or_else(|| file.name.clone()).ok_or_else(|| {
-        usage("the node has no name; say --name NAME, as its partitions' members call it")
-    })?;
-    let database = metered(args.database.open(&context.config).await?);
-    let metrics = file.metrics.as_deref();
-    let (listen, who) = (file.listen.as_deref(), ("node", name.as_str()));
-    let listener = args.listen.listen(listen, LISTEN_DEFAULT, metrics, who).await?;
-    let address = match args.advertise.or_else(|| file.advertise.clone()) {
-        Some(address) => address,
-        None if listener.address.ip().is_unspecified() => {
-            let port = listener.address.port();
-            return Err(usage(format!(
+/// What the node is run with.
+struct Settings<'a> {
+    database: &'a str,
+    listen: String,
+    advertise: Option<String>,
+    metrics: Option<SocketAddr>,
+    /// Without its address, which is known once the node listens.
+    node: NodeConfig,
+}
+
+impl<'a> Settings<'a> {
+    fn resolve(args: &'a NodeArgs, context: &'a Context) -> anyhow::Result<Self> {
+        let file = &context.config.node;
+        let name = args.name.clone().or_else(|| file.name.clone()).ok_or_else(|| {
+            usage("the node has no name; say --name NAME, as its partitions' members call it")
+        })?;
+        Ok(Self {
+            database: args.database.url(&context.config)?,
+            listen: args.listen.listen_at(file.listen.as_deref(), LISTEN_DEFAULT),
+            advertise: args.advertise.clone().or_else(|| file.advertise.clone()),
+            metrics: args.listen.metrics_at(file.metrics.as_deref())?,
+            node: config(name, file),
+        })
+    }
+
+    /// The first line of the log: version and settings, without secrets.
+    fn tell(&self, context: &Context) {
+        let nowhere = || "none".to_owned();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            pid = std::process::id(),
+            config = %context.config_shown(),
+            name = %self.node.name,
+            database = turnpike_store::redacted(self.database),
+            listen = self.listen,
+            advertise = self.advertise.as_deref().unwrap_or("where it listens"),
+            metrics = self.metrics.map_or_else(nowhere, |address| address.to_string()),
+            log = context.log.filter,
+            heartbeat_ms = u64::try_from(self.node.heartbeat.as_millis()).unwrap_or(u64::MAX),
+            queue_bytes_max = self.node.queue_bytes_max,
+            keys_max = self.node.keys_max,
+            warm_standbys = self.node.warm_standbys,
+            segment_bytes_max = self.node.segment_bytes_max,
+            checkpoint_log_bytes = self.node.checkpoint_log_bytes,
+            "node starts"
+        );
+    }
+
+    /// Where fronts reach a node that listens at `address`.
+    fn address(&self, address: SocketAddr) -> anyhow::Result<String> {
+        match &self.advertise {
+            Some(advertised) => Ok(advertised.clone()),
+            None if address.ip().is_unspecified() => Err(usage(format!(
                 "a node that listens on all addresses must say where fronts reach it: \
-                 --advertise HOST:{port}"
-            )));
+                 --advertise HOST:{}",
+                address.port()
+            ))),
+            None => Ok(address.to_string()),
         }
-        None => listener.address.to_string(),
+    }
+}
+
+pub(crate) async fn run(args: NodeArgs, context: &Context) -> anyhow::Result<Finish> {
+    let settings = Settings::resolve(&args, context)?;
+    settings.tell(context);
+    let name = &settings.node.name;
+    let probe = Probe::default();
+    let mut stop_asked = pin!(args.listen.stop_asked());
+    let (listener, mut node) = tokio::select! {
+        why = &mut stop_asked => {
+            tracing::info!(why = why?, "stopped before the node served");
+            return Ok(Finish::Done);
+        }
+        started = start(&settings, &probe) => started?,
     };
-    let mut node = Node::start(config(&name, address, file), database, Dial::default())
-        .await
-        .with_context(|| format!("node {name} can't start"))?;
+    let health = node.health();
+    probe.runs(move || health.ready());
     let routes = Routes::new(node.service());
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let what = format!("node {name}");
     let serving = listener.serve(&what, routes, async move {
         let _ = stopping.await;
     });
-    let ending = async move {
+    let ending = async {
         tokio::select! {
-            why = args.listen.stop_asked() => {
+            why = stop_asked => {
                 tracing::info!(why = why?, "stopping: handing partitions over");
                 // It still answers while it hands over; only then does the listener close.
                 node.shutdown().await;
                 let _ = stop.send(());
                 Ok(())
             }
-            () = node.stopped() => {
-                bail!("node {name} was superseded: another process runs under its name")
-            }
+            () = node.stopped() => Err(in_use(format!(
+                "node {name} was superseded: another process runs under its name"
+            ))),
         }
     };
     tokio::try_join!(serving, ending)?;
     Ok(Finish::Done)
 }
 
-fn config(name: &str, address: String, file: &NodeSection) -> NodeConfig {
+/// Everything up to the node's first heartbeat. A database that is not there yet is waited for.
+async fn start(settings: &Settings<'_>, probe: &Probe) -> anyhow::Result<(Listener, Node)> {
+    let name = &settings.node.name;
+    // An address that can't be used is told at once, not when the database is there.
+    settings.address(server::listen(&settings.listen).await?.address)?;
+    if let Some(metrics) = settings.metrics {
+        telemetry::serve_metrics(metrics, "node", &name.0, probe.clone()).await?;
+    }
+    let database = metered(database::open_when_there(settings.database, probe).await?);
+    let listener = server::listen(&settings.listen).await?;
+    let address = settings.address(listener.address)?;
+    probe.waits(format!("node {name} is joining the cluster"));
+    let is_transient =
+        |error: &StartError| matches!(error, StartError::Store(error) if error.is_transient());
+    let node = database::when_there(probe, is_transient, || {
+        let config = NodeConfig {
+            address: address.clone(),
+            // The process's incarnation and its claims come from this: never twice the same.
+            seed: rand::random(),
+            ..settings.node.clone()
+        };
+        Node::start(config, database.clone(), Dial::default())
+    });
+    let node = match node.await {
+        Ok(node) => node,
+        Err(error @ StartError::NameInUse { .. }) => return Err(in_use(error.to_string())),
+        Err(error) => return Err(error).with_context(|| format!("node {name} can't start")),
+    };
+    Ok((listener, node))
+}
+
+fn config(name: String, file: &NodeSection) -> NodeConfig {
     let default = NodeConfig::default();
     NodeConfig {
-        name: NodeName(name.to_owned()),
-        address,
+        name: NodeName(name),
         segment_bytes_max: file.segment_bytes_max.unwrap_or(default.segment_bytes_max),
         queue_bytes_max: file.queue_bytes_max.unwrap_or(default.queue_bytes_max),
         checkpoint_log_bytes: file.checkpoint_log_bytes.unwrap_or(default.checkpoint_log_bytes),
         keys_max: file.keys_max.unwrap_or(default.keys_max),
         warm_standbys: file.warm_standbys.unwrap_or(default.warm_standbys),
-        // The process's incarnation and its claims come from this: never twice the same.
-        seed: rand::random(),
         ..default
     }
 }

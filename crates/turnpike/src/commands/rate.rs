@@ -35,7 +35,7 @@ breakpoint, r to the next record, q quits.
 
 Examples:
   turnpike rate --plan plan.xml --usage usage.csv --zone America/New_York
-  turnpike rate --plan plan.xml --usage usage.csv --accounts accounts.csv --json
+  turnpike rate --plan plan.xml --usage usage.csv --accounts-file accounts.csv --json
   turnpike rate --plan basic.xml --plan add-on.xml --usage usage.jsonl > lines.csv
   turnpike rate --plan plan.xml --usage next-year.csv --now 2028-01-01
   turnpike rate --plan calls.xml --table world-dial.csv --usage calls.csv --until 2026-04-03
@@ -68,7 +68,7 @@ pub(crate) struct RateArgs {
     #[arg(long = "table", value_name = "FILE")]
     tables: Vec<PathBuf>,
     /// Accounts, as `account import` takes them; without, every account has all the plans
-    #[arg(long, value_name = "FILE")]
+    #[arg(long = "accounts-file", alias = "accounts", value_name = "FILE")]
     accounts: Option<PathBuf>,
     /// Time zone of every account
     #[arg(long, value_name = "ZONE", default_value = "UTC", conflicts_with = "accounts")]

@@ -22,12 +22,14 @@ use crate::cli::Context;
 use crate::client::Front;
 use crate::commands::front::LISTEN_DEFAULT;
 use crate::commands::partition::{AcceptanceArgs, rotated, specs, split};
-use crate::exit::Finish;
+use crate::data_dir::DataDir;
+use crate::exit::{EXIT_CODES, Finish};
 use crate::{server, ui, values};
 
 const EXAMPLES: &str = "\
-Everything lives in DIR/turnpike.db; start it again with the same DIR and it goes on. A process
-that ends is started again after a moment, so kill one and watch `turnpike status`.
+Everything lives in DIR/turnpike.db; start it again with the same DIR and it goes on. A second `up`
+on a DIR that is in use ends with exit code 4. A process that ends is started again after a moment,
+so kill one and watch `turnpike status`.
 
 Examples:
   turnpike up
@@ -36,16 +38,18 @@ Examples:
 
 /// Options of `up`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct UpArgs {
     /// Where the database lives [default: turnpike-data]
     #[arg(long, env = "TURNPIKE_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
     /// How many nodes [default: 2]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, env = "TURNPIKE_NODES", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
     nodes: Option<u32>,
     /// How many partitions, when the database is new [default: 4]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, env = "TURNPIKE_PARTITIONS", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     partitions: Option<u32>,
     /// The accounts to split among them, when the database is new
     #[arg(long, value_name = "FIRST-LAST", value_parser = values::accounts)]
@@ -75,6 +79,8 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
         shows_logs: true,
     };
     let (mut interrupt, mut terminate) = server::signals()?;
+    tell_settings(&data, &plan, context);
+    let held = DataDir::lock(&data)?;
     let cluster = tokio::select! {
         cluster = Cluster::start(&data, &plan, context) => cluster?,
         _ = interrupt.recv() => return Ok(Finish::Done),
@@ -84,7 +90,9 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
         "\nThe cluster serves at http://{}; Ctrl-C stops it.",
         cluster.address()
     ));
-    ui::tell("Try next:\n  turnpike status\n  turnpike load --setup --accounts 10000 --seconds 5");
+    ui::tell(
+        "Try next:\n  turnpike status\n  turnpike load --setup --account-count 10000 --seconds 5",
+    );
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let mut keepers = JoinSet::new();
     for child in cluster.nodes {
@@ -106,7 +114,25 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
         _ = async { while keepers.join_next().await.is_some() {} let _ = front.await; } => {}
         _ = interrupt.recv() => {}
     }
+    // Held until the last child has ended.
+    drop(held);
     Ok(Finish::Done)
+}
+
+/// The first line of the log: version and settings.
+fn tell_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        config = %context.config_shown(),
+        data = %data.display(),
+        listen = plan.listen,
+        nodes = plan.nodes,
+        partitions = plan.partitions,
+        accounts = %plan.accounts,
+        log = context.log.filter,
+        "cluster starts"
+    );
 }
 
 /// Keeps one child running until it is told to stop.
@@ -253,10 +279,8 @@ fn recipe(name: &str, arguments: &[&str], shows_log: bool, context: &Context) ->
     if let Some(path) = &context.config_path {
         recipe.arguments.extend(["--config".into(), path.into()]);
     }
-    if let Some(level) = &context.log.level {
-        recipe.arguments.extend(["--log-level".into(), level.into()]);
-    }
-    if context.log.format == Some(crate::telemetry::LogFormat::Json) {
+    recipe.arguments.extend(["--log-level".into(), context.log.filter.clone().into()]);
+    if context.log.format == crate::telemetry::LogFormat::Json {
         recipe.arguments.extend(["--log".into(), "json".into()]);
     }
     recipe

@@ -1,0 +1,251 @@
+//! The process that wrote the last heartbeat under this node's name (P11).
+//!
+//! Two living processes of one name would supersede each other for as long as a supervisor starts
+//! them again. So a starting node writes no heartbeat before its predecessor has ended:
+//!
+//! ```text
+//!  no heartbeat of this name, or its last one says goodbye   -> start at once
+//!  the counter stands still for four intervals               -> start (it was killed, or hangs)
+//!  ... for two, and nobody else listens at its address       -> start
+//!  the counter advances for four intervals                   -> NameInUse: this process ends
+//! ```
+//!
+//! As everywhere (P10), silence is counted across this process's own successful reads only: one
+//! read counts for one interval at most, so a database that stood still shows no silence. A
+//! refused connection alone proves nothing: a firewall refuses too.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+use turnpike_proto::dial::Dial;
+use turnpike_proto::node::v1::WatchRequest;
+use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
+use turnpike_store::{NodeBeat, NodeRow, SharedDatabase, StoreResult};
+use turnpike_types::Incarnation;
+
+use crate::NodeConfig;
+use crate::node::StartError;
+use crate::peers::is_refused;
+
+/// A killed process may have left a beat on its way; so many of them are a sign of life.
+const ADVANCES_MIN: u32 = 3;
+
+/// Waits until the predecessor has ended or is silent.
+///
+/// # Errors
+/// [`StartError::NameInUse`] when it lives; [`StartError::Store`] when the database fails.
+pub(crate) async fn wait_for_end(
+    config: &NodeConfig,
+    db: &dyn SharedDatabase,
+    dial: &Dial,
+) -> Result<(), StartError> {
+    let Some(beat) = last_beat(config, db).await? else { return Ok(()) };
+    tracing::info!(
+        node = %config.name,
+        incarnation = %beat.incarnation,
+        address = beat.address,
+        "a process of this node's name has run before; waiting to see whether it still lives"
+    );
+    let mut leaves_address = Box::pin(has_left_its_address(config, dial, beat.address.clone()));
+    let mut is_absent = None;
+    let mut watch = Watch::new(&beat, Instant::now());
+    let mut looks = tokio::time::interval(config.heartbeat / 4);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            absent = &mut leaves_address, if is_absent.is_none() => is_absent = Some(absent),
+        }
+        let Some(beat) = last_beat(config, db).await? else { return Ok(()) };
+        let is_absent = is_absent.unwrap_or(false);
+        match watch.note(config, &beat, is_absent, Instant::now()) {
+            Sight::Unclear => {}
+            Sight::Silent => return Ok(()),
+            Sight::Alive => {
+                return Err(StartError::NameInUse {
+                    node: config.name.clone(),
+                    address: beat.address,
+                    watched: watch.since.elapsed(),
+                });
+            }
+        }
+    }
+}
+
+/// The last heartbeat under this name, if it does not say goodbye.
+async fn last_beat(config: &NodeConfig, db: &dyn SharedDatabase) -> StoreResult<Option<NodeBeat>> {
+    let nodes = db.observe().await?.nodes;
+    let row = nodes.into_iter().find(|row| row.beat.node == config.name);
+    Ok(row.map(|NodeRow { beat, .. }| beat).filter(|beat| !beat.is_goodbye()))
+}
+
+/// Does nobody else listen at the predecessor's address? `true` for this node's own address, where
+/// this process listens by now.
+async fn has_left_its_address(config: &NodeConfig, dial: &Dial, address: String) -> bool {
+    if address == config.address {
+        return true;
+    }
+    let Ok(channel) = dial.channel(&address) else { return false };
+    let request = WatchRequest { watcher: config.name.to_string() };
+    let mut node = NodeServiceClient::new(channel);
+    let asked = tokio::time::timeout(config.suspicion(), node.watch(request)).await;
+    matches!(asked, Ok(Err(status)) if is_refused(&status))
+}
+
+/// What one more look at the heartbeat shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    Unclear,
+    Silent,
+    Alive,
+}
+
+/// What the looks at the heartbeat have shown so far.
+struct Watch {
+    incarnation: Incarnation,
+    counter: u64,
+    since: Instant,
+    last_read: Instant,
+    silent: Duration,
+    advances: u32,
+}
+
+impl Watch {
+    fn new(beat: &NodeBeat, now: Instant) -> Self {
+        Self {
+            incarnation: beat.incarnation,
+            counter: beat.counter,
+            since: now,
+            last_read: now,
+            silent: Duration::ZERO,
+            advances: 0,
+        }
+    }
+
+    fn note(
+        &mut self,
+        config: &NodeConfig,
+        beat: &NodeBeat,
+        is_absent: bool,
+        now: Instant,
+    ) -> Sight {
+        let counted = (now - self.last_read).min(config.heartbeat);
+        self.last_read = now;
+        if beat.incarnation != self.incarnation {
+            // A third process took the name over: the watch begins anew.
+            *self = Self { since: self.since, ..Self::new(beat, now) };
+            return Sight::Unclear;
+        }
+        if beat.counter != self.counter {
+            self.counter = beat.counter;
+            self.silent = Duration::ZERO;
+            self.advances = self.advances.saturating_add(1);
+        } else {
+            self.silent += counted;
+        }
+        let suspicion = config.suspicion();
+        let silence = if is_absent { suspicion / 2 } else { suspicion };
+        if self.silent >= silence {
+            Sight::Silent
+        } else if self.advances >= ADVANCES_MIN && now - self.since >= suspicion {
+            Sight::Alive
+        } else {
+            Sight::Unclear
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use turnpike_types::NodeName;
+
+    const BEAT: Duration = Duration::from_millis(250);
+
+    fn beat(incarnation: u64, counter: u64) -> NodeBeat {
+        NodeBeat {
+            node: NodeName("a".to_owned()),
+            incarnation: Incarnation(incarnation),
+            counter,
+            address: "a:1".to_owned(),
+            draining: false,
+            serving: Vec::new(),
+            following: Vec::new(),
+        }
+    }
+
+    /// When the watch ends and how, for looks `every` apart at a counter that `counter_at` gives.
+    fn watched(
+        every: Duration,
+        is_absent: bool,
+        counter_at: impl Fn(Duration) -> u64,
+    ) -> (Sight, Duration) {
+        let config = NodeConfig { heartbeat: BEAT, ..NodeConfig::default() };
+        let begin = Instant::now();
+        let mut watch = Watch::new(&beat(1, counter_at(Duration::ZERO)), begin);
+        for look in 1..1000 {
+            let after = every * look;
+            let sight = watch.note(&config, &beat(1, counter_at(after)), is_absent, begin + after);
+            if sight != Sight::Unclear {
+                return (sight, after);
+            }
+        }
+        panic!("the watch never ends");
+    }
+
+    fn beats(each: Duration) -> impl Fn(Duration) -> u64 {
+        move |after| u64::try_from(after.as_micros() / each.as_micros()).unwrap()
+    }
+
+    #[test]
+    fn p11_a_counter_that_stands_still_is_silent_after_four_intervals_or_two_without_a_listener() {
+        assert_eq!(watched(BEAT / 4, false, |_| 7), (Sight::Silent, BEAT * 4));
+        assert_eq!(watched(BEAT / 4, true, |_| 7), (Sight::Silent, BEAT * 2));
+    }
+
+    #[test]
+    fn p11_a_counter_that_advances_is_alive_after_four_intervals_whoever_listens_at_its_address() {
+        for is_absent in [false, true] {
+            let (sight, after) = watched(BEAT / 4, is_absent, beats(BEAT));
+            assert_eq!((sight, after), (Sight::Alive, BEAT * 4), "{is_absent}");
+        }
+        let (sight, after) = watched(BEAT / 4, false, beats(BEAT * 3));
+        assert_eq!(sight, Sight::Alive, "a slow database is no silence");
+        assert!(after < BEAT * 12, "{after:?}");
+    }
+
+    #[test]
+    fn p11_a_beat_that_a_killed_process_left_on_its_way_is_no_sign_of_life() {
+        let late = |after: Duration| u64::from(after > BEAT * 3);
+        let (sight, after) = watched(BEAT / 4, false, late);
+        assert_eq!(sight, Sight::Silent);
+        assert!(after <= BEAT * 8, "{after:?}");
+    }
+
+    #[test]
+    fn p10_a_database_that_stood_still_shows_no_silence() {
+        // One read, ten seconds of nothing, and then a beat each interval as before.
+        let gap = Duration::from_secs(10);
+        let config = NodeConfig { heartbeat: BEAT, ..NodeConfig::default() };
+        let begin = Instant::now();
+        let mut watch = Watch::new(&beat(1, 1), begin);
+        assert_eq!(watch.note(&config, &beat(1, 1), true, begin + gap), Sight::Unclear);
+        for (number, counter) in (1..4).zip(2..) {
+            let now = begin + gap + BEAT * number;
+            let sight = watch.note(&config, &beat(1, counter), true, now);
+            assert_ne!(sight, Sight::Silent, "{number}");
+        }
+    }
+
+    #[test]
+    fn p11_a_third_process_under_the_name_is_watched_from_its_beginning() {
+        let config = NodeConfig { heartbeat: BEAT, ..NodeConfig::default() };
+        let begin = Instant::now();
+        let mut watch = Watch::new(&beat(1, 1), begin);
+        assert_eq!(watch.note(&config, &beat(1, 1), false, begin + BEAT), Sight::Unclear);
+        assert_eq!(watch.note(&config, &beat(2, 1), false, begin + BEAT * 2), Sight::Unclear);
+        assert_eq!(watch.silent, Duration::ZERO);
+        assert_eq!((watch.incarnation, watch.advances), (Incarnation(2), 0));
+    }
+}
