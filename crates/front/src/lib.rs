@@ -12,6 +12,7 @@
 //!  routes.rs    the partition map and liveness, read each heartbeat from the shared database
 //!  owner.rs     one request to a partition's owner, wherever it moves
 //!  accounts.rs, cluster.rs, suspense.rs    the other services
+//!  subscribing.rs        may an account subscribe to a plan?
 //!  plans.rs, tables.rs   what goes into the catalogue;  catalogue.rs   what both have in common
 //!  examples.rs  a plan does what its own examples say, before it goes in
 //! ```
@@ -49,6 +50,7 @@ mod plans;
 mod routes;
 mod split;
 mod stall;
+mod subscribing;
 mod suspense;
 mod tables;
 

@@ -333,6 +333,7 @@ async fn publish_rates(world: &World, version: u32, starts: &str, rate: &str) {
         form: table.kind().to_string(),
         rows: 1,
         body,
+        tz_database: None,
     };
     let outcome = world.db.publish(&publish).await.unwrap();
     assert!(matches!(outcome, turnpike_store::PublishOutcome::Published(_)), "{outcome:?}");

@@ -8,12 +8,14 @@
 //!  log.rs      SegmentNumber, SegmentHash
 //!  time.rs     Timestamp                             microseconds, UTC
 //!  outcome.rs  Outcome, Posting, SuspenseReason, RejectReason  what became of a record, a line
+//!  detail.rs   Detail, Suspension                what a suspense reason is about
 //!  limits.rs   every limit that both ends of a wire must agree on
 //! ```
 //!
 //! Invariants held here: money is an integer number of billionths and every operation on it is
 //! checked; an [`Epoch`] can only be advanced, never set back; an [`AccountRange`] is never empty.
 
+mod detail;
 pub mod limits;
 mod log;
 mod money;
@@ -23,6 +25,7 @@ mod place;
 mod record;
 mod time;
 
+pub use detail::{Detail, Suspension};
 pub use log::{SegmentHash, SegmentNumber};
 pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use outcome::{Outcome, Posting, RejectReason, SuspenseReason};

@@ -34,6 +34,7 @@ pub(crate) fn catalogue_of(plans: &[&str], tables: impl IntoIterator<Item = Stri
             rows: 0,
             bytes: 0,
             published_at: Timestamp(0),
+            tz_database: None,
         }
     };
     for xml in plans {
@@ -65,6 +66,7 @@ async fn publish(db: &MemoryDatabase, id: &str, version: u32, starts: &str, rows
         form: "dial-plan".to_owned(),
         rows: 1,
         body: format!("# turnpike-table {head}\n{rows}"),
+        tz_database: None,
     };
     let outcome = db.publish(&publish).await.unwrap();
     assert!(matches!(outcome, turnpike_store::PublishOutcome::Published(_)), "{outcome:?}");

@@ -20,6 +20,7 @@ fn plan(id: &str, version: u32, starts: &str, supersedes: Option<u32>) -> Publis
         form: "USD".to_owned(),
         rows: 0,
         body: format!("<plan id='{id}' version='{version}'/>"),
+        tz_database: Some("2026e".to_owned()),
     }
 }
 
@@ -29,6 +30,7 @@ fn table(id: &str, version: u32, starts: &str) -> Publish {
         form: "prefix".to_owned(),
         rows: u64::from(version),
         body: format!("table {id} v{version}: ä"),
+        tz_database: Some("2026e".to_owned()),
         ..plan(id, version, starts, None)
     }
 }

@@ -19,6 +19,10 @@ const MIGRATIONS: &[Migration] = &[
         version: 2,
         sql: include_str!("../../../../migrations/postgres/0002_takeover.sql"),
     },
+    Migration {
+        version: 4,
+        sql: include_str!("../../../../migrations/postgres/0004_published_with.sql"),
+    },
 ];
 
 /// The advisory lock that those who migrate or create partitions take: the letters "turnpike".

@@ -21,6 +21,10 @@ const DOING: &str = "open";
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: include_str!("../../../../migrations/sqlite/0001_init.sql") },
     Migration { version: 2, sql: include_str!("../../../../migrations/sqlite/0002_takeover.sql") },
+    Migration {
+        version: 4,
+        sql: include_str!("../../../../migrations/sqlite/0004_published_with.sql"),
+    },
 ];
 
 /// Several processes may open a new file at once; SQLite lets them wait only in part.
