@@ -152,8 +152,7 @@ impl Judge<'_> {
             let from = Timestamp(from_us);
             let asked = SubscriptionAsked { plan_id, from, parameters, settings };
             let ids = known.versions.keys().map(String::as_str);
-            let checked =
-                check_subscription(&asked, &known.published(plan_id), ids, &mut compile);
+            let checked = check_subscription(&asked, &known.published(plan_id), ids, &mut compile);
             checked.err().map(|fault| fault.to_string())
         })
     }

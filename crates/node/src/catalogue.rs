@@ -1,6 +1,6 @@
 //! Published plans and tables as this node knows them, and the plans' object code.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -9,6 +9,8 @@ use turnpike_plan::{ObjectCode, Plan, PublishedVersion, Table, Zone};
 use turnpike_store::{CatalogueEntry, CatalogueHead, CatalogueKind, SharedDatabase, StoreResult};
 use turnpike_types::Timestamp;
 
+/// Other time-zone databases that are told of.
+const TZ_DATABASES_TOLD_MAX: usize = 64;
 /// Entries read from the database at once.
 const PAGE_ENTRIES_MAX: usize = 100;
 
@@ -19,6 +21,8 @@ pub(crate) struct Catalogue {
     pub(crate) version: u64,
     plans: Versions<Plan>,
     tables: Versions<Table>,
+    /// Versions of other time-zone databases that were told in the log, each once.
+    tz_databases_told: BTreeSet<String>,
 }
 
 /// By id, in the order in which they take effect; copies share what was read.
@@ -55,12 +59,35 @@ impl Catalogue {
                 return Ok(fresh);
             }
             for CatalogueEntry { head, body } in page {
+                fresh.compare_tz_database(&head);
                 match head.kind {
                     CatalogueKind::Plan => add(&mut fresh.plans, &head, read_plan(&body)),
                     CatalogueKind::Table => add(&mut fresh.tables, &head, read_table(body).await),
                 }
                 fresh.version = fresh.version.max(head.catalogue_version);
             }
+        }
+    }
+
+    /// Tells once of each other time-zone database: dates of plans that were checked and tried with
+    /// it may begin at other instants here.
+    fn compare_tz_database(&mut self, head: &CatalogueHead) {
+        let own = turnpike_plan::tz_database_version();
+        let Some(published) = head.tz_database.as_deref().filter(|version| *version != own) else {
+            return;
+        };
+        if self.tz_databases_told.len() < TZ_DATABASES_TOLD_MAX
+            && self.tz_databases_told.insert(published.to_owned())
+        {
+            tracing::warn!(
+                kind = %head.kind,
+                id = head.id,
+                version = head.version,
+                published_with = published,
+                rated_with = own,
+                "this version was published with another time-zone database than this node rates \
+                 with: where a zone's rules differ, days and months begin at other instants"
+            );
         }
     }
 

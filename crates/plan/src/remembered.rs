@@ -167,6 +167,14 @@ impl Reading<'_> {
 }
 
 impl Variable {
+    /// The currency of the amounts that it holds; `None` when it holds none.
+    pub fn currency(&self) -> Option<Currency> {
+        match self.meaning.holds {
+            Holds::Money(currency) => Some(currency),
+            _ => None,
+        }
+    }
+
     /// The period and the value of one of its entries, as [`Remembered`] has them.
     pub fn words(&self, entry: &StateEntry, zone: &Zone) -> (String, String) {
         (self.meaning.per.words(entry.period, zone), self.value(entry.value, zone))

@@ -129,10 +129,9 @@ pub(crate) fn watched(
         lines: lines..run.lines.len(),
         booked: run.lines,
         changes: changed.iter().map(|entry| (before(entry), *entry)).collect(),
-        refused: outcome.err().map(|reason| Suspension {
-            reason,
-            detail: run.scratch.about.detail(reason),
-        }),
+        refused: outcome
+            .err()
+            .map(|reason| Suspension { reason, detail: run.scratch.about.detail(reason) }),
     });
     outcome
 }

@@ -15,8 +15,8 @@ use turnpike_types::{
 };
 
 use crate::columns::{Wide, column, nullable, wide_column};
-use crate::encode::hash_of;
 use crate::details::Details;
+use crate::encode::hash_of;
 use crate::head::{ComponentHead, Entry, Head, Header, Totals};
 use crate::kind::LineKind;
 use crate::marks::{self, Mark};

@@ -15,10 +15,7 @@ pub(crate) struct Details {
 
 impl Details {
     /// Details as they stand in a head, of `records` records.
-    pub(crate) fn read(
-        details: Vec<SuspenseDetail>,
-        records: usize,
-    ) -> Result<Self, SegmentError> {
+    pub(crate) fn read(details: Vec<SuspenseDetail>, records: usize) -> Result<Self, SegmentError> {
         let mut read = Self::default();
         for (place, detail) in details.into_iter().enumerate() {
             if detail.text.len() > DETAIL_BYTES_MAX {

@@ -282,10 +282,8 @@ impl Trial {
                     _ => self.rater.fall_due(stretches, &due, state, self.now),
                 };
                 let rated = rated.cloned();
-                let rated = rated.map_err(|reason| Suspension {
-                    reason,
-                    detail: self.rater.detail(reason),
-                });
+                let rated = rated
+                    .map_err(|reason| Suspension { reason, detail: self.rater.detail(reason) });
                 let stuck = rated.is_err();
                 let booked = FellDue::new(number, &due, Arc::clone(timeline), rated);
                 if let Ok(charges) = booked.charges() {

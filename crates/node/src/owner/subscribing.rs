@@ -45,8 +45,7 @@ impl Owner {
             let compiled = self.shared.codes.compiled(plan, parameters);
             compiled.map(|code| code.posts()).map_err(|why| why.to_string())
         };
-        let checked =
-            check_subscription(&asked, &versions, catalogue.plan_ids(), &mut compile);
+        let checked = check_subscription(&asked, &versions, catalogue.plan_ids(), &mut compile);
         checked.err().map(|fault| fault.to_string())
     }
 

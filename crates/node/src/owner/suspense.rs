@@ -186,12 +186,7 @@ impl Owner {
         }
     }
 
-    fn stay(
-        &mut self,
-        key: &WaitingKey,
-        waiting: &Waiting,
-        now: Suspension,
-    ) -> RecycleOutcome {
+    fn stay(&mut self, key: &WaitingKey, waiting: &Waiting, now: Suspension) -> RecycleOutcome {
         let Suspension { reason, ref detail } = now;
         let detail = detail.as_str().to_owned();
         let entry = SuspenseKey {

@@ -134,9 +134,10 @@ impl Tariffs {
         // Zone and currency were checked when the settings were taken.
         let zone = Zone::parse(&settings.zone)
             .map_err(|error| Suspension::new(SuspenseReason::UnknownAccount, error))?;
-        let currency = settings.currency.parse().map_err(|_| {
-            Suspension::new(SuspenseReason::CurrencyMismatch, &settings.currency)
-        })?;
+        let currency = settings
+            .currency
+            .parse()
+            .map_err(|_| Suspension::new(SuspenseReason::CurrencyMismatch, &settings.currency))?;
         let mut plans: Vec<Subscribed> = Vec::new();
         let mut unreadable: Vec<&str> = Vec::new();
         let mut is_subscribed = false;

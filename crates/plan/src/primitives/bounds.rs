@@ -56,9 +56,7 @@ pub(super) static CAP: Spec = Spec {
         let word = per.map_or("record", Calendared::word);
         let bound = Bound::read(primitive, builder, "at most", word)?;
         let sum = match per {
-            Some(calendared) => {
-                Some((calendared, sum(builder)?))
-            }
+            Some(calendared) => Some((calendared, sum(builder)?)),
             None => None,
         };
         builder.op(Cap { bound, sum });

@@ -255,9 +255,9 @@ impl Matrix {
                 *text = run.attribute(place)?;
             }
         }
-        let shares = self.shares(&texts).map_err(|reason| {
-            run.refuse(reason, format_args!("no row for {}", Texts(&texts)))
-        })?;
+        let shares = self
+            .shares(&texts)
+            .map_err(|reason| run.refuse(reason, format_args!("no row for {}", Texts(&texts))))?;
         let Some(shares) = shares else { return Ok(Payers::new()) };
         let payer = |&(party, weight): &(usize, i128)| {
             Ok((party, self.parties[party].account.posting(run)?, weight))

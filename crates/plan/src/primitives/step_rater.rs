@@ -183,7 +183,9 @@ fn step(
             let period = total.map_or("record", |total| total.calendared.word());
             let fixed = component(format!("{written} once per {period}"), builder);
             let variable = match total {
-                Some(_) => Some(builder.remember(Some(id), crate::Unit::One, Keep::Horizon, CHARGED)?),
+                Some(_) => {
+                    Some(builder.remember(Some(id), crate::Unit::One, Keep::Horizon, CHARGED)?)
+                }
                 None => None,
             };
             Some(Constant { component: builder.component(child.line, fixed)?, amount, variable })

@@ -33,8 +33,7 @@ use turnpike_segment::{LineKind, NewLine, NewRecord};
 use turnpike_types::limits::POSTING_USAGE_TYPE;
 use turnpike_types::{
     AccountNumber, Currency, Money, Outcome, PartitionId, Posting, SegmentNumber, SuspenseReason,
-    Suspension,
-    Timestamp, UsageView,
+    Suspension, Timestamp, UsageView,
 };
 
 use super::incoming::Incoming;
@@ -332,10 +331,9 @@ impl Owner {
                 return nothing();
             }
             Err(Suspension {
-                reason: SuspenseReason::UnknownPlan | SuspenseReason::NoPlan, ..
-            }) => {
-                self.tariffs.posted_to(profiles, known.profile, view.start)?
-            }
+                reason: SuspenseReason::UnknownPlan | SuspenseReason::NoPlan,
+                ..
+            }) => self.tariffs.posted_to(profiles, known.profile, view.start)?,
             resolved => resolved?,
         };
         let is_bonus = view.attribute(fetch::KIND) == Some(fetch::BONUS);
