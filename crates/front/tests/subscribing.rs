@@ -1,6 +1,7 @@
 //! A front refuses what could not rate before it forwards anything, by the catalogue as it is now.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[allow(dead_code)]
 mod world;
 
 use turnpike_proto::account::v1::account_command::Command;

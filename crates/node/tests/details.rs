@@ -2,6 +2,7 @@
 //! answer of the first time (P31).
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[allow(dead_code)]
 mod support;
 
 use std::sync::Arc;
@@ -78,7 +79,7 @@ async fn p31_a_retry_gets_the_detail_of_the_first_answer_also_from_the_next_owne
     let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
     let outcomes = node.client.recycle(request).await.unwrap().into_inner().outcomes;
     assert_eq!((outcomes[0].reason.as_str(), outcomes[0].detail.as_str()), ("no-plan", ""));
-    let mut expect = |result: RecordResult| {
+    let expect = |result: RecordResult| {
         assert!(result.replayed);
         assert_eq!((result.reason.as_str(), result.detail.as_str()), ("unknown-account", "8"));
         assert_eq!((result.present.as_str(), result.present_detail.as_str()), ("no-plan", ""));

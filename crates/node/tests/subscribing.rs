@@ -1,6 +1,7 @@
 //! A subscription that could not rate is refused where it would commit, and nothing of it is logged.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[allow(dead_code)]
 mod support;
 
 use std::sync::Arc;

@@ -293,6 +293,7 @@ mod tests {
             form: "USD".to_owned(),
             rows: 0,
             body: String::new(),
+            tz_database: None,
         }
     }
 

@@ -255,3 +255,22 @@ fn partition_row(partition: &Partition) -> Vec<String> {
         members.collect::<Vec<_>>().join(", "),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use turnpike_proto::cluster::v1::Member;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_that_is_behind_is_told_in_segments() {
+        let member =
+            |node: &str, lag_segments| Member { node: node.to_owned(), priority: 10, lag_segments };
+        let members = vec![member("a", None), member("b", Some(0)), member("c", Some(190))];
+        let row = partition_row(&Partition { id: 1, members, ..Partition::default() });
+        assert_eq!(
+            row.last().unwrap(),
+            "a=10, b=10 (warm copy, up to date), c=10 (warm copy, 190 segments behind)"
+        );
+    }
+}
