@@ -32,6 +32,8 @@ const NAMED_MAX: usize = 10;
 const COMPARED_MAX: usize = 10_000;
 /// Letters of what was asked for that are repeated in a message.
 const LETTERS_MAX: usize = 100;
+/// Letters of one fault of a plan.
+const FAULT_LETTERS_MAX: usize = 300;
 
 /// A published version of a plan.
 #[derive(Clone, Copy, Debug)]
@@ -258,16 +260,21 @@ fn declared<'a>(ids: impl Iterator<Item = &'a str>) -> String {
 
 /// Faults, one a line, on one line; the first ones of many.
 fn first_lines(why: &str) -> String {
-    let mut lines: Vec<&str> = why.lines().take(NAMED_MAX + 1).collect();
-    if lines.len() > NAMED_MAX {
-        lines[NAMED_MAX] = "…";
+    let lines = why.lines().take(NAMED_MAX).map(|line| cut(line, FAULT_LETTERS_MAX));
+    let mut lines: Vec<String> = lines.collect();
+    if why.lines().nth(NAMED_MAX).is_some() {
+        lines.push("…".to_owned());
     }
     lines.join("; ")
 }
 
 /// A text of the caller's as a message repeats it.
 fn shortened(text: &str) -> String {
-    match text.char_indices().nth(LETTERS_MAX) {
+    cut(text, LETTERS_MAX)
+}
+
+fn cut(text: &str, letters: usize) -> String {
+    match text.char_indices().nth(letters) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }

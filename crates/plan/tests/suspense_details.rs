@@ -99,7 +99,7 @@ fn both_currencies_are_named_where_there_is_no_rate_and_where_they_differ() {
         <CurrencyConverter id="to" in="rate.charge" table="rates" to="USD"/>
         <AccountFinalizer id="post" in="to.charge"/>"#;
     let rates = "# turnpike-table id=rates kind=exchange-rates version=1 starts=2026-01-01\n\
-                 from,to,date,rate\nEUR,USD,2026-01-01,1.1\n";
+                 from,to,rate,since\nEUR,USD,1.1,\n";
     let told = told(graph, &[rates], &event("use", AT, 1));
     assert_eq!(told, "no-rate: CHF->USD on 2026-05-04");
 }
