@@ -169,6 +169,7 @@ impl Run {
             form: plan.currency().to_string(),
             rows: 0,
             body: OCTETS.to_owned(),
+            tz_database: None,
         };
         let specs = self.plan.partitions();
         let done = async {

@@ -1,10 +1,15 @@
 //! A partition's state as bytes: the same state always gives the same bytes (I4, P22).
 
+use std::collections::BTreeMap;
+
 use turnpike_mutants::{Line, off};
 use turnpike_plan::{AccountState, Period, StateEntry, VariableId};
 use turnpike_segment::head::{PostingCursor, Settings, Subscription};
-use turnpike_types::{AccountNumber, SegmentHash, SegmentNumber, SuspenseReason, Timestamp};
+use turnpike_types::{
+    AccountNumber, Detail, SegmentHash, SegmentNumber, SuspenseReason, Timestamp,
+};
 
+use crate::bytes::{Reader, Writer};
 use crate::keys::{Fingerprint, Hour, Key, Location};
 use crate::profiles::{Profile, ProfileId};
 use crate::state::{Account, LoggedTime, PartitionState};
@@ -14,6 +19,9 @@ use crate::suspense::{Waiting, WaitingKey};
 const MAGIC_1: [u8; 8] = *b"TPCKP\0\0\x01";
 /// Posting cursors come after it.
 const MAGIC: [u8; 8] = *b"TPCKP\0\0\x02";
+/// And after them what suspense reasons are about. Written only where there is something to write,
+/// so that a program of before reads every other checkpoint.
+const MAGIC_3: [u8; 8] = *b"TPCKP\0\0\x03";
 const KEYS_MAGIC: &[u8; 8] = b"TPKEY\0\0\x01";
 /// Keys in a part of a run.
 const PART_KEYS: usize = 4 << 20;
@@ -24,7 +32,7 @@ const PROGRESS_EVERY: usize = 65_536;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
     /// It does not begin like a checkpoint known here.
-    #[error("not a checkpoint of format 1 or 2")]
+    #[error("not a checkpoint of format 1, 2 or 3")]
     Format,
     /// It ends too early, or goes on too long.
     #[error("the checkpoint has a wrong length")]
@@ -64,7 +72,9 @@ impl PartitionState {
 
     /// Everything but keys; `progress` is called as in [`PartitionState::decode`].
     pub fn snapshot(&self, progress: &dyn Fn()) -> Snapshot {
-        let mut out = Writer(MAGIC.to_vec());
+        let details: Vec<(usize, &Waiting)> = self.details().collect();
+        let magic = if details.is_empty() { MAGIC } else { MAGIC_3 };
+        let mut out = Writer(magic.to_vec());
         out.u64(self.last.0);
         out.0.extend_from_slice(&self.last_hash.0);
         out.i64(self.time.now.0);
@@ -92,7 +102,20 @@ impl PartitionState {
             out.u32(cursor.ordinal);
             out.bytes(&cursor.hash);
         }
+        if !details.is_empty() {
+            out.len(details.len());
+            for (place, waiting) in details {
+                out.len(place);
+                out.text(waiting.detail.as_str());
+            }
+        }
         Snapshot { bytes: out.0 }
+    }
+
+    /// What waits with a detail, by its place in the suspense.
+    fn details(&self) -> impl Iterator<Item = (usize, &Waiting)> {
+        let waiting = self.suspense.iter().map(|(_, waiting)| waiting).enumerate();
+        waiting.filter(|(_, waiting)| !waiting.detail.is_empty())
     }
 
     fn write_accounts(&self, out: &mut Writer, progress: &dyn Fn()) {
@@ -159,9 +182,10 @@ impl PartitionState {
         progress: &dyn Fn(),
     ) -> Result<Self, CheckpointError> {
         let mut state = Self::default();
-        let (rest, has_cursors) = match snapshot.split_first_chunk() {
-            Some((&MAGIC_1, rest)) => (rest, false),
-            Some((&MAGIC, rest)) => (rest, true),
+        let (rest, format) = match snapshot.split_first_chunk() {
+            Some((&MAGIC_1, rest)) => (rest, 1),
+            Some((&MAGIC, rest)) => (rest, 2),
+            Some((&MAGIC_3, rest)) => (rest, 3),
             _ => return Err(CheckpointError::Format),
         };
         let mut input = Reader(rest);
@@ -176,8 +200,11 @@ impl PartitionState {
         state.keys.restore(hours, forgotten_through);
         state.read_accounts(&mut input, progress)?;
         state.read_suspense(&mut input)?;
-        if has_cursors {
+        if format >= 2 {
             state.read_cursors(&mut input)?;
+        }
+        if format >= 3 {
+            state.read_details(&mut input)?;
         }
         input.end()?;
         for run in runs {
@@ -231,7 +258,24 @@ impl PartitionState {
             let reason = SuspenseReason::from_code(input.u8()?);
             let reason = reason.ok_or(CheckpointError::Nonsense("suspense reasons"))?;
             let revision = input.u32()?;
-            self.suspense.insert(key, Waiting { location, reason, revision });
+            self.suspense.insert(key, Waiting { location, reason, detail: Detail::NONE, revision });
+        }
+        Ok(())
+    }
+
+    fn read_details(&mut self, input: &mut Reader<'_>) -> Result<(), CheckpointError> {
+        let mut places = BTreeMap::new();
+        for _ in 0..input.len()? {
+            places.insert(input.len()?, Detail::new(input.text()?));
+        }
+        let count = self.suspense.len();
+        if places.last_key_value().is_some_and(|(last, _)| *last >= count) {
+            return Err(CheckpointError::Nonsense("suspense details"));
+        }
+        for (place, waiting) in self.suspense.iter_mut().enumerate() {
+            if let Some(detail) = places.remove(&place) {
+                waiting.detail = detail;
+            }
         }
         Ok(())
     }
@@ -298,80 +342,4 @@ fn read_profile(input: &mut Reader<'_>) -> Result<Profile, CheckpointError> {
         profile.subscriptions.push(Subscription::decode(input.bytes()?).map_err(nonsense)?);
     }
     Ok(profile)
-}
-
-/// Little-endian numbers and length-prefixed bytes.
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn u32(&mut self, value: u32) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn u64(&mut self, value: u64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn i64(&mut self, value: i64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn len(&mut self, len: usize) {
-        self.u32(u32::try_from(len).unwrap_or(u32::MAX));
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.len(bytes.len());
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], CheckpointError> {
-        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(CheckpointError::Length)?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    fn u8(&mut self) -> Result<u8, CheckpointError> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u32(&mut self) -> Result<u32, CheckpointError> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, CheckpointError> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn i64(&mut self) -> Result<i64, CheckpointError> {
-        self.array().map(i64::from_le_bytes)
-    }
-
-    fn len(&mut self) -> Result<usize, CheckpointError> {
-        self.u32().map(|len| len as usize)
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], CheckpointError> {
-        let len = self.len()?;
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(CheckpointError::Length)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn text(&mut self) -> Result<String, CheckpointError> {
-        let text = std::str::from_utf8(self.bytes()?);
-        text.map(str::to_owned).map_err(|_| CheckpointError::Nonsense("texts"))
-    }
-
-    const fn end(&self) -> Result<(), CheckpointError> {
-        if self.0.is_empty() { Ok(()) } else { Err(CheckpointError::Length) }
-    }
 }

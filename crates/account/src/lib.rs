@@ -23,6 +23,7 @@
 //! Not promised: keys on disk (they are all in memory, 16 bytes each, until the horizon has passed
 //! them), or dropping accounts that nobody uses.
 
+mod bytes;
 mod changes;
 mod checkpoint;
 mod keys;

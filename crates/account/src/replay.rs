@@ -5,7 +5,9 @@ use turnpike_plan::{Period, StateEntry, VariableId};
 use turnpike_proto::record::extra_identity;
 use turnpike_segment::head::{Change, Entry, PostingCursor, SuspenseKey};
 use turnpike_segment::{RecordRow, Segment};
-use turnpike_types::{AccountNumber, Outcome, SegmentHash, SegmentNumber, SuspenseReason};
+use turnpike_types::{
+    AccountNumber, Outcome, SegmentHash, SegmentNumber, SuspenseReason, Suspension,
+};
 
 use crate::changes::AccountChange;
 use crate::keys::Location;
@@ -119,7 +121,8 @@ impl PartitionState {
             Some(Change::StillSuspended(key)) => {
                 let reason = u8::try_from(key.reason).ok().and_then(SuspenseReason::from_code);
                 let reason = reason.ok_or(nonsense("an unknown suspense reason"))?;
-                self.suspend_again(&waiting_key(account, key), reason);
+                let suspension = Suspension::new(reason, &key.detail);
+                self.suspend_again(&waiting_key(account, key), suspension);
                 Ok(())
             }
             Some(Change::PostingsTaken(cursor)) => {

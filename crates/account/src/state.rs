@@ -8,7 +8,8 @@ use turnpike_plan::{AccountState, StateEntry};
 use turnpike_segment::RecordRow;
 use turnpike_segment::head::PostingCursor;
 use turnpike_types::{
-    AccountNumber, PartitionId, SegmentHash, SegmentNumber, SuspenseReason, Timestamp,
+    AccountNumber, Detail, PartitionId, SegmentHash, SegmentNumber, SuspenseReason, Suspension,
+    Timestamp,
 };
 
 use crate::keys::{KeyIndex, Location, fingerprint};
@@ -152,7 +153,8 @@ impl PartitionState {
 
     /// A record went to suspense.
     pub fn suspend(&mut self, key: WaitingKey, location: Location, reason: SuspenseReason) {
-        self.suspense.insert(key, Waiting { location, reason, revision: 0 });
+        let detail = Detail::NONE;
+        self.suspense.insert(key, Waiting { location, reason, detail, revision: 0 });
     }
 
     /// A suspended record left suspense.
@@ -161,9 +163,10 @@ impl PartitionState {
     }
 
     /// A suspended record was tried again in vain.
-    pub fn suspend_again(&mut self, key: &WaitingKey, reason: SuspenseReason) {
+    pub fn suspend_again(&mut self, key: &WaitingKey, suspension: Suspension) {
         if let Some(waiting) = self.suspense.get_mut(key) {
-            waiting.reason = reason;
+            waiting.reason = suspension.reason;
+            waiting.detail = suspension.detail;
             waiting.revision = waiting.revision.saturating_add(1);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use turnpike_types::{AccountNumber, SuspenseReason};
+use turnpike_types::{AccountNumber, Detail, SuspenseReason};
 
 use crate::keys::Location;
 
@@ -18,12 +18,15 @@ pub struct WaitingKey {
 }
 
 /// A record that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// Where its first arrival is logged.
     pub location: Location,
     /// Why it waits.
     pub reason: SuspenseReason,
+    /// What the reason of the last vain try is about. That of the first arrival stands beside its
+    /// record in the log: it is none here while the revision is 0.
+    pub detail: Detail,
     /// How often it was tried again in vain (P35).
     pub revision: u32,
 }
@@ -67,6 +70,11 @@ impl Suspense {
 
     pub(crate) fn remove(&mut self, key: &WaitingKey) -> Option<Waiting> {
         self.waiting.remove(key)
+    }
+
+    /// All that waits, sorted by key, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Waiting> {
+        self.waiting.values_mut()
     }
 
     pub(crate) fn get_mut(&mut self, key: &WaitingKey) -> Option<&mut Waiting> {

@@ -125,3 +125,37 @@ fn golden_bytes_of_format_2_are_read() {
     let cursor = state.posting_cursor(PartitionId(9));
     assert_eq!((cursor.segment, cursor.ordinal, cursor.hash), (88, 3, vec![6; 32]));
 }
+
+/// The same, and what format 3 adds: what a record waits for that was recycled in vain.
+fn sample_3() -> PartitionState {
+    let mut state = sample_2();
+    let key = turnpike_account::WaitingKey {
+        account: ACCOUNT,
+        identity: String::new(),
+        record_id: "r2".to_owned(),
+    };
+    let now = turnpike_types::Suspension::new(SuspenseReason::NoPlan, "record.duration");
+    state.suspend_again(&key, now);
+    state
+}
+
+#[test]
+fn golden_bytes_of_format_3_are_read() {
+    if std::env::var_os("TURNPIKE_WRITE_GOLDEN").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/checkpoint-3.bin");
+        std::fs::write(path, sample_3().snapshot(&|| ()).bytes).unwrap();
+    }
+    let state = read(["checkpoint-3.bin", "keys-1.bin"]);
+    assert_is_sample(&state);
+    assert_eq!(state.encode(), sample_3().encode());
+    let (_, waiting) = state.suspense().iter().next().unwrap();
+    assert_eq!((waiting.revision, waiting.detail.as_str()), (1, "record.duration"));
+}
+
+/// A program of before reads every checkpoint that it could have written.
+#[test]
+fn a_checkpoint_without_details_is_of_format_2() {
+    let bytes = |state: PartitionState| state.snapshot(&|| ()).bytes[..8].to_vec();
+    assert_eq!(bytes(sample_2()), b"TPCKP\0\0\x02");
+    assert_eq!(bytes(sample_3()), b"TPCKP\0\0\x03");
+}

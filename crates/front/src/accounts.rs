@@ -9,8 +9,9 @@ use tonic::{Request, Response, Status};
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_server::AccountService;
 use turnpike_proto::account::v1::{
-    AccountCommand, AccountOutcome, AccountResult, ApplyRequest, ApplyResponse, IdentityAt,
-    IdentityBinding, ResolveRequest, ResolveResponse, ResolvedIdentity, ShowRequest, ShowResponse,
+    AccountCommand, AccountOutcome, AccountResult, ApplyRequest, ApplyResponse, CheckResponse,
+    IdentityAt, IdentityBinding, ResolveRequest, ResolveResponse, ResolvedIdentity, ShowRequest,
+    ShowResponse,
 };
 use turnpike_proto::node::v1::{NodeApplyRequest, NodeShowRequest};
 use turnpike_store::{BindOutcome, Binding};
@@ -23,6 +24,7 @@ use crate::core::Core;
 use crate::guiding::bound_at;
 use crate::owner::ask;
 use crate::routes::RouteTable;
+use crate::subscribing::PublishedPlans;
 
 /// Partitions that one request is carried to side by side.
 const PARTITIONS_AT_ONCE: usize = 16;
@@ -32,11 +34,12 @@ const BINDINGS_SHOWN_MAX: usize = 1_000;
 /// The gRPC service.
 pub struct Accounts {
     pub(crate) core: Arc<Core>,
+    plans: PublishedPlans,
 }
 
 impl Accounts {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core }
+        Self { core, plans: PublishedPlans::default() }
     }
 
     async fn table(&self) -> Result<Arc<RouteTable>, FrontError> {
@@ -47,18 +50,18 @@ impl Accounts {
 
     async fn carry_out(&self, commands: Vec<AccountCommand>) -> Result<ApplyResponse, FrontError> {
         self.core.enter()?;
-        if commands.len() > ACCOUNT_COMMANDS_MAX {
-            let count = commands.len();
-            return Err(FrontError::Invalid(format!(
-                "{count} commands; at most {ACCOUNT_COMMANDS_MAX} are taken in one request"
-            )));
-        }
+        check_count(&commands)?;
         let table = self.table().await?;
+        let faults = self.plan_faults(&commands).await;
         let mut results = vec![AccountResult::default(); commands.len()];
         let mut groups: BTreeMap<PartitionId, Vec<(usize, AccountCommand)>> = BTreeMap::new();
         let mut bindings = Vec::new();
         let mut changes = Vec::new();
-        for (index, mut command) in commands.into_iter().enumerate() {
+        for ((index, mut command), fault) in commands.into_iter().enumerate().zip(faults) {
+            if let Some(fault) = fault {
+                set(&mut results, index, refused(fault));
+                continue;
+            }
             let partition = match place(&table, &command) {
                 Ok(partition) => partition,
                 Err(why) => {
@@ -102,6 +105,29 @@ impl Accounts {
         self.rebind(changes, &mut results).await;
         self.let_fronts_see(before).await;
         Ok(ApplyResponse { results })
+    }
+
+    /// Why the plans of commands can't be subscribed to. Where the catalogue can't be read, their
+    /// owners decide alone.
+    async fn plan_faults(&self, commands: &[AccountCommand]) -> Vec<Option<String>> {
+        match self.plans.faults(self.core.db.as_ref(), commands).await {
+            Ok(faults) => faults,
+            Err(error) => {
+                tracing::warn!(%error, "the catalogue could not be read: owners check plans alone");
+                vec![None; commands.len()]
+            }
+        }
+    }
+
+    /// What would be refused, as far as it is known without asking the owners.
+    async fn check(&self, commands: &[AccountCommand]) -> Result<CheckResponse, FrontError> {
+        self.core.enter()?;
+        check_count(commands)?;
+        let table = self.table().await?;
+        let faults = self.plans.faults(self.core.db.as_ref(), commands).await?;
+        let placed = commands.iter().map(|command| place(&table, command).err());
+        let faults = placed.zip(faults).map(|(misplaced, fault)| misplaced.or(fault));
+        Ok(CheckResponse { faults: faults.map(Option::unwrap_or_default).collect() })
     }
 
     /// Commands of one partition, in order; a result for each, whatever happens.
@@ -169,6 +195,16 @@ impl Accounts {
             }
         }
     }
+}
+
+fn check_count(commands: &[AccountCommand]) -> Result<(), FrontError> {
+    let count = commands.len();
+    if count > ACCOUNT_COMMANDS_MAX {
+        return Err(FrontError::Invalid(format!(
+            "{count} commands; at most {ACCOUNT_COMMANDS_MAX} are taken in one request"
+        )));
+    }
+    Ok(())
 }
 
 pub(crate) fn set(results: &mut [AccountResult], index: usize, result: AccountResult) {
@@ -254,6 +290,13 @@ impl AccountService for Accounts {
         request: Request<ApplyRequest>,
     ) -> Result<Response<ApplyResponse>, Status> {
         Ok(Response::new(self.carry_out(request.into_inner().commands).await?))
+    }
+
+    async fn check(
+        &self,
+        request: Request<ApplyRequest>,
+    ) -> Result<Response<CheckResponse>, Status> {
+        Ok(Response::new(Self::check(self, &request.into_inner().commands).await?))
     }
 
     async fn show(&self, request: Request<ShowRequest>) -> Result<Response<ShowResponse>, Status> {

@@ -13,6 +13,7 @@
 //!  owner.rs     one request to a partition's owner, wherever it moves
 //!  accounts.rs, cluster.rs, suspense.rs    the other services
 //!  bindings.rs  changes of bindings: bind, move, unbind
+//!  subscribing.rs        may an account subscribe to a plan?
 //!  plans.rs, tables.rs   what goes into the catalogue;  catalogue.rs   what both have in common
 //!  health.rs    is the front ready
 //!  examples.rs  a plan does what its own examples say, before it goes in
@@ -54,6 +55,7 @@ mod plans;
 mod routes;
 mod split;
 mod stall;
+mod subscribing;
 mod suspense;
 mod tables;
 

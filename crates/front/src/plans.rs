@@ -45,6 +45,7 @@ impl Plans {
             form: plan.currency().to_string(),
             rows: 0,
             body: xml,
+            tz_database: Some(turnpike_plan::tz_database_version().to_owned()),
         };
         let warnings = plan.warnings().iter().map(ToString::to_string).collect();
         // What is in the catalogue has passed; whoever publishes it again need not send its files.
@@ -93,6 +94,7 @@ fn show(head: CatalogueHead) -> PlanVersion {
         content_hash: hexadecimal(&head.content_hash),
         catalogue_version: head.catalogue_version,
         published_at_us: head.published_at.0,
+        tz_database: head.tz_database.unwrap_or_default(),
     }
 }
 

@@ -103,6 +103,7 @@ fn to_publish(table: &Table, text: String) -> Publish {
         form: table.kind().to_string(),
         rows: table.rows() as u64,
         body: text,
+        tz_database: Some(turnpike_plan::tz_database_version().to_owned()),
     }
 }
 

@@ -9,5 +9,6 @@ mod bindings;
 mod front;
 mod guards;
 mod plans;
+mod subscribing;
 mod tables;
 mod world;

@@ -1,14 +1,16 @@
 //! Published plans and tables as this node knows them, and the plans' object code.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::civil::Date;
 use moka::sync::Cache;
-use turnpike_plan::{ObjectCode, Plan, Table, Zone};
+use turnpike_plan::{ObjectCode, Plan, PublishedVersion, Table, Zone};
 use turnpike_store::{CatalogueEntry, CatalogueHead, CatalogueKind, SharedDatabase, StoreResult};
 use turnpike_types::Timestamp;
 
+/// Other time-zone databases that are told of.
+const TZ_DATABASES_TOLD_MAX: usize = 64;
 /// Entries read from the database at once.
 const PAGE_ENTRIES_MAX: usize = 100;
 
@@ -19,6 +21,8 @@ pub(crate) struct Catalogue {
     pub(crate) version: u64,
     plans: Versions<Plan>,
     tables: Versions<Table>,
+    /// Versions of other time-zone databases that were told in the log, each once.
+    tz_databases_told: BTreeSet<String>,
 }
 
 /// By id, in the order in which they take effect; copies share what was read.
@@ -55,12 +59,35 @@ impl Catalogue {
                 return Ok(fresh);
             }
             for CatalogueEntry { head, body } in page {
+                fresh.compare_tz_database(&head);
                 match head.kind {
                     CatalogueKind::Plan => add(&mut fresh.plans, &head, read_plan(&body)),
                     CatalogueKind::Table => add(&mut fresh.tables, &head, read_table(body).await),
                 }
                 fresh.version = fresh.version.max(head.catalogue_version);
             }
+        }
+    }
+
+    /// Tells once of each other time-zone database: dates of plans that were checked and tried with
+    /// it may begin at other instants here.
+    fn compare_tz_database(&mut self, head: &CatalogueHead) {
+        let own = turnpike_plan::tz_database_version();
+        let Some(published) = head.tz_database.as_deref().filter(|version| *version != own) else {
+            return;
+        };
+        if self.tz_databases_told.len() < TZ_DATABASES_TOLD_MAX
+            && self.tz_databases_told.insert(published.to_owned())
+        {
+            tracing::warn!(
+                kind = %head.kind,
+                id = head.id,
+                version = head.version,
+                published_with = published,
+                rated_with = own,
+                "this version was published with another time-zone database than this node rates \
+                 with: where a zone's rules differ, days and months begin at other instants"
+            );
         }
     }
 
@@ -75,9 +102,20 @@ impl Catalogue {
         self.plans.get(plan_id)?.first().map(|version| version.starts_at(zone))
     }
 
-    /// Was any version of the plan published, whether or not this program can read it?
-    pub(crate) fn has_plan(&self, id: &str) -> bool {
-        self.plans.contains_key(id)
+    /// The ids of all published plans.
+    pub(crate) fn plan_ids(&self) -> impl Iterator<Item = &str> {
+        self.plans.keys().map(String::as_str)
+    }
+
+    /// The versions of a plan as a subscription is checked against them.
+    pub(crate) fn published(&self, plan_id: &str) -> Vec<PublishedVersion<'_>> {
+        let versions = self.plans.get(plan_id).into_iter().flatten();
+        let published = versions.map(|version| PublishedVersion {
+            version: version.version,
+            starts: version.starts,
+            plan: version.content.as_deref(),
+        });
+        published.collect()
     }
 
     /// All versions of a plan.
@@ -160,10 +198,13 @@ async fn read_table(text: String) -> Result<Table, String> {
 /// Which object code: a plan's version with a subscription's overrides.
 type CodeKey = (String, u32, BTreeMap<String, String>);
 
-/// Object code shared by all owners of the process, compiled on a miss.
+/// A plan's code, or why its parameters do not fit it.
+type Compilation = Result<Arc<ObjectCode>, Arc<str>>;
+
+/// Object code shared by all owners of the process, compiled on a miss (figure 8 of the seed).
 #[derive(Clone, Debug)]
 pub(crate) struct CodeCache {
-    codes: Cache<CodeKey, Option<Arc<ObjectCode>>>,
+    codes: Cache<CodeKey, Compilation>,
 }
 
 impl CodeCache {
@@ -171,23 +212,46 @@ impl CodeCache {
         Self { codes: Cache::new(codes_max) }
     }
 
-    /// The code of `plan` with `overrides`; `None` when the overrides do not fit the plan.
+    /// The code of `plan` with `overrides`; `None`, told in the log once, when the overrides of a
+    /// subscription that stands do not fit the plan.
     pub(crate) fn code(
         &self,
         plan: &Plan,
         overrides: &BTreeMap<String, String>,
     ) -> Option<Arc<ObjectCode>> {
+        let tell = |errors: &str| {
+            tracing::error!(
+                plan = plan.id(),
+                version = plan.version(),
+                errors,
+                "a subscription's parameters do not fit its plan"
+            );
+        };
+        self.compiled_with(plan, overrides, &tell).ok()
+    }
+
+    /// As [`CodeCache::code`], or why the overrides do not fit the plan, one fault a line.
+    pub(crate) fn compiled(
+        &self,
+        plan: &Plan,
+        overrides: &BTreeMap<String, String>,
+    ) -> Compilation {
+        self.compiled_with(plan, overrides, &|_| ())
+    }
+
+    fn compiled_with(
+        &self,
+        plan: &Plan,
+        overrides: &BTreeMap<String, String>,
+        tell: &dyn Fn(&str),
+    ) -> Compilation {
         let key = (plan.id().to_owned(), plan.version(), overrides.clone());
         self.codes.get_with(key, || match turnpike_plan::compile(plan, overrides) {
-            Ok(code) => Some(Arc::new(code)),
+            Ok(code) => Ok(Arc::new(code)),
             Err(errors) => {
-                tracing::error!(
-                    plan = plan.id(),
-                    version = plan.version(),
-                    %errors,
-                    "a subscription's parameters do not fit its plan"
-                );
-                None
+                let errors = errors.to_string();
+                tell(&errors);
+                Err(errors.into())
             }
         })
     }

@@ -21,7 +21,7 @@ use turnpike_account::{ProfileId, Profiles};
 use turnpike_plan::{
     AccountContext, Line, ObjectCode, OfferId, OptionInForce, Plan, PlanInForce, Table, VariableId,
 };
-use turnpike_types::{Money, SuspenseReason, Timestamp};
+use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
 
 use crate::catalogue::{Catalogue, CodeCache};
 
@@ -97,7 +97,7 @@ impl Tariff {
 struct Stretch {
     from: Timestamp,
     until: Timestamp,
-    tariff: Result<Arc<Tariff>, SuspenseReason>,
+    tariff: Result<Arc<Tariff>, Suspension>,
 }
 
 impl Stretch {
@@ -208,7 +208,7 @@ impl Tariffs {
         profiles: &Profiles,
         profile: ProfileId,
         at: Timestamp,
-    ) -> Result<Arc<Tariff>, SuspenseReason> {
+    ) -> Result<Arc<Tariff>, Suspension> {
         let known = self.stretches.get(&profile).and_then(|stretches| {
             let after = stretches.partition_point(|stretch| stretch.from <= at);
             stretches[..after].last().filter(|stretch| stretch.holds(at))
@@ -218,7 +218,7 @@ impl Tariffs {
         }
         let stretch = match profiles.get(profile) {
             Some(profile) => self.resolve(profile, at),
-            None => return Err(SuspenseReason::UnknownAccount),
+            None => return Err(SuspenseReason::UnknownAccount.into()),
         };
         if self.stretch_count >= STRETCHES_MAX {
             self.forget_usage();
@@ -238,7 +238,7 @@ impl Tariffs {
         profiles: &Profiles,
         profile: ProfileId,
         at: Timestamp,
-    ) -> Result<Arc<Tariff>, SuspenseReason> {
+    ) -> Result<Arc<Tariff>, Suspension> {
         let profile = profiles.get(profile).ok_or(SuspenseReason::UnknownAccount)?;
         self.resolve_posting(profile, at).tariff
     }

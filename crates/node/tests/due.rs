@@ -331,6 +331,7 @@ async fn publish_rates(world: &World, version: u32, starts: &str, rate: &str) {
         form: table.kind().to_string(),
         rows: 1,
         body,
+        tz_database: None,
     };
     let outcome = world.db.publish(&publish).await.unwrap();
     assert!(matches!(outcome, turnpike_store::PublishOutcome::Published(_)), "{outcome:?}");
@@ -509,8 +510,8 @@ async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zo
     let world = World::at(JUNE + DAY).await;
     publish(world.db.as_ref(), &MONTHLY.replace("2020-01-01", "2024-06-01")).await;
     let mut node = world.node("a").await;
-    // Subscribed before the plan began: it counts from the plan's first day.
-    open(&mut node, "monthly", MAY).await;
+    // Subscribed from whenever the plan begins: it counts from the plan's first day.
+    open(&mut node, "monthly", 0).await;
     assert_eq!(world.settled(2).await, ["2024-06-01 setup 3", "2024-06-01 fee 10"]);
     let settings = Settings {
         zone: "Asia/Tokyo".to_owned(),

@@ -7,6 +7,7 @@
 
 mod adversary;
 mod bonus;
+mod details;
 mod due;
 mod fresh;
 mod guards;
@@ -18,6 +19,7 @@ mod postings;
 mod reach;
 mod settings;
 mod story;
+mod subscribing;
 mod support;
 mod takeover;
 mod twin;

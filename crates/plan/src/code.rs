@@ -6,6 +6,7 @@ use jiff::civil::Date;
 use turnpike_types::{Currency, Timestamp, UsageView};
 
 use crate::measure::Unit;
+use crate::remembered::Meaning;
 use crate::run::{Input, Op, Tell};
 use crate::state::VariableId;
 use crate::tables::TableKind;
@@ -84,6 +85,16 @@ impl Measure {
             Self::Quantity => record.quantity,
             Self::Named(name) => record.measure(name),
         }
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Duration => "duration",
+            Self::Quantity => "quantity",
+            Self::Named(name) => name,
+        })
     }
 }
 
@@ -267,6 +278,7 @@ pub struct Variable {
     pub primitive: String,
     /// What it counts; [`Unit::One`] for "charged already".
     pub unit: Unit,
+    pub(crate) meaning: Meaning,
 }
 
 /// Which usage types a plan takes (docs/plan-semantics.md section 2).

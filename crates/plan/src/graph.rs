@@ -159,6 +159,11 @@ impl Plan {
         self.document.supersedes
     }
 
+    /// Whose state it carries on: the plan's own id unless its author said another.
+    pub fn state_of(&self) -> &str {
+        &self.document.state
+    }
+
     /// BLAKE3 of the canonical form: attributes in order, comments kept, layout left out.
     pub fn content_hash(&self) -> [u8; 32] {
         self.document.content_hash

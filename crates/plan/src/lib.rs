@@ -21,7 +21,7 @@
 //!     |  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
 //!     v
 //!   Rated: lines, and new values of the account's variables (state.rs)
-//!          watch.rs tells each primitive's part in it
+//!          watch.rs tells each primitive's part in it; remembered.rs says state in words
 //! ```
 //!
 //! What a plan means is defined unit by unit; the code works on spans of units, and must come to
@@ -58,10 +58,12 @@ mod options;
 mod price;
 mod primitives;
 mod rater;
+mod remembered;
 mod run;
 mod spec;
 mod state;
 mod stream;
+mod subscribing;
 mod sweep;
 mod tables;
 mod trial;
@@ -86,13 +88,18 @@ pub use primitives::{
     ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,
 };
 pub use rater::{AccountContext, Line, PlanInForce, Rated, Rater};
+pub use remembered::{Reading, Remembered};
 pub use state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
 pub use stream::PORTIONS_MAX;
+pub use subscribing::{
+    ANY_START, Compiled, PublishedVersion, SubscriberSettings, SubscriptionAsked,
+    SubscriptionFault, check_subscription,
+};
 pub use sweep::{DUE_USAGE_TYPE, Due, Stretch};
 pub use tables::{Table, TableError, TableErrors, TableKind, parse_table};
 pub use values::ACCOUNT_CURRENCY;
 pub use watch::{Carried, InTime, Step, Watch};
-pub use zone::{Zone, ZoneError, first_instant_of};
+pub use zone::{Zone, ZoneError, first_instant_of, tz_database_version};
 
 use error::Findings;
 

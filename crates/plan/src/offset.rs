@@ -49,6 +49,15 @@ impl Totals {
     }
 }
 
+/// The currency of a variable that is an account's total, and whether it is what bonuses granted;
+/// `None` of any other variable.
+pub(crate) fn total_of(variable: VariableId) -> Option<(Currency, bool)> {
+    let number = u32::try_from(variable.0).ok().filter(|number| u64::from(*number) < IDS_END)?;
+    let [zero, letters @ ..] = (number >> 1).to_be_bytes();
+    let currency = std::str::from_utf8(&letters).ok()?.parse().ok()?;
+    (zero == 0).then_some((currency, number & 1 == 1))
+}
+
 /// An account's totals, of all cycles and currencies.
 fn held(state: &AccountState) -> impl Iterator<Item = &StateEntry> {
     state.iter().take_while(|entry| entry.variable.0 < IDS_END)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp, UsageView};
+use turnpike_types::{Currency, Detail, Money, Posting, SuspenseReason, Timestamp, UsageView};
 
 use crate::calendar::INSTANTS;
 use crate::code::ObjectCode;
@@ -160,6 +160,17 @@ impl Rater {
         })
     }
 
+    /// What the last call came to; empty when it refused.
+    pub const fn last(&self) -> &Rated {
+        &self.rated
+    }
+
+    /// What the reason is about with which the last call refused: the measure, attribute, number,
+    /// table, type or currencies. None where the reason says it all.
+    pub fn detail(&self, reason: SuspenseReason) -> Detail {
+        self.scratch.about.detail(reason)
+    }
+
     /// As [`Rater::rate`], telling `watch` what each primitive does.
     ///
     /// # Errors
@@ -191,6 +202,7 @@ impl Rater {
         self.rated.changes.clear();
         self.rated.late = false;
         self.rated.moves_dues = false;
+        self.scratch.about.clear();
         if let Err(reason) = rate(self) {
             self.rated.lines.clear();
             self.rated.changes.clear();
@@ -221,10 +233,11 @@ impl Rater {
         }
         let record = occasion.record;
         let taker = plans.iter().position(|plan| plan.code.accepts(record.usage_type));
-        let taker = taker.ok_or(SuspenseReason::NotAccepted)?;
+        let taker = taker.ok_or_else(|| self.not_accepted(record.usage_type))?;
         if record.duration_us < 0 {
-            // Refused at the door; here it is only kept from running backwards.
-            return Err(SuspenseReason::MissingInput);
+            // Refused before it comes here; this only keeps time from running backwards.
+            let about = format_args!("record.duration is negative");
+            return Err(self.scratch.about.note(SuspenseReason::MissingInput, about));
         }
         let start = record.start.micros();
         let end = start.checked_add(record.duration_us).ok_or(SuspenseReason::Overflow)?;
@@ -243,6 +256,19 @@ impl Rater {
             return self.rate_by_each(plans, option.offer, occasion, watch);
         }
         self.run_one(&plans[taker], taker, occasion, watch)
+    }
+
+    #[cold]
+    fn not_accepted(&self, usage_type: &str) -> SuspenseReason {
+        let about = format_args!("usage type {usage_type:?}");
+        self.scratch.about.note(SuspenseReason::NotAccepted, about)
+    }
+
+    #[cold]
+    fn other_currency(&self, code: &ObjectCode, account: Currency) -> SuspenseReason {
+        let (plan, posts) = (&code.plan_id, code.posts);
+        let about = format_args!("plan {plan} posts {posts}, the account is billed in {account}");
+        self.scratch.about.note(SuspenseReason::CurrencyMismatch, about)
     }
 
     /// Alternatives each rate everything that they accept.
@@ -308,7 +334,7 @@ impl Rater {
     ) -> Result<(), SuspenseReason> {
         let code = plan.code;
         if code.posts != occasion.account.currency {
-            return Err(SuspenseReason::CurrencyMismatch);
+            return Err(self.other_currency(code, occasion.account.currency));
         }
         let (first_line, first_change) = (self.rated.lines.len(), self.rated.changes.len());
         self.scratch.prepare(code);

@@ -1,5 +1,6 @@
 //! One record on its way through object code: what operations read, write and share.
 
+mod about;
 mod event;
 mod places;
 mod scratch;
@@ -16,6 +17,7 @@ use crate::rater::{AccountContext, Line};
 use crate::state::{AccountState, Period, StateEntry, VariableId};
 use crate::stream::{Flow, PORTIONS_MAX, Span, Stream, merge};
 use crate::tables::Table;
+pub(crate) use about::{About, Named};
 pub(crate) use event::{DueQuery, Event};
 pub(crate) use places::{Attribute, ChargeOut, Counted, Input, Part, TableRef, Total, TypeOf};
 pub(crate) use scratch::Scratch;
@@ -163,12 +165,17 @@ impl<'a> Run<'a> {
 
     #[inline(never)]
     fn load(&mut self, measure: usize) -> Result<(), SuspenseReason> {
-        self.scratch.loaded |= 1 << measure;
         if *self.event != Event::Usage {
+            self.scratch.loaded |= 1 << measure;
             return Ok(());
         }
-        let value = self.code.measures[measure].of(self.record);
-        let quantity = value.filter(|&value| value >= 0).ok_or(SuspenseReason::MissingInput)?;
+        let named = &self.code.measures[measure];
+        let value = named.of(self.record);
+        let quantity = value.filter(|&value| value >= 0);
+        let lacking = || self.refuse(SuspenseReason::MissingInput, format_args!("record.{named}"));
+        let quantity = quantity.ok_or_else(lacking)?;
+        // Only now: a measure that is missing is missing for everything that reads it.
+        self.scratch.loaded |= 1 << measure;
         let (start, duration) = (self.record.start.micros(), self.record.duration_us);
         self.scratch.flows[measure] = Flow { quantity, start, duration };
         let stream = &mut self.scratch.streams[measure];
@@ -247,7 +254,7 @@ impl<'a> Run<'a> {
     /// The version of a table that is in force.
     pub(crate) fn table(&self, table: TableRef) -> Result<&'a Arc<Table>, SuspenseReason> {
         let found = self.tables.get(table.0).and_then(Option::as_ref);
-        found.ok_or(SuspenseReason::NoTable)
+        found.ok_or_else(|| self.without_table(table))
     }
 
     /// A variable's value before this record; 0 when it was never set.

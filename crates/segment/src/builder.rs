@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use turnpike_proto::record::encode_extra;
-use turnpike_types::{AccountNumber, Currency, Money, Outcome, Posting, Timestamp, UsageView};
+use turnpike_types::{
+    AccountNumber, Currency, Detail, Money, Outcome, Posting, Timestamp, UsageView,
+};
 
-use crate::head::{Change, ComponentHead, Entry};
+use crate::head::{Change, ComponentHead, Entry, SuspenseDetail};
 use crate::marks::{Mark, is_counted};
 use crate::rows::{RecordRow, outcome, outcome_code};
 
@@ -73,6 +75,13 @@ pub struct SegmentBuilder {
     /// Of the few lines that have one; in their order.
     pub(crate) marks: Vec<Mark>,
     pub(crate) postings: u64,
+    /// What suspense reasons are about: each text once, with its records.
+    pub(crate) details: Vec<SuspenseDetail>,
+    /// By text, its place in `details`.
+    detail_index: HashMap<Box<str>, usize>,
+    /// Of the records that have one, in their order: the row, and the place in `details`.
+    detail_rows: Vec<(u32, usize)>,
+    detail_bytes: usize,
     component_currencies: Vec<usize>,
 }
 
@@ -160,6 +169,8 @@ impl SegmentBuilder {
             + self.marks.len() * 22
             + self.changes.records.len() * 26
             + self.entries.len() * 128
+            + self.detail_rows.len() * 8
+            + self.detail_bytes
     }
 
     /// Adds a record; returns its row, or `None` when the segment has as many records or usage
@@ -189,6 +200,34 @@ impl SegmentBuilder {
             other => outcome_code(other),
         });
         Some(row)
+    }
+
+    /// Says what the suspense reason of the record pushed last is about.
+    pub fn push_detail(&mut self, detail: &Detail) {
+        if detail.is_empty() || self.accounts.is_empty() {
+            return;
+        }
+        let text = detail.as_str();
+        let place = match self.detail_index.get(text) {
+            Some(&place) => place,
+            None => {
+                self.detail_bytes += text.len();
+                self.details.push(SuspenseDetail { text: text.to_owned(), records: Vec::new() });
+                self.detail_index.insert(text.into(), self.details.len() - 1);
+                self.details.len() - 1
+            }
+        };
+        let row = last_row(self.accounts.len());
+        if let Some(of_text) = self.details.get_mut(place) {
+            of_text.records.push(row);
+            self.detail_rows.push((row, place));
+        }
+    }
+
+    fn detail(&self, row: u32) -> &str {
+        let found = self.detail_rows.binary_search_by_key(&row, |(row, _)| *row).ok();
+        let place = found.and_then(|at| self.detail_rows.get(at)).map(|(_, place)| *place);
+        place.and_then(|place| self.details.get(place)).map_or("", |detail| detail.text.as_str())
     }
 
     /// Adds a component to the table; the caller keeps the index, so that a line costs no lookup.
@@ -297,6 +336,7 @@ impl SegmentBuilder {
             quantity: *self.quantities.get(at)?,
             extra: self.extras.get(at),
             outcome: outcome(*self.outcomes.get(at)?)?,
+            detail: self.detail(row),
         })
     }
 

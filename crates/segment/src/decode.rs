@@ -15,6 +15,7 @@ use turnpike_types::{
 };
 
 use crate::columns::{Wide, column, nullable, wide_column};
+use crate::details::Details;
 use crate::encode::hash_of;
 use crate::head::{ComponentHead, Entry, Head, Header, Totals};
 use crate::kind::LineKind;
@@ -74,6 +75,7 @@ pub struct Segment {
     changes: ChangeColumns,
     /// Sorted by line.
     marks: Vec<Mark>,
+    details: Details,
     bytes: usize,
 }
 
@@ -169,6 +171,7 @@ impl Segment {
             entries: head.entries,
             components,
             variables: head.variables,
+            details: Details::read(head.details, count)?,
             records,
             lines,
             changes,
@@ -213,6 +216,7 @@ impl Segment {
             quantity: columns.quantity.is_valid(at).then(|| columns.quantity.value(at)),
             extra: columns.extra.value(at),
             outcome: outcome(columns.outcome.value(at))?,
+            detail: self.details.of(row),
         })
     }
 

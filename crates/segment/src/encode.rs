@@ -87,6 +87,7 @@ impl SegmentBuilder {
             components: self.components.clone(),
             variables: self.variables.clone(),
             entries: self.entries.clone(),
+            details: self.details.clone(),
         };
         let is_marked = !self.marks.is_empty();
         let mut body = if is_marked { MAGIC_MARKED } else { MAGIC }.to_vec();

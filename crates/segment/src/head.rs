@@ -49,6 +49,21 @@ pub struct Head {
     /// Lines that post to another account than their record's (P33).
     #[prost(uint64, tag = "14")]
     pub postings: u64,
+    /// What the suspense reasons of records are about, each text once. A program that does not know
+    /// them reads the records without.
+    #[prost(message, repeated, tag = "15")]
+    pub details: Vec<SuspenseDetail>,
+}
+
+/// What the suspense reason of some records is about.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SuspenseDetail {
+    /// At most [`turnpike_types::limits::DETAIL_BYTES_MAX`] bytes.
+    #[prost(string, tag = "1")]
+    pub text: String,
+    /// The rows of the records, in order.
+    #[prost(uint32, repeated, tag = "2")]
+    pub records: Vec<u32>,
 }
 
 /// A component as it stands in the head.
@@ -231,6 +246,9 @@ pub struct SuspenseKey {
     /// Where it went, with [`Change::MovedAway`].
     #[prost(uint64, tag = "5")]
     pub moved_to: u64,
+    /// What its reason is about, with [`Change::StillSuspended`]; empty for none.
+    #[prost(string, tag = "6")]
+    pub detail: String,
 }
 
 /// How far the postings of a sender were taken (P33).

@@ -27,6 +27,7 @@
 mod builder;
 mod columns;
 mod decode;
+mod details;
 mod encode;
 pub mod head;
 mod kind;

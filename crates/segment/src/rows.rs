@@ -47,6 +47,8 @@ pub struct RecordRow<'a> {
     pub extra: &'a [u8],
     /// What became of it.
     pub outcome: Outcome,
+    /// What its suspense reason is about; empty for none.
+    pub detail: &'a str,
 }
 
 /// A charge line with its receipt.

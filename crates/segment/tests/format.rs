@@ -10,7 +10,7 @@ use turnpike_segment::{
     hash_of,
 };
 use turnpike_types::{
-    AccountNumber, Currency, Epoch, Money, Outcome, PartitionId, Posting, SegmentHash,
+    AccountNumber, Currency, Detail, Epoch, Money, Outcome, PartitionId, Posting, SegmentHash,
     SegmentNumber, SuspenseReason, Timestamp, UsageView,
 };
 
@@ -219,4 +219,48 @@ proptest! {
         let accounts: Vec<u64> = segment.records().map(|(_, row)| row.account.0).collect();
         prop_assert_eq!(accounts, rows.iter().map(|row| row.0).collect::<Vec<_>>());
     }
+}
+
+/// A segment of suspended records: two share a text, one has none.
+fn with_details() -> SealedSegment {
+    let mut builder = SegmentBuilder::new();
+    for (id, detail) in
+        [("r1", "record.duration"), ("r2", ""), ("r3", "record.duration"), ("r4", "USD->CHF")]
+    {
+        let outcome = Outcome::Suspended(SuspenseReason::MissingInput);
+        builder.push_record(&NewRecord { view: view(id, &[]), identity: "", outcome }).unwrap();
+        builder.push_detail(&Detail::new(detail));
+        let row = u32::try_from(builder.records() - 1).unwrap();
+        assert_eq!(builder.record(row).unwrap().detail, detail, "while it is open (P5)");
+    }
+    let key = SuspenseKey { record_id: "r0".to_owned(), reason: 7, ..SuspenseKey::default() };
+    let key = SuspenseKey { detail: "record.quantity".to_owned(), ..key };
+    builder.push_entry(AccountNumber(42), Change::StillSuspended(key));
+    builder.seal(&PLACE).unwrap()
+}
+
+fn assert_has_details(segment: &Segment) {
+    let details: Vec<&str> = segment.records().map(|(_, record)| record.detail).collect();
+    assert_eq!(details, ["record.duration", "", "record.duration", "USD->CHF"]);
+    let Some(Change::StillSuspended(key)) = &segment.entries()[0].change else { panic!() };
+    assert_eq!(key.detail, "record.quantity");
+}
+
+#[test]
+fn what_suspense_reasons_are_about_is_kept_and_each_text_once() {
+    let sealed = with_details();
+    assert_has_details(&Segment::decode(&sealed.body).unwrap());
+    let count = |text: &[u8]| sealed.body.windows(text.len()).filter(|at| *at == text).count();
+    assert_eq!(count(b"record.duration"), 1);
+}
+
+/// Details are fields of the head: a program of before reads the segment without them, and its
+/// segments are read by this one (the golden bytes above).
+#[test]
+fn golden_bytes_with_details_are_read() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-1-details.bin");
+    if std::env::var_os("TURNPIKE_WRITE_GOLDEN").is_some() {
+        std::fs::write(path, with_details().body).unwrap();
+    }
+    assert_has_details(&Segment::decode(&Bytes::from(std::fs::read(path).unwrap())).unwrap());
 }

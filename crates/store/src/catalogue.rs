@@ -79,6 +79,9 @@ pub struct CatalogueHead {
     pub bytes: u64,
     /// When it was published, by the database's clock.
     pub published_at: Timestamp,
+    /// The version of the time-zone database of the process that published it; `None` where an
+    /// older process did.
+    pub tz_database: Option<String>,
 }
 
 /// One published version, as the catalogue keeps it.
@@ -111,6 +114,8 @@ pub struct Publish {
     pub rows: u64,
     /// Its XML or text.
     pub body: String,
+    /// The version of the publishing process's time-zone database, such as `2026e`.
+    pub tz_database: Option<String>,
 }
 
 impl Publish {
@@ -127,6 +132,7 @@ impl Publish {
             rows: self.rows,
             bytes: self.body.len() as u64,
             published_at,
+            tz_database: self.tz_database.clone(),
         }
     }
 
@@ -287,6 +293,7 @@ mod tests {
             form: "USD".to_owned(),
             rows: 0,
             body: String::new(),
+            tz_database: None,
         }
     }
 

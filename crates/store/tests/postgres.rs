@@ -349,16 +349,22 @@ async fn a_database_of_the_first_schema_is_brought_up_to_date() {
          INSERT INTO members VALUES (1, 'a', 1); \
          INSERT INTO partitions (id, epoch, owner, owner_incarnation, claim, last_hash) \
          VALUES (1, 3, 'a', 9, decode(repeat('01', 16), 'hex'), decode(repeat('02', 32), 'hex')); \
-         INSERT INTO nodes VALUES ('a', 9, 4, 'a:1', false, '', 77)";
+         INSERT INTO nodes VALUES ('a', 9, 4, 'a:1', false, '', 77); \
+         UPDATE store SET catalogue_version = 1; \
+         INSERT INTO catalogue VALUES (1, 'plan', 'p', 1, '2020-01-01', \
+         decode(repeat('02', 32), 'hex'), 'USD', 0, 1, 'x', 77)";
     const FIRST: &str = include_str!("../../../migrations/postgres/0001_init.sql");
     let mut operator = raw(&url).await;
     sqlx::raw_sql(FIRST).execute(&mut operator).await.unwrap();
     sqlx::raw_sql(BEFORE).execute(&mut operator).await.unwrap();
-    let seen = view(&url).await.observe().await.unwrap();
+    let db = view(&url).await;
+    let seen = db.observe().await.unwrap();
     let (row, node) = (&seen.partitions[0], &seen.nodes[0]);
     assert_eq!((row.epoch.number(), row.flaps, &row.pin), (3, 0, &None));
     assert_eq!((node.beat.counter, node.drain_asked), (4, false));
     assert!(node.beat.following.is_empty());
+    let plans = db.catalogue_since(0, 10).await.unwrap();
+    assert_eq!((plans.len(), &plans[0].head.tz_database), (1, &None));
 }
 
 #[tokio::test]

@@ -127,7 +127,10 @@ async fn a_file_of_the_first_schema_is_brought_up_to_date() {
          INSERT INTO members VALUES (1, 'a', 1); \
          INSERT INTO partitions (id, epoch, owner, owner_incarnation, claim, last_hash) \
          VALUES (1, 3, 'a', 9, zeroblob(16), zeroblob(32)); \
-         INSERT INTO nodes VALUES ('a', 9, 4, 'a:1', 0, x'', 77)";
+         INSERT INTO nodes VALUES ('a', 9, 4, 'a:1', 0, x'', 77); \
+         UPDATE store SET catalogue_version = 1; \
+         INSERT INTO catalogue VALUES \
+         (1, 'plan', 'p', 1, '2020-01-01', zeroblob(32), 'USD', 0, 1, 77, 'x')";
     const FIRST: &str = include_str!("../../../migrations/sqlite/0001_init.sql");
     let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
     let mut operator = options.connect().await.unwrap();
@@ -139,6 +142,8 @@ async fn a_file_of_the_first_schema_is_brought_up_to_date() {
     assert_eq!((row.epoch.number(), row.flaps, &row.pin), (3, 0, &None));
     assert_eq!((node.beat.counter, node.drain_asked), (4, false));
     assert!(node.beat.following.is_empty());
+    let plans = db.catalogue_since(0, 10).await.unwrap();
+    assert_eq!((plans.len(), &plans[0].head.tz_database), (1, &None));
 }
 
 #[tokio::test]

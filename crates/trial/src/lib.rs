@@ -46,7 +46,6 @@ mod diff;
 mod error;
 mod examples;
 mod outcome;
-mod quantity;
 mod seen;
 mod step;
 mod timeline;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 use turnpike_plan::{Component, Due, Line, ObjectCode, Rated, Zone};
-use turnpike_types::{AccountNumber, Posting, SuspenseReason, Timestamp};
+use turnpike_types::{AccountNumber, Posting, SuspenseReason, Suspension, Timestamp};
 
 use crate::timeline::{Stretch, Timeline};
 
@@ -14,7 +14,7 @@ pub enum Outcome<'a> {
     /// Priced.
     Rated(Charges<'a>),
     /// It can't be rated; nothing of it is kept but that it was seen.
-    Suspended(SuspenseReason),
+    Suspended(&'a Suspension),
     /// The same record came before, from this place.
     Duplicate(u64),
     /// Another record of the same account and id came before, from this place.
@@ -41,7 +41,7 @@ pub struct FellDue {
     pub what: &'static str,
     timeline: Arc<Timeline>,
     stretch: usize,
-    rated: Result<Rated, SuspenseReason>,
+    rated: Result<Rated, Suspension>,
 }
 
 /// One charge line with its receipt.
@@ -110,7 +110,7 @@ impl FellDue {
         account: AccountNumber,
         due: &Due,
         timeline: Arc<Timeline>,
-        rated: Result<Rated, SuspenseReason>,
+        rated: Result<Rated, Suspension>,
     ) -> Self {
         let (at, what, stretch) = (due.at, due.word(), due.stretch);
         Self { account, at, what, timeline, stretch, rated }
@@ -120,11 +120,11 @@ impl FellDue {
     ///
     /// # Errors
     /// Why it could not be booked; nothing more falls due to the account then.
-    pub fn charges(&self) -> Result<Charges<'_>, SuspenseReason> {
+    pub fn charges(&self) -> Result<Charges<'_>, Suspension> {
         match (&self.rated, self.timeline.stretches.get(self.stretch)) {
             (Ok(rated), Some(stretch)) => Ok(Charges { account: self.account, stretch, rated }),
-            (Err(reason), _) => Err(*reason),
-            (Ok(_), None) => Err(SuspenseReason::NoPlan),
+            (Err(suspension), _) => Err(suspension.clone()),
+            (Ok(_), None) => Err(SuspenseReason::NoPlan.into()),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use turnpike_plan::{AccountContext, ObjectCode, OptionInForce, PlanInForce, Table};
-use turnpike_types::{AccountNumber, SuspenseReason, Timestamp};
+use turnpike_types::{AccountNumber, SuspenseReason, Suspension, Timestamp};
 
 use crate::accounts::{Account, Alternative, Subscription};
 use crate::{Catalogue, TrialError};
@@ -29,7 +29,7 @@ pub(crate) struct Stretch {
     /// Of each code.
     terms: Vec<Terms>,
     /// Why records that start here can't be rated.
-    pub(crate) closed_to_usage: Option<SuspenseReason>,
+    pub(crate) closed_to_usage: Option<Suspension>,
 }
 
 /// On what terms a plan is subscribed to.
@@ -117,7 +117,7 @@ impl Stretch {
             settings: settings.clone(),
             codes: Vec::new(),
             terms: Vec::new(),
-            closed_to_usage: Some(SuspenseReason::NoPlan),
+            closed_to_usage: Some(SuspenseReason::NoPlan.into()),
         };
         let mut missing = None;
         for subscription in account.subscriptions_at(from) {
@@ -136,7 +136,7 @@ impl Stretch {
                     stretch.add(subscription, since, code, catalogue);
                 }
                 // Usage waits for it; what falls due of the others does not.
-                None => missing = Some(SuspenseReason::UnknownPlan),
+                None => missing = Some(Suspension::new(SuspenseReason::UnknownPlan, plan)),
             }
         }
         stretch.closed_to_usage = stretch.closed_to_usage.or(missing);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use turnpike_plan::{AccountState, Rater};
 use turnpike_types::{
-    AccountNumber, Currency, Money, SuspenseReason, Timestamp, UsageRecord, UsageView,
+    AccountNumber, Currency, Money, SuspenseReason, Suspension, Timestamp, UsageRecord, UsageView,
 };
 
 use crate::seen::Seen;
@@ -31,6 +31,8 @@ pub struct Trial {
     balances: Balances,
     seen: Seen,
     rater: Rater,
+    /// Why the last record that was suspended was.
+    suspension: Suspension,
     /// Logged time.
     now: Timestamp,
     fell_due: Vec<FellDue>,
@@ -54,6 +56,7 @@ impl Trial {
             balances: BTreeMap::new(),
             seen: Seen::default(),
             rater: Rater::new(),
+            suspension: SuspenseReason::NoPlan.into(),
             now: Timestamp::MIN,
             fell_due: Vec::new(),
             dues: 0,
@@ -169,42 +172,50 @@ impl Trial {
         mut stepper: Option<&mut dyn Stepper>,
     ) -> Result<Outcome<'_>, TrialError> {
         let Some(number) = self.guide(record) else {
-            return Ok(Outcome::Suspended(SuspenseReason::UnboundIdentity));
+            let (reason, about) = (SuspenseReason::UnboundIdentity, &record.identity);
+            return Ok(self.suspended(Suspension::new(reason, about)));
         };
         if let Some(earlier) = self.seen.earlier(number, record, place)? {
             return Ok(earlier);
         }
         let Some((key, timeline)) = self.timeline(number)? else {
-            return Ok(Outcome::Suspended(SuspenseReason::UnknownAccount));
+            return Ok(self.suspended(Suspension::new(SuspenseReason::UnknownAccount, number)));
         };
         self.now = self.now.max(record.start);
         self.book_due(number, &timeline, record.start, again(&mut stepper))?;
         // Borrowed anew, from where it outlives this call.
         let Some(timeline) = self.timelines.get(&key) else {
-            return Ok(Outcome::Suspended(SuspenseReason::UnknownAccount));
+            self.suspension = SuspenseReason::UnknownAccount.into();
+            return Ok(Outcome::Suspended(&self.suspension));
         };
         let stretch = &timeline.stretches[timeline.place(record.start)];
-        if let Some(reason) = stretch.closed_to_usage {
-            return Ok(Outcome::Suspended(reason));
+        if let Some(suspension) = &stretch.closed_to_usage {
+            return Ok(Outcome::Suspended(suspension));
         }
         let (plans, settings) = (stretch.plans(), &stretch.settings);
         let state = self.states.entry(number).or_default();
         let (measures, attributes) = borrowed(record);
         let view = view(record, number, &measures, &attributes);
-        let rated = match stepper {
-            None => self.rater.rate(&plans, settings, state, &view, self.now),
+        let refused = match stepper {
+            None => self.rater.rate(&plans, settings, state, &view, self.now).err(),
             Some(stepper) => {
                 let mut watcher = Watcher::of_record(record, stretch, stepper);
-                self.rater.rate_watched(&plans, settings, state, &view, self.now, &mut watcher)
+                let (rater, now) = (&mut self.rater, self.now);
+                rater.rate_watched(&plans, settings, state, &view, now, &mut watcher).err()
             }
         };
-        let rated = match rated {
-            Ok(rated) => rated,
-            Err(reason) => return Ok(Outcome::Suspended(reason)),
-        };
-        let charges = Charges { account: number, stretch, rated };
+        if let Some(reason) = refused {
+            self.suspension = Suspension { reason, detail: self.rater.detail(reason) };
+            return Ok(Outcome::Suspended(&self.suspension));
+        }
+        let charges = Charges { account: number, stretch, rated: self.rater.last() };
         keep(&charges, state, &mut self.balances);
         Ok(Outcome::Rated(charges))
+    }
+
+    fn suspended(&mut self, suspension: Suspension) -> Outcome<'_> {
+        self.suspension = suspension;
+        Outcome::Suspended(&self.suspension)
     }
 
     /// Lets logged time go on to `now`, never back, and books for every account that is known what
@@ -271,6 +282,8 @@ impl Trial {
                     _ => self.rater.fall_due(stretches, &due, state, self.now),
                 };
                 let rated = rated.cloned();
+                let rated = rated
+                    .map_err(|reason| Suspension { reason, detail: self.rater.detail(reason) });
                 let stuck = rated.is_err();
                 let booked = FellDue::new(number, &due, Arc::clone(timeline), rated);
                 if let Ok(charges) = booked.charges() {

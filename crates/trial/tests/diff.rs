@@ -193,3 +193,71 @@ fn it_can_be_read_by_programs() {
     assert_eq!(json["prices"][0]["after"], "1.20 per 1 h");
     assert_eq!(json["parameters"][0]["how"], "changed");
 }
+
+#[test]
+fn another_currency_shows_in_the_head_at_every_price_and_at_sums_that_go_on() {
+    let plan = |currency: &str| {
+        parsed(&format!(
+            r#"<plan xmlns="urn:turnpike:plan:1" id="capped" version="1" starts="2026-01-01" currency="{currency}">
+  <graph>
+    <StepRater id="rate" in="record.quantity"><step id="unit" price="1.00" per="1"/></StepRater>
+    <Cap id="limit" in="rate.charge" amount="10.00" per="month"/>
+    <AccountFinalizer id="post" in="limit.charge"/>
+  </graph>
+</plan>"#
+        ))
+    };
+    let moved = diff(&plan("USD"), &plan("EUR"));
+    let text = moved.to_string();
+    for said in [
+        "  ~ currency: USD -> EUR",
+        "rate/unit: USD 1.00 per 1 -> EUR 1.00 per 1",
+        "\"limit\" sums in EUR and summed in USD",
+    ] {
+        assert!(text.contains(said), "{said:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn every_attribute_of_the_head_shows() {
+    let head = "id=\"hourly\" version=\"1\"";
+    let changed =
+        changed(&[(head, "id=\"hourly\" version=\"1\" round=\"9 running\" state=\"daily\"")]);
+    let told: Vec<String> = changed.head.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["round: 9 half-even -> 9 running", "state: hourly -> daily"]);
+}
+
+/// No text of the language that the program is written in: `Some(`, braces, quoted enum names.
+#[test]
+fn a_changed_example_is_told_in_the_words_of_its_author() {
+    let with = |settings: &str, hours: u32, expected: &str| {
+        parsed(&hourly(
+            1,
+            "2026-01-01",
+            &format!(
+                "<example name=\"x\" {settings}><record id=\"r\" type=\"connect-time\" \
+                 start=\"2026-03-01T00:00:00Z\" duration=\"{hours} h\" attribute.level=\"gold\"/>\
+                 {expected}</example>"
+            ),
+        ))
+    };
+    let suspended = "<expect record=\"r\" suspended=\"no-plan\"/>";
+    let before = with("since=\"2026-02-01\" zone=\"Europe/Zurich\"", 1, suspended);
+    let after = with("until=\"2026-04-01\" cycle-day=\"15\" currency=\"EUR\"", 2, "");
+    let text = diff(&before, &after).to_string();
+    for said in [
+        "zone: Europe/Zurich -> UTC",
+        "cycle-day: 1 -> 15",
+        "currency: USD -> EUR",
+        "since: 2026-02-01 -> (none)",
+        "until: 2026-04-01",
+        "record r: connect-time, start 2026-03-01T01:00:00+01:00, duration 3600 s, level=\"gold\" -> \
+         connect-time, start 2026-03-01T00:00:00+00:00, duration 7200 s, level=\"gold\"",
+        "expect record r: suspended no-plan -> (none)",
+    ] {
+        assert!(text.contains(said), "{said:?} is not in\n{text}");
+    }
+    for debug in ["Some(", "None", "{", "}", "PerLine", "Exact", "AccountNumber", "\\\""] {
+        assert!(!text.contains(debug), "{debug:?} is in\n{text}");
+    }
+}

@@ -87,3 +87,28 @@ fn who_suspends_a_record_is_told() {
     let told: Vec<_> = kept.0.iter().map(|step| (&*step.primitive, step.suspended)).collect();
     assert_eq!(told, [("points", Some("no-weight"))]);
 }
+
+/// A step looks at what comes in before its primitive does; a measure that the record lacks must be
+/// missed by the primitive all the same, and not be rated as nothing.
+#[test]
+fn a_record_that_lacks_a_measure_is_suspended_step_by_step_as_it_is_at_once() {
+    let plan = parsed(
+        r#"<plan xmlns="urn:turnpike:plan:1" id="w" version="1" starts="2026-01-01" currency="USD">
+  <graph>
+    <StepRater id="rate" in="record.quantity"><step id="point" price="1" per="1"/></StepRater>
+    <AccountFinalizer id="post" in="rate.charge"/>
+  </graph>
+</plan>"#,
+    );
+    let accounts = Accounts::all_alike(account("UTC").with_all(["w"]));
+    let mut trial = Trial::new(Catalogue::new([plan]), accounts);
+    let record = |id: &str| session(1, id, "2026-01-05T00:00:00Z", 0);
+    let at_once = trial.rate(&record("r1"), 1).unwrap();
+    let Outcome::Suspended(suspension) = at_once else { panic!("{at_once:?}") };
+    assert_eq!(suspension.to_string(), "missing-input: record.quantity");
+    let mut kept = Kept::default();
+    let stepped = trial.rate_stepping(&record("r2"), 2, &mut kept).unwrap();
+    let Outcome::Suspended(suspension) = stepped else { panic!("{stepped:?}") };
+    assert_eq!(suspension.to_string(), "missing-input: record.quantity");
+    assert_eq!(kept.0[0].detail.as_deref(), Some("record.quantity"));
+}

@@ -19,7 +19,7 @@ fn trial(accounts: Accounts) -> Trial {
 
 fn suspended(outcome: Outcome<'_>) -> SuspenseReason {
     match outcome {
-        Outcome::Suspended(reason) => reason,
+        Outcome::Suspended(suspension) => suspension.reason,
         other => panic!("{other:?}"),
     }
 }

@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 use anyhow::bail;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde::Serialize;
+use tonic::{Code, Response};
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
-    AccountCommand, AccountOutcome, ApplyRequest, IdentityBinding, OpenAccount, Settings, Subscribe,
+    AccountCommand, AccountOutcome, ApplyRequest, CheckResponse, IdentityBinding, OpenAccount,
+    Settings, Subscribe,
 };
 use turnpike_types::limits;
 
@@ -61,13 +63,15 @@ impl Applied {
                 }
             }
             AccountOutcome::Already => self.already += 1,
-            _ => {
-                self.refused += 1;
-                if self.refusals.len() < 10_000 {
-                    let (account_number, message) = (command.account_number, message.to_owned());
-                    self.refusals.push(Refusal { account_number, message });
-                }
-            }
+            _ => self.refuse(command.account_number, message.to_owned()),
+        }
+    }
+
+    /// Counts a command that can't be done.
+    pub(crate) fn refuse(&mut self, account_number: u64, message: String) {
+        self.refused += 1;
+        if self.refusals.len() < 10_000 {
+            self.refusals.push(Refusal { account_number, message });
         }
     }
 
@@ -153,6 +157,45 @@ async fn apply_some(front: &Front, commands: Vec<AccountCommand>) -> anyhow::Res
         }
         tokio::time::sleep(patience.backoff()).await;
     }
+}
+
+/// For each group of commands why one of them would be refused, as far as the front can tell;
+/// nothing is changed. A front of before can't tell: then nothing is known against any.
+pub(crate) async fn check(
+    front: &Front,
+    groups: impl Iterator<Item = Vec<AccountCommand>>,
+) -> anyhow::Result<Vec<Option<String>>> {
+    let mut groups = groups.peekable();
+    let mut faults = Vec::new();
+    while groups.peek().is_some() {
+        let (mut sizes, mut commands) = (Vec::new(), Vec::new());
+        while commands.len() < COMMANDS
+            && let Some(group) = groups.next()
+        {
+            sizes.push(group.len());
+            commands.extend(group);
+        }
+        let request = ApplyRequest { commands };
+        let answer = front
+            .call("accounts could not be checked", || {
+                let (mut accounts, request) = (front.accounts(), request.clone());
+                async move {
+                    match accounts.check(request).await {
+                        Err(status) if status.code() == Code::Unimplemented => {
+                            Ok(Response::new(CheckResponse::default()))
+                        }
+                        answer => answer,
+                    }
+                }
+            })
+            .await?;
+        let mut told = answer.faults.into_iter();
+        for size in sizes {
+            let of_group: Vec<String> = told.by_ref().take(size).collect();
+            faults.push(of_group.into_iter().find(|fault| !fault.is_empty()));
+        }
+    }
+    Ok(faults)
 }
 
 /// The command that opens an account and binds identities to it for good.

@@ -1,6 +1,7 @@
 //! The command line, parsed low: options as they were given, nothing resolved yet.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{Arg, CommandFactory as _, Parser, Subcommand};
 
@@ -32,7 +33,7 @@ const POINTER: &str =
 
 /// A partitioned, fault-tolerant rating cluster: usage in, exact charges out, each exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "turnpike", version, after_help = EXAMPLES, after_long_help = long_help())]
+#[command(name = "turnpike", version = version(), after_help = EXAMPLES, after_long_help = long_help())]
 pub(crate) struct Cli {
     /// A configuration file (TOML)
     #[arg(long, env = "TURNPIKE_CONFIG", value_name = "FILE", global = true)]
@@ -45,6 +46,15 @@ pub(crate) struct Cli {
     pub(crate) log: LogArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The program's version, and that of the time-zone database by which it reads dates.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let tz_database = turnpike_plan::tz_database_version();
+        format!("{} (time-zone database {tz_database})", env!("CARGO_PKG_VERSION"))
+    });
+    &VERSION
 }
 
 fn long_help() -> String {

@@ -29,6 +29,7 @@
 //! crate alone (and in the drills, which only people read), and everything below it keeps types.
 
 mod apply;
+mod charge_row;
 mod children;
 mod cli;
 mod client;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 use turnpike_collect::Fault;
-use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordStatus};
+use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
 
 use crate::exit::Finish;
 use crate::sender::{Batch, Event};
@@ -22,6 +22,8 @@ pub(crate) struct Tally {
     pub(crate) accepted: u64,
     /// Rated or suspended at an earlier sending.
     pub(crate) duplicates: u64,
+    /// Of the duplicates, those that still wait in suspense.
+    pub(crate) still_suspended: u64,
     /// Waiting in suspense since now.
     pub(crate) suspended: u64,
     /// Not taken.
@@ -49,7 +51,10 @@ impl Tally {
         self.duplicates += ack.duplicates.len() as u64;
         for exception in &ack.exceptions {
             match exception.status() {
-                RecordStatus::Suspended if exception.replayed => self.duplicates += 1,
+                RecordStatus::Suspended if exception.replayed => {
+                    self.duplicates += 1;
+                    self.still_suspended += u64::from(still_waits(exception));
+                }
                 RecordStatus::Suspended => self.suspended += 1,
                 _ => self.rejected += 1,
             }
@@ -61,9 +66,15 @@ impl Tally {
         self.sent += other.sent;
         self.accepted += other.accepted;
         self.duplicates += other.duplicates;
+        self.still_suspended += other.still_suspended;
         self.suspended += other.suspended;
         self.rejected += other.rejected;
         self.retried += other.retried;
+    }
+
+    /// Were there records that were not rated, now or before?
+    pub(crate) const fn is_partial(&self) -> bool {
+        self.suspended + self.still_suspended + self.rejected > 0
     }
 
     /// Has each record exactly one outcome?
@@ -76,10 +87,14 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} records sent: {} accepted, {} duplicates, {} suspended, {} rejected",
+            "{} records sent: {} accepted, {} duplicates{}, {} suspended, {} rejected",
             ui::count(self.sent),
             ui::count(self.accepted),
             ui::count(self.duplicates),
+            match self.still_suspended {
+                0 => String::new(),
+                waiting => format!(" ({} of them still suspended)", ui::count(waiting)),
+            },
             ui::count(self.suspended),
             ui::count(self.rejected)
         )?;
@@ -90,6 +105,14 @@ impl fmt::Display for Tally {
     }
 }
 
+/// Does a record that was suspended at an earlier sending wait still?
+fn still_waits(exception: &RecordResult) -> bool {
+    exception.present != RATED
+}
+
+/// What a record is now that was suspended at first and recycled since.
+const RATED: &str = "rated";
+
 /// A record of a file that was not plainly rated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Exception {
@@ -98,11 +121,15 @@ pub(crate) struct Exception {
     /// `suspended`, `rejected`, or `bad-row`.
     pub(crate) status: &'static str,
     pub(crate) reason: String,
+    /// What the reason of a suspended record is about.
+    pub(crate) detail: String,
 }
 
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, record {}: {}, {}", self.line, self.record_id, self.status, self.reason)
+        let Self { line, record_id, status, reason, detail } = self;
+        write!(f, "line {line}, record {record_id}: {status}, {reason}")?;
+        if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
     }
 }
 
@@ -139,16 +166,26 @@ impl FileReport {
         let Event::Answered { batch, ack, .. } = event else { return };
         if ack.status() == BatchStatus::Rejected {
             for (line, record_id) in &batch.tag {
-                self.note(*line, record_id, "rejected", &ack.message);
+                self.note(*line, record_id, "rejected", (&ack.message, ""));
             }
         }
         for exception in &ack.exceptions {
-            let status = match exception.status() {
-                RecordStatus::Suspended => "suspended",
-                _ => "rejected",
+            let (status, reason) = match exception.status() {
+                // Recycled since: it is rated.
+                RecordStatus::Suspended if exception.replayed && !still_waits(exception) => {
+                    continue;
+                }
+                // What it waits for now, which may be another reason than at first.
+                RecordStatus::Suspended if exception.replayed && !exception.present.is_empty() => {
+                    ("suspended", (exception.present.as_str(), exception.present_detail.as_str()))
+                }
+                RecordStatus::Suspended => {
+                    ("suspended", (exception.reason.as_str(), exception.detail.as_str()))
+                }
+                _ => ("rejected", (exception.reason.as_str(), "")),
             };
             if let Some((line, record_id)) = batch.tag.get(exception.index as usize) {
-                self.note(*line, record_id, status, &exception.reason);
+                self.note(*line, record_id, status, reason);
             }
         }
     }
@@ -156,16 +193,24 @@ impl FileReport {
     /// Notes a row that is no record.
     pub(crate) fn bad_row(&mut self, fault: Fault) {
         self.bad_rows += 1;
-        self.note(fault.line, "", "bad-row", &format!("{}; {}", fault.problem, fault.remedy));
+        let reason = format!("{}; {}", fault.problem, fault.remedy);
+        self.note(fault.line, "", "bad-row", (&reason, ""));
         if self.faults.len() < KEPT_MAX {
             self.faults.push(fault);
         }
     }
 
-    fn note(&mut self, line: u64, record_id: &str, status: &'static str, reason: &str) {
+    fn note(
+        &mut self,
+        line: u64,
+        record_id: &str,
+        status: &'static str,
+        (reason, detail): (&str, &str),
+    ) {
         if self.exceptions.len() < KEPT_MAX {
             let (record_id, reason) = (record_id.to_owned(), reason.to_owned());
-            self.exceptions.push(Exception { line, record_id, status, reason });
+            let detail = detail.to_owned();
+            self.exceptions.push(Exception { line, record_id, status, reason, detail });
         }
     }
 
@@ -195,7 +240,7 @@ impl FileReport {
                 ui::tell(TOO_OLD_ADVICE);
             }
         }
-        Ok(Finish::unless(self.bad_rows + self.tally.suspended + self.tally.rejected > 0))
+        Ok(Finish::unless(self.bad_rows > 0 || self.tally.is_partial()))
     }
 
     fn write_exceptions(&self, path: &Path) -> anyhow::Result<()> {
@@ -210,10 +255,8 @@ impl FileReport {
 
 #[cfg(test)]
 mod tests {
-    use turnpike_proto::frame::BatchFrame;
-    use turnpike_proto::ingest::v1::RecordResult;
-
     use super::*;
+    use turnpike_proto::frame::BatchFrame;
 
     #[test]
     fn every_record_of_an_answered_batch_has_exactly_one_outcome() {
@@ -222,7 +265,7 @@ mod tests {
             status: status.into(),
             reason: "no-plan".to_owned(),
             replayed,
-            present: String::new(),
+            ..RecordResult::default()
         };
         let batch = Batch {
             number: 1,
@@ -254,5 +297,47 @@ mod tests {
         assert_eq!((tally.suspended, tally.rejected), (1, 1));
         assert_eq!(report.exceptions.len(), 3);
         assert_eq!(report.exceptions[2].to_string(), "line 8, record r6: rejected, no-plan");
+    }
+
+    fn report_of(exceptions: Vec<RecordResult>) -> FileReport {
+        let records = u32::try_from(exceptions.len()).unwrap();
+        let tag = (0..records).map(|at| (u64::from(at) + 2, format!("r{at}"))).collect();
+        let batch = Batch { number: 1, records, frame: BatchFrame::default(), tag };
+        let ack = BatchAck {
+            batch_number: 1,
+            status: BatchStatus::Done.into(),
+            exceptions,
+            ..BatchAck::default()
+        };
+        let mut report = FileReport::default();
+        let after = std::time::Duration::ZERO;
+        report.count(&Event::Answered { batch: &batch, ack: &ack, after });
+        report
+    }
+
+    fn sent_again(index: u32, present: &str) -> RecordResult {
+        RecordResult {
+            index,
+            status: RecordStatus::Suspended.into(),
+            reason: "unknown-account".to_owned(),
+            detail: "42".to_owned(),
+            replayed: true,
+            present: present.to_owned(),
+            present_detail: "record.duration".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_suspended_record_that_is_sent_again_is_no_success() {
+        let waiting = report_of(vec![sent_again(0, "missing-input")]);
+        assert_eq!((waiting.tally.duplicates, waiting.tally.still_suspended), (1, 1));
+        assert!(waiting.tally.is_balanced() && waiting.tally.is_partial());
+        let told = waiting.exceptions[0].to_string();
+        assert_eq!(told, "line 2, record r0: suspended, missing-input: record.duration");
+        assert!(waiting.tally.to_string().contains("1 duplicates (1 of them still suspended)"));
+        // Recycled in between: it is rated, and nothing is left to do.
+        let rated = report_of(vec![sent_again(0, "rated")]);
+        assert_eq!((rated.tally.duplicates, rated.tally.still_suspended), (1, 0));
+        assert!(!rated.tally.is_partial() && rated.exceptions.is_empty());
     }
 }

@@ -27,7 +27,7 @@ fn sums(ran: &Ran) -> BTreeMap<(String, String), (i128, i128)> {
     for row in rows(&ran.out) {
         let key = (row["record_id"].clone(), row["component"].clone());
         let (units, amount) = sums.entry(key).or_insert((0, 0));
-        *units += row["quantity"].parse::<i128>().unwrap();
+        *units += row["units"].parse::<i128>().unwrap();
         *amount += nanos(&row["amount"]);
     }
     sums
@@ -77,7 +77,7 @@ fn weighted_functions_cost_what_they_weigh() {
     let mut accounts: BTreeMap<String, (i128, i128)> = BTreeMap::new();
     for row in rows(&ran.out) {
         let (points, amount) = accounts.entry(row["account_number"].clone()).or_default();
-        *points += row["quantity"].parse::<i128>().unwrap();
+        *points += row["units"].parse::<i128>().unwrap();
         *amount += nanos(&row["amount"]);
     }
     let expected = [("1", 22, "1.100000000"), ("2", 6, "0.300000000"), ("3", 24, "1.200000000")];
@@ -175,19 +175,19 @@ fn what_is_due_comes_before_the_record_and_time_goes_on_to_a_date() {
     let told: Vec<String> = rows(&ran.out)
         .iter()
         .map(|row| {
-            let told = ["record_id", "due", "component", "amount", "row", "posting", "posted_to"];
+            let told = ["record_id", "component", "amount", "table_row", "posting", "posted_to"];
             told.map(|column| row[column].as_str()).join(" ")
         })
         .collect();
     assert_eq!(
         told,
         [
-            " 2026-01-01 fee 5.000000000  account 7",
-            "r1  call 0.040000000 1 account 7",
-            " 2026-02-01 fee 5.000000000  account 7",
-            "r2  call 0.030000000 0 account 7",
-            " 2026-03-01 fee 5.000000000  account 7",
-            " 2026-04-01 fee 5.000000000  account 7",
+            "due:2026-01-01 fee 5.000000000  account 7",
+            "r1 call 0.040000000 1 account 7",
+            "due:2026-02-01 fee 5.000000000  account 7",
+            "r2 call 0.030000000 0 account 7",
+            "due:2026-03-01 fee 5.000000000  account 7",
+            "due:2026-04-01 fee 5.000000000  account 7",
         ]
     );
     assert!(ran.err.contains("GBP 20.07"), "{}", ran.err);

@@ -10,6 +10,7 @@
 //!  time.rs     Timestamp                             microseconds, UTC
 //!  outcome.rs  Outcome, Posting, SuspenseReason, RejectReason  what became of a record, a line
 //!  csv_line.rs CsvLine                               one line of separated values -> cells
+//!  detail.rs   Detail, Suspension                what a suspense reason is about
 //!  limits.rs   every limit that both ends of a wire must agree on
 //! ```
 //!
@@ -18,6 +19,7 @@
 
 mod csv_line;
 mod identity;
+mod detail;
 pub mod limits;
 mod log;
 mod money;
@@ -29,6 +31,7 @@ mod time;
 
 pub use csv_line::{CsvLine, CsvLineError};
 pub use identity::{Identity, IdentityError, PrefixLengths};
+pub use detail::{Detail, Suspension};
 pub use log::{SegmentHash, SegmentNumber};
 pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use outcome::{Outcome, Posting, RejectReason, SuspenseReason};

@@ -6,6 +6,8 @@ pub const RECORD_ID_BYTES_MAX: usize = 128;
 pub const USAGE_TYPE_BYTES_MAX: usize = 64;
 /// An identity such as `ip:192.0.2.1`, in bytes.
 pub const IDENTITY_BYTES_MAX: usize = 256;
+/// What a suspense reason is about, in bytes.
+pub const DETAIL_BYTES_MAX: usize = 120;
 /// One encoded record, in bytes.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024;
 /// Attributes of one record.

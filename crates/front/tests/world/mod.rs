@@ -355,7 +355,11 @@ impl NodeService for FakeNode {
                     ledger.suspended.retain(|record| record.record_id != key.record_id);
                 }
                 let reason = if left { "" } else { "unbound-identity" };
-                RecycleOutcome { rated: left, reason: reason.to_owned() }
+                RecycleOutcome {
+                    rated: left,
+                    reason: reason.to_owned(),
+                    ..RecycleOutcome::default()
+                }
             })
             .collect();
         ledger.recycled.extend(keys);

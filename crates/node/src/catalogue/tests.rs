@@ -34,6 +34,7 @@ pub(crate) fn catalogue_of(plans: &[&str], tables: impl IntoIterator<Item = Stri
             rows: 0,
             bytes: 0,
             published_at: Timestamp(0),
+            tz_database: None,
         }
     };
     for xml in plans {
@@ -65,6 +66,7 @@ async fn publish(db: &MemoryDatabase, id: &str, version: u32, starts: &str, rows
         form: "dial-plan".to_owned(),
         rows: 1,
         body: format!("# turnpike-table {head}\n{rows}"),
+        tz_database: None,
     };
     let outcome = db.publish(&publish).await.unwrap();
     assert!(matches!(outcome, turnpike_store::PublishOutcome::Published(_)), "{outcome:?}");
@@ -141,4 +143,35 @@ fn of_two_versions_with_one_start_the_one_published_later_is_in_force_in_whateve
     assert_eq!(in_force("2023-12-31T23:59:59Z"), None);
     assert_eq!(in_force("2024-02-01T00:00:00Z"), Some(2));
     assert_eq!(in_force("2024-03-01T00:00:00Z"), Some(3));
+}
+
+/// Each other time-zone database is told once, whatever is published with it.
+#[tokio::test]
+async fn a_version_published_with_another_time_zone_database_is_noticed_once() {
+    let db = MemoryDatabase::new();
+    let own = turnpike_plan::tz_database_version();
+    for (version, tz_database) in
+        [(1, Some("1999a")), (2, Some(own)), (3, None), (4, Some("1999a")), (5, Some("1999b"))]
+    {
+        let starts = format!("2999-0{version}-01");
+        let head = format!("id=world kind=dial-plan version={version} starts={starts}");
+        let publish = Publish {
+            kind: CatalogueKind::Table,
+            id: "world".to_owned(),
+            version,
+            starts,
+            supersedes: None,
+            content_hash: [0; 32],
+            form: "dial-plan".to_owned(),
+            rows: 1,
+            body: format!("# turnpike-table {head}\n{ROWS}"),
+            tz_database: tz_database.map(str::to_owned),
+        };
+        db.publish(&publish).await.unwrap();
+    }
+    let catalogue = Catalogue::default().refreshed(&db).await.unwrap();
+    let told: Vec<&str> = catalogue.tz_databases_told.iter().map(String::as_str).collect();
+    assert_eq!(told, ["1999a", "1999b"]);
+    let again = catalogue.refreshed(&db).await.unwrap();
+    assert_eq!(again.tz_databases_told.len(), 2);
 }

@@ -1,22 +1,23 @@
 //! Opening and changing accounts, and showing one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tokio::sync::oneshot;
-use turnpike_account::AccountChange;
-use turnpike_plan::Period;
+use turnpike_account::{Account, AccountChange, Profile};
+use turnpike_plan::{ObjectCode, OfferId, Period, Reading, Remembered, StateEntry, Zone};
 use turnpike_proto::account::v1 as wire;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult};
 use turnpike_segment::head::{Change, Settings, Subscription};
-use turnpike_types::{AccountNumber, Epoch};
+use turnpike_types::{AccountNumber, Epoch, Timestamp};
 
 use super::commands::{amended, change_of};
 use super::{Ended, Owner};
 
-/// Why an offer of an unknown plan is not taken: what it is compared with must be known (P36).
-const NOT_READ: &str = "a plan of an offer is not known here, and whether it was published could \
-                        not be read just now: offer again";
+/// Why nothing is decided about a plan that this owner's catalogue speaks against: another one may
+/// have been published since (P36).
+const NOT_READ: &str = "a plan does not fit the catalogue as this node knows it, and what was \
+                        published since could not be read just now: send the command again";
 
 impl Owner {
     pub(super) async fn take_commands(
@@ -30,7 +31,7 @@ impl Owner {
         let mut waiting: HashSet<u64> = HashSet::new();
         for command in commands {
             self.cut_if_full().await?;
-            if !self.catalogue_asked && self.offers_unknown(command) {
+            if !is_read && !self.catalogue_asked && self.is_doubtful(command) {
                 is_read = self.ask_catalogue().await?;
             }
             let result = if waiting.contains(&command.account_number) {
@@ -66,10 +67,11 @@ impl Owner {
         match self.state.judge(account, &change) {
             AccountChange::Already => result(AccountOutcome::Already, String::new()),
             AccountChange::Refused(why) => refused(why),
-            AccountChange::Changes if !is_read && self.offers_unknown(command) => {
-                result(AccountOutcome::Retry, NOT_READ.to_owned())
-            }
-            AccountChange::Changes => self.carry_out(account, change),
+            AccountChange::Changes => match self.plan_fault(account, &change) {
+                Some(fault) if is_read => refused(fault),
+                Some(_) => result(AccountOutcome::Retry, NOT_READ.to_owned()),
+                None => self.carry_out(account, change),
+            },
         }
     }
 
@@ -96,6 +98,14 @@ impl Owner {
         result(AccountOutcome::Applied, String::new())
     }
 
+    /// Does the catalogue, as this owner knows it, speak against what a command would change?
+    fn is_doubtful(&self, command: &AccountCommand) -> bool {
+        let account = AccountNumber(command.account_number);
+        let Ok(change) = change_of(command) else { return false };
+        matches!(self.state.judge(account, &change), AccountChange::Changes)
+            && self.plan_fault(account, &change).is_some()
+    }
+
     pub(super) fn show(&mut self, number: u64) -> Option<wire::ShowResponse> {
         let options = self.standings(number);
         let number = AccountNumber(number);
@@ -107,7 +117,7 @@ impl Owner {
             epoch: self.ownership.epoch.number(),
             settings: profile.settings.iter().map(dated_settings).collect(),
             subscriptions: profile.subscriptions.iter().flat_map(subscription).collect(),
-            variables: account.state.iter().map(|entry| self.variable(entry)).collect(),
+            variables: self.variables(account, profile),
             suspended: self.state.suspense().of(number).count() as u64,
             options,
             // The front knows them.
@@ -116,17 +126,33 @@ impl Owner {
         })
     }
 
-    fn variable(&self, entry: &turnpike_plan::StateEntry) -> wire::Variable {
-        let names = self.tariffs.catalogue().plans().find_map(|plan| {
-            let code = self.shared.codes.code(plan, &BTreeMap::new())?;
-            let found = code.variables().iter().find(|known| known.id == entry.variable)?;
-            Some(format!("{}/{}", plan.id(), found.primitive))
-        });
-        wire::Variable {
-            name: names.unwrap_or_else(|| format!("{:016x}", entry.variable.0)),
-            period: date_of(entry.period),
-            value: entry.value.to_string(),
-        }
+    /// The account's state, each entry with what it says in words.
+    fn variables(&self, account: &Account, profile: &Profile) -> Vec<wire::Variable> {
+        let nothing = BTreeMap::new();
+        let plans = self.tariffs.catalogue().plans();
+        let codes: Vec<_> =
+            plans.filter_map(|plan| self.shared.codes.code(plan, &nothing)).collect();
+        let codes: Vec<&ObjectCode> = codes.iter().map(AsRef::as_ref).collect();
+        let offered = profile.subscriptions.iter().filter(|one| !one.option.is_empty());
+        let offers: BTreeSet<(&str, OfferId)> = offered
+            .map(|one| (&*one.option, OfferId::of(&one.option, Timestamp(one.from_us))))
+            .collect();
+        let offers: Vec<(&str, OfferId)> = offers.into_iter().collect();
+        let zone = profile.settings_at(self.open.time.now);
+        let zone = zone.and_then(|settings| Zone::parse(&settings.zone).ok());
+        let zone = zone.unwrap_or_else(Zone::utc);
+        let reading = Reading { codes: &codes, offers: &offers, zone: &zone };
+        let variable = |entry: &StateEntry| {
+            let Remembered { name, period, value } = reading.words(entry);
+            wire::Variable {
+                name,
+                period: date_of(entry.period),
+                value: entry.value.to_string(),
+                value_words: value,
+                period_words: period,
+            }
+        };
+        account.state.iter().map(variable).collect()
     }
 }
 

@@ -26,9 +26,11 @@ use turnpike_account::{Account, Profiles};
 use turnpike_mutants::{Line, off};
 use turnpike_plan::{AccountState, DUE_USAGE_TYPE, PlanInForce, Rated, StateEntry, Stretch};
 use turnpike_segment::NewRecord;
-use turnpike_types::{AccountNumber, Outcome, Posting, SuspenseReason, Timestamp, UsageView};
+use turnpike_types::{
+    AccountNumber, Outcome, Posting, SuspenseReason, Suspension, Timestamp, UsageView,
+};
 
-use super::records::{NotRated, Wait};
+use super::records::{NotRated, Wait, refused};
 use super::{Ended, Owner, lines};
 use crate::tariff::{PlansInForce, Tariffs};
 
@@ -41,14 +43,14 @@ const TURN_EVENTS: usize = 1_000;
 const SAME_MAX: usize = 100;
 
 /// When an account is to be looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Next {
     /// When its next charge falls due.
     charge: Timestamp,
     /// When its next cycle closes, by logged time.
     close: Timestamp,
     /// What can't be booked; nothing later is.
-    stuck: Option<(Timestamp, SuspenseReason)>,
+    stuck: Option<(Timestamp, Suspension)>,
 }
 
 impl Next {
@@ -87,8 +89,9 @@ impl Dues {
     }
 
     fn set(&mut self, account: AccountNumber, next: Next) {
+        let (at, is_stuck) = (next.at(), next.stuck.is_some());
         self.next.insert(account, next);
-        if next.stuck.is_some() || next.at() == Timestamp::MAX {
+        if is_stuck || at == Timestamp::MAX {
             return;
         }
         // Void entries are few, but for accounts that change all the time.
@@ -96,7 +99,7 @@ impl Dues {
             let held = self.next.iter().filter(|(_, next)| next.stuck.is_none());
             self.by_time = held.map(|(&account, next)| Reverse((next.at(), account))).collect();
         } else {
-            self.by_time.push(Reverse((next.at(), account)));
+            self.by_time.push(Reverse((at, account)));
         }
     }
 
@@ -151,8 +154,8 @@ impl Owner {
             return Ok(());
         }
         match self.dues.next.get(&account) {
-            Some(Next { stuck: Some((at, reason)), .. }) if *at <= start => {
-                Err(NotRated::Suspended(*reason))
+            Some(Next { stuck: Some((at, suspension)), .. }) if *at <= start => {
+                Err(NotRated::Suspended(suspension.clone()))
             }
             Some(Next { stuck: Some(_), .. }) => Ok(()),
             Some(next) if start < next.charge && self.open.time.now < next.close => Ok(()),
@@ -204,8 +207,8 @@ impl Owner {
             let stretches = with_plans(&stretches, due.stretch, &with_tables);
             same = if last.replace(due) == Some(due) { same + 1 } else { 0 };
             let booked = match self.rater.fall_due(&stretches, &due, state, now) {
-                Ok(_) if same > SAME_MAX => Err(NotRated::Suspended(SuspenseReason::Overflow)),
-                Err(reason) => Err(NotRated::Suspended(reason)),
+                Ok(_) if same > SAME_MAX => Err(SuspenseReason::Overflow.into()),
+                Err(reason) => Err(refused(&self.rater, reason)),
                 Ok(rated) => {
                     let id = format!("due:{}", tariff.context.zone.date_at(due.at));
                     let view = nothing(&id, account, due.at);
@@ -223,10 +226,10 @@ impl Owner {
                     metrics::counter!("turnpike_due_total", "what" => due.word()).increment(1);
                 }
                 Err(NotRated::Wait(wait)) => return Err(NotRated::Wait(wait)),
-                Err(NotRated::Suspended(reason)) => {
-                    self.stick(account, due.at, due.word(), reason);
+                Err(NotRated::Suspended(suspension)) => {
+                    self.stick(account, due.at, due.word(), suspension.clone());
                     let is_before = due.at <= through;
-                    return if is_before { Err(reason.into()) } else { Ok(()) };
+                    return if is_before { Err(suspension.into()) } else { Ok(()) };
                 }
             }
         }
@@ -239,7 +242,7 @@ impl Owner {
         account: AccountNumber,
         at: Timestamp,
         what: &'static str,
-        reason: SuspenseReason,
+        reason: Suspension,
     ) {
         tracing::warn!(
             %account, %reason, what, at_us = at.micros(),

@@ -21,8 +21,6 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::time::Instant;
 use turnpike_mutants::{Line, off};
-use turnpike_proto::account::v1::AccountCommand;
-use turnpike_proto::account::v1::account_command::Command;
 
 use super::{Ended, Owner, Request};
 use crate::catalogue::Catalogue;
@@ -39,13 +37,6 @@ impl Owner {
             | Request::Release { .. }
             | Request::Superseded => false,
         }
-    }
-
-    /// Does it offer a plan that we do not know? An option is decided among all of its plans: one that
-    /// was published before the offer must be known before anything of the option falls due.
-    pub(super) fn offers_unknown(&self, command: &AccountCommand) -> bool {
-        let Some(Command::Offer(offer)) = &command.command else { return false };
-        offer.plan_ids.iter().any(|plan| !self.tariffs.catalogue().has_plan(plan))
     }
 
     /// Has no heartbeat shown for too long that our catalogue is the newest? Then it is read before

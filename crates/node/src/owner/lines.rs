@@ -23,7 +23,7 @@ impl OpenSegment {
     /// what does not fit there fits nowhere.
     pub(super) fn no_room(&self) -> NotRated {
         match self.builder.is_empty() && self.components.is_empty() && self.posted.is_empty() {
-            true => NotRated::Suspended(SuspenseReason::Overflow),
+            true => SuspenseReason::Overflow.into(),
             false => NotRated::Wait(Wait::Full),
         }
     }
@@ -38,7 +38,7 @@ impl OpenSegment {
         scratch: &mut Scratch,
     ) -> Result<u32, NotRated> {
         if rated.lines.len() > PORTIONS_MAX || rated.changes.len() > PORTIONS_MAX {
-            return Err(NotRated::Suspended(SuspenseReason::Overflow));
+            return Err(SuspenseReason::Overflow.into());
         }
         let no_room = self.no_room();
         scratch.components.clear();

@@ -25,6 +25,7 @@ mod postings;
 mod records;
 mod shared;
 mod standing;
+mod subscribing;
 mod suspense;
 
 use std::collections::HashMap;

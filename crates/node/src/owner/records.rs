@@ -2,8 +2,9 @@
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use turnpike_account::{Fingerprint, Location, LoggedTime};
+use turnpike_account::{Fingerprint, Location, LoggedTime, Waiting};
 use turnpike_mutants::{Line, off};
+use turnpike_plan::Rater;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::ingest::v1::{RecordResult, RecordStatus};
 use turnpike_proto::node::v1::SubBatchAnswer;
@@ -12,22 +13,23 @@ use turnpike_proto::tally::tally;
 use turnpike_segment::{NewRecord, RecordRow};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{
-    AccountNumber, Epoch, Outcome, RejectReason, SegmentNumber, SuspenseReason, limits,
+    AccountNumber, Detail, Epoch, Outcome, RejectReason, SegmentNumber, SuspenseReason, Suspension,
+    limits,
 };
 
 use super::incoming::{Incoming, incoming};
 use super::{Ended, Owner, Refusal, StreamEnd, lines};
 
 /// What became of one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     Rated,
-    Suspended(SuspenseReason),
+    Suspended(Suspension),
     Rejected(RejectReason),
     /// Rated before (I5).
     Duplicate,
     /// Suspended before; what it is now.
-    Replayed(SuspenseReason, Option<SuspenseReason>),
+    Replayed(Suspension, Option<Suspension>),
 }
 
 /// Why a record could not be taken yet.
@@ -200,7 +202,7 @@ impl Owner {
                 Ok(Taken::Rated)
             }
             Err(NotRated::Wait(wait)) => Err(wait),
-            Err(NotRated::Suspended(reason)) => self.suspend(incoming, print, reason),
+            Err(NotRated::Suspended(suspension)) => self.suspend(incoming, print, suspension),
         }
     }
 
@@ -254,7 +256,8 @@ impl Owner {
             }
             Outcome::Suspended(reason) => {
                 let now = self.state.suspense().get(&incoming.waiting_key());
-                Taken::Replayed(reason, now.map(|waiting| waiting.reason))
+                let then = Suspension::new(reason, row.detail);
+                Taken::Replayed(then, now.map(|waiting| present(waiting, row)))
             }
         }
     }
@@ -263,18 +266,19 @@ impl Owner {
         &mut self,
         incoming: &Incoming<'_>,
         print: Fingerprint,
-        reason: SuspenseReason,
+        suspension: Suspension,
     ) -> Result<Taken, Wait> {
         let record = NewRecord {
             view: incoming.view,
             identity: incoming.identity,
-            outcome: Outcome::Suspended(reason),
+            outcome: Outcome::Suspended(suspension.reason),
         };
         let row = self.open.builder.push_record(&record).ok_or(Wait::Full)?;
+        self.open.builder.push_detail(&suspension.detail);
         let location = Location::new(self.open.number, row);
         self.state.take_fingerprint(print, location);
-        self.state.suspend(incoming.waiting_key(), location, reason);
-        Ok(Taken::Suspended(reason))
+        self.state.suspend(incoming.waiting_key(), location, suspension.reason);
+        Ok(Taken::Suspended(suspension))
     }
 
     /// Prices a record and logs it with its lines; returns its row. What fell due before it was
@@ -285,24 +289,31 @@ impl Owner {
         }
         let account = incoming.view.account;
         if account.0 == 0 {
-            return Err(NotRated::Suspended(SuspenseReason::UnboundIdentity));
+            let identity = incoming.identity;
+            return Err(Suspension::new(SuspenseReason::UnboundIdentity, identity).into());
         }
         if !self.ownership.spec.range.contains(account) {
-            return Err(NotRated::Suspended(SuspenseReason::NoPartition));
+            return Err(Suspension::new(SuspenseReason::NoPartition, account).into());
         }
         let Some(known) = self.state.account(account) else {
-            return Err(NotRated::Suspended(SuspenseReason::UnknownAccount));
+            return Err(Suspension::new(SuspenseReason::UnknownAccount, account).into());
         };
         let profiles = self.state.profiles();
         let tariff = match self.tariffs.at(profiles, known.profile, incoming.view.start) {
-            Err(SuspenseReason::UnknownPlan) if !self.catalogue_asked => {
+            Err(Suspension { reason: SuspenseReason::UnknownPlan, .. })
+                if !self.catalogue_asked =>
+            {
                 return Err(NotRated::Wait(Wait::Catalogue));
             }
             resolved => resolved?,
         };
         let plans = tariff.in_force();
         let now = self.open.time.now;
-        let rated = self.rater.rate(&plans, &tariff.context, &known.state, &incoming.view, now)?;
+        let rated =
+            match self.rater.rate(&plans, &tariff.context, &known.state, &incoming.view, now) {
+                Ok(rated) => rated,
+                Err(reason) => return Err(refused(&self.rater, reason)),
+            };
         let outcome = if rated.late { Outcome::RatedLate } else { Outcome::Rated };
         let record = NewRecord { view: incoming.view, identity: incoming.identity, outcome };
         let row = self.open.log(&record, &tariff, rated, &known.state, &mut self.scratch)?;
@@ -315,15 +326,35 @@ impl Owner {
     }
 }
 
+/// Why a record waits now: what its last vain try found, or the first one as it is logged.
+pub(super) fn present(waiting: &Waiting, row: &RecordRow<'_>) -> Suspension {
+    let detail = match waiting.revision {
+        0 => Detail::new(row.detail),
+        _ => waiting.detail.clone(),
+    };
+    Suspension { reason: waiting.reason, detail }
+}
+
+/// The rater's refusal, with what it is about.
+pub(super) fn refused(rater: &Rater, reason: SuspenseReason) -> NotRated {
+    NotRated::Suspended(Suspension { reason, detail: rater.detail(reason) })
+}
+
 /// Why a record has no lines (yet).
 pub(super) enum NotRated {
-    Suspended(SuspenseReason),
+    Suspended(Suspension),
     Wait(Wait),
 }
 
 impl From<SuspenseReason> for NotRated {
     fn from(reason: SuspenseReason) -> Self {
-        Self::Suspended(reason)
+        Self::Suspended(reason.into())
+    }
+}
+
+impl From<Suspension> for NotRated {
+    fn from(suspension: Suspension) -> Self {
+        Self::Suspended(suspension)
     }
 }
 
@@ -343,17 +374,23 @@ fn note(answer: &mut SubBatchAnswer, index: u32, taken: Taken) {
     match taken {
         Taken::Rated => answer.accepted += 1,
         Taken::Duplicate => answer.duplicates.push(index),
-        Taken::Suspended(reason) => {
-            answer.exceptions.push(exception(RecordStatus::Suspended, reason.word()));
-        }
+        Taken::Suspended(Suspension { reason, detail }) => answer.exceptions.push(RecordResult {
+            detail: detail.as_str().to_owned(),
+            ..exception(RecordStatus::Suspended, reason.word())
+        }),
         Taken::Rejected(reason) => {
             answer.exceptions.push(exception(RecordStatus::Rejected, reason.word()));
         }
-        Taken::Replayed(reason, present) => answer.exceptions.push(RecordResult {
-            replayed: true,
-            present: present.map_or("rated", SuspenseReason::word).to_owned(),
-            ..exception(RecordStatus::Suspended, reason.word())
-        }),
+        Taken::Replayed(Suspension { reason, detail }, present) => {
+            let present_detail = present.as_ref().map_or("", |present| present.detail.as_str());
+            answer.exceptions.push(RecordResult {
+                replayed: true,
+                detail: detail.as_str().to_owned(),
+                present_detail: present_detail.to_owned(),
+                present: present.map_or("rated", |present| present.reason.word()).to_owned(),
+                ..exception(RecordStatus::Suspended, reason.word())
+            });
+        }
     }
 }
 

@@ -9,10 +9,10 @@ use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
 use turnpike_proto::wire::{put_bytes, put_number};
 use turnpike_segment::RecordRow;
 use turnpike_segment::head::{Change, SuspenseKey};
-use turnpike_types::{AccountNumber, Epoch, SuspenseReason};
+use turnpike_types::{AccountNumber, Epoch, Suspension};
 
 use super::incoming::incoming;
-use super::records::NotRated;
+use super::records::{NotRated, present};
 use super::{Ended, Owner};
 
 /// Records listed when no number is asked for, and at the most.
@@ -40,7 +40,7 @@ impl Owner {
             .iter()
             .filter(matches)
             .take(most)
-            .map(|(key, waiting)| (key.clone(), *waiting))
+            .map(|(key, waiting)| (key.clone(), waiting.clone()))
             .collect();
         let mut listed = Vec::with_capacity(found.len());
         let mut bytes = 0;
@@ -48,7 +48,7 @@ impl Owner {
             self.bring(waiting.location).await?;
             if let Ok(Some(row)) = self.record_at(waiting.location) {
                 let record = self.suspended_record(&key, &waiting, &row);
-                bytes += 2 * record.record.len() + 128;
+                bytes += 2 * record.record.len() + record.detail.len() + 128;
                 listed.push(record);
             }
             if bytes >= LISTED_BYTES_MAX {
@@ -77,6 +77,7 @@ impl Owner {
             segment: waiting.location.segment().0,
             revision: waiting.revision,
             record: encoded(row).into(),
+            detail: present(waiting, row).detail.as_str().to_owned(),
         }
     }
 
@@ -113,7 +114,7 @@ impl Owner {
             record_id: asked.record_id.clone(),
         };
         // Compare-and-set on (key, suspended, revision).
-        let waiting = self.state.suspense().get(&key).copied();
+        let waiting = self.state.suspense().get(&key).cloned();
         let Some(waiting) =
             waiting.filter(|waiting| waiting.revision == asked.revision || off(Line::Revision))
         else {
@@ -123,7 +124,7 @@ impl Owner {
             let moved = suspense_key(&key, &waiting, 0, asked.moved_to_account);
             self.open.builder.push_entry(key.account, Change::MovedAway(moved));
             self.state.leave_suspense(&key);
-            return Ok(RecycleOutcome { rated: true, reason: String::new() });
+            return Ok(RecycleOutcome { rated: true, ..RecycleOutcome::default() });
         }
         self.bring(waiting.location).await?;
         let bytes = match self.record_at(waiting.location) {
@@ -152,7 +153,7 @@ impl Owner {
         loop {
             match self.book_due_before(record.fixed.account, record.fixed.start) {
                 Ok(()) => {}
-                Err(NotRated::Suspended(reason)) => return Ok(self.stay(key, waiting, reason)),
+                Err(NotRated::Suspended(now)) => return Ok(self.stay(key, waiting, now)),
                 Err(NotRated::Wait(wait)) => {
                     self.resolve(wait).await?;
                     continue;
@@ -167,13 +168,13 @@ impl Owner {
             match self.rate_new(&incoming(&batch, record)) {
                 Ok(_) => {
                     self.state.leave_suspense(key);
-                    return Ok(RecycleOutcome { rated: true, reason: String::new() });
+                    return Ok(RecycleOutcome { rated: true, ..RecycleOutcome::default() });
                 }
-                Err(NotRated::Suspended(reason)) => {
+                Err(NotRated::Suspended(now)) => {
                     if is_logged {
                         self.open.builder.pop_entry();
                     }
-                    return Ok(self.stay(key, waiting, reason));
+                    return Ok(self.stay(key, waiting, now));
                 }
                 Err(NotRated::Wait(wait)) => {
                     if is_logged {
@@ -185,16 +186,16 @@ impl Owner {
         }
     }
 
-    fn stay(
-        &mut self,
-        key: &WaitingKey,
-        waiting: &Waiting,
-        reason: SuspenseReason,
-    ) -> RecycleOutcome {
-        let entry = suspense_key(key, waiting, u32::from(reason.code()), 0);
+    fn stay(&mut self, key: &WaitingKey, waiting: &Waiting, now: Suspension) -> RecycleOutcome {
+        let Suspension { reason, ref detail } = now;
+        let detail = detail.as_str().to_owned();
+        let entry = SuspenseKey {
+            detail: detail.clone(),
+            ..suspense_key(key, waiting, u32::from(reason.code()), 0)
+        };
         self.open.builder.push_entry(key.account, Change::StillSuspended(entry));
-        self.state.suspend_again(key, reason);
-        RecycleOutcome { rated: false, reason: reason.word().to_owned() }
+        self.state.suspend_again(key, now);
+        RecycleOutcome { rated: false, reason: reason.word().to_owned(), detail }
     }
 }
 
@@ -205,6 +206,7 @@ fn suspense_key(key: &WaitingKey, waiting: &Waiting, reason: u32, moved_to: u64)
         revision: waiting.revision,
         reason,
         moved_to,
+        detail: String::new(),
     }
 }
 

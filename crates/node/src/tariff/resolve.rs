@@ -9,7 +9,7 @@ use std::sync::Arc;
 use turnpike_account::Profile;
 use turnpike_plan::{ACCOUNT_CURRENCY, AccountContext, OfferId, Plan, Table, Zone};
 use turnpike_segment::head::{Settings, Subscription};
-use turnpike_types::{Money, SuspenseReason, Timestamp};
+use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
 
 use super::{DueStretch, Offered, Stretch, Subscribed, Tariff, Tariffs};
 use crate::catalogue::InForce;
@@ -128,12 +128,16 @@ impl Tariffs {
         whom: For,
         profile: &Profile,
         around: &mut Around,
-    ) -> Result<Arc<Tariff>, SuspenseReason> {
+    ) -> Result<Arc<Tariff>, Suspension> {
         let at = around.at;
         let settings = profile.settings_at(at).ok_or(SuspenseReason::UnknownAccount)?;
         // Zone and currency were checked when the settings were taken.
-        let zone = Zone::parse(&settings.zone).map_err(|_| SuspenseReason::UnknownAccount)?;
-        let currency = settings.currency.parse().map_err(|_| SuspenseReason::CurrencyMismatch)?;
+        let zone = Zone::parse(&settings.zone)
+            .map_err(|error| Suspension::new(SuspenseReason::UnknownAccount, error))?;
+        let currency = settings
+            .currency
+            .parse()
+            .map_err(|_| Suspension::new(SuspenseReason::CurrencyMismatch, &settings.currency))?;
         let mut plans: Vec<Subscribed> = Vec::new();
         let mut unreadable: Vec<&str> = Vec::new();
         let mut is_subscribed = false;
@@ -152,7 +156,9 @@ impl Tariffs {
                     }
                     plans.push(plan);
                 }
-                None if whom == For::Usage => return Err(SuspenseReason::UnknownPlan),
+                None if whom == For::Usage => {
+                    return Err(self.unknown_plan(subscription, settings, &zone, at));
+                }
                 None if has_begun => {
                     let is_alternative = subscription.is_alternative_at(at.micros());
                     unreadable.push(if is_alternative { &subscription.option } else { "" });
@@ -166,12 +172,40 @@ impl Tariffs {
             option.is_none_or(|option| !unreadable.contains(&option.name.as_ref()))
         });
         if whom != For::Postings && (!is_subscribed || plans.is_empty()) {
-            return Err(SuspenseReason::NoPlan);
+            return Err(SuspenseReason::NoPlan.into());
         }
         let cycle_day = u8::try_from(settings.cycle_day).unwrap_or(1);
         let attributes = settings.attributes.clone();
         let context = AccountContext { zone, cycle_day, currency, attributes };
         Ok(Arc::new(Tariff { context, plans }))
+    }
+
+    /// Why a subscription's plan does not rate at `at`.
+    fn unknown_plan(
+        &self,
+        subscription: &Subscription,
+        settings: &Settings,
+        zone: &Zone,
+        at: Timestamp,
+    ) -> Suspension {
+        let id = &subscription.plan_id;
+        let about = |about: std::fmt::Arguments<'_>| {
+            Suspension::new(SuspenseReason::UnknownPlan, format_args!("{id}{about}"))
+        };
+        let found = self.catalogue.plan(id, zone, at);
+        match (found.content, found.from, found.until) {
+            (Some(plan), ..) => {
+                let parameters = parameters(plan, Some(settings), subscription);
+                let why = self.codes.compiled(plan, &parameters).err();
+                let why = why.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
+                about(format_args!(" version {}: {why}", plan.version()))
+            }
+            (None, Some(_), _) => about(format_args!(": a newer program published it")),
+            (None, None, Some(first)) => {
+                about(format_args!(": its first version starts on {}", zone.date_at(first)))
+            }
+            (None, None, None) => about(format_args!("")),
+        }
     }
 
     /// When the subscription took effect. What is charged once is known by it: it counts by the

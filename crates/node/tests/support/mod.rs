@@ -62,6 +62,7 @@ pub async fn publish(db: &dyn SharedDatabase, xml: &str) {
         form: plan.currency().to_string(),
         rows: 0,
         body: xml.to_owned(),
+        tz_database: None,
     };
     let outcome = db.publish(&publish).await.unwrap();
     let is_in = matches!(outcome, PublishOutcome::Published(_) | PublishOutcome::Already(_));

@@ -20,6 +20,7 @@ use crate::document::Document;
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
 use crate::measure::Unit;
+use crate::remembered::{Holds, Meaning, Per};
 use crate::run::{Calendared, ChargeOut, Op, TableRef, Tell, Total};
 use crate::spec::{Carries, Refused};
 use crate::state::{Keep, VariableId};
@@ -205,12 +206,24 @@ impl Builder<'_> {
         self.findings.warn(line, Some(&self.primitive.id), message);
     }
 
-    /// A variable of this primitive, or with `step` of one of its steps.
+    /// A variable of this primitive, or with `step` of one of its steps, that counts units.
     pub(crate) fn variable(
         &mut self,
         step: Option<&str>,
         unit: Unit,
         keep: Keep,
+    ) -> Result<VariableId, Refused> {
+        let per = if keep == Keep::Intervals { Per::Interval } else { Per::Date };
+        self.remember(step, unit, keep, Meaning::new(Holds::Units, per))
+    }
+
+    /// As [`Builder::variable`], whose entries mean something else.
+    pub(crate) fn remember(
+        &mut self,
+        step: Option<&str>,
+        unit: Unit,
+        keep: Keep,
+        meaning: Meaning,
     ) -> Result<VariableId, Refused> {
         let id = &self.primitive.id;
         let primitive = step.map_or_else(|| id.clone(), |step| format!("{id}/{step}"));
@@ -222,7 +235,7 @@ impl Builder<'_> {
             );
             return Err(self.refuse(self.primitive.line, Cause::DuplicateId, message));
         }
-        self.code.variables.push(Variable { id, primitive, unit });
+        self.code.variables.push(Variable { id, primitive, unit, meaning });
         Ok(id)
     }
 

@@ -9,6 +9,7 @@ use crate::build::Builder;
 use crate::error::Cause;
 use crate::graph::{Child, Primitive};
 use crate::measure::{Quantity, Unit};
+use crate::remembered::{Holds, Meaning, Per};
 use crate::run::{Calendared, Input, Op, Run};
 use crate::spec::{
     Built, Carries, ChildSpec, Open, OutputSpec, PropertySpec, Refused, Role, Spec, Value,
@@ -105,7 +106,12 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
             Kind::Every { .. } => (grant(child, builder)?, Keep::Year),
             Kind::Once { .. } => (grant(child, builder)?, Keep::Ever),
         };
-        let variable = builder.variable(Some(id), builder.unit(), keep)?;
+        let meaning = match kind {
+            Kind::Bought { .. } => Meaning::new(Holds::Left, Per::Expiry),
+            Kind::Every { .. } => Meaning::new(Holds::Units, Per::Date),
+            Kind::Once { .. } => Meaning::new(Holds::Units, Per::Subscription),
+        };
+        let variable = builder.remember(Some(id), builder.unit(), keep, meaning)?;
         buckets.push(Bucket { kind, grant, priority, variable });
     }
     check_ports(primitive, topup.is_some(), builder)?;
@@ -142,7 +148,8 @@ fn bought(child: &Child, id: &str, builder: &mut Builder<'_>) -> Result<Kind, Re
     let valid = builder.child_property(child, "valid")?;
     let valid = builder.read(child.line, "valid", days(valid))?;
     // Not a name that a bucket can have: ids hold no slash.
-    let since = builder.variable(Some(&format!("{id}/since")), Unit::One, Keep::Year)?;
+    let begins = Meaning::new(Holds::Date("valid from"), Per::Expiry);
+    let since = builder.remember(Some(&format!("{id}/since")), Unit::One, Keep::Year, begins)?;
     Ok(Kind::Bought { valid, since })
 }
 

@@ -10,6 +10,7 @@ use turnpike_types::{Money, SuspenseReason};
 use crate::build::Builder;
 use crate::measure::Unit;
 use crate::price::half_even;
+use crate::remembered::{Holds, Meaning, Per};
 use crate::run::Run;
 use crate::spec::Refused;
 use crate::state::{AccountState, Keep, Period, VariableId};
@@ -63,8 +64,10 @@ impl Dates {
 
 impl Bookings {
     pub(super) fn declare(builder: &mut Builder<'_>) -> Result<Self, Refused> {
-        let booked = builder.variable(Some("booked"), Unit::One, Keep::Ever)?;
-        let dates = builder.variable(Some("dates"), Unit::One, Keep::Ever)?;
+        let amount = Meaning::new(Holds::Money(builder.currency()?), Per::Date);
+        let booked = builder.remember(Some("booked"), Unit::One, Keep::Ever, amount)?;
+        let through = Meaning::new(Holds::Booking, Per::Date);
+        let dates = builder.remember(Some("dates"), Unit::One, Keep::Ever, through)?;
         builder.is_due_by(dates);
         Ok(Self { booked, dates })
     }
@@ -122,6 +125,13 @@ impl Bookings {
         run.set(self.dates, first, Dates { kept, ..dates }.packed())?;
         Ok(amount)
     }
+}
+
+/// The subscription of a booking, the date that ends what was charged, and the date that ends what is
+/// kept of it; `None` of a value that is no booking.
+pub(crate) fn booked_dates(value: i128) -> Option<[Period; 3]> {
+    let Dates { subscription, through, kept } = Dates::unpacked(value)?;
+    Some([subscription, Period(through), Period(kept)])
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::build::Builder;
 use crate::code::ComponentKind;
 use crate::graph::Primitive;
 use crate::measure::Unit;
+use crate::remembered::{Holds, Meaning, Per};
 use crate::run::{Calendared, ChargeOut, Event, Op, Run};
 use crate::spec::{CHARGE_OUT, PropertySpec, Refused, Role, Spec, Value, charge_in, required};
 use crate::state::{Keep, Period, VariableId};
@@ -56,9 +57,7 @@ pub(super) static CAP: Spec = Spec {
         let word = per.map_or("record", Calendared::word);
         let bound = Bound::read(primitive, builder, "at most", word)?;
         let sum = match per {
-            Some(calendared) => {
-                Some((calendared, builder.variable(None, Unit::One, Keep::Horizon)?))
-            }
+            Some(calendared) => Some((calendared, sum(builder)?)),
             None => None,
         };
         builder.op(Cap { bound, sum });
@@ -76,12 +75,18 @@ pub(super) static COMMITMENT: Spec = Spec {
     role: Role::Plain,
     build: |primitive, builder| {
         let bound = Bound::read(primitive, builder, "at least", Calendared::Cycle.word())?;
-        let sum = builder.variable(None, Unit::One, Keep::Horizon)?;
+        let sum = sum(builder)?;
         builder.closes();
         builder.op(Commitment { bound, sum });
         Ok(())
     },
 };
+
+/// What the charges of a period come to so far.
+fn sum(builder: &mut Builder<'_>) -> Result<VariableId, Refused> {
+    let meaning = Meaning::new(Holds::Money(builder.charged()), Per::Date);
+    builder.remember(None, Unit::One, Keep::Horizon, meaning)
+}
 
 /// What the three have in common.
 struct Bound {

@@ -7,7 +7,7 @@ use crate::code::{Component, ComponentKind};
 use crate::measure::{Decimal, Unit};
 use crate::price::half_even;
 use crate::rater::Line;
-use crate::run::{Attribute, Event, Run};
+use crate::run::{Attribute, Event, Named, Run};
 use crate::spec::{Refused, Value, ValueType};
 use crate::values;
 
@@ -137,13 +137,23 @@ impl AccountRef {
             Self::Own => return Ok(Posting::Account),
             Self::Number(number) => *number,
             Self::Held(attribute) => {
-                let held = run.attribute(attribute)?.map(str::trim).and_then(number);
-                held.ok_or(SuspenseReason::NoParty)?
+                let held = run.attribute(attribute)?.map(str::trim);
+                held.and_then(number).ok_or_else(|| no_account(run, attribute, held))?
             }
         };
         // A record's own account is posted in its own log, however a plan names it.
         let own = number == run.record.account;
         Ok(if own { Posting::Account } else { Posting::Second(number) })
+    }
+}
+
+/// Refuses the record because the attribute does not hold an account's number.
+#[cold]
+fn no_account(run: &Run<'_>, attribute: &Attribute, held: Option<&str>) -> SuspenseReason {
+    let (name, reason) = (Named(attribute), SuspenseReason::NoParty);
+    match held {
+        Some(text) => run.refuse(reason, format_args!("{name} {text:?} is no account number")),
+        None => run.refuse(reason, format_args!("{name} is missing")),
     }
 }
 

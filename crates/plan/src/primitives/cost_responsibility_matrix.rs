@@ -233,6 +233,21 @@ impl Op for Matrix {
     }
 }
 
+/// What a record says of the conditions that rows ask for.
+struct Texts<'a>(&'a [Option<&'a str>; 5]);
+
+impl std::fmt::Display for Texts<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let known = CONDITIONS.iter().zip(self.0).filter_map(|(name, text)| Some((name, (*text)?)));
+        let mut between = "";
+        for (name, text) in known {
+            write!(f, "{between}{name} {text:?}")?;
+            between = ", ";
+        }
+        if between.is_empty() { f.write_str("a record without attributes") } else { Ok(()) }
+    }
+}
+
 impl Matrix {
     fn payers(&self, run: &Run<'_>) -> Result<Payers, SuspenseReason> {
         let mut texts: [Option<&str>; 5] = [None; 5];
@@ -241,7 +256,10 @@ impl Matrix {
                 *text = run.attribute(place)?;
             }
         }
-        let Some(shares) = self.shares(&texts)? else { return Ok(Payers::new()) };
+        let shares = self
+            .shares(&texts)
+            .map_err(|reason| run.refuse(reason, format_args!("no row for {}", Texts(&texts))))?;
+        let Some(shares) = shares else { return Ok(Payers::new()) };
         let payer = |&(party, weight): &(usize, i128)| {
             Ok((party, self.parties[party].account.posting(run)?, weight))
         };

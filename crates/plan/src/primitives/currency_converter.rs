@@ -71,8 +71,12 @@ impl CurrencyConverter {
         }
         let at = instant(run);
         let date = run.scratch.calendar.date(at);
-        let table = run.table(self.table)?.exchange_rates().ok_or(SuspenseReason::NoTable)?;
-        let row = table.rate(currency, self.to, date).ok_or(SuspenseReason::NoRate)?;
+        let table = run.table(self.table)?.exchange_rates();
+        let table = table.ok_or_else(|| run.without_table(self.table))?;
+        let row = table.rate(currency, self.to, date).ok_or_else(|| {
+            let to = self.to;
+            run.refuse(SuspenseReason::NoRate, format_args!("{currency}->{to} on {date}"))
+        })?;
         // A decimal has at most 27 digits: this can't overflow.
         let bottom = 10i128.pow(row.rate.scale);
         let converted = half_even(amount, row.rate.digits, bottom, self.digits);

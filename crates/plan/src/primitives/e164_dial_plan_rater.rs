@@ -9,7 +9,7 @@ use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
 use crate::graph::Primitive;
 use crate::price::{Price, fixed};
-use crate::run::{Attribute, ChargeOut, Input, Op, Run, TableRef};
+use crate::run::{Attribute, ChargeOut, Input, Named, Op, Run, TableRef};
 use crate::spec::{
     Built, CHARGE_OUT, Role, Spec, Value, optional, required, usage_in, with_default,
 };
@@ -126,7 +126,9 @@ impl E164DialPlanRater {
             .ok_or(SuspenseReason::Overflow)?;
         let row = self.row(run)?;
         if row.per.unit != self.unit {
-            return Err(SuspenseReason::MissingInput);
+            let (priced, counted) = (row.per.unit, self.unit);
+            let about = format_args!("the table's row is priced per {priced}, {counted} comes in");
+            return Err(run.refuse(SuspenseReason::MissingInput, about));
         }
         let (amount, setup) = self.amounts(row, quantity).ok_or(SuspenseReason::Overflow)?;
         let of_row = Some(row.index);
@@ -142,10 +144,15 @@ impl E164DialPlanRater {
     /// The row of the number called.
     fn row<'a>(&self, run: &Run<'a>) -> Result<&'a DialRow, SuspenseReason> {
         let table = run.table(self.table)?;
-        let plan = table.dial_plan().ok_or(SuspenseReason::NoTable)?;
-        let number = run.attribute(&self.number)?.ok_or(SuspenseReason::MissingInput)?;
-        let digits = normalise(number, &self.home).map_err(|_| SuspenseReason::BadAttribute)?;
-        plan.longest(digits.as_str()).ok_or(SuspenseReason::NoPrefix)
+        let plan = table.dial_plan().ok_or_else(|| run.without_table(self.table))?;
+        let number = run.attribute(&self.number)?.ok_or_else(|| run.lacks(&self.number))?;
+        let digits = normalise(number, &self.home).map_err(|_| {
+            let about = format_args!("{} {number:?} is no telephone number", Named(&self.number));
+            run.refuse(SuspenseReason::BadAttribute, about)
+        })?;
+        plan.longest(digits.as_str()).ok_or_else(|| {
+            run.refuse(SuspenseReason::NoPrefix, format_args!("+{}", digits.as_str()))
+        })
     }
 
     /// What the units cost, and the setup fee where the row has one.

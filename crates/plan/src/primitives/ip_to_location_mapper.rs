@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use turnpike_types::SuspenseReason;
 
-use crate::run::{Attribute, Event, Input, Op, Run, TableRef, Tell};
+use crate::run::{Attribute, Event, Input, Named, Op, Run, TableRef, Tell};
 use crate::spec::{Role, Spec, Value, required, usage_in, usage_out, with_default};
 use crate::tables::TableKind;
 
@@ -49,10 +49,13 @@ impl Tell for Location {
         if *run.event != Event::Usage {
             return Ok(&self.unknown);
         }
-        let text = run.attribute(&self.address)?.ok_or(SuspenseReason::MissingInput)?;
-        let address: IpAddr = text.trim().parse().map_err(|_| SuspenseReason::BadAttribute)?;
+        let text = run.attribute(&self.address)?.ok_or_else(|| run.lacks(&self.address))?;
+        let address: IpAddr = text.trim().parse().map_err(|_| {
+            let about = format_args!("{} {text:?} is no address", Named(&self.address));
+            run.refuse(SuspenseReason::BadAttribute, about)
+        })?;
         let table = run.table(self.table)?;
-        let addresses = table.addresses().ok_or(SuspenseReason::NoTable)?;
+        let addresses = table.addresses().ok_or_else(|| run.without_table(self.table))?;
         Ok(addresses.location(address).unwrap_or(&self.unknown))
     }
 }

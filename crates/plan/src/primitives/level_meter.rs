@@ -8,13 +8,14 @@
 //! may be forgotten. Statements for the next period come before this one is billed; each has its own
 //! pieces, so both are right.
 
-use turnpike_types::SuspenseReason;
+use turnpike_types::{SuspenseReason, Timestamp};
 
 use crate::build::Builder;
 use crate::calendar::Span as PeriodSpan;
 use crate::error::Cause;
 use crate::graph::Primitive;
 use crate::measure::Quantity;
+use crate::remembered::{Holds, Meaning, Per};
 use crate::run::{Calendared, ChargeOut, Event, Input, Op, Run};
 use crate::spec::{
     Built, CHARGE_OUT, ChildSpec, Role, Spec, Value, optional, required, usage_in, with_default,
@@ -66,6 +67,10 @@ pub(super) static SPEC: Spec = Spec {
     build,
 };
 
+const INSTANT: Meaning = Meaning::new(Holds::Instant, Per::Date);
+const SINCE: Meaning = Meaning::new(Holds::Instant, Per::Interval);
+const SUM: Meaning = Meaning::new(Holds::UnitTime, Per::Interval);
+
 fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let unit = builder.unit();
     let read = |text: &str| Quantity::parse(text).map(|quantity| quantity.base);
@@ -87,11 +92,11 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
             _ => Calendared::Cycle,
         },
         tiers: Tiers::build(primitive, unit, read, builder)?,
-        stated: builder.variable(Some("stated"), unit, Keep::Ever)?,
-        billed: builder.variable(Some("billed"), unit, Keep::Ever)?,
+        stated: builder.remember(Some("stated"), unit, Keep::Ever, INSTANT)?,
+        billed: builder.remember(Some("billed"), unit, Keep::Ever, INSTANT)?,
         level: builder.variable(Some("level"), unit, Keep::Intervals)?,
-        since: builder.variable(Some("since"), unit, Keep::Intervals)?,
-        sum: builder.variable(Some("sum"), unit, Keep::Intervals)?,
+        since: builder.remember(Some("since"), unit, Keep::Intervals, SINCE)?,
+        sum: builder.remember(Some("sum"), unit, Keep::Intervals, SUM)?,
         peak: builder.variable(Some("peak"), unit, Keep::Intervals)?,
         input: builder.input("in"),
         out: builder.charge_out("charge"),
@@ -173,7 +178,7 @@ impl LevelMeter {
             .ok_or(SuspenseReason::Overflow)?;
         let stated = run.state.get(self.stated, Period::EVER);
         if stated.is_some_and(|stated| i128::from(at) < stated) {
-            return Err(SuspenseReason::OutOfOrder);
+            return Err(too_early(run, at, stated));
         }
         run.set(self.stated, Period::EVER, at.into())?;
         let billed = self.billed_before(run);
@@ -286,6 +291,15 @@ impl LevelMeter {
         run.set(self.sum, piece, metered.sum)?;
         run.set(self.peak, piece, metered.peak)
     }
+}
+
+/// Refuses a statement that comes before the last one.
+#[cold]
+fn too_early(run: &Run<'_>, at: i64, stated: Option<i128>) -> SuspenseReason {
+    let stated = stated.and_then(|stated| i64::try_from(stated).ok()).unwrap_or(i64::MAX);
+    let [at, stated] = [at, stated].map(|at| run.account.zone.show(Timestamp(at)));
+    let about = format_args!("{at} is before the last statement, {stated}");
+    run.refuse(SuspenseReason::OutOfOrder, about)
 }
 
 /// Until when a period can be billed with a cycle that ends at `closes`: to its end; where nothing is

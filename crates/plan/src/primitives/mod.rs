@@ -41,6 +41,7 @@ mod weigher;
 
 use crate::spec::Spec;
 
+pub(crate) use bookings::booked_dates;
 pub use types::{ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types};
 
 /// Every primitive of this version: the one place to register one.

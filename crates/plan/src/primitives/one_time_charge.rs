@@ -4,6 +4,7 @@ use turnpike_types::{Money, SuspenseReason};
 
 use crate::code::{Component, ComponentKind};
 use crate::measure::Unit;
+use crate::remembered::CHARGED_ONCE;
 use crate::run::{ChargeOut, DueQuery, Event, Input, Op, Run};
 use crate::spec::{CHARGE_OUT, Role, Spec, Value, required};
 use crate::state::{Keep, Period, VariableId};
@@ -32,7 +33,7 @@ pub(super) static SPEC: Spec = Spec {
             currency: builder.currency()?,
         };
         let op = OneTimeCharge {
-            variable: builder.variable(None, Unit::One, Keep::Ever)?,
+            variable: builder.remember(None, Unit::One, Keep::Ever, CHARGED_ONCE)?,
             component: builder.component(primitive.line, component)?,
             amount,
             out: builder.charge_out("charge"),

@@ -17,6 +17,7 @@ use crate::error::Cause;
 use crate::graph::Primitive;
 use crate::measure::{Decimal, Unit};
 use crate::price::Price;
+use crate::remembered::{CHARGED, CHARGED_UNTIL};
 use crate::run::{Calendared, ChargeOut, DueQuery, Event, Input, Op, Run};
 use crate::spec::{
     Built, CHARGE_OUT, InputSpec, OutputSpec, PropertySpec, Role, Spec, Value, optional,
@@ -131,7 +132,7 @@ fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_
     let component = builder.component(primitive.line, component)?;
     let out = builder.charge_out("charge");
     if with_use {
-        let variable = builder.variable(None, Unit::One, Keep::Horizon)?;
+        let variable = builder.remember(None, Unit::One, Keep::Horizon, CHARGED)?;
         let trigger = builder.input("trigger");
         builder.op(WithUse { calendared, variable, component, amount, out, trigger });
         return Ok(());
@@ -157,7 +158,7 @@ fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_
     } else {
         None
     };
-    let next = builder.variable(Some("next"), Unit::One, Keep::Ever)?;
+    let next = builder.remember(Some("next"), Unit::One, Keep::Ever, CHARGED_UNTIL)?;
     builder.is_due_by(next);
     builder.op(InAdvance { calendared, next, component, amount, prorated, out });
     Ok(())

@@ -102,10 +102,11 @@ impl SpecialDaysTimeFilter {
     fn listed<'a>(&self, run: &Run<'a>) -> Result<AtPlace<'a>, SuspenseReason> {
         let Some(table) = self.table else { return Ok(None) };
         let place = match &self.place {
-            Some(place) => run.attribute(place)?.ok_or(SuspenseReason::MissingInput)?,
+            Some(place) => run.attribute(place)?.ok_or_else(|| run.lacks(place))?,
             None => "",
         };
-        let holidays = run.table(table)?.holidays().ok_or(SuspenseReason::NoTable)?;
+        let holidays = run.table(table)?.holidays();
+        let holidays = holidays.ok_or_else(|| run.without_table(table))?;
         Ok(Some((holidays, place)))
     }
 

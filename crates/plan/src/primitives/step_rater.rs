@@ -16,6 +16,7 @@ use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
 use crate::graph::{Child, Link, Primitive};
 use crate::measure::Quantity;
+use crate::remembered::CHARGED;
 use crate::run::Total;
 use crate::spec::{
     CHARGE_OUT, Carries, ChildSpec, LEVEL_IN, Open, OutputSpec, Refused, Role, Spec, Value,
@@ -182,7 +183,9 @@ fn step(
             let period = total.map_or("record", |total| total.calendared.word());
             let fixed = component(format!("{written} once per {period}"), builder);
             let variable = match total {
-                Some(_) => Some(builder.variable(Some(id), crate::Unit::One, Keep::Horizon)?),
+                Some(_) => {
+                    Some(builder.remember(Some(id), crate::Unit::One, Keep::Horizon, CHARGED)?)
+                }
                 None => None,
             };
             Some(Constant { component: builder.component(child.line, fixed)?, amount, variable })

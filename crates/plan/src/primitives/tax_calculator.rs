@@ -11,7 +11,7 @@ use turnpike_types::{Money, SuspenseReason};
 use crate::code::ComponentKind;
 use crate::price::half_even;
 use crate::rater::Line;
-use crate::run::{Attribute, ChargeOut, Op, Run, TableRef};
+use crate::run::{Attribute, ChargeOut, Named, Op, Run, TableRef};
 use crate::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, optional, required, with_default};
 use crate::tables::{TableKind, TaxRow};
 
@@ -99,12 +99,28 @@ impl Op for TaxCalculator {
     }
 }
 
+/// The category of charges, where the plan names one.
+struct OfCategory<'a>(&'a str);
+
+impl std::fmt::Display for OfCategory<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ", category {:?}", self.0) }
+    }
+}
+
 impl TaxCalculator {
     /// What these charges bear where the record's account is taxed.
     fn taxes<'a>(&self, run: &Run<'a>) -> Result<Taxes<'a>, SuspenseReason> {
-        let table = run.table(self.table)?.tax().ok_or(SuspenseReason::NoTable)?;
-        let place = run.attribute(&self.place)?.ok_or(SuspenseReason::NoTaxPlace)?;
-        let taxes = table.taxes(place, &self.category).ok_or(SuspenseReason::NoTaxPlace)?;
+        let table = run.table(self.table)?.tax();
+        let table = table.ok_or_else(|| run.without_table(self.table))?;
+        let place = run.attribute(&self.place)?.ok_or_else(|| {
+            let about = format_args!("{} is missing", Named(&self.place));
+            run.refuse(SuspenseReason::NoTaxPlace, about)
+        })?;
+        let taxes = table.taxes(place, &self.category).ok_or_else(|| {
+            let about = format_args!("{place:?}{}", OfCategory(&self.category));
+            run.refuse(SuspenseReason::NoTaxPlace, about)
+        })?;
         if taxes.len() > TAXES_MAX { Err(SuspenseReason::Overflow) } else { Ok(taxes) }
     }
 

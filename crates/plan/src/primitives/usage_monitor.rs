@@ -11,6 +11,7 @@ use crate::graph::Primitive;
 use crate::ladder::Sorter;
 use crate::level;
 use crate::measure::Quantity;
+use crate::remembered::BOOKED;
 use crate::run::{ChargeOut, Input, Op, Part, Run, Total};
 use crate::spec::{
     Built, CHARGE_OUT, InputSpec, LEVEL_IN, Role, Spec, Value, required, usage_in, usage_out,
@@ -51,7 +52,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let op = UsageMonitor {
         bounds: [Some(limit), None],
         total,
-        told: builder.variable(None, Unit::One, Keep::Horizon)?,
+        told: builder.remember(None, Unit::One, Keep::Horizon, BOOKED)?,
         event: builder.component(primitive.line, event)?,
         input: builder.input("in"),
         passed: builder.output("out"),

@@ -1,14 +1,14 @@
 //! Weigher: makes a unit as many as an attribute's value, or its time, weighs
 //! (docs/plan-semantics.md section 8).
 
-use turnpike_types::SuspenseReason;
+use turnpike_types::{SuspenseReason, Timestamp};
 
 use crate::build::Builder;
 use crate::calendar::Stretch;
 use crate::error::Cause;
 use crate::graph::{Child, Primitive};
 use crate::measure::time_of_day;
-use crate::run::{Attribute, Input, Op, Run};
+use crate::run::{Attribute, Input, Named, Op, Run};
 use crate::spec::{
     Built, ChildSpec, Refused, Role, Spec, Value, optional, required, usage_in, usage_out,
 };
@@ -204,6 +204,13 @@ fn multiply(span: Span, weight: i128, out: &mut Stream) -> Result<(), SuspenseRe
     Ok(())
 }
 
+/// Refuses a record because no window holds one of its instants.
+#[cold]
+fn outside(run: &Run<'_>, at: i64) -> SuspenseReason {
+    let at = run.account.zone.show(Timestamp(at));
+    run.refuse(SuspenseReason::NoWeight, format_args!("no window holds {at}"))
+}
+
 impl Weigher {
     fn by_value(
         &self,
@@ -212,11 +219,14 @@ impl Weigher {
         weights: &[(Box<str>, i128)],
     ) -> Result<i128, SuspenseReason> {
         let Some(value) = run.attribute(attribute)? else {
-            return self.default.ok_or(SuspenseReason::MissingInput);
+            return self.default.ok_or_else(|| run.lacks(attribute));
         };
         match weights.binary_search_by(|(known, _)| (**known).cmp(value)) {
             Ok(found) => Ok(weights[found].1),
-            Err(_) => self.default.ok_or(SuspenseReason::NoWeight),
+            Err(_) => self.default.ok_or_else(|| {
+                let name = Named(attribute);
+                run.refuse(SuspenseReason::NoWeight, format_args!("{name} {value:?}"))
+            }),
         }
     }
 
@@ -230,14 +240,16 @@ impl Weigher {
         let flow = run.flow(&self.input);
         if stream.ghost {
             let at = run.scratch.calendar.stretch(flow.start);
-            out.ghost = self.at(flow.start, at, windows)?.0 > 0;
+            let found = self.at(flow.start, at, windows);
+            out.ghost = found.ok_or_else(|| outside(run, flow.start))?.0 > 0;
         }
         let mut pieces = 0;
         for span in &stream.spans {
             let mut unit = span.first;
             while unit < span.end {
                 let at = flow.instant(unit);
-                let (weight, until) = self.at(at, run.scratch.calendar.stretch(at), windows)?;
+                let found = self.at(at, run.scratch.calendar.stretch(at), windows);
+                let (weight, until) = found.ok_or_else(|| outside(run, at))?;
                 let end = flow.units_before(until).clamp(unit + 1, span.end);
                 multiply(Span { first: unit, end, ..*span }, weight, out)?;
                 unit = end;
@@ -251,14 +263,14 @@ impl Weigher {
         Ok(())
     }
 
-    /// What an instant weighs, and until when that holds. Within one stretch of constant offset
+    /// What an instant weighs, and until when that holds; `None` where no window holds it. Within one stretch of constant offset
     /// the wall clock runs evenly.
     fn at(
         &self,
         instant: i64,
         stretch: Stretch,
         windows: &[(Window, i128)],
-    ) -> Result<(i128, i64), SuspenseReason> {
+    ) -> Option<(i128, i64)> {
         let local = instant.saturating_add(stretch.offset_us);
         let found = windows.iter().find(|(window, _)| window.holds(local));
         let weight = found.map(|(_, weight)| *weight).or(self.default);
@@ -266,6 +278,6 @@ impl Weigher {
         let edge = windows.iter().map(|(window, _)| window.edge_after(clock)).min();
         let wait = edge.unwrap_or(DAY_US) - clock;
         let until = instant.saturating_add(wait).min(stretch.to);
-        Ok((weight.ok_or(SuspenseReason::NoWeight)?, until))
+        Some((weight?, until))
     }
 }

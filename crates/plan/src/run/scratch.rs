@@ -1,6 +1,6 @@
 //! Space that a rater uses again and again.
 
-use super::{Counted, Part};
+use super::{About, Counted, Part};
 use crate::calendar::Calendar;
 use crate::code::{ObjectCode, Slots};
 use crate::stream::{Flow, Stream};
@@ -21,6 +21,8 @@ pub(crate) struct Scratch {
     pub(super) charges: Vec<Vec<u32>>,
     pub(super) gathered: Vec<u32>,
     pub(crate) calendar: Calendar,
+    /// What the last refusal is about.
+    pub(crate) about: About,
 }
 
 impl Scratch {

@@ -20,6 +20,7 @@ fn plan(id: &str, version: u32, starts: &str, supersedes: Option<u32>) -> Publis
         form: "USD".to_owned(),
         rows: 0,
         body: format!("<plan id='{id}' version='{version}'/>"),
+        tz_database: Some("2026e".to_owned()),
     }
 }
 
@@ -29,6 +30,7 @@ fn table(id: &str, version: u32, starts: &str) -> Publish {
         form: "prefix".to_owned(),
         rows: u64::from(version),
         body: format!("table {id} v{version}: ä"),
+        tz_database: Some("2026e".to_owned()),
         ..plan(id, version, starts, None)
     }
 }
@@ -252,6 +254,13 @@ pub async fn heads_are_listed_without_bodies(s: &Subject) {
     let heads = other.catalogue_heads(CatalogueKind::Table, Some("rates"), 0).await.unwrap();
     let entries = other.catalogue_since(6, 1).await.unwrap();
     assert_eq!(heads[0], entries[0].head);
+    assert_eq!(heads[0].tz_database.as_deref(), Some("2026e"));
+    // An older process says nothing of its time-zone database.
+    let older = Publish { tz_database: None, ..plan("silver", 1, "2999-01-01", None) };
+    db.publish(&older).await.unwrap();
+    let heads = other.catalogue_heads(CatalogueKind::Plan, Some("silver"), 0).await.unwrap();
+    assert_eq!(heads[0].tz_database, None);
+    assert_eq!(other.catalogue_since(7, 1).await.unwrap()[0].head, heads[0]);
 }
 
 /// More versions than one answer holds.

@@ -78,7 +78,8 @@ impl PostgresDatabase {
             .bind(stored(publish.rows))
             .bind(stored(publish.body.len() as u64))
             .bind(&publish.body)
-            .bind(before.micros());
+            .bind(before.micros())
+            .bind(&publish.tz_database);
         let lease = self.bulk.lease(PUBLISHING, BULK_LIMIT).await?;
         Ok(lease.execute(statement).await? == 1)
     }

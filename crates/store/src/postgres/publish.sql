@@ -1,12 +1,16 @@
 -- Publishes $2 (plan or table) $3 version $4, which starts on $5, as catalogue version $1 + 1, if
 -- the catalogue still stands at $1, which is what the publisher's judgement was based on, and the
 -- clock before $11, when a start that was in the future begins. The store's row stays locked until
--- the commit: no later version can be seen before this one (P36).
+-- the commit: no later version can be seen before this one (P36). $12 is the version of the
+-- publisher's time-zone database, or null.
 WITH head AS (
     UPDATE store SET catalogue_version = catalogue_version + 1
      WHERE catalogue_version = $1
        AND (extract(epoch FROM clock_timestamp()) * 1000000)::bigint < $11
     RETURNING catalogue_version
+), published AS (
+    INSERT INTO published_with (catalogue_version, tz_database)
+    SELECT catalogue_version, $12::text FROM head WHERE $12::text IS NOT NULL
 )
 INSERT INTO catalogue (catalogue_version, kind, id, version, starts, content_hash, form, row_count,
                        bytes, body, published_at)

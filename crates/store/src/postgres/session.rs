@@ -24,6 +24,10 @@ const MIGRATIONS: &[Migration] = &[
         version: 3,
         sql: include_str!("../../../../migrations/postgres/0003_bindings.sql"),
     },
+    Migration {
+        version: 4,
+        sql: include_str!("../../../../migrations/postgres/0004_published_with.sql"),
+    },
 ];
 
 /// The advisory lock that those who migrate or create partitions take: the letters "turnpike".

@@ -2,7 +2,7 @@
 -- bodies, but at least one. Sizes stand in a column of their own, so that adding them up reads no
 -- body.
 SELECT c.catalogue_version, c.kind, c.id, c.version, c.starts, c.content_hash, c.form,
-       c.row_count, c.bytes, c.published_at, c.body
+       c.row_count, c.bytes, c.published_at, t.tz_database, c.body
   FROM (SELECT catalogue_version, bytes, sum(bytes) OVER (ORDER BY catalogue_version) AS up_to
           FROM (SELECT catalogue_version, bytes
                   FROM catalogue
@@ -10,5 +10,6 @@ SELECT c.catalogue_version, c.kind, c.id, c.version, c.starts, c.content_hash, c
                  ORDER BY catalogue_version
                  LIMIT $2) AS next) AS sized
   JOIN catalogue c ON c.catalogue_version = sized.catalogue_version
+  LEFT JOIN published_with t ON t.catalogue_version = c.catalogue_version
  WHERE sized.up_to <= $3 OR sized.up_to = sized.bytes
  ORDER BY c.catalogue_version

@@ -108,11 +108,25 @@ pub(crate) fn manifest(
     })
 }
 
-/// catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes, published_at
-pub(crate) type HeadTuple = (i64, String, String, i64, String, Vec<u8>, String, i64, i64, i64);
+/// catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes,
+/// published_at, tz_database or null
+pub(crate) type HeadTuple =
+    (i64, String, String, i64, String, Vec<u8>, String, i64, i64, i64, Option<String>);
 
 pub(crate) fn catalogue_head(row: HeadTuple, doing: &'static str) -> StoreResult<CatalogueHead> {
-    let (catalogue_version, kind, id, version, starts, content_hash, form, rows, bytes, at) = row;
+    let (
+        catalogue_version,
+        kind,
+        id,
+        version,
+        starts,
+        content_hash,
+        form,
+        rows,
+        bytes,
+        at,
+        tz_database,
+    ) = row;
     let wrong =
         |what: &str| corrupt(doing, format!("catalogue version {catalogue_version}: {what}"));
     Ok(CatalogueHead {
@@ -126,19 +140,20 @@ pub(crate) fn catalogue_head(row: HeadTuple, doing: &'static str) -> StoreResult
         rows: loaded(rows),
         bytes: loaded(bytes),
         published_at: Timestamp(at),
+        tz_database,
     })
 }
 
 /// As [`HeadTuple`], and the body.
 pub(crate) type CatalogueTuple =
-    (i64, String, String, i64, String, Vec<u8>, String, i64, i64, i64, String);
+    (i64, String, String, i64, String, Vec<u8>, String, i64, i64, i64, Option<String>, String);
 
 pub(crate) fn catalogue_entry(
     row: CatalogueTuple,
     doing: &'static str,
 ) -> StoreResult<CatalogueEntry> {
-    let (at, kind, id, version, starts, hash, form, rows, bytes, published_at, body) = row;
-    let head = (at, kind, id, version, starts, hash, form, rows, bytes, published_at);
+    let (at, kind, id, version, starts, hash, form, rows, bytes, published_at, tzdb, body) = row;
+    let head = (at, kind, id, version, starts, hash, form, rows, bytes, published_at, tzdb);
     Ok(CatalogueEntry { head: catalogue_head(head, doing)?, body })
 }
 

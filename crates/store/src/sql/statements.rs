@@ -95,14 +95,17 @@ pub(crate) const SEGMENT_HASH: &str =
 pub(crate) const CATALOGUE_SINCE: &str = include_str!("catalogue_since.sql");
 
 /// kind, id or null, after, how many -> [`HeadTuple`](super::rows::HeadTuple)
-pub(crate) const CATALOGUE_HEADS: &str = "SELECT catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes, \
-     published_at FROM catalogue \
-     WHERE kind = $1 AND ($2 IS NULL OR id = $2) AND catalogue_version > $3 \
-     ORDER BY catalogue_version LIMIT $4";
+pub(crate) const CATALOGUE_HEADS: &str = "SELECT c.catalogue_version, c.kind, c.id, c.version, c.starts, c.content_hash, c.form, \
+     c.row_count, c.bytes, c.published_at, t.tz_database \
+     FROM catalogue c LEFT JOIN published_with t ON t.catalogue_version = c.catalogue_version \
+     WHERE c.kind = $1 AND ($2 IS NULL OR c.id = $2) AND c.catalogue_version > $3 \
+     ORDER BY c.catalogue_version LIMIT $4";
 
 /// kind, id -> [`HeadTuple`](super::rows::HeadTuple), all of them
-pub(crate) const VERSIONS: &str = "SELECT catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes, \
-     published_at FROM catalogue WHERE kind = $1 AND id = $2 ORDER BY catalogue_version";
+pub(crate) const VERSIONS: &str = "SELECT c.catalogue_version, c.kind, c.id, c.version, c.starts, c.content_hash, c.form, \
+     c.row_count, c.bytes, c.published_at, t.tz_database \
+     FROM catalogue c LEFT JOIN published_with t ON t.catalogue_version = c.catalogue_version \
+     WHERE c.kind = $1 AND c.id = $2 ORDER BY c.catalogue_version";
 
 /// -> bindings_version
 pub(crate) const BINDINGS_VERSION: &str = "SELECT bindings_version FROM store";

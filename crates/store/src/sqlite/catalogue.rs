@@ -25,6 +25,8 @@ use crate::{
 const INSERT_VERSION: &str = "INSERT INTO catalogue \
      (catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes, body, \
       published_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const INSERT_PUBLISHED_WITH: &str =
+    "INSERT INTO published_with (catalogue_version, tz_database) VALUES ($1, $2)";
 
 impl SqliteDatabase {
     pub(super) async fn create_all(&self, asked: &[PartitionSpec]) -> StoreResult<()> {
@@ -186,9 +188,17 @@ async fn publish(
         .bind(stored(asked.body.len() as u64))
         .bind(&asked.body)
         .bind(now.micros())
-        .execute(connection)
+        .execute(&mut *connection)
         .await
         .map_err(failed)?;
+    if let Some(tz_database) = &asked.tz_database {
+        query(INSERT_PUBLISHED_WITH)
+            .bind(version)
+            .bind(tz_database)
+            .execute(connection)
+            .await
+            .map_err(failed)?;
+    }
     Ok(PublishOutcome::Published(loaded(version)))
 }
 

@@ -22,6 +22,10 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: include_str!("../../../../migrations/sqlite/0001_init.sql") },
     Migration { version: 2, sql: include_str!("../../../../migrations/sqlite/0002_takeover.sql") },
     Migration { version: 3, sql: include_str!("../../../../migrations/sqlite/0003_bindings.sql") },
+    Migration {
+        version: 4,
+        sql: include_str!("../../../../migrations/sqlite/0004_published_with.sql"),
+    },
 ];
 
 /// Several processes may open a new file at once; SQLite lets them wait only in part.

@@ -3,6 +3,7 @@
 //! Values are compared as they are in force: parameters filled in with their defaults, omitted
 //! properties at theirs. So another default shows at the parameter and at every price it makes.
 
+mod examples;
 mod state;
 mod structure;
 mod text;
@@ -17,7 +18,7 @@ pub struct PlanDiff {
     pub before: String,
     /// `ID version N`, the second plan.
     pub after: String,
-    /// Of the plan itself: id, version, starts, currency, round, supersedes.
+    /// Of the plan itself: id, version, starts, currency, round, state, supersedes.
     pub head: Vec<Changed>,
     /// What a subscription may override.
     pub parameters: Vec<Change>,
@@ -91,7 +92,7 @@ pub fn diff(before: &Plan, after: &Plan) -> PlanDiff {
         head: structure::head(before, after),
         parameters: structure::parameters(before, after),
         primitives: structure::primitives(before, after),
-        examples: structure::examples(before, after),
+        examples: examples::examples(before, after),
         ..PlanDiff::default()
     };
     let compile = |plan: &Plan| turnpike_plan::compile(plan, &[].into());
@@ -111,13 +112,16 @@ pub fn diff(before: &Plan, after: &Plan) -> PlanDiff {
 /// A component's key: a step's unit price and its constant share ids, so their order tells.
 type Key = (String, String, usize);
 
-fn priced(code: &ObjectCode) -> Vec<(Key, String)> {
+/// A price as written, and the currency that it is in.
+type Price = (String, turnpike_types::Currency);
+
+fn priced(code: &ObjectCode) -> Vec<(Key, Price)> {
     let mut counts = std::collections::BTreeMap::new();
     let key = |component: &turnpike_plan::Component| {
         let ids = (component.primitive.clone(), component.component.clone());
         let count = counts.entry(ids.clone()).or_insert(0);
         *count += 1;
-        ((ids.0, ids.1, *count), component.price.clone())
+        ((ids.0, ids.1, *count), (component.price.clone(), component.currency))
     };
     code.components().iter().map(key).collect()
 }
@@ -125,15 +129,20 @@ fn priced(code: &ObjectCode) -> Vec<(Key, String)> {
 fn prices(old: &ObjectCode, new: &ObjectCode) -> Vec<PriceChange> {
     let both = structure::pairs(priced(old), priced(new));
     let changed = both.into_iter().filter(|(_, old, new)| match (old, new) {
-        (Some(old), Some(new)) => !same_price(old, new),
+        (Some(old), Some(new)) => old.1 != new.1 || !same_price(&old.0, &new.0),
         _ => true,
     });
-    let named = |((primitive, component, _), before, after): (Key, _, _)| PriceChange {
-        primitive,
-        component,
-        before,
-        after,
-    };
+    let named =
+        |((primitive, component, _), before, after): (Key, Option<Price>, Option<Price>)| {
+            let currencies = before.as_ref().zip(after.as_ref()).map(|(old, new)| (old.1, new.1));
+            let moves = currencies.is_some_and(|(old, new)| old != new);
+            // The currency is said where it is another one.
+            let told = |(price, currency): Price| match moves {
+                true => format!("{currency} {price}"),
+                false => price,
+            };
+            PriceChange { primitive, component, before: before.map(told), after: after.map(told) }
+        };
     changed.map(named).collect()
 }
 

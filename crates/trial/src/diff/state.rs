@@ -33,6 +33,9 @@ fn lost(variable: &Variable, before: Side<'_>, after: Side<'_>) -> Option<String
     let old = before.0.primitive(id)?;
     let begins = begins(before.1, id, step);
     if after.1.variables().iter().any(|known| known.id == variable.id) {
+        if let Some(warning) = other_currency(variable, after.1) {
+            return Some(warning);
+        }
         let new = after.0.primitive(id)?;
         return (new.kind != old.kind).then(|| {
             let (was, is) = (&old.kind, &new.kind);
@@ -53,6 +56,17 @@ fn lost(variable: &Variable, before: Side<'_>, after: Side<'_>) -> Option<String
         ),
         None => format!("\"{name}\" is gone; if it comes back under another id, {begins}"),
     })
+}
+
+/// A sum that goes on in another currency than it was kept in.
+fn other_currency(variable: &Variable, after: &ObjectCode) -> Option<String> {
+    let known = after.variables().iter().find(|known| known.id == variable.id)?;
+    let (was, is) = variable.currency().zip(known.currency()).filter(|(was, is)| was != is)?;
+    let name = &variable.primitive;
+    Some(format!(
+        "\"{name}\" sums in {is} and summed in {was}: the sum of a period that has begun goes on \
+         as if it were {is}; give \"{name}\" another id to begin at zero"
+    ))
 }
 
 /// What happens to state that is not found.

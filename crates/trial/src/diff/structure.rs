@@ -1,8 +1,8 @@
-//! What is written differently: heads, parameters, primitives and what they hold, examples.
+//! What is written differently: heads, parameters, primitives and what they hold.
 
 use std::collections::BTreeMap;
 
-use turnpike_plan::{Child, Example, Parameter, Plan, Primitive};
+use turnpike_plan::{Child, Parameter, Plan, Primitive};
 
 use super::{Change, Changed};
 
@@ -28,7 +28,7 @@ pub(super) fn pairs<K: Ord + Clone, V>(
 }
 
 /// Values by name that are not the same.
-fn changed(before: Vec<(String, String)>, after: Vec<(String, String)>) -> Vec<Changed> {
+pub(super) fn changed(before: Vec<(String, String)>, after: Vec<(String, String)>) -> Vec<Changed> {
     let both = pairs(before, after).into_iter();
     both.filter(|(_, before, after)| before != after)
         .map(|(what, before, after)| Changed { what, before, after })
@@ -36,7 +36,7 @@ fn changed(before: Vec<(String, String)>, after: Vec<(String, String)>) -> Vec<C
 }
 
 /// Things with an id, as types and values, that are not the same.
-fn changes<T>(
+pub(super) fn changes<T>(
     before: impl Iterator<Item = (String, T)>,
     after: impl Iterator<Item = (String, T)>,
     kind: impl Fn(&T) -> String,
@@ -67,12 +67,19 @@ pub(super) fn head(before: &Plan, after: &Plan) -> Vec<Changed> {
             ("version", plan.version().to_string()),
             ("starts", plan.starts().to_string()),
             ("currency", plan.currency().to_string()),
-            ("round", format!("{} half-even", plan.round_digits())),
+            ("round", round(plan)),
+            ("state", plan.state_of().to_owned()),
         ]);
         values.extend(plan.supersedes().map(|older| ("supersedes".to_owned(), older.to_string())));
         values
     };
     changed(values(before), values(after))
+}
+
+/// As a plan writes it: `9 half-even`, `2 running`.
+fn round(plan: &Plan) -> String {
+    let how = if plan.rounds_running() { "running" } else { "half-even" };
+    format!("{} {how}", plan.round_digits())
 }
 
 pub(super) fn parameters(before: &Plan, after: &Plan) -> Vec<Change> {
@@ -176,48 +183,5 @@ fn properties(child: &Child) -> Vec<(String, String)> {
 
 fn written(child: &Child) -> String {
     let properties = child.properties.iter().filter(|(name, _)| *name != "id");
-    properties.map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join(" ")
-}
-
-pub(super) fn examples(before: &Plan, after: &Plan) -> Vec<Change> {
-    fn all(plan: &Plan) -> impl Iterator<Item = (String, &Example)> {
-        plan.examples().iter().map(|example| (example.name.clone(), example))
-    }
-    // What an example says is for its runner; here it counts that it says something else.
-    let details = |old: Option<&&Example>, new: Option<&&Example>| match (old, new) {
-        (Some(old), Some(new)) => changed(said(old), said(new)),
-        _ => Vec::new(),
-    };
-    changes(all(before), all(after), |_| "example".to_owned(), details)
-}
-
-/// What an example says, without the lines on which it stands.
-fn said(example: &Example) -> Vec<(String, String)> {
-    use turnpike_plan::ExampleBody::{Files, Inline};
-    let settings = format!("{:?} {:?}", example.settings, example.tolerance);
-    let mut said = named(&[("settings", settings)]);
-    match &example.body {
-        Files { usage, expect } => {
-            said.extend(named(&[("usage", usage.clone()), ("expect", expect.clone())]));
-        }
-        Inline(inline) => {
-            let accounts =
-                inline.accounts.iter().map(|a| format!("{} {:?}", a.number, a.attributes));
-            let records = inline.records.iter().map(|r| format!("{:?}", r.record));
-            let expected = inline
-                .expectations
-                .iter()
-                .map(|e| format!("{} {:?} {:?}", e.of, e.late, e.expected));
-            let totals = inline.totals.iter().map(|t| format!("{} {}", t.account, t.amount));
-            said.extend(numbered("account", accounts));
-            said.extend(numbered("record", records));
-            said.extend(numbered("expect", expected));
-            said.extend(numbered("total", totals));
-        }
-    }
-    said
-}
-
-fn numbered(what: &str, values: impl Iterator<Item = String>) -> Vec<(String, String)> {
-    (1..).zip(values).map(|(number, value)| (format!("{what} {number}"), value)).collect()
+    properties.map(|(name, value)| format!("{name}=\"{value}\"")).collect::<Vec<_>>().join(" ")
 }

@@ -9,7 +9,6 @@ use turnpike_types::Money;
 use super::case::Case;
 use super::found::{Found, FoundLines, Sum};
 use super::report::{Difference, ExampleReport};
-use crate::quantity;
 
 /// Half units of the ninth decimal by which a sum may differ for each of its lines, where an
 /// example says `tolerance="per-line"`: each line was rounded by half a unit at most.
@@ -265,7 +264,7 @@ fn shown_amount(sum: &Sum) -> String {
 }
 
 fn shown_quantity(sum: &Sum) -> String {
-    let shown = sum.quantity.map(|base| quantity::shown(base, sum.unit));
+    let shown = sum.quantity.map(|base| sum.unit.shown(base));
     shown.unwrap_or_else(|| TOO_LARGE.to_owned())
 }
 

@@ -14,7 +14,7 @@ use turnpike_plan::{Expectation, Expected, ExpectedQuantity, POSTINGS, Subject, 
 use turnpike_types::{CsvLine, CsvLineError, Money, SuspenseReason};
 
 /// What `turnpike rate` says beyond what is compared.
-const PASSED_OVER: [&str; 18] = [
+const PASSED_OVER: &[&str] = &[
     "currency",
     "plan",
     "version",
@@ -33,6 +33,13 @@ const PASSED_OVER: [&str; 18] = [
     "line",
     "of",
     "row",
+    "partition",
+    "segment",
+    "duration_us",
+    "rated_at",
+    "of_row",
+    "source",
+    "table_row",
 ];
 
 /// Faults that are told of one file.
@@ -120,6 +127,8 @@ fn columns(header: &CsvLine) -> Result<Vec<Column>, String> {
             "posting" => Column::Posting,
             "late" => Column::Late,
             "component" => Column::Component,
+            // Beside the units that a line prices, the quantity is the whole record's.
+            "quantity" if header.iter().any(|other| other == "units") => Column::PassedOver,
             "quantity" | "units" => Column::Quantity(Written::Itself),
             "seconds" => Column::Quantity(Written::In("s")),
             "microseconds" => Column::Quantity(Written::In("us")),
@@ -202,7 +211,10 @@ fn row<'a>(columns: &[Column], cells: &'a CsvLine) -> Result<Row<'a>, String> {
     let mut row = Row::default();
     for (column, cell) in columns.iter().zip(cells.iter()).filter(|(_, cell)| !cell.is_empty()) {
         match column {
-            Column::Record => row.record = cell,
+            Column::Record => match cell.strip_prefix("due:") {
+                Some(due) => row.due = Some(date(due)?),
+                None => row.record = cell,
+            },
             Column::Component => row.component = cell,
             Column::Due => row.due = Some(date(cell)?),
             Column::Posting => row.posting = Some(posting(cell)?),

@@ -58,7 +58,7 @@ impl Found {
         let found = self.subject(Subject::Due(due.date()), &at);
         match due.charges() {
             Ok(charges) => found.add(&charges),
-            Err(reason) => found.suspended = Some(reason),
+            Err(suspension) => found.suspended = Some(suspension.reason),
         }
     }
 

@@ -150,7 +150,9 @@ impl Runner<'_> {
                     report.lines += charges.rated().lines.len();
                     found.rated(record, &charges);
                 }
-                Ok(Outcome::Suspended(reason)) => found.suspended(record, reason),
+                Ok(Outcome::Suspended(suspension)) => {
+                    found.suspended(record, suspension.reason);
+                }
                 Ok(Outcome::Duplicate(_)) => {}
                 Ok(Outcome::Conflict(earlier)) => {
                     let other = usize::try_from(earlier).ok().and_then(|at| case.records.get(at));

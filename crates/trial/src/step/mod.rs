@@ -9,7 +9,6 @@ use turnpike_plan::{
 };
 use turnpike_types::{Posting, UsageRecord};
 
-use crate::quantity::shown;
 use crate::timeline::Stretch;
 
 /// Is told what each primitive did, in the order in which they run.
@@ -47,6 +46,9 @@ pub struct Stepped {
     /// Why the record waits in suspense, when this primitive sent it there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<&'static str>,
+    /// What that reason is about: the measure, attribute, number or table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// What one port carried.
@@ -135,6 +137,12 @@ pub struct Remembered {
     pub after: i128,
     /// What it counts.
     pub unit: &'static str,
+    /// The period in words: `2026-11-01`, `subscription from 2026-11-01T00:00:00+00:00`.
+    pub period_words: String,
+    /// The value before in words: `7200 s`, `charged until 2026-12-01`, `nothing`.
+    pub before_words: String,
+    /// The value now in words.
+    pub after_words: String,
 }
 
 /// Turns what the evaluator tells into plain values.
@@ -187,6 +195,8 @@ impl Watch for Watcher<'_> {
             let component = code.components().get(usize::from(line.component))?;
             Some(booked(number, line, component))
         });
+        let detail = step.refused.as_ref().map(|refused| &refused.detail);
+        let detail = detail.filter(|detail| !detail.is_empty());
         let stepped = Stepped {
             record: self.record.clone(),
             plan: code.plan_id().to_owned(),
@@ -198,8 +208,9 @@ impl Watch for Watcher<'_> {
             outputs: step.outputs.iter().map(|carried| port(carried, zone)).collect(),
             booked: booked.collect(),
             moved: self.moved(step.booked),
-            variables: step.changes.iter().map(|change| remembered(change, code)).collect(),
-            suspended: step.refused.map(turnpike_types::SuspenseReason::word),
+            variables: step.changes.iter().map(|change| remembered(change, code, zone)).collect(),
+            suspended: step.refused.as_ref().map(|refused| refused.reason.word()),
+            detail: detail.map(|detail| detail.as_str().to_owned()),
         };
         if !self.is_due || stepped.does_something() {
             self.stepper.step(&stepped);
@@ -229,7 +240,7 @@ fn port(carried: &Carried<'_>, zone: &Zone) -> Port {
         times,
         quantity: i128::from(end.saturating_sub(first))
             .checked_mul(times)
-            .map_or_else(|| "more than 128 bits".to_owned(), |quantity| shown(quantity, unit)),
+            .map_or_else(|| "more than 128 bits".to_owned(), |quantity| unit.shown(quantity)),
         from: instant(first),
         to: instant(end),
     };
@@ -241,7 +252,7 @@ fn port(carried: &Carried<'_>, zone: &Zone) -> Port {
 }
 
 fn booked(number: usize, line: &Line, component: &Component) -> Booked {
-    let level = |total| shown(total, component.unit);
+    let level = |total| component.unit.shown(total);
     let levels = || (level(line.level_before), level(line.level_after));
     let component_name = if component.primitive == component.component {
         component.component.clone()
@@ -252,7 +263,7 @@ fn booked(number: usize, line: &Line, component: &Component) -> Booked {
         number,
         component: component_name,
         kind: component.kind.word(),
-        quantity: shown(line.quantity, component.unit),
+        quantity: component.unit.shown(line.quantity),
         price: component.price.clone(),
         amount: line.amount.to_string(),
         currency: component.currency.to_string(),
@@ -264,10 +275,22 @@ fn booked(number: usize, line: &Line, component: &Component) -> Booked {
     }
 }
 
-fn remembered((before, after): &(StateEntry, StateEntry), code: &ObjectCode) -> Remembered {
+fn remembered(
+    (before, after): &(StateEntry, StateEntry),
+    code: &ObjectCode,
+    zone: &Zone,
+) -> Remembered {
     let variable = code.variables().iter().find(|variable| variable.id == after.variable);
+    let words = |entry: &StateEntry| match variable {
+        Some(known) => known.words(entry, zone),
+        None => (period(entry.period), entry.value.to_string()),
+    };
+    let ((period_words, after_words), (_, before_words)) = (words(after), words(before));
     Remembered {
         variable: variable.map_or_else(|| "?".to_owned(), |known| known.primitive.clone()),
+        period_words,
+        before_words,
+        after_words,
         period: period(after.period),
         before: before.value,
         after: after.value,

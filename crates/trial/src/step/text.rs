@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use turnpike_plan::Unit;
-
 use super::{Booked, Moved, Port, Remembered, Run, Stepped};
-use crate::quantity::shown;
 
 /// Runs shown of one port: past these nobody reads on.
 const RUNS_MAX: usize = 8;
@@ -31,6 +28,9 @@ impl fmt::Display for Stepped {
         }
         if let Some(reason) = self.suspended {
             write!(f, "\n  the record is suspended: {reason}")?;
+            if let Some(detail) = &self.detail {
+                write!(f, ": {detail}")?;
+            }
         }
         Ok(())
     }
@@ -103,13 +103,11 @@ impl fmt::Display for Moved {
 
 impl fmt::Display for Remembered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [Unit::Microsecond, Unit::Byte, Unit::One];
-        let unit = units.into_iter().find(|unit| unit.as_str() == self.unit);
-        let value = |value| shown(value, unit.unwrap_or(Unit::One));
-        f.write_str(&self.variable)?;
-        if !self.period.is_empty() {
-            write!(f, " of {}", self.period)?;
+        let Self { variable, period_words, before_words, after_words, .. } = self;
+        f.write_str(variable)?;
+        if !period_words.is_empty() {
+            write!(f, " of {period_words}")?;
         }
-        write!(f, " from {} to {}", value(self.before), value(self.after))
+        write!(f, " from {before_words} to {after_words}")
     }
 }

@@ -275,5 +275,5 @@ fn tell(report: &Report, json: bool) -> anyhow::Result<Finish> {
     if !tally.is_balanced() {
         anyhow::bail!("records are missing from the answers: {tally}");
     }
-    Ok(Finish::unless(tally.suspended + tally.rejected > 0))
+    Ok(Finish::unless(tally.is_partial()))
 }

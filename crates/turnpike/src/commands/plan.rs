@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use turnpike_proto::plan::v1::{GetRequest, ListRequest, PlanVersion};
+use turnpike_proto::plan::v1::{GetRequest, GetResponse, ListRequest, PlanVersion};
 
 use crate::cli::Context;
 use crate::client::{ClientArgs, Front};
@@ -79,6 +79,9 @@ pub(crate) struct ListArgs {
 }
 
 const SHOW_EXAMPLES: &str = "\
+The XML goes to standard output; when it was published, and with which time-zone database, to standard
+error.
+
 Examples:
   turnpike plan show fig6b
   turnpike plan show fig6b --version 1 > fig6b.xml";
@@ -145,6 +148,9 @@ struct Listed {
     content_hash: String,
     catalogue_version: u64,
     published_at: String,
+    /// The version of the time-zone database of the front that published it; empty where an older
+    /// one did.
+    tz_database: String,
 }
 
 async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
@@ -166,10 +172,12 @@ async fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Finish> {
         .map(|plan| {
             let hash = plan.content_hash.chars().take(12).collect();
             let version = plan.version.to_string();
-            vec![plan.plan_id, version, plan.starts, plan.currency, hash, plan.published_at]
+            let zones = if plan.tz_database.is_empty() { "-".to_owned() } else { plan.tz_database };
+            vec![plan.plan_id, version, plan.starts, plan.currency, hash, plan.published_at, zones]
         })
         .collect();
-    ui::print_table(&["PLAN", "VERSION", "STARTS", "CURRENCY", "CONTENT", "PUBLISHED"], &rows)?;
+    let header = ["PLAN", "VERSION", "STARTS", "CURRENCY", "CONTENT", "PUBLISHED", "TZ DATABASE"];
+    ui::print_table(&header, &rows)?;
     Ok(Finish::Done)
 }
 
@@ -183,26 +191,40 @@ impl From<PlanVersion> for Listed {
             content_hash: plan.content_hash,
             catalogue_version: plan.catalogue_version,
             published_at: values::show_instant(plan.published_at_us),
+            tz_database: plan.tz_database,
         }
     }
 }
 
 async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
     let front = args.client.connect(&context.config).await?;
-    let xml = published(&front, &args.plan, args.version).await?;
-    ui::print(xml.trim_end())?;
+    let answer = get(&front, &args.plan, args.version).await?;
+    if let Some(plan) = answer.plan.map(Listed::from).filter(|_| !context.quiet) {
+        let zones = match plan.tz_database.as_str() {
+            "" => "a time-zone database that is not known".to_owned(),
+            version => format!("time-zone database {version}"),
+        };
+        let Listed { plan_id, version, published_at, .. } = plan;
+        ui::tell(format_args!(
+            "plan {plan_id} version {version}, published at {published_at} with {zones}"
+        ));
+    }
+    ui::print(answer.xml.trim_end())?;
     Ok(Finish::Done)
 }
 
 /// The XML of a version in the catalogue; the newest for version 0.
 async fn published(front: &Front, plan: &str, version: u32) -> anyhow::Result<String> {
+    Ok(get(front, plan, version).await?.xml)
+}
+
+async fn get(front: &Front, plan: &str, version: u32) -> anyhow::Result<GetResponse> {
     let request = GetRequest { plan_id: plan.to_owned(), version };
     let doing = format!("plan {plan} can't be shown (see `turnpike plan list`)");
-    let answer = front
+    front
         .call(&doing, || {
             let (mut plans, request) = (front.plans(), request.clone());
             async move { plans.get(request).await }
         })
-        .await?;
-    Ok(answer.xml)
+        .await
 }

@@ -25,7 +25,7 @@ use happened::Happened;
 use report::Lines;
 
 const EXAMPLES: &str = "\
-Prints one line for each priced portion, with its receipt. What can't be rated is listed on
+Prints one line for each priced portion, with its receipt, in the columns of `turnpike pull`. What can't be rated is listed on
 standard error with its reason. Records are taken in the order of the file; before each, what is due
 of its account by then is booked.
 

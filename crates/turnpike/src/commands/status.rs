@@ -39,6 +39,8 @@ pub(crate) struct StatusArgs {
 
 #[derive(Serialize)]
 struct Status<'a> {
+    /// When the status was read, by this machine's clock.
+    at: String,
     nodes: Vec<NodeStatus<'a>>,
     partitions: Vec<PartitionStatus<'a>>,
     catalogue_version: u64,
@@ -126,7 +128,7 @@ async fn watch(front: &Front, args: &StatusArgs) -> anyhow::Result<Finish> {
         if args.json {
             match status {
                 Ok(status) => ui::print(serde_json::to_string(&shown(&status))?)?,
-                Err(error) => ui::tell(format_args!("{error:#}")),
+                Err(error) => ui::tell(format_args!("no status at {}: {error:#}", now())),
             }
             continue;
         }
@@ -135,8 +137,11 @@ async fn watch(front: &Front, args: &StatusArgs) -> anyhow::Result<Finish> {
             ui::print("\x1b[2J\x1b[H")?;
         }
         match status {
-            Ok(status) => print(&status)?,
-            Err(error) => ui::print(format_args!("{error:#}"))?,
+            Ok(status) => {
+                ui::print(format_args!("status at {}\n", now()))?;
+                print(&status)?;
+            }
+            Err(error) => ui::print(format_args!("no status at {}: {error:#}", now()))?,
         }
         ui::print("")?;
     }
@@ -147,7 +152,14 @@ fn shown(status: &StatusResponse) -> Status<'_> {
         nodes: status.nodes.iter().map(node_status).collect(),
         partitions: status.partitions.iter().map(partition_status).collect(),
         catalogue_version: status.catalogue_version,
+        at: now(),
     }
+}
+
+/// This machine's clock, to the second.
+fn now() -> String {
+    let now = jiff::Timestamp::now();
+    format!("{now:.0}")
 }
 
 fn node_status(node: &Node) -> NodeStatus<'_> {
@@ -201,6 +213,15 @@ fn print(status: &StatusResponse) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How far a warm copy is.
+fn behind(lag_segments: u64) -> String {
+    match lag_segments {
+        0 => " (warm copy, up to date)".to_owned(),
+        1 => " (warm copy, 1 segment behind)".to_owned(),
+        lag => format!(" (warm copy, {} segments behind)", ui::count(lag)),
+    }
+}
+
 fn node_row(node: &Node) -> Vec<String> {
     let state = match (node.live, node.drain_asked || node.draining) {
         (false, _) => "silent",
@@ -219,7 +240,7 @@ fn node_row(node: &Node) -> Vec<String> {
 fn partition_row(partition: &Partition) -> Vec<String> {
     let owner = if partition.owner.is_empty() { "-" } else { &partition.owner };
     let members = partition.members.iter().map(|member| {
-        let copy = member.lag_segments.map(|lag| format!(" (warm, -{lag})")).unwrap_or_default();
+        let copy = member.lag_segments.map(behind).unwrap_or_default();
         let pin = if member.node == partition.pinned_to { " (pinned)" } else { "" };
         format!("{}={}{pin}{copy}", member.node, member.priority)
     });
@@ -233,4 +254,23 @@ fn partition_row(partition: &Partition) -> Vec<String> {
         partition.last_segment.to_string(),
         members.collect::<Vec<_>>().join(", "),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use turnpike_proto::cluster::v1::Member;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_that_is_behind_is_told_in_segments() {
+        let member =
+            |node: &str, lag_segments| Member { node: node.to_owned(), priority: 10, lag_segments };
+        let members = vec![member("a", None), member("b", Some(0)), member("c", Some(190))];
+        let row = partition_row(&Partition { id: 1, members, ..Partition::default() });
+        assert_eq!(
+            row.last().unwrap(),
+            "a=10, b=10 (warm copy, up to date), c=10 (warm copy, 190 segments behind)"
+        );
+    }
 }

@@ -94,6 +94,8 @@ struct Shown {
     duration_us: i64,
     quantity: Option<i64>,
     reason: String,
+    /// What the reason is about: the measure, attribute, number or plan.
+    detail: String,
     segment: u64,
     recycled: u32,
 }
@@ -110,6 +112,7 @@ impl From<SuspendedRecord> for Shown {
             duration_us: record.duration_us,
             quantity: record.quantity,
             reason: record.reason,
+            detail: record.detail,
             segment: record.segment,
             recycled: record.revision,
         }
@@ -149,7 +152,11 @@ fn row(shown: Shown) -> Vec<String> {
         number => number.to_string(),
     };
     let recycled = shown.recycled.to_string();
-    vec![owner, shown.record_id, shown.usage_type, shown.start_time, shown.reason, recycled]
+    let reason = match shown.detail.is_empty() {
+        true => shown.reason,
+        false => format!("{}: {}", shown.reason, shown.detail),
+    };
+    vec![owner, shown.record_id, shown.usage_type, shown.start_time, reason, recycled]
 }
 
 #[derive(Serialize)]

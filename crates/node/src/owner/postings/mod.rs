@@ -33,7 +33,7 @@ use turnpike_segment::{LineKind, NewLine, NewRecord};
 use turnpike_types::limits::POSTING_USAGE_TYPE;
 use turnpike_types::{
     AccountNumber, Currency, Money, Outcome, PartitionId, Posting, SegmentNumber, SuspenseReason,
-    Timestamp, UsageView,
+    Suspension, Timestamp, UsageView,
 };
 
 use super::incoming::Incoming;
@@ -244,17 +244,17 @@ impl Owner {
                 measures: &[],
                 attributes: attributes.as_ref(),
             };
-            let reason = match self.post(&view) {
+            let suspension = match self.post(&view) {
                 Ok(_) => break "posted",
                 Err(NotRated::Wait(wait)) => return Err(wait),
-                Err(NotRated::Suspended(reason)) => reason,
+                Err(NotRated::Suspended(suspension)) => suspension,
             };
             let incoming = Incoming { view, identity: "" };
             let print = incoming.fingerprint();
             let is_taken = self.state.keys().find(print).next().is_some()
                 || self.state.suspense().get(&incoming.waiting_key()).is_some();
             if !is_taken {
-                self.suspend(&incoming, print, reason)?;
+                self.suspend(&incoming, print, suspension)?;
                 break "suspended";
             }
             // A client's record has this id: what waits must have one of its own.
@@ -267,7 +267,7 @@ impl Owner {
     /// Posts a line of another account to this one; returns its row.
     pub(super) fn post(&mut self, view: &UsageView<'_>) -> Result<u32, NotRated> {
         if !self.ownership.spec.range.contains(view.account) {
-            return Err(SuspenseReason::NoPartition.into());
+            return Err(Suspension::new(SuspenseReason::NoPartition, view.account).into());
         }
         let (amount, currency) = self.postable(view)?;
         let totals = self.totals(view, amount, currency)?;
@@ -319,18 +319,21 @@ impl Owner {
         let Some(known) = self.state.account(view.account) else { return nothing() };
         let profiles = self.state.profiles();
         let tariff = match self.tariffs.at(profiles, known.profile, view.start) {
-            Err(SuspenseReason::UnknownPlan) if !self.catalogue_asked => {
+            Err(Suspension { reason: SuspenseReason::UnknownPlan, .. })
+                if !self.catalogue_asked =>
+            {
                 return Err(NotRated::Wait(Wait::Catalogue));
             }
-            Err(SuspenseReason::NoPlan)
+            Err(Suspension { reason: SuspenseReason::NoPlan, .. })
                 if !known.state.keeps_totals()
                     && !profiles.get(known.profile).is_some_and(|p| lasts(p, view.start)) =>
             {
                 return nothing();
             }
-            Err(SuspenseReason::UnknownPlan | SuspenseReason::NoPlan) => {
-                self.tariffs.posted_to(profiles, known.profile, view.start)?
-            }
+            Err(Suspension {
+                reason: SuspenseReason::UnknownPlan | SuspenseReason::NoPlan,
+                ..
+            }) => self.tariffs.posted_to(profiles, known.profile, view.start)?,
             resolved => resolved?,
         };
         let is_bonus = view.attribute(fetch::KIND) == Some(fetch::BONUS);
@@ -356,18 +359,23 @@ impl Owner {
     }
 
     /// The amount, if the account can take it.
-    fn postable(&self, view: &UsageView<'_>) -> Result<(Money, Currency), SuspenseReason> {
-        let known = self.state.account(view.account).ok_or(SuspenseReason::UnknownAccount)?;
+    fn postable(&self, view: &UsageView<'_>) -> Result<(Money, Currency), Suspension> {
+        let unknown = || Suspension::new(SuspenseReason::UnknownAccount, view.account);
+        let known = self.state.account(view.account).ok_or_else(unknown)?;
         let profile = self.state.profiles().get(known.profile);
         let settings = profile.and_then(|profile| profile.settings_at(view.start));
-        let settings = settings.ok_or(SuspenseReason::UnknownAccount)?;
+        let settings = settings.ok_or_else(unknown)?;
         let text = |name| view.attribute(name).unwrap_or_default();
-        let currency: Currency =
-            text("currency").parse().map_err(|_| SuspenseReason::BadAttribute)?;
-        if settings.currency != currency.to_string() {
-            return Err(SuspenseReason::CurrencyMismatch);
+        let bad = |name| {
+            Suspension::new(SuspenseReason::BadAttribute, format_args!("{name} {:?}", text(name)))
+        };
+        let currency: Currency = text("currency").parse().map_err(|_| bad("currency"))?;
+        let billed = &settings.currency;
+        if *billed != currency.to_string() {
+            let about = format_args!("posted in {currency}, the account is billed in {billed}");
+            return Err(Suspension::new(SuspenseReason::CurrencyMismatch, about));
         }
-        let amount = text("amount").parse().map_err(|_| SuspenseReason::BadAttribute)?;
+        let amount = text("amount").parse().map_err(|_| bad("amount"))?;
         Ok((amount, currency))
     }
 }

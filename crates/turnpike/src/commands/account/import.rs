@@ -1,5 +1,6 @@
 //! `turnpike account import`: accounts out of a CSV file.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use turnpike_proto::account::v1::{AccountCommand, Settings, Subscribe};
 
 use crate::apply::{self, Applied};
 use crate::cli::Context;
-use crate::client::ClientArgs;
+use crate::client::{ClientArgs, Front};
 use crate::exit::{EXIT_CODES, Finish};
 use crate::{ui, usage_file};
 
@@ -66,10 +67,17 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<F
             break;
         }
         report.accounts += chunk.len() as u64;
+        let (chunk, unfit) = fitting(&front, chunk).await?;
+        report.subscribed.add(unfit);
         // Accounts are open before anything subscribes: what must be asked again comes later.
         let opens = chunk.iter().map(open);
-        report.opened.add(apply::apply(&front, opens, |done| bar.inc(done)).await?);
-        let subscriptions = chunk.iter().flat_map(subscriptions);
+        let opened = apply::apply(&front, opens, |done| bar.inc(done)).await?;
+        // A row whose account could not be opened as it says is left as it was.
+        let unopened: HashSet<u64> =
+            opened.refusals.iter().map(|refusal| refusal.account_number).collect();
+        report.opened.add(opened);
+        let opened = chunk.iter().filter(|row| !unopened.contains(&row.account.0));
+        let subscriptions = opened.flat_map(subscriptions);
         report.subscribed.add(apply::apply(&front, subscriptions, |_| {}).await?);
     }
     bar.finish_and_clear();
@@ -77,6 +85,31 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<F
     tell(&report, args.json)?;
     let refused = report.opened.refused + report.subscribed.refused;
     Ok(Finish::unless(refused > 0 || !faults.is_empty()))
+}
+
+/// Leaves out the rows of which a plan does not fit, before anything of them is done: one refusal
+/// for each.
+async fn fitting(
+    front: &Front,
+    rows: Vec<AccountRow>,
+) -> anyhow::Result<(Vec<AccountRow>, Applied)> {
+    let commands = rows.iter().map(|row| {
+        let mut commands = vec![open(row)];
+        commands.extend(subscriptions(row));
+        commands
+    });
+    let faults = apply::check(front, commands).await?;
+    let (mut fit, mut unfit) = (Vec::with_capacity(rows.len()), Applied::default());
+    for (row, fault) in rows.into_iter().zip(faults) {
+        match fault {
+            None => fit.push(row),
+            Some(fault) => {
+                let message = format!("nothing of the row is imported: {fault}");
+                unfit.refuse(row.account.0, message);
+            }
+        }
+    }
+    Ok((fit, unfit))
 }
 
 fn next_chunk<R: std::io::Read>(

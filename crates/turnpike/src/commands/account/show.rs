@@ -112,7 +112,11 @@ struct Alternative {
 struct Variable {
     name: String,
     period: String,
+    /// A whole number, as it is kept.
     value: String,
+    /// What it says; empty from a node of before.
+    value_words: String,
+    period_words: String,
 }
 
 pub(crate) async fn run(args: ShowArgs, context: &Context) -> anyhow::Result<Finish> {
@@ -163,7 +167,13 @@ impl From<ShowResponse> for Account {
             more_bindings: shown.more_bindings,
             options: shown.options.into_iter().map(Standing::from).collect(),
             variables: variables
-                .map(|v| Variable { name: v.name, period: v.period, value: v.value })
+                .map(|v| Variable {
+                    name: v.name,
+                    period: v.period,
+                    value: v.value,
+                    value_words: v.value_words,
+                    period_words: v.period_words,
+                })
                 .collect(),
         }
     }
@@ -230,7 +240,10 @@ fn print(account: &Account) -> anyhow::Result<()> {
     let variables: Vec<_> = account
         .variables
         .iter()
-        .map(|v| vec![v.name.clone(), v.period.clone(), v.value.clone()])
+        .map(|v| match v.value_words.is_empty() {
+            true => vec![v.name.clone(), v.period.clone(), v.value.clone()],
+            false => vec![v.name.clone(), v.period_words.clone(), v.value_words.clone()],
+        })
         .collect();
     ui::print_table(&["VARIABLE", "PERIOD", "VALUE"], &variables)?;
     Ok(())

@@ -6,84 +6,12 @@ use std::io::{self, BufRead as _, BufReader, BufWriter, Seek as _, SeekFrom, Wri
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use turnpike_proto::feed::v1::ChargeLine;
 
-use crate::values;
+use crate::charge_row::ChargeRow;
 
 use super::PullFormat;
-
-/// A charge line as it stands in the file.
-#[derive(Serialize)]
-struct Shown<'a> {
-    partition: u32,
-    segment: u64,
-    row: u64,
-    record_id: &'a str,
-    account_number: u64,
-    usage_type: &'a str,
-    start_time: String,
-    duration_us: i64,
-    quantity: Option<i64>,
-    plan: &'a str,
-    version: u32,
-    primitive: &'a str,
-    component: &'a str,
-    kind: &'a str,
-    units: &'a str,
-    unit: &'a str,
-    first_unit: i64,
-    period: &'a str,
-    price: &'a str,
-    level_before: &'a str,
-    level_after: &'a str,
-    amount: &'a str,
-    currency: &'a str,
-    rated_at: String,
-    posted_to: u64,
-    posting: &'a str,
-    of_row: Option<u64>,
-    late: bool,
-    source: &'a str,
-    table_row: Option<u32>,
-}
-
-impl<'a> From<&'a ChargeLine> for Shown<'a> {
-    fn from(line: &'a ChargeLine) -> Self {
-        Self {
-            partition: line.partition,
-            segment: line.segment,
-            row: line.row,
-            record_id: &line.record_id,
-            account_number: line.account_number,
-            usage_type: &line.usage_type,
-            start_time: values::show_instant(line.start_us),
-            duration_us: line.duration_us,
-            quantity: line.quantity,
-            plan: &line.plan_id,
-            version: line.plan_version,
-            primitive: &line.primitive,
-            component: &line.component,
-            kind: &line.kind,
-            units: &line.units,
-            unit: &line.unit,
-            first_unit: line.first_unit,
-            period: &line.period,
-            price: &line.price,
-            level_before: &line.level_before,
-            level_after: &line.level_after,
-            amount: &line.amount,
-            currency: &line.currency,
-            rated_at: values::show_instant(line.rated_at_us),
-            posted_to: line.posted_to,
-            posting: &line.posting,
-            of_row: line.of_row,
-            late: line.late,
-            source: &line.source,
-            table_row: line.table_row,
-        }
-    }
-}
 
 /// The last (segment, row) of each partition that is behind us.
 type Behind = HashMap<u32, (u64, u64)>;
@@ -158,9 +86,9 @@ impl Sink {
                 continue;
             }
             match self.format {
-                PullFormat::Csv => csv.serialize(Shown::from(line))?,
+                PullFormat::Csv => csv.serialize(ChargeRow::from(line))?,
                 PullFormat::Jsonl => {
-                    serde_json::to_writer(&mut text, &Shown::from(line))?;
+                    serde_json::to_writer(&mut text, &ChargeRow::from(line))?;
                     text.push(b'\n');
                 }
             }
@@ -229,7 +157,7 @@ fn survey(file: &File, path: &Path, format: PullFormat) -> anyhow::Result<(Behin
 /// The first line of a CSV file.
 fn header() -> anyhow::Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.serialize(Shown::from(&ChargeLine::default()))?;
+    csv.serialize(ChargeRow::from(&ChargeLine::default()))?;
     let text = csv.into_inner().context("the columns' names can't be formed")?;
     Ok(text.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default().to_vec())
 }

@@ -5,59 +5,26 @@ use std::collections::BTreeMap;
 use std::io::{self, BufWriter, StdoutLock, Write as _};
 
 use jiff::civil::Date;
-use serde::Serialize;
 use turnpike_collect::{Fault, Row};
-use turnpike_plan::{ComponentKind, DUE_USAGE_TYPE, Period};
+use turnpike_plan::{DUE_USAGE_TYPE, Period};
 use turnpike_trial::{Charge, Charges, FellDue, Outcome};
 use turnpike_types::{Money, Timestamp, UsageRecord};
 
+use crate::charge_row::ChargeRow;
 use crate::exit::Finish;
 use crate::{ui, values};
-
-/// One charge line with its receipt.
-#[derive(Serialize)]
-struct Shown<'a> {
-    record_id: &'a str,
-    component: &'a str,
-    /// Base units: octets, pieces, microseconds.
-    quantity: i128,
-    amount: String,
-    currency: String,
-    plan: &'a str,
-    version: u32,
-    primitive: &'a str,
-    unit: &'a str,
-    price: &'a str,
-    period: Cow<'a, str>,
-    level_before: Option<i128>,
-    level_after: Option<i128>,
-    first_unit: i64,
-    kind: &'static str,
-    account_number: u64,
-    usage_type: &'a str,
-    start_time: String,
-    /// Where the amount goes, and to whose account.
-    posting: &'static str,
-    posted_to: Option<u64>,
-    /// The line's number within what the record came to, or what fell due, from 0.
-    line: usize,
-    /// The number of the line that it was made of.
-    of: Option<u32>,
-    /// The row, from 0, of the reference table.
-    row: Option<u32>,
-    /// The local date on which it fell due, without usage.
-    due: Option<String>,
-    late: bool,
-}
 
 /// What lines come from.
 #[derive(Clone, Copy)]
 struct Origin<'a> {
+    /// `due:DATE` of what fell due.
     record_id: &'a str,
     usage_type: &'a str,
     at: Timestamp,
-    due: Option<Date>,
+    duration_us: i64,
+    quantity: Option<i64>,
     late: bool,
+    source: &'static str,
 }
 
 enum Out {
@@ -94,11 +61,20 @@ impl Lines {
         let left_over = match outcome {
             Outcome::Rated(charges) => {
                 self.records += 1;
-                let UsageRecord { record_id, usage_type, start, .. } = &row.content;
-                let (at, due, late) = (*start, None, charges.is_late());
-                return self.charges(&charges, Origin { record_id, usage_type, at, due, late });
+                let UsageRecord { record_id, usage_type, start, duration_us, quantity, .. } =
+                    &row.content;
+                let origin = Origin {
+                    record_id,
+                    usage_type,
+                    at: *start,
+                    duration_us: *duration_us,
+                    quantity: *quantity,
+                    late: charges.is_late(),
+                    source: "usage",
+                };
+                return self.charges(&charges, origin);
             }
-            Outcome::Suspended(reason) => format!("suspended, {reason}"),
+            Outcome::Suspended(suspension) => format!("suspended, {suspension}"),
             Outcome::Duplicate(line) => {
                 let id = &row.content.record_id;
                 ui::tell(format_args!(
@@ -125,18 +101,24 @@ impl Lines {
     /// Writes what fell due.
     pub(crate) fn fell_due(&mut self, dues: Vec<FellDue>) -> anyhow::Result<()> {
         for fell_due in dues {
-            let (at, due) = (fell_due.at, Some(fell_due.date()));
             match fell_due.charges() {
                 Ok(charges) => {
-                    let usage_type = DUE_USAGE_TYPE;
-                    let origin = Origin { record_id: "", usage_type, at, due, late: false };
+                    let origin = Origin {
+                        record_id: &format!("due:{}", fell_due.date()),
+                        usage_type: DUE_USAGE_TYPE,
+                        at: fell_due.at,
+                        duration_us: 0,
+                        quantity: None,
+                        late: false,
+                        source: "due",
+                    };
                     self.charges(&charges, origin)?;
                 }
-                Err(reason) => {
+                Err(suspension) => {
                     self.left_over += 1;
                     let (account, what, date) = (fell_due.account, fell_due.what, fell_due.date());
                     ui::tell(format_args!(
-                        "account {account}, {what} due {date}: not booked, {reason}"
+                        "account {account}, {what} due {date}: not booked, {suspension}"
                     ));
                 }
             }
@@ -145,8 +127,9 @@ impl Lines {
     }
 
     fn charges(&mut self, charges: &Charges<'_>, origin: Origin<'_>) -> anyhow::Result<()> {
-        for (number, charge) in charges.iter().enumerate() {
-            self.line(&shown(origin, number, &charge))?;
+        let first = self.lines;
+        for (row, charge) in (first..).zip(charges.iter()) {
+            self.line(&shown(origin, (first, row), &charge))?;
             self.add(&charge);
         }
         Ok(())
@@ -158,7 +141,7 @@ impl Lines {
         ui::tell(fault);
     }
 
-    fn line(&mut self, shown: &Shown<'_>) -> anyhow::Result<()> {
+    fn line(&mut self, shown: &ChargeRow<'_>) -> anyhow::Result<()> {
         self.lines += 1;
         match &mut self.out {
             Out::Csv(writer) => writer.serialize(shown)?,
@@ -201,35 +184,44 @@ impl Lines {
     }
 }
 
-fn shown<'a>(origin: Origin<'a>, number: usize, charge: &Charge<'a>) -> Shown<'a> {
+/// `first` is the row of the first line that the record came to.
+fn shown<'a>(origin: Origin<'a>, (first, row): (u64, u64), charge: &Charge<'a>) -> ChargeRow<'a> {
     let Charge { account, code, component, line } = *charge;
-    let has_level = component.level.is_some() && component.kind == ComponentKind::Usage;
-    Shown {
-        record_id: origin.record_id,
-        component: &component.component,
-        quantity: line.quantity,
-        amount: line.amount.to_string(),
-        currency: component.currency.to_string(),
-        plan: code.plan_id(),
-        version: code.version(),
-        primitive: &component.primitive,
-        unit: component.unit.as_str(),
-        price: &component.price,
-        period: period(line.period),
-        level_before: has_level.then_some(line.level_before),
-        level_after: has_level.then_some(line.level_after),
-        first_unit: line.first_unit,
-        kind: component.kind.word(),
+    let level = |value: i128| match component.level {
+        Some(_) => Cow::Owned(value.to_string()),
+        None => Cow::Borrowed(""),
+    };
+    ChargeRow {
+        partition: None,
+        segment: None,
+        row,
+        record_id: Cow::Borrowed(origin.record_id),
         account_number: account.0,
         usage_type: origin.usage_type,
         start_time: values::show_instant(origin.at.0),
+        duration_us: origin.duration_us,
+        quantity: origin.quantity,
+        plan: code.plan_id(),
+        version: code.version(),
+        primitive: &component.primitive,
+        component: &component.component,
+        kind: component.kind.word(),
+        units: Cow::Owned(line.quantity.to_string()),
+        unit: component.unit.as_str(),
+        first_unit: line.first_unit,
+        period: period(line.period),
+        price: &component.price,
+        level_before: level(line.level_before),
+        level_after: level(line.level_after),
+        amount: Cow::Owned(line.amount.to_string()),
+        currency: Cow::Owned(component.currency.to_string()),
+        rated_at: String::new(),
+        posted_to: charge.posted_to().map_or(0, |account| account.0),
         posting: line.posting.word(),
-        posted_to: charge.posted_to().map(|account| account.0),
-        line: number,
-        of: line.of,
-        row: line.row,
-        due: origin.due.map(|date| date.to_string()),
+        of_row: line.of.map(|of| first + u64::from(of)),
         late: origin.late,
+        source: origin.source,
+        table_row: line.row,
     }
 }
 

@@ -215,6 +215,7 @@ mod tests {
             moved: Vec::new(),
             variables: Vec::new(),
             suspended: None,
+            detail: None,
         }
     }
 
@@ -223,7 +224,8 @@ mod tests {
         let mut out = Vec::new();
         let breakpoints = breakpoints.iter().map(|&name| name.to_owned()).collect();
         let mut walk = Walk::new(keys.map(str::as_bytes), &mut out, false, breakpoints);
-        let suspended = Outcome::Suspended(turnpike_types::SuspenseReason::NoPlan);
+        let no_plan = turnpike_types::SuspenseReason::NoPlan.into();
+        let suspended = Outcome::Suspended(&no_plan);
         for record in ["r1", "r2"] {
             for (id, kind) in [("a", "Adder"), ("b", "StepRater"), ("c", "StepRater")] {
                 walk.step(&step(record, id, kind));

@@ -1,0 +1,111 @@
+//! What a suspense reason is about, from the answer through the log to the list; a retry gets the
+//! answer of the first time (P31).
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[allow(dead_code)]
+use crate::support;
+
+use std::sync::Arc;
+
+use support::{OCTETS, Running, config, create_partition, database, log, octets, publish, start};
+use turnpike_proto::ingest::v1::RecordResult;
+use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey};
+use turnpike_proto::suspense::v1::{ListRequest, SuspendedRecord};
+use turnpike_segment::Segment;
+use turnpike_store::SharedDatabase;
+use turnpike_types::UsageRecord;
+
+async fn world() -> (Arc<dyn SharedDatabase>, Running) {
+    let db = database();
+    create_partition(db.as_ref()).await;
+    publish(db.as_ref(), OCTETS).await;
+    let mut node = start(config("a"), &db).await;
+    node.open_account(7).await;
+    (db, node)
+}
+
+/// A record of octets without octets.
+fn without_quantity(id: &str) -> UsageRecord {
+    UsageRecord { quantity: None, ..octets(7, id, 0) }
+}
+
+async fn one(node: &mut Running, record: UsageRecord) -> RecordResult {
+    node.send(&[record]).await.exceptions.remove(0)
+}
+
+async fn listed(node: &mut Running) -> Vec<SuspendedRecord> {
+    let request = NodeSuspenseRequest { partition: 1, filter: Some(ListRequest::default()) };
+    node.client.list_suspense(request).await.unwrap().into_inner().records
+}
+
+#[tokio::test]
+async fn a_suspended_record_says_what_is_missing_in_the_answer_the_log_and_the_list() {
+    let (db, mut node) = world().await;
+    let first = one(&mut node, without_quantity("r1")).await;
+    assert_eq!(
+        (first.reason.as_str(), first.detail.as_str()),
+        ("missing-input", "record.quantity")
+    );
+    let elsewhere = one(&mut node, octets(8, "r1", 5)).await;
+    assert_eq!((elsewhere.reason.as_str(), elsewhere.detail.as_str()), ("unknown-account", "8"));
+    let details: Vec<String> = log(db.as_ref())
+        .await
+        .iter()
+        .flat_map(|row| {
+            let segment = Segment::decode(&row.body).unwrap();
+            let details = segment.records().map(|(_, record)| record.detail.to_owned());
+            details.collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(details, ["record.quantity", "8"]);
+    let listed = listed(&mut node).await;
+    let shown: Vec<_> =
+        listed.iter().map(|one| (one.account_number, one.detail.as_str())).collect();
+    assert_eq!(shown, [(7, "record.quantity"), (8, "8")]);
+}
+
+/// P31: the first answer stands in the log, and comes again whatever the reason is by now.
+#[tokio::test]
+async fn p31_a_retry_gets_the_detail_of_the_first_answer_also_from_the_next_owner() {
+    let (db, mut node) = world().await;
+    one(&mut node, octets(8, "r1", 5)).await;
+    // The account is opened, without a plan: the record waits for something else now.
+    let request = turnpike_proto::node::v1::NodeApplyRequest {
+        partition: 1,
+        commands: vec![support::open(8)],
+    };
+    node.client.apply(request).await.unwrap();
+    let key = RecycleKey { account_number: 8, record_id: "r1".to_owned(), ..RecycleKey::default() };
+    let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
+    let outcomes = node.client.recycle(request).await.unwrap().into_inner().outcomes;
+    assert_eq!((outcomes[0].reason.as_str(), outcomes[0].detail.as_str()), ("no-plan", ""));
+    let expect = |result: RecordResult| {
+        assert!(result.replayed);
+        assert_eq!((result.reason.as_str(), result.detail.as_str()), ("unknown-account", "8"));
+        assert_eq!((result.present.as_str(), result.present_detail.as_str()), ("no-plan", ""));
+    };
+    expect(one(&mut node, octets(8, "r1", 5)).await);
+    assert_eq!(listed(&mut node).await[0].detail, "");
+    node.node.shutdown().await;
+    let mut next = start(config("b"), &db).await;
+    expect(one(&mut next, octets(8, "r1", 5)).await);
+}
+
+/// What was tried again in vain is told with its present detail, also after a restart.
+#[tokio::test]
+async fn a_record_that_was_recycled_in_vain_is_listed_with_its_present_detail() {
+    let (db, mut node) = world().await;
+    one(&mut node, without_quantity("r1")).await;
+    let key = RecycleKey { account_number: 7, record_id: "r1".to_owned(), ..RecycleKey::default() };
+    let request = NodeRecycleRequest { partition: 1, keys: vec![key] };
+    let outcomes = node.client.recycle(request).await.unwrap().into_inner().outcomes;
+    assert_eq!(outcomes[0].detail, "record.quantity");
+    let now = listed(&mut node).await;
+    assert_eq!((now[0].revision, now[0].detail.as_str()), (1, "record.quantity"));
+    node.node.shutdown().await;
+    let mut next = start(config("b"), &db).await;
+    // Asked until it serves: a record that comes again.
+    one(&mut next, without_quantity("r1")).await;
+    let then = listed(&mut next).await;
+    assert_eq!((then[0].revision, then[0].detail.as_str()), (1, "record.quantity"));
+}

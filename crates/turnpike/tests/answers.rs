@@ -1,0 +1,160 @@
+//! What the commands answer to everyday mistakes, on a cluster of one node.
+
+#![allow(clippy::unwrap_used)]
+
+use crate::support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{Ran, file, free_port, run, turnpike};
+
+struct Cluster {
+    dir: tempfile::TempDir,
+    url: String,
+    process: Child,
+}
+
+impl Cluster {
+    #[expect(clippy::disallowed_methods, reason = "another process follows no virtual time")]
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listen = format!("127.0.0.1:{}", free_port());
+        let data = dir.path().join("data").display().to_string();
+        let up = ["up", "--data", &data, "--listen", &listen, "--nodes", "1", "--partitions", "1"];
+        let process = turnpike(&[&up[..], &["--accept-since", "1999-01-01"]].concat())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let cluster = Self { dir, url: format!("http://{listen}"), process };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while cluster.run(&["status"]).code != 0 {
+            assert!(Instant::now() < deadline, "no cluster within a minute");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        cluster
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        run(&[arguments, &["--front", &self.url]].concat())
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path: PathBuf = self.dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Asked to end, it ends its children first.
+        let pid = self.process.id().to_string();
+        let _ = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        let _ = self.process.wait();
+    }
+}
+
+fn says(ran: &Ran, words: &[&str]) {
+    let text = format!("{}{}", ran.out, ran.err);
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in\n{text}");
+    }
+}
+
+const PRICED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="priced" version="1" starts="2000-01-01" currency="USD">
+  <parameter id="price" type="money" value="1.00"/>
+  <graph>
+    <StepRater id="rate" in="record.quantity"><step id="unit" price="$price" per="1"/></StepRater>
+    <AccountFinalizer id="post" in="rate.charge"/>
+  </graph>
+</plan>"#;
+
+const ACCOUNTS: &str = "account_number,zone,currency,plan,plan_from,identities,parameter:price\n\
+                        1,UTC,USD,points,2000-01-01,,\n\
+                        2,UTC,USD,pointz,2000-01-01,user:two,\n\
+                        3,UTC,USD,priced,2000-01-01,user:three,cheap\n\
+                        4,UTC,EUR,priced,2000-01-01,,2.00\n\
+                        5,UTC,USD,priced,1999-12-31,,2.00\n\
+                        6,UTC,USD,priced,2000-01-01,,2.00\n";
+
+const USAGE: &str = "record_id,account_number,usage_type,start_time,quantity,function\n\
+                     a1,1,function,2000-06-09T15:14:01Z,1,Place Order\n\
+                     a2,1,function,2000-06-09T15:14:02Z,1,Dance\n\
+                     a3,1,connect-time,2000-06-09T15:14:03Z,1,\n";
+
+fn first_line(path: &Path) -> String {
+    fs::read_to_string(path).unwrap().lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn everyday_mistakes_are_told_with_their_cause() {
+    let cluster = Cluster::start();
+    let plans = [file("tests/data/points.xml"), cluster.write("priced.xml", PRICED)];
+    let published = cluster.run(&["plan", "publish", &plans[0], &plans[1]]);
+    assert_eq!(published.code, 0, "{}", published.err);
+    let accounts = cluster.write("accounts.csv", ACCOUNTS);
+    let imported = cluster.run(&["account", "import", &accounts]);
+    assert_eq!(imported.code, 3, "{}{}", imported.out, imported.err);
+    says(
+        &imported,
+        &[
+            "account 2: nothing of the row is imported: plan \"pointz\" is not published",
+            "did you mean \"points\"?",
+            "account 3: nothing of the row is imported: plan \"priced\" version 1 can't have",
+            "posts in USD, and the account is billed in EUR",
+            "version 1 starts on 2000-01-01",
+        ],
+    );
+    for (account, code) in [("1", 0), ("2", 1), ("3", 1), ("4", 1), ("5", 1), ("6", 0)] {
+        let shown = cluster.run(&["account", "show", account]);
+        assert_eq!(shown.code, code, "account {account}: {}{}", shown.out, shown.err);
+    }
+    let refused =
+        cluster.run(&["account", "subscribe", "1", "--plan", "pricd", "--from", "2001-01-01"]);
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    says(&refused, &["did you mean \"priced\"?"]);
+    usage_waits_with_its_cause(&cluster);
+    what_is_told_of_the_cluster(&cluster);
+}
+
+/// The second time ends as the first one did: the records still wait.
+fn usage_waits_with_its_cause(cluster: &Cluster) {
+    let usage = cluster.write("usage.csv", USAGE);
+    for time in ["first", "second"] {
+        let sent = cluster.run(&["ingest", &usage]);
+        assert_eq!(sent.code, 3, "the {time} time: {}{}", sent.out, sent.err);
+        says(
+            &sent,
+            &[
+                "record a2: suspended, no-weight: record.function \"Dance\"",
+                "record a3: suspended, not-accepted: usage type \"connect-time\"",
+            ],
+        );
+    }
+    let listed = cluster.run(&["suspense", "list"]);
+    says(&listed, &["no-weight: record.function \"Dance\""]);
+}
+
+fn what_is_told_of_the_cluster(cluster: &Cluster) {
+    let lines = cluster.dir.path().join("lines.csv");
+    let output = lines.display().to_string();
+    let pulled = cluster.run(&["pull", "--consumer", "me", "--output", &output]);
+    assert_eq!(pulled.code, 0, "{}", pulled.err);
+    let (plan, usage) = (file("tests/data/points.xml"), cluster.write("usage.csv", USAGE));
+    let rated = run(&["rate", "--plan", &plan, "--usage", &usage]);
+    assert_eq!(rated.out.lines().next().unwrap(), first_line(&lines));
+    says(&rated, &["record a2: suspended, no-weight: record.function \"Dance\""]);
+    let version = run(&["--version"]);
+    let zones = version.out.split("time-zone database ").nth(1).unwrap().trim_end_matches(")\n");
+    says(&cluster.run(&["plan", "list"]), &["TZ DATABASE", zones]);
+    says(&cluster.run(&["plan", "show", "points"]), &[&format!("time-zone database {zones}")]);
+    let status = cluster.run(&["status"]);
+    assert!(!status.out.contains("-1)") && !status.out.contains("warm, -"), "{}", status.out);
+    let json: serde_json::Value =
+        serde_json::from_str(&cluster.run(&["status", "--json"]).out).unwrap();
+    assert!(json["at"].as_str().unwrap().ends_with('Z'), "{json}");
+}

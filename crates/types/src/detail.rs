@@ -1,0 +1,155 @@
+//! What a suspense reason is about: the measure, attribute, number or plan that is missing.
+
+use std::fmt::{self, Write as _};
+
+use crate::SuspenseReason;
+use crate::limits::DETAIL_BYTES_MAX;
+
+/// A short text beside a suspense reason, such as `record.duration` or `USD->CHF`; empty for none.
+///
+/// At most [`DETAIL_BYTES_MAX`] bytes: a longer text is cut at a character and ends with `…`. It
+/// holds no control characters, so that it stands on one line of a terminal or a CSV file.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Detail(Option<Box<str>>);
+
+impl Detail {
+    /// No detail.
+    pub const NONE: Self = Self(None);
+
+    /// The detail of these format arguments, cut to its bound. At most
+    /// [`DETAIL_BYTES_MAX`] bytes are allocated, however long the arguments are.
+    pub fn new(text: impl fmt::Display) -> Self {
+        let mut bounded = Bounded::default();
+        // A refused write only says that the bound was reached.
+        let _ = write!(bounded, "{text}");
+        let text = bounded.finish();
+        Self((!text.is_empty()).then(|| text.into_boxed_str()))
+    }
+
+    /// The text; empty for none.
+    pub fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// Is there none?
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl fmt::Debug for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Takes text up to the bound.
+#[derive(Default)]
+struct Bounded {
+    text: String,
+    is_cut: bool,
+}
+
+const CUT: char = '…';
+
+impl Bounded {
+    fn finish(self) -> String {
+        let mut text = self.text;
+        if self.is_cut {
+            while text.len() + CUT.len_utf8() > DETAIL_BYTES_MAX {
+                text.pop();
+            }
+            text.push(CUT);
+        }
+        assert!(text.len() <= DETAIL_BYTES_MAX, "a detail is longer than its bound");
+        text
+    }
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        for letter in more.chars() {
+            let letter = if letter.is_control() { ' ' } else { letter };
+            if self.text.len() + letter.len_utf8() > DETAIL_BYTES_MAX {
+                self.is_cut = true;
+                return Err(fmt::Error);
+            }
+            self.text.push(letter);
+        }
+        Ok(())
+    }
+}
+
+/// Why a record waits in suspense: the reason, and what it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Suspension {
+    /// The reason, by which records are listed and counted.
+    pub reason: SuspenseReason,
+    /// What is missing or wrong; none where the reason says it all.
+    pub detail: Detail,
+}
+
+impl Suspension {
+    /// A reason with what it is about.
+    pub fn new(reason: SuspenseReason, detail: impl fmt::Display) -> Self {
+        Self { reason, detail: Detail::new(detail) }
+    }
+}
+
+impl From<SuspenseReason> for Suspension {
+    fn from(reason: SuspenseReason) -> Self {
+        Self { reason, detail: Detail::NONE }
+    }
+}
+
+impl fmt::Display for Suspension {
+    /// `missing-input: record.duration`; without a detail only the reason.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.detail.is_empty() {
+            true => f.write_str(self.reason.word()),
+            false => write!(f, "{}: {}", self.reason, self.detail),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_is_bounded_in_bytes_and_cut_between_characters() {
+        let short = Detail::new("record.duration");
+        assert_eq!(short.as_str(), "record.duration");
+        for letter in ["x", "é", "€", "🦀"] {
+            for extra in 0..4 {
+                let text = "y".repeat(extra) + &letter.repeat(1_000);
+                let detail = Detail::new(&text);
+                assert!(detail.as_str().len() <= DETAIL_BYTES_MAX, "{detail}");
+                assert!(detail.as_str().len() > DETAIL_BYTES_MAX - 8, "{detail}");
+                assert!(detail.as_str().ends_with('…'), "{detail}");
+            }
+        }
+        let exact = "z".repeat(DETAIL_BYTES_MAX);
+        assert_eq!(Detail::new(&exact).as_str(), exact);
+    }
+
+    #[test]
+    fn a_detail_stands_on_one_line() {
+        assert_eq!(Detail::new("a\nb\tc\0d").as_str(), "a b c d");
+        assert!(Detail::new("").is_empty());
+    }
+
+    #[test]
+    fn a_suspension_is_written_with_its_detail() {
+        let plain = Suspension::from(SuspenseReason::NoPlan);
+        assert_eq!(plain.to_string(), "no-plan");
+        let told = Suspension::new(SuspenseReason::NoRate, "USD->CHF");
+        assert_eq!(told.to_string(), "no-rate: USD->CHF");
+    }
+}
