@@ -1,17 +1,22 @@
-//! Whatever the text: a plan is read or refused, never a panic; what is read compiles with its
-//! defaults, reads the same again, and rates a record without a panic.
+//! Whatever the text: a plan is read or refused, never a panic; what is read reads the same again, is
+//! read by the rules of published plans too, and with its defaults, if they are sound, rates a record
+//! without a panic.
 #![no_main]
 
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use turnpike_plan::{AccountContext, AccountState, PlanInForce, Rater, Zone, compile, parse};
+use turnpike_plan::{AccountContext, AccountState, PlanInForce, Rater, Zone, compile, parse, parse_published};
 use turnpike_types::{AccountNumber, Timestamp, UsageView};
 
 fuzz_target!(|xml: &str| {
     let Ok(plan) = parse(xml) else { return };
-    let code = compile(&plan, &BTreeMap::new()).expect("a parsed plan compiles with its defaults");
     let again = parse(xml).expect("a plan that was read is read again");
+    parse_published(xml).expect("what may be published is read as published");
+    let Ok(code) = compile(&plan, &BTreeMap::new()) else {
+        assert!(!plan.warnings().is_empty() && !plan.parameters().is_empty());
+        return;
+    };
     assert_eq!(plan.content_hash(), again.content_hash());
     let account = AccountContext {
         zone: Zone::utc(),

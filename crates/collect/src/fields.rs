@@ -142,8 +142,8 @@ pub(crate) fn not_negative(column: &str, quantity: i64) -> Result<i64, Wrong> {
     Err(Wrong::field(column, format!("{quantity} is negative"), "write 0 or more"))
 }
 
-/// Start and duration.
-pub(crate) fn when(when: &When<'_>) -> Result<(Timestamp, i64), Wrong> {
+/// Start and duration; no duration where neither an end nor a duration is filled in.
+pub(crate) fn when(when: &When<'_>) -> Result<(Timestamp, Option<i64>), Wrong> {
     let start = one_of(("start_time", when.start_time), ("start_us", when.start_us))?
         .ok_or_else(|| Wrong::field("start_time", "it is empty", "write when the usage began"))?;
     let start = instant(start)?;
@@ -157,18 +157,18 @@ pub(crate) fn when(when: &When<'_>) -> Result<(Timestamp, i64), Wrong> {
                 "fill in an end or a duration, not both",
             ));
         }
-        (Some(end), None) => instant(end)?.0.checked_sub(start.0).unwrap_or(i64::MIN),
+        (Some(end), None) => Some(instant(end)?.0.checked_sub(start.0).unwrap_or(i64::MIN)),
         (None, Some(("duration", text))) => {
-            parse_duration_us(text).map_err(|error| at_column("duration", error))?
+            Some(parse_duration_us(text).map_err(|error| at_column("duration", error))?)
         }
-        (None, Some((column, text))) => quantity(column, text)?,
-        (None, None) => 0,
+        (None, Some((column, text))) => Some(quantity(column, text)?),
+        (None, None) => None,
     };
-    if duration_us < 0 {
+    if duration_us.is_some_and(i64::is_negative) {
         let remedy = "write an end at or after the start";
         return Err(Wrong::field("end_time", "the end is before the start", remedy));
     }
-    if start.0.checked_add(duration_us).is_none() {
+    if start.0.checked_add(duration_us.unwrap_or(0)).is_none() {
         return Err(Wrong::row("it ends after the end of time", "mend its start or its duration"));
     }
     Ok((start, duration_us))

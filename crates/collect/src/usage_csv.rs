@@ -183,7 +183,9 @@ impl<R: Read> UsageCsv<R> {
         record.record_id = fields::record_id(id)?;
         (record.account, record.identity) = fields::owner(account, identity)?;
         record.usage_type = fields::usage_type(usage_type)?;
-        (record.start, record.duration_us) = fields::when(&when)?;
+        let (start, duration_us) = fields::when(&when)?;
+        record.start = start;
+        record.state_duration(duration_us);
         fields::checked(record)
     }
 }

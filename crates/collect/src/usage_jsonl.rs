@@ -69,17 +69,19 @@ impl Fields {
         let (account, identity) = fields::owner(self.get("account_number"), self.get("identity"))?;
         let (start, duration_us) = fields::when(&when)?;
         let quantity = self.get("quantity").map(|text| fields::quantity("quantity", text));
-        fields::checked(UsageRecord {
+        let mut record = UsageRecord {
             record_id: fields::record_id(self.get("record_id"))?,
             account,
             identity,
             usage_type: fields::usage_type(self.get("usage_type"))?,
             start,
-            duration_us,
+            duration_us: 0,
             quantity: quantity.transpose()?,
             measures: self.measures,
             attributes: self.attributes,
-        })
+        };
+        record.state_duration(duration_us);
+        fields::checked(record)
     }
 }
 

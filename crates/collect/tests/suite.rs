@@ -11,4 +11,5 @@ mod identities;
 mod maxmind;
 mod memory;
 mod properties;
+mod stated_duration;
 mod support;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
+use turnpike_plan::Plan;
 use turnpike_proto::plan::v1::plan_service_server::PlanService;
 use turnpike_proto::plan::v1::{
     GetRequest, GetResponse, GetTableRequest, GetTableResponse, ListRequest, ListResponse,
@@ -33,21 +34,10 @@ impl Plans {
         self.core.enter()?;
         check_sizes(&request)?;
         let PublishRequest { xml, files } = request;
-        let plan =
-            turnpike_plan::parse(&xml).map_err(|errors| FrontError::Invalid(told(&errors.0)))?;
-        let publish = Publish {
-            kind: CatalogueKind::Plan,
-            id: plan.id().to_owned(),
-            version: plan.version(),
-            starts: plan.starts().to_string(),
-            supersedes: plan.supersedes(),
-            content_hash: plan.content_hash(),
-            form: plan.currency().to_string(),
-            rows: 0,
-            body: xml,
-            tz_database: Some(turnpike_plan::tz_database_version().to_owned()),
-        };
-        let warnings = plan.warnings().iter().map(ToString::to_string).collect();
+        let plan = self.accepted(&xml).await?;
+        let publish = to_publish(&plan, xml);
+        let mut warnings: Vec<String> = plan.warnings().iter().map(ToString::to_string).collect();
+        warnings.extend(self.missing_tables(&plan).await?);
         // What is in the catalogue has passed; whoever publishes it again need not send its files.
         let examples = if self.is_there(&publish).await? {
             Vec::new()
@@ -60,12 +50,41 @@ impl Plans {
         Ok(PublishResponse { plan: Some(show(head)), already, warnings, examples })
     }
 
+    /// The plan, if it may be published, or was published before rules that refuse it now.
+    async fn accepted(&self, xml: &str) -> Result<Plan, FrontError> {
+        let errors = match turnpike_plan::parse(xml) {
+            Ok(plan) => return Ok(plan),
+            Err(errors) => errors,
+        };
+        if let Ok(plan) = turnpike_plan::parse_published(xml)
+            && self.is_there(&to_publish(&plan, String::new())).await?
+        {
+            return Ok(plan);
+        }
+        Err(FrontError::Invalid(told(&errors.0)))
+    }
+
     async fn is_there(&self, asked: &Publish) -> Result<bool, FrontError> {
         let heads = catalogue::list(self.core.db.as_ref(), asked.kind, &asked.id).await?;
         let same = |head: &CatalogueHead| {
             head.version == asked.version && head.content_hash == asked.content_hash
         };
         Ok(heads.iter().any(same))
+    }
+}
+
+fn to_publish(plan: &Plan, xml: String) -> Publish {
+    Publish {
+        kind: CatalogueKind::Plan,
+        id: plan.id().to_owned(),
+        version: plan.version(),
+        starts: plan.starts().to_string(),
+        supersedes: plan.supersedes(),
+        content_hash: plan.content_hash(),
+        form: plan.currency().to_string(),
+        rows: 0,
+        body: xml,
+        tz_database: Some(turnpike_plan::tz_database_version().to_owned()),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Reference tables in the catalogue: what can't be right never gets in
 //! (docs/plan-semantics.md section 8).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use turnpike_plan::{Plan, Table, parse_table};
@@ -56,10 +55,8 @@ impl Plans {
         if plan.examples().is_empty() {
             return Ok(tables);
         }
-        let code = turnpike_plan::compile(plan, &BTreeMap::new());
-        let code = code.map_err(|errors| FrontError::Invalid(told(&errors.0)))?;
         let db = self.core.db.as_ref();
-        for name in code.tables() {
+        for name in plan.tables() {
             let heads = catalogue::list(db, CatalogueKind::Table, &name.id).await?;
             for head in heads.iter().rev().take(EXAMPLE_TABLE_VERSIONS_MAX) {
                 let kind = CatalogueKind::Table;
@@ -68,6 +65,30 @@ impl Plans {
             }
         }
         Ok(tables)
+    }
+}
+
+impl Plans {
+    /// Warnings of tables that a plan reads and the catalogue does not hold: usage will wait for
+    /// them. A table may be published after the plan.
+    pub(crate) async fn missing_tables(&self, plan: &Plan) -> Result<Vec<String>, FrontError> {
+        if plan.tables().is_empty() {
+            return Ok(Vec::new());
+        }
+        let heads = catalogue::list(self.core.db.as_ref(), CatalogueKind::Table, "").await?;
+        let mut warnings = Vec::new();
+        for name in plan.tables() {
+            let of_kind = heads.iter().filter(|head| head.form == name.kind.to_string());
+            let known: Vec<&str> = of_kind.map(|head| head.id.as_str()).collect();
+            if !known.contains(&name.id.as_str()) {
+                let hint = turnpike_plan::hint(&name.id, known);
+                warnings.push(format!(
+                    "no {} table {} is published{hint}: usage waits as no-table until it is",
+                    name.kind, name.id
+                ));
+            }
+        }
+        Ok(warnings)
     }
 }
 

@@ -177,7 +177,7 @@ async fn examples_read_the_tables_of_the_catalogue() {
     <AccountFinalizer id="post" in="dial.charge"/>
   </graph>
   <example name="two minutes">
-    <record id="r1" type="call" start="2026-04-01T00:00:00Z" duration="2 min" attribute.called="001 1"/>
+    <record id="r1" type="call" start="2026-04-01T00:00:00Z" duration="2 min" attribute.called="001 212 555 0100"/>
     <expect record="r1" component="call" amount="0.04"/>
   </example>
 </plan>"#;

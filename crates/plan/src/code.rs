@@ -81,7 +81,7 @@ impl Measure {
 
     pub(crate) fn of(&self, record: &UsageView<'_>) -> Option<i64> {
         match self {
-            Self::Duration => Some(record.duration_us),
+            Self::Duration => record.measure("duration"),
             Self::Quantity => record.quantity,
             Self::Named(name) => record.measure(name),
         }

@@ -8,6 +8,8 @@ use turnpike_types::Currency;
 use crate::error::{Cause, Findings};
 use crate::example::{self, Example};
 use crate::graph::{Child, Input, Link, Parameter, Primitive, SOURCE};
+use crate::measure::Unit;
+use crate::nearest::hint;
 use crate::primitives;
 use crate::spec::Spec;
 use crate::values::{self, Rounding};
@@ -31,11 +33,22 @@ pub(crate) struct Document {
     pub(crate) state: String,
     pub(crate) supersedes: Option<u32>,
     pub(crate) parameters: Vec<Parameter>,
+    /// What measures count, as far as the plan declares it.
+    pub(crate) measures: BTreeMap<String, DeclaredUnit>,
+    /// It was accepted before: rules that came later warn of what they would refuse.
+    pub(crate) is_published: bool,
     pub(crate) primitives: Vec<Primitive>,
     /// Ids of elements whose type is not known: links to them are not faults of their own.
     pub(crate) unread: BTreeSet<String>,
     pub(crate) examples: Vec<Example>,
     pub(crate) content_hash: [u8; 32],
+}
+
+/// The unit of a measure, and the line that declares it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeclaredUnit {
+    pub(crate) unit: Unit,
+    pub(crate) line: u32,
 }
 
 /// Reads the document; `None`, with findings, when its head can't be read.
@@ -48,7 +61,7 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
     }
     let mut document = head(&root, findings)?;
     let mut graphs = 0;
-    let mut examples = Vec::new();
+    let (mut examples, mut measures) = (Vec::new(), Vec::new());
     for element in root.elements() {
         match element.name.as_str() {
             "parameter" => parameter(element, &mut document, findings),
@@ -59,9 +72,12 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
             "example" => examples.push(element),
             // Looked at by the tools that draw plans.
             "layout" => {}
+            "measure" => measures.push(element),
             name => {
+                let hint = hint(name, HOLDS);
                 let message = format!(
-                    "<{name}> is unknown here: a plan holds <parameter>, <graph>, <example> and <layout>"
+                    "<{name}> is unknown here{hint}: a plan holds <{}>",
+                    HOLDS.join(">, <")
                 );
                 findings.error(element.line, None, Cause::UnknownProperty, message);
             }
@@ -71,9 +87,52 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
         let message = format!("{graphs} <graph> elements: write exactly one");
         findings.error(root.line, None, Cause::Malformed, message);
     }
+    document.measures = declared(&measures, findings);
     // Parameters may stand behind an example that sets them.
     document.examples = example::read(&examples, &document, findings);
     Some(document)
+}
+
+const HOLDS: [&str; 5] = ["parameter", "measure", "graph", "example", "layout"];
+
+/// Units of measures, as a plan declares them.
+const UNITS: [(&str, Unit); 3] =
+    [("time", Unit::Microsecond), ("bytes", Unit::Byte), ("count", Unit::One)];
+
+fn declared(elements: &[&Element], findings: &mut Findings) -> BTreeMap<String, DeclaredUnit> {
+    let mut measures = BTreeMap::new();
+    for element in elements {
+        only(element, &["name", "unit"], None, findings);
+        only_elements(element, &[], None, findings);
+        let name = read_value(element, "name", "octets", measure_name, findings);
+        let unit = read_value(element, "unit", "bytes", unit_word, findings);
+        let (Some(name), Some(unit)) = (name, unit) else { continue };
+        let line = element.line;
+        if name == "duration" && unit != Unit::Microsecond {
+            let message =
+                "record.duration is a time: write unit=\"time\", or leave the <measure> out";
+            findings.error(line, None, Cause::WrongUnit, message);
+        } else if let Some(first) = measures.insert(name.clone(), DeclaredUnit { unit, line }) {
+            let message = format!("measure {name} was declared on line {}: keep one", first.line);
+            findings.error(line, None, Cause::DuplicateId, message);
+        }
+    }
+    measures
+}
+
+fn measure_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(char::is_whitespace) {
+        return Err(format!("\"{text}\" is no measure: write what links name, such as octets"));
+    }
+    Ok(text.to_owned())
+}
+
+fn unit_word(text: &str) -> Result<Unit, String> {
+    let known = UNITS.iter().find(|(word, _)| *word == text);
+    known.map(|(_, unit)| *unit).ok_or_else(|| {
+        let words = UNITS.map(|(word, _)| word);
+        format!("\"{text}\" is no unit{}: write {}", hint(text, words), words.join(", "))
+    })
 }
 
 const HEAD: &[&str] = &["id", "version", "starts", "currency", "round", "state", "supersedes"];
@@ -109,6 +168,8 @@ fn head(root: &Element, findings: &mut Findings) -> Option<Document> {
         rounding: round?,
         supersedes,
         parameters: Vec::new(),
+        measures: BTreeMap::new(),
+        is_published: findings.is_published,
         primitives: Vec::new(),
         unread: BTreeSet::new(),
         examples: Vec::new(),
@@ -148,8 +209,12 @@ pub(crate) fn only(
 ) {
     for (name, _) in &element.attributes {
         if !names.contains(&name.as_str()) {
-            let message =
-                format!("<{}> has no property {name}: it has {}", element.name, names.join(" "));
+            let hint = hint(name, names.iter().copied());
+            let message = format!(
+                "<{}> has no property {name}{hint}: it has {}",
+                element.name,
+                names.join(" ")
+            );
             findings.error(element.line, primitive, Cause::UnknownProperty, message);
         }
     }
@@ -168,8 +233,9 @@ pub(crate) fn only_elements(
                 [] => "nothing".to_owned(),
                 names => format!("<{}>", names.join("> <")),
             };
+            let hint = hint(&child.name, names.iter().copied());
             let message =
-                format!("<{}> is unknown here: <{}> holds {holds}", child.name, element.name);
+                format!("<{}> is unknown here{hint}: <{}> holds {holds}", child.name, element.name);
             findings.error(child.line, primitive, Cause::UnknownProperty, message);
         }
     }
@@ -223,8 +289,9 @@ fn graph(root: &Element, document: &mut Document, findings: &mut Findings) {
             Some(spec) => document.primitives.push(primitive(element, id, spec, findings)),
             None => {
                 let names: Vec<&str> = primitives::ALL.iter().map(|spec| spec.name).collect();
+                let hint = hint(&element.name, names.iter().copied());
                 let message = format!(
-                    "{} is no type of primitive: write one of {}",
+                    "{} is no type of primitive{hint}: write one of {}",
                     element.name,
                     names.join(" ")
                 );
@@ -285,9 +352,22 @@ fn properties_of(element: &Element, known: impl Fn(&str) -> bool) -> BTreeMap<St
 
 fn link(text: &str, line: u32, id: &str, findings: &mut Findings) -> Link {
     let (from, port) = text.split_once('.').unwrap_or((text, ""));
+    let mut link = Link { from: from.to_owned(), port: port.to_owned() };
     if from.is_empty() || port.is_empty() {
         let message = format!("\"{text}\" is no link: write PRIMITIVE.PORT, or record.MEASURE");
         findings.error(line, Some(id), Cause::UnknownReference, message);
+    } else if text.contains(values::SEPARATORS) {
+        let apart = text.replace(values::SEPARATORS, " ");
+        let message =
+            format!("\"{text}\" is one word: links are separated by spaces: write \"{apart}\"");
+        if link.is_source() {
+            // A measure may have such a name in plans that were published before.
+            findings.refuse_since(line, Some(id), Cause::UnknownReference, message);
+        } else {
+            findings.error(line, Some(id), Cause::UnknownReference, message);
+            // Looked up nowhere: it would be told of twice.
+            link.port.clear();
+        }
     }
-    Link { from: from.to_owned(), port: port.to_owned() }
+    link
 }

@@ -119,11 +119,17 @@ const ERRORS_MAX: usize = 100;
 /// Collects errors and warnings while a plan is read, checked and compiled.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
+    /// The plan was accepted before: see [`Findings::refuse_since`].
+    pub(crate) is_published: bool,
     errors: Vec<PlanError>,
     warnings: Vec<Warning>,
 }
 
 impl Findings {
+    pub(crate) fn of_published(is_published: bool) -> Self {
+        Self { is_published, ..Self::default() }
+    }
+
     pub(crate) fn error(
         &mut self,
         line: u32,
@@ -137,10 +143,43 @@ impl Findings {
         }
     }
 
+    /// An error by a rule that is younger than some published plans. Those go on as they were
+    /// accepted, with a warning: accounts rely on them.
+    pub(crate) fn refuse_since(
+        &mut self,
+        line: u32,
+        primitive: Option<&str>,
+        cause: Cause,
+        message: impl Into<String>,
+    ) {
+        if self.is_published {
+            self.warn(line, primitive, message);
+        } else {
+            self.error(line, primitive, cause, message);
+        }
+    }
+
     pub(crate) fn warn(&mut self, line: u32, primitive: Option<&str>, message: impl Into<String>) {
         if self.warnings.len() < ERRORS_MAX {
             let (primitive, message) = (primitive.map(str::to_owned), message.into());
             self.warnings.push(Warning { line, primitive, message });
+        }
+    }
+
+    pub(crate) fn errors(&self) -> usize {
+        self.errors.len()
+    }
+
+    /// Makes warnings of errors that other values of parameters do not have.
+    pub(crate) fn blame_defaults(&mut self, parameters: &[String]) {
+        let names: Vec<String> = parameters.iter().map(|id| format!("${id}")).collect();
+        let (names, are) = (names.join(", "), if names.len() == 1 { "is" } else { "are" });
+        for error in std::mem::take(&mut self.errors) {
+            let message = format!(
+                "{}; with the default values no account can be rated: each subscription must give others ({names} {are} at fault)",
+                error.message
+            );
+            self.warn(error.line, error.primitive.as_deref(), message);
         }
     }
 

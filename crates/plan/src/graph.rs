@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use turnpike_types::{Currency, Timestamp};
 
+use crate::code::TableName;
 use crate::document::Document;
 use crate::error::Warning;
 use crate::example::Example;
@@ -20,6 +21,7 @@ pub struct Plan {
     pub(crate) document: Document,
     pub(crate) primitives: Vec<Primitive>,
     pub(crate) warnings: Vec<Warning>,
+    pub(crate) tables: Vec<TableName>,
 }
 
 /// A value that a subscription may override, `$id` in the plan.
@@ -182,6 +184,11 @@ impl Plan {
             let mut written = targets.filter_map(|property| primitive.property(property.name));
             written.any(|text| text == values::ACCOUNT || text.starts_with('$'))
         })
+    }
+
+    /// The reference tables that it reads, as far as its parameters do not name others.
+    pub fn tables(&self) -> &[TableName] {
+        &self.tables
     }
 
     /// What its author should look at before publishing.

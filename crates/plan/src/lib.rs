@@ -6,6 +6,7 @@
 //!     |  document.rs   head, parameters, primitives as written
 //!     |  example.rs    what usage must come to, by its author
 //!     |  values.rs     parameters and defaults filled in, syntax of every value
+//!     |  defaults.rs   is a plan sound whose default values are not? nearest.rs: "did you mean"
 //!     |  check/        wiring, order, units, currencies
 //!     v
 //!   Plan  (graph.rs)   the public graph; a naive interpreter can walk it
@@ -29,7 +30,8 @@
 //!
 //! Invariants:
 //! - [`parse`], [`compile`] and [`parse_table`] refuse or accept and never panic, whatever the
-//!   text; a plan that was parsed compiles with its defaults.
+//!   text; a plan that was parsed compiles with its defaults, or with other values that a
+//!   subscription may give (defaults.rs).
 //! - [`Rater::rate`] is a function of its arguments: it changes no state, and what it held from
 //!   the record before does not show.
 //! - A unit that reaches a rater is priced there once for each time it arrives; overflow is an
@@ -46,6 +48,7 @@ mod build;
 mod calendar;
 mod check;
 mod code;
+mod defaults;
 mod document;
 mod error;
 mod example;
@@ -53,6 +56,7 @@ mod graph;
 mod ladder;
 mod level;
 mod measure;
+mod nearest;
 mod offset;
 mod options;
 mod price;
@@ -82,6 +86,7 @@ pub use example::{
 };
 pub use graph::{Child, Input, Link, Parameter, Plan, Primitive};
 pub use measure::Unit;
+pub use nearest::hint;
 pub use offset::PostedAmount;
 pub use options::{Comparison, Cycle, OfferId, OptionInForce, comparison, winner};
 pub use primitives::{
@@ -103,33 +108,58 @@ pub use zone::{Zone, ZoneError, first_instant_of, tz_database_version};
 
 use error::Findings;
 
-/// Parses and checks a plan (docs/architecture.md section 7).
+/// Parses and checks a plan that is to be published (docs/architecture.md section 7).
+///
+/// A plan that its default values make impossible, and other values do not, is accepted with a
+/// warning: its subscriptions must give such values.
 ///
 /// # Errors
 /// Everything found wrong, each with its line and primitive.
 pub fn parse(xml: &str) -> Result<Plan, PlanErrors> {
-    let mut findings = Findings::default();
+    read(xml, Findings::default())
+}
+
+/// Parses a plan that was published before, perhaps by an earlier program: what younger rules would
+/// refuse is a warning, since accounts are rated by it already.
+///
+/// # Errors
+/// As [`parse`], for a plan that no program has accepted.
+pub fn parse_published(xml: &str) -> Result<Plan, PlanErrors> {
+    read(xml, Findings::of_published(true))
+}
+
+fn read(xml: &str, mut findings: Findings) -> Result<Plan, PlanErrors> {
     let Some(document) = document::read(xml, &mut findings) else {
         return Err(refused(findings));
     };
     let nothing = BTreeMap::new();
-    let Some((primitives, _)) = make(&document, &nothing, &mut findings) else {
-        return Err(refused(findings));
+    let is_sound_document = findings.clean();
+    let (primitives, code) = match make(&document, &nothing, &mut findings) {
+        Some(made) => made,
+        // What is wrong with the document itself, no value mends.
+        None if is_sound_document => {
+            let Some(sound) = defaults::sound(&document) else { return Err(refused(findings)) };
+            findings.blame_defaults(&sound.parameters);
+            let primitives = values::fill_in(&document, &nothing, &mut Findings::default());
+            (primitives, sound.code)
+        }
+        None => return Err(refused(findings)),
     };
     let warnings = findings.into_result()?;
-    Ok(Plan { document, primitives, warnings })
+    Ok(Plan { document, primitives, warnings, tables: code.tables })
 }
 
 /// Compiles a plan, with a subscription's values for its parameters.
 ///
 /// # Errors
 /// An override that the plan does not declare or that is of the wrong type, and whatever its
-/// value makes impossible. Without overrides a parsed plan always compiles.
+/// value makes impossible. Without overrides a parsed plan compiles, unless [`parse`] warned that its
+/// default values are not sound.
 pub fn compile(
     plan: &Plan,
     overrides: &BTreeMap<String, String>,
 ) -> Result<ObjectCode, PlanErrors> {
-    let mut findings = Findings::default();
+    let mut findings = Findings::of_published(plan.document.is_published);
     match make(&plan.document, overrides, &mut findings) {
         Some((_, code)) => findings.into_result().map(|_| code),
         None => Err(refused(findings)),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::nearest::hint;
+
 /// What one unit of a flow is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unit {
@@ -121,7 +123,8 @@ impl Quantity {
 
 fn unknown_unit(name: &str) -> String {
     let names: Vec<&str> = NAMES.iter().map(|known| known.0).collect();
-    format!("unknown unit \"{name}\": write one of {}, or a bare count", names.join(" "))
+    let hint = hint(name, names.iter().copied());
+    format!("unknown unit \"{name}\"{hint}: write one of {}, or a bare count", names.join(" "))
 }
 
 /// The unit in a sentence.
@@ -131,6 +134,14 @@ pub(crate) const fn plural(unit: Unit) -> &'static str {
         Unit::Byte => "bytes",
         Unit::One => "counts",
     }
+}
+
+/// Is a measure named after bytes, as `octets`, `octets-in` and `bytes_out` are?
+pub(crate) fn is_of_bytes(measure: &str) -> bool {
+    let mut words = measure.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| {
+        ["octets", "octet", "bytes", "byte"].iter().any(|known| word.eq_ignore_ascii_case(known))
+    })
 }
 
 /// A time of day in microseconds since midnight, from `HH:MM` or `HH:MM:SS`; `24:00` is the end.

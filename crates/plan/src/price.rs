@@ -62,9 +62,17 @@ impl Price {
         Self::of_fraction(self.top, bottom, self.step_nanos).of(top)
     }
 
-    /// Is a single unit cheaper than a billionth, and not free?
-    pub(crate) fn is_tiny(&self) -> bool {
-        self.top.checked_mul(self.step_nanos).is_some_and(|nanos| 0 < nanos && nanos < self.bottom)
+    /// Does rounding change the price of a quantity by more than a tenth of it? So does a price that
+    /// is lost altogether.
+    pub(crate) fn is_coarse_for(&self, quantity: i128) -> bool {
+        let exact = quantity.checked_mul(self.top);
+        let rounded = scale_half_even(quantity, self.top, self.bottom)
+            .and_then(|steps| steps.checked_mul(self.bottom));
+        let (Some(exact), Some(rounded)) = (exact, rounded) else {
+            // Too many digits for 128 bits: rounding the last one is no matter.
+            return false;
+        };
+        rounded.abs_diff(exact) > exact.unsigned_abs() / 10
     }
 }
 
@@ -212,10 +220,17 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_below_a_billionth_is_tiny_unless_free() {
-        assert!(price("0.25", 3_600_000_000, 9).is_tiny());
-        assert!(!price("0", 3_600_000_000, 9).is_tiny());
-        assert!(!price("0.000000001", 1, 2).is_tiny());
+    fn a_price_is_coarse_where_rounding_takes_more_than_a_tenth_of_it() {
+        let minute = 60_000_000;
+        assert!(!price("0.25", 3_600_000_000, 9).is_coarse_for(minute));
+        assert!(!price("0.60", 3_600_000_000, 2).is_coarse_for(minute));
+        assert!(price("0.50", 3_600_000_000, 2).is_coarse_for(minute));
+        assert!(price("0.20", 3_600_000_000, 2).is_coarse_for(minute));
+        assert!(!price("0", 3_600_000_000, 0).is_coarse_for(minute));
+        assert!(price("0.000000000004", 1, 9).is_coarse_for(1));
+        assert!(!price("0.000000001", 1, 9).is_coarse_for(1));
+        assert!(price("0.000000001", 1, 2).is_coarse_for(1));
+        assert!(!price("1", 1, 9).is_coarse_for(i128::MAX / 2));
     }
 
     proptest! {

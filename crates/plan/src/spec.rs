@@ -169,6 +169,8 @@ pub(crate) enum Value {
     TimeOfDay,
     /// Words between white space, at least one.
     Words,
+    /// Usage types, between white space, at least one.
+    Types,
     /// A whole number from 0.
     Whole,
     /// A currency's code.
@@ -201,7 +203,7 @@ impl Value {
             Self::Money => "money",
             Self::Quantity => "quantity",
             Self::TimeOfDay => "time",
-            Self::Words => "words",
+            Self::Words | Self::Types => "words",
             Self::Whole => "count",
             Self::Currency => "currency",
             Self::TargetCurrency => "currency-or-account",

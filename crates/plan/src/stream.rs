@@ -22,6 +22,11 @@ impl Span {
         let units = i128::from(self.end - self.first);
         if self.copies == 1 { Some(units) } else { units.checked_mul(self.copies) }
     }
+
+    /// Does it hold the record's first unit; of one that was weighed, the first copy?
+    pub(crate) const fn begins_record(&self) -> bool {
+        self.first == 0 && self.skip == 0
+    }
 }
 
 /// What one usage port carries for one record.

@@ -9,6 +9,7 @@ use crate::document::Document;
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
 use crate::measure::{Decimal, Quantity, time_of_day};
+use crate::nearest::hint;
 use crate::primitives;
 use crate::spec::{Need, PropertySpec, Value};
 
@@ -76,7 +77,10 @@ pub(crate) fn round(text: &str) -> Result<Rounding, String> {
 pub(crate) fn parameter_kind(text: &str) -> Result<String, String> {
     match text {
         "money" | "quantity" | "count" | "time" | "text" => Ok(text.to_owned()),
-        _ => Err(format!("\"{text}\" is no type: write money, quantity, count, time or text")),
+        _ => {
+            let hint = hint(text, ["money", "quantity", "count", "time", "text"]);
+            Err(format!("\"{text}\" is no type{hint}: write money, quantity, count, time or text"))
+        }
     }
 }
 
@@ -109,15 +113,39 @@ pub(crate) fn whole(text: &str) -> Result<i64, String> {
     number.ok_or_else(|| format!("\"{text}\" is no whole number: write digits, 0 or more"))
 }
 
+/// What people write between the words of a list, where the language has spaces.
+pub(crate) const SEPARATORS: [char; 3] = [',', ';', '|'];
+
+/// What is wrong with a list that is separated by anything but spaces: the usage type `call,sms` is
+/// one word, of which no record is.
+fn listed(value: Value, text: &str) -> Option<String> {
+    let Value::Types = value else { return None };
+    let word = text.split_whitespace().find(|word| word.contains(SEPARATORS))?;
+    let apart: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || SEPARATORS.contains(&c))
+        .filter(|word| !word.is_empty())
+        .collect();
+    Some(format!(
+        "\"{word}\" is one word: usage types are separated by spaces: write \"{}\"",
+        apart.join(" ")
+    ))
+}
+
+/// Why no table can have the name that a property of this kind holds: `vat,gst` names none.
+fn no_table(spec: &PropertySpec, text: &str) -> Option<String> {
+    let names_a_table = spec.name == "table" && matches!(spec.value, Value::Text);
+    if names_a_table && !text.is_empty() { id(text).err() } else { None }
+}
+
 /// Does a text have a value's syntax?
 fn check(value: Value, text: &str) -> Result<(), (Cause, String)> {
     let bad = |why: String| (Cause::BadValue, why);
     match value {
         Value::Text if text.is_empty() => Err(bad("it is empty".to_owned())),
-        Value::Words if text.trim().is_empty() => {
+        Value::Words | Value::Types if text.trim().is_empty() => {
             Err((Cause::NothingPasses, "it names nothing, so nothing can pass".to_owned()))
         }
-        Value::Text | Value::Words => Ok(()),
+        Value::Text | Value::Words | Value::Types => Ok(()),
         Value::Id => id(text).map(drop).map_err(bad),
         Value::Money => Decimal::parse(text).map(drop).map_err(bad),
         Value::Quantity => Quantity::parse(text).map(drop).map_err(bad),
@@ -126,7 +154,8 @@ fn check(value: Value, text: &str) -> Result<(), (Cause, String)> {
         Value::Currency | Value::TargetCurrency => currency(text).map(drop).map_err(bad),
         Value::Choice(known) if known.contains(&text) => Ok(()),
         Value::Choice(known) => {
-            Err(bad(format!("\"{text}\" is unknown: write {}", known.join(" or "))))
+            let hint = hint(text, known.iter().copied());
+            Err(bad(format!("\"{text}\" is unknown{hint}: write {}", known.join(" or "))))
         }
         Value::Attribute => attribute(text).map_err(bad),
         Value::Of(of) => (of.check)(text).map_err(bad),
@@ -168,7 +197,8 @@ impl<'a> Filler<'a> {
             }
             let known = self.document.parameters.iter().find(|parameter| parameter.id == *id);
             let Some(parameter) = known else {
-                let message = format!("the plan has no parameter {id}");
+                let ids = self.document.parameters.iter().map(|parameter| parameter.id.as_str());
+                let message = format!("the plan has no parameter {id}{}", hint(id, ids));
                 self.findings.error(0, None, Cause::UnknownParameter, message);
                 continue;
             };
@@ -233,6 +263,10 @@ impl<'a> Filler<'a> {
             if let Err((cause, why)) = check(spec.value, &value) {
                 self.findings.error(line, Some(id), cause, format!("{}: {why}", spec.name));
             }
+            if let Some(why) = listed(spec.value, &value).or_else(|| no_table(spec, &value)) {
+                let message = format!("{}: {why}", spec.name);
+                self.findings.refuse_since(line, Some(id), Cause::BadValue, message);
+            }
             values.insert(spec.name.to_owned(), value);
         }
     }
@@ -244,8 +278,11 @@ impl<'a> Filler<'a> {
         };
         let known = self.document.parameters.iter().find(|parameter| parameter.id == name);
         let Some(parameter) = known else {
-            let message =
-                format!("parameter ${name} is not declared: write <parameter id=\"{name}\" .../>");
+            let ids = self.document.parameters.iter().map(|parameter| parameter.id.as_str());
+            let hint = hint(name, ids);
+            let message = format!(
+                "parameter ${name} is not declared{hint}: write <parameter id=\"{name}\" .../>"
+            );
             self.findings.error(line, Some(id), Cause::UnknownParameter, message);
             return None;
         };

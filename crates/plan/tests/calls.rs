@@ -8,7 +8,7 @@ use crate::support::{self, cycles, refused};
 use cycles::{Billed, lines};
 use proptest::prelude::*;
 use refused::{refused, refused_plan};
-use support::{event, plan, session};
+use support::{begun, event, plan};
 use turnpike_plan::{Cause, Period, TableKind};
 use turnpike_types::{SuspenseReason, UsageRecord};
 
@@ -36,7 +36,8 @@ fn calls(attributes: &str) -> Billed {
 
 fn call(number: &str, seconds: i64) -> UsageRecord {
     let at = "2026-05-04T09:00:00Z";
-    let mut record = UsageRecord { duration_us: seconds * 1_000_000, ..session("call", at, at) };
+    let mut record = begun("call", at);
+    record.state_duration(Some(seconds * 1_000_000));
     record.attributes.insert("called".to_owned(), number.to_owned());
     record
 }
@@ -227,8 +228,8 @@ proptest! {
     /// Against a search of all prefixes, and quantities times the price of one.
     #[test]
     fn calls_cost_their_longest_prefix(
-        prefixes in proptest::collection::btree_map("[1-3]{1,4}", 0i128..500, 1..12),
-        number in "[1-3]{1,8}", seconds in 1i64..100_000,
+        prefixes in proptest::collection::btree_map("49[1-3]{0,4}", 0i128..500, 1..12),
+        number in "49[1-3]{4,8}", seconds in 1i64..100_000,
     ) {
         let rows: String = prefixes.iter()
             .map(|(prefix, cents)| format!("{prefix},d{prefix},{}.{:02},1 s,\n", cents / 100, cents % 100))

@@ -411,19 +411,35 @@ fn the_hash_of_a_plan_leaves_out_layout_and_white_space_and_keeps_the_rest() {
     assert_ne!(hash(xml), hash(&xml.replace("<graph>", "<graph><!-- why -->")));
 }
 
-/// docs/plan-semantics.md section 3.
+/// docs/plan-semantics.md section 3: a small record, of a minute, a megabyte or one of a count.
 #[test]
-fn a_unit_below_a_billionth_and_an_unused_parameter_are_warnings() {
+fn a_price_that_small_records_lose_by_rounding_and_an_unused_parameter_are_warnings() {
     let parameter = "<parameter id=\"old\" type=\"text\" value=\"x\"/>\n<graph>";
-    let xml = plan(&[SELECT, RATE, POST].join("\n")).replace("price=\"1\"", "price=\"0.5\"");
-    let plan = parse(&xml.replacen("<graph>", parameter, 1)).unwrap();
-    let lines: Vec<u32> = plan.warnings().iter().map(|warning| warning.line).collect();
-    assert_eq!(lines, [2, 5]);
-    let shown = plan.warnings()[1].to_string();
-    assert!(
-        shown.starts_with("line 5, primitive \"rate\": one unit of step s costs less"),
-        "{shown}"
-    );
+    let warned = |price: &str, per: &str, round: &str| {
+        let xml = plan(&[SELECT, RATE, POST].join("\n"));
+        let xml =
+            xml.replace("price=\"1\" per=\"1 h\"", &format!("price=\"{price}\" per=\"{per}\""));
+        let xml = xml.replacen("<graph>", parameter, 1);
+        let plan = parse(&xml.replacen("currency=", &format!("round=\"{round}\" currency="), 1));
+        let plan = plan.unwrap_or_else(|errors| panic!("{errors}"));
+        let lines: Vec<u32> = plan.warnings().iter().map(|warning| warning.line).collect();
+        assert_eq!(lines[0], 2);
+        match plan.warnings() {
+            [_] => None,
+            [_, rate] => Some(rate.to_string()),
+            more => panic!("{more:?}"),
+        }
+    };
+    for price in ["0.60", "0.50", "0.01", "0.000001", "0", "3"] {
+        assert_eq!(warned(price, "1 h", "9 half-even"), None, "{price}");
+    }
+    assert_eq!(warned("0.02", "1 min", "2 half-even"), None);
+    let lost = warned("0.000000001", "1 h", "9 half-even").unwrap();
+    let told =
+        "line 5, primitive \"rate\": at 0.000000001 per 1 h a record of 1 min comes to 0.000000000";
+    assert!(lost.starts_with(told), "{lost}");
+    let rounded = warned("0.50", "1 h", "2 half-even").unwrap();
+    assert!(rounded.contains("comes to 0.01"), "{rounded}");
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn calls() -> tempfile::TempDir {
     <AccountFinalizer id="post" in="fee.charge dial.charge"/>
   </graph>
   <example name="a minute" since="2026-02-01">
-    <record id="r1" type="call" start="2026-02-10T09:00:00Z" duration="1 min" attribute.called="0039 06 1"/>
+    <record id="r1" type="call" start="2026-02-10T09:00:00Z" duration="1 min" attribute.called="0039 06 698 1234"/>
     <expect due="2026-02-01" component="fee" amount="5.00"/>
     <expect record="r1" component="call" quantity="1 min" amount="0.03"/>
   </example>
@@ -154,7 +154,7 @@ fn calls() -> tempfile::TempDir {
         "usage.csv",
         "record_id,account_number,usage_type,start_time,duration,called\n\
          r1,7,call,2026-01-10T09:00:00Z,2min,020 7946 0000\n\
-         r2,7,call,2026-02-10T09:00:00Z,1min,0039 06 1\n",
+         r2,7,call,2026-02-10T09:00:00Z,1min,0039 06 698 1234\n",
     );
     dir
 }

@@ -37,5 +37,5 @@ pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use outcome::{Outcome, Posting, RejectReason, SuspenseReason};
 pub use owner::{ClaimId, Epoch, Incarnation, NodeName, Priority};
 pub use place::{AccountNumber, AccountRange, EmptyRange, PartitionId};
-pub use record::{RecordKey, UsageRecord, UsageView};
+pub use record::{RecordKey, UsageRecord, UsageView, ZERO_DURATION};
 pub use time::Timestamp;

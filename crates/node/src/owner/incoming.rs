@@ -5,7 +5,7 @@ use turnpike_proto::record::{
     Record, RecordBatch, encode_extra, extra_identity, extra_without_identity,
 };
 use turnpike_segment::RecordRow;
-use turnpike_types::{Identity, UsageView};
+use turnpike_types::{Identity, UsageView, ZERO_DURATION};
 
 /// A record on its way in.
 #[derive(Clone, Copy)]
@@ -43,20 +43,28 @@ impl Incoming<'_> {
     /// same content.
     pub(super) fn has_content_of(&self, row: &RecordRow<'_>) -> bool {
         let view = &self.view;
+        let has_fixed = (row.usage_type, row.start, row.duration_us, row.quantity)
+            == (view.usage_type, view.start, view.duration_us, view.quantity);
+        if !has_fixed {
+            return false;
+        }
+        // Earlier clients leave a duration of zero out where later ones state it: the same record.
+        let measures = match view.measures {
+            [(ZERO_DURATION, 0)] if view.duration_us == 0 => &[],
+            measures => measures,
+        };
+        let stated = measures.is_empty() && view.duration_us == 0 && view.quantity.is_none();
+        self.has_extra_of(row, measures)
+            || (stated && self.has_extra_of(row, &[(ZERO_DURATION, 0)]))
+    }
+
+    fn has_extra_of(&self, row: &RecordRow<'_>, measures: &[(&str, i64)]) -> bool {
         let mut extra = Vec::new();
-        let (attributes, measures) = (view.attributes, view.measures);
-        encode_extra(
-            self.identity,
-            attributes.iter().copied(),
-            measures.iter().copied(),
-            &mut extra,
-        );
-        let is_extra_same = row.extra == extra
+        let attributes = self.view.attributes.iter().copied();
+        encode_extra(self.identity, attributes, measures.iter().copied(), &mut extra);
+        row.extra == extra
             || (extra_without_identity(row.extra) == extra_without_identity(&extra)
-                && is_one_identity(extra_identity(row.extra), self.identity));
-        is_extra_same
-            && (row.usage_type, row.start, row.duration_us, row.quantity)
-                == (view.usage_type, view.start, view.duration_us, view.quantity)
+                && is_one_identity(extra_identity(row.extra), self.identity))
     }
 }
 
@@ -70,4 +78,52 @@ fn is_one_identity(one: &str, other: &str) -> bool {
 /// A decoded record as it is taken.
 pub(super) fn incoming<'b>(batch: &'b RecordBatch<'_>, record: &Record<'b>) -> Incoming<'b> {
     Incoming { view: batch.view(record), identity: record.fixed.identity }
+}
+
+#[cfg(test)]
+mod tests {
+    use turnpike_types::{AccountNumber, Outcome, Timestamp};
+
+    use super::*;
+
+    fn view<'a>(duration_us: i64, measures: &'a [(&'a str, i64)]) -> UsageView<'a> {
+        UsageView {
+            record_id: "r1",
+            account: AccountNumber(1),
+            usage_type: "call",
+            start: Timestamp(7),
+            duration_us,
+            quantity: None,
+            measures,
+            attributes: &[("called", "1")],
+        }
+    }
+
+    /// Is a record that comes again the one that was logged?
+    fn same(logged: &[(&str, i64)], again: &[(&str, i64)], duration_us: i64) -> bool {
+        let mut extra = Vec::new();
+        encode_extra("", [("called", "1")], logged.iter().copied(), &mut extra);
+        let row = RecordRow {
+            account: AccountNumber(1),
+            record_id: "r1",
+            usage_type: "call",
+            start: Timestamp(7),
+            duration_us,
+            quantity: None,
+            extra: &extra,
+            outcome: Outcome::Rated,
+        };
+        Incoming { view: view(duration_us, again), identity: "" }.has_content_of(&row)
+    }
+
+    #[test]
+    fn a_zero_duration_is_the_same_content_whether_it_is_stated_or_left_out() {
+        let zero = [(ZERO_DURATION, 0)];
+        assert!(same(&[], &[], 0) && same(&zero, &zero, 0));
+        assert!(same(&[], &zero, 0) && same(&zero, &[], 0));
+        assert!(same(&[("octets", 1)], &[("octets", 1)], 0));
+        assert!(!same(&[], &[("octets", 1)], 0) && !same(&[("octets", 0)], &zero, 0));
+        assert!(!same(&[], &[(ZERO_DURATION, 1)], 0));
+        assert!(!same(&[], &zero, 5), "a duration is stated already");
+    }
 }

@@ -6,6 +6,7 @@ use crate::code::Accepts;
 use crate::error::Cause;
 use crate::graph::SOURCE;
 use crate::measure::Unit;
+use crate::nearest::hint;
 use crate::run::{Attribute, Input, Total, TypeOf};
 use crate::spec::{Carries, Refused, Role};
 
@@ -156,8 +157,16 @@ impl Builder<'_> {
                 Ok(Attribute::Told(place))
             }
             _ => {
+                let nodes = self.checked.wiring.nodes.iter().zip(&self.document.primitives);
+                let told: Vec<String> = nodes
+                    .filter_map(|(node, primitive)| match node.spec.role {
+                        Role::Tells(told) => Some(format!("{}.{told}", primitive.id)),
+                        _ => None,
+                    })
+                    .collect();
+                let hint = hint(text, told.iter().map(String::as_str));
                 let message = format!(
-                    "{name}: no primitive \"{whose}\" tells {attribute}: write record.{text} for an attribute of the record"
+                    "{name}: no primitive \"{whose}\" tells {attribute}{hint}: write record.{text} for an attribute of the record"
                 );
                 Err(self.refuse(line, Cause::UnknownReference, message))
             }

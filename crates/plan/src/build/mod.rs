@@ -201,6 +201,16 @@ impl Builder<'_> {
         Refused
     }
 
+    /// Says what is wrong by a rule that is younger than some published plans.
+    pub(crate) fn refuse_since(&mut self, line: u32, cause: Cause, message: impl Into<String>) {
+        self.findings.refuse_since(line, Some(&self.primitive.id), cause, message);
+    }
+
+    /// The unit of a measure, where the plan declares it.
+    pub(crate) fn declared(&self, measure: &str) -> Option<Unit> {
+        self.document.measures.get(measure).map(|declared| declared.unit)
+    }
+
     /// Says what its author may not mean.
     pub(crate) fn warn(&mut self, line: u32, message: impl Into<String>) {
         self.findings.warn(line, Some(&self.primitive.id), message);

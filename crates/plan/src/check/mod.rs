@@ -3,15 +3,19 @@
 //! ```text
 //!  primitives -> wiring.rs   links to ports that exist, nothing open, charges taken once
 //!             -> order.rs    no cycle; topological, ties by document order
-//!             -> units.rs    one measure and one unit for each flow
+//!             -> units.rs    one measure for each flow; measures.rs: its unit
 //!             -> paths.rs    currencies meet their like; warnings of units that count twice
+//!             -> fees.rs     warnings of connection fees that one call is charged twice
 //! ```
 
+mod fees;
+mod measures;
 mod order;
 mod paths;
 mod units;
 mod wiring;
 
+pub(crate) use measures::no_time;
 pub(crate) use units::Flows;
 pub(crate) use wiring::{End, Wiring};
 
@@ -44,8 +48,9 @@ pub(crate) fn check(
     if !findings.clean() {
         return None;
     }
-    let flows = Flows::of(primitives, &wiring, &order, findings);
-    let paths::Currencies { charged, posts } =
+    let flows = Flows::of(document, primitives, &wiring, &order, findings);
+    let paths::Paths { certain, charged, posts } =
         paths::check(document, primitives, &wiring, &order, findings);
+    fees::check(primitives, &wiring, &flows.label, &certain, findings);
     findings.clean().then_some(Checked { wiring, order, flows, charged, posts })
 }

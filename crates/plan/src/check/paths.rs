@@ -16,7 +16,7 @@ const PAIRED_MAX: usize = 64;
 
 /// What is certain of the units at a port.
 #[derive(Clone, Debug, Default)]
-struct Certain {
+pub(super) struct Certain {
     /// Outputs of filters that every unit here has left by.
     left_by: BTreeSet<(usize, usize)>,
     /// The usage types the record can have; `None` for any.
@@ -34,13 +34,31 @@ impl Certain {
     }
 
     /// Can no unit be at both?
-    fn excludes(&self, other: &Self) -> bool {
-        if let (Some(one), Some(two)) = (&self.types, &other.types)
-            && one.is_disjoint(two)
-        {
-            return true;
-        }
-        self.left_by.iter().any(|&(node, output)| {
+    pub(super) fn excludes(&self, other: &Self) -> bool {
+        self.excludes_types(other) || self.parted(other, |_| true)
+    }
+
+    /// Can no record have units at both? `parts_records`: a primitive lets each record leave whole.
+    pub(super) fn excludes_record(
+        &self,
+        other: &Self,
+        parts_records: impl Fn(usize) -> bool,
+    ) -> bool {
+        self.excludes_types(other) || self.parted(other, parts_records)
+    }
+
+    /// The same, where types were told by different primitives, and say nothing of each other.
+    pub(super) fn without_types(&self) -> Self {
+        Self { types: None, ..self.clone() }
+    }
+
+    fn excludes_types(&self, other: &Self) -> bool {
+        matches!((&self.types, &other.types), (Some(one), Some(two)) if one.is_disjoint(two))
+    }
+
+    /// Did all units leave one primitive, of those that count, by different outputs?
+    fn parted(&self, other: &Self, counts: impl Fn(usize) -> bool) -> bool {
+        self.left_by.iter().filter(|(node, _)| counts(*node)).any(|&(node, output)| {
             other.left_by.range((node, 0)..=(node, usize::MAX)).any(|&(_, theirs)| theirs != output)
                 && !other.left_by.contains(&(node, output))
         })
@@ -50,22 +68,23 @@ impl Certain {
 /// The currency of the charges at a port, and whether a converter made it so.
 type Denomination = (Currency, bool);
 
-/// What charges are in.
-pub(super) struct Currencies {
+/// What was found out along paths.
+pub(super) struct Paths {
+    /// What is certain of the units that come to each primitive, by its place.
+    pub(super) certain: Vec<Certain>,
     /// Those that leave each primitive, by its place.
     pub(super) charged: Vec<Currency>,
     /// Those that the account is posted, which every finalizer of its own shares.
     pub(super) posts: Currency,
 }
 
-/// Checks; comes back with what charges are in.
 pub(super) fn check(
     document: &Document,
     primitives: &[Primitive],
     wiring: &Wiring,
     order: &[usize],
     findings: &mut Findings,
-) -> Currencies {
+) -> Paths {
     let mut certain: Vec<Certain> = vec![Certain::default(); primitives.len()];
     let mut currencies: Vec<Option<Denomination>> = vec![None; primitives.len()];
     let mut posts: Option<Currency> = None;
@@ -120,7 +139,8 @@ pub(super) fn check(
         }
     }
     let charged = currencies.iter().map(|known| known.map_or(document.currency, |(is, _)| is));
-    Currencies { charged: charged.collect(), posts: posts.unwrap_or(document.currency) }
+    let (charged, posts) = (charged.collect(), posts.unwrap_or(document.currency));
+    Paths { certain, charged, posts }
 }
 
 fn mixed(primitive: &Primitive, message: String, findings: &mut Findings) {

@@ -1,13 +1,14 @@
 //! One measure and one unit for each flow, and who says of what type its units are.
 //!
-//! Primitives joined by usage or level links count the same thing. `record.duration` is in
-//! microseconds; what any other measure counts is told by the units written along its flow.
+//! Primitives joined by usage or level links count the same thing; `measures.rs` says what.
 
+use super::measures::units;
 use super::wiring::{End, Node, Wiring};
+use crate::document::Document;
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
-use crate::measure::{Quantity, Unit, plural};
-use crate::spec::{Carries, PropertySpec, Role, Value};
+use crate::measure::Unit;
+use crate::spec::{Carries, Role};
 
 /// What flows through each primitive, by its place.
 pub(crate) struct Flows {
@@ -25,6 +26,7 @@ pub(crate) struct Flows {
 
 impl Flows {
     pub(super) fn of(
+        document: &Document,
         primitives: &[Primitive],
         wiring: &Wiring,
         order: &[usize],
@@ -55,7 +57,7 @@ impl Flows {
             };
         }
         let time = measured_in_time(wiring, &leaving, &flows);
-        flows.unit = units(primitives, wiring, &mut groups, &time, findings);
+        flows.unit = units(document, primitives, wiring, &mut groups, &time, findings);
         flows.leaving = leaving.into_iter().map(|count| count.unwrap_or(0)).collect();
         flows
     }
@@ -154,83 +156,11 @@ fn measured_in_time(wiring: &Wiring, leaving: &[Option<usize>], flows: &Flows) -
     measured.map(|(place, count)| is_duration(*count) || of_input(place)).collect()
 }
 
-/// What is known of a group's unit, and from where.
-#[derive(Clone)]
-struct Known {
-    unit: Unit,
-    why: String,
-}
-
-fn units(
-    primitives: &[Primitive],
-    wiring: &Wiring,
-    groups: &mut Groups,
-    time: &[bool],
-    findings: &mut Findings,
-) -> Vec<Unit> {
-    let mut known: Vec<Option<Known>> = vec![None; primitives.len()];
-    for (place, &is_time) in time.iter().enumerate() {
-        if is_time && let Some(slot) = known.get_mut(groups.of(place)) {
-            *slot = Some(Known { unit: Unit::Microsecond, why: "record.duration".to_owned() });
-        }
-    }
-    for (place, primitive) in primitives.iter().enumerate() {
-        let Some(node) = wiring.nodes.get(place) else {
-            continue;
-        };
-        let Some(slot) = known.get_mut(groups.of(place)) else {
-            continue;
-        };
-        let mut mention = |line: u32, name: &str, text: &str| {
-            let Ok(quantity) = Quantity::parse(text) else {
-                return;
-            };
-            match slot {
-                None => {
-                    let why = format!("{name}=\"{text}\" on line {line}");
-                    *slot = Some(Known { unit: quantity.unit, why });
-                }
-                Some(known) if known.unit == quantity.unit => {}
-                Some(known) => {
-                    let message = format!(
-                        "{name}=\"{text}\" is in {}, but what flows here is in {} ({})",
-                        plural(quantity.unit),
-                        plural(known.unit),
-                        known.why
-                    );
-                    findings.error(line, Some(&primitive.id), Cause::WrongUnit, message);
-                }
-            }
-        };
-        for (spec, text) in quantities(node.spec.properties, &primitive.properties) {
-            mention(primitive.line, spec, text);
-        }
-        for child in &primitive.children {
-            if let Some(known) = node.spec.children.iter().find(|spec| spec.name == child.kind) {
-                for (spec, text) in quantities(known.properties, &child.properties) {
-                    mention(child.line, spec, text);
-                }
-            }
-        }
-    }
-    let unit =
-        |place| known.get(groups.of(place)).and_then(Option::as_ref).map_or(Unit::One, |k| k.unit);
-    (0..primitives.len()).map(unit).collect()
-}
-
-fn quantities<'a>(
-    specs: &'a [PropertySpec],
-    values: &'a std::collections::BTreeMap<String, String>,
-) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let specs = specs.iter().filter(|spec| matches!(spec.value, Value::Quantity));
-    specs.filter_map(|spec| Some((spec.name, values.get(spec.name)?.as_str())))
-}
-
 /// Disjoint sets of primitives.
-struct Groups(Vec<usize>);
+pub(super) struct Groups(Vec<usize>);
 
 impl Groups {
-    fn of(&mut self, mut place: usize) -> usize {
+    pub(super) fn of(&mut self, mut place: usize) -> usize {
         while let Some(&above) = self.0.get(place)
             && above != place
         {

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Cause, Findings};
-use crate::graph::{Link, Primitive};
+use crate::graph::{Link, Primitive, SOURCE};
+use crate::nearest::hint;
 use crate::primitives;
 use crate::spec::{Carries, Open, Spec};
 
@@ -145,12 +146,15 @@ impl Wiring {
         let node = places.get(from.as_str()).copied();
         let found = node.and_then(|node| Some((node, self.nodes.get(node)?.spec)));
         let Some((node, spec)) = found else {
-            return Err(format!("there is no primitive \"{from}\" to take {port} from"));
+            let ids = places.keys().map(String::as_str).chain([SOURCE]);
+            let hint = hint(from, ids);
+            return Err(format!("there is no primitive \"{from}\" to take {port} from{hint}"));
         };
         let Some(output) = spec.output(port) else {
             let ports: Vec<&str> = spec.outputs.iter().map(|output| output.name).collect();
             let has = if ports.is_empty() { "none".to_owned() } else { ports.join(" ") };
-            return Err(format!("{} \"{from}\" has no port {port}: it has {has}", spec.name));
+            let hint = hint(port, ports.iter().copied());
+            return Err(format!("{} \"{from}\" has no port {port}{hint}: it has {has}", spec.name));
         };
         match spec.outputs.get(output) {
             Some(known) if known.carries == carries => Ok(End::Port { node, output }),

@@ -281,26 +281,31 @@ fn usage(
     let account = account_of(element, example, findings)?;
     let start = start?;
     let duration_us = match (end, duration) {
-        (None, duration) => Some(duration.unwrap_or(0)),
-        (Some(end), None) => end.micros().checked_sub(start.micros()).filter(|micros| *micros >= 0),
-        (Some(_), Some(_)) => None,
+        (None, duration) => Ok(duration),
+        (Some(end), None) => {
+            let micros = end.micros().checked_sub(start.micros());
+            micros.filter(|micros| *micros >= 0).map(Some).ok_or(())
+        }
+        (Some(_), Some(_)) => Err(()),
     };
-    let Some(duration_us) = duration_us else {
+    let Ok(duration_us) = duration_us else {
         let message = "its end is before its start, or stands beside a duration: write one end at or after the start";
         findings.error(element.line, None, Cause::BadValue, message);
         return None;
     };
-    Some(UsageRecord {
+    let mut record = UsageRecord {
         record_id: record_id?,
         account,
         identity: String::new(),
         usage_type: usage_type?,
         start,
-        duration_us,
+        duration_us: 0,
         quantity,
         measures: numbers,
         attributes,
-    })
+    };
+    record.state_duration(duration_us);
+    Some(record)
 }
 
 /// The account that a record names, or the only one there is.

@@ -133,13 +133,25 @@ pub(super) fn component(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
-    let instant: jiff::Timestamp = text.parse().map_err(|_| {
-        format!("\"{text}\" is no instant: write it with its offset, such as 2026-03-01T18:00:00Z")
+    let instant: jiff::Timestamp = text.parse().map_err(|_| match past_the_last_year(text) {
+        true => format!(
+            "\"{text}\" is past the last instant that is counted: write one until 9999-12-30T22:00:00Z"
+        ),
+        false => format!(
+            "\"{text}\" is no instant: write it with its offset, such as 2026-03-01T18:00:00Z"
+        ),
     })?;
     if instant.as_nanosecond() % 1_000 != 0 {
         return Err(format!("\"{text}\" is finer than a microsecond: write at most six decimals"));
     }
     Ok(Timestamp(instant.as_microsecond()))
+}
+
+/// Is it an instant of the last days of the year 9999, which no offset from UTC leaves in that year?
+fn past_the_last_year(text: &str) -> bool {
+    let date = text.get(..10).and_then(|date| date.parse::<jiff::civil::Date>().ok());
+    let has_time = text.get(10..).is_some_and(|time| time.starts_with(['T', 't', ' ']));
+    has_time && date.is_some_and(|date| date >= jiff::civil::date(9999, 12, 30))
 }
 
 /// Microseconds, of a time with its unit.

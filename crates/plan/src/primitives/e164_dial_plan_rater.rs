@@ -8,15 +8,17 @@ use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
 use crate::graph::Primitive;
+use crate::measure::plural;
 use crate::price::{Price, fixed};
 use crate::run::{Attribute, ChargeOut, Input, Named, Op, Run, TableRef};
 use crate::spec::{
-    Built, CHARGE_OUT, Role, Spec, Value, optional, required, usage_in, with_default,
+    Built, CHARGE_OUT, Refused, Role, Spec, Value, optional, required, usage_in, with_default,
 };
 use crate::state::Period;
 use crate::stream::Stream;
-use crate::tables::{DialRow, HomePlan, TableKind, normalise};
+use crate::tables::{BadNumber, DialRow, HomePlan, Number, Reading, TableKind, read_number};
 
+use super::fee_per::{FEE_PER, is_per_call};
 use super::recurring_charges::CURRENCY;
 
 pub(super) static SPEC: Spec = Spec {
@@ -27,8 +29,18 @@ pub(super) static SPEC: Spec = Spec {
     properties: &[
         required("table", Value::Id, "the dial plan's id"),
         with_default("number", Value::Attribute, "called", "where the number stands"),
-        required("country-code", Value::Text, "of who dials, such as 44"),
-        required("international-prefix", Value::Text, "dialled before a country code, such as 00"),
+        with_default(
+            "numbers",
+            Value::Choice(&["dialled", "international"]),
+            "dialled",
+            "how a number without + is read: as it is dialled, or with its country code first",
+        ),
+        optional("country-code", Value::Text, "of who dials, such as 44; dialled numbers need it"),
+        optional(
+            "international-prefix",
+            Value::Text,
+            "dialled before a country code, such as 00; dialled numbers need it",
+        ),
         optional(
             "national-prefix",
             Value::Text,
@@ -39,6 +51,7 @@ pub(super) static SPEC: Spec = Spec {
             Value::Choice(&["yes", "no"]),
             "whether the national prefix is part of the number; without, only Italy's is",
         ),
+        FEE_PER,
         CURRENCY,
     ],
     children: &[],
@@ -55,15 +68,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
         let message = "in: dial plans price time or a count, and bytes flow here: link it to record.duration, or to a count";
         return Err(builder.refuse(primitive.line, Cause::WrongUnit, message));
     }
-    let country = builder.property(primitive, "country-code")?;
-    let international = builder.property(primitive, "international-prefix")?;
-    let national = primitive.property("national-prefix").unwrap_or_default();
-    let home = HomePlan::new(country, international, national);
-    let home = builder.read(primitive.line, "home plan", home)?;
-    let home = match primitive.property("keeps-national-prefix") {
-        Some(keeps) => home.keeping_national_prefix(keeps == "yes"),
-        None => home,
-    };
+    let reading = reading(primitive, builder)?;
     let number = builder.property(primitive, "number")?;
     let table = builder.property(primitive, "table")?;
     let currency = builder.currency()?;
@@ -81,7 +86,8 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let op = E164DialPlanRater {
         number: builder.attribute(primitive.line, "number", number)?,
         table: builder.table(TableKind::DialPlan, table),
-        home,
+        reading,
+        fee_per_call: is_per_call(primitive),
         unit: builder.unit(),
         digits: builder.digits(),
         call: builder.component(primitive.line, call)?,
@@ -93,10 +99,54 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     Ok(())
 }
 
+/// How numbers without `+` are read.
+fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Reading, Refused> {
+    let line = primitive.line;
+    let prefix = primitive.property("international-prefix");
+    if primitive.property("numbers") == Some("international") {
+        let home = ["country-code", "national-prefix", "keeps-national-prefix"];
+        if let Some(name) = home.into_iter().find(|name| primitive.property(name).is_some()) {
+            let message = format!(
+                "{name}: numbers=\"international\" come with their country code: leave {name} out"
+            );
+            return Err(builder.refuse(line, Cause::BadValue, message));
+        }
+        let prefix = prefix.unwrap_or_default();
+        if prefix.len() > 8 || !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
+            let message = format!(
+                "international-prefix: \"{prefix}\" is no international prefix: write up to 8 digits, such as 00, or leave it out"
+            );
+            return Err(builder.refuse(line, Cause::BadValue, message));
+        }
+        return Ok(Reading::International { prefix: prefix.into() });
+    }
+    let mut missing = |name: &str, example: &str| {
+        let message = format!(
+            "<E164DialPlanRater> has no {name}: write {name}=\"{example}\", or numbers=\"international\" where numbers come with their country code"
+        );
+        builder.refuse(line, Cause::MissingProperty, message)
+    };
+    let Some(country) = primitive.property("country-code") else {
+        return Err(missing("country-code", "44"));
+    };
+    let Some(international) = prefix else {
+        return Err(missing("international-prefix", "00"));
+    };
+    let national = primitive.property("national-prefix").unwrap_or_default();
+    let home = HomePlan::new(country, international, national);
+    let home = builder.read(line, "home plan", home)?;
+    Ok(Reading::Dialled(match primitive.property("keeps-national-prefix") {
+        Some(keeps) => home.keeping_national_prefix(keeps == "yes"),
+        None => home,
+    }))
+}
+
 struct E164DialPlanRater {
     number: Attribute,
     table: TableRef,
-    home: HomePlan,
+    reading: Reading,
+    /// The setup fee comes with the record's first unit alone.
+    fee_per_call: bool,
     /// What flows here.
     unit: Unit,
     digits: u32,
@@ -126,14 +176,16 @@ impl E164DialPlanRater {
             .ok_or(SuspenseReason::Overflow)?;
         let row = self.row(run)?;
         if row.per.unit != self.unit {
-            let (priced, counted) = (row.per.unit, self.unit);
-            let about = format_args!("the table's row is priced per {priced}, {counted} comes in");
+            let (prefix, per) = (&row.prefix, &row.per_text);
+            let flows = plural(self.unit);
+            let about = format_args!("prefix {prefix} is priced per {per}, and {flows} come in");
             return Err(run.refuse(SuspenseReason::MissingInput, about));
         }
         let (amount, setup) = self.amounts(row, quantity).ok_or(SuspenseReason::Overflow)?;
         let of_row = Some(row.index);
         let line = run.fixed(self.call, amount, Period::EVER, first.first);
         run.book(self.out, crate::Line { quantity, row: of_row, ..line })?;
+        let setup = setup.filter(|_| !self.fee_per_call || first.begins_record());
         if let Some(fee) = setup {
             let line = run.fixed(self.setup, fee, Period::EVER, first.first);
             run.book(self.out, crate::Line { row: of_row, ..line })?;
@@ -142,17 +194,35 @@ impl E164DialPlanRater {
     }
 
     /// The row of the number called.
-    fn row<'a>(&self, run: &Run<'a>) -> Result<&'a DialRow, SuspenseReason> {
+    fn row<'a>(&self, run: &mut Run<'a>) -> Result<&'a DialRow, SuspenseReason> {
         let table = run.table(self.table)?;
         let plan = table.dial_plan().ok_or_else(|| run.without_table(self.table))?;
         let number = run.attribute(&self.number)?.ok_or_else(|| run.lacks(&self.number))?;
-        let digits = normalise(number, &self.home).map_err(|_| {
-            let about = format_args!("{} {number:?} is no telephone number", Named(&self.number));
-            run.refuse(SuspenseReason::BadAttribute, about)
-        })?;
-        plan.longest(digits.as_str()).ok_or_else(|| {
-            run.refuse(SuspenseReason::NoPrefix, format_args!("+{}", digits.as_str()))
-        })
+        let read = match read_number(number, &self.reading) {
+            Ok(read) => read,
+            Err(fault) => return Err(self.bad(run, number, fault)),
+        };
+        let (digits, service) = match read {
+            Number::Whole(digits) => (digits, None),
+            Number::Service(digits, fault) => (digits, Some(fault)),
+        };
+        let row = plan.longest(digits.as_str());
+        match (row, service) {
+            (Some(row), None) => Ok(row),
+            // A service number is one that the dial plan names whole.
+            (Some(row), Some(_)) if *row.prefix == *digits.as_str() => Ok(row),
+            (_, Some(fault)) => Err(self.bad(run, number, fault)),
+            (None, None) => {
+                let about = format_args!("+{}", digits.as_str());
+                Err(run.refuse(SuspenseReason::NoPrefix, about))
+            }
+        }
+    }
+
+    #[cold]
+    fn bad(&self, run: &Run<'_>, number: &str, fault: BadNumber) -> SuspenseReason {
+        let about = format_args!("{} {number:?}: {fault}", Named(&self.number));
+        run.refuse(SuspenseReason::BadAttribute, about)
     }
 
     /// What the units cost, and the setup fee where the row has one.

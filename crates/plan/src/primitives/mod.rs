@@ -14,6 +14,7 @@ mod currency_converter;
 mod daily_time_filter;
 mod discount;
 mod e164_dial_plan_rater;
+pub(crate) mod fee_per;
 mod filter;
 mod ignore;
 mod ip_to_location_mapper;

@@ -3,8 +3,9 @@
 use turnpike_types::SuspenseReason;
 
 use crate::build::Builder;
+use crate::check::no_time;
 use crate::error::Cause;
-use crate::measure::{Quantity, Unit};
+use crate::measure::{Quantity, Unit, is_of_bytes, plural};
 use crate::run::{Attribute, Run, TypeOf};
 use crate::spec::Refused;
 
@@ -47,6 +48,20 @@ pub(super) fn measured(
         if name == "duration" && limit.unit != Unit::Microsecond {
             let message = format!("{property}=\"{text}\" is no time, but durations are: write 3 s");
             return Err(builder.refuse(line, Cause::WrongUnit, message));
+        }
+        let declared = builder.declared(name);
+        if let Some(unit) = declared.filter(|unit| *unit != limit.unit) {
+            let message = format!(
+                "{property}=\"{text}\" is in {}, but measure {name} is declared in {}",
+                plural(limit.unit),
+                plural(unit)
+            );
+            return Err(builder.refuse(line, Cause::WrongUnit, message));
+        }
+        let timeless = declared.is_none() && (name == "quantity" || is_of_bytes(name));
+        if timeless && limit.unit == Unit::Microsecond {
+            let message = format!("{property}=\"{text}\" is a time, {}", no_time(name));
+            builder.refuse_since(line, Cause::WrongUnit, message);
         }
         Ok(Some(limit.base))
     };

@@ -23,7 +23,11 @@ pub(super) fn read(text: &str) -> Result<Vec<(&str, i128)>, String> {
     }
     let mut shares: Vec<(&str, i128)> = Vec::new();
     for word in text.split_whitespace() {
-        let shape = || format!("\"{word}\" is no share: write PARTY=WEIGHT, such as provider=60");
+        let shape = || {
+            format!(
+                "\"{word}\" is no share: write PARTY=WEIGHT and spaces between, such as provider=60 advertiser=40"
+            )
+        };
         let (party, weight) = word.split_once('=').ok_or_else(shape)?;
         let weight = Decimal::parse(weight).ok().filter(|weight| weight.scale == 0);
         let weight = weight.ok_or_else(shape)?.digits;

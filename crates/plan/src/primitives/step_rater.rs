@@ -15,7 +15,7 @@ use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
 use crate::graph::{Child, Link, Primitive};
-use crate::measure::Quantity;
+use crate::measure::{Quantity, Unit};
 use crate::remembered::CHARGED;
 use crate::run::Total;
 use crate::spec::{
@@ -24,6 +24,7 @@ use crate::spec::{
 };
 use crate::state::Keep;
 
+use super::fee_per::{self, FEE_PER, is_per_call};
 use super::recurring_charges::CURRENCY;
 use super::steps;
 use rate::{Constant, Mode, Step, StepRater};
@@ -43,6 +44,7 @@ pub(super) static SPEC: Spec = Spec {
             "graduated",
             "each unit at its step's price; all at that of the step reached; by packages begun",
         ),
+        FEE_PER,
         CURRENCY,
     ],
     children: &[ChildSpec {
@@ -76,6 +78,11 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<(), Refused
     };
     let running = builder.rounds_running();
     check_level(primitive, mode, running, builder)?;
+    if primitive.property(fee_per::NAME).is_some() && builder.is_fed("level") {
+        let message =
+            "fee-per: with a level a constant is charged once a period: leave fee-per out";
+        return Err(builder.refuse(primitive.line, Cause::BadValue, message));
+    }
     let bounds = steps::bounds(primitive, base, builder)?;
     let mut steps = Vec::with_capacity(bounds.len());
     let mut start = 0;
@@ -157,9 +164,12 @@ fn step(
         Mode::Package => (steps::price(child, 1, builder)?, steps::per(child, base, builder)?),
         _ => (builder.price(child.line, amount, per)?, 1),
     };
-    if price.is_tiny() && !builder.rounds_running() {
+    let (small, shown) = small_record(builder.unit(), base(per).unwrap_or(1));
+    if mode != Mode::Package && price.is_coarse_for(small) && !builder.rounds_running() {
+        let comes_to = price.of(small).map_or_else(String::new, |money| money.to_string());
         let message = format!(
-            "one unit of step {id} costs less than 0.000000001: the lines of small records may come to 0"
+            "at {amount} per {per} a record of {shown} comes to {comes_to}, more than a tenth off by rounding: many small records come to a wrong sum; keep more decimals, or write round=\"{} running\"",
+            builder.digits()
         );
         builder.warn(child.line, message);
     }
@@ -180,7 +190,12 @@ fn step(
         None => None,
         Some(written) => {
             let amount = builder.money(child.line, "constant", written)?;
-            let period = total.map_or("record", |total| total.calendared.word());
+            let per_call = is_per_call(primitive);
+            let period = match total {
+                Some(total) => total.calendared.word(),
+                None if per_call => "call",
+                None => "record",
+            };
             let fixed = component(format!("{written} once per {period}"), builder);
             let variable = match total {
                 Some(_) => {
@@ -188,7 +203,8 @@ fn step(
                 }
                 None => None,
             };
-            Some(Constant { component: builder.component(child.line, fixed)?, amount, variable })
+            let component = builder.component(child.line, fixed)?;
+            Some(Constant { component, amount, variable, per_call })
         }
     };
     Ok(Step {
@@ -199,6 +215,19 @@ fn step(
         constant,
         correction: None,
     })
+}
+
+/// A small record as there are many: where rounding changes the price of one, it changes bills.
+/// Of a count, a thousandth of what is priced: bytes may be counted by bare numbers.
+fn small_record(unit: Unit, per: i128) -> (i128, String) {
+    match unit {
+        Unit::Microsecond => (60_000_000, "1 min".to_owned()),
+        Unit::Byte => (1_000_000, "1 MB".to_owned()),
+        Unit::One => {
+            let count = (per / 1_000).max(1);
+            (count, count.to_string())
+        }
+    }
 }
 
 /// What a change to a step books.

@@ -13,6 +13,7 @@ use crate::spec::{
     Built, ChildSpec, Refused, Role, Spec, Value, ValueType, optional, required, usage_in,
     usage_out,
 };
+use crate::values::SEPARATORS;
 
 use super::rule::{Condition, Rule, Test, measured};
 
@@ -40,7 +41,7 @@ pub(super) static SPEC: Spec = Spec {
         at_least: 1,
         properties: &[
             required("as", Value::Of(&TYPE), "the type where everything else here holds"),
-            optional("type", Value::Words, "the type so far is one of these"),
+            optional("type", Value::Types, "the type so far is one of these"),
             optional("attribute", Value::Attribute, "a text, which is or is like"),
             optional("is", Value::Words, "one of these words"),
             optional("like", Value::Text, "this; * is any text, ? any one character"),
@@ -98,6 +99,12 @@ fn rule(child: &Child, builder: &mut Builder<'_>) -> Result<Rule, Refused> {
     match (child.property("attribute"), value) {
         (None, (None, None)) => {}
         (Some(name), (Some(is), None)) => {
+            if let Some(word) = is.split_whitespace().find(|word| word.contains(SEPARATORS)) {
+                let message = format!(
+                    "is: \"{word}\" is one word, with which a whole value is compared: write spaces between words"
+                );
+                builder.warn(child.line, message);
+            }
             let attribute = builder.attribute(child.line, "attribute", name)?;
             conditions.push(Condition::Attribute(attribute, Test::Is(words(is))));
         }

@@ -13,7 +13,7 @@ pub(super) static SPEC: Spec = Spec {
         usage_out("pass"),
         OutputSpec { name: "rest", carries: Carries::Usage, open: Open::SourceFed },
     ],
-    properties: &[required("types", Value::Words, "the usage types that pass")],
+    properties: &[required("types", Value::Types, "the usage types that pass")],
     children: &[],
     role: Role::Plain,
     build: |primitive, builder| {

@@ -1,12 +1,10 @@
 //! Dial plans: prefixes of telephone numbers and what a call there costs
 //! (docs/plan-semantics.md section 8).
 
+use super::countries::DIGITS_MAX;
 use super::rows::{Column, Faults, Kind, Row, optional, required};
 use crate::measure::{Decimal, Quantity, Unit};
 use crate::price::Price;
-
-/// Digits of an E.164 number.
-pub(super) const DIGITS_MAX: usize = 15;
 
 const PREFIX: usize = 0;
 const DESTINATION: usize = 1;

@@ -6,6 +6,7 @@ use jiff::civil::Date;
 
 use super::TableKind;
 use super::rows::{Faults, hash_text};
+use crate::nearest::hint;
 use crate::values;
 
 const NAME: &str = "turnpike-table";
@@ -77,8 +78,11 @@ fn pairs<'t>(
     for word in words {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
         if !KEYS.contains(&key) {
-            let message =
-                format!("the first line has no place for \"{word}\": it has {}", KEYS.join(" "));
+            let hint = hint(key, KEYS);
+            let message = format!(
+                "the first line has no place for \"{word}\"{hint}: it has {}",
+                KEYS.join(" ")
+            );
             faults.error(1, message);
         } else if values.insert(key, value).is_some() {
             faults.error(1, format!("the first line gives {key} twice: take one out"));

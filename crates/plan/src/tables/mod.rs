@@ -9,7 +9,8 @@
 //!    v               one file a kind: its columns, its refusals, its look-up
 //!  Table             immutable; share it in an Arc
 //!
-//!  number.rs  telephone numbers as dialled -> E.164     place.rs  places within places
+//!  number.rs  telephone numbers -> E.164, their lengths checked by countries.rs
+//!  place.rs   places within places
 //! ```
 //!
 //! Invariants:
@@ -19,6 +20,7 @@
 //! - No look-up allocates, except for the list of more than four taxes.
 
 mod addresses;
+mod countries;
 mod dial_plan;
 mod exchange_rates;
 mod head;
@@ -37,13 +39,14 @@ use jiff::civil::Date;
 use turnpike_types::Timestamp;
 use turnpike_types::limits::{TABLE_BYTES_MAX, TABLE_ROWS_MAX};
 
+use crate::nearest::hint;
 use crate::zone::{Zone, first_instant_of};
 
 pub(crate) use addresses::Addresses;
 pub(crate) use dial_plan::{DialPlan, DialRow};
 pub(crate) use exchange_rates::ExchangeRates;
 pub(crate) use holidays::{Holidays, SpecialDay};
-pub(crate) use number::{HomePlan, normalise};
+pub(crate) use number::{BadNumber, HomePlan, Number, Reading, read as read_number};
 pub(crate) use tax::{TaxRow, TaxTable};
 
 use head::Head;
@@ -153,8 +156,9 @@ impl FromStr for TableKind {
 
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|kind| kind.word() == text).ok_or_else(|| {
-            let words = Self::ALL.map(Self::word).join(", ");
-            format!("\"{text}\" is no kind of table: write one of {words}")
+            let words = Self::ALL.map(Self::word);
+            let hint = hint(text, words);
+            format!("\"{text}\" is no kind of table{hint}: write one of {}", words.join(", "))
         })
     }
 }

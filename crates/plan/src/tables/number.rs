@@ -3,7 +3,12 @@
 
 use std::fmt;
 
-use super::dial_plan::DIGITS_MAX;
+use smallvec::SmallVec;
+
+use super::countries::{DIGITS_MAX, country};
+
+#[cfg(test)]
+mod tests;
 
 /// How numbers are dialled where a subscriber is at home.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +71,19 @@ impl HomePlan {
     }
 }
 
+/// How a number without `+` is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// As it is dialled at home.
+    Dialled(HomePlan),
+    /// With its country code first. What callers dial before a country code may stand before it,
+    /// as far as it begins with a 0, with which no country code begins.
+    International {
+        /// `00`, `011`, or nothing.
+        prefix: Box<str>,
+    },
+}
+
 /// The digits of an E.164 number: 1 to 15, the country code first.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Digits {
@@ -78,8 +96,11 @@ impl Digits {
 
     /// The digits, without `+`.
     pub(crate) fn as_str(&self) -> &str {
-        let bytes = self.bytes.get(..self.len).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 
     fn push(&mut self, digit: u8) -> Result<(), BadNumber> {
@@ -103,121 +124,211 @@ impl fmt::Debug for Digits {
 /// Not a telephone number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadNumber {
-    #[error("it has no digits past its prefix")]
+    #[error("it has no digits after its prefix")]
     Empty,
     #[error("it has more than {DIGITS_MAX} digits with its country code")]
     TooLong,
-    #[error("{0:?} has no place in a telephone number")]
+    #[error("{0:?} is not part of a telephone number")]
     Character(char),
+    #[error("it ends like a number of a spreadsheet: keep the column as text")]
+    Decimal,
+    #[error("no country has the code with which {0:?} begins")]
+    NoCountry(Digits),
+    #[error("{}", wrong_length(.0, *.1))]
+    Length(Digits, usize),
+    #[error(
+        "it is a national number or, without +, an international one: write + before country codes, \
+         or numbers=\"international\" in the plan"
+    )]
+    Ambiguous,
 }
 
-/// The E.164 number that a number as dialled in `home` reaches.
-pub(crate) fn normalise(number: &str, home: &HomePlan) -> Result<Digits, BadNumber> {
-    let mut dialled = number.chars().filter(|c| !matches!(c, ' ' | '.' | '-' | '(' | ')'));
-    let international = dialled.clone().next() == Some('+');
-    if international {
-        dialled.next();
+fn wrong_length(digits: &Digits, code: usize) -> String {
+    let (country_code, national) = digits.as_str().split_at_checked(code).unwrap_or_default();
+    let lengths = country(digits.as_bytes()).map_or_else(String::new, |(_, known)| known.words());
+    format!(
+        "read as +{country_code} {national} it has {} digits after the country code, and numbers there have {lengths}",
+        national.len()
+    )
+}
+
+/// A number, brought into international form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Number {
+    /// A number of its country's length.
+    Whole(Digits),
+    /// Dialled at home and shorter than any number there: perhaps a service number such as 118118,
+    /// behind the country code. If it is none, the fault says what is wrong with it.
+    Service(Digits, BadNumber),
+}
+
+/// Service numbers have at least so many digits.
+const SERVICE_DIGITS_MIN: usize = 3;
+
+/// Reads a number, and checks its length by its country.
+pub(crate) fn read(number: &str, reading: &Reading) -> Result<Number, BadNumber> {
+    let dialled = Dialled::of(number)?;
+    let (digits, home) = match reading {
+        Reading::Dialled(home) => normalised(&dialled, home)?,
+        Reading::International { prefix } => {
+            let rest = match prefix.starts_with('0') {
+                true => without(dialled.digits.iter().copied(), prefix),
+                false => None,
+            };
+            let digits = match rest {
+                Some(rest) if !dialled.plus => international(rest, None)?,
+                _ => international(dialled.digits.iter().copied(), None)?,
+            };
+            (digits, None)
+        }
+    };
+    if digits.len == 0 {
+        return Err(BadNumber::Empty);
     }
-    if let Some(strange) = dialled.clone().find(|c| !c.is_ascii_digit()) {
-        return Err(BadNumber::Character(strange));
-    }
-    let dialled = dialled.filter_map(|c| u8::try_from(c).ok());
-    let mut digits = Digits::NONE;
-    if international {
-        digits.push_all(dialled)?;
-    } else if let Some(rest) = without(dialled.clone(), &home.international_prefix) {
-        digits.push_all(rest)?;
-    } else {
-        let national = match without(dialled.clone(), &home.national_prefix) {
-            Some(rest) if !home.keeps_national_prefix => rest,
-            _ => dialled,
+    let (code, lengths) = country(digits.as_bytes()).ok_or(BadNumber::NoCountry(digits))?;
+    let national = digits.len - code;
+    if lengths.holds(national) {
+        return match home {
+            Some(home) if home.is_ambiguous(&digits) => Err(BadNumber::Ambiguous),
+            _ => Ok(Number::Whole(digits)),
         };
-        if national.clone().next().is_some() {
-            digits.push_all(home.country_code.bytes().chain(national))?;
+    }
+    let fault = BadNumber::Length(digits, code);
+    match home {
+        Some(_) if (SERVICE_DIGITS_MIN..lengths.min()).contains(&national) => {
+            Ok(Number::Service(digits, fault))
+        }
+        _ => Err(fault),
+    }
+}
+
+impl HomePlan {
+    /// May a number that was dialled without any prefix be one of the same country with its country
+    /// code? Where the national prefix is dropped, callers dial it before each national number, so
+    /// it is not plain which of the two was meant.
+    fn is_ambiguous(&self, digits: &Digits) -> bool {
+        if self.national_prefix.is_empty() || self.keeps_national_prefix {
+            return false;
+        }
+        let national = digits.as_bytes().get(self.country_code.len()..).unwrap_or_default();
+        let Some(rest) = national.strip_prefix(self.country_code.as_bytes()) else { return false };
+        country(national).is_some_and(|(_, lengths)| lengths.holds(rest.len()))
+    }
+}
+
+/// Digits, and `(0)` as one of them.
+#[derive(Debug)]
+struct Dialled {
+    plus: bool,
+    digits: SmallVec<[u8; 32]>,
+}
+
+/// A national prefix in parentheses, as in `+44 (0)20 7946 0000`.
+const TRUNK: u8 = b'(';
+
+/// More are no number, whatever stands before it.
+const DIALLED_MAX: usize = 32;
+
+impl Dialled {
+    fn of(number: &str) -> Result<Self, BadNumber> {
+        if is_decimal(number) {
+            return Err(BadNumber::Decimal);
+        }
+        let mut dialled = Self { plus: false, digits: SmallVec::new() };
+        let mut rest = number;
+        while let Some(c) = rest.chars().next() {
+            if dialled.digits.len() >= DIALLED_MAX {
+                return Err(BadNumber::TooLong);
+            }
+            if let Some(after) = rest.strip_prefix("(0)").filter(|_| !dialled.digits.is_empty()) {
+                dialled.digits.push(TRUNK);
+                rest = after;
+                continue;
+            }
+            rest = rest.strip_prefix(c).unwrap_or_default();
+            match c {
+                ' ' | '.' | '-' | '(' | ')' => {}
+                '+' if !dialled.plus && dialled.digits.is_empty() => dialled.plus = true,
+                '0'..='9' => dialled.digits.extend(u8::try_from(c)),
+                strange => return Err(BadNumber::Character(strange)),
+            }
+        }
+        Ok(dialled)
+    }
+}
+
+/// Digits, one point, and zeros alone: `447700900123.0`.
+fn is_decimal(number: &str) -> bool {
+    let number = number.trim();
+    let Some((whole, part)) = number.strip_prefix('+').unwrap_or(number).split_once('.') else {
+        return false;
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits(whole) && !part.is_empty() && part.bytes().all(|byte| byte == b'0')
+}
+
+/// What a number as dialled reaches, and with it the home plan, if the number came without any
+/// prefix, as one of the same country.
+fn normalised<'h>(
+    dialled: &Dialled,
+    home: &'h HomePlan,
+) -> Result<(Digits, Option<&'h HomePlan>), BadNumber> {
+    let all = dialled.digits.iter().copied();
+    if dialled.plus {
+        return Ok((international(all, Some(home))?, None));
+    }
+    if let Some(rest) = without(all.clone(), &home.international_prefix) {
+        return Ok((international(rest, Some(home))?, None));
+    }
+    let mut digits = Digits::NONE;
+    let stripped = without(all.clone(), &home.national_prefix);
+    let stripped = stripped.filter(|_| !home.keeps_national_prefix);
+    let bare = stripped.is_none() || home.national_prefix.is_empty();
+    let mut add = |national: &mut dyn Iterator<Item = u8>| {
+        let mut national = national.map(|byte| if byte == TRUNK { b'0' } else { byte }).peekable();
+        if national.peek().is_none() {
+            return Ok(());
+        }
+        digits.push_all(home.country_code.bytes().chain(national))
+    };
+    match stripped {
+        Some(mut rest) => add(&mut rest)?,
+        None => add(&mut all.clone())?,
+    }
+    Ok((digits, bare.then_some(home)))
+}
+
+/// Digits with the country code first. A national prefix in parentheses behind it is not dialled
+/// from abroad, except where it is part of the number.
+fn international(
+    dialled: impl IntoIterator<Item = u8>,
+    home: Option<&HomePlan>,
+) -> Result<Digits, BadNumber> {
+    let mut digits = Digits::NONE;
+    for digit in dialled {
+        if digit != TRUNK {
+            digits.push(digit)?;
+            continue;
+        }
+        let behind_code = country(digits.as_bytes()).is_some_and(|(code, _)| code == digits.len);
+        let code = digits.as_str();
+        let own = home.filter(|home| *home.country_code == *code);
+        let kept = own.map_or(code == ITALY, |home| home.keeps_national_prefix);
+        if !behind_code || kept {
+            digits.push(b'0')?;
         }
     }
+    Ok(digits)
+}
+
+/// The E.164 number that a number as dialled in `home` reaches, of whatever length.
+#[cfg(test)]
+fn normalise(number: &str, home: &HomePlan) -> Result<Digits, BadNumber> {
+    let (digits, _) = normalised(&Dialled::of(number)?, home)?;
     if digits.len == 0 { Err(BadNumber::Empty) } else { Ok(digits) }
 }
 
 /// What follows a prefix; `None` where it does not begin so.
 fn without<I: Iterator<Item = u8>>(mut digits: I, prefix: &str) -> Option<I> {
     prefix.bytes().all(|expected| digits.next() == Some(expected)).then_some(digits)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn home(country: &str, international: &str, national: &str) -> HomePlan {
-        HomePlan::new(country, international, national).unwrap()
-    }
-
-    fn digits(number: &str, home: &HomePlan) -> String {
-        normalise(number, home).unwrap().as_str().to_owned()
-    }
-
-    #[test]
-    fn a_number_is_read_as_its_country_dials() {
-        let britain = home("44", "00", "0");
-        assert_eq!(digits("020 7946 0000", &britain), "442079460000");
-        assert_eq!(digits("(020) 7946-0000", &britain), "442079460000");
-        assert_eq!(digits("2079460000", &britain), "442079460000");
-        assert_eq!(digits("00 1 212 555 0100", &britain), "12125550100");
-        assert_eq!(digits("+1.212.555.0100", &britain), "12125550100");
-        let america = home("1", "011", "1");
-        assert_eq!(digits("1 (212) 555-0100", &america), "12125550100");
-        assert_eq!(digits("212 555 0100", &america), "12125550100");
-        assert_eq!(digits("011 44 20 7946 0000", &america), "442079460000");
-        let denmark = home("45", "00", "");
-        assert_eq!(digits("32 12 34 56", &denmark), "4532123456");
-    }
-
-    /// docs/plan-semantics.md section 8: Italy keeps its 0.
-    #[test]
-    fn italy_keeps_its_0_unless_told_otherwise() {
-        let italy = home("39", "00", "0");
-        assert_eq!(digits("06 698 1234", &italy), "39066981234");
-        assert_eq!(digits("347 123 4567", &italy), "393471234567");
-        assert_eq!(digits("0044 20 7946 0000", &italy), "442079460000");
-        assert_eq!(digits("06 698", &italy.keeping_national_prefix(false)), "396698");
-        let kept = home("44", "00", "0").keeping_national_prefix(true);
-        assert_eq!(digits("020", &kept), "44020");
-    }
-
-    #[test]
-    fn a_plus_wins_over_every_prefix() {
-        assert_eq!(digits("+0044", &home("44", "00", "0")), "0044");
-        assert_eq!(digits(" (+1) 1", &home("1", "011", "1")), "11");
-    }
-
-    #[test]
-    fn what_is_no_number_is_refused_by_name() {
-        let britain = home("44", "00", "0");
-        for empty in ["", "+", "00", "0", " - ", "()."] {
-            assert_eq!(normalise(empty, &britain), Err(BadNumber::Empty), "{empty}");
-        }
-        assert!(normalise("+123456789012345", &britain).is_ok());
-        assert_eq!(normalise("+1234567890123456", &britain), Err(BadNumber::TooLong));
-        assert_eq!(normalise("12345678901234", &britain), Err(BadNumber::TooLong));
-        for (text, strange) in [("44+1", '+'), ("++44", '+'), ("1-800-FLY", 'F'), ("٣", '٣')] {
-            assert_eq!(normalise(text, &britain), Err(BadNumber::Character(strange)), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_home_plan_that_no_country_has_is_refused() {
-        for (country, international, national) in [
-            ("", "00", "0"),
-            ("4444", "00", "0"),
-            ("044", "00", "0"),
-            ("+44", "00", "0"),
-            ("44", "", "0"),
-            ("44", "+", "0"),
-            ("44", "00", "o"),
-            ("44", "0", "0"),
-            ("44", "00", "001"),
-        ] {
-            assert!(HomePlan::new(country, international, national).is_err(), "{country}");
-        }
-    }
 }

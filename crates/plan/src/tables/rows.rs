@@ -7,6 +7,7 @@
 use turnpike_types::{CsvLine, CsvLineError};
 
 use super::{TableError, TableErrors};
+use crate::nearest::hint;
 
 /// One value.
 pub(super) const CELL_BYTES_MAX: usize = 256;
@@ -178,8 +179,10 @@ fn header(
         match known.and_then(|known| places.get_mut(known)) {
             None => {
                 let name: String = name.chars().take(60).collect();
+                let hint = hint(&name, columns.iter().map(|column| column.name));
                 let known = names(columns, ", ");
-                faults.error(line, format!("no column {name:?} is known here: write {known}"));
+                let message = format!("no column {name:?} is known here{hint}: write {known}");
+                faults.error(line, message);
             }
             Some(Some(_)) => faults.error(line, format!("column {name} twice: take one out")),
             Some(place) => *place = Some(at),

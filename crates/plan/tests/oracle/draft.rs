@@ -235,8 +235,12 @@ impl Draft {
         };
         let endless = dice.throw(2) == 0;
         let steps = drawn::steps(endless, self.unit(), dice);
+        let fee_per = match level.is_empty() {
+            true => dice.one_of(&["", " fee-per=\"call\"", " fee-per=\"rater\""]),
+            false => "",
+        };
         self.graph += &format!(
-            "<StepRater id=\"{id}\" in=\"{links}\"{level} mode=\"{mode}\">{steps}</StepRater>\n"
+            "<StepRater id=\"{id}\" in=\"{links}\"{level} mode=\"{mode}\"{fee_per}>{steps}</StepRater>\n"
         );
         self.charges.push(format!("{id}.charge"));
         if !endless {

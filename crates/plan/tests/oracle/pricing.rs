@@ -28,6 +28,8 @@ struct Reached<'a> {
     number: i64,
     /// The level that it read.
     level: i128,
+    /// The number of the copy.
+    copy: i128,
 }
 
 impl<'a> Reached<'a> {
@@ -51,6 +53,12 @@ impl<'a> Reached<'a> {
     fn start(&self) -> i128 {
         let before = self.index.checked_sub(1).map(|before| &self.primitive.children[before]);
         before.map_or(0, |before| base(before.property("upto").unwrap()))
+    }
+
+    /// A fee for each call comes with the record's first unit alone.
+    fn may_charge_a_fee(&self) -> bool {
+        let per_call = self.primitive.property("fee-per") == Some("call");
+        !per_call || (self.number == 0 && self.copy == 0 && self.level == 0)
     }
 
     fn part(&self, kind: Kind) -> Part {
@@ -90,7 +98,7 @@ impl Naive<'_> {
                 continue;
             };
             if let Push::Unit { number, .. } = push {
-                let reached = Reached { place, primitive, index, period, number, level };
+                let reached = Reached { place, primitive, index, period, number, level, copy };
                 self.correct(reached, memory);
                 self.count_in(reached, counted, memory);
                 self.constant(reached, memory);
@@ -166,7 +174,7 @@ impl Naive<'_> {
                 return;
             }
             memory.changed.insert(key);
-        } else if memory.parts.contains_key(&part) {
+        } else if memory.parts.contains_key(&part) || !reached.may_charge_a_fee() {
             return;
         }
         let component = self.component(primitive, id, Kind::Constant);

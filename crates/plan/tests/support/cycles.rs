@@ -18,7 +18,7 @@ pub(crate) struct Billed {
     pub(crate) state: AccountState,
     pub(crate) since: Timestamp,
     pub(crate) until: Timestamp,
-    rater: Rater,
+    pub(crate) rater: Rater,
 }
 
 impl Billed {

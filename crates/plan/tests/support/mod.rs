@@ -20,18 +20,24 @@ pub(crate) fn micros(text: &str) -> i64 {
 
 /// A record of nothing but time.
 pub(crate) fn session(kind: &str, start: &str, end: &str) -> UsageRecord {
+    let mut record = begun(kind, start);
+    record.state_duration(Some(micros(end) - micros(start)));
+    record
+}
+
+/// A record that states nothing that was used.
+pub(crate) fn begun(kind: &str, start: &str) -> UsageRecord {
     UsageRecord {
         record_id: "r".to_owned(),
         usage_type: kind.to_owned(),
         start: Timestamp(micros(start)),
-        duration_us: micros(end) - micros(start),
         ..UsageRecord::default()
     }
 }
 
 /// A record of a quantity at one instant.
 pub(crate) fn event(kind: &str, at: &str, quantity: i64) -> UsageRecord {
-    UsageRecord { quantity: Some(quantity), ..session(kind, at, at) }
+    UsageRecord { quantity: Some(quantity), ..begun(kind, at) }
 }
 
 pub(crate) fn with_view<T>(record: &UsageRecord, then: impl FnOnce(&UsageView<'_>) -> T) -> T {

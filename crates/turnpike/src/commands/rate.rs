@@ -12,7 +12,7 @@ use std::sync::Arc;
 use clap::Args;
 use jiff::civil::Date;
 use turnpike_collect::AccountsCsv;
-use turnpike_plan::{AccountContext, Plan, Zone, first_instant_of};
+use turnpike_plan::{AccountContext, Plan, Table, Zone, first_instant_of};
 use turnpike_trial::{Account, Accounts, Catalogue, Outcome, Trial};
 use turnpike_types::{Currency, Timestamp};
 
@@ -113,6 +113,7 @@ pub(crate) fn run(args: &RateArgs) -> anyhow::Result<Finish> {
     }
     let tables = args.tables.iter().map(|file| table::load(file).map(Arc::new));
     let tables: Vec<_> = tables.collect::<Result<_, _>>()?;
+    loaded.iter().for_each(|plan| tell_of_missing_tables(plan, &tables));
     let catalogue = Catalogue::new(loaded).with_tables(tables);
     let zone = values::plan_zone(&args.zone).map_err(|e| usage(format!("--zone: {e}")))?;
     let until = args.until.map(|date| first_instant_of(&zone, date));
@@ -167,6 +168,23 @@ fn read_attributes(catalogue: &Catalogue) -> BTreeSet<String> {
     });
     let texts = properties.filter(|(name, _)| *name != "id").map(|(_, text)| text.as_str());
     texts.map(|text| text.strip_prefix("record.").unwrap_or(text).to_owned()).collect()
+}
+
+/// Tells of the tables that a plan reads and no `--table` holds.
+fn tell_of_missing_tables(plan: &Plan, tables: &[Arc<Table>]) {
+    for name in plan.tables() {
+        let of_kind = tables.iter().filter(|table| table.kind() == name.kind);
+        let known: Vec<&str> = of_kind.map(|table| table.id()).collect();
+        if !known.contains(&name.id.as_str()) {
+            ui::tell(format_args!(
+                "plan {}: warning: it reads the {} table {}, and no --table holds it{}: what needs it waits as no-table",
+                plan.id(),
+                name.kind,
+                name.id,
+                turnpike_plan::hint(&name.id, known)
+            ));
+        }
+    }
 }
 
 fn step_through(

@@ -39,6 +39,8 @@ pub(super) struct Constant {
     pub(super) amount: Money,
     /// Remembers the periods it was charged in.
     pub(super) variable: Option<VariableId>,
+    /// Charged with the record's first unit alone.
+    pub(super) per_call: bool,
 }
 
 pub(super) struct StepRater {
@@ -87,13 +89,16 @@ impl StepRater {
         if stream.ghost {
             sorter.ghost(&stream, level::of_ghost(self.total, run, &self.input));
         }
+        let mut begins = stream.spans.first().is_some_and(Span::begins_record);
         let sort = |span, ladder, period| sorter.sort(span, ladder, period);
         match self.total {
             Some(total) => level::by_total(total, run, &self.input, &stream, sort)?,
             None => level::by_count(&stream, sort)?,
         }
         parts.sort_unstable_by_key(|part| (part.first_unit, part.step));
-        parts.iter().try_for_each(|part| self.book(run, part))?;
+        for part in &parts {
+            self.book(run, part, std::mem::take(&mut begins))?;
+        }
         run.scratch.parts = parts;
         if let Some(slot) = self.rest {
             run.scratch.streams[slot] = rest;
@@ -114,6 +119,7 @@ impl StepRater {
                 _ => return Ok(false),
             },
         };
+        let mut begins = span.begins_record();
         let first = self.bounds.iter().position(|upto| upto.is_none_or(|upto| before < upto));
         for step in first.unwrap_or(self.bounds.len())..self.bounds.len() {
             let mut quantity = span.count().ok_or(SuspenseReason::Overflow)?;
@@ -127,7 +133,7 @@ impl StepRater {
                 (quantity, after) = (upto - before, upto);
             }
             let part = Part { step, period, quantity, first_unit: span.first, before, after };
-            self.book(run, &part)?;
+            self.book(run, &part, std::mem::take(&mut begins))?;
             if over.is_none() {
                 return Ok(true);
             }
@@ -140,9 +146,9 @@ impl StepRater {
     }
 
     /// The correction where the step is changed to, the line for the part's units, the constant
-    /// beside the step's first unit.
+    /// beside the step's first unit. `begins`: the part begins with the record's first unit.
     #[inline(always)]
-    fn book(&self, run: &mut Run<'_>, part: &Part) -> Result<(), SuspenseReason> {
+    fn book(&self, run: &mut Run<'_>, part: &Part, begins: bool) -> Result<(), SuspenseReason> {
         let step = &self.steps[part.step];
         let fixed = |run: &Run<'_>, component, amount| {
             run.fixed(component, amount, part.period, part.first_unit)
@@ -164,7 +170,12 @@ impl StepRater {
             ..fixed(run, step.component, amount)
         };
         run.book(self.out, line)?;
-        step.constant.as_ref().map_or(Ok(()), |constant| self.book_constant(run, part, constant))
+        match &step.constant {
+            Some(constant) if begins || !constant.per_call => {
+                self.book_constant(run, part, constant)
+            }
+            _ => Ok(()),
+        }
     }
 
     #[inline(never)]
@@ -172,7 +183,7 @@ impl StepRater {
         &self,
         run: &mut Run<'_>,
         part: &Part,
-        &Constant { component, amount, variable }: &Constant,
+        &Constant { component, amount, variable, .. }: &Constant,
     ) -> Result<(), SuspenseReason> {
         let line = |run: &Run<'_>| run.fixed(component, amount, part.period, part.first_unit);
         if let Some(variable) = variable {

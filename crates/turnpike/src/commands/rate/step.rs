@@ -95,7 +95,7 @@ impl<R: BufRead, W: Write> Walk<R, W> {
                 let late = if charges.is_late() { ", late" } else { "" };
                 format!("rated{late}, {lines} line{}", if lines == 1 { "" } else { "s" })
             }
-            Outcome::Suspended(reason) => format!("suspended, {reason}"),
+            Outcome::Suspended(waits) => format!("suspended, {waits}"),
             Outcome::Duplicate(line) => format!("the same as on line {line}"),
             Outcome::Conflict(line) => format!("rejected, conflict with line {line}"),
         };

@@ -1,0 +1,111 @@
+//! Warnings of connection fees that one record may be charged twice.
+//!
+//! A fee is charged by each rater to which units of the record come. Filters part a record between
+//! raters, so a call across the start of peak meets the fees of two. Whether the author means that
+//! can't be known, unless `fee-per` says so.
+
+use super::paths::Certain;
+use super::wiring::{Node, Wiring};
+use crate::error::Findings;
+use crate::graph::Primitive;
+use crate::measure::Decimal;
+use crate::primitives::fee_per;
+
+/// A rater that may charge a fee once for each record.
+struct FeeRater<'a> {
+    place: usize,
+    primitive: &'a Primitive,
+}
+
+impl FeeRater<'_> {
+    fn says(&self) -> Option<&str> {
+        self.primitive.property(fee_per::NAME)
+    }
+}
+
+pub(super) fn check(
+    primitives: &[Primitive],
+    wiring: &Wiring,
+    labels: &[Option<usize>],
+    certain: &[Certain],
+    findings: &mut Findings,
+) {
+    let all = primitives.iter().zip(&wiring.nodes).enumerate();
+    let raters: Vec<FeeRater<'_>> = all
+        .filter(|(_, (primitive, node))| may_charge(primitive, node))
+        .map(|(place, (primitive, _))| FeeRater { place, primitive })
+        .collect();
+    for (later, rater) in raters.iter().enumerate() {
+        if rater.primitive.kind == "StepRater" && rater.says().is_none() {
+            warn_of_steps(rater.primitive, findings);
+        }
+        let earlier = raters.iter().take(later);
+        let meets = |one: &FeeRater<'_>| -> Option<String> {
+            let (mine, theirs) = (certain.get(rater.place)?, certain.get(one.place)?);
+            // Types that different classifiers told say nothing of each other.
+            let same = labels.get(rater.place) == labels.get(one.place);
+            let theirs = if same { theirs.clone() } else { theirs.without_types() };
+            if mine.excludes_record(&theirs, |place| parts_records(primitives, place)) {
+                return None;
+            }
+            told(rater, one, mine.excludes(&theirs))
+        };
+        // One is enough to look at the plan again.
+        if let Some(message) = earlier.filter_map(meets).next() {
+            findings.warn(rater.primitive.line, Some(&rater.primitive.id), message);
+        }
+    }
+}
+
+/// Does a primitive charge a fee once for each record? What a dial plan holds is known when it is
+/// published, and may change with each version.
+fn may_charge(primitive: &Primitive, node: &Node) -> bool {
+    match node.spec.name {
+        "E164DialPlanRater" => true,
+        "StepRater" => primitive.links("level").is_empty() && constants(primitive).count() > 0,
+        _ => false,
+    }
+}
+
+/// The steps with a constant that is not zero.
+fn constants(primitive: &Primitive) -> impl Iterator<Item = &str> {
+    let is_fee = |text: &str| Decimal::parse(text).is_ok_and(|amount| amount.digits != 0);
+    let steps = primitive.children.iter();
+    let charging = steps.filter(move |step| step.property("constant").is_some_and(is_fee));
+    charging.filter_map(|step| step.property("id"))
+}
+
+/// Does each record leave this primitive whole?
+fn parts_records(primitives: &[Primitive], place: usize) -> bool {
+    primitives.get(place).is_some_and(|primitive| match primitive.kind.as_str() {
+        "UsageTypeSelector" => true,
+        "ThresholdFilter" => primitive.property("on") == Some("record"),
+        _ => false,
+    })
+}
+
+/// What to tell of two raters that units of one record may come to.
+fn told(rater: &FeeRater<'_>, other: &FeeRater<'_>, never_one_unit: bool) -> Option<String> {
+    let name = &other.primitive.id;
+    match (rater.says(), other.says()) {
+        (Some("call"), Some("call")) if never_one_unit => None,
+        (Some("call"), Some("call")) => Some(format!(
+            "a record's first unit may come here and to \"{name}\", and both charge their fee (setup, constant) with it: link the two to different ports of one filter, or write fee-per=\"rater\" where both fees are meant"
+        )),
+        (Some(_), Some(_)) => None,
+        _ => Some(format!(
+            "units of one record may come here and to \"{name}\", and each charges its own fee (setup, constant): write fee-per=\"call\" in both to charge one fee a call, or fee-per=\"rater\" in both where both are meant"
+        )),
+    }
+}
+
+/// Without a level the constant of each step that a record reaches is charged.
+fn warn_of_steps(primitive: &Primitive, findings: &mut Findings) {
+    let mut steps = constants(primitive);
+    if let (Some(first), Some(second)) = (steps.next(), steps.next()) {
+        let message = format!(
+            "a record that reaches step {second} is charged the constants of {first} and {second}: write fee-per=\"call\" to charge only that of the step in which it begins, or fee-per=\"rater\" where each is meant"
+        );
+        findings.warn(primitive.line, Some(&primitive.id), message);
+    }
+}

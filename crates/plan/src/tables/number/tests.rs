@@ -1,0 +1,196 @@
+use super::*;
+
+fn home(country: &str, international: &str, national: &str) -> HomePlan {
+    HomePlan::new(country, international, national).unwrap()
+}
+
+fn digits(number: &str, home: &HomePlan) -> String {
+    normalise(number, home).unwrap().as_str().to_owned()
+}
+
+#[test]
+fn a_number_is_read_as_its_country_dials() {
+    let britain = home("44", "00", "0");
+    assert_eq!(digits("020 7946 0000", &britain), "442079460000");
+    assert_eq!(digits("(020) 7946-0000", &britain), "442079460000");
+    assert_eq!(digits("2079460000", &britain), "442079460000");
+    assert_eq!(digits("00 1 212 555 0100", &britain), "12125550100");
+    assert_eq!(digits("+1.212.555.0100", &britain), "12125550100");
+    let america = home("1", "011", "1");
+    assert_eq!(digits("1 (212) 555-0100", &america), "12125550100");
+    assert_eq!(digits("212 555 0100", &america), "12125550100");
+    assert_eq!(digits("011 44 20 7946 0000", &america), "442079460000");
+    let denmark = home("45", "00", "");
+    assert_eq!(digits("32 12 34 56", &denmark), "4532123456");
+}
+
+/// PLANS section 8: Italy keeps its 0.
+#[test]
+fn italy_keeps_its_0_unless_told_otherwise() {
+    let italy = home("39", "00", "0");
+    assert_eq!(digits("06 698 1234", &italy), "39066981234");
+    assert_eq!(digits("347 123 4567", &italy), "393471234567");
+    assert_eq!(digits("0044 20 7946 0000", &italy), "442079460000");
+    assert_eq!(digits("06 698", &italy.keeping_national_prefix(false)), "396698");
+    let kept = home("44", "00", "0").keeping_national_prefix(true);
+    assert_eq!(digits("020", &kept), "44020");
+}
+
+#[test]
+fn a_plus_wins_over_every_prefix() {
+    assert_eq!(digits("+0044", &home("44", "00", "0")), "0044");
+    assert_eq!(digits(" (+1) 1", &home("1", "011", "1")), "11");
+}
+
+#[test]
+fn what_is_no_number_is_refused_by_name() {
+    let britain = home("44", "00", "0");
+    for empty in ["", "+", "00", "0", " - ", "()."] {
+        assert_eq!(normalise(empty, &britain), Err(BadNumber::Empty), "{empty}");
+    }
+    assert!(normalise("+123456789012345", &britain).is_ok());
+    assert_eq!(normalise("+1234567890123456", &britain), Err(BadNumber::TooLong));
+    assert_eq!(normalise("12345678901234", &britain), Err(BadNumber::TooLong));
+    for (text, strange) in [("44+1", '+'), ("++44", '+'), ("1-800-FLY", 'F'), ("٣", '٣')] {
+        assert_eq!(normalise(text, &britain), Err(BadNumber::Character(strange)), "{text}");
+    }
+}
+
+#[test]
+fn a_home_plan_that_no_country_has_is_refused() {
+    for (country, international, national) in [
+        ("", "00", "0"),
+        ("4444", "00", "0"),
+        ("044", "00", "0"),
+        ("+44", "00", "0"),
+        ("44", "", "0"),
+        ("44", "+", "0"),
+        ("44", "00", "o"),
+        ("44", "0", "0"),
+        ("44", "00", "001"),
+    ] {
+        assert!(HomePlan::new(country, international, national).is_err(), "{country}");
+    }
+}
+
+fn whole(number: &str, reading: &Reading) -> Result<String, BadNumber> {
+    match read(number, reading)? {
+        Number::Whole(digits) => Ok(digits.as_str().to_owned()),
+        Number::Service(_, fault) => Err(fault),
+    }
+}
+
+#[test]
+fn an_international_number_needs_no_plus() {
+    let feed = Reading::International { prefix: "00".into() };
+    for number in [
+        "447700900123",
+        "+447700900123",
+        "00447700900123",
+        "00 44 7700 900123",
+        "+44 (0)7700 900123",
+        "44 (0)7700 900123",
+        "0044(0)7700900123",
+    ] {
+        assert_eq!(whole(number, &feed).as_deref(), Ok("447700900123"), "{number}");
+    }
+    let bare = Reading::International { prefix: "".into() };
+    assert!(matches!(whole("00447700900123", &bare), Err(BadNumber::NoCountry(_))));
+    assert!(matches!(whole("07700900123", &feed), Err(BadNumber::NoCountry(_))));
+    // 81 is Japan, and no prefix of anything.
+    let odd = Reading::International { prefix: "810".into() };
+    assert_eq!(whole("81312345678", &odd).as_deref(), Ok("81312345678"));
+}
+
+#[test]
+fn the_prefix_in_parentheses_is_part_of_italian_numbers() {
+    let feed = Reading::International { prefix: "".into() };
+    assert_eq!(whole("+39 (0)6 698 1234", &feed).as_deref(), Ok("39066981234"));
+    let kept = Reading::Dialled(home("49", "00", "0").keeping_national_prefix(true));
+    assert_eq!(whole("+49 (0)30 123456", &kept).as_deref(), Ok("49030123456"));
+    assert_eq!(whole("+44 (0)20 7946 0000", &kept).as_deref(), Ok("442079460000"));
+}
+
+#[test]
+fn a_number_that_is_too_short_or_too_long_for_its_country_is_refused() {
+    let britain = Reading::Dialled(home("44", "00", "0"));
+    for number in [
+        "447700900123",
+        "+44",
+        "+44 7700 90",
+        "+44 7700 900123 4",
+        "+1 555 0100",
+        "+1 212 555 01001",
+        "00 1 212 555 010",
+        "+800 1234 567",
+    ] {
+        let told = whole(number, &britain).unwrap_err();
+        assert!(matches!(told, BadNumber::Length(..)), "{number}: {told}");
+    }
+    assert_eq!(
+        whole("447700900123", &britain).unwrap_err().to_string(),
+        "read as +44 447700900123 it has 12 digits after the country code, and numbers there have 7, 9 or 10"
+    );
+    assert!(matches!(whole("+999 123 4567", &britain), Err(BadNumber::NoCountry(_))));
+    let america = Reading::Dialled(home("1", "011", "1"));
+    for number in ["447700900123", "00447700900123", "555 0100", "00"] {
+        assert!(matches!(whole(number, &america), Err(BadNumber::Length(..))), "{number}");
+    }
+}
+
+#[test]
+fn what_a_spreadsheet_makes_of_a_number_is_refused() {
+    let germany = Reading::Dialled(home("49", "00", "0"));
+    for number in ["493012345678.0", "+493012345678.00", " 03012345678.0 "] {
+        assert_eq!(whole(number, &germany), Err(BadNumber::Decimal), "{number}");
+    }
+    assert_eq!(whole("4.93E+11", &germany), Err(BadNumber::Character('E')));
+    assert_eq!(whole("+1.800.555.0000", &germany).as_deref(), Ok("18005550000"));
+}
+
+#[test]
+fn a_number_that_may_be_national_or_international_is_refused() {
+    let germany = Reading::Dialled(home("49", "00", "0"));
+    assert_eq!(whole("493012345678", &germany), Err(BadNumber::Ambiguous));
+    assert_eq!(whole("0493012345678", &germany).as_deref(), Ok("49493012345678"));
+    assert_eq!(whole("3012345678", &germany).as_deref(), Ok("493012345678"));
+    // Italian mobile numbers begin with 39 too.
+    let italy = Reading::Dialled(home("39", "00", "0"));
+    assert_eq!(whole("392 123 4567", &italy).as_deref(), Ok("393921234567"));
+}
+
+#[test]
+fn a_short_number_that_is_dialled_as_it_is_may_be_a_service_number() {
+    let britain = Reading::Dialled(home("44", "00", "0"));
+    let service = read("118118", &britain);
+    assert!(matches!(service, Ok(Number::Service(digits, _)) if digits.as_str() == "44118118"));
+    for number in ["12", "0118118", "+44118118", "0044118118"] {
+        assert!(matches!(read(number, &britain), Err(BadNumber::Length(..))), "{number}");
+    }
+}
+
+#[test]
+fn what_looks_like_a_number_and_is_none_is_refused() {
+    for reading in
+        [Reading::Dialled(home("44", "00", "0")), Reading::International { prefix: "00".into() }]
+    {
+        for number in [
+            "",
+            "+",
+            "00",
+            "\u{660}\u{660}\u{664}\u{664}",
+            "\u{ff0b}\u{ff14}\u{ff14}",
+            "tel:+447700900123",
+            "sip:+447700900123@h",
+            "*31#00447700900123",
+            "7700900123p1",
+            "+447700900123;ext=5",
+            "\u{202a}+447700900123\u{202c}",
+            "anonymous",
+        ] {
+            assert!(whole(number, &reading).is_err(), "{number}");
+        }
+        let endless = "4".repeat(100_000);
+        assert_eq!(whole(&endless, &reading), Err(BadNumber::TooLong));
+    }
+}

@@ -1,0 +1,167 @@
+//! Telephone numbers as feeds write them: each is priced as what it is, or waits with the number in
+//! the reason. None is priced as another one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "support/cycles.rs"]
+mod cycles;
+use crate::support;
+
+use cycles::Billed;
+use support::{causes, plan, session};
+use turnpike_plan::{Cause, parse};
+use turnpike_types::{SuspenseReason, UsageRecord};
+
+const DIALS: &str = "# turnpike-table id=dial kind=dial-plan version=1 starts=2026-01-01
+prefix,destination,price,per,setup
+1,NANP,0.01,1 min,
+44,UK,0.02,1 min,0.05
+447,UK mobile,0.09,1 min,
+44118118,Directory,2.50,1 min,
+";
+
+fn account(attributes: &str) -> Billed {
+    let graph = format!(
+        r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>
+        <E164DialPlanRater id="dial" in="calls.pass" table="dial" {attributes}/>
+        <AccountFinalizer id="post" in="dial.charge"/>"#
+    );
+    Billed::with_tables(&plan(&graph), "UTC", &[DIALS])
+}
+
+fn call(number: &str) -> UsageRecord {
+    let mut record = session("call", "2026-11-01T01:00:00Z", "2026-11-01T01:01:00Z");
+    record.attributes.insert("called".to_owned(), number.to_owned());
+    record
+}
+
+/// What a minute comes to; why it waits.
+fn minute(account: &mut Billed, number: &str) -> Result<String, SuspenseReason> {
+    let rated = account.rate(&call(number))?;
+    Ok(account.shown(&rated.lines[0]).2)
+}
+
+const BRITAIN: &str = r#"country-code="44" international-prefix="00" national-prefix="0""#;
+const AMERICA: &str = r#"country-code="1" international-prefix="011" national-prefix="1""#;
+const FEED: &str = r#"numbers="international""#;
+const FEED_00: &str = r#"numbers="international" international-prefix="00""#;
+
+/// Numbers that are not written as telephone numbers are.
+const NONE: [&str; 14] = [
+    "٠٠٤٤٧٧٠٠٩٠٠١٢٣",
+    "＋４４７７００９００１２３",
+    "tel:+447700900123",
+    "sip:+447700900123@h",
+    "*31#00447700900123",
+    "00",
+    "+",
+    "+44",
+    "7700900123p1",
+    "+447700900123;ext=5",
+    "\u{202a}+447700900123\u{202c}",
+    "447700900123.0",
+    "4.477E+11",
+    "",
+];
+
+#[test]
+fn a_feed_of_international_numbers_needs_no_plus() {
+    let mut feed = account(FEED);
+    for mobile in ["447700900123", "+447700900123", "+44 (0)7700 900123", "44 7700 900123"] {
+        assert_eq!(minute(&mut feed, mobile).as_deref(), Ok("0.090000000"), "{mobile}");
+    }
+    assert_eq!(minute(&mut feed, "12125550100").as_deref(), Ok("0.010000000"));
+    let mut with_prefix = account(FEED_00);
+    for mobile in ["00447700900123", "00 44 7700 900123", "447700900123"] {
+        assert_eq!(minute(&mut with_prefix, mobile).as_deref(), Ok("0.090000000"), "{mobile}");
+        assert_eq!(minute(&mut feed, mobile).is_ok(), !mobile.starts_with('0'), "{mobile}");
+    }
+}
+
+#[test]
+fn what_is_no_number_waits_however_numbers_are_read() {
+    for plan in [BRITAIN, AMERICA, FEED, FEED_00] {
+        let mut account = account(plan);
+        for number in NONE {
+            let outcome = minute(&mut account, number);
+            assert_eq!(outcome, Err(SuspenseReason::BadAttribute), "{plan} {number:?}");
+        }
+    }
+}
+
+#[test]
+fn a_number_of_another_form_than_the_plan_reads_is_not_priced_as_another_number() {
+    let mobile = Ok("0.090000000".to_owned());
+    let mut britain = account(BRITAIN);
+    for number in ["+447700900123", "00447700900123", "+44 (0)7700 900123", "00 44 7700 900123"] {
+        assert_eq!(minute(&mut britain, number), mobile, "{number}");
+    }
+    assert_eq!(minute(&mut britain, "07700 900123"), mobile);
+    assert_eq!(minute(&mut britain, "447700900123"), Err(SuspenseReason::BadAttribute));
+    let mut america = account(AMERICA);
+    assert_eq!(minute(&mut america, "+447700900123"), mobile);
+    assert_eq!(minute(&mut america, "011 44 7700 900123"), mobile);
+    for number in ["447700900123", "00447700900123", "0044 7700 900123"] {
+        assert_eq!(minute(&mut america, number), Err(SuspenseReason::BadAttribute), "{number}");
+    }
+}
+
+/// The reason names the number, what it was read as, and what is wrong with it.
+#[test]
+fn a_number_that_waits_is_named() {
+    let mut britain = account(BRITAIN);
+    let mut why = |number: &str| {
+        let reason = minute(&mut britain, number).unwrap_err();
+        (reason, britain.rater.detail(reason).to_string())
+    };
+    let (reason, long) = why("447700900123");
+    assert_eq!(reason, SuspenseReason::BadAttribute);
+    for part in ["called", "447700900123", "12 digits", "7, 9 or 10"] {
+        assert!(long.contains(part), "{long}");
+    }
+    let (reason, nowhere) = why("+886 2 1234 5678");
+    assert_eq!(reason, SuspenseReason::NoPrefix);
+    assert!(nowhere.contains("+886212345678"), "{nowhere}");
+    let (_, cut) = why(&"9".repeat(5_000));
+    assert!(cut.len() < 300, "{cut}");
+    let mut nameless = call("");
+    nameless.attributes.clear();
+    assert_eq!(britain.rate(&nameless), Err(SuspenseReason::MissingInput));
+    let about = britain.rater.detail(SuspenseReason::MissingInput);
+    assert_eq!(about.to_string(), "record.called");
+    assert!(britain.rate(&call("+447700900123")).is_ok());
+    assert_eq!(britain.rater.detail(SuspenseReason::MissingInput).to_string(), "");
+}
+
+#[test]
+fn a_service_number_is_priced_where_the_dial_plan_names_it_whole() {
+    let mut britain = account(BRITAIN);
+    assert_eq!(minute(&mut britain, "118118").as_deref(), Ok("2.500000000"));
+    for short in ["118119", "999", "447", "7", "0118118", "+44118118"] {
+        assert_eq!(minute(&mut britain, short), Err(SuspenseReason::BadAttribute), "{short}");
+    }
+}
+
+#[test]
+fn a_plan_says_how_numbers_are_read_or_is_refused() {
+    let dial = |attributes: &str| {
+        plan(&format!(
+            "<E164DialPlanRater id=\"dial\" in=\"record.duration\" table=\"dial\" {attributes}/>\n<AccountFinalizer id=\"post\" in=\"dial.charge\"/>"
+        ))
+    };
+    for (attributes, cause) in [
+        ("", Cause::MissingProperty),
+        (r#"country-code="44""#, Cause::MissingProperty),
+        (r#"international-prefix="00""#, Cause::MissingProperty),
+        (r#"country-code="44" international-prefix="""#, Cause::BadValue),
+        (r#"numbers="international" country-code="44""#, Cause::BadValue),
+        (r#"numbers="international" international-prefix="+""#, Cause::BadValue),
+        (r#"numbers="e164""#, Cause::BadValue),
+    ] {
+        let found = causes(&dial(attributes));
+        assert!(found.iter().all(|(line, id, _)| (*line, id.as_str()) == (3, "dial")));
+        assert!(found.iter().any(|(.., found)| *found == cause), "{attributes}: {found:?}");
+    }
+    let told = parse(&dial("")).unwrap_err().to_string();
+    assert!(told.contains("numbers=\"international\""), "{told}");
+}
