@@ -149,6 +149,14 @@ impl Cluster {
         self.signal(name, Signal::STOP)
     }
 
+    /// The process id.
+    ///
+    /// # Errors
+    /// No such process runs.
+    pub fn pid(&self, name: &str) -> Result<u32> {
+        Ok(self.processes.get(name).context("no such process")?.id())
+    }
+
     /// Wakes it (SIGCONT).
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Real processes, a real database, real faults.
 //!
 //! ```text
-//!  tests/kill.rs, tests/kill_dues.rs, tests/failpoints.rs, tests/frozen.rs
+//!  tests/kill.rs, tests/kill_dues.rs, tests/failpoints.rs, tests/frozen.rs, tests/soak.rs
 //!     |  starts, kills, stops, restarts     sends, retries           counts by itself
 //!     v                                     v                        v
 //!  cluster.rs: turnpike processes       client.rs: ingest        oracle (of turnpike-drill): the feed

@@ -54,6 +54,7 @@ async fn i1_to_i4_hold_when_any_step_fails() -> Result<()> {
 }
 
 async fn at_every_step(action: &str) -> Result<()> {
+    let _beside = crate::beside().await;
     let seed = std::env::var("TURNPIKE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("seed {seed}");
     let mut world = World::start().await?;

@@ -45,6 +45,7 @@ async fn what_was_appended_before_the_freeze_is_not_told_from_the_old_state() ->
 /// held in one direction so that nothing is answered; into the sockets of both while they are
 /// stopped, before and after B takes over and changes everything; and right after they wake.
 async fn freeze_and_wake(held: Direction) -> Result<()> {
+    let _alone = crate::alone().await;
     let world = World::start().await?;
     let mut old_stream = OldStream::open(&world).await?;
     world.serves_everything("before").await?;

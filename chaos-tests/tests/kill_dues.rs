@@ -32,6 +32,7 @@ const KILLS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_charge_and_each_posting_is_booked_once_when_active_nodes_are_killed() -> Result<()> {
+    let _alone = crate::alone().await;
     let seed = std::env::var("TURNPIKE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("seed {seed}");
     let postgres = TestPostgres::start()?;

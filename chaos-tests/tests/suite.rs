@@ -11,4 +11,20 @@ mod frozen;
 mod frozen_support;
 mod kill;
 mod kill_dues;
+mod soak;
 mod worked_examples;
+
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Held by the tests that run: cargo starts as many at once as there are processors.
+static RUNNING: RwLock<()> = RwLock::const_new(());
+
+/// No other test of processes runs beside this one: it loads the machine, or counts on its timing.
+async fn alone() -> RwLockWriteGuard<'static, ()> {
+    RUNNING.write().await
+}
+
+/// Others may run beside this one.
+async fn beside() -> RwLockReadGuard<'static, ()> {
+    RUNNING.read().await
+}

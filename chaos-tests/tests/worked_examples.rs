@@ -65,6 +65,7 @@ fn sums(lines: &[ChargeLine]) -> BTreeMap<(String, String), (i128, i128)> {
 
 #[tokio::test]
 async fn fig_6b_comes_out_exactly_through_a_cluster() -> Result<()> {
+    let _beside = crate::beside().await;
     let postgres = TestPostgres::shared()?;
     let cluster = start(postgres.create_database()?).await?;
     cluster.run(&["plan", "publish", &example("plans/fig6b.xml")])?;
@@ -90,6 +91,7 @@ async fn fig_6b_comes_out_exactly_through_a_cluster() -> Result<()> {
 
 #[tokio::test]
 async fn weighted_functions_cost_what_they_weigh_through_a_cluster() -> Result<()> {
+    let _beside = crate::beside().await;
     let dir = tempfile::tempdir()?;
     let cluster = start(format!("sqlite:{}", dir.path().join("t.db").display())).await?;
     cluster.run(&["plan", "publish", &example("tests/data/points.xml")])?;
@@ -127,6 +129,7 @@ fn posted(lines: &[ChargeLine]) -> BTreeMap<(u64, String, String), i128> {
 
 #[tokio::test]
 async fn accesses_that_others_pay_for_are_posted_to_them_through_a_cluster() -> Result<()> {
+    let _beside = crate::beside().await;
     let postgres = TestPostgres::shared()?;
     // The client's accounts are in the first partition, its parties' in the second.
     let cluster = start(postgres.create_database()?).await?;
@@ -175,6 +178,7 @@ this line is broken
 
 #[tokio::test]
 async fn an_access_log_is_charged_once_however_often_it_is_collected() -> Result<()> {
+    let _beside = crate::beside().await;
     let postgres = TestPostgres::shared()?;
     let cluster = start(postgres.create_database()?).await?;
     cluster.run(&["plan", "publish", &example("plans/octets.xml")])?;
@@ -195,6 +199,7 @@ async fn an_access_log_is_charged_once_however_often_it_is_collected() -> Result
 
 #[tokio::test]
 async fn every_listener_says_how_it_is_and_what_it_serves() -> Result<()> {
+    let _beside = crate::beside().await;
     let dir = tempfile::tempdir()?;
     let cluster = start(format!("sqlite:{}", dir.path().join("t.db").display())).await?;
     let node = cluster.run(&["status", "--json"])?;
@@ -228,6 +233,7 @@ async fn every_listener_says_how_it_is_and_what_it_serves() -> Result<()> {
 
 #[tokio::test]
 async fn an_oversized_batch_is_refused_in_words() -> Result<()> {
+    let _beside = crate::beside().await;
     let dir = tempfile::tempdir()?;
     let cluster = start(format!("sqlite:{}", dir.path().join("t.db").display())).await?;
     let mut client = IngestServiceClient::connect(cluster.front()).await?;
@@ -243,6 +249,7 @@ async fn an_oversized_batch_is_refused_in_words() -> Result<()> {
 
 #[tokio::test]
 async fn a_full_disk_is_told_in_words_and_loses_nothing() -> Result<()> {
+    let _beside = crate::beside().await;
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("t.db");
     // A quota stands for the disk: SQLite fails in the same way.

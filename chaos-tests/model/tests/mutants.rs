@@ -1,6 +1,6 @@
 //! Each protective line is taken away, and the property that it stands for falls.
 //!
-//! `cargo test -p protocol-model --test mutants -- --nocapture` tells how, by the shortest way.
+//! `cargo test -p protocol-model --test suite mutants:: -- --nocapture` tells how, by the shortest way.
 
 use protocol_model::check::counterexample;
 use protocol_model::lines::{Lines, Unknown};

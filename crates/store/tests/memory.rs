@@ -95,7 +95,7 @@ fn mutants_are_caught() {
         (
             Line::RowLock,
             "an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log",
-            "acknowledged, and not in the log",
+            "outside the claimed position",
         ),
         (Line::FenceOwner, "an_append_of_a_stale_epoch_is_fenced", "Fenced"),
         (

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use runs::child;
 use simulation::run::{Verdict, run};
 
-/// Seeds of a plain `cargo test`.
-const SEEDS: u64 = 2_000;
+/// Seeds of a plain `cargo test`; scripts/nightly runs thousands.
+const SEEDS: u64 = 400;
 
 fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|value| value.parse().ok())

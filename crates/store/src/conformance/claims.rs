@@ -76,10 +76,12 @@ pub async fn an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log(s:
         let_go().await;
         let new = claiming.await.unwrap();
         let tail = read_all(&*db, 1).await;
-        assert_eq!(check_chain(&tail), new.position, "the tail ends where the claim says");
+        assert_eq!(check_chain(&tail), new.position, "committed outside the claimed position");
         let is_there = tail.iter().any(|row| row.hash == append.hash);
         match appending.await.unwrap() {
-            Ok(AppendOutcome::Committed) => assert!(is_there, "acknowledged, and not in the log"),
+            Ok(AppendOutcome::Committed) => {
+                assert!(is_there, "acknowledged outside the claimed position: not in the log");
+            }
             Ok(AppendOutcome::Fenced) => assert!(!is_there, "fenced, and in the log"),
             Ok(other) => panic!("{other:?}"),
             Err(error) => assert!(error.is_unknown(), "{error}"),
