@@ -15,6 +15,7 @@ use support::{
     HEARTBEAT, OCTETS, Running, config, create_partition, database, no_network, octets, publish,
     start, start_with,
 };
+use tokio::sync::Barrier;
 use tokio::time::Instant;
 use turnpike_node::{Node, StartError};
 use turnpike_proto::dial::{Dial, endpoint};
@@ -44,6 +45,25 @@ impl Line {
     }
     fn cut(&self, is_cut: bool) {
         self.0.store(is_cut, Ordering::SeqCst);
+    }
+}
+
+/// Lets the first look of each of two processes be over before either goes on.
+struct Together {
+    both: Arc<Barrier>,
+    has_met: AtomicBool,
+}
+
+#[async_trait]
+impl Interpose for Together {
+    async fn before(&self, _: Call) -> StoreResult<()> {
+        Ok(())
+    }
+    async fn after(&self, call: Call) -> StoreResult<()> {
+        if call == Call::Observe && !self.has_met.swap(true, Ordering::SeqCst) {
+            self.both.wait().await;
+        }
+        Ok(())
     }
 }
 
@@ -180,7 +200,14 @@ async fn p11_a_goodbye_lets_a_standby_claim_what_could_not_be_released() {
 #[tokio::test(start_paused = true)]
 async fn of_two_that_start_at_once_one_stays() {
     let db = cluster().await;
-    let (one, other) = tokio::join!(twin(&db, no_network()), twin(&db, no_network()));
+    let both = Arc::new(Barrier::new(2));
+    let through = || -> Arc<dyn SharedDatabase> {
+        let together = Together { both: Arc::clone(&both), has_met: AtomicBool::new(false) };
+        Arc::new(Interposed::new(Arc::clone(&db), Arc::new(together)))
+    };
+    let (db_of_one, db_of_other) = (through(), through());
+    let (one, other) =
+        tokio::join!(twin(&db_of_one, no_network()), twin(&db_of_other, no_network()));
     let (mut one, mut other) = (one.0.unwrap(), other.0.unwrap());
     let stopped = tokio::select! {
         () = one.stopped() => "one",
@@ -198,6 +225,8 @@ async fn a_node_is_ready_while_it_serves_or_stands_by_and_says_why_not() {
     let db = cluster().await;
     let (line, through) = Line::of(&db);
     let a = first(&through).await;
+    // What it says is as of its last look.
+    tokio::time::sleep(HEARTBEAT * 2).await;
     let said = a.node.health().ready().unwrap();
     assert!(said.contains("serves 1 partition"), "{said}");
     let b = start(config("b"), &db).await;
