@@ -192,11 +192,6 @@ impl Rater {
         })
     }
 
-    /// What the record that was rated last came to; nothing of one that waits.
-    pub const fn last(&self) -> &Rated {
-        &self.rated
-    }
-
     /// Empties the outcome, lets `rate` fill it, and puts it in order.
     #[inline]
     pub(crate) fn outcome(

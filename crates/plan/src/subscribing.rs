@@ -159,7 +159,7 @@ pub fn check_subscription<'i>(
     if begun == 0 {
         return Err(SubscriptionFault::NotInForce {
             plan: asked.plan_id.to_owned(),
-            from: asked.from_shown(),
+            from: asked.shown_start(),
             versions: listed(versions),
         });
     }
@@ -191,7 +191,7 @@ impl SubscriptionAsked<'_> {
         }
     }
 
-    fn from_shown(&self) -> String {
+    fn shown_start(&self) -> String {
         match self.settings {
             Some(SubscriberSettings { zone, .. }) => zone.show(self.from),
             None => Zone::utc().show(self.from),

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[path = "support/cycles.rs"]
-mod cycles;
 use crate::support;
 
-use cycles::{Billed, lines};
+use support::cycles::{Billed, lines};
 use support::{causes, event, plan, session, warnings};
 use turnpike_plan::Cause;
 use turnpike_types::UsageRecord;

@@ -3,11 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[path = "support/cycles.rs"]
-mod cycles;
 use crate::support;
 
-use cycles::Billed;
+use support::cycles::Billed;
 use support::{causes, plan, session};
 use turnpike_plan::{Cause, parse};
 use turnpike_types::{SuspenseReason, UsageRecord};

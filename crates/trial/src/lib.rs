@@ -59,7 +59,7 @@ pub use examples::{
     Difference, EXAMPLE_DUES_MAX, EXAMPLE_RECORDS_MAX, ExampleReport, ExamplesReport, Inputs,
     run_examples,
 };
-pub use outcome::{Charge, Charges, FellDue, Outcome, Waits};
+pub use outcome::{Charge, Charges, FellDue, Outcome};
 pub use seen::RECORDS_MAX;
 pub use step::{Booked, Moved, Port, Remembered, Run, Stepped, Stepper};
 pub use trial::{DUES_MAX, Trial};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 use turnpike_plan::{Component, Due, Line, ObjectCode, Rated, Zone};
-use turnpike_types::{AccountNumber, Posting, SuspenseReason, Suspension, Timestamp};
+use turnpike_types::{AccountNumber, Posting, Suspension, Timestamp};
 
 use crate::timeline::{Stretch, Timeline};
 
@@ -20,30 +20,6 @@ pub enum Outcome<'a> {
     Duplicate(u64),
     /// Another record of the same account and id came before, from this place.
     Conflict(u64),
-}
-
-/// Why a record can't be rated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waits<'a> {
-    /// The reason that people filter by.
-    pub reason: SuspenseReason,
-    /// What it is about, for people: the measure, the attribute, the number; `None` where the reason
-    /// says it all.
-    pub why: Option<&'a str>,
-}
-
-impl fmt::Display for Waits<'_> {
-    /// `missing-input: the record has no quantity`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.reason.fmt(f)?;
-        self.why.map_or(Ok(()), |why| write!(f, ": {why}"))
-    }
-}
-
-impl Outcome<'_> {
-    pub(crate) const fn suspended(reason: SuspenseReason) -> Self {
-        Self::Suspended(Waits { reason, why: None })
-    }
 }
 
 /// What was charged, for a record or because it fell due.

@@ -15,7 +15,7 @@ use turnpike_types::{
 use crate::seen::Seen;
 use crate::step::{Stepper, Watcher};
 use crate::timeline::Timeline;
-use crate::{Accounts, Catalogue, Charges, FellDue, Outcome, TrialError, Waits};
+use crate::{Accounts, Catalogue, Charges, FellDue, Outcome, TrialError};
 
 /// Charges and closes that fall due in one trial, unless it is said otherwise.
 pub const DUES_MAX: usize = 10_000_000;

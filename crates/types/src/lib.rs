@@ -18,8 +18,8 @@
 //! checked; an [`Epoch`] can only be advanced, never set back; an [`AccountRange`] is never empty.
 
 mod csv_line;
-mod identity;
 mod detail;
+mod identity;
 pub mod limits;
 mod log;
 mod money;
@@ -30,8 +30,8 @@ mod record;
 mod time;
 
 pub use csv_line::{CsvLine, CsvLineError};
-pub use identity::{Identity, IdentityError, PrefixLengths};
 pub use detail::{Detail, Suspension};
+pub use identity::{Identity, IdentityError, PrefixLengths};
 pub use log::{SegmentHash, SegmentNumber};
 pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use outcome::{Outcome, Posting, RejectReason, SuspenseReason};

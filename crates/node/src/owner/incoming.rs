@@ -112,6 +112,7 @@ mod tests {
             quantity: None,
             extra: &extra,
             outcome: Outcome::Rated,
+            detail: "",
         };
         Incoming { view: view(duration_us, again), identity: "" }.has_content_of(&row)
     }

@@ -13,8 +13,8 @@ use super::case::{Case, Outcome, Subscriber};
 use super::clock::{Every, local_date, period_of};
 use super::dice::Dice;
 use super::draft::Of;
-use super::scene::an_account;
 use super::law;
+use super::scene::an_account;
 use crate::support::{compiled, plan, with_view};
 
 /// Units and amount in billionths, by component and period.
