@@ -193,6 +193,13 @@ async fn examples_read_the_tables_of_the_catalogue() {
     world.plans().publish_table(request).await.unwrap();
     let with = publish(&world, calls.to_owned()).await.unwrap();
     assert_eq!(with.examples, ["two minutes: ok, 1 record, 1 line"]);
+    assert!(!with.warnings.iter().any(|text| text.contains("no-table")), "{:?}", with.warnings);
+    let (graph, rest) = calls.split_once("<example").unwrap();
+    let misspelt = format!("{graph}</plan>").replace("\"world\"", "\"wrold\"");
+    assert!(rest.ends_with("</plan>"));
+    let told = publish(&world, misspelt.replace("id=\"calls\"", "id=\"others\"")).await.unwrap();
+    let hint = |text: &String| text.contains("wrold") && text.contains("(did you mean world?)");
+    assert!(told.warnings.iter().any(hint), "{:?}", told.warnings);
 }
 
 #[tokio::test(start_paused = true)]
