@@ -62,11 +62,8 @@ pub async fn two_spellings_of_an_identity_are_one(s: &Subject) {
     assert_eq!(outcomes[2..4], [bound.clone(), BindOutcome::Taken(third.clone())]);
     assert_eq!(outcomes[4..], [bound.clone(), already, bound.clone(), bound]);
     for spelling in ["ip:2001:db8::99", "ip:2001:0DB8::0099", "ip:2001:DB8:0:0:0:0:0:99/128"] {
-        assert_eq!(
-            guided(&*db, spelling).await.bindings,
-            std::slice::from_ref(&first),
-            "{spelling}"
-        );
+        let found = guided(&*db, spelling).await.bindings;
+        assert_eq!(found, std::slice::from_ref(&first), "{spelling}");
     }
     assert_eq!(guided(&*db, "ip:::ffff:c633:6408").await.bindings, [third]);
     assert_eq!(guided(&*db, "tel:+41-44-123").await.bindings.len(), 1);
@@ -161,7 +158,8 @@ pub async fn what_was_released_is_held_by_none_and_may_be_bound_again(s: &Subjec
 pub async fn what_is_final_does_not_change_and_what_is_not_held_is_not_released(s: &Subject) {
     let db = s.view().await;
     let held = binding("user:x", 1, 50, OPEN);
-    db.bind_identities(std::slice::from_ref(&held)).await.unwrap();
+    let only = std::slice::from_ref(&held);
+    db.bind_identities(only).await.unwrap();
     let final_before = Timestamp(100);
     let early = binding("user:x", 2, 99, 200);
     let release = Rebinding::Release {
@@ -173,7 +171,7 @@ pub async fn what_is_final_does_not_change_and_what_is_not_held_is_not_released(
     let is_final = RebindOutcome::Final(held.clone());
     assert_eq!(rebind(&*db, early).await, is_final);
     assert_eq!(rebind(&*db, release).await, is_final);
-    assert_eq!(guided(&*db, "user:x").await.bindings, std::slice::from_ref(&held));
+    assert_eq!(guided(&*db, "user:x").await.bindings, only);
     assert!(matches!(rebind(&*db, late).await, RebindOutcome::Changed(_)));
     // Binding what no account held changes nothing that is final.
     let before = Rebinding::Move { binding: binding("user:x", 2, 0, 50), final_before };
