@@ -75,11 +75,6 @@ pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code & 0xff == 5)
 }
 
-/// Is it PostgreSQL's "the lock did not come in time"?
-pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == "55P03")
-}
-
 /// A row that can't be.
 pub(crate) fn corrupt(doing: &'static str, cause: impl Into<String>) -> StoreError {
     StoreError::Corrupt { doing, cause: cause.into() }
