@@ -268,4 +268,4 @@ pub(crate) fn head_of(frame: &BatchFrame) -> Head {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

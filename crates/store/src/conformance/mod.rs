@@ -111,6 +111,7 @@ macro_rules! conformance {
             claims: a_release_for_nobody_leaves_no_owner,
             claims: a_barrier_holds_only_for_the_owner,
             claims: a_barrier_holds_only_where_the_log_ends_as_the_owner_knows,
+            claims: p18_what_an_owner_writes_is_fenced_by_its_epoch_and_by_its_claim,
             takeover: a_thousand_partitions_are_claimed_in_one_call,
             takeover: an_outcome_stands_where_its_claim_stood,
             takeover: claims_that_cannot_be_made_together_are_refused_and_nothing_is_claimed,
@@ -147,6 +148,8 @@ macro_rules! conformance {
             checkpoints: a_manifest_of_what_is_not_there_is_refused,
             checkpoints: two_manifests_and_their_parts_are_kept,
             checkpoints: a_part_of_a_manifest_to_come_is_not_pruned,
+            checkpoints: p22_checkpoints_of_two_partitions_do_not_touch_each_other,
+            checkpoints: p22_a_part_of_another_segment_is_another_part,
             topology: created_again_is_no_error,
             topology: what_collides_is_refused_and_named,
             topology: all_are_created_or_none,
@@ -169,6 +172,8 @@ macro_rules! conformance {
             feeds: a_binding_that_can_never_stand_is_refused_and_nothing_is_written,
             feeds: histories_come_in_the_order_asked,
             feeds: a_consumer_begins_everywhere_and_moves_by_compare_and_set,
+            feeds: p38_a_cursor_that_differs_in_anything_is_not_moved_and_no_other_one_moves,
+            feeds: p38_registering_again_moves_no_cursor,
             feeds: of_two_pullers_under_one_name_one_moves_the_cursor,
         );
     };
