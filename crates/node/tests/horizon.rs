@@ -307,7 +307,7 @@ async fn i2_p22_a_late_list_of_checkpoints_loses_no_key() {
         // Time for a checkpoint, if it were written.
         tokio::time::sleep(HEARTBEAT * 4).await;
     }
-    assert_eq!(hook.listed.load(Ordering::SeqCst), 2, "the owner's own list is withheld");
+    assert!(hook.listed.load(Ordering::SeqCst) >= 2, "the owner's own list is withheld");
     hook.withheld.store(false, Ordering::SeqCst);
     for at in 7..9 {
         assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
