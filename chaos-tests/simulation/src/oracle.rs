@@ -89,6 +89,9 @@ fn read(
 /// I1, I2: what is acknowledged is there once, as it was answered, and nothing is there that was
 /// never sent.
 fn check_records(logged: &BTreeMap<Key, Logged>, book: &Book) -> Result<()> {
+    let is_plain = |entry: &&crate::book::Entry| entry.kind == Kind::Plain;
+    let plain = book.records.values().filter(is_plain).count();
+    ensure!(plain > 0, "no record was sent that can be rated: nothing was tried");
     for (key, entry) in &book.records {
         ensure!(entry.acknowledged, "I7: {key:?} was never acknowledged");
         let record = logged.get(key).with_context(|| format!("I1: {key:?} was lost"))?;

@@ -285,6 +285,7 @@ async fn a_consumer_of_another_history_is_told_so_and_gets_no_line() {
     one.register().await;
     other.register().await;
     let pages = one.pull(PullRequest { page_lines: 2, ..request() }).await.unwrap();
+    assert!(!pages.is_empty());
     for page in &pages {
         let from = vec![page.next.clone().unwrap()];
         let told = other.pull(PullRequest { from, ..request() }).await.unwrap_err();

@@ -56,7 +56,8 @@ pub(crate) fn bound_at(history: &Guided, start: Timestamp) -> Option<AccountNumb
 fn holder(bindings: &[Binding], start: Timestamp) -> Option<AccountNumber> {
     let after = bindings.partition_point(|binding| binding.from <= start);
     let binding = bindings.get(after.checked_sub(1)?)?;
-    (start < binding.until).then_some(binding.account)
+    let holds = start < binding.until || (start == binding.until && off(Line::BindingEnds));
+    holds.then_some(binding.account)
 }
 
 /// Identity histories, cached by bytes.
@@ -117,7 +118,9 @@ impl Guide {
             match known.map(|known| known.history) {
                 Some(history)
                     if off(Line::UnboundAskedAgain)
-                        || starts.iter().all(|at| bound_at(&history, *at).is_some()) =>
+                        || starts.iter().all(|at| bound_at(&history, *at).is_some())
+                        || (off(Line::EveryStart)
+                            && starts.iter().any(|at| bound_at(&history, *at).is_some())) =>
                 {
                     found.insert(identity, history);
                 }
@@ -150,3 +153,6 @@ impl Guide {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod prefixes;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

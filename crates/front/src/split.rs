@@ -298,4 +298,4 @@ pub(crate) fn head_of(frame: &BatchFrame) -> Head {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

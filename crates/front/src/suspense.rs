@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use turnpike_mutants::{Line, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::{BatchStatus, RecordStatus};
 use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey};
@@ -199,7 +200,9 @@ async fn recycle_chunk(
     let mut posted = Vec::new();
     for (record, target) in records.iter().zip(targets) {
         match target {
-            Some(account) if record.usage_type == POSTING_USAGE_TYPE => {
+            Some(account)
+                if record.usage_type == POSTING_USAGE_TYPE && !off(Line::PostingStays) =>
+            {
                 posted.push(key(record, account));
             }
             Some(account) => moving.push((record, account)),
@@ -337,7 +340,7 @@ async fn move_records(
     }
     let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
     let ack = match once(core, frame, Arrival::Recycled).await {
-        Ok(ack) if ack.status() == BatchStatus::Done => ack,
+        Ok(ack) if ack.status() == BatchStatus::Done || off(Line::MovedWhenDurable) => ack,
         Ok(ack) => {
             tracing::warn!(why = ack.message, "recycling: records were not taken");
             tally.retry += found.len() as u64;
@@ -356,7 +359,9 @@ async fn move_records(
             // Refused where it belongs: it stays where it is, and says why.
             Some(result) if result.status() != RecordStatus::Suspended => {
                 stays(tally, result.reason.clone());
-                continue;
+                if !off(Line::RefusedStays) {
+                    continue;
+                }
             }
             // Suspended there is durable there: it waits under its own account from now on.
             Some(result) if result.present != "rated" => {
@@ -378,4 +383,42 @@ fn owned_by(record: &[u8], account: AccountNumber) -> Vec<u8> {
     let mut out = record.to_vec();
     put_number(&mut out, 1, account.0);
     out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    /// P35: what waits for an account is found where it was taken when no partition covered it, and in
+    /// the partition that covers it by now.
+    #[test]
+    fn p35_suspense_of_an_account_is_looked_for_in_its_home_and_in_its_partition() {
+        let table = crate::split::tests::table(&[(1, 1, 100), (2, 101, 200), (3, 201, 300)]);
+        let found = |account_number| {
+            partitions(&table, &ListRequest { account_number, ..ListRequest::default() })
+        };
+        let mut homes = BTreeMap::new();
+        for account in 1001..1200 {
+            // No partition covers it: it waits in its home, whichever that is.
+            let home = table.home_of_account(AccountNumber(account)).and_then(|at| table.at(at));
+            assert_eq!(found(account), [home.unwrap().partition]);
+            *homes.entry(home.unwrap().partition).or_insert(0) += 1;
+        }
+        assert_eq!(homes.len(), 3, "{homes:?}");
+        let mut elsewhere = BTreeSet::new();
+        for account in 1..=300 {
+            let covers = PartitionId(u32::try_from((account - 1) / 100 + 1).unwrap_or(0));
+            let home = table.home_of_account(AccountNumber(account)).and_then(|at| table.at(at));
+            let home = home.map(|route| route.partition);
+            let found = found(account);
+            assert!(found.contains(&covers) && home.is_some_and(|home| found.contains(&home)));
+            assert!(found.is_sorted() && found.len() <= 2, "{found:?}");
+            elsewhere.extend(home.filter(|home| *home != covers).map(|_| account));
+        }
+        assert!(elsewhere.len() > 50, "homes of their own: {elsewhere:?}");
+        assert_eq!(found(0), [1, 2, 3].map(PartitionId));
+    }
 }

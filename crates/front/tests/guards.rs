@@ -4,15 +4,25 @@
 
 use crate::world;
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_stream::StreamExt as _;
 use turnpike_front::FrontConfig;
 use turnpike_mutants::{Line, all_caught};
-use turnpike_proto::account::v1::{AccountCommand, ApplyRequest, IdentityBinding};
+use turnpike_proto::account::v1::{
+    AccountCommand, AccountOutcome, ApplyRequest, IdentityBinding, OpenAccount, account_command,
+};
 use turnpike_proto::ingest::v1::BatchStatus;
-use turnpike_store::{Following, NodeBeat, SharedDatabase as _};
-use turnpike_types::{Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber};
+use turnpike_proto::record::encode;
+use turnpike_proto::suspense::v1::{RecycleRequest, SuspendedRecord};
+use turnpike_store::memory::MemoryDatabase;
+use turnpike_store::{
+    Call, Following, Interpose, Interposed, NodeBeat, SharedDatabase as _, StoreError, StoreResult,
+};
+use turnpike_types::{
+    Incarnation, NodeName, PartitionId, SegmentHash, SegmentNumber, Timestamp, UsageRecord,
+};
 use world::{Faults, World, batch, config, record};
 
 /// Partition 1, accounts 1 to 100, served by the first node; answers are not awaited for long.
@@ -93,6 +103,224 @@ async fn p29_a_batch_number_says_nothing_of_what_was_taken() {
     assert_eq!(world.rated()[&5], ["r5", "r3", "another 5"]);
 }
 
+/// Partitions 1 and 2, accounts 1 to 100 and 101 to 200, served by the first node.
+async fn two_partitions() -> World {
+    let world = World::new(FrontConfig { answer_deadline_beats: 20, ..config() }, 1).await;
+    for (id, first) in [(1, 1), (2, 101)] {
+        world.partition(id, first, first + 99).await;
+        world.give(id, 0).await;
+    }
+    world.routed().await;
+    world
+}
+
+/// A record of account 105 that waits in partition 1, since no partition covered it when it came.
+fn waiting(id: &str) -> SuspendedRecord {
+    let mut bytes = Vec::new();
+    encode(&record(105, "", id), &mut bytes);
+    SuspendedRecord {
+        partition: 1,
+        account_number: 105,
+        record_id: id.to_owned(),
+        reason: "no-partition".to_owned(),
+        record: bytes.into(),
+        ..SuspendedRecord::default()
+    }
+}
+
+impl World {
+    fn set_waiting(&self, records: Vec<SuspendedRecord>) {
+        let mut ledgers = self.shared.ledgers.lock().unwrap();
+        ledgers.get_mut(&1).unwrap().suspended = records;
+    }
+
+    /// Ids of what waits in partition 1.
+    fn waiting(&self) -> Vec<String> {
+        let ledgers = self.shared.ledgers.lock().unwrap();
+        ledgers[&1].suspended.iter().map(|record| record.record_id.clone()).collect()
+    }
+
+    /// Recycles everything; how many are rated, still wait, and are to be tried again.
+    async fn recycle(&self) -> (u64, u64, u64) {
+        let tally = self.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+        (tally.rated, tally.still_suspended, tally.retry)
+    }
+}
+
+#[tokio::test]
+async fn p35_a_record_leaves_its_home_only_when_it_is_durable_where_it_belongs() {
+    let faults = [
+        ("taken, and not answered", Faults { silent: 1000, ..Faults::default() }),
+        ("not taken", Faults { cut_before: 1000, ..Faults::default() }),
+        ("refused whole", Faults { invalid: 1000, ..Faults::default() }),
+    ];
+    for (what, faults) in faults {
+        let world = two_partitions().await;
+        world.set_waiting(vec![waiting("r0"), waiting("r1")]);
+        world.set_faults(faults);
+        assert_eq!(world.recycle().await, (0, 0, 2), "{what}");
+        assert_eq!(world.waiting(), ["r0", "r1"], "{what}: lost");
+        assert!(world.shared.ledgers.lock().unwrap()[&1].recycled.is_empty(), "{what}");
+        world.set_faults(Faults::default());
+        assert_eq!(world.recycle().await, (2, 0, 0), "{what}");
+        assert_eq!(world.rated(), [(105, vec!["r0".to_owned(), "r1".to_owned()])].into(), "{what}");
+        assert!(world.waiting().is_empty(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn p35_a_record_that_is_refused_where_it_belongs_stays_where_it_waits() {
+    let world = two_partitions().await;
+    let empty = SuspendedRecord { record: Vec::new().into(), ..waiting("empty") };
+    // Whatever is refused or left out, each answer is taken for the record that it is about.
+    world.set_waiting(vec![empty, waiting("r0"), waiting("refused"), waiting("r1")]);
+    world.set_faults(Faults { too_old: Some("refused"), ..Faults::default() });
+    let answer = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
+    assert_eq!((answer.rated, answer.still_suspended, answer.retry), (2, 1, 1));
+    assert_eq!(answer.reasons["too-old"], 1);
+    assert_eq!(world.waiting(), ["empty", "refused"]);
+    assert_eq!(world.rated(), [(105, vec!["r0".to_owned(), "r1".to_owned()])].into());
+}
+
+#[tokio::test]
+async fn p35_a_record_whose_home_was_not_told_is_taken_once_and_leaves_with_the_next_recycling() {
+    let world = two_partitions().await;
+    world.set_waiting(vec![waiting("r0")]);
+    world.set_faults(Faults { fails_to_recycle: true, ..Faults::default() });
+    assert_eq!(world.recycle().await, (1, 0, 1));
+    assert_eq!(world.waiting(), ["r0"]);
+    world.set_faults(Faults::default());
+    assert_eq!(world.recycle().await, (1, 0, 0));
+    assert!(world.waiting().is_empty());
+    assert_eq!(world.rated(), [(105, vec!["r0".to_owned()])].into(), "rated once");
+}
+
+#[tokio::test]
+async fn p33_a_posting_that_waits_is_not_sent_as_usage_where_its_account_belongs() {
+    let world = two_partitions().await;
+    let posting = SuspendedRecord {
+        usage_type: turnpike_types::limits::POSTING_USAGE_TYPE.to_owned(),
+        ..waiting("1/3/0")
+    };
+    world.set_waiting(vec![posting, waiting("usage")]);
+    assert_eq!(world.recycle().await, (2, 0, 0));
+    // The partition that covers the account by now has fetched the posting itself.
+    assert_eq!(world.rated(), [(105, vec!["usage".to_owned()])].into(), "posted twice");
+    assert!(world.waiting().is_empty());
+    let ledgers = world.shared.ledgers.lock().unwrap();
+    let told: Vec<_> =
+        ledgers[&1].recycled.iter().map(|key| (&*key.record_id, key.moved_to_account)).collect();
+    assert_eq!(told, [("1/3/0", 105), ("usage", 105)]);
+}
+
+fn open(account_number: u64, identity: &str, from_us: i64, until_us: i64) -> AccountCommand {
+    let identity = identity.to_owned();
+    AccountCommand {
+        account_number,
+        command: Some(account_command::Command::Open(OpenAccount::default())),
+        identities: vec![IdentityBinding { identity, from_us, until_us: Some(until_us) }],
+    }
+}
+
+impl World {
+    async fn apply(&self, commands: Vec<AccountCommand>) -> Vec<AccountOutcome> {
+        let answer = self.accounts().apply(ApplyRequest { commands }).await.unwrap().into_inner();
+        answer.results.iter().map(|result| result.outcome()).collect()
+    }
+
+    /// Each binding of the identities: account, from, until.
+    async fn bindings(&self, identities: [&str; 2]) -> Vec<(u64, i64, i64)> {
+        let identities = identities.map(str::to_owned);
+        let found = self.db.guide(&identities).await.unwrap().into_iter();
+        let bindings = found.flat_map(|found| found.bindings);
+        bindings.map(|bound| (bound.account.0, bound.from.0, bound.until.0)).collect()
+    }
+}
+
+#[tokio::test]
+async fn p28_identities_of_a_command_that_did_not_come_about_are_not_bound() {
+    use AccountOutcome::{Applied, Refused, Retry};
+    let none = Faults::default();
+    let cases = [
+        ("no owner", Faults { trouble: true, ..none }, [Retry, Retry], vec![]),
+        ("half an answer", Faults { leaves_out: true, ..none }, [Retry, Retry], vec![]),
+        (
+            "the owner refuses one",
+            Faults { refuses: Some(5), ..none },
+            [Refused, Applied],
+            vec![(6, 100, 300)],
+        ),
+    ];
+    for (what, faults, outcomes, bound) in cases {
+        let world = two_partitions().await;
+        let commands = vec![open(5, "tel:5", 100, 200), open(6, "tel:6", 100, 300)];
+        world.set_faults(faults);
+        assert_eq!(world.apply(commands.clone()).await, outcomes, "{what}");
+        assert_eq!(world.bindings(["tel:5", "tel:6"]).await, bound, "{what}");
+        // Sent again, both are bound, for the intervals that were asked for.
+        world.set_faults(none);
+        assert_eq!(world.apply(commands).await, [Applied, Applied], "{what}");
+        let all = [(5, 100, 200), (6, 100, 300)];
+        assert_eq!(world.bindings(["tel:5", "tel:6"]).await, all, "{what}");
+    }
+}
+
+/// The front's line to the database binds nothing while it is told so.
+#[derive(Default)]
+struct BindsNothing(AtomicBool);
+
+#[tonic::async_trait]
+impl Interpose for BindsNothing {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        if call == Call::BindIdentities && self.0.load(Ordering::SeqCst) {
+            let cause = "the test says so".to_owned();
+            return Err(StoreError::Unavailable { doing: call.word(), cause });
+        }
+        Ok(())
+    }
+
+    async fn after(&self, _: Call) -> StoreResult<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn p28_a_command_whose_identities_could_not_be_bound_is_to_be_sent_again() {
+    let (db, hook) = (MemoryDatabase::new(), Arc::new(BindsNothing::default()));
+    let line = Interposed::new(Arc::new(db.clone()), Arc::clone(&hook));
+    let world = World::through(db, Arc::new(line), config(), 1).await;
+    world.partition(1, 1, 100).await;
+    world.give(1, 0).await;
+    world.routed().await;
+    hook.0.store(true, Ordering::SeqCst);
+    let command = vec![open(5, "tel:5", 100, 200)];
+    assert_eq!(world.apply(command.clone()).await, [AccountOutcome::Retry]);
+    assert_eq!(world.bindings(["tel:5", "tel:6"]).await, []);
+    hook.0.store(false, Ordering::SeqCst);
+    assert_eq!(world.apply(command).await, [AccountOutcome::Applied]);
+    assert_eq!(world.bindings(["tel:5", "tel:6"]).await, [(5, 100, 200)]);
+}
+
+/// P28: bound until an instant, and then to another account: each record goes to the account of its
+/// start, and at the end itself the first one is bound no more.
+#[tokio::test]
+async fn p28_a_record_at_the_end_of_a_binding_is_not_the_former_holders() {
+    let world = two_partitions().await;
+    let commands = vec![open(5, "tel:1", 100, 200), open(6, "tel:1", 200, 300)];
+    assert_eq!(world.apply(commands).await, [AccountOutcome::Applied; 2]);
+    let starts = [99, 100, 199, 200, 299, 300];
+    let records = starts.map(|start| UsageRecord {
+        start: Timestamp(start),
+        ..record(0, "tel:1", &start.to_string())
+    });
+    let ack = world.ingest().ingest_once(batch(1, &records)).await.unwrap().into_inner();
+    let unbound: Vec<u32> = ack.exceptions.iter().map(|one| one.index).collect();
+    assert_eq!((ack.accepted, unbound), (4, vec![0, 5]));
+    let ids = |ids: [&str; 2]| ids.map(str::to_owned).to_vec();
+    let expected = [(5, ids(["100", "199"])), (6, ids(["200", "299"]))];
+    assert_eq!(world.rated(), expected.into());
+}
+
 #[test]
 fn mutants_are_caught() {
     all_caught(&[
@@ -120,6 +348,26 @@ fn mutants_are_caught() {
             Line::BatchNumbers,
             "p29_a_batch_number_says_nothing_of_what_was_taken",
             "acknowledged and not taken",
+        ),
+        (
+            Line::MovedWhenDurable,
+            "p35_a_record_leaves_its_home_only_when_it_is_durable_where_it_belongs",
+            "taken, and not answered",
+        ),
+        (
+            Line::RefusedStays,
+            "p35_a_record_that_is_refused_where_it_belongs_stays_where_it_waits",
+            "[\"empty\"]",
+        ),
+        (
+            Line::PostingStays,
+            "p33_a_posting_that_waits_is_not_sent_as_usage_where_its_account_belongs",
+            "posted twice",
+        ),
+        (
+            Line::BoundWhenDurable,
+            "p28_identities_of_a_command_that_did_not_come_about_are_not_bound",
+            "no owner",
         ),
     ]);
 }

@@ -59,6 +59,8 @@ lines! {
     BindingsDisjoint,
     /// P38: an acknowledgement is a compare-and-set on the cursor.
     CursorCompared,
+    /// P38: the row in a segment is compared too.
+    CursorRow,
 
     // The owner of a partition.
     /// P6, I1: an answer waits for the commit of what it says.
@@ -82,6 +84,14 @@ lines! {
     CommittedState,
     /// P22: a checkpoint holds the keys.
     CheckpointKeys,
+    /// I2, P22: a checkpoint names each sealed run of keys that the horizon has not passed. Off, once
+    /// keys are forgotten it names none.
+    RunsKept,
+    /// I2, P22: a run of keys is sealed by a checkpoint that was published. Off, also by one that
+    /// failed.
+    RunPublished,
+    /// I2, P22: an owner writes no checkpoint before it knows which runs the retained ones name.
+    ListedFirst,
     /// P26: records are judged by logged time. Off, by the clock of whoever serves.
     OneClock,
     /// P26: logged time and the floor only go forward.
@@ -102,6 +112,12 @@ lines! {
     PostingsHaveNoHorizon,
     /// P33: how far postings were taken is logged in their segment.
     PostingCursor,
+    /// P33: a segment that was taken half way goes on at the cursor. Off, the first posting behind
+    /// the cursor is skipped.
+    ResumedPosting,
+    /// P33: a segment that fills a page by itself is followed by the next ones. Off, there seem to be
+    /// none.
+    SegmentAlone,
     /// P33: a cursor of postings only goes forward.
     CursorForward,
     /// P18, P33: a cursor of postings goes along one history.
@@ -122,6 +138,8 @@ lines! {
     CompleteKeys,
     /// P36: an owner whose catalogue may be old does not rate.
     FreshCatalogue,
+    /// P36: with a newer catalogue it is asked again whether anything falls due by itself.
+    SweptAnew,
     /// I3: a replay takes no segment out of turn.
     ReplayGap,
     /// I3: a replay takes no segment that builds on another one.
@@ -177,6 +195,13 @@ lines! {
     GuidedByStart,
     /// P28: that an identity is bound to nobody is asked again.
     UnboundAskedAgain,
+    /// P28: a binding does not hold at its end. Off, a record that starts then is the former holder's.
+    BindingEnds,
+    /// P28: a cached history answers when it covers every start that is asked for. Off, when it covers
+    /// one of them.
+    EveryStart,
+    /// P28: identities are bound when their command is durable. Off, whatever became of it.
+    BoundWhenDurable,
     /// P29: batch numbers decide nothing. Off, one below the highest counts as taken.
     BatchNumbers,
     /// P30: what is behind a batch that expired expires too.
@@ -187,4 +212,11 @@ lines! {
     AnswersInOrder,
     /// I1: an answer that does not speak of every record is not believed.
     WholeAnswer,
+    /// P33: a posting that waits is not sent as usage where its account belongs.
+    PostingStays,
+    /// P35: a record leaves its home when it is durable where it belongs. Off, also when that is to be
+    /// tried again.
+    MovedWhenDurable,
+    /// P35: a record that is refused where it belongs stays where it waits.
+    RefusedStays,
 }

@@ -4,14 +4,19 @@
 
 use crate::support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use support::{HEARTBEAT, OCTETS, Running, config, log, octets, publish, start};
+use turnpike_account::PartitionState;
 use turnpike_mutants::{Line, all_caught};
+use turnpike_node::NodeConfig;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_store::memory::MemoryDatabase;
-use turnpike_store::{Member, PartitionSpec, SharedDatabase, StoreIncarnation};
+use turnpike_store::{
+    Call, Interpose, Interposed, Member, PartitionSpec, SharedDatabase, StoreError,
+    StoreIncarnation, StoreResult,
+};
 use turnpike_types::{AccountRange, NodeName, PartitionId, Priority, Timestamp, UsageRecord};
 
 const MINUTE_US: i64 = 60_000_000;
@@ -27,6 +32,11 @@ struct Hour {
 
 impl Hour {
     async fn new() -> Self {
+        Self::with(config("a")).await
+    }
+
+    /// The same, served by a node of this configuration.
+    async fn with(config: NodeConfig) -> Self {
         // The beginning of an hour.
         let began = 1_714_521_600_000_000;
         let now = Arc::new(AtomicI64::new(began));
@@ -44,7 +54,7 @@ impl Hour {
         };
         db.create_partitions(&[spec]).await.unwrap();
         publish(db.as_ref(), OCTETS).await;
-        let mut node = start(config("a"), &db).await;
+        let mut node = start(config, &db).await;
         node.open_account(7).await;
         Self { db, now, began, node }
     }
@@ -146,6 +156,192 @@ async fn p35_the_age_of_what_was_recycled_is_not_judged_again() {
     assert_eq!(log(hour.db.as_ref()).await.len(), 2);
 }
 
+/// A node that writes a checkpoint after each segment, and seals each run of four keys.
+fn eager(name: &str) -> NodeConfig {
+    NodeConfig { checkpoint_log_bytes: 1, run_keys: 4, ..config(name) }
+}
+
+impl Hour {
+    /// Four records that start `minutes` after the beginning.
+    fn four(&self, minutes: i64) -> Vec<UsageRecord> {
+        let of = |n| self.record(7, &format!("{minutes}-{n}"), minutes * MINUTE_US);
+        (0..4).map(of).collect()
+    }
+
+    /// Waits until a checkpoint holds all of the log.
+    async fn checkpointed(&self) -> PartitionState {
+        for _ in 0..400 {
+            let last = log(self.db.as_ref()).await.last().map(|row| row.segment);
+            let states = support::checkpoints(self.db.as_ref()).await;
+            if let Some(state) = states.into_iter().find(|state| Some(state.last().0) == last) {
+                return state;
+            }
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        panic!("no checkpoint holds all of the log");
+    }
+
+    /// Another process takes the node's place, and loads what the database holds.
+    async fn restart(self, config: NodeConfig) -> Self {
+        let Self { db, now, began, node } = self;
+        node.node.shutdown().await;
+        let node = start(config, &db).await;
+        Self { db, now, began, node }
+    }
+
+    /// I4: each checkpoint and the log behind it come to what the whole log comes to.
+    async fn assert_told(&self) {
+        let rows = log(self.db.as_ref()).await;
+        let told = support::replay(PartitionState::default(), &rows);
+        let checkpoints = support::checkpoints(self.db.as_ref()).await;
+        assert!(!checkpoints.is_empty(), "no checkpoint to compare");
+        for state in checkpoints {
+            let at = state.last().0;
+            assert_eq!(support::replay(state, &rows).encode(), told.encode(), "I4, from {at}");
+        }
+    }
+}
+
+/// I2, P22: forgetting takes no key away that the horizon has not passed, whichever sealed run it
+/// stands in, and also not by way of a checkpoint and a reload.
+#[tokio::test]
+async fn i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_ones_were_forgotten()
+{
+    let mut hour = Hour::with(eager("a")).await;
+    let minutes: Vec<i64> = (0..18).map(|turn| turn * 20).collect();
+    for &at in &minutes {
+        hour.at(at * MINUTE_US).await;
+        assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
+        hour.checkpointed().await;
+    }
+    let state = hour.checkpointed().await;
+    let forgotten = state.keys().forgotten_through();
+    assert!(forgotten.0 > 4, "the runs of the first hours were forgotten: {forgotten}");
+    let manifest = hour.db.checkpoints(PartitionId(1)).await.unwrap().remove(0);
+    let runs = manifest.parts.iter().filter(|name| name.starts_with("keys-")).count();
+    assert!(runs >= 3, "several runs are inside the horizon: {:?}", manifest.parts);
+    hour.assert_told().await;
+    let mut hour = hour.restart(eager("a")).await;
+    // All that starts in the last hour is inside the horizon.
+    let inside: Vec<i64> = minutes.iter().copied().filter(|at| at + 60 > 17 * 20).collect();
+    assert_eq!(inside.len(), 3);
+    for at in inside {
+        let again = hour.node.send(&hour.four(at)).await;
+        assert_eq!(again.accepted, 0, "records of minute {at} are rated twice");
+        assert_eq!(again.duplicates, [0, 1, 2, 3], "records of minute {at}");
+    }
+    let new = hour.four(17 * 20 + 1);
+    assert_eq!(hour.node.send(&new).await.accepted, 4);
+    hour.checkpointed().await;
+    hour.assert_told().await;
+}
+
+/// What goes wrong between an owner and its checkpoints.
+#[derive(Default)]
+struct Troubled {
+    /// Calls of this kind fail.
+    failing: Mutex<Option<Call>>,
+    failed: AtomicU64,
+    /// Answers that list the retained checkpoints are withheld, from the second one on. The first one
+    /// is for loading the partition.
+    withheld: AtomicBool,
+    listed: AtomicU64,
+}
+
+#[async_trait::async_trait]
+impl Interpose for Troubled {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        if *self.failing.lock().unwrap() == Some(call) {
+            self.failed.fetch_add(1, Ordering::SeqCst);
+            let cause = "the test says so".to_owned();
+            return Err(StoreError::Unavailable { doing: call.word(), cause });
+        }
+        Ok(())
+    }
+
+    async fn after(&self, call: Call) -> StoreResult<()> {
+        if call == Call::Checkpoints && self.listed.fetch_add(1, Ordering::SeqCst) >= 1 {
+            while self.withheld.load(Ordering::SeqCst) {
+                tokio::time::sleep(HEARTBEAT / 5).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Hour {
+    /// Restarts the node with trouble on its way to the database; the test has none on its own way.
+    async fn troubled(self, withheld: bool) -> (Self, Arc<Troubled>) {
+        let Self { db, now, began, node } = self;
+        node.node.shutdown().await;
+        let hook = Arc::new(Troubled { withheld: withheld.into(), ..Troubled::default() });
+        let troubled: Arc<dyn SharedDatabase> =
+            Arc::new(Interposed::new(Arc::clone(&db), Arc::clone(&hook)));
+        // Without a warm copy, which would be loaded at a time of its own.
+        let node = start(NodeConfig { warm_standbys: 0, ..eager("a") }, &troubled).await;
+        (Self { db, now, began, node }, hook)
+    }
+
+    /// After another restart, all that was sent at these minutes is a duplicate.
+    async fn is_known_after_a_restart(self, minutes: std::ops::Range<i64>) {
+        self.assert_told().await;
+        let mut hour = self.restart(eager("a")).await;
+        for at in minutes {
+            let again = hour.node.send(&hour.four(at)).await;
+            assert_eq!(again.duplicates, [0, 1, 2, 3], "records of minute {at} are rated twice");
+        }
+    }
+}
+
+/// I2, P22: a checkpoint that could not be written leaves no gap in those that follow: its keys are
+/// written with the next one, whether its parts or its manifest was what failed.
+#[tokio::test]
+async fn i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one() {
+    for failing in [Call::PutCheckpointPart, Call::PublishCheckpoint] {
+        let (mut hour, hook) = Hour::with(eager("a")).await.troubled(false).await;
+        assert_eq!(hour.node.send(&hour.four(1)).await.accepted, 4);
+        hour.checkpointed().await;
+        *hook.failing.lock().unwrap() = Some(failing);
+        assert_eq!(hour.node.send(&hour.four(2)).await.accepted, 4);
+        while hook.failed.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        *hook.failing.lock().unwrap() = None;
+        for at in 3..6 {
+            assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
+            hour.checkpointed().await;
+        }
+        hour.is_known_after_a_restart(1..6).await;
+    }
+}
+
+/// I2, P22: a list of the retained checkpoints that comes late does not make the owner forget which
+/// runs it has written since: it writes none before the list has come.
+#[tokio::test]
+async fn i2_p22_a_late_list_of_checkpoints_loses_no_key() {
+    let (mut hour, hook) = {
+        let mut hour = Hour::with(eager("a")).await;
+        hour.at(10 * MINUTE_US).await;
+        for at in 1..4 {
+            assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
+            hour.checkpointed().await;
+        }
+        hour.troubled(true).await
+    };
+    for at in 4..7 {
+        assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
+        // Time for a checkpoint, if it were written.
+        tokio::time::sleep(HEARTBEAT * 4).await;
+    }
+    assert!(hook.listed.load(Ordering::SeqCst) >= 2, "the owner's own list is withheld");
+    hook.withheld.store(false, Ordering::SeqCst);
+    for at in 7..9 {
+        assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
+        hour.checkpointed().await;
+    }
+    hour.is_known_after_a_restart(1..9).await;
+}
+
 #[test]
 fn mutants_are_caught() {
     all_caught(&[
@@ -165,5 +361,16 @@ fn mutants_are_caught() {
             "p35_the_age_of_what_was_recycled_is_not_judged_again",
             "it came in time",
         ),
+        (
+            Line::RunsKept,
+            "i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_ones_were_forgotten",
+            "several runs are inside the horizon",
+        ),
+        (
+            Line::RunPublished,
+            "i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one",
+            "no checkpoint holds all of the log",
+        ),
+        (Line::ListedFirst, "i2_p22_a_late_list_of_checkpoints_loses_no_key", "I4"),
     ]);
 }

@@ -5,6 +5,7 @@ use crate::support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use proptest::prelude::*;
 use support::{HEARTBEAT, Running, config, octets, publish, start};
@@ -17,7 +18,10 @@ use turnpike_proto::node::v1::{
 use turnpike_proto::suspense::v1::SuspendedRecord;
 use turnpike_segment::Segment;
 use turnpike_store::memory::MemoryDatabase;
-use turnpike_store::{Member, PartitionSpec, SegmentRow, SharedDatabase};
+use turnpike_store::{
+    Call, Interpose, Interposed, Member, PartitionSpec, SegmentRow, SharedDatabase, StoreError,
+    StoreResult,
+};
 use turnpike_types::{
     AccountNumber, AccountRange, Money, NodeName, Outcome, PartitionId, Posting, Priority,
     SegmentNumber, Timestamp, UsageRecord,
@@ -333,52 +337,100 @@ async fn p33_takeovers_of_sender_and_receiver_neither_lose_nor_double_a_posting(
     world.assert_told().await;
 }
 
-// On the real clock: it stops the receiver between two of its steps, which take no virtual time.
-#[tokio::test]
-async fn p33_a_segment_taken_half_way_is_finished_after_a_takeover() {
-    const COUNT: i64 = 60;
+/// Lets so many appends of one node through, and fails those after them for good.
+struct AppendsLeft(AtomicI64);
+
+#[async_trait::async_trait]
+impl Interpose for AppendsLeft {
+    async fn before(&self, call: Call) -> StoreResult<()> {
+        if call == Call::Append && self.0.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            let cause = "the test says so".to_owned();
+            return Err(StoreError::Unavailable { doing: call.word(), cause });
+        }
+        Ok(())
+    }
+
+    async fn after(&self, _: Call) -> StoreResult<()> {
+        Ok(())
+    }
+}
+
+impl World {
+    /// Partition 1 rates records `from..until` in one sub-batch, each paid by account 1001.
+    async fn post_to_1001(&mut self, numbers: std::ops::Range<i64>) {
+        let count = numbers.end - numbers.start;
+        let records: Vec<UsageRecord> = numbers
+            .map(|n| UsageRecord {
+                attributes: [("payer".to_owned(), "1001".to_owned())].into(),
+                ..octets(1, &format!("r{n}"), n * 1000)
+            })
+            .collect();
+        let answer = self.nodes.get_mut("a").unwrap().try_send(&records).await.unwrap();
+        assert_eq!(i64::from(answer.accepted), count, "{answer:?}");
+    }
+}
+
+/// The receiver's owner is stopped when it has taken a few postings of a segment; another one goes on.
+/// Of the sender, segments of so many postings each.
+async fn is_finished_after_a_takeover(segments: &[i64]) {
     let mut world = World::new().await;
     for account in [1, 1001] {
         world.open(account, "USD").await;
     }
-    // The receiver takes a posting at a time.
+    // The receiver takes a posting with each append, and makes only some.
     world.stop("b").await;
     let narrow = turnpike_node::NodeConfig { segment_bytes_max: 1, ..config("b") };
-    let node = start(narrow, &world.db).await;
-    world.nodes.insert("b", node);
-    for _ in 0..800 {
+    let hook = Arc::new(AppendsLeft(AtomicI64::new(6)));
+    let few: Arc<dyn SharedDatabase> = Arc::new(Interposed::new(Arc::clone(&world.db), hook));
+    world.nodes.insert("b", start(narrow, &few).await);
+    let epoch = loop {
         let request = NodeSuspenseRequest { partition: 2, filter: None };
         let b = world.nodes.get_mut("b").unwrap();
         let response = b.client.list_suspense(request).await.unwrap().into_inner();
-        if response.standing.unwrap().verdict() == Verdict::Done {
-            break;
+        let standing = response.standing.unwrap();
+        if standing.verdict() == Verdict::Done {
+            break standing.epoch;
         }
         tokio::time::sleep(HEARTBEAT).await;
+    };
+    let mut next = 1;
+    for count in segments {
+        world.post_to_1001(next..next + count).await;
+        next += count;
     }
-    // One segment holds all that is posted, and no other follows it.
-    let records: Vec<UsageRecord> = (1..=COUNT)
-        .map(|n| UsageRecord {
-            attributes: [("payer".to_owned(), "1001".to_owned())].into(),
-            ..octets(1, &format!("r{n}"), n * 1000)
-        })
-        .collect();
-    let answer = world.nodes.get_mut("a").unwrap().try_send(&records).await.unwrap();
-    assert_eq!(i64::from(answer.accepted), COUNT, "{answer:?}");
-    while world.posted(2).await.len() < 3 {
-        tokio::task::yield_now().await;
-    }
-    let paused = world.memory.pause_appends().await;
-    let taken = world.posted(2).await.len();
-    assert!(taken < records.len() - 1, "{taken} were taken already");
-    let dying = tokio::spawn(world.nodes.remove("b").unwrap().node.shutdown());
-    tokio::time::sleep(HEARTBEAT * 6).await;
-    drop(paused);
-    dying.await.unwrap();
-    let expected: Vec<_> = (1..=COUNT).map(|n| money(1001, n)).collect();
-    assert_eq!(world.settled(2, expected.len()).await, expected);
     let with_postings =
         world.segments(1).await.iter().filter(|s| s.posting_rows().next().is_some()).count();
-    assert_eq!(with_postings, 1);
+    assert_eq!(with_postings, segments.len());
+    while world.posted(2).await.is_empty() {
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    world.stop("b").await;
+    let expected: Vec<_> = (1..next).map(|n| money(1001, n)).collect();
+    assert_eq!(world.settled(2, expected.len()).await, expected);
+    // What the first owner took, and where it left off.
+    let (first, then): (Vec<_>, Vec<_>) =
+        world.log(2).await.into_iter().partition(|row| row.epoch.number() <= epoch);
+    let state = support::replay(PartitionState::default(), &first);
+    let left_at = state.posting_cursor(PartitionId(1));
+    let taken = i64::from(left_at.ordinal);
+    assert!(0 < taken && taken < segments[0], "nothing was left half way: {left_at:?}");
+    let rest = then.iter().map(|row| Segment::decode(&row.body).unwrap());
+    let posted = |segment: Segment| {
+        segment.records().filter(|(_, record)| record.outcome == Outcome::Posted).count()
+    };
+    assert_eq!(rest.map(posted).sum::<usize>() as i64, next - 1 - taken, "the rest, once");
+    world.assert_told().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p33_a_segment_taken_half_way_is_finished_after_a_takeover() {
+    // One segment holds all that is posted, and no other follows it.
+    is_finished_after_a_takeover(&[60]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p33_segments_behind_one_that_was_taken_half_way_are_taken_whole() {
+    is_finished_after_a_takeover(&[60, 3, 5]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -489,6 +541,10 @@ proptest! {
             tokio::time::sleep(HEARTBEAT * 4).await;
             let (sent, came) = world.sums().await;
             assert_eq!(sent, came);
+            // What an account pays for its own usage is no posting.
+            let others = transfers.iter().filter(|(from, to, _)| from != to);
+            let amounts = others.map(|(.., amount)| i128::from(*amount)).sum::<i128>();
+            assert_eq!(sent.nanos(), amounts * 1_000_000_000, "what was used, at 1 a kilobyte");
             world.assert_told().await;
         });
     }

@@ -137,5 +137,10 @@ fn mutants_are_caught() {
             "a_consumer_begins_everywhere_and_moves_by_compare_and_set",
             "Moved",
         ),
+        (
+            Line::CursorRow,
+            "p38_a_cursor_that_differs_in_anything_is_not_moved_and_no_other_one_moves",
+            "Moved",
+        ),
     ]);
 }

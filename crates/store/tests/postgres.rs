@@ -1,7 +1,7 @@
 //! The PostgreSQL implementation passes the suite on a real server, and keeps some promises of
 //! its own.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,6 +200,50 @@ async fn claimants_do_not_end_each_other() {
         won += usize::from(claim.await.unwrap().unwrap().is_some());
     }
     assert_eq!(won, 1);
+}
+
+/// P3: the chain of blockers is read, and then one of them gets the row: it held up the claim as long
+/// as it waited itself, and now it only has to commit. It is not taken for what blocked them both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p3_who_gets_the_row_after_what_blocked_it_was_ended_is_given_time_to_commit() {
+    let (_server, url) = fresh();
+    let db = view(&url).await;
+    db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
+    const UPDATE: &str = "UPDATE partitions SET barriers = barriers + 1";
+    let mut blocker = raw(&url).await;
+    query("BEGIN").execute(&mut blocker).await.unwrap();
+    query(UPDATE).execute(&mut blocker).await.unwrap();
+    // Next in the queue for the row, as another node's claim.
+    let mut next = raw(&url).await;
+    query("BEGIN").execute(&mut next).await.unwrap();
+    let waiting = tokio::spawn(async move {
+        query(UPDATE).execute(&mut next).await.unwrap();
+        next
+    });
+    let mut operator = raw(&url).await;
+    until_waiting(&mut operator, "Lock").await;
+    let claiming = tokio::spawn(async move {
+        Owner::try_claim(&*db, 1, Epoch::UNOWNED, "a", &mut Dice(1)).await.unwrap()
+    });
+    let mut next = waiting.await.unwrap();
+    assert!(query("COMMIT").execute(&mut blocker).await.is_err(), "its backend was ended");
+    // It has the row. The claim looks what it waits for, and finds it.
+    const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    let (got,): (i64,) = query_as(NOW).fetch_one(&mut next).await.unwrap();
+    const LOOKED: &str = "SELECT count(*) FROM pg_stat_activity \
+         WHERE pid <> pg_backend_pid() AND datname = current_database() AND state = 'idle' \
+         AND query LIKE '-- Looks which backends hold up%' \
+         AND (extract(epoch FROM query_start) * 1000000)::bigint > $1";
+    loop {
+        let looked = query_as(LOOKED).bind(got);
+        let (looked,): (i64,) = looked.fetch_one(&mut operator).await.unwrap();
+        if looked > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    query("COMMIT").execute(&mut next).await.expect("it was ended while it committed");
+    assert!(claiming.await.unwrap().is_some(), "the claim comes after it");
 }
 
 #[tokio::test]

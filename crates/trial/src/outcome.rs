@@ -1,11 +1,10 @@
 //! What became of a record, and what fell due.
 
-use std::fmt;
 use std::sync::Arc;
 
 use jiff::civil::Date;
 use turnpike_plan::{Component, Due, Line, ObjectCode, Rated, Zone};
-use turnpike_types::{AccountNumber, Posting, Suspension, Timestamp};
+use turnpike_types::{AccountNumber, Posting, SuspenseReason, Suspension, Timestamp};
 
 use crate::timeline::{Stretch, Timeline};
 

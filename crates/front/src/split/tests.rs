@@ -11,7 +11,8 @@ use turnpike_types::{AccountRange, ClaimId, Epoch, SegmentHash, SegmentNumber, U
 
 use super::*;
 
-fn table(ranges: &[(u32, u64, u64)]) -> RouteTable {
+/// A table of partitions: id, first and last account; nobody owns any.
+pub(crate) fn table(ranges: &[(u32, u64, u64)]) -> RouteTable {
     let row = |&(id, first, last): &(u32, u64, u64)| PartitionRow {
         spec: PartitionSpec {
             id: PartitionId(id),

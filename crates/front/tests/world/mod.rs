@@ -18,7 +18,7 @@ use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status, Streaming};
 use turnpike_front::{Front, FrontConfig};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
-use turnpike_proto::account::v1::{AccountOutcome, AccountResult, ShowResponse};
+use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult, ShowResponse};
 use turnpike_proto::cluster::v1::cluster_service_client::ClusterServiceClient;
 use turnpike_proto::frame::{BatchFrame, SubBatchFrame, SubBatchHead};
 use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
@@ -59,6 +59,14 @@ pub struct Faults {
     pub short: bool,
     /// Its answers have the number of the next sub-batch.
     pub ahead: bool,
+    /// The record of this id is rejected: it is too old.
+    pub too_old: Option<&'static str>,
+    /// Commands for this account are refused.
+    pub refuses: Option<u64>,
+    /// Its answers to commands leave the last one out.
+    pub leaves_out: bool,
+    /// It fails when it is asked to recycle.
+    pub fails_to_recycle: bool,
 }
 
 /// The one account that was never opened.
@@ -162,7 +170,7 @@ impl FakeNode {
             answer.standing = Some(standing);
             return Deed::Last(answer);
         }
-        commit(ledger, head, &records, &raw, &mut answer);
+        commit(ledger, head, &records, &raw, faults.too_old, &mut answer);
         for record in records.records().iter().flatten() {
             let view = records.view(record);
             let identity = record.fixed.identity;
@@ -214,6 +222,7 @@ fn commit(
     head: SubBatchHead,
     records: &RecordBatch<'_>,
     raw: &[&[u8]],
+    too_old: Option<&str>,
     answer: &mut SubBatchAnswer,
 ) {
     for (index, record) in records.records().iter().enumerate() {
@@ -222,6 +231,15 @@ fn commit(
         let index = u32::try_from(index).unwrap();
         if head.recycled {
             ledger.from_elsewhere.push(fixed.record_id.to_owned());
+        }
+        if too_old == Some(fixed.record_id) {
+            answer.exceptions.push(turnpike_proto::ingest::v1::RecordResult {
+                index,
+                status: turnpike_proto::ingest::v1::RecordStatus::Rejected.into(),
+                reason: "too-old".to_owned(),
+                ..Default::default()
+            });
+            continue;
         }
         if fixed.account.0 == 0 {
             let waits = ledger.suspended.iter().any(|r| r.record_id == fixed.record_id);
@@ -311,9 +329,17 @@ impl NodeService for FakeNode {
         {
             ledger.commanded.extend(request.commands.iter().map(|command| command.account_number));
         }
-        let applied =
-            AccountResult { outcome: AccountOutcome::Applied.into(), message: String::new() };
-        let results = vec![applied; request.commands.len()];
+        let faults = *self.shared.faults.lock().unwrap();
+        let result = |command: &AccountCommand| {
+            let is_refused = faults.refuses == Some(command.account_number);
+            let outcome =
+                if is_refused { AccountOutcome::Refused } else { AccountOutcome::Applied };
+            AccountResult { outcome: outcome.into(), message: String::new() }
+        };
+        let mut results: Vec<AccountResult> = request.commands.iter().map(result).collect();
+        if faults.leaves_out {
+            results.pop();
+        }
         Ok(Response::new(NodeApplyResponse { standing: Some(standing), results }))
     }
 
@@ -344,6 +370,9 @@ impl NodeService for FakeNode {
         request: Request<NodeRecycleRequest>,
     ) -> Result<Response<NodeRecycleResponse>, Status> {
         let NodeRecycleRequest { partition, keys } = request.into_inner();
+        if self.shared.faults.lock().unwrap().fails_to_recycle {
+            return Err(Status::invalid_argument("the test says so"));
+        }
         let standing = self.standing(partition);
         let mut ledgers = self.shared.ledgers.lock().unwrap();
         let ledger = ledgers.get_mut(&partition).unwrap();
@@ -388,6 +417,16 @@ impl World {
     }
 
     pub async fn over(db: MemoryDatabase, config: FrontConfig, seed: u64) -> Self {
+        Self::through(db.clone(), Arc::new(db), config, seed).await
+    }
+
+    /// The same, where the front reaches the database through `line`.
+    pub async fn through(
+        db: MemoryDatabase,
+        line: Arc<dyn SharedDatabase>,
+        config: FrontConfig,
+        seed: u64,
+    ) -> Self {
         let shared = Arc::new(Shared {
             ledgers: Mutex::default(),
             faults: Mutex::default(),
@@ -418,7 +457,7 @@ impl World {
             db.heartbeat(&beat).await.unwrap();
             nodes.push(node);
         }
-        let front = Front::start(config, db.clone(), network.dial()).unwrap();
+        let front = Front::start(config, line, network.dial()).unwrap();
         let server = Server::builder()
             .add_service(front.ingest())
             .add_service(front.accounts())

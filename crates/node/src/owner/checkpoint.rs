@@ -87,7 +87,7 @@ impl Owner {
     /// Is it time, and is none under way?
     pub(super) fn checkpoint_due(&self) -> bool {
         self.checkpoints.writing.is_none()
-            && self.checkpoints.listing.is_none()
+            && (self.checkpoints.listing.is_none() || off(Line::ListedFirst))
             && self.log_bytes >= self.shared.config.checkpoint_log_bytes
     }
 
@@ -153,7 +153,8 @@ impl Owner {
         let mut names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
         let forgotten = self.state.keys().forgotten_through();
         let runs = &mut self.checkpoints.runs;
-        runs.retain(|run| run.through > forgotten);
+        let is_mutant = off(Line::RunsKept) && forgotten > SegmentNumber(0);
+        runs.retain(|run| run.through > forgotten && !is_mutant);
         names.extend(runs.iter().flat_map(|run| run.names.iter().cloned()));
         let run = self.state.key_run();
         let mut run_names = Vec::new();
@@ -213,7 +214,7 @@ impl Owner {
                 Err(error) => {
                     let partition = manifest.partition;
                     tracing::warn!(%partition, %error, "a checkpoint could not be written");
-                    Outcome { sealed: None }
+                    Outcome { sealed: sealed.filter(|_| off(Line::RunPublished)) }
                 }
             }
         }));

@@ -142,3 +142,168 @@ fn resolving_costs_the_logarithm_of_the_versions_for_each_profile() {
     assert!(many <= few + 10 * 8 * 2, "{few} {many}");
     assert_eq!(asked(100, 1000), 10 * asked(10, 1000), "each profile costs the same");
 }
+
+/// The plan's second version: with a fee by the month that the first one did not have.
+fn usage_only(version: u32, starts: &str, fee: &str, price: &str) -> String {
+    let to_post = if fee.is_empty() { "calls.charge" } else { "fee.charge calls.charge" };
+    format!(
+        r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version="{version}" starts="{starts}" currency="USD">
+  <graph>
+    {fee}
+    <StepRater id="calls" in="record.quantity"><step id="all" price="{price}" per="1"/></StepRater>
+    <Adder id="sum" in="{to_post}"/>
+    <AccountFinalizer id="post" in="sum.charge"/>
+  </graph>
+</plan>"#
+    )
+}
+
+const FEE: &str = r#"<MonthlyRecurringCharge id="fee" amount="10.00"/>"#;
+
+fn plan_version(tariff: &Tariff) -> u32 {
+    tariff.plans[0].code.version()
+}
+
+/// P36: nothing that was resolved by an older catalogue is kept: neither what rates usage, nor what
+/// falls due, nor that nothing falls due by itself.
+#[test]
+fn p36_a_newer_catalogue_replaces_all_that_was_resolved_by_the_older_one() {
+    let first = usage_only(1, "2016-01-01", "", "1");
+    let both = [first.as_str(), &usage_only(2, "2016-03-01", FEE, "2")];
+    let profiles = profiles(1);
+    let mut tariffs = tariffs(&both[..1], 0);
+    let march = Timestamp(BEGIN + 61 * DAY);
+    assert_eq!(plan_version(&tariffs.at(&profiles, ProfileId(0), march).unwrap()), 1);
+    assert!(!tariffs.is_swept(&profiles, ProfileId(0)), "nothing falls due by itself");
+    assert_eq!(tariffs.due_stretches(&profiles, ProfileId(0), &|| ()).len(), 1);
+    let newer = Arc::new(catalogue_of(&both, rates(0)));
+    assert!(tariffs.update(&newer));
+    assert!(!tariffs.update(&newer), "it is known already");
+    assert_eq!(plan_version(&tariffs.at(&profiles, ProfileId(0), march).unwrap()), 2);
+    assert!(tariffs.is_swept(&profiles, ProfileId(0)), "the fee of version 2 falls due by itself");
+    let stretches = tariffs.due_stretches(&profiles, ProfileId(0), &|| ());
+    let versions: Vec<u32> = stretches.iter().map(|s| plan_version(&s.tariff)).collect();
+    assert_eq!(versions, [1, 2]);
+}
+
+/// P36: the tables by which something that falls due was booked last are those of the older
+/// catalogue.
+#[test]
+fn p36_a_newer_catalogue_replaces_the_tables_that_book_what_falls_due() {
+    let profiles = profiles(1);
+    let mut tariffs = tariffs(&[CONVERTED], 1);
+    let at = Timestamp(BEGIN + 10 * DAY);
+    let booked_by = |tariffs: &mut Tariffs| {
+        let stretches = tariffs.due_stretches(&profiles, ProfileId(0), &|| ());
+        version_of(&tariffs.booking(ProfileId(0), stretches.last().unwrap(), at))
+    };
+    assert_eq!(booked_by(&mut tariffs), Some(1));
+    assert!(tariffs.update(&Arc::new(catalogue_of(&[CONVERTED], rates(5)))));
+    assert_eq!(booked_by(&mut tariffs), Some(5));
+}
+
+/// A version holds from its first instant to just before the next one's, whatever was asked before.
+#[test]
+fn a_record_at_the_first_instant_of_a_version_is_rated_by_that_version() {
+    let first = usage_only(1, "2016-01-01", "", "1");
+    let plans = [first.as_str(), &usage_only(2, "2016-03-01", "", "2")];
+    let profiles = profiles(1);
+    let zone = Zone::parse("America/New_York").unwrap();
+    let begins = turnpike_plan::first_instant_of(&zone, date(2016, 3, 1)).0;
+    let expected = [(begins - 1, 1), (begins, 2), (begins + 1, 2)];
+    // In each order: what was resolved for one of them must not serve another one.
+    for first in 0..3 {
+        let mut tariffs = tariffs(&plans, 0);
+        for turn in 0..3 {
+            let (at, version) = expected[(first + turn) % 3];
+            let tariff = tariffs.at(&profiles, ProfileId(0), Timestamp(at)).unwrap();
+            assert_eq!(plan_version(&tariff), version, "{} us from the start", at - begins);
+        }
+    }
+}
+
+/// What falls due is booked by the version of its instant too.
+#[test]
+fn what_falls_due_at_the_first_instant_of_a_table_is_booked_by_that_table() {
+    let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(1));
+    let stretches = tariffs.due_stretches(&profiles, ProfileId(0), &|| ());
+    let stretch = stretches.last().unwrap();
+    let zone = Zone::parse("America/New_York").unwrap();
+    let begins = turnpike_plan::first_instant_of(&zone, date(2016, 3, 1)).0;
+    for (at, version) in [(begins - 1, 60), (begins, 61), (begins + 1, 61), (begins - 1, 60)] {
+        let booking = tariffs.booking(ProfileId(0), stretch, Timestamp(at));
+        assert_eq!(version_of(&booking), Some(version), "{} us from the start", at - begins);
+    }
+}
+
+/// Each cause for which an account has to be looked at without usage, by itself.
+#[test]
+fn an_account_is_swept_for_charges_in_advance_for_closes_and_for_options() {
+    let closes = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version="1" starts="2016-01-01" currency="USD">
+  <graph>
+    <StepRater id="units" in="record.quantity"><step id="all" price="1" per="1"/></StepRater>
+    <CostResponsibilityMatrix id="who" in="units.charge"><party id="ad" account="902"/><row shares="ad=1"/></CostResponsibilityMatrix>
+    <BonusCredit id="reward" in="who.others"><grant from="902" to="901" percent="50"/></BonusCredit>
+    <SecondAccountFinalizer id="theirs" in="reward.charge"/>
+  </graph>
+</plan>"#;
+    let swept = |plan: &str, option: &str| {
+        let mut known = Profiles::default();
+        let mut profile = profiles(1).get(ProfileId(0)).unwrap().clone();
+        profile.subscriptions[0].option = option.to_owned();
+        known.intern(profile);
+        tariffs(&[plan], 0).is_swept(&known, ProfileId(0))
+    };
+    let plain = usage_only(1, "2016-01-01", "", "1");
+    assert!(!swept(&plain, ""));
+    assert!(swept(&plain, "summer"), "an option is compared at each close");
+    assert!(swept(&usage_only(1, "2016-01-01", FEE, "1"), ""), "a charge in advance");
+    assert!(swept(closes, ""), "a bonus is set off when the cycle closes");
+}
+
+/// Each subscription's price makes an object code of its own.
+const PRICED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version="1" starts="2016-01-01" currency="USD">
+  <parameter id="price" type="money" value="1.00"/>
+  <graph>
+    <StepRater id="calls" in="record.quantity"><step id="all" price="$price" per="1"/></StepRater>
+    <AccountFinalizer id="post" in="calls.charge"/>
+  </graph>
+</plan>"#;
+
+/// Slots begin anew together with all that was counted by them: a slot never means two codes.
+#[test]
+fn after_a_trim_no_tariff_has_a_slot_of_before() {
+    let profiles = profiles(SLOTS_MAX as u32 + 2);
+    let mut known = Profiles::default();
+    for id in 0..profiles.len() as u32 {
+        let mut profile = profiles.get(ProfileId(id)).unwrap().clone();
+        let price = ("price".to_owned(), format!("{}", id + 1));
+        profile.subscriptions[0].parameters = [price].into();
+        known.intern(profile);
+    }
+    let mut tariffs =
+        Tariffs::new(Arc::new(catalogue_of(&[PRICED], rates(0))), CodeCache::new(1000));
+    let at = Timestamp(BEGIN + 10 * DAY);
+    let slots = |tariffs: &mut Tariffs, ids: std::ops::Range<u32>| -> Vec<CodeSlot> {
+        ids.map(|id| tariffs.at(&known, ProfileId(id), at).unwrap().plans[0].slot).collect()
+    };
+    let all = slots(&mut tariffs, 0..SLOTS_MAX as u32);
+    assert!(!tariffs.trim(), "there is room");
+    assert_eq!(all.len(), all.iter().collect::<std::collections::HashSet<_>>().len());
+    slots(&mut tariffs, SLOTS_MAX as u32..SLOTS_MAX as u32 + 1);
+    assert!(tariffs.trim());
+    // In another order than before: each gets the next slot, and no other one has it.
+    let last = slots(&mut tariffs, 10..11);
+    let first = slots(&mut tariffs, 0..10);
+    assert_eq!(last, [CodeSlot(0)]);
+    assert_eq!(first, (1..11).map(CodeSlot).collect::<Vec<_>>());
+}
+
+#[test]
+fn mutants_are_caught() {
+    turnpike_mutants::all_caught(&[(
+        turnpike_mutants::Line::SweptAnew,
+        "tariff::tests::p36_a_newer_catalogue_replaces_all_that_was_resolved_by_the_older_one",
+        "the fee of version 2",
+    )]);
+}

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use turnpike_types::{ClaimId, PartitionId, SegmentNumber};
 
-use super::{Dice, Owner, Subject};
+use super::{Dice, Owner, Subject, spec};
 use crate::{CheckpointManifest, CheckpointPart, SharedDatabase, StoreError};
 
 const P: PartitionId = PartitionId(1);
@@ -141,4 +141,50 @@ pub async fn a_part_of_a_manifest_to_come_is_not_pruned(s: &Subject) {
     manifests[3].parts = vec!["early".to_owned()];
     assert!(db.publish_checkpoint(&manifests[3], owner.epoch, owner.claim).await.unwrap());
     assert!(db.checkpoint_part(P, "early").await.unwrap().is_some());
+}
+
+/// Parts and manifests of one name are each partition's own, and so is what is pruned.
+pub async fn p22_checkpoints_of_two_partitions_do_not_touch_each_other(s: &Subject) {
+    let (db, mut dice) = (s.view().await, Dice(36));
+    db.create_partitions(&[spec(1, 1, 10), spec(2, 11, 20)]).await.unwrap();
+    let body = |id: u32, n: u64| Bytes::from(format!("{n} of partition {id}"));
+    let mut kept = Vec::new();
+    // Partition 1 has later checkpoints than partition 2; each has a part of the same name.
+    for (id, segments, first) in [(1, 4, 1), (2, 1, 4)] {
+        let mut owner = Owner::claim_now(&*db, id, "a", &mut dice).await;
+        let mut manifests = Vec::new();
+        for n in 1..=segments {
+            owner.append(&*db, "x", &mut dice).await.unwrap();
+            let name = format!("state-{}", first + n - 1);
+            let part =
+                CheckpointPart { name: name.clone(), segment: SegmentNumber(n), body: body(id, n) };
+            db.put_checkpoint_part(PartitionId(id), &part).await.unwrap();
+            let manifest = CheckpointManifest {
+                partition: PartitionId(id),
+                segment: SegmentNumber(n),
+                hash: owner.position.last_hash,
+                parts: vec![name],
+                summary: Bytes::new(),
+            };
+            assert!(db.publish_checkpoint(&manifest, owner.epoch, owner.claim).await.unwrap());
+            manifests.insert(0, manifest);
+        }
+        manifests.truncate(2);
+        kept.push((id, manifests));
+    }
+    for (id, manifests) in kept {
+        assert_eq!(db.checkpoints(PartitionId(id)).await.unwrap(), manifests);
+        for manifest in manifests {
+            let found = db.checkpoint_part(PartitionId(id), &manifest.parts[0]).await.unwrap();
+            assert_eq!(found, Some(body(id, manifest.segment.0)), "partition {id}");
+        }
+    }
+}
+
+/// A part that was written before is not taken for one of another segment.
+pub async fn p22_a_part_of_another_segment_is_another_part(s: &Subject) {
+    let db = s.with_partition().await;
+    db.put_checkpoint_part(P, &part("one", 1)).await.unwrap();
+    let refused = db.put_checkpoint_part(P, &part("one", 2)).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
 }

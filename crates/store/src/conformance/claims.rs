@@ -167,3 +167,18 @@ pub async fn a_barrier_holds_only_for_the_owner(s: &Subject) {
     assert!(!db.barrier(&Held { partition: PartitionId(9), ..new.held() }).await.unwrap());
     assert_eq!(epoch_of(&*db, 1).await, new.epoch);
 }
+
+/// P1, P18: the epoch and the claim are each compared, whatever the other one says.
+pub async fn p18_what_an_owner_writes_is_fenced_by_its_epoch_and_by_its_claim(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(17));
+    let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
+    let (other_epoch, other_claim) = (Epoch::stored(owner.epoch.number() + 1), ClaimId([9; 16]));
+    for (epoch, claim) in [(other_epoch, owner.claim), (owner.epoch, other_claim)] {
+        let held = Held { epoch, claim, ..owner.held() };
+        assert!(!db.barrier(&held).await.unwrap(), "a barrier under {held:?}");
+        assert!(!db.release(owner.partition, epoch, claim, None).await.unwrap());
+        let row = db.observe().await.unwrap().partitions[0].clone();
+        assert_eq!(row.owner.unwrap().0, NodeName("a".to_owned()), "released under {held:?}");
+    }
+    assert!(db.barrier(&owner.held()).await.unwrap());
+}

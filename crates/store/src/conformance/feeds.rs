@@ -133,3 +133,46 @@ pub async fn of_two_pullers_under_one_name_one_moves_the_cursor(s: &Subject) {
         };
     }
 }
+
+/// P38: segment, row and hash are each compared, so that of two pullers the one that is behind moves
+/// nothing back; and no other consumer's cursor moves, nor that of another partition.
+pub async fn p38_a_cursor_that_differs_in_anything_is_not_moved_and_no_other_one_moves(
+    s: &Subject,
+) {
+    let (db, mut dice) = (s.view().await, Dice(42));
+    db.create_partitions(&[spec(1, 1, 10), spec(2, 11, 20)]).await.unwrap();
+    for name in ["bills", "taxes"] {
+        db.register_consumer(name).await.unwrap();
+    }
+    let taxes = db.consumer("taxes").await.unwrap();
+    let start = db.consumer("bills").await.unwrap();
+    // One hash for all of a segment, as in the log: the row alone tells the two apart.
+    let hash = dice.hash();
+    let at =
+        |segment, row| Consumer { segment: SegmentNumber(segment), row, hash, ..start[0].clone() };
+    let (first, second, third) = (at(3, 7), at(3, 9), at(3, 12));
+    for (from, to) in [(&start[0], &first), (&first, &second)] {
+        assert_eq!(db.acknowledge(from, to).await.unwrap(), CursorAck::Moved);
+    }
+    let other_hash = Consumer { hash: dice.hash(), ..second.clone() };
+    let stale = [first, third.clone(), at(2, 9), at(4, 9), other_hash, start[0].clone()];
+    for from in stale {
+        let answer = db.acknowledge(&from, &at(3, 8)).await.unwrap();
+        assert_eq!(answer, CursorAck::Elsewhere(second.clone()), "from {from:?}");
+    }
+    assert_eq!(db.acknowledge(&second, &third).await.unwrap(), CursorAck::Moved);
+    let now = s.view().await.consumer("bills").await.unwrap();
+    assert_eq!(now, [third, start[1].clone()], "partition 2 stands where it stood");
+    assert_eq!(db.consumer("taxes").await.unwrap(), taxes, "another consumer");
+}
+
+/// A consumer that is registered again goes on where it stood, in each partition.
+pub async fn p38_registering_again_moves_no_cursor(s: &Subject) {
+    let (db, mut dice) = (s.with_partition().await, Dice(43));
+    db.register_consumer("bills").await.unwrap();
+    let start = db.consumer("bills").await.unwrap().remove(0);
+    let to = Consumer { segment: SegmentNumber(3), row: 7, hash: dice.hash(), ..start.clone() };
+    assert_eq!(db.acknowledge(&start, &to).await.unwrap(), CursorAck::Moved);
+    db.register_consumer("bills").await.unwrap();
+    assert_eq!(db.consumer("bills").await.unwrap(), [to]);
+}

@@ -370,7 +370,9 @@ impl State {
         let Some(cursor) = self.cursors.get_mut(&(from.name.clone(), from.partition)) else {
             return Ok(CursorAck::Unknown);
         };
-        if cursor != from && !off(Line::CursorCompared) {
+        let is_same = cursor == from
+            || (off(Line::CursorRow) && *cursor == Consumer { row: cursor.row, ..from.clone() });
+        if !is_same && !off(Line::CursorCompared) {
             return Ok(CursorAck::Elsewhere(cursor.clone()));
         }
         cursor.clone_from(to);

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::{query, query_as};
+use tokio::time::Instant;
 use turnpike_types::PartitionId;
 
-use super::lanes::{Failure, Statement, StatementAs};
-use super::{LOCK_LIMIT, NO_PARTITION, PostgresDatabase};
+use super::lanes::{Statement, StatementAs};
+use super::{CLAIM_LOCK_LIMIT, LOCK_LIMIT, NO_PARTITION, PostgresDatabase};
 use crate::rules::{self, FLAPS_HALVE_US};
-use crate::sql::errors::is_lock_timeout;
 use crate::sql::rows::{ClaimedTuple, claimed, stored, stored_partition};
 use crate::{Claim, ClaimOutcome, Claimed, StoreError, StoreResult};
 
@@ -17,8 +17,11 @@ const CLAIM: &str = include_str!("claim.sql");
 const CLAIM_MANY: &str = include_str!("claim_many.sql");
 const END_BLOCKERS: &str = include_str!("end_blockers.sql");
 
-/// How often a blocked claim looks for what blocks it.
-const END_BLOCKERS_EVERY: Duration = Duration::from_millis(50);
+/// How often a claim that waits looks for what it waits for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A backend in a transaction: its process id, and when the transaction began.
+type Holder = (i32, i64);
 
 /// Of a won one: partition, true, epoch, next_segment, last_hash. Of one that is there: partition,
 /// is it locked, the epoch in the snapshot.
@@ -31,13 +34,7 @@ impl PostgresDatabase {
             doing: DOING,
             cause: "the database is being closed".to_owned(),
         })?;
-        let lease = self.claims.lease(DOING, LOCK_LIMIT).await?;
-        let rows = match lease.try_fetch_all(statement(claim)).await {
-            Err(Failure::Sqlx(error)) if is_lock_timeout(&error) => {
-                self.claim_against_blockers(claim).await?
-            }
-            rows => rows.map_err(|failure| failure.classify(DOING))?,
-        };
+        let rows = self.claim_against_blockers(claim).await?;
         match rows.first() {
             Some(row) => claimed(row, DOING).map(Some),
             // Did the epoch move on, or is there no such partition?
@@ -45,33 +42,42 @@ impl PostgresDatabase {
         }
     }
 
-    /// Claims again, and ends what blocks it meanwhile (P3).
+    /// Claims, and ends what blocks the claim for too long (P3).
     async fn claim_against_blockers(&self, claim: &Claim) -> StoreResult<Vec<ClaimedTuple>> {
-        const DOING: &str = "claim, ending what blocks it";
-        let mut lease = self.claims.lease(DOING, LOCK_LIMIT).await?;
+        let mut lease = self.claims.lease("claim", LOCK_LIMIT).await?;
         let pid = lease.backend_pid().await?;
         let rows = lease.fetch_all(statement(claim));
         tokio::pin!(rows);
+        let mut blockers = Blockers::default();
         loop {
-            // A statement of `end_blockers` that is dropped half way closes its connection; the
-            // claim itself is awaited to its end.
+            // A look that is dropped half way closes its connection; the claim itself is awaited to
+            // its end.
             tokio::select! {
                 rows = &mut rows => return rows,
-                () = tokio::time::sleep(END_BLOCKERS_EVERY) => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             tokio::select! {
                 rows = &mut rows => return rows,
-                ended = self.end_blockers(pid, claim.partition) => ended?,
+                looked = self.look(pid, claim.partition, &mut blockers) => looked?,
             }
         }
     }
 
-    async fn end_blockers(&self, waiting: i32, partition: PartitionId) -> StoreResult<()> {
+    /// Looks which backends hold up the backend `waiting`, and ends those that do for too long.
+    async fn look(
+        &self,
+        waiting: i32,
+        partition: PartitionId,
+        blockers: &mut Blockers,
+    ) -> StoreResult<()> {
         let lease = self.claims.lease("end what blocks a claim", LOCK_LIMIT).await?;
-        let ended: Vec<(i32, bool)> = lease.fetch_all(query_as(END_BLOCKERS).bind(waiting)).await?;
-        for (pid, ended) in ended {
-            tracing::warn!(%partition, pid, ended, "ended a backend that blocked a claim");
+        let (pids, began): (Vec<i32>, Vec<i64>) = blockers.overdue(Instant::now()).unzip();
+        let statement = query_as(END_BLOCKERS).bind(waiting).bind(pids).bind(began);
+        let found: Vec<(i32, i64, bool)> = lease.fetch_all(statement).await?;
+        for (pid, _, _) in found.iter().filter(|(_, _, is_ended)| *is_ended) {
+            tracing::warn!(%partition, pid, "ended a backend that blocked a claim");
         }
+        blockers.note(Instant::now(), found.into_iter().map(|(pid, began, _)| (pid, began)));
         Ok(())
     }
 
@@ -103,6 +109,26 @@ impl PostgresDatabase {
             outcome.ok_or_else(|| rules::no_partition(claim.partition))
         };
         claims.iter().map(outcome_of).collect()
+    }
+}
+
+/// What one claim waits for, and since when it was found so.
+#[derive(Debug, Default)]
+struct Blockers {
+    since: HashMap<Holder, Instant>,
+}
+
+impl Blockers {
+    /// Takes over what a look found that ended at `now`: what it did not find again is forgotten.
+    fn note(&mut self, now: Instant, found: impl Iterator<Item = Holder>) {
+        let since = |holder| (holder, self.since.get(&holder).copied().unwrap_or(now));
+        self.since = found.map(since).collect();
+    }
+
+    /// What each look has found for [`CLAIM_LOCK_LIMIT`] or longer, for a look that begins at `now`.
+    fn overdue(&self, now: Instant) -> impl Iterator<Item = Holder> {
+        let is_overdue = move |since: &Instant| now.duration_since(*since) >= CLAIM_LOCK_LIMIT;
+        self.since.iter().filter(move |(_, since)| is_overdue(since)).map(|(&holder, _)| holder)
     }
 }
 
@@ -151,4 +177,51 @@ fn statement_of_many(claims: &[Claim]) -> StatementAs<'static, AnswerTuple> {
         .bind(column(claims, |claim| claim.claim.0.to_vec()))
         .bind(column(claims, |claim| claim.forced))
         .bind(FLAPS_HALVE_US)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks at these times, in milliseconds, each with what it finds; what each one ends.
+    fn ended(looks: &[(u64, &[Holder])]) -> Vec<Vec<Holder>> {
+        let start = Instant::now();
+        let mut blockers = Blockers::default();
+        let mut look = |&(ms, found): &(u64, &[Holder])| {
+            let now = start + Duration::from_millis(ms);
+            let overdue: Vec<Holder> = blockers.overdue(now).collect();
+            blockers.note(now, found.iter().copied());
+            found.iter().copied().filter(|holder| overdue.contains(holder)).collect()
+        };
+        looks.iter().map(&mut look).collect()
+    }
+
+    const STUCK: Holder = (1, 10);
+    const OTHER: Holder = (2, 20);
+
+    #[test]
+    fn p3_what_blocks_a_claim_for_the_whole_limit_is_ended_and_not_before() {
+        let looks = [(0, &[STUCK][..]), (50, &[STUCK]), (399, &[STUCK]), (400, &[STUCK])];
+        assert_eq!(ended(&looks), [vec![], vec![], vec![], vec![STUCK]]);
+    }
+
+    /// Another claim that was in the queue is found only when it has the row: its time begins then.
+    #[test]
+    fn p3_a_claimant_that_gets_the_row_later_is_not_ended_with_what_it_waited_for() {
+        let looks = [(0, &[STUCK][..]), (400, &[STUCK]), (450, &[OTHER]), (799, &[OTHER])];
+        assert_eq!(ended(&looks), [vec![], vec![STUCK], vec![], vec![]]);
+        // It is stuck itself.
+        let looks = [(0, &[STUCK][..]), (400, &[STUCK]), (450, &[OTHER]), (850, &[OTHER])];
+        assert_eq!(ended(&looks)[3], [OTHER]);
+    }
+
+    /// The next transaction of the same backend is another one.
+    #[test]
+    fn p3_a_backend_that_began_another_transaction_is_given_its_time_again() {
+        let next: Holder = (STUCK.0, 11);
+        let looks = [(0, &[STUCK][..]), (350, &[next]), (700, &[next]), (750, &[next])];
+        assert_eq!(ended(&looks), [vec![], vec![], vec![], vec![next]]);
+        let gap = [(0, &[STUCK][..]), (200, &[]), (400, &[STUCK]), (799, &[STUCK])];
+        assert_eq!(ended(&gap), [vec![], vec![], vec![], vec![]]);
+    }
 }

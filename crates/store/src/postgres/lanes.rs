@@ -197,11 +197,12 @@ impl Lease {
 
     /// Runs a statement; all its rows.
     pub(super) async fn fetch_all<T: Tuple>(
-        self,
+        mut self,
         statement: StatementAs<'_, T>,
     ) -> StoreResult<Vec<T>> {
         let doing = self.doing;
-        self.try_fetch_all(statement).await.map_err(|failure| failure.classify(doing))
+        let answer = heeding(timeout(self.limit, statement.fetch_all(&mut self.connection))).await;
+        self.settle(answer).map_err(|failure| failure.classify(doing))
     }
 
     /// Runs a statement that has one row at most. (All that the server says is read, so that an
@@ -218,15 +219,6 @@ impl Lease {
         let doing = self.doing;
         let row = self.fetch_optional(statement).await?;
         row.ok_or_else(|| corrupt(doing, "a row is missing"))
-    }
-
-    /// As [`Lease::fetch_all`], for a caller that looks at sqlx's error itself.
-    pub(super) async fn try_fetch_all<T: Tuple>(
-        mut self,
-        statement: StatementAs<'_, T>,
-    ) -> Result<Vec<T>, Failure> {
-        let answer = heeding(timeout(self.limit, statement.fetch_all(&mut self.connection))).await;
-        self.settle(answer)
     }
 
     /// The process id of the server's end of this connection.

@@ -61,8 +61,8 @@ const BEAT_LIMIT: Duration = Duration::from_secs(1);
 const APPEND_LIMIT: Duration = Duration::from_secs(4);
 /// Whatever moves many bytes, or nobody waits for.
 const BULK_LIMIT: Duration = Duration::from_secs(30);
-/// How long a claim waits for the row before it ends what blocks it (P3). An append in flight is
-/// done in a tenth of it.
+/// How long a backend may hold up a claim before the claim ends it (P3). An append in flight, or the
+/// commit of another claim, is done in a tenth of it.
 const CLAIM_LOCK_LIMIT: Duration = Duration::from_millis(400);
 const LOCK_LIMIT: Duration = Duration::from_secs(3);
 
@@ -112,7 +112,7 @@ impl PostgresDatabase {
         Ok(Self {
             beats: lane(BEAT_LIMIT, LOCK_LIMIT, 1),
             observer: lane(BEAT_LIMIT, LOCK_LIMIT, 1),
-            claims: lane(LOCK_LIMIT, CLAIM_LOCK_LIMIT, claims),
+            claims: lane(LOCK_LIMIT, LOCK_LIMIT, claims),
             claim_turns: Semaphore::new(claims / 2),
             log: lane(APPEND_LIMIT, LOCK_LIMIT, log),
             bulk: lane(BULK_LIMIT, LOCK_LIMIT, bulk),

@@ -82,11 +82,6 @@ fn sqlite_kind(error: &sqlx::Error) -> Option<i32> {
     code.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
-/// Is it PostgreSQL's "the lock did not come in time"?
-pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == "55P03")
-}
-
 /// A row that can't be.
 pub(crate) fn corrupt(doing: &'static str, cause: impl Into<String>) -> StoreError {
     StoreError::Corrupt { doing, cause: cause.into() }

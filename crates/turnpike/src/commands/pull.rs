@@ -27,7 +27,7 @@ use crate::client::{ClientArgs, Front, explain};
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::ui;
 
-use sink::Sink;
+use sink::{Durable, Sink};
 pub(crate) use totals::Totals;
 
 const EXAMPLES: &str = "\
@@ -105,7 +105,7 @@ pub(crate) async fn run(args: PullArgs, context: &Context) -> anyhow::Result<Fin
     let front = args.client.connect(&context.config).await?;
     let cursors = register(&front, &args.consumer).await?;
     let bar = ui::progress(None, "lines", context.quiet || args.json || args.output.is_none());
-    let mut puller = Puller { front: &front, consumer: &args.consumer, acknowledge, cursors };
+    let mut puller = Puller { feed: &front, consumer: &args.consumer, acknowledge, cursors };
     let mut totals = Totals::new(puller.cursors.values());
     let request = PullRequest {
         consumer: args.consumer.clone(),
@@ -122,8 +122,7 @@ pub(crate) async fn run(args: PullArgs, context: &Context) -> anyhow::Result<Fin
     while let Some(page) = pages.message().await.map_err(|s| explain(&front.url, &s))? {
         bar.inc(page.lines.len() as u64);
         totals.count(&page)?;
-        sink.write(&page.lines)?;
-        puller.delivered(&page, &mut sink).await?;
+        puller.take(&page, &mut sink).await?;
     }
     sink.settle()?;
     bar.finish_and_clear();
@@ -173,18 +172,44 @@ pub(crate) async fn register(
     Ok(answer.cursors.into_iter().map(|cursor| (cursor.partition, cursor)).collect())
 }
 
-struct Puller<'a> {
-    front: &'a Front,
+/// Where cursors are moved; tests have one of their own.
+trait Feed {
+    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()>;
+}
+
+impl Feed for Front {
+    async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()> {
+        self.call("the cursor can't be moved; is another pull running under this name?", || {
+            let (mut feed, request) = (self.feed(), request.clone());
+            async move { feed.acknowledge(request).await }
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+struct Puller<'a, F> {
+    feed: &'a F,
     consumer: &'a str,
     acknowledge: bool,
     cursors: BTreeMap<u32, Cursor>,
 }
 
-impl Puller<'_> {
-    /// A page is in the sink: once it is safe there, moves the cursor behind it.
-    async fn delivered(&mut self, page: &FeedPage, sink: &mut Sink) -> anyhow::Result<()> {
-        let (Some(to), true) = (&page.next, self.acknowledge) else { return Ok(()) };
-        sink.settle()?;
+impl<F: Feed> Puller<'_, F> {
+    /// Writes the lines of a page; moves the cursor behind them once they are durable.
+    async fn take(&mut self, page: &FeedPage, sink: &mut Sink) -> anyhow::Result<()> {
+        sink.write(&page.lines)?;
+        if self.acknowledge
+            && let Some(to) = &page.next
+        {
+            let durable = sink.settle()?;
+            self.move_cursor(to, durable).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves the partition's cursor to `to`. All lines before it were made durable.
+    async fn move_cursor(&mut self, to: &Cursor, _lines: Durable) -> anyhow::Result<()> {
         let from = self
             .cursors
             .get(&to.partition)
@@ -198,12 +223,7 @@ impl Puller<'_> {
             from: Some(from),
             to: Some(to.clone()),
         };
-        self.front
-            .call("the cursor can't be moved; is another pull running under this name?", || {
-                let (mut feed, request) = (self.front.feed(), request.clone());
-                async move { feed.acknowledge(request).await }
-            })
-            .await?;
+        self.feed.acknowledge(request).await?;
         self.cursors.insert(to.partition, to.clone());
         Ok(())
     }
@@ -228,4 +248,110 @@ fn tell(report: &Report, json: bool) -> anyhow::Result<()> {
         ui::tell(mismatch);
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::RefCell;
+    use std::path::Path;
+
+    use turnpike_proto::feed::v1::ChargeLine;
+
+    use super::*;
+
+    /// A feed that looks at the file whenever a cursor is moved.
+    struct Observer<'a> {
+        file: &'a Path,
+        /// Of each acknowledgement: where the cursor stood and goes, and the rows in the file then.
+        seen: RefCell<Vec<(u64, u64, Vec<String>)>>,
+        /// The cursor can't be moved.
+        fails: bool,
+    }
+
+    /// The rows that a reader of the file finds, by (segment, row).
+    fn rows(file: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(file).unwrap();
+        let rows = text.lines().skip(1).map(|line| line.split(',').skip(1).take(2));
+        rows.map(|fields| fields.collect::<Vec<_>>().join("/")).collect()
+    }
+
+    impl Feed for Observer<'_> {
+        async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()> {
+            anyhow::ensure!(!self.fails, "the test says so");
+            let rows_now = rows(self.file);
+            let at = |cursor: Option<Cursor>| cursor.unwrap().segment;
+            self.seen.borrow_mut().push((at(request.from), at(request.to), rows_now));
+            Ok(())
+        }
+    }
+
+    fn page(segment: u64) -> FeedPage {
+        let line = |row| ChargeLine { partition: 1, segment, row, ..ChargeLine::default() };
+        let next = Cursor { partition: 1, segment, row: 2, ..Cursor::default() };
+        FeedPage { lines: vec![line(0), line(1)], next: Some(next), totals: Vec::new() }
+    }
+
+    fn block<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    }
+
+    /// P38: what the cursor has passed is not given again: it must be in the file by then.
+    #[test]
+    fn p38_a_page_is_in_the_file_before_its_cursor_is_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lines.csv");
+        let mut sink = Sink::file(&file, PullFormat::Csv).unwrap();
+        let feed = Observer { file: &file, seen: RefCell::default(), fails: false };
+        let cursors = BTreeMap::new();
+        let mut puller = Puller { feed: &feed, consumer: "bills", acknowledge: true, cursors };
+        block(async {
+            for segment in 1..=3 {
+                puller.take(&page(segment), &mut sink).await.unwrap();
+            }
+            // Nothing new: nothing is acknowledged.
+            puller.take(&page(3), &mut sink).await.unwrap();
+        });
+        let upto = |segments| {
+            let rows = (1..=segments).flat_map(|segment| [0, 1].map(|row| (segment, row)));
+            rows.map(|(segment, row)| format!("{segment}/{row}")).collect::<Vec<_>>()
+        };
+        let expected = [(0, 1, upto(1)), (1, 2, upto(2)), (2, 3, upto(3))];
+        assert_eq!(*feed.seen.borrow(), expected);
+        assert_eq!(sink.syncs(), 4, "flushed to the disk each time, not to its cache");
+        assert_eq!(rows(&file), upto(3), "each line once");
+    }
+
+    #[test]
+    fn p38_without_acknowledgement_no_cursor_is_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lines.csv");
+        let mut sink = Sink::file(&file, PullFormat::Csv).unwrap();
+        let feed = Observer { file: &file, seen: RefCell::default(), fails: false };
+        let cursors = BTreeMap::new();
+        let mut puller = Puller { feed: &feed, consumer: "bills", acknowledge: false, cursors };
+        block(puller.take(&page(1), &mut sink)).unwrap();
+        sink.settle().unwrap();
+        assert_eq!(*feed.seen.borrow(), []);
+        assert_eq!(rows(&file), ["1/0", "1/1"]);
+    }
+
+    /// The cursor that could not be moved is tried from where it stands, and its lines are kept.
+    #[test]
+    fn p38_a_cursor_that_could_not_be_moved_is_moved_with_the_next_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lines.csv");
+        let mut sink = Sink::file(&file, PullFormat::Csv).unwrap();
+        let mut feed = Observer { file: &file, seen: RefCell::default(), fails: true };
+        let mut puller =
+            Puller { feed: &feed, consumer: "bills", acknowledge: true, cursors: BTreeMap::new() };
+        assert!(block(puller.take(&page(1), &mut sink)).is_err());
+        let cursors = puller.cursors;
+        assert!(cursors.is_empty(), "it stands where it stood");
+        feed.fails = false;
+        let mut puller = Puller { feed: &feed, consumer: "bills", acknowledge: true, cursors };
+        block(puller.take(&page(2), &mut sink)).unwrap();
+        let all = ["1/0", "1/1", "2/0", "2/1"].map(str::to_owned).to_vec();
+        assert_eq!(*feed.seen.borrow(), [(0, 2, all)]);
+    }
 }

@@ -26,7 +26,7 @@ struct Place {
 
 enum Target {
     Stdout(BufWriter<io::Stdout>),
-    File { path: PathBuf, out: BufWriter<File> },
+    File { path: PathBuf, out: BufWriter<Disk> },
 }
 
 /// Writes lines.
@@ -34,11 +34,14 @@ pub(super) struct Sink {
     target: Target,
     format: PullFormat,
     has_header: bool,
-    /// The last place of each partition that stands in the file.
+    /// The last place of each partition that was written, in this run or before.
     behind: Behind,
     written: u64,
     skipped: u64,
 }
+
+/// Proof that all lines written so far are durable: without it no cursor is moved behind them.
+pub(super) struct Durable(());
 
 impl Sink {
     pub(super) fn stdout(format: PullFormat) -> Self {
@@ -60,8 +63,13 @@ impl Sink {
         let (behind, whole) = survey(&file, path, format)?;
         file.set_len(whole).with_context(place)?;
         file.seek(SeekFrom::End(0)).with_context(place)?;
-        let target = Target::File { path: path.to_owned(), out: BufWriter::new(file) };
-        Ok(Self { target, format, has_header: whole > 0, behind, written: 0, skipped: 0 })
+        if whole == 0 {
+            sync_directory(path).with_context(place)?;
+        }
+        let out = BufWriter::new(Disk { file, syncs: 0 });
+        let target = Target::File { path: path.to_owned(), out };
+        let has_header = whole > 0;
+        Ok(Self { target, format, has_header, behind, written: 0, skipped: 0 })
     }
 
     /// Lines written now.
@@ -92,6 +100,7 @@ impl Sink {
                     text.push(b'\n');
                 }
             }
+            self.behind.insert(line.partition, (line.segment, line.row));
             self.written += 1;
             self.has_header = true;
         }
@@ -108,16 +117,60 @@ impl Sink {
         }
     }
 
-    /// Makes what was written safe: in the pipe, or on disk.
-    pub(super) fn settle(&mut self) -> anyhow::Result<()> {
+    /// Makes what was written durable: on disk, or at least in the pipe.
+    pub(super) fn settle(&mut self) -> anyhow::Result<Durable> {
         match &mut self.target {
-            Target::Stdout(out) => Ok(out.flush()?),
+            Target::Stdout(out) => out.flush()?,
             Target::File { path, out } => out
                 .flush()
-                .and_then(|()| out.get_ref().sync_data())
-                .with_context(|| format!("{} can't be made safe", path.display())),
+                .and_then(|()| out.get_mut().sync())
+                .with_context(|| format!("{} can't be flushed to the disk", path.display()))?,
+        }
+        Ok(Durable(()))
+    }
+
+    /// How often the file was flushed to the disk.
+    #[cfg(test)]
+    pub(super) fn syncs(&self) -> u64 {
+        match &self.target {
+            Target::Stdout(_) => 0,
+            Target::File { out, .. } => out.get_ref().syncs,
         }
     }
+}
+
+/// A file of which it is counted how often it was flushed to the disk.
+struct Disk {
+    file: File,
+    syncs: u64,
+}
+
+impl Disk {
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data().inspect(|()| self.syncs += 1)
+    }
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A new file is found after a crash only when its directory was flushed too.
+#[cfg(unix)]
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// The last place of each partition in the file, and the length of its whole lines.
