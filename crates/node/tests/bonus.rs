@@ -4,22 +4,13 @@
 
 use crate::support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
-use support::{HEARTBEAT, Running, config, log, octets, publish, replay, start};
+use support::{HEARTBEAT, Running, log, octets, publish, replay};
 use turnpike_account::PartitionState;
-use turnpike_node::NodeConfig;
 use turnpike_proto::account::v1::account_command::Command;
-use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, Cancel};
+use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, AccountResult, Cancel};
 use turnpike_proto::node::v1::NodeApplyRequest;
 use turnpike_segment::Segment;
-use turnpike_store::memory::MemoryDatabase;
-use turnpike_store::{Member, PartitionSpec, SharedDatabase, StoreIncarnation};
-use turnpike_types::{
-    AccountNumber, AccountRange, NodeName, Outcome, PartitionId, Posting, Priority, Timestamp,
-    UsageRecord,
-};
+use turnpike_types::{AccountNumber, Outcome, Posting, Timestamp, UsageRecord};
 
 const DAY: i64 = 86_400_000_000;
 /// 2024-05-01 in UTC.
@@ -53,46 +44,23 @@ const FEE: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="fee" version="1" star
   </graph>
 </plan>"#;
 
-/// A cluster of nodes `a` and `b` over a database whose clock the test moves.
-struct World {
-    memory: MemoryDatabase,
-    db: Arc<dyn SharedDatabase>,
-    now: Arc<AtomicI64>,
+/// The shared world, and what the tests here read out of its log.
+struct World(support::world::World);
+
+impl std::ops::Deref for World {
+    type Target = support::world::World;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl World {
     async fn new() -> Self {
-        let now = Arc::new(AtomicI64::new(MAY + DAY));
-        let clock = Arc::clone(&now);
-        let clock = Arc::new(move || Timestamp(clock.load(Ordering::SeqCst)));
-        let memory = MemoryDatabase::with_clock(clock, StoreIncarnation(1));
-        let db: Arc<dyn SharedDatabase> = Arc::new(memory.clone());
-        let members = [("a", 20), ("b", 10)].map(|(node, priority)| Member {
-            node: NodeName(node.to_owned()),
-            priority: Priority(priority),
-        });
-        let spec = PartitionSpec {
-            id: PartitionId(1),
-            range: AccountRange::new(1, 1000).unwrap(),
-            horizon_us: 35 * DAY,
-            accept_since: None,
-            members: members.into(),
-        };
-        db.create_partitions(&[spec]).await.unwrap();
+        let world = support::world::World::at(MAY + DAY, 35 * DAY).await;
         for plan in [&sponsored("own", "self"), &sponsored("portal", "901"), FEE] {
-            publish(db.as_ref(), plan).await;
+            publish(world.db.as_ref(), plan).await;
         }
-        Self { memory, db, now }
-    }
-
-    async fn node(&self, name: &str) -> Running {
-        // A checkpoint is taken from the live state as soon as it can be (I4).
-        let eager = NodeConfig { checkpoint_log_bytes: 1, ..config(name) };
-        start(eager, &self.db).await
-    }
-
-    fn set(&self, now: i64) {
-        self.now.store(now, Ordering::SeqCst);
+        Self(world)
     }
 
     /// What an account was posted by what its bonuses came to: when it fell due, and how much.
@@ -141,25 +109,6 @@ impl World {
         tokio::time::sleep(HEARTBEAT * 8).await;
         self.offsets(account).await
     }
-
-    /// I4: checkpoints taken from the live state and the log's tail come to the whole log's state.
-    async fn assert_told(&self) {
-        for _ in 0..400 {
-            let rows = log(self.db.as_ref()).await;
-            let all = replay(PartitionState::default(), &rows);
-            for state in support::checkpoints(self.db.as_ref()).await {
-                let is_live = state.last() == all.last();
-                if state.last().0 <= all.last().0 {
-                    assert_eq!(replay(state, &rows).encode(), all.encode(), "I4");
-                }
-                if is_live {
-                    return;
-                }
-            }
-            tokio::time::sleep(HEARTBEAT).await;
-        }
-        panic!("no checkpoint of the whole log came to be");
-    }
 }
 
 async fn open(node: &mut Running, account: u64, plan: &str) {
@@ -180,17 +129,9 @@ fn cancel(account: u64, plan: &str, at_us: i64) -> AccountCommand {
 }
 
 async fn apply(node: &mut Running, commands: Vec<AccountCommand>) {
-    for _ in 0..400 {
-        let request = NodeApplyRequest { partition: 1, commands: commands.clone() };
-        let response = node.client.apply(request).await.unwrap().into_inner();
-        if !response.results.is_empty() {
-            let applied = |outcome| outcome == AccountOutcome::Applied;
-            assert!(response.results.iter().all(|result| applied(result.outcome())));
-            return;
-        }
-        tokio::time::sleep(HEARTBEAT).await;
-    }
-    panic!("the node never came to own the partition");
+    let results = support::world::apply(node, commands).await;
+    let applied = |result: &AccountResult| result.outcome() == AccountOutcome::Applied;
+    assert!(results.iter().all(applied), "{results:?}");
 }
 
 fn used(account: u64, id: &str, start: i64, kilobytes: i64) -> UsageRecord {

@@ -4,27 +4,18 @@
 
 use crate::support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
-use support::{HEARTBEAT, Running, config, log, octets, publish, replay, start};
-use turnpike_account::PartitionState;
+use support::world::apply;
+use support::{HEARTBEAT, Running, log, octets, publish};
 use turnpike_mutants::{Line, all_caught};
-use turnpike_node::NodeConfig;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, Cancel, ChangeSettings, Offer, OptOut, Pick,
     Settings, ShowResponse,
 };
-use turnpike_proto::node::v1::{NodeApplyRequest, NodeRecycleRequest, NodeShowRequest, RecycleKey};
+use turnpike_proto::node::v1::{NodeRecycleRequest, NodeShowRequest, RecycleKey};
 use turnpike_segment::Segment;
-use turnpike_store::memory::MemoryDatabase;
-use turnpike_store::{
-    CatalogueKind, Member, PartitionSpec, Publish, SharedDatabase, StoreIncarnation,
-};
-use turnpike_types::{
-    AccountRange, NodeName, Outcome, PartitionId, Posting, Priority, Timestamp, UsageRecord,
-};
+use turnpike_store::{CatalogueKind, Publish};
+use turnpike_types::{Outcome, Posting, Timestamp, UsageRecord};
 
 const ACCOUNT: u64 = 7;
 const DAY: i64 = 86_400_000_000;
@@ -59,43 +50,19 @@ fn alternative(id: &str, price: &str, fee: &str) -> String {
     )
 }
 
-/// A cluster of nodes `a` and `b` over a database whose clock the test moves.
-struct World {
-    memory: MemoryDatabase,
-    db: Arc<dyn SharedDatabase>,
-    now: Arc<AtomicI64>,
+/// The shared world, and what the tests here read out of its log.
+struct World(support::world::World);
+
+impl std::ops::Deref for World {
+    type Target = support::world::World;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl World {
     async fn at(now: i64) -> Self {
-        let now = Arc::new(AtomicI64::new(now));
-        let clock = Arc::clone(&now);
-        let clock = Arc::new(move || Timestamp(clock.load(Ordering::SeqCst)));
-        let memory = MemoryDatabase::with_clock(clock, StoreIncarnation(1));
-        let db: Arc<dyn SharedDatabase> = Arc::new(memory.clone());
-        let members = [("a", 20), ("b", 10)].map(|(node, priority)| Member {
-            node: NodeName(node.to_owned()),
-            priority: Priority(priority),
-        });
-        let spec = PartitionSpec {
-            id: PartitionId(1),
-            range: AccountRange::new(1, 1000).unwrap(),
-            horizon_us: 35 * DAY,
-            accept_since: None,
-            members: members.into(),
-        };
-        db.create_partitions(&[spec]).await.unwrap();
-        Self { memory, db, now }
-    }
-
-    fn set(&self, now: i64) {
-        self.now.store(now, Ordering::SeqCst);
-    }
-
-    async fn node(&self, name: &str) -> Running {
-        // A checkpoint is taken from the live state as soon as it can be (I4).
-        let eager = NodeConfig { checkpoint_log_bytes: 1, ..config(name) };
-        start(eager, &self.db).await
+        Self(support::world::World::at(now, 35 * DAY).await)
     }
 
     /// Everything booked: when it fell due or was used, what made it, its amount, where it goes.
@@ -128,37 +95,6 @@ impl World {
         tokio::time::sleep(HEARTBEAT * 8).await;
         self.booked().await
     }
-
-    /// I4: checkpoints taken from the live state and the log's tail come to the whole log's state.
-    async fn assert_told(&self) {
-        let rows = log(self.db.as_ref()).await;
-        let told = replay(PartitionState::default(), &rows);
-        for _ in 0..400 {
-            for state in support::checkpoints(self.db.as_ref()).await {
-                let is_live = state.last() == told.last();
-                let rows = log(self.db.as_ref()).await;
-                let all = replay(PartitionState::default(), &rows);
-                assert_eq!(replay(state, &rows).encode(), all.encode(), "I4");
-                if is_live {
-                    return;
-                }
-            }
-            tokio::time::sleep(HEARTBEAT).await;
-        }
-        panic!("no checkpoint of the whole log came to be");
-    }
-}
-
-async fn apply(node: &mut Running, commands: Vec<AccountCommand>) -> Vec<AccountResult> {
-    for _ in 0..400 {
-        let request = NodeApplyRequest { partition: 1, commands: commands.clone() };
-        let response = node.client.apply(request).await.unwrap().into_inner();
-        if !response.results.is_empty() {
-            return response.results;
-        }
-        tokio::time::sleep(HEARTBEAT).await;
-    }
-    panic!("the node never came to own the partition");
 }
 
 fn subscribe(plan: &str, from_us: i64) -> AccountCommand {

@@ -5,7 +5,7 @@
 use crate::support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,10 +18,9 @@ use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::NodeApplyRequest;
 use turnpike_proto::record::encode;
 use turnpike_segment::Segment;
-use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     Call, Interpose, Interposed, Member, PartitionSpec, SegmentRow, SharedDatabase, StoreError,
-    StoreIncarnation, StoreResult,
+    StoreResult,
 };
 use turnpike_types::{
     AccountNumber, AccountRange, NodeName, Outcome, PartitionId, Posting, Priority, Timestamp,
@@ -70,21 +69,21 @@ impl Interpose for Line {
     }
 }
 
-/// A partition of members `a` and `b`, over a database whose clock the test moves.
-struct World {
-    db: Arc<dyn SharedDatabase>,
-    now: Arc<AtomicI64>,
+/// The shared world, and what the tests here read out of its log.
+struct World(support::world::World);
+
+impl std::ops::Deref for World {
+    type Target = support::world::World;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl World {
     async fn at(now: i64) -> Self {
-        let now = Arc::new(AtomicI64::new(now));
-        let clock = Arc::clone(&now);
-        let clock = Arc::new(move || Timestamp(clock.load(Ordering::SeqCst)));
-        let db: Arc<dyn SharedDatabase> =
-            Arc::new(MemoryDatabase::with_clock(clock, StoreIncarnation(1)));
-        create_partition(db.as_ref()).await;
-        Self { db, now }
+        let world = support::world::World::empty(now);
+        create_partition(world.db.as_ref()).await;
+        Self(world)
     }
 
     /// What is billed for the option: when, and how much, the fee for choosing left away.
@@ -165,15 +164,8 @@ async fn apply(node: &mut Running, commands: Vec<AccountCommand>) {
 }
 
 async fn outcomes(node: &mut Running, commands: Vec<AccountCommand>) -> Vec<AccountOutcome> {
-    for _ in 0..400 {
-        let request = NodeApplyRequest { partition: 1, commands: commands.clone() };
-        let results = node.client.apply(request).await.unwrap().into_inner().results;
-        if !results.is_empty() {
-            return results.iter().map(AccountResult::outcome).collect();
-        }
-        tokio::time::sleep(HEARTBEAT).await;
-    }
-    panic!("the node never came to own the partition");
+    let results = support::world::apply(node, commands).await;
+    results.iter().map(AccountResult::outcome).collect()
 }
 
 /// The dearer plan first, which a comparison of nothing would choose.
@@ -217,7 +209,7 @@ async fn taken_over_by_one_who_has_not_heard_of_the_plan(warm_standbys: usize) {
     apply(&mut a, vec![offer()]).await;
     world.until_checkpointed().await;
     a.node.shutdown().await;
-    world.now.store(JULY + 5 * DAY, Ordering::SeqCst);
+    world.set(JULY + 5 * DAY);
     world.until_owned_by("b").await;
     tokio::time::sleep(SELDOM * 4).await;
     assert_eq!(world.billed().await, Vec::<String>::new(), "it must not decide");

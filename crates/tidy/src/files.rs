@@ -56,7 +56,7 @@ fn sources(dir: &Path, is_package: bool, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && name != "target" && !name.starts_with('.') {
+        if path.is_dir() && !name.starts_with("target") && !name.starts_with('.') {
             sources(&path, false, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path.canonicalize().unwrap());

@@ -11,7 +11,7 @@ fn texts(dir: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() {
-            if name != "target" && name != ".git" {
+            if !name.starts_with("target") && name != ".git" {
                 texts(&path, found);
             }
         } else {

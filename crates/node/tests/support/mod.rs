@@ -1,6 +1,8 @@
 //! A node over the memory store, asked over gRPC through a pipe instead of a network.
 #![allow(unreachable_pub)]
 
+pub mod world;
+
 use std::sync::Arc;
 use std::time::Duration;
 
