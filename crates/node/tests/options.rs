@@ -49,6 +49,11 @@ async fn alternatives_are_offered_picked_and_opted_out_of_and_i4_the_log_tells_t
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
+    // Published, and not begun: nothing falls due of them while this looks on.
+    for id in ["small", "large", "huge"] {
+        let plan = OCTETS.replace("id=\"octets\"", &format!("id=\"{id}\""));
+        publish(db.as_ref(), &plan.replace("2020-01-01", "2999-01-01")).await;
+    }
     let eager = NodeConfig { checkpoint_log_bytes: 1, ..config("a") };
     let mut node = start(eager, &db).await;
     node.open_account(ACCOUNT).await;

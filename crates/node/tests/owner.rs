@@ -4,14 +4,16 @@
 use crate::support;
 
 use support::{
-    OCTETS, checkpoints, config, create_partition, database, log, octets, publish, replay, start,
+    HEARTBEAT, OCTETS, checkpoints, config, create_partition, database, log, octets, publish,
+    replay, start,
 };
 use turnpike_account::PartitionState;
 use turnpike_mutants::{Line, all_caught};
 use turnpike_node::NodeConfig;
+use turnpike_proto::account::v1::{AccountOutcome, AccountResult};
 use turnpike_proto::ingest::v1::RecordStatus;
 use turnpike_proto::node::v1::{
-    NodeRecycleRequest, NodeShowRequest, NodeSuspenseRequest, RecycleKey,
+    NodeApplyRequest, NodeRecycleRequest, NodeShowRequest, NodeSuspenseRequest, RecycleKey,
 };
 use turnpike_segment::Segment;
 use turnpike_types::UsageRecord;
@@ -235,8 +237,20 @@ async fn p36_a_plan_that_was_just_published_rates_what_is_sent_after_it() {
     // Its next heartbeat, which would bring the catalogue, is far away.
     let slow = NodeConfig { heartbeat: std::time::Duration::from_secs(5), ..config("a") };
     let mut node = start(slow, &db).await;
-    node.open_account(7).await;
     publish(db.as_ref(), OCTETS).await;
+    // Asked again where the catalogue was read a moment ago: a plan is never refused by an old one.
+    let commands = vec![support::open(7), support::subscribe(7, "octets")];
+    let mut outcome = AccountOutcome::Retry;
+    for _ in 0..400 {
+        let request = NodeApplyRequest { partition: 1, commands: commands.clone() };
+        let answer = node.client.apply(request).await.unwrap().into_inner();
+        outcome = answer.results.last().map_or(AccountOutcome::Retry, AccountResult::outcome);
+        if outcome != AccountOutcome::Retry {
+            break;
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    assert_eq!(outcome, AccountOutcome::Applied);
     assert_eq!(node.send(&[octets(7, "r1", 1)]).await.accepted, 1);
 }
 

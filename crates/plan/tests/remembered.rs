@@ -85,13 +85,13 @@ fn every_primitive_s_state_is_told_in_words() {
             "held/level",
             INTERVALS,
             5,
-            "p/held/level | five minutes from 2026-11-01T00:00:00+00:00 | 5",
+            "p/held/level | five minutes from 2026-11-01T00:00:00+00:00 | 5 B",
         ),
         (
             "held/sum",
             INTERVALS,
             5_000_000,
-            "p/held/sum | five minutes from 2026-11-01T00:00:00+00:00 | 1 x 5 s",
+            "p/held/sum | five minutes from 2026-11-01T00:00:00+00:00 | B x 5 s",
         ),
         ("cap", NOVEMBER, 9_500_000_000, "p/cap | 2026-11-01 | 9.500000000 USD"),
     ] {
