@@ -11,10 +11,9 @@
 //! ```
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -38,13 +37,8 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(cluster) = &mut self.cluster {
-            // SIGTERM: it stops its own processes.
+            // SIGTERM: it stops its own processes, each within a time limit of its own.
             let _ = Command::new("kill").arg(cluster.id().to_string()).status();
-            let until = Instant::now() + Duration::from_secs(30);
-            while Instant::now() < until && matches!(cluster.try_wait(), Ok(None)) {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            let _ = cluster.kill();
             let _ = cluster.wait();
         }
     }
@@ -83,25 +77,21 @@ impl Place {
         (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code().unwrap_or(-1))
     }
 
-    /// Starts the cluster of a page, at a port of its own.
+    /// Starts the cluster of a page, at a port of its own, and waits until it says that it serves.
     fn start(&mut self, line: &str) {
         assert!(self.cluster.is_none(), "one cluster a page");
-        let log = fs::File::create(self.dir.path().join("cluster.log")).unwrap();
-        let line = format!("exec {line} --listen 127.0.0.1:{}", self.port);
-        let child = self.shell(&line).stdout(log.try_clone().unwrap()).stderr(log).spawn();
-        self.cluster = Some(child.unwrap());
-        let until = Instant::now() + Duration::from_secs(60);
-        while self.run("turnpike status --timeout 2s").1 != 0 {
-            assert!(Instant::now() < until, "the cluster does not serve:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    fn log(&self) -> String {
-        let mut log = String::new();
-        let file = fs::File::open(self.dir.path().join("cluster.log"));
-        let _ = file.and_then(|mut file| file.read_to_string(&mut log));
-        log
+        let line = format!("exec {line} --listen 127.0.0.1:{} 2>&1", self.port);
+        let mut child = self.shell(&line).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        self.cluster = Some(child);
+        let mut log = Vec::new();
+        let is_served = lines.by_ref().map_while(Result::ok).any(|line| {
+            log.push(line);
+            log.last().is_some_and(|line| line.contains("The cluster serves at"))
+        });
+        assert!(is_served, "the cluster does not serve:\n{}", log.join("\n"));
+        // What it says from now on is read, so that it never waits for a reader.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
     }
 }
 
@@ -110,7 +100,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy(&path, &target) } else { drop(fs::copy(&path, target).unwrap()) }
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, target).unwrap();
+        }
     }
 }
 
