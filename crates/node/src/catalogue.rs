@@ -201,7 +201,7 @@ type CodeKey = (String, u32, BTreeMap<String, String>);
 /// A plan's code, or why its parameters do not fit it.
 type Compilation = Result<Arc<ObjectCode>, Arc<str>>;
 
-/// Object code shared by all owners of the process, compiled on a miss (figure 8 of the seed).
+/// Object code shared by all owners of the process, compiled on a miss.
 #[derive(Clone, Debug)]
 pub(crate) struct CodeCache {
     codes: Cache<CodeKey, Compilation>,

@@ -24,7 +24,7 @@ fn a_number_is_read_as_its_country_dials() {
     assert_eq!(digits("32 12 34 56", &denmark), "4532123456");
 }
 
-/// PLANS section 8: Italy keeps its 0.
+/// docs/plan-semantics.md section 8: Italy keeps its 0.
 #[test]
 fn italy_keeps_its_0_unless_told_otherwise() {
     let italy = home("39", "00", "0");
