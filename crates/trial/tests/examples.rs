@@ -363,9 +363,16 @@ fn whoever_runs_them_can_stop_them() {
 #[test]
 fn every_example_in_docs_price_plans_passes() {
     let page = include_str!("../../../docs/price-plans.md");
+    let tables: Vec<_> = page
+        .split("```csv\n# turnpike-table")
+        .skip(1)
+        .map(|rest| format!("# turnpike-table{}", rest.split("```").next().unwrap()))
+        .map(|text| std::sync::Arc::new(turnpike_plan::parse_table(&text).unwrap()))
+        .collect();
     let plans = page.split("```xml\n<plan").skip(1).map(|rest| rest.split("```").next().unwrap());
     for xml in plans {
-        let report = run(&format!("<plan{xml}"));
+        let plan = parsed(&format!("<plan{xml}"));
+        let report = run_examples(&plan, &Inputs::new(&|_| None).with_tables(&tables));
         assert!(report.passed(), "{report}\n{xml}");
     }
 }
