@@ -283,7 +283,7 @@ impl Hour {
     }
 
     /// After another restart, all that was sent at these minutes is a duplicate.
-    async fn is_known_after_a_restart(self, minutes: std::ops::Range<i64>) {
+    async fn expect_known_after_a_restart(self, minutes: std::ops::Range<i64>) {
         self.assert_told().await;
         let mut hour = self.restart(eager("a")).await;
         for at in minutes {
@@ -311,7 +311,7 @@ async fn i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one() {
             assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
             hour.checkpointed().await;
         }
-        hour.is_known_after_a_restart(1..6).await;
+        hour.expect_known_after_a_restart(1..6).await;
     }
 }
 
@@ -339,7 +339,7 @@ async fn i2_p22_a_late_list_of_checkpoints_loses_no_key() {
         assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
         hour.checkpointed().await;
     }
-    hour.is_known_after_a_restart(1..9).await;
+    hour.expect_known_after_a_restart(1..9).await;
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Account commands through a cluster of this program: dates, identities, settings.
 
+// Processes of the real binary run on the real clock.
+#![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used)]
 
 use crate::support;

@@ -186,7 +186,8 @@ fn errors_at_the_start_are_json_lines_where_logs_are() {
     let json = [("TURNPIKE_LOG_FORMAT", "json")];
     let unknown = write("unknown.toml", "[log]\nformat = \"json\"\n\n[node]\nnmae = \"a\"\n");
     let sound = write("sound.toml", "[log]\nformat = \"json\"\n");
-    let cases: [(&[&str], &[(&str, &str)], i32, &str); 8] = [
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
+    let cases: [Case<'_>; 8] = [
         (&["--log", "json", "node", "--database", "memory:"], &[], 2, "the node has no name"),
         (&["node", "--log=json", "--name", "a"], &[], 2, "no shared database is named"),
         (

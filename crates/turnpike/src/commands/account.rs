@@ -215,7 +215,7 @@ fn tell(number: u64, applied: Applied, when: &str) -> anyhow::Result<Finish> {
     match applied {
         Applied { applied: 1, notes, .. } => {
             ui::print(format_args!("account {number}: done{when}"))?;
-            notes.iter().try_for_each(|note| ui::print(note))?;
+            notes.iter().try_for_each(ui::print)?;
         }
         Applied { already: 1, .. } => {
             ui::print(format_args!("account {number}: it stands so already{when}"))?;
