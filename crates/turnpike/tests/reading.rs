@@ -83,8 +83,8 @@ fn an_attribute_that_the_plan_reads_is_taken_without_a_word() {
     let plan = path(
         "plan.xml",
         "<plan xmlns=\"urn:turnpike:plan:1\" id=\"c\" version=\"1\" starts=\"2026-01-01\" currency=\"EUR\">\
-         <graph><UsageTypeClassifier id=\"sort\" in=\"record.quantity\" fallback=\"other\">\
-         <when attribute=\"billsec\" is=\"60\" type=\"minute\"/></UsageTypeClassifier>\
+         <graph><UsageTypeClassifier id=\"sort\" in=\"record.quantity\" default=\"other\">\
+         <rule as=\"minute\" attribute=\"billsec\" is=\"60\"/></UsageTypeClassifier>\
          <StepRater id=\"t\" in=\"sort.out\"><step id=\"t\" price=\"1.00\" per=\"1\"/></StepRater>\
          <AccountFinalizer id=\"post\" in=\"t.charge\"/></graph></plan>",
     );
