@@ -46,7 +46,11 @@ fn text() -> impl Strategy<Value = String> {
 fn record() -> impl Strategy<Value = UsageRecord> {
     let owner = prop_oneof![
         (1..=u64::MAX).prop_map(|number| (AccountNumber(number), String::new())),
-        text().prop_map(|name| (AccountNumber(0), format!("user:{name}"))),
+        text().prop_map(|name| {
+            // A name holds no control characters.
+            let name: String = name.chars().filter(|c| !c.is_control()).collect();
+            (AccountNumber(0), format!("user:{name}"))
+        }),
     ];
     let time = (-1_000_000_000_000_000..4_000_000_000_000_000i64, 0..1_000_000_000_000i64);
     let quantity = proptest::option::of(0..=i64::MAX);

@@ -47,8 +47,8 @@ fn a_stated_zero_is_kept_where_nothing_else_is_measured() {
 fn what_is_not_stated_is_not_made_up() {
     for record in [
         csv("", ""),
-        csv(",billsec", ",3600"),
-        csv(",Duration", ",3600"),
+        csv(",attribute:billsec", ",3600"),
+        csv(",attribute:Duration", ",3600"),
         csv(",duration", ","),
         csv(",duration,quantity", ",0,5"),
         csv(",duration,measure:octets", ",0,5"),

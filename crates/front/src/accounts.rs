@@ -102,9 +102,10 @@ impl Accounts {
             return Ok(ApplyResponse { results });
         }
         let before = self.core.db.bindings_version().await.ok();
+        let is_change = !changes.is_empty();
         self.bind(bindings, &mut results).await;
         self.rebind(changes, &mut results).await;
-        self.let_fronts_see(before).await;
+        self.let_fronts_see(before, is_change).await;
         Ok(ApplyResponse { results })
     }
 

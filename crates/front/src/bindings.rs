@@ -150,11 +150,12 @@ impl Accounts {
         }
     }
 
-    /// Waits until every front knows of a change that was made since the version was `before`: from
-    /// the answer on no record is guided by what was cached.
-    pub(crate) async fn let_fronts_see(&self, before: Option<u64>) {
+    /// Waits until every front knows of a change: from the answer on no record is guided by what was
+    /// cached before it. Also where this call changed nothing: another front may have made the change
+    /// a moment ago and have ended before it answered.
+    pub(crate) async fn let_fronts_see(&self, before: Option<u64>, is_change: bool) {
         let now = self.core.db.bindings_version().await.ok();
-        if before.is_none() || before != now {
+        if is_change || before.is_none() || before != now {
             tokio::time::sleep(self.core.config.suspicion()).await;
         }
     }

@@ -3,10 +3,8 @@
 
 use crate::world;
 
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Endpoint, Server};
-use turnpike_front::{Dial, Front};
+use tonic::transport::Server;
+use turnpike_front::Front;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, ApplyRequest, BindIdentity, IdentityBinding,
@@ -76,7 +74,7 @@ fn rated_by(world: &World, id: &str) -> Option<u64> {
     found.next().map(|(account, _)| *account)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn any_spelling_of_an_address_finds_its_account() {
     let world = world().await;
     done(&world, 5, bind("ip:2001:DB8:0:0::77", None, false)).await;
@@ -107,7 +105,7 @@ async fn any_spelling_of_an_address_finds_its_account() {
     assert!(taken.message.contains("--move"), "{taken:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_no_identity_is_refused_where_it_comes_in() {
     let world = world().await;
     for (identity, word) in [
@@ -143,7 +141,7 @@ async fn what_is_no_identity_is_refused_where_it_comes_in() {
     assert_eq!(rated_by(&world, "r0"), Some(5));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p28_a_record_that_begins_with_a_move_goes_to_the_next_holder() {
     let world = world().await;
     done(&world, 5, bind("user:alice", Some(10), false)).await;
@@ -161,16 +159,13 @@ async fn p28_a_record_that_begins_with_a_move_goes_to_the_next_holder() {
 }
 
 /// The front that carried it out, and one that was not asked.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p28_from_the_answer_on_no_front_guides_by_what_it_had_found_before() {
     let world = world().await;
-    let other = Front::start(config(), world.db.clone(), Dial::default()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let other = Front::start(config(), world.db.clone(), world.network.dial()).unwrap();
     let server = Server::builder().add_service(other.ingest());
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    let mut other = IngestServiceClient::new(endpoint.connect_lazy());
+    tokio::spawn(server.serve_with_incoming(world.network.listen("other-front:1")));
+    let mut other = IngestServiceClient::new(world.network.channel("other-front:1").unwrap());
     let mut number = 0;
     let mut guided = async |identity: &str| {
         let mut found = Vec::new();
@@ -205,7 +200,7 @@ async fn p28_from_the_answer_on_no_front_guides_by_what_it_had_found_before() {
     assert_eq!(guided("ip:198.51.101.9").await, both(None), "never bound");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_account_that_was_never_opened_gets_no_identity() {
     let world = world().await;
     for command in [bind("user:x", None, false), unbind("user:x", 5)] {
@@ -217,7 +212,7 @@ async fn an_account_that_was_never_opened_gets_no_identity() {
     assert!(bound[0].bindings.is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refused_change_says_who_holds_the_identity_and_what_is_final() {
     let world = world().await;
     done(&world, 5, bind("user:x", Some(10), false)).await;
@@ -250,7 +245,7 @@ async fn a_refused_change_says_who_holds_the_identity_and_what_is_final() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_record_waits_under_the_one_spelling_of_its_identity() {
     let world = world().await;
     let first = at(50, "ip:2001:DB8:0::77", "r0");
@@ -271,7 +266,7 @@ async fn a_record_waits_under_the_one_spelling_of_its_identity() {
     assert_eq!((rated_by(&world, "r0"), waiting(&world).len()), (Some(5), 0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_account_is_shown_with_its_bindings() {
     let world = world().await;
     done(&world, 5, bind("ip:198.51.100.8/29", None, false)).await;

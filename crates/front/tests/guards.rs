@@ -147,7 +147,7 @@ impl World {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p35_a_record_leaves_its_home_only_when_it_is_durable_where_it_belongs() {
     let faults = [
         ("taken, and not answered", Faults { silent: 1000, ..Faults::default() }),
@@ -168,7 +168,7 @@ async fn p35_a_record_leaves_its_home_only_when_it_is_durable_where_it_belongs()
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p35_a_record_that_is_refused_where_it_belongs_stays_where_it_waits() {
     let world = two_partitions().await;
     let empty = SuspendedRecord { record: Vec::new().into(), ..waiting("empty") };
@@ -182,7 +182,7 @@ async fn p35_a_record_that_is_refused_where_it_belongs_stays_where_it_waits() {
     assert_eq!(world.rated(), [(105, vec!["r0".to_owned(), "r1".to_owned()])].into());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p35_a_record_whose_home_was_not_told_is_taken_once_and_leaves_with_the_next_recycling() {
     let world = two_partitions().await;
     world.set_waiting(vec![waiting("r0")]);
@@ -195,7 +195,7 @@ async fn p35_a_record_whose_home_was_not_told_is_taken_once_and_leaves_with_the_
     assert_eq!(world.rated(), [(105, vec!["r0".to_owned()])].into(), "rated once");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p33_a_posting_that_waits_is_not_sent_as_usage_where_its_account_belongs() {
     let world = two_partitions().await;
     let posting = SuspendedRecord {
@@ -237,7 +237,7 @@ impl World {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p28_identities_of_a_command_that_did_not_come_about_are_not_bound() {
     use AccountOutcome::{Applied, Refused, Retry};
     let none = Faults::default();
@@ -284,7 +284,7 @@ impl Interpose for BindsNothing {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p28_a_command_whose_identities_could_not_be_bound_is_to_be_sent_again() {
     let (db, hook) = (MemoryDatabase::new(), Arc::new(BindsNothing::default()));
     let line = Interposed::new(Arc::new(db.clone()), Arc::clone(&hook));
@@ -303,7 +303,7 @@ async fn p28_a_command_whose_identities_could_not_be_bound_is_to_be_sent_again()
 
 /// P28: bound until an instant, and then to another account: each record goes to the account of its
 /// start, and at the end itself the first one is bound no more.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p28_a_record_at_the_end_of_a_binding_is_not_the_former_holders() {
     let world = two_partitions().await;
     let commands = vec![open(5, "tel:1", 100, 200), open(6, "tel:1", 200, 300)];

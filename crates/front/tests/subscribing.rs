@@ -51,7 +51,7 @@ fn subscribe(account_number: u64, plan: &str, parameters: &[(&str, &str)]) -> Ac
     AccountCommand { account_number, command, identities: Vec::new() }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_could_not_rate_is_refused_at_the_front() {
     let world = world().await;
     publish(&world, "mobile").await;
@@ -75,7 +75,7 @@ async fn what_could_not_rate_is_refused_at_the_front() {
 }
 
 /// The catalogue is read anew: nothing is refused for what was published a moment ago.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_plan_is_known_as_soon_as_it_is_published() {
     let world = world().await;
     let apply = async || {
@@ -89,7 +89,7 @@ async fn a_plan_is_known_as_soon_as_it_is_published() {
 }
 
 /// So that an import leaves out a whole row before it does anything of it.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_check_says_what_would_be_refused_and_changes_nothing() {
     let world = world().await;
     publish(&world, "mobile").await;

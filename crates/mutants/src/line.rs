@@ -90,8 +90,6 @@ lines! {
     /// I2, P22: a run of keys is sealed by a checkpoint that was published. Off, also by one that
     /// failed.
     RunPublished,
-    /// I2, P22: an owner writes no checkpoint before it knows which runs the retained ones name.
-    ListedFirst,
     /// P26: records are judged by logged time. Off, by the clock of whoever serves.
     OneClock,
     /// P26: logged time and the floor only go forward.

@@ -38,7 +38,7 @@ async fn listed(node: &mut Running) -> Vec<SuspendedRecord> {
     node.client.list_suspense(request).await.unwrap().into_inner().records
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_suspended_record_says_what_is_missing_in_the_answer_the_log_and_the_list() {
     let (db, mut node) = world().await;
     let first = one(&mut node, without_quantity("r1")).await;
@@ -65,7 +65,7 @@ async fn a_suspended_record_says_what_is_missing_in_the_answer_the_log_and_the_l
 }
 
 /// P31: the first answer stands in the log, and comes again whatever the reason is by now.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p31_a_retry_gets_the_detail_of_the_first_answer_also_from_the_next_owner() {
     let (db, mut node) = world().await;
     one(&mut node, octets(8, "r1", 5)).await;
@@ -92,7 +92,7 @@ async fn p31_a_retry_gets_the_detail_of_the_first_answer_also_from_the_next_owne
 }
 
 /// What was tried again in vain is told with its present detail, also after a restart.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_record_that_was_recycled_in_vain_is_listed_with_its_present_detail() {
     let (db, mut node) = world().await;
     one(&mut node, without_quantity("r1")).await;

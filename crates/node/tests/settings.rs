@@ -54,7 +54,7 @@ async fn running() -> (std::sync::Arc<dyn turnpike_store::SharedDatabase>, suppo
     (db, node)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_what_is_named_changes_and_i4_the_log_tells_the_same() {
     let (db, mut node) = running().await;
     let (applied, already) = (AccountOutcome::Applied, AccountOutcome::Already);
@@ -105,7 +105,7 @@ async fn only_what_is_named_changes_and_i4_the_log_tells_the_same() {
     assert_eq!(at_june.currency, "CHF", "of two for one instant the last holds");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_change_that_can_not_be_is_refused_in_words() {
     let (_db, mut node) = running().await;
     amend(&mut node, JULY, currency("CHF")).await;
@@ -134,7 +134,7 @@ async fn a_change_that_can_not_be_is_refused_in_words() {
     assert_eq!(shown(&mut node).await.len(), 2, "nothing of it was done");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_plan_that_is_not_subscribed_is_not_cancelled() {
     let (_db, mut node) = running().await;
     let cancel = |plan: &str, at_us| Command::Cancel(Cancel { plan_id: plan.to_owned(), at_us });
@@ -149,7 +149,7 @@ async fn a_plan_that_is_not_subscribed_is_not_cancelled() {
     assert_eq!(done.outcome(), AccountOutcome::Applied);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn p27_a_record_sent_again_in_another_spelling_of_its_identity_is_a_duplicate() {
     let (_db, mut node) = running().await;
     let spelled =

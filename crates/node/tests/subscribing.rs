@@ -67,7 +67,7 @@ fn command(command: Command) -> AccountCommand {
     AccountCommand { account_number: 7, command: Some(command), identities: Vec::new() }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_could_not_rate_is_refused_and_changes_nothing() {
     let (db, mut node) = world().await;
     let in_2017 = 1_500_000_000_000_000;
@@ -95,7 +95,7 @@ async fn what_could_not_rate_is_refused_and_changes_nothing() {
 }
 
 /// The owner's catalogue may be older than the command.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_plan_that_was_published_just_before_is_taken() {
     let (db, mut node) = world().await;
     publish(db.as_ref(), &PRICED.replace("\"priced\"", "\"fresh\"")).await;
@@ -106,7 +106,7 @@ async fn a_plan_that_was_published_just_before_is_taken() {
     assert_eq!(node.send(&[octets(7, "r1", 2)]).await.accepted, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn state_is_shown_in_words() {
     let (_db, mut node) = world().await;
     decided(&mut node, subscribe("octets", 0, &[])).await;

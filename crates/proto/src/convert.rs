@@ -22,7 +22,7 @@ impl From<UsageRecord> for ingest::v1::UsageRecord {
             record_id,
             usage_type,
             start_us: start.0,
-            duration_us,
+            duration_us: (duration_us != 0).then_some(duration_us),
             quantity,
             identity,
             attributes,
@@ -44,16 +44,18 @@ impl From<ingest::v1::UsageRecord> for UsageRecord {
             attributes,
             measures,
         } = record;
-        Self {
+        let mut record = Self {
             record_id,
             account: AccountNumber(account_number),
             identity,
             usage_type,
             start: Timestamp(start_us),
-            duration_us,
+            duration_us: 0,
             quantity,
             measures,
             attributes,
-        }
+        };
+        record.state_duration(duration_us);
+        record
     }
 }

@@ -1,6 +1,8 @@
 //! A record's bytes: a peek for the front, one borrowing decode for the node.
 
-use turnpike_types::{AccountNumber, RejectReason, Timestamp, UsageRecord, UsageView, limits};
+use turnpike_types::{
+    AccountNumber, RejectReason, Timestamp, UsageRecord, UsageView, ZERO_DURATION, limits,
+};
 
 use crate::wire::{Fields, Value, WireError, put_bytes, put_number, put_varint};
 
@@ -151,6 +153,8 @@ impl<'a> RecordBatch<'a> {
 
     fn fields(&mut self, bytes: &'a [u8]) -> Result<RecordFields<'a>, WireError> {
         let mut record = RecordFields::default();
+        let measures = self.measures.len();
+        let mut has_duration = false;
         let mut fields = Fields::new(bytes);
         while let Some((field, value)) = fields.next_field()? {
             match field {
@@ -158,7 +162,10 @@ impl<'a> RecordBatch<'a> {
                 2 => record.record_id = value.text(2)?,
                 3 => record.usage_type = value.text(3)?,
                 4 => record.start = Timestamp(value.sfixed64(4)?),
-                5 => record.duration_us = value.varint(5)?.cast_signed(),
+                5 => {
+                    record.duration_us = value.varint(5)?.cast_signed();
+                    has_duration = true;
+                }
                 6 => record.quantity = Some(value.varint(6)?.cast_signed()),
                 7 => record.identity = value.text(7)?,
                 8 => {
@@ -173,6 +180,12 @@ impl<'a> RecordBatch<'a> {
                 }
                 _ => {}
             }
+        }
+        // As `UsageRecord::state_duration` does: a zero that was sent differs from none.
+        let is_only_zero =
+            record.duration_us == 0 && record.quantity.is_none() && self.measures.len() == measures;
+        if has_duration && is_only_zero {
+            self.measures.push((ZERO_DURATION, 0));
         }
         Ok(record)
     }
@@ -347,6 +360,8 @@ pub fn extra_identity(extra: &[u8]) -> &str {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use prost::Message as _;
 
     use super::*;
@@ -382,6 +397,31 @@ mod tests {
         assert_eq!(view.quantity, Some(0));
         assert_eq!(peek(&bytes).unwrap().account, AccountNumber(42));
         assert_eq!(peek(&bytes).unwrap().start, Timestamp(-5));
+    }
+
+    /// A call that was not answered lasted no time; a record whose duration got lost states none.
+    #[test]
+    fn a_duration_of_zero_that_was_sent_is_told_from_none() {
+        let decoded = |duration_us: Option<i64>, quantity: Option<i64>| {
+            let message = crate::ingest::v1::UsageRecord {
+                duration_us,
+                quantity,
+                ..crate::ingest::v1::UsageRecord::from(UsageRecord {
+                    measures: BTreeMap::new(),
+                    ..sample()
+                })
+            };
+            let bytes = message.encode_to_vec();
+            let mut batch = RecordBatch::default();
+            batch.push(&bytes);
+            let record = batch.records()[0].unwrap();
+            let view = batch.view(&record);
+            (view.duration_us, view.measure("duration"), view.measures.len())
+        };
+        assert_eq!(decoded(None, None), (0, None, 0));
+        assert_eq!(decoded(Some(0), None), (0, Some(0), 1));
+        assert_eq!(decoded(Some(0), Some(1)), (0, Some(0), 0));
+        assert_eq!(decoded(Some(7), None), (7, Some(7), 0));
     }
 
     #[test]

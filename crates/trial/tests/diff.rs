@@ -251,8 +251,8 @@ fn a_changed_example_is_told_in_the_words_of_its_author() {
         "currency: USD -> EUR",
         "since: 2026-02-01 -> (none)",
         "until: 2026-04-01",
-        "record r: connect-time, start 2026-03-01T01:00:00+01:00, duration 3600 s, level=\"gold\" -> \
-         connect-time, start 2026-03-01T00:00:00+00:00, duration 7200 s, level=\"gold\"",
+        "record r: connect-time, account 1, start 2026-03-01T01:00:00+01:00, duration 3600 s, level=\"gold\" -> \
+         connect-time, account 1, start 2026-03-01T00:00:00+00:00, duration 7200 s, level=\"gold\"",
         "expect record r: suspended no-plan -> (none)",
     ] {
         assert!(text.contains(said), "{said:?} is not in\n{text}");

@@ -402,6 +402,7 @@ pub struct World {
     pub front: Front,
     pub shared: Arc<Shared>,
     pub nodes: Vec<FakeNode>,
+    pub network: Network,
     pub channel: Channel,
 }
 
@@ -467,7 +468,7 @@ impl World {
             .serve_with_incoming(network.listen("front:1"));
         tokio::spawn(server);
         let channel = network.channel("front:1").unwrap();
-        Self { db, front, shared, nodes, channel }
+        Self { db, front, shared, nodes, network, channel }
     }
 
     pub async fn partition(&self, id: u32, first: u64, last: u64) {

@@ -87,7 +87,7 @@ impl Owner {
     /// Is it time, and is none under way?
     pub(super) fn checkpoint_due(&self) -> bool {
         self.checkpoints.writing.is_none()
-            && (self.checkpoints.listing.is_none() || off(Line::ListedFirst))
+            && self.checkpoints.listing.is_none()
             && self.log_bytes >= self.shared.config.checkpoint_log_bytes
     }
 

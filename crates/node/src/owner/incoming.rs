@@ -48,14 +48,19 @@ impl Incoming<'_> {
         if !has_fixed {
             return false;
         }
-        // Earlier clients leave a duration of zero out where later ones state it: the same record.
-        let measures = match view.measures {
-            [(ZERO_DURATION, 0)] if view.duration_us == 0 => &[],
-            measures => measures,
-        };
-        let stated = measures.is_empty() && view.duration_us == 0 && view.quantity.is_none();
-        self.has_extra_of(row, measures)
-            || (stated && self.has_extra_of(row, &[(ZERO_DURATION, 0)]))
+        if self.has_extra_of(row, view.measures) {
+            return true;
+        }
+        // A client of an earlier release leaves a duration of zero out where a later one states it:
+        // the same record.
+        if view.duration_us != 0 || view.quantity.is_some() {
+            return false;
+        }
+        match view.measures {
+            [] => self.has_extra_of(row, &[(ZERO_DURATION, 0)]),
+            [(ZERO_DURATION, 0)] => self.has_extra_of(row, &[]),
+            _ => false,
+        }
     }
 
     fn has_extra_of(&self, row: &RecordRow<'_>, measures: &[(&str, i64)]) -> bool {
@@ -101,6 +106,16 @@ mod tests {
 
     /// Is a record that comes again the one that was logged?
     fn same(logged: &[(&str, i64)], again: &[(&str, i64)], duration_us: i64) -> bool {
+        same_of(None, logged, again, duration_us)
+    }
+
+    /// The same, of records that state a quantity.
+    fn same_of(
+        quantity: Option<i64>,
+        logged: &[(&str, i64)],
+        again: &[(&str, i64)],
+        duration_us: i64,
+    ) -> bool {
         let mut extra = Vec::new();
         encode_extra("", [("called", "1")], logged.iter().copied(), &mut extra);
         let row = RecordRow {
@@ -109,12 +124,13 @@ mod tests {
             usage_type: "call",
             start: Timestamp(7),
             duration_us,
-            quantity: None,
+            quantity,
             extra: &extra,
             outcome: Outcome::Rated,
             detail: "",
         };
-        Incoming { view: view(duration_us, again), identity: "" }.has_content_of(&row)
+        let view = UsageView { quantity, ..view(duration_us, again) };
+        Incoming { view, identity: "" }.has_content_of(&row)
     }
 
     #[test]
@@ -126,5 +142,7 @@ mod tests {
         assert!(!same(&[], &[("octets", 1)], 0) && !same(&[("octets", 0)], &zero, 0));
         assert!(!same(&[], &[(ZERO_DURATION, 1)], 0));
         assert!(!same(&[], &zero, 5), "a duration is stated already");
+        assert!(same_of(Some(5), &zero, &zero, 0), "the same bytes");
+        assert!(!same_of(Some(5), &[], &zero, 0) && !same_of(Some(5), &zero, &[], 0));
     }
 }

@@ -217,7 +217,10 @@ fn encoded(row: &RecordRow<'_>) -> Vec<u8> {
     put_bytes(&mut out, 2, row.record_id.as_bytes());
     put_bytes(&mut out, 3, row.usage_type.as_bytes());
     turnpike_proto::record::put_start(&mut out, row.start);
-    put_number(&mut out, 5, row.duration_us.cast_unsigned());
+    // A zero that the client stated stands among the measures; another one was not stated.
+    if row.duration_us != 0 {
+        put_number(&mut out, 5, row.duration_us.cast_unsigned());
+    }
     if let Some(quantity) = row.quantity {
         put_number(&mut out, 6, quantity.cast_unsigned());
     }

@@ -137,8 +137,7 @@ pub(crate) enum BadNumber {
     #[error("{}", wrong_length(.0, *.1))]
     Length(Digits, usize),
     #[error(
-        "it is a national number or, without +, an international one: write + before country codes, \
-         or numbers=\"international\" in the plan"
+        "national, or international without +? write +, or numbers=\"international\" in the plan"
     )]
     Ambiguous,
 }
@@ -146,10 +145,7 @@ pub(crate) enum BadNumber {
 fn wrong_length(digits: &Digits, code: usize) -> String {
     let (country_code, national) = digits.as_str().split_at_checked(code).unwrap_or_default();
     let lengths = country(digits.as_bytes()).map_or_else(String::new, |(_, known)| known.words());
-    format!(
-        "read as +{country_code} {national} it has {} digits after the country code, and numbers there have {lengths}",
-        national.len()
-    )
+    format!("as +{country_code} {national} it has {} digits, not {lengths}", national.len())
 }
 
 /// A number, brought into international form.

@@ -58,7 +58,13 @@ impl PostgresDatabase {
             }
             tokio::select! {
                 rows = &mut rows => return rows,
-                looked = self.look(pid, claim.partition, &mut blockers) => looked?,
+                looked = self.look(pid, claim.partition, &mut blockers) => {
+                    // The claim may still succeed: a failed look must not give it up half way.
+                    if let Err(error) = looked {
+                        let partition = claim.partition;
+                        tracing::warn!(%partition, %error, "what blocks a claim is not known");
+                    }
+                }
             }
         }
     }

@@ -178,12 +178,12 @@ pub(crate) async fn run(args: LoadArgs, context: &Context) -> anyhow::Result<Fin
     tell(&report(run, started, all), args.json)
 }
 
-/// A named run must repeat its records to the byte, their time included: so it keeps to the
-/// beginning of the day. Others began just now.
+/// The start of all records: far enough back that the longest of them has ended (P26). A named run
+/// repeats its records to the byte, their time included, so its records start at midnight.
 fn start_us(is_named: bool) -> i64 {
     const DAY_US: i64 = 86_400_000_000;
-    let now = values::now_us();
-    if is_named { now.div_euclid(DAY_US) * DAY_US } else { now - 60_000_000 }
+    let ended = values::now_us() - generate::LONGEST_US;
+    if is_named { ended.div_euclid(DAY_US) * DAY_US } else { ended }
 }
 
 async fn one_stream(

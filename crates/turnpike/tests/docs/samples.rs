@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use turnpike_collect::{AccountsCsv, UsageCsv};
+use turnpike_collect::{AccountsCsv, UsageCsv, UsageJsonl};
 use yaml_rust2::YamlLoader;
 
 use super::markdown::{Block, files, pages};
 
 /// Languages of blocks, and what holds them. A block of another one is not checked by anything.
-const LANGUAGES: [&str; 10] = [
+const LANGUAGES: [&str; 12] = [
     "",       // figures: boxes and arrows
     "text",   // what commands print; in guides compared by guide.rs
     "rust",   // pieces of code to explain, not whole
     "promql", // names of metrics: src/telemetry/tests.rs
     "sh",     // src/pages.rs parses each command
     "toml",   // src/pages.rs reads each as a configuration file
-    "xml", "csv", "yaml", "json",
+    "ini",    // unit files of systemd: read as sections and keys
+    "xml", "csv", "yaml", "json", "jsonl",
 ];
 
 #[test]
@@ -33,9 +34,24 @@ fn fault(language: &str, text: &str) -> Option<String> {
         "xml" => plan(text),
         "csv" => csv(text),
         "yaml" => YamlLoader::load_from_str(text).err().map(|error| error.to_string()),
+        "ini" => unit_file(text),
+        "jsonl" => {
+            let rows = UsageJsonl::new("sample", text.as_bytes());
+            rows.filter_map(Result::err).map(|fault| fault.to_string()).next()
+        }
         "json" => serde_json::from_str::<serde_json::Value>(text).err().map(|e| e.to_string()),
         _ => None,
     }
+}
+
+fn unit_file(text: &str) -> Option<String> {
+    let is_known = |line: &str| {
+        line.is_empty()
+            || line.starts_with('#')
+            || (line.starts_with('[') && line.ends_with(']'))
+            || line.split_once('=').is_some_and(|(key, _)| !key.is_empty())
+    };
+    text.lines().find(|line| !is_known(line)).map(|line| format!("no section and no key: {line}"))
 }
 
 fn plan(text: &str) -> Option<String> {

@@ -129,7 +129,7 @@ fn a_number_that_is_too_short_or_too_long_for_its_country_is_refused() {
     }
     assert_eq!(
         whole("447700900123", &britain).unwrap_err().to_string(),
-        "read as +44 447700900123 it has 12 digits after the country code, and numbers there have 7, 9 or 10"
+        "as +44 447700900123 it has 12 digits, not 7, 9 or 10"
     );
     assert!(matches!(whole("+999 123 4567", &britain), Err(BadNumber::NoCountry(_))));
     let america = Reading::Dialled(home("1", "011", "1"));

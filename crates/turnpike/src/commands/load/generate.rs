@@ -8,6 +8,12 @@ use crate::sender::Batch;
 
 use super::Kind;
 
+/// Microseconds of a session beyond its first second: up to some 18 minutes.
+const DURATION_MASK: u64 = 0x3fff_ffff;
+
+/// No record lasts longer, in microseconds.
+pub(crate) const LONGEST_US: i64 = 1_000_000 + DURATION_MASK.cast_signed();
+
 /// Attributes, so many of which a record carries as are asked for.
 const ATTRIBUTES: [(&str, &str); 8] = [
     ("access", "fibre"),
@@ -125,7 +131,7 @@ impl Generator {
         record.extend_from_slice(&self.start_us.to_le_bytes());
         match self.kind {
             // A second to about a quarter of an hour.
-            Kind::Fig6b => put_number(record, 5, 1_000_000 + (chance & 0x3fff_ffff)),
+            Kind::Fig6b => put_number(record, 5, 1_000_000 + (chance & DURATION_MASK)),
             // Up to a quarter of a gigabyte.
             Kind::Octets => put_number(record, 6, 200 + (chance & 0xfff_ffff)),
         }
@@ -190,7 +196,7 @@ mod tests {
             for record in records {
                 assert!((1..=10).contains(&record.account_number));
                 assert_eq!(record.attributes.len(), 2);
-                assert!(record.quantity.unwrap() > 0 && record.duration_us == 0);
+                assert!(record.quantity.unwrap() > 0 && record.duration_us.is_none());
                 assert!(ids.insert(record.record_id));
             }
         }
