@@ -146,8 +146,8 @@ impl Config {
         toml::from_str(text).map_err(said)
     }
 
-    /// The log's format in the file at `path`, as far as the file can be read at all: the error that
-    /// says what is wrong with the file is to have this form.
+    /// The log's format in the file at `path`, as far as the file can be read at all: the error
+    /// that says what is wrong with the file is to have this form.
     pub(crate) fn log_format(path: Option<&Path>) -> Option<String> {
         let text = std::fs::read_to_string(path?).ok()?;
         let table: toml::Table = toml::from_str(&text).ok()?;

@@ -1,7 +1,7 @@
 //! One process a data directory: an operating system's lock on a file in it.
 //!
-//! The lock ends with the process that holds it, however that ends. The file stays, and says nothing:
-//! the process id in it is for people.
+//! The lock ends with the process that holds it, however that ends. The file stays, and says
+//! nothing: the process id in it is for people.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};

@@ -89,7 +89,8 @@ impl Shell {
     }
 }
 
-/// The arguments of the program, if the command starts it; settings of variables before it are skipped.
+/// The arguments of the program, if the command starts it; settings of variables before it are
+/// skipped.
 fn arguments(words: &[String]) -> Option<Vec<String>> {
     let is_setting = |word: &&String| {
         word.split_once('=').is_some_and(|(name, _)| {
@@ -147,8 +148,8 @@ fn refused(arguments: &[String]) -> Option<String> {
     }
 }
 
-/// The first word that is neither a subcommand nor an option of the command that the words before it
-/// name. Where `strict`, the first word has to be a command.
+/// The first word that is neither a subcommand nor an option of the command that the words before
+/// it name. Where `strict`, the first word has to be a command.
 fn unknown_names(arguments: &[String], strict: bool) -> Option<String> {
     let mut root = Cli::command();
     root.build();

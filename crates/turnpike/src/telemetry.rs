@@ -60,8 +60,8 @@ pub(crate) struct LogSettings {
 }
 
 impl LogSettings {
-    /// From the command line and its variables, `TURNPIKE_LOG`, the file, and the default filter, in
-    /// this order.
+    /// From the command line and its variables, `TURNPIKE_LOG`, the file, and the default filter,
+    /// in this order.
     pub(crate) fn resolve(
         args: &LogArgs,
         variable: Option<&str>,
@@ -178,8 +178,8 @@ fn exporter() -> anyhow::Result<PrometheusBuilder> {
     Ok(exporter)
 }
 
-/// Begins the counters of such a process at zero, where they have no labels: of a counter that comes
-/// with its first event, nobody can tell that it grew.
+/// Begins the counters of such a process at zero, where they have no labels: of a counter that
+/// comes with its first event, nobody can tell that it grew.
 fn begin_counters(process: &'static str) {
     for metric in METRICS.iter().filter(|metric| metric.labels.is_empty()) {
         let is_fronts =

@@ -31,8 +31,8 @@ use audit::Audit;
 use traffic::Traffic;
 
 const EXAMPLES: &str = "\
-Runs in a temporary directory on free ports, and leaves nothing behind. Ends with 1 when a single
-record is lost, rated twice or priced wrongly.
+Runs in a temporary directory on free ports, and removes everything at the end. The exit code is 1
+if any record was lost, rated twice or priced wrongly.
 
 Examples:
   turnpike demo
@@ -42,7 +42,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DemoArgs {
-    /// Octet records to send beside the bill's
+    /// Octet records to send in addition to those of the bill
     #[arg(long, value_name = "N", default_value_t = 200_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1_000..=20_000_000))]
     records: u64,
@@ -57,16 +57,16 @@ const BILLED: u64 = 42;
 const LAST: u64 = 4_000;
 const FIG6B_USAGE: &str = include_str!("../../plans/fig6b_usage.csv");
 const FIG6B_BILL: &str = include_str!("../../plans/fig6b_bill.csv");
-/// The whole story is longer on a loaded machine, never without end.
+/// The time-out without progress; generous, for loaded machines.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(args: DemoArgs, context: &Context) -> anyhow::Result<Finish> {
     let (mut interrupt, mut terminate) = server::signals()?;
-    // Whatever ends the story drops it, and with it its processes and its directory.
+    // An interrupt drops the demo's future, which ends its processes and removes its directory.
     tokio::select! {
         told = story(&args, context) => told.map(|()| Finish::Done),
-        _ = interrupt.recv() => bail!("interrupted; everything it started is stopped"),
-        _ = terminate.recv() => bail!("terminated; everything it started is stopped"),
+        _ = interrupt.recv() => bail!("interrupted; all processes that it started are stopped"),
+        _ = terminate.recv() => bail!("terminated; all processes that it started are stopped"),
     }
 }
 
@@ -137,7 +137,7 @@ fn say(line: &str) -> anyhow::Result<()> {
     Ok(ui::print(format_args!("   {line}"))?)
 }
 
-/// Tells who serves which partition, once the heartbeats show it.
+/// Prints the owner of each partition, once the heartbeats report it.
 async fn owners(front: &Front) -> anyhow::Result<()> {
     let mut owners = served_by(front).await?;
     for _ in 0..100 {
@@ -201,14 +201,14 @@ async fn drill(cluster: &mut Cluster, front: &Front, traffic: &Traffic) -> anyho
     let victim = served_by(front).await?.into_iter().find(|(id, _)| *id == 1);
     let victim = victim.map(|(_, owner)| owner).unwrap_or_default();
     let node = cluster.nodes.iter_mut().find(|node| node.recipe.name == victim);
-    let node: &mut Running = node.context("nobody serves account 42's partition")?;
+    let node: &mut Running = node.context("no node serves account 42's partition")?;
     let (pid, killed) = (node.pid(), Instant::now());
     let taken = ui::count(traffic.answered.load(Ordering::Relaxed));
     node.kill().await?;
     say(&format!(
-        "kill -9 {pid}: {victim}, which serves account 42, is gone ({taken} taken so far)"
+        "kill -9 {pid}: {victim}, which serves account 42, is dead ({taken} taken so far)"
     ))?;
-    // These go to a partition without an owner, and wait for the next one.
+    // The partition has no owner now: these records wait until the next owner serves it.
     bill_usage(front, 5..13).await?;
     let waited = killed.elapsed();
     say(&format!(
@@ -242,7 +242,7 @@ async fn drill(cluster: &mut Cluster, front: &Front, traffic: &Traffic) -> anyho
     Ok(())
 }
 
-/// Waits until each node serves what it is preferred for, as it will when all have started.
+/// Waits until each node serves the partitions for which it has the highest priority.
 async fn balanced(front: &Front) -> anyhow::Result<()> {
     for _ in 0..200 {
         let owners = served_by(front).await?;
@@ -254,7 +254,8 @@ async fn balanced(front: &Front) -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // It makes the story plainer, no more: a loaded machine may take longer.
+    // Only the demo's output is clearer in this state; a loaded machine may take longer to reach
+    // it.
     Ok(())
 }
 
@@ -269,7 +270,7 @@ async fn regained(front: &Front, node: &str) -> anyhow::Result<()> {
     bail!("{node} did not get its partitions back within 30 s")
 }
 
-/// Shows the bill, and holds it against what Fig. 6B must come to.
+/// Prints the bill, and compares it with the expected charges of Fig. 6B.
 fn bill(lines: &[ChargeLine]) -> anyhow::Result<()> {
     let rows: Vec<Vec<String>> = lines.iter().map(bill_row).collect();
     ui::print_table(
@@ -279,17 +280,20 @@ fn bill(lines: &[ChargeLine]) -> anyhow::Result<()> {
     let (added, expected) = (audit::added_up(lines)?, audit::expected_bill(FIG6B_BILL)?);
     ensure!(
         added.keys().eq(expected.keys()),
-        "the bill has other lines than it must: {added:?}, not {expected:?}"
+        "the bill has the lines {added:?}, expected {expected:?}"
     );
     let mut total = turnpike_types::Money::ZERO;
     for (key, (units, amount)) in &added {
         let (units_expected, amount_expected) = &expected[key];
-        // A portion that was split is rounded once a line.
+        // A portion that is split over lines is rounded in each line.
         let off = (amount.nanos() - amount_expected.nanos()).abs();
-        ensure!(units == units_expected && off <= 2, "{key:?}: {amount}, not {amount_expected}");
+        ensure!(
+            units == units_expected && off <= 2,
+            "{key:?}: {amount}, expected {amount_expected}"
+        );
         total = total.checked_add(*amount).context("over 38 digits")?;
     }
-    ui::print(format_args!("total USD {total}; every line is what Fig. 6B must come to"))?;
+    ui::print(format_args!("total USD {total}; every line is as Fig. 6B requires"))?;
     Ok(())
 }
 

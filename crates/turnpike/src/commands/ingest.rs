@@ -1,4 +1,4 @@
-//! `turnpike ingest`: a file of usage records to the cluster.
+//! `turnpike ingest`: sends a file of usage records to the cluster.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -35,10 +35,11 @@ pub(crate) struct IngestArgs {
     /// The file (.csv, .jsonl), or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The file's form, where its name does not tell
+    /// The format of the file [default: by its name]
     #[arg(long)]
     format: Option<Format>,
-    /// Take this column of a CSV file as an attribute, though its name is like a known one; repeat
+    /// Read this CSV column as an attribute although its name resembles a known column; repeat for
+    /// more
     #[arg(long = "attribute", value_name = "COLUMN")]
     attributes: Vec<String>,
     #[command(flatten)]
@@ -47,14 +48,14 @@ pub(crate) struct IngestArgs {
     client: ClientArgs,
 }
 
-/// How records are sent and reported on.
+/// Options for sending records and reporting their outcomes.
 #[derive(Debug, Args)]
 pub(crate) struct BatchArgs {
-    /// Records a batch
+    /// Records per batch
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub(crate) batch: u32,
-    /// Batches on their way at once
+    /// Batches in flight
     #[arg(long, value_name = "N", default_value_t = 16)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) window: u16,
