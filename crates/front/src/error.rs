@@ -37,7 +37,7 @@ pub enum FrontError {
     NoRoutes,
     /// The owner of the partition gave no valid answer before the deadline.
     #[error(
-        "partition {partition}: {last} (no answer from its owner within {within:?}); ask again"
+        "partition {partition}: {last} (no answer from its owner within {within:?}); try again"
     )]
     NoAnswer {
         /// The partition.

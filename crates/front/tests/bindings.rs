@@ -149,7 +149,7 @@ async fn p28_a_record_that_begins_with_a_move_goes_to_the_next_holder() {
     done(&world, 5, bind("user:alice", Some(10), false)).await;
     let moved = done(&world, 105, bind("user:alice", Some(60), true)).await;
     assert!(moved.message.contains("account 5 no longer holds user:alice"), "{moved:?}");
-    assert!(moved.message.contains("already stay"), "{moved:?}");
+    assert!(moved.message.contains("stay with their account"), "{moved:?}");
     let again = apply(&world, 105, bind("user:alice", Some(60), true)).await;
     assert_eq!(again.outcome(), AccountOutcome::Already);
     let records = [(9, "before"), (10, "first"), (59, "last"), (60, "next")]
@@ -231,7 +231,7 @@ async fn a_refused_change_says_who_holds_the_identity_and_what_is_final() {
         let account = if matches!(command, Command::Bind(_)) { 6 } else { 5 };
         let early = apply(&world, account, command).await;
         assert_eq!(early.outcome(), AccountOutcome::Refused);
-        let said = early.message.contains("is final") && early.message.contains("horizon");
+        let said = early.message.contains("are final") && early.message.contains("horizon");
         assert!(said, "{early:?}");
     }
     let both = AccountCommand {

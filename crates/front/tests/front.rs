@@ -409,7 +409,7 @@ async fn a_node_in_trouble_is_quoted_in_what_the_client_reads() {
     let result = &answer.results[0];
     assert_eq!(result.outcome(), AccountOutcome::Retry);
     assert!(result.message.starts_with(&words), "{}", result.message);
-    assert!(result.message.ends_with("; ask again"), "{}", result.message);
+    assert!(result.message.ends_with("; try again"), "{}", result.message);
     let shown = world.accounts().show(ShowRequest { account_number: 5 }).await.unwrap_err();
     assert_eq!(shown.code(), Code::Unavailable);
     assert!(shown.message().starts_with(&words), "{}", shown.message());

@@ -121,11 +121,11 @@ async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere()
     let world = world().await;
     publish(&world, xml(1, "2026-01-01", "0.05")).await.unwrap();
     for starts in ["2026-01-01", "2026-02-01", "2026-03-10", "2026-03-11"] {
-        let words = [starts, "in the past", "rated by version 1 already", "2026-03-12"];
+        let words = [starts, "has begun", "version 1 has already rated", "2026-03-12"];
         refused(publish(&world, xml(2, starts, "0.06")).await, Code::FailedPrecondition, &words);
     }
     let early = publish(&world, xml(2, "2025-12-31", "0.06")).await;
-    refused(early, Code::FailedPrecondition, &["in the past", "2026-03-12"]);
+    refused(early, Code::FailedPrecondition, &["has begun", "2026-03-12"]);
     publish(&world, xml(2, "2026-03-12", "0.06")).await.unwrap();
     // Of several, the one that was in force then is named.
     publish(&world, xml(3, "2026-05-01", "0.07")).await.unwrap();

@@ -123,7 +123,7 @@ async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere()
     let world = world().await;
     publish(&world, dial_plan("world", 1, "2020-01-01")).await.unwrap();
     for starts in ["2026-02-01", "2026-03-11"] {
-        let words = [starts, "in the past", "rated by version 1 already", "2026-03-12"];
+        let words = [starts, "has begun", "version 1 has already rated", "2026-03-12"];
         let late = publish(&world, dial_plan("world", 2, starts)).await;
         refused(late, Code::FailedPrecondition, &words);
     }
