@@ -1,4 +1,4 @@
-//! `<example>` elements -> examples. Whatever they can't mean is said with its line.
+//! `<example>` elements -> examples. Each error names the line of the element at fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,10 +32,10 @@ const EXPECT: &[&str] =
     &["record", "due", "component", "posting", "quantity", "amount", "late", "suspended"];
 const TOTAL: &[&str] = &["account", "amount"];
 
-/// An account that needs no number: an example that names none is of one account.
+/// The account of an example that names none.
 const THE_ACCOUNT: AccountNumber = AccountNumber(1);
 
-/// Reads a plan's examples; the document's head and parameters are known already.
+/// Reads a plan's examples. The document's head and parameters must be read before.
 pub(crate) fn read(
     elements: &[&Element],
     document: &Document,
@@ -158,16 +158,16 @@ fn inline(element: &Element, findings: &mut Findings) -> Option<InlineExample> {
     Some(reading.example)
 }
 
-/// The lines of a component, of one posting where it is said.
+/// The key of expected lines: a component, and a destination if one is given.
 type Lines = (String, Option<&'static str>);
 
-/// An inline example as far as it was read, and what is taken already.
+/// An inline example that is being read, and the ids already used in it.
 #[derive(Default)]
 struct Reading {
     example: InlineExample,
     accounts: BTreeSet<AccountNumber>,
     records: BTreeSet<String>,
-    /// What is spoken of, and which of its lines; none where it is suspended.
+    /// The line of each expectation by its subject and lines; `None` for a suspended record.
     expected: BTreeMap<(Subject, Option<Lines>), u32>,
     totals: BTreeSet<AccountNumber>,
 }
@@ -219,8 +219,9 @@ impl Reading {
         self.example.expectations.push(Expectation { line, of, late, expected });
     }
 
-    /// The line that says the same of the record, or what can't be true beside it. What falls due on
-    /// one date may be several things, some of them suspended.
+    /// The line of an earlier expectation that has the same key, or that contradicts this one: a
+    /// record can't both have lines and be suspended. Due charges of one date are several events,
+    /// some of which may be suspended.
     fn said(&mut self, of: &Subject, expected: &Expected, line: u32) -> Option<u32> {
         let suspended = (of.clone(), None);
         let (key, other) = match expected {
@@ -308,7 +309,7 @@ fn usage(
     Some(record)
 }
 
-/// The account that a record names, or the only one there is.
+/// The account that a record names, or the example's only account.
 fn account_of(
     element: &Element,
     example: &InlineExample,
@@ -331,7 +332,7 @@ fn account_of(
     }
 }
 
-/// A record, or the date on which something falls due.
+/// The record, or the date on which charges fall due.
 fn subject(element: &Element, findings: &mut Findings) -> Option<Subject> {
     if element.attribute("due").is_none() {
         return read_value(element, "record", "r1", value::record_id, findings)
@@ -374,7 +375,7 @@ fn listed(ids: &BTreeSet<String>) -> String {
     format!("{}{more}", shown.join(" "))
 }
 
-/// An attribute that may be absent: `Some(None)` then; `None`, with a finding, when it is wrong.
+/// An attribute that may be absent: then `Some(None)`. `None`, with a finding, when it is wrong.
 #[allow(clippy::option_option)]
 fn optional<T>(
     element: &Element,
@@ -388,7 +389,8 @@ fn optional<T>(
     read_value(element, name, "", parse, findings).map(Some)
 }
 
-/// Attributes called `PREFIXname` by `name`, and the names of all others.
+/// The attributes whose names start with a prefix, by the rest of the name; and the names of all
+/// other attributes.
 fn prefixed<'e>(element: &'e Element, prefix: &str) -> (BTreeMap<String, String>, Vec<&'e str>) {
     let mut found = BTreeMap::new();
     let mut others = Vec::new();

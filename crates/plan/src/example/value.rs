@@ -5,17 +5,17 @@ use turnpike_types::{AccountNumber, Money, SuspenseReason, Timestamp, limits};
 use super::{ExpectedQuantity, POSTINGS, Tolerance};
 use crate::measure::{Decimal, Quantity, Unit};
 
-/// Bytes of an example's name.
+/// Maximum length of an example's name, in bytes.
 const NAME_BYTES_MAX: usize = 200;
-/// Bytes of a file's name.
+/// Maximum length of a file name, in bytes.
 const FILE_NAME_BYTES_MAX: usize = 128;
 
 impl ExpectedQuantity {
-    /// Reads `3600 s`, `1.5 GB`, or a bare number of base units; `-` may stand in front, since
-    /// corrections take back.
+    /// Parses `3600 s`, `1.5 GB`, or a bare number of base units. A leading `-` is allowed, since
+    /// corrections have negative quantities.
     ///
     /// # Errors
-    /// What is wrong, and what to write instead.
+    /// A message: what is wrong, and what to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (sign, digits) = signed(text);
         let Quantity { base, unit } = Quantity::parse(digits)?;
@@ -25,10 +25,10 @@ impl ExpectedQuantity {
     }
 }
 
-/// Reads an expected amount such as `1.00` or `-0.25`.
+/// Parses an expected amount such as `1.00` or `-0.25`.
 ///
 /// # Errors
-/// What is wrong, and what to write instead.
+/// A message: what is wrong, and what to write instead.
 pub fn parse_amount(text: &str) -> Result<Money, String> {
     let (sign, digits) = signed(text);
     let Decimal { digits, scale } = Decimal::parse(digits)?;
@@ -42,7 +42,8 @@ pub fn parse_amount(text: &str) -> Result<Money, String> {
     nanos.and_then(Money::from_nanos).ok_or_else(|| format!("\"{text}\" has more than 38 digits"))
 }
 
-/// Never overflows: what is read has at most 127 bits.
+/// The sign and the digits. Multiplying by the sign can't overflow, since parsed digits have at
+/// most 127 bits.
 fn signed(text: &str) -> (i128, &str) {
     let text = text.trim();
     text.strip_prefix('-').map_or((1, text), |digits| (-1, digits))
@@ -55,7 +56,7 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
-/// A file beside the plan: examples never lead elsewhere.
+/// A file in the plan's directory: examples must not refer to other directories.
 fn file_name(text: &str, endings: &[&str]) -> Result<String, String> {
     let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let plain = text.len() <= FILE_NAME_BYTES_MAX
@@ -147,14 +148,15 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
     Ok(Timestamp(instant.as_microsecond()))
 }
 
-/// Is it an instant of the last days of the year 9999, which no offset from UTC leaves in that year?
+/// Is it on one of the last days of the year 9999, which the calendar can't represent for every UTC
+/// offset?
 fn past_the_last_year(text: &str) -> bool {
     let date = text.get(..10).and_then(|date| date.parse::<jiff::civil::Date>().ok());
     let has_time = text.get(10..).is_some_and(|time| time.starts_with(['T', 't', ' ']));
     has_time && date.is_some_and(|date| date >= jiff::civil::date(9999, 12, 30))
 }
 
-/// Microseconds, of a time with its unit.
+/// A duration in microseconds, from a time with its unit.
 pub(super) fn duration(text: &str) -> Result<i64, String> {
     let quantity = Quantity::parse(text)?;
     let micros = i64::try_from(quantity.base).ok().filter(|_| quantity.unit == Unit::Microsecond);
