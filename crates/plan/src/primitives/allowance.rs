@@ -23,8 +23,12 @@ use crate::values::whole;
 use super::accumulators::{WEEKDAY, week_from};
 use super::buckets::{Bucket, Drawing, Kind};
 
-const PRIORITY: PropertySpec =
-    with_default("priority", Value::Whole, "0", "among equal expiry dates the higher priority is used first");
+const PRIORITY: PropertySpec = with_default(
+    "priority",
+    Value::Whole,
+    "0",
+    "among equal expiry dates the higher priority is used first",
+);
 
 /// The longest validity, in days. The state of a grant is kept for the same time.
 const VALID_DAYS_MAX: i64 = 3660;
@@ -47,9 +51,17 @@ pub(super) static SPEC: Spec = Spec {
             properties: &[
                 required("id", Value::Id, "the name of the bucket and of its state"),
                 required("grant", Value::Quantity, "the amount of each grant"),
-                optional("every", Value::Choice(EVERY), "one grant for each such period; without it, a single grant"),
+                optional(
+                    "every",
+                    Value::Choice(EVERY),
+                    "one grant for each such period; without it, a single grant",
+                ),
                 optional("starts", WEEKDAY, "the first day of a week; the default is Mon"),
-                optional("rollover", Value::Whole, "for how many further periods unused units stay valid"),
+                optional(
+                    "rollover",
+                    Value::Whole,
+                    "for how many further periods unused units stay valid",
+                ),
                 optional("valid", Value::Of(&DAYS), "the validity of a single grant, in days"),
                 PRIORITY,
             ],
@@ -60,7 +72,11 @@ pub(super) static SPEC: Spec = Spec {
             at_least: 0,
             properties: &[
                 required("id", Value::Id, "the name of the bucket and of its state"),
-                required("valid", Value::Of(&DAYS), "the validity in days, the day of purchase included"),
+                required(
+                    "valid",
+                    Value::Of(&DAYS),
+                    "the validity in days, the day of purchase included",
+                ),
                 PRIORITY,
             ],
             help: "the bucket that units of the input topup are added to",
@@ -138,7 +154,8 @@ fn check_ports(primitive: &Primitive, has_bought: bool, builder: &mut Builder<'_
             Err(builder.refuse(primitive.line, Cause::OpenInput, message))
         }
         (false, true) => {
-            let message = "the units of topup have no validity: write <bought id=\"bought\" valid=\"30 d\"/>";
+            let message =
+                "the units of topup have no validity: write <bought id=\"bought\" valid=\"30 d\"/>";
             Err(builder.refuse(primitive.line, Cause::MissingProperty, message))
         }
         _ => Ok(()),

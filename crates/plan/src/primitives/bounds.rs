@@ -14,7 +14,8 @@ use crate::state::{Keep, Period, VariableId};
 
 use super::charges::{beside, component, for_each_line, instant, is_charge, line, money};
 
-const AMOUNT: PropertySpec = required("amount", Value::Money, "the bound on the sum of the charges");
+const AMOUNT: PropertySpec =
+    required("amount", Value::Money, "the bound on the sum of the charges");
 
 pub(super) static MINIMUM: Spec = Spec {
     name: "Minimum",

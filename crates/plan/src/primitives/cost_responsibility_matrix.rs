@@ -55,7 +55,11 @@ pub(super) static SPEC: Spec = Spec {
             at_least: 1,
             properties: &[
                 required("id", Value::Id, "the name of the party in shares"),
-                required("account", ACCOUNT, "an account number, an attribute that holds one, or self"),
+                required(
+                    "account",
+                    ACCOUNT,
+                    "an account number, an attribute that holds one, or self",
+                ),
             ],
             help: "a possible payer",
         },
@@ -65,7 +69,11 @@ pub(super) static SPEC: Spec = Spec {
             properties: &[
                 optional("source", PATTERN, "the pattern that the source must match"),
                 optional("target", PATTERN, "the pattern that the target must match"),
-                optional("status", STATUS, "the pattern that the status must match, such as 2xx|304"),
+                optional(
+                    "status",
+                    STATUS,
+                    "the pattern that the status must match, such as 2xx|304",
+                ),
                 optional("role", PATTERN, "the pattern that the role must match"),
                 optional("cache", PATTERN, "the pattern that the cache must match"),
                 required("shares", SHARES, "the payers and their weights, or nobody"),
@@ -152,7 +160,8 @@ fn rows(
     let mut everything_since = None;
     for child in primitive.children.iter().filter(|child| child.kind == "row") {
         if let Some(line) = everything_since {
-            let message = format!("the row on line {line} matches everything, so this row is never used");
+            let message =
+                format!("the row on line {line} matches everything, so this row is never used");
             builder.warn(child.line, message);
         }
         let row = row(child, parties, builder)?;

@@ -18,7 +18,11 @@ pub(super) static SPEC: Spec = Spec {
     inputs: &[charge_in("in")],
     outputs: &[CHARGE_OUT],
     properties: &[
-        required("to", Value::TargetCurrency, "the currency; account means the currency of the account"),
+        required(
+            "to",
+            Value::TargetCurrency,
+            "the currency; account means the currency of the account",
+        ),
         required("table", Value::Text, "the id of the table of exchange rates"),
     ],
     children: &[],

@@ -35,7 +35,11 @@ pub(super) static SPEC: Spec = Spec {
             "dialled",
             "how a number without + is read: as dialled, or with its country code first",
         ),
-        optional("country-code", Value::Text, "the caller's country code, such as 44; needed for dialled numbers"),
+        optional(
+            "country-code",
+            Value::Text,
+            "the caller's country code, such as 44; needed for dialled numbers",
+        ),
         optional(
             "international-prefix",
             Value::Text,

@@ -17,7 +17,12 @@ pub(super) static SPEC: Spec = Spec {
     properties: &[
         required("table", Value::Id, "the id of the table of addresses"),
         with_default("address", Value::Attribute, "ip", "the attribute that holds the address"),
-        with_default("unknown", Value::Text, "unknown", "the location of addresses that are not in the table"),
+        with_default(
+            "unknown",
+            Value::Text,
+            "unknown",
+            "the location of addresses that are not in the table",
+        ),
     ],
     children: &[],
     role: Role::Tells("location"),

@@ -57,8 +57,16 @@ pub(super) static SPEC: Spec = Spec {
         at_least: 1,
         properties: &[
             required("id", Value::Id, "the name of the step on lines and receipts"),
-            optional("from", Value::Quantity, "the level at which the step begins, which is the end of the step before"),
-            optional("upto", Value::Quantity, "the level at which the step ends; the last step has no end"),
+            optional(
+                "from",
+                Value::Quantity,
+                "the level at which the step begins, which is the end of the step before",
+            ),
+            optional(
+                "upto",
+                Value::Quantity,
+                "the level at which the step ends; the last step has no end",
+            ),
             required("price", Value::Money, "the price of one per for a whole period"),
             required("per", Value::Quantity, "the quantity that the price is for"),
         ],

@@ -44,7 +44,11 @@ pub(super) static SPEC: Spec = Spec {
         at_least: 1,
         properties: &[
             required("id", Value::Id, "the name of the step on lines and receipts"),
-            optional("from", RATE, "the rate at which the step begins, which is the end of the step before"),
+            optional(
+                "from",
+                RATE,
+                "the rate at which the step begins, which is the end of the step before",
+            ),
             optional("upto", RATE, "the rate at which the step ends; the last step has no end"),
             required("price", Value::Money, "the price of one per for a billing cycle"),
             required("per", RATE, "the rate that the price is for"),

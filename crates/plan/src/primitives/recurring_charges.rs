@@ -46,8 +46,11 @@ const PRORATE: PropertySpec = optional(
     Value::Choice(&["day"]),
     "charges a part of the amount: the days with an active subscription of the period's days",
 );
-pub(super) const CURRENCY: PropertySpec =
-    optional("currency", Value::Currency, "the currency of the charge; the default is the plan's currency");
+pub(super) const CURRENCY: PropertySpec = optional(
+    "currency",
+    Value::Currency,
+    "the currency of the charge; the default is the plan's currency",
+);
 pub(super) const TRIGGER: &[InputSpec] = &[optional_usage_in("trigger")];
 const OUTPUTS: &[OutputSpec] = &[CHARGE_OUT];
 
@@ -98,8 +101,7 @@ pub(super) fn is_due_with_use(
     let with_use = primitive.property("due") == Some("first-use");
     let fed = builder.is_fed("trigger");
     if with_use && !fed {
-        let message =
-            "trigger: due=\"first-use\" needs usage as its trigger: write trigger=\"PRIMITIVE.PORT\"";
+        let message = "trigger: due=\"first-use\" needs usage as its trigger: write trigger=\"PRIMITIVE.PORT\"";
         return Err(builder.refuse(primitive.line, Cause::OpenInput, message));
     }
     if !with_use && fed {

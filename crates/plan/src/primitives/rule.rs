@@ -46,7 +46,9 @@ pub(super) fn measured(
         let Some(text) = text else { return Ok(None) };
         let limit = builder.read(line, property, Quantity::parse(text))?;
         if name == "duration" && limit.unit != Unit::Microsecond {
-            let message = format!("{property}=\"{text}\" is not a time, but a duration is: write a time such as 3 s");
+            let message = format!(
+                "{property}=\"{text}\" is not a time, but a duration is: write a time such as 3 s"
+            );
             return Err(builder.refuse(line, Cause::WrongUnit, message));
         }
         let declared = builder.declared(name);
