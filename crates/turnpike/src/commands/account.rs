@@ -130,7 +130,7 @@ pub(crate) struct SubscribeArgs {
     /// The start: an instant, or a date in the account's zone [default: now]
     #[arg(long, value_name = "TIME", value_parser = when)]
     from: Option<When>,
-    /// The priority among the account's subscriptions: the highest rates first
+    /// The priority among the account's subscriptions: the highest is tried first
     #[arg(long, value_name = "N", default_value_t = 1)]
     priority: u32,
     /// Override a parameter of the plan; repeat for more

@@ -13,12 +13,12 @@ use crate::ui;
 use crate::usage_file::{self, Format, Sending, Source};
 
 const EXAMPLES: &str = "\
-Columns of a CSV file: record_id, account_number (or identity), usage_type, start_time,
-end_time or duration, quantity; measure:NAME is a measure, attribute:NAME or any other column an
-attribute. A column like a known one (Duration, billsec) is refused, so that no usage is lost by a
-slip. JSON lines use the same names, and objects for attributes and measures. docs/formats.md says
-more. Gzip, UTF-16, semicolons and tabs are read as they come.
-Sending a file again is safe: what was taken is answered as duplicate.
+Columns of a CSV file: record_id, account_number (or identity), usage_type, start_time, end_time or
+duration, quantity; measure:NAME is a measure, attribute:NAME or any other column an attribute. A
+column whose name resembles a known one (Duration, billsec) is refused, so that a typing error can't
+lose usage. JSON lines use the same names, and objects for attributes and measures. Gzip, UTF-16,
+semicolons and tabs are recognized. See docs/formats.md. Sending a file again is safe: the records
+that the cluster has already are answered as duplicates.
 
 Examples:
   turnpike ingest usage.csv
@@ -38,7 +38,7 @@ pub(crate) struct IngestArgs {
     /// The format of the file [default: by its name]
     #[arg(long)]
     format: Option<Format>,
-    /// Read this CSV column as an attribute although its name resembles a known column; repeat for
+    /// Read this CSV column as an attribute although its name resembles a known one; repeat for
     /// more
     #[arg(long = "attribute", value_name = "COLUMN")]
     attributes: Vec<String>,

@@ -16,9 +16,9 @@ use crate::{ui, usage_file};
 
 const EXAMPLES: &str = "\
 Columns: account_number, zone, currency; optionally cycle_day (1), plan (several separated by ;,
-the first rates first), plan_from (a date in the zone, or an instant; 1970), identities
-(separated by ;, bound since ever and for good: ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME, tel:NUMBER),
-attribute:NAME, parameter:NAME. Importing again changes nothing.
+tried in this order), plan_from (a date in the zone, or an instant; 1970), identities (separated by
+;, bound for all time: ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME, tel:NUMBER), attribute:NAME,
+parameter:NAME. A repeated import changes nothing.
 
 Examples:
   turnpike account import accounts.csv
@@ -140,7 +140,7 @@ fn open(row: &AccountRow) -> AccountCommand {
 }
 
 fn subscriptions(row: &AccountRow) -> impl Iterator<Item = AccountCommand> + '_ {
-    // The first plan rates first, so it gets the highest priority.
+    // The first plan is tried first, so it gets the highest priority.
     let priorities = (1..=u32::try_from(row.plans.len()).unwrap_or(u32::MAX)).rev();
     row.plans.iter().zip(priorities).map(|(plan, priority)| {
         let subscription = Subscribe {

@@ -1,5 +1,5 @@
-//! The audit: compares the rated output in the feed with the records that were sent. It shares no
-//! code with the rating.
+//! The audit: compares the rated output in the feed with the records that were sent. Its counts and
+//! its prices are computed independently of the cluster.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

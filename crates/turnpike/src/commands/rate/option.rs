@@ -9,7 +9,8 @@ use crate::exit::usage;
 
 use super::RateArgs;
 
-/// The account with each option's plans as its alternatives, and every other plan by itself.
+/// The account with the plans of each option as alternatives, and all other plans as plain
+/// subscriptions.
 pub(super) fn subscribed(
     args: &RateArgs,
     account: Account,
