@@ -273,7 +273,9 @@ impl Doors {
         let (partition, sequence) = (PartitionId(head.partition), head.sequence);
         let refused = |standing| Lane::Refused { sequence, standing };
         if kept.as_ref().is_some_and(|(known, _)| *known != partition) {
-            return refused(invalid("a stream is for one partition".to_owned()));
+            return refused(invalid(
+                "a stream carries sub-batches of one partition only".to_owned(),
+            ));
         }
         let door = match kept {
             Some((_, door)) => door.clone(),

@@ -74,7 +74,7 @@ impl Tariffs {
             if stretches.len() >= ACCOUNT_STRETCHES_MAX {
                 tracing::error!(
                     "an account's settings and plans change more than {ACCOUNT_STRETCHES_MAX} \
-                     times: what falls due after {from:?} is not booked"
+                     times: charges that fall due after {from:?} are not booked"
                 );
                 break;
             }
