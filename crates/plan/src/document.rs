@@ -276,7 +276,7 @@ fn graph(root: &Element, document: &mut Document, findings: &mut Findings) {
             continue;
         };
         if id == SOURCE || id == "account" {
-            let message = format!("the id {id} stands for the {id} itself: choose another");
+            let message = format!("the id {id} is reserved for the {id}: choose another");
             findings.error(element.line, Some(&id), Cause::DuplicateId, message);
             continue;
         }
@@ -301,7 +301,7 @@ fn graph(root: &Element, document: &mut Document, findings: &mut Findings) {
         }
     }
     if lines.is_empty() {
-        findings.error(root.line, None, Cause::Malformed, "the graph is empty: it rates nothing");
+        findings.error(root.line, None, Cause::Malformed, "the graph is empty: write at least one primitive");
     }
 }
 

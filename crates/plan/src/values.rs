@@ -66,7 +66,7 @@ pub(crate) fn round(text: &str) -> Result<Rounding, String> {
     match digits.parse::<u32>() {
         Ok(digits @ 0..=9) => Ok(Rounding { digits, running: false }),
         Ok(finer) => {
-            Err(format!("{finer} decimals are finer than amounts are kept: write at most 9"))
+            Err(format!("{finer} decimals are finer than an amount can hold: write at most 9"))
         }
         Err(_) => Err(format!(
             "\"{text}\" is no rounding: write \"N half-even\" or \"N running\", N from 0 to 9"
@@ -91,7 +91,7 @@ pub(crate) fn fits(kind: &str, value: &str) -> Result<(), String> {
         "quantity" => Quantity::parse(value).map(drop),
         "count" => whole(value).map(drop),
         "time" => time_of_day(value).map(drop),
-        _ if value.starts_with('$') => Err("a parameter's value can't name another".to_owned()),
+        _ if value.starts_with('$') => Err("a parameter's value can't refer to another parameter".to_owned()),
         _ => Ok(()),
     }
 }
@@ -294,7 +294,7 @@ impl<'a> Filler<'a> {
     fn warn_of_unused(&mut self) {
         for parameter in &self.document.parameters {
             if !self.used.contains(parameter.id.as_str()) {
-                let message = format!("parameter {} is used nowhere", parameter.id);
+                let message = format!("parameter {} is not used", parameter.id);
                 self.findings.warn(parameter.line, None, message);
             }
         }

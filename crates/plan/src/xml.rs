@@ -52,7 +52,7 @@ impl Element {
 pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Element> {
     if xml.len() > PLAN_XML_BYTES_MAX {
         let message =
-            format!("the plan has {} bytes, at most {PLAN_XML_BYTES_MAX} are taken", xml.len());
+            format!("the plan has {} bytes, the maximum is {PLAN_XML_BYTES_MAX}: split it", xml.len());
         findings.error(1, None, Cause::TooLarge, message);
         return None;
     }
@@ -141,7 +141,7 @@ impl Tree {
                 }
             }
             Event::DocType(_) => {
-                return Err(malformed("a document type is not accepted: take it out"));
+                return Err(malformed("a document type is not accepted: remove it"));
             }
             Event::Decl(_) | Event::PI(_) => {}
             Event::Eof => return Ok(false),
@@ -165,7 +165,7 @@ impl Tree {
             return Err((Cause::TooLarge, format!("elements nest deeper than {DEPTH_MAX}")));
         }
         if self.open.is_empty() && self.root.is_some() {
-            return Err(malformed("a second root element: a document is one <plan>"));
+            return Err(malformed("a second root element: write only one <plan>"));
         }
         let attributes = attributes_of(start, &name)?;
         Ok(Element { name, line, attributes, children: Vec::new() })
@@ -190,7 +190,7 @@ impl Tree {
                 line,
                 None,
                 Cause::Malformed,
-                "no element at all: a plan is a <plan> document",
+                "the document has no element: write a <plan>",
             );
         }
         self.root

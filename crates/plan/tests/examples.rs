@@ -171,7 +171,7 @@ fn malformed_examples_are_refused_on_their_line() {
     let backwards = "<example since=\"2026-03-01\" cancelled=\"2026-03-01\"/>";
     refused(backwards, 9, Cause::BadValue, "not after since");
     refused(&inline("<expects/>"), 11, Cause::UnknownProperty, "expects");
-    refused(&inline(RECORD), 11, Cause::DuplicateId, "record r1 stands twice");
+    refused(&inline(RECORD), 11, Cause::DuplicateId, "record r1 occurs twice");
     refused(
         &inline(r#"<record id="r2" type="x" start="2026-03-01"/>"#),
         11,
@@ -196,7 +196,7 @@ fn malformed_examples_are_refused_on_their_line() {
         &inline(r#"<record id="r2" type="turnpike.x" start="2026-03-01T00:00:00Z"/>"#),
         11,
         Cause::BadValue,
-        "cluster's own",
+        "reserved for the cluster",
     );
     let expect = |more: &str| inline(&format!("<expect record=\"r1\" {more}/>"));
     refused(&expect(""), 11, Cause::MissingProperty, "component");
@@ -211,7 +211,7 @@ fn malformed_examples_are_refused_on_their_line() {
     let twice = inline(
         "<expect record=\"r1\" component=\"peak\"/><expect record=\"r1\" component=\"peak\"/>",
     );
-    refused(&twice, 11, Cause::DuplicateId, "say it once");
+    refused(&twice, 11, Cause::DuplicateId, "keep one");
     let whose = inline("<account number=\"1\"/><account number=\"2\"/>");
     refused(&whose, 10, Cause::MissingProperty, "2 accounts");
     refused(&inline("loose words"), 10, Cause::Malformed, "text between elements");

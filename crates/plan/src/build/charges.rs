@@ -119,7 +119,7 @@ impl Builder<'_> {
             return Ok(());
         }
         let message = format!(
-            "{name}: charges of other accounts come here, and only the account's own may: lead port {OTHERS} to a SecondAccountFinalizer"
+            "{name}: charges of other accounts reach this input, which accepts only the account's own: link port {OTHERS} to a SecondAccountFinalizer"
         );
         Err(self.refuse(self.primitive.line, Cause::WrongAccount, message))
     }

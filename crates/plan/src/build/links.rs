@@ -155,7 +155,7 @@ impl Builder<'_> {
                 // this one.
                 if matches!(tells, Role::Tells(_)) && self.code.told[place].is_none() {
                     let message = format!(
-                        "{name}: \"{whose}\" tells {attribute} by what comes after it, or by itself: link it before this primitive"
+                        "{name}: \"{whose}\" does not precede this primitive, so {whose}.{attribute} is unknown here: link it before this primitive"
                     );
                     return Err(self.refuse(line, Cause::Cycle, message));
                 }
@@ -171,7 +171,7 @@ impl Builder<'_> {
                     .collect();
                 let hint = hint(text, told.iter().map(String::as_str));
                 let message = format!(
-                    "{name}: no primitive \"{whose}\" tells {attribute}{hint}: write record.{text} for an attribute of the record"
+                    "{name}: no primitive \"{whose}\" derives {attribute}{hint}: write record.{text} for an attribute of the record"
                 );
                 Err(self.refuse(line, Cause::UnknownReference, message))
             }

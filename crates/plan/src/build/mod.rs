@@ -244,7 +244,7 @@ impl Builder<'_> {
         let id = VariableId::derive(&self.document.state, &primitive, unit, keep);
         if let Some(other) = self.code.variables.iter().find(|known| known.id == id) {
             let message = format!(
-                "its state can't be told from that of \"{}\": choose another id",
+                "its state has the same key as that of \"{}\": choose another id",
                 other.primitive
             );
             return Err(self.refuse(self.primitive.line, Cause::DuplicateId, message));

@@ -34,12 +34,12 @@ impl Builder<'_> {
             return Err(self.refuse(
                 line,
                 Cause::BadValue,
-                "per: a price is per at least one unit, not 0",
+                "per: a price is per at least one unit, not 0: write a larger quantity",
             ));
         }
         let price = Price::new(amount, per.base, self.digits());
         price.ok_or_else(|| {
-            self.refuse(line, Cause::BadValue, "price: it does not fit 128 bits per unit")
+            self.refuse(line, Cause::BadValue, "price: the price per unit does not fit 128 bits: write fewer digits")
         })
     }
 
@@ -48,7 +48,7 @@ impl Builder<'_> {
         let amount = self.read(line, name, Decimal::parse(amount))?;
         let money = fixed(amount, self.digits());
         money.ok_or_else(|| {
-            self.refuse(line, Cause::BadValue, format!("{name}: it has more than 38 digits"))
+            self.refuse(line, Cause::BadValue, format!("{name}: it has more than 38 digits: write fewer"))
         })
     }
 

@@ -90,11 +90,11 @@ fn told(rater: &FeeRater<'_>, other: &FeeRater<'_>, never_one_unit: bool) -> Opt
     match (rater.says(), other.says()) {
         (Some("call"), Some("call")) if never_one_unit => None,
         (Some("call"), Some("call")) => Some(format!(
-            "a record's first unit may come here and to \"{name}\", and both charge their fee (setup, constant) with it: link the two to different ports of one filter, or write fee-per=\"rater\" where both fees are meant"
+            "a record's first unit may reach both this rater and \"{name}\", and both charge their fee (setup, constant) for it: link the two to different ports of one filter, or write fee-per=\"rater\" if both fees are intended"
         )),
         (Some(_), Some(_)) => None,
         _ => Some(format!(
-            "units of one record may come here and to \"{name}\", and each charges its own fee (setup, constant): write fee-per=\"call\" in both to charge one fee a call, or fee-per=\"rater\" in both where both are meant"
+            "units of one record may reach both this rater and \"{name}\", and each charges its own fee (setup, constant): write fee-per=\"call\" in both to charge one fee per call, or fee-per=\"rater\" in both if both are intended"
         )),
     }
 }
@@ -104,7 +104,7 @@ fn warn_of_steps(primitive: &Primitive, findings: &mut Findings) {
     let mut steps = constants(primitive);
     if let (Some(first), Some(second)) = (steps.next(), steps.next()) {
         let message = format!(
-            "a record that reaches step {second} is charged the constants of {first} and {second}: write fee-per=\"call\" to charge only that of the step in which it begins, or fee-per=\"rater\" where each is meant"
+            "a record that reaches step {second} is charged the constants of {first} and {second}: write fee-per=\"call\" to charge only the constant of the step in which it begins, or fee-per=\"rater\" if each is intended"
         );
         findings.warn(primitive.line, Some(&primitive.id), message);
     }

@@ -112,7 +112,7 @@ impl Flows {
             Some(slot @ None) => *slot = Some(Known { unit: declared.unit, why }),
             Some(Some(known)) if known.unit != declared.unit => {
                 let message = format!(
-                    "record.{measure} is declared in {}, but what flows here is in {} ({})",
+                    "record.{measure} is declared in {}, but the units here are in {} ({})",
                     plural(declared.unit),
                     plural(known.unit),
                     known.why
@@ -146,7 +146,7 @@ impl Flows {
             Some(known) if known.unit == quantity.unit => {}
             Some(known) => {
                 let message = format!(
-                    "{name}=\"{text}\" is in {}, but what flows here is in {} ({})",
+                    "{name}=\"{text}\" is in {}, but the units here are in {} ({})",
                     plural(quantity.unit),
                     plural(known.unit),
                     known.why
@@ -194,7 +194,7 @@ impl Flows {
 /// The reason why no time may be written along a measure.
 pub(crate) fn no_time(measure: &str) -> String {
     match measure {
-        "quantity" => "but record.quantity is no duration: link it to record.duration, or declare <measure name=\"quantity\" unit=\"time\"/> where records count microseconds".to_owned(),
+        "quantity" => "but record.quantity is no duration: link it to record.duration, or declare <measure name=\"quantity\" unit=\"time\"/> if records count microseconds".to_owned(),
         _ => format!("but record.{measure} counts bytes: write a size such as 1 GB, or link it to record.duration"),
     }
 }

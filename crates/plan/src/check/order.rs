@@ -67,6 +67,6 @@ fn report(primitives: &[Primitive], wiring: &Wiring, waits: &[usize], findings: 
     let named: Vec<&Primitive> = ring.iter().filter_map(|&place| primitives.get(place)).collect();
     let Some(head) = named.first() else { return };
     let ids: Vec<&str> = named.iter().chain(std::iter::once(head)).map(|p| p.id.as_str()).collect();
-    let message = format!("a cycle, {}: break it, units flow one way", ids.join(" -> "));
+    let message = format!("the links form a cycle, {}: remove one of them", ids.join(" -> "));
     findings.error(head.line, Some(&head.id), Cause::Cycle, message);
 }

@@ -159,7 +159,7 @@ fn check_types(primitive: &Primitive, certain: &Certain, findings: &mut Findings
     }
     let come: Vec<&str> = known.iter().map(String::as_str).collect();
     let message = format!(
-        "types: only {} can come here, so nothing can pass: name one of them",
+        "types: only {} can reach this primitive, so no unit can pass: name one of them",
         come.join(", ")
     );
     findings.error(primitive.line, Some(&primitive.id), Cause::NothingPasses, message);
@@ -183,7 +183,7 @@ fn meet(
         .enumerate()
         .any(|(place, one)| arrivals.iter().skip(place + 1).any(|other| !one.excludes(other)));
     if twice {
-        let message = "a unit can come here by two paths and then counts twice";
+        let message = "a unit can reach this input by two paths and is then counted twice";
         findings.warn(primitive.line, Some(&primitive.id), message);
     }
     let mut arrivals = arrivals.into_iter();
@@ -235,7 +235,7 @@ fn gather(
     let mut found = ends.iter().map(|end| of(end).unwrap_or((document.currency, false)));
     let first = found.next()?;
     if let Some((other, _)) = found.find(|(currency, _)| *currency != first.0) {
-        let message = format!("charges of {} and {other} meet here: convert one first", first.0);
+        let message = format!("charges in {} and {other} meet here: convert one of them first", first.0);
         mixed(primitive, message, findings);
     }
     Some(first)

@@ -94,7 +94,7 @@ impl Flows {
                     && one != other
                 {
                     let message = format!(
-                        "units of {} and {} meet here: each measure has units of its own, keep them apart",
+                        "units of {} and {} meet here, which are different measures: link them to different primitives",
                         name_of(wiring, one),
                         name_of(wiring, other)
                     );
@@ -128,7 +128,7 @@ impl Flows {
         });
         let first = said.next().flatten();
         if said.any(|other| other != first) && place < wiring.nodes.len() {
-            let message = "units whose type was derived meet units whose type was not, or was derived elsewhere: keep them apart";
+            let message = "units with a derived usage type meet units whose type was not derived, or was derived by another primitive: link them to different primitives";
             findings.error(primitive.line, Some(&primitive.id), Cause::WrongUnit, message);
         }
         first
@@ -138,7 +138,7 @@ impl Flows {
 fn name_of(wiring: &Wiring, count: usize) -> String {
     match wiring.measures.get(count) {
         Some(measure) => format!("record.{measure}"),
-        None => "a count made anew".to_owned(),
+        None => "a new count of units".to_owned(),
     }
 }
 

@@ -97,7 +97,7 @@ impl Wiring {
             if links.is_empty() && input.required {
                 error(
                     Cause::OpenInput,
-                    format!("nothing feeds {0}: write {0}=\"PRIMITIVE.PORT\"", input.name),
+                    format!("{0} has no link: write {0}=\"PRIMITIVE.PORT\"", input.name),
                 );
             }
             if links.len() > 1 && !input.many {
@@ -201,7 +201,7 @@ impl Wiring {
                         error(
                             Cause::OpenUsage,
                             format!(
-                                "nothing takes {port}: link it on, or to an Ignore if it shall cost nothing"
+                                "no primitive consumes {port}: link it to one, or to an Ignore if its units are free of charge"
                             ),
                         );
                     }
@@ -228,7 +228,7 @@ impl Wiring {
                 (Carries::Charge, 2..) => {
                     error(
                         Cause::ChargeTwice,
-                        format!("{port} is taken {} times: a charge is taken once", takers.len()),
+                        format!("{port} has {} consumers: link a charge output to one input only", takers.len()),
                     );
                 }
                 (Carries::Level, _) => {}

@@ -44,7 +44,7 @@ pub(crate) fn read(
     let mut examples: Vec<Example> = Vec::new();
     for (place, element) in elements.iter().enumerate() {
         if place >= EXAMPLES_MAX {
-            let message = format!("more than {EXAMPLES_MAX} examples: keep the telling ones");
+            let message = format!("more than {EXAMPLES_MAX} examples: keep the most important ones");
             findings.error(element.line, None, Cause::TooLarge, message);
             break;
         }
@@ -53,7 +53,7 @@ pub(crate) fn read(
         if let Some(other) = examples.iter().find(|known| known.name == example.name) {
             let (name, line) = (&other.name, other.line);
             let message =
-                format!("the example on line {line} is called \"{name}\" too: rename one");
+                format!("the example on line {line} is also called \"{name}\": rename one");
             findings.error(element.line, None, Cause::DuplicateId, message);
         }
         examples.push(example);
@@ -211,7 +211,7 @@ impl Reading {
             return;
         }
         if let Some(line) = self.said(&of, &expected, element.line) {
-            let message = format!("line {line} says what {of} comes to: say it once");
+            let message = format!("line {line} already has an expectation for {of}: keep one");
             findings.error(element.line, None, Cause::DuplicateId, message);
             return;
         }
@@ -290,7 +290,7 @@ fn usage(
         (Some(_), Some(_)) => Err(()),
     };
     let Ok(duration_us) = duration_us else {
-        let message = "its end is before its start, or stands beside a duration: write one end at or after the start";
+        let message = "its end is before its start, or it has an end and a duration: write one end at or after the start, or a duration";
         findings.error(element.line, None, Cause::BadValue, message);
         return None;
     };
@@ -323,7 +323,7 @@ fn account_of(
         [only] => Some(only.number),
         several => {
             let message = format!(
-                "whose is it? the example has {} accounts: write account=\"NUMBER\"",
+                "the example has {} accounts: write account=\"NUMBER\"",
                 several.len()
             );
             findings.error(element.line, None, Cause::MissingProperty, message);
@@ -339,7 +339,7 @@ fn subject(element: &Element, findings: &mut Findings) -> Option<Subject> {
             .map(Subject::Record);
     }
     if element.attribute("record").is_some() {
-        let message = "a record is used and does not fall due: write record, or due with a date";
+        let message = "it has both record and due, but a record does not fall due: write record, or due with a date";
         findings.error(element.line, None, Cause::BadValue, message);
         return None;
     }
@@ -356,7 +356,7 @@ fn expected(element: &Element, findings: &mut Findings) -> Option<Expected> {
     };
     let lines = ["component", "posting", "quantity", "amount", "late"];
     if lines.iter().any(|name| element.attribute(name).is_some()) {
-        let message = "what is suspended has no lines: write suspended, or component with quantity and amount";
+        let message = "a suspended record has no lines: write suspended, or component with quantity and amount";
         findings.error(element.line, None, Cause::BadValue, message);
         return None;
     }
@@ -364,7 +364,7 @@ fn expected(element: &Element, findings: &mut Findings) -> Option<Expected> {
 }
 
 fn twice(element: &Element, what: &str, findings: &mut Findings) {
-    let message = format!("{what} stands twice in this example: keep one");
+    let message = format!("{what} occurs twice in this example: keep one");
     findings.error(element.line, None, Cause::DuplicateId, message);
 }
 

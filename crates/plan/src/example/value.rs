@@ -35,7 +35,7 @@ pub fn parse_amount(text: &str) -> Result<Money, String> {
     let Some(finer) = Money::SCALE.checked_sub(scale) else {
         let max = Money::SCALE;
         return Err(format!(
-            "\"{text}\" is finer than amounts are kept: write at most {max} decimals"
+            "\"{text}\" is finer than an amount can hold: write at most {max} decimals"
         ));
     };
     let nanos = digits.checked_mul(10i128.pow(finer)).map(|nanos| sign * nanos);
@@ -51,7 +51,7 @@ fn signed(text: &str) -> (i128, &str) {
 
 pub(super) fn name(text: &str) -> Result<String, String> {
     if text.trim().is_empty() || text.len() > NAME_BYTES_MAX {
-        return Err(format!("write 1 to {NAME_BYTES_MAX} bytes that say what it shows"));
+        return Err(format!("write 1 to {NAME_BYTES_MAX} bytes that say what the example shows"));
     }
     Ok(text.trim().to_owned())
 }
@@ -112,7 +112,7 @@ pub(super) fn record_id(text: &str) -> Result<String, String> {
 pub(super) fn usage_type(text: &str) -> Result<String, String> {
     if text.starts_with(limits::RESERVED_USAGE_TYPE) {
         return Err(format!(
-            "\"{text}\" is the cluster's own: choose a name that does not begin so"
+            "\"{text}\" is reserved for the cluster: choose a name that begins otherwise"
         ));
     }
     sized(text, limits::USAGE_TYPE_BYTES_MAX)
@@ -136,7 +136,7 @@ pub(super) fn component(text: &str) -> Result<String, String> {
 pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
     let instant: jiff::Timestamp = text.parse().map_err(|_| match past_the_last_year(text) {
         true => format!(
-            "\"{text}\" is past the last instant that is counted: write one until 9999-12-30T22:00:00Z"
+            "\"{text}\" is past the last instant of the calendar: write one until 9999-12-30T22:00:00Z"
         ),
         false => format!(
             "\"{text}\" is no instant: write it with its offset, such as 2026-03-01T18:00:00Z"
@@ -167,7 +167,7 @@ pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(format!("\"{text}\" is neither: write true or false")),
+        _ => Err(format!("\"{text}\" is neither true nor false: write one of them")),
     }
 }
 
