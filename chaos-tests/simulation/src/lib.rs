@@ -8,9 +8,9 @@
 //!                (process)          |
 //!         network: held, cut,       line: errors, unknown outcomes, delays, cuts
 //!         refused, slow (network)   |
-//!                                 memory database, statements of its own (late)
+//!                                 memory database, a separate process (late)
 //!
-//!  chaos: what goes wrong, and when      book: what clients were told      oracle: was that right?
+//!  chaos: the faults and their times     book: records and answers     oracle: the checks
 //! ```
 //!
 //! The seed, a number, determines everything: the size of the cluster, what the clients send, which
