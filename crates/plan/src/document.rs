@@ -301,7 +301,12 @@ fn graph(root: &Element, document: &mut Document, findings: &mut Findings) {
         }
     }
     if lines.is_empty() {
-        findings.error(root.line, None, Cause::Malformed, "the graph is empty: write at least one primitive");
+        findings.error(
+            root.line,
+            None,
+            Cause::Malformed,
+            "the graph is empty: write at least one primitive",
+        );
     }
 }
 

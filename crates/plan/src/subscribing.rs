@@ -72,7 +72,10 @@ pub struct SubscriptionAsked<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubscriptionFault {
     /// No version of the plan was published.
-    #[error("plan {plan:?} is not published{}; turnpike plan list shows the published plans", Nearest(nearest))]
+    #[error(
+        "plan {plan:?} is not published{}; turnpike plan list shows the published plans",
+        Nearest(nearest)
+    )]
     UnknownPlan {
         /// The requested plan id.
         plan: String,

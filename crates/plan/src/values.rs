@@ -91,7 +91,9 @@ pub(crate) fn fits(kind: &str, value: &str) -> Result<(), String> {
         "quantity" => Quantity::parse(value).map(drop),
         "count" => whole(value).map(drop),
         "time" => time_of_day(value).map(drop),
-        _ if value.starts_with('$') => Err("a parameter's value can't refer to another parameter".to_owned()),
+        _ if value.starts_with('$') => {
+            Err("a parameter's value can't refer to another parameter".to_owned())
+        }
         _ => Ok(()),
     }
 }

@@ -51,8 +51,10 @@ impl Element {
 /// The root element; `None`, with findings, when the text is not one well-formed document.
 pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Element> {
     if xml.len() > PLAN_XML_BYTES_MAX {
-        let message =
-            format!("the plan has {} bytes, the maximum is {PLAN_XML_BYTES_MAX}: split it", xml.len());
+        let message = format!(
+            "the plan has {} bytes, the maximum is {PLAN_XML_BYTES_MAX}: split it",
+            xml.len()
+        );
         findings.error(1, None, Cause::TooLarge, message);
         return None;
     }

@@ -144,7 +144,11 @@ fn selectors_on_both_sides_of_a_classifier_do_not_exclude_each_other() {
         <UsageTypeSelector id="b" in="c.out" types="b a"/>
         <Ignore id="i" in="a.pass b.pass"/><Ignore id="j" in="a.rest b.rest"/>"#,
     );
-    assert!(warnings(&xml).iter().any(|text| text.contains("\"i\": a unit can reach this input by two")));
+    assert!(
+        warnings(&xml)
+            .iter()
+            .any(|text| text.contains("\"i\": a unit can reach this input by two"))
+    );
 }
 
 /// Units of a derived type and of the record's own do not meet.

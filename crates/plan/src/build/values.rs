@@ -39,7 +39,11 @@ impl Builder<'_> {
         }
         let price = Price::new(amount, per.base, self.digits());
         price.ok_or_else(|| {
-            self.refuse(line, Cause::BadValue, "price: the price per unit does not fit 128 bits: write fewer digits")
+            self.refuse(
+                line,
+                Cause::BadValue,
+                "price: the price per unit does not fit 128 bits: write fewer digits",
+            )
         })
     }
 
@@ -48,7 +52,11 @@ impl Builder<'_> {
         let amount = self.read(line, name, Decimal::parse(amount))?;
         let money = fixed(amount, self.digits());
         money.ok_or_else(|| {
-            self.refuse(line, Cause::BadValue, format!("{name}: it has more than 38 digits: write fewer"))
+            self.refuse(
+                line,
+                Cause::BadValue,
+                format!("{name}: it has more than 38 digits: write fewer"),
+            )
         })
     }
 

@@ -235,7 +235,8 @@ fn gather(
     let mut found = ends.iter().map(|end| of(end).unwrap_or((document.currency, false)));
     let first = found.next()?;
     if let Some((other, _)) = found.find(|(currency, _)| *currency != first.0) {
-        let message = format!("charges in {} and {other} meet here: convert one of them first", first.0);
+        let message =
+            format!("charges in {} and {other} meet here: convert one of them first", first.0);
         mixed(primitive, message, findings);
     }
     Some(first)

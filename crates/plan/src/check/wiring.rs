@@ -228,7 +228,10 @@ impl Wiring {
                 (Carries::Charge, 2..) => {
                     error(
                         Cause::ChargeTwice,
-                        format!("{port} has {} consumers: link a charge output to one input only", takers.len()),
+                        format!(
+                            "{port} has {} consumers: link a charge output to one input only",
+                            takers.len()
+                        ),
                     );
                 }
                 (Carries::Level, _) => {}

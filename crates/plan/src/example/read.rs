@@ -44,7 +44,8 @@ pub(crate) fn read(
     let mut examples: Vec<Example> = Vec::new();
     for (place, element) in elements.iter().enumerate() {
         if place >= EXAMPLES_MAX {
-            let message = format!("more than {EXAMPLES_MAX} examples: keep the most important ones");
+            let message =
+                format!("more than {EXAMPLES_MAX} examples: keep the most important ones");
             findings.error(element.line, None, Cause::TooLarge, message);
             break;
         }
@@ -322,10 +323,8 @@ fn account_of(
         [] => Some(THE_ACCOUNT),
         [only] => Some(only.number),
         several => {
-            let message = format!(
-                "the example has {} accounts: write account=\"NUMBER\"",
-                several.len()
-            );
+            let message =
+                format!("the example has {} accounts: write account=\"NUMBER\"", several.len());
             findings.error(element.line, None, Cause::MissingProperty, message);
             None
         }
