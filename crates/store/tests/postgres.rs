@@ -202,8 +202,9 @@ async fn claimants_do_not_end_each_other() {
     assert_eq!(won, 1);
 }
 
-/// P3: the chain of blockers is read, and then one of them gets the row: it held up the claim as long
-/// as it waited itself, and now it only has to commit. It is not taken for what blocked them both.
+/// P3: the chain of blockers is read, and then one of them gets the row: it held up the claim as
+/// long as it waited itself, and now it only has to commit. It is not taken for what blocked them
+/// both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p3_who_gets_the_row_after_what_blocked_it_was_ended_is_given_time_to_commit() {
     let (_server, url) = fresh();
@@ -232,7 +233,7 @@ async fn p3_who_gets_the_row_after_what_blocked_it_was_ended_is_given_time_to_co
     let (got,): (i64,) = query_as(NOW).fetch_one(&mut next).await.unwrap();
     const LOOKED: &str = "SELECT count(*) FROM pg_stat_activity \
          WHERE pid <> pg_backend_pid() AND datname = current_database() AND state = 'idle' \
-         AND query LIKE '-- Looks which backends hold up%' \
+         AND query LIKE '-- Finds the backends that block%' \
          AND (extract(epoch FROM query_start) * 1000000)::bigint > $1";
     loop {
         let looked = query_as(LOOKED).bind(got);
