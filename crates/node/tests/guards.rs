@@ -1,5 +1,5 @@
-//! What protects a partition, line by line, where no other test holds the line. Below, each is switched
-//! off and has to be missed.
+//! Tests of protective checks that no other test covers. At the end, each check is switched off,
+//! and its test must fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;
@@ -29,7 +29,7 @@ use turnpike_store::{
 };
 use turnpike_types::{AccountRange, NodeName, PartitionId, Priority};
 
-/// A node with account 7; partition 2 has accounts from 1001 to 2000.
+/// A node with account 7, beside partition 2 with accounts 1001 to 2000.
 async fn beside_another_partition() -> (Arc<dyn SharedDatabase>, Running) {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -53,13 +53,13 @@ async fn p32_an_account_of_another_partition_is_refused() {
     assert_eq!(log(db.as_ref()).await.len(), before, "nothing of it is taken");
 }
 
-/// Who owns partition 1.
+/// The owner of partition 1.
 async fn owner_of(db: &dyn SharedDatabase) -> String {
     let row = db.observe().await.unwrap().partitions[0].clone();
     row.owner.map(|(node, _)| node.0).unwrap_or_default()
 }
 
-/// Is it so within some forty suspicions?
+/// Whether `node` owns the partition within some forty suspicion times.
 async fn comes_to_own(db: &dyn SharedDatabase, node: &str) -> bool {
     for _ in 0..160 {
         if owner_of(db).await == node {
@@ -70,7 +70,7 @@ async fn comes_to_own(db: &dyn SharedDatabase, node: &str) -> bool {
     false
 }
 
-/// `a` owns the partition and has account 7; `b` follows.
+/// `a` owns the partition with account 7, and `b` follows it.
 async fn pair(
     db_of_a: &Arc<dyn SharedDatabase>,
     db: &Arc<dyn SharedDatabase>,
@@ -111,7 +111,7 @@ async fn p30_nothing_on_a_stream_passes_what_was_refused_on_it() {
     assert_eq!(refused.standing.unwrap().verdict(), Verdict::NotOwner);
     a.node.shutdown().await;
     assert_eq!(b.send(&[octets(7, "between", 1)]).await.accepted, 1);
-    // Sent before the refusal came, as far as the front is concerned.
+    // For the front, this was sent before the refusal arrived.
     let _ = frames.send(sub_batch(&[octets(7, "second", 1)])).await;
     tokio::time::sleep(HEARTBEAT * 4).await;
     assert_eq!(rated(db.as_ref()).await, ["between"], "the second one passed the first");
@@ -121,7 +121,7 @@ async fn p30_nothing_on_a_stream_passes_what_was_refused_on_it() {
 async fn p30_nothing_on_a_stream_passes_what_its_owner_refused() {
     let (db, mut node) = beside_another_partition().await;
     let stale = [octets(7, "first", 1), octets(1500, "theirs", 1)];
-    // Both are on their way before the first one is refused.
+    // Both are sent before the first one is refused.
     let frames = [sub_batch(&stale), sub_batch(&[octets(7, "second", 1)])];
     let mut answers =
         node.client.forward(futures::stream::iter(frames)).await.unwrap().into_inner();
@@ -132,11 +132,11 @@ async fn p30_nothing_on_a_stream_passes_what_its_owner_refused() {
     assert_eq!(rated(db.as_ref()).await, ["third"], "the second one passed the first");
 }
 
-/// Holds a node's calls on their way to the database.
+/// Holds calls of a node before they reach the database.
 #[derive(Default)]
 struct Hold {
     calls: Mutex<HashSet<Call>>,
-    /// How many are held.
+    /// The number of calls that were held.
     held: AtomicUsize,
 }
 
@@ -203,7 +203,7 @@ async fn p2_what_commits_before_a_claim_is_known_to_who_claims() {
     line_of_b.hold(Call::Claim);
     line_of_a.hold(Call::Append);
     let sending = tokio::spawn(async move { a.try_send(&[octets(7, "r1", 1)]).await });
-    // b is about to claim what seems to be wedged; the append comes through before it.
+    // `b` is about to claim from the owner that seems to hang. The append commits before the claim.
     assert!(line_of_b.holds_one().await);
     tokio::time::sleep(HEARTBEAT * 4).await;
     line_of_a.let_go();
@@ -233,7 +233,7 @@ async fn p13_who_gives_a_partition_up_finishes_first_what_it_took() {
     assert_eq!(rated(db.as_ref()).await, ["r1"]);
 }
 
-/// A network on which `server` is reached, at any address.
+/// A network on which every address reaches `server`.
 fn network(server: NodeServiceServer<turnpike_node::Service>) -> Dial {
     let network = Network::default();
     let incoming = network.listen("node");

@@ -1,5 +1,5 @@
-//! Logged time, the horizon, and what is forgotten (P26, P35): each line is switched off below, and has
-//! to be missed.
+//! Logged time, the horizon, and forgotten keys (P26, P35). At the end, each check is switched off,
+//! and its test must fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;
@@ -22,7 +22,7 @@ use turnpike_types::{AccountRange, NodeName, PartitionId, Priority, Timestamp, U
 const MINUTE_US: i64 = 60_000_000;
 const HOUR_US: i64 = 60 * MINUTE_US;
 
-/// A partition with a horizon of an hour, on a clock that the test moves; account 7 is open.
+/// A partition with a horizon of one hour, a clock that the test sets, and account 7.
 struct Hour {
     db: Arc<dyn SharedDatabase>,
     now: Arc<AtomicI64>,
@@ -35,7 +35,7 @@ impl Hour {
         Self::with(config("a")).await
     }
 
-    /// The same, served by a node of this configuration.
+    /// The same, on a node with this configuration.
     async fn with(config: NodeConfig) -> Self {
         // The beginning of an hour.
         let began = 1_714_521_600_000_000;
@@ -59,18 +59,19 @@ impl Hour {
         Self { db, now, began, node }
     }
 
-    /// The clock shows so much since the beginning, and the node knows.
+    /// Sets the clock to `passed_us` after the beginning, and waits until the node knows.
     async fn at(&self, passed_us: i64) {
         self.now.store(self.began + passed_us, Ordering::SeqCst);
         tokio::time::sleep(HEARTBEAT * 4).await;
     }
 
-    /// A record that starts so much after the beginning.
+    /// A record that starts `start_us` after the beginning.
     fn record(&self, account: u64, id: &str, start_us: i64) -> UsageRecord {
         UsageRecord { start: Timestamp(self.began + start_us), ..octets(account, id, 1) }
     }
 
-    /// Five hours go by, with a record in each: keys of the first one are forgotten.
+    /// Advances by five hours with one record in each, so that the keys of the first hour are
+    /// forgotten.
     async fn let_keys_be_forgotten(&mut self) {
         for hour in 1..=5 {
             self.at(hour * HOUR_US).await;
@@ -124,7 +125,7 @@ async fn p26_a_record_that_ends_in_the_future_has_not_happened() {
     let expected: Vec<_> = (0..5).map(|index| (index, "in-the-future")).collect();
     assert_eq!(reasons, expected);
     assert_eq!(answer.accepted, 2);
-    // Once it is over it is taken: the same record, under the same id.
+    // Once its usage is over, the same record under the same id is accepted.
     hour.at(10 * MINUTE_US).await;
     let again = hour.node.send(&records[3..5]).await;
     assert_eq!(again.accepted, 2, "{:?}", again.exceptions);
@@ -168,7 +169,7 @@ impl Hour {
         (0..4).map(of).collect()
     }
 
-    /// Waits until a checkpoint holds all of the log.
+    /// Waits until a checkpoint covers the whole log.
     async fn checkpointed(&self) -> PartitionState {
         for _ in 0..400 {
             let last = log(self.db.as_ref()).await.last().map(|row| row.segment);
@@ -181,7 +182,7 @@ impl Hour {
         panic!("no checkpoint holds all of the log");
     }
 
-    /// Another process takes the node's place, and loads what the database holds.
+    /// Replaces the process by a new one, which loads its state from the database.
     async fn restart(self, config: NodeConfig) -> Self {
         let Self { db, now, began, node } = self;
         node.node.shutdown().await;
@@ -189,7 +190,7 @@ impl Hour {
         Self { db, now, began, node }
     }
 
-    /// I4: each checkpoint and the log behind it come to what the whole log comes to.
+    /// I4: each checkpoint and the log behind it give the state of the whole log.
     async fn assert_told(&self) {
         let rows = log(self.db.as_ref()).await;
         let told = support::replay(PartitionState::default(), &rows);
@@ -202,8 +203,8 @@ impl Hour {
     }
 }
 
-/// I2, P22: forgetting takes no key away that the horizon has not passed, whichever sealed run it
-/// stands in, and also not by way of a checkpoint and a reload.
+/// I2, P22: no key inside the horizon is forgotten, whichever sealed run holds it, also across a
+/// checkpoint and a reload.
 #[tokio::test]
 async fn i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_ones_were_forgotten()
 {
@@ -222,7 +223,7 @@ async fn i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_on
     assert!(runs >= 3, "several runs are inside the horizon: {:?}", manifest.parts);
     hour.assert_told().await;
     let mut hour = hour.restart(eager("a")).await;
-    // All that starts in the last hour is inside the horizon.
+    // Records of the last hour are inside the horizon.
     let inside: Vec<i64> = minutes.iter().copied().filter(|at| at + 60 > 17 * 20).collect();
     assert_eq!(inside.len(), 3);
     for at in inside {
@@ -236,14 +237,14 @@ async fn i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_on
     hour.assert_told().await;
 }
 
-/// What goes wrong between an owner and its checkpoints.
+/// Faults between an owner and its checkpoints.
 #[derive(Default)]
 struct Troubled {
     /// Calls of this kind fail.
     failing: Mutex<Option<Call>>,
     failed: AtomicU64,
-    /// Answers that list the retained checkpoints are withheld, from the second one on. The first one
-    /// is for loading the partition.
+    /// From the second one on, answers that list the retained checkpoints are withheld. The first
+    /// one loads the partition.
     withheld: AtomicBool,
     listed: AtomicU64,
 }
@@ -270,19 +271,20 @@ impl Interpose for Troubled {
 }
 
 impl Hour {
-    /// Restarts the node with trouble on its way to the database; the test has none on its own way.
+    /// Restarts the node with these faults on its connection to the database. The test's own has
+    /// none.
     async fn troubled(self, withheld: bool) -> (Self, Arc<Troubled>) {
         let Self { db, now, began, node } = self;
         node.node.shutdown().await;
         let hook = Arc::new(Troubled { withheld: withheld.into(), ..Troubled::default() });
         let troubled: Arc<dyn SharedDatabase> =
             Arc::new(Interposed::new(Arc::clone(&db), Arc::clone(&hook)));
-        // Without a warm copy, which would be loaded at a time of its own.
+        // Without a warm replica, which would load at another time.
         let node = start(NodeConfig { warm_standbys: 0, ..eager("a") }, &troubled).await;
         (Self { db, now, began, node }, hook)
     }
 
-    /// After another restart, all that was sent at these minutes is a duplicate.
+    /// After another restart, all records of these minutes are duplicates.
     async fn expect_known_after_a_restart(self, minutes: std::ops::Range<i64>) {
         self.assert_told().await;
         let mut hour = self.restart(eager("a")).await;
@@ -293,8 +295,8 @@ impl Hour {
     }
 }
 
-/// I2, P22: a checkpoint that could not be written leaves no gap in those that follow: its keys are
-/// written with the next one, whether its parts or its manifest was what failed.
+/// I2, P22: a checkpoint that could not be written leaves no gap in later ones. Its keys are
+/// written with the next one, whether writing its parts or publishing its manifest failed.
 #[tokio::test]
 async fn i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one() {
     for failing in [Call::PutCheckpointPart, Call::PublishCheckpoint] {
@@ -315,8 +317,8 @@ async fn i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one() {
     }
 }
 
-/// I2, P22: a list of the retained checkpoints that comes late does not make the owner forget which
-/// runs it has written since: it writes none before the list has come.
+/// I2, P22: when the list of retained checkpoints is late, the owner does not forget the runs that
+/// it has written since, because it writes none before it has the list.
 #[tokio::test]
 async fn i2_p22_a_late_list_of_checkpoints_loses_no_key() {
     let (mut hour, hook) = {
@@ -330,7 +332,7 @@ async fn i2_p22_a_late_list_of_checkpoints_loses_no_key() {
     };
     for at in 4..7 {
         assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
-        // Time for a checkpoint, if it were written.
+        // Time in which a checkpoint would be written.
         tokio::time::sleep(HEARTBEAT * 4).await;
     }
     assert!(hook.listed.load(Ordering::SeqCst) >= 2, "the owner's own list is withheld");

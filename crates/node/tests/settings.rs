@@ -1,7 +1,7 @@
-//! Settings of which some change, through a rating node; and one identity in two spellings.
+//! Changes of single settings, through a rating node; and one identity in two spellings.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-// What only the other tests use.
+// Used by the other tests only.
 #[allow(dead_code)]
 use crate::support;
 
@@ -66,7 +66,7 @@ async fn only_what_is_named_changes_and_i4_the_log_tells_the_same() {
         (JUNE, currency("CHF"), applied),
         (JULY, zone, applied),
         (JULY + 1, cycle_day, applied),
-        // In force then already.
+        // This value is already in force at that instant.
         (JULY, currency("CHF"), already),
     ] {
         let result = amend(&mut node, from, asked.clone()).await;
