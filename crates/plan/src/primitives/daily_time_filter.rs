@@ -44,7 +44,10 @@ pub(super) static SPEC: Spec = Spec {
             return Err(builder.refuse(primitive.line, Cause::NothingPasses, message));
         }
         if window.from == 0 && window.to == DAY_US {
-            builder.warn(primitive.line, "the window is the whole day, so no unit ever leaves by rest");
+            builder.warn(
+                primitive.line,
+                "the window is the whole day, so no unit ever leaves by rest",
+            );
         }
         let ways = Ways::of(builder);
         builder.op(DailyTimeFilter { window, ways });

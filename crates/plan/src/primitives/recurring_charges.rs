@@ -187,7 +187,8 @@ impl Op for WithUse {
 }
 
 impl WithUse {
-    /// The general case: any number of ranges of units.
+    /// The general case: any number of ranges of units. A record of quantity zero counts in the
+    /// period of its start.
     #[inline(never)]
     fn charge_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.trigger)?;

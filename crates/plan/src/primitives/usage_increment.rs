@@ -49,10 +49,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
         return Err(builder.refuse(line, Cause::BadValue, message));
     }
     if first <= 1 && then == 1 {
-        builder.warn(
-            line,
-            "every record is a whole number of units already: nothing changes",
-        );
+        builder.warn(line, "every record is a whole number of units already: nothing changes");
     }
     let op = UsageIncrement {
         first,
