@@ -197,7 +197,7 @@ async fn wait_until(
         } else if Instant::now() > deadline {
             bail!(
                 "{last} after {:?}; the request stays in force. Look at `turnpike status`: is there a live \
-                 member with a warm copy?",
+                 member with a warm replica?",
                 front.timeout
             );
         }

@@ -279,7 +279,7 @@ mod tests {
 
     impl Feed for Observer<'_> {
         async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()> {
-            anyhow::ensure!(!self.fails, "the test says so");
+            anyhow::ensure!(!self.fails, "a failure made by the test");
             let rows_now = rows(self.file);
             let at = |cursor: Option<Cursor>| cursor.unwrap().segment;
             self.seen.borrow_mut().push((at(request.from), at(request.to), rows_now));

@@ -216,9 +216,9 @@ fn print(status: &StatusResponse) -> anyhow::Result<()> {
 /// The lag of a warm replica, as shown behind a member.
 fn behind(lag_segments: u64) -> String {
     match lag_segments {
-        0 => " (warm copy, up to date)".to_owned(),
-        1 => " (warm copy, 1 segment behind)".to_owned(),
-        lag => format!(" (warm copy, {} segments behind)", ui::count(lag)),
+        0 => " (warm replica, up to date)".to_owned(),
+        1 => " (warm replica, 1 segment behind)".to_owned(),
+        lag => format!(" (warm replica, {} segments behind)", ui::count(lag)),
     }
 }
 
@@ -270,7 +270,7 @@ mod tests {
         let row = partition_row(&Partition { id: 1, members, ..Partition::default() });
         assert_eq!(
             row.last().unwrap(),
-            "a=10, b=10 (warm copy, up to date), c=10 (warm copy, 190 segments behind)"
+            "a=10, b=10 (warm replica, up to date), c=10 (warm replica, 190 segments behind)"
         );
     }
 }

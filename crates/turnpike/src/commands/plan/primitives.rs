@@ -67,7 +67,7 @@ fn told(known: &PrimitiveType) -> String {
         lines.push(format!("  out  {}: {}{open}", output.name, output.carries));
     }
     if let Some(attribute) = known.tells {
-        lines.push(format!("  says {attribute}, read as ID.{attribute}"));
+        lines.push(format!("  attribute {attribute}, read as ID.{attribute}"));
     }
     lines.extend(known.properties.iter().map(|p| format!("  {}", property(p))));
     for child in &known.children {
