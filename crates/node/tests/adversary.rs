@@ -290,7 +290,7 @@ async fn p35_a_record_of_the_largest_size_that_waits_can_be_recycled() {
     let answer = node.client.recycle(request).await.unwrap().into_inner();
     settle().await;
     let after = db.observe().await.unwrap().partitions[0].epoch;
-    assert_eq!(before, after, "recycling one record ended the owner");
+    assert_eq!(before, after, "recycling one record must not end the owner");
     assert_eq!(answer.standing.unwrap().verdict(), Verdict::Done);
     assert!(answer.outcomes[0].rated);
 }
@@ -321,7 +321,7 @@ async fn i7_a_partition_that_is_full_of_keys_takes_records_again_once_the_horizo
             return;
         }
     }
-    panic!("it is full for ever: {verdicts:?}");
+    panic!("the partition stays full: {verdicts:?}");
 }
 
 // I5, P31: a retry gets the original outcome even when there is no room for new keys, since a
@@ -362,7 +362,7 @@ async fn p22_runs_stay_few_when_keys_are_forgotten() {
         runs.push(newest.iter().filter(|name| name.starts_with("keys-")).count());
     }
     let most = runs.iter().max().unwrap();
-    assert!(*most <= 10, "keys of three hours at most are alive, in so many runs: {runs:?}");
+    assert!(*most <= 10, "too many runs for the keys of three hours: {runs:?}");
 }
 
 // I7, P9: for a batch of duplicates with originals in many segments, the owner read those segments
@@ -388,7 +388,7 @@ async fn i7_a_batch_of_old_duplicates_does_not_cost_the_owner_its_partition() {
     bent_b.read_delay_ms.store(10, Ordering::SeqCst);
     let answer = a.try_send(&records).await.unwrap();
     let after = db.observe().await.unwrap().partitions[0].epoch;
-    assert_eq!(before, after, "a batch of duplicates cost the owner its partition");
+    assert_eq!(before, after, "a batch of duplicates must not cost the owner its partition");
     assert_eq!(answer.duplicates.len(), records.len());
 }
 
@@ -420,7 +420,7 @@ async fn i7_a_node_that_can_not_load_a_partition_leaves_it_to_one_that_can() {
         tokio::time::sleep(HEARTBEAT).await;
     }
     let seen = db.observe().await.unwrap();
-    panic!("nobody serves; epoch {}", seen.partitions[0].epoch);
+    panic!("no node serves the partition; epoch {}", seen.partitions[0].epoch);
 }
 
 // P9: heartbeats have a connection of their own, so that nothing delays them. But the next
@@ -439,7 +439,7 @@ async fn p9_a_slow_observation_does_not_hold_heartbeats_back() {
     bent.observe_delay_ms.store(200, Ordering::SeqCst);
     tokio::time::sleep(HEARTBEAT * 40).await;
     let after = db.observe().await.unwrap().partitions[0].epoch;
-    assert_eq!(before, after, "an owner that could write heartbeats lost its partition");
+    assert_eq!(before, after, "an owner that writes heartbeats must keep its partition");
 }
 
 // I7: every refusal of the database was taken for another process under the node's name. One failed
@@ -458,7 +458,7 @@ async fn i7_a_login_that_failed_once_does_not_stop_a_node_for_good() {
     bent.no_logins.store(false, Ordering::SeqCst);
     settle().await;
     let stopped = tokio::time::timeout(HEARTBEAT * 20, a.node.stopped()).await;
-    assert!(stopped.is_err(), "the node has stopped for good");
+    assert!(stopped.is_err(), "the node must not stop");
 }
 
 // I7, P10: an observer whose reads are half the suspicion time apart (the database is slow, not
@@ -479,7 +479,7 @@ async fn i7_a_standby_whose_reads_are_slow_still_takes_over_from_a_dead_owner() 
     bent_a.no_heartbeats.store(true, Ordering::SeqCst);
     tokio::time::sleep(HEARTBEAT * 20 * 4).await;
     let after = db.observe().await.unwrap().partitions[0].epoch;
-    assert!(before < after, "nobody took over from a dead owner in 20 s (at 250 ms a beat)");
+    assert!(before < after, "no standby took over from a dead owner within 20 s (at 250 ms)");
 }
 
 // P36: an owner whose catalogue may be old does not rate past the start of a version. It learned of
@@ -516,13 +516,13 @@ async fn does_not_rate_by_a_superseded_plan(observes: bool) {
     bent.no_logins.store(false, Ordering::SeqCst);
     let again = a.send(&record).await;
     let accepted = first.filter(is_done).map_or(0, |answer| answer.accepted) + again.accepted;
-    assert_eq!(accepted, 1, "it is taken once; the first time: {was_taken}");
+    assert_eq!(accepted, 1, "the record is accepted once; on the first attempt: {was_taken}");
     let mut versions = Vec::new();
     for row in log(db.as_ref()).await {
         let segment = Segment::decode(&row.body).unwrap();
         versions.extend(segment.lines().map(|line| line.component.plan_version));
     }
-    assert!(!versions.is_empty(), "nothing was rated");
+    assert!(!versions.is_empty(), "no line was rated");
     assert!(versions.iter().all(|&version| version == 2), "rated by version {versions:?}");
 }
 
@@ -630,7 +630,7 @@ async fn send_one(plan: String, record: UsageRecord) -> Option<Verdict> {
     let answer = node.try_send(&[record]).await?;
     assert!(
         answer.exceptions.iter().all(|one| one.reason != "in-the-future"),
-        "nothing was tried: {:?}",
+        "the record was rejected before it was rated: {:?}",
         answer.exceptions
     );
     Some(answer.standing.unwrap().verdict())
@@ -659,9 +659,9 @@ fn i7_a_record_with_very_many_changes_does_not_hold_the_owner_up_for_ever() {
         ..octets(7, "endless", 10_000_000)
     };
     let verdict = within(Duration::from_secs(60), send_one(forty_accumulators(), of_years(130)));
-    assert_eq!(verdict.flatten(), Some(Verdict::Done), "the control");
+    assert_eq!(verdict.flatten(), Some(Verdict::Done), "the shorter record is rated");
     let verdict = within(Duration::from_secs(60), send_one(forty_accumulators(), of_years(150)));
-    assert!(verdict.flatten().is_some(), "the owner did not come back from one record in a minute");
+    assert!(verdict.flatten().is_some(), "the owner must finish one record within a minute");
 }
 
 // The same, where lines show each change: the time grew with the square of the months.
@@ -669,7 +669,7 @@ fn i7_a_record_with_very_many_changes_does_not_hold_the_owner_up_for_ever() {
 fn i7_a_record_of_very_many_months_does_not_hold_the_owner_up_past_suspicion() {
     let record = endless(10_000_000);
     let verdict = within(Duration::from_secs(30), send_one(OCTETS.to_owned(), record));
-    assert!(verdict.flatten().is_some(), "the owner did not come back in half a minute");
+    assert!(verdict.flatten().is_some(), "the owner must finish the record within half a minute");
 }
 
 // docs/architecture.md section 9: a segment is closed at about `segment_bytes_max`. Within a
@@ -739,7 +739,7 @@ async fn p2_an_append_that_comes_late_is_not_taken_for_the_next_one() {
     bent.late.store(true, Ordering::SeqCst);
     let unheard = node.try_send(&[octets(7, "r1", 1)]).await;
     let is_done = |answer: &SubBatchAnswer| answer.standing.as_ref().unwrap().verdict();
-    assert_ne!(unheard.as_ref().map(is_done), Some(Verdict::Done), "nobody knows (P2)");
+    assert_ne!(unheard.as_ref().map(is_done), Some(Verdict::Done), "the outcome is unknown (P2)");
     bent.late.store(false, Ordering::SeqCst);
     settle().await;
     let kept = bent.kept.lock().unwrap().remove(0);
@@ -749,7 +749,7 @@ async fn p2_an_append_that_comes_late_is_not_taken_for_the_next_one() {
     let segments = rows.iter().map(|row| Segment::decode(&row.body).unwrap());
     let found =
         segments.flat_map(|s| s.records().map(|(_, r)| r.record_id == "r2").collect::<Vec<_>>());
-    assert_eq!(found.filter(|is_it| *is_it).count(), 1, "acknowledged, and not in the log (I1)");
+    assert_eq!(found.filter(|is_it| *is_it).count(), 1, "acknowledged, but not in the log (I1)");
 }
 
 // P18: a checkpoint of another history is not used, whatever its segment number.
@@ -783,17 +783,17 @@ fn mutants_are_caught() {
         (
             Line::OwnAppend,
             "p2_an_append_that_comes_late_is_not_taken_for_the_next_one",
-            "acknowledged, and not in the log",
+            "acknowledged, but not in the log",
         ),
         (
             Line::UnknownOutcome,
             "p2_an_append_that_comes_late_is_not_taken_for_the_next_one",
-            "nobody knows",
+            "the outcome is unknown",
         ),
         (
             Line::CheckpointHistory,
             "p18_a_checkpoint_of_another_history_is_left_alone",
-            "never came to own",
+            "did not become the owner",
         ),
         (
             Line::FreshCatalogue,

@@ -96,7 +96,7 @@ impl World {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("nothing was posted to account {account}");
+        panic!("no posting to account {account}");
     }
 
     /// Waits until that many lines are booked, and then longer, to see that no more follow.
@@ -204,7 +204,7 @@ async fn p34_a_takeover_while_a_bonus_is_carried_on_carries_it_once() {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        assert!(world.memory.appends_in_flight() > 0, "the sweep never came");
+        assert!(world.memory.appends_in_flight() > 0, "the sweep booked nothing");
         let successor = world.node(if round % 2 == 0 { "b" } else { "a" }).await;
         let dying = tokio::spawn(node.shutdown());
         tokio::time::sleep(HEARTBEAT * 6).await;
@@ -234,7 +234,7 @@ async fn p33_a_bonus_that_another_account_posts_is_set_off_against_the_receivers
         "2024-06-03 bonus-brought-forward -5.000000000",
     ];
     assert_eq!(world.settled(901, 2).await, expected);
-    assert!(world.offsets(7).await.is_empty(), "what it makes others be granted is not its own");
+    assert!(world.offsets(7).await.is_empty(), "bonuses that it grants to others are not its own");
     world.set(JULY + 3 * DAY);
     let booked = world.settled(901, 4).await;
     assert_eq!(booked[2], "2024-07-03 bonus-carried-forward 2.000000000");
@@ -308,7 +308,7 @@ async fn p33_a_bonus_counts_in_a_gap_between_subscriptions_and_stands_after_the_
         "2024-07-03 bonus-brought-forward -5.000000000",
     ];
     assert_eq!(world.settled(901, 2).await, expected);
-    assert!(world.offsets(903).await.is_empty(), "it is paid");
+    assert!(world.offsets(903).await.is_empty(), "the bonus is paid in full");
     world.assert_told().await;
 }
 

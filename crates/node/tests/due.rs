@@ -186,7 +186,7 @@ async fn p34_a_takeover_in_the_middle_of_an_append_books_everything_once() {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        assert!(world.memory.appends_in_flight() > 0, "the sweep never came");
+        assert!(world.memory.appends_in_flight() > 0, "the sweep booked nothing");
         let successor = world.node(if round % 2 == 0 { "b" } else { "a" }).await;
         let dying = tokio::spawn(node.shutdown());
         tokio::time::sleep(HEARTBEAT * 6).await;
@@ -434,7 +434,7 @@ async fn plans_4_a_cycle_that_is_closed_late_comes_to_the_sums_that_it_had() {
         of.sort();
         of.iter().map(|line| line.rsplit(' ').next().unwrap()).collect::<Vec<_>>()
     };
-    assert_eq!(closed("2024-06-03"), ["0.5", "3"], "May, of which usage was known: {booked:#?}");
+    assert_eq!(closed("2024-06-03"), ["0.5", "3"], "May has usage: {booked:#?}");
     for later in ["2024-07-03", "2024-08-03", "2024-09-03"] {
         assert_eq!(closed(later), ["0.5", "1"], "{later}: {booked:#?}");
     }
@@ -460,7 +460,7 @@ async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zo
     assert_eq!(results[0].outcome(), AccountOutcome::Applied, "{results:?}");
     world.set(JULY + 5 * DAY);
     let booked = world.settled(3).await;
-    assert_eq!(booked[2..], ["2024-06-30 fee 10"], "July begins earlier there");
+    assert_eq!(booked[2..], ["2024-06-30 fee 10"], "July begins earlier in Tokyo");
     world.assert_told().await;
 }
 

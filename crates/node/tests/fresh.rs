@@ -141,7 +141,7 @@ impl World {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("{node} never came to own the partition");
+        panic!("{node} did not become the owner of the partition");
     }
 
     /// Waits until a checkpoint covers the whole log, so that a cold start reads no segment.
@@ -154,7 +154,7 @@ impl World {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("no checkpoint of the whole log came to be");
+        panic!("no checkpoint covers the whole log");
     }
 }
 
@@ -213,7 +213,11 @@ async fn taken_over_by_one_who_has_not_heard_of_the_plan(warm_standbys: usize) {
     world.set(JULY + 5 * DAY);
     world.until_owned_by("b").await;
     tokio::time::sleep(SELDOM * 4).await;
-    assert_eq!(world.billed().await, Vec::<String>::new(), "it must not decide");
+    assert_eq!(
+        world.billed().await,
+        Vec::<String>::new(),
+        "an owner without the newest catalogue must not decide"
+    );
     line.is_cut.store(false, Ordering::SeqCst);
     assert_eq!(world.settled(2).await, SMALL);
 }
@@ -269,7 +273,7 @@ async fn send_from_partition_2(sender: &mut Running) {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("c never rated the record");
+    panic!("c did not rate the record");
 }
 
 /// A posting counts by the plans in force when it is taken, and is never counted again.
@@ -290,7 +294,7 @@ async fn p36_who_knows_less_than_its_log_posts_nothing_and_logs_no_older_catalog
     apply(&mut b, vec![support::open(9)]).await;
     send_from_partition_2(&mut sender).await;
     tokio::time::sleep(SELDOM * 4).await;
-    assert!(!world.is_posted().await, "it must not decide");
+    assert!(!world.is_posted().await, "an owner without the newest catalogue must not decide");
     let versions: Vec<u64> = log(world.db.as_ref()).await.iter().map(version_of).collect();
     assert!(versions.is_sorted(), "{versions:?}");
     line.is_cut.store(false, Ordering::SeqCst);
@@ -300,7 +304,7 @@ async fn p36_who_knows_less_than_its_log_posts_nothing_and_logs_no_older_catalog
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("it was never posted");
+    panic!("the posting was not taken");
 }
 
 fn version_of(row: &SegmentRow) -> u64 {

@@ -50,7 +50,7 @@ async fn p32_an_account_of_another_partition_is_refused() {
     let before = log(db.as_ref()).await.len();
     let answer = node.try_send(&[octets(7, "ours", 1), octets(1500, "theirs", 1)]).await.unwrap();
     assert_eq!(answer.standing.unwrap().verdict(), Verdict::NotOwner, "the route was stale");
-    assert_eq!(log(db.as_ref()).await.len(), before, "nothing of it is taken");
+    assert_eq!(log(db.as_ref()).await.len(), before, "no record of the sub-batch is taken");
 }
 
 /// The owner of partition 1.
@@ -88,7 +88,7 @@ async fn pair(
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("b never came to follow");
+    panic!("b did not follow the log");
 }
 
 async fn rated(db: &dyn SharedDatabase) -> Vec<String> {
@@ -114,7 +114,7 @@ async fn p30_nothing_on_a_stream_passes_what_was_refused_on_it() {
     // For the front, this was sent before the refusal arrived.
     let _ = frames.send(sub_batch(&[octets(7, "second", 1)])).await;
     tokio::time::sleep(HEARTBEAT * 4).await;
-    assert_eq!(rated(db.as_ref()).await, ["between"], "the second one passed the first");
+    assert_eq!(rated(db.as_ref()).await, ["between"], "the second sub-batch passed the first");
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,7 +129,7 @@ async fn p30_nothing_on_a_stream_passes_what_its_owner_refused() {
     assert_eq!(refused.standing.unwrap().verdict(), Verdict::NotOwner);
     assert!(answers.message().await.unwrap().is_none(), "the stream ends");
     assert_eq!(node.send(&[octets(7, "third", 1)]).await.accepted, 1);
-    assert_eq!(rated(db.as_ref()).await, ["third"], "the second one passed the first");
+    assert_eq!(rated(db.as_ref()).await, ["third"], "the second sub-batch passed the first");
 }
 
 /// Holds calls of a node before they reach the database.
@@ -189,7 +189,10 @@ async fn p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_live
     let (mut a, mut b) = pair(&through_a, &db, support::no_network()).await;
     line_of_a.hold(Call::Append);
     let waiting = tokio::spawn(async move { a.try_send(&[octets(7, "r1", 1)]).await });
-    assert!(comes_to_own(db.as_ref(), "b").await, "the partition is lost to a wedged task");
+    assert!(
+        comes_to_own(db.as_ref(), "b").await,
+        "an owner task that hangs must lose the partition"
+    );
     assert_eq!(b.send(&[octets(7, "r1", 1)]).await.accepted, 1);
     waiting.abort();
 }
@@ -211,7 +214,7 @@ async fn p2_what_commits_before_a_claim_is_known_to_who_claims() {
     assert_eq!(answer.accepted, 1);
     line_of_b.let_go();
     let again = b.send(&[octets(7, "r1", 1)]).await;
-    assert_eq!(again.duplicates, [0], "it is rated twice (I2)");
+    assert_eq!(again.duplicates, [0], "the record is rated twice (I2)");
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,7 +231,7 @@ async fn p13_who_gives_a_partition_up_finishes_first_what_it_took() {
     line_of_a.let_go();
     let (answer, _a) = sending.await.unwrap();
     let verdict = answer.unwrap().standing.unwrap().verdict();
-    assert_eq!(verdict, Verdict::Done, "a handover makes a retry of it");
+    assert_eq!(verdict, Verdict::Done, "a handover must not refuse the record");
     assert!(comes_to_own(db.as_ref(), "b").await);
     assert_eq!(rated(db.as_ref()).await, ["r1"]);
 }
@@ -265,8 +268,8 @@ async fn p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_memb
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    assert_eq!(passed, Some(1), "it never came to the owner");
-    assert_eq!(owner_of(db.as_ref()).await, "a", "nobody was taken over");
+    assert_eq!(passed, Some(1), "the record did not reach the owner");
+    assert_eq!(owner_of(db.as_ref()).await, "a", "no takeover happened");
 }
 
 #[test]
@@ -286,12 +289,12 @@ fn mutants_are_caught() {
         (
             Line::Tick,
             "p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives",
-            "lost to a wedged task",
+            "task that hangs must lose",
         ),
         (
             Line::OverdueAppend,
             "p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives",
-            "lost to a wedged task",
+            "task that hangs must lose",
         ),
         (
             Line::ClaimBeforeReading,
@@ -301,12 +304,12 @@ fn mutants_are_caught() {
         (
             Line::ReleaseDrains,
             "p13_who_gives_a_partition_up_finishes_first_what_it_took",
-            "makes a retry of it",
+            "must not refuse the record",
         ),
         (
             Line::Relay,
             "p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_member",
-            "never came to the owner",
+            "did not reach the owner",
         ),
     ]);
 }

@@ -89,7 +89,7 @@ async fn p26_a_clock_that_goes_back_does_not_bring_back_what_was_forgotten() {
     hour.let_keys_be_forgotten().await;
     hour.at(0).await;
     let again = hour.node.send(&record).await;
-    assert_eq!(again.accepted, 0, "it is rated twice (I2)");
+    assert_eq!(again.accepted, 0, "the record is rated twice (I2)");
     assert_eq!(again.exceptions[0].reason, "too-old");
 }
 
@@ -153,7 +153,7 @@ async fn p35_the_age_of_what_was_recycled_is_not_judged_again() {
     let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
     let mut answers = hour.node.client.forward(stream).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();
-    assert_eq!(answer.accepted, 1, "it came in time: {:?}", answer.exceptions);
+    assert_eq!(answer.accepted, 1, "the record first arrived in time: {:?}", answer.exceptions);
     assert_eq!(log(hour.db.as_ref()).await.len(), 2);
 }
 
@@ -179,7 +179,7 @@ impl Hour {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("no checkpoint holds all of the log");
+        panic!("no checkpoint covers the whole log");
     }
 
     /// Replaces the process by a new one, which loads its state from the database.
@@ -195,7 +195,7 @@ impl Hour {
         let rows = log(self.db.as_ref()).await;
         let told = support::replay(PartitionState::default(), &rows);
         let checkpoints = support::checkpoints(self.db.as_ref()).await;
-        assert!(!checkpoints.is_empty(), "no checkpoint to compare");
+        assert!(!checkpoints.is_empty(), "there is no checkpoint to compare");
         for state in checkpoints {
             let at = state.last().0;
             assert_eq!(support::replay(state, &rows).encode(), told.encode(), "I4, from {at}");
@@ -217,10 +217,10 @@ async fn i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_on
     }
     let state = hour.checkpointed().await;
     let forgotten = state.keys().forgotten_through();
-    assert!(forgotten.0 > 4, "the runs of the first hours were forgotten: {forgotten}");
+    assert!(forgotten.0 > 4, "the runs of the first hours must be forgotten: {forgotten}");
     let manifest = hour.db.checkpoints(PartitionId(1)).await.unwrap().remove(0);
     let runs = manifest.parts.iter().filter(|name| name.starts_with("keys-")).count();
-    assert!(runs >= 3, "several runs are inside the horizon: {:?}", manifest.parts);
+    assert!(runs >= 3, "several runs must be inside the horizon: {:?}", manifest.parts);
     hour.assert_told().await;
     let mut hour = hour.restart(eager("a")).await;
     // Records of the last hour are inside the horizon.
@@ -254,7 +254,7 @@ impl Interpose for Troubled {
     async fn before(&self, call: Call) -> StoreResult<()> {
         if *self.failing.lock().unwrap() == Some(call) {
             self.failed.fetch_add(1, Ordering::SeqCst);
-            let cause = "the test says so".to_owned();
+            let cause = "injected by the test".to_owned();
             return Err(StoreError::Unavailable { doing: call.word(), cause });
         }
         Ok(())
@@ -335,7 +335,7 @@ async fn i2_p22_a_late_list_of_checkpoints_loses_no_key() {
         // Time in which a checkpoint would be written.
         tokio::time::sleep(HEARTBEAT * 4).await;
     }
-    assert!(hook.listed.load(Ordering::SeqCst) >= 2, "the owner's own list is withheld");
+    assert!(hook.listed.load(Ordering::SeqCst) >= 2, "the list for the owner must be withheld");
     hook.withheld.store(false, Ordering::SeqCst);
     for at in 7..9 {
         assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
@@ -361,17 +361,17 @@ fn mutants_are_caught() {
         (
             Line::FirstArrival,
             "p35_the_age_of_what_was_recycled_is_not_judged_again",
-            "it came in time",
+            "first arrived in time",
         ),
         (
             Line::RunsKept,
             "i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_ones_were_forgotten",
-            "several runs are inside the horizon",
+            "several runs must be inside the horizon",
         ),
         (
             Line::RunPublished,
             "i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one",
-            "no checkpoint holds all of the log",
+            "no checkpoint covers the whole log",
         ),
         (Line::ListedFirst, "i2_p22_a_late_list_of_checkpoints_loses_no_key", "I4"),
     ]);

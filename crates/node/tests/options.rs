@@ -114,5 +114,5 @@ async fn alternatives_are_offered_picked_and_opted_out_of_and_i4_the_log_tells_t
         }
         tokio::time::sleep(support::HEARTBEAT).await;
     }
-    panic!("no checkpoint of the whole log came to be");
+    panic!("no checkpoint covers the whole log");
 }

@@ -124,7 +124,7 @@ async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
             compared += 1;
         }
     }
-    assert!(compared > 10, "only {compared} checkpoints were there to compare");
+    assert!(compared > 10, "only {compared} checkpoints to compare");
     let newest = db.checkpoints(turnpike_types::PartitionId(1)).await.unwrap().remove(0);
     let runs = newest.parts.iter().filter(|name| name.starts_with("keys-")).count();
     assert!(runs > 2, "{:?}", newest.parts);
@@ -179,7 +179,7 @@ async fn p35_what_waits_is_rated_once_when_it_can_be() {
         node.client.recycle(request).await.unwrap().into_inner().outcomes.remove(0)
     };
     assert!(recycle(1).await.rated);
-    assert!(!recycle(1).await.rated, "it left suspense");
+    assert!(!recycle(1).await.rated, "the record has left suspense");
     let retried = node.send(&[octets(7, "r1", 2000)]).await;
     assert!(retried.exceptions[0].replayed);
     assert_eq!(retried.exceptions[0].present, "rated");

@@ -113,7 +113,7 @@ impl World {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("nobody came to own the partition");
+        panic!("no node became the owner of the partition");
     }
 
     /// `account` uses `amount` kilobytes, and `payer` pays.
@@ -136,7 +136,7 @@ impl World {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("nobody came to own the partition");
+        panic!("no node became the owner of the partition");
     }
 
     async fn log(&self, partition: u32) -> Vec<SegmentRow> {
@@ -210,7 +210,7 @@ impl World {
                 return (outcome.rated, outcome.reason);
             }
         }
-        panic!("nobody owns the partition");
+        panic!("the partition has no owner");
     }
 
     /// I4, for each retained checkpoint, which was taken from a live state.
@@ -288,7 +288,11 @@ async fn p33_postings_reach_accounts_of_their_own_and_of_other_partitions_in_ord
         let some = here.iter().filter(|(_, amount)| (amount.len() < 13) == less);
         some.cloned().collect::<Vec<_>>()
     };
-    assert_eq!((of(true), of(false)), (amounts(10), amounts(100)), "each sender's in order");
+    assert_eq!(
+        (of(true), of(false)),
+        (amounts(10), amounts(100)),
+        "the postings of each sender are in order"
+    );
     world.assert_told().await;
     // The attributes of a posting.
     let segment = world
@@ -304,7 +308,7 @@ async fn p33_postings_reach_accounts_of_their_own_and_of_other_partitions_in_ord
     let record = segment.record(line.record).unwrap();
     assert_eq!(record.usage_type, "turnpike.posting");
     assert!(record.record_id.starts_with("1/"), "{}", record.record_id);
-    assert_eq!(record.start, octets(1, "", 1).start, "the original's");
+    assert_eq!(record.start, octets(1, "", 1).start, "the start of the original record");
     assert_eq!(line.component.kind.word(), "posting");
     let receipt = (line.component.plan_id.as_str(), line.component.plan_version);
     assert_eq!(receipt, ("sponsored", 3));
@@ -346,7 +350,7 @@ struct AppendsLeft(AtomicI64);
 impl Interpose for AppendsLeft {
     async fn before(&self, call: Call) -> StoreResult<()> {
         if call == Call::Append && self.0.fetch_sub(1, Ordering::SeqCst) <= 0 {
-            let cause = "the test says so".to_owned();
+            let cause = "injected by the test".to_owned();
             return Err(StoreError::Unavailable { doing: call.word(), cause });
         }
         Ok(())
@@ -415,12 +419,19 @@ async fn is_finished_after_a_takeover(segments: &[i64]) {
     let state = support::replay(PartitionState::default(), &first);
     let left_at = state.posting_cursor(PartitionId(1));
     let taken = i64::from(left_at.ordinal);
-    assert!(0 < taken && taken < segments[0], "nothing was left half way: {left_at:?}");
+    assert!(
+        0 < taken && taken < segments[0],
+        "the first owner must stop within a segment: {left_at:?}"
+    );
     let rest = then.iter().map(|row| Segment::decode(&row.body).unwrap());
     let posted = |segment: Segment| {
         segment.records().filter(|(_, record)| record.outcome == Outcome::Posted).count()
     };
-    assert_eq!(rest.map(posted).sum::<usize>() as i64, next - 1 - taken, "the rest, once");
+    assert_eq!(
+        rest.map(posted).sum::<usize>() as i64,
+        next - 1 - taken,
+        "the remaining postings, each once"
+    );
     world.assert_told().await;
 }
 
@@ -459,7 +470,11 @@ async fn p33_what_an_account_cannot_take_waits_and_is_posted_when_it_is_recycled
     world.open(1001, "USD").await;
     let again = world.suspended(2).await;
     assert_eq!(world.recycle(&again[0]).await, (true, String::new()));
-    assert_eq!(world.recycle(&again[0]).await, (false, String::new()), "it left suspense");
+    assert_eq!(
+        world.recycle(&again[0]).await,
+        (false, String::new()),
+        "the record has left suspense"
+    );
     assert_eq!(world.recycle(&again[1]).await, (false, "currency-mismatch".to_owned()));
     assert_eq!(world.settled(2, 1).await, [money(1001, 5)]);
     // The next owner does not take the posting again either.
@@ -536,7 +551,7 @@ proptest! {
             }
             for _ in 0..400 {
                 let (sent, came) = world.sums().await;
-                assert!(came <= sent, "more came than was sent: {came} of {sent}");
+                assert!(came <= sent, "more was received than sent: {came} of {sent}");
                 if sent == came {
                     break;
                 }
@@ -548,7 +563,7 @@ proptest! {
             // An account that pays for its own usage posts nothing.
             let others = transfers.iter().filter(|(from, to, _)| from != to);
             let amounts = others.map(|(.., amount)| i128::from(*amount)).sum::<i128>();
-            assert_eq!(sent.nanos(), amounts * 1_000_000_000, "what was used, at 1 a kilobyte");
+            assert_eq!(sent.nanos(), amounts * 1_000_000_000, "the usage, at 1 per kilobyte");
             world.assert_told().await;
         });
     }

@@ -72,7 +72,7 @@ impl Cluster {
     async fn until(&self, what: &str, holds: impl Fn(&turnpike_store::Observation) -> bool) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while !holds(&self.db.observe().await.unwrap()) {
-            assert!(tokio::time::Instant::now() < deadline, "it never came to be that {what}");
+            assert!(tokio::time::Instant::now() < deadline, "time-out: {what}");
             tokio::time::sleep(HEARTBEAT).await;
         }
     }
@@ -125,7 +125,7 @@ async fn p16_a_standby_that_reaches_the_owner_relays_and_claims_nothing() {
     let epoch = cluster.epoch().await;
     for round in 0..5 {
         let answer = cluster.insist(epoch, &format!("relayed{round}")).await;
-        assert_eq!(answer.standing.unwrap().epoch, epoch, "by the owner");
+        assert_eq!(answer.standing.unwrap().epoch, epoch, "the owner answers");
         assert_eq!(answer.accepted, 1);
     }
     let shown = cluster.ask(epoch).await;
@@ -142,7 +142,7 @@ async fn p16_a_standby_that_can_t_reach_the_owner_either_takes_over() {
     cluster.door.set_both(Flow::Vanish);
     // Longer than it takes to notice: without a complaint, unreachability alone moves nothing.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert_eq!(cluster.epoch().await, epoch, "the owner beats on");
+    assert_eq!(cluster.epoch().await, epoch, "the owner still writes heartbeats");
     let answer = cluster.insist(epoch, "r1").await;
     assert_eq!(answer.standing.unwrap().epoch, epoch + 1);
     // Control does not return while the standby can't reach the node: fronts could not reach it

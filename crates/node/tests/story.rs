@@ -71,7 +71,7 @@ impl Logs {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("nobody logged {message:?}");
+        panic!("no log line says {message:?}");
     }
 }
 
@@ -94,7 +94,7 @@ async fn until(db: &dyn SharedDatabase, is_so: impl Fn(&turnpike_store::Partitio
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("it never came to that");
+    panic!("time-out");
 }
 
 /// Waits until `b` has a replica of the whole log.
@@ -108,7 +108,7 @@ async fn until_warm(db: &dyn SharedDatabase) {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("b never came to follow the log");
+    panic!("b did not follow the log");
 }
 
 /// `a` owns partition 1, and `b` follows it with a warm replica. The heartbeats of `a` can be

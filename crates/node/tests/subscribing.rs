@@ -47,7 +47,7 @@ async fn decided(node: &mut Running, command: AccountCommand) -> AccountResult {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("the command was never decided");
+    panic!("the command was not decided");
 }
 
 async fn shown(node: &mut Running) -> ShowResponse {

@@ -72,7 +72,7 @@ async fn until_warm(db: &dyn SharedDatabase, node: &str) {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("{node} never came to follow the log");
+    panic!("{node} did not follow the log");
 }
 
 async fn owner_of(db: &dyn SharedDatabase) -> String {
@@ -87,7 +87,7 @@ async fn until_owned_by(db: &dyn SharedDatabase, node: &str) {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("{node} never came to own the partition");
+    panic!("{node} did not become the owner of the partition");
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,9 +109,9 @@ async fn i4_a_warm_standby_takes_over_without_loading_and_goes_on_where_the_log_
     line_of_a.cut(true);
     let answer = b.send(&[octets(7, "r19", 100), octets(7, "new", 1)]).await;
     assert_eq!((answer.accepted, answer.duplicates.as_slice()), (1, [0].as_slice()), "I2, I5");
-    assert_eq!(line_of_b.count(Call::CheckpointPart), loaded, "nothing is loaded");
+    assert_eq!(line_of_b.count(Call::CheckpointPart), loaded, "no checkpoint is loaded");
     let more = line_of_b.count(Call::ReadSegments) - read;
-    assert!(more <= 1, "only what the retry is compared with is read, not {more} times");
+    assert!(more <= 1, "only the retry's segment is read, but {more} reads");
     let rows = log(db.as_ref()).await;
     let epochs: Vec<u64> = rows.iter().map(|row| row.epoch.number()).collect();
     assert!(epochs.is_sorted() && epochs.first() < epochs.last(), "I3: {epochs:?}");
@@ -200,8 +200,8 @@ async fn p13_handovers_back_and_forth_lose_and_double_nothing() {
     }
     stop.store(true, std::sync::atomic::Ordering::SeqCst);
     let (sent, accepted) = sending.await.unwrap();
-    assert!(sent >= 10, "a record at least for each handover: {sent}");
-    assert_eq!(sent, accepted, "each is accepted once, and no handover makes a retry of it");
+    assert!(sent >= 10, "at least one record per handover: {sent}");
+    assert_eq!(sent, accepted, "each record is accepted once, and no handover refuses one");
     let state = support::replay(PartitionState::default(), &log(db.as_ref()).await);
     assert_eq!(state.keys().len() as u64, sent, "I1, I2");
 }
@@ -214,7 +214,7 @@ async fn until_warm_member(db: &dyn SharedDatabase, node: &str) {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("{node} never came to follow the log");
+    panic!("{node} did not follow the log");
 }
 
 #[tokio::test(start_paused = true)]
@@ -230,7 +230,7 @@ async fn p13_a_drained_node_gives_up_what_it_serves_and_claims_nothing() {
     b.send(&[octets(7, "r1", 1)]).await;
     b.node.shutdown().await;
     tokio::time::sleep(HEARTBEAT * 30).await;
-    assert_eq!(owner_of(db.as_ref()).await, "b", "nobody claims it");
+    assert_eq!(owner_of(db.as_ref()).await, "b", "the drained node does not claim");
     assert!(db.set_drained(&NodeName("a".to_owned()), false).await.unwrap());
     let answer = a.send(&[octets(7, "r1", 1)]).await;
     assert_eq!(answer.duplicates, [0]);

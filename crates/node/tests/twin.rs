@@ -71,7 +71,7 @@ impl Interpose for Together {
 fn refusing() -> Dial {
     Dial::new(|address| {
         let connector = tower::service_fn(|_: tonic::transport::Uri| async {
-            let refused = Error::new(ErrorKind::ConnectionRefused, "nobody listens");
+            let refused = Error::new(ErrorKind::ConnectionRefused, "no process listens");
             Err::<hyper_util::rt::TokioIo<tokio::io::DuplexStream>, _>(refused)
         });
         Ok(endpoint(address)?.connect_with_connector_lazy(connector))
@@ -113,14 +113,14 @@ async fn p11_a_twin_ends_with_the_reason_and_the_first_serves_on() {
     // A refused connection alone proves nothing, since a firewall may refuse it.
     for dial in [no_network(), refusing()] {
         let (started, after) = twin(&db, dial).await;
-        let Err(error) = started else { panic!("the twin started beside the first") };
+        let Err(error) = started else { panic!("the twin must not start beside the first") };
         assert!(matches!(error, StartError::NameInUse { .. }), "{error}");
         let said = error.to_string();
         assert!(said.contains("node a") && said.contains("a:1") && said.contains("name"), "{said}");
         assert!((HEARTBEAT * 4..HEARTBEAT * 6).contains(&after), "four intervals: {after:?}");
     }
     assert_eq!(a.send(&[octets(7, "after", 1)]).await.accepted, 1);
-    assert_eq!(epoch(db.as_ref()).await, before, "the first was superseded");
+    assert_eq!(epoch(db.as_ref()).await, before, "the first process must not be superseded");
     assert!(a.node.health().ready().is_ok());
 }
 
@@ -191,7 +191,7 @@ async fn p11_a_goodbye_lets_a_standby_claim_what_could_not_be_released() {
     db.heartbeat(&beat).await.unwrap();
     let began = Instant::now();
     while db.observe().await.unwrap().partitions[0].owner.as_ref().unwrap().0.0 != "b" {
-        assert!(began.elapsed() < HEARTBEAT * 4, "b waits as for a silent node");
+        assert!(began.elapsed() < HEARTBEAT * 4, "b must not wait as for a silent node");
         tokio::time::sleep(HEARTBEAT / 10).await;
     }
     drop(b);

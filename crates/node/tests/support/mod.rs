@@ -121,7 +121,7 @@ impl Running {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("the node never came to own the partition");
+        panic!("the node did not become the owner of the partition");
     }
 
     pub async fn try_send(&mut self, records: &[UsageRecord]) -> Option<SubBatchAnswer> {
@@ -142,7 +142,7 @@ impl Running {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("the node never came to own the partition");
+        panic!("the node did not become the owner of the partition");
     }
 }
 

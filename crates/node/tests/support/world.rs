@@ -81,7 +81,7 @@ impl World {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("no checkpoint of the whole log came to be");
+        panic!("no checkpoint covers the whole log");
     }
 }
 
@@ -95,5 +95,5 @@ pub async fn apply(node: &mut Running, commands: Vec<AccountCommand>) -> Vec<Acc
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("the node never came to own the partition");
+    panic!("the node did not become the owner of the partition");
 }
