@@ -526,7 +526,7 @@ fn a_node_that_is_emptied_gives_up_and_claims_nothing() {
     world.draining = true;
     assert_eq!(world.first(&["a"], 20), None, "it does not claim");
     world.busy.insert(P);
-    assert_eq!(world.first(&["a", "c"], 20), None, "nobody is warm yet");
+    assert_eq!(world.first(&["a", "c"], 20), None, "no member is warm yet");
     world.warm.insert("c");
     let (_, decision) = world.first(&["a", "c"], 20).unwrap();
     assert_eq!(decision, Decision::Release { partition: P, to: name("c") });
