@@ -11,9 +11,9 @@ pub struct ComponentInfo {
     pub plan_id: String,
     /// Its version.
     pub plan_version: u32,
-    /// The primitive.
-    pub primitive: String,
     /// The plan's primitive.
+    pub primitive: String,
+    /// Its step or charge.
     pub component: String,
     /// The kind of its lines.
     pub kind: LineKind,
