@@ -60,7 +60,11 @@ impl PostgresDatabase {
         }
         // The checkpoint is published even if pruning fails; the next publication prunes again.
         if let Err(error) = self.prune(manifest.partition).await {
-            tracing::warn!(partition = %manifest.partition, %error, "old checkpoints could not be pruned; the next checkpoint tries again");
+            tracing::warn!(
+                partition = %manifest.partition,
+                %error,
+                "old checkpoints could not be pruned; the next checkpoint tries again"
+            );
         }
         Ok(true)
     }
