@@ -19,7 +19,7 @@ use turnpike_store::{Binding, PartitionSpec, SharedDatabase as _};
 use turnpike_types::{AccountNumber, AccountRange, PartitionId, Timestamp, UsageRecord};
 use world::{Ledger, NEVER_OPENED, World, batch, config, record};
 
-/// Partitions of accounts 1 to 100 and 101 to 200, which take records of any age.
+/// Partitions of accounts 1 to 100 and 101 to 200, which accept records of any age.
 async fn world() -> World {
     let world = World::new(config(), 1).await;
     for (id, first) in [(1, 1), (2, 101)] {
@@ -100,7 +100,7 @@ async fn any_spelling_of_an_address_finds_its_account() {
     for (account, spelling) in spellings {
         assert_eq!(rated_by(&world, spelling), Some(account), "{spelling}");
     }
-    // One identity, one account: the refusal names the holder and its interval.
+    // An identity has one account at a time: the refusal names the holder and its interval.
     let taken = apply(&world, 9, bind("ip:2001:db8:0::77", Some(60), false)).await;
     assert_eq!(taken.outcome(), AccountOutcome::Refused);
     assert!(taken.message.contains("account 5 holds ip:2001:db8::77 since ever"), "{taken:?}");
@@ -131,7 +131,7 @@ async fn what_is_no_identity_is_refused_where_it_comes_in() {
     let ack = send(&world, &bad).await;
     let reasons: Vec<&str> = ack.exceptions.iter().map(|found| found.reason.as_str()).collect();
     assert_eq!(reasons, ["bad-identity", "bad-identity"], "{ack:?}");
-    // What an older release bound goes on being rated.
+    // An identity that an older release bound, though it is now invalid, is still resolved.
     let old = Binding {
         identity: "ip:not-an-address".to_owned(),
         account: AccountNumber(5),
@@ -160,7 +160,7 @@ async fn p28_a_record_that_begins_with_a_move_goes_to_the_next_holder() {
     assert_eq!(holders, [None, Some(5), Some(5), Some(105)]);
 }
 
-/// The front that carried it out, and one that was not asked.
+/// Covers the front that carried out the command, and another front.
 #[tokio::test]
 async fn p28_from_the_answer_on_no_front_guides_by_what_it_had_found_before() {
     let world = world().await;
@@ -225,7 +225,7 @@ async fn a_refused_change_says_who_holds_the_identity_and_what_is_final() {
     assert!(not_held.message.contains("account 5 holds user:x from 1970-01-01T"), "{not_held:?}");
     let nobody = apply(&world, 6, unbind("user:y", 50)).await;
     assert!(nobody.message.contains("no other account"), "{nobody:?}");
-    // Records are taken since 0: before that the past does not change.
+    // Records are accepted from time 0 on: bindings before it are final.
     done(&world, 5, bind("user:z", None, false)).await;
     for command in [unbind("user:z", -1), bind("user:z", Some(-1), true)] {
         let account = if matches!(command, Command::Bind(_)) { 6 } else { 5 };

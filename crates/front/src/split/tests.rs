@@ -79,7 +79,7 @@ fn read(part: &Part) -> Vec<(u64, Vec<u8>)> {
     let frame = SubBatchFrame::build(head, &part.records);
     let mut found = Vec::new();
     let each = |record: &[u8]| found.push((peek(record).unwrap().account.0, record.to_vec()));
-    assert_eq!(frame.walk(each).unwrap(), head, "records say nothing of their sub-batch");
+    assert_eq!(frame.walk(each).unwrap(), head, "records can't change the head of their sub-batch");
     assert_eq!(found.len(), part.count as usize);
     found
 }

@@ -32,7 +32,7 @@ fn an_identity_has_one_spelling() {
         ("tel:1", "tel:1"),
     ] {
         assert_eq!(read(text), canonical, "{text}");
-        assert_eq!(read(canonical), canonical, "the one spelling stays as it is");
+        assert_eq!(read(canonical), canonical, "the canonical spelling is unchanged");
     }
 }
 
