@@ -309,7 +309,8 @@ impl World {
 #[test]
 fn every_record_that_was_rated_is_billed_once_and_every_fee_too() {
     let config = test_cases::cases(600);
-    // The number of cases that rated records, and of rated records: a test without any proves nothing.
+    // The number of cases that rated records, and of those records: a test without any would prove
+    // nothing.
     let tried = std::cell::Cell::new((0usize, 0usize));
     let steps = proptest::collection::vec((step(), 0i64..9 * 24), 1..60);
     let checked = TestRunner::new(config).run(&steps, |steps| {

@@ -78,7 +78,7 @@ impl Batch {
             exceptions,
             ..BatchAck::default()
         };
-        // The last part to close sends the acknowledgement. The extra part stands for this
+        // The last part to close sends the acknowledgement. The extra part represents this
         // function.
         let tally = Tally { open_parts: parts + 1, ack, _room: Some(room), unanswered };
         let (acks, stall) = (acks.clone(), Arc::clone(stall));

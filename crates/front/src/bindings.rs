@@ -223,7 +223,7 @@ pub(crate) fn held(by: &Binding) -> String {
 
 fn interval(binding: &Binding) -> String {
     match (binding.from, binding.until) {
-        (Timestamp::MIN, Timestamp::MAX) => "without a start or an end".to_owned(),
+        (Timestamp::MIN, Timestamp::MAX) => "at all times".to_owned(),
         (Timestamp::MIN, until) => format!("until {}", instant(until)),
         (from, Timestamp::MAX) => format!("from {} on", instant(from)),
         (from, until) => format!("from {} until {}", instant(from), instant(until)),

@@ -1,7 +1,7 @@
 //! The ingest service: receives batches and sends acknowledgements.
 //!
 //! ```text
-//!  client stream --read--> admit --> split (guide first, where identities stand) --> lanes
+//!  client stream --read--> admit --> split (identities are guided first) --------------> lanes
 //!        ^                   | refused                                                 |
 //!        `---- BatchAck -----+---------------- the last part of a batch ---------------+
 //! ```

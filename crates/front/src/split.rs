@@ -1,4 +1,4 @@
-//! Splits a batch into one run of bytes for each partition. Of a record, only a few fields are
+//! Splits a batch into one byte string for each partition. Of a record, only a few fields are
 //! decoded (the peek).
 //!
 //! ```text

@@ -18,7 +18,7 @@ pub struct Component(pub u16);
 /// A record to log.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRecord<'a> {
-    /// The usage record; for due charges and postings, the record that stands for them.
+    /// The usage record, or the record that represents a due charge or a posting.
     pub view: UsageView<'a>,
     /// The identity by which the record was guided to its account; may be empty.
     pub identity: &'a str,

@@ -35,19 +35,19 @@ pub enum SegmentError {
     #[error("not a segment of format 1 or 2: a newer program may have written it")]
     Format,
     /// The bytes do not have the hash that the log gives.
-    #[error("segment bytes and hash differ: the log was damaged or changed")]
+    #[error("the segment's bytes do not match its hash: the log was damaged or changed")]
     Hash,
     /// The bytes end too early.
     #[error("the segment ends in the middle of a block")]
     Truncated,
     /// There are bytes after the last block.
-    #[error("the segment goes on after its last block")]
+    #[error("the segment has bytes after its last block")]
     TooLong,
     /// The length of a block does not fit its length field.
     #[error("a block of more than 4 GiB")]
     TooLarge,
     /// The head can't be decoded.
-    #[error("the segment's head: {0}")]
+    #[error("the segment's head can't be decoded: {0}")]
     Head(#[from] prost::DecodeError),
     /// A value of the head is out of range.
     #[error("the segment's head: {0} is out of range")]

@@ -10,7 +10,7 @@
 //!         head: partition, number, logged time, control totals, tables, entries
 //! ```
 //!
-//! - A **record** row holds the raw record. It can also stand for a charge that fell due or for a
+//! - A **record** row holds the raw record. It can also represent a charge that fell due or a
 //!   posting from another account. A **line** row points to its record and to a component of the
 //!   table (plan, version, primitive, step, price), which is its receipt. The level after a line is
 //!   the new value of the component's variable. **Changes** hold the new values of all other

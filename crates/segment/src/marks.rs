@@ -24,7 +24,7 @@ pub(crate) struct Mark {
 }
 
 /// Whether the control totals include the line's amount. Lines that were replaced, are tentative or
-/// post to nobody are not money.
+/// post to nobody are not charged.
 pub(crate) const fn is_counted(posting: Posting) -> bool {
     matches!(posting, Posting::Account | Posting::Second(_))
 }
