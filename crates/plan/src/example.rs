@@ -1,5 +1,5 @@
-//! Examples: expected results of sample usage, written by a plan's author (docs/plan-semantics.md
-//! section 9).
+//! Examples: expected results of sample usage, written by a plan's author
+//! (docs/plan-semantics.md section 9).
 //!
 //! This crate reads and checks them; a crate that can rate runs them. A plan that fails its own
 //! examples is not published.

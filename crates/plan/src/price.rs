@@ -1,5 +1,5 @@
-//! Prices as exact fractions, and the single rounding of each line (docs/plan-semantics.md section
-//! 3).
+//! Prices as exact fractions, and the single rounding of each line
+//! (docs/plan-semantics.md section 3).
 
 use turnpike_types::Money;
 

@@ -1,5 +1,5 @@
-//! Charges that fall due without usage, and the close of billing cycles (docs/plan-semantics.md
-//! section 5): charges in advance, credits, closes.
+//! Charges that fall due without usage, and the close of billing cycles
+//! (docs/plan-semantics.md section 5): charges in advance, credits, closes.
 //!
 //! This module keeps no state. Variables of the account record how far each charge was booked and
 //! how far cycles were closed. They only move forward (P34), so an event is booked once, even when

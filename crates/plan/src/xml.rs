@@ -226,8 +226,8 @@ fn attributes_of(start: &BytesStart<'_>, element: &str) -> Result<Vec<(String, S
 }
 
 /// A hash of the document's content: attributes sorted by name, comments included; white space
-/// between elements and all elements named `without` are excluded (docs/plan-semantics.md section
-/// 9).
+/// between elements and all elements named `without` are excluded
+/// (docs/plan-semantics.md section 9).
 pub(crate) fn content_hash(root: &Element, without: &str) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hash_element(root, without, &mut hasher);

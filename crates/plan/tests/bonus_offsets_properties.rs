@@ -1,6 +1,6 @@
 //! For any events and any times of sweeps: no bonus takes a cycle below zero, none is lost or
-//! granted twice, and a new owner books the same lines after a takeover (docs/plan-semantics.md
-//! section 5, P25 and P34).
+//! granted twice, and a new owner books the same lines after a takeover
+//! (docs/plan-semantics.md section 5, P25 and P34).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

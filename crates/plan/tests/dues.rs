@@ -1,5 +1,5 @@
-//! Charges that fall due without usage: recurring and one-time charges (docs/plan-semantics.md
-//! section 5, P34).
+//! Charges that fall due without usage: recurring and one-time charges
+//! (docs/plan-semantics.md section 5, P34).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

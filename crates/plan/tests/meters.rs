@@ -1,5 +1,5 @@
-//! PercentileRater bills at the close of a cycle; UsageMonitor only reports (docs/plan-semantics.md
-//! sections 5 and 8).
+//! PercentileRater bills at the close of a cycle; UsageMonitor only reports
+//! (docs/plan-semantics.md sections 5 and 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,5 +1,5 @@
-//! Every kind of unsound plan is refused with the primitive and its line (docs/architecture.md
-//! section 7). Graphs here begin on line 3 of the document.
+//! Every kind of unsound plan is refused with the primitive and its line
+//! (docs/architecture.md section 7). Graphs here begin on line 3 of the document.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

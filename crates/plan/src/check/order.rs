@@ -7,8 +7,8 @@ use super::wiring::{End, Wiring};
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
 
-/// Indexes of the primitives in topological order, ties by document order (docs/plan-semantics.md
-/// section 3).
+/// Indexes of the primitives in topological order, ties by document order
+/// (docs/plan-semantics.md section 3).
 pub(super) fn topological(
     primitives: &[Primitive],
     wiring: &Wiring,

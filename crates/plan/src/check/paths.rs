@@ -150,8 +150,8 @@ fn mixed(primitive: &Primitive, message: String, findings: &mut Findings) {
     findings.error(primitive.line, Some(&primitive.id), Cause::MixedCurrencies, message);
 }
 
-/// Refuses a selector that none of the possible usage types can pass (docs/architecture.md section
-/// 7).
+/// Refuses a selector that none of the possible usage types can pass
+/// (docs/architecture.md section 7).
 fn check_types(primitive: &Primitive, certain: &Certain, findings: &mut Findings) {
     let (Some(taken), Some(known)) = (primitive.property("types"), &certain.types) else { return };
     if taken.split_whitespace().any(|taken| known.contains(taken)) || known.is_empty() {

@@ -1,5 +1,5 @@
-//! Compiled code, compared with an interpreter that loops over single units (docs/plan-semantics.md
-//! section 1).
+//! Compiled code, compared with an interpreter that loops over single units
+//! (docs/plan-semantics.md section 1).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
