@@ -141,7 +141,7 @@ fn a_record_that_waits_is_expected_to() {
     );
     let rated = format!("{TWO_HOURS}<expect record=\"r1\" suspended=\"no-plan\"/>");
     let report = run(&example(&rated));
-    assert!(report.to_string().contains("expected suspended, no-plan, found it rated"), "{report}");
+    assert!(report.to_string().contains("expected suspended, no-plan, found rated"), "{report}");
 }
 
 #[test]

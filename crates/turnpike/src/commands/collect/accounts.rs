@@ -158,7 +158,7 @@ fn young_enough(
         let day = oldest.get(..10).unwrap_or(&oldest);
         bail!(
             "every access is too old: the log spans {oldest} to {newest}, and the cluster accepts \
-            records since {accepts}. Nothing was changed. For old logs create a cluster with \
+             records since {accepts}. Nothing was changed. For old logs create a cluster with \
              `turnpike up --data NEW-DIR --accept-since {day}`, or partitions with `turnpike \
              partition init … --accept-since {day}`"
         );

@@ -49,7 +49,7 @@ impl Happened {
         let [end, now] = [end, self.now].map(shown);
         Err(format!(
             "rejected, in-the-future: it ends at {end}, and now is {now}. Correct its end or \
-            duration; to try a plan with future usage, give --now with a later time"
+             duration; to try a plan with future usage, give --now with a later time"
         ))
     }
 
