@@ -134,8 +134,8 @@ impl Bound {
     }
 }
 
-/// Whether the line is a charge to the record's own account. The lines of a bonus pass here too, and
-/// one of the two belongs to another account.
+/// Whether the line is a charge to the record's own account. The lines of a bonus pass here too,
+/// and one of the two belongs to another account.
 fn is_own_charge(run: &Run<'_>, number: u32) -> Result<bool, SuspenseReason> {
     Ok(is_charge(run, number)? && line(run, number)?.posting == Posting::Account)
 }
@@ -162,8 +162,8 @@ impl Op for Minimum {
 
 struct Cap {
     bound: Bound,
-    /// The uncapped sum of the charges of each period so far; `None` if the cap applies to each record
-    /// alone.
+    /// The uncapped sum of the charges of each period so far; `None` if the cap applies to each
+    /// record alone.
     sum: Option<(Calendared, VariableId)>,
 }
 

@@ -2,8 +2,8 @@
 //! first, then the higher priority, then the earlier grant; only buckets that are valid at the
 //! unit's instant.
 //!
-//! Validity begins and ends with local dates. So the units of all dates up to the next date on which
-//! a bucket begins or expires draw from the same lots.
+//! Validity begins and ends with local dates. So the units of all dates up to the next date on
+//! which a bucket begins or expires draw from the same lots.
 
 use std::cmp::Reverse;
 
@@ -188,8 +188,8 @@ impl<'b> Drawing<'b> {
         run.scratch.calendar.first_instant(holds)
     }
 
-    /// Adds the lots of a bucket that are valid on a date. Returns the next date on which the bucket
-    /// may have other lots.
+    /// Adds the lots of a bucket that are valid on a date. Returns the next date on which the
+    /// bucket may have other lots.
     fn open_bucket(&self, place: usize, run: &mut Run<'_>, today: Date, lots: &mut Lots) -> Date {
         let bucket = &self.buckets[place];
         let mut add = |granted: Date, expires: Date, period, left| {
@@ -333,7 +333,8 @@ fn firsts_around(
 /// subscription began grants nothing.
 fn reaches(run: &Run<'_>, next: Date) -> bool {
     const DAY_US: i64 = 86_400_000_000;
-    // A local date differs from the UTC date by at most a day, so the distance in UTC mostly decides.
+    // A local date differs from the UTC date by at most a day, so the distance in UTC mostly
+    // decides.
     let begins = i64::from(period_of(next).0).saturating_mul(DAY_US);
     if begins.saturating_sub(run.since).unsigned_abs() > 2 * DAY_US.unsigned_abs() {
         return begins > run.since;

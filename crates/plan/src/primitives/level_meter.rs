@@ -2,12 +2,12 @@
 //! storage or assigned addresses (docs/plan-semantics.md section 8).
 //!
 //! Time is split into pieces at the start of each period and of each subscription. The state of a
-//! piece is the level in force, the instant from which it is in force, and the integral and the peak
-//! of the levels before that instant. A piece without a statement has the level of the piece before.
-//! The close of a billing cycle bills the periods that end with the cycle, each over all
+//! piece is the level in force, the instant from which it is in force, and the integral and the
+//! peak of the levels before that instant. A piece without a statement has the level of the piece
+//! before. The close of a billing cycle bills the periods that end with the cycle, each over all
 //! subscriptions that were active in it. It also copies the last level into the next piece, so that
-//! old pieces can be dropped. Statements for the next period can arrive before the current period is
-//! billed; they change other pieces, so both periods are billed correctly.
+//! old pieces can be dropped. Statements for the next period can arrive before the current period
+//! is billed; they change other pieces, so both periods are billed correctly.
 
 use turnpike_types::{SuspenseReason, Timestamp};
 
@@ -313,9 +313,9 @@ fn too_early(run: &Run<'_>, at: i64, stated: Option<i128>) -> SuspenseReason {
     run.refuse(SuspenseReason::OutOfOrder, about)
 }
 
-/// The instant up to which a period can be billed with a cycle that ends at `closes`: the end of the
-/// period or, if no subscription is active in it after the cycle, the end of the last subscription.
-/// `None` if a later cycle bills the period.
+/// The instant up to which a period can be billed with a cycle that ends at `closes`: the end of
+/// the period or, if no subscription is active in it after the cycle, the end of the last
+/// subscription. `None` if a later cycle bills the period.
 fn ends_by(held: &[(i64, i64)], period: PeriodSpan, closes: i64) -> Option<i64> {
     if period.to <= closes {
         return Some(period.to);

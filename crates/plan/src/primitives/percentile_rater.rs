@@ -1,7 +1,8 @@
 //! PercentileRater: bills bandwidth by a percentile of its five-minute intervals
 //! (docs/plan-semantics.md section 5).
 //!
-//! State and prices are in bytes per five minutes, because a rate in bit/s is rarely a whole number.
+//! State and prices are in bytes per five minutes, because a rate in bit/s is rarely a whole
+//! number.
 
 use turnpike_types::SuspenseReason;
 

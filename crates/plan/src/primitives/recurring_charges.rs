@@ -318,13 +318,13 @@ impl InAdvance {
     /// The first date from `next` on at which a charge is due in the interval of the query.
     fn to_be_booked(&self, next: Date, query: &mut DueQuery<'_>) -> Option<Date> {
         if query.begun_before(next) {
-            // A new plan version charges from the next period on. Periods that began before keep the
-            // charge of the earlier version.
+            // A new plan version charges from the next period on. Periods that began before keep
+            // the charge of the earlier version.
             let from = query.calendar.date(query.from);
             return self.next_begin(next.max(from), query);
         }
-        // A changed billing-cycle day leaves days between two cycles. A prorated charge covers them;
-        // a charge that is not prorated waits for the next cycle.
+        // A changed billing-cycle day leaves days between two cycles. A prorated charge covers
+        // them; a charge that is not prorated waits for the next cycle.
         if self.prorated.is_some() { Some(next) } else { self.next_begin(next, query) }
     }
 

@@ -5,9 +5,9 @@
 //!  steps.rs    bounds and prices               rate.rs     parts -> lines, by mode
 //! ```
 //!
-//! The mode `graduated` prices a part by its number of units. The other modes, and running rounding,
-//! price it by the levels before and after it. For these the level must count exactly the priced
-//! units, so that a part's units are those between the two levels.
+//! The mode `graduated` prices a part by its number of units. The other modes, and running
+//! rounding, price it by the levels before and after it. For these the level must count exactly the
+//! priced units, so that a part's units are those between the two levels.
 
 mod rate;
 

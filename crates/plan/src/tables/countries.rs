@@ -2,8 +2,9 @@
 //!
 //! Source: the numbering plans of ITU-T (E.164, E.129 and the national notices), in the
 //! machine-readable form of Google's libphonenumber 9.0. It lists for each country code the lengths
-//! of all fixed, mobile, toll-free and premium numbers. Numbers that are dialled within a local area
-//! only, and service numbers such as `112`, are not included. North American numbers have ten digits.
+//! of all fixed, mobile, toll-free and premium numbers. Numbers that are dialled within a local
+//! area only, and service numbers such as `112`, are not included. North American numbers have ten
+//! digits.
 
 /// The digits of the longest number, its country code included (E.164).
 pub(super) const DIGITS_MAX: usize = 15;

@@ -73,8 +73,8 @@ impl Key {
 }
 
 /// Packs up to 15 digits into four bits each, as the digit + 1, from the top bits down, so that
-/// packed numbers compare like their texts. Drops digits after the fifteenth. `None` if the text has
-/// other characters.
+/// packed numbers compare like their texts. Drops digits after the fifteenth. `None` if the text
+/// has other characters.
 fn pack(digits: &str) -> Option<u64> {
     let mut packed = 0;
     for (at, byte) in digits.bytes().enumerate() {

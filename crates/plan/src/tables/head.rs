@@ -1,4 +1,5 @@
-//! A table's first line: `# turnpike-table id=world-dial kind=dial-plan version=1 starts=2026-01-01`.
+//! A table's first line: `# turnpike-table id=world-dial kind=dial-plan version=1
+//! starts=2026-01-01`.
 
 use std::collections::BTreeMap;
 

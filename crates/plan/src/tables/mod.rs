@@ -1,5 +1,5 @@
-//! Reference tables: data that plans look up and do not contain. `docs/tables.md` is for the authors
-//! of tables.
+//! Reference tables: data that plans look up and do not contain. `docs/tables.md` is for the
+//! authors of tables.
 //!
 //! ```text
 //!  text
@@ -217,9 +217,9 @@ impl Table {
         self.head.supersedes
     }
 
-    /// The BLAKE3 hash of the head's fields and of the rows in canonical order. Comments, the order of
-    /// columns, and quotes and spaces around a value are not content. Neither is the order of rows,
-    /// except among the taxes of one place. Values count as written: `0.5` and `0.50` differ.
+    /// The BLAKE3 hash of the head's fields and of the rows in canonical order. Comments, the order
+    /// of columns, and quotes and spaces around a value are not content. Neither is the order of
+    /// rows, except among the taxes of one place. Values count as written: `0.5` and `0.50` differ.
     pub fn content_hash(&self) -> [u8; 32] {
         self.content_hash
     }
@@ -229,7 +229,8 @@ impl Table {
         self.rows
     }
 
-    /// Warnings about content that is legal and probably unintended, each with its line; at most 100.
+    /// Warnings about content that is legal and probably unintended, each with its line; at most
+    /// 100.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

@@ -1,8 +1,8 @@
 //! CSV -> rows with their lines and columns, independent of the kind of table.
 //!
-//! Each line is one row, split by [`CsvLine`]. Lines that begin with `#` are comments. Refused are: an
-//! unclosed quote or a quote within an unquoted value, control characters in a value, and a value of
-//! more than [`CELL_BYTES_MAX`] bytes.
+//! Each line is one row, split by [`CsvLine`]. Lines that begin with `#` are comments. Refused are:
+//! an unclosed quote or a quote within an unquoted value, control characters in a value, and a
+//! value of more than [`CELL_BYTES_MAX`] bytes.
 
 use turnpike_types::{CsvLine, CsvLineError};
 
@@ -120,8 +120,8 @@ pub(super) fn hash_text(text: &str, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// Reads all rows, and returns their canonical forms. Returns `None`, with a fault, if the header is
-/// unusable, if there are no rows or more than `rows_max`, or after too many errors.
+/// Reads all rows, and returns their canonical forms. Returns `None`, with a fault, if the header
+/// is unusable, if there are no rows or more than `rows_max`, or after too many errors.
 pub(super) fn read<K: Kind>(
     text: &str,
     rows_max: usize,
@@ -244,8 +244,8 @@ impl<'t> Lines<'t> {
                 format!("{error}: write \"\" for a quote within quotes")
             }
         })?;
-        // Tables are written by people, so an odd number of quotes is treated as a mistake. In other
-        // files a single quote can be an inch sign.
+        // Tables are written by people, so an odd number of quotes is treated as a mistake. In
+        // other files a single quote can be an inch sign.
         if text.bytes().filter(|&byte| byte == b'"').count() % 2 != 0 {
             return Err(LEFT_OPEN.to_owned());
         }

@@ -32,7 +32,8 @@ pub(crate) struct TaxRow {
     /// Whether the tax applies to the net amount plus the taxes before it, not to the net amount
     /// only.
     pub(crate) compound: bool,
-    /// The row's number in order of places, from 0. The rows of one place keep the order of the file.
+    /// The row's number in order of places, from 0. The rows of one place keep the order of the
+    /// file.
     pub(crate) index: u32,
 }
 

@@ -157,7 +157,8 @@ fn a_special_day_reads_the_same_in_a_plan() {
     }
 }
 
-/// docs/plan-semantics.md section 3: the rate in force at the record's start; never an inverse rate.
+/// docs/plan-semantics.md section 3: the rate in force at the record's start; never an inverse
+/// rate.
 #[test]
 fn the_latest_rate_of_the_very_pair_counts() {
     let table = table(TableKind::ExchangeRates, SAMPLES[3].1);

@@ -94,7 +94,8 @@ proptest! {
         }
     }
 
-    /// docs/plan-semantics.md section 8: the location of an address is that of its innermost network.
+    /// docs/plan-semantics.md section 8: the location of an address is that of its innermost
+    /// network.
     #[test]
     fn addresses_answer_as_a_scan_of_all_networks(
         networks in vec(network(), 1..40), addresses in vec(address(), 1..40),
@@ -192,7 +193,8 @@ proptest! {
         }
     }
 
-    /// The test renames one tax place, so that no two rows have the same place and order is not content.
+    /// The test renames one tax place, so that no two rows have the same place and order is not
+    /// content.
     #[test]
     fn the_hash_does_not_see_the_order_of_rows_and_comments(
         which in 0usize..5, swaps in vec((any::<Index>(), any::<Index>()), 0..6), comments in vec(any::<Index>(), 0..4),
@@ -216,8 +218,8 @@ proptest! {
         prop_assert_ne!(hash(&original), hash(&fewer));
     }
 
-    /// docs/architecture.md section 9: bad input never panics; each refusal names a reason and a line
-    /// of the text.
+    /// docs/architecture.md section 9: bad input never panics; each refusal names a reason and a
+    /// line of the text.
     #[test]
     fn no_text_makes_parsing_panic(
         which in 0usize..5, cut in any::<Index>(),
