@@ -1,5 +1,5 @@
-//! SpecialDaysTimeFilter: passes units on special local dates (docs/plan-semantics.md sections 1
-//! and 8).
+//! SpecialDaysTimeFilter: passes units on special local dates
+//! (docs/plan-semantics.md sections 1 and 8).
 
 use turnpike_types::SuspenseReason;
 
