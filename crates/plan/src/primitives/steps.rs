@@ -163,9 +163,10 @@ impl Tiers {
         Ok(Self { tiers })
     }
 
-    /// Books a line for each step that the total reaches, rounded once (docs/plan-semantics.md
-    /// section 3). The quantity of a line is in whole units; a fraction of a unit is in the amount
-    /// only.
+    /// Books a line for each step that the total reaches, rounded once
+    /// (docs/plan-semantics.md section 3).
+    ///
+    /// The quantity of a line is in whole units. A fraction of a unit is in the amount only.
     pub(super) fn book(
         &self,
         run: &mut Run<'_>,
