@@ -25,7 +25,7 @@ pub enum Measure {
     FromFault,
     /// From the fault's end to the same answer, because no service is possible before.
     FromEnd,
-    /// The longest wait of the batches that were due during the change or within [`AFTERMATH`]
+    /// The longest wait of the batches that were due during the change or within 250 ms
     /// after it: for changes without an interruption of service.
     LongestWait,
 }

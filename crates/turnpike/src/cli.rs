@@ -134,7 +134,7 @@ pub(crate) enum Command {
     Drill(drill::DrillArgs),
 }
 
-/// Settings that every command may need beside its own options.
+/// Settings that every command may need in addition to its own options.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) config: Config,

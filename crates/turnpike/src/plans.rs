@@ -70,7 +70,7 @@ pub(crate) fn example_files(
         for name in [usage, expect] {
             let bytes = example_file(plan_file, name).with_context(|| {
                 let (plan, line) = (plan_file.display(), example.line);
-                format!("{plan}: line {line}: {name} can't be read; put it beside the plan")
+                format!("{plan}: line {line}: {name} can't be read; put it into the directory of the plan")
             })?;
             files.insert(name.clone(), bytes);
         }

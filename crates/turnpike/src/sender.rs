@@ -140,7 +140,7 @@ where
                 return Ok(());
             }
             if !self.pending.values().any(|pending| pending.is_flying) {
-                let why = self.wait_reason.as_deref().unwrap_or("the cluster asks to wait");
+                let why = self.wait_reason.as_deref().unwrap_or("the cluster requests a wait");
                 self.patient(why.to_owned())?;
                 let wait = self.patience.backoff().max(self.wait_asked);
                 tokio::time::sleep(wait.min(self.patience.left())).await;

@@ -126,7 +126,7 @@ fn what_makes_no_table_of_addresses_prints_none_and_says_why() {
         (vec![v4.as_str()], 2, "no file of locations"),
         (vec![locations.as_str()], 2, "no file of blocks"),
         (vec![&v4, &locations, &locations], 2, "several files of locations"),
-        (vec![&mmdb, &v4], 2, "holds all there is"),
+        (vec![&mmdb, &v4], 2, "can't be combined"),
         (vec![&mmdb], 1, "geo.mmdb"),
         (vec!["no/such.csv", &locations], 1, "check the path"),
         (vec![&v4, &v4, &locations], 1, "does not follow"),

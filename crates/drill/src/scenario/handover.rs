@@ -11,7 +11,7 @@ use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
 
 pub(super) const HANDOVER: Scenario = Scenario {
     name: "handover",
-    help: "asks a partition's owner to hand it over to its standby (turnpike handover)",
+    help: "requests the handover of a partition from its owner to its standby (turnpike handover)",
     holds: "requests are delayed, none is refused, and no client sees an error",
     proves: "I1 I2 I3 I7, P13",
     needs: Needs::Anything,

@@ -52,7 +52,7 @@ fn lost(variable: &Variable, before: Side<'_>, after: Side<'_>) -> Option<String
     }
     Some(match renamed(old, before.0, after.0) {
         Some(new) => format!(
-            "\"{name}\" seems to be called \"{new}\" now: {begins}; call it \"{id}\" to go on"
+            "\"{name}\" seems to be called \"{new}\" now: {begins}; call it \"{id}\" to keep its state"
         ),
         None => format!("\"{name}\" is removed; if it is added again under another id, {begins}"),
     })

@@ -213,7 +213,7 @@ fn totals(case: &Case<'_>, found: &Found, report: &mut ExampleReport) {
         let came = came.map_or(Some(Money::ZERO), |(_, sum)| *sum);
         if came != Some(total.amount) {
             let found = came.map_or_else(|| TOO_LARGE.to_owned(), |sum| sum.to_string());
-            let expected = format!("account {} to come to {}", total.account, total.amount);
+            let expected = format!("a total of {1} for account {0}", total.account, total.amount);
             report.fails(Some(&case.place(total.line.into())), expected, found);
         }
     }

@@ -160,7 +160,7 @@ impl Runner<'_> {
                     let other = other.map_or("an earlier record", |other| &other.at);
                     let id = &record.usage.record_id;
                     let found = format!("the id {id} of {other}, with other content");
-                    report.fails(Some(&record.at), "a record with an id of its own", found);
+                    report.fails(Some(&record.at), "a record with a unique id", found);
                 }
                 Err(error) => {
                     report.fails(None, CAN_RATE, error);

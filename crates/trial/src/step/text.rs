@@ -86,7 +86,7 @@ impl fmt::Display for Booked {
             write!(f, ", level {before} to {after}")?;
         }
         if let Some(of) = self.of {
-            write!(f, ", made of line {of}")?;
+            write!(f, ", derived from line {of}")?;
         }
         if let Some(row) = self.row {
             write!(f, ", row {row}")?;

@@ -104,7 +104,7 @@ async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     say(&format!("all streams have ended: {tally}"))?;
     ensure!(tally.sent == args.records && tally.is_balanced(), "answers are missing: {tally}");
 
-    chapter("5. The same again: a client that is not sure what was taken")?;
+    chapter("5. A retry: a client that does not know which records were accepted")?;
     let again = traffic.again(&front).await?;
     say(&format!("one stream's records once more: {again}"))?;
     ensure!(again.duplicates == again.sent, "a record was taken twice: {again}");

@@ -106,7 +106,7 @@ pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Fi
     });
     let ending = async {
         let why = stop_asked.await?;
-        tracing::info!(why, "stopping: answering what was taken");
+        tracing::info!(why, "stopping: answering accepted requests");
         front.shutdown().await;
         let _ = stop.send(());
         Ok(())

@@ -55,7 +55,7 @@ pub(crate) async fn handover(args: HandoverArgs, context: &Context) -> anyhow::R
     let for_ms = u64::try_from(args.within.as_millis()).unwrap_or(u64::MAX);
     let request = HandoverRequest { partition: args.partition, to: to.clone(), for_ms };
     front
-        .call("the handover could not be asked for", || {
+        .call("the handover could not be requested", || {
             let (mut cluster, request) = (front.cluster(), request.clone());
             async move { cluster.handover(request).await }
         })

@@ -23,7 +23,8 @@ Examples:
   turnpike account bind 42 --identity ip:192.0.2.1
   turnpike account bind 42 --identity ip:198.51.100.8/29 --from 2026-11-01
   turnpike account bind 43 --identity tel:+41441234567 --from 2026-12-01 --move
-  turnpike account bind 43 --identity ip:192.0.2.7 --from 2026-11-01T09:00:00Z --until 2026-11-01T17:00:00Z";
+  turnpike account bind 43 --identity ip:192.0.2.7 --from 2026-11-01T09:00:00Z \\
+      --until 2026-11-01T17:00:00Z";
 
 /// Options of `account bind`.
 #[derive(Debug, Args)]

@@ -98,7 +98,9 @@ fn tell(
         );
     }
     if !elsewhere.is_empty() {
-        ui::tell("requesters whose addresses are bound at other times only; bind them by hand:");
+        ui::tell(
+            "these requesters have addresses that are bound only at other times; bind them with `turnpike account bind`:",
+        );
         ui::tell_some(elsewhere, 10, "");
     }
     let (all, opened) = (ui::count(all as u64), ui::count(numbers.len() as u64));

@@ -26,7 +26,7 @@ pub(super) fn subscribed(
             return Err(wrong("it is offered already: name all its plans at once".to_owned()));
         }
         if plans.len() < 2 {
-            return Err(wrong("one plan is no choice: name two or more, NAME=ID,ID".to_owned()));
+            return Err(wrong("an option needs two or more plans: NAME=ID,ID".to_owned()));
         }
         for plan in &plans {
             if !known.iter().any(|id| id == plan) {

@@ -120,7 +120,7 @@ impl<'a> Given<'a> {
                 Ok(Self::Tables { locations, blocks })
             }
             Some((name, _)) if several => {
-                Err(usage(format!("{name} is a second file of locations: {WANTED}")))
+                Err(usage(format!("{name} is one of several files of locations: {WANTED}")))
             }
             Some(_) => Err(usage(format!("no file of blocks is among them: {WANTED}"))),
             None => Err(usage(format!("no file of locations is among them: {WANTED}"))),

@@ -133,7 +133,7 @@ fn the_dashboard_shows_metrics_that_exist() {
     queries.iter().for_each(|query| check_names("turnpike.json", query));
     let panels = board["panels"].as_array().unwrap();
     let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
-    assert_eq!(ids.len(), panels.len(), "panels have ids of their own");
+    assert_eq!(ids.len(), panels.len(), "panel ids are unique");
     // The dashboard must show every metric except those left out on purpose.
     let all = queries.join("\n");
     let unseen = METRICS.iter().filter(|metric| !all.contains(metric.name)).map(|m| m.name);
