@@ -168,7 +168,10 @@ impl Cluster {
     /// # Errors
     /// The scenario has no proxies.
     pub fn door(&mut self, name: &str) -> Result<&Proxy> {
-        self.member(name)?.door.as_ref().context("there is no proxy in front of it")
+        self.member(name)?
+            .door
+            .as_ref()
+            .context("the process has no proxy for incoming connections")
     }
 
     /// The proxy between a process and the database.
@@ -176,7 +179,7 @@ impl Cluster {
     /// # Errors
     /// The scenario has no proxies, or the database has no connections.
     pub fn database_edge(&mut self, name: &str) -> Result<&Proxy> {
-        self.member(name)?.to_database.as_ref().context("there is no proxy to the database")
+        self.member(name)?.to_database.as_ref().context("the process has no proxy to the database")
     }
 
     fn member(&mut self, name: &str) -> Result<&mut Member> {

@@ -62,7 +62,7 @@ pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
     let Source { path, format, attributes } = source;
     let name = path.display().to_string();
     let format = format.or_else(|| named_format(&name)).ok_or_else(|| {
-        usage(format!("{name}: is this CSV or JSON lines? say --format csv or --format jsonl"))
+        usage(format!("{name}: is this CSV or JSON lines? use --format csv or --format jsonl"))
     })?;
     let reader = open(path)?;
     Ok(match format {

@@ -95,7 +95,7 @@ async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     let traffic = Traffic::new(BILLED + 1, LAST - BILLED, args.records, started);
     let flow = tokio::spawn(Arc::clone(&traffic).flow(front.again().await?));
     bill_usage(&front, 0..5).await?;
-    say("the first five of account 42's thirteen sessions are taken and durable")?;
+    say("the first five of account 42's thirteen sessions are accepted and durable")?;
     while traffic.answered.load(Ordering::Relaxed) < args.records / 5 && !flow.is_finished() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -107,22 +107,24 @@ async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     chapter("5. A retry: a client that does not know which records were accepted")?;
     let again = traffic.again(&front).await?;
     say(&format!("one stream's records once more: {again}"))?;
-    ensure!(again.duplicates == again.sent, "a record was taken twice: {again}");
+    ensure!(again.duplicates == again.sent, "a record was accepted twice: {again}");
 
-    chapter("6. The audit: rated output pulled, and counted from outside")?;
+    chapter("6. The audit: rated output is pulled and counted independently")?;
     let audit = Audit::pull(&front, "demo", BILLED).await?;
     audit.reconcile(&traffic.ledger(), 13, 1)?;
     let [sent, lines] = [args.records + 13, audit.lines].map(ui::count);
     say(&format!("{sent} records sent = {} in the log = {sent} rated", ui::count(audit.logged)))?;
     say(&format!("{lines} charge lines, none twice; every segment matches its control totals"))?;
     let octets = ui::count(audit.octets());
-    say(&format!("{octets} octets sent = octets rated, account by account; the money fits"))?;
+    say(&format!("{octets} octets sent = octets rated, account by account; all amounts match"))?;
 
-    chapter("7. A bill: account 42, and why each price")?;
+    chapter("7. A bill: account 42, with the reason for each price")?;
     bill(&audit.bill)?;
     cluster.stop().await;
     ui::print(format_args!("\nDone in {:.0} s. Try next:", began.elapsed().as_secs_f64()))?;
-    ui::print("  turnpike up                      a cluster to keep, at http://127.0.0.1:7070")?;
+    ui::print(
+        "  turnpike up                      a cluster that keeps its data, at http://127.0.0.1:7070",
+    )?;
     ui::print("  turnpike load --setup --account-count 10000 --seconds 5")?;
     ui::print("  turnpike status                  while you kill its processes")?;
     ui::print("  turnpike pull --consumer me --output lines.csv")?;
@@ -188,7 +190,7 @@ async fn bill_usage(front: &Front, which: std::ops::Range<usize>) -> anyhow::Res
     let why = report.exceptions.first().map(|exception| exception.reason.as_str());
     ensure!(
         accepted == which.len() as u64,
-        "account {BILLED}'s usage was not taken ({}): {}",
+        "account {BILLED}'s usage was not accepted ({}): {}",
         why.unwrap_or_default(),
         report.tally
     );
@@ -206,7 +208,7 @@ async fn drill(cluster: &mut Cluster, front: &Front, traffic: &Traffic) -> anyho
     let taken = ui::count(traffic.answered.load(Ordering::Relaxed));
     node.kill().await?;
     say(&format!(
-        "kill -9 {pid}: {victim}, which serves account 42, is dead ({taken} taken so far)"
+        "kill -9 {pid}: {victim}, which serves account 42, is dead ({taken} accepted so far)"
     ))?;
     // The partition has no owner now: these records wait until the next owner serves it.
     bill_usage(front, 5..13).await?;

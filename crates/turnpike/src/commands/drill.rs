@@ -107,8 +107,8 @@ pub(crate) async fn run(args: DrillArgs, _: &Context) -> anyhow::Result<Finish> 
     // An interrupt drops the drill's future, which ends its processes and removes its database.
     tokio::select! {
         result = drill(args) => result,
-        _ = interrupt.recv() => bail!("interrupted; everything it started is stopped"),
-        _ = terminate.recv() => bail!("terminated; everything it started is stopped"),
+        _ = interrupt.recv() => bail!("interrupted; all processes that it started are stopped"),
+        _ = terminate.recv() => bail!("terminated; all processes that it started are stopped"),
     }
 }
 

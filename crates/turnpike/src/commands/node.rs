@@ -63,7 +63,9 @@ impl<'a> Settings<'a> {
     fn resolve(args: &'a NodeArgs, context: &'a Context) -> anyhow::Result<Self> {
         let file = &context.config.node;
         let name = args.name.clone().or_else(|| file.name.clone()).ok_or_else(|| {
-            usage("the node has no name; say --name NAME, as its partitions' members call it")
+            usage(
+                "the node has no name; use --name NAME, the name in the members of its partitions",
+            )
         })?;
         Ok(Self {
             database: args.database.url(&context.config)?,

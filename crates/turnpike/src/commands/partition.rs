@@ -88,7 +88,7 @@ pub(crate) async fn run(command: PartitionCommand, context: &Context) -> anyhow:
     let ranges = match (args.count, args.accounts) {
         (Some(count), Some(accounts)) => split(accounts, count)?,
         _ if args.ranges.is_empty() => {
-            return Err(usage("say --count N --accounts FIRST-LAST, or --range FIRST-LAST"));
+            return Err(usage("use --count N --accounts FIRST-LAST, or --range FIRST-LAST"));
         }
         _ => args.ranges.clone(),
     };

@@ -139,7 +139,7 @@ async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> 
         }
     }
     if !args.json && rows.is_empty() {
-        ui::tell("nothing waits in suspense");
+        ui::tell("no records are in suspense");
     } else if !args.json {
         ui::print_table(&["ACCOUNT", "RECORD", "TYPE", "START", "REASON", "RECYCLED"], &rows)?;
     }

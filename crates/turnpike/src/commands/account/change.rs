@@ -68,7 +68,9 @@ impl ChangeArgs {
         }
         let set = |name: &String| attributes.iter().any(|(attribute, _)| attribute == name);
         if let Some(both) = removed_attributes.iter().find(|name| set(name)) {
-            return Err(usage(format!("attribute {both} is set and removed: name it once")));
+            return Err(usage(format!(
+                "attribute {both} is both set and removed: use one of the options"
+            )));
         }
         let amended = AmendSettings {
             from_us: 0,

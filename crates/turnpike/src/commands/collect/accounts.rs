@@ -235,7 +235,7 @@ async fn free_numbers(
         }
         ensure!(
             taken <= TAKEN_MAX,
-            "more than {TAKEN_MAX} account numbers from {from} on are taken; nothing was changed. \
+            "more than {TAKEN_MAX} account numbers from {from} on are in use; nothing was changed. \
              Choose a larger --open-accounts"
         );
     }

@@ -56,7 +56,7 @@ impl Survey {
             }
         }
         match (survey.requesters.is_empty(), first_fault) {
-            (true, Some(fault)) => bail!("no line is an access; nothing was changed. {fault}"),
+            (true, Some(fault)) => bail!("no line is a valid access; nothing was changed. {fault}"),
             (true, None) => bail!("the log is empty; nothing was changed"),
             (false, _) => Ok(survey),
         }

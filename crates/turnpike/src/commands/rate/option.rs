@@ -23,7 +23,9 @@ pub(super) fn subscribed(
         let plans: Vec<&str> = plans.split(',').map(str::trim).collect();
         let wrong = |why: String| usage(format!("--option {name}: {why}"));
         if !names.insert(name.as_str()) {
-            return Err(wrong("it is offered already: name all its plans at once".to_owned()));
+            return Err(wrong(
+                "the option is given twice: list all its plans in one --option".to_owned(),
+            ));
         }
         if plans.len() < 2 {
             return Err(wrong("an option needs two or more plans: NAME=ID,ID".to_owned()));
