@@ -17,10 +17,10 @@ PATIENCE_SECONDS = 180
 
 
 class NotTried(Exception):
-    """Something is missing, or does not come up: the test says nothing about Turnpike."""
+    """A program is missing or does not start: the result says nothing about Turnpike."""
 
 
-# -- what is needed -----------------------------------------------------------------------------
+# -- required programs and ports -----------------------------------------------------------------------------
 
 
 def postgres_bin():
@@ -50,7 +50,7 @@ def require(through, install):
 
 
 def free_ports(count):
-    """Below those that the system gives to clients: a killed member must get its own back."""
+    """Ports below the ephemeral range: a killed member must be able to bind its port again."""
     ports = []
     for port in random.sample(range(10_000, 30_000), 1_000):
         with socket.socket() as trial, contextlib.suppress(OSError):
@@ -62,7 +62,7 @@ def free_ports(count):
 
 
 def until(what, condition, seconds=PATIENCE_SECONDS, failed=NotTried):
-    """Waits until `condition` gives something; that."""
+    """Waits until `condition` returns a true value, and returns it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
@@ -76,7 +76,7 @@ def until(what, condition, seconds=PATIENCE_SECONDS, failed=NotTried):
 
 
 class Processes:
-    """What was started; all of it ends with this."""
+    """The processes of a run; closing it ends all of them."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -87,7 +87,7 @@ class Processes:
             self.as_postgres = ["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]
 
     def start(self, name, command, as_postgres=False, env=None, **streams):
-        # It ends with us even when we are killed; but not at our Ctrl-C, which we answer ourselves.
+        # The child ends when this process is killed, but not at Ctrl-C, which this process handles.
         tied = ["setpriv", "--pdeathsig", "KILL", *(self.as_postgres if as_postgres else []), "--", *command]
         log = open(os.path.join(self.directory, f"{name}.log"), "ab")
         streams = {"stdin": subprocess.DEVNULL, "stdout": log, **streams}
@@ -106,10 +106,10 @@ class Processes:
             return "\n".join(log.read().splitlines()[-lines:])
 
     def kill_member(self, name, data):
-        """A power cut: Patroni, and every process of its server."""
+        """Simulates a power cut: kills Patroni and every process of its server."""
         pids = server_pids(data)
         patroni = self.running.pop(name)
-        # Its session: whatever it is just running, such as pg_rewind, goes with it.
+        # The whole session, so that a running child such as pg_rewind is killed too.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(patroni.pid, signal.SIGKILL)
         for pid in pids:
@@ -134,7 +134,7 @@ class Processes:
 
 
 def server_pids(data):
-    """The server over `data`, itself first, then its children."""
+    """The process ids of the server over `data`: the server first, then its children."""
     try:
         with open(os.path.join(data, "postmaster.pid")) as file:
             postmaster = int(file.readline())
@@ -162,7 +162,7 @@ class Member:
         self.port, self.rest = ports
 
     def ask(self, path):
-        """(status, body) of Patroni's REST interface; (0, "") when nobody answers."""
+        """(status, body) of Patroni's REST interface; (0, "") without an answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.rest}/{path}", timeout=1) as answer:
                 return answer.status, answer.read()
@@ -210,7 +210,7 @@ class Database:
 
     def settings(self, member):
         ttl = self.options.ttl
-        # Patroni wants loop_wait + 2 * retry_timeout <= ttl.
+        # Patroni requires loop_wait + 2 * retry_timeout <= ttl.
         return {
             "scope": "turnpike",
             "name": member.name,
@@ -227,8 +227,8 @@ class Database:
                         "use_pg_rewind": True,
                         "parameters": {
                             "max_connections": 200, "shared_buffers": "64MB", "synchronous_commit": "on",
-                            # A standby finds the new primary sooner than in five seconds; nothing
-                            # commits until then.
+                            # A standby finds the new primary in less than the default of five
+                            # seconds; nothing commits until then.
                             "wal_retrieve_retry_interval": "500ms"},
                     },
                 },
@@ -282,7 +282,7 @@ listen primary
         return next((member for member in self.members if member.is_primary()), None)
 
     def commits(self, member):
-        """Has a primary the synchronous standby that every commit waits for?"""
+        """Whether a primary has the synchronous standby that every commit waits for."""
         asked = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
         host = ["-h", "127.0.0.1", "-p", str(member.port), "-U", "postgres"]
         said = subprocess.run([os.path.join(postgres_bin(), "psql"), *host, "-XAtc", asked],
@@ -290,7 +290,7 @@ listen primary
         return said.returncode == 0 and said.stdout.strip() != "0"
 
     def is_whole(self):
-        """Every member runs, one is the primary, one a synchronous standby."""
+        """Whether every member runs, one as the primary, one as a synchronous standby."""
         self.processes.check("etcd", *(member.name for member in self.members))
         primary = self.primary()
         if not primary:

@@ -1,4 +1,4 @@
-//! Whoever administers accounts, and never gives up.
+//! An administrator of accounts that retries until its commands are durable.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use anyhow::{Result, ensure};
 use turnpike_proto::account::v1::account_service_client::AccountServiceClient;
 use turnpike_proto::account::v1::{AccountCommand, AccountOutcome, ApplyRequest};
 
-/// Has commands carried out, asking again until each is durable.
+/// Sends commands, and retries each until it is durable.
 ///
 /// # Errors
-/// One is refused, or they are not done within two minutes.
+/// A command is refused, or not all are durable within two minutes.
 pub async fn apply_all(front: String, commands: Vec<AccountCommand>) -> Result<()> {
     let mut waiting = commands;
     for _ in 0..1_200 {
@@ -26,7 +26,7 @@ pub async fn apply_all(front: String, commands: Vec<AccountCommand>) -> Result<(
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    anyhow::bail!("{} commands were not carried out", waiting.len())
+    anyhow::bail!("{} commands are not durable after two minutes", waiting.len())
 }
 
 async fn ask(front: &str, commands: &[AccountCommand]) -> Result<Vec<(AccountOutcome, String)>> {

@@ -1,4 +1,5 @@
-//! What each RPC of a node is asked, and whether an answer comes from an old state (I6).
+//! A request for each RPC of a node, and the check whether an answer comes from outdated state
+//! (I6).
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::dates::MAY;
 /// A client of one node.
 pub type Node = NodeServiceClient<Channel>;
 
-/// Nobody waits longer for an answer.
+/// The time-out of a request.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The RPCs of `turnpike.node.v1.NodeService`.
@@ -40,12 +41,12 @@ pub enum Rpc {
 }
 
 impl Rpc {
-    /// Each of them; a test compares their names with the service's.
+    /// All RPCs; a test compares their names with those of the service.
     pub const ALL: [Self; 6] =
         [Self::Forward, Self::Apply, Self::Show, Self::ListSuspense, Self::Recycle, Self::Watch];
 }
 
-/// A partition's accounts, each with its part in the test.
+/// A partition and its accounts, each for a purpose of the test.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// The partition.
@@ -55,32 +56,32 @@ pub struct Place {
 }
 
 impl Place {
-    /// The account that is used.
+    /// The account with usage.
     pub const fn known(self) -> u64 {
         self.first
     }
 
-    /// The account that is not opened: its records wait in suspense.
+    /// An account that is never opened at first: its records are suspended.
     pub const fn unknown(self) -> u64 {
         self.first + 1
     }
 
-    /// Accounts that somebody opens by and by.
+    /// A random account, for the test to open.
     pub fn fresh(self) -> u64 {
         self.first + rand::rng().random_range(10..1_000)
     }
 }
 
-/// What came of a question.
+/// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
-    /// Of which partition.
+    /// The partition.
     pub partition: PartitionId,
-    /// Which question, and when it was asked: also the id of the record that was sent.
+    /// The RPC and the time of the request; also the id of the record that was sent.
     pub asked: String,
-    /// Who answers, and whether it may; `Err`: it did not.
+    /// The standing in the answer; `Err` if the node did not answer.
     pub standing: Result<Standing, String>,
-    /// What it told of the partition's state, in words.
+    /// What the answer says about the state of the partition, as text.
     pub told: Vec<String>,
 }
 
@@ -90,13 +91,13 @@ impl Answer {
         Self { partition: at.partition, asked: asked.to_owned(), standing, told }
     }
 
-    /// There was none, for this reason.
+    /// No answer, with the status as the reason.
     pub fn none(at: Place, asked: &str, why: &Status) -> Self {
         let (partition, standing) = (at.partition, Err(why.to_string()));
         Self { partition, asked: asked.to_owned(), standing, told: Vec::new() }
     }
 
-    /// Does it come from a state older than `epoch`? Then why.
+    /// A description of the answer if it comes from state older than `epoch`.
     pub fn betrays_age(&self, epoch: Epoch) -> Option<String> {
         let standing = self.standing.as_ref().ok()?;
         let is_done = standing.verdict() == Verdict::Done;
@@ -105,13 +106,13 @@ impl Answer {
         (is_old || leaks).then(|| format!("{self:?}"))
     }
 
-    /// Was it answered, by whom it may concern?
+    /// Whether a node that may answer did answer.
     pub fn is_done(&self) -> bool {
         self.standing.as_ref().is_ok_and(|standing| standing.verdict() == Verdict::Done)
     }
 }
 
-/// Asks a node, and waits for its answer.
+/// Sends a request to a node and waits for the answer.
 pub async fn ask(node: Node, rpc: Rpc, at: Place, when: &str) -> Answer {
     let asked = format!("{rpc:?} {when}");
     let answer = async {
@@ -125,11 +126,13 @@ pub async fn ask(node: Node, rpc: Rpc, at: Place, when: &str) -> Answer {
         }
     };
     let answer = tokio::time::timeout(PATIENCE, answer).await;
-    let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the test's patience")));
+    let answer =
+        answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the time-out of the test")));
     answer.unwrap_or_else(|status| Answer::none(at, &asked, &status))
 }
 
-/// One sub-batch on a stream of its own, as a front that was `sent` here or came by its routes.
+/// Sends one sub-batch on a new stream: as a front that was referred here by another node if
+/// `sent`, as a front that follows its routing table otherwise.
 ///
 /// # Errors
 /// The node's status.
@@ -144,7 +147,7 @@ pub async fn forward(mut node: Node, at: Place, id: &str, sent: bool) -> Result<
     Ok(answer_to(answer.ok_or_else(|| Status::aborted("the stream ended"))?, at, id))
 }
 
-/// What a sub-batch was answered.
+/// The answer to a sub-batch.
 pub fn answer_to(answer: SubBatchAnswer, at: Place, id: &str) -> Answer {
     let SubBatchAnswer { standing, accepted, duplicates, exceptions, .. } = answer;
     let accepted = (accepted > 0).then(|| format!("{accepted} accepted"));
@@ -155,7 +158,7 @@ pub fn answer_to(answer: SubBatchAnswer, at: Place, id: &str) -> Answer {
     Answer::new(at, id, standing, told.collect())
 }
 
-/// Has commands carried out.
+/// Sends account commands.
 ///
 /// # Errors
 /// The node's status.
@@ -178,7 +181,7 @@ async fn show(mut node: Node, at: Place, asked: &str) -> Result<Answer, Status> 
     Ok(Answer::new(at, asked, answer.standing, told.collect()))
 }
 
-/// What the account's one accumulator holds.
+/// The value of the account's one accumulator.
 pub fn octets(account: &ShowResponse) -> i64 {
     account.variables.iter().filter_map(|variable| variable.value.parse::<i64>().ok()).sum()
 }
@@ -202,7 +205,8 @@ async fn recycle(mut node: Node, at: Place, asked: &str) -> Result<Answer, Statu
     Ok(Answer::new(at, asked, answer.standing, told.collect()))
 }
 
-/// Signs speak of the process and of no partition: what they say is told as it is.
+/// Heartbeats on this stream are about the process, not about a partition: the text is the id of
+/// the process.
 async fn watch(mut node: Node, at: Place, asked: &str) -> Result<Answer, Status> {
     let watcher = "test".to_owned();
     let mut signs = node.watch(WatchRequest { watcher }).await?.into_inner();
@@ -212,7 +216,7 @@ async fn watch(mut node: Node, at: Place, asked: &str) -> Result<Answer, Status>
     Ok(Answer { partition: at.partition, asked: asked.to_owned(), standing, told })
 }
 
-/// The record that waits in every partition, of the account that is not opened.
+/// The id of the record that is suspended in every partition, of the account that is not opened.
 pub const WAITING: &str = "waits";
 
 /// A record of May 2024.
@@ -227,7 +231,7 @@ pub fn record(account: u64, id: &str, octets: i64) -> UsageRecord {
     }
 }
 
-/// Records as a front sends them to a node.
+/// A sub-batch as a front sends it to a node.
 pub fn sub_batch(at: Place, sequence: u64, records: &[UsageRecord]) -> SubBatchFrame {
     let mut run = Vec::new();
     for record in records {
@@ -239,7 +243,7 @@ pub fn sub_batch(at: Place, sequence: u64, records: &[UsageRecord]) -> SubBatchF
     SubBatchFrame::build(SubBatchHead { partition, sequence, recycled: false }, &run)
 }
 
-/// Opens an account.
+/// A command that opens an account.
 pub fn open(account: u64) -> AccountCommand {
     let settings = Settings {
         zone: "UTC".to_owned(),
@@ -250,7 +254,7 @@ pub fn open(account: u64) -> AccountCommand {
     command(account, Command::Open(OpenAccount { settings: Some(settings) }))
 }
 
-/// Subscribes an account to the plan of `tests/octets.xml`.
+/// A command that subscribes an account to the plan of `tests/octets.xml`.
 pub fn subscribe(account: u64) -> AccountCommand {
     let subscribe = Subscribe { plan_id: "octets".to_owned(), ..Subscribe::default() };
     command(account, Command::Subscribe(subscribe))

@@ -1,4 +1,4 @@
-//! The same questions to a front: what a client sees of its owner.
+//! The same requests, sent to a front: what a client sees of its owner.
 
 use std::time::Duration;
 
@@ -18,25 +18,25 @@ use crate::asked::{Place, Rpc, octets, open, record};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a front told.
+/// The answer of a front.
 #[derive(Debug)]
 pub enum Told {
-    /// A record is taken, under the id of the question; or its batch is to be sent again.
+    /// The record, whose id names the request, was accepted; `false` if the batch must be retried.
     Taken(bool),
-    /// An account is opened; or it is to be asked again.
+    /// The account was opened; `false` if the command must be retried.
     Opened(bool),
-    /// The account's octets, and under which epoch that was read.
+    /// The octets of the account, and the epoch of the owner that answered.
     Octets(i64, u64),
-    /// The records that wait.
+    /// The ids of the suspended records.
     Waiting(Vec<String>),
-    /// Records that left suspense, and that stay.
+    /// The number of records that left suspense, and of those that remain.
     Recycled(u64, u64),
 }
 
-/// Asks a front what comes to this RPC of a node.
+/// Sends a front the request that corresponds to this RPC of a node.
 ///
 /// # Errors
-/// The front's status, or none in time.
+/// The status from the front, or a time-out.
 pub async fn ask(front: Channel, rpc: Rpc, at: Place, id: &str) -> Result<Option<Told>, Status> {
     let answer = async {
         Ok(Some(match rpc {
@@ -48,7 +48,7 @@ pub async fn ask(front: Channel, rpc: Rpc, at: Place, id: &str) -> Result<Option
             Rpc::Watch => return Ok(None),
         }))
     };
-    let late = |_| Err(Status::deadline_exceeded("the test's patience"));
+    let late = |_| Err(Status::deadline_exceeded("the time-out of the test"));
     tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(late)
 }
 

@@ -1,4 +1,4 @@
-//! A client that never gives up: it sends each batch until it is acknowledged, and some again.
+//! A client that sends each batch until it is acknowledged, and some batches twice.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use turnpike_proto::ingest::v1::{BatchAck, BatchStatus};
 use turnpike_proto::record::encode;
 use turnpike_types::UsageRecord;
 
-/// Batches under way at a time.
+/// Maximum number of batches in flight.
 const WINDOW: usize = 6;
 
-/// What a client was told.
+/// The answers that a client received.
 #[derive(Debug, Default)]
 pub struct Told {
     /// Records acknowledged as rated now.
@@ -26,15 +26,15 @@ pub struct Told {
     pub duplicates: u64,
     /// Records suspended or rejected.
     pub exceptions: u64,
-    /// Batches that were sent again, whatever the cause.
+    /// Batches that were sent again, for any reason.
     pub resent: u64,
 }
 
-/// Sends `batches` to the front at `address`; each is acknowledged at least once, and about one
-/// in ten is sent a second time for no reason at all.
+/// Sends `batches` to the front at `address` until each is acknowledged. About one in ten is sent a
+/// second time, to test duplicates.
 ///
 /// # Errors
-/// A batch is refused, or nothing is acknowledged for two minutes.
+/// A batch is refused, or no batch is acknowledged for two minutes.
 pub async fn send_all(
     address: String,
     source: String,
@@ -48,7 +48,7 @@ pub async fn send_all(
     told.resent += again.len() as u64;
     let mut waiting: BTreeSet<Sending> = numbers.chain(again).enumerate().collect();
     while !waiting.is_empty() {
-        // A front that is gone, a stream that breaks: what is unanswered is sent again.
+        // The front stopped or the stream broke: unanswered batches are sent again.
         if let Err(error) = stream(&address, &source, &batches, &mut waiting, &mut told).await {
             if error.is::<Refused>() {
                 return Err(error);
@@ -60,11 +60,11 @@ pub async fn send_all(
     Ok(told)
 }
 
-/// A place in the order of sending, and the batch's number. What is to be sent again keeps its
-/// place: the front takes it in the order of its first sending only.
+/// The position in the sending order, and the batch number. A batch that is sent again keeps its
+/// position: the front guarantees order only for the first sending.
 type Sending = (usize, u64);
 
-/// A batch that can't be taken.
+/// A batch that the front refused.
 #[derive(Debug)]
 struct Refused(String);
 
@@ -86,10 +86,10 @@ async fn stream(
     let mut client = IngestServiceClient::connect(address.to_owned()).await?;
     let (sender, requests) = mpsc::channel(WINDOW);
     let mut acks = client.ingest(ReceiverStream::new(requests)).await?.into_inner();
-    // By number and place; a second copy may overlap the first.
+    // By number and position; a second copy may be in flight at the same time as the first.
     let mut under_way: BTreeSet<(u64, usize)> = BTreeSet::new();
-    // Once a batch is to be sent again nothing goes out until all is answered: what is to be sent
-    // again goes first then, oldest first, so that order is kept.
+    // After a retryable answer nothing is sent until all batches in flight are answered. Then the
+    // batches to be retried are sent first, oldest first, which keeps the order.
     let mut drains = false;
     let result = async {
         while !waiting.is_empty() || !under_way.is_empty() {
@@ -120,10 +120,10 @@ fn settle(
     waiting: &mut BTreeSet<Sending>,
     told: &mut Told,
 ) -> Result<()> {
-    // Of two copies the one that went first.
+    // Of two copies, the one that was sent first.
     let number = ack.batch_number;
     let Some(&sent) = under_way.range((number, 0)..=(number, usize::MAX)).next() else {
-        bail!(Refused(format!("an answer to batch {number} not asked")));
+        bail!(Refused(format!("an answer to batch {number}, which is not in flight")));
     };
     under_way.remove(&sent);
     match ack.status() {

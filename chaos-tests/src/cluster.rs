@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use turnpike_store::SharedDatabase;
 use turnpike_types::NodeName;
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
     /// Its exit code; `None` when a signal ended it.
@@ -24,7 +24,7 @@ pub struct Ran {
     pub err: String,
 }
 
-/// Processes of one cluster; they end with it.
+/// The processes of one cluster; dropping it kills them.
 pub struct Cluster {
     binary: PathBuf,
     dir: tempfile::TempDir,
@@ -34,11 +34,11 @@ pub struct Cluster {
     processes: BTreeMap<String, Child>,
 }
 
-/// Checkpoints often, so that takeovers load them.
+/// Small checkpoint interval, so that takeovers load checkpoints.
 const CONFIG: &str = "[node]\ncheckpoint-log-bytes = 200000\n";
 
 impl Cluster {
-    /// A cluster over the database at this address; nothing runs yet.
+    /// A cluster that uses the database at this address, without any process yet.
     ///
     /// # Errors
     /// The program is not built, or there is no free port.
@@ -50,17 +50,17 @@ impl Cluster {
         Ok(Self { binary, dir, database, front, failpoints, processes })
     }
 
-    /// Runs a command of the program to its end; what it printed.
+    /// Runs a command of the program, and returns its standard output.
     ///
     /// # Errors
-    /// It failed; its words are in the message.
+    /// The command failed; the message has its standard error.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
         let ran = self.attempt(arguments)?;
         ensure!(ran.code == Some(0), "turnpike {}: {}\n{}", arguments.join(" "), ran.out, ran.err);
         Ok(ran.out)
     }
 
-    /// Runs a command of the program to whatever end.
+    /// Runs a command of the program, and returns its result whether it succeeds or fails.
     ///
     /// # Errors
     /// The process can't be started.
@@ -73,7 +73,7 @@ impl Cluster {
         })
     }
 
-    /// Writes a file into the cluster's directory; its path.
+    /// Writes a file into the directory of the cluster, and returns its path.
     ///
     /// # Errors
     /// It can't be written.
@@ -83,12 +83,12 @@ impl Cluster {
         Ok(path.to_string_lossy().into_owned())
     }
 
-    /// From now on processes are started on this database.
+    /// Processes that are started from now on use this database.
     pub fn move_to(&mut self, database: String) {
         self.database = database;
     }
 
-    /// From now on processes are started with these failpoints.
+    /// Processes that are started from now on have these failpoints.
     pub fn arm(&mut self, failpoints: &str) {
         failpoints.clone_into(&mut self.failpoints);
     }
@@ -105,7 +105,7 @@ impl Cluster {
     /// Waits until the front answers and every partition is served.
     ///
     /// # Errors
-    /// It does not come to that within a minute; the processes' words are in the message.
+    /// This takes more than a minute; the message has the logs of the processes.
     pub async fn wait_until_served(&self) -> Result<()> {
         let mut last = String::new();
         for _ in 0..300 {
@@ -125,7 +125,7 @@ impl Cluster {
     /// # Errors
     /// The process can't be started.
     pub fn start_node(&mut self, name: &str) -> Result<()> {
-        // A port of its own each time: the old one may not be free yet.
+        // A new port each time: the old one may still be in use.
         let listen = format!("127.0.0.1:{}", free_port()?);
         self.start(name, &["node", "--name", name, "--listen", &listen])
     }
@@ -141,7 +141,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stops a process in its tracks (SIGSTOP): it lives, its sockets are open, it does nothing.
+    /// Stops a process with SIGSTOP: it exists and its sockets are open, but it executes nothing.
     ///
     /// # Errors
     /// No such process runs.
@@ -157,7 +157,7 @@ impl Cluster {
         Ok(self.processes.get(name).context("no such process")?.id())
     }
 
-    /// Wakes it (SIGCONT).
+    /// Continues the process (SIGCONT).
     ///
     /// # Errors
     /// No such process runs.
@@ -165,7 +165,7 @@ impl Cluster {
         self.signal(name, Signal::CONT)
     }
 
-    /// Did the process end by itself?
+    /// Whether the process ended without being killed.
     ///
     /// # Errors
     /// No such process was started.
@@ -180,10 +180,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Kills whoever owns a partition drawn by chance, and starts it again a while later.
+    /// Kills the owner of a randomly chosen partition, and starts it again after a pause.
     ///
     /// # Errors
-    /// Nobody owns it, or the process can't be started.
+    /// The partition has no owner, or the process can't be started.
     pub async fn kill_an_owner(
         &mut self,
         db: &dyn SharedDatabase,
@@ -191,17 +191,17 @@ impl Cluster {
     ) -> Result<()> {
         let seen = db.observe().await?;
         let row = &seen.partitions[chance.random_range(0..seen.partitions.len())];
-        let (owner, _) = row.owner.clone().context("nobody owns it")?;
+        let (owner, _) = row.owner.clone().context("the partition has no owner")?;
         self.kill(&owner.0)?;
         println!("killed {owner}, which owned partition {}", row.spec.id);
         tokio::time::sleep(Duration::from_millis(chance.random_range(500..2_500))).await;
         self.start_node(&owner.0)
     }
 
-    /// Hands each partition to its preferred member, and waits until it is there. By themselves
-    /// partitions that flapped go back only after minutes (P14); an operator's wish is at once.
+    /// Hands each partition over to its preferred member, and waits until that member owns it.
+    /// Without an operator, partitions return to a member that failed only after minutes (P14).
     ///
-    /// # Errors
+    /// This takes more than a minute; the message has the logs of the processes.
     /// It does not come to that within a minute; the processes' words are in the message.
     pub async fn wait_until_owned_by(
         &self,
@@ -224,15 +224,15 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let logs: Vec<String> = self.processes.keys().map(|name| self.log(name)).collect();
-        bail!("the returned nodes did not regain control\n{}", logs.join("\n"))
+        bail!("the restarted nodes did not get their partitions back\n{}", logs.join("\n"))
     }
 
-    /// The front's address, as clients write it.
+    /// The address of the front, as a URL.
     pub fn front(&self) -> String {
         format!("http://{}", self.front)
     }
 
-    /// What a process wrote to standard error.
+    /// The standard error of a process.
     pub fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()
     }
@@ -269,13 +269,13 @@ impl Drop for Cluster {
     }
 }
 
-/// The program, beside the tests that run.
+/// The path of the program, in the same target directory as the running test.
 fn binary() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let target = test.parent().and_then(Path::parent).context("no target folder")?;
     let binary = target.join("turnpike");
     if !binary.exists() {
-        bail!("{} is not there: build it first (cargo build --workspace)", binary.display());
+        bail!("{} does not exist: build it first (cargo build --workspace)", binary.display());
     }
     Ok(binary)
 }

@@ -1,24 +1,24 @@
-//! When charges from May 2024 on fall due, by arithmetic of the tests' own.
+//! The times at which charges from May 2024 on fall due, calculated independently of the product.
 
 /// 2024-05-01 in UTC, a Wednesday.
 pub const MAY: i64 = 1_714_521_600_000_000;
 const DAY: i64 = 86_400_000_000;
 
-/// What falls due up to an instant, in UTC.
+/// The times at which charges fall due up to an instant, in UTC.
 #[derive(Debug)]
 pub struct Dues {
-    /// Nothing later is here.
+    /// The last instant that is included.
     pub until: i64,
-    /// When each month begins.
+    /// The start of each month.
     pub months: Vec<i64>,
-    /// When each week begins, the first one with the subscription.
+    /// The start of each week; the first is the start of the subscription.
     pub weeks: Vec<i64>,
-    /// When each month is closed: two days after its end.
+    /// The time at which each month is closed: two days after its end.
     pub closes: Vec<i64>,
 }
 
 impl Dues {
-    /// All that falls due at `until` or before.
+    /// All due times up to and including `until`.
     pub fn until(until: i64) -> Self {
         let is_past = |at: &i64| *at <= until;
         let months: Vec<i64> = months_from_may().take_while(is_past).collect();
@@ -40,7 +40,7 @@ fn months_from_may() -> impl Iterator<Item = i64> {
     })
 }
 
-/// January being 0.
+/// The number of days of a month; January is 0.
 const fn days_in(year: i64, month: i64) -> i64 {
     match month {
         1 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,

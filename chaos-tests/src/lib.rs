@@ -1,18 +1,19 @@
-//! Real processes, a real database, real faults.
+//! Tests with real processes, a real database and real faults.
 //!
 //! ```text
 //!  tests/kill.rs, tests/kill_dues.rs, tests/failpoints.rs, tests/frozen.rs, tests/soak.rs
-//!     |  starts, kills, stops, restarts     sends, retries           counts by itself
-//!     v                                     v                        v
-//!  cluster.rs: turnpike processes       client.rs: ingest        oracle (of turnpike-drill): the feed
-//!     over PostgreSQL                      stream;                  as consumers see it, the log as
-//!                                          accounts.rs: commands    it lies
+//!     |  starts, kills, stops, restarts     sends, retries         compares with its own sums
+//!     v                                     v                      v
+//!  cluster.rs: turnpike processes       client.rs: ingest      oracle (of turnpike-drill): the
+//!     over PostgreSQL                      stream;                feed as consumers read it,
+//!                                          accounts.rs: commands  and the stored log
 //!                                       asked.rs: each RPC of a
 //!                                          node, asked_front.rs
 //! ```
 //!
-//! The oracle stands outside: it believes what clients were told and what consumers pull, and
-//! compares both with its own sums. Only for I3 and I4 does it open the log.
+//! The oracle is independent of the cluster: it takes the answers that clients received and the
+//! lines that consumers pull, and compares both with its own sums. It reads the log only to check
+//! I3 and I4.
 
 pub mod accounts;
 pub mod asked;

@@ -1,5 +1,5 @@
-//! A process ends, is held up, or fails at every step of receiving, rating, appending,
-//! acknowledging, checkpointing, claiming and releasing, under clients that retry: I1 to I4 hold.
+//! I1 to I4 hold under clients that retry when a process ends, is delayed, or gets an error at any
+//! step of receiving, rating, appending, acknowledging, checkpointing, claiming and releasing.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::failpoints_support;
@@ -10,16 +10,17 @@ use anyhow::{Context as _, Result};
 use failpoints_support::{Load, World};
 use turnpike_store::failpoint::Step;
 
-/// Who is made to fail, and what brings it to the step.
+/// The process that fails, and what makes it reach the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victim {
-    /// The front, by batches.
+    /// The front, which reaches the step by batches.
     Front,
-    /// The owner, by records; the step is passed so often before.
+    /// The owner, which reaches the step by records; the number of times that the step is passed
+    /// before.
     Owner(u32),
-    /// Who becomes the owner.
+    /// The claimant, which becomes the owner.
     Claimant,
-    /// The owner, when it gives its partitions up.
+    /// The owner, when it releases its partitions.
     Releaser,
 }
 
@@ -42,7 +43,7 @@ async fn i1_to_i4_hold_when_a_process_ends_at_any_step() -> Result<()> {
     at_every_step("abort").await
 }
 
-// It takes longest: of names in alphabetical order it is not to be the last one.
+// This test takes longest. Tests start in alphabetical order; a long one must not start last.
 #[tokio::test(flavor = "multi_thread")]
 async fn i1_to_i4_hold_when_a_step_takes_longer_than_an_owner_may_be_silent() -> Result<()> {
     at_every_step("sleep").await
@@ -67,7 +68,7 @@ async fn at_every_step(action: &str) -> Result<()> {
         world.recover(victim(step) == Victim::Front).await.with_context(at)?;
         load.goes_on().await.with_context(|| format!("{}{}", at(), world.logs()))?;
         if action == "sleep" {
-            // It wakes before the next one fails.
+            // The delayed process continues before the next one fails.
             tokio::time::sleep_until(hit + Duration::from_millis(3_100)).await;
         }
         println!("{}: {:?}, then {:?}", at(), hit - began, hit.elapsed());

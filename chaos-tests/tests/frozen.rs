@@ -1,5 +1,5 @@
-//! An owner that is stopped (SIGSTOP) and woken after a takeover answers nothing from its old state
-//! (I6), on every RPC of a node, whenever it was asked.
+//! An owner that is stopped (SIGSTOP) and continues after a takeover gives no answer from its old
+//! state (I6), on any RPC of a node and at any time of the request.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::frozen_support;
@@ -29,21 +29,22 @@ fn every_rpc_of_a_node_is_tried() -> Result<()> {
     Ok(())
 }
 
-/// What A was asked last has not come to the database when it is stopped.
+/// The last statements of A have not reached the database when A is stopped.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_not_appended_before_the_freeze_is_not_answered_after_it() -> Result<()> {
     freeze_and_wake(Direction::ToServer).await
 }
 
-/// What A was asked last is done in the database, and A has not heard of it when it is stopped.
+/// The last statements of A have committed, but their answers have not reached A when it is
+/// stopped.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_appended_before_the_freeze_is_not_told_from_the_old_state() -> Result<()> {
     freeze_and_wake(Direction::ToClient).await
 }
 
-/// Asks A on every RPC, and through the front: before the freeze, with A's line to the database
-/// held in one direction so that nothing is answered; into the sockets of both while they are
-/// stopped, before and after B takes over and changes everything; and right after they wake.
+/// Sends every RPC to A, and through the front: before the freeze, while A's connection to the
+/// database is held in one direction so that no request is answered; while both are stopped, before
+/// and after B takes over and changes the state of every partition; and right after they continue.
 async fn freeze_and_wake(held: Direction) -> Result<()> {
     let _alone = crate::alone().await;
     let world = World::start().await?;
@@ -61,7 +62,7 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     let epochs = world.b_takes_over_and_changes_everything().await?;
     asked.everywhere(&world, "while it is stopped, after B's changes");
     tokio::time::sleep(Duration::from_millis(100)).await;
-    // What was held arrives now: for A's statements that is too late.
+    // What was held arrives now: the statements of A are fenced.
     world.line.set(held, Flow::Pass);
     tokio::time::sleep(Duration::from_millis(50)).await;
     world.wake()?;
@@ -83,7 +84,7 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     world.check_logs(&answers.accepted()).await
 }
 
-/// Signs speak of the process alone, which is the same one all the time.
+/// Heartbeats on a watch stream name the process, which stays the same.
 fn signs_tell_of(process: u64, answers: &[Answer]) -> Result<()> {
     for sign in answers.iter().filter(|answer| answer.asked.starts_with("Watch")) {
         let is_its_own = sign.told.is_empty() || sign.told == [format!("process {process:x}")];
@@ -92,7 +93,7 @@ fn signs_tell_of(process: u64, answers: &[Answer]) -> Result<()> {
     Ok(())
 }
 
-/// A stream of a front's that was answered before the freeze, and goes on.
+/// The stream of a front that was answered before the freeze and is still used afterwards.
 struct OldStream {
     at: Place,
     next: u64,
@@ -114,13 +115,13 @@ impl OldStream {
 
     async fn send(&mut self, id: &str) -> Result<()> {
         let records = [record(self.at.known(), &format!("on an old stream, {id}"), 1)];
-        // Behind its end nobody reads.
+        // If the node has ended the stream, the frame is not read.
         let _ = self.frames.send(sub_batch(self.at, self.next, &records)).await;
         self.next += 1;
         Ok(())
     }
 
-    /// What it brought since it was opened.
+    /// The answers on this stream since it was opened.
     async fn answers(self) -> Vec<Answer> {
         let Self { at, frames, mut answers, .. } = self;
         drop(frames);

@@ -1,4 +1,4 @@
-//! Nodes killed at random moments under two clients that retry (issue: "the kill test").
+//! Nodes are killed at random moments under two clients that retry.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ const MAY: i64 = 1_714_521_600_000_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn i1_to_i4_hold_when_active_nodes_are_killed_at_random_moments() -> Result<()> {
     let _alone = crate::alone().await;
-    // Another seed, another run: TURNPIKE_SEED=7 cargo test -p chaos-tests
+    // Another seed gives another run: TURNPIKE_SEED=7 cargo test -p chaos-tests
     let seed = std::env::var("TURNPIKE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("seed {seed}");
     let postgres = TestPostgres::start()?;
@@ -58,7 +58,7 @@ async fn i1_to_i4_hold_when_active_nodes_are_killed_at_random_moments() -> Resul
         told.exceptions += one.exceptions;
         told.resent += one.resent;
     }
-    println!("clients were told: {told:?}");
+    println!("answers to clients: {told:?}");
     ensure!(told.exceptions == 0, "every record could be rated");
     ensure!(told.accepted <= RECORDS, "more accepted than sent");
     cluster.wait_until_owned_by(db.as_ref(), &["a", "b", "a", "b"]).await?;
@@ -71,7 +71,7 @@ async fn i1_to_i4_hold_when_active_nodes_are_killed_at_random_moments() -> Resul
         check_chain(&rows)?;
         checkpoints += check_replay(db.as_ref(), partition, &rows).await?;
     }
-    ensure!(checkpoints > 0, "no checkpoint was there to compare");
+    ensure!(checkpoints > 0, "there is no checkpoint to compare");
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! Nodes killed at random moments while charges fall due, cycles of an option close, and what some
-//! accounts use is posted to others: each thing once, and all sums equal.
+//! Nodes are killed at random moments while charges fall due, cycles of an option close, and the
+//! usage of some accounts is posted to others: each is booked once, and the sums are equal.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ use turnpike_store::{OpenOptions, SegmentRow, SharedDatabase, open};
 use turnpike_types::{AccountNumber, Outcome, PartitionId, Timestamp, UsageRecord};
 
 const PARTITIONS: u32 = 4;
-/// One in ten has an option.
+/// One account in ten has an option.
 const ACCOUNTS: u64 = 200;
 const RECORDS: u64 = 6_000;
 const BATCH: usize = 100;
@@ -54,7 +54,7 @@ async fn each_charge_and_each_posting_is_booked_once_when_active_nodes_are_kille
     kill_while_things_fall_due(&mut cluster, db.as_ref(), seed).await?;
     for client in clients {
         let told = client.await??;
-        println!("a client was told: {told:?}");
+        println!("answers to a client: {told:?}");
         ensure!(told.exceptions == 0, "every record could be rated");
     }
     cluster.wait_until_owned_by(db.as_ref(), &["a", "b", "a", "b"]).await?;
@@ -70,12 +70,16 @@ async fn each_charge_and_each_posting_is_booked_once_when_active_nodes_are_kille
     }
     println!("owners that booked what fell due: {due}; postings: {posted}");
     let partitions = PARTITIONS as usize;
-    // Postings are taken at once when they are there: whether a takeover falls between two is chance.
-    ensure!(due > partitions && posted >= partitions, "no takeover came in between");
+    // Postings are received as soon as they are available: it is chance whether a takeover falls
+    // between two of them.
+    ensure!(
+        due > partitions && posted >= partitions,
+        "all was booked by one owner: no takeover fell between the bookings"
+    );
     Ok(())
 }
 
-/// How many owners, one after the other, logged something of the kind.
+/// The number of owners, one after another, that logged outcomes of this kind.
 fn epochs_of(rows: &[SegmentRow], outcome: Outcome) -> Result<usize> {
     let mut epochs = BTreeSet::new();
     for row in rows {
@@ -87,7 +91,7 @@ fn epochs_of(rows: &[SegmentRow], outcome: Outcome) -> Result<usize> {
     Ok(epochs.len())
 }
 
-/// Usage is paid by whoever stands in the record.
+/// Usage is paid by the account that the record names.
 const SPONSORED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="sponsored" version="1" starts="2020-01-01" currency="USD">
   <graph>
     <UsageTypeSelector id="data" in="record.quantity" types="octets"/>
@@ -96,7 +100,7 @@ const SPONSORED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="sponsored" vers
   </graph>
 </plan>"#;
 
-/// Time alone makes its charges.
+/// A plan with charges that depend on time only.
 const DUES: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="dues" version="1" starts="2020-01-01" currency="USD">
   <graph>
     <MonthlyRecurringCharge id="month" amount="10.00"/>
@@ -136,7 +140,7 @@ async fn set_up(cluster: &mut Cluster) -> Result<()> {
     let mut csv = "account_number,zone,cycle_day,currency,plan\n".to_owned();
     (1..=ACCOUNTS).for_each(|n| csv.push_str(&format!("{n},UTC,1,USD,sponsored\n")));
     cluster.run(&["account", "import", &cluster.file("accounts.csv", &csv)?])?;
-    // Last, so that not every node has heard of it when the option is offered.
+    // Published last, so that possibly not every node knows it when the option is chosen.
     let small = alternative("small", "2.00");
     cluster.run(&["plan", "publish", &cluster.file("small.xml", &small)?])?;
     Ok(())
@@ -146,7 +150,8 @@ const fn has_option(account: u64) -> bool {
     account.is_multiple_of(10)
 }
 
-/// What makes things fall due for an account from May 2024 on: all of them are late at once.
+/// A command after which charges of an account fall due from May 2024 on; all of them are late at
+/// once.
 fn begin(account: u64) -> AccountCommand {
     let command = if has_option(account) {
         Command::Offer(Offer {
@@ -163,7 +168,7 @@ fn begin(account: u64) -> AccountCommand {
     AccountCommand { account_number: account, command: Some(command), identities: Vec::new() }
 }
 
-/// Before each kill some accounts of every partition begin to have charges.
+/// Before each kill, some accounts of every partition get charges that fall due.
 async fn kill_while_things_fall_due(
     cluster: &mut Cluster,
     db: &dyn SharedDatabase,
@@ -183,7 +188,8 @@ async fn kill_while_things_fall_due(
     Ok(())
 }
 
-/// Each has an amount of its own, by which its posting is known, and is paid in another partition.
+/// Each record has a unique amount that identifies its posting, and is paid by an account of
+/// another partition.
 fn records(seed: u64) -> Vec<UsageRecord> {
     let mut chance = StdRng::seed_from_u64(seed);
     let record = |n: u64| {
@@ -203,10 +209,10 @@ fn records(seed: u64) -> Vec<UsageRecord> {
     (0..RECORDS).map(record).collect()
 }
 
-/// What an account is to have, in words: how often each.
+/// Bookings as text, each with its number of occurrences.
 type Booked = BTreeMap<String, usize>;
 
-/// What must come out, by arithmetic of our own.
+/// The expected bookings, calculated independently of the product.
 fn expected(records: &[UsageRecord], dues: &Dues) -> Booked {
     let mut booked = Booked::new();
     for record in records {
@@ -236,7 +242,7 @@ fn expected(records: &[UsageRecord], dues: &Dues) -> Booked {
     booked
 }
 
-/// What came out; what fell due since the test began is left away.
+/// The bookings found, without those that fell due after the test began.
 fn found(lines: &[ChargeLine], dues: &Dues) -> Booked {
     let mut booked = Booked::new();
     for line in lines {
@@ -257,7 +263,7 @@ fn found(lines: &[ChargeLine], dues: &Dues) -> Booked {
     booked
 }
 
-/// All lines, once nothing more is to come; or what there is by then.
+/// All lines, as soon as they are as expected, or those present after the time limit.
 async fn settled(
     cluster: &Cluster,
     records: &[UsageRecord],
@@ -271,7 +277,7 @@ async fn settled(
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    // What is booked twice may come a little later.
+    // A double booking may appear a little later.
     tokio::time::sleep(Duration::from_secs(2)).await;
     pull_everything(&cluster.front()).await
 }
@@ -285,7 +291,7 @@ fn check(lines: &[ChargeLine], records: &[UsageRecord], dues: &Dues) -> Result<(
     let (missing, surplus) = (differ(&expected, &found), differ(&found, &expected));
     ensure!(
         missing.is_empty() && surplus.is_empty(),
-        "expected and not so: {missing:#?}\nfound and not so: {surplus:#?}"
+        "expected but missing: {missing:#?}\nfound but not expected: {surplus:#?}"
     );
     let sent: BTreeMap<Key, i64> = records
         .iter()

@@ -1,5 +1,5 @@
-//! A cluster under steady load, watched from outside: what must not grow does not, and every record is
-//! rated once. `SOAK_SECONDS` is how long (scripts/nightly: an hour).
+//! A cluster under steady load: the use of resources does not grow, and every record is rated once.
+//! `SOAK_SECONDS` is the duration (scripts/nightly: an hour).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -22,13 +22,13 @@ use turnpike_types::{AccountNumber, PartitionId, Timestamp, UsageRecord};
 const ACCOUNTS: u64 = 100;
 const PROCESSES: [&str; 3] = ["a", "b", "front"];
 const USUAL_SECONDS: u64 = 20;
-/// Some 300 records a second, of which an hour's fit into the test's memory.
+/// About 300 records a second; the records of an hour fit into the memory of the test.
 const RECORDS_A_ROUND: u64 = 100;
 const ROUND_EVERY: Duration = Duration::from_millis(333);
-/// A retry of an older record is refused, so that owners forget keys all the time.
+/// A retry of an older record is refused, so owners forget keys continuously.
 const HORIZON: &str = "60s";
 
-/// What a process holds.
+/// The resources of a process.
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
     memory_kb: u64,
@@ -57,7 +57,8 @@ impl Held {
         }
     }
 
-    /// Has it grown beyond what a steady load explains? Memory: allocators and caches fill up late.
+    /// Whether it grew more than a steady load explains. Memory has a margin: allocators and caches
+    /// reach their full size late.
     fn has_outgrown(self, before: Self) -> bool {
         self.memory_kb > before.memory_kb * 3 / 2 + 64 * 1024
             || self.files > before.files + 16
@@ -126,7 +127,8 @@ async fn set_up(cluster: &mut Cluster) -> Result<()> {
     Ok(())
 }
 
-/// One round of records after the other, each on a connection of its own, until `end`; all of them.
+/// Sends one round of records after another until `end`, each on a new connection; returns all
+/// records.
 async fn load(front: String, seed: u64, end: Instant) -> Result<BTreeMap<Key, i64>> {
     let mut chance = StdRng::seed_from_u64(seed);
     let mut sent = BTreeMap::new();
@@ -159,14 +161,14 @@ async fn load(front: String, seed: u64, end: Instant) -> Result<BTreeMap<Key, i6
     Ok(sent)
 }
 
-/// The clock that nodes judge the age of records by.
+/// The clock that nodes use to calculate the age of records.
 #[allow(clippy::disallowed_methods, reason = "real processes go by the machine's clock")]
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     Timestamp(i64::try_from(since.as_micros()).unwrap())
 }
 
-/// The most that each process held, and that the database keeps what it has to keep and no more.
+/// Returns the peak use of each process, and checks that the database keeps no more than required.
 async fn watch(
     cluster: &Cluster,
     db: &dyn SharedDatabase,
@@ -191,7 +193,7 @@ async fn watch(
     }
 }
 
-/// I1 to I4, and every amount.
+/// Checks I1 to I4 and every amount.
 async fn check(
     cluster: &Cluster,
     db: &dyn SharedDatabase,
@@ -206,6 +208,6 @@ async fn check(
         check_chain(&rows)?;
         checkpoints += check_replay(db, partition, &rows).await?;
     }
-    ensure!(checkpoints > 0, "no checkpoint was there to compare");
+    ensure!(checkpoints > 0, "there is no checkpoint to compare");
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! The integration tests of this crate, one program: linking is what a build of tests waits for.
+//! The integration tests of this crate as one program, which keeps the link time short.
 //!
-//! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
-//! `cargo test -p chaos-tests --test suite frozen::` runs those of `frozen.rs`.
+//! Each file in this directory is a module here; `crates/tidy` fails if one is missing.
+//! `cargo test -p chaos-tests --test suite frozen::` runs the tests of `frozen.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -16,15 +16,16 @@ mod worked_examples;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Held by the tests that run: cargo starts as many at once as there are processors.
+/// Locked by running tests: cargo starts as many in parallel as there are processors.
 static RUNNING: RwLock<()> = RwLock::const_new(());
 
-/// No other test of processes runs beside this one: it loads the machine, or counts on its timing.
+/// For a test that loads the machine or depends on timing: no other test of processes runs in
+/// parallel.
 async fn alone() -> RwLockWriteGuard<'static, ()> {
     RUNNING.write().await
 }
 
-/// Others may run beside this one.
+/// For a test that may run in parallel with others.
 async fn beside() -> RwLockReadGuard<'static, ()> {
     RUNNING.read().await
 }

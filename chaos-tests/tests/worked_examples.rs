@@ -1,4 +1,4 @@
-//! Worked examples and everyday trouble, through real processes.
+//! Worked examples and common failures, with real processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -20,10 +20,10 @@ use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::BatchStatus;
 use turnpike_proto::ingest::v1::ingest_service_client::IngestServiceClient;
 
-/// The program's own worked examples.
+/// The worked examples that are delivered with the program.
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/turnpike");
 
-/// One node and a front over `database`, for records of any age.
+/// One node and a front over `database`, without a limit on the age of records.
 async fn start(database: String) -> Result<Cluster> {
     let mut cluster = Cluster::new(database)?;
     cluster.run(&[
@@ -52,7 +52,7 @@ fn nanos(amount: &str) -> i128 {
     amount.replace('.', "").parse().expect("nine decimals")
 }
 
-/// (units, amount) of each (record, component), summed over lines.
+/// (units, amount) of each (record, component), summed over the lines.
 fn sums(lines: &[ChargeLine]) -> BTreeMap<(String, String), (i128, i128)> {
     let mut sums: BTreeMap<_, (i128, i128)> = BTreeMap::new();
     for line in lines {
@@ -72,7 +72,7 @@ async fn fig_6b_comes_out_exactly_through_a_cluster() -> Result<()> {
     let account = "account_number,zone,cycle_day,currency,plan\n42,America/New_York,1,USD,fig6b\n";
     cluster.run(&["account", "import", &cluster.file("accounts.csv", account)?])?;
     cluster.run(&["ingest", &example("plans/fig6b_usage.csv")])?;
-    // Sent again: nothing changes.
+    // The same file again changes nothing.
     cluster.run(&["ingest", &example("plans/fig6b_usage.csv")])?;
     let sums = sums(&pull_everything(&cluster.front()).await?);
     let expected = std::fs::read_to_string(example("plans/fig6b_bill.csv"))?;
@@ -112,12 +112,13 @@ async fn weighted_functions_cost_what_they_weigh_through_a_cluster() -> Result<(
     Ok(())
 }
 
-/// An agreement among parties, and four accesses by one client.
+/// A cost sharing agreement, and four accesses by one client.
 const SHARING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/plan/tests/data/sharing.xml");
 const ACCESSES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sharing_usage.csv");
 
-/// Sums by account and component, in billionths: what each is posted by a record of its own, and
-/// what others' records post to it, which its own partition books.
+/// Sums by account and component, in billionths: the amounts that are charged for an account's own
+/// records, and the amounts that records of other accounts post to it, which its own partition
+/// books.
 fn posted(lines: &[ChargeLine]) -> BTreeMap<(u64, String, String), i128> {
     let mut sums = BTreeMap::new();
     for line in lines.iter().filter(|line| line.posted_to != 0) {
@@ -131,14 +132,14 @@ fn posted(lines: &[ChargeLine]) -> BTreeMap<(u64, String, String), i128> {
 async fn accesses_that_others_pay_for_are_posted_to_them_through_a_cluster() -> Result<()> {
     let _beside = crate::beside().await;
     let postgres = TestPostgres::shared()?;
-    // The client's accounts are in the first partition, its parties' in the second.
+    // The accounts of the client are in the first partition, those of the parties in the second.
     let cluster = start(postgres.create_database()?).await?;
     cluster.run(&["plan", "publish", SHARING])?;
     let mut accounts = "account_number,zone,cycle_day,currency,plan\n".to_owned();
     [9, 901, 902].iter().for_each(|n| accounts.push_str(&format!("{n},UTC,1,USD,sharing\n")));
     cluster.run(&["account", "import", &cluster.file("accounts.csv", &accounts)?])?;
     cluster.run(&["ingest", ACCESSES])?;
-    // Sent again: nothing changes.
+    // The same file again changes nothing.
     cluster.run(&["ingest", ACCESSES])?;
     let expected = [
         (901, "provider", 2_544_000 + 5_856_000),
@@ -146,7 +147,7 @@ async fn accesses_that_others_pay_for_are_posted_to_them_through_a_cluster() -> 
         (901, "credit", -(145_900 + 243_300)),
         (902, "debit", 145_900 + 243_300),
     ];
-    // Each stands in the client's log, and in that of whom it is posted to.
+    // Each amount is in the log of the client and in the log of the account that it is posted to.
     let expected: BTreeMap<(u64, String, String), i128> = expected
         .iter()
         .flat_map(|(account, component, nanos)| {
@@ -165,7 +166,8 @@ async fn accesses_that_others_pay_for_are_posted_to_them_through_a_cluster() -> 
     anyhow::bail!("expected {expected:#?}, found {found:#?}")
 }
 
-/// Two identical lines are two accesses; 304 and 404 are recorded and cost nothing.
+/// Two identical lines are two accesses; accesses with status 304 and 404 are recorded without a
+/// charge.
 const LOG: &str = r#"192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 1000 "-" "x"
 192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 1000 "-" "x"
 192.0.2.2 - bob [17/May/2015:10:05:01 +0000] "GET /b HTTP/1.1" 206 23
@@ -186,8 +188,12 @@ async fn an_access_log_is_charged_once_however_often_it_is_collected() -> Result
     let collect = ["collect", "access-log", &log, "--open-accounts", "1", "--plan", "octets"];
     for run in 1..=2 {
         let ran = cluster.attempt(&collect)?;
-        ensure!(ran.code == Some(3), "run {run}: a bad row is told by the exit code: {ran:?}");
-        ensure!(ran.err.contains("access.log:7"), "run {run}: where it is: {}", ran.err);
+        ensure!(ran.code == Some(3), "run {run}: a bad row sets the exit code to 3: {ran:?}");
+        ensure!(
+            ran.err.contains("access.log:7"),
+            "run {run}: the message names the row: {}",
+            ran.err
+        );
         let lines = pull_everything(&cluster.front()).await?;
         let octets: i128 = lines.iter().map(|line| line.units.parse::<i128>().unwrap()).sum();
         ensure!(octets == 2_028, "run {run}: {octets} octets charged");
@@ -252,7 +258,7 @@ async fn a_full_disk_is_told_in_words_and_loses_nothing() -> Result<()> {
     let _beside = crate::beside().await;
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("t.db");
-    // A quota stands for the disk: SQLite fails in the same way.
+    // A quota simulates the full disk: SQLite fails in the same way.
     let mut cluster = start(format!("sqlite:{}?pages-max=150", path.display())).await?;
     let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/octets.xml");
     cluster.run(&["plan", "publish", plan])?;
@@ -263,7 +269,7 @@ async fn a_full_disk_is_told_in_words_and_loses_nothing() -> Result<()> {
     let mut sent = BTreeMap::new();
     for n in 0..20_000_i64 {
         let (account, quantity) = (1 + n.unsigned_abs() % 10, 1 + n % 97);
-        // Ids that do not compress, so that the disk fills.
+        // Ids that do not compress, so that the space is used up.
         let id = format!("{:016x}", n.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let row = format!("{id},{account},octets,2024-05-01T00:00:00Z,{quantity}\n");
         usage.push_str(&row);
@@ -271,11 +277,11 @@ async fn a_full_disk_is_told_in_words_and_loses_nothing() -> Result<()> {
     }
     let usage = cluster.file("usage.csv", &usage)?;
     let ran = cluster.attempt(&["ingest", &usage, "--timeout", "25s"])?;
-    ensure!(ran.code == Some(1), "it can't be done: {ran:?}");
-    ensure!(ran.err.contains("out of space"), "why is told at the client: {}", ran.err);
+    ensure!(ran.code == Some(1), "the command fails: {ran:?}");
+    ensure!(ran.err.contains("out of space"), "the client's message names the cause: {}", ran.err);
     let log = cluster.log("a");
     ensure!(log.contains("out of space") && !log.contains("panicked"), "{log}");
-    // There is room again.
+    // There is space again.
     cluster.kill("a")?;
     cluster.move_to(format!("sqlite:{}", path.display()));
     cluster.start_node("a")?;

@@ -1,7 +1,7 @@
 //! Lists the cases of the conformance suite, so that a new case runs for every store.
 //!
-//! A case is a function `pub async fn NAME(s: &Subject)` in a file of `src/conformance/`. The list is
-//! the macro `each_conformance_case`, which `src/conformance/mod.rs` includes.
+//! A case is a function `pub async fn NAME(s: &Subject)` in a file of `src/conformance/`. The list
+//! is the macro `each_conformance_case`, which `src/conformance/mod.rs` includes.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("src/conformance has no cases".into());
     }
     let text = format!(
-        "/// Every case of the suite, made into a test by `conformance_tests`.\n\
+        "/// Every case of the suite; `conformance_tests` makes a test of each.\n\
          #[doc(hidden)]\n\
          #[macro_export]\n\
          macro_rules! each_conformance_case {{\n    \
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The names of the cases in a file, in its order.
+/// The names of the cases in the text of a file, in order of appearance.
 fn cases(text: &str) -> Vec<&str> {
     let functions = text.split("\npub async fn ").skip(1);
     let is_case = |arguments: &str| {

@@ -1,23 +1,23 @@
 -- The schema of the shared database.
 --
--- Numbers of 64 bits without a sign are kept in BIGINT bit by bit; instants are microseconds since
--- 1970 (UTC). Names of nodes and identities compare byte by byte (COLLATE "C").
+-- An unsigned number of 64 bits is stored as the BIGINT with the same bits. Instants are
+-- microseconds since 1970 (UTC). Names of nodes and identities compare byte by byte (COLLATE "C").
 
--- One row: what is true of the whole database.
+-- One row with the state of the whole database.
 CREATE TABLE store (
     one               BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one),
-    -- Which history this is (P18): drawn here, once; a restore draws another.
+    -- The id of this history (P18), drawn once, here. A restore has to draw a new one.
     incarnation       BIGINT NOT NULL,
     -- Grows by one with each publication, under this row's lock, so that no reader sees a version
-    -- before the one below it (P36).
+    -- before its predecessor (P36).
     catalogue_version BIGINT NOT NULL DEFAULT 0,
-    -- Grows whenever partitions are created: readers keep specs and members until it changes.
+    -- Grows when partitions are created. Readers cache specs and members until it changes.
     topology          BIGINT NOT NULL DEFAULT 0
 );
 INSERT INTO store (incarnation)
 SELECT ('x' || substr(md5(gen_random_uuid()::text), 1, 16))::bit(64)::bigint;
 
--- What does not change once a partition is created.
+-- The settings of a partition, which do not change after its creation.
 CREATE TABLE partition_specs (
     id            BIGINT PRIMARY KEY,
     first_account BIGINT NOT NULL,
@@ -31,12 +31,12 @@ CREATE TABLE members (
     node      TEXT COLLATE "C" NOT NULL,
     priority  BIGINT NOT NULL,
     PRIMARY KEY (partition, node),
-    -- P12
+    -- P12.
     UNIQUE (partition, priority)
 );
 
--- What every append changes: the fence (P1). Rows are short, and most of each page is left free,
--- so that an update stays on its page and touches no index.
+-- The fence of each partition (P1), which every append updates. Rows are short and most of each
+-- page is left free, so that an update stays on its page and changes no index.
 CREATE TABLE partitions (
     id                 BIGINT PRIMARY KEY REFERENCES partition_specs (id),
     epoch              BIGINT NOT NULL DEFAULT 0,
@@ -46,16 +46,18 @@ CREATE TABLE partitions (
     next_segment       BIGINT NOT NULL DEFAULT 1,
     last_hash          BYTEA NOT NULL,
     released_to        TEXT COLLATE "C",
-    -- The newest segment with postings to other partitions (P33), for receivers to compare their
-    -- cursors with; zero when there never was one.
+    -- The newest segment with postings to other partitions (P33); receivers compare their cursors
+    -- with it. Zero when no segment had any.
     last_posting       BIGINT NOT NULL DEFAULT 0,
-    -- The newest published checkpoint, so that publication is monotone under this row's lock (P22).
+    -- The segment of the newest checkpoint; checkpoints only move forward (P22), checked under this
+    -- row's lock.
     checkpoint_segment BIGINT NOT NULL DEFAULT -1,
-    -- Counts write barriers (P17): something for a barrier to change.
+    -- The count of write barriers (P17); a barrier has to write something.
     barriers           BIGINT NOT NULL DEFAULT 0
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
--- The log. No foreign key: only the fence inserts here, and it holds the partition's row.
+-- The log. It needs no foreign key: only the fenced append inserts here, and it locks the
+-- partition's row.
 CREATE TABLE segments (
     partition BIGINT NOT NULL,
     segment   BIGINT NOT NULL,
@@ -63,29 +65,31 @@ CREATE TABLE segments (
     prev_hash BYTEA NOT NULL,
     hash      BYTEA NOT NULL,
     body      BYTEA NOT NULL,
-    -- It holds postings to accounts of other partitions (P33): the log is the outbox.
+    -- Whether the segment holds postings to accounts of other partitions (P33); the log is the
+    -- outbox.
     postings  BOOLEAN NOT NULL,
     PRIMARY KEY (partition, segment)
 );
--- Most segments have none, and an append of one that has none does not touch this.
+-- Partial: most segments have no postings, and their appends do not write to this index.
 CREATE INDEX segments_with_postings ON segments (partition, segment) WHERE postings;
--- Bodies come compressed; another try would only cost.
+-- Bodies are already compressed; compressing them again would only cost time.
 ALTER TABLE segments ALTER COLUMN body SET STORAGE EXTERNAL;
 
--- One row per node name: the newest incarnation that beat (P9, P11).
+-- One row per node name: the last heartbeat of the newest incarnation (P9, P11).
 CREATE TABLE nodes (
     node        TEXT COLLATE "C" PRIMARY KEY,
     incarnation BIGINT NOT NULL,
     counter     BIGINT NOT NULL,
     address     TEXT NOT NULL,
     draining    BOOLEAN NOT NULL,
-    -- Packed: partition (4 bytes), epoch (8), claim (16), big-endian, one after the other.
+    -- Packed entries: partition (4 bytes), epoch (8), claim (16), big-endian, one after another.
     serving     BYTEA NOT NULL,
     beat_at     BIGINT NOT NULL
 ) WITH (fillfactor = 20);
 ALTER TABLE nodes ALTER COLUMN serving SET STORAGE EXTERNAL;
 
--- Every process start that ever beat: one that is here and no longer in nodes is superseded.
+-- Every process start that has written a heartbeat. One that is here and not in nodes is
+-- superseded.
 CREATE TABLE incarnations (
     node        TEXT COLLATE "C" NOT NULL,
     incarnation BIGINT NOT NULL,
@@ -105,13 +109,13 @@ CREATE TABLE checkpoint_manifests (
     partition BIGINT NOT NULL REFERENCES partition_specs (id),
     segment   BIGINT NOT NULL,
     hash      BYTEA NOT NULL,
-    -- Names of parts, in order, one a line.
+    -- The names of the parts, in order, one a line.
     parts     TEXT NOT NULL,
     summary   BYTEA NOT NULL,
     PRIMARY KEY (partition, segment)
 );
 
--- Plans and tables, one line of versions over both (P36).
+-- Published plans and tables, with one sequence of catalogue versions for both (P36).
 CREATE TABLE catalogue (
     catalogue_version BIGINT PRIMARY KEY,
     kind              TEXT COLLATE "C" NOT NULL CHECK (kind IN ('plan', 'table')),
@@ -119,16 +123,17 @@ CREATE TABLE catalogue (
     version           BIGINT NOT NULL,
     starts            TEXT COLLATE "C" NOT NULL,
     content_hash      BYTEA NOT NULL,
-    -- What a listing shows, so that it reads no body: a plan's currency, a table's kind of key.
+    -- A plan's currency, or a table's kind of key. A column, so that a listing reads no body.
     form              TEXT COLLATE "C" NOT NULL,
     row_count         BIGINT NOT NULL,
-    -- How many bytes the body has, so that pages are cut without reading it.
+    -- The size of the body, so that a page of results is bounded without reading bodies.
     bytes             BIGINT NOT NULL,
     body              TEXT NOT NULL,
     published_at      BIGINT NOT NULL,
     UNIQUE (kind, id, version)
 );
--- A large table must not hold the store's row for the time that compressing it takes.
+-- Uncompressed: a publication holds the lock of the store's row, and compressing a large table
+-- would take long.
 ALTER TABLE catalogue ALTER COLUMN body SET STORAGE EXTERNAL;
 
 CREATE TABLE bindings (

@@ -1,5 +1,5 @@
--- The schema of the shared database. Tables and columns are those of PostgreSQL's schema, and
--- what they mean is said there; here is only what differs.
+-- The schema of the shared database. Tables and columns are those of the PostgreSQL schema, which
+-- explains them; comments here are about the differences.
 
 CREATE TABLE store (
     one               INTEGER PRIMARY KEY CHECK (one = 1),
@@ -39,7 +39,7 @@ CREATE TABLE partitions (
     barriers           INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- A table with row ids: large bodies would crowd the pages of an index.
+-- With row ids: without them, large bodies would fill the pages of the primary key's index.
 CREATE TABLE segments (
     partition INTEGER NOT NULL,
     segment   INTEGER NOT NULL,
@@ -96,7 +96,7 @@ CREATE TABLE catalogue (
     row_count         INTEGER NOT NULL,
     bytes             INTEGER NOT NULL,
     published_at      INTEGER NOT NULL,
-    -- Last, so that a listing reads none of its pages.
+    -- The last column, so that a listing does not read its pages.
     body              TEXT NOT NULL,
     UNIQUE (kind, id, version)
 ) STRICT;

@@ -1,5 +1,5 @@
--- What a takeover is decided by. Tables and columns are those of PostgreSQL's schema, and what
--- they mean is said there.
+-- Further inputs of the decisions about takeovers. Tables and columns are those of the PostgreSQL
+-- schema, which explains them.
 
 ALTER TABLE partitions ADD COLUMN flaps INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE partitions ADD COLUMN flapped_at INTEGER NOT NULL DEFAULT 0;

@@ -1,6 +1,6 @@
--- Identities are found by their one spelling, addresses also by the prefixes that hold them, and
--- bindings can end. Tables and columns are those of PostgreSQL's schema, and what they mean is
--- said there.
+-- Identities are found by their canonical spelling, addresses also by the prefixes that contain
+-- them, and bindings can end. Tables and columns are those of the PostgreSQL schema, which explains
+-- them.
 
 ALTER TABLE bindings ADD COLUMN canonical TEXT;
 CREATE INDEX bindings_by_canonical ON bindings (canonical, from_us);

@@ -1,4 +1,4 @@
-//! Walks through all states of a configuration, and tells the shortest way to a broken property.
+//! Checks all states of a configuration, and finds the shortest path to a violated property.
 
 use std::fmt::Write as _;
 
@@ -7,19 +7,19 @@ use stateright::{Checker, Model};
 use crate::database::Statement;
 use crate::model::{Action, Protocol, State};
 
-/// What a walk through all states came to.
+/// The size of a checked configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Explored {
-    /// Different states.
+    /// Number of distinct states.
     pub states: usize,
-    /// Steps of the longest of the shortest ways to a state.
+    /// The largest distance of a state from the initial state, in steps.
     pub depth: usize,
 }
 
-/// Checks every state that can be reached.
+/// Checks every reachable state.
 ///
 /// # Panics
-/// When a property falls; the message tells how it comes to that.
+/// A property is violated; the message has the path to the violation.
 pub fn holds(name: &str, protocol: Protocol) -> Explored {
     let checker = protocol.checker().threads(2).spawn_bfs().join();
     let explored = Explored { states: checker.unique_state_count(), depth: checker.max_depth() };
@@ -28,8 +28,8 @@ pub fn holds(name: &str, protocol: Protocol) -> Explored {
     explored
 }
 
-/// The shortest way to a state where `property` does not hold, step by step; `None` when there is
-/// no such state.
+/// The shortest path to a state where `property` does not hold, step by step; `None` if there is no
+/// such state.
 pub fn counterexample(protocol: Protocol, property: &'static str) -> Option<Vec<String>> {
     let protocol = Protocol { only: Some(property), ..protocol };
     let checker = protocol.checker().spawn_bfs().join();
@@ -38,7 +38,7 @@ pub fn counterexample(protocol: Protocol, property: &'static str) -> Option<Vec<
     Some(steps.collect())
 }
 
-/// An action in words: node 0 is called a, record 0 r0.
+/// An action as text: node 0 is named a, record 0 r0.
 fn told(state: &State, action: &Action) -> String {
     let name = |node: &usize| char::from(b'a' + *node as u8);
     match action {
@@ -49,10 +49,10 @@ fn told(state: &State, action: &Action) -> String {
             let rated = open.map(|open| open.rated.clone()).unwrap_or_default();
             let ids: Vec<_> = rated.iter().map(|rated| format!("r{}", rated.record)).collect();
             let what = if ids.is_empty() { "a barrier".to_owned() } else { ids.join(" and ") };
-            format!("{} sends off {what}", name(node))
+            format!("{} sends {what}", name(node))
         }
         Action::GiveUp(node) => format!("{} gives up waiting", name(node)),
-        Action::Crash(node) => format!("{} crashes and starts anew", name(node)),
+        Action::Crash(node) => format!("{} crashes and restarts", name(node)),
         Action::Claim(node) => format!("{} sends a claim", name(node)),
         Action::Recover(node) => format!("{} reads the tail and serves", name(node)),
         Action::Follow(node) => format!("{} follows the log", name(node)),
@@ -61,7 +61,7 @@ fn told(state: &State, action: &Action) -> String {
             let sent = &state.sent[*index];
             let mut line = format!("the database gets {}'s {}", name(&sent.from), statement(sent));
             if sent.passed_fence {
-                line.push_str(", which is through the fence already");
+                line.push_str(", which has passed the fence already");
             }
             if !sent.awaited {
                 line.push_str(" (late)");

@@ -1,42 +1,41 @@
-//! The shared database: one row that says who may append and where, and the log.
+//! The shared database: one row with the owner and the end of the log, and the log.
 //!
-//! A statement is atomic. How it gets here, and whether its answer gets back, is not the
-//! database's affair: see `model.rs`.
+//! A statement is atomic. Its delivery, and the delivery of its answer, are in `model.rs`.
 
 use crate::lines::Lines;
 
-/// A record's id; small numbers, for the sake of bit sets.
+/// The id of a record; small, since sets of records are bit sets.
 pub type RecordId = u8;
 
-/// A record as it was rated.
+/// A rated record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rated {
-    /// Which record.
+    /// The id of the record.
     pub record: RecordId,
-    /// Its outcome: how many records the account had before it. Like the price of a tier, this
-    /// depends on all that was rated before, so that an owner with wrong state logs a wrong one.
+    /// Its outcome: the number of records that the account had before it. Like the price in a tier,
+    /// it depends on all records rated before, so an owner with wrong state logs a wrong outcome.
     pub place: u8,
 }
 
 /// One segment of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Segment {
-    /// 1, 2, 3, …
+    /// Segment number, from 1.
     pub number: u8,
-    /// Under which it was appended.
+    /// The epoch of the owner that appended it.
     pub epoch: u8,
-    /// The appender's claim. The model alone stores it here, to see who wrote what.
+    /// The claim of that owner. Only the model stores it here, to check I3.
     pub claim: u8,
-    /// The hash of the segment before it; zero before the first.
+    /// The hash of the previous segment; zero for the first.
     pub prev_hash: u32,
     /// Its own hash.
     pub hash: u32,
-    /// What it holds.
+    /// Its records.
     pub rated: Vec<Rated>,
 }
 
 impl Segment {
-    /// Seals what was rated into a segment on top of `position`.
+    /// Builds the segment that follows `position`.
     pub fn seal(position: Position, epoch: u8, claim: u8, rated: Vec<Rated>) -> Self {
         let Position { next: number, last_hash: prev_hash } = position;
         let mut hash = 0x811c_9dc5 ^ prev_hash;
@@ -48,17 +47,17 @@ impl Segment {
     }
 }
 
-/// Where the next segment goes.
+/// The end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// Its number.
+    /// The number of the next segment.
     pub next: u8,
-    /// The hash of the last one.
+    /// The hash of the last segment; zero if the log is empty.
     pub last_hash: u32,
 }
 
 impl Position {
-    /// Where a log ends.
+    /// The end of this log.
     pub fn end_of(log: &[Segment]) -> Self {
         log.last().map_or(Self { next: 1, last_hash: 0 }, |last| Self {
             next: last.number + 1,
@@ -67,23 +66,24 @@ impl Position {
     }
 }
 
-/// Who an owner says it is.
+/// The epoch and claim by which an owner identifies itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Title {
-    /// Counted up by each claim, in the row: a history rolled back counts the same number again.
+    /// Incremented by each claim in the row; after a rollback the same number can occur again.
     pub epoch: u8,
-    /// Random and new for each claim: here a counter that nothing rolls back.
+    /// Unique for each claim: random in the real system, here a counter that no failover rolls
+    /// back.
     pub claim: u8,
 }
 
 /// The partition's row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {
-    /// Of the last claim; zero before the first.
+    /// Epoch and claim of the last claim; zero before the first.
     pub title: Title,
-    /// Where the log ends.
+    /// The end of the log.
     pub position: Position,
-    /// The owner gave it up (P13); a claim clears it.
+    /// The owner released the partition (P13); a claim clears it.
     pub released: bool,
 }
 
@@ -92,60 +92,61 @@ pub struct Row {
 pub struct Database {
     /// The partition's row.
     pub row: Row,
-    /// Its segments, in the order in which they were committed.
+    /// The segments, in commit order.
     pub log: Vec<Segment>,
 }
 
-/// What the database is told.
+/// A statement for the database.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Statement {
-    /// One compare-and-set on the epoch.
+    /// A compare-and-set on the epoch.
     Claim {
-        /// The epoch that the claimant saw.
+        /// The epoch that the claimant read.
         seen: u8,
-        /// New for each claim.
+        /// The unique id of this claim.
         claim: u8,
     },
     /// The fenced append.
     Append(Segment),
     /// A write that changes nothing and succeeds for the owner only (P17).
     Barrier {
-        /// Who says so.
+        /// Epoch and claim of the sender.
         title: Title,
-        /// Where it believes that the log ends.
+        /// The end of the log as the sender knows it.
         position: Position,
     },
-    /// Gives the partition up (P13).
+    /// Releases the partition (P13).
     Release {
-        /// Who says so.
+        /// Epoch and claim of the sender.
         title: Title,
     },
 }
 
-/// What it answers.
+/// The answer to a statement.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
-    /// The claim won; the log ended there in that instant.
+    /// The claim won.
     Claimed {
-        /// What the claimant is now.
+        /// Epoch and claim of the new owner.
         title: Title,
-        /// Where the log ended.
+        /// The end of the log in the instant of the claim.
         position: Position,
     },
-    /// Somebody else claimed in between.
+    /// The epoch changed since the claimant read it: another claim won.
     Outrun,
-    /// Durable.
+    /// The statement committed.
     Committed,
-    /// Somebody else is the owner.
+    /// Another node is the owner.
     Fenced,
-    /// The owner is right, but the log ends earlier, or otherwise, than it knows (P18).
+    /// Epoch and claim match, but the log ends earlier than the owner knows, or with another hash
+    /// (P18).
     RolledBack,
-    /// The owner is right, but the log goes on further than it knows (P2).
+    /// Epoch and claim match, but the log has more segments than the owner knows (P2).
     Ahead,
 }
 
 impl Database {
-    /// A partition that nobody ever owned.
+    /// A partition without any owner so far.
     pub fn new() -> Self {
         let row = Row {
             title: Title { epoch: 0, claim: 0 },
@@ -155,7 +156,7 @@ impl Database {
         Self { row, log: Vec::new() }
     }
 
-    /// Carries a statement out, all of it at once.
+    /// Applies a statement atomically.
     pub fn carry_out(&mut self, statement: &Statement, lines: &Lines) -> Answer {
         match statement {
             Statement::Claim { seen, claim } => self.claim(*seen, *claim),
@@ -179,12 +180,12 @@ impl Database {
         Answer::Claimed { title: self.row.title, position: self.row.position }
     }
 
-    /// The fence of an append. With the row's lock it is one with [`Self::insert`]:
+    /// The fence of an append. With the row lock it is atomic with [`Self::insert`]:
     ///
     /// `UPDATE partitions SET next_segment = $n + 1, last_hash = $hash
     ///   WHERE epoch = $e AND claim = $c AND next_segment = $n AND last_hash = $prev`
     ///
-    /// Without the lock (`Lines::row_lock`) anything may happen in between.
+    /// Without the lock (`Lines::row_lock`) other statements can run in between.
     pub fn fence(&self, segment: &Segment, lines: &Lines) -> Result<(), Answer> {
         let title = Title { epoch: segment.epoch, claim: segment.claim };
         let at = Position { next: segment.number, last_hash: segment.prev_hash };

@@ -1,66 +1,68 @@
-//! The protective lines of the protocol, each of which can be taken away.
+//! The checks of the protocol that a test can switch off.
 //!
-//! A model that holds says little until it is shown to fail where it should: `tests/mutants.rs`
-//! takes each line away and names the property that then falls.
+//! `tests/mutants.rs` switches each check off and names the property that is then violated. This
+//! shows that the properties can detect a missing check.
 
-/// What an owner does when it does not learn what became of a statement (P2).
+/// What an owner does after a statement whose outcome is unknown (P2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unknown {
-    /// Throws its speculative state away, claims, and only then reads.
+    /// Discards its speculative state, claims, and reads the log after the claim.
     ClaimThenRead,
-    /// Mutant: reads the log, claims, and trusts what it read.
+    /// Mutant: reads the log, claims, and relies on what it read before the claim.
     ReadThenClaim,
-    /// Mutant: sends what it holds again, under the same claim.
+    /// Mutant: sends the same statement again under the same claim.
     SendAgain,
 }
 
-/// Which protective lines stand.
+/// The checks that are on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lines {
-    /// P1: the append locks the row first, so that nothing comes between its fence and its insert.
+    /// P1: the append locks the row first, so that no other statement runs between its fence and
+    /// its insert.
     pub row_lock: bool,
-    /// P1: the fence asks for the epoch.
+    /// P1: the fence compares the epoch.
     pub epoch_in_fence: bool,
-    /// P1, P18: the fence asks for the claim, which no other history repeats.
+    /// P1, P18: the fence compares the claim, which is never repeated, not even after a rollback.
     pub claim_in_fence: bool,
-    /// P18: the fence asks for the hash of the last segment.
+    /// P18: the fence compares the hash of the last segment.
     pub hash_in_fence: bool,
-    /// P1: an owner reads the log's tail after its claim, whatever it knows already.
+    /// P1: an owner reads the tail of the log after its claim, even if it holds a replica.
     pub reload: bool,
-    /// P1: an owner serves only when what it read ends where its claim found the log's end.
+    /// P1: an owner serves only if what it read ends at the position that its claim returned.
     pub position_after_claim: bool,
-    /// P18: a kept copy of the log is compared with the log by hash, not by number alone.
+    /// P18: a replica is compared with the log by hash, not by number alone.
     pub hash_of_copy: bool,
-    /// P18: a copy that belongs to another history is thrown away and read anew.
+    /// P18: a replica of another history is discarded and built again.
     pub rebuild: bool,
-    /// P2.
+    /// P2: the reaction to an unknown outcome.
     pub unknown: Unknown,
-    /// P4: an append that finds the log ahead is of unknown outcome, not "mine, committed".
+    /// P4: an append that finds the log ahead has an unknown outcome; it is not counted as
+    /// committed.
     pub ahead_is_unknown: bool,
-    /// An answer of the database belongs to the statement that it answers, not to the next one
-    /// that is awaited. (A connection goes back to its pool only when it was answered in full.)
+    /// An answer of the database is matched to its statement, not to the next awaited one. (A
+    /// connection returns to its pool only after its statement was answered in full.)
     pub attempt_token: bool,
     /// P5: a record in the open segment, or in the one in flight, is a duplicate.
     pub pending_keys: bool,
-    /// P6: an answer waits for the segment that it depends on.
+    /// P6: an answer to a client waits for the commit of the segment that it depends on.
     pub answer_after_commit: bool,
     /// P6: a feed shows committed segments only.
     pub feed_after_commit: bool,
-    /// P17: an answer from state waits for a commit begun after the request came.
+    /// P17: an answer from state waits for a commit that began after the request arrived.
     pub barrier: bool,
-    /// P18: a barrier asks for the position too, as an append does.
+    /// P18: a barrier compares the position too, as an append does.
     pub position_in_barrier: bool,
-    /// P17: a front drops answers of an epoch below the highest that it saw.
+    /// P17: a front drops answers whose epoch is below the highest that it saw.
     pub fronts_drop_lower: bool,
-    /// P18: fronts forget the highest epoch that they saw when the epochs of another history start
-    /// lower: they are started anew, by hand. (A restore makes all epochs jump instead.)
+    /// P18: after a failover to a history with lower epochs, fronts forget the highest epoch that
+    /// they saw: an operator restarts them. (A restore raises all epochs instead.)
     pub fronts_start_anew: bool,
-    /// P18: a consumer's cursor carries a hash.
+    /// P18: the cursor of a consumer holds a hash.
     pub hash_of_cursor: bool,
 }
 
 impl Lines {
-    /// The protocol as it is written.
+    /// All checks on: the protocol as specified.
     pub const ALL: Self = Self {
         row_lock: true,
         epoch_in_fence: true,

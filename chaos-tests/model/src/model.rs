@@ -1,54 +1,54 @@
-//! The whole: nodes, one database, what is under way between them, and what may happen next.
+//! The complete model: nodes, one database, messages in flight, and the possible actions.
 //!
-//! There are no clocks. A statement that was sent is carried out sooner, later or never; whoever
-//! waits may give up at any time; a node that does nothing for a while is a frozen one, and goes on
-//! with the state that it had. So every timing of the real system is one of the model's paths.
+//! There are no clocks. A statement that was sent is carried out sooner, later or never. A waiting
+//! node may give up at any time. A node without actions for a while is a frozen node; it continues
+//! with its old state. So every timing of the real system is a path of the model.
 
 use crate::database::{Answer, Database, RecordId, Statement, Title};
 use crate::lines::{Lines, Unknown};
 use crate::node::{InFlight, Node, Reply, Role};
 use crate::outside::{Consumer, Letter, Outside, records_of};
 
-/// Sizes, what may go wrong how often, and which protective lines stand.
+/// Sizes, fault limits, and the checks that are on.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// Nodes; any of them may claim at any time.
+    /// Number of nodes; any of them may claim at any time.
     pub nodes: usize,
-    /// Fronts: records come through the first one, questions through the last.
+    /// Number of fronts: records arrive through the first, questions through the last.
     pub fronts: usize,
-    /// Records, and how often each may be sent, to whichever nodes.
+    /// Number of records.
     pub records: usize,
-    /// See `records`.
+    /// How often each record may be sent, to any of the nodes.
     pub sendings: u8,
-    /// Questions for the account ("show").
+    /// Number of questions for the account ("show").
     pub questions: u8,
-    /// Claims, lost ones included.
+    /// Maximum number of claims, lost ones included.
     pub claims: u8,
-    /// Crashes, and statements given up before their answer came.
+    /// Maximum number of crashes and of statements given up before their answer arrived.
     pub faults: u8,
-    /// Nodes keep what they read of the log, and follow it.
+    /// Nodes keep a replica of the log and follow it.
     pub keeps_copy: bool,
     /// Owners may hand over (P13).
     pub hands_over: bool,
-    /// The database's answers take their time.
+    /// Answers of the database may be delayed.
     pub slow_answers: bool,
-    /// Replies to clients take their time.
+    /// Replies to clients may be delayed.
     pub slow_letters: bool,
-    /// Asynchronous promotions of a database replica that lags (P18).
+    /// Number of asynchronous promotions of a database replica that lags (P18).
     pub failovers: u8,
     /// A consumer pulls from the feed.
     pub has_consumer: bool,
-    /// Checks I7 in every state, which is dear.
+    /// Checks I7 in every state, which costs much time.
     pub checks_healing: bool,
-    /// Only this property is checked; all of them if `None`. The way to a single one is the
-    /// shortest there is.
+    /// Check only this property; `None` checks all. The path to a violation of a single property is
+    /// the shortest one.
     pub only: Option<&'static str>,
-    /// The protective lines.
+    /// The checks that are on.
     pub lines: Lines,
 }
 
 impl Protocol {
-    /// Two nodes, two records, nothing that goes wrong but what always may.
+    /// Two nodes, two records, one fault, no optional behaviour.
     pub const fn small() -> Self {
         Self {
             nodes: 2,
@@ -71,50 +71,50 @@ impl Protocol {
     }
 }
 
-/// A statement under way to the database.
+/// A statement in flight to the database.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sent {
-    /// Who sent it.
+    /// The sending node.
     pub from: usize,
-    /// Its sender still waits for it. If not, it is a late one: it may still be carried out.
+    /// Its sender still waits for it. If not, the statement is late: it may still be carried out.
     pub awaited: bool,
-    /// Mutant of P1: it went through the fence, and is about to insert.
+    /// Mutant of P1: it passed the fence, and its insert is still to come.
     pub passed_fence: bool,
-    /// What it says.
+    /// The statement.
     pub statement: Statement,
 }
 
-/// An answer under way from the database.
+/// An answer in flight from the database.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Answered {
-    /// To whom.
+    /// The node that receives it.
     pub to: usize,
-    /// Is it the one that is waited for?
+    /// The node still waits for it.
     pub awaited: bool,
-    /// What it says.
+    /// The answer.
     pub answer: Answer,
 }
 
-/// Everything at one instant.
+/// A state of the whole system.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    /// The database that everybody talks to.
+    /// The database that all nodes use.
     pub database: Database,
-    /// Its asynchronous replica, as far as it got.
+    /// Its asynchronous replica, up to what was replicated.
     pub replica: Option<Database>,
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// Statements under way, sorted.
+    /// Statements in flight, sorted.
     pub sent: Vec<Sent>,
-    /// Answers under way, sorted.
+    /// Answers in flight, sorted.
     pub answers: Vec<Answered>,
-    /// Replies under way, sorted.
+    /// Replies in flight, sorted.
     pub letters: Vec<Letter>,
     /// Fronts and clients.
     pub outside: Outside,
-    /// Who pulls from the feed.
+    /// The consumer of the feed.
     pub consumer: Consumer,
-    /// Claims made so far: also where claim ids come from, since nothing rolls it back.
+    /// Claims made so far. It is also the source of claim ids, since no failover rolls it back.
     pub claims: u8,
     /// How many nodes have claimed. They are interchangeable: the first to claim is node 0.
     pub joined: usize,
@@ -124,43 +124,44 @@ pub struct State {
     pub failovers: u8,
 }
 
-/// What happens next.
+/// The next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A client sends a record, for the first time or again, to a node that believes it is owner.
+    /// A client sends a record, for the first time or again, to a node that believes it is the
+    /// owner.
     Submit(RecordId, usize),
-    /// A client asks such a node for the account.
+    /// A client sends such a node a question for the account.
     Ask(usize),
     /// An owner sends its open segment, or a barrier.
     Send(usize),
-    /// A node gives up waiting for the database: outcome unknown (P2).
+    /// A node stops waiting for the database: the outcome is unknown (P2).
     GiveUp(usize),
-    /// A process dies and starts anew.
+    /// A process crashes and restarts without state.
     Crash(usize),
-    /// A node observes the row and claims.
+    /// A node reads the row and sends a claim.
     Claim(usize),
-    /// A node whose claim won reads the log's tail.
+    /// A node whose claim won reads the tail of the log.
     Recover(usize),
-    /// A standby reads on in the log.
+    /// A standby reads the next segments of the log.
     Follow(usize),
-    /// An owner with nothing under way gives the partition up.
+    /// An owner with no statement in flight releases the partition.
     Release(usize),
     /// The database carries a statement out.
     CarryOut(usize),
-    /// A node hears the database's answer.
+    /// A node receives the answer of the database.
     Hear(usize),
-    /// A front gets a reply.
+    /// A front receives a reply.
     Deliver(usize),
     /// The replica catches up.
     Replicate,
-    /// The replica is promoted: what it lacks never happened.
+    /// The database replica is promoted: statements that it lacks are lost.
     Failover,
     /// The consumer pulls.
     Pull,
 }
 
 impl State {
-    /// Before the first claim.
+    /// The state before the first claim.
     pub fn new(protocol: &Protocol) -> Self {
         let database = Database::new();
         Self {
@@ -191,7 +192,7 @@ impl State {
         self.send(node, Statement::Claim { seen, claim: self.claims }, true);
     }
 
-    /// Whatever the node sent goes on without it.
+    /// The node stops waiting for all that it sent; the statements stay in flight.
     fn abandon(&mut self, node: usize) {
         for sent in self.sent.iter_mut().filter(|sent| sent.from == node) {
             sent.awaited = false;
@@ -201,7 +202,7 @@ impl State {
         }
     }
 
-    /// P2.
+    /// The node gives up its statement: the outcome is unknown (P2).
     fn give_up(&mut self, node: usize, protocol: &Protocol) {
         self.abandon(node);
         let is_owner = self.nodes[node].owner().is_some();
@@ -226,7 +227,8 @@ impl State {
         let mut sent = self.sent.remove(index);
         let lines = &protocol.lines;
         let answer = match &sent.statement {
-            // Mutant of P1: the fence reads, and the insert comes later, whatever happened since.
+            // Mutant of P1: the fence check and the insert are two steps, with other actions in
+            // between.
             Statement::Append(segment) if !lines.row_lock => {
                 if sent.passed_fence {
                     self.database.insert(segment)
@@ -254,7 +256,8 @@ impl State {
             if protocol.lines.attempt_token || !self.nodes[to].awaits() {
                 return;
             }
-            // Mutant: a late answer is taken for that of the next statement, which loses its own.
+            // Mutant: a late answer is taken as the answer to the next statement, whose own answer
+            // is lost.
             self.abandon(to);
         }
         let node = &mut self.nodes[to];
@@ -272,7 +275,7 @@ impl State {
                 let replies = node.committed();
                 self.reply(epoch, replies, protocol);
             }
-            // Fenced, rolled back, outrun, or of unknown outcome: claim, then read.
+            // Fenced, rolled back, outrun, or unknown outcome: claim, then read.
             _ => node.step_down(protocol.keeps_copy),
         }
     }
@@ -290,7 +293,7 @@ impl State {
         }
     }
 
-    /// A record, or a question, reaches a node.
+    /// A record, or a question, arrives at a node.
     fn ask(&mut self, node: usize, record: Option<RecordId>, protocol: &Protocol) {
         let acknowledged = self.outside.acknowledged();
         let asked = &mut self.nodes[node];
@@ -322,7 +325,7 @@ impl State {
         if protocol.lines.feed_after_commit {
             return self.consumer.pull(log, &protocol.lines);
         }
-        // Mutant of P6: the feed is served from an owner's memory.
+        // Mutant of P6: the feed includes uncommitted segments from an owner's memory.
         for node in &self.nodes {
             let in_flight = node.owner().and_then(|owner| owner.in_flight.as_ref());
             if let Some(InFlight { segment: Some(segment), .. }) = in_flight {
@@ -333,7 +336,7 @@ impl State {
         }
     }
 
-    /// Carries an action out.
+    /// Applies an action.
     pub fn step(&mut self, action: &Action, protocol: &Protocol) {
         match *action {
             Action::Submit(record, node) => {

@@ -1,4 +1,4 @@
-//! Which actions are possible in a state: the model as `stateright` walks it.
+//! The possible actions in a state: the interface to `stateright`.
 
 use stateright::{Model, Property};
 
@@ -57,7 +57,8 @@ impl Protocol {
     fn of_clients(&self, state: &State, at: usize, actions: &mut Vec<Action>) {
         let sent = &state.outside.sent;
         for record in 0..self.records {
-            // Records are interchangeable too: they are first sent in order.
+            // Records are interchangeable: their first sendings are in order, which leaves fewer
+            // states.
             let is_turn = record == 0 || sent[record - 1] > 0;
             if is_turn && sent[record] < self.sendings {
                 actions.push(Action::Submit(record as RecordId, at));

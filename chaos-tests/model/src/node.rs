@@ -1,4 +1,4 @@
-//! A node: what it keeps, and the owner that it may be.
+//! A node: the replica that it keeps, and its role.
 //!
 //! ```text
 //!   Standby --claim--> Claiming --won--> Claimed --read the tail--> Owner
@@ -6,22 +6,22 @@
 //!      +------ lost, fenced, outcome unknown, crashed, released ------+
 //! ```
 //!
-//! Nobody tells a node that it was superseded: it may sleep in any of these for as long as it
-//! likes, and go on where it was.
+//! A node is never notified that it was superseded: it may freeze in any of these roles for any
+//! time and continue with its old state.
 
 use crate::database::{Position, Rated, RecordId, Segment, Statement, Title};
 use crate::lines::Lines;
 
-/// What a client is told.
+/// A reply to a client.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reply {
-    /// The record's outcome, first or again (I5).
+    /// The outcome of the record, the same for first sending and retry (I5).
     Accepted(Rated),
-    /// Which records the account has, as a set of bits.
+    /// The records of the account, as a set of bits.
     Shown {
-        /// Those that had been acknowledged to somebody when the question was asked.
+        /// Records that were acknowledged to any client before the question was sent.
         acknowledged: u8,
-        /// Those that the owner knew of.
+        /// Records that the owner knew.
         seen: u8,
     },
 }
@@ -29,66 +29,66 @@ pub enum Reply {
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
-    /// The log as the node has read it and kept it: a warm copy, or a checkpoint with its tail. An
-    /// owner's committed state.
+    /// The log as far as the node has read it: a warm replica, or a checkpoint with the tail of the
+    /// log. It is the committed state of an owner.
     pub copy: Vec<Segment>,
-    /// Mutant of P2: the copy was read before the claim, and is trusted.
+    /// Mutant of P2: the replica was read before the claim, and is not read again.
     pub trusts_copy: bool,
-    /// What it does.
+    /// Its role.
     pub role: Role,
 }
 
-/// What a node does.
+/// The role of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// It owns nothing.
     Standby,
-    /// Its claim is on the way.
+    /// Its claim is in flight.
     Claiming,
-    /// Its claim won; it has not read the log's tail yet.
+    /// Its claim won; it has not read the tail of the log yet.
     Claimed {
-        /// What it is now.
+        /// Its epoch and claim.
         title: Title,
-        /// Where the claim found the log's end.
+        /// The end of the log in the instant of the claim.
         position: Position,
     },
     /// It serves.
     Owner(Owner),
 }
 
-/// Who serves.
+/// The state of an owner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
-    /// Under this epoch and claim.
+    /// Its epoch and claim.
     pub title: Title,
-    /// Where its next append goes, as far as it knows.
+    /// The position of its next append, as far as the owner knows.
     pub position: Position,
-    /// One statement at a time (P4).
+    /// The statement in flight; one at a time (P4).
     pub in_flight: Option<InFlight>,
-    /// The segment that fills meanwhile.
+    /// The open segment.
     pub open: Pending,
 }
 
-/// What was sent to the database, and who waits for it.
+/// A statement in flight to the database, with the replies that depend on it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InFlight {
-    /// The segment; a barrier has none.
+    /// The segment of an append; `None` for a barrier.
     pub segment: Option<Segment>,
-    /// These go out when it is durable.
+    /// Replies to send once the statement has committed.
     pub replies: Vec<Reply>,
 }
 
-/// What was taken and not sent yet.
+/// Records and questions accepted but not sent to the database yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pending {
-    /// The segment's content.
+    /// The content of the segment.
     pub rated: Vec<Rated>,
-    /// Who waits for it.
+    /// Replies that wait for it.
     pub replies: Vec<Reply>,
 }
 
 impl Pending {
-    /// Does nobody and nothing wait to be sent?
+    /// Whether there is neither a record nor a reply to send.
     pub fn is_empty(&self) -> bool {
         self.rated.is_empty() && self.replies.is_empty()
     }
@@ -101,12 +101,12 @@ impl Pending {
 }
 
 impl Node {
-    /// A node that knows nothing.
+    /// A node without any state.
     pub fn new() -> Self {
         Self { copy: Vec::new(), trusts_copy: false, role: Role::Standby }
     }
 
-    /// The owner that it is, if any.
+    /// Its owner state, if it is an owner.
     pub fn owner(&self) -> Option<&Owner> {
         match &self.role {
             Role::Owner(owner) => Some(owner),
@@ -114,13 +114,13 @@ impl Node {
         }
     }
 
-    /// Does it wait for the database?
+    /// Whether it waits for the database.
     pub fn awaits(&self) -> bool {
         matches!(self.role, Role::Claiming)
             || self.owner().is_some_and(|owner| owner.in_flight.is_some())
     }
 
-    /// Takes a record; a reply that comes back at once waited for nothing.
+    /// Rates a record. A returned reply is sent at once, without a commit.
     pub fn take(&mut self, record: RecordId, lines: &Lines) -> Option<Reply> {
         let committed = find(&self.copy, record);
         let place = self.known().count() as u8;
@@ -143,7 +143,7 @@ impl Node {
         None
     }
 
-    /// Shows the account; a reply that comes back at once waited for nothing.
+    /// Answers a question for the account. A returned reply is sent at once, without a commit.
     pub fn show(&mut self, acknowledged: u8, lines: &Lines) -> Option<Reply> {
         let known = |seen: u8, rated: &Rated| seen | 1 << rated.record;
         let all = self.known().fold(0, known);
@@ -156,7 +156,7 @@ impl Node {
         None
     }
 
-    /// Sends the open segment off, or a barrier where nothing is to be appended (P17).
+    /// Sends the open segment, or a barrier if there is nothing to append (P17).
     pub fn send(&mut self) -> Option<Statement> {
         let Role::Owner(owner) = &mut self.role else { return None };
         if owner.in_flight.is_some() || owner.open.is_empty() {
@@ -173,7 +173,7 @@ impl Node {
         })
     }
 
-    /// The awaited statement is durable: its replies go out.
+    /// The awaited statement has committed: returns its replies.
     pub fn committed(&mut self) -> Vec<Reply> {
         let Role::Owner(owner) = &mut self.role else { return Vec::new() };
         let Some(done) = owner.in_flight.take() else { return Vec::new() };
@@ -184,8 +184,8 @@ impl Node {
         done.replies
     }
 
-    /// Everything speculative is thrown away, and whoever waits is told nothing (P2). What was
-    /// committed stays as a copy where nodes keep copies.
+    /// Discards all speculative state; waiting clients get no answer (P2). Where nodes keep
+    /// replicas, the committed state stays as a replica.
     pub fn step_down(&mut self, keeps_copy: bool) {
         self.role = Role::Standby;
         if !keeps_copy {
@@ -193,7 +193,7 @@ impl Node {
         }
     }
 
-    /// Mutant of P2: what was sent is put back into the open segment, to be sent again.
+    /// Mutant of P2: moves the statement in flight back into the open segment, to send it again.
     pub fn take_back(&mut self) {
         let Role::Owner(owner) = &mut self.role else { return };
         let Some(sent) = owner.in_flight.take() else { return };
@@ -205,8 +205,8 @@ impl Node {
         }
     }
 
-    /// From a claim that won to an owner: the log is read up to exactly where the claim found its
-    /// end (P1).
+    /// Becomes the owner after a won claim: reads the log exactly up to the position that the claim
+    /// returned (P1).
     pub fn recover(&mut self, log: &[Segment], keeps_copy: bool, lines: &Lines) {
         let Role::Claimed { title, position } = self.role else { return };
         let must_read = lines.reload || self.copy.is_empty();
@@ -217,7 +217,8 @@ impl Node {
         let ends = Position::end_of(&self.copy);
         let is_same_hash = !lines.hash_of_copy || ends.last_hash == position.last_hash;
         if lines.position_after_claim && (ends.next != position.next || !is_same_hash) {
-            // Another claim came, or another history, or the copy was not of this one.
+            // Another claim won, or the history or the replica does not match the position of the
+            // claim.
             self.step_down(keeps_copy && !lines.rebuild);
             return;
         }
@@ -225,8 +226,8 @@ impl Node {
         self.role = Role::Owner(Owner { title, position, in_flight, open });
     }
 
-    /// Reads what the log has beyond the copy. A copy that belongs to another history is read anew
-    /// (P18).
+    /// Reads the segments of the log after those of the replica. A replica of another history is
+    /// built again (P18).
     pub fn follow(&mut self, log: &[Segment], lines: &Lines) {
         let is_prefix = match self.copy.last() {
             _ if !lines.hash_of_copy => self.copy.len() <= log.len(),
@@ -241,7 +242,7 @@ impl Node {
         }
     }
 
-    /// After a failover, what was lost is no longer owed to who asked before it.
+    /// After a failover, removes lost records from what earlier questions must show.
     pub fn forget_lost(&mut self, kept: u8) {
         let Role::Owner(owner) = &mut self.role else { return };
         let in_flight = owner.in_flight.iter_mut().map(|sent| &mut sent.replies);
@@ -256,7 +257,7 @@ impl Node {
         }
     }
 
-    /// Everything that this node holds for rated, committed or not, in order.
+    /// Every record that this node holds as rated, committed or not, in order.
     fn known(&self) -> impl Iterator<Item = &Rated> {
         let committed = self.copy.iter().flat_map(|segment| &segment.rated);
         committed.chain(self.owner().into_iter().flat_map(Owner::speculative))

@@ -1,18 +1,18 @@
-//! What stands outside of the nodes: fronts, clients, a consumer of the feed. They remember what
-//! they were told; the properties compare that with the log.
+//! The outside of the nodes: fronts, clients, a consumer of the feed. They record the answers that
+//! they received; the properties compare these with the log.
 
 use crate::database::{RecordId, Segment};
 use crate::lines::Lines;
 use crate::node::Reply;
 
-/// A reply on its way to a client, through a front.
+/// A reply in flight to a client, through a front.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Letter {
-    /// The front through which the question came.
+    /// The front through which the question was sent.
     pub front: usize,
-    /// The epoch under which it was answered.
+    /// The epoch of the answering owner.
     pub epoch: u8,
-    /// The answer.
+    /// The reply.
     pub reply: Reply,
 }
 
@@ -21,22 +21,23 @@ pub struct Letter {
 pub struct Outside {
     /// The highest epoch that each front saw in an answer (P17).
     pub highest: Vec<u8>,
-    /// A front let an answer through after one of a higher epoch.
+    /// A front passed an answer on after one of a higher epoch.
     pub epoch_fell: bool,
     /// How often each record was sent.
     pub sent: Vec<u8>,
-    /// Which outcomes a client was told for each record, as a set of bits.
+    /// The outcomes that clients received for each record, as a set of bits.
     pub outcomes: Vec<u8>,
-    /// Questions asked.
+    /// Number of questions sent.
     pub asked: u8,
-    /// A client was shown an account without a record that had been acknowledged before it asked.
+    /// A client received an account without a record that was acknowledged before the question was
+    /// sent.
     pub shown_stale: bool,
-    /// A client was shown a record that is not in the log.
+    /// A client received an account with a record that is not in the log.
     pub shown_uncommitted: bool,
 }
 
 impl Outside {
-    /// Nobody was told anything.
+    /// The state before any answer.
     pub fn new(records: usize, fronts: usize) -> Self {
         Self {
             highest: vec![0; fronts],
@@ -49,13 +50,13 @@ impl Outside {
         }
     }
 
-    /// Which records were acknowledged, as a set of bits.
+    /// The acknowledged records, as a set of bits.
     pub fn acknowledged(&self) -> u8 {
         let told = (0u8..).zip(&self.outcomes).filter(|&(_, &outcomes)| outcomes != 0);
         told.fold(0, |set, (record, _)| set | 1 << record)
     }
 
-    /// A letter reaches its front, and the client behind it unless the front drops it.
+    /// A reply arrives at its front, which passes it on to the client or drops it.
     pub fn deliver(&mut self, letter: &Letter, log: &[Segment], lines: &Lines) {
         let highest = &mut self.highest[letter.front];
         if letter.epoch < *highest {
@@ -76,8 +77,9 @@ impl Outside {
         }
     }
 
-    /// Asynchronous failover lost part of the log. That voids I1 for what is lost, and the operator
-    /// was told so (P18): clients start over with it, and from here on everything counts again.
+    /// An asynchronous failover lost part of the log. I1 does not hold for the lost part, and the
+    /// operator is informed (P18): clients forget the lost records, and from here on all properties
+    /// hold again.
     pub fn forget_lost(&mut self, log: &[Segment]) {
         let kept = records_of(log);
         for (record, outcomes) in (0u8..).zip(&mut self.outcomes) {
@@ -94,26 +96,26 @@ pub fn records_of(log: &[Segment]) -> u8 {
     rated.fold(0, |set, rated| set | 1 << rated.record)
 }
 
-/// How often a record stands in a log.
+/// The number of occurrences of a record in a log.
 pub fn count_in(log: &[Segment], record: RecordId) -> usize {
     let rated = log.iter().flat_map(|segment| &segment.rated);
     rated.filter(|rated| rated.record == record).count()
 }
 
-/// A consumer that pulls segment after segment.
+/// A consumer that pulls one segment after another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Consumer {
-    /// How many segments it has.
+    /// Number of segments pulled.
     pub number: u8,
-    /// The hash of the last.
+    /// The hash of the last one.
     pub hash: u32,
-    /// It was given a segment that does not follow on the one before, and was not told.
+    /// It received a segment that does not continue the previous one, without an error.
     pub misled: bool,
 }
 
 impl Consumer {
-    /// Pulls the next segment of `log`. On another history than it followed it is told so, and
-    /// starts over (P18).
+    /// Pulls the next segment of `log`. If the history differs from the one that it followed, it
+    /// gets an error and starts again (P18).
     pub fn pull(&mut self, log: &[Segment], lines: &Lines) {
         let at = usize::from(self.number);
         let last = at.checked_sub(1).map(|last| log.get(last));
@@ -130,7 +132,7 @@ impl Consumer {
         }
     }
 
-    /// Is everything that it has in the log?
+    /// Whether all segments that it pulled are in the log.
     pub fn is_in(&self, log: &[Segment]) -> bool {
         usize::from(self.number)
             .checked_sub(1)

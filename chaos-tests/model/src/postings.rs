@@ -1,32 +1,32 @@
-//! Postings from one partition's accounts to another's (P33), as a model of its own.
+//! A separate model of postings from one partition's accounts to another's (P33).
 //!
-//! The sender's log is the outbox. The receiver's owner fetches from its cursor on and appends what
-//! it fetched together with the new cursor, in one segment, through its own fence. So whoever takes
-//! the receiver over goes on exactly where the log says.
+//! The log of the sender is the outbox. The owner of the receiver fetches postings from its cursor
+//! on and appends them together with the new cursor in one segment, through its own fence. So after
+//! a takeover the new owner continues exactly at the cursor in the log.
 
 use stateright::{Model, Property};
 
-/// What goes wrong how often, and which protective lines stand.
+/// Sizes, fault limits, and the checks that are on.
 #[derive(Clone, Debug)]
 pub struct Postings {
     /// Postings that the sender makes, lost ones included.
     pub postings: u8,
-    /// Claims of the receiver, between two nodes.
+    /// Claims on the receiver, by two nodes.
     pub claims: u8,
-    /// Appends whose outcome the receiver's owner does not learn.
+    /// Appends whose outcome the owner of the receiver does not learn.
     pub faults: u8,
-    /// P33: the cursor moves in the segment that holds the postings, not beside it.
+    /// P33: the cursor is updated in the segment that holds the postings, not by another statement.
     pub cursor_in_segment: bool,
-    /// P6: the receiver sees committed segments of the sender only.
+    /// P6: the receiver reads only committed segments of the sender.
     pub fetch_after_commit: bool,
-    /// P33: a posting is never too old.
+    /// P33: a posting is never rejected because of its age.
     pub no_horizon: bool,
-    /// P1: the receiver's fence asks for the epoch and the next segment.
+    /// P1: the fence of the receiver compares the epoch and the next segment.
     pub fence: bool,
 }
 
 impl Postings {
-    /// The protocol as it is written.
+    /// All checks on: the protocol as specified.
     pub const fn small() -> Self {
         Self {
             postings: 3,
@@ -40,16 +40,16 @@ impl Postings {
     }
 }
 
-/// What was fetched, and the cursor after it.
+/// The fetched postings and the cursor after them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
     /// Postings, by their numbers.
     pub posted: Vec<u8>,
-    /// How many segments of the sender are done with.
+    /// Number of the sender's segments that are fully processed.
     pub cursor: usize,
 }
 
-/// An append under way.
+/// An append in flight.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sent {
     from: usize,
@@ -68,41 +68,41 @@ pub struct Receiver {
     waits: bool,
 }
 
-/// Everything at one instant.
+/// A state of the whole system.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    /// Committed postings of the sender, one a segment.
+    /// Committed postings of the sender, one per segment.
     outbox: Vec<u8>,
-    /// The one in the segment in flight.
+    /// The posting in the sender's segment in flight.
     speculative: Option<u8>,
     made: u8,
     epoch: u8,
     log: Vec<Entry>,
-    /// Mutant: a cursor that is stored beside the log.
+    /// Mutant: a cursor that is stored outside the log.
     stored_cursor: usize,
     nodes: [Receiver; 2],
     sent: Vec<Sent>,
     faults: u8,
 }
 
-/// What happens next.
+/// The next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// The sender rates a record that posts to the receiver's account.
     Make,
     /// The sender's segment commits.
     Commit,
-    /// The sender's owner dies with it.
+    /// The sender's owner crashes before that commit.
     Lose,
     /// A node claims the receiver and reads its log.
     TakeOver(usize),
-    /// The receiver's owner fetches what there is, and sends it off.
+    /// The receiver's owner fetches the available postings and sends an append.
     Fetch(usize),
-    /// It gives up waiting for its append, and the ownership with it (P2).
+    /// The receiver's owner stops waiting for its append and gives up ownership (P2).
     GiveUp(usize),
-    /// The database carries an append out.
+    /// The database carries out an append.
     CarryOut(usize),
-    /// Mutant: the cursor is stored by a statement of its own.
+    /// Mutant: a separate statement stores the cursor.
     StoreCursor(usize),
 }
 
@@ -246,8 +246,9 @@ impl Model for Postings {
     }
 }
 
-/// What the receiver booked is what the sender committed up to the cursor, each posting once and in
-/// order; the rest is on its way. Accounts plus in flight equals lines.
+/// The receiver has booked what the sender committed up to the cursor, each posting once and in
+/// order; the rest is in flight. The sum of accounts and postings in flight equals the sum of the
+/// lines.
 pub const CONSERVED: &str = "P33 money is conserved";
-/// Lest nothing ever moves.
+/// Must be reachable, so that the other properties are not vacuous.
 pub const ALL_POSTED: &str = "every posting is booked";

@@ -1,6 +1,6 @@
-//! What must hold in every state, and what must be possible.
+//! The properties that must hold in every state, and the states that must be reachable.
 //!
-//! The numbers are those of the invariants (I1 to I7) and of the protocol's rules (P1 to P38).
+//! The ids are those of the invariants (I1 to I7) and of the rules of the protocol (P1 to P38).
 
 use stateright::Property;
 
@@ -13,29 +13,30 @@ use crate::outside::count_in;
 pub const I1: &str = "I1 acknowledged, so in the log exactly once";
 /// No record is in the log twice.
 pub const I2: &str = "I2 no record twice in the log";
-/// Numbers without gap, epochs that never fall, one claim an epoch, an unbroken chain.
+/// Segment numbers without gaps, epochs that never decrease, one claim per epoch, an unbroken hash
+/// chain.
 pub const I3: &str = "I3 the log is one chain";
-/// What was logged is what a replay of the log before it leads to.
+/// Each outcome in the log equals the outcome that a replay of the log before it gives.
 pub const I4: &str = "I4 the log replays to what it says";
-/// A retry gets the first outcome, which is the log's.
+/// A retry gets the first outcome, which is the one in the log.
 pub const I5: &str = "I5 one outcome for a record";
-/// An answer shows all that was acknowledged before it was asked for, and nothing uncommitted: so
-/// it comes from nobody who was superseded when the question came.
+/// An answer includes everything that was acknowledged before its question was sent, and nothing
+/// uncommitted. So it cannot come from an owner that was superseded before the question.
 pub const I6: &str = "I6 an answer is not older than its question";
-/// No front lets an epoch through after a higher one.
+/// No front passes an answer on after one of a higher epoch.
 pub const I6_FRONT: &str = "I6 epochs never fall at a front";
-/// The feed tells committed segments only.
+/// The feed contains only committed segments.
 pub const P6: &str = "P6 the feed tells what is committed";
-/// A consumer is told when the history that it followed is gone.
+/// A consumer gets an error when the history that it followed is lost.
 pub const P18: &str = "P18 no consumer is misled";
-/// Whatever happened: once faults stop, any node alone comes to serve a record.
+/// Once faults stop, any single remaining node can become the owner and serve a record.
 pub const I7: &str = "I7 whoever is left serves";
 
-/// What must be possible, lest the rest holds because nothing ever happens.
+/// Must be reachable, so that the other properties are not vacuous.
 pub const ALL_SERVED: &str = "every record is acknowledged";
-/// A second owner takes over from a first that served.
+/// A second owner takes over from one that served.
 pub const TAKEN_OVER: &str = "a second epoch appends after the first";
-/// See its name.
+/// A statement whose sender gave up is still in flight.
 pub const LATE: &str = "a statement is late";
 
 /// The properties that a configuration is checked for.
@@ -108,14 +109,15 @@ fn is_chain(state: &State) -> bool {
     log.iter().enumerate().all(follows) && state.database.row.position == Position::end_of(log)
 }
 
-/// From here on nothing fails any more, late statements arrive, and one node alone is left: does it
-/// come to serve a record, whichever it is? (The real system adds the time: within 5 s.)
+/// From here on there are no more faults, late statements arrive, and only one node remains.
+/// Whichever node it is, it must become the owner and serve a record. (The real system adds a limit
+/// of 5 s.)
 fn heals(protocol: &Protocol, state: &State) -> bool {
     (0..protocol.nodes).all(|node| heals_alone(protocol, state.clone(), node))
 }
 
-/// Steps in which a node must come to serve: a claim that is outrun by a late one, a second that
-/// finds a copy to throw away, a third that serves.
+/// The maximum number of steps until the node serves: a claim outrun by a late claim, a second
+/// claim after which the replica is discarded, and a third that succeeds.
 const HEALING_STEPS_MAX: usize = 24;
 
 fn heals_alone(protocol: &Protocol, mut state: State, at: usize) -> bool {
@@ -129,7 +131,7 @@ fn heals_alone(protocol: &Protocol, mut state: State, at: usize) -> bool {
             Action::CarryOut(0)
         } else {
             match &state.nodes[at].role {
-                // Its statement was carried out, and the answer is lost for good.
+                // Its statement was carried out, but the answer was lost.
                 Role::Claiming => Action::GiveUp(at),
                 Role::Standby => Action::Claim(at),
                 Role::Claimed { .. } => Action::Recover(at),

@@ -1,14 +1,15 @@
-//! Each protective line is taken away, and the property that it stands for falls.
+//! Without each check, the property that it protects is violated.
 //!
-//! `cargo test -p protocol-model --test suite mutants:: -- --nocapture` tells how, by the shortest way.
+//! `cargo test -p protocol-model --test suite mutants:: -- --nocapture` prints the shortest path to
+//! each.
 
 use protocol_model::check::counterexample;
 use protocol_model::lines::{Lines, Unknown};
 use protocol_model::model::Protocol;
 use protocol_model::properties::{I1, I2, I3, I4, I5, I6, I6_FRONT, I7, P6, P18};
 
-/// Holds with all lines standing (the tests of `protocol.rs` say so of wider ones), and no longer
-/// with these.
+/// The property holds with all checks on (`protocol.rs` tests this in larger configurations) and is
+/// violated with these.
 fn falls(mutant: &str, property: &'static str, protocol: Protocol) {
     let steps = counterexample(protocol, property);
     let steps = steps.unwrap_or_else(|| panic!("{mutant}: nothing breaks \"{property}\""));
@@ -26,8 +27,8 @@ fn asked(lines: Lines) -> Protocol {
     Protocol { fronts: 2, questions: 1, records: 1, ..with(lines) }
 }
 
-/// A barrier that asks for the owner only. Where history can't roll back that is enough: but it is
-/// also what stands behind other lines.
+/// A barrier that compares only the owner. Without rollbacks this is sufficient, but the position
+/// in the barrier would hide the missing checks under test.
 fn plain_barrier() -> Lines {
     Lines { position_in_barrier: false, ..Lines::ALL }
 }

@@ -1,4 +1,4 @@
-//! Postings are booked exactly once (P33), and why.
+//! Postings are booked exactly once (P33), and each check is necessary for this.
 
 use protocol_model::postings::{CONSERVED, Postings};
 use stateright::{Checker, Model};

@@ -1,4 +1,4 @@
-//! The protocol as it is written holds, in every state of each configuration.
+//! The protocol as specified holds in every state of each configuration.
 
 use protocol_model::check::holds;
 use protocol_model::model::Protocol;

@@ -1,7 +1,7 @@
-//! The integration tests of this crate, one program: linking is what a build of tests waits for.
+//! The integration tests of this crate as one program, which keeps the link time short.
 //!
-//! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
-//! `cargo test -p protocol-model --test suite protocol::` runs those of `protocol.rs`.
+//! Each file in this directory is a module here; `crates/tidy` fails if one is missing.
+//! `cargo test -p protocol-model --test suite protocol::` runs the tests of `protocol.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 

@@ -1,37 +1,37 @@
-//! What clients sent, and what they were told: the outside view on which the oracle rests.
+//! What clients sent and the answers that they received: the external view that the oracle uses.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A record's key.
+/// The key of a record.
 pub type Key = (u64, String);
 
-/// Which answer a record must get.
+/// The answer that a record must get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// It is rated.
     Plain,
-    /// Its account was never opened: it waits in suspense.
+    /// Its account was never opened: it is suspended.
     Unknown,
-    /// Its key came before with other content: it is rejected.
+    /// Its key was used before with other content: it is rejected.
     Conflict,
 }
 
-/// What a client was told of one record.
+/// The answer to one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Rated now.
     Accepted,
     /// Rated before.
     Duplicate,
-    /// In suspense, since now or since before.
+    /// Suspended, now or before.
     Suspended {
-        /// Why.
+        /// The reason code.
         reason: String,
-        /// It was there before.
+        /// It was suspended before.
         replayed: bool,
     },
-    /// Not taken.
+    /// Rejected, with the reason code.
     Rejected(String),
 }
 
@@ -40,41 +40,41 @@ pub enum Answer {
 pub struct Entry {
     /// Its quantity.
     pub quantity: i64,
-    /// Whether it is rated or suspended.
+    /// The answer that it must get.
     pub kind: Kind,
     /// A client was told that it is durable.
     pub acknowledged: bool,
-    /// Answers that said "now".
+    /// Number of answers that said that it was rated or suspended now.
     first: u32,
 }
 
-/// The clients' book.
+/// The book of all clients.
 #[derive(Debug, Default)]
 pub struct Book {
-    /// All records that were ever sent.
+    /// All records sent.
     pub records: BTreeMap<Key, Entry>,
-    /// What clients saw that must not be.
+    /// Observed violations.
     pub violations: Vec<String>,
-    /// Answers to records: all, and those that were replayed.
+    /// Number of answers to records: all, and those that repeated an earlier outcome.
     pub answers: (u64, u64),
-    /// Accounts shown.
+    /// Number of accounts read.
     pub shown: u64,
-    /// The account of the last record that was acknowledged: where a stale answer would show.
+    /// The account of the last acknowledged record: the one where a stale answer is most visible.
     pub last: u64,
-    /// Batches sent again.
+    /// Number of times that unanswered batches were sent again.
     pub resent: u64,
 }
 
-/// A book that all clients write in.
+/// A book that all clients share.
 pub type SharedBook = Arc<Mutex<Book>>;
 
-/// The book, for a moment.
+/// Locks the book.
 pub fn open(book: &SharedBook) -> MutexGuard<'_, Book> {
     book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Book {
-    /// A record is about to be sent; a conflicting copy is none of the book's business.
+    /// Enters a record before it is sent; a conflicting copy is not entered.
     pub fn send(&mut self, key: &Key, quantity: i64, kind: Kind) {
         if kind != Kind::Conflict {
             let fresh = Entry { quantity, kind, acknowledged: false, first: 0 };
@@ -82,7 +82,7 @@ impl Book {
         }
     }
 
-    /// A client was told this (I5).
+    /// Enters and checks an answer (I5).
     pub fn told(&mut self, key: &Key, kind: Kind, answer: &Answer) {
         let Some(entry) = self.records.get_mut(key) else { return };
         self.answers.0 += 1;
@@ -114,7 +114,7 @@ impl Book {
         }
     }
 
-    /// How much an account has used, as far as is acknowledged, and as far as was sent.
+    /// The usage of an account: the acknowledged part, and all that was sent.
     pub fn used(&self, account: u64) -> (i128, i128) {
         let (mut acknowledged, mut sent) = (0, 0);
         let all = (account, String::new())..(account + 1, String::new());

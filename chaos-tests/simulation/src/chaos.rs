@@ -1,4 +1,4 @@
-//! What goes wrong, drawn from the seed: faults with an end, and what operators do.
+//! The faults, drawn from the seed, each with an end; and actions of operators.
 
 use std::time::Duration;
 
@@ -9,42 +9,42 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use crate::late::Lateness;
 use crate::line::Ailment;
 
-/// Something that goes wrong for a while.
+/// A fault with a duration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
-    /// A process is killed, its sockets are closed; it starts again afterwards.
+    /// A process is killed and its sockets are closed; it is started again at the end.
     Kill(String),
-    /// A host loses its power: its sockets say nothing.
+    /// A host loses its power: its sockets send nothing.
     PowerLoss(String),
-    /// A process stands still.
+    /// A process does not execute.
     Freeze(String),
-    /// A process is asked to stop, and is started again afterwards.
+    /// A process is asked to stop, and is started again at the end.
     Stop(String),
-    /// Nothing gets from one host to the other; and back?
+    /// No data is delivered from one host to the other; if `true`, in neither direction.
     Hold(String, String, bool),
-    /// A host reaches nobody but the database.
+    /// A host reaches only the database.
     Isolate(String),
-    /// Connections between two hosts break. (It ends at once.)
+    /// Connections between two hosts break. (This fault has no duration.)
     Cut(String, String),
-    /// Something ails a process's line to the database.
+    /// The connection of a process to the database is disturbed.
     Line(String, Ailment),
-    /// A node and a front reach clients and each other, and nothing else: neither hears of a takeover.
+    /// A node and a front reach only clients and each other: neither learns of a takeover.
     Island(String, String),
-    /// The same ails everybody's.
+    /// The connections of all processes to the database are disturbed.
     Lines(Ailment),
-    /// The database stands still.
+    /// The database does not execute.
     FreezeDatabase,
     /// Appends stop between the check of their fence and their commit.
     PauseAppends,
-    /// Statements are carried out late.
+    /// Statements are delayed before they are carried out.
     Late(Lateness),
-    /// An operator gives a partition to a node.
+    /// An operator pins a partition to a node.
     Pin(u32, String),
-    /// An operator empties a node.
+    /// An operator drains a node.
     Drain(String),
 }
 
-/// The names that faults fall upon.
+/// The names of the hosts.
 #[derive(Clone, Debug)]
 pub struct Cast {
     /// Nodes.
@@ -53,25 +53,25 @@ pub struct Cast {
     pub fronts: Vec<String>,
     /// Clients.
     pub clients: Vec<String>,
-    /// How many partitions there are.
+    /// Number of partitions.
     pub partitions: u32,
 }
 
-/// How a run goes wrong: each seed favours other faults.
+/// The distribution of faults in a run, which differs from seed to seed.
 #[derive(Clone, Debug)]
 pub struct Temper {
-    /// Kinds that occur, by number.
+    /// The numbers of the kinds of faults that occur.
     kinds: Vec<u32>,
-    /// The mean pause between two faults.
+    /// The mean time between the starts of two faults.
     pause: Duration,
-    /// How long one lasts at the most.
+    /// The maximum duration of a fault.
     longest: Duration,
 }
 
 const KINDS: u32 = 16;
 
 impl Temper {
-    /// Drawn from the seed.
+    /// Draws it from the seed.
     pub fn draw(chance: &mut StdRng) -> Self {
         let mut kinds: Vec<u32> = (0..KINDS).collect();
         kinds.shuffle(chance);
@@ -81,12 +81,12 @@ impl Temper {
         Self { kinds, pause, longest }
     }
 
-    /// When the next fault comes.
+    /// The time until the next fault.
     pub fn pause(&self, chance: &mut StdRng) -> Duration {
         self.pause.mul_f64(chance.random_range(0.0..2.0))
     }
 
-    /// A fault, and how long it lasts.
+    /// A fault and its duration.
     pub fn fault(&self, chance: &mut StdRng, cast: &Cast) -> Option<(Fault, Duration)> {
         let lasts = self.longest.mul_f64(chance.random_range(0.02..1.0));
         let node = cast.nodes.choose(chance)?.clone();
@@ -137,7 +137,7 @@ fn ailment(chance: &mut StdRng) -> Ailment {
 }
 
 impl Cast {
-    /// Two hosts that talk to each other.
+    /// Two hosts that communicate.
     fn pair(&self, chance: &mut StdRng) -> Option<(String, String)> {
         let node = self.nodes.choose(chance)?.clone();
         let front = self.fronts.choose(chance)?.clone();
@@ -148,7 +148,7 @@ impl Cast {
         })
     }
 
-    /// Everybody.
+    /// All hosts.
     pub fn all(&self) -> impl Iterator<Item = &String> {
         self.nodes.iter().chain(&self.fronts).chain(&self.clients)
     }

@@ -1,4 +1,5 @@
-//! Clients: one sends its batches in order until each is acknowledged, and looks at accounts meanwhile.
+//! Clients: each sends its batches in order until each is acknowledged, and reads accounts
+//! meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -23,24 +24,24 @@ use turnpike_types::UsageRecord;
 
 use crate::book::{Answer, Kind, SharedBook, open};
 
-/// Batches under way at a time.
+/// Maximum number of batches in flight.
 const WINDOW: usize = 5;
-/// A client that hears nothing for this long turns to the next front.
+/// A client without an answer for this long uses the next front.
 const SILENCE: Duration = Duration::from_millis(2_500);
-/// Who looks at accounts asks again sooner: what a superseded owner would say is to be heard.
+/// The time-out of account reads is shorter, so that reads also reach a superseded owner.
 const GLANCE: Duration = Duration::from_millis(500);
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// Records that are sent together.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// With the answer that each must get.
+    /// The records, each with the answer that it must get.
     pub records: Vec<(UsageRecord, Kind)>,
-    /// When it is sent at the earliest, from the beginning of sending.
+    /// The earliest time of sending, since the client began.
     pub due: Duration,
-    /// Only when all before it are acknowledged.
+    /// Sent only when all earlier batches are acknowledged.
     pub alone: bool,
-    /// It is sent a second time for no reason.
+    /// Sent a second time, to test duplicates.
     pub twice: bool,
 }
 
@@ -52,17 +53,17 @@ pub struct Client {
     pub fronts: Vec<String>,
     /// How it reaches them.
     pub dial: Dial,
-    /// Where it writes down what it hears.
+    /// The book where it enters its answers.
     pub book: SharedBook,
-    /// Its chance.
+    /// The seed of its random numbers.
     pub seed: u64,
 }
 
-/// A place in the order of sending, and the batch's number.
+/// The position in the sending order, and the batch number.
 type Sending = (usize, usize);
 
 impl Client {
-    /// Sends everything until it is acknowledged.
+    /// Sends every batch until all are acknowledged.
     pub async fn send_all(&self, batches: &[Batch]) {
         let mut waiting: BTreeSet<Sending> = BTreeSet::new();
         let mut place = 0;
@@ -82,14 +83,16 @@ impl Client {
             match done {
                 Ok(()) if waiting.is_empty() => return,
                 Ok(()) => {}
-                Err(error) => tracing::info!(client = self.name, front, "turns away: {error}"),
+                Err(error) => {
+                    tracing::info!(client = self.name, front, "turns to the next front: {error}")
+                }
             }
             open(&self.book).resent += 1;
             tokio::time::sleep(TRY_AGAIN).await;
         }
     }
 
-    /// Has accounts opened, asking again until each is.
+    /// Sends account commands, and retries each until it is applied.
     pub async fn open_accounts(&self, commands: Vec<AccountCommand>) {
         let mut waiting = commands;
         for turn in 0.. {
@@ -114,8 +117,8 @@ impl Client {
         Ok(answer.into_inner().results.iter().map(|result| is_done(result.outcome())).collect())
     }
 
-    /// Looks at accounts, one after the other, for ever: what it sees never lies behind what was
-    /// acknowledged, and never falls back behind what it saw (P17, I6).
+    /// Reads accounts, one after another, without end. An account never shows less than was
+    /// acknowledged before the read, and epochs never decrease (P17, I6).
     pub async fn look_around(&self, accounts: &[u64], eye: u64) {
         let mut chance = StdRng::seed_from_u64(self.seed ^ (eye << 32));
         let mut channels: BTreeMap<String, Channel> = BTreeMap::new();
@@ -164,8 +167,8 @@ impl Client {
         *highest = shown.epoch.max(*highest);
     }
 
-    /// Looks at every account through every front, when all is acknowledged: live state is what the
-    /// records come to (I4).
+    /// Reads every account through every front after all records are acknowledged: the live state
+    /// equals the sum of the records (I4).
     pub async fn audit(&self, accounts: &[u64]) {
         for front in &self.fronts {
             for &account in accounts {
@@ -202,14 +205,15 @@ fn volume(shown: &ShowResponse) -> i128 {
     volumes.map(|variable| variable.value.parse::<i128>().unwrap_or(-1)).sum()
 }
 
-/// A client's work on one stream.
+/// The use of one stream by a client.
 struct Sender<'a> {
     client: &'a Client,
     batches: &'a [Batch],
     began: Instant,
-    /// By number and place; a second copy may overlap the first.
+    /// By number and position; a second copy may be in flight at the same time as the first.
     under_way: BTreeSet<(usize, usize)>,
-    /// Something is to be sent again: nothing goes out until all is answered, so that order is kept.
+    /// A batch must be sent again: nothing is sent until all batches in flight are answered, which
+    /// keeps the order.
     drains: bool,
 }
 
@@ -241,7 +245,7 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Sends what may go; when the next one is due.
+    /// Sends the batches that may be sent; returns the time at which the next is due.
     fn fill(
         &mut self,
         waiting: &mut BTreeSet<Sending>,
@@ -257,7 +261,7 @@ impl Sender<'_> {
             if batch.alone && !self.under_way.is_empty() {
                 break;
             }
-            // Their numbers must differ while they are under way.
+            // Batches in flight must have different numbers.
             if self.under_way.range((number, 0)..=(number, usize::MAX)).next().is_some() {
                 break;
             }
@@ -270,7 +274,7 @@ impl Sender<'_> {
             }
             drop(book);
             let frame = frame(&self.client.name, number as u64, &batch.records);
-            ensure!(requests.try_send(frame).is_ok(), "the stream takes nothing");
+            ensure!(requests.try_send(frame).is_ok(), "the stream accepts no frame");
         }
         Ok(None)
     }
@@ -278,7 +282,8 @@ impl Sender<'_> {
     fn settle(&mut self, ack: &BatchAck, waiting: &mut BTreeSet<Sending>) -> Result<()> {
         let number = usize::try_from(ack.batch_number)?;
         let sent = self.under_way.range((number, 0)..=(number, usize::MAX)).next().copied();
-        let (_, place) = sent.with_context(|| format!("an answer to {number}, not asked"))?;
+        let (_, place) =
+            sent.with_context(|| format!("an answer to batch {number}, which is not in flight"))?;
         self.under_way.remove(&(number, place));
         match ack.status() {
             BatchStatus::Done => self.write_down(number, ack),

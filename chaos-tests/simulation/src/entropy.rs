@@ -1,23 +1,23 @@
-//! Where the operating system's chance would leak in: hash tables and `select!` draw from it.
+//! Replaces the random numbers of the operating system, which hash tables and `select!` use.
 //!
-//! The standard library asks the C library's `getrandom` once a thread; this one stands in front of
-//! it and gives bytes that follow from the seed. A simulation therefore runs in a process of its own, on a thread
-//! that is started after [`seed`].
+//! The standard library calls `getrandom` of the C library once for each thread. The function here
+//! replaces it and returns bytes that follow from the seed. A simulation therefore runs in a
+//! separate process, on a thread that is started after [`seed`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static SEED: AtomicU64 = AtomicU64::new(0);
 
-/// From now on the operating system's chance follows from `seed`; 0: from nothing but itself.
+/// From now on these random numbers follow from `seed` only.
 pub fn seed(seed: u64) {
     SEED.store(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, Ordering::SeqCst);
 }
 
-/// In place of the C library's.
+/// Replaces `getrandom` of the C library.
 ///
 /// # Safety
-/// As the C library's: `buffer` holds `length` bytes.
-// There is no safe way to put a function in front of the C library's; it is linked into tests only.
+/// As for `getrandom` of the C library: `buffer` holds `length` bytes.
+// There is no safe way to replace a function of the C library; this one is linked into tests only.
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> isize {

@@ -1,5 +1,5 @@
-//! The database as a process of its own: a statement that reached it is carried out, whether or not
-//! anybody still waits for it, and sometimes much later (P1, P2).
+//! The database as a separate process: a statement that reached it is carried out even if its
+//! sender no longer waits for it, and sometimes much later (P1, P2).
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,21 +20,21 @@ use turnpike_store::{
 };
 use turnpike_types::{AccountNumber, ClaimId, Epoch, NodeName, PartitionId, SegmentNumber};
 
-/// A caller gives up after this long; its statement goes on.
+/// The time-out of a caller; its statement continues.
 const BEAT: Duration = Duration::from_secs(1);
 const WRITE: Duration = Duration::from_secs(4);
 const BULK: Duration = Duration::from_secs(30);
 
-/// How often, of a thousand, and how long at most a statement waits before it is carried out.
+/// The share of delayed writes, and the maximum delay before a statement is carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Lateness {
-    /// Of a thousand writes.
+    /// Delayed writes per thousand.
     pub ratio: u32,
-    /// Milliseconds.
+    /// Maximum delay in milliseconds.
     pub most_ms: u64,
 }
 
-/// A database whose statements are tasks of its own host.
+/// A database whose statements are tasks of a separate host.
 #[derive(Clone)]
 pub struct Late {
     db: MemoryDatabase,
@@ -43,13 +43,13 @@ pub struct Late {
 }
 
 impl Late {
-    /// `db`, its statements run by `host`.
+    /// `db`, with its statements executed by `host`.
     pub fn new(db: MemoryDatabase, host: Handle, seed: u64) -> Self {
         let chance = (StdRng::seed_from_u64(seed), Lateness::default());
         Self { db, host, chance: Arc::new(Mutex::new(chance)) }
     }
 
-    /// From now on writes are so late.
+    /// Sets the delay of writes from now on.
     pub fn set(&self, lateness: Lateness) {
         self.chance.lock().unwrap_or_else(PoisonError::into_inner).1 = lateness;
     }
@@ -87,7 +87,7 @@ impl Late {
     }
 }
 
-/// A statement that runs at the database's host, with copies of its arguments.
+/// A statement that runs at the host of the database, with copies of its arguments.
 macro_rules! statement {
     ($self:ident, $limit:ident, $method:ident, $($argument:ident),*) => {{
         $(let $argument = $argument.to_owned();)*

@@ -1,4 +1,5 @@
-//! A whole cluster in one thread: real nodes and real fronts, everything around them simulated.
+//! A whole cluster in one thread: the code of nodes and fronts is the product's, everything around
+//! it is simulated.
 //!
 //! ```text
 //!  clients --+                      +-- nodes           each process: a tokio runtime of its own,
@@ -7,20 +8,21 @@
 //!                (process)          |
 //!         network: held, cut,       line: errors, unknown outcomes, delays, cuts
 //!         refused, slow (network)   |
-//!                                 memory database, statements of its own (late)
+//!                                 memory database, a separate process (late)
 //!
-//!  chaos: what goes wrong, and when      book: what clients were told      oracle: was that right?
+//!  chaos: the faults and their times     book: records and answers     oracle: the checks
 //! ```
 //!
-//! Everything follows from a number, the seed: how large the cluster is, what the clients send, what
-//! goes wrong and when. The same seed tells the same story, down to the hash of the log.
+//! The seed, a number, determines everything: the size of the cluster, what the clients send, which
+//! faults occur and when. The same seed gives the same run, down to the hash of the log.
 //!
-//! Why not turmoil: a process has to freeze (its tasks stand still while its clock, its sockets and
-//! the others go on), a held connection has to deliver after the repair what was sent before it, as TCP does, and
-//! a statement has to go on at the database when its process is gone. Turmoil has none of the three, and
-//! what it does have (a runtime a host, ticks) is a hundred lines.
+//! Why not turmoil: a process must be able to freeze (its tasks stop while its clock, its sockets
+//! and the other processes continue), a held connection must deliver after the repair what was sent
+//! before it, as TCP does, and a statement must continue at the database after its process ended.
+//! Turmoil has none of these, and the parts that it has (a runtime for each host, ticks) are a
+//! hundred lines here.
 //!
-//! What stays outside: real files, real TCP, threads; the database's own failover.
+//! Not simulated: real files, real TCP, threads; the failover of the database.
 
 pub mod book;
 pub mod chaos;

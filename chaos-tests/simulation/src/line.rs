@@ -1,4 +1,4 @@
-//! A process's line to the database, and what goes wrong on it.
+//! The connection of a process to the database, and its faults.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,40 +9,40 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
 use turnpike_store::{Call, Interpose, StoreError, StoreResult};
 
-/// What ails a line.
+/// The fault of a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ailment {
-    /// Nothing.
+    /// No fault.
     None,
-    /// Calls fail before they reach the database, or after they were carried out, this often.
+    /// Calls fail before they reach the database, or after they were carried out.
     Errors {
-        /// Of a thousand calls, before.
+        /// Calls per thousand that fail before.
         before: u32,
-        /// Of a thousand calls, after: their outcome is not known.
+        /// Calls per thousand that fail after: their outcome is unknown to the caller.
         after: u32,
     },
-    /// Calls take up to so many milliseconds, each way.
+    /// Calls are delayed by up to this many milliseconds in each direction.
     Slow(u64),
-    /// Nothing gets through; calls wait, and give up in the end.
+    /// No data is delivered; calls wait until their time-out.
     Cut,
     /// The database has no space left for segments.
     Full,
 }
 
-/// A line to the database.
+/// A connection to the database.
 pub struct Line {
     ailment: watch::Sender<Ailment>,
     chance: Mutex<StdRng>,
 }
 
 impl Line {
-    /// A line that works.
+    /// A connection without fault.
     pub fn new(seed: u64) -> Self {
         let chance = Mutex::new(StdRng::seed_from_u64(seed));
         Self { ailment: watch::channel(Ailment::None).0, chance }
     }
 
-    /// From now on this ails it.
+    /// Sets the fault from now on.
     pub fn set(&self, ailment: Ailment) {
         self.ailment.send_replace(ailment);
     }
@@ -63,14 +63,14 @@ impl Line {
         let gave_up = tokio::time::timeout(limit, tokio::time::sleep(wait)).await.is_err();
         let through = ailment.wait_for(|ailment| *ailment != Ailment::Cut);
         if gave_up || tokio::time::timeout(limit, through).await.is_err() {
-            return Err(unavailable("nothing gets through"));
+            return Err(unavailable("the connection is cut"));
         }
         match *self.ailment.borrow() {
             Ailment::Errors { before, .. } if !is_after && self.falls(before) => {
-                Err(unavailable("lost on the way there"))
+                Err(unavailable("the call was lost"))
             }
             Ailment::Errors { after, .. } if is_after && self.falls(after) => {
-                Err(unavailable("lost on the way back"))
+                Err(unavailable("the answer was lost"))
             }
             Ailment::Full if !is_after && call == Call::Append => {
                 let cause = "no space left on device".to_owned();
@@ -85,7 +85,7 @@ impl Line {
     }
 }
 
-/// A call gives up after this long, as the drivers do.
+/// The time-out of a call, as the database drivers have it.
 const fn limit(call: Call) -> Duration {
     match call {
         Call::Heartbeat | Call::Observe => Duration::from_secs(1),

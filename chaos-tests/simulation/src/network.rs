@@ -1,7 +1,9 @@
-//! Connections between hosts: what is sent arrives later, in order, or not while the link is held.
+//! Connections between hosts: what is sent arrives later and in order, and not while the link is
+//! held.
 //!
-//! A held link loses nothing: TCP sends again, and what was written before the repair arrives after
-//! it. A host that lost its power says nothing; once it is back it resets whatever talks to its past.
+//! A held link loses no data: TCP retransmits, and what was written before the repair arrives after
+//! it. A host without power sends nothing; when it has power again, it resets connections from
+//! before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Error, ErrorKind};
@@ -17,9 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use turnpike_proto::dial::{Dial, DialError, endpoint};
 
-/// Bytes under way in one direction; past it a writer waits.
+/// Maximum number of bytes in flight in one direction; a writer waits when it is reached.
 const WIRE_BYTES_MAX: usize = 1 << 20;
-/// A lost packet of a connection that is being made is sent again after this long.
+/// The time after which a lost packet of a new connection is sent again.
 const SYN_AGAIN: Duration = Duration::from_millis(50);
 
 /// One direction of a connection.
@@ -29,12 +31,12 @@ struct Wire {
     transit: VecDeque<(u64, Bytes)>,
     ready: VecDeque<Bytes>,
     bytes: usize,
-    /// The writer has closed it; the reader sees that behind the last byte.
+    /// Closed by the writer; the reader gets the end of the stream after the last byte.
     closed: bool,
     eof: bool,
     reset: bool,
     reader_gone: bool,
-    /// One of the two ends lost its power: it says nothing any more.
+    /// One of the two hosts lost its power: nothing is delivered any more.
     dark: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -51,7 +53,7 @@ impl Wire {
         self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
     }
 
-    /// Moves what has arrived by now.
+    /// Delivers what arrives up to `now_us`.
     fn deliver(&mut self, now_us: u64) {
         let mut moved = false;
         while self.transit.front().is_some_and(|(at, _)| *at <= now_us) {
@@ -77,7 +79,7 @@ struct Net {
     chance: Option<StdRng>,
     connections: Vec<(SharedWire, SharedWire)>,
     listeners: BTreeMap<String, mpsc::UnboundedSender<End>>,
-    /// Directions that carry nothing at the moment.
+    /// Directions (from, to) in which no data is delivered.
     held: BTreeSet<(String, String)>,
     /// Hosts without power.
     dark: BTreeSet<String>,
@@ -101,14 +103,14 @@ impl Net {
 pub struct Network(Arc<Mutex<Net>>);
 
 impl Network {
-    /// A network that takes up to `latency_max` each way.
+    /// A network with a latency of up to `latency_max` in each direction.
     pub fn new(seed: u64, latency_max: Duration) -> Self {
         let latency_max_us = u64::try_from(latency_max.as_micros()).unwrap_or(u64::MAX);
         let chance = Some(StdRng::seed_from_u64(seed));
         Self(Arc::new(Mutex::new(Net { latency_max_us, chance, ..Net::default() })))
     }
 
-    /// Delivers what arrives until `now_us`.
+    /// Delivers what arrives up to `now_us`.
     pub fn deliver(&self, now_us: u64) {
         let mut net = lock(&self.0);
         net.now_us = now_us;
@@ -121,7 +123,7 @@ impl Network {
                 }
                 let late = wire.transit.front().is_some_and(|(at, _)| *at <= now_us);
                 if late && (wire.dark || wire.reader_gone) {
-                    // Nobody there knows this connection.
+                    // That host does not know this connection any more.
                     let mut other = lock(other);
                     for wire in [&mut *wire, &mut *other] {
                         wire.reset = true;
@@ -140,7 +142,7 @@ impl Network {
         net.connections.retain(|(there, back)| !(over(there) && over(back)));
     }
 
-    /// Connections to `host` come in here from now on.
+    /// Returns new connections to `host` from now on.
     pub fn listen(&self, host: &str) -> mpsc::UnboundedReceiver<End> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut net = lock(&self.0);
@@ -149,12 +151,12 @@ impl Network {
         receiver
     }
 
-    /// Nobody listens at `host` any more.
+    /// Refuses new connections to `host` from now on.
     pub fn close(&self, host: &str) {
         lock(&self.0).listeners.remove(host);
     }
 
-    /// `host` loses its power: its connections neither end nor go on.
+    /// `host` loses its power: its connections neither end nor deliver data.
     pub fn darken(&self, host: &str) {
         let mut net = lock(&self.0);
         net.listeners.remove(host);
@@ -167,17 +169,17 @@ impl Network {
         }
     }
 
-    /// `host` has power again, and nobody listens there yet.
+    /// `host` has power again; no process listens there yet.
     pub fn lighten(&self, host: &str) {
         lock(&self.0).dark.remove(host);
     }
 
-    /// From now on nothing gets from one host to another.
+    /// Holds all data in this direction from now on.
     pub fn hold(&self, from: &str, to: &str) {
         lock(&self.0).held.insert((from.to_owned(), to.to_owned()));
     }
 
-    /// What was held arrives.
+    /// Delivers what was held.
     pub fn release(&self, from: &str, to: &str) {
         lock(&self.0).held.remove(&(from.to_owned(), to.to_owned()));
     }
@@ -198,14 +200,14 @@ impl Network {
         }
     }
 
-    /// How `from` reaches other hosts.
+    /// The dialler by which `from` connects to other hosts.
     pub fn dial(&self, from: &str) -> Dial {
         let (net, from) = (self.clone(), from.to_owned());
         Dial::new(move |address| {
             let endpoint = endpoint(address)?;
             let to = address.split(':').next().unwrap_or_default().to_owned();
             if to.is_empty() {
-                let cause = "it names no host".to_owned();
+                let cause = "the address names no host".to_owned();
                 return Err(DialError { address: address.to_owned(), cause });
             }
             let (net, from) = (net.clone(), from.clone());
@@ -217,11 +219,11 @@ impl Network {
         })
     }
 
-    /// A connection, once the network lets it through.
+    /// A connection, as soon as the network delivers its packets in both directions.
     async fn connect(&self, from: &str, to: &str) -> Result<End, Error> {
         loop {
             if let Some(done) = self.try_connect(from, to) {
-                // There and back.
+                // Both directions must work.
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 return done;
             }
@@ -234,13 +236,14 @@ impl Network {
         if net.is_held(from, to) || net.is_held(to, from) {
             return None;
         }
-        let refused = || Some(Err(Error::new(ErrorKind::ConnectionRefused, "nobody listens")));
+        let refused =
+            || Some(Err(Error::new(ErrorKind::ConnectionRefused, "no process listens there")));
         let Some(listener) = net.listeners.get(to) else { return refused() };
         let there = wire(from, to);
         let back = wire(to, from);
         let far = End { net: self.clone(), reads: Arc::clone(&there), writes: Arc::clone(&back) };
         if let Err(gone) = listener.send(far) {
-            // Dropping it asks for the network's lock.
+            // Dropping an end locks the network, so release the lock first.
             drop(net);
             drop(gone);
             return refused();
@@ -332,7 +335,7 @@ impl AsyncWrite for End {
             wire.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        // What follows never overtakes.
+        // Later data is never delivered before earlier data.
         let at = wire.transit.back().map_or(at, |(last, _)| at.max(*last));
         wire.transit.push_back((at, Bytes::copy_from_slice(bytes)));
         wire.bytes += bytes.len();

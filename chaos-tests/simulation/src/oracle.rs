@@ -1,4 +1,4 @@
-//! The checks from outside, when all is over: the log as it lies, against the clients' book.
+//! The external checks at the end of a run: the log against the book of the clients.
 
 use std::collections::BTreeMap;
 
@@ -10,30 +10,30 @@ use turnpike_types::{Outcome, PartitionId};
 
 use crate::book::{Book, Key, Kind};
 
-/// What a log holds of one record.
+/// The content of a log about one record.
 struct Logged {
     place: (u32, u64),
     outcome: Outcome,
     units: i128,
 }
 
-/// What the log comes to.
+/// Statistics of the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Found {
-    /// Segments.
+    /// Number of segments.
     pub segments: usize,
-    /// Checkpoints that were compared.
+    /// Number of compared checkpoints.
     pub checkpoints: usize,
     /// The highest epoch.
     pub epoch: u64,
-    /// Of all logs.
+    /// A hash over all logs.
     pub fingerprint: u64,
 }
 
-/// I1 to I4 and the amounts.
+/// Checks I1 to I4 and the amounts.
 ///
 /// # Errors
-/// The first of them that does not hold.
+/// The first violation.
 pub async fn check(db: &dyn SharedDatabase, partitions: u32, book: &Book) -> Result<Found> {
     let mut found = Found::default();
     let mut logged = BTreeMap::new();
@@ -86,12 +86,12 @@ fn read(
     Ok(())
 }
 
-/// I1, I2: what is acknowledged is there once, as it was answered, and nothing is there that was
-/// never sent.
+/// I1, I2: each acknowledged record is in the log once, with the outcome that was answered, and the
+/// log has no record that was never sent.
 fn check_records(logged: &BTreeMap<Key, Logged>, book: &Book) -> Result<()> {
     let is_plain = |entry: &&crate::book::Entry| entry.kind == Kind::Plain;
     let plain = book.records.values().filter(is_plain).count();
-    ensure!(plain > 0, "no record was sent that can be rated: nothing was tried");
+    ensure!(plain > 0, "no record was sent that can be rated: the run tested nothing");
     for (key, entry) in &book.records {
         ensure!(entry.acknowledged, "I7: {key:?} was never acknowledged");
         let record = logged.get(key).with_context(|| format!("I1: {key:?} was lost"))?;
@@ -106,7 +106,7 @@ fn check_records(logged: &BTreeMap<Key, Logged>, book: &Book) -> Result<()> {
     Ok(())
 }
 
-/// 1,000 octets of an account cost nothing, each further one 0.00005 USD.
+/// The first 1,000 octets of an account cost nothing, each further one 0.00005 USD.
 fn check_amounts(nanos: &BTreeMap<u64, i128>, book: &Book) -> Result<()> {
     let mut accounts: Vec<u64> = book.records.keys().map(|(account, _)| *account).collect();
     accounts.dedup();

@@ -1,4 +1,4 @@
-//! What a seed means: the size of the cluster, its settings, what clients send.
+//! What a seed determines: the size of the cluster, its settings, and what clients send.
 
 use std::time::Duration;
 
@@ -20,32 +20,32 @@ use crate::client::Batch;
 
 /// 2024-05-01T00:00:00Z; all records fall into this month.
 pub const MAY_US: i64 = 1_714_521_600_000_000;
-/// Accounts of a partition that are opened; two more are not.
+/// Number of opened accounts of a partition; two more are not opened.
 pub const ACCOUNTS: u64 = 6;
 
-/// A run, before it begins.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Its number.
+    /// The seed.
     pub seed: u64,
-    /// Who takes part.
+    /// The nodes, fronts and clients.
     pub cast: Cast,
-    /// What all nodes have in common.
+    /// The settings of all nodes.
     pub node: NodeConfig,
-    /// What all fronts have in common.
+    /// The settings of all fronts.
     pub front: FrontConfig,
-    /// The most that the network takes, each way.
+    /// The maximum latency of the network, in each direction.
     pub latency_max: Duration,
-    /// What goes wrong.
+    /// The faults that occur.
     pub temper: Temper,
-    /// For how long.
+    /// For how long faults occur.
     pub chaos: Duration,
-    /// What each client sends.
+    /// The batches of each client.
     pub batches: Vec<Vec<Batch>>,
 }
 
 impl Plan {
-    /// The run of this number.
+    /// The plan of the run with this seed.
     pub fn draw(seed: u64) -> Self {
         let mut chance = StdRng::seed_from_u64(seed);
         let some = |names: &[&str], count: usize| -> Vec<String> {
@@ -73,7 +73,7 @@ impl Plan {
         }
     }
 
-    /// Partitions, each preferring another node.
+    /// The partitions; the preferred node differs from one to the next.
     pub fn partitions(&self) -> Vec<PartitionSpec> {
         let nodes = self.cast.nodes.len();
         let spec = |id: u32| {
@@ -101,7 +101,7 @@ impl Plan {
         (0..u64::from(self.cast.partitions)).flat_map(of).collect()
     }
 
-    /// Opens them.
+    /// The commands that open and subscribe these accounts.
     pub fn commands(&self) -> Vec<AccountCommand> {
         let command = |account_number, command| AccountCommand {
             account_number,
@@ -128,7 +128,7 @@ fn node(chance: &mut StdRng) -> NodeConfig {
         segment_bytes_max: *[1_000, 8 << 20].choose(chance).unwrap_or(&1_000),
         checkpoint_log_bytes: *[1, 1_000, 10_000, 128 << 20].choose(chance).unwrap_or(&1),
         run_keys: *[4, 50, 2 << 20].choose(chance).unwrap_or(&4),
-        // Never so few that it evicts: it would do so on the machine's own clock.
+        // Large enough that it never evicts: eviction depends on the real clock.
         segment_cache_bytes: *[4 << 20, 8 << 20].choose(chance).unwrap_or(&(4 << 20)),
         warm_standbys: chance.random_range(0..=2),
         seed: 0,
@@ -146,7 +146,7 @@ fn front(chance: &mut StdRng) -> FrontConfig {
     }
 }
 
-/// Accounts of all partitions; a few are never opened.
+/// An account of a random partition; a few are never opened.
 fn account(chance: &mut StdRng, partitions: u32) -> (u64, Kind) {
     let base = u64::from(chance.random_range(0..partitions)) * 100;
     if chance.random_ratio(1, 25) {
@@ -177,14 +177,14 @@ fn batches(chance: &mut StdRng, client: usize, partitions: u32, chaos: Duration)
         let again = sent.choose(chance).cloned();
         let mut alone = false;
         match again {
-            // A record once more, in another batch.
+            // The same record again, in another batch.
             Some((record, kind))
                 if chance.random_ratio(1, 5)
                     && records.iter().all(|(new, _)| new.record_id != record.record_id) =>
             {
                 records.push((record, kind));
             }
-            // Its key once more, and other content.
+            // The same key again, with other content.
             Some((mut record, Kind::Plain))
                 if chance.random_ratio(1, 8)
                     && records.iter().all(|(new, _)| new.record_id != record.record_id) =>

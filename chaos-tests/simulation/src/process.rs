@@ -1,4 +1,4 @@
-//! What nodes and fronts do from their start to their end, as the program's commands do it.
+//! The main functions of nodes and fronts, equal to those of the program's commands.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use turnpike_store::SharedDatabase;
 
 use crate::network::End;
 
-/// As the program's server has them.
+/// The value that the program's server uses.
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// Whoever starts processes starts one again that could not start.
+/// The pause after which a process that could not start is started again.
 const START_AGAIN: Duration = Duration::from_millis(200);
 
-/// Whoever is still connected when a process has given everything up is let go after this long.
+/// The time after which open connections are closed when a process has released everything.
 const GRACE: Duration = Duration::from_millis(200);
 
 fn server() -> Server {
@@ -33,7 +33,7 @@ fn server() -> Server {
         .http2_keepalive_timeout(Some(KEEPALIVE))
 }
 
-/// A rating node, until it is told to stop or another takes its name.
+/// A rating node, until it is asked to stop or another process takes its name.
 pub async fn node(
     mut config: NodeConfig,
     db: Arc<dyn SharedDatabase>,
@@ -44,9 +44,9 @@ pub async fn node(
     let mut node = loop {
         match Node::start(config.clone(), Arc::clone(&db), dial.clone()).await {
             Ok(node) => break node,
-            Err(error) => tracing::warn!(%error, "the node can't start"),
+            Err(error) => tracing::warn!(%error, "the node did not start"),
         }
-        // A process that starts again is another one.
+        // A restarted process has another incarnation.
         config.seed = config.seed.wrapping_add(1);
         tokio::time::sleep(START_AGAIN).await;
     };
@@ -55,7 +55,7 @@ pub async fn node(
     let ending = async move {
         tokio::select! {
             () = asked(&mut stop) => {
-                // It still answers while it hands over.
+                // It still answers requests during the handover.
                 node.shutdown().await;
                 tokio::time::sleep(GRACE).await;
             }
@@ -72,7 +72,7 @@ async fn asked(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// A front, until it is told to stop.
+/// A front, until it is asked to stop.
 pub async fn front(
     config: FrontConfig,
     db: Arc<dyn SharedDatabase>,
@@ -82,7 +82,7 @@ pub async fn front(
 ) {
     let front = match Front::start(config, db, dial) {
         Ok(front) => front,
-        Err(error) => return tracing::error!(%error, "the front can't start"),
+        Err(error) => return tracing::error!(%error, "the front did not start"),
     };
     let incoming = UnboundedReceiverStream::new(sockets).map(Ok::<_, std::io::Error>);
     let serving = server()

@@ -1,4 +1,4 @@
-//! One run from its seed to its verdict.
+//! A run, from its seed to its result.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -29,31 +29,31 @@ use crate::world::{Process, TICK_US};
 /// 2026-05-01T00:00:00Z, when every run begins.
 const BEGIN_US: i64 = 1_777_593_600_000_000;
 const OCTETS: &str = include_str!("../../tests/octets.xml");
-/// The cluster has to be up by then, with no fault.
+/// The time limit for the start of the cluster, without faults.
 const SET_UP_US: u64 = 10_000_000;
-/// I7.
+/// The time limit of I7.
 const HEALED_US: u64 = 5_000_000;
-/// Whoever ended by himself is started again.
+/// The time after which a process that ended is started again.
 const START_AGAIN_US: u64 = 300_000;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Verdict {
-    /// Its story.
+    /// The log of the run.
     pub story: String,
-    /// What was found, or what does not hold.
+    /// Statistics of the run, or the violated invariant.
     pub found: Result<Found>,
-    /// How long after the last repair everything was acknowledged.
+    /// The time between the last repair and the last acknowledgement.
     pub healed: Duration,
 }
 
-/// Who runs under a name.
+/// The process with a name, and its state.
 struct Host {
     process: Option<Process>,
     line: Arc<Line>,
     stop: watch::Sender<bool>,
     starts: u64,
-    /// It is meant to be down until it is repaired.
+    /// It stays stopped until its fault is repaired.
     down: bool,
     again_at_us: Option<u64>,
 }
@@ -90,7 +90,7 @@ pub fn run(seed: u64) -> Verdict {
     })
 }
 
-/// `STORY=debug` tells more.
+/// `STORY=debug` logs more.
 fn level() -> tracing::Level {
     std::env::var("STORY").ok().and_then(|l| l.parse().ok()).unwrap_or(tracing::Level::INFO)
 }
@@ -131,7 +131,7 @@ impl Run {
         *healed = Duration::from_micros(self.now_us - healed_at);
         self.story.tell(&format!("all acknowledged, {healed:?} after the last repair"));
         self.no_violations()?;
-        ensure!(done, "I7: not everything is acknowledged within 5 s after the last repair");
+        ensure!(done, "I7: not all records are acknowledged within 5 s after the last repair");
         self.audit()?;
         self.no_violations()?;
         let (database, book) = (self.memory.clone(), Arc::clone(&self.book));
@@ -156,7 +156,7 @@ impl Run {
         Ok(())
     }
 
-    /// Partitions, a plan, processes, accounts; nothing goes wrong yet.
+    /// Creates partitions, publishes a plan, starts processes, opens accounts, without faults.
     fn set_up(&mut self) -> Result<()> {
         let plan = turnpike_plan::parse(OCTETS).map_err(|e| anyhow::anyhow!("{e}"))?;
         let publish = Publish {
@@ -190,7 +190,7 @@ impl Run {
         let (client, commands) = (self.client(0), self.plan.commands());
         self.start_client(0, async move { client.open_accounts(commands).await })?;
         let done = self.until_clients_end(SET_UP_US)?;
-        ensure!(done, "the cluster does not come up");
+        ensure!(done, "the cluster does not start");
         Ok(())
     }
 
@@ -198,7 +198,7 @@ impl Run {
         let name = self.plan.cast.clients[at].clone();
         let mut fronts: Vec<String> =
             self.plan.cast.fronts.iter().map(|front| format!("{front}:1")).collect();
-        // Not all of them begin with the same one.
+        // Clients start with different fronts.
         if (self.plan.seed + at as u64).is_multiple_of(2) {
             fronts.reverse();
         }
@@ -241,11 +241,11 @@ impl Run {
     fn audit(&mut self) -> Result<()> {
         let (client, accounts) = (self.client(0), self.plan.accounts());
         self.start_client(0, async move { client.audit(&accounts).await })?;
-        ensure!(self.until_clients_end(HEALED_US)?, "I7: accounts can't be shown at the end");
+        ensure!(self.until_clients_end(HEALED_US)?, "I7: accounts can't be read at the end");
         Ok(())
     }
 
-    /// Starts the process of this name.
+    /// Starts the process with this name.
     fn start(&mut self, name: &str) -> Result<()> {
         let Some(host) = self.hosts.get_mut(name) else { return Ok(()) };
         host.starts += 1;
@@ -257,7 +257,7 @@ impl Run {
         let dial = self.network.dial(name);
         let sockets = self.network.listen(name);
         let at = self.plan.cast.all().position(|known| known == name).unwrap_or_default() as u64;
-        // Never twice the same.
+        // Never the same seed for two processes.
         let seed = self.plan.seed.wrapping_mul(1_000_003) ^ (at << 40) ^ (host.starts << 20);
         let process = if self.plan.cast.nodes.iter().any(|node| node == name) {
             let config = NodeConfig {
@@ -275,7 +275,7 @@ impl Run {
         Ok(())
     }
 
-    /// One tick of everything.
+    /// Runs everything for one tick.
     fn tick(&mut self) -> Result<()> {
         self.now_us += TICK_US;
         self.story.set_now(self.now_us);
@@ -300,7 +300,7 @@ impl Run {
         }
     }
 
-    /// As whoever starts processes does.
+    /// Starts ended processes again, as a service manager does.
     fn start_again(&mut self) -> Result<()> {
         let now_us = self.now_us;
         let mut due = Vec::new();
@@ -323,7 +323,7 @@ impl Run {
         due.iter().try_for_each(|name| self.start(name))
     }
 
-    /// `false`: they were not done in time.
+    /// Returns `false` if they did not end in time.
     fn until_clients_end(&mut self, within_us: u64) -> Result<bool> {
         let until = self.now_us + within_us;
         while self.now_us < until {
@@ -421,7 +421,7 @@ impl Run {
             }
             Fault::Freeze(name) => self.process(name, Process::thaw),
             Fault::Stop(name) => {
-                // Whoever takes too long is killed.
+                // A process that takes too long is killed.
                 self.end(name);
                 self.start(name)?;
             }
@@ -498,7 +498,7 @@ impl Run {
     }
 }
 
-/// Faults that would undo each other's repair.
+/// Whether the repair of one fault would undo the other.
 fn overlaps(active: &Fault, new: &Fault) -> bool {
     use Fault::{
         Drain, Freeze, FreezeDatabase, Hold, Island, Isolate, Kill, Late, Line, Lines,

@@ -1,4 +1,4 @@
-//! The story of a run: what happened, when, and to whom, on virtual time.
+//! The log of a run: what happened, when, and in which process, in virtual time.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,14 +8,14 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-/// Shared by all who have something to tell.
+/// Shared by all parts of a run that log.
 #[derive(Clone, Default)]
 pub struct Story(Arc<Told>);
 
 #[derive(Default)]
 struct Told {
     now_us: AtomicU64,
-    /// Whose turn it is.
+    /// The process that is running now.
     who: Mutex<String>,
     lines: Mutex<Vec<u8>>,
 }
@@ -25,7 +25,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Story {
-    /// It is now so late, in microseconds since the beginning.
+    /// Sets the time, in microseconds since the beginning.
     pub fn set_now(&self, now_us: u64) {
         self.0.now_us.store(now_us, Ordering::Relaxed);
     }
@@ -35,14 +35,14 @@ impl Story {
         self.0.now_us.load(Ordering::Relaxed)
     }
 
-    /// Whoever tells something from now on.
+    /// Sets the process that the next lines are from.
     pub fn set_who(&self, who: &str) {
         let mut told = lock(&self.0.who);
         told.clear();
         told.push_str(who);
     }
 
-    /// Tells one thing.
+    /// Logs a line.
     pub fn tell(&self, what: &str) {
         let line = format!("{} {what}\n", self.head());
         lock(&self.0.lines).extend_from_slice(line.as_bytes());
@@ -53,7 +53,7 @@ impl Story {
         format!("{:4}.{:03} {:4}", now / 1_000_000, now / 1_000 % 1_000, lock(&self.0.who))
     }
 
-    /// All of it.
+    /// The whole log.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&lock(&self.0.lines)).into_owned()
     }

@@ -1,4 +1,4 @@
-//! Processes and time: each process is a runtime with a paused clock, run for one tick after another.
+//! Processes and time: each process is a runtime with a paused clock that runs tick by tick.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use crate::story::Story;
 
-/// How far time goes at once. Within a tick a process runs alone; what it sends arrives in a later one.
+/// The step of virtual time. Within a tick, a process runs alone; what it sends arrives in a later
+/// tick.
 pub const TICK: Duration = Duration::from_millis(4);
 
 /// A tick in microseconds.
@@ -20,17 +21,17 @@ pub struct Process {
     name: String,
     runtime: Option<Runtime>,
     main: JoinHandle<()>,
-    /// Where its clock shall be.
+    /// The time up to which it has run.
     clock: Instant,
     frozen: bool,
     missed: Duration,
 }
 
 impl Process {
-    /// Starts a process that does `main`, and ends with it.
+    /// Starts a process that executes `main` and ends with it.
     ///
     /// # Errors
-    /// The operating system gives no runtime.
+    /// The operating system can't create a runtime.
     pub fn start(
         name: &str,
         main: impl Future<Output = ()> + Send + 'static,
@@ -42,7 +43,7 @@ impl Process {
         Ok(Self { name: name.to_owned(), runtime: Some(runtime), main, clock, frozen, missed })
     }
 
-    /// The runtime, for those who run something on it from elsewhere.
+    /// The runtime, for code that runs tasks on it from outside.
     pub fn handle(&self) -> Option<tokio::runtime::Handle> {
         self.runtime.as_ref().map(|runtime| runtime.handle().clone())
     }
@@ -60,7 +61,7 @@ impl Process {
         let clock = self.clock;
         runtime.block_on(async move {
             if !missed.is_zero() {
-                // While it stood still its clock went on: all that fell due is due at once.
+                // Its clock advanced while it was frozen: all that fell due meanwhile is due now.
                 tokio::time::advance(missed).await;
             }
             tokio::time::sleep_until(clock).await;
@@ -68,22 +69,22 @@ impl Process {
         story.set_who("");
     }
 
-    /// Its tasks stand still from now on.
+    /// Stops its tasks from now on.
     pub fn freeze(&mut self) {
         self.frozen = true;
     }
 
-    /// Its tasks go on.
+    /// Continues its tasks.
     pub fn thaw(&mut self) {
         self.frozen = false;
     }
 
-    /// Has it ended by itself?
+    /// Whether it ended without being killed.
     pub fn has_ended(&self) -> bool {
         self.runtime.is_none() || self.main.is_finished()
     }
 
-    /// Ends it at once, whatever it was doing.
+    /// Kills it at once.
     pub fn kill(&mut self) {
         // All of its tasks are dropped, and their sockets with them.
         self.runtime = None;

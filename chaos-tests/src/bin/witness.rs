@@ -1,5 +1,4 @@
-//! Clients and checks for a cluster that somebody else runs, and breaks meanwhile
-//! (`patroni/failover`).
+//! Clients and checks for a cluster that another program runs and disturbs (`patroni/failover`).
 //!
 //! ```text
 //!  standard input ends -----> no further rounds; what was sent is sent until it is acknowledged
@@ -8,8 +7,9 @@
 //!  exit code          <------ not zero: what does not hold is on standard error
 //! ```
 //!
-//! `TURNPIKE_DATABASE` and `TURNPIKE_FRONT` say where, `TURNPIKE_SEED` which records. Accounts 1 to
-//! 400 must be open and on the plan of `tests/octets.xml`, and their log empty.
+//! `TURNPIKE_DATABASE` and `TURNPIKE_FRONT` are the addresses, `TURNPIKE_SEED` determines the
+//! records. Accounts 1 to 400 must be open and subscribed to the plan of `tests/octets.xml`, and
+//! their log must be empty.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -31,7 +31,7 @@ const ACCOUNTS: u64 = 400;
 const CLIENTS: u64 = 4;
 const BATCHES_A_ROUND: usize = 4;
 const RECORDS_A_BATCH: usize = 25;
-/// A bounded load: each client begins a round as often, if the one before is acknowledged.
+/// The minimum time between the starts of two rounds of a client, which limits the load.
 const ROUND_EVERY: Duration = Duration::from_millis(100);
 /// 2024-05-01T00:00:00Z; all records fall into this month.
 const MAY: i64 = 1_714_521_600_000_000;
@@ -60,7 +60,7 @@ fn variable(name: &str) -> Result<String> {
 fn stop_at_end_of_input() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
-    // Not a task: nothing waits for it.
+    // A thread, not a task: the process does not wait for it at its end.
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         told.store(true, Ordering::Relaxed);
@@ -68,7 +68,7 @@ fn stop_at_end_of_input() -> Arc<AtomicBool> {
     stop
 }
 
-/// One round after the other; all that was sent, each record of it acknowledged.
+/// Sends one round after another until `stop`, and returns all records sent, each acknowledged.
 async fn rounds(front: String, client: u64, seed: u64, stop: Arc<AtomicBool>) -> Result<Sent> {
     let mut chance = StdRng::seed_from_u64(seed ^ (client << 32));
     let mut sent = Sent::new();
@@ -106,7 +106,7 @@ fn records(client: u64, round: u64, chance: &mut StdRng) -> Vec<UsageRecord> {
         .collect()
 }
 
-/// I1 to I4, and every account's total.
+/// Checks I1 to I4 and the total of every account.
 async fn check(database: &str, front: &str, sent: &Sent) -> Result<()> {
     let lines = pull_everything(front).await?;
     check_each_rated_once(&lines, sent)?;

@@ -1,4 +1,4 @@
-//! A cluster of which one process at a time is made to fail, and a load that never ends by itself.
+//! A cluster in which one process at a time fails, and a load that runs until it is stopped.
 #![allow(unreachable_pub)]
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ const ACCOUNTS: u64 = 40;
 const CLIENTS: u64 = 2;
 const BATCH: u64 = 10;
 const BATCHES: usize = 3;
-/// What takes longer does not come to an end.
+/// The time limit of each wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -41,7 +41,7 @@ impl World {
         let postgres = TestPostgres::shared()?;
         let database = postgres.create_database()?;
         let mut cluster = Cluster::new(database.clone())?;
-        // Every second or so, under this load.
+        // A checkpoint about every second under this load.
         cluster.file("turnpike.toml", "[node]\ncheckpoint-log-bytes = 20000\n")?;
         let (accounts, count) = (format!("1-{ACCOUNTS}"), PARTITIONS.to_string());
         let init = ["partition", "init", "--count", &count, "--accounts", &accounts];
@@ -64,7 +64,7 @@ impl World {
         self.cluster.front()
     }
 
-    /// What its processes said last.
+    /// The last log lines of its processes.
     pub fn logs(&self) -> String {
         let last = |name: &str| {
             let log = self.cluster.log(name);
@@ -74,7 +74,7 @@ impl World {
         ["a", "b", "front"].map(|name| format!("\n{name}:\n{}", last(name))).concat()
     }
 
-    /// Kills a process, and starts it with this failpoint.
+    /// Kills a process, and starts it again with this failpoint.
     pub async fn start_anew(&mut self, name: &str, failpoint: &str) -> Result<()> {
         self.cluster.kill(name)?;
         self.cluster.arm(failpoint);
@@ -87,10 +87,10 @@ impl World {
         Ok(())
     }
 
-    /// Starts what ended.
+    /// Starts the processes that ended.
     pub async fn recover(&mut self, front: bool) -> Result<()> {
         let name = if front { "front" } else { "a" };
-        // A process that ends itself takes a moment.
+        // A process that aborts takes a moment to end.
         tokio::time::sleep(LOOK * 5).await;
         if self.cluster.has_ended(name)? && front {
             self.start_anew(name, "").await?;
@@ -98,7 +98,7 @@ impl World {
         Ok(())
     }
 
-    /// Waits until the process has said that it fails at the step.
+    /// Waits until the log of the process shows that it failed at the step.
     pub async fn wait_for(&self, name: &str, step: &str) -> Result<()> {
         let words = format!("step=\"{step}\"");
         let until = tokio::time::Instant::now() + PATIENCE;
@@ -110,14 +110,14 @@ impl World {
                     "the program is built without failpoints; build it again: \
                      cargo build -p turnpike --features failpoints"
                 );
-                bail!("{name} never comes there{}", self.logs());
+                bail!("{name} does not reach the step{}", self.logs());
             }
             tokio::time::sleep(LOOK).await;
         }
         Ok(())
     }
 
-    /// An operator wishes that a node own everything.
+    /// Makes the node the owner of every partition, as an operator does.
     pub async fn wish_owner(&self, name: &str) -> Result<()> {
         let name = NodeName(name.to_owned());
         for partition in (1..=PARTITIONS).map(PartitionId) {
@@ -126,13 +126,13 @@ impl World {
         Ok(())
     }
 
-    /// The partitions' epochs, in their order.
+    /// The epochs of the partitions, in partition order.
     pub async fn epochs(&self) -> Result<Vec<Epoch>> {
         Ok(self.db.observe().await?.partitions.iter().map(|row| row.epoch).collect())
     }
 
-    /// Waits until the node owns everything under later epochs than these: one that was killed stays
-    /// in the books until the next claim.
+    /// Waits until the node owns every partition under epochs above these: the row of a partition
+    /// names a killed owner until the next claim.
     pub async fn wait_for_owner(&self, name: &str, since: &[Epoch]) -> Result<()> {
         let until = tokio::time::Instant::now() + PATIENCE;
         while tokio::time::Instant::now() < until {
@@ -146,10 +146,10 @@ impl World {
             }
             tokio::time::sleep(LOOK).await;
         }
-        bail!("{name} does not come to own everything{}", self.logs())
+        bail!("{name} does not become the owner of every partition{}", self.logs())
     }
 
-    /// I1 to I4.
+    /// Checks I1 to I4.
     pub async fn check(&self, sent: &BTreeMap<Key, i64>) -> Result<()> {
         let lines = pull_everything(&self.front()).await?;
         check_each_rated_once(&lines, sent)?;
@@ -162,12 +162,12 @@ impl World {
             checkpoints += check_replay(self.db.as_ref(), partition, &rows).await?;
         }
         println!("{} records, {segments} segments, {checkpoints} checkpoints", sent.len());
-        ensure!(checkpoints > 0, "no checkpoint was there to compare");
+        ensure!(checkpoints > 0, "there is no checkpoint to compare");
         Ok(())
     }
 }
 
-/// Clients that send a few batches, wait until all are acknowledged, and begin again.
+/// Clients that send a few batches, wait until all are acknowledged, and repeat.
 pub struct Load {
     stop: Arc<AtomicBool>,
     rounds: Vec<Arc<AtomicU64>>,
@@ -188,20 +188,20 @@ impl Load {
         Self { stop, rounds, clients }
     }
 
-    /// Waits until what is sent from now on is acknowledged to every client.
+    /// Waits until records sent from now on are acknowledged to every client.
     pub async fn goes_on(&self) -> Result<()> {
         let now = |round: &Arc<AtomicU64>| round.load(Ordering::Relaxed);
         let before: Vec<u64> = self.rounds.iter().map(now).collect();
         let until = tokio::time::Instant::now() + PATIENCE;
         while self.rounds.iter().zip(&before).any(|(round, before)| now(round) < before + 2) {
-            ensure!(tokio::time::Instant::now() < until, "nothing is acknowledged any more");
+            ensure!(tokio::time::Instant::now() < until, "no batch is acknowledged any more");
             ensure!(!self.clients.iter().any(JoinHandle::is_finished), "a client gave up");
             tokio::time::sleep(LOOK).await;
         }
         Ok(())
     }
 
-    /// Everything that was sent; all of it is acknowledged.
+    /// Stops the load; returns all records sent, each acknowledged.
     pub async fn stop(self) -> Result<BTreeMap<Key, i64>> {
         self.stop.store(true, Ordering::Relaxed);
         let mut sent = BTreeMap::new();

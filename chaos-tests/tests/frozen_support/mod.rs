@@ -1,4 +1,5 @@
-//! A cluster whose first node can be held off from the database, frozen and woken; and who asks it.
+//! A cluster whose first node can be cut off from the database, stopped and continued; and the
+//! requests that are sent to it.
 
 #![allow(unreachable_pub)]
 
@@ -22,16 +23,16 @@ use turnpike_segment::Segment;
 use turnpike_store::{OpenOptions, SharedDatabase, open as open_database};
 use turnpike_types::{Epoch, PartitionId};
 
-/// What B has an account use, so that its state can be told from A's.
+/// The usage that the test adds through B, which distinguishes B's state from A's.
 pub const AT_B: i64 = 1_000_000;
-/// Each RPC has a partition of its own, so that each has an append of its own under way.
+/// Each RPC has a partition to itself, so that each has an append in flight.
 const PARTITIONS: u64 = Rpc::ALL.len() as u64;
 const ACCOUNTS: u64 = 2_000;
 
-/// Epochs under which B serves.
+/// The epochs under which B owns the partitions.
 pub type Epochs = BTreeMap<PartitionId, Epoch>;
 
-/// The cluster; B is plain, A comes to the database through `line`.
+/// The cluster: B uses the database directly, A through the proxy `line`.
 pub struct World {
     cluster: Cluster,
     pub db: std::sync::Arc<dyn SharedDatabase>,
@@ -44,7 +45,8 @@ pub struct World {
 }
 
 impl World {
-    /// A owns every partition; in each an account has used 100 octets, and a record waits.
+    /// Starts it: A owns every partition; in each, an account has used 100 octets, and a record is
+    /// suspended.
     pub async fn start() -> Result<Self> {
         let settings = Settings { port: Some(0), ..Settings::default() };
         let postgres = TestPostgres::start_with(settings)?;
@@ -82,7 +84,7 @@ impl World {
     }
 }
 
-/// A client of the node, once it has written a heartbeat.
+/// A client of the node, as soon as the node has written a heartbeat.
 async fn node(db: &dyn SharedDatabase, name: &str) -> Result<Node> {
     for _ in 0..200 {
         let nodes = db.observe().await?.nodes;
@@ -92,11 +94,11 @@ async fn node(db: &dyn SharedDatabase, name: &str) -> Result<Node> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    bail!("node {name} does not beat")
+    bail!("node {name} writes no heartbeat")
 }
 
 impl World {
-    /// Accounts, their first records, and what waits.
+    /// Opens the accounts, and sends their first records and the record that is suspended.
     async fn fill(&self) -> Result<()> {
         for &at in &self.places {
             let commands = vec![open(at.known()), subscribe(at.known())];
@@ -108,7 +110,8 @@ impl World {
         Ok(())
     }
 
-    /// A answers every RPC of every partition, and its lines to the database are warm.
+    /// Checks that A answers every RPC of every partition, which also opens its database
+    /// connections.
     pub async fn serves_everything(&self, when: &str) -> Result<()> {
         let mut asked = Asked::default();
         asked.of_node(self, when);
@@ -118,20 +121,20 @@ impl World {
         Ok(())
     }
 
-    /// A is stopped, and the front, which knows nobody else, with it.
+    /// Stops A, and the front, whose routing table names only A.
     pub fn freeze(&self) -> Result<()> {
         self.cluster.freeze("a")?;
         self.cluster.freeze("front")
     }
 
-    /// Both go on.
+    /// Continues both.
     pub fn wake(&self) -> Result<()> {
         self.cluster.wake("a")?;
         self.cluster.wake("front")
     }
 
-    /// Waits until B serves; then in every partition an account uses much more, the one that was
-    /// unknown is opened, and what waited is rated.
+    /// Waits until B owns the partitions; then adds much usage in every partition, opens the
+    /// account that was unknown, and recycles the suspended record.
     pub async fn b_takes_over_and_changes_everything(&self) -> Result<Epochs> {
         let mut epochs = Epochs::new();
         for &at in &self.places {
@@ -161,14 +164,17 @@ impl World {
         Ok(())
     }
 
-    /// A's process, as its heartbeat names it.
+    /// The incarnation of A's process, from its heartbeat.
     pub async fn process_of_a(&self) -> Result<u64> {
         let nodes = self.db.observe().await?.nodes;
-        let row = nodes.iter().find(|row| row.beat.node.0 == "a").context("A never beat")?;
+        let row = nodes
+            .iter()
+            .find(|row| row.beat.node.0 == "a")
+            .context("A has written no heartbeat")?;
         Ok(row.beat.incarnation.0)
     }
 
-    /// I1 to I3: no record stands in the log twice, and those that were `accepted` stand there.
+    /// Checks I1 to I3: no record is in the log twice, and all `accepted` records are in it.
     pub async fn check_logs(&self, accepted: &BTreeSet<String>) -> Result<()> {
         let mut logged = BTreeSet::new();
         for at in &self.places {
@@ -179,13 +185,13 @@ impl World {
                 for (_, record) in Segment::decode(&row.body)?.records() {
                     let is_recycled = record.record_id == WAITING;
                     let is_new = keys.insert((record.account, record.record_id.to_owned()));
-                    ensure!(is_new || is_recycled, "{} stands there twice", record.record_id);
+                    ensure!(is_new || is_recycled, "{} is in the log twice", record.record_id);
                     logged.insert(format!("{} {}", at.partition, record.record_id));
                 }
             }
         }
         let lost: Vec<_> = accepted.difference(&logged).collect();
-        ensure!(lost.is_empty(), "acknowledged, and not in the log: {lost:?}");
+        ensure!(lost.is_empty(), "acknowledged but not in the log: {lost:?}");
         Ok(())
     }
 }
@@ -201,7 +207,7 @@ async fn send(
     Ok(chaos_tests::asked::answer_to(answer, at, "sent"))
 }
 
-/// Asks again until it is done.
+/// Retries until the node that may answer does so.
 async fn done<F: Future<Output = Result<Answer, Status>>>(again: impl Fn() -> F) -> Result<Answer> {
     let mut last = None;
     for _ in 0..600 {
@@ -211,10 +217,10 @@ async fn done<F: Future<Output = Result<Answer, Status>>>(again: impl Fn() -> F)
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    bail!("it is never done: {last:?}")
+    bail!("no answer after 600 attempts: {last:?}")
 }
 
-/// Questions under way.
+/// Requests in flight.
 #[derive(Default)]
 pub struct Asked {
     of_node: JoinSet<Answer>,
@@ -222,7 +228,8 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Asks A and the front on every RPC; a stream of records also as one that was sent there.
+    /// Sends every RPC to A and through the front; the stream of records also as a front that was
+    /// referred to A.
     pub fn everywhere(&mut self, world: &World, when: &str) {
         self.of_node(world, when);
         let sent = format!("Forward {when}, sent");
@@ -246,21 +253,22 @@ impl Asked {
         }
     }
 
-    /// What came of them.
+    /// Waits for the answers.
     pub async fn answers(self) -> Result<Answers> {
         let (of_node, of_front) = (self.of_node.join_all().await, self.of_front.join_all().await);
         Ok(Answers { of_node, of_front })
     }
 }
 
-/// What came of all questions.
+/// The answers to all requests.
 pub struct Answers {
     pub of_node: Vec<Answer>,
     of_front: Vec<(Place, String, Result<Option<Told>, Status>)>,
 }
 
 impl Answers {
-    /// Where A answers, it is B's state that it shows: it relays, or has the partition back.
+    /// Checks the answers of A: each shows the state of B, because A relays or owns the partition
+    /// again.
     pub fn check_node(&self) -> Result<()> {
         for answer in self.of_node.iter().filter(|answer| answer.is_done()) {
             let waits = answer.told.iter().any(|told| told.ends_with("waits"));
@@ -271,7 +279,7 @@ impl Answers {
         Ok(())
     }
 
-    /// What clients of the front saw is B's state.
+    /// Checks the answers through the front: each shows the state of B.
     pub fn check_front(&self, epochs: &Epochs) -> Result<()> {
         for (at, id, told) in &self.of_front {
             let is_new = match told {
@@ -287,7 +295,7 @@ impl Answers {
         Ok(())
     }
 
-    /// The records that somebody said were accepted, with their partitions.
+    /// The records that an answer called accepted, with their partitions.
     pub fn accepted(&self) -> BTreeSet<String> {
         let of_node = self.of_node.iter().filter(|answer| answer.is_done());
         let of_node = of_node.map(|answer| (answer.partition, &answer.asked));
@@ -299,11 +307,11 @@ impl Answers {
         all.map(|(partition, id)| format!("{partition} {id}")).collect()
     }
 
-    /// How many were answered, by whom.
+    /// The number of answers, of A and through the front.
     pub fn summary(&self) -> String {
         let done = self.of_node.iter().filter(|answer| answer.is_done()).count();
         let through = self.of_front.iter().filter(|(_, _, told)| told.is_ok()).count();
         let (of_node, of_front) = (self.of_node.len(), self.of_front.len());
-        format!("{done} of {of_node} answered by A; {through} of {of_front} through the front")
+        format!("{done} of {of_node} were answered by A; {through} of {of_front} through the front")
     }
 }

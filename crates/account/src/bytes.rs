@@ -1,8 +1,8 @@
-//! Numbers and texts of a checkpoint as bytes.
+//! The byte encoding of numbers and texts in a checkpoint.
 
 use crate::checkpoint::CheckpointError;
 
-/// Little-endian numbers and length-prefixed bytes.
+/// Writes little-endian numbers and length-prefixed bytes.
 pub(crate) struct Writer(pub(crate) Vec<u8>);
 
 impl Writer {
@@ -32,7 +32,7 @@ impl Writer {
     }
 }
 
-/// Reads what a [`Writer`] wrote; takes no memory on a length that the bytes do not have.
+/// Reads what a [`Writer`] wrote. Allocates no memory for a length that the input does not have.
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -1,4 +1,4 @@
-//! What changes an account beside usage: judged first, then done.
+//! Changes of accounts other than usage: they are checked first and then applied.
 
 use turnpike_mutants::{Line, off};
 use turnpike_plan::AccountState;
@@ -9,19 +9,19 @@ use crate::options;
 use crate::profiles::Profile;
 use crate::state::{Account, PartitionState};
 
-/// What an account's change beside usage came to.
+/// The result of checking a change of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountChange {
-    /// It is a change.
+    /// The change is valid and changes the account.
     Changes,
-    /// It stands so already.
+    /// The account is already in this state.
     Already,
-    /// It can't be done.
+    /// The change is refused, with the reason.
     Refused(String),
 }
 
 impl PartitionState {
-    /// What `change` would come to, without doing it.
+    /// Checks `change` without applying it.
     pub fn judge(&self, number: AccountNumber, change: &Change) -> AccountChange {
         if let Change::PostingsTaken(cursor) = change {
             return self.judge_cursor(number, cursor);
@@ -60,10 +60,11 @@ impl PartitionState {
         }
     }
 
-    /// What a change of some settings would come to, without doing it: `amend` makes the settings
-    /// from `from_us` on out of those in force then. With it, the change to carry out.
+    /// Checks a change of some settings without applying it. `amend` derives the new settings, in
+    /// force from `from_us` on, from those in force at that instant. Returns the check, and the
+    /// change to apply if it is valid.
     ///
-    /// Settings of one instant add up: of several for one instant the last holds.
+    /// Several amendments for one instant accumulate, and the last result is in force.
     pub fn judge_amendment(
         &self,
         number: AccountNumber,
@@ -87,8 +88,8 @@ impl PartitionState {
         let last = profile.settings.last().map_or(i64::MIN, |last| last.from_us);
         if from_us < last || from_us == i64::MIN {
             return refused(format!(
-                "settings change forward only, and the last change is as of {}: choose that instant \
-                 or a later one",
+                "settings only change forward, and the last change is in force from {}: choose that \
+                 instant or a later one",
                 options::instant(last)
             ));
         }
@@ -98,12 +99,13 @@ impl PartitionState {
         }
     }
 
-    /// Carries out a change that [`PartitionState::judge`] found to be one.
+    /// Applies a change for which [`PartitionState::judge`] returned [`AccountChange::Changes`].
     pub fn change(&mut self, account: AccountNumber, change: &Change) {
         match change {
             Change::PostingsTaken(cursor) => return self.set_cursor(cursor),
             Change::Picked(pick) => {
-                // Nothing is let go: earlier cycles may be open, and count on what was picked.
+                // Old choices are kept: earlier cycles may still be open, and depend on what was
+                // picked.
                 if let Some(account) = self.accounts.get_mut(&account)
                     && let Some(profile) = self.profiles.get(account.profile)
                 {
@@ -130,7 +132,7 @@ impl PartitionState {
             profile;
     }
 
-    /// A cursor only goes forward, and only along one history (P18, P33).
+    /// Checks that a cursor only moves forward, and only along one history (P18, P33).
     pub(crate) fn judge_cursor(
         &self,
         account: AccountNumber,
@@ -145,8 +147,8 @@ impl PartitionState {
             AccountChange::Already
         } else if place(cursor) < place(&held) && !off(Line::CursorForward) {
             AccountChange::Refused(format!(
-                "postings of partition {sender} were taken up to {} of segment {}: they don't go \
-                 back to {} of segment {}",
+                "postings of partition {sender} were taken up to {} of segment {}: the cursor can't \
+                 go back to {} of segment {}",
                 held.ordinal, held.segment, cursor.ordinal, cursor.segment
             ))
         } else if cursor.segment == held.segment
@@ -211,21 +213,24 @@ fn judge_subscription(profile: &Profile, new: &Subscription) -> AccountChange {
         return AccountChange::Already;
     }
     match profile.overlapping(new) {
-        // A cancelled subscription asked for again as it was first asked for.
+        // A cancelled subscription that is requested again in its original form.
         Some(old) if is_as_asked(old, new) => AccountChange::Already,
         Some(_) => occupied(&new.plan_id),
         None => AccountChange::Changes,
     }
 }
 
-/// Is `old` what was asked for with `new`, whatever its end is by now, and that of its option?
+/// Whether `old` is the subscription requested by `new`, apart from when it ends and when its
+/// option ends.
 pub(crate) fn is_as_asked(old: &Subscription, new: &Subscription) -> bool {
     let (until_us, kept_from_us) = (new.until_us, new.kept_from_us);
     Subscription { until_us, kept_from_us, ..old.clone() } == *new
 }
 
 pub(crate) fn occupied(plan_id: &str) -> AccountChange {
-    AccountChange::Refused(format!("a subscription to {plan_id} is in force then: cancel it first"))
+    AccountChange::Refused(format!(
+        "a subscription to {plan_id} is in force at that time: cancel it first"
+    ))
 }
 
 fn judge_cancellation(
@@ -259,7 +264,7 @@ fn judge_settings(profile: &Profile, state: &AccountState, new: &Settings) -> Ac
     match profile.settings.last() {
         Some(last) if last == new => AccountChange::Already,
         Some(last) if last.from_us >= new.from_us => AccountChange::Refused(
-            "settings change forward only: there is a change at or after that instant".to_owned(),
+            "settings only change forward: there is a change at or after that instant".to_owned(),
         ),
         _ => match options::why_not_changed(profile, state, new.from_us) {
             Some(why) => AccountChange::Refused(why),

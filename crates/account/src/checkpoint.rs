@@ -1,4 +1,4 @@
-//! A partition's state as bytes: the same state always gives the same bytes (I4, P22).
+//! Encodes the state of a partition as bytes. The same state always gives the same bytes (I4, P22).
 
 use std::collections::BTreeMap;
 
@@ -17,60 +17,60 @@ use crate::suspense::{Waiting, WaitingKey};
 
 /// Format 1 ends with the suspense.
 const MAGIC_1: [u8; 8] = *b"TPCKP\0\0\x01";
-/// Posting cursors come after it.
+/// Format 2 adds the posting cursors.
 const MAGIC: [u8; 8] = *b"TPCKP\0\0\x02";
-/// And after them what suspense reasons are about. Written only where there is something to write,
-/// so that a program of before reads every other checkpoint.
+/// Format 3 adds the details of suspense reasons. It is written only if there are details, so that
+/// an older program can read every other checkpoint.
 const MAGIC_3: [u8; 8] = *b"TPCKP\0\0\x03";
 const KEYS_MAGIC: &[u8; 8] = b"TPKEY\0\0\x01";
-/// Keys in a part of a run.
+/// The number of keys in one part of a run.
 const PART_KEYS: usize = 4 << 20;
-/// Accounts or keys between two signs of life.
+/// The number of accounts or keys between two calls of `progress`.
 const PROGRESS_EVERY: usize = 65_536;
 
-/// Why a checkpoint can't be read. It is a cache: the log can always be replayed instead.
+/// Why a checkpoint can't be read. A checkpoint is a cache: the log can always be replayed instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
-    /// It does not begin like a checkpoint known here.
+    /// The first bytes are not those of a known format.
     #[error("not a checkpoint of format 1, 2 or 3")]
     Format,
-    /// It ends too early, or goes on too long.
+    /// The bytes end too early, or there are bytes after the end.
     #[error("the checkpoint has a wrong length")]
     Length,
-    /// Something in it can't be.
-    #[error("the checkpoint's {0} make no sense")]
+    /// A value is out of range.
+    #[error("the checkpoint's {0} are out of range")]
     Nonsense(&'static str),
 }
 
-/// A state without its keys, which are written as runs.
+/// A state without its deduplication keys, which are written as runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// The bytes.
     pub bytes: Vec<u8>,
 }
 
-/// Sorted keys of the segments in `(after, through]`.
+/// The sorted deduplication keys of the segments in `(after, through]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRun {
-    /// Keys of this segment and earlier ones are not in it.
+    /// The run holds no keys of this segment and earlier ones.
     pub after: SegmentNumber,
-    /// Keys of later segments are not in it.
+    /// The run holds no keys of later segments.
     pub through: SegmentNumber,
-    /// How many keys.
+    /// The number of keys.
     pub keys: usize,
-    /// The bytes, in parts of at most 64 MiB that can each be read by itself; at least one.
+    /// The bytes, in parts of at most 64 MiB that can be decoded separately; at least one part.
     pub parts: Vec<Vec<u8>>,
 }
 
 impl PartitionState {
-    /// Everything, keys included, in canonical form: what I4 compares.
+    /// Encodes the whole state, including keys, in canonical form. I4 compares these bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = self.snapshot(&|| ()).bytes;
         bytes.extend_from_slice(&encode_keys(&self.keys.sorted()));
         bytes
     }
 
-    /// Everything but keys; `progress` is called as in [`PartitionState::decode`].
+    /// Encodes everything except keys. `progress` is called as in [`PartitionState::decode`].
     pub fn snapshot(&self, progress: &dyn Fn()) -> Snapshot {
         let details: Vec<(usize, &Waiting)> = self.details().collect();
         let magic = if details.is_empty() { MAGIC } else { MAGIC_3 };
@@ -112,7 +112,7 @@ impl PartitionState {
         Snapshot { bytes: out.0 }
     }
 
-    /// What waits with a detail, by its place in the suspense.
+    /// The suspended records that have a detail, with their position in the suspense.
     fn details(&self) -> impl Iterator<Item = (usize, &Waiting)> {
         let waiting = self.suspense.iter().map(|(_, waiting)| waiting).enumerate();
         waiting.filter(|(_, waiting)| !waiting.detail.is_empty())
@@ -121,8 +121,8 @@ impl PartitionState {
     fn write_accounts(&self, out: &mut Writer, progress: &dyn Fn()) {
         let mut accounts: Vec<_> = self.accounts.iter().collect();
         accounts.sort_unstable_by_key(|(number, _)| **number);
-        // Profile ids depend on the order in which they came up; in the order of the accounts
-        // that have them they do not.
+        // Profile ids depend on the order in which profiles were created. Numbering them in the
+        // order of the accounts that use them makes the bytes independent of that order.
         let mut renumbered = vec![u32::MAX; self.profiles.len()];
         let mut used = Vec::new();
         for (_, account) in &accounts {
@@ -165,17 +165,17 @@ impl PartitionState {
         KeyRun { after, through: self.last, keys: keys.len(), parts }
     }
 
-    /// A run that reaches to `through` was written for good: later ones begin after it.
+    /// Seals the keys up to `through`: their run is final, and later runs begin after it.
     pub fn seal_keys(&mut self, through: SegmentNumber) {
         self.keys.seal(through);
     }
 
-    /// The state that a snapshot and its key runs hold. Every run counts as sealed. `progress` is
-    /// called now and then: a large state takes seconds, in which its owner must show that it is
-    /// alive.
+    /// Restores the state from a snapshot and its key runs. All keys count as sealed. `progress` is
+    /// called regularly: loading a large state takes seconds, during which its owner must show that
+    /// it is alive.
     ///
     /// # Errors
-    /// [`CheckpointError`] when the bytes are no checkpoint.
+    /// [`CheckpointError`] when the bytes are not a checkpoint.
     pub fn decode(
         snapshot: &[u8],
         runs: &[impl AsRef<[u8]>],
@@ -299,7 +299,7 @@ impl PartitionState {
                 fingerprint: Fingerprint(input.u64()?),
                 location: Location::from_bits(input.u64()?),
             };
-            // A run may be older than what has been forgotten since it was written.
+            // Some keys of the run may have passed the horizon after the run was written.
             if key.location.segment() > self.keys.forgotten_through() {
                 self.keys.insert_sealed(key);
             }

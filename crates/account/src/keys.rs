@@ -1,4 +1,5 @@
-//! Which records were taken, and where in the log they stand (docs/architecture.md section 6).
+//! The index of deduplication keys: which records were taken, and where the log holds them
+//! (docs/architecture.md section 6).
 
 use std::collections::VecDeque;
 
@@ -6,26 +7,27 @@ use hashbrown::HashTable;
 use turnpike_types::{AccountNumber, SegmentNumber, Timestamp, limits};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// 64 bits of a record's key. Equal keys have equal fingerprints; the reverse is checked in the log.
+/// A 64-bit hash of a record's deduplication key. Equal keys have equal fingerprints; whether equal
+/// fingerprints mean equal keys is checked in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub u64);
 
-/// The fingerprint of (account, record id); where the account is not known the identity takes its
-/// place (P28). Persisted in checkpoints: it never changes.
+/// The fingerprint of (account, record id). For an unknown account, the identity takes its place
+/// (P28). Checkpoints store fingerprints, so this function never changes.
 pub fn fingerprint(account: AccountNumber, identity: &str, record_id: &str) -> Fingerprint {
     let seed = if account.0 == 0 { xxh3_64(identity.as_bytes()) } else { account.0 };
     Fingerprint(xxh3_64_with_seed(record_id.as_bytes(), seed))
 }
 
-/// A record's place in the log: 40 bits of segment, 24 bits of row.
+/// The position of a record in the log: 40 bits for the segment, 24 bits for the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Location(u64);
 
 impl Location {
-    /// Records a segment may hold, so that a row fits.
+    /// The largest number of records in a segment, so that a row fits into 24 bits.
     pub const ROWS_MAX: u32 = 1 << 24;
 
-    /// The record in `row` of `segment`.
+    /// The position of the record in `row` of `segment`.
     pub const fn new(segment: SegmentNumber, row: u32) -> Self {
         Self(segment.0 << 24 | (row & (Self::ROWS_MAX - 1)) as u64)
     }
@@ -55,16 +57,17 @@ pub(crate) struct Key {
     pub(crate) location: Location,
 }
 
-/// Tables that a key may be in: growing one moves a 64th of the keys, so that no record waits
-/// long for it.
+/// The number of hash tables. Growing one of them moves only a 64th of the keys, so that no record
+/// waits long.
 const SHARDS: usize = 64;
 
-/// The index over keys: 16 bytes a key. Keys that the acceptance horizon has passed are no longer
-/// found: such a record is rejected as too old, whether it came before or not (P26).
+/// The index of deduplication keys, 16 bytes for each key. Keys that have passed the acceptance
+/// horizon are no longer found: such a record is rejected as too old, whether it was taken before
+/// or not (P26).
 #[derive(Debug)]
 pub struct KeyIndex {
     shards: Vec<HashTable<Key>>,
-    /// Keys of segments after `sealed_through`, which are in no sealed run yet.
+    /// The keys of segments after `sealed_through`, which are in no sealed run yet.
     fresh: Vec<Key>,
     sealed_through: SegmentNumber,
     hours: VecDeque<Hour>,
@@ -97,7 +100,7 @@ impl Default for KeyIndex {
 }
 
 impl KeyIndex {
-    /// Places where a record with this fingerprint may stand, oldest first.
+    /// The positions at which a record with this fingerprint may be, oldest first.
     pub fn find(&self, fingerprint: Fingerprint) -> impl Iterator<Item = Location> {
         let mut found = smallvec::SmallVec::<[Location; 2]>::new();
         if let Some(shard) = self.shards.get(shard_of(fingerprint)) {
@@ -125,25 +128,25 @@ impl KeyIndex {
         }
     }
 
-    /// How many keys are in memory.
+    /// The number of keys in memory.
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// There is none.
+    /// Whether the index is empty.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Notes that `segment` was logged at `now` with this `floor`; keys of segments whose records
-    /// all start before the floor are found no more.
+    /// Records that `segment` was logged at `now` with this `floor`. Keys of segments whose records
+    /// all start before the floor are no longer found.
     pub(crate) fn note(&mut self, segment: SegmentNumber, now: Timestamp, floor: Timestamp) {
         let hour = now.0.div_euclid(HOUR_US);
         if self.hours.back().is_none_or(|last| last.hour < hour) {
             self.hours.push_back(Hour { hour, first: segment });
         }
-        // A record starts at most AHEAD_MAX after its segment's `now`; so all records of an hour
-        // that ended that long before the floor are below it.
+        // A record starts at most `AHEAD_MAX_US` after its segment's `now`. So if an hour ended at
+        // least that long before the floor, all its records start before the floor.
         while let [first, second, ..] = self.hours.make_contiguous() {
             let end = (first.hour + 1).saturating_mul(HOUR_US);
             if end.saturating_add(limits::AHEAD_MAX_US) > floor.0 {
@@ -154,7 +157,7 @@ impl KeyIndex {
         }
     }
 
-    /// Frees the memory of keys that are found no more.
+    /// Frees the memory of keys that are no longer found.
     pub(crate) fn sweep(&mut self) {
         let through = self.forgotten_through;
         if through == self.swept_through {
@@ -173,7 +176,7 @@ impl KeyIndex {
         self.sort(self.shards.iter().flat_map(|shard| shard.iter()))
     }
 
-    /// Keys that are in no sealed run yet, sorted, and after which segment they begin.
+    /// The sorted keys that are in no sealed run yet, and the segment after which they begin.
     pub(crate) fn sorted_fresh(&self) -> (SegmentNumber, Vec<Key>) {
         (self.sealed_through, self.sort(self.fresh.iter()))
     }
@@ -185,7 +188,7 @@ impl KeyIndex {
         keys
     }
 
-    /// Keys up to `through` are in a run that stays as it is.
+    /// Records that the keys up to `through` are in a sealed run.
     pub(crate) fn seal(&mut self, through: SegmentNumber) {
         self.fresh.retain(|key| key.location.segment() > through);
         self.sealed_through = self.sealed_through.max(through);
@@ -195,7 +198,7 @@ impl KeyIndex {
         self.hours.iter().copied()
     }
 
-    /// Keys of this segment and of earlier ones are found no more.
+    /// The keys of this segment and earlier ones are no longer found.
     pub const fn forgotten_through(&self) -> SegmentNumber {
         self.forgotten_through
     }
@@ -206,7 +209,7 @@ impl KeyIndex {
     }
 }
 
-/// The tables use the low and the very high bits; these lie between.
+/// Uses bits that the hash tables do not use: they use the lowest and highest ones.
 const fn shard_of(fingerprint: Fingerprint) -> usize {
     (fingerprint.0 >> 48) as usize % SHARDS
 }

@@ -1,27 +1,27 @@
-//! What an owner knows of its partition: derived from the log, held in memory.
-//!
+//! The state of a partition: derived from the log and held in the owner's memory.
 //! ```text
 //!     segments --replay.rs--> PartitionState <--checkpoint.rs-- checkpoint          state.rs
 //!     commands --changes.rs-->  |  |  |  |
 //!              (options.rs)     |  |  |  +--> logged time, position, posting cursors by sender
-//!                               |  |  +--> suspense.rs   what waits, by key
-//!       accounts: profile +  <--+  +--> keys.rs          which records were taken, and where
+//!                               |  |  +--> suspense.rs   suspended records, by key
+//!       accounts: profile +  <--+  +--> keys.rs          deduplication keys and log positions
 //!       variables
 //!           +--> profiles.rs   settings and subscriptions, shared by equal accounts
 //! ```
 //!
-//! - **I4**: a state is a function of the log. Loading the newest checkpoint and replaying the tail
-//!   gives the bytes ([`PartitionState::encode`]) that replaying everything gives, and those of the
-//!   owner that rated them.
-//! - Replay applies what was logged and never rates again (P25). What an owner does while it logs
-//!   is the same code: [`PartitionState::change`], [`PartitionState::set_variables`].
-//! - A sender's postings are taken in its log's order, each once (P33).
-//! - Keys are exact: a fingerprint only points at places of the log where the full key is compared.
-//! - Accounts that have equal settings and subscriptions share one profile: an account of a usual
-//!   plan takes some 120 bytes.
+//! - **I4**: the state is a function of the log. Loading the newest checkpoint and replaying the
+//!   tail gives the same bytes ([`PartitionState::encode`]) as replaying the whole log, and as the
+//!   state of the owner that rated the records.
+//! - Replay applies what was logged and never rates again (P25). An owner applies changes with the
+//!   same code while it logs them: [`PartitionState::change`], [`PartitionState::set_variables`].
+//! - The postings of a sender are taken in the order of its log, each once (P33).
+//! - Deduplication is exact: a fingerprint only points to positions in the log, where the full key
+//!   is compared.
+//! - Accounts with equal settings and subscriptions share one profile. An account with a typical
+//!   plan takes about 120 bytes.
 //!
-//! Not promised: keys on disk (they are all in memory, 16 bytes each, until the horizon has passed
-//! them), or dropping accounts that nobody uses.
+//! Not provided: keys on disk (all keys are in memory, 16 bytes each, until they pass the horizon),
+//! and the removal of unused accounts.
 
 mod bytes;
 mod changes;

@@ -1,5 +1,5 @@
-//! Alternatives: an option is several subscriptions of one name, of which one is billed each cycle
-//! (docs/plan-semantics.md section 6).
+//! Options: an option is a set of alternative subscriptions under one name, of which one is billed
+//! in each cycle (docs/plan-semantics.md section 6).
 
 use std::collections::BTreeSet;
 
@@ -14,15 +14,17 @@ use turnpike_types::Timestamp;
 use crate::changes::{AccountChange, is_as_asked, occupied};
 use crate::profiles::Profile;
 
-/// Cycles that a command is asked to begin after, one because of another.
+/// The limit of iterations in `why_closed`, where one offer may move the date into a closed cycle
+/// of another.
 const TURNS_MAX: usize = 64;
 
-/// The offer that an alternative is of.
+/// The offer that an alternative belongs to.
 fn offer_of(alternative: &Subscription) -> OfferId {
     OfferId::of(&alternative.option, Timestamp(alternative.from_us))
 }
 
-/// What a pick sets: of each offer of the option that has the plan in that cycle.
+/// The variables that a pick sets: one for each offer of the option that has the plan in that
+/// cycle.
 pub(crate) fn choices(profile: &Profile, pick: &Pick) -> impl Iterator<Item = StateEntry> {
     let cycle = cycle_of(profile, Period(pick.cycle));
     let picked = profile.subscriptions.iter().filter(move |s| {
@@ -36,14 +38,14 @@ pub(crate) fn choices(profile: &Profile, pick: &Pick) -> impl Iterator<Item = St
     })
 }
 
-/// Is it an alternative of the option at some instant of the cycle?
+/// Whether the subscription is an alternative of the option at some instant of the cycle.
 fn is_in(subscription: &Subscription, option: &str, cycle: Cycle) -> bool {
     subscription.option == option
         && subscription.from_us < cycle.to.0
         && cycle.from.0 < subscription.option_until_us()
 }
 
-/// The subscriptions that an offer makes.
+/// The subscriptions that an offer creates.
 pub(crate) fn alternatives(offer: &Offer) -> impl Iterator<Item = Subscription> {
     (0u32..).zip(&offer.plans).map(|(place, plan_id)| Subscription {
         plan_id: plan_id.clone(),
@@ -67,7 +69,8 @@ pub(crate) fn judge_offer(profile: &Profile, state: &AccountState, offer: &Offer
     }
     if of_option().any(|old| offer.from_us < old.option_until_us()) {
         return AccountChange::Refused(format!(
-            "option {} is in force then, with other alternatives or terms: opt out of it first",
+            "option {} is in force at that time, with other alternatives or terms: opt out of it \
+             first",
             offer.option
         ));
     }
@@ -86,7 +89,7 @@ pub(crate) fn judge_pick(profile: &Profile, state: &AccountState, pick: &Pick) -
     let Some((cycle, day)) = cycle_of(profile, Period(pick.cycle)) else {
         let day = profile.settings.last().map_or(1, |settings| settings.cycle_day);
         return AccountChange::Refused(format!(
-            "{} begins no billing cycle of the account: its cycles begin on day {day} of a month",
+            "no billing cycle of the account begins on {}: its cycles begin on day {day} of a month",
             first_date()
         ));
     };
@@ -100,8 +103,8 @@ pub(crate) fn judge_pick(profile: &Profile, state: &AccountState, pick: &Pick) -
     }
     if offered().all(|s| offer_of(s).is_closed(state, day, cycle.first)) {
         return AccountChange::Refused(format!(
-            "the cycle of option {} that begins on {} is closed: it was billed, and can't be chosen \
-             for any more",
+            "the cycle of option {} that begins on {} is closed: it was billed, so no alternative can \
+             be picked for it",
             pick.option,
             first_date()
         ));
@@ -111,14 +114,14 @@ pub(crate) fn judge_pick(profile: &Profile, state: &AccountState, pick: &Pick) -
     let all_kept = picked.all(|offer| offered().filter(kept).any(|kept| offer_of(kept) == offer));
     match offered().find(kept).filter(|_| all_kept) {
         Some(kept) => AccountChange::Refused(format!(
-            "the client opted out of option {} for {}, which is its choice for that cycle too",
+            "the client opted out of option {} and kept {}, which also applies to that cycle",
             pick.option, kept.plan_id
         )),
         None => AccountChange::Changes,
     }
 }
 
-/// `now` is logged time.
+/// Checks an opt-out; `now` is the logged time.
 pub(crate) fn judge_opt_out(
     profile: &Profile,
     state: &AccountState,
@@ -128,12 +131,12 @@ pub(crate) fn judge_opt_out(
     let of_option = || profile.subscriptions.iter().filter(|s| s.option == end.option);
     if let Some(kept) = running(profile, end).find(|s| s.plan_id == end.plan_id) {
         let why = why_closed(profile, state, running(profile, end), end.at_us);
-        // What was rated since is not in its sums.
+        // The plan did not rate the usage after its end, so its sums would not include it.
         let is_over = kept.until_us <= now.0 && running(profile, end).any(|s| is_after(s, kept));
         return match why {
             Some(why) => AccountChange::Refused(why),
             None if is_over => AccountChange::Refused(format!(
-                "{} ended before other alternatives of option {} did: opt out for one of those",
+                "{} ended before other alternatives of option {}: opt out and keep one of those",
                 end.plan_id, end.option
             )),
             None => AccountChange::Changes,
@@ -153,9 +156,9 @@ fn is_after(other: &Subscription, than: &Subscription) -> bool {
     other.until_us > than.until_us
 }
 
-/// Ends the option; one of its plans goes on as a plain subscription, for as long as it would have
-/// as an alternative: begun when it was offered, so that what it charged once and what it counted
-/// stays.
+/// Applies an opt-out: ends the option, and one of its plans continues as a plain subscription
+/// until the end it had as an alternative. Its start stays that of the offer, so that its one-time
+/// charges and its counters are kept.
 pub(crate) fn opt_out(profile: &mut Profile, end: &OptOut) {
     if !running(profile, end).any(|s| s.plan_id == end.plan_id) {
         return;
@@ -169,7 +172,7 @@ pub(crate) fn opt_out(profile: &mut Profile, end: &OptOut) {
     }
 }
 
-/// Why an alternative can't end at an instant.
+/// Why an alternative can't end at an instant; `None` if it can.
 pub(crate) fn why_not_ended(
     profile: &Profile,
     state: &AccountState,
@@ -183,7 +186,8 @@ pub(crate) fn why_not_ended(
     let siblings = profile.subscriptions.iter();
     let siblings =
         siblings.filter(|s| s.option == ending.option && offer_of(s) == offer && *s != ending);
-    // Those that ended have no part in what was rated since: none of it would be billed.
+    // Alternatives that ended earlier did not rate the usage since then, so that usage would never
+    // be billed.
     let ended = siblings.map(Subscription::option_until_us).filter(|&until| until < i64::MAX).max();
     let in_order = ended.map_or(at_us, |ended| ended.max(at_us));
     if in_order < ending.option_until_us()
@@ -201,7 +205,7 @@ pub(crate) fn why_not_ended(
     })
 }
 
-/// Why settings can't change from an instant on.
+/// Why settings can't change from an instant on; `None` if they can.
 pub(crate) fn why_not_changed(
     profile: &Profile,
     state: &AccountState,
@@ -211,8 +215,8 @@ pub(crate) fn why_not_changed(
     why_closed(profile, state, alternatives.filter(|s| from_us < s.option_until_us()), from_us)
 }
 
-/// Why nothing about these alternatives may be dated to an instant: its cycle is closed, and was
-/// billed as it stood.
+/// Why a change of these alternatives can't be dated to an instant: the cycle of that instant is
+/// closed and was billed. `None` if it can.
 fn why_closed<'a>(
     profile: &Profile,
     state: &AccountState,
@@ -224,7 +228,7 @@ fn why_closed<'a>(
     let mut earliest = at_us;
     let mut closed = None;
     for _ in 0..TURNS_MAX {
-        // By other settings that date may lie in a closed cycle again.
+        // With other settings or another offer, that date may again lie in a closed cycle.
         let later = offers.iter().filter_map(|(name, offer)| {
             Some((open_after(profile, state, *offer, earliest)?, *name))
         });
@@ -234,12 +238,12 @@ fn why_closed<'a>(
     }
     let name = closed?;
     Some(format!(
-        "the cycle of option {name} then is closed and was billed: it can be dated from {} on",
+        "the cycle of option {name} at that time is closed and was billed: choose {} or later",
         instant(earliest)
     ))
 }
 
-/// When the first open cycle of an offer begins, if that of an instant is closed.
+/// The start of the first open cycle of an offer, if the cycle of the instant is closed.
 fn open_after(profile: &Profile, state: &AccountState, offer: OfferId, at_us: i64) -> Option<i64> {
     let settings = profile.settings_at(Timestamp(at_us))?;
     let day = u8::try_from(settings.cycle_day).ok()?;
@@ -255,7 +259,8 @@ fn running<'a>(profile: &'a Profile, end: &'a OptOut) -> impl Iterator<Item = &'
     profile.subscriptions.iter().filter(|s| is_running(s, end))
 }
 
-/// Is it an alternative of the option, in force just before its end and after?
+/// Whether the subscription is an alternative of the option, in force just before and after the
+/// end.
 fn is_running(subscription: &Subscription, end: &OptOut) -> bool {
     subscription.option == end.option
         && subscription.from_us < end.at_us
@@ -273,20 +278,22 @@ fn no_alternative<'a>(
         format!("no option {option} is in force {when}: `account show` lists the options")
     } else {
         let offered = offered.join(", ");
-        format!("{plan_id} is no alternative of option {option} {when}: choose one of {offered}")
+        format!(
+            "{plan_id} is not an alternative of option {option} {when}: choose one of {offered}"
+        )
     })
 }
 
-/// The cycle that begins on this day, and on which day of months its like begin; `None` when none of
-/// the account's does.
+/// The cycle that begins on this day, and the day of the month on which its cycles begin; `None` if
+/// the account has no such cycle.
 fn cycle_of(profile: &Profile, first: Period) -> Option<(Cycle, u8)> {
     let settings = profile.settings.iter().enumerate();
-    // Settings may change within a cycle: whichever holds in it may have begun it.
+    // Settings may change within a cycle, so any settings in force during it may define it.
     let mut cycles = settings.filter_map(|(at, settings)| {
         let day = u8::try_from(settings.cycle_day).ok()?;
         let cycle = Cycle::beginning(&Zone::parse(&settings.zone).ok()?, day, first)?;
         let until = profile.settings.get(at + 1).map_or(i64::MAX, |next| next.from_us);
-        // Of several settings for one instant all but the last hold for no time.
+        // Of several settings for one instant, only the last is ever in force.
         let holds = settings.from_us < until;
         (holds && settings.from_us < cycle.to.0 && cycle.from.0 < until).then_some((cycle, day))
     });

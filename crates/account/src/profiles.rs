@@ -1,16 +1,16 @@
-//! Settings and subscriptions, kept once for all accounts that have the same.
+//! Settings and subscriptions, stored once for all accounts with equal ones.
 
 use std::collections::HashMap;
 
 use turnpike_segment::head::{Settings, Subscription};
 use turnpike_types::Timestamp;
 
-/// An account's settings and subscriptions through time.
+/// The settings and subscriptions of an account over time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Profile {
-    /// Sorted by `from_us`; the first one holds from the beginning of time.
+    /// Sorted by `from_us`. The first settings are in force from the beginning of time.
     pub settings: Vec<Settings>,
-    /// Sorted by falling priority, then by start, then by option and place in it, then by plan.
+    /// Sorted by descending priority, then by start, option, position in the option, and plan.
     pub subscriptions: Vec<Subscription>,
 }
 
@@ -26,7 +26,8 @@ impl Profile {
         self.subscriptions.iter().filter(move |s| s.from_us <= at.0 && at.0 < s.until_us)
     }
 
-    /// Every instant at which what is in force may change, beside plan versions.
+    /// All instants at which the settings or subscriptions in force may change. Plan versions are
+    /// not included.
     pub fn boundaries(&self) -> impl Iterator<Item = Timestamp> {
         let settings = self.settings.iter().map(|settings| settings.from_us);
         let subscriptions = self.subscriptions.iter();
@@ -35,7 +36,7 @@ impl Profile {
         settings.chain(subscriptions.flatten()).map(Timestamp)
     }
 
-    /// A subscription to the same plan that is in force at some instant at which `new` is.
+    /// A subscription to the same plan whose interval overlaps that of `new`.
     pub(crate) fn overlapping(&self, new: &Subscription) -> Option<&Subscription> {
         self.subscriptions.iter().find(|old| {
             old.plan_id == new.plan_id && old.from_us < new.until_us && new.from_us < old.until_us
@@ -48,16 +49,16 @@ impl Profile {
     }
 }
 
-/// What subscriptions are sorted by.
+/// The sort key of subscriptions.
 fn by_rank(s: &Subscription) -> (std::cmp::Reverse<u32>, i64, &str, u32, &str) {
     (std::cmp::Reverse(s.priority), s.from_us, &s.option, s.place, &s.plan_id)
 }
 
-/// Which profile.
+/// The index of a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProfileId(pub u32);
 
-/// All profiles of a partition. One that no account has any more stays until the next reload.
+/// All profiles of a partition. An unused profile is kept until the next reload of the state.
 #[derive(Debug, Default)]
 pub struct Profiles {
     profiles: Vec<Profile>,
@@ -65,12 +66,13 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    /// The profile's id, the same for equal profiles.
+    /// Stores the profile and returns its id, which is the same for equal profiles.
     pub fn intern(&mut self, profile: Profile) -> ProfileId {
         if let Some(&known) = self.index.get(&profile) {
             return known;
         }
-        // As many profiles as accounts at most, and a partition of 2^32 accounts does not fit.
+        // There are at most as many profiles as accounts, and memory can't hold a partition of 2^32
+        // accounts.
         let id = ProfileId(u32::try_from(self.profiles.len()).unwrap_or(u32::MAX));
         self.profiles.push(profile.clone());
         self.index.insert(profile, id);
@@ -82,12 +84,12 @@ impl Profiles {
         self.profiles.get(id.0 as usize)
     }
 
-    /// How many there are.
+    /// The number of profiles.
     pub fn len(&self) -> usize {
         self.profiles.len()
     }
 
-    /// There is none.
+    /// Whether there are no profiles.
     pub fn is_empty(&self) -> bool {
         self.profiles.is_empty()
     }

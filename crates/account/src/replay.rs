@@ -1,4 +1,4 @@
-//! Applying the log: what was decided is done again, and nothing is decided (P25).
+//! Replays the log: applies logged decisions and makes none (P25).
 
 use turnpike_mutants::{Line, off};
 use turnpike_plan::{Period, StateEntry, VariableId};
@@ -14,26 +14,26 @@ use crate::keys::Location;
 use crate::state::{LoggedTime, PartitionState};
 use crate::suspense::WaitingKey;
 
-/// Why a segment can't follow.
+/// Why a segment can't be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
-    /// A gap, or a segment of another history (I3).
+    /// There is a gap, or the segment belongs to another history (I3).
     #[error("segment {found} does not follow segment {last}: the log has a gap or another history")]
     Gap {
         /// The last segment that was applied.
         last: SegmentNumber,
-        /// What came next.
+        /// The segment that was to be applied.
         found: SegmentNumber,
     },
-    /// It builds on another segment than the last one (I3).
-    #[error("segment {0} does not build on the one before it: the hash chain is broken")]
+    /// The segment does not follow the last applied one (I3).
+    #[error("segment {0} does not follow the one before it: the hash chain is broken")]
     Chain(SegmentNumber),
-    /// An entry or line that makes no sense on this state.
+    /// An entry or line is not valid in this state.
     #[error("segment {segment}: {what}")]
     Nonsense {
         /// The segment.
         segment: SegmentNumber,
-        /// What is wrong.
+        /// What is invalid.
         what: &'static str,
     },
 }
@@ -42,7 +42,7 @@ impl PartitionState {
     /// Applies a segment of the log (P25).
     ///
     /// # Errors
-    /// [`ReplayError`] when it does not follow.
+    /// [`ReplayError`] when the segment does not follow the state.
     pub fn replay(
         &mut self,
         segment: &Segment,
@@ -92,8 +92,8 @@ impl PartitionState {
         Ok(())
     }
 
-    /// A record came in. What fell due by itself, or was posted, did not: nobody sends it again,
-    /// and it has no key.
+    /// Records the arrival of a record. Due charges and postings are never sent again, so they have
+    /// no deduplication key.
     fn replay_arrival(&mut self, record: &RecordRow<'_>, location: Location) {
         if matches!(record.outcome, Outcome::FellDue | Outcome::Posted) {
             return;
@@ -116,7 +116,7 @@ impl PartitionState {
         match &entry.change {
             Some(Change::Recycled(key) | Change::MovedAway(key)) => {
                 let left = self.leave_suspense(&waiting_key(account, key));
-                left.map(drop).ok_or(nonsense("a record left suspense that did not wait"))
+                left.map(drop).ok_or(nonsense("a record that was not in suspense left suspense"))
             }
             Some(Change::StillSuspended(key)) => {
                 let reason = u8::try_from(key.reason).ok().and_then(SuspenseReason::from_code);
@@ -132,7 +132,7 @@ impl PartitionState {
                 self.change(account, change);
                 Ok(())
             }
-            None => Err(nonsense("an entry of a newer program")),
+            None => Err(nonsense("an entry of an unknown kind: a newer program wrote it")),
         }
     }
 
@@ -142,7 +142,7 @@ impl PartitionState {
         cursor: &PostingCursor,
     ) -> Result<(), &'static str> {
         match self.judge_cursor(account, cursor) {
-            AccountChange::Refused(_) => Err("a posting cursor that goes back or elsewhere"),
+            AccountChange::Refused(_) => Err("a posting cursor moves back or to another history"),
             AccountChange::Already | AccountChange::Changes => {
                 self.set_cursor(cursor);
                 Ok(())

@@ -1,4 +1,4 @@
-//! A partition's state, and how the log makes it.
+//! The state of a partition, and how the log changes it.
 
 use std::collections::BTreeMap;
 
@@ -21,26 +21,26 @@ use crate::suspense::{Suspense, Waiting, WaitingKey};
 pub struct Account {
     /// Its settings and subscriptions.
     pub profile: ProfileId,
-    /// Its plans' variables.
+    /// The variables of its plans.
     pub state: AccountState,
 }
 
 impl Account {
-    /// Sets a variable for a record that starts at `start`, as an owner does and a replay again:
-    /// what it comes to hangs on the entry, the record and the segment's floor alone (I4). What
-    /// falls due may do so long before the floor, when it is caught up with; the cycle that it
-    /// closes needs its sums until then.
+    /// Sets a variable for a record that starts at `start`, both in the owner and in a replay. The
+    /// result depends only on the entry, the record and the segment's floor (I4). A charge that is
+    /// booked late may have a start long before the floor. The cycle that it closes needs its sums
+    /// until then, so the earlier of both bounds what is removed.
     pub(crate) fn set(&mut self, entry: StateEntry, start: Timestamp, floor: Timestamp) {
         self.state.set_and_trim(entry, floor.min(start));
     }
 }
 
-/// Logged time (P26): accepting, forgetting and sweeping use nothing else.
+/// Logged time (P26): the only time that acceptance, key expiry and the sweep use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoggedTime {
-    /// Monotone along the log.
+    /// Never decreases along the log.
     pub now: Timestamp,
-    /// The oldest start that is acceptable; it only moves forward.
+    /// The oldest acceptable start; it never decreases.
     pub floor: Timestamp,
 }
 
@@ -51,7 +51,7 @@ impl Default for LoggedTime {
 }
 
 impl LoggedTime {
-    /// Time as the next segment logs it, when the database's clock shows `clock`.
+    /// The time that the next segment logs, when the database's clock shows `clock`.
     #[must_use]
     pub fn advance(self, clock: Timestamp, horizon_us: i64, since: Option<Timestamp>) -> Self {
         if off(Line::MonotoneTime) {
@@ -64,14 +64,14 @@ impl LoggedTime {
     }
 }
 
-/// All that an owner knows of its partition.
+/// The complete state of a partition.
 #[derive(Debug, Default)]
 pub struct PartitionState {
     pub(crate) profiles: Profiles,
     pub(crate) accounts: HashMap<AccountNumber, Account>,
     pub(crate) keys: KeyIndex,
     pub(crate) suspense: Suspense,
-    /// How far the postings of each sender were taken, by partition.
+    /// How far the postings of each sender were taken.
     pub(crate) cursors: BTreeMap<PartitionId, PostingCursor>,
     pub(crate) time: LoggedTime,
     pub(crate) last: SegmentNumber,
@@ -84,49 +84,49 @@ impl PartitionState {
         self.accounts.get(&account)
     }
 
-    /// Every account, in no order.
+    /// All accounts, in no particular order.
     pub fn accounts(&self) -> impl Iterator<Item = (AccountNumber, &Account)> {
         self.accounts.iter().map(|(&number, account)| (number, account))
     }
 
-    /// How many accounts were opened.
+    /// The number of open accounts.
     pub fn account_count(&self) -> usize {
         self.accounts.len()
     }
 
-    /// The profiles that accounts point at.
+    /// The profiles that the accounts refer to.
     pub const fn profiles(&self) -> &Profiles {
         &self.profiles
     }
 
-    /// Which records were taken.
+    /// The deduplication keys of the records that were taken.
     pub const fn keys(&self) -> &KeyIndex {
         &self.keys
     }
 
-    /// What waits.
+    /// The suspended records.
     pub const fn suspense(&self) -> &Suspense {
         &self.suspense
     }
 
-    /// How far the postings of `sender` were taken (P33); at its log's beginning when none was.
+    /// How far the postings of `sender` were taken (P33); the beginning of its log if none were.
     pub fn posting_cursor(&self, sender: PartitionId) -> PostingCursor {
         let none = || PostingCursor { sender: sender.0, ..PostingCursor::default() };
         self.cursors.get(&sender).cloned().unwrap_or_else(none)
     }
 
-    /// Logged time, as of the last segment.
+    /// The logged time of the last segment.
     pub const fn time(&self) -> LoggedTime {
         self.time
     }
 
-    /// The last segment that is part of this state.
+    /// The last segment that this state includes.
     pub const fn last(&self) -> (SegmentNumber, SegmentHash) {
         (self.last, self.last_hash)
     }
 
-    /// Takes in a segment's end: the state is now as after it. The owner calls this when it seals;
-    /// replay does after applying.
+    /// Ends a segment: the state now includes it. The owner calls this when it seals a segment, and
+    /// a replay after it has applied one.
     pub fn advance(&mut self, segment: SegmentNumber, hash: SegmentHash, time: LoggedTime) {
         self.last = segment;
         self.last_hash = hash;
@@ -134,35 +134,35 @@ impl PartitionState {
         self.keys.note(segment, time.now, time.floor);
     }
 
-    /// Frees memory of keys beyond the horizon. What waits in suspense is found by its own key,
-    /// and so never forgotten (P35).
+    /// Frees the memory of keys that have passed the horizon. Suspended records have their own
+    /// keys, which never expire (P35).
     pub fn sweep(&mut self) {
         self.keys.sweep();
     }
 
-    /// A record was taken.
+    /// Adds the deduplication key of a record that was taken.
     pub fn take_key(&mut self, record: &RecordRow<'_>, identity: &str, location: Location) {
         let print = fingerprint(record.account, identity, record.record_id);
         self.keys.insert(print, location);
     }
 
-    /// A record was taken, by its fingerprint.
+    /// Adds the fingerprint of a record that was taken.
     pub fn take_fingerprint(&mut self, print: crate::Fingerprint, location: Location) {
         self.keys.insert(print, location);
     }
 
-    /// A record went to suspense.
+    /// Puts a record into suspense.
     pub fn suspend(&mut self, key: WaitingKey, location: Location, reason: SuspenseReason) {
         let detail = Detail::NONE;
         self.suspense.insert(key, Waiting { location, reason, detail, revision: 0 });
     }
 
-    /// A suspended record left suspense.
+    /// Removes a record from suspense.
     pub fn leave_suspense(&mut self, key: &WaitingKey) -> Option<Waiting> {
         self.suspense.remove(key)
     }
 
-    /// A suspended record was tried again in vain.
+    /// Notes that a suspended record was recycled and stays in suspense.
     pub fn suspend_again(&mut self, key: &WaitingKey, suspension: Suspension) {
         if let Some(waiting) = self.suspense.get_mut(key) {
             waiting.reason = suspension.reason;
@@ -172,8 +172,8 @@ impl PartitionState {
     }
 
     /// Sets variables of an account for a record that starts at `start`, in a segment with this
-    /// `floor`: the earlier of both decides what is too old to be kept
-    /// (docs/plan-semantics.md section 4).
+    /// `floor`. The earlier of both decides which old values are removed (docs/plan-semantics.md
+    /// section 4).
     pub fn set_variables(
         &mut self,
         account: AccountNumber,

@@ -1,4 +1,4 @@
-//! Records that wait in suspense.
+//! The records in suspense.
 
 use std::collections::BTreeMap;
 
@@ -6,60 +6,60 @@ use turnpike_types::{AccountNumber, Detail, SuspenseReason};
 
 use crate::keys::Location;
 
-/// The key of a record that waits.
+/// The key of a suspended record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaitingKey {
-    /// The account; zero when the identity was bound to none.
+    /// The account; zero when the identity was unbound.
     pub account: AccountNumber,
-    /// The identity, where the account is zero; else empty.
+    /// The identity if the account is zero; else empty.
     pub identity: String,
-    /// The sender's id.
+    /// The record id that the sender gave.
     pub record_id: String,
 }
 
-/// A record that waits.
+/// A suspended record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Where its first arrival is logged.
+    /// The log position of its first arrival.
     pub location: Location,
-    /// Why it waits.
+    /// Why it is in suspense.
     pub reason: SuspenseReason,
-    /// What the reason of the last vain try is about. That of the first arrival stands beside its
-    /// record in the log: it is none here while the revision is 0.
+    /// The detail of the reason after the last recycling. While the revision is 0 it is empty,
+    /// because the log holds the detail of the first arrival with the record.
     pub detail: Detail,
-    /// How often it was tried again in vain (P35).
+    /// How often it was recycled without success (P35).
     pub revision: u32,
 }
 
-/// All that waits, sorted by key.
+/// All suspended records of a partition, sorted by key.
 #[derive(Debug, Default)]
 pub struct Suspense {
     waiting: BTreeMap<WaitingKey, Waiting>,
 }
 
 impl Suspense {
-    /// What waits under `key`.
+    /// The suspended record with this key.
     pub fn get(&self, key: &WaitingKey) -> Option<&Waiting> {
         self.waiting.get(key)
     }
 
-    /// All that waits, sorted by key.
+    /// All suspended records, sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&WaitingKey, &Waiting)> {
         self.waiting.iter()
     }
 
-    /// What waits for `account`.
+    /// The suspended records of `account`.
     pub fn of(&self, account: AccountNumber) -> impl Iterator<Item = (&WaitingKey, &Waiting)> {
         let first = WaitingKey { account, identity: String::new(), record_id: String::new() };
         self.waiting.range(first..).take_while(move |(key, _)| key.account == account)
     }
 
-    /// How many records wait.
+    /// The number of suspended records.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Nothing waits.
+    /// Whether there are no suspended records.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -72,7 +72,7 @@ impl Suspense {
         self.waiting.remove(key)
     }
 
-    /// All that waits, sorted by key, to be changed.
+    /// Mutable access to all suspended records, sorted by key.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Waiting> {
         self.waiting.values_mut()
     }

@@ -1,4 +1,4 @@
-//! Yesterday's checkpoints open today.
+//! Checkpoints of earlier releases stay readable.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use turnpike_account::PartitionState;
@@ -12,7 +12,7 @@ use turnpike_types::{
 
 const ACCOUNT: AccountNumber = AccountNumber(7);
 
-/// A state with one of everything that format 1 knows.
+/// A state with at least one item of each kind in format 1.
 fn sample() -> PartitionState {
     let mut builder = SegmentBuilder::new();
     let settings = Settings {
@@ -78,7 +78,7 @@ fn assert_is_sample(state: &PartitionState) {
     assert_eq!(state.keys().len(), 2);
 }
 
-/// The same, and what format 2 adds: options, and how far postings were taken.
+/// The same state with the additions of format 2: options, and posting cursors.
 fn sample_2() -> PartitionState {
     let mut state = sample();
     let offer = Offer {
@@ -107,8 +107,8 @@ fn golden_bytes_of_format_1_are_read() {
     assert_eq!(state.encode(), sample().encode(), "and mean the same");
 }
 
-/// `TURNPIKE_WRITE_GOLDEN=1 cargo test -p turnpike-account golden` writes them anew; bytes of
-/// older formats stay.
+/// `TURNPIKE_WRITE_GOLDEN=1 cargo test -p turnpike-account golden` writes the bytes again. The
+/// bytes of older formats are kept.
 #[test]
 fn golden_bytes_of_format_2_are_read() {
     if std::env::var_os("TURNPIKE_WRITE_GOLDEN").is_some() {
@@ -126,7 +126,8 @@ fn golden_bytes_of_format_2_are_read() {
     assert_eq!((cursor.segment, cursor.ordinal, cursor.hash), (88, 3, vec![6; 32]));
 }
 
-/// The same, and what format 3 adds: what a record waits for that was recycled in vain.
+/// The same state with the addition of format 3: details of records that were recycled without
+/// success.
 fn sample_3() -> PartitionState {
     let mut state = sample_2();
     let key = turnpike_account::WaitingKey {
@@ -152,7 +153,7 @@ fn golden_bytes_of_format_3_are_read() {
     assert_eq!((waiting.revision, waiting.detail.as_str()), (1, "record.duration"));
 }
 
-/// A program of before reads every checkpoint that it could have written.
+/// An older program can read every checkpoint that uses no newer feature.
 #[test]
 fn a_checkpoint_without_details_is_of_format_2() {
     let bytes = |state: PartitionState| state.snapshot(&|| ()).bytes[..8].to_vec();

@@ -1,4 +1,5 @@
-//! What an owner does while it logs, and what a replay of its log does, come to the same bytes (I4).
+//! The state of an owner that logs, and the state after a replay of its log, have the same bytes
+//! (I4).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use proptest::collection::vec;
@@ -50,7 +51,7 @@ impl Owner {
         SegmentNumber(self.log.len() as u64 + 1)
     }
 
-    /// Judges a change, and does and logs it where it is one.
+    /// Checks a change, and applies and logs it if it is valid.
     fn command(&mut self, account: AccountNumber, change: Change) -> AccountChange {
         let judged = self.state.judge(account, &change);
         if judged == AccountChange::Changes {
@@ -60,14 +61,14 @@ impl Owner {
         judged
     }
 
-    /// Logs a record of an account that is open; with a line of a level and a change beside it
-    /// unless it waits.
+    /// Logs a record of an open account. Unless it is suspended, it has a line with a level, and a
+    /// variable change.
     fn record(&mut self, account: AccountNumber, id: &str, outcome: Outcome, value: i64) {
         let view = UsageView {
             record_id: id,
             account,
             usage_type: "octets",
-            // Some are older than the floor, as what is caught up with may be.
+            // Some starts are before the floor, as those of late due charges may be.
             start: if value % 3 == 0 { Timestamp(0) } else { self.time.now },
             duration_us: 0,
             quantity: Some(1),
@@ -113,7 +114,7 @@ impl Owner {
         self.state.set_variables(account, [entry(LEVEL), entry(77)], view.start, self.time.floor);
     }
 
-    /// Appends what was logged, and opens the next segment a while later.
+    /// Appends the segment, and begins the next one `later_us` later.
     fn seal(&mut self, later_us: i64) {
         let prev_hash = self.state.last().1;
         let place = Place {
@@ -147,7 +148,7 @@ fn plan(number: i64) -> String {
     format!("plan-{}", number % 4)
 }
 
-/// One thing that an owner may be asked: whatever comes of it.
+/// One request to an owner, with any result.
 fn step(owner: &mut Owner, account: u64, what: u8, number: i64) {
     let account = AccountNumber(account);
     let option = format!("option-{}", number % 2);

@@ -1,4 +1,4 @@
-//! Alternatives: what may be offered, picked and opted out of (docs/plan-semantics.md section 6).
+//! Options: which offers, picks and opt-outs are valid (docs/plan-semantics.md section 6).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use turnpike_account::{AccountChange, PartitionState};
@@ -12,7 +12,7 @@ const DAY: i64 = 86_400_000_000;
 const JULY: i32 = 20_649;
 const AUGUST: i32 = JULY + 31;
 
-/// The option that was offered on a day.
+/// The id of the offer that begins on a day.
 fn phone(day: i32) -> OfferId {
     OfferId::of("phone", Timestamp(midnight(day)))
 }
@@ -62,7 +62,7 @@ fn subscribe(plan_id: &str, from_us: i64) -> Change {
     })
 }
 
-/// Judged, and done where it is a change, as an owner does.
+/// Checks a change, and applies it if it is valid, as an owner does.
 fn done(state: &mut PartitionState, change: &Change) -> AccountChange {
     let judged = state.judge(ACCOUNT, change);
     if judged == AccountChange::Changes {
@@ -78,7 +78,7 @@ fn why(state: &PartitionState, change: &Change) -> String {
     }
 }
 
-/// (plan, option, fee) in force at `at`, in the order in which they are asked.
+/// (plan, option, fee) in force at `at`, in the order in which they rate.
 fn in_force(state: &PartitionState, at: i64) -> Vec<(String, String, String)> {
     let profile = state.profiles().get(state.account(ACCOUNT).unwrap().profile).unwrap();
     let in_force = profile.subscriptions_at(Timestamp(at));
@@ -96,7 +96,7 @@ fn an_offer_makes_a_subscription_of_each_plan_in_the_order_of_the_list() {
     assert_eq!(done(&mut state, &offer), AccountChange::Changes);
     assert_eq!(done(&mut state, &offer), AccountChange::Already);
     let alternative = |plan: &str| (plan.to_owned(), "phone".to_owned(), "2.500000000".to_owned());
-    // Ties go to the first listed, so its place matters, not its name.
+    // Of equally cheap alternatives the first listed wins, so the position matters, not the name.
     let both = [alternative("small"), alternative("large")];
     assert_eq!(in_force(&state, midnight(JULY)), both);
     assert_eq!(in_force(&state, midnight(JULY) - 1), []);
@@ -159,7 +159,8 @@ fn a_cycle_day_of_31_is_the_last_day_of_a_short_month() {
         assert_eq!(state.judge(ACCOUNT, &days_to(cycle)), AccountChange::Changes, "{cycle}");
     }
     for no_cycle in [15, 46, 227, 229] {
-        assert!(why(&state, &days_to(no_cycle)).contains("begins no billing cycle"), "{no_cycle}");
+        let refusal = why(&state, &days_to(no_cycle));
+        assert!(refusal.contains("no billing cycle of the account begins"), "{no_cycle}");
     }
 }
 
@@ -175,12 +176,12 @@ fn who_opts_out_keeps_one_alternative_as_a_plain_subscription() {
     assert_eq!(done(&mut state, &end), AccountChange::Already);
     assert_eq!(in_force(&state, august - 1).len(), 2);
     assert_eq!(in_force(&state, august), [("large".to_owned(), String::new(), String::new())]);
-    // What was asked for once is not asked for again by a retry.
+    // A retry of the original offer is recognized, although the option has ended.
     let offer_again = offer(&["small", "large"], july);
     assert_eq!(state.judge(ACCOUNT, &offer_again), AccountChange::Already);
     let too_late = why(&state, &opt_out("small", august + 1));
     assert!(too_late.contains("no option phone"), "{too_late}");
-    // The name is free again, and so is the plan that did not go on.
+    // The option's name, and the plan that was dropped, can be offered again.
     let anew = offer(&["small", "middle"], august);
     assert_eq!(state.judge(ACCOUNT, &anew), AccountChange::Changes);
 }
@@ -205,7 +206,7 @@ fn accounts_that_are_not_open_have_no_options() {
     }
 }
 
-/// The cycles of an option that began on a day are closed up to another.
+/// Closes the cycles of the option offered on one day, up to the cycle that begins on another.
 fn close(state: &mut PartitionState, offered: i32, open: i32) {
     let closed = phone(offered).closed();
     let entry = StateEntry { variable: closed, period: Period(15), value: open.into() };
@@ -236,7 +237,7 @@ fn nothing_is_dated_into_a_cycle_that_was_billed_and_the_earliest_date_is_named(
     for in_time in [opt_out("large", august), cancel(august), settings(august)] {
         assert_eq!(state.judge(ACCOUNT, &in_time), AccountChange::Changes);
     }
-    // The same option anew; another is none that was closed.
+    // The same option offered again is a new offer, without closed cycles.
     done(&mut state, &opt_out("large", august + DAY));
     close(&mut state, JULY, AUGUST + 31);
     let again = why(&state, &offer(&["small", "middle"], august + 2 * DAY));
@@ -255,7 +256,7 @@ fn alternatives_end_in_the_order_in_which_their_ends_were_said() {
     let cancel =
         |plan: &str, at_us| Change::Cancelled(Cancellation { plan_id: plan.to_owned(), at_us });
     done(&mut state, &cancel("small", midnight(JULY + 5)));
-    // What the large one alone rated since would be billed by nobody.
+    // Usage that only the large plan rated after that time would never be billed.
     let why = why(&state, &cancel("large", midnight(JULY + 3)));
     assert!(why.contains("2026-07-20T00:00:00Z"), "{why}");
     let in_order = cancel("large", midnight(JULY + 5));
@@ -269,7 +270,7 @@ fn an_opt_out_is_the_choice_for_its_cycle_and_none_is_picked_any_more() {
     done(&mut state, &opt_out("large", midnight(JULY + 5)));
     let refused = why(&state, &pick("small", JULY));
     assert!(refused.contains("opted out") && refused.contains("large"), "{refused}");
-    // The same name, offered anew within the cycle: its picks are its own.
+    // The same name offered again within the cycle is a new offer with separate picks.
     done(&mut state, &offer(&["small", "middle"], midnight(JULY + 6)));
     assert_eq!(done(&mut state, &pick("small", JULY)), AccountChange::Changes);
     let account = state.account(ACCOUNT).unwrap();

@@ -1,8 +1,9 @@
-//! Whatever is commanded, dated back or ahead, and however late records are: what an option rates is
-//! billed once (docs/plan-semantics.md section 6).
+//! Whatever commands are given, for past or future dates, and however late records are: the usage
+//! that an option rates is billed once (docs/plan-semantics.md section 6).
 //!
-//! All plans charge the same for a unit, and each record has units of its own power of two. So
-//! whoever wins, the sum of what is posted tells which records were billed, and how often.
+//! All plans charge the same price for a unit, and each record has a distinct power of two as its
+//! units. So the sum of the posted amounts shows which records were billed and how often, whichever
+//! alternative wins.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +46,7 @@ static CODES: LazyLock<Vec<ObjectCode>> = LazyLock::new(|| {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A record that started so long ago.
+    /// A record that started this long ago.
     Record(i64),
     Offer {
         option: usize,
@@ -80,7 +81,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let (option, plan) = (0..OPTIONS.len(), 0..PLANS.len());
-    // Hours from now, mostly back.
+    // Hours relative to now, mostly in the past.
     let when = -40 * 24i64..10 * 24;
     let two = (0..PLANS.len(), 1..PLANS.len()).prop_map(|(a, b)| [a, (a + b) % PLANS.len()]);
     let day = prop_oneof![Just(1u32), Just(15), Just(30), Just(31), 1u32..32];
@@ -106,16 +107,16 @@ fn settings(from_us: i64, zone: usize, cycle_day: u32) -> Settings {
     Settings { from_us, zone, cycle_day, currency, ..Settings::default() }
 }
 
-/// An account and what it was billed, as an owner keeps it.
+/// The state of an account, and what was billed to it.
 struct World {
     state: PartitionState,
     rater: Rater,
     now: i64,
-    /// Units of the records that were rated, and the units posted.
+    /// The units of the rated records, and the posted units.
     rated: i128,
     posted: i128,
     records: u32,
-    /// Fees by plan, cycle and the day on which cycles begin then.
+    /// Fees by plan, cycle, day of the month on which cycles begin, and start.
     fees: BTreeSet<(usize, Period, u8, Timestamp)>,
 }
 
@@ -240,7 +241,7 @@ impl World {
         let now = Timestamp(self.now);
         let rated =
             self.rater.rate(&plans(&profile, at), &context(&profile, at), state, &view, now);
-        // What waits is not rated.
+        // Suspended records are not rated.
         if let Ok(rated) = rated.cloned() {
             self.records += 1;
             self.rated += i128::from(quantity);
@@ -308,7 +309,8 @@ impl World {
 #[test]
 fn every_record_that_was_rated_is_billed_once_and_every_fee_too() {
     let config = test_cases::cases(600);
-    // Records rated, and what was booked for them: a run of which nothing is rated shows nothing.
+    // The number of cases that rated records, and of those records: a test without any would prove
+    // nothing.
     let tried = std::cell::Cell::new((0usize, 0usize));
     let steps = proptest::collection::vec((step(), 0i64..9 * 24), 1..60);
     let checked = TestRunner::new(config).run(&steps, |steps| {

@@ -1,4 +1,4 @@
-//! What a partition's state promises: a function of the log, the same bytes by every way (I4).
+//! A partition's state is a function of the log: every way to build it gives the same bytes (I4).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use proptest::collection::vec;
@@ -86,7 +86,7 @@ fn record(builder: &mut SegmentBuilder, account: u64, id: &str, outcome: Outcome
     builder.push_record(&NewRecord { view, identity: "", outcome }).unwrap();
 }
 
-/// One step of a log: (account, what happens, record id).
+/// One step of a log: (account, kind of step, record id).
 type Step = (u64, u8, u8);
 
 fn fill(builder: &mut SegmentBuilder, steps: &[Step], waiting: &mut Vec<(u64, String)>) {
@@ -132,7 +132,7 @@ proptest! {
         segments in vec(vec((1u64..6, any::<u8>(), 0u8..9), 1..12), 1..12),
     ) {
         let (mut log, mut waiting) = (Log::new(), Vec::new());
-        // Changes belong to accounts that are open.
+        // Variable changes belong to open accounts.
         log.push(1, |builder| {
             (1..6).for_each(|n| builder.push_entry(AccountNumber(n), Change::Opened(settings("UTC"))));
         });

@@ -1,9 +1,9 @@
 //! Accounts as comma-separated values.
 //!
-//! Columns: `account_number`, `zone`, `currency`, and optionally `cycle_day` (1), `plan` (several
-//! separated by `;`, the first is asked first), `plan_from` (an instant, or a date in the account's
-//! zone; 1970-01-01T00:00:00Z when empty), `identities` (separated by `;`), `attribute:NAME`,
-//! `parameter:NAME`.
+//! Required columns: `account_number`, `zone`, `currency`. Optional columns: `cycle_day` (default
+//! 1), `plan` (several separated by `;`; the first has priority), `plan_from` (an instant, or a
+//! date in the account's time zone; default 1970-01-01T00:00:00Z), `identities` (separated by `;`),
+//! `attribute:NAME`, `parameter:NAME`.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -16,30 +16,30 @@ use crate::text::CsvRows;
 use crate::time::parse_date_or_instant;
 use crate::{Fault, Row, fields, near};
 
-/// An account as a file describes it.
+/// An account in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountRow {
-    /// Its number.
+    /// The account's number.
     pub account: AccountNumber,
-    /// A time zone of the IANA database.
+    /// The time zone, a name of the IANA database.
     pub zone: String,
-    /// 1 to 31.
+    /// The first day of a billing cycle, 1 to 31.
     pub cycle_day: u8,
-    /// ISO 4217.
+    /// The currency, a code of ISO 4217.
     pub currency: Currency,
-    /// What plans may decide by.
+    /// Attributes that plans can read.
     pub attributes: BTreeMap<String, String>,
-    /// Plans to subscribe to; the first is asked first.
+    /// The plans to subscribe to, in order of priority.
     pub plans: Vec<String>,
-    /// Since when.
+    /// The start of the subscriptions.
     pub plan_from: Timestamp,
-    /// Overrides of the plans' parameters.
+    /// Values that override the plans' parameters.
     pub parameters: BTreeMap<String, String>,
-    /// `ip:…`, `user:…`, `tel:…`.
+    /// The account's identities: `ip:…`, `user:…`, `tel:…`.
     pub identities: Vec<String>,
 }
 
-/// Reads accounts out of comma-separated values with a header.
+/// Reads accounts from comma-separated values with a header.
 #[derive(Debug)]
 pub struct AccountsCsv<R: Read> {
     rows: CsvRows<R>,
@@ -51,10 +51,10 @@ const PLAIN: [&str; 7] =
     ["account_number", "zone", "cycle_day", "currency", "plan", "plan_from", "identities"];
 
 impl<R: Read> AccountsCsv<R> {
-    /// Reads the header of `reader`; `file` is what faults call it.
+    /// Reads the header of `reader`. `file` is its name in faults.
     ///
     /// # Errors
-    /// A [`Fault`] on line 1 when a column is missing, doubled or unknown.
+    /// A [`Fault`] of the header if a column is missing, duplicate or unknown.
     pub fn new(file: &str, reader: R) -> Result<Self, Fault> {
         let rows = CsvRows::open(file, reader, |names| columns(names).is_ok())?;
         let columns = columns(rows.header()).map_err(|wrong| rows.header_fault(wrong))?;
@@ -88,14 +88,18 @@ impl<R: Read> AccountsCsv<R> {
         let tz = TimeZone::get(zone).map_err(|_| {
             Wrong::field(
                 "zone",
-                format!("{} is no time zone", shown(zone)),
+                format!("{} is not a time zone", shown(zone)),
                 "write a name of the IANA database, such as America/New_York",
             )
         })?;
         let currency = required("currency", "write an ISO 4217 code such as USD")?;
         let currency = currency.parse::<Currency>().map_err(|_| {
-            let problem = format!("{} is no currency", shown(currency));
-            Wrong::field("currency", problem, "write its ISO 4217 code, three capitals such as USD")
+            let problem = format!("{} is not a currency", shown(currency));
+            Wrong::field(
+                "currency",
+                problem,
+                "write its ISO 4217 code of three capital letters, such as USD",
+            )
         })?;
         let plan_from = match self.cell("plan_from") {
             None => Timestamp(0),
@@ -125,7 +129,7 @@ fn cycle_day(cell: Option<&str>) -> Result<u8, Wrong> {
     match text.parse::<u8>() {
         Ok(day @ 1..=31) => Ok(day),
         _ => {
-            let problem = format!("{} is no day of a month", shown(text));
+            let problem = format!("{} is not a day of a month", shown(text));
             Err(Wrong::field("cycle_day", problem, "write 1 to 31"))
         }
     }
@@ -147,7 +151,11 @@ fn columns(header: &[String]) -> Result<Vec<String>, Wrong> {
             ));
         }
         if columns.contains(name) {
-            return Err(Wrong::field(name, "it stands twice in the header", "drop one of them"));
+            return Err(Wrong::field(
+                name,
+                "the header has this column twice",
+                "remove one of them",
+            ));
         }
         columns.push(name.clone());
     }

@@ -1,36 +1,36 @@
-//! What is wrong with a row: where, what, and what to write instead.
+//! Faults of rows: the position, the problem and the remedy.
 
 use std::fmt;
 use std::io;
 
-/// A row's content and the line of the file on which it begins, from 1.
+/// The content of a row, and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row<T> {
-    /// Line of the file, from 1.
+    /// The line of the file on which the row begins, from 1.
     pub line: u64,
-    /// What the row says.
+    /// The content of the row.
     pub content: T,
 }
 
-/// What is wrong at one place of a file, and what to write instead.
+/// A fault at a position of a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Fault {
-    /// The file, as the caller called it.
+    /// The name of the file, as the caller gave it.
     pub file: String,
-    /// Its line, from 1.
+    /// The line of the file, from 1.
     pub line: u64,
-    /// The column or field, where one is to blame.
+    /// The column or field, if the fault is of one.
     pub column: Option<String>,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: String,
     fatal: bool,
 }
 
 impl Fault {
-    /// Does the rest of the file mean nothing any more (its header is unusable, or it can't be
-    /// read)?
+    /// Whether the rest of the file cannot be used, because its header is unusable or it cannot be
+    /// read.
     pub const fn is_fatal(&self) -> bool {
         self.fatal
     }
@@ -41,7 +41,7 @@ impl Fault {
 }
 
 impl fmt::Display for Fault {
-    /// `usage.csv:3, column start_time: "x" is no time; write …`
+    /// Writes `usage.csv:3, column start_time: "x" is not a time; write …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)?;
         if let Some(column) = &self.column {
@@ -51,7 +51,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A fault that does not know its place yet.
+/// A fault without its position in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wrong {
     column: Option<String>,
@@ -76,12 +76,12 @@ impl Wrong {
         Self { column: Some(column.to_owned()), ..self }
     }
 
-    /// Problem and remedy.
+    /// The problem and the remedy.
     pub(crate) fn into_words(self) -> (String, String) {
         (self.problem, self.remedy)
     }
 
-    /// Says more of what is wrong.
+    /// Appends to the problem.
     pub(crate) fn with(mut self, more: &str) -> Self {
         self.problem.push_str(more);
         self
@@ -97,13 +97,16 @@ impl Wrong {
     }
 }
 
-/// The file can't be read on.
+/// The fault of a read error.
 pub(crate) fn unreadable(file: &str, line: u64, error: &io::Error) -> Fault {
-    Wrong::row(format!("the file can't be read on: {error}"), "see that it is whole, and run again")
-        .fatal_at(file, line)
+    Wrong::row(
+        format!("the file can't be read any further: {error}"),
+        "check that it is complete, and run again",
+    )
+    .fatal_at(file, line)
 }
 
-/// Text from a file as a message shows it: quoted, and cut where it is long.
+/// Text of a file for a message: quoted, and truncated if it is long.
 pub(crate) fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 60;
     if text.chars().count() <= CHARS_MAX {

@@ -1,4 +1,4 @@
-//! Checks that every reader of usage makes of a record's fields.
+//! Checks of a record's fields, shared by all readers of usage.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use turnpike_types::{AccountNumber, Identity, IdentityError, Timestamp, UsageRec
 use crate::fault::{Wrong, shown};
 use crate::time::{BadTime, parse_duration_us, parse_instant};
 
-/// When something began and ended, as a file may say it.
+/// The fields of a file that state the start and the end of usage.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct When<'a> {
     pub(crate) start_time: Option<&'a str>,
@@ -30,11 +30,11 @@ pub(crate) fn owner(
             Ok((AccountNumber(0), spelled("identity", identity)?))
         }
         (Some(_), Some(_)) => Err(Wrong::row(
-            "it names both an account and an identity",
+            "it has both an account and an identity",
             "fill in account_number or identity, not both",
         )),
         (None, None) => Err(Wrong::row(
-            "it names no account",
+            "it has no account",
             "fill in account_number, or an identity such as ip:192.0.2.1",
         )),
     }
@@ -46,7 +46,7 @@ pub(crate) fn account(text: &str) -> Result<AccountNumber, Wrong> {
         _ => Err(numeric(text)
             .unwrap_or_else(|| {
                 Wrong::row(
-                    format!("{} is no account number", shown(text)),
+                    format!("{} is not an account number", shown(text)),
                     format!("write a whole number from 1 to {}", u64::MAX),
                 )
             })
@@ -54,7 +54,7 @@ pub(crate) fn account(text: &str) -> Result<AccountNumber, Wrong> {
     }
 }
 
-/// An identity in its one spelling; it may be a prefix of addresses.
+/// An identity in canonical form; it can be a prefix of addresses.
 pub(crate) fn checked_identity(column: &str, text: &str) -> Result<String, Wrong> {
     spelled(column, Identity::parse(text))
 }
@@ -67,7 +67,7 @@ fn spelled(column: &str, identity: Result<Identity, IdentityError>) -> Result<St
 
 pub(crate) fn record_id(text: Option<&str>) -> Result<String, Wrong> {
     let text = text.ok_or_else(|| {
-        let remedy = "give each record an id of its own, so that sending it again is harmless";
+        let remedy = "give each record a unique id, so that a retry does not rate it twice";
         Wrong::field("record_id", "it is empty", remedy)
     })?;
     within("record_id", text, limits::RECORD_ID_BYTES_MAX)
@@ -88,7 +88,7 @@ fn within(column: &str, text: &str, bytes_max: usize) -> Result<String, Wrong> {
     Err(Wrong::field(column, problem, format!("write at most {bytes_max}")))
 }
 
-/// A quantity or measure: a whole number of base units, also with a fraction of nothing: `512.0`.
+/// A quantity or measure: a whole number of base units. A fraction of zeros is accepted: `512.0`.
 pub(crate) fn quantity(column: &str, text: &str) -> Result<i64, Wrong> {
     let whole = match text.split_once('.') {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
@@ -99,7 +99,7 @@ pub(crate) fn quantity(column: &str, text: &str) -> Result<i64, Wrong> {
         Err(_) => Err(numeric(text)
             .unwrap_or_else(|| {
                 Wrong::row(
-                    format!("{} is no quantity", shown(text)),
+                    format!("{} is not a quantity", shown(text)),
                     "write a whole number of base units (octets, pieces), at most \
                      9223372036854775807",
                 )
@@ -108,8 +108,8 @@ pub(crate) fn quantity(column: &str, text: &str) -> Result<i64, Wrong> {
     }
 }
 
-/// What is wrong with text that is a number in another notation: with commas, with an exponent, or
-/// below zero and taken for unsigned.
+/// The fault of a number in a notation that is not accepted: with commas, with an exponent, or a
+/// negative number written as unsigned. `None` for other text.
 pub(crate) fn numeric(text: &str) -> Option<Wrong> {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     let only = |allowed: &[u8]| text.bytes().all(|b| b.is_ascii_digit() || allowed.contains(&b));
@@ -117,18 +117,21 @@ pub(crate) fn numeric(text: &str) -> Option<Wrong> {
         None
     } else if text.contains(',') && only(b",.+-") {
         Some(Wrong::row(
-            format!("{} has a comma, which some read as a decimal point", shown(text)),
+            format!("{} has a comma, which can be a decimal or a thousands separator", shown(text)),
             "write digits without separators, and a point before decimals",
         ))
     } else if text.contains(['e', 'E']) && only(b"eE.+-") {
         Some(Wrong::row(
-            format!("{} has an exponent: digits may have been rounded away", shown(text)),
+            format!("{} has an exponent, so digits may be lost", shown(text)),
             "write all digits; in a spreadsheet, format the column as a number without decimals",
         ))
     } else if only(b"") && text.parse::<u64>().is_ok_and(|number| i64::try_from(number).is_err()) {
         Some(Wrong::row(
-            format!("{} is too large; it may be a negative number taken for unsigned", shown(text)),
-            "write a number up to 9223372036854775807, and mend the program that wrote it",
+            format!(
+                "{} is too large; it may be a negative number written as unsigned",
+                shown(text)
+            ),
+            "write a number up to 9223372036854775807, and fix the program that wrote it",
         ))
     } else {
         None
@@ -142,7 +145,8 @@ pub(crate) fn not_negative(column: &str, quantity: i64) -> Result<i64, Wrong> {
     Err(Wrong::field(column, format!("{quantity} is negative"), "write 0 or more"))
 }
 
-/// Start and duration; no duration where neither an end nor a duration is filled in.
+/// The start, and the duration in microseconds; `None` if the record has neither an end nor a
+/// duration.
 pub(crate) fn when(when: &When<'_>) -> Result<(Timestamp, Option<i64>), Wrong> {
     let start = one_of(("start_time", when.start_time), ("start_us", when.start_us))?
         .ok_or_else(|| Wrong::field("start_time", "it is empty", "write when the usage began"))?;
@@ -153,7 +157,7 @@ pub(crate) fn when(when: &When<'_>) -> Result<(Timestamp, Option<i64>), Wrong> {
         (Some(_), Some((column, _))) => {
             return Err(Wrong::field(
                 column,
-                "it stands beside an end",
+                "the record has an end too",
                 "fill in an end or a duration, not both",
             ));
         }
@@ -169,7 +173,7 @@ pub(crate) fn when(when: &When<'_>) -> Result<(Timestamp, Option<i64>), Wrong> {
         return Err(Wrong::field("end_time", "the end is before the start", remedy));
     }
     if start.0.checked_add(duration_us.unwrap_or(0)).is_none() {
-        return Err(Wrong::row("it ends after the end of time", "mend its start or its duration"));
+        return Err(Wrong::row("its end is out of range", "correct its start or its duration"));
     }
     Ok((start, duration_us))
 }
@@ -183,7 +187,7 @@ fn one_of<'a>(
     match (first, second) {
         ((name, Some(_)), (other, Some(_))) => {
             let remedy = format!("fill in {name} or {other}, not both");
-            Err(Wrong::field(other, format!("it stands beside {name}"), remedy))
+            Err(Wrong::field(other, format!("the record has {name} too"), remedy))
         }
         ((name, Some(text)), _) | (_, (name, Some(text))) => Ok(Some((name, text))),
         _ => Ok(None),
@@ -197,7 +201,7 @@ fn instant((column, text): Named<'_>) -> Result<Timestamp, Wrong> {
     text.parse().map(Timestamp).map_err(|_| {
         Wrong::field(
             column,
-            format!("{} is no number of microseconds", shown(text)),
+            format!("{} is not a number of microseconds", shown(text)),
             "write microseconds since 1970-01-01T00:00:00Z",
         )
     })
@@ -207,7 +211,7 @@ pub(crate) fn at_column(column: &str, error: BadTime) -> Wrong {
     Wrong::field(column, error.problem, error.remedy)
 }
 
-/// What can be said of a whole record only.
+/// Checks the limits that apply to a record as a whole.
 pub(crate) fn checked(record: UsageRecord) -> Result<UsageRecord, Wrong> {
     let most = record.attributes.len().max(record.measures.len());
     if most > limits::ATTRIBUTES_MAX {
@@ -215,7 +219,8 @@ pub(crate) fn checked(record: UsageRecord) -> Result<UsageRecord, Wrong> {
         return Err(Wrong::row(format!("it has {most} attributes or measures"), remedy));
     }
     let bytes = texts(&record.attributes) + record.measures.keys().map(String::len).sum::<usize>();
-    // Tags, lengths and numbers take less than these; the fixed fields have limits of their own.
+    // An upper bound of the encoded size: 24 bytes for the tag, the lengths and the number of each
+    // entry, and 512 bytes for the fixed fields, which have separate limits.
     let encoded = bytes + (record.attributes.len() + record.measures.len()) * 24 + 512;
     if encoded > limits::RECORD_BYTES_MAX {
         let remedy = format!("keep a record under {} bytes", limits::RECORD_BYTES_MAX);

@@ -1,15 +1,16 @@
-//! A JSON value that keeps every key: serde_json's own map drops all but the last of equal keys.
+//! A JSON value that refuses duplicate keys. The map of serde_json keeps the last of equal keys
+//! only.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// A JSON value, objects in the order of their text, without equal keys.
+/// A JSON value. Objects keep the order of the text, and have no equal keys.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     Null,
     Bool(bool),
-    /// Written without point and exponent.
+    /// A number without point and exponent.
     Whole(i128),
     Fraction(f64),
     Text(String),
@@ -18,11 +19,11 @@ pub(crate) enum Json {
 }
 
 impl Json {
-    /// What it is, for a message.
+    /// The kind of the value, for a message.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
-            Self::Bool(_) => "a truth value",
+            Self::Bool(_) => "a boolean",
             Self::Whole(_) | Self::Fraction(_) => "a number",
             Self::Text(_) => "a text",
             Self::Array => "an array",

@@ -1,35 +1,36 @@
-//! Files -> usage records, accounts, and tables of addresses.
+//! Readers that convert files to usage records, accounts, and tables of addresses.
 //!
 //! ```text
-//!  reader -> text/  unpacked, UTF-8, lines of bounded length
-//!              +-- usage_csv.rs    one header, one record a row    --+
-//!              +-- usage_jsonl.rs  one object a line               --+--> Row<UsageRecord>
+//!  reader -> text/  decompressed, UTF-8, lines of bounded length
+//!              +-- usage_csv.rs    a header, one record per row    --+
+//!              +-- usage_jsonl.rs  one object per line             --+--> Row<UsageRecord>
 //!              +-- access_log/     Apache's formats                --+
-//!              +-- accounts_csv.rs one account a row               -----> Row<AccountRow>
+//!              +-- accounts_csv.rs one account per row             -----> Row<AccountRow>
 //!
-//!  maxmind/     MaxMind's blocks and locations, or an .mmdb file --> a table's text
+//!  maxmind/     MaxMind's blocks and locations, or an .mmdb file --> the text of a table
 //!
 //!  fields.rs   text -> checked fields, shared by the readers of usage
-//!  near.rs     names of columns that are like a known one
+//!  near.rs     column names that resemble a known name
 //!  time.rs     text -> instants and durations
-//!  fault.rs    Fault: file, line, column, what is wrong, what to write instead
+//!  fault.rs    Fault: file, line, column, problem, remedy
 //! ```
 //!
-//! Every reader of rows is an iterator over a `Read`; nothing here touches the network or the file system.
+//! Every reader of rows is an iterator over a `Read`. This crate does not access the network or the
+//! file system.
 //!
 //! Invariants:
-//! - Each row gives one item: a record, or a [`Fault`] that names the file's line, the column, what
-//!   is wrong and what to write instead. A bad row costs that row only; the caller decides whether
-//!   to go on. After a fault that ends the file ([`Fault::is_fatal`]) the iterator ends, and the
-//!   fault says how many lines were not read.
-//! - Memory is bounded by the longest line that is taken, whatever a file holds; the reader of access
-//!   logs has one small entry for each distinct line besides.
-//! - The same record gives the same [`turnpike_types::UsageRecord`] as CSV and as JSON lines.
-//! - The same file gives the same record ids at each run, so that sending it again is harmless.
-//! - What a reader lets through passes the checks that a front makes of a record by itself.
+//! - Each row gives one item: a record, or a [`Fault`] with the file's line, the column, the
+//!   problem and the remedy. A bad row does not affect other rows; the caller decides whether to
+//!   continue. After a fatal fault ([`Fault::is_fatal`]) the iterator ends, and the fault states
+//!   how many lines were not read.
+//! - Memory is bounded by the longest accepted line, for any file. In addition the reader of access
+//!   logs keeps one small entry for each distinct line.
+//! - A record gives the same [`turnpike_types::UsageRecord`] as CSV and as JSON lines.
+//! - A file gives the same record ids on each run, so that an idempotent retry is possible.
+//! - Every record that a reader accepts passes the checks that a front applies to a single record.
 //!
-//! What is not promised: that an account exists, that a record lies within the acceptance horizon,
-//! or that two rows of a file have different ids. The cluster answers those.
+//! Not checked here: that an account exists, that a record is within the acceptance horizon, and
+//! that the rows of a file have different ids. The cluster checks these.
 
 mod access_log;
 mod accounts_csv;

@@ -1,9 +1,9 @@
-//! Names of columns that are not known, but like a known one.
+//! Unknown column names that resemble a known name.
 //!
-//! An unknown column of usage is an attribute. So `Duration`, `billsec` or `duration_ms` would leave
-//! every record without a duration, and nobody would be told.
+//! An unknown column of usage is an attribute. So without this check, a column `Duration`,
+//! `billsec` or `duration_ms` would silently leave every record without a duration.
 
-/// Other names, without case and punctuation, by what they mean.
+/// Synonyms of the known names, in lower case and without punctuation.
 const SYNONYMS: [(&str, &[&str]); 7] = [
     ("record_id", &["usageid", "eventid", "cdrid", "recordno", "recordnumber"]),
     ("account_number", &["account", "accountid", "accountno", "accountnum", "acctnumber"]),
@@ -117,8 +117,8 @@ const SYNONYMS: [(&str, &[&str]); 7] = [
     ),
 ];
 
-/// The name in `known` that `name` is like: another spelling of it, or one letter off. `None` where
-/// it is like none, or is one of them.
+/// The name in `known` that `name` resembles: another spelling, a synonym, or a name with a small
+/// typing error. `None` if it resembles none, or is one of them.
 pub(crate) fn like<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     if known.contains(&name) {
         return None;
@@ -130,19 +130,21 @@ pub(crate) fn like<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
         known.iter().find(|known| *known == meant)
     };
     let close = || {
+        // Names in `_us` are excluded, so that `status` does not resemble `start_us`.
         let mut known = known.iter().filter(|known| !known.ends_with("_us"));
         known.find(|known| is_close(&plain, &self::plain(known)))
     };
     same.or_else(synonym).or_else(close).copied()
 }
 
-/// Lower case, letters and digits alone.
+/// The letters and digits of a name, in lower case.
 fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// One letter more, less, other, or two neighbours swapped; of long names two. The first letters are
-/// the same: `send_time` is not like `end_time`. `status` is not like `start_us`.
+/// Whether two names differ by at most one insertion, deletion, substitution or swap of adjacent
+/// letters; for long names, by two. Their first letters must be the same, so that `send_time` does
+/// not resemble `end_time`.
 fn is_close(name: &str, known: &str) -> bool {
     let (name, known): (Vec<char>, Vec<char>) = (name.chars().collect(), known.chars().collect());
     let most = if known.len() >= 12 { 2 } else { 1 };
@@ -152,7 +154,8 @@ fn is_close(name: &str, known: &str) -> bool {
         && distance(&name, &known) <= most
 }
 
-/// Optimal string alignment: insertions, deletions, substitutions, swaps of neighbours.
+/// The optimal string alignment distance: insertions, deletions, substitutions, and swaps of
+/// adjacent letters.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();

@@ -1,4 +1,4 @@
-//! Text -> instants and durations, to the microsecond.
+//! Parsers of instants and durations, with a resolution of a microsecond.
 
 use jiff::civil::Date;
 use jiff::fmt::temporal::Pieces;
@@ -7,13 +7,13 @@ use turnpike_types::Timestamp;
 
 use crate::fault::Wrong;
 
-/// Text that is no time, or a finer one than a microsecond.
+/// The error of a text that is not a time, or is finer than a microsecond.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}; {remedy}")]
 pub struct BadTime {
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
-    /// What to write instead.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -31,13 +31,13 @@ fn bad(problem: String, remedy: &str) -> BadTime {
     BadTime { problem, remedy: remedy.to_owned() }
 }
 
-/// An instant: RFC 3339 with `Z` or an offset, to the microsecond.
+/// Parses an instant: RFC 3339 with `Z` or an offset, with at most six decimals of a second.
 ///
-/// A bare number is refused, because nobody can tell whether it counts seconds, milliseconds or
-/// microseconds; files that count microseconds say so in the column's name (`start_us`).
+/// A bare number is refused, because its unit is unknown: seconds, milliseconds or microseconds. A
+/// file with microseconds states the unit in the column's name (`start_us`).
 ///
 /// # Errors
-/// [`BadTime`] with what to write instead.
+/// [`BadTime`] with the problem and the remedy.
 pub fn parse_instant(text: &str) -> Result<Timestamp, BadTime> {
     let instant: jiff::Timestamp = text.parse().map_err(|_| no_instant(text))?;
     let nanos = instant.as_nanosecond();
@@ -48,7 +48,7 @@ pub fn parse_instant(text: &str) -> Result<Timestamp, BadTime> {
     Ok(Timestamp(instant.as_microsecond()))
 }
 
-/// Why text is no instant.
+/// The error of a text that is not an instant.
 fn no_instant(text: &str) -> BadTime {
     let shown = crate::fault::shown(text);
     let pieces = Pieces::parse(text).ok();
@@ -60,25 +60,25 @@ fn no_instant(text: &str) -> BadTime {
     }
     match pieces {
         Some(_) if has_offset => {
-            let problem = format!("{shown} lies outside the years that can be told");
-            let remedy = "write RFC 3339 from -009999-01-02T01:59:59Z to 9999-12-30T22:00:00Z; for \
-                          usage that has not ended send the record when it has";
+            let problem = format!("{shown} is outside the years that can be represented");
+            let remedy = "write RFC 3339 from -009999-01-02T01:59:59Z to 9999-12-30T22:00:00Z; if \
+            the usage has not ended, send the record after its end";
             bad(problem, remedy)
         }
         Some(pieces) if pieces.time().is_some() => {
-            bad(format!("{shown} is no instant: it has no offset from UTC"), INSTANT)
+            bad(format!("{shown} is not an instant: it has no offset from UTC"), INSTANT)
         }
-        Some(_) => bad(format!("{shown} is no instant: it has no time of day"), INSTANT),
-        None => bad(format!("{shown} is no instant"), INSTANT),
+        Some(_) => bad(format!("{shown} is not an instant: it has no time of day"), INSTANT),
+        None => bad(format!("{shown} is not an instant"), INSTANT),
     }
 }
 
-/// An instant as [`parse_instant`] reads it, or a date: its first instant in `zone`.
+/// Parses an instant as [`parse_instant`] does, or a date, which means its first instant in `zone`.
 ///
 /// # Errors
-/// [`BadTime`] with what to write instead.
+/// [`BadTime`] with the problem and the remedy.
 pub fn parse_date_or_instant(text: &str, zone: &TimeZone) -> Result<Timestamp, BadTime> {
-    // A date has ten characters; anything longer is an instant or nothing.
+    // A date has ten characters, so a longer text can only be an instant.
     if text.len() > 10 {
         return parse_instant(text);
     }
@@ -91,17 +91,17 @@ pub fn parse_date_or_instant(text: &str, zone: &TimeZone) -> Result<Timestamp, B
     Ok(Timestamp(midnight.timestamp().as_microsecond()))
 }
 
-/// A duration in microseconds: a number of seconds (`90`, `0.25`), or with units (`1h 30m`,
-/// `PT90S`, `250ms`). Never negative; days and longer are refused, since their length depends on
-/// the calendar.
+/// Parses a duration, in microseconds: a number of seconds (`90`, `0.25`), or with units (`1h 30m`,
+/// `PT90S`, `250ms`). Never negative. Days and longer units are refused, because their length
+/// depends on the calendar.
 ///
 /// # Errors
-/// [`BadTime`] with what to write instead.
+/// [`BadTime`] with the problem and the remedy.
 pub fn parse_duration_us(text: &str) -> Result<i64, BadTime> {
     const REMEDY: &str = "write seconds such as 90 or 0.25, or with units such as 1h 30m";
     let wrong = || match crate::fields::numeric(text) {
         Some(wrong) => BadTime::from(wrong),
-        None => bad(format!("{} is no duration", crate::fault::shown(text)), REMEDY),
+        None => bad(format!("{} is not a duration", crate::fault::shown(text)), REMEDY),
     };
     if text.contains(',') && crate::fields::numeric(text).is_some() {
         return Err(wrong());
@@ -118,12 +118,13 @@ pub fn parse_duration_us(text: &str) -> Result<i64, BadTime> {
         i64::try_from(span.as_micros()).map_err(|_| wrong())?
     };
     if micros < 0 {
-        return Err(bad(format!("{text:?} is negative"), "write how long it went on, 0 or more"));
+        return Err(bad(format!("{text:?} is negative"), "write a duration of 0 or more"));
     }
     Ok(micros)
 }
 
-/// `12.5` -> 12,500,000. `None` when it is no such number, finer than a microsecond, or too large.
+/// Decimal seconds in microseconds: `12.5` is 12,500,000. `None` for other text, a number that is
+/// finer than a microsecond, or one that is too large.
 fn decimal_seconds_us(text: &str) -> Option<i64> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let fits = !whole.is_empty() && part.len() <= 6 && !part.contains('.');

@@ -5,8 +5,8 @@
 //! `measure:NAME` is the measure NAME; `attribute:NAME`, and any other column, is the attribute of
 //! that name. An empty cell is absent.
 //!
-//! A column whose name is like a known one is refused where the known one is missing, because then
-//! nothing would say what the column seems to say; otherwise it is an attribute, with a warning.
+//! A column whose name resembles a known name is refused if the file has no known column for that
+//! meaning, because its values would be lost. Otherwise it is an attribute, with a warning.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -19,7 +19,7 @@ use crate::near;
 use crate::text::CsvRows;
 use crate::{Fault, Row};
 
-/// What a column holds.
+/// The meaning of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Column {
     RecordId,
@@ -43,7 +43,7 @@ impl Column {
             "" => {
                 return Err(Wrong::row(
                     "a column of the header has no name",
-                    "name every column, and drop trailing commas",
+                    "name every column, and remove trailing commas",
                 ));
             }
             "record_id" => Self::RecordId,
@@ -67,11 +67,11 @@ impl Column {
         match prefix {
             "measure" if !rest.is_empty() => Ok(Self::Measure(rest.to_owned())),
             "attribute" if !rest.is_empty() => Ok(Self::Attribute(rest.to_owned())),
-            // Also Measure:NAME, and measure: without a name.
+            // For example Measure:NAME, and measure: without a name.
             _ if name.contains(':') && is_like_prefix(prefix) => Err(Wrong::field(
                 name,
                 "it is neither measure:NAME nor attribute:NAME",
-                "write one of them, in small letters, or the attribute's name alone",
+                "write one of them in lower case, or only the attribute's name",
             )),
             _ => Ok(Self::Attribute(name.to_owned())),
         }
@@ -98,7 +98,7 @@ pub(crate) const KNOWN: [&str; 11] = [
     "quantity",
 ];
 
-/// Columns of which one says what the others say.
+/// Groups of columns with the same meaning.
 const GROUPS: [&[&str]; 6] = [
     &["record_id"],
     &["account_number", "identity"],
@@ -108,7 +108,7 @@ const GROUPS: [&[&str]; 6] = [
     &["quantity"],
 ];
 
-/// Reads usage records out of comma-separated values with a header.
+/// Reads usage records from comma-separated values with a header.
 #[derive(Debug)]
 pub struct UsageCsv<R: Read> {
     rows: CsvRows<R>,
@@ -118,17 +118,17 @@ pub struct UsageCsv<R: Read> {
 }
 
 impl<R: Read> UsageCsv<R> {
-    /// Reads the header of `reader`; `file` is what faults call it.
+    /// Reads the header of `reader`. `file` is its name in faults.
     ///
     /// # Errors
-    /// A [`Fault`] of the header when a column is missing, doubled, without a name, or like a known
-    /// one that is missing.
+    /// A [`Fault`] of the header if a column is missing, duplicate, without a name, or resembles a
+    /// known column that is missing.
     pub fn new(file: &str, reader: R) -> Result<Self, Fault> {
         Self::with_attributes(file, reader, &BTreeSet::new())
     }
 
-    /// As [`UsageCsv::new`]; columns named in `attributes` are attributes whatever their names are
-    /// like.
+    /// As [`UsageCsv::new`], but the columns in `attributes` are attributes, also if their names
+    /// resemble known names.
     ///
     /// # Errors
     /// As [`UsageCsv::new`].
@@ -146,7 +146,7 @@ impl<R: Read> UsageCsv<R> {
         Ok(Self { rows, columns, warnings, ended: false })
     }
 
-    /// What is strange about the header, though it can be used.
+    /// Warnings about a header that is usable.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -209,14 +209,18 @@ fn columns(header: &[String]) -> Result<Vec<Column>, Wrong> {
     for name in header {
         let column = Column::named(name)?;
         if columns.contains(&column) {
-            return Err(Wrong::field(name, "it stands twice in the header", "drop one of them"));
+            return Err(Wrong::field(
+                name,
+                "the header has this column twice",
+                "remove one of them",
+            ));
         }
         columns.push(column);
     }
     Ok(columns)
 }
 
-/// The first column that every file needs and `header` does not have.
+/// The first required column that `header` does not have.
 fn missing(header: &[String]) -> Option<&'static str> {
     let has = |column: &str| header.iter().any(|name| name == column);
     if !has("record_id") {
@@ -232,8 +236,8 @@ fn missing(header: &[String]) -> Option<&'static str> {
     }
 }
 
-/// Columns like known ones that are attributes all the same. An error where the known one, or one
-/// that says the same, is missing.
+/// Warnings about attributes whose names resemble known columns. An error if the header has neither
+/// that known column nor one of the same meaning.
 fn unclear(header: &[String], attributes: &BTreeSet<String>) -> Result<Vec<Wrong>, Wrong> {
     let mut warnings = Vec::new();
     for name in header.iter().filter(|name| !attributes.contains(*name)) {
@@ -242,17 +246,18 @@ fn unclear(header: &[String], attributes: &BTreeSet<String>) -> Result<Vec<Wrong
             continue;
         }
         let remedy = format!(
-            "name it {meant} (docs/formats.md has the units), or attribute:{name} if an attribute \
-             is meant"
+            "name it {meant} (docs/formats.md has the units), or attribute:{name} if it is an \
+            attribute"
         );
         let group = GROUPS.iter().find(|group| group.contains(&meant));
         let is_said =
             group.is_some_and(|group| header.iter().any(|name| group.contains(&name.as_str())));
         if !is_said {
-            let problem = format!("it is no known column, but like {meant}, which is missing");
+            let problem =
+                format!("it is not a known column, but it is like {meant}, which is missing");
             return Err(Wrong::field(name, problem, remedy));
         }
-        let problem = format!("warning: it is taken as an attribute, though it is like {meant}");
+        let problem = format!("warning: it is read as an attribute, although it is like {meant}");
         warnings.push(Wrong::field(name, problem, remedy));
     }
     Ok(warnings)

@@ -1,8 +1,8 @@
-//! Usage as one JSON object a line, with the same names as the columns of the CSV form, and
-//! `attributes` and `measures` as objects (docs/formats.md).
+//! Usage as JSON lines, one object per line (docs/formats.md). The keys are the column names of the
+//! CSV form, and `attributes` and `measures`, which are objects.
 //!
-//! Texts are verbatim. Null, and an empty text, is absent, as an empty cell of the CSV form is.
-//! Numbers may stand in quotes.
+//! Texts are taken verbatim. Null and an empty text mean that the value is absent, like an empty
+//! cell of the CSV form. Numbers can be in quotes.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -16,14 +16,15 @@ use crate::text::Lines;
 use crate::usage_csv::KNOWN;
 use crate::{Fault, Row, near};
 
-/// Longer lines are refused; a record has at most 16 KiB, and escapes make it six times as long.
+/// The longest line, in bytes. A record has at most 16 KiB, and escapes make it up to six times as
+/// long.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 
-const EXAMPLE: &str = "write one JSON object a line, such as {\"record_id\":\"r1\",\
+const EXAMPLE: &str = "write one JSON object per line, such as {\"record_id\":\"r1\",\
                        \"account_number\":42,\"usage_type\":\"octets\",\
                        \"start_time\":\"2026-01-05T10:00:00Z\",\"quantity\":512}";
 
-/// A line's fields as text, as a row of the CSV form has them.
+/// The fields of a line as text, in the form of a CSV row.
 #[derive(Default)]
 struct Fields {
     known: BTreeMap<&'static str, String>,
@@ -93,16 +94,16 @@ fn unknown(name: &str) -> Wrong {
     Wrong::row(
         format!("unknown field `{name}`{like}"),
         format!(
-            "use {}, measures and attributes; an attribute stands in \"attributes\":{{\"{name}\":…}}",
+            "use {}, measures and attributes; write an attribute in \"attributes\":{{\"{name}\":…}}",
             KNOWN.join(", ")
         ),
     )
 }
 
-/// From here on not every whole number has a place of its own among the fractions.
+/// 2^53: from here on, an f64 cannot represent every whole number.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// A value as the text of a cell; `None` where it is absent.
+/// A value as the text of a cell; `None` if it is absent.
 fn scalar(name: &str, value: Json) -> Result<Option<String>, Wrong> {
     let is_text =
         matches!(name, "record_id" | "identity" | "usage_type" | "start_time" | "end_time");
@@ -114,10 +115,10 @@ fn scalar(name: &str, value: Json) -> Result<Option<String>, Wrong> {
         }
         Json::Whole(number) => Some(number.to_string()),
         Json::Fraction(number) if number.abs() >= EXACT_MAX => {
-            let problem = format!("{number} may have lost digits on the way");
+            let problem = format!("{number} may have lost digits");
             return Err(Wrong::field(name, problem, "write it without point and exponent"));
         }
-        // Without exponent, and 3600.0 as 3600.
+        // Written without an exponent; 3600.0 becomes 3600.
         Json::Fraction(number) => Some(number.to_string()),
         other => {
             let problem = format!("it is {}", other.kind());
@@ -157,12 +158,12 @@ fn measures(pairs: Vec<(String, Json)>) -> Result<BTreeMap<String, i64>, Wrong> 
 
 fn named(of: &str, name: String) -> Result<String, Wrong> {
     if name.is_empty() {
-        return Err(Wrong::field(of, "a key is empty", "name each of them"));
+        return Err(Wrong::field(of, "a key is empty", "give every entry a name"));
     }
     Ok(name)
 }
 
-/// Reads usage records out of JSON lines. Empty lines are skipped.
+/// Reads usage records from JSON lines. Empty lines are skipped.
 #[derive(Debug)]
 pub struct UsageJsonl<R: Read> {
     lines: Lines<R>,
@@ -171,7 +172,7 @@ pub struct UsageJsonl<R: Read> {
 }
 
 impl<R: Read> UsageJsonl<R> {
-    /// Reads from `reader`; `file` is what faults call it.
+    /// Reads from `reader`. `file` is its name in faults.
     pub fn new(file: &str, reader: R) -> Self {
         Self { lines: Lines::new(file, reader, LINE_BYTES_MAX), begun: false, ended: false }
     }
@@ -179,7 +180,7 @@ impl<R: Read> UsageJsonl<R> {
     fn record(&self) -> Result<UsageRecord, Wrong> {
         let json: Json = serde_json::from_slice(self.lines.bytes()).map_err(|error| {
             let said = error.to_string();
-            // Of "… at line 1 column 9" the line is always 1; the place is told our way.
+            // serde_json appends "at line 1 column 9". The line is always 1, so it is replaced.
             let problem = said.split(" at line ").next().unwrap_or(&said);
             Wrong::row(format!("{problem} (at character {})", error.column()), EXAMPLE)
         })?;
@@ -189,17 +190,17 @@ impl<R: Read> UsageJsonl<R> {
         }
     }
 
-    /// What the first line is that begins no JSON lines.
+    /// The fault of a first line in another format than JSON lines; `None` if it may be a record.
     fn other_format(&self) -> Option<Wrong> {
         let first = self.lines.bytes().trim_ascii();
         match first {
             [b'[', ..] => Some(Wrong::row(
                 "this is a JSON array, not JSON lines",
-                "write one object a line, as jq -c '.[]' FILE does",
+                "write one object per line, as jq -c '.[]' FILE does",
             )),
             b"{" => Some(Wrong::row(
                 "this is one JSON object on several lines",
-                "write one object a line, as jq -c . FILE does",
+                "write one object per line, as jq -c . FILE does",
             )),
             [b'<', ..] => Some(Wrong::row(
                 "this is XML, not JSON lines",
@@ -207,7 +208,7 @@ impl<R: Read> UsageJsonl<R> {
             )),
             [b'{', ..] => None,
             _ if first.starts_with(b"record_id") || first.starts_with(b"account_number") => {
-                Some(Wrong::row("this is CSV, not JSON lines", "say --format csv"))
+                Some(Wrong::row("this is CSV, not JSON lines", "give --format csv"))
             }
             _ => None,
         }

@@ -1,4 +1,4 @@
-//! Files as programs of the world write them: each row comes out once and right, or is told.
+//! Files as common programs write them: each row gives one correct record, or a fault.
 
 #![allow(clippy::unwrap_used)]
 
@@ -53,7 +53,7 @@ fn identities(read: &Read) -> Vec<&str> {
     records(read).iter().map(|record| record.identity.as_str()).collect()
 }
 
-/// The faults, of which each holds its words.
+/// Asserts the faults: one for each entry of `expected`, whose message contains the entry's texts.
 fn assert_told(read: &Read, expected: &[&[&str]]) {
     let told = faults(read);
     assert_eq!(told.len(), expected.len(), "{told:#?}");
@@ -88,7 +88,7 @@ fn a_quote_that_closes_rows_later_is_told_where_it_opens() {
 
 #[test]
 fn rows_hidden_in_a_field_with_line_breaks_are_not_rated() {
-    // The note is text of a stranger, correctly quoted over three lines.
+    // The note is untrusted text, correctly quoted over three lines.
     let hidden = row("forged", "x");
     let text = format!("{HEADER}{}{}", row("r1", &format!("\"hi\n{hidden}bye\"")), row("r2", "b"));
     let read = csv(text.as_bytes());
@@ -172,7 +172,7 @@ fn equal_keys_of_an_object_are_refused() {
     }
 }
 
-// ---- columns that are like a known one
+// ---- columns that resemble a known column
 
 #[test]
 fn a_column_like_a_known_one_that_is_missing_is_refused_by_name() {
@@ -186,7 +186,7 @@ fn a_column_like_a_known_one_that_is_missing_is_refused_by_name() {
         assert!(records(&read).is_empty());
         assert_told(&read, &[&["u.csv:1", column, &format!("like {meant}, which is missing")]]);
         let attribute = format!("attribute:{column}");
-        assert!(faults(&read)[0].contains(&attribute), "the way out is named: {read:?}");
+        assert!(faults(&read)[0].contains(&attribute), "the fault names the remedy: {read:?}");
     }
 }
 
@@ -294,9 +294,13 @@ fn semicolons_tabs_bars_and_a_line_that_names_the_separator_are_read() {
         let said = format!("sep={separator}\r\n{}", three(separator));
         let read = csv(said.as_bytes());
         assert_three(&read);
-        assert_eq!(read[0].as_ref().unwrap().line, 3, "lines count from the first one");
+        assert_eq!(
+            read[0].as_ref().unwrap().line,
+            3,
+            "line numbers count from the first line of the file"
+        );
     }
-    assert_told(&csv(b"sep=#\na#b\n"), &[&["\"#\" is no separator"]]);
+    assert_told(&csv(b"sep=#\na#b\n"), &[&["\"#\" is not a separator"]]);
     assert_told(&csv(b"sep=;\n"), &[&["no header follows"]]);
 }
 
@@ -320,7 +324,7 @@ fn utf_16_and_gzip_are_read_also_together_and_in_members() {
     assert_three(&csv(&gzip(format!("\u{feff}{text}").as_bytes())));
     let (first, second) = text.split_at(text.len() / 2);
     assert_three(&csv(&[gzip(first.as_bytes()), gzip(second.as_bytes())].concat()));
-    // A pair of surrogates may lie across the decoder's buffer.
+    // A surrogate pair can cross the end of the decoder's buffer.
     let many = "😀".repeat(3_000);
     for shift in ["", "x"] {
         let text = format!("{HEADER}{}", row("r1", &format!("{shift}{many}")));
@@ -339,7 +343,7 @@ fn a_damaged_file_gives_its_sound_rows_and_says_that_it_is_damaged() {
     assert_eq!(faults(&read).len(), 1);
     assert!(read.last().unwrap().as_ref().unwrap_err().is_fatal());
     let odd = utf16(&three(","), true);
-    assert!(faults(&csv(&odd[..odd.len() - 1]))[0].contains("can't be read on"));
+    assert!(faults(&csv(&odd[..odd.len() - 1]))[0].contains("can't be read any further"));
     let lone = [&utf16(HEADER, false)[..], &[0x00, 0xd8, 0x41, 0x00]].concat();
     assert!(faults(&csv(&lone))[0].contains("half a character"));
 }
@@ -399,10 +403,10 @@ fn numbers_are_read_where_they_mean_one_thing_and_told_elsewhere() {
         ("0,5", "has a comma"),
         ("1.23457E+11", "has an exponent"),
         ("1e6", "has an exponent"),
-        ("18446744073709551615", "negative number taken for unsigned"),
-        ("512.5", "no quantity"),
-        ("512.", "no quantity"),
-        ("12 MB", "no quantity"),
+        ("18446744073709551615", "negative number written as unsigned"),
+        ("512.5", "not a quantity"),
+        ("512.", "not a quantity"),
+        ("12 MB", "not a quantity"),
         ("-1", "negative"),
     ] {
         assert_told(&one("", quantity), &[&["u.csv:2, column quantity", word]]);
@@ -410,13 +414,13 @@ fn numbers_are_read_where_they_mean_one_thing_and_told_elsewhere() {
     for (duration, word) in [
         ("0,25", "has a comma"),
         ("3,600", "has a comma"),
-        ("18446744073709551516", "negative number taken for unsigned"),
+        ("18446744073709551516", "negative number written as unsigned"),
         ("1e3", "has an exponent"),
-        ("-60", "no duration"),
+        ("-60", "not a duration"),
     ] {
         assert_told(&one(duration, ""), &[&["u.csv:2, column duration", word]]);
     }
-    // In JSON a number is a number, as long as it has all its digits.
+    // JSON numbers are accepted in any notation, unless digits are lost.
     for (number, word) in [("9007199254740993.0", "lost digits"), ("1e30", "lost digits")] {
         let line = format!(
             "{{\"record_id\":\"r\",\"account_number\":1,\"usage_type\":\"t\",\"start_us\":0,\"quantity\":{number}}}"
@@ -440,7 +444,7 @@ fn times_say_what_is_wrong_with_them() {
         ("2026-01-05T10:00:00", "has no offset"),
         ("2026-01-05", "no time of day"),
         ("1767607200", "bare number"),
-        ("soon", "is no instant"),
+        ("soon", "is not an instant"),
     ] {
         let error = parse_instant(text).unwrap_err().to_string();
         assert!(error.contains(word), "{text}: {error}");
@@ -477,14 +481,14 @@ fn a_word_that_is_no_address_is_told_and_nobody_pays() {
     for first in ["www.example.net", "www.example.net:443", "198.51.100.300", "unix:"] {
         let read = log(format!("{first} {REST}\n{good}").as_bytes());
         assert_eq!(identities(&read), ["ip:192.0.2.1"]);
-        assert_told(&read, &[&["a.log:1, column host", "no address", "--format"]]);
+        assert_told(&read, &[&["a.log:1, column host", "not an address", "--format"]]);
     }
-    // A virtual host without port before the client: only the server's format tells.
+    // A virtual host without port before the client can be read only with the server's format.
     let two = format!("www.example.net 192.0.2.1 {REST}\n");
-    assert_told(&log(two.as_bytes()), &[&["no address", "--format"]]);
+    assert_told(&log(two.as_bytes()), &[&["not an address", "--format"]]);
     let named = format("%v %h %l %u %t \"%r\" %>s %b", false);
     assert_eq!(identities(&log_as(two.as_bytes(), named)), ["ip:192.0.2.1"]);
-    // Two addresses: a proxy's and a client's, in an order that nobody knows.
+    // Two addresses, a proxy's and a client's, in unknown order.
     let two = format!("192.0.2.1 198.51.100.1 {REST}\n");
     assert_told(&log(two.as_bytes()), &[&["192.0.2.1", "198.51.100.1", "--format"]]);
 }
@@ -496,7 +500,7 @@ fn host_names_pay_only_where_the_caller_says_so() {
     let read = log_as(line.as_bytes(), format("combined", true));
     assert_eq!(identities(&read), ["user:proxy.example.net"]);
     let read = log_as(format!("a.example:443 {line}").as_bytes(), format("combined", true));
-    assert_told(&read, &[&["no address"]]);
+    assert_told(&read, &[&["not an address"]]);
 }
 
 #[test]
@@ -515,7 +519,7 @@ fn a_byte_order_mark_and_nul_bytes_are_no_part_of_the_client() {
     let read = log(include_bytes!("data/everyday/nul-bytes-before-a-line.log"));
     assert_eq!(identities(&read), ["ip:192.0.2.1"; 2]);
     assert_told(&read, &[]);
-    // The same access has the same id with and without them.
+    // An access has the same id with and without these bytes.
     let line = format!("192.0.2.1 {REST}");
     let plain = log(line.as_bytes());
     for odd in [format!("\0\0\0{line}\0\0\n"), format!("\u{feff}{line}"), format!("\0\n\0\0{line}")]
@@ -530,7 +534,7 @@ fn a_byte_order_mark_and_nul_bytes_are_no_part_of_the_client() {
 #[test]
 fn another_control_byte_in_the_address_is_told_and_makes_no_other_client() {
     let read = log(include_bytes!("data/everyday/control-byte-in-the-address.log"));
-    assert_told(&read, &[&["a.log:1", "no address"]]);
+    assert_told(&read, &[&["a.log:1", "not an address"]]);
 }
 
 #[test]

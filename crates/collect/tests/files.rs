@@ -1,4 +1,4 @@
-//! Whole files through each reader.
+//! Each reader with a complete file.
 
 #![allow(clippy::unwrap_used)]
 
@@ -24,7 +24,7 @@ fn split<T>(rows: impl Iterator<Item = Result<Row<T>, Fault>>) -> (Vec<Row<T>>, 
     (good, bad)
 }
 
-/// Each fault as (line, column, a word of the message).
+/// Asserts the faults as (line, column, a part of the message).
 fn assert_faults(faults: &[Fault], expected: &[(u64, &str, &str)]) {
     for (fault, &(line, column, word)) in faults.iter().zip(expected) {
         let said = fault.to_string();
@@ -55,7 +55,7 @@ fn usage_csv_gives_records_and_names_each_bad_row() {
         &[
             (4, "start_time", "RFC 3339"),
             (5, "quantity", "negative"),
-            (6, "account_number", "no account number"),
+            (6, "account_number", "not an account number"),
             (7, "", "both an account and an identity"),
             (8, "end_time", "before the start"),
             (9, "", "4 fields"),
@@ -78,7 +78,7 @@ fn usage_csv_with_an_unusable_header_says_what_is_missing() {
         assert!(fault.is_fatal() && fault.line == 1, "{fault}");
         assert!(fault.to_string().contains(word), "{fault}");
     }
-    // A byte order mark and spaces round names do no harm.
+    // A byte order mark and spaces around names are accepted.
     let spread = "\u{feff}record_id, account_number ,usage_type,start_us\nr,1,t,5\n";
     let (rows, faults) = split(UsageCsv::new("f.csv", spread.as_bytes()).unwrap());
     assert_eq!((rows.len(), faults.len()), (1, 0));
@@ -151,7 +151,7 @@ fn an_access_log_gives_charged_failed_and_uncharged_octets() {
     let mut distinct = ids(&rows);
     distinct.sort();
     distinct.dedup();
-    assert_eq!(distinct.len(), 9, "the repeated line is an access of its own");
+    assert_eq!(distinct.len(), 9, "the repeated line is a separate access");
     assert_eq!(ids(&rows), ids(&read().0), "a second run gives the same ids");
     assert!(!rows[0].content.attributes.contains_key("path"));
 }

@@ -1,4 +1,5 @@
-//! Identities in files: one spelling of each, and what is none is refused with its line.
+//! Identities in files: each has one canonical spelling, and invalid ones are refused with their
+//! line.
 #![allow(clippy::unwrap_used)]
 
 use turnpike_collect::{AccessLog, AccessLogOptions, AccountsCsv, UsageCsv, UsageJsonl};
@@ -44,7 +45,7 @@ const SPELLINGS: [(&str, Option<&str>); 6] = [
     ("ip:198.51.100.9/32", Some("ip:198.51.100.9")),
     ("tel:+41-44-1", Some("tel:+41441")),
     ("ip:not-an-address", None),
-    // A record is of one address.
+    // A record belongs to a single address, so a prefix is refused.
     ("ip:198.51.100.8/29", None),
 ];
 

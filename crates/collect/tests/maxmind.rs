@@ -1,4 +1,4 @@
-//! MaxMind's files become tables of addresses.
+//! The import of MaxMind's files as tables of addresses.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -26,7 +26,7 @@ fn head() -> AddressTableHead {
     AddressTableHead { id, version: 2, starts, supersedes: Some(1) }
 }
 
-/// The rows of a table that the cluster takes.
+/// The rows of a table. Asserts that the cluster's parser accepts the table.
 fn rows(text: &str, imported: Imported) -> Vec<&str> {
     let table = parse_table(text).unwrap();
     assert_eq!((table.id(), table.version(), table.supersedes()), ("geo", 2, Some(1)));
@@ -140,7 +140,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_line() {
             Level::Country,
             countries,
             block("10.0.1.0,1"),
-            "v4.csv:3, column network: \"10.0.1.0\" is no network",
+            "v4.csv:3, column network: \"10.0.1.0\" is not a network",
         ),
         (Level::Country, countries, block("10.0.1.1/24,1"), "v4.csv:3, column network"),
         (
@@ -156,7 +156,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_line() {
     ] {
         let said = import(level, locations, &[&ipv4]).unwrap_err().to_string();
         assert!(said.contains(expected), "{said:?} lacks {expected:?}");
-        assert!(said.contains("; "), "{said:?} does not say what to do");
+        assert!(said.contains("; "), "{said:?} has no remedy");
     }
 }
 
@@ -224,13 +224,16 @@ fn what_is_no_database_is_refused_by_name() {
     let whole = database();
     for wrong in [&b""[..], b"not a database", &whole[..whole.len() - 20], &whole[40..]] {
         let said = import_mmdb(Level::Country, wrong).unwrap_err().to_string();
-        assert!(said.starts_with("geo.mmdb: ") && said.contains("fetch it again"), "{said}");
+        assert!(
+            said.starts_with("geo.mmdb: ") && said.contains("download a Country or City database"),
+            "{said}"
+        );
     }
     let empty = import_mmdb(Level::Country, &mmdb("GeoLite2-City", &[]));
     assert!(matches!(empty, Err(ImportError::Empty)));
 }
 
-/// Each address of 64, where a table's rows place it.
+/// The location of each of 64 addresses by the rows of a table.
 fn placed(rows: &[&str]) -> BTreeMap<u32, String> {
     let mut placed = BTreeMap::new();
     for row in rows {
@@ -247,7 +250,8 @@ fn placed(rows: &[&str]) -> BTreeMap<u32, String> {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// No address moves, and no two halves of a network are left that are at one location.
+    /// Merging changes the location of no address, and leaves no two halves of a network with the
+    /// same location.
     #[test]
     fn merging_keeps_every_address_where_it_was(
         places in vec(prop_oneof![1 => Just(0u32), 6 => Just(1), 2 => Just(2)], 64),
@@ -275,7 +279,7 @@ proptest! {
         }
     }
 
-    /// docs/architecture.md section 9: bad input never panics; a table that comes of it is a table.
+    /// docs/architecture.md section 9: bad input never panics; a table that is written is valid.
     #[test]
     fn no_file_makes_importing_panic(
         which in 0usize..2, edits in vec((any::<Index>(), 0usize..8, "[ -~\\n\"]{0,6}|\\PC{0,3}"), 1..4),

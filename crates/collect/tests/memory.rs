@@ -1,4 +1,4 @@
-//! Reading takes the memory of a line, whatever a file holds.
+//! The memory of a reader is bounded by the longest line, for any file.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ use allocation_counter::measure;
 use turnpike_collect::{AccessLog, AccessLogOptions, AccountsCsv, UsageCsv, UsageJsonl};
 
 const MIB: u64 = 1 << 20;
-/// The buffers, a line of 256 KiB that grew by doubling, and the table of gzip.
+/// The bound: the buffers, a line of 256 KiB in a buffer that grew by doubling, and gzip's window.
 const BYTES_MAX: u64 = 2 * MIB;
 const LONG: u64 = 32 * MIB;
 
@@ -19,12 +19,12 @@ const JSON_ROW: &str =
 const LOG_ROW: &str = "192.0.2.1 - - [05/Jan/2026:10:00:00 +0000] \"GET / HTTP/1.1\" 200 5\n";
 const ACCOUNTS: &str = "account_number,zone,currency\n";
 
-/// `before`, very many of one byte, `after`.
+/// A reader of `before`, then [`LONG`] repetitions of one byte, then `after`.
 fn long(before: &'static str, byte: u8, after: &'static str) -> impl Read {
     before.as_bytes().chain(io::repeat(byte).take(LONG)).chain(after.as_bytes())
 }
 
-/// What reading came to: good rows, told faults, and the most bytes that were held at once.
+/// Reads all rows. Returns the number of good rows, the faults, and the peak of allocated bytes.
 fn read<T, E: std::fmt::Display>(
     rows: impl FnOnce() -> Box<dyn Iterator<Item = Result<T, E>>>,
 ) -> (usize, Vec<String>, u64) {

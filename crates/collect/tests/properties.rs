@@ -1,5 +1,5 @@
-//! What holds for every file: no panic, each line comes out once, and one record is one record whatever
-//! form it is written in.
+//! Properties of every file: no panic, each line gives one record or one fault, and a record is the
+//! same in every form of a file.
 
 #![allow(clippy::unwrap_used)]
 
@@ -29,7 +29,7 @@ fn log(bytes: &[u8]) -> Read {
     AccessLog::new("a.log", "web", bytes, AccessLogOptions::default()).unwrap().collect()
 }
 
-/// Text of one line, as a CSV file and JSON lines can both hold it.
+/// Text of one line that both a CSV file and JSON lines can hold.
 fn text() -> impl Strategy<Value = String> {
     let odd = prop_oneof![
         Just(" x ".to_owned()),
@@ -74,7 +74,7 @@ fn record() -> impl Strategy<Value = UsageRecord> {
     )
 }
 
-/// The record's columns; what it does not have is an empty cell.
+/// The columns of a record; an absent value is an empty cell.
 fn cells(record: &UsageRecord) -> Vec<(String, String)> {
     let account = match record.account.0 {
         0 => String::new(),
@@ -127,7 +127,7 @@ fn only(read: Read) -> UsageRecord {
     read.into_iter().next().unwrap().unwrap().content
 }
 
-/// A line of a file, and whether it is a record.
+/// Lines of a file, each with whether it is a record.
 fn lines_of(
     good: &'static str,
     bad: &'static [&'static str],
@@ -214,7 +214,7 @@ proptest! {
 
     #[test]
     fn each_line_of_json_lines_is_a_record_or_a_fault(lines in lines_of(JSON_GOOD, JSON_BAD)) {
-        // A first line that is an array says that the whole file is one.
+        // A good first line, because a first line that is an array makes the whole file an array.
         let text: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
         let text = format!("{JSON_GOOD}\n{text}");
         assert_each_line_once(&jsonl(text.as_bytes())[1..].to_vec(), &lines, 1);

@@ -1,5 +1,5 @@
-//! A duration of zero that a file states, and a duration that it does not state, are told apart: the
-//! one costs nothing, the other must not be rated.
+//! A stated duration of zero differs from a missing duration: a record with the first costs
+//! nothing, and a record with the second must not be rated.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use turnpike_collect::{UsageCsv, UsageJsonl};
@@ -7,7 +7,7 @@ use turnpike_types::{UsageRecord, ZERO_DURATION};
 
 const START: &str = "2026-11-30T01:00:00Z";
 
-/// The record of a CSV file with these further columns.
+/// The record of a CSV file with additional columns.
 fn csv(columns: &str, cells: &str) -> UsageRecord {
     let text = format!(
         "record_id,account_number,usage_type,start_time{columns}\nr1,1,call,{START}{cells}\n"

@@ -1,5 +1,5 @@
-//! The audit: what was sent against what consumers can pull, record by record, and the money by
-//! arithmetic of its own.
+//! The audit: compares the sent records with the rated output, record by record, and computes the
+//! charges independently.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,20 +10,20 @@ use turnpike_types::Money;
 
 use crate::load::Sent;
 
-/// What became of the records.
+/// The outcomes of the records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Sent, each counted once however often it went out.
+    /// Records sent; a record that was sent several times counts once.
     pub sent: u64,
-    /// Acknowledged as taken.
+    /// Records acknowledged as accepted.
     pub accepted: u64,
-    /// With lines for exactly their quantity, in one segment.
+    /// Records with lines for exactly their quantity, in one segment.
     pub rated: u64,
-    /// Acknowledged, and without lines for the whole quantity.
+    /// Acknowledged records without lines for the whole quantity.
     pub lost: u64,
-    /// With lines for more than their quantity, or in two segments; and those that nobody sent.
+    /// Records with lines for more than their quantity or in two segments, and records never sent.
     pub doubled: u64,
-    /// Accounts whose charges are not what their records cost.
+    /// Accounts whose charges differ from the computed ones.
     pub wrong_accounts: u64,
 }
 
@@ -34,7 +34,7 @@ impl Counts {
     }
 }
 
-/// What the feed says of a record.
+/// A record's lines in the feed.
 #[derive(Debug)]
 struct Rated {
     units: i128,
@@ -42,20 +42,21 @@ struct Rated {
     elsewhere: bool,
 }
 
-/// Whose lines there may be beside those of the drill.
+/// Whether the feed may have lines of other clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Others {
-    /// Nobody's: a line that the drill did not cause is a fault, and accounts begin at nothing.
+    /// No: a line of a record that the drill did not send is a fault, and accounts begin without
+    /// charges.
     None,
-    /// Those of others, and of earlier drills: only records of this run are looked at, and nothing
-    /// is known of what accounts owe.
+    /// Yes, also of earlier drills: only records of this run are checked, and the accounts' sums
+    /// are not.
     Some,
 }
 
-/// Counts `lines` against `sent`.
+/// Compares `lines` with `sent`.
 ///
 /// # Errors
-/// A line can't be read.
+/// A line can't be parsed.
 pub(crate) fn count(
     sent: &Sent,
     accepted: u64,
@@ -103,7 +104,7 @@ pub(crate) fn count(
     Ok(counts)
 }
 
-/// 1,000 octets are included; each further one costs 50,000 nanos of a dollar.
+/// 1,000 octets are free; each further one costs 50,000 nano-dollars.
 fn price_nanos(octets: i128) -> i128 {
     (octets - 1_000).max(0) * 50_000
 }
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
     use crate::usage::Usage;
 
-    /// Two batches of three records for one account, and the lines that they deserve.
+    /// Two batches of three records for one account, and their correct lines.
     fn world() -> (Sent, Vec<ChargeLine>) {
         let usage = Usage {
             partition: 1,

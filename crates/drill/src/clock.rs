@@ -1,4 +1,4 @@
-//! One clock for all that a drill notes down: microseconds since the drill began.
+//! The clock of a drill: microseconds since the drill began.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ pub(crate) type Micros = u64;
 pub(crate) struct Clock(Instant);
 
 impl Clock {
-    /// It begins now.
+    /// Starts the clock.
     pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// Now.
+    /// The present time.
     pub(crate) fn now(self) -> Micros {
         Micros::try_from(self.0.elapsed().as_micros()).unwrap_or(Micros::MAX)
     }
 
-    /// The instant of a note.
+    /// The instant of a time on this clock.
     pub(crate) fn at(self, micros: Micros) -> Instant {
         self.0 + Duration::from_micros(micros)
     }
 }
 
-/// Milliseconds, for people.
+/// Converts to milliseconds.
 pub(crate) fn millis(micros: Micros) -> f64 {
     micros as f64 / 1_000.0
 }

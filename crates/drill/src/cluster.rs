@@ -1,10 +1,10 @@
-//! The cluster under test: real processes of this same program, their edges through proxies where
-//! a scenario cuts them.
+//! The cluster under test: real processes of this program. If a scenario cuts connections, they go
+//! through proxies.
 //!
 //! ```text
-//!  clients --[door]--> front-1 --[door]--> a, b      [..] a proxy, if the scenario asks for proxies
+//!  clients --[door]--> front-1 --[door]--> a, b      [..] a proxy, if the scenario needs proxies
 //!                        |                  |
-//!                     [database]        [database]   one proxy a process
+//!                     [database]        [database]   one proxy per process
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,18 +16,18 @@ use fault_proxy::Proxy;
 use crate::database::Place;
 use crate::process::{Process, Recipe};
 
-/// What a cluster consists of.
+/// The parts of a cluster.
 #[derive(Clone, Debug)]
 pub struct Shape {
-    /// Names of the nodes; the first partition prefers the first, the second the second, and so on.
+    /// Names of the nodes; partitions prefer them in rotation.
     pub nodes: Vec<&'static str>,
-    /// Fronts: `front-1` and so on.
+    /// The number of fronts; their names are `front-1` and so on.
     pub fronts: usize,
     /// Every partition prefers the first node.
     pub first_owns_all: bool,
-    /// Members beside the owner that keep a warm copy.
+    /// The number of members besides the owner that keep a warm replica.
     pub warm_standbys: usize,
-    /// The processes' connections go through proxies.
+    /// Connections of the processes go through proxies.
     pub proxies: bool,
 }
 
@@ -38,15 +38,15 @@ impl Default for Shape {
     }
 }
 
-/// A process, running or not.
+/// A process of the cluster, running or not.
 #[derive(Debug)]
 struct Member {
     kind: Kind,
     recipe: Recipe,
     running: Option<Process>,
-    /// In front of it; what connects to it connects there.
+    /// The proxy for incoming connections.
     door: Option<Proxy>,
-    /// Between it and the database.
+    /// The proxy for connections to the database.
     to_database: Option<Proxy>,
 }
 
@@ -56,16 +56,16 @@ enum Kind {
     Front,
 }
 
-/// The processes of a scenario; they end with it.
+/// The processes of a scenario; dropping the value ends them.
 #[derive(Debug)]
 pub struct Cluster {
     members: BTreeMap<String, Member>,
-    /// Where clients find the fronts.
+    /// The addresses of the fronts for clients.
     fronts: Vec<String>,
 }
 
 impl Cluster {
-    /// Starts the processes; they need not serve yet.
+    /// Starts the processes, without waiting until the partitions are served.
     pub(crate) async fn start(
         binary: &Path,
         dir: &Path,
@@ -91,12 +91,12 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A cluster that is not ours: there is nothing to kill.
+    /// A running cluster that the drill did not start: it has no processes to kill.
     pub(crate) const fn joined(fronts: Vec<String>) -> Self {
         Self { members: BTreeMap::new(), fronts }
     }
 
-    /// Where clients find the fronts.
+    /// The addresses of the fronts for clients.
     pub fn fronts(&self) -> Vec<String> {
         self.fronts.clone()
     }
@@ -112,53 +112,53 @@ impl Cluster {
         self.members.keys().cloned().collect()
     }
 
-    /// Does it run?
+    /// Is the process running?
     pub fn runs(&self, name: &str) -> bool {
         self.members.get(name).is_some_and(|member| member.running.is_some())
     }
 
-    /// SIGKILL.
+    /// Kills a process with SIGKILL.
     ///
     /// # Errors
-    /// It does not run.
+    /// The process is not running.
     pub fn kill(&mut self, name: &str) -> Result<()> {
         let running = self.member(name)?.running.take();
-        running.with_context(|| format!("{name} does not run"))?.kill()
+        running.with_context(|| format!("{name} is not running"))?.kill()
     }
 
-    /// Starts a process again.
+    /// Restarts a process.
     ///
     /// # Errors
-    /// It does not come to listen.
+    /// The process does not start listening.
     pub async fn start_again(&mut self, name: &str) -> Result<()> {
         self.member(name)?.start().await.with_context(|| name.to_owned())
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Stops a process with SIGTERM, and waits for its end.
     ///
     /// # Errors
-    /// It does not end well.
+    /// The process does not end with success.
     pub async fn stop(&mut self, name: &str) -> Result<()> {
         let running = self.member(name)?.running.take();
         running
-            .with_context(|| format!("{name} does not run"))?
+            .with_context(|| format!("{name} is not running"))?
             .stop()
             .await
             .context(name.to_owned())
     }
 
-    /// SIGSTOP.
+    /// Freezes a process with SIGSTOP.
     ///
     /// # Errors
-    /// It does not run.
+    /// The process is not running.
     pub fn freeze(&mut self, name: &str) -> Result<()> {
         self.running(name)?.freeze()
     }
 
-    /// SIGCONT.
+    /// Resumes a process with SIGCONT.
     ///
     /// # Errors
-    /// It does not run.
+    /// The process is not running.
     pub fn resume(&mut self, name: &str) -> Result<()> {
         self.running(name)?.resume()
     }
@@ -166,17 +166,20 @@ impl Cluster {
     /// The proxy in front of a process.
     ///
     /// # Errors
-    /// The scenario asked for no proxies.
+    /// The scenario has no proxies.
     pub fn door(&mut self, name: &str) -> Result<&Proxy> {
-        self.member(name)?.door.as_ref().context("there is no proxy in front of it")
+        self.member(name)?
+            .door
+            .as_ref()
+            .context("the process has no proxy for incoming connections")
     }
 
     /// The proxy between a process and the database.
     ///
     /// # Errors
-    /// The scenario asked for no proxies, or the database has no connections.
+    /// The scenario has no proxies, or the database has no connections.
     pub fn database_edge(&mut self, name: &str) -> Result<&Proxy> {
-        self.member(name)?.to_database.as_ref().context("there is no proxy to the database")
+        self.member(name)?.to_database.as_ref().context("the process has no proxy to the database")
     }
 
     fn member(&mut self, name: &str) -> Result<&mut Member> {
@@ -185,10 +188,10 @@ impl Cluster {
 
     fn running(&mut self, name: &str) -> Result<&Process> {
         let running = self.member(name)?.running.as_ref();
-        running.with_context(|| format!("{name} does not run"))
+        running.with_context(|| format!("{name} is not running"))
     }
 
-    /// Stops what runs, fronts first.
+    /// Stops all running processes, fronts first.
     pub(crate) async fn end(mut self) {
         for kind in [Kind::Front, Kind::Node] {
             let members = self.members.values_mut().filter(|member| member.kind == kind);
@@ -198,7 +201,7 @@ impl Cluster {
     }
 }
 
-/// What members are made of.
+/// The parameters for creating members.
 struct Making<'a> {
     binary: &'a Path,
     dir: &'a Path,
@@ -207,7 +210,7 @@ struct Making<'a> {
     proxies: bool,
 }
 
-/// Nobody listens there: a proxy's upstream until its process says where it is.
+/// An address without a listener: a proxy's upstream until the address of its process is known.
 const NOWHERE: &str = "127.0.0.1:1";
 
 impl Making<'_> {
@@ -247,7 +250,7 @@ impl Member {
         if self.kind == Kind::Front
             && let Some(listen) = self.recipe.arguments.last_mut()
         {
-            // Clients find it again where it was.
+            // After a restart the address must be the same for clients.
             *listen = process.address.to_string();
         }
         self.running = Some(process);

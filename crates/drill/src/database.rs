@@ -1,4 +1,4 @@
-//! The database that a drill runs on.
+//! The database of a drill.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,27 +7,27 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use test_postgres::{Settings, TestPostgres};
 
-/// What there is.
+/// The kinds of databases.
 #[derive(Clone)]
 pub enum Database {
-    /// A server of our own, in a temporary directory.
+    /// A PostgreSQL server that the drill starts in a temporary directory.
     Own(Arc<Mutex<TestPostgres>>),
-    /// A file a scenario.
+    /// A file per scenario.
     Sqlite,
-    /// What the caller gave: empty at first, and shared by all scenarios.
+    /// The address given by the caller: empty at first, and shared by all scenarios.
     Given(String),
 }
 
-/// One scenario's database.
+/// The database of one scenario.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) url: String,
-    /// Where it listens, when that can be seen in the address.
+    /// The host and port of the server, if the address contains them.
     pub(crate) host_port: Option<String>,
 }
 
 impl Place {
-    /// The same database behind another address.
+    /// The address of the same database through a proxy at `address`.
     pub(crate) fn through(&self, address: std::net::SocketAddr) -> Result<String> {
         let host_port = self.host_port.as_deref().context("there is no connection to cut")?;
         Ok(self.url.replacen(host_port, &address.to_string(), 1))
@@ -35,10 +35,11 @@ impl Place {
 }
 
 impl Database {
-    /// The given one; else a PostgreSQL of our own; else SQLite, and why.
+    /// The given database; else a PostgreSQL server that the drill starts; else SQLite, with the
+    /// reason.
     ///
     /// # Errors
-    /// The address is of no database that processes can share.
+    /// The address is not of a database that processes can share.
     pub async fn choose(given: Option<String>) -> Result<(Self, Option<String>)> {
         match given {
             Some(url) if url.starts_with("memory:") => bail!("processes can't share {url}"),
@@ -55,20 +56,19 @@ impl Database {
         }
     }
 
-    /// A database that the caller gave must hold nothing: drills put partitions, plans and accounts
-    /// into it.
+    /// A given database must be empty, because drills create partitions, plans and accounts in it.
     ///
     /// # Errors
-    /// It holds partitions, or does not answer.
+    /// The database has partitions, or does not answer.
     pub async fn must_be_empty(&self) -> Result<()> {
         let Self::Given(url) = self else { return Ok(()) };
         let db = turnpike_store::open(url, &turnpike_store::OpenOptions::default()).await?;
         let partitions = db.observe().await?.partitions.len();
-        ensure!(partitions == 0, "the database holds {partitions} partitions; name an empty one");
+        ensure!(partitions == 0, "the database has {partitions} partitions; give an empty one");
         Ok(())
     }
 
-    /// What it is, in a word.
+    /// The kind of database, as text.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Own(_) => "PostgreSQL",
@@ -77,7 +77,7 @@ impl Database {
         }
     }
 
-    /// Can its connections be cut?
+    /// Can proxies cut the connections to this database?
     pub fn has_connections(&self) -> bool {
         match self {
             Self::Own(_) => true,
@@ -86,12 +86,12 @@ impl Database {
         }
     }
 
-    /// Can we restart it?
+    /// Can the drill restart the server?
     pub const fn is_ours(&self) -> bool {
         matches!(self, Self::Own(_))
     }
 
-    /// An empty database for a scenario; with a given one, the same each time.
+    /// An empty database for a scenario; a given database is the same for all scenarios.
     pub(crate) async fn place(&self, scenario: &str, dir: &Path) -> Result<Place> {
         match self {
             Self::Sqlite => {
@@ -114,10 +114,12 @@ impl Database {
         }
     }
 
-    /// Ends our server as a crash does, lets it lie for a while, and starts it again; returns when
-    /// it takes connections.
+    /// Stops the server as in a crash, and starts it again after `lies`; returns when it accepts
+    /// connections.
     pub(crate) async fn restart(&self, lies: Duration) -> Result<()> {
-        let Self::Own(server) = self else { bail!("this database is not ours to restart") };
+        let Self::Own(server) = self else {
+            bail!("the drill did not start this database and can't restart it")
+        };
         for step in 0..2 {
             let server = Arc::clone(server);
             tokio::task::spawn_blocking(move || {

@@ -1,4 +1,5 @@
-//! The client of one partition: batches by the clock, order kept (P30), nothing given up.
+//! The client of one partition: sends batches on schedule, keeps their order (P30), and retries
+//! without a limit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,19 +17,19 @@ use crate::clock::{Clock, Micros};
 use crate::load::{Answer, Notes};
 use crate::usage::Usage;
 
-/// The front reads no further than 64 unanswered batches of a stream.
+/// Maximum number of unanswered batches; the front reads at most 64 of a stream.
 const WINDOW: usize = 60;
-/// Between two tries to get a stream.
+/// The wait between attempts to open a stream.
 const AGAIN: Duration = Duration::from_millis(10);
-/// However long the front asks to wait; a drill wants to see the end of the pause.
+/// Maximum wait after RETRY, whatever the front requests: a longer wait would distort the pause.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 
-/// A batch without its last answer.
+/// A batch without its final answer.
 #[derive(Debug)]
 struct Pending {
     number: u64,
     due: Micros,
-    /// When it was sent last; `None`: to be sent, for the first time or again.
+    /// The time of the last sending; `None`: waiting to be sent or sent again.
     sent: Option<Micros>,
 }
 
@@ -40,16 +41,16 @@ pub(crate) struct Lane {
     first_due: Micros,
     interval: f64,
     made: u64,
-    /// In the order of their numbers.
+    /// In the order of batch numbers.
     pending: VecDeque<Pending>,
-    /// RETRY was answered: nothing goes out until nothing is under way, and not before then.
+    /// Set after RETRY: nothing is sent until no batch is in flight, and not before this instant.
     drains: Option<Instant>,
     notes: Notes,
 }
 
-/// How a stream ended.
+/// The reasons for which a stream ends.
 enum Ended {
-    /// Everything is answered, and no more is to come.
+    /// All batches are answered, and no further ones follow.
     Done,
     Broken,
 }
@@ -67,8 +68,8 @@ impl Lane {
         Self { usage, source, clock, first_due, interval, made: 0, pending, drains, notes }
     }
 
-    /// Sends until `stopping` says so and everything is answered; the partition, and how many
-    /// batches there were.
+    /// Sends until `stopping` is set and all batches are answered. Returns the partition and the
+    /// number of batches.
     pub(crate) async fn run(
         mut self,
         channels: Vec<Channel>,
@@ -93,7 +94,7 @@ impl Lane {
         mut stopping: watch::Receiver<bool>,
     ) -> Result<Ended> {
         let (frames, queue) = mpsc::channel(WINDOW + 4);
-        // A server may answer the call only when something has come.
+        // A server may answer the call only after the first frame.
         while self.pending.is_empty() {
             if *stopping.borrow_and_update() {
                 return Ok(Ended::Done);
@@ -134,7 +135,7 @@ impl Lane {
         self.first_due + (self.interval * self.made as f64) as Micros
     }
 
-    /// Takes in what is due by now.
+    /// Creates the batches that are due by now.
     fn make_due(&mut self) {
         let now = self.clock.now();
         while self.next_due() <= now {
@@ -144,7 +145,7 @@ impl Lane {
         }
     }
 
-    /// Sends what may go out: while something is to be sent again, nothing new passes it.
+    /// Sends pending batches in order: no new batch overtakes one that has to be sent again.
     fn send(&mut self, frames: &mpsc::Sender<BatchFrame>) {
         if self.drains.is_some() {
             return;
@@ -167,7 +168,7 @@ impl Lane {
 
     fn settle(&mut self, ack: &BatchAck) -> Result<()> {
         let Some(place) = self.pending.iter().position(|one| one.number == ack.batch_number) else {
-            bail!("an answer to batch {}, which was answered before", ack.batch_number);
+            bail!("an answer to batch {}, which is already answered", ack.batch_number);
         };
         let now = self.clock.now();
         let partition = self.usage.partition;

@@ -1,27 +1,28 @@
-//! Drills: faults done to a real cluster under load, and what its clients saw of them.
+//! Drills: inject faults into a real cluster under load, and measure the effect on its clients.
 //!
 //! ```text
-//!  scenario/*.rs  what is done           run.rs       from an empty database to a report
+//!  scenario/*.rs  the faults             run.rs       from an empty database to a report
 //!        |                                 |
 //!        v                                 v
-//!  world.rs --> cluster.rs, process.rs   nodes and fronts, real processes; edges through fault-proxy
-//!        |      database.rs              PostgreSQL of our own, SQLite, or a given one
+//!  world.rs --> cluster.rs, process.rs   nodes and fronts, real processes; proxies between them
+//!        |      database.rs              a PostgreSQL of the drill, SQLite, or a given database
 //!        |      setup.rs                 partitions, a plan, accounts
-//!        +----> load.rs, lane.rs         clients by the clock: batches of usage.rs, nothing given up
-//!        +----> watch.rs                 who owns what, when
+//!        +----> load.rs, lane.rs         clients on a schedule, which send the batches of usage.rs
+//!        +----> watch.rs                 the owner of each partition over time
 //!                    |
 //!                    v
-//!  pause.rs   what clients saw of each fault      audit.rs    sent against rated, record by record
+//!  pause.rs   the pause of each fault             audit.rs    compares sent and rated records
 //!  oracle.rs  the feed, the log (I3, I4)          report.rs   table, JSON      page/  HTML
 //! ```
 //!
-//! Invariants: the load does not wait for the cluster, so a pause shows in full; what was sent is
-//! known from its number, so the audit needs nobody's word; whatever a drill started ends with it.
+//! Invariants: the load does not wait for the cluster, so a pause is measured in full; every sent
+//! record can be recomputed from its number, so the audit does not depend on the cluster; all
+//! processes that a drill started end with it.
 //!
-//! Not promised: errors that programs could tell apart. They are read by people, as in the binary.
-//! The same seed draws the same victims, but real processes do not repeat themselves.
+//! Not guaranteed: typed errors; they are messages for people, as in the binary. The same seed
+//! selects the same victims, but the timing of real processes differs between runs.
 
-// Real processes take real time.
+// Real processes need the real clock.
 #![allow(clippy::disallowed_methods)]
 
 mod audit;

@@ -1,13 +1,13 @@
-//! The load: for each partition a schedule of small batches that does not wait for answers.
+//! The load: for each partition, a schedule of small batches that does not wait for answers.
 //!
 //! ```text
-//!  due times --> lane (one a partition) --> stream --> front
-//!                  ^ everything unanswered, in order      |
+//!  due times --> lane (one per partition) --> stream --> front
+//!                  ^ unanswered batches, in order         |
 //!                  +------ retry, or the stream broke <---+--> Answer: due, sent, answered
 //! ```
 //!
-//! Open loop: what was due while the cluster stood still is sent when it goes on, and its wait
-//! counts from its due time. So a pause can't hide behind a client that waits politely.
+//! The load is open loop: batches that fall due during a pause are sent after it, and their waits
+//! count from their due times. So the measurement has no coordinated omission.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,57 +21,57 @@ use crate::clock::{Clock, Micros};
 use crate::lane::Lane;
 use crate::usage::Usage;
 
-/// A batch's last answer.
+/// The final answer to a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
-    /// Which partition's records.
+    /// The partition of the records.
     pub partition: u32,
-    /// When it was to be sent.
+    /// The scheduled time of sending.
     pub due: Micros,
-    /// When it was sent the last time.
+    /// The time of the last sending.
     pub sent: Micros,
-    /// When the answer came.
+    /// The time of the answer.
     pub at: Micros,
 }
 
-/// What the clients were told.
+/// The clients' observations.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
-    /// Batches answered for good, in the order of the answers.
+    /// Batches with a final answer, in the order of the answers.
     pub answers: Vec<Answer>,
-    /// Records taken: rated now, or before.
+    /// Records accepted: rated at this or an earlier sending.
     pub accepted: u64,
     /// Records suspended or rejected.
     pub refused: u64,
-    /// Batches that were answered RETRY: when.
+    /// The times at which batches were answered RETRY.
     pub retries: Vec<Micros>,
-    /// Streams that broke: when.
+    /// The times at which streams broke.
     pub breaks: Vec<Micros>,
-    /// A refusal in words, if there was one.
+    /// The message of a refusal, if there was one.
     pub why: Option<String>,
 }
 
-/// What all lanes note down.
+/// The shared observations of all lanes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes(Arc<Mutex<Told>>);
 
 impl Notes {
-    /// What was noted so far.
+    /// The observations so far.
     pub(crate) fn told(&self) -> MutexGuard<'_, Told> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How a load runs.
+/// The parameters of a load.
 #[derive(Clone, Debug)]
 pub(crate) struct Pace {
-    /// Batches a second and partition.
+    /// Batches per second and partition.
     pub rate: f64,
-    /// How long what is unanswered at the end may take.
+    /// The time limit for unanswered batches at the end.
     pub patience: Duration,
 }
 
-/// A load that runs.
+/// A running load.
 #[derive(Debug)]
 pub(crate) struct Load {
     notes: Notes,
@@ -81,14 +81,14 @@ pub(crate) struct Load {
     patience: Duration,
 }
 
-/// What was sent in all: each lane's usage, and how many batches of it.
+/// The sent records: each lane's usage, and the number of its batches.
 pub(crate) type Sent = Vec<(Usage, u64)>;
 
 impl Load {
-    /// Begins to send to `fronts`, each lane to the next one whenever its stream breaks.
+    /// Starts to send to `fronts`. Whenever its stream breaks, a lane switches to the next front.
     ///
     /// # Errors
-    /// A front's address is none.
+    /// A front's address is invalid.
     pub(crate) fn start(
         usages: Vec<Usage>,
         fronts: &[String],
@@ -102,11 +102,11 @@ impl Load {
         let interval = 1_000_000.0 / pace.rate.max(0.01);
         let count = usages.len().max(1);
         for (place, usage) in usages.iter().enumerate() {
-            // Spread over the interval, so that not all are due at once.
+            // Phases are spread over the interval, so that not all batches are due at once.
             let phase = interval * place as f64 / count as f64;
             let first_due = clock.now() + phase as Micros;
             let lane = Lane::new(usage.clone(), clock, first_due, interval, notes.clone());
-            // Few connections, many streams; but not one connection for all.
+            // Many streams share a connection, but not all of them the same one.
             let mut mine = channels.clone();
             mine.rotate_left(place % channels.len().max(1));
             lanes.spawn(lane.run(mine, stopping.clone()));
@@ -114,15 +114,15 @@ impl Load {
         Ok(Self { notes, usages, stop, lanes, patience: pace.patience })
     }
 
-    /// What the clients were told so far.
+    /// The clients' observations so far.
     pub(crate) fn notes(&self) -> Notes {
         self.notes.clone()
     }
 
-    /// Stops sending new batches, waits for what is unanswered; what was sent.
+    /// Stops new batches, waits for unanswered ones, and returns the sent records.
     ///
     /// # Errors
-    /// Something is unanswered when patience ends.
+    /// Batches are still unanswered after the time limit.
     pub(crate) async fn finish(mut self) -> Result<Sent> {
         self.stop.send_replace(true);
         let mut sent = Vec::new();
@@ -147,7 +147,7 @@ impl Load {
     }
 }
 
-/// Several connections to each front, the fronts in turn.
+/// Several connections to each front; the fronts alternate.
 fn channels(fronts: &[String]) -> Result<Vec<Channel>> {
     const EACH: usize = 2;
     let channel = |front: &String| -> Result<Channel> {

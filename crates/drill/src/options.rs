@@ -1,34 +1,34 @@
-//! What a run of drills is told.
+//! The options of a run of drills.
 
 use std::ops::Range;
 use std::path::PathBuf;
 
-/// What a run of drills is told; what is left open is the scenario's to choose.
+/// The options of a run of drills; the scenario determines those that are `None`.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The program that is drilled.
+    /// The program under test.
     pub binary: PathBuf,
-    /// Another seed, another run.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// Faults a scenario.
+    /// Faults per scenario.
     pub repeat: Option<u32>,
-    /// Batches a second and partition.
+    /// Batches per second and partition.
     pub rate: Option<f64>,
     /// Accounts in all.
     pub accounts: Option<u64>,
     /// Partitions.
     pub partitions: Option<u32>,
-    /// Where databases and logs stay.
+    /// The directory in which databases and logs are kept.
     pub keep: Option<PathBuf>,
-    /// A cluster that runs already, in place of one of our own.
+    /// A running cluster to use instead of a new one.
     pub running: Option<Running>,
 }
 
-/// A cluster that runs already; its database is the given one.
+/// A running cluster; its database is the given one.
 #[derive(Clone, Debug)]
 pub struct Running {
     /// One of its fronts.
     pub front: String,
-    /// Accounts that are the drill's alone: they are opened when they are not, and charged.
+    /// Accounts that only the drill uses: it opens them if necessary, and sends usage for them.
     pub accounts: Range<u64>,
 }

@@ -1,4 +1,5 @@
-//! The checks from outside, shared with chaos-tests: the feed as consumers see it, the log as it lies.
+//! Checks from outside the cluster, shared with chaos-tests: on the feed and on the log in the
+//! database.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use turnpike_segment::Segment;
 use turnpike_store::{SegmentRow, SharedDatabase};
 use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber};
 
-/// Everything that consumers can pull.
+/// Pulls all rated output.
 ///
 /// # Errors
 /// The feed can't be pulled, or its control totals differ from its lines.
@@ -19,10 +20,11 @@ pub async fn pull_everything(front: &str) -> Result<Vec<ChargeLine>> {
     pull(front, Vec::new()).await
 }
 
-/// What consumers can pull behind these cursors.
+/// Pulls the rated output after these cursors.
 ///
 /// # Errors
-/// As [`pull_everything`], but for control totals of a segment of which the cursor is in the middle.
+/// As [`pull_everything`]; the control totals of a segment are not compared if its first lines are
+/// before the cursor.
 pub async fn pull_behind(front: &str, cursors: Vec<Cursor>) -> Result<Vec<ChargeLine>> {
     pull(front, cursors).await
 }
@@ -46,8 +48,8 @@ async fn pull(front: &str, from: Vec<Cursor>) -> Result<Vec<ChargeLine>> {
 /// A record's key.
 pub type Key = (u64, String);
 
-/// I1 and I2: every record that was sent has lines for exactly its quantity, from one place of
-/// the log, and nothing else has.
+/// I1 and I2: every sent record has lines for exactly its quantity, in one segment, and no other
+/// record has lines.
 ///
 /// # Errors
 /// The first record that was lost, doubled, or never sent.
@@ -57,7 +59,7 @@ pub fn check_each_rated_once(lines: &[ChargeLine], sent: &BTreeMap<Key, i64>) ->
         let key = (line.account_number, line.record_id.clone());
         let place = (line.partition, line.segment);
         let (units, first) = rated.entry(key).or_insert((0, place));
-        ensure!(*first == place, "record {} stands in two segments", line.record_id);
+        ensure!(*first == place, "record {} is in two segments", line.record_id);
         *units += line.units.parse::<i128>()?;
     }
     for (key, quantity) in sent {
@@ -68,11 +70,11 @@ pub fn check_each_rated_once(lines: &[ChargeLine], sent: &BTreeMap<Key, i64>) ->
     Ok(())
 }
 
-/// What each account pays under `tests/octets.xml`, by arithmetic of our own: 1,000 octets are
-/// included, each further one costs 0.00005 USD, in whatever order they came.
+/// Checks what each account pays under `tests/octets.xml`, computed independently: 1,000 octets are
+/// free, each further one costs 0.00005 USD, in any order of records.
 ///
 /// # Errors
-/// The first account that pays another amount.
+/// The first account with another amount.
 pub fn check_amounts(lines: &[ChargeLine], sent: &BTreeMap<Key, i64>) -> Result<()> {
     let mut octets: BTreeMap<u64, i128> = BTreeMap::new();
     sent.iter()
@@ -91,7 +93,7 @@ pub fn check_amounts(lines: &[ChargeLine], sent: &BTreeMap<Key, i64>) -> Result<
     Ok(())
 }
 
-/// The log of a partition.
+/// Reads the log of a partition.
 ///
 /// # Errors
 /// The database does not answer.
@@ -99,7 +101,7 @@ pub async fn log(db: &dyn SharedDatabase, partition: PartitionId) -> Result<Vec<
     log_behind(db, partition, SegmentNumber(0)).await
 }
 
-/// The log of a partition behind a segment.
+/// Reads the log of a partition after a segment.
 ///
 /// # Errors
 /// The database does not answer.
@@ -119,15 +121,15 @@ pub async fn log_behind(
     }
 }
 
-/// I3: no gap, epochs that never fall, a chain of hashes that holds.
+/// I3: segments without a gap, epochs that never decrease, an unbroken chain of hashes.
 ///
 /// # Errors
-/// The first segment at which it does not hold.
+/// The first segment that violates it.
 pub fn check_chain(rows: &[SegmentRow]) -> Result<()> {
     check_chain_behind(SegmentNumber(0), SegmentHash::default(), rows)
 }
 
-/// I3, of a log's part behind the segment of this number and hash.
+/// I3 for the part of a log after the segment with this number and hash.
 ///
 /// # Errors
 /// As [`check_chain`].
@@ -140,7 +142,7 @@ pub fn check_chain_behind(
     for row in rows {
         let segment = row.segment;
         ensure!(segment.0 == number + 1, "segment {segment} follows segment {number}");
-        ensure!(row.epoch >= epoch, "the epoch falls at segment {segment}");
+        ensure!(row.epoch >= epoch, "the epoch decreases at segment {segment}");
         ensure!(row.prev_hash == hash, "the chain breaks at segment {segment}");
         Segment::decode_checked(&row.body, row.prev_hash, row.hash)?;
         (number, epoch, hash) = (segment.0, row.epoch, row.hash);
@@ -148,11 +150,11 @@ pub fn check_chain_behind(
     Ok(())
 }
 
-/// I4: the whole log, and every retained checkpoint with its tail, give the same bytes; how many
-/// checkpoints there were.
+/// I4: replay of the whole log, and of every retained checkpoint with its tail, give the same
+/// bytes. Returns the number of checkpoints.
 ///
 /// # Errors
-/// The first checkpoint with which it does not hold.
+/// The first checkpoint that violates it.
 pub async fn check_replay(
     db: &dyn SharedDatabase,
     partition: PartitionId,
@@ -171,7 +173,11 @@ pub async fn check_replay(
             }
         }
         let state = replay(PartitionState::decode(&snapshot, &runs, &|| ())?, rows)?;
-        ensure!(state.encode() == whole, "checkpoint {} tells another state", manifest.segment);
+        ensure!(
+            state.encode() == whole,
+            "checkpoint {} with its tail gives another state",
+            manifest.segment
+        );
     }
     Ok(manifests.len())
 }

@@ -1,55 +1,55 @@
-//! Pauses: what clients saw of a fault.
+//! Pauses: the effect of a fault on clients.
 
 use crate::clock::{Micros, millis};
 use crate::load::Answer;
 
-/// Something that was done to the cluster.
+/// A fault in, or a planned change of, the cluster.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// In words.
+    /// The description.
     pub what: String,
-    /// When it had taken effect.
+    /// The time at which it had taken effect.
     pub at: Micros,
-    /// When it ended; the same as `at` for what has no duration.
+    /// The time at which it ended; equal to `at` for a fault without duration.
     pub until: Micros,
-    /// The partitions that it touches.
+    /// The affected partitions.
     pub partitions: Vec<u32>,
-    /// How its pause is measured.
+    /// The method of measuring its pause.
     pub measure: Measure,
 }
 
-/// How a pause is measured.
+/// The methods of measuring a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
     /// From the fault to the first answer to a batch that was sent, or sent again, after it.
     FromFault,
-    /// The same from the fault's end on: nothing could be served before.
+    /// From the fault's end to the same answer, because no service is possible before.
     FromEnd,
-    /// The longest that a batch waited of those that were due while it lasted, and for a moment
-    /// after: where service never ends, and only may falter.
+    /// The longest wait of the batches that were due during the change or within 250 ms
+    /// after it: for changes without an interruption of service.
     LongestWait,
 }
 
-/// What falls due within this time after a planned change may still feel it.
+/// The time after a planned change in which batches may still be delayed by it.
 const AFTERMATH: Micros = 250_000;
 
-/// What one fault did to one partition.
+/// The pause of one partition after one fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pause {
-    /// Which fault, in their order.
+    /// The index of the fault.
     pub fault: usize,
-    /// Which partition.
+    /// The partition.
     pub partition: u32,
-    /// `None`: it was not served again.
+    /// The length; `None` if the partition was not served again.
     pub micros: Option<Micros>,
 }
 
-/// Answers by partition, in the order in which they came.
+/// Answers by partition, in order of time.
 #[derive(Debug)]
 pub(crate) struct Answers(Vec<Answer>);
 
 impl Answers {
-    /// Sorts them.
+    /// Sorts the answers.
     pub(crate) fn new(mut answers: Vec<Answer>) -> Self {
         answers.sort_unstable_by_key(|answer| (answer.partition, answer.at));
         Self(answers)
@@ -61,7 +61,7 @@ impl Answers {
         self.0.get(begin..end).unwrap_or_default()
     }
 
-    /// How long after `since` the first answer came to a batch that was sent since then.
+    /// The time from `since` to the first answer to a batch that was sent after `since`.
     pub(crate) fn first_since(&self, partition: u32, since: Micros) -> Option<Micros> {
         let answers = self.of(partition);
         let later = answers.partition_point(|answer| answer.at < since);
@@ -74,7 +74,7 @@ impl Answers {
         due.map(|answer| answer.at.saturating_sub(answer.due)).max()
     }
 
-    /// What each fault did to each partition that it touched.
+    /// The pause of each fault in each affected partition.
     pub(crate) fn pauses(&self, faults: &[Fault]) -> Vec<Pause> {
         let mut pauses = Vec::new();
         for (place, fault) in faults.iter().enumerate() {
@@ -93,21 +93,21 @@ impl Answers {
     }
 }
 
-/// Quantiles of pauses, in milliseconds; one that never ended counts as endless.
+/// Quantiles of pauses, in milliseconds; a pause without an end counts as infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Quantiles {
-    /// How many there were.
+    /// The number of pauses.
     pub count: usize,
-    /// Half of them are no longer.
+    /// The median.
     pub p50_ms: f64,
-    /// 99 % of them are no longer.
+    /// The 99th percentile.
     pub p99_ms: f64,
     /// The longest.
     pub max_ms: f64,
 }
 
 impl Quantiles {
-    /// Of all `pauses`.
+    /// The quantiles of `pauses`.
     pub fn of(pauses: &[Pause]) -> Self {
         let mut all: Vec<Micros> =
             pauses.iter().map(|pause| pause.micros.unwrap_or(Micros::MAX)).collect();

@@ -1,4 +1,4 @@
-//! One process of the cluster: started, killed, frozen, stopped, by its id.
+//! One process of the cluster: started, killed, frozen and stopped by its process id.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,18 +13,18 @@ use tokio::process::{Child, ChildStdin, Command};
 const START_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// What is started.
+/// The parameters for starting a process.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
     pub(crate) binary: PathBuf,
     pub(crate) arguments: Vec<String>,
     pub(crate) config: PathBuf,
-    /// Its log; it grows over restarts.
+    /// The log file; restarts append to it.
     pub(crate) log: PathBuf,
 }
 
-/// A process that runs. Dropped, it is killed; and it ends by itself when we end, however that
-/// comes, since its standard input ends then.
+/// A running process. Dropping the value kills it. It also ends when the drill's process ends in
+/// any way, because its standard input ends then.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -33,13 +33,13 @@ pub(crate) struct Process {
 }
 
 impl Recipe {
-    /// Starts the process and waits until it says where it listens.
+    /// Starts the process and waits until it prints its listening address.
     pub(crate) async fn start(&self) -> Result<Process> {
         let name = || self.log.display().to_string();
         let log = std::fs::File::options().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.binary);
         for (variable, _) in std::env::vars_os() {
-            // What is meant for us would change what we try.
+            // Settings of the drill's environment must not change the cluster under test.
             if variable.to_string_lossy().starts_with("TURNPIKE_") {
                 command.env_remove(variable);
             }
@@ -52,7 +52,7 @@ impl Recipe {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
-            // Ctrl-C at a terminal reaches us alone.
+            // Ctrl-C at a terminal reaches only the drill.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -68,8 +68,9 @@ impl Recipe {
             }
         };
         let address = said.rsplit(' ').next().and_then(|address| address.parse().ok());
-        let address = address.with_context(|| format!("{} said {said:?}", name()))?;
-        // Whatever comes must not fill the pipe.
+        let address = address
+            .with_context(|| format!("{} printed {said:?} instead of its address", name()))?;
+        // Further output is read so that the pipe can't fill and block the process.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Process { child, stdin, address })
     }
@@ -82,7 +83,8 @@ impl Recipe {
 }
 
 impl Process {
-    /// SIGKILL, as a crash would be. When this returns the process does nothing more.
+    /// Kills the process with SIGKILL, like a crash. When this returns, the process has stopped
+    /// running.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
         // The runtime reaps it.
@@ -90,24 +92,24 @@ impl Process {
         Ok(())
     }
 
-    /// SIGSTOP: it lives and does nothing.
+    /// Freezes the process with SIGSTOP.
     pub(crate) fn freeze(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
 
-    /// SIGCONT.
+    /// Resumes the process with SIGCONT.
     pub(crate) fn resume(&self) -> Result<()> {
         self.signal(Signal::CONT)
     }
 
-    /// SIGTERM, and waits for its end.
+    /// Stops the process with SIGTERM, and waits for its end.
     pub(crate) async fn stop(mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
         let ended = tokio::time::timeout(STOP_MAX, self.child.wait()).await;
         drop(self.stdin.take());
-        let status = ended.context("it does not stop by itself")??;
+        let status = ended.context("the process did not stop after SIGTERM")??;
         if !status.success() {
-            bail!("it ended with {status}");
+            bail!("the process ended with {status}");
         }
         Ok(())
     }

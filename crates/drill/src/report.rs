@@ -1,4 +1,4 @@
-//! What a drill came to: as a table, as JSON.
+//! The report on a drill, as a table and as JSON.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use crate::load::Answer;
 use crate::pause::{Fault, Pause, Quantiles};
 use crate::watch::Reign;
 
-/// How a scenario ended.
+/// The verdict on a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It can't be done with this database.
+    /// The scenario is not possible with this database.
     LeftOut,
-    /// Everything held.
+    /// All checks passed and all targets were met.
     Passed,
-    /// Everything held that must, but a pause was longer than its target.
+    /// All checks passed, but a pause was longer than its target.
     TargetMissed,
-    /// Something was lost, doubled, refused, or does not hold.
+    /// A check failed: a record was lost, doubled or refused, or an invariant was violated.
     Violated,
 }
 
 impl Verdict {
-    /// For people.
+    /// The verdict as text.
     pub const fn word(self) -> &'static str {
         match self {
             Self::LeftOut => "left out",
@@ -36,29 +36,29 @@ impl Verdict {
     }
 }
 
-/// A limit on pauses, and what was measured.
+/// A limit on pauses, with the measured value.
 #[derive(Clone, Debug, Serialize)]
 pub struct TargetReport {
-    /// Which of the pauses: `p50`, `p99`, `max`.
+    /// The statistic: `p50`, `p99`, `max`.
     pub of: &'static str,
-    /// No longer than that.
+    /// The limit.
     pub limit_ms: f64,
-    /// It was that.
+    /// The measured value.
     pub measured_ms: f64,
-    /// No longer?
+    /// Is the measured value within the limit?
     pub met: bool,
 }
 
 /// One fault.
 #[derive(Clone, Debug, Serialize)]
 pub struct FaultReport {
-    /// In words.
+    /// The description.
     pub what: String,
-    /// Since the scenario's load began.
+    /// The start, since the scenario's load began.
     pub at_ms: f64,
-    /// The same.
+    /// The end, since the scenario's load began.
     pub until_ms: f64,
-    /// By partition; absent where it was not served again.
+    /// The pause by partition; `None` if the partition was not served again.
     pub pauses_ms: BTreeMap<u32, Option<f64>>,
 }
 
@@ -67,49 +67,49 @@ pub struct FaultReport {
 pub struct Report {
     /// Its name.
     pub scenario: &'static str,
-    /// What it does.
+    /// The faults, as text.
     pub help: &'static str,
-    /// What must hold.
+    /// The condition that must hold.
     pub holds: &'static str,
-    /// By the numbers of design and protocol.
+    /// The tested invariants and rules, by their numbers in docs/protocol.md.
     pub proves: &'static str,
-    /// How it ended.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why it did not pass.
+    /// The reasons if it did not pass.
     pub why: Vec<String>,
-    /// With what.
+    /// The kind of database.
     pub database: &'static str,
-    /// How long the load went on.
+    /// The duration of the load.
     pub seconds: f64,
-    /// What was done to the cluster.
+    /// The injected faults.
     pub faults: Vec<FaultReport>,
-    /// Pauses seen by clients.
+    /// The pauses of clients.
     pub pauses: Quantiles,
-    /// Limits on them.
+    /// The limits on pauses.
     pub targets: Vec<TargetReport>,
-    /// Waits of all batches, from when they were due to their answers.
+    /// The waits of all batches, from due time to answer.
     pub waits: Quantiles,
-    /// What became of the records.
+    /// The outcomes of the records.
     pub records: Counts,
-    /// Suspended or rejected.
+    /// Suspended or rejected records.
     pub refused: u64,
-    /// Batches that clients were told to send again.
+    /// Batches answered RETRY.
     pub retries: u64,
     /// Streams that broke.
     pub broken_streams: u64,
     /// Changes of ownership.
     pub takeovers: u64,
-    /// For the page.
+    /// The events, for the HTML page.
     #[serde(skip)]
     pub timeline: Timeline,
 }
 
-/// What happened when.
+/// The events of a scenario over time.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
-    /// When the load began.
+    /// The start of the load.
     pub from: Micros,
-    /// When everything was answered.
+    /// The time at which all batches were answered.
     pub until: Micros,
     /// All answers.
     pub answers: Vec<Answer>,
@@ -117,12 +117,12 @@ pub struct Timeline {
     pub faults: Vec<Fault>,
     /// All pauses.
     pub pauses: Vec<Pause>,
-    /// Who owned what.
+    /// The owners of the partitions.
     pub reigns: Vec<Reign>,
 }
 
 impl Timeline {
-    /// The fault with the longest pause that ended, and that pause.
+    /// The fault with the longest finite pause, and that pause.
     pub fn worst(&self) -> Option<(&Fault, Micros)> {
         let ended = self.pauses.iter().filter_map(|pause| Some((pause.fault, pause.micros?)));
         let (fault, pause) = ended.max_by_key(|(_, micros)| *micros)?;
@@ -152,7 +152,7 @@ const HEADER: [&str; 12] = [
     "TARGETS", "RESULT",
 ];
 
-/// The table at the end.
+/// Renders the final table.
 pub fn table(reports: &[Report]) -> String {
     let mut rows: Vec<Vec<String>> = vec![HEADER.map(str::to_owned).to_vec()];
     rows.extend(reports.iter().map(row));

@@ -1,4 +1,4 @@
-//! One scenario, from an empty database to its report.
+//! Runs one scenario, from an empty database to its report.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,16 +30,16 @@ use crate::world::World;
 
 /// I7: once faults stop, the cluster serves again within this time.
 const SERVES_WITHIN: Micros = 5_000_000;
-/// What is unanswered at the end may take so long.
+/// The time limit for unanswered batches at the end.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Where progress is told.
+/// The callback for progress messages.
 pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Runs `scenario` on `database`, with its files in `dir`.
 ///
 /// # Errors
-/// The cluster can't be set up. What does not hold is no error, but in the report.
+/// The cluster can't be set up. Failed checks are not errors; the report has them.
 pub async fn run(
     scenario: &'static Scenario,
     options: &Options,
@@ -48,7 +48,9 @@ pub async fn run(
     tell: Tell,
 ) -> Result<Report> {
     let why = match &options.running {
-        Some(_) if !scenario.harmless => Some("it is not for a cluster that others use".to_owned()),
+        Some(_) if !scenario.harmless => {
+            Some("the scenario would disturb other users of the cluster".to_owned())
+        }
         Some(_) => None,
         None => left_out(scenario, database),
     };
@@ -70,13 +72,13 @@ fn left_out(scenario: &Scenario, database: &Database) -> Option<String> {
         Needs::OurServer => database.is_ours(),
     };
     let wanted = match scenario.needs {
-        Needs::OurServer => "a PostgreSQL server of the drill's own",
+        Needs::OurServer => "a PostgreSQL server started by the drill",
         _ => "PostgreSQL, at an address with host and port",
     };
-    (!is_possible).then(|| format!("it needs {wanted}, and this is {}", database.word()))
+    (!is_possible).then(|| format!("the scenario needs {wanted}, and this is {}", database.word()))
 }
 
-/// What was measured.
+/// The measurements of a scenario.
 #[derive(Default)]
 struct Drilled {
     told: Told,
@@ -127,7 +129,7 @@ async fn drill(
     };
     let mut violations = Vec::new();
     if let Err(error) = (scenario.run)(&mut world).await {
-        violations.push(format!("the scenario did not come to its end: {error:#}"));
+        violations.push(format!("the scenario failed before its end: {error:#}"));
     }
     tell("checking");
     let others = if options.running.is_some() { Others::Some } else { Others::None };
@@ -136,7 +138,7 @@ async fn drill(
     Ok((drilled, violations))
 }
 
-/// Where a drill takes place.
+/// The environment of a drill.
 struct Site {
     cluster: Cluster,
     ground: Ground,
@@ -144,7 +146,7 @@ struct Site {
     begin: Vec<Begin>,
 }
 
-/// Where a partition's log ended before the drill.
+/// The end of a partition's log before the drill.
 struct Begin {
     partition: u32,
     segment: SegmentNumber,
@@ -152,7 +154,7 @@ struct Begin {
 }
 
 impl Begin {
-    /// Where a consumer begins: that segment is read once more.
+    /// The consumer's first cursor: the last segment before the drill is read again.
     fn cursor(&self) -> Cursor {
         let hash = if self.segment.0 == 0 { Bytes::new() } else { self.hash.0.to_vec().into() };
         Cursor { partition: self.partition, segment: self.segment.0, row: 0, hash }
@@ -160,7 +162,7 @@ impl Begin {
 }
 
 impl Site {
-    /// A cluster of our own, on new ground.
+    /// Creates a cluster with new partitions and accounts.
     async fn build(
         name: &str,
         options: &Options,
@@ -179,9 +181,11 @@ impl Site {
         Ok(Self { cluster, ground, db, begin })
     }
 
-    /// One that runs already.
+    /// Connects to a running cluster.
     async fn join(running: &Running, database: &Database) -> Result<Self> {
-        let Database::Given(url) = database else { bail!("which database is it on?") };
+        let Database::Given(url) = database else {
+            bail!("the running cluster needs the address of its database")
+        };
         let db = open(url, &OpenOptions::default()).await.context("the database")?;
         let ground = Ground::within(db.as_ref(), &running.accounts).await?;
         let begin = begins(db.as_ref(), &ground).await?;
@@ -224,7 +228,7 @@ fn usages(ground: &Ground, size: &Size, seed: u64, now: Timestamp) -> Vec<Usage>
     ground.0.iter().cloned().map(usage).collect()
 }
 
-/// What the audit needs.
+/// The inputs of the audit.
 struct Checking {
     front: String,
     db: Arc<dyn SharedDatabase>,
@@ -233,7 +237,7 @@ struct Checking {
 }
 
 impl Checking {
-    /// Ends the load, and looks at everything from outside.
+    /// Ends the load, and runs all checks from outside the cluster.
     async fn check(self, world: World, load: Load, violations: &mut Vec<String>) -> Drilled {
         let notes = load.notes();
         let sent = match load.finish().await {
@@ -286,7 +290,7 @@ fn timeline(
 }
 
 impl Drilled {
-    /// What does not hold, of what must hold in every scenario.
+    /// The violations of conditions that must hold in every scenario.
     fn broken(&self, partitions: &[u32]) -> Vec<String> {
         let mut broken = Vec::new();
         let Counts { sent, accepted, rated, lost, doubled, wrong_accounts } = self.counts;
@@ -383,7 +387,7 @@ fn targets(scenario: &Scenario, pauses: &Quantiles) -> Vec<TargetReport> {
     scenario.targets.iter().map(report).collect()
 }
 
-/// How often a partition got another epoch.
+/// The number of changes of epochs.
 fn changes(reigns: &[Reign]) -> u64 {
     let mut seen = std::collections::HashSet::new();
     reigns.iter().filter(|reign| !seen.insert(reign.partition)).count() as u64

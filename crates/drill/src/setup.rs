@@ -1,4 +1,4 @@
-//! What a load needs: partitions, a plan, accounts.
+//! Prepares a load: partitions, a plan, accounts.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -18,19 +18,20 @@ use turnpike_store::{Member, PartitionSpec, SharedDatabase};
 use turnpike_types::limits::{HORIZON_DEFAULT_US, MESSAGE_BYTES_MAX};
 use turnpike_types::{AccountRange, NodeName, PartitionId, Priority};
 
-/// 1,000 octets a month are included; each further one costs 0.00005 USD, and the audit says so too.
+/// 1,000 octets per month are free; each further one costs 0.00005 USD. The audit has the same
+/// prices.
 const PLAN: &str = include_str!("../plans/octets.xml");
-/// Its id.
+/// The plan's id.
 const PLAN_ID: &str = "turnpike-drill";
 const COMMANDS: usize = 5_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Partitions, and the accounts in each that are the drill's.
+/// Partitions, and the accounts in each that the drill uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Ground(pub(crate) Vec<(u32, Range<u64>)>);
 
 impl Ground {
-    /// New ground beyond everything that is there.
+    /// New partitions and accounts, with numbers above all existing ones.
     pub(crate) async fn beyond(
         db: &dyn SharedDatabase,
         partitions: u32,
@@ -49,7 +50,7 @@ impl Ground {
         Self((0..partitions).map(|place| (first + place, range(place))).collect())
     }
 
-    /// What there is of `accounts` in the partitions that are there.
+    /// The parts of `accounts` in the existing partitions.
     pub(crate) async fn within(db: &dyn SharedDatabase, accounts: &Range<u64>) -> Result<Self> {
         let there = db.observe().await?.partitions;
         let share = |row: &turnpike_store::PartitionRow| {
@@ -59,7 +60,7 @@ impl Ground {
             (!share.is_empty()).then_some((row.spec.id.0, share))
         };
         let ground: Vec<_> = there.iter().filter_map(share).collect();
-        ensure!(!ground.is_empty(), "no partition holds any of these accounts");
+        ensure!(!ground.is_empty(), "no partition has any of these accounts");
         Ok(Self(ground))
     }
 
@@ -68,13 +69,14 @@ impl Ground {
         self.0.iter().map(|(partition, _)| *partition).collect()
     }
 
-    /// The accounts of all of them; they follow each other.
+    /// The accounts of all partitions, which form one range.
     pub(crate) fn accounts(&self) -> Range<u64> {
         let first = self.0.iter().map(|(_, accounts)| accounts.start).min().unwrap_or(0);
         first..self.0.iter().map(|(_, accounts)| accounts.end).max().unwrap_or(0)
     }
 
-    /// Creates the partitions; `first_owns_all`: else the preferred member goes round.
+    /// Creates the partitions. With `first_owns_all` all prefer the first member, else the
+    /// preferred member rotates.
     pub(crate) async fn create(
         &self,
         db: &dyn SharedDatabase,
@@ -101,7 +103,7 @@ impl Ground {
     }
 }
 
-/// Publishes the plan, opens the accounts and subscribes them; what stands already may.
+/// Publishes the plan, opens the accounts and subscribes them; repetition changes nothing.
 pub(crate) async fn accounts(front: &Channel, accounts: Range<u64>) -> Result<()> {
     publish(front).await?;
     let settings = Settings {
@@ -146,7 +148,7 @@ async fn publish(front: &Channel) -> Result<()> {
     }
 }
 
-/// Carries out commands; those that are to be asked again are.
+/// Carries out commands, with retries.
 async fn apply(front: Channel, mut commands: Vec<AccountCommand>) -> Result<()> {
     let mut client = AccountServiceClient::new(front).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let mut until = Instant::now() + PATIENCE;
@@ -190,7 +192,7 @@ fn is_transient(status: &tonic::Status) -> bool {
     matches!(status.code(), Unavailable | ResourceExhausted | Cancelled | Unknown | Internal)
 }
 
-/// Waits until every one of these partitions has an owner that says so.
+/// Waits until every one of these partitions has an owner that reports it as served.
 pub(crate) async fn served(db: &dyn SharedDatabase, ground: &Ground) -> Result<()> {
     let until = Instant::now() + PATIENCE * 2;
     let mine = ground.partitions();

@@ -1,25 +1,25 @@
-//! The records of a drill: known from their number alone, so that nobody has to keep them.
+//! The records of a drill: each is computed from its number, so that none has to be stored.
 
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::record::encode;
 use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
 
-/// What a lane sends.
+/// The records of a lane.
 #[derive(Clone, Debug)]
 pub(crate) struct Usage {
-    /// Whose accounts.
+    /// The partition of the accounts.
     pub partition: u32,
-    /// The first of them.
+    /// The first account.
     pub first_account: u64,
-    /// How many.
+    /// The number of accounts.
     pub accounts: u64,
-    /// Records a batch.
+    /// Records per batch.
     pub batch_records: u32,
-    /// When each of them began: one instant, so that all fall into one month.
+    /// The start of every record: one instant, so that all are in the same month.
     pub start: Timestamp,
-    /// What record ids begin with: no other run has the same.
+    /// The prefix of record ids, unique to the run.
     pub(crate) run: String,
-    /// Another seed, other accounts and quantities.
+    /// The seed of accounts and quantities.
     pub seed: u64,
 }
 
@@ -43,7 +43,7 @@ impl Usage {
         (0..self.batch_records).map(move |index| self.record(batch, index))
     }
 
-    /// The batch on the wire.
+    /// The encoded batch.
     pub(crate) fn frame(&self, source: &str, batch: u64) -> BatchFrame {
         let encoded: Vec<Vec<u8>> = self
             .records(batch)
@@ -57,7 +57,7 @@ impl Usage {
     }
 }
 
-/// splitmix64: every bit of the input moves every bit of the output.
+/// splitmix64: every bit of the input affects every bit of the output.
 fn mixed(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

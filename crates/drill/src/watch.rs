@@ -1,4 +1,4 @@
-//! Who owns what, when: noted from the shared database, beside the cluster.
+//! Records the owner of each partition over time, by polling the shared database.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,28 +9,28 @@ use turnpike_store::{Observation, SharedDatabase};
 
 use crate::clock::{Clock, Micros};
 
-/// An owner, from when we saw it on.
+/// An ownership, from the time at which it was first observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reign {
     /// The partition.
     pub partition: u32,
-    /// Under this epoch.
+    /// The epoch of the ownership.
     pub epoch: u64,
     /// The node.
     pub owner: String,
-    /// Seen then for the first time.
+    /// The time of the first observation.
     pub from: Micros,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     reigns: Vec<Reign>,
-    /// By partition, the newest.
+    /// The newest epoch and owner, by partition.
     now: BTreeMap<u32, (u64, String)>,
     last: Option<Arc<Observation>>,
 }
 
-/// Watches until it is dropped.
+/// The polling task; dropping the value stops it.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     seen: Arc<Mutex<Seen>>,
@@ -38,13 +38,13 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Looks at the database every `pause`.
+    /// Polls the database with this interval.
     pub(crate) fn start(db: Arc<dyn SharedDatabase>, clock: Clock, pause: Duration) -> Self {
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let notes = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             loop {
-                // While the database is away there is nothing to see.
+                // While the database does not answer, there is no observation.
                 if let Ok(observation) = db.observe().await {
                     let mut seen = notes.lock().unwrap_or_else(PoisonError::into_inner);
                     seen.take(observation, clock.now());
@@ -55,17 +55,17 @@ impl Watcher {
         Self { seen, task }
     }
 
-    /// The owner of a partition, as it was seen last.
+    /// The owner of a partition, as last observed.
     pub(crate) fn owner_of(&self, partition: u32) -> Option<String> {
         self.seen().now.get(&partition).map(|(_, owner)| owner.clone())
     }
 
-    /// Everything, as it was seen last.
+    /// The last observation.
     pub(crate) fn last(&self) -> Option<Arc<Observation>> {
         self.seen().last.clone()
     }
 
-    /// All owners so far, in the order in which they were seen.
+    /// All ownerships so far, in the order of observation.
     pub(crate) fn reigns(&self) -> Vec<Reign> {
         self.seen().reigns.clone()
     }

@@ -1,4 +1,5 @@
-//! What a scenario has at hand: the cluster, its load, a look at the database, chance.
+//! The environment of a scenario: the cluster, its load, observations of the database, random
+//! numbers.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -21,17 +22,17 @@ use crate::load::Notes;
 use crate::pause::{Fault, Measure};
 use crate::watch::Watcher;
 
-/// How long the cluster may take to be as it shall be.
+/// The time limit for the cluster to reach a required state.
 const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(20);
-/// A copy that lacks no more than this many segments is warm.
+/// The maximum lag, in segments, of a warm replica.
 const LAG_MAX: u64 = 50;
 
-/// What a scenario has at hand.
+/// The environment of a scenario.
 pub struct World {
     /// The processes.
     pub cluster: Cluster,
-    /// What they share.
+    /// The shared database.
     pub database: Database,
     pub(crate) clock: Clock,
     pub(crate) notes: Notes,
@@ -39,17 +40,17 @@ pub struct World {
     pub(crate) chance: StdRng,
     pub(crate) partitions: Vec<u32>,
     pub(crate) repeat: u32,
-    /// How far apart the batches of a partition are.
+    /// The time between batches of a partition.
     pub(crate) interval: Duration,
     pub(crate) warm_standbys: usize,
     pub(crate) faults: Vec<Fault>,
-    /// To the first front.
+    /// The operator's connection to the first front.
     pub(crate) operator: Channel,
     pub(crate) tell: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl World {
-    /// How many faults there shall be.
+    /// The number of faults to inject.
     pub const fn repeat(&self) -> u32 {
         self.repeat
     }
@@ -59,13 +60,13 @@ impl World {
         self.partitions.clone()
     }
 
-    /// The partitions that a node owns, as it was seen last.
+    /// The partitions that a node owns, as last observed.
     pub fn owned_by(&self, node: &str) -> Vec<u32> {
         let is_its = |partition: &u32| self.watcher.owner_of(*partition).as_deref() == Some(node);
         self.partitions.iter().copied().filter(is_its).collect()
     }
 
-    /// A node, drawn by chance, of those that own something.
+    /// A random node that owns partitions.
     pub fn some_owner(&mut self) -> Option<String> {
         let owners: BTreeSet<String> = self
             .partitions
@@ -76,12 +77,12 @@ impl World {
         owners.choose(&mut self.chance).cloned()
     }
 
-    /// A number drawn by chance.
+    /// A random number.
     pub fn draw(&mut self, from: Range<usize>) -> usize {
         self.chance.random_range(from)
     }
 
-    /// Notes down a fault that has taken effect; when.
+    /// Records a fault that has taken effect, and returns the time.
     pub fn fault(&mut self, what: String, partitions: Vec<u32>, measure: Measure) -> Micros {
         let at = self.clock.now();
         (self.tell)(&format!("{what} ({} partitions)", partitions.len()));
@@ -89,7 +90,7 @@ impl World {
         at
     }
 
-    /// Notes down that the last fault has ended; when.
+    /// Records the end of the last fault, and returns the time.
     pub fn ends(&mut self) -> Micros {
         let now = self.clock.now();
         if let Some(fault) = self.faults.last_mut() {
@@ -98,22 +99,22 @@ impl World {
         now
     }
 
-    /// Lets time pass under load.
+    /// Waits under load.
     pub async fn pass(&self, time: Duration) {
         sleep(time).await;
     }
 
-    /// Lets some milliseconds pass, drawn by chance.
+    /// Waits for a random time in milliseconds.
     pub async fn pass_by_chance(&mut self, millis: Range<u64>) {
         let millis = self.chance.random_range(millis);
         sleep(Duration::from_millis(millis)).await;
     }
 
-    /// Waits until every partition of the last fault has answered something that was sent since
-    /// then.
+    /// Waits until every partition of the last fault has answered a batch that was sent after
+    /// `since`.
     ///
     /// # Errors
-    /// One does not for a long time.
+    /// A partition has not answered within the time limit.
     pub async fn served_since(&self, since: Micros) -> Result<()> {
         let touched = self.faults.last().map(|fault| fault.partitions.clone()).unwrap_or_default();
         self.answered_since(&touched, since).await
@@ -143,16 +144,16 @@ impl World {
         }
     }
 
-    /// Waits until all is as before a fault: everything runs, every partition is served and answers
-    /// without delay, and its standbys are warm. Then lets a moment pass, drawn by chance.
+    /// Waits for the normal state: all processes run, every partition is served and answers without
+    /// delay, and its standbys are warm. Then waits for a short random time.
     ///
     /// # Errors
-    /// It does not come to that.
+    /// The cluster does not reach this state within the time limit.
     pub async fn steady(&mut self) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         while let Err(why) = self.is_ready() {
             if Instant::now() > until {
-                bail!("the cluster does not come to rest: {why}");
+                bail!("the cluster does not return to its normal state: {why}");
             }
             sleep(LOOK).await;
         }
@@ -163,7 +164,7 @@ impl World {
         Ok(())
     }
 
-    /// Is every partition served, and followed by as many warm copies as it can have?
+    /// Is every partition served, with as many warm replicas as possible?
     fn is_ready(&self) -> Result<(), String> {
         let Some(seen) = self.watcher.last() else { return Err("nothing seen yet".to_owned()) };
         for row in &seen.partitions {
@@ -174,7 +175,7 @@ impl World {
             let claim = (id, row.epoch, row.claim);
             let mut serving = seen.nodes.iter().flat_map(|node| &node.beat.serving);
             if !serving.any(|one| (one.partition, one.epoch, one.claim) == claim) {
-                return Err(format!("partition {id} is served by nobody"));
+                return Err(format!("partition {id} is not served"));
             }
             if self.copies_of(&seen, row).len() < self.warm_standbys {
                 return Err(format!("partition {id} has no warm standby"));
@@ -183,7 +184,7 @@ impl World {
         Ok(())
     }
 
-    /// The nodes with a warm copy of a partition.
+    /// The nodes with a warm replica of a partition.
     fn copies_of(&self, seen: &Observation, row: &PartitionRow) -> Vec<String> {
         let last = row.next.next.0.saturating_sub(1);
         let is_warm =
@@ -196,7 +197,7 @@ impl World {
             .collect()
     }
 
-    /// A partition drawn by chance, and a warm standby of it.
+    /// A random partition and a warm standby of it.
     pub(crate) fn some_standby(&mut self) -> Option<(u32, String)> {
         let seen = self.watcher.last()?;
         let partition = *self.partitions.choose(&mut self.chance)?;
@@ -205,12 +206,12 @@ impl World {
         Some((partition, standby))
     }
 
-    /// What operators ask a front.
+    /// The client for operator requests.
     pub(crate) fn operator(&self) -> ClusterServiceClient<Channel> {
         ClusterServiceClient::new(self.operator.clone())
     }
 
-    /// Waits until each of these partitions has an owner that is right.
+    /// Waits until the owner of each of these partitions satisfies the condition.
     pub(crate) async fn owned(
         &self,
         partitions: &[u32],
@@ -220,7 +221,7 @@ impl World {
         let is_owned = |partition: &u32| self.watcher.owner_of(*partition).is_some_and(&is_right);
         while !partitions.iter().all(is_owned) {
             if Instant::now() > until {
-                bail!("partitions {partitions:?} do not change hands within {PATIENCE:?}");
+                bail!("the owners of partitions {partitions:?} do not change within {PATIENCE:?}");
             }
             sleep(LOOK).await;
         }

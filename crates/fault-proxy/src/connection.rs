@@ -1,4 +1,4 @@
-//! One client, and the server that it wanted.
+//! One connection of a client, and its connection to the server.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,17 +10,17 @@ use crate::flow::{Direction, Flow};
 use crate::postgres::{Answer, Conversation, Losses};
 use crate::pump::Pump;
 
-/// What all connections of a proxy are told.
+/// The controls that all connections of a proxy share.
 #[derive(Clone)]
 pub(crate) struct Orders {
     pub(crate) upstream: Arc<Mutex<String>>,
     pub(crate) flows: [watch::Receiver<Flow>; 2],
-    /// Changes when all are to be reset.
+    /// Changes when all present connections are to be reset.
     pub(crate) resets: watch::Receiver<u64>,
     pub(crate) losses: Losses,
 }
 
-/// Carries one connection to its end.
+/// Runs one connection to its end.
 pub(crate) async fn run(mut client: TcpStream, mut orders: Orders) {
     let _ = client.set_nodelay(true);
     orders.resets.mark_unchanged();
@@ -39,7 +39,7 @@ pub(crate) async fn run(mut client: TcpStream, mut orders: Orders) {
     }
 }
 
-/// Connects as soon as something may pass; `None`: nobody listens there.
+/// Connects to the server as soon as bytes may pass; `None` if the server can't be reached.
 async fn reach(orders: &mut Orders) -> Option<TcpStream> {
     let flow = orders.flows.get_mut(Direction::ToServer.index())?;
     flow.wait_for(|flow| flow.passes()).await.ok()?;
@@ -49,7 +49,7 @@ async fn reach(orders: &mut Orders) -> Option<TcpStream> {
     Some(server)
 }
 
-/// `false`: the connection is to be reset.
+/// Forwards bytes both ways until the connection ends. `false`: the connection is to be reset.
 async fn carry(client: &mut TcpStream, server: &mut TcpStream, orders: &mut Orders) -> bool {
     let lost = [const { AtomicBool::new(false) }; 2];
     let [to_server, to_client] = &orders.flows;
@@ -80,7 +80,7 @@ async fn carry(client: &mut TcpStream, server: &mut TcpStream, orders: &mut Orde
     }
 }
 
-/// Waits until bytes would pass again where some have vanished.
+/// Waits until bytes may pass again in a direction that has lost some.
 async fn heals(flows: &mut [watch::Receiver<Flow>; 2], lost: &[AtomicBool; 2]) {
     let [there, back] = flows;
     let [lost_there, lost_back] = lost.each_ref().map(|lost| || lost.load(Ordering::Relaxed));

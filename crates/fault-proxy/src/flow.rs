@@ -1,18 +1,18 @@
-//! What happens to bytes on their way.
+//! The treatment of bytes in one direction.
 
 use std::time::Duration;
 
-/// Which way bytes go.
+/// A direction of bytes through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From who connected to who listens.
+    /// From the client to the server.
     ToServer,
-    /// From who listens to who connected.
+    /// From the server to the client.
     ToClient,
 }
 
 impl Direction {
-    /// Both of them.
+    /// Both directions.
     pub const BOTH: [Self; 2] = [Self::ToServer, Self::ToClient];
 
     pub(crate) const fn index(self) -> usize {
@@ -23,23 +23,23 @@ impl Direction {
     }
 }
 
-/// What happens to bytes in one direction. The end of a connection is treated as its bytes are.
+/// The treatment of bytes in one direction. The end of a connection is treated like its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flow {
-    /// They pass.
+    /// Bytes pass.
     #[default]
     Pass,
-    /// They pass, this much later: a long way, with no less room on it.
+    /// Bytes pass after this delay: a link of high latency and unchanged bandwidth.
     Delay(Duration),
-    /// They wait, and nothing is lost: a short cut, after which TCP sends again.
+    /// Bytes wait and none is lost: a short interruption, after which TCP retransmits.
     Hold,
-    /// They vanish while the connection lives: a cut that TCP does not survive. When bytes pass
-    /// again, connections that lost some are reset.
+    /// Bytes are dropped while the connection stays open: an interruption that TCP does not
+    /// survive. When bytes pass again, connections that lost some are reset.
     Vanish,
 }
 
 impl Flow {
-    /// Do bytes come out at the other end?
+    /// Whether bytes reach the other end.
     pub(crate) const fn passes(self) -> bool {
         matches!(self, Self::Pass | Self::Delay(_))
     }

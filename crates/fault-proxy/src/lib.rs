@@ -1,20 +1,23 @@
-//! A TCP proxy within the process, to break a connection in the ways that networks do.
+//! A TCP proxy within the test process that injects the faults of networks into connections.
 //!
 //! ```text
 //!  client --> 127.0.0.1:PORT --> [ to server: flow ] --> upstream
 //!         <--                <-- [ to client: flow ] <--
 //!
-//!  proxy.rs       the listener, the controls         flow.rs   what happens to bytes
-//!  connection.rs  one client, one upstream           pump.rs   one direction of it
-//!  postgres.rs    the statement whose answer is lost
+//!  proxy.rs       the listener, the controls         flow.rs   the treatment of bytes
+//!  connection.rs  one client, one upstream           pump.rs   one of its directions
+//!  postgres.rs    finds the answer to a statement, to drop it
 //! ```
 //!
-//! Invariants: bytes come out in the order in which they went in; no connection delivers bytes
-//! behind missing ones (one that lost some is reset before anything passes again, as nothing else
-//! could come of it in a real network); a direction keeps at most [`QUEUED_BYTES_MAX`] and stops
-//! reading past that; a controlling call has taken effect when it returns.
+//! Invariants:
+//! - Bytes are delivered in order.
+//! - No connection delivers bytes after missing ones: a connection that lost bytes is reset before
+//!   bytes pass again, as TCP would do in a real network.
+//! - A direction queues at most [`QUEUED_BYTES_MAX`] bytes and stops reading when the queue is
+//!   full.
+//! - A call that controls the proxy has taken effect when it returns.
 //!
-//! Not promised: what the kernel has taken before a call may still arrive after it.
+//! Not guaranteed: bytes that the kernel has taken before a call may still arrive after it.
 
 mod connection;
 mod flow;

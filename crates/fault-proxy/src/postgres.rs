@@ -1,13 +1,13 @@
-//! Which bytes of a PostgreSQL connection are the answer to a certain statement.
+//! Finds the bytes of a PostgreSQL connection that are the answer to a given statement.
 //!
-//! Only as much of the protocol as that takes (version 3, without encryption): messages of the
-//! client are a type byte, a length and a body, but for those of the start, which have no type.
-//! An answer is complete with `ReadyForQuery`.
+//! It parses only the needed part of the protocol (version 3, without encryption). A message of the
+//! client is a type byte, a length and a body; messages of the start-up have no type byte. An
+//! answer ends with `ReadyForQuery`.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What to do with bytes of the server.
+/// The treatment of bytes of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Pass,
@@ -15,7 +15,7 @@ pub(crate) enum Answer {
     Cut,
 }
 
-/// Which answers are still to be lost; shared by the connections of a proxy.
+/// The answers that are still to be lost; the connections of a proxy share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Losses(Arc<Mutex<Order>>);
 
@@ -40,7 +40,7 @@ impl Losses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one of the losses for a statement of this text.
+    /// Whether the answer to a statement of this text is to be lost; it counts one loss down.
     fn take(&self, text: &[u8]) -> bool {
         let mut order = self.order();
         let hit = order.left > 0 && contains(text, &order.text);
@@ -53,31 +53,31 @@ fn contains(text: &[u8], wanted: &[u8]) -> bool {
     !wanted.is_empty() && text.windows(wanted.len()).any(|window| window == wanted)
 }
 
-/// A message longer than this is not looked into further: bodies of segments.
+/// The number of bytes of a message that are examined; longer messages hold bodies of segments.
 const LOOK_BYTES: usize = 8 * 1024;
-/// Prepared statements that are remembered.
+/// The most prepared statements that are kept for a connection.
 const STATEMENTS_MAX: usize = 1_000;
 
-/// What was said on one connection.
+/// The state of one connection's protocol.
 #[derive(Debug, Default)]
 pub(crate) struct Conversation {
     started: bool,
-    /// The beginning of the message that is being received.
+    /// The first bytes of the client's message that is being received.
     head: Vec<u8>,
-    /// How many bytes of it are still to come that nobody looks at.
+    /// The number of bytes of that message still to come that are not examined.
     skipped: usize,
-    /// Prepared statements, by name and text.
+    /// The prepared statements, as name and text.
     statements: HashSet<(Vec<u8>, Vec<u8>)>,
-    /// The answer that is to be lost is under way.
+    /// The answer that is to be lost is expected or being received.
     loses: bool,
-    /// The last bytes of the server.
+    /// The last bytes received from the server.
     tail: Vec<u8>,
 }
 
 const READY: &[u8] = b"Z\0\0\0\x05I";
 
 impl Conversation {
-    /// Takes in bytes of the client.
+    /// Processes bytes of the client.
     pub(crate) fn request(&mut self, mut bytes: &[u8], losses: &Losses) {
         while !bytes.is_empty() {
             let skipped = self.skipped.min(bytes.len());
@@ -100,7 +100,7 @@ impl Conversation {
 
     fn message(&mut self, losses: &Losses) {
         if !self.started {
-            // A request for encryption, which the server denies, comes before the true start.
+            // A request for encryption, which the server denies, may precede the start-up message.
             let version = self.head.get(4..8);
             self.started = version == Some(&[0, 3, 0, 0]);
             return;
@@ -113,7 +113,7 @@ impl Conversation {
                 self.statements.retain(|(name, _)| name != first);
                 self.statements.insert((first.to_vec(), second.to_vec()));
             }
-            // A portal's name, then the statement's.
+            // A Bind message holds the name of the portal, then the name of the statement.
             Some(b'B') => {
                 let text = self.statements.iter().find(|(name, _)| name == second);
                 self.loses |= text.is_some_and(|(_, text)| losses.take(text));
@@ -123,7 +123,7 @@ impl Conversation {
         }
     }
 
-    /// Takes in bytes of the server.
+    /// Processes bytes of the server, and decides on their treatment.
     pub(crate) fn answer(&mut self, bytes: &[u8], losses: &Losses) -> Answer {
         if !self.loses {
             return Answer::Pass;

@@ -1,4 +1,4 @@
-//! The listener and the controls.
+//! The listener and the controls of the proxy.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::connection::{self, Orders};
 use crate::flow::{Direction, Flow};
 use crate::postgres::Losses;
 
-/// A proxy in front of one listener. Dropped, it ends with all its connections.
+/// A proxy in front of one listener. Dropping it ends it and all its connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -25,7 +25,7 @@ pub struct Proxy {
     task: JoinHandle<()>,
 }
 
-/// Are new connections taken?
+/// Whether new connections are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
     Open,
@@ -33,8 +33,8 @@ enum Gate {
 }
 
 impl Proxy {
-    /// A proxy on a free port of 127.0.0.1 in front of `upstream` (`host:port`), which need not be
-    /// there yet.
+    /// Starts a proxy on a free port of 127.0.0.1 in front of `upstream` (`host:port`), which need
+    /// not listen yet.
     ///
     /// # Errors
     /// There is no free port.
@@ -56,34 +56,34 @@ impl Proxy {
         Ok(Self { address, upstream, flows, resets, losses, gate, task })
     }
 
-    /// Where to connect to.
+    /// The address at which clients connect.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on new connections go there.
+    /// Sends new connections to this server from now on.
     pub fn set_upstream(&self, upstream: impl Into<String>) {
         *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream.into();
     }
 
-    /// What happens from now on to bytes that go this way, also to those that wait in the proxy.
+    /// Sets the treatment of bytes in a direction, also of those that are queued in the proxy.
     pub fn set(&self, direction: Direction, flow: Flow) {
         if let Some(sender) = self.flows.get(direction.index()) {
             sender.send_replace(flow);
         }
     }
 
-    /// The same for both directions.
+    /// Sets the treatment of bytes in both directions.
     pub fn set_both(&self, flow: Flow) {
         Direction::BOTH.into_iter().for_each(|direction| self.set(direction, flow));
     }
 
-    /// Resets every connection that is there now: both ends see a broken one.
+    /// Resets every present connection, as seen from both ends.
     pub fn reset_all(&self) {
         self.resets.send_modify(|count| *count += 1);
     }
 
-    /// Refuses new connections, as a host does where nobody listens. Those that are there stay.
+    /// Refuses new connections, like a host without a listener. Present connections stay.
     ///
     /// # Errors
     /// The proxy has ended.
@@ -91,22 +91,22 @@ impl Proxy {
         self.turn(Gate::Shut).await
     }
 
-    /// Takes new connections again, at the same address.
+    /// Accepts new connections again, at the same address.
     ///
     /// # Errors
-    /// Somebody else has taken the port.
+    /// Another process has taken the port.
     pub async fn accept(&self) -> io::Result<()> {
         self.turn(Gate::Open).await
     }
 
-    /// In front of PostgreSQL: the next `count` executions of prepared or plain statements whose
-    /// text contains `text` reach the server and are done there, and their connections are reset
-    /// in place of an answer. They must be prepared while [`Proxy`] looks, that is through it.
+    /// For a PostgreSQL server: the next `count` executions of prepared or plain statements whose
+    /// text contains `text` are carried out by the server, and their connections are reset instead
+    /// of delivering the answer. Prepared statements must have been prepared through this proxy.
     pub fn lose_answers(&self, text: &str, count: u32) {
         self.losses.arm(text, count);
     }
 
-    /// How many answers were lost so.
+    /// The number of answers that were lost by [`Proxy::lose_answers`].
     pub fn answers_lost(&self) -> u32 {
         self.losses.done()
     }
@@ -132,7 +132,7 @@ async fn listen(
     orders: Orders,
 ) {
     let mut listener = Some(listener);
-    // Dropped with this task, and with them the connections.
+    // The tasks of the connections; they are aborted when this task is dropped.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -159,7 +159,7 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((client, _)) => return client,
-            // Too many open files, for instance; it passes.
+            // A temporary error, such as too many open files.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }

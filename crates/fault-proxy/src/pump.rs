@@ -1,4 +1,4 @@
-//! One direction of one connection.
+//! Forwards the bytes of one direction of a connection.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,29 +14,29 @@ use crate::postgres::Answer;
 
 const CHUNK_BYTES: usize = 16 * 1024;
 const CHUNKS: usize = 64;
-/// What one direction of one connection keeps, beside the kernel's buffers.
+/// The most bytes that one direction of a connection queues, besides the kernel's buffers.
 pub const QUEUED_BYTES_MAX: usize = CHUNK_BYTES * CHUNKS;
 
-/// Some bytes, or the end, and when they may come out.
+/// Bytes, or the end of the stream, and the time before which they are not delivered.
 struct Chunk {
     due: Option<Instant>,
-    /// Empty: the end.
+    /// Empty for the end of the stream.
     bytes: Vec<u8>,
 }
 
-/// What a pump needs beside its two ends.
+/// The controls of one direction.
 pub(crate) struct Pump<'a> {
     pub(crate) flow: watch::Receiver<Flow>,
-    /// Set when something vanished.
+    /// Set when bytes were dropped.
     pub(crate) lost: &'a AtomicBool,
 }
 
 impl Pump<'_> {
-    /// Carries bytes from one end to the other until the end has been passed on. `look` sees what
-    /// is read, before it is carried on.
+    /// Forwards bytes from one end to the other until the end of the stream was forwarded. `look`
+    /// sees the bytes that were read before they are queued, and decides on their treatment.
     ///
     /// # Errors
-    /// Either end broke, or `look` wants the connection cut.
+    /// The connection of either end broke, or `look` asked to cut it.
     pub(crate) async fn run(
         mut self,
         from: ReadHalf<'_>,
@@ -71,7 +71,7 @@ impl Pump<'_> {
             }
             to.write_all(&chunk.bytes).await?;
         }
-        // The end vanished: only a reset ends this now.
+        // The end of the stream was dropped: only a reset ends this connection now.
         std::future::pending().await
     }
 }

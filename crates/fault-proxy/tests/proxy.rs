@@ -1,4 +1,4 @@
-//! The proxy between a client and a server that returns what it gets.
+//! The proxy between a client and an echo server.
 #![allow(clippy::unwrap_used)]
 
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 const A_WHILE: Duration = Duration::from_millis(100);
 
-/// A server that returns what it gets, and a proxy in front of it.
+/// An echo server, and a proxy in front of it.
 async fn echo() -> Proxy {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -101,8 +101,8 @@ async fn a_held_direction_stops_reading_at_its_bound() {
     let (mut sent, block) = (0, vec![7; 64 * 1024]);
     while let Ok(written) = timeout(A_WHILE, stream.write(&block)).await {
         sent += written.unwrap();
-        // The kernel's buffers hold some megabytes too.
-        assert!(sent < QUEUED_BYTES_MAX + (32 << 20), "nothing stops the sender");
+        // The kernel's buffers hold some megabytes as well.
+        assert!(sent < QUEUED_BYTES_MAX + (32 << 20), "the proxy reads without a bound");
     }
     proxy.set(Direction::ToServer, Flow::Pass);
     let (mut read, mut write) = stream.split();
@@ -128,7 +128,7 @@ async fn a_connection_that_lost_bytes_lives_until_bytes_pass_again_and_is_reset_
         is_silent(&mut loses).await;
         proxy.set(direction, Flow::Pass);
         is_reset(&mut loses).await;
-        // One that lost nothing goes on.
+        // A connection that lost no bytes goes on.
         idles.write_all(b"more").await.unwrap();
         says(&mut idles, "more").await;
     }
@@ -138,7 +138,8 @@ async fn a_connection_that_lost_bytes_lives_until_bytes_pass_again_and_is_reset_
 async fn a_new_connection_reaches_nobody_while_the_way_there_is_cut() {
     let proxy = echo().await;
     proxy.set_both(Flow::Vanish);
-    // It looks open, as one through a device that answers for others.
+    // The proxy accepts the connection although the server can't be reached, like a middlebox that
+    // answers for a server.
     let mut stream = connect(&proxy).await;
     stream.write_all(b"anybody?").await.unwrap();
     is_silent(&mut stream).await;

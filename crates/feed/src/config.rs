@@ -1,17 +1,17 @@
-//! What the feed is told.
+//! The configuration of the feed.
 
 /// Configuration of the feed.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedConfig {
-    /// Lines in a page when the request does not say.
+    /// The number of lines in a page when the request gives none.
     pub page_lines: u32,
-    /// A page ends early past this many bytes, whatever was asked for.
+    /// A page ends early once it has this many bytes, whatever the request says.
     pub page_bytes: usize,
-    /// Pages of one call that wait for a slow consumer.
+    /// The number of pages of one call that may wait for a slow consumer.
     pub pages_ahead: usize,
-    /// Bytes of segments read from the database at a time; at least one segment is.
+    /// The number of bytes of segments in one read from the database. At least one segment is read.
     pub read_bytes: usize,
-    /// Bytes of decoded segments kept for the next consumer.
+    /// The size in bytes of the cache of decoded segments.
     pub cache_bytes: u64,
 }
 

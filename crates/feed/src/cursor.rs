@@ -1,7 +1,7 @@
-//! Cursors: (partition, segment, row), with the segment's hash.
+//! Cursors: partition, segment and row, with the segment's hash.
 //!
-//! `row` lines of the segment are behind the cursor. A segment all of whose lines are behind is
-//! itself behind, one without lines included.
+//! `row` lines of the segment were already delivered. When all lines of a segment were delivered,
+//! so was the segment itself, even if it has no lines.
 
 use turnpike_proto::feed::v1::Cursor;
 use turnpike_store::Consumer;
@@ -9,24 +9,24 @@ use turnpike_types::{PartitionId, SegmentHash, SegmentNumber};
 
 use crate::FeedError;
 
-/// A cursor as it is worked with.
+/// A cursor in its internal form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The partition.
     pub partition: PartitionId,
-    /// The segment; zero at the beginning.
+    /// The segment; zero at the beginning of the log.
     pub segment: SegmentNumber,
-    /// How many of its lines are behind.
+    /// How many of its lines were delivered.
     pub row: u64,
-    /// Its hash; zeros at the beginning.
+    /// The segment's hash; all zeros at the beginning of the log.
     pub hash: SegmentHash,
 }
 
 impl Place {
-    /// A cursor as it was sent.
+    /// Converts a cursor from the wire format.
     ///
     /// # Errors
-    /// [`FeedError::Invalid`] when it can be no cursor.
+    /// [`FeedError::Invalid`] when it is not a valid cursor.
     pub fn from_wire(cursor: &Cursor) -> Result<Self, FeedError> {
         let partition = PartitionId(cursor.partition);
         let fault =
@@ -34,15 +34,17 @@ impl Place {
         let hash = match <[u8; 32]>::try_from(cursor.hash.as_ref()) {
             Ok(hash) => SegmentHash(hash),
             Err(_) if cursor.hash.is_empty() && cursor.segment == 0 => SegmentHash::default(),
-            Err(_) => return Err(fault("the hash has 32 bytes; send cursors as they came")),
+            Err(_) => {
+                return Err(fault("the hash must have 32 bytes; send cursors back unchanged"));
+            }
         };
         if cursor.segment == 0 && (cursor.row != 0 || hash != SegmentHash::default()) {
-            return Err(fault("before the first segment there is neither row nor hash"));
+            return Err(fault("a cursor of segment 0 must have row 0 and no hash"));
         }
         Ok(Self { partition, segment: SegmentNumber(cursor.segment), row: cursor.row, hash })
     }
 
-    /// The cursor as it is sent.
+    /// Converts the cursor to the wire format.
     pub fn to_wire(self) -> Cursor {
         Cursor {
             partition: self.partition.0,
@@ -52,7 +54,7 @@ impl Place {
         }
     }
 
-    /// The cursor as the database keeps it.
+    /// Converts the cursor to the form that the database stores.
     pub(crate) fn of(self, consumer: &str) -> Consumer {
         Consumer {
             name: consumer.to_owned(),
@@ -70,7 +72,7 @@ impl From<&Consumer> for Place {
     }
 }
 
-/// Refuses a name that can't be a consumer's.
+/// Refuses an invalid name of a consumer.
 ///
 /// # Errors
 /// [`FeedError::BadName`].

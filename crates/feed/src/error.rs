@@ -1,4 +1,4 @@
-//! What can go wrong in the feed: one variant a cause, each with its gRPC code.
+//! The errors of the feed: one variant for each cause, each with its gRPC code.
 
 use tonic::{Code, Status};
 use turnpike_segment::SegmentError;
@@ -7,19 +7,19 @@ use turnpike_types::{PartitionId, SegmentNumber};
 
 use crate::cursor::Place;
 
-/// Why the feed could not do what it was asked.
+/// Why the feed could not carry out a request.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    /// A consumer's name that can't be.
+    /// The name of a consumer is not valid.
     #[error("consumer {0:?}: a name has 1 to 128 letters, digits, '-', '_' or '.'")]
     BadName(String),
-    /// A consumer that nobody registered.
+    /// The consumer was never registered.
     #[error("no consumer {0:?} is registered: call Register first")]
     UnknownConsumer(String),
-    /// There is nothing to register for.
-    #[error("no partitions: run turnpike partition init")]
+    /// The cluster has no partitions.
+    #[error("the cluster has no partitions: run turnpike partition init")]
     NoPartitions,
-    /// The consumer has no cursor there.
+    /// The consumer has no cursor in this partition.
     #[error(
         "consumer {consumer:?} has no cursor in partition {partition}: call Register again if the partition is new"
     )]
@@ -29,22 +29,22 @@ pub enum FeedError {
         /// The partition.
         partition: PartitionId,
     },
-    /// The request itself is wrong.
+    /// The request is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// A cursor past the last line of its segment.
-    #[error("partition {partition}, segment {segment} has {lines} lines: there is no row {row}")]
+    /// The cursor is past the last line of its segment.
+    #[error("partition {partition}, segment {segment} has {lines} lines: row {row} does not exist")]
     NoSuchRow {
         /// The partition.
         partition: PartitionId,
         /// The segment.
         segment: SegmentNumber,
-        /// The row asked for.
+        /// The requested row.
         row: u64,
-        /// How many lines it has.
+        /// The number of lines of the segment.
         lines: u64,
     },
-    /// The log is not the one that the cursor was made from (P18).
+    /// The log is not the one that the cursor refers to (P18).
     #[error(
         "history diverged: partition {partition}, segment {segment}: {why}; discard what was pulled after the last segment that both histories share, and pull again from there"
     )]
@@ -53,12 +53,12 @@ pub enum FeedError {
         partition: PartitionId,
         /// The segment.
         segment: SegmentNumber,
-        /// What does not fit.
+        /// What differs.
         why: &'static str,
     },
-    /// A segment is not in the log any more (P23).
+    /// The segment is no longer in the log (P23).
     #[error(
-        "partition {partition}: segment {segment} is not retained any more; start over from the beginning of what is"
+        "partition {partition}: segment {segment} is no longer retained; pull again from the oldest retained segment"
     )]
     Gap {
         /// The partition.
@@ -66,12 +66,12 @@ pub enum FeedError {
         /// The segment.
         segment: SegmentNumber,
     },
-    /// Somebody moved the cursor in between (P38).
-    #[error("the cursor of {consumer:?} in partition {} stands at segment {}, row {}: somebody moved it", .stands.partition, .stands.segment, .stands.row)]
+    /// Another puller moved the cursor in the meantime (P38).
+    #[error("the cursor of {consumer:?} in partition {} is at segment {}, row {}: another puller moved it", .stands.partition, .stands.segment, .stands.row)]
     Moved {
         /// The consumer.
         consumer: String,
-        /// Where it stands.
+        /// The present cursor.
         stands: Place,
     },
     /// A segment can't be decoded.
@@ -81,28 +81,28 @@ pub enum FeedError {
         partition: PartitionId,
         /// The segment.
         segment: SegmentNumber,
-        /// What the decoder says.
+        /// The decoder's error.
         cause: SegmentError,
     },
-    /// A line that can't be shown.
+    /// A line can't be converted for the feed.
     #[error("partition {partition}, segment {segment}, line {row} can't be shown: {what}")]
     Line {
         /// The partition.
         partition: PartitionId,
         /// The segment.
         segment: SegmentNumber,
-        /// The line.
+        /// The row of the line.
         row: u64,
-        /// What is wrong with it.
+        /// What is invalid about it.
         what: &'static str,
     },
-    /// The shared database.
+    /// The shared database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl FeedError {
-    /// The gRPC code that tells a consumer what to do.
+    /// The gRPC code that tells a consumer how to react.
     pub fn code(&self) -> Code {
         match self {
             Self::BadName(_) | Self::Invalid(_) | Self::NoSuchRow { .. } => Code::InvalidArgument,

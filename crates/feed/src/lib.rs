@@ -1,29 +1,30 @@
 //! The feed: rated output for invoicing systems to pull.
 //!
 //! ```text
-//!  consumer --Pull--> service.rs   who, from where, to the end of what is committed now
+//!  consumer --Pull--> service.rs   which cursors, up to the present end of the log
 //!                        |
 //!                        v   one partition after the other
-//!                     pull.rs      pages of lines, control totals of each segment that ends
+//!                     pull.rs      pages of lines, control totals of each completed segment
 //!                        ^
 //!                        |
-//!                     log.rs       committed segments, hash checked, decoded, cached by bytes
+//!                     log.rs       committed segments: hash checked, decoded, cached
 //!                        ^
 //!                  shared database
 //!
-//!  cursor.rs   (partition, segment, row) and the segment's hash     line.rs   a line on the wire
+//!  cursor.rs   (partition, segment, row) and the segment's hash     line.rs   lines on the wire
 //! ```
 //!
-//! What holds:
-//! - Committed segments only (P6); pulling again from a cursor gives the same lines, whatever the
-//!   page size.
-//! - A cursor carries its segment's hash: a consumer of another history is told so and gets no
-//!   line (P18); so is one whose segments are gone (P23).
-//! - An acknowledgement is a compare-and-set to a place that exists (P38).
-//! - A page stands in memory once, and a few decoded segments; a slow consumer slows the reading.
+//! Invariants:
+//! - The feed shows committed segments only (P6). A repeated pull from a cursor returns the same
+//!   lines, whatever the page size.
+//! - A cursor carries its segment's hash. A consumer of another history gets an error and no lines
+//!   (P18), and so does a consumer whose segments are no longer retained (P23).
+//! - An acknowledgement is a compare-and-set to a cursor that exists in the log (P38).
+//! - Memory holds one page for each call and a few decoded segments. A slow consumer slows the
+//!   reading down (backpressure).
 //!
-//! What is not promised: order between partitions, that a page holds as many lines as asked for,
-//! or a lease: two pullers under one name are told apart only by their acknowledgements.
+//! Not guaranteed: order between partitions, that a page holds as many lines as requested, or a
+//! lease: two pullers under one name are detected only when they acknowledge.
 
 mod config;
 mod cursor;

@@ -1,4 +1,4 @@
-//! A charge line and control totals as consumers read them.
+//! Charge lines and control totals in the form that consumers read.
 
 use jiff::ToSpan as _;
 use jiff::civil::{Date, date};
@@ -9,7 +9,7 @@ use turnpike_types::{Outcome, Posting};
 /// The line in `row` of `segment`.
 ///
 /// # Errors
-/// What can't be shown about it.
+/// Which part of the line is invalid.
 pub(crate) fn charge_line(segment: &Segment, row: u64) -> Result<ChargeLine, &'static str> {
     let at = usize::try_from(row).map_err(|_| "its number")?;
     let line = segment.line(at).ok_or("its columns")?;
@@ -66,7 +66,7 @@ fn shown(
     })
 }
 
-/// What made the record's lines. A suspended record has none.
+/// What caused the record's lines. A suspended record has none.
 const fn source(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Rated | Outcome::RatedLate | Outcome::Suspended(_) => "usage",
@@ -77,17 +77,17 @@ const fn source(outcome: Outcome) -> &'static str {
 
 const EPOCH: Date = date(1970, 1, 1);
 
-/// Days since 1970-01-01 as an ISO date.
+/// The first date of a period as ISO text, from days since 1970-01-01.
 fn period(days: i32) -> Result<String, &'static str> {
     if days == i32::MIN {
         return Ok(String::new());
     }
-    // `checked_add` would refuse a span that no calendar holds; `try_days` does so without panic.
+    // `try_days` returns an error for a span that no calendar holds, instead of a panic.
     let span = 0.days().try_days(days).map_err(|_| "its period")?;
     EPOCH.checked_add(span).map(|first| first.to_string()).map_err(|_| "its period")
 }
 
-/// What the segment holds in all.
+/// The control totals of the segment.
 pub(crate) fn control_totals(segment: &Segment) -> ControlTotals {
     let header = segment.header();
     let totals = &header.totals;
@@ -108,7 +108,7 @@ pub(crate) fn control_totals(segment: &Segment) -> ControlTotals {
     }
 }
 
-/// About how many bytes the line takes on the wire.
+/// An estimate of the line's size on the wire, in bytes.
 pub(crate) fn bytes_of(line: &ChargeLine) -> usize {
     const FIXED: usize = 128;
     let texts = [
@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    /// A segment with a line for each `(of, posting)`, of one record with this outcome.
+    /// A segment with one record of this outcome, and one line for each `(of, posting)`.
     fn segment(outcome: Outcome, lines: &[(Option<u32>, Posting)]) -> Segment {
         let mut builder = SegmentBuilder::new();
         let head =

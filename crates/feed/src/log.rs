@@ -1,4 +1,4 @@
-//! Committed segments, decoded; shared by all consumers.
+//! Committed segments in decoded form, shared by all consumers.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ pub(crate) struct Committed {
     pub(crate) segment: Arc<Segment>,
 }
 
-/// The log of every partition.
+/// Access to the logs of all partitions.
 ///
-/// The hash is part of the cache's key: what was decoded from a history that is gone is never
+/// The hash is part of the cache key, so that a segment decoded from a superseded history is never
 /// served for another one (P18).
 #[derive(Clone)]
 pub(crate) struct Log {
@@ -39,7 +39,7 @@ impl Log {
         Self { db, decoded, read_bytes: config.read_bytes }
     }
 
-    /// Rows after `after`, some of them, in order and without a gap.
+    /// Some of the rows that follow segment `after`, in order and without a gap.
     pub(crate) async fn rows(
         &self,
         partition: PartitionId,
@@ -56,7 +56,7 @@ impl Log {
         Ok(rows)
     }
 
-    /// Decodes a row, or finds it decoded.
+    /// Decodes a row, or returns its decoded segment from the cache.
     pub(crate) fn decode(
         &self,
         partition: PartitionId,
@@ -82,11 +82,11 @@ impl Log {
         Ok(Committed { number, prev_hash, hash, segment })
     }
 
-    /// Is `place` a place of this history? `None` at the beginning, else its segment.
+    /// Checks that `place` exists in this history. Returns its segment; `None` at the beginning.
     ///
     /// # Errors
-    /// [`FeedError::Diverged`] when another segment, or none, stands there;
-    /// [`FeedError::NoSuchRow`].
+    /// [`FeedError::Diverged`] when the log has another segment there, or none; [`FeedError::Gap`]
+    /// when the segment is no longer retained; [`FeedError::NoSuchRow`].
     pub(crate) async fn check(&self, place: &Place) -> Result<Option<Committed>, FeedError> {
         let Some(before) = place.segment.0.checked_sub(1) else { return Ok(None) };
         let (partition, segment) = (place.partition, place.segment);
@@ -99,7 +99,7 @@ impl Log {
             return Err(FeedError::Gap { partition, segment });
         }
         if row.hash != place.hash {
-            let why = "another segment stands there";
+            let why = "the log has another segment under this number";
             return Err(FeedError::Diverged { partition, segment, why });
         }
         let found = self.decode(partition, row)?;

@@ -1,7 +1,7 @@
-//! One Pull: from cursors to pages, one segment in memory at a time.
+//! Carries out one Pull: streams pages from the cursors on, with one segment in memory at a time.
 //!
-//! A page holds lines of one partition, of one segment or several. It ends when it has as many
-//! lines as were asked for, or is large enough; nothing else about it may be relied upon.
+//! A page holds lines of one partition, of one or more segments. It ends when it has the requested
+//! number of lines, or is large enough. A consumer must not rely on anything else about it.
 
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -13,10 +13,10 @@ use crate::cursor::Place;
 use crate::line::{bytes_of, charge_line, control_totals};
 use crate::log::{Committed, Log};
 
-/// Where pages go; bounded, so that a slow consumer slows the reading.
+/// The channel for pages. It is bounded, so that a slow consumer slows the reading down.
 pub(crate) type Pages = mpsc::Sender<Result<FeedPage, Status>>;
 
-/// A partition's part of a Pull.
+/// The range of one partition's log that a Pull covers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretch {
     pub(crate) from: Place,
@@ -25,24 +25,24 @@ pub(crate) struct Stretch {
     pub(crate) end_hash: SegmentHash,
 }
 
-/// How much a page, and the whole call, may hold.
+/// The limits of a page and of the whole call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) page_lines: usize,
     pub(crate) page_bytes: usize,
-    /// Lines still to deliver.
+    /// The number of lines that the call may still deliver.
     pub(crate) lines_left: u64,
 }
 
-/// What the reading of a stretch ended with.
+/// Why the reading of a range ended.
 pub(crate) enum Ended {
-    /// With its last line.
+    /// The whole range was delivered.
     Whole,
-    /// With the limit of the call, or with the consumer.
+    /// The call's limit was reached, or the consumer disconnected.
     Stopped,
 }
 
-/// Reads one partition.
+/// Reads the range of one partition.
 pub(crate) struct Puller<'a> {
     log: &'a Log,
     pages: &'a Pages,
@@ -57,7 +57,7 @@ impl<'a> Puller<'a> {
         Self { log, pages, limits, page: FeedPage::default(), page_bytes: 0, at: from }
     }
 
-    /// Streams everything from the start of `stretch` to its end.
+    /// Streams all lines of the range.
     pub(crate) async fn run(mut self, stretch: &Stretch) -> Result<Ended, FeedError> {
         let (partition, end) = (stretch.from.partition, stretch.end);
         if let Some(first) = self.log.check(&stretch.from).await?
@@ -87,22 +87,22 @@ impl<'a> Puller<'a> {
         if self.flush().await { Ok(Ended::Whole) } else { Ok(Ended::Stopped) }
     }
 
-    /// A segment must build on the one before it, and the last one be the one that the call began
-    /// with (P18).
+    /// Checks that a segment follows the one before it, and that the last one is the segment that
+    /// ended the log when the call began (P18).
     fn check_chain(&self, next: &Committed, stretch: &Stretch) -> Result<(), FeedError> {
         let (partition, segment) = (self.at.partition, next.number);
         if next.prev_hash != self.at.hash || segment != self.at.segment.next() {
-            let why = "it does not build on the segment before it";
+            let why = "it does not follow the segment before it";
             return Err(FeedError::Diverged { partition, segment, why });
         }
         if segment == stretch.end && next.hash != stretch.end_hash {
-            let why = "it was replaced while it was read";
+            let why = "it was replaced during the pull";
             return Err(FeedError::Diverged { partition, segment, why });
         }
         Ok(())
     }
 
-    /// Adds the lines of `found` behind the cursor; `false`: stop.
+    /// Adds the lines of `found` that follow the cursor; `false`: stop.
     async fn segment(&mut self, found: &Committed) -> Result<bool, FeedError> {
         let lines = found.segment.line_count() as u64;
         loop {
@@ -134,7 +134,7 @@ impl<'a> Puller<'a> {
     }
 
     fn is_full(&self) -> bool {
-        // Segments without lines add totals: they are bounded too.
+        // Segments without lines add control totals, so these are bounded too.
         self.page.lines.len() >= self.limits.page_lines
             || self.page.totals.len() >= self.limits.page_lines
             || self.page_bytes >= self.limits.page_bytes
@@ -145,7 +145,7 @@ impl<'a> Puller<'a> {
         Ok(Ended::Stopped)
     }
 
-    /// Hands the page over; `false`: the consumer is gone.
+    /// Sends the page; `false`: the consumer has disconnected.
     async fn flush(&mut self) -> bool {
         let page = std::mem::take(&mut self.page);
         self.page_bytes = 0;

@@ -1,4 +1,4 @@
-//! Register, Pull, Acknowledge.
+//! The feed service: Register, Pull and Acknowledge.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ use crate::log::Log;
 use crate::pull::{Ended, Limits, Pages, Puller, Stretch};
 use crate::{FeedConfig, FeedError};
 
-/// The gRPC service; clones share everything.
+/// The gRPC service. Clones share all state.
 #[derive(Clone)]
 pub struct FeedService {
     db: Arc<dyn SharedDatabase>,
@@ -33,20 +33,21 @@ pub struct FeedService {
 }
 
 impl FeedService {
-    /// A feed of what is committed in `db`.
+    /// A feed of the committed segments in `db`.
     pub fn new(db: Arc<dyn SharedDatabase>, config: FeedConfig) -> Self {
         let log = Log::new(Arc::clone(&db), &config);
         Self { db, log, config }
     }
 
-    /// The tonic service, with its limits set.
+    /// The tonic service with its message size limits.
     pub fn server(&self) -> FeedServiceServer<Self> {
         FeedServiceServer::new(self.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    /// The cursors of a registered consumer, with those of partitions that came since.
+    /// The cursors of a registered consumer, including those of partitions created since the
+    /// registration.
     async fn consumer(&self, name: &str, seen: &Observation) -> Result<Vec<Consumer>, FeedError> {
         let cursors = self.db.consumer(name).await?;
         if cursors.is_empty() {
@@ -56,7 +57,8 @@ impl FeedService {
         if seen.partitions.iter().all(|row| known.contains(&row.spec.id)) {
             return Ok(cursors);
         }
-        // Output of a partition that was made after the registration must not be missed.
+        // The consumer must not miss the output of a partition that was created after its
+        // registration.
         self.db.register_consumer(name).await?;
         Ok(self.db.consumer(name).await?)
     }
@@ -88,7 +90,7 @@ impl FeedService {
             places.array_windows::<2>().find(|[a, b]| a.partition == b.partition)
         {
             let partition = twice.partition;
-            let why = format!("two cursors of partition {partition}: give one");
+            let why = format!("two cursors of partition {partition}: send only one");
             return Err(FeedError::Invalid(why));
         }
         let stretch = |from: Place| {
@@ -102,7 +104,8 @@ impl FeedService {
         };
         let stretches = places.into_iter().map(stretch).collect::<Result<Vec<_>, FeedError>>()?;
         for stretch in &stretches {
-            // Found out before the first page, so that a diverged consumer gets no lines at all.
+            // Checked before the first page, so that a consumer of another history gets no lines at
+            // all.
             self.log.check(&stretch.from).await?;
         }
         Ok((stretches, limits))
@@ -131,7 +134,7 @@ impl FeedService {
         let AcknowledgeRequest { consumer, from, to } = request;
         check_name(&consumer)?;
         let (Some(from), Some(to)) = (from, to) else {
-            let why = "from and to: say where the cursor stands and where it moves".to_owned();
+            let why = "set from to the present cursor, and to to the new one".to_owned();
             return Err(FeedError::Invalid(why));
         };
         let (from, to) = (Place::from_wire(&from)?, Place::from_wire(&to)?);
@@ -152,7 +155,7 @@ impl FeedService {
         self.log.check(&to).await?;
         match self.db.acknowledge(&from.of(&consumer), &to.of(&consumer)).await? {
             CursorAck::Moved => Ok(to),
-            // The answer to the first sending was lost: it stands where it was to move.
+            // The answer to an earlier attempt was lost: the cursor has already moved.
             CursorAck::Elsewhere(stands) if Place::from(&stands) == to => Ok(to),
             CursorAck::Elsewhere(stands) => {
                 Err(FeedError::Moved { consumer, stands: Place::from(&stands) })
@@ -170,7 +173,7 @@ async fn pull_all(log: Log, stretches: Vec<Stretch>, mut limits: Limits, pages: 
             Ok(Ended::Stopped) => return,
             Err(error) => {
                 tracing::warn!(%error, "a pull ended early");
-                // A consumer that is gone needs no reason.
+                // A send error means that the consumer has disconnected: no reason is needed.
                 let _ = pages.send(Err(error.into())).await;
                 return;
             }

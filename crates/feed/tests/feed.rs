@@ -1,4 +1,4 @@
-//! The feed over the database in memory: same cursor, same lines.
+//! The feed over the in-memory database: a cursor always gives the same lines.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::sync::Arc;
@@ -45,8 +45,8 @@ impl World {
         self.db.create_partitions(&[spec]).await.unwrap();
     }
 
-    /// Appends one segment for each of `lines`, with that many lines; `salt` makes histories
-    /// differ.
+    /// Appends one segment for each of `lines`, with that many lines. Another `salt` makes another
+    /// history.
     async fn append(&self, partition: u32, lines: &[u32], salt: i64) {
         let partition = PartitionId(partition);
         let seen = self.db.observe().await.unwrap();
@@ -261,7 +261,7 @@ async fn an_acknowledgement_is_a_compare_and_set_to_a_real_place() {
     let pages = world.pull(PullRequest { page_lines: 1, ..request() }).await.unwrap();
     let place = |at: usize| pages[at].next.clone().unwrap();
     world.acknowledge(&start, &place(1)).await.unwrap();
-    // Sent again: the answer was lost.
+    // Sent again, because the answer was lost.
     world.acknowledge(&start, &place(1)).await.unwrap();
     let moved = world.acknowledge(&start, &place(2)).await.unwrap_err();
     assert_eq!(moved.code(), Code::Aborted);

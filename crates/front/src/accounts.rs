@@ -1,4 +1,5 @@
-//! Accounts: commands to their owners, identities to the shared database once they are durable.
+//! The account service: forwards commands to the owners of their accounts, and writes identity
+//! bindings to the shared database once the commands are durable.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,9 +28,9 @@ use crate::owner::ask;
 use crate::routes::RouteTable;
 use crate::subscribing::PublishedPlans;
 
-/// Partitions that one request is carried to side by side.
+/// How many partitions one request is sent to concurrently.
 const PARTITIONS_AT_ONCE: usize = 16;
-/// Bindings of an account that are shown.
+/// How many bindings of an account `show` returns at most.
 const BINDINGS_SHOWN_MAX: usize = 1_000;
 
 /// The gRPC service.
@@ -83,7 +84,7 @@ impl Accounts {
                 set(&mut results, index, already());
                 changes.push(Change { index, partition, change });
             } else if command.command.is_none() {
-                // Nothing for the owner: the identities are all there is to it.
+                // The command only binds identities: the owner has nothing to do.
                 set(&mut results, index, already());
             } else {
                 groups.entry(partition).or_default().push((index, command));
@@ -109,19 +110,19 @@ impl Accounts {
         Ok(ApplyResponse { results })
     }
 
-    /// Why the plans of commands can't be subscribed to. Where the catalogue can't be read, their
-    /// owners decide alone.
+    /// For each command, why its plans can't be subscribed to; `None` if nothing is wrong. When the
+    /// catalogue can't be read, the front checks nothing and the owners check alone.
     async fn plan_faults(&self, commands: &[AccountCommand]) -> Vec<Option<String>> {
         match self.plans.faults(self.core.db.as_ref(), commands).await {
             Ok(faults) => faults,
             Err(error) => {
-                tracing::warn!(%error, "the catalogue could not be read: owners check plans alone");
+                tracing::warn!(%error, "the catalogue can't be read: only the owners check plans");
                 vec![None; commands.len()]
             }
         }
     }
 
-    /// What would be refused, as far as it is known without asking the owners.
+    /// The faults that the front can find without a request to the owners.
     async fn check(&self, commands: &[AccountCommand]) -> Result<CheckResponse, FrontError> {
         self.core.enter()?;
         check_count(commands)?;
@@ -132,7 +133,8 @@ impl Accounts {
         Ok(CheckResponse { faults: faults.map(Option::unwrap_or_default).collect() })
     }
 
-    /// Commands of one partition, in order; a result for each, whatever happens.
+    /// Sends commands of one partition to its owner, in order. Returns one result for each command,
+    /// also after a failure.
     async fn apply_group(
         &self,
         partition: PartitionId,
@@ -164,7 +166,7 @@ impl Accounts {
         indexes.into_iter().map(|index| (index, failure.clone())).collect()
     }
 
-    /// Binds the identities of commands that are durable.
+    /// Binds the identities of those commands whose own result is durable.
     async fn bind(&self, bindings: Vec<(usize, Binding)>, results: &mut [AccountResult]) {
         let stands = |index: usize| {
             results.get(index).is_some_and(|result| {
@@ -189,8 +191,8 @@ impl Accounts {
                 tracing::warn!(%error, "identities could not be bound");
                 for index in indexes {
                     let message = format!(
-                        "the command is durable, its identities are not bound yet ({error}): send \
-                         the command again"
+                        "the command is durable, but its identities are not bound yet ({error}): \
+                         send the command again"
                     );
                     let outcome = AccountOutcome::Retry.into();
                     set(results, index, AccountResult { outcome, message });
@@ -216,7 +218,7 @@ pub(crate) fn set(results: &mut [AccountResult], index: usize, result: AccountRe
     }
 }
 
-/// What a binding adds to the result of its command.
+/// Merges the outcome of a binding into the result of its command.
 fn bound(result: &mut AccountResult, binding: &Binding, outcome: &BindOutcome) {
     match outcome {
         BindOutcome::Already => {}
@@ -240,7 +242,7 @@ pub(crate) fn refused(message: String) -> AccountResult {
     AccountResult { outcome: AccountOutcome::Refused.into(), message }
 }
 
-/// The partition of a command, or why it can't be carried out.
+/// The partition that a command goes to, or why the command is invalid.
 fn place(table: &RouteTable, command: &AccountCommand) -> Result<PartitionId, String> {
     let account = command.account_number;
     if account == 0 {
@@ -271,14 +273,14 @@ fn check_identity(bound: &IdentityBinding) -> Result<(), String> {
         return Err(format!("identity {identity}: until_us is not after from_us"));
     }
     if bound.from_us == i64::MAX {
-        return Err(format!("identity {identity}: from_us is the end of time"));
+        return Err(format!("identity {identity}: from_us is the largest possible time"));
     }
     Ok(())
 }
 
 fn binding(account: AccountNumber, bound: IdentityBinding) -> Binding {
     Binding {
-        // It was checked; were it not, the database would find it by the same spelling.
+        // `check_identity` has validated the spelling. The fallback keeps the spelling as given.
         identity: Identity::parse(&bound.identity).map_or(bound.identity, String::from),
         account,
         from: Timestamp(bound.from_us),
@@ -345,7 +347,7 @@ impl AccountService for Accounts {
         let mut identities: Vec<String> = asked.iter().map(|one| one.identity.clone()).collect();
         identities.sort_unstable();
         identities.dedup();
-        // Straight from the database: a binding that was made a moment ago counts.
+        // Reads the database, not the cache, so that a binding made a moment ago is visible.
         let histories = self.core.db.guide(&identities).await.map_err(FrontError::from)?;
         let resolve = |asked: &IdentityAt| {
             let place = identities.binary_search(&asked.identity).ok();

@@ -1,8 +1,9 @@
-//! Admission: the budget of bytes that were taken and are not answered yet, process-wide.
+//! Admission control: a process-wide budget for the bytes of batches that were received and are not
+//! answered yet.
 //!
-//! Over the budget a batch waits for a bounded time, then it is refused by name. From then on
-//! batches are refused at once, until a quarter of the budget is free again: without that
-//! hysteresis every batch would wait its full time at the edge.
+//! When the budget is used up, a batch waits for a bounded time and is then refused. From then on
+//! batches are refused at once, until a quarter of the budget is free again. Without this
+//! hysteresis, every batch under constant overload would wait its full time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The budget.
+/// The byte budget of the process.
 #[derive(Debug)]
 pub(crate) struct Admission {
     budget: Arc<Semaphore>,
@@ -18,7 +19,7 @@ pub(crate) struct Admission {
     refusing: AtomicBool,
 }
 
-/// Room that a batch holds until it is answered.
+/// The part of the budget that a batch holds until it is answered.
 #[derive(Debug)]
 pub(crate) struct Room {
     _permit: OwnedSemaphorePermit,
@@ -39,9 +40,9 @@ impl Admission {
         Self { budget, bytes_max, refusing: AtomicBool::new(false) }
     }
 
-    /// Room for a batch of `bytes`; `None`: refuse it.
+    /// Reserves `bytes` of the budget, waiting at most `wait`. `None`: the batch must be refused.
     pub(crate) async fn admit(&self, bytes: usize, wait: Duration) -> Option<Room> {
-        // An empty batch holds room too, so that it can't slip past a full front.
+        // An empty batch reserves a byte too, so that it can't bypass a full budget.
         let bytes = u32::try_from(bytes.max(1)).unwrap_or(u32::MAX);
         if self.refusing.load(Ordering::Relaxed) {
             if self.budget.available_permits() < self.bytes_max / 4 {
@@ -57,7 +58,10 @@ impl Admission {
             }
             _ => {
                 if !self.refusing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(bytes_max = self.bytes_max, "overloaded: refusing batches");
+                    tracing::warn!(
+                        bytes_max = self.bytes_max,
+                        "overloaded: the admission budget is used up, batches are refused"
+                    );
                 }
                 None
             }
@@ -77,7 +81,7 @@ mod tests {
         let second = admission.admit(30, wait).await;
         assert!(first.is_some() && second.is_some());
         assert!(admission.admit(20, wait).await.is_none());
-        // 10 bytes are free, and would be enough, but the edge is not the place to admit at.
+        // 10 bytes are free, which would be enough, but a quarter of the budget is not.
         assert!(admission.admit(5, wait).await.is_none());
         drop(second);
         assert!(admission.admit(5, wait).await.is_some());

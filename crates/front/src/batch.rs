@@ -1,4 +1,5 @@
-//! A batch on its way: its parts come back one by one, the last one sends the acknowledgement.
+//! A batch in flight: its parts are answered one by one, and the last answer sends the
+//! acknowledgement.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::admission::Room;
 use crate::config::millis;
 use crate::stall::{Stall, Turn};
 
-/// A batch's place among those of its stream that are not answered yet, and since when.
+/// The permit of a batch that is not answered yet, and when the batch was received.
 #[derive(Debug)]
 pub(crate) struct Unanswered {
     _permit: OwnedSemaphorePermit,
@@ -23,24 +24,25 @@ pub(crate) struct Unanswered {
 }
 
 impl Unanswered {
-    /// The batch was received now.
+    /// Starts the clock of a batch that is received now.
     pub(crate) fn received(permit: OwnedSemaphorePermit) -> Self {
         Self { _permit: permit, since: Instant::now() }
     }
 }
 
-/// An acknowledgement on its way to the client. The batch counts as unanswered until it is read.
+/// An acknowledgement on its way to the client. The batch counts as unanswered until the client's
+/// stream has read the acknowledgement.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) ack: BatchAck,
     pub(crate) _unanswered: Unanswered,
 }
 
-/// Where acknowledgements go, and at last why the front reads no more. Bounded by the permits in
-/// deliveries, not by the channel.
+/// The channel for acknowledgements, and finally for the reason why the front stops reading. The
+/// permits in the deliveries bound it, not the channel.
 pub(crate) type Acks = mpsc::UnboundedSender<Result<Delivery, Status>>;
 
-/// A batch that was taken and is not answered yet.
+/// A batch that was accepted for processing and is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Batch {
     acks: Acks,
@@ -58,8 +60,8 @@ struct Tally {
 }
 
 impl Batch {
-    /// A batch of `parts` parts; `refused` are the records that the front answers by itself. With
-    /// no parts it is answered at once.
+    /// Opens a batch of `parts` parts. `refused` lists the records that the front rejects itself. A
+    /// batch without parts is answered at once.
     pub(crate) fn open(
         turn: Turn,
         parts: usize,
@@ -76,7 +78,8 @@ impl Batch {
             exceptions,
             ..BatchAck::default()
         };
-        // The last part to close sends the acknowledgement; a part of its own covers the opening.
+        // The last part to close sends the acknowledgement. The extra part represents this
+        // function.
         let tally = Tally { open_parts: parts + 1, ack, _room: Some(room), unanswered };
         let (acks, stall) = (acks.clone(), Arc::clone(stall));
         let batch = Arc::new(Self { acks, stall, turn, tally: Mutex::new(Some(tally)) });
@@ -87,12 +90,12 @@ impl Batch {
     /// Answers a batch that was not taken.
     pub(crate) fn refuse(ack: BatchAck, acks: &Acks, unanswered: Unanswered) {
         count(&ack, unanswered.since.elapsed());
-        // A client that is gone needs no answer.
+        // A send error means that the client has disconnected: no answer is needed.
         let _ = acks.send(Ok(Delivery { ack, _unanswered: unanswered }));
     }
 
     fn settle(&self, change: impl FnOnce(&mut BatchAck)) {
-        // Nothing panics under this lock.
+        // No code panics while it holds this lock.
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut open) = tally.take() else { return };
         change(&mut open.ack);
@@ -107,14 +110,15 @@ impl Batch {
         ack.exceptions.sort_by_key(|result| result.index);
         count(&ack, unanswered.since.elapsed());
         if ack.status() == BatchStatus::Rejected {
-            // Another part may have been refused for now.
+            // Another part of this batch may have been refused with RETRY before. The client will
+            // not send a rejected batch again, so later batches must not wait for it.
             self.stall.lock().forget(self.turn.number());
         }
         let _ = self.acks.send(Ok(Delivery { ack, _unanswered: unanswered }));
     }
 }
 
-/// What a batch came to, and how long after it was received.
+/// Counts the outcome of a batch in the metrics; `took` is the time since it was received.
 fn count(ack: &BatchAck, took: Duration) {
     let status = match ack.status() {
         BatchStatus::Done => "done",
@@ -147,7 +151,7 @@ fn refusal(index: u32, reason: RejectReason) -> RecordResult {
     }
 }
 
-/// An acknowledgement that says "again".
+/// An acknowledgement with status RETRY.
 pub(crate) fn retry_ack(batch_number: u64, after: Duration, message: String) -> BatchAck {
     BatchAck {
         batch_number,
@@ -158,7 +162,7 @@ pub(crate) fn retry_ack(batch_number: u64, after: Duration, message: String) -> 
     }
 }
 
-/// An acknowledgement that says that every record came before.
+/// An acknowledgement that reports every record as a duplicate.
 pub(crate) fn taken_ack(batch_number: u64, records: u32) -> BatchAck {
     BatchAck {
         batch_number,
@@ -168,17 +172,17 @@ pub(crate) fn taken_ack(batch_number: u64, records: u32) -> BatchAck {
     }
 }
 
-/// An acknowledgement that says "mend it".
+/// An acknowledgement with status REJECTED: the batch must be corrected.
 pub(crate) fn reject_ack(batch_number: u64, message: String) -> BatchAck {
     BatchAck { batch_number, status: BatchStatus::Rejected.into(), message, ..BatchAck::default() }
 }
 
-/// One part's claim on its batch. Dropped unsettled (a lane that ends early), it says "again":
-/// no batch is ever left without an answer.
+/// The obligation to answer one part of a batch. A ticket that is dropped unsettled (when its lane
+/// ends early) answers RETRY, so that every batch gets an answer.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     batch: Option<Arc<Batch>>,
-    /// How many records the part has.
+    /// The number of records in the part.
     count: u32,
     indexes: Option<Vec<u32>>,
     retry_hint: Duration,
@@ -194,12 +198,12 @@ impl Ticket {
         Self { batch: Some(batch), count, indexes, retry_hint }
     }
 
-    /// The batch's place on its stream; `None`: it is settled.
+    /// The batch's turn on its stream; `None` once the ticket is settled.
     pub(crate) fn turn(&self) -> Option<Turn> {
         self.batch.as_ref().map(|batch| batch.turn)
     }
 
-    /// Does the answer speak of every record, and of no other (I1)?
+    /// Does the answer cover every record of the part, and no other record (I1)?
     pub(crate) fn fits(&self, answer: &SubBatchAnswer) -> bool {
         let told = u64::from(answer.accepted)
             + answer.duplicates.len() as u64
@@ -210,7 +214,7 @@ impl Ticket {
             && answer.exceptions.iter().map(|result| result.index).all(within)
     }
 
-    /// The part is durable.
+    /// Settles the part with its durable answer.
     pub(crate) fn done(mut self, answer: SubBatchAnswer) {
         let Some(batch) = self.batch.take() else { return };
         let indexes = self.indexes.take();
@@ -228,19 +232,19 @@ impl Ticket {
         });
     }
 
-    /// The part has no durable answer.
+    /// Settles the part with RETRY: it has no durable answer.
     pub(crate) fn retry(mut self, message: &str) {
         self.settle_retry(message);
     }
 
-    /// The part can never be taken.
+    /// Settles the part with REJECTED: it can never be accepted.
     pub(crate) fn reject(mut self, message: &str) {
         let Some(batch) = self.batch.take() else { return };
         batch.settle(|ack| {
             ack.status = BatchStatus::Rejected.into();
             ack.message = format!(
-                "{message}; records for other partitions may have been taken: mend the batch and \
-                 send it again under the same record ids"
+                "{message}; records for other partitions may have been accepted: correct the batch \
+                 and send it again with the same record ids"
             );
         });
     }
@@ -249,7 +253,7 @@ impl Ticket {
         let Some(batch) = self.batch.take() else { return };
         let after = millis(self.retry_hint);
         batch.settle(|ack| {
-            // A batch that must be mended is not saved by sending it again.
+            // REJECTED takes precedence: the batch must be corrected before it is sent again.
             if ack.status() != BatchStatus::Rejected {
                 ack.status = BatchStatus::Retry.into();
                 ack.retry_after_ms = ack.retry_after_ms.max(after);
@@ -261,6 +265,6 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.settle_retry("this front is shutting down; send the batch again, to any front");
+        self.settle_retry("this front is shutting down; send the batch again to any front");
     }
 }

@@ -6,8 +6,8 @@
 //!                    answer <--- every front has read the new version <------'
 //! ```
 //!
-//! What was held before the acceptance horizon is final: no record of that time is taken any more.
-//! Records that were rated already keep their account.
+//! Bindings before the acceptance horizon are final, because no record with an earlier start is
+//! accepted any more. Records that are already rated stay with their account.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,24 +23,24 @@ use crate::accounts::{Accounts, already, refused, set};
 use crate::owner::ask;
 use crate::routes::RouteTable;
 
-/// Accounts that are looked up side by side.
+/// How many accounts are looked up concurrently.
 const ACCOUNTS_AT_ONCE: usize = 16;
-/// Former holders that an answer names.
+/// How many former holders an answer names at most.
 const NAMED_MAX: usize = 10;
 
-/// A change that a command asks for.
+/// A change of bindings that a command requests.
 pub(crate) struct Change {
-    /// The command's place in the request.
+    /// The index of the command in the request.
     pub(crate) index: usize,
-    /// The partition of its account.
+    /// The partition of the command's account.
     pub(crate) partition: PartitionId,
     pub(crate) change: Rebinding,
 }
 
-/// The change that a command asks for; `None` for a command that is none of bindings.
+/// The change of bindings that a command requests; `None` if the command changes no bindings.
 ///
 /// # Errors
-/// What is wrong with it, and what to write instead.
+/// What is wrong with the command, and how to correct it.
 pub(crate) fn change_of(
     command: &AccountCommand,
     final_before: Timestamp,
@@ -72,8 +72,7 @@ pub(crate) fn change_of(
     }
 }
 
-/// The earliest instant at which a partition still takes records: what was held before does not
-/// change any more.
+/// The earliest start that any partition still accepts. Bindings before it are final.
 pub(crate) fn final_before(table: &RouteTable) -> Timestamp {
     let now = table.observation.now;
     let floors = table.observation.partitions.iter().map(|row| {
@@ -84,7 +83,7 @@ pub(crate) fn final_before(table: &RouteTable) -> Timestamp {
 }
 
 impl Accounts {
-    /// Carries out changes of bindings, in order, for accounts that are open.
+    /// Applies changes of bindings in order. Changes for accounts that are not open are refused.
     pub(crate) async fn rebind(&self, changes: Vec<Change>, results: &mut [AccountResult]) {
         if changes.is_empty() {
             return;
@@ -117,7 +116,8 @@ impl Accounts {
         }
     }
 
-    /// The accounts of `changes` that can't hold an identity, each with its answer.
+    /// The accounts of `changes` that can't hold an identity, each with the result for its
+    /// commands.
     async fn unopened(&self, changes: &[Change]) -> BTreeMap<AccountNumber, AccountResult> {
         let accounts: BTreeSet<(PartitionId, AccountNumber)> =
             changes.iter().map(|one| (one.partition, one.change.binding().account)).collect();
@@ -161,7 +161,7 @@ impl Accounts {
     }
 }
 
-/// What a change came to, in words.
+/// The result for the command that requested the change.
 fn result(asked: &Rebinding, outcome: &RebindOutcome) -> AccountResult {
     let Binding { identity, account, .. } = asked.binding();
     match outcome {
@@ -175,30 +175,31 @@ fn result(asked: &Rebinding, outcome: &RebindOutcome) -> AccountResult {
             held(by)
         )),
         RebindOutcome::NotHeld(None) => refused(format!(
-            "account {account} does not hold {identity} then, and no other account does: \
-             turnpike account show lists its bindings"
+            "account {account} does not hold {identity} in that interval, and no other account \
+             does: turnpike account show lists its bindings"
         )),
-        RebindOutcome::NotHeld(Some(by)) => {
-            refused(format!("account {account} does not hold {identity} then: {}", held(by)))
-        }
+        RebindOutcome::NotHeld(Some(by)) => refused(format!(
+            "account {account} does not hold {identity} in that interval: {}",
+            held(by)
+        )),
         RebindOutcome::Final(by) => {
             let final_before = match asked {
                 Rebinding::Move { final_before, .. } | Rebinding::Release { final_before, .. } => {
                     instant(*final_before)
                 }
-                // Binding takes nothing away.
-                Rebinding::Bind(_) => "then".to_owned(),
+                // A binding takes nothing from another account, so it is never refused as final.
+                Rebinding::Bind(_) => "that time".to_owned(),
             };
             refused(format!(
-                "{}: what was held before {final_before}, the acceptance horizon, is final. Choose \
-                 a later instant",
+                "{}: bindings before {final_before}, the acceptance horizon, are final. Choose a \
+                 later instant",
                 held(by)
             ))
         }
     }
 }
 
-/// Which accounts lost the identity, and when.
+/// Which accounts lost the identity, and for which intervals.
 fn told(identity: &str, taken: &[Binding]) -> String {
     let mut words: Vec<String> = taken
         .iter()
@@ -208,22 +209,22 @@ fn told(identity: &str, taken: &[Binding]) -> String {
         })
         .collect();
     if taken.len() > NAMED_MAX {
-        words.push(format!("and so in {} more intervals", taken.len() - NAMED_MAX));
+        words.push(format!("and {} more intervals", taken.len() - NAMED_MAX));
     }
     if !words.is_empty() {
-        words.push("records that were rated already stay".to_owned());
+        words.push("records that are already rated stay with their account".to_owned());
     }
     words.join("; ")
 }
 
-/// A binding in words: `account 5 holds ip:192.0.2.1 from 2026-11-01T00:00:00Z on`.
+/// Describes a binding: `account 5 holds ip:192.0.2.1 from 2026-11-01T00:00:00Z on`.
 pub(crate) fn held(by: &Binding) -> String {
     format!("account {} holds {} {}", by.account, by.identity, interval(by))
 }
 
 fn interval(binding: &Binding) -> String {
     match (binding.from, binding.until) {
-        (Timestamp::MIN, Timestamp::MAX) => "since ever and for good".to_owned(),
+        (Timestamp::MIN, Timestamp::MAX) => "at all times".to_owned(),
         (Timestamp::MIN, until) => format!("until {}", instant(until)),
         (from, Timestamp::MAX) => format!("from {} on", instant(from)),
         (from, until) => format!("from {} until {}", instant(from), instant(until)),
@@ -235,7 +236,7 @@ fn instant(at: Timestamp) -> String {
         .map_or_else(|_| format!("{} us", at.0), |instant| instant.to_string())
 }
 
-/// A binding as answers show it.
+/// Converts a binding for an answer.
 pub(crate) fn shown(binding: Binding) -> IdentityBinding {
     IdentityBinding {
         identity: binding.identity,

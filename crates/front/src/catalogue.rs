@@ -1,5 +1,5 @@
-//! What plans and tables have in common in the catalogue (P36): how a publication ends, how
-//! versions are found.
+//! The operations on the catalogue that plans and tables share (P36): publish a version, list
+//! versions, find a version.
 
 use turnpike_store::{
     CatalogueEntry, CatalogueHead, CatalogueKind, Publish, PublishOutcome, SharedDatabase,
@@ -7,21 +7,21 @@ use turnpike_store::{
 
 use crate::FrontError;
 
-/// Bytes of faults told in one refusal. It travels in a header, which has room for 16 KiB; and a
-/// table of a million rows may have a million faults.
+/// The largest size in bytes of the faults in one refusal. The text is sent in an HTTP header,
+/// which is limited to 16 KiB, and a table of a million rows may have a million faults.
 const FAULTS_BYTES_MAX: usize = 4_000;
-/// Letters of one fault.
+/// The largest length in characters of one fault.
 const FAULT_LETTERS_MAX: usize = 500;
-/// Versions in one listing.
+/// The largest number of versions in one listing.
 const LISTED_MAX: usize = 100_000;
 
-/// What was published, and whether it was there already.
+/// The published version, and whether the catalogue held it already.
 pub(crate) struct Published {
     pub(crate) head: CatalogueHead,
     pub(crate) already: bool,
 }
 
-/// Publishes, and says in words why not.
+/// Publishes a version. The error explains a refusal.
 pub(crate) async fn publish(
     db: &dyn SharedDatabase,
     asked: &Publish,
@@ -34,14 +34,15 @@ pub(crate) async fn publish(
     let head = head.ok_or_else(|| {
         let Publish { kind, id, version, .. } = asked;
         FrontError::NotFound(format!(
-            "{kind} {id} version {version} was published, and is not in the catalogue: ask again"
+            "{kind} {id} version {version} was published, but the catalogue does not show it: send \
+             the request again"
         ))
     })?;
     tracing::info!(kind = %head.kind, id = head.id, version = head.version, already, "published");
     Ok(Published { head, already })
 }
 
-/// The catalogue version of a publication, and whether it was there already.
+/// The catalogue version of a publication, and whether the catalogue held it already.
 fn place(asked: &Publish, outcome: PublishOutcome) -> Result<(u64, bool), FrontError> {
     let Publish { kind, id, version, starts, .. } = asked;
     match outcome {
@@ -53,7 +54,7 @@ fn place(asked: &Publish, outcome: PublishOutcome) -> Result<(u64, bool), FrontE
         ))),
         PublishOutcome::SameStart(other) => Err(FrontError::Occupied(format!(
             "{kind} {id} version {other} starts on {starts} too: give version {version} another \
-             start, or say {} if it is to replace that one",
+             start, or write {} if it replaces that version",
             superseding(*kind, other)
         ))),
         PublishOutcome::Backdated { earliest, in_force } => {
@@ -67,7 +68,7 @@ fn place(asked: &Publish, outcome: PublishOutcome) -> Result<(u64, bool), FrontE
     }
 }
 
-/// How a version says that it replaces another.
+/// The attribute by which a version declares that it replaces version `other`.
 fn superseding(kind: CatalogueKind, other: u32) -> String {
     match kind {
         CatalogueKind::Plan => format!("supersedes=\"{other}\""),
@@ -75,20 +76,21 @@ fn superseding(kind: CatalogueKind, other: u32) -> String {
     }
 }
 
-/// Why a further version can't start then, and when it could.
+/// Why a further version can't start on its date, and the earliest date on which it can.
 fn backdated(asked: &Publish, earliest: &str, in_force: Option<u32>) -> String {
     let Publish { kind, id, version, starts, .. } = asked;
     let why = match in_force {
-        Some(other) => format!("records from then on were rated by version {other} already"),
-        None => format!("the {kind} has other versions already, and records may have been rated"),
+        Some(other) => format!("version {other} has already rated records from that date on"),
+        None => format!("the {kind} already has versions, and they may have rated records"),
     };
     format!(
-        "{kind} {id} version {version}: its start {starts} is in the past, at UTC+14 if not \
-         everywhere; {why}. Choose a start of {earliest} or later, or wait for re-rating"
+        "{kind} {id} version {version}: its start {starts} has begun somewhere on earth \
+         (UTC+14); {why}. Choose a start of {earliest} or later, or wait for re-rating"
     )
 }
 
-/// The heads of one kind, of this id unless it is empty, sorted by id and version.
+/// The catalogue heads of one kind, sorted by id and version; only those of `id` unless it is
+/// empty.
 pub(crate) async fn list(
     db: &dyn SharedDatabase,
     kind: CatalogueKind,
@@ -105,7 +107,7 @@ pub(crate) async fn list(
         heads.extend(page);
         if heads.len() > LISTED_MAX {
             return Err(FrontError::Invalid(format!(
-                "more than {LISTED_MAX} versions: ask for one {kind} by its id"
+                "more than {LISTED_MAX} versions: list one {kind} by its id"
             )));
         }
     }
@@ -113,7 +115,7 @@ pub(crate) async fn list(
     Ok(heads)
 }
 
-/// One version; the newest for version 0.
+/// The entry of one version; version 0 means the newest.
 pub(crate) async fn find(
     db: &dyn SharedDatabase,
     kind: CatalogueKind,
@@ -121,7 +123,7 @@ pub(crate) async fn find(
     version: u32,
 ) -> Result<CatalogueEntry, FrontError> {
     if id.is_empty() {
-        return Err(FrontError::Invalid(format!("which {kind}? give {kind}_id")));
+        return Err(FrontError::Invalid(format!("the request names no {kind}: set {kind}_id")));
     }
     let heads = list(db, kind, id).await?;
     let found = match version {
@@ -130,7 +132,7 @@ pub(crate) async fn find(
     };
     let missing = || {
         FrontError::NotFound(if heads.is_empty() {
-            format!("no {kind} {id} in the catalogue: list shows what there is")
+            format!("no {kind} {id} in the catalogue: list shows the published ones")
         } else {
             format!("{kind} {id} has no version {version}")
         })
@@ -141,7 +143,7 @@ pub(crate) async fn find(
     entry.filter(|entry| entry.head == *head).ok_or_else(missing)
 }
 
-/// Faults, one a line, as many as fit, and how many more there are.
+/// The faults, one on each line, as many as fit, followed by the number of those left out.
 pub(crate) fn told<T: std::fmt::Display>(faults: &[T]) -> String {
     let mut text = String::new();
     for (at, fault) in faults.iter().enumerate() {
@@ -157,7 +159,7 @@ pub(crate) fn told<T: std::fmt::Display>(faults: &[T]) -> String {
     text
 }
 
-/// A content hash as people read it.
+/// A content hash in hexadecimal.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,5 @@
-//! The state of the cluster, as the last reading of the shared database shows it, and what operators
-//! wish of it.
+//! The cluster service: the state of the cluster as of the last read of the shared database, and
+//! the operators' requests to move partitions and drain nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,17 +46,19 @@ impl ClusterService for Cluster {
         let within = if for_ms == 0 { PIN_DEFAULT } else { Duration::from_millis(for_ms) };
         if within > PIN_MAX {
             let most = PIN_MAX.as_secs() / 86_400;
-            Err(FrontError::Invalid(format!("a wish stands for {most} days at the most")))?;
+            Err(FrontError::Invalid(format!(
+                "a handover request can pin a partition for at most {most} days"
+            )))?;
         }
         let wish = (!member.0.is_empty()).then_some((&member, within));
         let pinned = self.core.db.pin(PartitionId(partition), wish).await;
         match pinned.map_err(FrontError::from)? {
             PinOutcome::Pinned => {}
             PinOutcome::NotAMember => Err(FrontError::Conflict(format!(
-                "node {member} is no member of partition {partition}"
+                "node {member} is not a member of partition {partition}"
             )))?,
             PinOutcome::NoSuchPartition => {
-                Err(FrontError::NotFound(format!("there is no partition {partition}")))?;
+                Err(FrontError::NotFound(format!("partition {partition} does not exist")))?;
             }
         }
         self.core.routes.hint_stale();
@@ -71,7 +73,9 @@ impl ClusterService for Cluster {
         let node = NodeName(node);
         let known = self.core.db.set_drained(&node, drained).await.map_err(FrontError::from)?;
         if !known {
-            Err(FrontError::NotFound(format!("no node {node} was ever seen")))?;
+            Err(FrontError::NotFound(format!(
+                "node {node} is not known: no node of this name has written a heartbeat"
+            )))?;
         }
         self.core.routes.hint_stale();
         Ok(Response::new(DrainResponse {}))
@@ -84,8 +88,8 @@ impl ClusterService for Cluster {
         let node = NodeName(request.into_inner().node);
         if !self.core.db.forget_node(&node).await.map_err(FrontError::from)? {
             Err(FrontError::Conflict(format!(
-                "node {node} is not known, or beat within the last minute: only a node that is \
-                 gone is forgotten"
+                "node {node} is not known, or wrote a heartbeat within the last minute: only a \
+                 stopped node can be forgotten"
             )))?;
         }
         self.core.routes.hint_stale();
@@ -93,12 +97,12 @@ impl ClusterService for Cluster {
     }
 }
 
-/// How long an operator's wish stands when he does not say.
+/// How long a pin holds when the request gives no duration.
 const PIN_DEFAULT: Duration = Duration::from_secs(3_600);
-/// Longer wishes are priorities, and belong there.
+/// The longest duration of a pin. A longer preference belongs in the priorities.
 const PIN_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-/// The cluster as the routes show it; nodes silent for `suspicion` are not live.
+/// The cluster as the routing table shows it. A node that is silent for `suspicion` is not live.
 pub(crate) fn status(suspicion: Duration, table: &RouteTable) -> StatusResponse {
     let seen = &table.observation;
     let nodes: Vec<(&NodeRow, Node)> = seen
@@ -165,13 +169,13 @@ fn partition(row: &PartitionRow, nodes: &[(&NodeRow, Node)], now: Timestamp) -> 
     }
 }
 
-/// The oldest start that an owner takes at `now` (P26).
+/// The oldest start that an owner accepts at `now` (P26).
 fn accepts_from(since: Option<Timestamp>, horizon_us: i64, now: Timestamp) -> Timestamp {
     let horizon = Timestamp(now.0.saturating_sub(horizon_us));
     since.map_or(horizon, |since| since.min(horizon))
 }
 
-/// How many segments a live member's warm copy lacks; `None` where it has none.
+/// How many segments the warm replica of a live member lacks; `None` if it has no replica.
 fn lag(row: &PartitionRow, member: &NodeName, nodes: &[(&NodeRow, Node)]) -> Option<u64> {
     let (node, _) = nodes.iter().find(|(node, shown)| shown.live && node.beat.node == *member)?;
     let copy = node.beat.copy_of(row.spec.id)?;

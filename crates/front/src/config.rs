@@ -1,29 +1,31 @@
-//! What a front is told: limits, one heartbeat interval from which every duration derives, a seed.
+//! The configuration of a front: limits, the heartbeat interval from which all durations derive,
+//! and a seed.
 
 use std::time::Duration;
 
 use crate::FrontError;
 
-/// Configuration of a front. Durations derive from `heartbeat`, so that a cluster's clocks can be
-/// turned together.
+/// Configuration of a front. All durations derive from `heartbeat`, so that one setting scales
+/// them.
 #[derive(Clone, Debug)]
 pub struct FrontConfig {
     /// The cluster's heartbeat interval (P21); routes are read this often.
     pub heartbeat: Duration,
-    /// Where chance comes from: the jitter of retries, nothing else.
+    /// The seed of the random generator, which is used only for the jitter of retries.
     pub seed: u64,
-    /// Bytes of batches admitted and not answered yet, in the whole process; past it batches are
-    /// refused with a retry hint.
+    /// Bytes of batches admitted and not answered yet, for the whole process. Above this limit,
+    /// batches are refused with a retry hint.
     pub admitted_bytes_max: usize,
-    /// Batches of one client stream that are not answered yet; past it the front stops reading.
+    /// Batches of one client stream that are not answered yet. At this limit the front stops
+    /// reading.
     pub stream_batches_max: usize,
-    /// Sub-batches that a lane has in flight.
+    /// Sub-batches that a lane has in flight at most.
     pub lane_window_batches: usize,
-    /// Bytes that a lane has in flight; one sub-batch may always go.
+    /// Bytes that a lane has in flight at most. One sub-batch may always be sent.
     pub lane_window_bytes: usize,
-    /// A sub-batch with no durable answer after this many heartbeats is answered RETRY.
+    /// A sub-batch without a durable answer after this many heartbeat intervals is answered RETRY.
     pub answer_deadline_beats: u32,
-    /// Bytes of identity histories kept in memory.
+    /// The size in bytes of the cache of identity histories.
     pub guide_cache_bytes: u64,
 }
 
@@ -43,7 +45,7 @@ impl Default for FrontConfig {
 }
 
 impl FrontConfig {
-    /// Refuses what could never work.
+    /// Refuses settings that can't work.
     pub(crate) fn check(&self) -> Result<(), FrontError> {
         let positive = [
             ("heartbeat", !self.heartbeat.is_zero()),
@@ -59,71 +61,72 @@ impl FrontConfig {
         }
         let largest = turnpike_types::limits::BATCH_BYTES_MAX;
         if self.admitted_bytes_max < largest {
-            let remedy = format!("must hold one batch of {largest} bytes at least");
+            let remedy =
+                format!("must be at least {largest}, the size of the largest batch in bytes");
             return Err(FrontError::Config { field: "admitted_bytes_max", remedy });
         }
         Ok(())
     }
 
-    /// A node that stood still for this long is suspected; a read of the database that takes
-    /// longer is given up.
+    /// A node whose heartbeat counter does not advance for this long is suspect. A read of the
+    /// database that takes longer is abandoned.
     pub(crate) fn suspicion(&self) -> Duration {
         self.heartbeat * 4
     }
 
-    /// Two reads of the routes are at least this far apart, whoever asks.
+    /// The minimum time between two reads of the routes.
     pub(crate) fn refresh_gap(&self) -> Duration {
         self.heartbeat / 10
     }
 
-    /// A node that leaves its oldest sub-batch unanswered for this long may be taken over any time.
+    /// When the oldest sub-batch is unanswered for this long, a takeover may be imminent.
     pub(crate) fn unanswered(&self) -> Duration {
         self.heartbeat * 3
     }
 
-    /// How often a lane asks for fresh routes while it is not answered.
+    /// How often a lane requests fresh routes while its oldest sub-batch is unanswered.
     pub(crate) fn look_gap(&self) -> Duration {
         self.heartbeat / 5
     }
 
-    /// How long a batch waits for room before it is refused.
+    /// How long a batch waits for admission before it is refused.
     pub(crate) fn admission_wait(&self) -> Duration {
         self.heartbeat * 4
     }
 
-    /// How long a sub-batch, or a request to an owner, waits for its durable answer.
+    /// The deadline for the durable answer of a sub-batch or of a request to an owner.
     pub(crate) fn answer_deadline(&self) -> Duration {
         self.heartbeat * self.answer_deadline_beats
     }
 
-    /// How long one try of a request to an owner may take.
+    /// The time-out of one attempt of a request to an owner.
     pub(crate) fn attempt(&self) -> Duration {
         self.answer_deadline() / 4
     }
 
-    /// A lane with nothing to send for this long closes its stream to the node.
+    /// A lane without pending sub-batches for this long closes its stream to the node.
     pub(crate) fn lane_idle(&self) -> Duration {
         self.heartbeat * 20
     }
 
-    /// How long `shutdown` waits for answers that are under way.
+    /// How long `shutdown` waits for outstanding answers.
     pub(crate) fn drain(&self) -> Duration {
         self.heartbeat * 20
     }
 
-    /// The longest pause before the `failures`-th try in a row.
+    /// The longest back-off before attempt `failures` in a row.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         let first = self.heartbeat / 10;
         first.saturating_mul(1 << failures.min(16)).min(self.heartbeat * 2)
     }
 
-    /// What a client is told to wait before it sends a batch again.
+    /// The retry delay that a client is given.
     pub(crate) fn retry_hint(&self) -> Duration {
         self.heartbeat * 2
     }
 }
 
-/// Whole milliseconds for the wire, at least one.
+/// Whole milliseconds for the wire, at least 1.
 pub(crate) fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).max(1)
 }

@@ -1,4 +1,4 @@
-//! What all services of a front share.
+//! The state that all services of a front share.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,27 +23,28 @@ pub(crate) struct Core {
     pub(crate) guide: Guide,
     pub(crate) admission: Admission,
     pub(crate) chance: Chance,
-    /// Everything that must be driven to its end at shutdown.
+    /// Tasks that shutdown waits for.
     pub(crate) tasks: TaskTracker,
-    /// Cancelled: nothing new is taken.
+    /// Cancelled at shutdown: no new requests are accepted.
     pub(crate) gate: CancellationToken,
-    /// Cancelled: what is under way is given up, and says so.
+    /// Cancelled when the drain ends: outstanding work is answered RETRY.
     pub(crate) abort: CancellationToken,
 }
 
 impl Core {
-    /// Refuses a request once the front is going down.
+    /// Refuses a request once the front is shutting down.
     pub(crate) fn enter(&self) -> Result<(), FrontError> {
         if self.gate.is_cancelled() { Err(FrontError::ShuttingDown) } else { Ok(()) }
     }
 
-    /// A pause before the `failures`-th try in a row, with jitter: half to all of its bound.
+    /// The back-off before attempt `failures` in a row, with jitter: between half and all of its
+    /// bound.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         self.chance.jitter(self.config.backoff(failures))
     }
 }
 
-/// The only chance in a front: jitter, drawn from the configured seed.
+/// The only source of randomness in a front: jitter, drawn from the configured seed.
 pub(crate) struct Chance(Mutex<StdRng>);
 
 impl Chance {
@@ -51,7 +52,7 @@ impl Chance {
         Self(Mutex::new(StdRng::seed_from_u64(seed)))
     }
 
-    /// Between half of `bound` and `bound`.
+    /// A random duration between half of `bound` and `bound`.
     pub(crate) fn jitter(&self, bound: Duration) -> Duration {
         let mut rng = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         bound.mul_f64(rng.random_range(0.5..=1.0))

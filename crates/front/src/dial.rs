@@ -1,4 +1,4 @@
-//! One channel an address, shared by all lanes.
+//! One gRPC channel for each address, shared by all lanes.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,10 +8,10 @@ use turnpike_proto::dial::{Dial, DialError};
 use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_types::limits::MESSAGE_BYTES_MAX;
 
-/// Channels are forgotten past this many addresses; they come back when they are asked for.
+/// At this many addresses all channels are dropped from the map. They are opened again on demand.
 const CHANNELS_MAX: usize = 1024;
 
-/// One channel an address, shared by all lanes.
+/// One gRPC channel for each address, shared by all lanes.
 pub(crate) struct Nodes {
     dial: Dial,
     channels: Mutex<HashMap<String, Channel>>,
@@ -22,9 +22,9 @@ impl Nodes {
         Self { dial, channels: Mutex::default() }
     }
 
-    /// A client of the node at `address`.
+    /// A client for the node at `address`.
     pub(crate) fn client(&self, address: &str) -> Result<NodeServiceClient<Channel>, DialError> {
-        // Nothing panics under this lock.
+        // No code panics while it holds this lock.
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         let channel = match channels.get(address) {
             Some(channel) => channel.clone(),

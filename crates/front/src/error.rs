@@ -1,4 +1,4 @@
-//! What can go wrong in a front: one variant a cause, each with its gRPC code.
+//! The errors of a front: one variant for each cause, each with its gRPC code.
 
 use std::time::Duration;
 
@@ -6,65 +6,65 @@ use tonic::{Code, Status};
 use turnpike_store::StoreError;
 use turnpike_types::PartitionId;
 
-/// Why a front could not do what it was asked.
+/// Why a front could not carry out a request.
 #[derive(Debug, thiserror::Error)]
 pub enum FrontError {
     /// A setting can't work.
     #[error("configuration: {field} {remedy}")]
     Config {
-        /// Which one.
+        /// The field of the configuration.
         field: &'static str,
-        /// What to write instead.
+        /// What its value must be.
         remedy: String,
     },
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
-    /// There is no such thing.
+    /// The requested object does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// It stands in the way of what is there.
+    /// The request conflicts with existing data.
     #[error("{0}")]
     Conflict(String),
-    /// Another version holds the place.
+    /// Another version has the same start.
     #[error("{0}")]
     Occupied(String),
-    /// Nobody made partitions yet.
-    #[error("no partitions: run turnpike partition init")]
+    /// The cluster has no partitions yet.
+    #[error("the cluster has no partitions: run turnpike partition init")]
     NoPartitions,
-    /// The shared database was not read since this front started.
-    #[error("the shared database has not answered this front yet; ask again")]
+    /// This front has not read the shared database since it started.
+    #[error("this front has not yet read the shared database; try again")]
     NoRoutes,
-    /// The owner of the partition gave no answer that counts.
+    /// The owner of the partition gave no valid answer before the deadline.
     #[error(
-        "partition {partition}: {last} (no answer from its owner within {within:?}); ask again"
+        "partition {partition}: {last} (no answer from its owner within {within:?}); try again"
     )]
     NoAnswer {
         /// The partition.
         partition: PartitionId,
-        /// How long was waited.
+        /// The deadline.
         within: Duration,
-        /// What the last try came to.
+        /// The outcome of the last attempt.
         last: String,
     },
-    /// The owner says that the request is wrong.
+    /// The owner rejected the request as invalid.
     #[error("partition {partition}: {message}")]
     Refused {
         /// The partition.
         partition: PartitionId,
-        /// The owner's words.
+        /// The owner's message.
         message: String,
     },
-    /// The shared database.
+    /// The shared database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The front is going down.
-    #[error("this front is shutting down; ask another one")]
+    /// The front is shutting down.
+    #[error("this front is shutting down; use another front")]
     ShuttingDown,
 }
 
 impl FrontError {
-    /// The gRPC code that tells a client what to do: `UNAVAILABLE` means "ask again".
+    /// The gRPC code of the error. `UNAVAILABLE` means that the client should retry.
     pub fn code(&self) -> Code {
         match self {
             Self::Config { .. } | Self::Invalid(_) | Self::Refused { .. } => Code::InvalidArgument,

@@ -1,5 +1,5 @@
-//! A plan's own examples, before it is published: what does not do what its author says never
-//! gets in.
+//! Runs a plan's own examples before the plan is published. A plan whose results differ from its
+//! examples is refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use turnpike_trial::{ExampleReport, ExamplesReport, Inputs, run_examples};
 use crate::FrontError;
 use crate::catalogue::told;
 
-/// How long the examples of one plan may take. What is usual takes milliseconds.
+/// The time limit for the examples of one plan. They usually take milliseconds.
 const TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Runs examples, those of one plan at a time: they take a processor away from usage.
+/// Runs the examples of one plan at a time, because they compete with ingestion for processor time.
 pub(crate) struct Examples {
     one_at_a_time: Arc<Semaphore>,
 }
@@ -29,7 +29,7 @@ impl Default for Examples {
 }
 
 impl Examples {
-    /// What the examples came to, a line each; an error when one is not fulfilled.
+    /// Runs the examples and returns one line for each. Fails when an example gives another result.
     pub(crate) async fn run(
         &self,
         plan: Plan,
@@ -42,7 +42,7 @@ impl Examples {
         let permit = Arc::clone(&self.one_at_a_time).acquire_owned().await;
         let permit = permit.map_err(|_| FrontError::ShuttingDown)?;
         let name = format!("plan {} version {}", plan.id(), plan.version());
-        // Dropped with this call, however it ends, so that nobody rates for one who is gone.
+        // Dropped when this call ends for any reason, so that an abandoned run stops.
         let stop = StopOnDrop::default();
         let stopped = Arc::clone(&stop.0);
         let running = tokio::task::spawn_blocking(move || {
@@ -82,7 +82,7 @@ fn judge(name: &str, report: &ExamplesReport) -> Result<Vec<String>, FrontError>
     };
     let differences: Vec<String> = report.examples.iter().flat_map(differences).collect();
     Err(FrontError::Invalid(format!(
-        "{name} does not do what its own examples say; mend the plan or the examples\n{}",
+        "{name} gives other results than its own examples; correct the plan or the examples\n{}",
         told(&differences)
     )))
 }

@@ -1,4 +1,4 @@
-//! What a front says of itself, and of the cluster as it sees it, in gauges.
+//! Gauges of the front, and of the cluster as the front sees it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,22 +8,22 @@ use tokio::time::Instant;
 use crate::cluster;
 use crate::routes::RouteTable;
 
-/// One of so many things; counted from here until it is dropped.
+/// Adds 1 to a gauge, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Counted(metrics::Gauge);
 
 impl Counted {
-    /// A client's stream.
+    /// An open client stream.
     pub(crate) fn stream() -> Self {
         Self::up(metrics::gauge!("turnpike_front_streams"))
     }
 
-    /// A lane.
+    /// An open lane.
     pub(crate) fn lane() -> Self {
         Self::up(metrics::gauge!("turnpike_front_lanes"))
     }
 
-    /// A sub-batch in a lane, sent or not, that has no answer yet.
+    /// A sub-batch in a lane that has no answer yet, whether it was sent or not.
     pub(crate) fn pending() -> Self {
         Self::up(metrics::gauge!("turnpike_front_lane_pending_batches"))
     }
@@ -40,7 +40,7 @@ impl Drop for Counted {
     }
 }
 
-/// What is said of the cluster after each reading of the routes.
+/// Publishes the gauges of the cluster after each read of the routes.
 #[derive(Debug)]
 pub(crate) struct ClusterGauges {
     suspicion: Duration,
@@ -54,12 +54,12 @@ impl ClusterGauges {
         Self { suspicion, read: Instant::now(), said: None, nodes: BTreeSet::new() }
     }
 
-    /// The routes could not be read, and grow old.
+    /// The routes could not be read: only their age is published.
     pub(crate) fn note_failure(&self) {
         metrics::gauge!("turnpike_front_routes_age_seconds").set(self.read.elapsed().as_secs_f64());
     }
 
-    /// The routes were read. Says what they hold, once a second at the usual heartbeat.
+    /// The routes were read. Publishes the gauges at most once per suspicion time (1 s by default).
     pub(crate) fn note(&mut self, table: &RouteTable) {
         self.read = Instant::now();
         metrics::gauge!("turnpike_front_routes_age_seconds").set(0.0);
@@ -75,7 +75,7 @@ impl ClusterGauges {
             let age = Duration::from_millis(node.silent_ms).as_secs_f64();
             metrics::gauge!("turnpike_front_heartbeat_age_seconds", "node" => node.name).set(age);
         }
-        // Who was forgotten is not missed.
+        // The gauge of a forgotten node is reset, so that it raises no alert.
         for node in gone {
             metrics::gauge!("turnpike_front_heartbeat_age_seconds", "node" => node).set(0.0);
         }

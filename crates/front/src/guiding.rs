@@ -1,12 +1,12 @@
-//! Guiding: from an identity to the account that it was bound to when a record began (P28).
+//! Guiding: finds the account that an identity was bound to at the start of a record (P28).
 //!
-//! An address belongs to the account that holds it at that instant or, of those that hold a prefix
-//! of it then, the one with the longest.
+//! An address belongs to the account that it is bound to at that instant. Without such a binding it
+//! belongs to the account that holds the longest prefix of it at that instant.
 //!
-//! What was found is cached until the version of all bindings changes, which a front reads with each
-//! heartbeat; a front that could not read it for the suspicion time does not use its cache. So a
-//! change holds on every front once that much time has passed since its commit. That there is no
-//! binding is asked again with each batch.
+//! Histories are cached until the version of the bindings changes. A front reads this version with
+//! each heartbeat interval, and does not use its cache when it could not read the version for the
+//! suspicion time. So a change is in force on every front once the suspicion time has passed since
+//! its commit. That an identity is unbound is never taken from the cache.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -20,13 +20,14 @@ use turnpike_types::{AccountNumber, Identity, Timestamp};
 use crate::routes::Routes;
 use crate::split::Histories;
 
-/// An identity as it is looked up.
+/// The key of an identity for the lookup.
 #[derive(Debug)]
 pub(crate) struct Key<'a> {
-    /// Its one spelling. What is no identity by today's rules is looked up as it is, since an older
-    /// release may have bound it.
+    /// The canonical spelling. Text that is not a valid identity by the present rules is looked up
+    /// unchanged, since an older release may have bound it.
     pub(crate) text: Cow<'a, str>,
-    /// It may wait for a binding; else it must be bound already.
+    /// A record of this identity may wait in suspense for a binding. Otherwise the identity must be
+    /// bound.
     pub(crate) may_wait: bool,
 }
 
@@ -52,7 +53,8 @@ pub(crate) fn bound_at(history: &Guided, start: Timestamp) -> Option<AccountNumb
         .or_else(|| prefixes.find_map(|longest_first| holder(longest_first, start)))
 }
 
-/// The account whose binding is in force at `start`, of bindings sorted by start that do not overlap.
+/// The account whose binding is in force at `start`. The bindings are sorted by start and do not
+/// overlap.
 fn holder(bindings: &[Binding], start: Timestamp) -> Option<AccountNumber> {
     let after = bindings.partition_point(|binding| binding.from <= start);
     let binding = bindings.get(after.checked_sub(1)?)?;
@@ -60,16 +62,16 @@ fn holder(bindings: &[Binding], start: Timestamp) -> Option<AccountNumber> {
     holds.then_some(binding.account)
 }
 
-/// Identity histories, cached by bytes.
+/// A cache of identity histories, bounded by bytes.
 #[derive(Clone)]
 pub(crate) struct Guide {
     db: Arc<dyn SharedDatabase>,
     cache: Cache<String, Found>,
-    /// Where changes of bindings show; without it nothing that is cached goes out of date.
+    /// Shows when bindings change. Without routes, cache entries never become outdated.
     routes: Option<Routes>,
 }
 
-/// What was found, and at which change of bindings.
+/// A cached history, and the number of the last change of bindings when it was read.
 #[derive(Clone)]
 struct Found {
     history: Arc<Guided>,
@@ -90,26 +92,27 @@ impl Guide {
         Self { db, cache, routes: None }
     }
 
-    /// The same, where cached histories hold as long as `routes` show no change of bindings.
+    /// The same guide, but its cache entries are valid only while `routes` show no change of
+    /// bindings.
     pub(crate) fn following(self, routes: Routes) -> Self {
         Self { routes: Some(routes), ..self }
     }
 
-    /// The last change of bindings that is known; `None` when it is not known well enough.
+    /// The number of the last known change of bindings; `None` when it was not read recently.
     fn last_change(&self) -> Option<u64> {
         self.routes.as_ref().map_or(Some(0), Routes::last_change_of_bindings)
     }
 
-    /// The histories of `asked`, each complete enough for every start asked for: one call to the
-    /// database for all that the cache can't answer.
+    /// The histories of the `asked` identities, each complete enough for every given start. Makes
+    /// one call to the database for all identities that the cache can't answer.
     ///
     /// # Errors
-    /// What the database says.
+    /// An error of the database.
     pub(crate) async fn histories(
         &self,
         asked: HashMap<String, Vec<Timestamp>>,
     ) -> StoreResult<Histories> {
-        // Read before the database is asked: what changes meanwhile makes the answer out of date.
+        // Read before the call to the database: a change during the call makes the answer outdated.
         let change = self.last_change();
         let mut found = Histories::with_capacity(asked.len());
         let mut missing = Vec::new();

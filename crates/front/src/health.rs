@@ -1,4 +1,4 @@
-//! Is the front ready: does it know where partitions are?
+//! The readiness of a front: does it know the routes of the partitions?
 
 use std::fmt;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::routes::Routes;
 
-/// Tells whether a front is ready; clones ask the same front, also after its end.
+/// Reports whether a front is ready. Clones report on the same front, also after it has stopped.
 #[derive(Clone)]
 pub struct Health {
     pub(crate) routes: Routes,
-    /// Cancelled when the front takes nothing more.
+    /// Cancelled when the front accepts no more requests.
     pub(crate) gate: CancellationToken,
-    /// Routes that are older say that the database does not answer.
+    /// Routes older than this mean that the database does not respond.
     pub(crate) stale_after: Duration,
 }
 
@@ -24,11 +24,11 @@ impl fmt::Debug for Health {
 }
 
 impl Health {
-    /// What the front knows, in words.
+    /// A description of what the front knows.
     ///
     /// # Errors
-    /// Why it is not ready, in words: it is stopping, the routes have not been read, or not lately,
-    /// or there are no partitions.
+    /// Why the front is not ready: it is shutting down, the routes were not read yet or not
+    /// recently, or there are no partitions.
     pub fn ready(&self) -> Result<String, String> {
         if self.gate.is_cancelled() {
             return Err("the front is stopping".to_owned());
@@ -40,7 +40,7 @@ impl Health {
         let age = table.read_at.elapsed();
         if age > self.stale_after {
             return Err(format!(
-                "the shared database does not answer: the routes are {} ms old",
+                "the shared database does not respond: the routes are {} ms old",
                 age.as_millis()
             ));
         }

@@ -1,16 +1,17 @@
-//! Batches in, acknowledgements out.
+//! The ingest service: receives batches and sends acknowledgements.
 //!
 //! ```text
-//!  client stream --read--> admit --> split (guide first, where identities stand) --> lanes
+//!  client stream --read--> admit --> split (identities are guided first) --------------> lanes
 //!        ^                   | refused                                                 |
 //!        `---- BatchAck -----+---------------- the last part of a batch ---------------+
 //! ```
 //!
-//! While a batch that was answered RETRY was not sent again, those after it are answered RETRY
+//! While a batch that was answered RETRY has not been sent again, later batches are answered RETRY
 //! too: see [`crate::stall`].
 //!
-//! One task reads a stream and hands its batches to the lanes in order. At most
-//! `stream_batches_max` batches of it are unanswered; the transport's flow control does the rest.
+//! One task reads a stream and passes its batches to the lanes in order. At most
+//! `stream_batches_max` batches of a stream are unanswered. Beyond that, the transport's flow
+//! control applies backpressure.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -61,7 +62,7 @@ impl IngestService for Ingest {
         let (acks, answers) = mpsc::unbounded_channel();
         let stream = ClientStream::new(&self.core, Arrival::First, acks);
         self.core.tasks.spawn(stream.run(request.into_inner()));
-        // The permit goes with the delivery: read means answered.
+        // The delivery holds the permit: a batch counts as answered once its ack was read.
         let answers =
             UnboundedReceiverStream::new(answers).map(|answer| answer.map(|answer| answer.ack));
         Ok(Response::new(Box::pin(answers)))
@@ -76,10 +77,10 @@ impl IngestService for Ingest {
     }
 }
 
-/// Takes one batch through a stream of its own.
+/// Processes one batch on a new stream.
 ///
 /// # Errors
-/// [`FrontError::ShuttingDown`] when the front ends first.
+/// [`FrontError::ShuttingDown`] when the front stops before the answer.
 pub(crate) async fn once(
     core: &Arc<Core>,
     frame: BatchFrame,
@@ -88,9 +89,9 @@ pub(crate) async fn once(
     let (acks, mut answers) = mpsc::unbounded_channel();
     let mut stream = ClientStream::new(core, arrival, acks);
     let unanswered = stream.slot().await.ok_or(FrontError::ShuttingDown)?;
-    // A stream that remembers nothing yet has room.
+    // The stream is new, so its list of refused batches can't be full.
     let _ = stream.take(frame, unanswered).await;
-    // Lanes end once all is answered.
+    // The lanes end once everything is answered.
     drop(stream);
     let answer = answers.recv().await.and_then(Result::ok);
     answer.map(|delivery| delivery.ack).ok_or(FrontError::ShuttingDown)
@@ -104,15 +105,16 @@ struct ClientStream {
     unanswered: Arc<Semaphore>,
     splitter: Splitter,
     lanes: BTreeMap<PartitionId, LaneQueue>,
-    /// The highest number that came: what nothing may go by (P29).
+    /// The highest batch number received. It must not decide anything (P29); only a mutant reads
+    /// it.
     highest: Option<u64>,
     _counted: Counted,
 }
 
-/// A batch that is not taken.
+/// Why a batch is refused.
 enum Refusal {
     Retry(String),
-    /// Another one must be sent first.
+    /// An earlier refused batch must be sent again first.
     OutOfTurn(String),
     Reject(String),
 }
@@ -132,7 +134,7 @@ impl ClientStream {
         }
     }
 
-    /// Room for one more unanswered batch; `None`: stop reading.
+    /// Waits for a permit for one more unanswered batch; `None`: stop reading.
     async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
@@ -167,12 +169,14 @@ impl ClientStream {
         self.end(why).await;
     }
 
-    /// Says why the front reads no more, once everything that it read is answered.
+    /// Sends the client the reason for the end of the stream, after all batches that were read are
+    /// answered.
     async fn end(&self, why: Status) {
         tracing::debug!(status = %why, "a client's stream ends early");
         let all = u32::try_from(self.core.config.stream_batches_max).unwrap_or(u32::MAX);
         let given_up = async {
-            // What was under way is being answered RETRY; a client that does not read is left.
+            // Outstanding batches are being answered RETRY. A client that does not read its answers
+            // is abandoned.
             self.core.abort.cancelled().await;
             tokio::time::sleep(self.core.config.suspicion()).await;
         };
@@ -182,11 +186,11 @@ impl ClientStream {
             _ = self.unanswered.acquire_many(all) => {}
             () = given_up => {}
         }
-        // A client that is gone needs no reason.
+        // A send error means that the client has disconnected: no reason is needed.
         let _ = self.acks.send(Err(why));
     }
 
-    /// Takes a batch: it is answered in any case, now or when its last part is durable.
+    /// Processes a batch. It is answered in any case, now or when its last part is durable.
     ///
     /// # Errors
     /// [`Overfull`]: the stream must end.
@@ -201,8 +205,8 @@ impl ClientStream {
         let split = async {
             let received = failpoint::pass(Step::FrontReceived).await;
             received.map_err(|error| Refusal::Retry(error.to_string()))?;
-            // `push` decides; this saves room and looking up for what can't be in turn there:
-            // only this task lets a batch in front go on.
+            // `push` makes the decision. This early check saves admission and lookups for a batch
+            // that can't be in turn there: only this task can make an earlier batch proceed.
             self.check_turn(&frame)?;
             self.split(&frame, deadline).await
         };
@@ -229,7 +233,7 @@ impl ClientStream {
         in_turn(&self.stall.lock(), number)
     }
 
-    /// Answers a batch that is not taken, and remembers whether it will be sent again.
+    /// Answers a batch that is refused. Remembers a batch that the client will send again.
     fn refuse(&self, head: Head, refusal: Refusal, unanswered: Unanswered) -> Result<(), Overfull> {
         let number = head.batch_number;
         tracing::debug!(source = head.source, batch = number, "batch refused");
@@ -267,7 +271,9 @@ impl ClientStream {
         }
         let wait = self.core.config.admission_wait();
         let Some(room) = self.core.admission.admit(bytes, wait).await else {
-            return Err(Refusal::Retry("overloaded: too many batches are under way".to_owned()));
+            return Err(Refusal::Retry(
+                "overloaded: too many bytes of batches are not answered yet".to_owned(),
+            ));
         };
         let Some(table) = self.core.routes.first(deadline).await else {
             return Err(Refusal::Retry(FrontError::NoRoutes.to_string()));
@@ -295,14 +301,14 @@ impl ClientStream {
                 return Err(Refusal::Retry(format!("identities can't be looked up: {error}")));
             }
             Err(_) => {
-                let why = "identities can't be looked up: the shared database does not answer";
+                let why = "identities can't be looked up: the shared database does not respond";
                 return Err(Refusal::Retry(why.to_owned()));
             }
         };
         Ok(self.splitter.split(frame, table, Some(&histories)))
     }
 
-    /// Hands a batch to the lanes, if it is in turn.
+    /// Passes a batch to the lanes if it is in turn.
     fn push(
         &mut self,
         head: Head,
@@ -313,8 +319,9 @@ impl ClientStream {
     ) -> Result<(), Overfull> {
         let hint = self.core.config.retry_hint();
         let stall = Arc::clone(&self.stall);
-        // One step: a lane refuses a batch before it, and then this finds it, or after it, and
-        // then the lane finds the parts of this.
+        // One step under the lock. A lane refuses a batch either before this step, and then
+        // `in_turn` finds the refused batch, or after it, and then the lane finds the parts pushed
+        // here.
         let mut order = stall.lock();
         if let Err(refusal) = in_turn(&order, head.batch_number) {
             drop(order);
@@ -349,8 +356,8 @@ fn in_turn(order: &Order, number: u64) -> Result<(), Refusal> {
     match order.is_out_of_turn(number).filter(|_| !off(Line::Turn)) {
         None => Ok(()),
         Some((first, why)) => Err(Refusal::OutOfTurn(format!(
-            "batch {first} was answered RETRY before: send it again first, order is kept (it was \
-             refused because: {why})"
+            "batch {first} was answered RETRY: send it again first, so that the order is kept (it \
+             was refused because: {why})"
         ))),
     }
 }
@@ -358,11 +365,11 @@ fn in_turn(order: &Order, number: u64) -> Result<(), Refusal> {
 fn refusal(stop: SplitStop) -> Refusal {
     match stop {
         SplitStop::NoPartitions => Refusal::Retry(FrontError::NoPartitions.to_string()),
-        // Histories were looked up for every identity: a second look finds none missing.
+        // Histories were looked up for every identity, so the second split finds none missing.
         SplitStop::NeedsGuiding => Refusal::Retry("an identity was not looked up".to_owned()),
-        SplitStop::Malformed(error) => {
-            Refusal::Reject(format!("not a batch: {error}; is it an IngestBatch?"))
-        }
+        SplitStop::Malformed(error) => Refusal::Reject(format!(
+            "the message is not a valid batch: {error}; send an IngestBatch"
+        )),
         SplitStop::TooManyRecords(records) => Refusal::Reject(format!(
             "the batch has {records} records; at most {} are taken: send smaller batches",
             limits::BATCH_RECORDS_MAX

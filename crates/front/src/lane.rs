@@ -1,4 +1,5 @@
-//! A lane: the sub-batches of one client stream for one partition, in order, going back N (P30).
+//! A lane sends the sub-batches of one client stream for one partition, in order, by go-back-N
+//! (P30).
 //!
 //! ```text
 //!  queue --> pending: [ sent on this session | not sent yet ]
@@ -6,19 +7,19 @@
 //!                        v                        numbered from 0
 //!                  NodeService.Forward
 //!                        |
-//!   durable answer ------+--> the oldest leaves, its ticket is settled
-//!   refusal, cut, lower epoch, owner moved --> the session ends; after a pause the next one
-//!                                              sends everything that is pending, oldest first
+//!   durable answer ------+--> the oldest is removed, its ticket is settled
+//!   refusal, broken stream, lower epoch, new owner --> the session ends; after a pause, the next
+//!                                                      one sends all pending, oldest first
 //! ```
 //!
-//! Invariants: `pending` is in the order of the queue; only its head is ever answered; nothing is
-//! sent on a session before everything in front of it was sent on the same session. So whatever
-//! is refused, nothing passes it.
+//! Invariants: `pending` is in the order of the queue. Only its head is ever answered. A sub-batch
+//! is sent on a session only after everything before it was sent on the same session. So no
+//! sub-batch passes a refused one.
 //!
-//! When the head outlives its deadline, it leaves, and all that was pushed to the lane behind it,
-//! and the session ends with them. Their batches are answered RETRY and must be sent again in
-//! their order ([`crate::stall`]). What the node makes of them meets deduplication then: on a
-//! session it takes one only after all in front of it, so order is kept whatever it still takes.
+//! When the head passes its deadline, the lane drops it together with everything behind it, and
+//! ends the session. The batches are answered RETRY and must be sent again in their order
+//! ([`crate::stall`]). If the node still commits some of them, deduplication answers the retries.
+//! Within a session the node accepts a sub-batch only after all before it, so the order is kept.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -46,16 +47,16 @@ use crate::routes::RouteTable;
 use crate::split::TRAILER_BYTES;
 use crate::stall::Stall;
 
-/// How the records of a stream come to their partition (P35).
+/// Whether the records of a stream arrive for the first time (P35).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// From a client: the partition judges their age.
+    /// From a client: the partition checks the age of the records.
     First,
-    /// From another partition's suspense: it was judged there.
+    /// From the suspense of another partition, which checked their age on first arrival.
     Recycled,
 }
 
-/// A part of a batch on its way through a lane.
+/// The part of a batch that goes to one partition.
 #[derive(Debug)]
 pub(crate) struct Sub {
     body: Body,
@@ -65,8 +66,8 @@ pub(crate) struct Sub {
     _counted: Counted,
 }
 
-/// Records, and behind them the fields of the last sending: protobuf takes fields in any order,
-/// so that a first sending copies nothing.
+/// The encoded records, followed by the head fields of the last sending. Protobuf accepts fields in
+/// any order, so the first sending copies nothing.
 #[derive(Debug)]
 enum Body {
     Fresh(Vec<u8>),
@@ -100,14 +101,15 @@ impl Sub {
     }
 }
 
-/// The lane's end that takes sub-batches. Dropped: the lane ends once all is answered.
+/// The sending end of a lane's queue. When it is dropped, the lane ends once everything is
+/// answered.
 #[derive(Clone, Debug)]
 pub(crate) struct LaneQueue(mpsc::UnboundedSender<Sub>);
 
 impl LaneQueue {
-    /// Adds a sub-batch behind all others, under the stream's [`Stall`]. A lane that is gone, and
-    /// sends nothing ever again, gives it back: dropped after the lock, it answers RETRY.
-    /// The queue is bounded by the batches that its stream may have unanswered.
+    /// Adds a sub-batch at the end, under the stream's [`Stall`]. Gives it back if the lane has
+    /// ended: the caller drops it after the lock is released, which answers RETRY. The limit of
+    /// unanswered batches of the stream bounds the queue.
     pub(crate) fn push(&self, sub: Sub) -> Option<Sub> {
         self.0.send(sub).err().map(|gone| gone.0)
     }
@@ -148,48 +150,48 @@ struct Lane {
     partition: PartitionId,
     arrival: Arrival,
     queue: mpsc::UnboundedReceiver<Sub>,
-    /// More may come through the queue.
+    /// More sub-batches may arrive through the queue.
     open: bool,
     acks: Acks,
     stall: Arc<Stall>,
     pending: VecDeque<Sub>,
     routes: watch::Receiver<Arc<RouteTable>>,
-    /// Where a refusing node sent us.
+    /// The address to try next: from a refusal, or of a member that may relay.
     hint: Option<String>,
-    /// Where nobody could be reached since the last answer: no hint leads there. As many as there are
-    /// members, at the most.
+    /// The addresses that could not be reached since the last answer; hints to them are ignored.
+    /// Bounded by the number of members.
     unreachable: Vec<String>,
-    /// The epoch whose owner could not be reached, for whoever is asked in its place (P16).
+    /// The epoch whose owner could not be reached, as a complaint to the next member (P16).
     complaint: Option<u64>,
-    /// Tries in a row that brought no answer.
+    /// Consecutive attempts without an answer.
     failures: u32,
-    /// What the last try came to, for people.
+    /// The outcome of the last attempt, for messages.
     last: String,
     _counted: Counted,
 }
 
-/// One stream to one node.
+/// One Forward stream to one node.
 struct Session {
     address: String,
-    /// The epoch of the route when the session was opened, or since confirmed.
+    /// The epoch of the route when the session was opened, or a later epoch at the same address.
     epoch: Epoch,
     requests: mpsc::Sender<SubBatchFrame>,
     /// How many of `pending`, from its head, were sent on this session, and their bytes.
     sent: usize,
     sent_bytes: usize,
-    /// The number of the oldest unanswered one.
+    /// The sequence number of the oldest unanswered sub-batch.
     oldest: u64,
 }
 
-/// What a lane does next.
+/// The next step of a lane.
 enum Next {
-    /// Open a session at once.
+    /// Open a session immediately.
     Now,
     /// Pause, then open a session.
     After(Duration),
-    /// Nothing is pending.
+    /// No sub-batch is pending.
     Idle,
-    /// Nobody waits for answers any more.
+    /// The client has disconnected, or the front is shutting down.
     Gone,
 }
 
@@ -207,14 +209,15 @@ impl Lane {
             };
             metrics::counter!("turnpike_front_lane_retries_total").increment(1);
             tracing::debug!(partition = %self.partition, failures = self.failures, ?pause,
-                last = %self.last, pending = self.pending.len(), "going back");
+                last = %self.last, pending = self.pending.len(),
+                "go-back-N: all pending sub-batches are sent again");
             if !self.pause(pause).await {
                 return;
             }
         }
     }
 
-    /// `false`: the lane's work is over.
+    /// `false`: the lane has no more work.
     async fn wait_for_work(&mut self) -> bool {
         if !self.open {
             return false;
@@ -238,17 +241,17 @@ impl Lane {
         }
     }
 
-    /// Opens a stream to the owner and works on it until it ends.
+    /// Opens a stream to the owner and processes answers until the session ends.
     async fn session(&mut self) -> Next {
         let table = Arc::clone(&self.routes.borrow_and_update());
         let Some(route) = table.route(self.partition) else {
-            return self.back("the partition is not in the routes".to_owned());
+            return self.back("the partition is not in the routing table".to_owned());
         };
         let sent = self.hint.is_some();
         let address = self.hint.take().or_else(|| route.address.clone());
         let Some(address) = address else {
             self.core.routes.hint_stale();
-            return self.back("no node owns it".to_owned());
+            return self.back("the partition has no reachable owner".to_owned());
         };
         let mut client = match self.core.nodes.client(&address) {
             Ok(client) => client,
@@ -299,7 +302,8 @@ impl Lane {
                     idle_since = Instant::now();
                     look_at = idle_since;
                 }
-                // Long unanswered: whoever takes over is found as soon as he has claimed.
+                // Unanswered for long: requests fresh routes, to find a new owner as soon as it has
+                // claimed.
                 () = sleep_until(look_at + self.core.config.unanswered()), if deadline.is_some() => {
                     self.core.routes.hint_stale();
                     look_at += self.core.config.look_gap();
@@ -324,7 +328,8 @@ impl Lane {
                     }
                     let silent = format!("{} did not answer", session.address);
                     if self.failures == 0 {
-                        // What an earlier try came to is over; after one in vain it says more.
+                        // The outcome of an earlier attempt is outdated. After a failed attempt it
+                        // is more informative than this time-out.
                         self.last.clone_from(&silent);
                     }
                     self.expire();
@@ -335,7 +340,7 @@ impl Lane {
         }
     }
 
-    /// Sends what the window takes.
+    /// Sends as many pending sub-batches as the window allows.
     fn fill(&mut self, session: &mut Session) {
         let config = &self.core.config;
         while let Some(sub) = self.pending.get_mut(session.sent) {
@@ -346,7 +351,8 @@ impl Lane {
                 return;
             }
             let Ok(place) = session.requests.try_reserve() else {
-                // The stream is over, or the transport is behind: its answers will say which.
+                // The stream has ended, or the transport applies backpressure. The answers will
+                // show which.
                 return;
             };
             place.send(sub.frame(SubBatchHead {
@@ -359,7 +365,7 @@ impl Lane {
         }
     }
 
-    /// Takes an answer in; `Some`: the session is over.
+    /// Processes an answer; `Some`: the session is over.
     fn on_answer(
         &mut self,
         session: &mut Session,
@@ -372,7 +378,7 @@ impl Lane {
                 let next = self.back(format!("{}: {}", session.address, status.message()));
                 return Some(self.stand_in(&session.address).unwrap_or(next));
             }
-            // A node that has refused, or refused one as invalid, ends the stream by itself.
+            // A node ends the stream itself after it refused a sub-batch or rejected it as invalid.
             None if session.sent == 0 => return Some(Next::Now),
             None => return Some(self.back(format!("{} ended the stream", session.address))),
         };
@@ -402,7 +408,9 @@ impl Lane {
                     next => Some(next),
                 }
             }
-            Verdict::Unspecified => Some(self.back(format!("{} gave no verdict", session.address))),
+            Verdict::Unspecified => {
+                Some(self.back(format!("{} sent an answer without a verdict", session.address)))
+            }
         }
     }
 
@@ -422,8 +430,8 @@ impl Lane {
         let fits = |head: &Sub| head.ticket.fits(&answer) || off(Line::WholeAnswer);
         if !self.pending.front().is_some_and(fits) {
             tracing::error!(partition = %self.partition, address = %session.address,
-                "a node's answer does not speak of every record of its sub-batch; not believed");
-            return Some(self.back(format!("{} gave an incomplete answer", session.address)));
+                "the answer of a node does not cover every record of its sub-batch; it is ignored");
+            return Some(self.back(format!("{} sent an incomplete answer", session.address)));
         }
         self.unreachable.clear();
         self.failures = 0;
@@ -433,8 +441,8 @@ impl Lane {
         None
     }
 
-    /// The connection broke, or there is none: whoever would take over may know already, or will in
-    /// a moment (P16).
+    /// The connection failed. Another member may already have taken over, may do so soon, or can
+    /// relay to the owner (P16).
     fn stand_in(&mut self, address: &str) -> Option<Next> {
         if !self.unreachable.iter().any(|known| known == address) {
             self.unreachable.push(address.to_owned());
@@ -445,7 +453,7 @@ impl Lane {
         self.hint = stand_in.filter(|_| !off(Line::StandIn));
         self.complaint = table.complaint(self.partition, &self.unreachable);
         if self.hint.is_none() {
-            // All were tried: from the owner on.
+            // All members were tried. The next attempt starts with the owner again.
             self.unreachable.clear();
         }
         (self.hint.is_some() && self.failures <= 1).then_some(Next::Now)
@@ -453,12 +461,13 @@ impl Lane {
 
     fn on_not_owner(&mut self, session: &Session, standing: Standing) -> Next {
         self.core.routes.hint_stale();
-        let next = self.back(words(&session.address, &standing, "does not own it"));
+        let next = self.back(words(&session.address, &standing, "does not own the partition"));
         let hint = Some(standing.owner_address)
             .filter(|hint| !hint.is_empty() && *hint != session.address)
             .filter(|hint| !self.unreachable.contains(hint));
         match hint {
-            // The first hint is followed at once; nodes that point at each other are not.
+            // The first hint is followed at once. Later hints are not, since two nodes may refer to
+            // each other.
             Some(hint) => {
                 self.hint = Some(hint);
                 if self.failures <= 1 { Next::Now } else { next }
@@ -467,7 +476,7 @@ impl Lane {
         }
     }
 
-    /// Somebody else owns the partition now: what is unanswered here will not be answered.
+    /// Ends the session if another node owns the partition now: the old owner will not answer.
     fn on_routes(&mut self, session: &mut Session) -> Option<Next> {
         let table = self.core.routes.table();
         let route = table.route(self.partition)?;
@@ -483,7 +492,7 @@ impl Lane {
         Some(Next::Now)
     }
 
-    /// The head was answered.
+    /// Removes the head, which was answered.
     fn pop(&mut self, session: &mut Session) -> Option<Sub> {
         let sub = self.pending.pop_front()?;
         session.sent -= 1;
@@ -492,14 +501,14 @@ impl Lane {
         Some(sub)
     }
 
-    /// Remembers a failure; the pause grows with those in a row.
+    /// Records a failure. The pause grows with the number of consecutive failures.
     fn back(&mut self, last: String) -> Next {
         self.last = last;
         self.failures = self.failures.saturating_add(1);
         Next::After(self.core.backoff(self.failures))
     }
 
-    /// The head is past its deadline: answers RETRY for it, and for everything behind it.
+    /// The head has passed its deadline: answers RETRY for it and for everything behind it.
     fn expire(&mut self) {
         let why = format!(
             "partition {}: {} (no durable answer within {:?}); send the batch again",
@@ -507,7 +516,8 @@ impl Lane {
             self.last,
             self.core.config.answer_deadline()
         );
-        // One step: what is pushed later finds these remembered, what was pushed is among them.
+        // One step under the lock: a sub-batch pushed before it is drained here, and a batch pushed
+        // after it finds the refused ones remembered.
         let mut order = self.stall.lock();
         while let Ok(sub) = self.queue.try_recv() {
             self.pending.push_back(sub);
@@ -523,8 +533,8 @@ impl Lane {
         }
     }
 
-    /// Waits, while the queue and the deadlines go on; ends early when the route changes.
-    /// `false`: nobody waits for answers any more.
+    /// Waits, while it still receives from the queue and enforces deadlines. Ends early when the
+    /// route changes. `false`: the client has disconnected, or the front is shutting down.
     async fn pause(&mut self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let (acks, abort) = (self.acks.clone(), self.core.abort.clone());
@@ -555,7 +565,7 @@ impl Lane {
         }
     }
 
-    /// Where the routes say the owner is.
+    /// The epoch and address of the owner according to the routes.
     fn place(&self) -> Option<(Epoch, Option<String>)> {
         let table = self.core.routes.table();
         table.route(self.partition).map(|route| (route.epoch, route.address.clone()))

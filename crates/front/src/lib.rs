@@ -1,38 +1,41 @@
-//! The front: stateless, any number of them side by side.
+//! The front: a stateless gateway between clients and rating nodes. Any number of fronts run side
+//! by side.
 //!
 //! ```text
 //!  client --IngestBatch--> ingest.rs  admit (admission.rs), split (split.rs), guide (guiding.rs)
 //!                              |
-//!                              v   one lane a (client stream, partition)
-//!                          lane.rs  numbers, window, goes back N (P30)
+//!                              v   one lane for each (client stream, partition)
+//!                          lane.rs  sequence numbers, window, go-back-N (P30)
 //!                              |
-//!                              v   NodeService.Forward, through the Dial seam (dial.rs)
+//!                              v   NodeService.Forward, connected by a Dial (dial.rs)
 //!                          rating node --durable answer--> batch.rs  merge --BatchAck--> client
 //!
 //!  routes.rs    the partition map and liveness, read each heartbeat from the shared database
-//!  owner.rs     one request to a partition's owner, wherever it moves
+//!  owner.rs     one request to a partition's owner, with retries during a takeover
 //!  accounts.rs, cluster.rs, suspense.rs    the other services
 //!  bindings.rs  changes of bindings: bind, move, unbind
 //!  subscribing.rs        may an account subscribe to a plan?
-//!  plans.rs, tables.rs   what goes into the catalogue;  catalogue.rs   what both have in common
+//!  plans.rs, tables.rs   publish to the catalogue;  catalogue.rs   what both share
 //!  health.rs    is the front ready
-//!  examples.rs  a plan does what its own examples say, before it goes in
+//!  examples.rs  runs a plan's own examples before it is published
 //! ```
 //!
-//! What holds:
-//! - A batch is acknowledged only when each of its records has its durable answer (I1); every
-//!   batch that was read is answered, RETRY if nothing better can be said.
-//! - Records of one account leave in the order in which their stream brought them, whatever is
-//!   refused or resent (P30).
-//! - No answer under an epoch below the highest one seen is passed on (P17, I6).
-//! - Nothing is decoded past a record's account, identity and start.
-//! - Memory is bounded: by bytes admitted, by batches a stream, by the window of a lane.
+//! Invariants:
+//! - A batch is acknowledged only when each of its records has a durable answer (I1). Every batch
+//!   that was read is answered, with RETRY if there is no other answer.
+//! - Records of one account are sent in the order of their client stream, whatever is refused or
+//!   sent again (P30).
+//! - An answer under an epoch below the highest one seen is never passed on (P17, I6).
+//! - Of a record, only the account, identity and start are decoded.
+//! - Memory is bounded: by admitted bytes, by batches for each stream, and by the window of each
+//!   lane.
 //!
-//! What is not promised: that a record is sent to a node once (deduplication is the node's); order
-//! between streams, or after a RETRY. A front that cannot reach an owner sends through another
-//! member, where one can (P16).
+//! Not guaranteed: that a record is sent to a node only once (the node deduplicates), and any order
+//! between streams or after a RETRY. A front that cannot reach an owner sends through another
+//! member if one can relay (P16).
 //!
-//! Time is tokio's, chance a seeded generator, the network a [`Dial`]: a simulation replaces all.
+//! Time comes from tokio, randomness from a seeded generator, and the network from a [`Dial`]. A
+//! simulation replaces all three.
 
 mod accounts;
 mod admission;
@@ -81,8 +84,8 @@ pub use plans::Plans;
 pub use suspense::Suspense;
 pub use turnpike_proto::dial::{Dial, DialError};
 
-/// A running front. Dropped without [`Front::shutdown`], it gives up what is under way and says
-/// so to its clients.
+/// A running front. If it is dropped without [`Front::shutdown`], it abandons outstanding work and
+/// answers its clients RETRY.
 pub struct Front {
     core: Arc<core::Core>,
 }
@@ -99,8 +102,8 @@ macro_rules! servers {
 }
 
 impl Front {
-    /// Starts a front inside the current tokio runtime. It need not reach the database yet: until
-    /// it has, requests are answered "again".
+    /// Starts a front inside the current tokio runtime. The database need not be reachable yet:
+    /// until its first read, requests are answered with a retry.
     ///
     /// # Errors
     /// [`FrontError::Config`] when a setting can't work.
@@ -126,30 +129,30 @@ impl Front {
             config,
             db,
         };
-        // Not tracked: routes are read for as long as anything is under way.
+        // Not tracked by `tasks`: routes are read for as long as any work is outstanding.
         tokio::spawn(watcher);
         Ok(Self { core: Arc::new(core) })
     }
 
-    /// Tells whether the front is ready, for as long as it is kept.
+    /// The readiness of this front. The value stays usable after the front has stopped.
     pub fn health(&self) -> Health {
         Health {
             routes: self.core.routes.clone(),
             gate: self.core.gate.clone(),
-            // Reading them once may take as long as a silence that is suspect.
+            // One read of the routes may take as long as the suspicion time.
             stale_after: self.core.config.suspicion() * 2,
         }
     }
 
-    /// Waits until the routes were read for the first time.
+    /// Waits until the routes have been read for the first time.
     pub async fn ready(&self) {
         let mut routes = self.core.routes.subscribe();
-        // The watcher ends at shutdown only.
+        // The watcher ends only at shutdown.
         let _ = routes.wait_for(|table| table.generation > 0).await;
     }
 
     servers! {
-        /// Usage records in.
+        /// Ingests usage records.
         ingest: IngestServiceServer<Ingest>;
         /// Accounts.
         accounts: AccountServiceServer<Accounts>;
@@ -157,19 +160,21 @@ impl Front {
         plans: PlanServiceServer<Plans>;
         /// The state of the cluster.
         cluster: ClusterServiceServer<Cluster>;
-        /// Records that can't be rated yet.
+        /// Records in suspense, which can't be rated yet.
         suspense: SuspenseServiceServer<Suspense>;
     }
 
-    /// Gate, drain, release: takes nothing new, waits for what is under way (20 heartbeats at
-    /// most), then answers RETRY for the rest.
+    /// Closes the gate, drains and stops: accepts no new requests, waits for outstanding answers
+    /// (at most 20 heartbeat intervals), then answers RETRY for the rest.
     pub async fn shutdown(&self) {
         self.core.gate.cancel();
         self.core.tasks.close();
         let drained = tokio::time::timeout(self.core.config.drain(), self.core.tasks.wait()).await;
         self.core.abort.cancel();
         if drained.is_err() {
-            tracing::warn!("shutdown: some batches have no durable answer; their clients resend");
+            tracing::warn!(
+                "shutdown: some batches have no durable answer; they are answered RETRY"
+            );
             self.core.tasks.wait().await;
         }
     }

@@ -1,4 +1,4 @@
-//! One request to a partition's owner, wherever it moves while we ask.
+//! Sends one request to the owner of a partition, and follows the partition when its owner changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use turnpike_types::PartitionId;
 use crate::FrontError;
 use crate::core::Core;
 
-/// An answer of a node that says under which right it was given.
+/// An answer of a node that carries its standing: the verdict, and the epoch under which it was
+/// given.
 pub(crate) trait Answered {
     fn standing(&mut self) -> Option<Standing>;
 }
@@ -34,10 +35,10 @@ macro_rules! answered {
 }
 answered!(NodeApplyResponse, NodeShowResponse, NodeSuspenseResponse, NodeRecycleResponse);
 
-/// What one try came to.
+/// The outcome of one attempt.
 enum Tried<T> {
     Answer(T),
-    /// Again, there if it is known where, after this long at least.
+    /// Retry: at the hint's address if there is one, and after at least `wait`.
     Again {
         why: String,
         hint: Option<Hint>,
@@ -46,10 +47,10 @@ enum Tried<T> {
     Never(FrontError),
 }
 
-/// Where to try next.
+/// The address for the next attempt.
 struct Hint {
     address: String,
-    /// The epoch whose owner could not be reached (P16).
+    /// The epoch whose owner could not be reached, as a complaint to the other member (P16).
     complaint: Option<u64>,
 }
 
@@ -57,13 +58,14 @@ fn again<T>(why: String) -> Tried<T> {
     Tried::Again { why, hint: None, wait: Duration::ZERO }
 }
 
-/// Asks the owner of `partition`, with fresh routes after each refusal, until the deadline.
+/// Sends a request to the owner of `partition`. After each refusal it reads the routes again and
+/// retries, until the deadline.
 ///
-/// The request must be one that may be carried out twice: an answer can be lost.
+/// The request must be idempotent, because an answer can be lost after the request was carried out.
 ///
 /// # Errors
-/// [`FrontError::NoAnswer`] past the deadline, [`FrontError::Refused`] when the owner says that
-/// the request is wrong, [`FrontError::ShuttingDown`].
+/// [`FrontError::NoAnswer`] after the deadline, [`FrontError::Refused`] when the owner rejects the
+/// request as invalid, [`FrontError::ShuttingDown`].
 pub(crate) async fn ask<Req, Resp, Call, Fut>(
     core: &Arc<Core>,
     partition: PartitionId,
@@ -92,7 +94,8 @@ where
             Tried::Again { why, hint: next, wait } => {
                 failures += 1;
                 core.routes.hint_stale();
-                // The first hint is followed at once; nodes that point at each other are not.
+                // The first hint is followed at once. Later hints are not, since two nodes may
+                // refer to each other.
                 let pause = if next.is_some() && failures == 1 {
                     Duration::ZERO
                 } else {
@@ -126,7 +129,7 @@ where
 {
     let table = core.routes.table();
     let Some(route) = table.route(partition) else {
-        return again("the partition is not in the routes".to_owned());
+        return again("the partition is not in the routing table".to_owned());
     };
     let mut request = Request::new(request.clone());
     let address = match hint {
@@ -139,7 +142,7 @@ where
         None => route.address.clone(),
     };
     let Some(address) = address else {
-        return again("no node owns it".to_owned());
+        return again("the partition has no reachable owner".to_owned());
     };
     let client = match core.nodes.client(&address) {
         Ok(client) => client,
@@ -171,7 +174,7 @@ where
     }
 }
 
-/// Who may take over, when nobody could be reached at `address` either (P16).
+/// Another member that may relay or take over, when `address` could not be reached either (P16).
 fn stand_in(
     core: &Core,
     partition: PartitionId,
@@ -185,14 +188,14 @@ fn stand_in(
     let stand_in = table.stand_in(partition, unreachable, core.config.suspicion());
     let complaint = table.complaint(partition, unreachable);
     if stand_in.is_none() {
-        // All were tried: from the owner on.
+        // All members were tried. The next attempt starts with the owner again.
         unreachable.clear();
     }
     stand_in.map(|address| Hint { address, complaint })
 }
 
-/// Why the node at `address` gave no answer: in its own words, since only it knows of a full disk
-/// or of a database that is down.
+/// Why the node at `address` refused. The node's own message comes first, since only the node knows
+/// of a full disk or an unavailable database.
 pub(crate) fn words(address: &str, standing: &Standing, otherwise: &str) -> String {
     if standing.message.is_empty() {
         format!("{address} {otherwise}")
@@ -226,12 +229,12 @@ fn judge<Resp: Answered>(
             wait: Duration::from_millis(u64::from(standing.retry_after_ms)),
         },
         Verdict::NotOwner => Tried::Again {
-            why: words(address, &standing, "does not own it"),
+            why: words(address, &standing, "does not own the partition"),
             hint: Some(standing.owner_address)
                 .filter(|hint| !hint.is_empty() && hint != address)
                 .map(|address| Hint { address, complaint: None }),
             wait: Duration::ZERO,
         },
-        Verdict::Unspecified => again(format!("{address} gave no verdict")),
+        Verdict::Unspecified => again(format!("{address} sent an answer without a verdict")),
     }
 }

@@ -1,4 +1,4 @@
-//! Price plans in the catalogue: what can't be right never gets in
+//! The publication of price plans. The catalogue never holds a plan that failed the checks
 //! (docs/architecture.md section 7).
 
 use std::sync::Arc;
@@ -38,7 +38,8 @@ impl Plans {
         let publish = to_publish(&plan, xml);
         let mut warnings: Vec<String> = plan.warnings().iter().map(ToString::to_string).collect();
         warnings.extend(self.missing_tables(&plan).await?);
-        // What is in the catalogue has passed; whoever publishes it again need not send its files.
+        // A plan in the catalogue has passed its examples. A repeated publication need not send
+        // their files.
         let examples = if self.is_there(&publish).await? {
             Vec::new()
         } else {
@@ -50,7 +51,7 @@ impl Plans {
         Ok(PublishResponse { plan: Some(show(head)), already, warnings, examples })
     }
 
-    /// The plan, if it may be published, or was published before rules that refuse it now.
+    /// The plan, if it may be published, or if it was published under older rules that accepted it.
     async fn accepted(&self, xml: &str) -> Result<Plan, FrontError> {
         let errors = match turnpike_plan::parse(xml) {
             Ok(plan) => return Ok(plan),

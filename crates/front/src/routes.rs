@@ -1,7 +1,7 @@
-//! Routes: what the shared database shows, read each heartbeat interval, as an immutable table.
+//! The routing table: read from the shared database in each heartbeat interval, and immutable.
 //!
-//! Two things outlive a table: the highest epoch seen of each partition (P17), and how long each
-//! node's counter has stood still (P10).
+//! Two things outlive a table: the highest epoch seen of each partition (P17), and for how long the
+//! heartbeat counter of each node has not advanced (P10).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,58 +19,58 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::FrontConfig;
 use crate::gauges::ClusterGauges;
 
-/// One reading of the routes.
+/// The routing table of one read of the database.
 #[derive(Debug)]
 pub(crate) struct RouteTable {
-    /// Which reading; 0 before the first.
+    /// The number of the read; 0 before the first.
     pub(crate) generation: u64,
     /// When it was read.
     pub(crate) read_at: Instant,
-    /// As it was read; partitions are sorted by id.
+    /// The rows as they were read, with partitions sorted by id.
     pub(crate) observation: Observation,
-    /// How long each of `observation.nodes` has stood still.
+    /// For how long the counter of each of `observation.nodes` has not advanced.
     pub(crate) silent: Vec<Duration>,
     bindings: BindingsSeen,
-    /// One for each of `observation.partitions`.
+    /// One route for each of `observation.partitions`, in the same order.
     routes: Vec<Route>,
     /// Sorted by first account: first, last, index into `routes`.
     ranges: Vec<(u64, u64, usize)>,
 }
 
-/// What was last read of the version of all bindings.
+/// The version of the bindings as it was last read.
 #[derive(Clone, Copy, Debug, Default)]
 struct BindingsSeen {
     version: u64,
-    /// How many times it was another one than before.
+    /// How many times the version differed from the one before.
     changes: u64,
-    /// When it was asked for; `None` before the first time.
+    /// When the read began; `None` before the first read.
     asked_at: Option<Instant>,
 }
 
-/// Where a partition's owner is.
+/// The address and epoch of a partition's owner.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(crate) partition: PartitionId,
     pub(crate) epoch: Epoch,
-    /// The owner's address; `None` before the first claim, and when the process that claimed is
-    /// known to be gone (P11).
+    /// The owner's address; `None` before the first claim, and when the process that claimed the
+    /// partition is known to have been replaced (P11).
     pub(crate) address: Option<String>,
     highest: Highest,
 }
 
-/// The highest epoch seen of a partition; shared by all tables.
+/// The highest epoch seen of a partition, shared by all tables.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Highest(Arc<AtomicU64>);
 
 impl Highest {
-    /// May an answer under `epoch` be believed (P17)? Remembers it, if so.
+    /// Is an answer under `epoch` valid (P17)? Raises the highest epoch seen to `epoch`.
     pub(crate) fn admits(&self, epoch: u64) -> bool {
         self.0.fetch_max(epoch, Ordering::AcqRel) <= epoch || off(Line::EpochFloor)
     }
 }
 
 impl Route {
-    /// May an answer under `epoch` be believed (P17)?
+    /// Is an answer under `epoch` valid (P17)?
     pub(crate) fn admits(&self, epoch: u64) -> bool {
         self.highest.admits(epoch)
     }
@@ -95,7 +95,7 @@ impl RouteTable {
         }
     }
 
-    /// A table of `observation`; epochs already seen are carried over through `highest`.
+    /// Builds a table from `observation`. `highest` carries over the epochs seen before.
     pub(crate) fn new(
         generation: u64,
         mut observation: Observation,
@@ -108,7 +108,7 @@ impl RouteTable {
             .iter()
             .map(|row| {
                 let highest = highest.entry(row.spec.id).or_default().clone();
-                // What was read raises the mark as an answer does.
+                // An epoch in the database raises the highest epoch seen, as an answer does.
                 highest.admits(row.epoch.number());
                 Route {
                     partition: row.spec.id,
@@ -130,12 +130,13 @@ impl RouteTable {
         Self { generation, read_at, observation, silent, bindings, routes, ranges }
     }
 
-    /// How many partitions there are.
+    /// The number of partitions.
     pub(crate) fn len(&self) -> usize {
         self.routes.len()
     }
 
-    /// The slot of the partition that covers `account`.
+    /// The slot of the partition that covers `account`. A slot is an index into the partitions
+    /// sorted by id.
     pub(crate) fn slot_of(&self, account: AccountNumber) -> Option<usize> {
         self.range_of(account).map(|(_, _, slot)| slot)
     }
@@ -173,8 +174,8 @@ impl RouteTable {
         self.routes.get(slot)
     }
 
-    /// Another member that may take the partition over, when nobody answers at the addresses that were
-    /// `tried` (P16): one with a warm copy that beats, of those the one of the highest priority.
+    /// Another member to send to when the addresses in `tried` could not be reached (P16): of the
+    /// members with a warm replica and a live heartbeat, the one with the highest priority.
     pub(crate) fn stand_in(
         &self,
         partition: PartitionId,
@@ -194,15 +195,15 @@ impl RouteTable {
         warm.max().map(|(_, address)| address.clone())
     }
 
-    /// The epoch to complain about when nobody answers at the addresses that were `tried`; `None` when
-    /// the owner is not said to be at one of them.
+    /// The epoch to complain about when the addresses in `tried` could not be reached; `None`
+    /// unless the owner's address is one of them.
     pub(crate) fn complaint(&self, partition: PartitionId, tried: &[String]) -> Option<u64> {
         let route = self.route(partition)?;
         let address = route.address.as_ref()?;
         tried.contains(address).then(|| route.epoch.number())
     }
 
-    /// Every route, sorted by partition.
+    /// All routes, sorted by partition.
     pub(crate) fn routes(&self) -> &[Route] {
         &self.routes
     }
@@ -214,7 +215,7 @@ fn address_of_owner(row: &PartitionRow, nodes: &[NodeRow]) -> Option<String> {
     (node.beat.incarnation == *incarnation).then(|| node.beat.address.clone())
 }
 
-/// How long counters have stood still, on the reader's own clock.
+/// For how long heartbeat counters have not advanced, measured on the reader's own clock.
 #[derive(Debug, Default)]
 pub(crate) struct Liveness {
     last_read: Option<Instant>,
@@ -229,10 +230,10 @@ struct Beat {
 }
 
 impl Liveness {
-    /// Takes a successful read in; returns each node's silence, in the order of `rows`.
+    /// Records a successful read. Returns the silence of each node, in the order of `rows`.
     ///
-    /// Silence grows only from one successful read to the next; a gap of `gap` or more says that
-    /// the reader or the database stood still, and clocks start anew (P10).
+    /// Silence grows only from one successful read to the next. A gap of `gap` or more means that
+    /// the reader or the database was stopped, and every silence starts again at zero (P10).
     pub(crate) fn read(&mut self, now: Instant, gap: Duration, rows: &[NodeRow]) -> Vec<Duration> {
         let since = self.last_read.map_or(Duration::ZERO, |last| now.duration_since(last));
         self.last_read = Some(now);
@@ -256,7 +257,7 @@ impl Liveness {
     }
 }
 
-/// The current table, and how to ask for a newer one.
+/// Access to the current table, and a way to request a newer one.
 #[derive(Clone)]
 pub(crate) struct Routes {
     table: watch::Receiver<Arc<RouteTable>>,
@@ -270,25 +271,25 @@ impl Routes {
         Arc::clone(&self.table.borrow())
     }
 
-    /// The number of the last change of bindings; `None` when it was not read for the suspicion
-    /// time, and there may be one that is not known.
+    /// The number of the last change of bindings. `None` when the version was not read for the
+    /// suspicion time, because there may be an unknown change.
     pub(crate) fn last_change_of_bindings(&self) -> Option<u64> {
         let bindings = self.table.borrow().bindings;
         let is_recent = bindings.asked_at?.elapsed() < self.suspicion;
         is_recent.then_some(bindings.changes)
     }
 
-    /// A receiver of its own, to wait for newer tables.
+    /// A new receiver that waits for newer tables.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<RouteTable>> {
         self.table.clone()
     }
 
-    /// The table turned out to be stale: read again soon.
+    /// Reports that the table is stale: requests an early read.
     pub(crate) fn hint_stale(&self) {
         self.stale.notify_one();
     }
 
-    /// The current table, or the first one, which may take until `deadline`.
+    /// The current table. Before the first read, waits for it until `deadline`.
     pub(crate) async fn first(&self, deadline: Instant) -> Option<Arc<RouteTable>> {
         let mut table = self.table.clone();
         let ready = table.wait_for(|table| table.generation > 0);
@@ -297,7 +298,7 @@ impl Routes {
     }
 }
 
-/// The routes, and the task that keeps them fresh until `stop`.
+/// The routes, and the task that refreshes them until `stop`.
 pub(crate) fn watch_routes(
     config: FrontConfig,
     db: Arc<dyn SharedDatabase>,
@@ -333,7 +334,7 @@ impl Watcher {
             match self.observe().await {
                 Ok(observation) => {
                     if std::mem::take(&mut failing) {
-                        tracing::info!("routes can be read again");
+                        tracing::info!("the routes can be read again");
                     }
                     generation += 1;
                     self.warn_of_regress(&observation);
@@ -350,12 +351,12 @@ impl Watcher {
                     metrics::counter!("turnpike_front_route_failures_total").increment(1);
                     gauges.note_failure();
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%why, "routes can't be read; the last ones stay in force");
+                        tracing::warn!(%why, "the routes can't be read; the last ones stay in use");
                     }
                 }
             }
             let wait = async {
-                // Whoever finds a route stale is heard at once, but not more often than this.
+                // A stale hint triggers an early read, but not before `earliest`.
                 tokio::time::sleep_until(earliest).await;
                 tokio::select! {
                     biased;
@@ -371,8 +372,8 @@ impl Watcher {
         }
     }
 
-    /// Reads the version of all bindings. While that fails, the last one grows old, and with it
-    /// what was found under it.
+    /// Reads the version of the bindings. While this fails, the last version ages, and cache
+    /// entries made under it become unusable.
     async fn read_bindings_version(&mut self) {
         let asked_at = Some(Instant::now());
         let reading = self.db.bindings_version();
@@ -382,8 +383,8 @@ impl Watcher {
                 let changes = self.bindings.changes + u64::from(is_other);
                 self.bindings = BindingsSeen { version, changes, asked_at };
             }
-            Ok(Err(error)) => tracing::debug!(%error, "the version of bindings can't be read"),
-            Err(_) => tracing::debug!("the version of bindings can't be read in time"),
+            Ok(Err(error)) => tracing::debug!(%error, "the version of the bindings can't be read"),
+            Err(_) => tracing::debug!("reading the version of the bindings timed out"),
         }
     }
 
@@ -391,12 +392,12 @@ impl Watcher {
         match tokio::time::timeout(self.config.suspicion(), self.db.observe()).await {
             Ok(Ok(observation)) => Ok(observation),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the shared database does not answer".to_owned()),
+            Err(_) => Err("the shared database does not respond".to_owned()),
         }
     }
 
-    /// Epochs only grow; when they do not, another history was put in place (P18), and answers of
-    /// its owners are dropped until a claim passes the highest epoch that was seen.
+    /// Epochs only grow. A lower epoch means that the database was rolled back to an older history
+    /// (P18). Answers of its owners are dropped until a claim exceeds the highest epoch seen.
     fn warn_of_regress(&self, observation: &Observation) {
         let before = self.sender.borrow();
         for row in &observation.partitions {
@@ -404,8 +405,8 @@ impl Watcher {
             let old = before.route(id).map_or(Epoch::UNOWNED, |route| route.epoch);
             if row.epoch < old {
                 tracing::error!(partition = %id, epoch = %row.epoch, before = %old,
-                    "the database went back to an older history; answers count again once epochs \
-                     have passed the highest one seen, or when this front is started anew");
+                    "the database was rolled back to an older history; answers are dropped until \
+                     epochs exceed the highest one seen; restart this front to accept them");
             }
         }
     }

@@ -1,14 +1,15 @@
-//! From a batch to runs of bytes, one a partition: nothing is decoded beyond the peek.
+//! Splits a batch into one byte string for each partition. Of a record, only a few fields are
+//! decoded (the peek).
 //!
 //! ```text
 //!  BatchFrame --walk, peek--> account ------------------> partition that covers it
-//!                             identity --guided at start-> partition of the account
+//!                             identity --bound at start--> partition of the account
 //!                                      `-unbound---------> home partition of the identity (P28)
 //!                             uncovered account ---------> home partition of the number (P35)
 //! ```
 //!
-//! A record keeps its place among the records of its partition, guided or not, so that order is
-//! kept for each account.
+//! Records of one partition keep their relative order, guided or not, so that the order of each
+//! account is kept.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,17 +23,17 @@ use turnpike_types::{AccountNumber, PartitionId, RejectReason, Timestamp, limits
 use crate::guiding::{Key, bound_at};
 use crate::routes::RouteTable;
 
-/// The identities of a batch, by their one spelling, with their histories.
+/// The histories of the identities of a batch, by canonical spelling.
 pub(crate) type Histories = HashMap<String, Arc<Guided>>;
 
-/// A batch, split.
+/// The result of splitting a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Split {
-    /// How many records the batch has.
+    /// The number of records in the batch.
     pub(crate) records: u32,
-    /// In the order in which partitions first appear.
+    /// One part for each partition, in the order of first appearance.
     pub(crate) parts: Vec<Part>,
-    /// Records that the front refuses by itself.
+    /// Records that the front rejects itself: index and reason.
     pub(crate) refused: Vec<(u32, RejectReason)>,
 }
 
@@ -40,39 +41,39 @@ pub(crate) struct Split {
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) partition: PartitionId,
-    /// As [`push_record`] makes them.
+    /// Encoded by [`push_record`].
     pub(crate) records: Vec<u8>,
     pub(crate) count: u32,
-    /// Index in the part -> index in the batch; `None` when they are the same.
+    /// Maps an index in the part to an index in the batch; `None` when both are equal.
     pub(crate) indexes: Option<Vec<u32>>,
 }
 
-/// Why a batch can't be split (yet).
+/// Why a batch can't be split, or not yet.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SplitStop {
-    /// Some records name identities: these must be looked up first.
+    /// Some records have identities that must be looked up first.
     NeedsGuiding,
-    /// There are no partitions.
+    /// The cluster has no partitions.
     NoPartitions,
-    /// Not a batch.
+    /// The bytes are not a valid batch.
     Malformed(WireError),
-    /// More records than a batch may have.
+    /// The batch has more records than allowed.
     TooManyRecords(usize),
     /// The source's name is too long.
     LongSource(usize),
 }
 
-/// What a frame says of itself, for people and for the acknowledgement.
+/// The source and number of a batch, for messages and for the acknowledgement.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) source: String,
     pub(crate) batch_number: u64,
 }
 
-/// Splits batches; its tables are reused from batch to batch.
+/// Splits batches. Its buffers are reused from batch to batch.
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {
-    /// Slot -> index in `parts`, plus one.
+    /// Maps a slot to the index in `parts` plus one; 0: no part yet.
     part_of: Vec<u32>,
     guided: Vec<u8>,
 }
@@ -82,18 +83,18 @@ struct Run<'a> {
     histories: Option<&'a Histories>,
     split: Split,
     records: usize,
-    /// The range that the last record was found in: batches are often sorted.
+    /// The range that contained the last account: batches are often sorted.
     last: Option<(u64, u64, usize)>,
     stop: Option<SplitStop>,
     part_bytes: usize,
 }
 
 impl Splitter {
-    /// Splits `frame` by `table`. `histories` is `None` on the first try, which is the only one
-    /// for a batch without identities.
+    /// Splits `frame` by `table`. `histories` is `None` on the first attempt, which suffices for a
+    /// batch without identities.
     ///
     /// # Errors
-    /// [`SplitStop`]; nothing of the batch was taken.
+    /// [`SplitStop`]; no record of the batch was sent.
     pub(crate) fn split(
         &mut self,
         frame: &BatchFrame,
@@ -137,7 +138,7 @@ impl Splitter {
         Ok((head, run.finish()))
     }
 
-    /// Puts one record into the part of its partition.
+    /// Adds one record to the part of its partition.
     fn place(&mut self, run: &mut Run<'_>, record: &[u8]) {
         let index = u32::try_from(run.records - 1).unwrap_or(u32::MAX);
         let found = match peek(record) {
@@ -162,8 +163,8 @@ impl Splitter {
             }
             Some(None) => self.push_unbound(run, &key, &found, index, record),
             Some(Some(account)) => {
-                // Of a field given twice the last one counts: the record gets its account, keeps
-                // its identity, and is not decoded.
+                // Appends the account as a second field 1: protobuf decoders use the last value of
+                // a repeated scalar field. The record keeps its identity and is not decoded.
                 let mut guided = std::mem::take(&mut self.guided);
                 guided.clear();
                 guided.extend_from_slice(record);
@@ -175,8 +176,8 @@ impl Splitter {
         }
     }
 
-    /// A record waits at home under the one spelling of its identity: sent again in another, it is
-    /// the same record.
+    /// Adds a record of an unbound identity to the identity's home partition, under the canonical
+    /// spelling. So the same record with another spelling has the same deduplication key.
     fn push_unbound(
         &mut self,
         run: &mut Run<'_>,
@@ -238,7 +239,7 @@ impl Run<'_> {
         }
     }
 
-    /// `None`: not looked up yet; `Some(None)`: bound to nobody when the record began.
+    /// `None`: not looked up yet. `Some(None)`: unbound at the start of the record.
     fn guide(&self, key: &Key<'_>, found: &Peek<'_>) -> Option<Option<AccountNumber>> {
         let history = self.histories?.get(&*key.text);
         Some(history.and_then(|history| bound_at(history, found.start)))
@@ -256,14 +257,13 @@ impl Run<'_> {
     }
 }
 
-/// Room for the fields that a lane adds behind the records.
+/// Space for the fields that a lane appends after the records.
 pub(crate) const TRAILER_BYTES: usize = 24;
 
-/// Each distinct identity of the batch, in its one spelling, with every start at which it is asked
-/// for.
+/// The distinct identities of a batch in canonical spelling, each with the starts of its records.
 pub(crate) fn identities(frame: &BatchFrame) -> HashMap<String, Vec<Timestamp>> {
     let mut found: HashMap<String, Vec<Timestamp>> = HashMap::new();
-    // What is malformed was or will be found by the split.
+    // The split reports malformed records.
     let _ = frame.walk(|record| {
         if let Ok(peek) = peek(record)
             && peek.account.0 == 0
@@ -282,7 +282,7 @@ pub(crate) fn identities(frame: &BatchFrame) -> HashMap<String, Vec<Timestamp>> 
     found
 }
 
-/// The head of a frame that can't be split: as much of it as can be read.
+/// As much of the head as can be read from a frame that can't be split.
 pub(crate) fn head_of(frame: &BatchFrame) -> Head {
     let mut head = Head::default();
     let mut fields = turnpike_proto::wire::Fields::new(frame.body());

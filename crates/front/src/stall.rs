@@ -1,34 +1,36 @@
-//! Order across refusals (P30): which batches of one client stream must be sent again, and first.
+//! Keeps order across refusals (P30): which batches of one client stream must be sent again, and in
+//! which order.
 //!
 //! ```text
 //!  reader: in turn? --- push to all its lanes ----.
 //!             | no: refuse, remember               >  each of these is one step under the lock
-//!  lane:   head expired: remember, and refuse, all |
-//!          that was pushed to the lane and is open '
+//!  lane:   head expired: remember and refuse all   |
+//!          parts in the lane that are unanswered   '
 //! ```
 //!
-//! Invariant: when a batch that was answered RETRY has not been pushed again, nothing that was
-//! read after it and shares a lane with it is sent to a node. For what shares a lane with it
-//! - was pushed before the refusal: then it is in that lane, behind it, and is refused by the
-//!   same step; a lane sends only what is in it;
-//! - or would be pushed after the refusal: then the step that would push it finds the refused
-//!   batch in here, and only the first batch in here is pushed.
+//! Invariant: while a batch that was answered RETRY has not been pushed again, no batch that was
+//! read after it and shares a lane with it is sent to a node. A later batch that shares a lane with
+//! it
+//! - was pushed before the refusal: then it is in that lane behind the refused batch, and the same
+//!   step refuses it too; a lane sends only what it holds;
+//! - or is to be pushed after the refusal: then the step that would push it finds the refused batch
+//!   here, and only the first batch here may be pushed.
 //!
-//! Batches in here stand in the order in which the stream brought them first, whichever lane
-//! refused them and when; a batch that is refused again gets its old place back. So they are
-//! pushed again in that order, and what is new comes after all of them.
+//! The refused batches are kept in the order in which the stream first brought them, whichever lane
+//! refused them and when. A batch that is refused again gets its former place back. So they are
+//! pushed again in their original order, and new batches come after all of them.
 //!
-//! A batch leaves when it is pushed again, or when it is answered REJECTED: its client sends it no
-//! more, and nothing may wait for it.
+//! A batch is removed when it is pushed again, or when it is answered REJECTED: the client does not
+//! send it again, so no batch may wait for it.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// So many batches are remembered for a stream. (What its lanes refuse comes on top: it is bounded
-/// by the batches that may be unanswered.)
+/// How many batches refused by the reader are remembered for each stream. Batches refused by lanes
+/// come on top; the limit of unanswered batches bounds their number.
 const REFUSED_MAX: usize = 4_096;
 
-/// A batch's place on its stream. A batch that is sent again because of RETRY keeps its place.
+/// The place of a batch on its stream. A batch that is sent again after RETRY keeps its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
     place: u64,
@@ -41,15 +43,15 @@ impl Turn {
     }
 }
 
-/// One stream's order, shared by its reader and its lanes.
+/// The order of one stream, shared by its reader and its lanes.
 #[derive(Debug, Default)]
 pub(crate) struct Stall(Mutex<Order>);
 
 impl Stall {
-    /// Held for a few steps a batch, never across an await, and never while a ticket is settled or
-    /// dropped: that may need it.
+    /// Held for a few steps for each batch, never across an await, and never while a ticket is
+    /// settled or dropped, because settling may lock it.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Order> {
-        // Nothing panics under this lock.
+        // No code panics while it holds this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -57,29 +59,29 @@ impl Stall {
 #[derive(Debug, Default)]
 pub(crate) struct Order {
     next_place: u64,
-    /// By place. Numbers are distinct.
+    /// Sorted by place. Batch numbers are distinct.
     refused: VecDeque<Turn>,
-    /// Why a batch was refused last, order apart; for people.
+    /// The last reason for a refusal other than order, for messages.
     why: String,
 }
 
-/// More batches than a front remembers are to be sent again.
+/// The stream has more refused batches than the front remembers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Overfull;
 
 impl Order {
-    /// Must another batch be sent before this one? If so: which, and why it was refused.
+    /// Must another batch be sent before this one? If so: its number, and why it was refused.
     pub(crate) fn is_out_of_turn(&self, number: u64) -> Option<(u64, &str)> {
         let first = self.refused.front().filter(|first| first.number != number)?;
         Some((first.number, &self.why))
     }
 
-    /// Is anything to be sent again?
+    /// Is any batch still to be sent again?
     pub(crate) fn is_stalled(&self) -> bool {
         !self.refused.is_empty()
     }
 
-    /// The batch, which is not out of turn, is being pushed.
+    /// Pushes the batch, which is in turn, and returns its turn.
     pub(crate) fn push(&mut self, number: u64) -> Turn {
         self.refused.pop_front_if(|first| first.number == number).unwrap_or_else(|| {
             let place = self.new_place();
@@ -87,10 +89,10 @@ impl Order {
         })
     }
 
-    /// The reader refuses a batch; `why`, unless it is for order alone.
+    /// The reader refuses a batch. `why` is `None` when the refusal only keeps order.
     ///
     /// # Errors
-    /// [`Overfull`]: it is not remembered, so the stream must end.
+    /// [`Overfull`]: the batch is not remembered, so the stream must end.
     pub(crate) fn refuse(&mut self, number: u64, why: Option<&str>) -> Result<(), Overfull> {
         if let Some(why) = why {
             why.clone_into(&mut self.why);
@@ -106,11 +108,11 @@ impl Order {
         Ok(())
     }
 
-    /// A lane refuses what was pushed to it.
+    /// A lane refuses a batch that was pushed to it.
     pub(crate) fn refuse_pushed(&mut self, turn: Turn, why: &str) {
         why.clone_into(&mut self.why);
         match self.refused.iter().position(|other| other.number == turn.number) {
-            // Refused by another lane, or sent twice: the earliest place counts.
+            // Another lane refused it before, or it was sent twice: the earliest place is kept.
             Some(at) if self.refused.get(at).is_some_and(|other| other.place <= turn.place) => {
                 return;
             }
@@ -121,7 +123,7 @@ impl Order {
         self.refused.insert(at, turn);
     }
 
-    /// The batch is answered REJECTED.
+    /// Removes a batch that is answered REJECTED.
     pub(crate) fn forget(&mut self, number: u64) {
         self.refused.retain(|turn| turn.number != number);
     }
@@ -140,7 +142,7 @@ mod tests {
     fn what_is_refused_is_pushed_again_in_the_order_of_its_first_sending() {
         let mut order = Order::default();
         let turns: Vec<Turn> = [10, 11, 12, 13].map(|number| order.push(number)).into();
-        // Two lanes expire, the one with the later batches first; both hold part of batch 13.
+        // Two lanes expire, the one with the later batches first. Both hold parts of batch 13.
         order.refuse_pushed(turns[1], "lane b");
         order.refuse_pushed(turns[3], "lane b");
         assert_eq!(order.refuse(14, None), Ok(()));
@@ -148,7 +150,7 @@ mod tests {
         order.refuse_pushed(turns[3], "lane a");
         assert_eq!(order.is_out_of_turn(11), Some((10, "lane a")));
         assert_eq!(order.is_out_of_turn(10), None);
-        // Sent again, and refused again: its old place.
+        // Sent again and refused again: it keeps its former place.
         let again = order.push(10);
         assert_eq!((again, order.is_out_of_turn(10)), (turns[0], Some((11, "lane a"))));
         order.refuse_pushed(again, "lane a");

@@ -1,8 +1,10 @@
-//! Whether accounts may subscribe to the plans that commands name: checked before a command goes to
-//! its owner, so that nothing of it is done. The owner checks again; it knows the account's settings.
+//! Checks whether accounts may subscribe to the plans that commands name, before a command is sent
+//! to its owner, so that a refused command has no effect. The owner checks again, since it knows
+//! the account's settings.
 //!
-//! What is published is read anew for every request that names a plan: nothing is refused by an old
-//! catalogue. Heads are read in increments and kept; bodies are read when a command names the plan.
+//! The list of published plans is refreshed for every request that names a plan, so that no request
+//! is refused because of an outdated catalogue. Heads are read in increments and kept. Bodies are
+//! read when a command names the plan.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,22 +20,22 @@ use turnpike_proto::account::v1::account_command::Command;
 use turnpike_store::{CatalogueHead, CatalogueKind, SharedDatabase, StoreResult};
 use turnpike_types::{Currency, Timestamp};
 
-/// Plans kept in memory; past it they are read again.
+/// How many plans are kept in memory. Beyond this limit the cache is cleared.
 const PLANS_KEPT_MAX: usize = 1_000;
-/// Of one plan, so many of its last versions are judged here; its owner judges all of them.
+/// How many of the last versions of a plan the front checks. The owner checks all versions.
 const VERSIONS_JUDGED_MAX: usize = 64;
 
-/// Published plans as this front read them last.
+/// The published plans as of this front's last read.
 #[derive(Debug, Default)]
 pub(crate) struct PublishedPlans(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Heads up to this catalogue version are known.
+    /// The catalogue version up to which heads are known.
     through: u64,
-    /// By id, ordered by start and then by publication.
+    /// By plan id; versions are sorted by start, then by publication.
     versions: BTreeMap<String, Vec<Head>>,
-    /// By catalogue version; `None` where this program can't read it.
+    /// By catalogue version; `None` if this program can't read the plan.
     plans: HashMap<u64, Option<Arc<Plan>>>,
 }
 
@@ -45,8 +47,8 @@ struct Head {
 }
 
 impl PublishedPlans {
-    /// For each command why the plans that it names can't be subscribed to; `None` where nothing is
-    /// known against it.
+    /// For each command, why the plans that it names can't be subscribed to; `None` if the front
+    /// found no fault.
     ///
     /// # Errors
     /// When the catalogue can't be read.
@@ -96,7 +98,7 @@ impl Known {
         }
     }
 
-    /// Reads the last versions of a plan that are not in memory.
+    /// Reads the last versions of a plan that are not in memory yet.
     async fn load(&mut self, db: &dyn SharedDatabase, id: &str) -> StoreResult<()> {
         if self.plans.len() > PLANS_KEPT_MAX {
             self.plans.clear();
@@ -125,7 +127,8 @@ impl Known {
     }
 }
 
-/// Judges the commands of one request; those of an import differ in little but the account.
+/// Checks the commands of one request. Compiled plans are cached, because the commands of an import
+/// differ mostly in the account.
 struct Judge<'a> {
     known: &'a Known,
     compiled: HashMap<(String, u32, BTreeMap<String, String>), Compiled>,
@@ -160,7 +163,7 @@ impl Judge<'_> {
 
 static NO_PARAMETERS: BTreeMap<String, String> = BTreeMap::new();
 
-/// The plans that a command subscribes its account to: the id, from when, and the parameters.
+/// The plans that a command subscribes its account to: id, start in microseconds, and parameters.
 fn plans_of(
     command: &AccountCommand,
 ) -> impl Iterator<Item = (&str, i64, &BTreeMap<String, String>)> {
@@ -169,7 +172,7 @@ fn plans_of(
         Some(Command::Offer(offer)) => (None, Some(offer)),
         _ => (None, None),
     };
-    // A command without a plan's id is refused for that.
+    // A command without a plan id is refused for that reason elsewhere.
     let subscribed = subscribed.filter(|asked| !asked.plan_id.is_empty());
     let subscribed =
         subscribed.map(|asked| (asked.plan_id.as_str(), asked.from_us, &asked.parameters));
@@ -179,7 +182,7 @@ fn plans_of(
     subscribed.into_iter().chain(offered)
 }
 
-/// The settings that a command opens its account with.
+/// The settings with which a command opens its account.
 fn settings_of(command: &AccountCommand) -> Option<(Zone, Currency)> {
     let Some(Command::Open(open)) = &command.command else { return None };
     let settings = open.settings.as_ref()?;

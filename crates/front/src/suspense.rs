@@ -1,16 +1,17 @@
-//! What waits in suspense: listed from its owners, recycled in place or where it belongs by now.
+//! The suspense service: lists suspended records from their owners, and recycles them in place or
+//! in the partition where they belong now.
 //!
 //! ```text
-//!  List of each partition --+-- can be rated where it waits --> NodeService.Recycle
+//!  List of each partition --+-- stays in its partition --> NodeService.Recycle
 //!                           |
-//!                           `-- its identity is bound by now, or a partition covers its account:
-//!                               the record, which the list holds as it was taken, is ingested
-//!                               there under its own id, and once that is durable the home
-//!                               partition is told that it moved (P28, P35)
+//!                           `-- its identity is bound now, or a partition covers its account:
+//!                               the record, which the list returns as received, is ingested
+//!                               there under its own id; once that is durable, the home
+//!                               partition marks it as moved (P28, P35)
 //! ```
 //!
-//! A step that is lost half way is taken again by the next recycling: the record is a duplicate
-//! where it went, and leaves its home then.
+//! A step that fails half way is repeated by the next recycling. The record is then a duplicate in
+//! its new partition and is removed from its home partition.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -40,10 +41,11 @@ use crate::lane::Arrival;
 use crate::owner::ask;
 use crate::routes::RouteTable;
 
-/// Records listed when the request does not say how many, and at most.
+/// The number of records listed when the request gives none, and the maximum.
 const RECORDS_DEFAULT: u32 = 10_000;
 const RECORDS_MAX: u32 = 100_000;
-/// Records recycled by one request to a node: a batch of the largest records fits its limit.
+/// The number of records recycled in one request to a node. A batch of this many records of the
+/// largest size fits the size limit.
 const CHUNK: usize = 200;
 
 /// The gRPC service.
@@ -99,7 +101,7 @@ impl SuspenseService for Suspense {
             let records = match list_one(&self.core, partition, &filter).await {
                 Ok(records) => records,
                 Err(error) => {
-                    tracing::warn!(%partition, %error, "suspense of a partition can't be listed");
+                    tracing::warn!(%partition, %error, "suspended records can't be listed");
                     tally.retry += 1;
                     continue;
                 }
@@ -125,17 +127,18 @@ fn checked(mut filter: ListRequest) -> Result<ListRequest, FrontError> {
     if !filter.reason.is_empty() && !is_reason {
         let words: Vec<&str> = SuspenseReason::ALL.iter().map(|reason| reason.word()).collect();
         let (reason, words) = (&filter.reason, words.join(", "));
-        return Err(FrontError::Invalid(format!("no reason {reason:?}: there are {words}")));
+        return Err(FrontError::Invalid(format!("unknown reason {reason:?}; use one of {words}")));
     }
     Ok(filter)
 }
 
-/// The partitions in which what `filter` asks for can be, sorted.
+/// The partitions that may hold the records that `filter` selects, sorted.
 fn partitions(table: &RouteTable, filter: &ListRequest) -> Vec<PartitionId> {
     if filter.account_number == 0 {
         return table.routes().iter().map(|route| route.partition).collect();
     }
-    // A partition may have been made since the record came: it waits in its home then.
+    // A partition that covers the account may have been created after the record arrived. The
+    // record then waits in its home partition.
     let account = AccountNumber(filter.account_number);
     let mut slots: Vec<usize> =
         table.slot_of(account).into_iter().chain(table.home_of_account(account)).collect();
@@ -179,7 +182,7 @@ async fn list_into(
     Ok(())
 }
 
-/// Tries one chunk of a partition's suspense again and counts what became of it.
+/// Recycles one chunk of a partition's suspense and counts the outcomes.
 async fn recycle_chunk(
     core: &Arc<Core>,
     table: &RouteTable,
@@ -210,7 +213,7 @@ async fn recycle_chunk(
         }
     }
     if !posted.is_empty() {
-        // The partition that covers the account by now has fetched the posting itself (P33).
+        // The partition that covers the account now has fetched the posting itself (P33).
         recycle_keys(core, partition, posted, tally, Counted::Outcome).await;
     }
     if !staying.is_empty() {
@@ -222,7 +225,7 @@ async fn recycle_chunk(
     }
 }
 
-/// Where each record belongs by now, if it is not where it waits.
+/// The account that each record belongs to now, if it is in another place than the record.
 async fn targets(
     core: &Arc<Core>,
     table: &RouteTable,
@@ -265,12 +268,12 @@ fn key(record: &SuspendedRecord, moved_to: AccountNumber) -> RecycleKey {
     }
 }
 
-/// How the outcomes of a request to recycle are counted.
+/// How the outcomes of a recycling request are counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Counted {
-    /// As the node says.
+    /// As the node reports them.
     Outcome,
-    /// They were counted where they went.
+    /// Not at all: the partition that the records moved to has counted them.
     Already,
 }
 
@@ -300,7 +303,7 @@ async fn recycle_keys(
                 } else if !outcome.reason.is_empty() {
                     stays(tally, outcome.reason);
                 }
-                // Neither: somebody else recycled it in between, and counted it.
+                // Neither: another request recycled it in between and counted it.
             }
         }
         Ok(_) => {}
@@ -316,7 +319,7 @@ fn stays(tally: &mut RecycleResponse, reason: String) {
     *tally.reasons.entry(reason).or_default() += 1;
 }
 
-/// Ingests records where they belong by now, then tells their home.
+/// Ingests records in the partitions where they belong now, then tells their home partition.
 async fn move_records(
     core: &Arc<Core>,
     home: PartitionId,
@@ -328,7 +331,7 @@ async fn move_records(
     for &(record, account) in moving {
         if record.record.is_empty() {
             tracing::warn!(partition = %home, id = record.record_id,
-                "recycling: the node lists a record without what it holds: upgrade the node");
+                "recycling: the node lists a record without its content: upgrade the node");
             tally.retry += 1;
             continue;
         }
@@ -342,7 +345,7 @@ async fn move_records(
     let ack = match once(core, frame, Arrival::Recycled).await {
         Ok(ack) if ack.status() == BatchStatus::Done || off(Line::MovedWhenDurable) => ack,
         Ok(ack) => {
-            tracing::warn!(why = ack.message, "recycling: records were not taken");
+            tracing::warn!(why = ack.message, "recycling: the batch of moved records was refused");
             tally.retry += found.len() as u64;
             return;
         }
@@ -356,14 +359,16 @@ async fn move_records(
     let mut keys = Vec::new();
     for ((record, account), index) in found.into_iter().zip(0u32..) {
         match exceptions.get(&index) {
-            // Refused where it belongs: it stays where it is, and says why.
+            // Refused in its new partition: it stays in its home partition, and the reason is
+            // reported.
             Some(result) if result.status() != RecordStatus::Suspended => {
                 stays(tally, result.reason.clone());
                 if !off(Line::RefusedStays) {
                     continue;
                 }
             }
-            // Suspended there is durable there: it waits under its own account from now on.
+            // Suspended in its new partition means durable there: it waits under its own account
+            // from now on.
             Some(result) if result.present != "rated" => {
                 let present =
                     if result.present.is_empty() { &result.reason } else { &result.present };
@@ -378,7 +383,8 @@ async fn move_records(
     }
 }
 
-/// The record as `account`'s: of a field given twice the last one counts.
+/// The record with `account` as its account: decoders use the last value of a repeated scalar
+/// field.
 fn owned_by(record: &[u8], account: AccountNumber) -> Vec<u8> {
     let mut out = record.to_vec();
     put_number(&mut out, 1, account.0);
@@ -392,8 +398,8 @@ mod tests {
 
     use super::*;
 
-    /// P35: what waits for an account is found where it was taken when no partition covered it, and in
-    /// the partition that covers it by now.
+    /// P35: suspense of an account is searched both in its home partition, where records wait that
+    /// arrived when no partition covered it, and in the partition that covers it now.
     #[test]
     fn p35_suspense_of_an_account_is_looked_for_in_its_home_and_in_its_partition() {
         let table = crate::split::tests::table(&[(1, 1, 100), (2, 101, 200), (3, 201, 300)]);
@@ -402,7 +408,7 @@ mod tests {
         };
         let mut homes = BTreeMap::new();
         for account in 1001..1200 {
-            // No partition covers it: it waits in its home, whichever that is.
+            // No partition covers the account: its records wait in its home partition.
             let home = table.home_of_account(AccountNumber(account)).and_then(|at| table.at(at));
             assert_eq!(found(account), [home.unwrap().partition]);
             *homes.entry(home.unwrap().partition).or_insert(0) += 1;

@@ -1,4 +1,4 @@
-//! Reference tables in the catalogue: what can't be right never gets in
+//! The publication of reference tables. The catalogue never holds a table that failed the checks
 //! (docs/plan-semantics.md section 8).
 
 use std::sync::Arc;
@@ -48,8 +48,8 @@ impl Plans {
 }
 
 impl Plans {
-    /// The newest versions of the tables that a plan reads, for its examples. What is not in the
-    /// catalogue is not there: the examples then say which record waits for want of it.
+    /// The newest versions of the tables that a plan reads, for its examples. A table that is not
+    /// in the catalogue is left out: the examples then report which record waits for it.
     pub(crate) async fn tables_of(&self, plan: &Plan) -> Result<Vec<Arc<Table>>, FrontError> {
         let mut tables = Vec::new();
         if plan.examples().is_empty() {
@@ -69,8 +69,8 @@ impl Plans {
 }
 
 impl Plans {
-    /// Warnings of tables that a plan reads and the catalogue does not hold: usage will wait for
-    /// them. A table may be published after the plan.
+    /// Warnings about tables that a plan reads and the catalogue does not hold: usage waits for
+    /// them in suspense. A table may be published after the plan.
     pub(crate) async fn missing_tables(&self, plan: &Plan) -> Result<Vec<String>, FrontError> {
         let db = self.core.db.as_ref();
         let mut warnings = Vec::new();
@@ -80,7 +80,7 @@ impl Plans {
             if found.iter().any(|head| head.form == kind) {
                 continue;
             }
-            // A catalogue with more tables than are listed has no hint to give; the warning stands.
+            // If there are more tables than can be listed, the warning has no hint.
             let all = catalogue::list(db, CatalogueKind::Table, "").await;
             let heads = all.as_deref().unwrap_or(&[]);
             let of_kind = heads.iter().filter(|head| head.form == kind);
@@ -94,17 +94,17 @@ impl Plans {
     }
 }
 
-/// Versions of one table that a plan's examples may read: a table may be large.
+/// How many versions of one table a plan's examples may read, since a table may be large.
 const EXAMPLE_TABLE_VERSIONS_MAX: usize = 3;
 
-/// What there is to publish, and the table's warnings.
+/// Parses a table. Returns the publication and the table's warnings.
 async fn read(text: String) -> Result<(Publish, Vec<String>), FrontError> {
     let (table, text) = parse(text).await?;
     let warnings = table.warnings().to_vec();
     Ok((to_publish(&table, text), warnings))
 }
 
-/// A large table takes a second to check: not on the threads that answer.
+/// Runs on a blocking thread, because checking a large table takes about a second.
 async fn parse(text: String) -> Result<(Table, String), FrontError> {
     let checked = tokio::task::spawn_blocking(move || {
         let table = parse_table(&text).map_err(|errors| FrontError::Invalid(told(&errors.0)))?;

@@ -17,7 +17,7 @@ use turnpike_store::{Binding, PartitionSpec, SharedDatabase as _};
 use turnpike_types::{AccountNumber, AccountRange, PartitionId, Timestamp, UsageRecord};
 use world::{Ledger, NEVER_OPENED, World, batch, config, record};
 
-/// Partitions of accounts 1 to 100 and 101 to 200, which take records of any age.
+/// Partitions of accounts 1 to 100 and 101 to 200, which accept records of any age.
 async fn world() -> World {
     let world = World::new(config(), 1).await;
     for (id, first) in [(1, 1), (2, 101)] {
@@ -98,7 +98,7 @@ async fn any_spelling_of_an_address_finds_its_account() {
     for (account, spelling) in spellings {
         assert_eq!(rated_by(&world, spelling), Some(account), "{spelling}");
     }
-    // One identity, one account: the refusal names the holder and its interval.
+    // An identity has one account at a time: the refusal names the holder and its interval.
     let taken = apply(&world, 9, bind("ip:2001:db8:0::77", Some(60), false)).await;
     assert_eq!(taken.outcome(), AccountOutcome::Refused);
     assert!(taken.message.contains("account 5 holds ip:2001:db8::77 since ever"), "{taken:?}");
@@ -129,7 +129,7 @@ async fn what_is_no_identity_is_refused_where_it_comes_in() {
     let ack = send(&world, &bad).await;
     let reasons: Vec<&str> = ack.exceptions.iter().map(|found| found.reason.as_str()).collect();
     assert_eq!(reasons, ["bad-identity", "bad-identity"], "{ack:?}");
-    // What an older release bound goes on being rated.
+    // An identity that an older release bound, though it is now invalid, is still resolved.
     let old = Binding {
         identity: "ip:not-an-address".to_owned(),
         account: AccountNumber(5),
@@ -147,7 +147,7 @@ async fn p28_a_record_that_begins_with_a_move_goes_to_the_next_holder() {
     done(&world, 5, bind("user:alice", Some(10), false)).await;
     let moved = done(&world, 105, bind("user:alice", Some(60), true)).await;
     assert!(moved.message.contains("account 5 no longer holds user:alice"), "{moved:?}");
-    assert!(moved.message.contains("already stay"), "{moved:?}");
+    assert!(moved.message.contains("stay with their account"), "{moved:?}");
     let again = apply(&world, 105, bind("user:alice", Some(60), true)).await;
     assert_eq!(again.outcome(), AccountOutcome::Already);
     let records = [(9, "before"), (10, "first"), (59, "last"), (60, "next")]
@@ -158,7 +158,7 @@ async fn p28_a_record_that_begins_with_a_move_goes_to_the_next_holder() {
     assert_eq!(holders, [None, Some(5), Some(5), Some(105)]);
 }
 
-/// The front that carried it out, and one that was not asked.
+/// Covers the front that carried out the command, and another front.
 #[tokio::test(start_paused = true)]
 async fn p28_from_the_answer_on_no_front_guides_by_what_it_had_found_before() {
     let world = world().await;
@@ -220,13 +220,13 @@ async fn a_refused_change_says_who_holds_the_identity_and_what_is_final() {
     assert!(not_held.message.contains("account 5 holds user:x from 1970-01-01T"), "{not_held:?}");
     let nobody = apply(&world, 6, unbind("user:y", 50)).await;
     assert!(nobody.message.contains("no other account"), "{nobody:?}");
-    // Records are taken since 0: before that the past does not change.
+    // Records are accepted from time 0 on: bindings before it are final.
     done(&world, 5, bind("user:z", None, false)).await;
     for command in [unbind("user:z", -1), bind("user:z", Some(-1), true)] {
         let account = if matches!(command, Command::Bind(_)) { 6 } else { 5 };
         let early = apply(&world, account, command).await;
         assert_eq!(early.outcome(), AccountOutcome::Refused);
-        let said = early.message.contains("is final") && early.message.contains("horizon");
+        let said = early.message.contains("are final") && early.message.contains("horizon");
         assert!(said, "{early:?}");
     }
     let both = AccountCommand {

@@ -1,4 +1,4 @@
-//! A front against fake nodes that refuse, cut, lie and move.
+//! A front with fake nodes that refuse, break streams, give wrong answers and lose ownership.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::world;
@@ -25,7 +25,7 @@ use turnpike_store::SharedDatabase as _;
 use turnpike_types::UsageRecord;
 use world::{Faults, TROUBLE, World, batch, config, give, record};
 
-/// Sends batches on one stream; acknowledgements by batch number.
+/// Sends batches on one stream. Returns the acknowledgements by batch number.
 async fn stream(world: &World, batches: Vec<BatchFrame>) -> BTreeMap<u64, BatchAck> {
     let request = tokio_stream::iter(batches);
     let mut acks = world.ingest().ingest(request).await.unwrap().into_inner();
@@ -37,8 +37,8 @@ async fn stream(world: &World, batches: Vec<BatchFrame>) -> BTreeMap<u64, BatchA
     all
 }
 
-/// Whatever nodes refuse, cut or lie about, and wherever partitions go: each record is rated
-/// once, and each account's records in the order in which they were sent (P30, I1, I2).
+/// Whatever faults the nodes have and wherever partitions move, each record is rated once, and the
+/// records of each account in the order in which they were sent (P30, I1, I2).
 async fn never_reorders(seed: u64) {
     let world = World::new(FrontConfig { seed, lane_window_batches: 4, ..config() }, seed).await;
     for (id, first) in [(1, 1), (2, 101), (3, 201)] {
@@ -125,7 +125,7 @@ async fn without_an_answer_in_time_a_batch_is_to_be_sent_again() {
     world.partition(2, 101, 200).await;
     world.give(1, 0).await;
     world.routed().await;
-    // Partition 2 has no owner at all; partition 1 swallows.
+    // Partition 2 has no owner; the owner of partition 1 does not answer.
     world.set_faults(Faults { silent: 1000, ..Faults::default() });
     let batches = (0..5).map(|n| batch(n, &[record(1 + n % 2 * 100, "", &n.to_string())]));
     let acks = stream(&world, batches.collect()).await;
@@ -136,7 +136,7 @@ async fn without_an_answer_in_time_a_batch_is_to_be_sent_again() {
     }
 }
 
-/// A client's end of one stream.
+/// The client's end of one stream.
 struct Open {
     batches: tokio::sync::mpsc::Sender<BatchFrame>,
     acks: tonic::Streaming<BatchAck>,
@@ -150,7 +150,8 @@ impl Open {
         Self { batches, acks }
     }
 
-    /// Batch `number` has one record of account 5 and one of account 105, both named after it.
+    /// Batch `number` has one record of account 5 and one of account 105. The number is the id of
+    /// both.
     async fn send(&self, number: u64) {
         let id = number.to_string();
         let records = [record(5, "", &id), record(105, "", &id)];
@@ -172,7 +173,7 @@ impl Open {
     }
 }
 
-/// What `Open` sends, in order, is what both accounts hold.
+/// Asserts that both accounts hold all records of `Open`, in order.
 fn assert_in_order(world: &World, batches: u64) {
     let ids: Vec<String> = (0..batches).map(|number| number.to_string()).collect();
     assert_eq!(world.rated(), [(5, ids.clone()), (105, ids)].into());
@@ -187,7 +188,7 @@ async fn two_partitions(config: FrontConfig) -> World {
     world
 }
 
-/// P30: whatever was behind a batch that expired waits until that is sent again.
+/// P30: batches behind an expired batch are not committed until it is sent again.
 async fn nothing_passes_an_expired_batch(is_owned: bool) {
     let config = FrontConfig { answer_deadline_beats: 50, ..config() };
     let world = two_partitions(config).await;
@@ -198,7 +199,7 @@ async fn nothing_passes_an_expired_batch(is_owned: bool) {
     world.routed().await;
     let mut stream = Open::new(&world).await;
     world.set_faults(Faults { deaf: is_owned, ..Faults::default() });
-    // Their deadlines are far apart: the others are not due when the first one is.
+    // The deadlines are far apart: the others have not expired when the first one does.
     for number in 0..5 {
         stream.send(number).await;
         tokio::time::sleep(Duration::from_millis(60)).await;
@@ -219,10 +220,10 @@ async fn nothing_passes_an_expired_batch(is_owned: bool) {
     }
     let message = &acks[7].message;
     assert!(message.starts_with("batch 0 was answered RETRY before"), "{message}");
-    // Time enough for whatever would pass.
+    // Long enough for a batch that would wrongly pass.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(world.rated().get(&5), None);
-    // The last one first: refused, and nothing of it is taken.
+    // The last one is sent first: it is refused, and none of its records are taken.
     stream.send(7).await;
     assert_eq!(stream.ack().await.status(), BatchStatus::Retry);
     assert_eq!(world.rated().get(&5), None);
@@ -242,7 +243,7 @@ async fn p30_nothing_passes_a_batch_that_expired_after_it_was_sent() {
     nothing_passes_an_expired_batch(true).await;
 }
 
-/// The same, for a batch that never came to a lane.
+/// The same for a batch that never reached a lane.
 #[tokio::test(start_paused = true)]
 async fn p30_nothing_passes_a_batch_that_was_refused_whole() {
     let world = World::new(config(), 1).await;
@@ -260,15 +261,15 @@ async fn p30_nothing_passes_a_batch_that_was_refused_whole() {
         stream.send(number).await;
         let ack = stream.ack().await;
         assert_eq!((ack.status(), ack.batch_number), (BatchStatus::Retry, number));
-        // The cause is passed on, for whoever reads the last message only.
+        // The cause is repeated, for a client that reads only the last message.
         assert!(ack.message.contains("batch 0 was") && ack.message.contains(&refused.message));
     }
     assert!(world.rated().is_empty());
-    // It keeps nobody else.
+    // Other streams are not held back.
     let other = world.ingest().ingest_once(batch(9, &[record(6, "", "r")])).await.unwrap();
     assert_eq!(other.into_inner().status(), BatchStatus::Done);
     stream.is_done(0..1).await;
-    // They stand in the order of their first sending.
+    // The refused batches keep their original order.
     stream.send(1).await;
     assert_eq!(stream.ack().await.status(), BatchStatus::Retry);
     for number in [2, 1, 3] {
@@ -278,7 +279,7 @@ async fn p30_nothing_passes_a_batch_that_was_refused_whole() {
     assert_eq!(world.rated()[&105], ["0", "2", "1", "3"]);
 }
 
-/// A batch that is refused for good is awaited no more.
+/// Later batches do not wait for a rejected batch.
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_must_be_mended_keeps_nobody_waiting() {
     let config = FrontConfig { answer_deadline_beats: 50, ..config() };
@@ -286,7 +287,7 @@ async fn a_batch_that_must_be_mended_keeps_nobody_waiting() {
     world.give(2, 0).await;
     world.routed().await;
     let mut stream = Open::new(&world).await;
-    // Partition 1 has no owner, so its part expires; partition 2 refuses its part.
+    // Partition 1 has no owner, so its part expires. The node of partition 2 rejects its part.
     world.set_faults(Faults { invalid: 1000, invalid_in: 2, ..Faults::default() });
     stream.send(0).await;
     assert_eq!(stream.ack().await.status(), BatchStatus::Rejected);
@@ -297,7 +298,7 @@ async fn a_batch_that_must_be_mended_keeps_nobody_waiting() {
     assert_eq!(world.rated()[&5], ["1", "2"]);
 }
 
-/// Batches expire again and again; the client sends again whatever it is told to, oldest first.
+/// Batches expire repeatedly, and the client sends refused batches again, oldest first.
 #[tokio::test(start_paused = true)]
 async fn p30_short_deadlines_never_reorder() {
     let config = FrontConfig { answer_deadline_beats: 6, ..config() };
@@ -381,7 +382,7 @@ async fn where_one_part_is_invalid_the_others_are_told_and_the_batch_is_rejected
     let ack = world.ingest().ingest_once(batch(1, &records)).await.unwrap().into_inner();
     assert_eq!((ack.status(), ack.accepted), (BatchStatus::Rejected, 2));
     assert!(ack.message.contains("partition 2: not for me"), "{}", ack.message);
-    // Mended, and under the same record ids.
+    // The corrected batch, with the same record ids.
     world.set_faults(Faults::default());
     let ack = world.ingest().ingest_once(batch(1, &records)).await.unwrap().into_inner();
     assert_eq!((ack.status(), ack.accepted), (BatchStatus::Done, 1));
@@ -409,13 +410,13 @@ async fn a_node_in_trouble_is_quoted_in_what_the_client_reads() {
     let result = &answer.results[0];
     assert_eq!(result.outcome(), AccountOutcome::Retry);
     assert!(result.message.starts_with(&words), "{}", result.message);
-    assert!(result.message.ends_with("; ask again"), "{}", result.message);
+    assert!(result.message.ends_with("; try again"), "{}", result.message);
     let shown = world.accounts().show(ShowRequest { account_number: 5 }).await.unwrap_err();
     assert_eq!(shown.code(), Code::Unavailable);
     assert!(shown.message().starts_with(&words), "{}", shown.message());
 }
 
-/// Trouble that is over is not told as the reason of a later silence.
+/// The reason of an earlier failure is not reported for a later time-out.
 #[tokio::test(start_paused = true)]
 async fn what_an_earlier_try_came_to_is_not_told_of_a_later_one() {
     let config = FrontConfig { answer_deadline_beats: 50, ..config() };
@@ -492,10 +493,10 @@ async fn a_front_that_goes_down_answers_what_it_read_and_says_so() {
     let (sender, receiver) = tokio::sync::mpsc::channel(8);
     let request = tokio_stream::wrappers::ReceiverStream::new(receiver);
     let mut acks = world.ingest().ingest(request).await.unwrap().into_inner();
-    // Refused by the front itself: read for certain.
+    // The front itself rejects this record, so its answer shows that the batch was read.
     sender.send(batch(0, &[record(0, "nobody", "r")])).await.unwrap();
     assert_eq!(acks.next().await.unwrap().unwrap().batch_number, 0);
-    // Nobody owns partition 1: these wait until the front gives up.
+    // Partition 1 has no owner: these batches wait until the front shuts down.
     sender.send(batch(1, &[record(5, "", "r")])).await.unwrap();
     sender.send(batch(2, &[record(0, "nobody", "r")])).await.unwrap();
     assert_eq!(acks.next().await.unwrap().unwrap().batch_number, 2);
@@ -536,7 +537,7 @@ async fn commands_go_to_their_owners_and_identities_are_bound_and_guided() {
         world.give(id, 0).await;
     }
     world.routed().await;
-    // The front believes in node a until it is told.
+    // The front's routes name node a until it reads them again.
     world.give(2, 1).await;
     let commands = vec![
         open(5, &["user:a"]),
@@ -581,7 +582,7 @@ async fn identities_alone_are_bound_where_a_partition_covers_the_account() {
     let refused = AccountOutcome::Refused;
     assert_eq!(outcomes, [AccountOutcome::Applied, refused, refused]);
     assert!(results[1].message.contains("no partition covers account 999"), "{results:?}");
-    // The owner heard of none: no account was opened.
+    // No command reached the owner: no account was opened.
     assert!(world.shared.ledgers.lock().unwrap()[&1].commanded.is_empty());
     assert_eq!(apply(vec![bind(5, "user:a")]).await[0].outcome(), AccountOutcome::Already);
     let bound = world.db.guide(&["user:a".to_owned(), "user:b".to_owned()]).await.unwrap();
@@ -642,7 +643,7 @@ async fn a_record_whose_identity_was_bound_since_moves_to_its_account_with_all_i
     let ledgers = world.shared.ledgers.lock().unwrap();
     assert_eq!(ledgers[&home].recycled[0].moved_to_account, account);
     assert!(ledgers[&home].suspended.is_empty());
-    // P35: where it went is told that its age was judged already; where it came first is not.
+    // P35: the sub-batch to the new partition is marked as recycled; the first arrival is not.
     assert_eq!(ledgers[&there].from_elsewhere, ["late"]);
     assert!(ledgers[&home].from_elsewhere.is_empty());
     let raw = world.shared.last_extra.lock().unwrap().clone();
@@ -668,7 +669,7 @@ async fn a_record_moves_to_the_partition_that_covers_its_account_by_now() {
     let mut bytes = Vec::new();
     encode(&record(105, "", "whole"), &mut bytes);
     if let Some(ledger) = world.shared.ledgers.lock().unwrap().get_mut(&1) {
-        // A node that does not say what a record holds: it stays where it is.
+        // A node lists a record without its content: the record stays in suspense.
         ledger.suspended = vec![waits("empty", Vec::new()), waits("whole", bytes)];
     }
     let tally = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();

@@ -1,5 +1,5 @@
-//! What a front protects, line by line, where no other test holds the line. Below, each is switched off
-//! and has to be missed.
+//! Protective checks of a front that no other test covers. The tests switch each check off (a
+//! mutant) and expect a failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::world;
@@ -25,7 +25,7 @@ use turnpike_types::{
 };
 use world::{Faults, World, batch, config, record};
 
-/// Partition 1, accounts 1 to 100, served by the first node; answers are not awaited for long.
+/// Partition 1 with accounts 1 to 100, served by the first node. The answer deadline is short.
 async fn world() -> World {
     let world = World::new(FrontConfig { answer_deadline_beats: 20, ..config() }, 1).await;
     world.partition(1, 1, 100).await;
@@ -34,7 +34,7 @@ async fn world() -> World {
     world
 }
 
-/// A node that answers so is not believed, and in the end the batch is to be sent again.
+/// Asserts that the front ignores answers with these faults, and finally answers RETRY.
 async fn is_not_believed(faults: Faults, why: &str) {
     let world = world().await;
     world.set_faults(faults);
@@ -68,7 +68,7 @@ async fn p16_who_may_take_over_is_asked_when_the_owner_cannot_be_reached() {
         following: vec![Following { partition: PartitionId(1), segment, hash }],
     };
     world.db.heartbeat(&beat).await.unwrap();
-    // With the next epoch the front has read that beat too.
+    // When the front has read the next epoch, it has read that heartbeat too.
     world.give(1, 0).await;
     world.routed().await;
     world.set_faults(Faults { cut_before: 1000, ..Faults::default() });
@@ -103,7 +103,7 @@ async fn p29_a_batch_number_says_nothing_of_what_was_taken() {
     assert_eq!(world.rated()[&5], ["r5", "r3", "another 5"]);
 }
 
-/// Partitions 1 and 2, accounts 1 to 100 and 101 to 200, served by the first node.
+/// Partitions 1 and 2 with accounts 1 to 100 and 101 to 200, served by the first node.
 async fn two_partitions() -> World {
     let world = World::new(FrontConfig { answer_deadline_beats: 20, ..config() }, 1).await;
     for (id, first) in [(1, 1), (2, 101)] {
@@ -114,7 +114,8 @@ async fn two_partitions() -> World {
     world
 }
 
-/// A record of account 105 that waits in partition 1, since no partition covered it when it came.
+/// A record of account 105 in the suspense of partition 1: no partition covered the account when
+/// the record arrived.
 fn waiting(id: &str) -> SuspendedRecord {
     let mut bytes = Vec::new();
     encode(&record(105, "", id), &mut bytes);
@@ -134,13 +135,14 @@ impl World {
         ledgers.get_mut(&1).unwrap().suspended = records;
     }
 
-    /// Ids of what waits in partition 1.
+    /// The ids of the suspended records in partition 1.
     fn waiting(&self) -> Vec<String> {
         let ledgers = self.shared.ledgers.lock().unwrap();
         ledgers[&1].suspended.iter().map(|record| record.record_id.clone()).collect()
     }
 
-    /// Recycles everything; how many are rated, still wait, and are to be tried again.
+    /// Recycles everything. Returns how many records were rated, stay suspended, and must be
+    /// retried.
     async fn recycle(&self) -> (u64, u64, u64) {
         let tally = self.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
         (tally.rated, tally.still_suspended, tally.retry)
@@ -172,7 +174,7 @@ async fn p35_a_record_leaves_its_home_only_when_it_is_durable_where_it_belongs()
 async fn p35_a_record_that_is_refused_where_it_belongs_stays_where_it_waits() {
     let world = two_partitions().await;
     let empty = SuspendedRecord { record: Vec::new().into(), ..waiting("empty") };
-    // Whatever is refused or left out, each answer is taken for the record that it is about.
+    // Each answer is matched to its own record, even if other records are refused or left out.
     world.set_waiting(vec![empty, waiting("r0"), waiting("refused"), waiting("r1")]);
     world.set_faults(Faults { too_old: Some("refused"), ..Faults::default() });
     let answer = world.suspense().recycle(RecycleRequest::default()).await.unwrap().into_inner();
@@ -204,7 +206,7 @@ async fn p33_a_posting_that_waits_is_not_sent_as_usage_where_its_account_belongs
     };
     world.set_waiting(vec![posting, waiting("usage")]);
     assert_eq!(world.recycle().await, (2, 0, 0));
-    // The partition that covers the account by now has fetched the posting itself.
+    // The partition that now covers the account has fetched the posting itself.
     assert_eq!(world.rated(), [(105, vec!["usage".to_owned()])].into(), "posted twice");
     assert!(world.waiting().is_empty());
     let ledgers = world.shared.ledgers.lock().unwrap();
@@ -228,7 +230,7 @@ impl World {
         answer.results.iter().map(|result| result.outcome()).collect()
     }
 
-    /// Each binding of the identities: account, from, until.
+    /// The bindings of the identities: account, from, until.
     async fn bindings(&self, identities: [&str; 2]) -> Vec<(u64, i64, i64)> {
         let identities = identities.map(str::to_owned);
         let found = self.db.guide(&identities).await.unwrap().into_iter();
@@ -257,7 +259,7 @@ async fn p28_identities_of_a_command_that_did_not_come_about_are_not_bound() {
         world.set_faults(faults);
         assert_eq!(world.apply(commands.clone()).await, outcomes, "{what}");
         assert_eq!(world.bindings(["tel:5", "tel:6"]).await, bound, "{what}");
-        // Sent again, both are bound, for the intervals that were asked for.
+        // When sent again, both are bound for the requested intervals.
         world.set_faults(none);
         assert_eq!(world.apply(commands).await, [Applied, Applied], "{what}");
         let all = [(5, 100, 200), (6, 100, 300)];
@@ -265,7 +267,7 @@ async fn p28_identities_of_a_command_that_did_not_come_about_are_not_bound() {
     }
 }
 
-/// The front's line to the database binds nothing while it is told so.
+/// A database connection of the front that fails to bind identities while it is switched on.
 #[derive(Default)]
 struct BindsNothing(AtomicBool);
 
@@ -301,8 +303,8 @@ async fn p28_a_command_whose_identities_could_not_be_bound_is_to_be_sent_again()
     assert_eq!(world.bindings(["tel:5", "tel:6"]).await, [(5, 100, 200)]);
 }
 
-/// P28: bound until an instant, and then to another account: each record goes to the account of its
-/// start, and at the end itself the first one is bound no more.
+/// P28: an identity is bound until an instant, and then to another account. Each record goes to the
+/// account at its start. At the end instant itself, the first binding is no longer in force.
 #[tokio::test(start_paused = true)]
 async fn p28_a_record_at_the_end_of_a_binding_is_not_the_former_holders() {
     let world = two_partitions().await;

@@ -43,7 +43,7 @@ async fn publish(world: &World, xml: String) -> Result<PublishResponse, Status> 
         .map(tonic::Response::into_inner)
 }
 
-/// The codes of a refusal, whose words are all of `words`.
+/// Asserts that a refusal has this code and contains all `words`.
 fn refused(answer: Result<PublishResponse, Status>, code: Code, words: &[&str]) {
     let status = answer.unwrap_err();
     assert_eq!(status.code(), code, "{}", status.message());
@@ -92,7 +92,7 @@ async fn the_first_version_starts_on_any_date_and_the_same_content_is_there_alre
     let again = publish(&world, xml(1, "2000-01-01", "0.05")).await.unwrap();
     assert!(again.already);
     assert_eq!(again.plan.unwrap(), plan);
-    // Once there are others, too.
+    // Also after other versions were published.
     publish(&world, xml(2, "2026-04-01", "0.06")).await.unwrap();
     assert!(publish(&world, xml(1, "2000-01-01", "0.05")).await.unwrap().already);
     let listed = world.plans().list(ListRequest::default()).await.unwrap().into_inner();
@@ -106,7 +106,7 @@ async fn a_version_is_immutable_and_shares_its_start_with_none_that_it_does_not_
     publish(&world, xml(1, "2026-04-01", "0.05")).await.unwrap();
     let other = publish(&world, xml(1, "2026-04-01", "0.06")).await;
     refused(other, Code::FailedPrecondition, &["immutable", "next version"]);
-    // What it was is no matter of its start.
+    // Other content is refused for that reason, whatever its start.
     let other = publish(&world, xml(1, "2026-01-01", "0.06")).await;
     refused(other, Code::FailedPrecondition, &["immutable"]);
     let same = publish(&world, xml(2, "2026-04-01", "0.06")).await;
@@ -121,13 +121,13 @@ async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere()
     let world = world().await;
     publish(&world, xml(1, "2026-01-01", "0.05")).await.unwrap();
     for starts in ["2026-01-01", "2026-02-01", "2026-03-10", "2026-03-11"] {
-        let words = [starts, "in the past", "rated by version 1 already", "2026-03-12"];
+        let words = [starts, "has begun", "version 1 has already rated", "2026-03-12"];
         refused(publish(&world, xml(2, starts, "0.06")).await, Code::FailedPrecondition, &words);
     }
     let early = publish(&world, xml(2, "2025-12-31", "0.06")).await;
-    refused(early, Code::FailedPrecondition, &["in the past", "2026-03-12"]);
+    refused(early, Code::FailedPrecondition, &["has begun", "2026-03-12"]);
     publish(&world, xml(2, "2026-03-12", "0.06")).await.unwrap();
-    // Of several, the one that was in force then is named.
+    // Of several versions, the message names the one in force at that date.
     publish(&world, xml(3, "2026-05-01", "0.07")).await.unwrap();
     let late = publish(&world, xml(4, "2026-03-11", "0.08")).await;
     refused(late, Code::FailedPrecondition, &["rated by version 1 already"]);
@@ -135,7 +135,7 @@ async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere()
     assert!(publish(&world, unheard).await.is_ok(), "another plan's first version");
 }
 
-/// The plan with an example: 5 octets at 1.00 a kB, which come to `amount`.
+/// The plan with an example.
 fn with_example(version: u32, starts: &str, example: &str) -> String {
     xml(version, starts, "1.00").replace("</plan>", &format!("{example}\n</plan>"))
 }
@@ -167,7 +167,7 @@ async fn a_plan_that_fails_its_own_examples_is_refused() {
     assert_eq!(right.examples, ["five octets: ok, 1 record, 1 line"]);
 }
 
-/// Tables are the catalogue's: one that is not there yet fails the examples that read it.
+/// Examples read tables from the catalogue. If a table is missing, the examples that read it fail.
 #[tokio::test(start_paused = true)]
 async fn examples_read_the_tables_of_the_catalogue() {
     let world = world().await;
@@ -217,7 +217,7 @@ async fn the_files_of_examples_come_with_the_plan() {
     let request = PublishRequest { xml: xml.clone(), files: files.into() };
     let published = world.plans().publish(request).await.unwrap().into_inner();
     assert_eq!(published.examples, ["f: ok, 1 record, 1 line"]);
-    // What is there has passed already.
+    // The published version has already passed its examples.
     let again = publish(&world, xml).await.unwrap();
     assert!(again.already && again.examples.is_empty());
 }

@@ -1,4 +1,5 @@
-//! A front refuses what could not rate before it forwards anything, by the catalogue as it is now.
+//! A front checks commands against the present catalogue, and refuses invalid ones before it
+//! forwards anything.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[allow(dead_code)]
@@ -74,7 +75,7 @@ async fn what_could_not_rate_is_refused_at_the_front() {
     }
 }
 
-/// The catalogue is read anew: nothing is refused for what was published a moment ago.
+/// The catalogue is read for each request, so a plan that was just published is known.
 #[tokio::test(start_paused = true)]
 async fn a_plan_is_known_as_soon_as_it_is_published() {
     let world = world().await;
@@ -88,7 +89,7 @@ async fn a_plan_is_known_as_soon_as_it_is_published() {
     assert_eq!(apply().await, AccountOutcome::Applied);
 }
 
-/// So that an import leaves out a whole row before it does anything of it.
+/// This lets an import skip an invalid row before any of its commands is carried out.
 #[tokio::test(start_paused = true)]
 async fn a_check_says_what_would_be_refused_and_changes_nothing() {
     let world = world().await;

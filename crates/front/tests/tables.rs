@@ -46,7 +46,7 @@ async fn list(world: &World, id: &str) -> Vec<TableVersion> {
     world.plans().list_tables(request).await.unwrap().into_inner().tables
 }
 
-/// A refusal with this code, whose words are all of `words`.
+/// Asserts that a refusal has this code and contains all `words`.
 #[track_caller]
 fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, words: &[&str]) {
     let status = answer.unwrap_err();
@@ -94,7 +94,7 @@ async fn a_table_that_cannot_be_right_is_refused_with_the_lines_of_its_faults() 
     assert!(list(&world, "").await.is_empty());
 }
 
-/// The refusal of a table with a fault in every row still fits the header it travels in.
+/// The refusal of a table with a fault in every row still fits the HTTP header that carries it.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_tells_as_many_faults_as_it_can_carry() {
     let world = world().await;
@@ -123,7 +123,7 @@ async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere()
     let world = world().await;
     publish(&world, dial_plan("world", 1, "2020-01-01")).await.unwrap();
     for starts in ["2026-02-01", "2026-03-11"] {
-        let words = [starts, "in the past", "rated by version 1 already", "2026-03-12"];
+        let words = [starts, "has begun", "version 1 has already rated", "2026-03-12"];
         let late = publish(&world, dial_plan("world", 2, starts)).await;
         refused(late, Code::FailedPrecondition, &words);
     }
@@ -151,7 +151,8 @@ async fn what_is_not_there_is_said_to_be_missing() {
     assert!(list(&world, "moon").await.is_empty());
 }
 
-/// 32 MiB there and back: the transport takes more, so that the refusal beyond is our own.
+/// 32 MiB in both directions. The transport accepts more, so that a larger table gets the front's
+/// own refusal.
 #[tokio::test(start_paused = true)]
 async fn the_largest_table_goes_in_and_comes_back_and_a_larger_one_is_refused_by_its_size() {
     let world = world().await;

@@ -1,20 +1,20 @@
-//! Mutants: each line of the code that protects an invariant can be switched off by its name, so
-//! that the suite proves that it would notice.
+//! Mutants: each check in the code that protects an invariant can be switched off by its name, so
+//! that the test suite can prove that a test fails without the check.
 //!
 //! ```text
-//!   the code      if !off(Line::PendingKeys) && ...    a constant, and no code, in a release
+//!   the code      if !off(Line::PendingKeys) && ...    a constant in a release, without any code
 //!   a test        all_caught(&[(Line::PendingKeys, "i2_...", "how")])
-//!                                                  that test, in a process of its own with the
-//!                                                  line off, has to fail, and to say how
+//!                     runs the test i2_... in a separate process with the check off; it must
+//!                     fail, and its output must contain "how"
 //!   by hand       TURNPIKE_MUTANT=PendingKeys cargo test -p simulation one -- --nocapture
 //! ```
 //!
-//! One line is off at a time, for a whole process: what a process protects does not change while
-//! it runs. The feature `mutants` compiles the switch in. Only dev-dependencies ask for it, so that
-//! `cargo build -p turnpike` leaves it out: there, [`off`] is a constant.
+//! At most one check is off in a process, from its start to its end. The feature `mutants` compiles
+//! the switch in. Only dev-dependencies enable the feature, so that `cargo build -p turnpike`
+//! leaves the switch out: there, [`off`] is a constant.
 //!
-//! The table of what catches which is in `chaos-tests/README.md`; a test there holds it against
-//! [`Line::ALL`].
+//! The table in `chaos-tests/README.md` names the test that catches each mutant; a test in that
+//! crate compares the table with [`Line::ALL`].
 
 mod line;
 #[cfg(feature = "mutants")]
@@ -24,7 +24,7 @@ pub use line::Line;
 #[cfg(feature = "mutants")]
 pub use suite::{MUTANT, all_caught, off};
 
-/// Is this line switched off? Never, in this build.
+/// Whether this check is switched off. In this build no check ever is.
 #[cfg(not(feature = "mutants"))]
 #[inline(always)]
 pub const fn off(_: Line) -> bool {

@@ -1,8 +1,8 @@
-//! The lines that can be switched off.
+//! The checks that can be switched off.
 
 macro_rules! lines {
     ($($(#[$doc:meta])* $line:ident,)+) => {
-        /// A line that protects an invariant, with the rule of the protocol that it stands for.
+        /// A check that protects an invariant, with the rule of the protocol that it implements.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Line {
             $($(#[$doc])* $line,)+
@@ -12,7 +12,7 @@ macro_rules! lines {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$line,)+];
 
-            /// As it is named in the switch and in the table.
+            /// Its name in the switch and in the table.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$line => stringify!($line),)+
@@ -24,36 +24,36 @@ macro_rules! lines {
 
 lines! {
     // The database (in memory).
-    /// P1: an append holds its partition's row from the check of the fence to its commit. Off, a
-    /// claim gets in between, and the append commits behind it.
+    /// P1: an append locks its partition's row from the check of the fence to its commit. Off, a
+    /// claim can run in between, and the append commits after it.
     RowLock,
     /// P1: the fence compares epoch and claim.
     FenceOwner,
-    /// P1: the fence compares the epoch, whatever the claim.
+    /// P1: the fence compares the epoch, even if the claim is right.
     FenceEpoch,
-    /// P18: the fence compares the claim, whatever the epoch.
+    /// P18: the fence compares the claim, even if the epoch is right.
     FenceClaim,
-    /// P18: the fence compares the hash that an append builds on.
+    /// P18: the fence compares the hash of the previous segment.
     FenceHash,
-    /// P1: a claim is a compare-and-set on the epoch that was seen.
+    /// P1: a claim is a compare-and-set on the epoch that the claimant read.
     ClaimSeen,
-    /// P20: of many claims, one whose row is held is left for later.
+    /// P20: of many claims, one whose row is locked is skipped and retried later.
     BusyRow,
-    /// P6: readers see what is committed. Off, the feed shows an append that is under way.
+    /// P6: readers see only committed segments. Off, the feed shows an append in flight.
     ReadCommitted,
-    /// P17: a barrier holds for the owner alone.
+    /// P17: a barrier succeeds for the owner only.
     BarrierOwner,
-    /// P18: a barrier holds where the log ends as the owner knows.
+    /// P18: a barrier succeeds only if the log ends at the position that the owner knows.
     BarrierPosition,
-    /// P23: a checkpoint is published by the owner alone. Off, a superseded one publishes late.
+    /// P23: only the owner publishes a checkpoint. Off, a superseded owner publishes one late.
     CheckpointFence,
-    /// P22, P23: a checkpoint is published only if it is newer. Off, a late one goes in front.
+    /// P22, P23: a checkpoint is published only if it is newer. Off, a late one becomes the newest.
     CheckpointForward,
-    /// P22: a checkpoint is published only if all its parts are there.
+    /// P22: a checkpoint is published only if all its parts exist.
     CheckpointParts,
-    /// P11: a process whose name another one has taken is refused.
+    /// P11: a process whose name another process has taken is refused.
     Superseded,
-    /// P14: a claim from an owner who did not give up is counted.
+    /// P14: a claim on a partition that its owner did not release is counted.
     Flaps,
     /// P28: an identity is bound to one account at a time.
     BindingsDisjoint,
@@ -63,84 +63,88 @@ lines! {
     CursorRow,
 
     // The owner of a partition.
-    /// P6, I1: an answer waits for the commit of what it says.
+    /// P6, I1: an answer waits for the commit of the data in it.
     AnswerAfterCommit,
     /// P17: an answer that needs no append waits for a barrier.
     Barrier,
-    /// P2: an append that failed may have been made or not. Off, it is taken as made.
+    /// P2: an append that failed has an unknown outcome. Off, it counts as committed.
     UnknownOutcome,
-    /// P2, P4: after an unknown outcome comes a new claim, and "ahead" is nobody's own append. Off,
-    /// the owner reads the log under its old claim, goes on, and takes "ahead" for its own.
+    /// P2, P4: after an unknown outcome the owner claims again, and never counts "ahead" as its own
+    /// append. Off, the owner reads the log under its old claim, continues, and counts "ahead" as
+    /// its own append.
     OwnAppend,
     /// P1: after a claim the log is read to its end.
     ReloadAfterClaim,
     /// P2: the log is read after the claim, never before.
     ClaimBeforeReading,
-    /// P18: a checkpoint of another history is left alone.
+    /// P18: a checkpoint of another history is ignored.
     CheckpointHistory,
     /// P5: a record whose first copy is in the open segment, or in the one in flight, is a duplicate.
     PendingKeys,
-    /// P6: a checkpoint holds what is committed.
+    /// P6: a checkpoint holds only committed state.
     CommittedState,
     /// P22: a checkpoint holds the keys.
     CheckpointKeys,
-    /// I2, P22: a checkpoint names each sealed run of keys that the horizon has not passed. Off, once
-    /// keys are forgotten it names none.
+    /// I2, P22: a checkpoint names each sealed run of keys that is not past the horizon. Off, it
+    /// names none once keys are forgotten.
     RunsKept,
-    /// I2, P22: a run of keys is sealed by a checkpoint that was published. Off, also by one that
+    /// I2, P22: a run of keys is sealed only by a published checkpoint. Off, also by one that
     /// failed.
     RunPublished,
-    /// P26: records are judged by logged time. Off, by the clock of whoever serves.
+    /// P26: the age of records is judged by logged time. Off, by the clock of the serving node.
     OneClock,
-    /// P26: logged time and the floor only go forward.
+    /// P26: logged time and the floor never go back.
     MonotoneTime,
-    /// P26: dedup is asked before the horizon.
+    /// P26: deduplication comes before the horizon check.
     DedupFirst,
     /// P27: the same key with other content is a conflict.
     Content,
-    /// P30: after a refusal a stream ends. Off, what comes behind it is taken.
+    /// P30: after a refusal a stream ends. Off, later batches on it are accepted.
     StreamStops,
-    /// P30: a refusal by the owner ends the stream. Off, what is queued behind it is taken.
+    /// P30: a refusal by the owner ends the stream. Off, sub-batches queued after it are accepted.
     OwnerEndsStream,
-    /// P31: a retry of what was suspended gets that answer. Off, it is tried as though it were new.
+    /// P31: a retry of a suspended record gets the same answer. Off, it is rated as a new record.
     Replayed,
     /// P32: accounts of another partition are refused.
     Range,
-    /// P33: postings are taken whatever their age.
+    /// P33: postings are accepted whatever their age.
     PostingsHaveNoHorizon,
-    /// P33: how far postings were taken is logged in their segment.
+    /// P33: the cursor after the received postings is logged in their segment.
     PostingCursor,
-    /// P33: a segment that was taken half way goes on at the cursor. Off, the first posting behind
-    /// the cursor is skipped.
+    /// P33: a partly received segment is continued at the cursor. Off, the first posting after the
+    /// cursor is skipped.
     ResumedPosting,
-    /// P33: a segment that fills a page by itself is followed by the next ones. Off, there seem to be
-    /// none.
+    /// P33: after a segment that fills a page, the next ones are read. Off, they are taken as
+    /// absent.
     SegmentAlone,
-    /// P33: a cursor of postings only goes forward.
+    /// P33: a cursor of postings never goes back.
     CursorForward,
-    /// P18, P33: a cursor of postings goes along one history.
+    /// P18, P33: a cursor of postings follows one history.
     CursorHistory,
-    /// P34: how far charges were booked is logged in the segment that books them.
+    /// P34: the time up to which charges are booked is logged in the segment that books them.
     DueMark,
-    /// docs/plan-semantics.md section 5: what fell due is booked before a record that starts later.
+    /// docs/plan-semantics.md section 5: charges that are due are booked before a record that
+    /// starts later.
     DueBefore,
-    /// P35: recycling is an entry of the log, and keeps the key. Off, the record is logged as a new one.
+    /// P35: recycling is an entry of the log, and keeps the key. Off, the record is logged as a new
+    /// one.
     RecycledEntry,
     /// P35: recycling is a compare-and-set on the revision.
     Revision,
-    /// P35: the key of what waits never expires.
+    /// P35: the key of a suspended record never expires.
     WaitingKeys,
-    /// P35: the horizon is judged by the first arrival.
+    /// P35: the horizon check uses the time of the first arrival.
     FirstArrival,
-    /// P35, I2: where keys were forgotten, the horizon is for what was recycled too.
+    /// P35, I2: if keys were forgotten, the horizon check applies to recycled records too.
     CompleteKeys,
-    /// P36: an owner whose catalogue may be old does not rate.
+    /// P36: an owner whose catalogue may be outdated does not rate.
     FreshCatalogue,
-    /// P36: with a newer catalogue it is asked again whether anything falls due by itself.
+    /// P36: after a change of the catalogue each account is checked again for charges that fall
+    /// due.
     SweptAnew,
-    /// I3: a replay takes no segment out of turn.
+    /// I3: a replay rejects a segment out of order.
     ReplayGap,
-    /// I3: a replay takes no segment that builds on another one.
+    /// I3: a replay rejects a segment that does not continue the previous one.
     ReplayChain,
 
     // Membership.
@@ -148,73 +152,79 @@ lines! {
     Tick,
     /// P9: an owner task whose append is overdue does not tick.
     OverdueAppend,
-    /// P9: an owner gives a sign by naming the claim. Off, its name is enough.
+    /// P9: an owner is alive only if its heartbeat names the claim. Off, the name of the node is
+    /// enough.
     NamedClaim,
     /// P9: a commit is a sign of life.
     CommitIsSign,
-    /// P9: an owner loses what two beats did not name; one may have been on its way.
+    /// P9: an owner loses a partition that two heartbeats did not name; one may have been in
+    /// flight.
     TwoBeats,
-    /// P10: silence counts across the observer's own reads only.
+    /// P10: silence is measured only across the observer's own reads.
     ReadGaps,
-    /// P11: a new process proves the old one dead.
+    /// P11: a new process proves that the old one ended.
     NewProcess,
-    /// P11: a cold member leaves it to a warm one.
+    /// P11: a cold member lets a warm one claim first.
     WarmFirst,
-    /// P12: only a live member is waited for.
+    /// P12: a member waits only for live members.
     DefersToLive,
-    /// P13: a release is its target's first.
+    /// P13: the target of a release may claim first.
     TargetFirst,
-    /// P13: who released takes it back when nobody comes.
+    /// P13: an owner that released takes the partition back if its target does not claim.
     TakesBack,
-    /// P13: a pin is above all priorities.
+    /// P13: a pin overrides all priorities.
     PinAbove,
-    /// P13: who releases finishes first what it took.
+    /// P13: before a release the owner finishes the requests that it accepted.
     ReleaseDrains,
-    /// P14: a member that returns has to live a while.
+    /// P14: a returning member gets the partition only after it has been live for a while.
     Stability,
-    /// P15: an alarm that was false is not believed again for a while.
+    /// P15: after a false suspicion its cause is ignored for a while.
     Distrust,
-    /// P16: a member passes on what a front can't bring to the owner.
+    /// P16: a member relays requests that a front can't send to the owner.
     Relay,
     /// P16: a front's complaint counts.
     Complaint,
-    /// P16: a front's complaint alone does not count. Off, nobody asks whether the owner is out of a
-    /// standby's reach too.
+    /// P16: a front's complaint alone is not enough. Off, it is not checked whether a standby can
+    /// reach the owner.
     SecondWitness,
-    /// P16: control does not go back to a member that is out of reach.
+    /// P16: control does not return to an unreachable member.
     ReturnInReach,
 
     // The front.
-    /// P16: a front that can't reach the owner turns to who may take over.
+    /// P16: a front that can't reach the owner sends to a member that may take over.
     StandIn,
-    /// P17: an answer of a lower epoch than the highest that was seen is dropped.
+    /// P17: an answer with an epoch below the highest seen is dropped.
     EpochFloor,
-    /// P28: an identity is guided by a record's start. Off, by its binding when the record comes.
+    /// P28: an identity is resolved by the start of the record. Off, by its binding when the record
+    /// arrives.
     GuidedByStart,
-    /// P28: that an identity is bound to nobody is asked again.
+    /// P28: an unbound identity is looked up again.
     UnboundAskedAgain,
-    /// P28: a binding does not hold at its end. Off, a record that starts then is the former holder's.
+    /// P28: a binding does not hold at its end. Off, a record that starts then belongs to the
+    /// former holder.
     BindingEnds,
-    /// P28: a cached history answers when it covers every start that is asked for. Off, when it covers
-    /// one of them.
+    /// P28: a cached history is used only if it covers every start in the request. Off, if it
+    /// covers one of them.
     EveryStart,
-    /// P28: identities are bound when their command is durable. Off, whatever became of it.
+    /// P28: identities are bound only when their command is durable. Off, whatever the result of
+    /// the command.
     BoundWhenDurable,
-    /// P29: batch numbers decide nothing. Off, one below the highest counts as taken.
+    /// P29: batch numbers are not used for deduplication. Off, a batch whose number is below the
+    /// highest counts as accepted.
     BatchNumbers,
-    /// P30: what is behind a batch that expired expires too.
+    /// P30: batches after one that expired expire too.
     ExpireBehind,
-    /// P30: while a batch is to be sent again, those behind it are refused.
+    /// P30: while a batch must be retried, later ones are refused.
     Turn,
     /// P30: the answers of a session come in the order of its sub-batches.
     AnswersInOrder,
-    /// I1: an answer that does not speak of every record is not believed.
+    /// I1: an answer that does not cover every record is refused.
     WholeAnswer,
-    /// P33: a posting that waits is not sent as usage where its account belongs.
+    /// P33: a suspended posting is not sent as usage to the partition of its account.
     PostingStays,
-    /// P35: a record leaves its home when it is durable where it belongs. Off, also when that is to be
-    /// tried again.
+    /// P35: a record leaves its home partition only when it is durable in the account's partition.
+    /// Off, also if it must be retried there.
     MovedWhenDurable,
-    /// P35: a record that is refused where it belongs stays where it waits.
+    /// P35: a record that the account's partition refuses stays suspended.
     RefusedStays,
 }

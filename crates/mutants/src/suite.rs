@@ -1,4 +1,4 @@
-//! The switch, and the proof that a test notices it.
+//! The switch, and a function that proves that a test fails with a check off.
 
 use std::io::Read as _;
 use std::process::{Command, Stdio};
@@ -7,36 +7,39 @@ use std::time::Duration;
 
 use crate::Line;
 
-/// The environment variable that names the line that is off.
+/// The environment variable that names the check that is off.
 pub const MUTANT: &str = "TURNPIKE_MUTANT";
 
-/// A test that takes longer hangs.
+/// Time limit for a test; one that takes longer counts as hanging.
 const HANGS: Duration = Duration::from_secs(120);
 
-/// Is this line switched off in this process? Never in one that was built for a release.
+/// Whether this check is switched off in this process. It never is in a release build.
 pub fn off(line: Line) -> bool {
     static OFF: OnceLock<Option<Line>> = OnceLock::new();
     cfg!(debug_assertions) && *OFF.get_or_init(named) == Some(line)
 }
 
+/// The check that the environment variable names, if it is set.
+///
 /// # Panics
-/// When the variable names no line: whoever wrote it would look at a program that is whole.
+/// When the variable names no check. Otherwise a misspelled name would test the unchanged program.
 fn named() -> Option<Line> {
     let name = std::env::var(MUTANT).ok().filter(|name| !name.is_empty())?;
     let line = Line::ALL.iter().copied().find(|line| line.name() == name);
-    assert!(line.is_some(), "{MUTANT}={name}: there is no such line");
+    assert!(line.is_some(), "{MUTANT}={name}: no check has this name");
     line
 }
 
-/// Runs tests of the calling test program again, each with its line off and in a process of its own:
-/// each must fail, and say how. That it passes with the line on is its own business.
+/// Runs tests of the calling test program again, each in a separate process with its check off.
+/// Each must fail, and its output must contain the given text. The test itself has to prove that it
+/// passes with the check on.
 ///
-/// A test is named as in its file. Where several files of the program have a test of this name, the
-/// one in the calling file is meant.
+/// A test is given by the name of its function. If several files of the program have a test of this
+/// name, the one in the calling file is used.
 ///
 /// # Panics
-/// When a mutant survives, when a test fails in another way, when it does not end, and when there is
-/// no such test.
+/// When a test passes with its check off (the mutant survives), fails with another output, does not
+/// end, or does not exist.
 #[track_caller]
 pub fn all_caught(mutants: &[(Line, &str, &str)]) {
     let (file, tests) = (std::panic::Location::caller().file(), listed());
@@ -51,17 +54,17 @@ pub fn all_caught(mutants: &[(Line, &str, &str)]) {
     assert!(missed.is_empty(), "{}", missed.join("\n\n"));
 }
 
-/// Every test of the calling program, with its module path.
+/// The module paths of all tests of the calling program.
 #[expect(clippy::expect_used, reason = "a test's helper")]
 fn listed() -> Vec<String> {
-    let program = std::env::current_exe().expect("a program knows where it is");
+    let program = std::env::current_exe().expect("the path of the running program");
     let output = Command::new(program).args(["--list", "--format", "terse"]).output();
-    let output = output.expect("a program starts once more");
+    let output = output.expect("the program can be started again");
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
 }
 
-/// The module path of the test called `test` in the source file `file`.
+/// The module path of the test function `test`, with those in the source file `file` first.
 fn path_of<'a>(test: &str, file: &str, tests: &'a [String]) -> Result<&'a str, String> {
     if let Some(exact) = tests.iter().find(|path| *path == test) {
         return Ok(exact);
@@ -85,26 +88,26 @@ fn caught(line: Line, test: &str, how: &str) -> Result<(), String> {
         return Err("there is no such test".to_owned());
     }
     if !told.contains("test result: FAILED") {
-        return Err("it survives".to_owned());
+        return Err("the test passes with the check off: the mutant survives".to_owned());
     }
     if !told.contains(how) {
-        return Err(format!("it does not fall by {how:?}, but by:\n{told}"));
+        return Err(format!("the test fails, but its output does not contain {how:?}:\n{told}"));
     }
     Ok(())
 }
 
-/// What the test program says.
+/// The output of the test program, which runs one test with the check off.
 #[expect(clippy::expect_used, reason = "a test's helper")]
 fn run(line: Line, test: &str) -> Result<String, String> {
-    let program = std::env::current_exe().expect("a program knows where it is");
+    let program = std::env::current_exe().expect("the path of the running program");
     let mut command = Command::new(program);
     command.args(["--exact", test, "--nocapture"]).env(MUTANT, line.name());
     command.env("RUST_BACKTRACE", "0");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = command.spawn().expect("a program starts once more");
+    let mut running = command.spawn().expect("the program can be started again");
     let (tell, told) = mpsc::channel();
-    let mut out = running.stdout.take().expect("it is piped");
-    let mut errors = running.stderr.take().expect("it is piped");
+    let mut out = running.stdout.take().expect("the output is piped");
+    let mut errors = running.stderr.take().expect("the output is piped");
     let reading = std::thread::spawn(move || {
         let mut text = String::new();
         let _ = errors.read_to_string(&mut text);
@@ -118,7 +121,7 @@ fn run(line: Line, test: &str) -> Result<String, String> {
     let text = told.recv_timeout(HANGS);
     let _ = running.kill();
     let _ = running.wait();
-    let text = text.map_err(|_| "it does not end".to_owned())?;
+    let text = text.map_err(|_| "the test does not end within two minutes".to_owned())?;
     Ok(text + &reading.join().unwrap_or_default())
 }
 

@@ -1,4 +1,4 @@
-//! The heartbeat: a task of its own, so that nothing else the node waits for holds it back (P9).
+//! The heartbeat: a task of its own, so that no other work of the node delays it (P9).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,44 +13,44 @@ use turnpike_types::{Incarnation, PartitionId};
 
 use crate::owner::{Shared, Ticks};
 
-/// What the node serves, as its heartbeat names it.
+/// What the heartbeat reports: the served partitions, the replicas, and the state of the node.
 #[derive(Debug, Default)]
 pub(crate) struct Served {
     partitions: Mutex<HashMap<PartitionId, (Serving, Arc<Ticks>)>>,
     following: Mutex<Vec<Following>>,
     draining: AtomicBool,
     leaving: AtomicBool,
-    /// Something changed that others should know soon.
+    /// A change that the next heartbeat should report without waiting for the interval.
     changed: Notify,
 }
 
 impl Served {
-    /// From now on the partition is named while `ticks` goes on.
+    /// From now on heartbeats name the partition while `ticks` advances.
     pub(crate) fn add(&self, serving: Serving, ticks: Arc<Ticks>) {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         partitions.insert(serving.partition, (serving, ticks));
         self.changed.notify_one();
     }
 
-    /// From now on the partition is not named.
+    /// From now on heartbeats do not name the partition.
     pub(crate) fn remove(&self, partition: PartitionId) {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
         self.changed.notify_one();
     }
 
-    /// From now on the heartbeat says how far these warm copies are.
+    /// From now on heartbeats report these warm replicas and their positions.
     pub(crate) fn follow(&self, following: Vec<Following>) {
         *self.following.lock().unwrap_or_else(PoisonError::into_inner) = following;
     }
 
-    /// From now on the heartbeat says whether the node is being emptied.
+    /// From now on heartbeats report whether the node is being drained.
     pub(crate) fn drain(&self, draining: bool) {
         if self.draining.swap(draining, Ordering::Relaxed) != draining {
             self.changed.notify_one();
         }
     }
 
-    /// The next heartbeat says goodbye, and is the last.
+    /// The next heartbeat is the last one, and says that the node has stopped.
     pub(crate) fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
         self.changed.notify_one();
@@ -60,7 +60,7 @@ impl Served {
         self.following.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is served by tasks that ticked within the last `tick_max_ms`.
+    /// The partitions whose owner tasks ticked within the last `tick_max_ms` milliseconds.
     fn alive(&self, tick_max_ms: u64) -> Vec<Serving> {
         let partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         let ticks = |ticks: &Ticks| ticks.age_ms() < tick_max_ms || off(Line::Tick);
@@ -69,25 +69,27 @@ impl Served {
     }
 }
 
-/// Writes the heartbeat, each interval.
+/// Writes a heartbeat in each interval.
 pub(crate) struct Beater {
     pub(crate) shared: Arc<Shared>,
     pub(crate) incarnation: Incarnation,
     pub(crate) served: Arc<Served>,
     pub(crate) counter: u64,
-    /// Told when another process has taken the name.
+    /// Set when another process has taken over the node's name.
     pub(crate) superseded: watch::Sender<bool>,
 }
 
 impl Beater {
-    /// Beats until another process takes the name, goodbye was said, or the node drops this task.
+    /// Writes heartbeats until another process takes over the name, the last heartbeat is written,
+    /// or the node drops this task.
     pub(crate) async fn run(mut self) {
         let config = self.shared.config.clone();
         let (mut pause, mut again) = (Duration::ZERO, false);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                // Others may act on what is not served only when two beats did not name it.
+                // Other members act on a missing partition only after two heartbeats have not named
+                // it: a second one follows soon.
                 () = self.served.changed.notified() => again = true,
             }
             let began = Instant::now();
@@ -101,7 +103,7 @@ impl Beater {
                 Ok(()) if std::mem::take(&mut again) => config.beat_again(),
                 Ok(()) => config.heartbeat,
                 Err(error @ StoreError::Superseded(_)) => {
-                    tracing::error!(%error, "this node stops");
+                    tracing::error!(%error, "another process uses this node's name: stopping");
                     self.superseded.send_replace(true);
                     return;
                 }
@@ -114,7 +116,7 @@ impl Beater {
         }
     }
 
-    /// One heartbeat; the last one of this process says so in its counter.
+    /// Writes one heartbeat. The last one of this process has the counter `NodeBeat::GOODBYE`.
     pub(crate) async fn beat(&mut self, is_last: bool) -> Result<(), StoreError> {
         self.counter = if is_last { NodeBeat::GOODBYE } else { self.counter + 1 };
         let config = &self.shared.config;

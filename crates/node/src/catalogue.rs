@@ -1,4 +1,4 @@
-//! Published plans and tables as this node knows them, and the plans' object code.
+//! The published plans and tables that this node has read, and the compiled plans.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use turnpike_plan::{ObjectCode, Plan, PublishedVersion, Table, Zone};
 use turnpike_store::{CatalogueEntry, CatalogueHead, CatalogueKind, SharedDatabase, StoreResult};
 use turnpike_types::Timestamp;
 
-/// Other time-zone databases that are told of.
+/// Other time-zone databases that are reported in the log at most.
 const TZ_DATABASES_TOLD_MAX: usize = 64;
-/// Entries read from the database at once.
+/// Catalogue entries per read of the database.
 const PAGE_ENTRIES_MAX: usize = 100;
 
-/// All versions of all plans and tables, as of a catalogue version. Immutable: a newer one takes
-/// its place.
+/// All versions of all plans and tables, as of one catalogue version. Immutable: a newer catalogue
+/// replaces it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Catalogue {
     pub(crate) version: u64,
     plans: Versions<Plan>,
     tables: Versions<Table>,
-    /// Versions of other time-zone databases that were told in the log, each once.
+    /// Versions of other time-zone databases that were reported in the log. Each is reported once.
     tz_databases_told: BTreeSet<String>,
 }
 
-/// By id, in the order in which they take effect; copies share what was read.
+/// Versions by id, in the order in which they take effect. Clones of a catalogue share them.
 type Versions<T> = HashMap<String, Vec<Arc<Version<T>>>>;
 
 #[derive(Debug)]
@@ -33,24 +33,24 @@ struct Version<T> {
     version: u32,
     published: u64,
     starts: Date,
-    /// `None`: this program can't read it. It is in force all the same: to rate by the version
-    /// before it would be a wrong price.
+    /// `None`: this program can't read it. The version is in force all the same, since rating by
+    /// the version before it would give a wrong price.
     content: Option<Arc<T>>,
 }
 
-/// What is in force at an instant, and the stretch of time in which it is.
+/// What is in force at an instant, and the time interval in which it is.
 #[derive(Debug)]
 pub(crate) struct InForce<'a, T> {
-    /// `None`: nothing has begun, or this program can't read what has.
+    /// `None`: no version has started, or this program can't read the one that has.
     pub(crate) content: Option<&'a Arc<T>>,
-    /// When it began; `None`: nothing has.
+    /// When the version in force started. `None`: no version has started.
     pub(crate) from: Option<Timestamp>,
-    /// When the next one begins.
+    /// When the next version starts. `None`: there is no later one.
     pub(crate) until: Option<Timestamp>,
 }
 
 impl Catalogue {
-    /// This catalogue with what was published since, read page by page.
+    /// Returns this catalogue with all that was published since, read page by page.
     pub(crate) async fn refreshed(&self, db: &dyn SharedDatabase) -> StoreResult<Self> {
         let mut fresh = self.clone();
         loop {
@@ -69,8 +69,8 @@ impl Catalogue {
         }
     }
 
-    /// Tells once of each other time-zone database: dates of plans that were checked and tried with
-    /// it may begin at other instants here.
+    /// Reports each other time-zone database once. Where its rules differ, the start dates of plans
+    /// checked with it begin at other instants on this node.
     fn compare_tz_database(&mut self, head: &CatalogueHead) {
         let own = turnpike_plan::tz_database_version();
         let Some(published) = head.tz_database.as_deref().filter(|version| *version != own) else {
@@ -91,8 +91,8 @@ impl Catalogue {
         }
     }
 
-    /// The version of `plan_id` in force at `at` for an account in `zone`; of two with the same
-    /// start, the one published later (it says that it supersedes the other).
+    /// The version of plan `id` in force at `at` for an account in `zone`. Of two versions with the
+    /// same start, the one that was published later counts: it supersedes the other.
     pub(crate) fn plan(&self, id: &str, zone: &Zone, at: Timestamp) -> InForce<'_, Plan> {
         in_force(&self.plans, id, zone, at)
     }
@@ -107,7 +107,7 @@ impl Catalogue {
         self.plans.keys().map(String::as_str)
     }
 
-    /// The versions of a plan as a subscription is checked against them.
+    /// The versions of a plan, in the form that the check of a subscription takes.
     pub(crate) fn published(&self, plan_id: &str) -> Vec<PublishedVersion<'_>> {
         let versions = self.plans.get(plan_id).into_iter().flatten();
         let published = versions.map(|version| PublishedVersion {
@@ -118,24 +118,24 @@ impl Catalogue {
         published.collect()
     }
 
-    /// All versions of a plan.
+    /// All versions of a plan that this program can read.
     pub(crate) fn versions(&self, plan_id: &str) -> impl Iterator<Item = &Arc<Plan>> {
         let versions = self.plans.get(plan_id).into_iter().flatten();
         versions.filter_map(|version| version.content.as_ref())
     }
 
-    /// Every plan, for naming variables.
+    /// All versions of all plans that this program can read, for naming variables.
     pub(crate) fn plans(&self) -> impl Iterator<Item = &Arc<Plan>> {
         self.plans.values().flatten().filter_map(|version| version.content.as_ref())
     }
 
-    /// The version of table `id` in force at `at` for an account in `zone`, chosen as a plan's is.
+    /// The version of table `id` in force at `at` for an account in `zone`, chosen like a plan's.
     pub(crate) fn table(&self, id: &str, zone: &Zone, at: Timestamp) -> InForce<'_, Table> {
         in_force(&self.tables, id, zone, at)
     }
 }
 
-/// Found by halves: tables such as daily rates come to have thousands of versions.
+/// Binary search: tables of daily rates have thousands of versions.
 fn in_force<'a, T>(of: &'a Versions<T>, id: &str, zone: &Zone, at: Timestamp) -> InForce<'a, T> {
     let versions = of.get(id).map(Vec::as_slice).unwrap_or_default();
     let begun = versions.partition_point(|version| version.starts_at(zone) <= at);
@@ -148,7 +148,7 @@ fn in_force<'a, T>(of: &'a Versions<T>, id: &str, zone: &Zone, at: Timestamp) ->
 }
 
 impl<T> Version<T> {
-    /// Its first instant for an account in `zone`.
+    /// The first instant of the version for an account in `zone`.
     fn starts_at(&self, zone: &Zone) -> Timestamp {
         #[cfg(test)]
         tests::STARTS_ASKED.with(|asked| asked.set(asked.get() + 1));
@@ -156,9 +156,8 @@ impl<T> Version<T> {
     }
 }
 
-/// Adds a version. It was checked before it was published: if it can't be read, a newer program
-/// must have published what this one does not know. What needs it waits in suspense until this node
-/// is upgraded.
+/// Adds a version. It was checked before it was published, so if it can't be read, a newer program
+/// published it. Records that need it wait in suspense until this node is upgraded.
 fn add<T>(to: &mut Versions<T>, head: &CatalogueHead, content: Result<T, String>) {
     let content = match content {
         Ok(content) => Some(Arc::new(content)),
@@ -168,7 +167,7 @@ fn add<T>(to: &mut Versions<T>, head: &CatalogueHead, content: Result<T, String>
                 id = head.id,
                 version = head.version,
                 errors,
-                "a published version can't be read by this program"
+                "this program can't read a published version: upgrade this node"
             );
             None
         }
@@ -187,7 +186,7 @@ fn read_plan(xml: &str) -> Result<Plan, String> {
     turnpike_plan::parse_published(xml).map_err(|errors| errors.to_string())
 }
 
-/// A large table takes a second: not on the threads that rate.
+/// Parses on a blocking thread: a large table takes a second, and must not delay rating.
 async fn read_table(text: String) -> Result<Table, String> {
     let read = tokio::task::spawn_blocking(move || {
         turnpike_plan::parse_table(&text).map_err(|errors| errors.to_string())
@@ -195,13 +194,13 @@ async fn read_table(text: String) -> Result<Table, String> {
     read.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
-/// Which object code: a plan's version with a subscription's overrides.
+/// Key of a compiled plan: plan id, version, and the subscription's overrides of parameters.
 type CodeKey = (String, u32, BTreeMap<String, String>);
 
-/// A plan's code, or why its parameters do not fit it.
+/// A compiled plan, or why the parameters do not fit it.
 type Compilation = Result<Arc<ObjectCode>, Arc<str>>;
 
-/// Object code shared by all owners of the process, compiled on a miss.
+/// Compiled plans, shared by all owners of the process. A plan is compiled on a miss.
 #[derive(Clone, Debug)]
 pub(crate) struct CodeCache {
     codes: Cache<CodeKey, Compilation>,
@@ -212,8 +211,8 @@ impl CodeCache {
         Self { codes: Cache::new(codes_max) }
     }
 
-    /// The code of `plan` with `overrides`; `None`, told in the log once, when the overrides of a
-    /// subscription that stands do not fit the plan.
+    /// The compiled `plan` with `overrides`. `None` when the overrides of an existing subscription
+    /// do not fit the plan; this is logged once.
     pub(crate) fn code(
         &self,
         plan: &Plan,
@@ -230,7 +229,8 @@ impl CodeCache {
         self.compiled_with(plan, overrides, &tell).ok()
     }
 
-    /// As [`CodeCache::code`], or why the overrides do not fit the plan, one fault a line.
+    /// Like [`CodeCache::code`], but returns why the overrides do not fit the plan, one fault per
+    /// line.
     pub(crate) fn compiled(
         &self,
         plan: &Plan,

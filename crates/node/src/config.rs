@@ -1,4 +1,4 @@
-//! What can be set, and what follows from it.
+//! The settings of a node, and the durations derived from them.
 
 use std::time::Duration;
 
@@ -7,31 +7,31 @@ use turnpike_types::NodeName;
 /// A node's configuration. All durations of ownership derive from `heartbeat` (P21).
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// Its name, unique in the cluster.
+    /// The node's name, unique in the cluster.
     pub name: NodeName,
-    /// Where fronts reach it: `host:port`.
+    /// The address at which fronts and other nodes reach the node: `host:port`.
     pub address: String,
-    /// How often it beats.
+    /// The interval between heartbeats.
     pub heartbeat: Duration,
-    /// A segment is closed at about this many bytes before compression.
+    /// Bytes before compression at which a segment is closed, approximately.
     pub segment_bytes_max: usize,
-    /// Requests that wait for owners, in bytes; past it the node refuses.
+    /// Bytes of requests that may wait for owners. Beyond it the node refuses requests.
     pub queue_bytes_max: usize,
-    /// A checkpoint is made after this many bytes of log.
+    /// Bytes of log after which a checkpoint is written.
     pub checkpoint_log_bytes: u64,
-    /// A checkpoint's run of keys is sealed, and not written again, once it holds so many.
+    /// Keys in a checkpoint's run after which the run is sealed and not written again.
     pub run_keys: usize,
-    /// Decoded segments kept for comparing retries, in bytes.
+    /// Bytes of decoded segments in the cache that retries are compared with.
     pub segment_cache_bytes: u64,
-    /// Compiled plans kept.
+    /// Compiled plans in the cache.
     pub object_codes_max: u64,
-    /// Keys in memory of one partition, 16 bytes each; past it new records are refused.
+    /// Keys of one partition in memory, 16 bytes each. Beyond it new records are refused.
     pub keys_max: usize,
-    /// Members beside the owner that keep a warm copy of a partition: its account state and keys
-    /// once more in memory, its log read and applied once more.
+    /// Members beside the owner that keep a warm replica of a partition. Each holds the account
+    /// state and keys in its memory, and reads and applies the log.
     pub warm_standbys: usize,
-    /// Where chance comes from: incarnation and claims. By default the operating system's; set it
-    /// only where a run shall be repeated, never twice in one cluster.
+    /// Seed of the random incarnation and claim ids. By default it comes from the operating system.
+    /// Set it only to repeat a run, and never to the same value twice in one cluster.
     pub seed: u64,
 }
 
@@ -55,44 +55,44 @@ impl Default for NodeConfig {
 }
 
 impl NodeConfig {
-    /// A counter that stood still for this long is suspect (P21).
+    /// A counter that has stood still for this long is suspect (P21).
     pub fn suspicion(&self) -> Duration {
         self.heartbeat * 4
     }
 
-    /// How much longer each lower member waits before it claims (P12).
+    /// How much longer a member waits before it claims, for each live member above it (P12).
     pub fn deferral(&self) -> Duration {
         self.heartbeat * 2
     }
 
-    /// A returning member of higher priority gets control back after it lived this long (P14).
+    /// How long a returned member of higher priority must live before it gets control back (P14).
     pub fn stability(&self) -> Duration {
         self.heartbeat * 8
     }
 
-    /// An owner that did not tick for this long is no longer named in the heartbeat (P9). An append
-    /// that is overdue by this much is no tick.
+    /// An owner task that has not ticked for this long is no longer named in heartbeats (P9). While
+    /// an append is overdue by this much, the task does not tick.
     pub fn tick_max(&self) -> Duration {
         self.heartbeat * 8
     }
 
-    /// An answer whose commit was begun longer ago than this waits for one more, which fails if somebody
-    /// claimed the partition meanwhile; half of the silence that others wait for before they do.
+    /// An answer waits for one more commit if its own commit began longer ago than this. The second
+    /// commit fails if another node has claimed the partition. It is half the suspicion time.
     pub fn answer_age_max(&self) -> Duration {
         self.suspicion() / 2
     }
 
-    /// Two looks at the database are at least this far apart, whatever calls for the next one.
+    /// The minimum time between two observations of the database, whatever requests the next one.
     pub fn round_gap(&self) -> Duration {
         self.heartbeat / 50
     }
 
-    /// After a beat that could not be written, and between two that tell of a change.
+    /// The pause after a heartbeat that failed, and between the two that report a change.
     pub fn beat_again(&self) -> Duration {
         self.heartbeat / 5
     }
 
-    /// Between the announcement of a handover and its beginning (P14).
+    /// The time between the announcement of a handover and the gate of new requests (P14).
     pub fn last_catch_up(&self) -> Duration {
         self.heartbeat / 5
     }

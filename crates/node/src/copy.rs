@@ -1,5 +1,5 @@
-//! A copy of a partition's state, as the log tells it: the newest checkpoint of this history, then
-//! segment after segment (P1, P25). An owner begins with one; a standby keeps one warm.
+//! A replica of a partition's state: the newest checkpoint of this history, then segment after
+//! segment of the log (P1, P25). An owner starts from one; a standby keeps one warm.
 
 use turnpike_account::PartitionState;
 use turnpike_mutants::{Line, off};
@@ -9,10 +9,10 @@ use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber};
 
 use crate::owner::{Run, parts_of};
 
-/// Log read in one go, in bytes.
+/// Bytes of log per read.
 const READ_BYTES: usize = 16 << 20;
 
-/// Why a copy can't be made, or can't follow.
+/// Why a replica can't be loaded, or can't follow the log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CopyError {
     /// The database does not answer.
@@ -21,28 +21,28 @@ pub(crate) enum CopyError {
     /// The log or a checkpoint can't be read.
     #[error("{0}")]
     Damaged(String),
-    /// What was copied is not what the log says now (P18).
+    /// The replica holds a segment that the log no longer holds (P18).
     #[error("the database's history was rolled back")]
     RolledBack,
 }
 
-/// The copy.
+/// The replica.
 #[derive(Debug, Default)]
 pub(crate) struct Copy {
     pub(crate) state: PartitionState,
-    /// Runs of keys that stand in checkpoints.
+    /// Runs of keys that are stored in checkpoints.
     pub(crate) runs: Vec<Run>,
-    /// Log since the checkpoint that the runs are of.
+    /// Bytes of log since the checkpoint that `runs` belongs to.
     pub(crate) log_bytes: u64,
-    /// Under which the last segment was appended.
+    /// The epoch under which the last segment was appended.
     epoch: Epoch,
-    /// The newest catalogue by which a segment was rated (P36).
+    /// The newest catalogue that a segment was rated by (P36).
     pub(crate) catalogue_version: u64,
 }
 
 impl Copy {
-    /// A state that is as the log tells it, the last segment appended under `epoch`; nothing in the
-    /// log was rated by a newer catalogue than `catalogue_version`.
+    /// A replica of a state that equals the log. `epoch` is that of the last segment;
+    /// `catalogue_version` is the newest catalogue that rated any segment.
     pub(crate) fn of(
         state: PartitionState,
         runs: Vec<Run>,
@@ -52,8 +52,8 @@ impl Copy {
         Self { state, runs, log_bytes, epoch, catalogue_version }
     }
 
-    /// The newest checkpoint that can be used, of a log that ends before segment `end`; an empty
-    /// state when there is none. `alive` is called now and then.
+    /// Loads the newest usable checkpoint of a log that ends before segment `end`. Returns an empty
+    /// state if there is none. `alive` is called between steps, so that the owner task ticks.
     pub(crate) async fn load(
         db: &dyn SharedDatabase,
         partition: PartitionId,
@@ -65,7 +65,7 @@ impl Copy {
             let row = if is_before { segment_of(db, &manifest).await? } else { None };
             let Some(row) = row else {
                 tracing::warn!(%partition, segment = %manifest.segment,
-                    "checkpoint of another history");
+                    "a checkpoint belongs to another history: skipped");
                 continue;
             };
             if let Some(copy) = read(db, &manifest, alive).await? {
@@ -75,26 +75,26 @@ impl Copy {
         Ok(Self::default())
     }
 
-    /// The last segment that is in here.
+    /// The last segment that was applied.
     pub(crate) const fn last(&self) -> (SegmentNumber, SegmentHash) {
         self.state.last()
     }
 
-    /// Where the log goes on after this.
+    /// The position in the log after the last applied segment.
     pub(crate) fn position(&self) -> SegmentPosition {
         let (last, last_hash) = self.last();
         SegmentPosition { next: last.next(), last_hash }
     }
 
-    /// Is this what the log is at `position`?
+    /// Whether the replica ends exactly at `position`.
     pub(crate) fn stands_at(&self, position: &SegmentPosition) -> bool {
         let (last, hash) = self.last();
         last.next() == position.next && hash == position.last_hash
     }
 
-    /// Applies the log up to `position`, and checks that it ends there as the position says.
+    /// Applies the log up to `position`, and checks that the log ends there with the given hash.
     ///
-    /// Dropped half way, the copy is whole, and stands wherever it came to.
+    /// If this future is dropped, the replica stays whole, and ends after some applied segment.
     pub(crate) async fn catch_up(
         &mut self,
         db: &dyn SharedDatabase,
@@ -106,13 +106,13 @@ impl Copy {
             let (after, _) = self.last();
             let rows = db.read_segments(partition, after, READ_BYTES).await?;
             if rows.is_empty() {
-                let ends = format!("the log ends at segment {after}, too early");
+                let ends = format!("the log ends at segment {after}, before its recorded end");
                 return Err(CopyError::Damaged(ends));
             }
             for row in rows.iter().take_while(|row| row.segment < position.next) {
                 self.apply(row)?;
                 alive();
-                // A standby lets others run; each segment is a while's work.
+                // Applying a segment takes a while: a standby lets other tasks run.
                 tokio::task::yield_now().await;
             }
         }
@@ -125,10 +125,10 @@ impl Copy {
             CopyError::Damaged(format!("segment {segment}: {error}"))
         };
         if row.epoch < self.epoch {
-            return Err(damaged(&"its epoch is below the one before it (I3)"));
+            return Err(damaged(&"its epoch is below that of the segment before it (I3)"));
         }
         if row.prev_hash != self.last().1 {
-            // Not damaged: it is well, and builds on another history than we know.
+            // The segment is intact, but continues another history than the replica's.
             return Err(CopyError::RolledBack);
         }
         let decoded = Segment::decode_checked(&row.body, row.prev_hash, row.hash)
@@ -141,7 +141,8 @@ impl Copy {
         Ok(())
     }
 
-    /// The copy, as though it had all that the log has: what it must never be taken for (P1).
+    /// A replica that claims to hold the log up to `end` without having read it. Only for the
+    /// mutants of P1.
     pub(crate) fn skip_to(mut self, end: &SegmentPosition) -> Self {
         let last = SegmentNumber(end.next.0.saturating_sub(1));
         let time = self.state.time();
@@ -149,15 +150,16 @@ impl Copy {
         self
     }
 
-    /// Takes over what the retained checkpoints say of the keys, see [`note_checkpoints`].
+    /// Takes over the keys that the retained checkpoints hold, see [`note_checkpoints`].
     pub(crate) fn note_checkpoints(&mut self, manifests: &[CheckpointManifest]) {
         note_checkpoints(&mut self.state, &mut self.runs, manifests);
         self.log_bytes = 0;
     }
 }
 
-/// Takes over which keys stand in the newest checkpoint's runs: they need not be written again, and
-/// older runs may be gone (P22). `manifests` are newest first, of this history.
+/// Takes over the runs of keys of the newest checkpoint. These keys need not be written again, and
+/// the parts of older runs may have been deleted (P22). `manifests` are newest first, of this
+/// history.
 pub(crate) fn note_checkpoints(
     state: &mut PartitionState,
     runs: &mut Vec<Run>,
@@ -171,8 +173,8 @@ pub(crate) fn note_checkpoints(
     }
 }
 
-/// Reads a checkpoint; `None` when it is not whole. The log is the truth: a checkpoint that can't be
-/// used only costs time.
+/// Reads a checkpoint. Returns `None` when it is unusable, which only costs time, since the log
+/// holds the same state.
 async fn read(
     db: &dyn SharedDatabase,
     manifest: &CheckpointManifest,
@@ -183,7 +185,10 @@ async fn read(
     for part in parts_of(manifest) {
         alive();
         let Some(bytes) = db.checkpoint_part(partition, part.name()).await? else {
-            tracing::warn!(%partition, part = part.name(), "a checkpoint is not whole");
+            tracing::warn!(
+                %partition, part = part.name(),
+                "a part of a checkpoint is missing: skipped"
+            );
             return Ok(None);
         };
         match part.run() {
@@ -199,17 +204,20 @@ async fn read(
             Ok(Some(Copy { state, runs, ..Copy::default() }))
         }
         Ok(_) => {
-            tracing::warn!(%partition, "a checkpoint is not of the segment that it says");
+            tracing::warn!(
+                %partition,
+                "a checkpoint ends at another segment than its manifest says: skipped"
+            );
             Ok(None)
         }
         Err(error) => {
-            tracing::warn!(%partition, %error, "a checkpoint can't be read");
+            tracing::warn!(%partition, %error, "a checkpoint can't be read: skipped");
             Ok(None)
         }
     }
 }
 
-/// The segment with which a checkpoint ends; `None` when it is of another history.
+/// The segment at which a checkpoint ends. `None` if the checkpoint belongs to another history.
 async fn segment_of(
     db: &dyn SharedDatabase,
     manifest: &CheckpointManifest,
@@ -223,13 +231,16 @@ async fn segment_of(
     Ok(rows.into_iter().find(is_its))
 }
 
-/// The catalogue by which a segment was rated.
+/// The catalogue version that a segment was rated by.
 fn rated_by(row: &SegmentRow) -> u64 {
     match Segment::decode(&row.body) {
         Ok(segment) => segment.header().catalogue_version,
         Err(error) => {
-            // The checkpoint stands for it: nothing else of it is needed.
-            tracing::warn!(segment = %row.segment, %error, "a segment can't be read");
+            // The checkpoint replaces the segment: nothing but its catalogue version is needed.
+            tracing::warn!(
+                segment = %row.segment, %error,
+                "the last segment of a checkpoint can't be read"
+            );
             0
         }
     }

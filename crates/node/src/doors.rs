@@ -1,8 +1,9 @@
-//! How requests reach owners, and where they are sent when the owner is elsewhere.
+//! The gates of partitions: whether this node takes requests for a partition, and where it refers
+//! them otherwise.
 //!
-//! A partition's gate is open while its owner serves. While it is about to open (a claim is under
-//! way) or about to shut (the last requests before a handover), requests wait for a bounded time:
-//! then a handover delays them, and refuses none (P13).
+//! A partition's gate is open while its owner serves. While a claim is in progress, or while the
+//! owner finishes its last requests before a handover, new requests wait for a bounded time. So a
+//! handover delays requests and refuses none (P13).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,60 +19,61 @@ use crate::liveness::Complaint;
 use crate::owner::{Queued, Shared};
 use crate::peers::Reach;
 
-/// How requests reach an owner.
+/// The sender of an owner's queue of requests.
 pub(crate) type Door = mpsc::Sender<Queued>;
 
-/// What a partition's requests meet here.
+/// The state of a partition on this node, as requests find it.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Gate {
-    /// Not served here.
+    /// Not served and not followed here.
     #[default]
     Shut,
-    /// Not served here, but followed.
+    /// Not served here, but a warm replica follows the log.
     Warm,
-    /// A claim is under way, or the state is being loaded.
+    /// A claim is in progress, or the state is being loaded.
     Opening,
     /// Served here.
     Open(Door),
-    /// The owner finishes what it took, and gives the partition up.
+    /// The owner finishes the requests that it took, and then releases the partition.
     Leaving,
-    /// Given up, for this member.
+    /// Released, for this member.
     Left(Option<NodeName>),
 }
 
-/// How a request comes here.
+/// The path by which a request reached this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
-    /// By a front's routes.
+    /// By the front's routing table.
     ByRoute,
-    /// The last owner sent it.
+    /// The last owner referred the front to this node.
     Sent,
     /// The front can't reach the owner of this epoch (P16).
     Complaining(u64),
-    /// Through another node.
+    /// Relayed by another node.
     Relayed,
 }
 
-/// What the service needs of the node.
+/// What the gRPC service needs of the node.
 pub(crate) struct Doors {
     pub(crate) config: NodeConfig,
     pub(crate) incarnation: Incarnation,
-    /// Bytes that may wait for owners.
+    /// Bytes of requests that may wait for owners.
     pub(crate) room: Arc<Semaphore>,
     pub(crate) shared: Arc<Shared>,
-    /// How other nodes are reached.
+    /// Dials other nodes.
     pub(crate) dial: Dial,
     gates: Mutex<HashMap<PartitionId, watch::Sender<Gate>>>,
     seen: watch::Receiver<Option<Arc<Observation>>>,
-    /// Counts signs to those who watch; `None` when there will be no more.
+    /// Counts the changes that watching nodes are notified of; `None` once the node stops.
     signs: watch::Sender<Option<u64>>,
-    /// Which connections to other nodes are in trouble.
+    /// Nodes whose connection is broken or refused.
     reach: Reach,
-    /// Fronts that can't reach the owner of an epoch: when they said so first, and last.
+    /// Complaints of fronts that can't reach the owner: its epoch, the first and the last
+    /// complaint.
     complaints: Mutex<HashMap<PartitionId, (u64, Instant, Instant)>>,
-    /// Nodes that have missed a beat: nobody is sent there.
+    /// Nodes that have missed a heartbeat: fronts are not referred to them.
     quiet: Mutex<HashSet<NodeName>>,
-    /// Makes the node look at the database now.
+    /// Makes the node observe the database at once.
     pub(crate) wake: Arc<Notify>,
 }
 
@@ -101,16 +103,16 @@ impl Doors {
         }
     }
 
-    /// The owner of `partition` in this process. Waits, for a bounded time, while that is about to
-    /// change; `None`: it is not served here.
+    /// The queue of the owner of `partition` in this process; `None` if it is not served here.
+    /// Waits for a bounded time while that is about to change.
     ///
-    /// Who was sent here by the last owner, or can't reach it, may know more than we do: then a warm copy
-    /// is a reason to wait too.
+    /// A front that the last owner referred here, or that can't reach the owner, may have newer
+    /// information than this node: then a warm replica is a reason to wait too.
     pub(crate) async fn door(&self, partition: PartitionId, came: Came) -> Option<Door> {
         let mut gate = self.gates().get(&partition)?.subscribe();
         let began = Instant::now();
         loop {
-            // A copy: nothing is held while others are asked.
+            // A clone, so that the borrow is not held while other state is read.
             let now = gate.borrow_and_update().clone();
             let until = match now {
                 Gate::Open(door) => return Some(door),
@@ -124,19 +126,19 @@ impl Doors {
                 }
                 Gate::Warm if came == Came::Sent => {
                     self.wake.notify_one();
-                    // Where the owner is quiet too, it will most likely be taken over.
+                    // If the owner has missed heartbeats too, a takeover is likely: wait longer.
                     let is_known = !self.owner_address(partition).is_empty();
                     began + if is_known { self.config.heartbeat } else { self.config.admission() }
                 }
                 Gate::Shut | Gate::Warm | Gate::Left(_) => return None,
             };
-            // Runs out of time, or the node is gone: then it is not served here.
+            // Time-out, or the node has stopped: the partition is not served here.
             timeout_at(until, gate.changed()).await.ok()?.ok()?;
         }
     }
 
-    /// Takes a complaint in; `false`: it is not worth waiting for what comes of it, since we reach the
-    /// owner.
+    /// Records a complaint. Returns `false` if this node reaches the owner: then no takeover
+    /// follows, and the request need not wait for one.
     pub(crate) fn complain(&self, partition: PartitionId, epoch: u64) -> bool {
         let owner = self.seen.borrow().as_ref().and_then(|seen| {
             let row = seen.partition(partition)?;
@@ -146,7 +148,7 @@ impl Doors {
         let now = Instant::now();
         match complaints.get_mut(&partition) {
             Some((known, _, last)) if *known == epoch => *last = now,
-            // One that does not know of a newer owner says nothing of that one.
+            // A complaint about an older epoch says nothing about the newer owner.
             Some((known, ..)) if *known > epoch => {}
             _ => drop(complaints.insert(partition, (epoch, now, now))),
         }
@@ -155,10 +157,10 @@ impl Doors {
         owner.is_none_or(|owner| self.is_quiet(&owner) || self.reach.is_unreachable(&owner))
     }
 
-    /// Of which epochs' owners fronts complained of late.
+    /// The recent complaints of fronts, by partition.
     pub(crate) fn complaints(&self, now: Instant) -> HashMap<PartitionId, Complaint> {
         let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        // A front that is not answered comes again.
+        // A front that is still without an answer complains again.
         let valid = self.config.suspicion() * 2;
         complaints.retain(|_, (_, _, last)| now.saturating_duration_since(*last) < valid);
         let insists = self.config.suspicion();
@@ -169,8 +171,8 @@ impl Doors {
         complaints.iter().map(|(&partition, said)| (partition, complaint(said))).collect()
     }
 
-    /// Where the owner of `partition` is, as far as is known; empty when it is not, and when the owner
-    /// is quiet.
+    /// The address of the partition's owner as last observed. Empty if it is unknown, or if the
+    /// owner has missed a heartbeat.
     pub(crate) fn owner_address(&self, partition: PartitionId) -> String {
         let seen = self.seen.borrow();
         let address = seen.as_ref().and_then(|seen| {
@@ -185,7 +187,7 @@ impl Doors {
         address.unwrap_or_default()
     }
 
-    /// From now on nobody is sent to these.
+    /// From now on fronts are not referred to these nodes.
     pub(crate) fn set_quiet<'a>(&self, nodes: impl Iterator<Item = &'a NodeName>) {
         let quiet = nodes.cloned().collect();
         *self.quiet.lock().unwrap_or_else(PoisonError::into_inner) = quiet;
@@ -195,7 +197,7 @@ impl Doors {
         self.quiet.lock().unwrap_or_else(PoisonError::into_inner).contains(node)
     }
 
-    /// Whom we gave the partition up for, a moment ago.
+    /// The member that this node has just released the partition for.
     fn left_to(&self, partition: PartitionId) -> Option<NodeName> {
         match &*self.gates().get(&partition)?.borrow() {
             Gate::Left(to) => to.clone(),
@@ -203,12 +205,13 @@ impl Doors {
         }
     }
 
-    /// From now on requests for the partition meet this.
+    /// Sets the gate of a partition.
     pub(crate) fn set(&self, partition: PartitionId, gate: Gate) {
         self.gates().entry(partition).or_default().send_replace(gate);
     }
 
-    /// The partition was given up for `to`; a claim that was begun here since stays as it is.
+    /// Records that the partition was released for `to`. The gate of a claim that started here
+    /// since then stays unchanged.
     pub(crate) fn leave(&self, partition: PartitionId, to: NodeName) {
         self.gates().entry(partition).or_default().send_if_modified(|gate| {
             let left = matches!(gate, Gate::Shut | Gate::Warm);
@@ -219,14 +222,14 @@ impl Doors {
         });
     }
 
-    /// Is the partition served here?
+    /// Whether the partition is served here.
     pub(crate) fn is_open(&self, partition: PartitionId) -> bool {
         let gates = self.gates();
         gates.get(&partition).is_some_and(|gate| matches!(*gate.borrow(), Gate::Open(_)))
     }
 
-    /// A warm copy is followed, or no longer; an owner's gate stays as it is, and so does that of one
-    /// who left until `moved_on`: somebody claimed the partition since.
+    /// Records whether a warm replica follows the partition. An owner's gate stays unchanged. After
+    /// a release the gate stays `Left` until `moved_on`: another member has claimed the partition.
     pub(crate) fn set_warm(&self, partition: PartitionId, warm: bool, moved_on: bool) {
         self.gates().entry(partition).or_default().send_if_modified(|gate| match (&gate, warm) {
             (Gate::Left(_), true) if !moved_on => false,
@@ -242,23 +245,23 @@ impl Doors {
         });
     }
 
-    /// Tells those who watch that something happened here.
+    /// Notifies the nodes that watch this one of a change.
     pub(crate) fn sign(&self) {
         self.signs.send_modify(|count| *count = count.map(|count| count.wrapping_add(1)));
     }
 
-    /// Tells those who watch that nothing more will happen here.
+    /// Tells the nodes that watch this one that it stops.
     pub(crate) fn end_signs(&self) {
         self.signs.send_replace(None);
     }
 
-    /// The signs from now on.
+    /// The changes from now on; `None` once the node stops.
     pub(crate) fn signs(&self) -> watch::Receiver<Option<u64>> {
         self.signs.subscribe()
     }
 
     fn gates(&self) -> MutexGuard<'_, HashMap<PartitionId, watch::Sender<Gate>>> {
-        // Nothing panics under this lock.
+        // No code panics while it holds this lock.
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,5 @@
-//! How large a partition's state is in this process, as gauges; they go back to zero with it.
+//! Gauges of the size of a partition's state in this process. They return to zero when it is
+//! dropped.
 
 use metrics::Gauge;
 use tokio::time::{Duration, Instant};
@@ -12,7 +13,7 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// Of the partition's `owner`, or of its `standby`.
+    /// `role` is `owner` or `standby`.
     pub(crate) fn new(partition: PartitionId, role: &'static str) -> Self {
         let label = || partition.to_string();
         Self {
@@ -21,7 +22,7 @@ impl Sizes {
         }
     }
 
-    /// What there is now; nothing, when the state was thrown away.
+    /// Sets the gauges to the present sizes; to zero without a state.
     pub(crate) fn note(&self, state: Option<&PartitionState>) {
         self.accounts.set(state.map_or(0, PartitionState::account_count) as f64);
         self.keys.set(state.map_or(0, |state| state.keys().len()) as f64);
@@ -34,7 +35,7 @@ impl Drop for Sizes {
     }
 }
 
-/// What an owner holds.
+/// Gauges of what an owner holds.
 pub(crate) struct Holdings {
     sizes: Sizes,
     suspense: Gauge,
@@ -53,7 +54,8 @@ impl Holdings {
         }
     }
 
-    /// What there is now, said once an `interval`. `log_bytes` are those since the last checkpoint.
+    /// Sets the gauges, at most once per `interval`. `log_bytes` is the log since the last
+    /// checkpoint.
     pub(crate) fn note(&mut self, interval: Duration, state: &PartitionState, log_bytes: u64) {
         if self.noted.is_some_and(|noted| noted.elapsed() < interval) {
             return;

@@ -1,36 +1,38 @@
-//! A rating node: it owns partitions, prices their records, and takes over from nodes fallen silent.
+//! A rating node: owns partitions, rates their records, and takes over partitions of failed nodes.
 //!
 //! ```text
 //!   service.rs   gRPC from fronts --> doors.rs ----------------+
-//!   relay.rs     to an owner elsewhere   a gate a partition    v   bounded queue
+//!   relay.rs     to an owner elsewhere   a gate per partition  v   bounded queue
 //!   beat.rs      the heartbeat, a task of its own
-//!   predecessor.rs   at the start: has the last process of this name ended?
-//!   peers.rs     to other nodes: gone, or out of reach        owner/  one task a partition:
-//!   node.rs      one loop: observe, decide                     rate:    decode, dedup, price
-//!     |            liveness.rs    counters on our clock        append:  one fenced segment in flight
-//!     |            membership.rs  pure decisions               answer:  when it is durable
-//!     |            node/ownerships.rs  begin and end              ^
-//!     +-- takeover.rs  claim, one or many; take the copy; serve --+
-//!     +-- standby.rs   follows the log with a warm copy.rs: checkpoint, then segment after segment
-//!     +-- catalogue.rs plans, object code (moka)
-//!           tariff.rs  what an account is rated by
+//!   predecessor.rs   at the start: wait until the last process of this name has ended
+//!   peers.rs     to other nodes: exited, or unreachable      owner/  one task per partition:
+//!   node.rs      one loop: observe, decide                    rate:   decode, dedup, price
+//!     |            liveness.rs    silence, local clock        append: one fenced segment at a time
+//!     |            membership.rs  pure decisions              answer: when it is durable
+//!     |            node/ownerships.rs  start and end owners      ^
+//!     +-- takeover.rs  claim one or many; load the state; serve -+
+//!     +-- standby.rs   follows the log with a warm replica (copy.rs): checkpoint, then segments
+//!     +-- catalogue.rs plans, compiled plans (moka)
+//!           tariff.rs  what rates an account
 //! ```
 //!
-//! - Safety comes from the fence in the database, never from a timeout (P1). Detection may be
-//!   wrong: a false suspicion costs one handover.
-//! - Every answer waits for a commit begun after the request came (P17), and goes out soon after that
-//!   was begun, or waits for one more: an owner that was superseded while it slept answers nothing
-//!   from its old state (I6).
-//! - After an append of unknown outcome the owner throws its state away, and gives the partition to a
-//!   warm copy; where there is none it claims, and only then reads (P2).
-//! - Nothing is rated, falls due or is posted by an older catalogue than the log was written by, nor is
-//!   an option decided without a plan that was published before it was offered (P36, owner/fresh.rs).
-//! - Time comes from `tokio::time` and from the database's clock, chance from a seed: the same code
-//!   runs on virtual time.
+//! - Safety comes from the fence in the database, never from a time-out (P1). Failure detection may
+//!   be wrong: a false suspicion costs one handover.
+//! - Every answer waits for a commit that began after the request arrived (P17). If that commit was
+//!   slow, the answer waits for one more. An owner that was superseded while its process was frozen
+//!   therefore sends no answer from its old state (I6).
+//! - After an append of unknown outcome the owner discards its state and releases the partition for
+//!   a member with a warm replica. If there is no such member, the same node claims it and reads
+//!   the log only after the claim (P2).
+//! - No record is rated, no charge is booked and no posting is taken by a catalogue older than the
+//!   one that the log was written by. No option is decided without a plan that was published before
+//!   the option was offered (P36, owner/fresh.rs).
+//! - Time comes from `tokio::time` and from the database's clock, random numbers from a seed: the
+//!   same code runs on virtual time.
 //!
-//! Not promised: that a standby is warm. Whoever takes over without a copy (standby.rs) loads the
-//! newest checkpoint and the log's tail. What all of it comes to is said in gauges and histograms
-//! (gauges.rs, node/measure.rs, and where it happens), listed in docs/metrics.md.
+//! Not guaranteed: that a standby is warm. A claimant without a replica (standby.rs) loads the
+//! newest checkpoint and the tail of the log. Gauges and histograms (gauges.rs, node/measure.rs,
+//! and at the measured steps) are listed in docs/metrics.md.
 
 mod beat;
 mod catalogue;

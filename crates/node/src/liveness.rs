@@ -1,12 +1,12 @@
-//! Who is alive, by our own clock (P10).
+//! Which nodes and owners are live, measured on the local clock (P10).
 //!
-//! An observer never compares clocks: it adds up how long a counter has stood still, and counts
-//! only time between its own successful reads, of which each counts for two intervals at most. So
-//! a database that stood still does not look like a dead cluster, and a slow one does not hide a
-//! dead owner.
+//! An observer never compares clocks. It adds up how long a counter has stood still. The time
+//! between two of its own successful reads counts for two intervals at most. So a database that
+//! stood still does not look like a dead cluster, and a slow database does not hide a dead owner.
 //!
-//! A process that closed its connection and refuses the next one is believed dead at once (P15),
-//! until it beats again: then it is not believed for a while, each time twice as long.
+//! A process that closed its connection and refuses the next one is suspected at once (P15). If it
+//! writes a heartbeat all the same, the alarm was false. Such alarms are then ignored for a while,
+//! which doubles with each false alarm.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -18,46 +18,46 @@ use turnpike_types::{ClaimId, Epoch, Incarnation, NodeName, PartitionId, Segment
 
 use crate::NodeConfig;
 
-/// Beats that a process may have written since its counter was last read, or have had on their way
-/// when it ended.
+/// Heartbeats that a process may have written since its counter was last read, or had in flight
+/// when it exited.
 const BEATS_ON_THE_WAY: u64 = 3;
-/// After so many false alarms distrust grows no longer: some minutes.
+/// The distrust stops doubling after this many false alarms, at some minutes.
 const FALSE_ALARMS_MAX: u32 = 7;
 
-/// What a front says of an owner that it can't reach (P16).
+/// A front's complaint that it can't reach the owner (P16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Complaint {
-    /// Whose owner it is.
+    /// The epoch of the owner that the front can't reach.
     pub(crate) epoch: u64,
-    /// It has been said for as long as a silence is suspect.
+    /// The front has complained for as long as a silence is suspect.
     pub(crate) insists: bool,
 }
 
-/// Segments that a copy may always lack, and is warm.
+/// A replica that lacks at most this many segments always counts as warm.
 const LAG_MAX: u64 = 64;
-/// Ends of a partition's log that are remembered at the most: looks may follow each other closely.
+/// Remembered ends of a partition's log at most; observations may follow each other closely.
 const ENDS_MAX: usize = 256;
 
-/// What we saw of a node.
+/// What was observed of a node.
 #[derive(Debug)]
 struct Seen {
     incarnation: Incarnation,
     counter: u64,
     /// How long the counter has stood still.
     silent: Duration,
-    /// How long it has moved without a pause.
+    /// How long the counter has advanced without a suspect pause.
     alive: Duration,
-    /// It moved in the last read.
+    /// The counter advanced in the last read.
     moved: bool,
-    /// The counter when its connection was found closed and refused.
+    /// The counter when the node's connection was found closed and refused.
     gone_at: Option<u64>,
-    /// Alarms of that sort that were false, and until when none is believed.
+    /// The number of such alarms that were false, and until when further ones are ignored.
     false_alarms: u32,
     distrusted_until: Option<Instant>,
 }
 
 impl Seen {
-    /// It ended in order, or closed its connection and refused the next one.
+    /// The process stopped in order, or closed its connection and refused the next one.
     fn is_gone(&self, now: Option<Instant>) -> bool {
         if self.counter == NodeBeat::GOODBYE {
             return true;
@@ -68,23 +68,23 @@ impl Seen {
     }
 }
 
-/// What we saw of a partition's owner.
+/// What was observed of a partition's owner.
 #[derive(Debug)]
 struct Held {
     epoch: Epoch,
     claim: ClaimId,
     next: SegmentNumber,
     silent: Duration,
-    /// Beats of the owner, since the claim was seen, that did not name the partition.
+    /// Heartbeats of the owner, since the claim was observed, that did not name the partition.
     disowned: u32,
 }
 
-/// Where a partition's log was seen to end lately, oldest first.
+/// The recently observed ends of a partition's log, oldest first.
 #[derive(Debug, Default)]
 struct Ends(VecDeque<(Instant, SegmentNumber)>);
 
 impl Ends {
-    /// Takes in where it ends now; what is older than the newest look before `since` is forgotten.
+    /// Adds the present end. Ends older than the newest one before `since` are forgotten.
     fn note(&mut self, now: Instant, since: Duration, next: SegmentNumber) {
         if self.0.back().is_some_and(|(_, last)| *last > next) {
             // The history was rolled back (P18).
@@ -98,7 +98,7 @@ impl Ends {
     }
 }
 
-/// What an observer knows of the others' signs of life.
+/// What an observer knows of the other nodes' heartbeats and commits.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     suspicion: Duration,
@@ -107,11 +107,11 @@ pub(crate) struct Liveness {
     nodes: HashMap<NodeName, Seen>,
     partitions: HashMap<PartitionId, Held>,
     ends: HashMap<PartitionId, Ends>,
-    /// Who can't be reached from here, and whether it could be before.
+    /// Nodes that are unreachable from here, and whether they were ever reached.
     unreachable: HashMap<NodeName, bool>,
-    /// Of which owners fronts complain.
+    /// Partitions whose owner fronts complain of.
     complaints: HashMap<PartitionId, Complaint>,
-    /// Whose partitions were taken over since fronts could not reach it.
+    /// Nodes whose partitions were taken over because fronts could not reach them.
     cut_off: HashSet<NodeName>,
     last_read: Option<Instant>,
 }
@@ -132,7 +132,7 @@ impl Liveness {
         }
     }
 
-    /// Takes in which processes closed their connection and refused the next one (P15).
+    /// Takes in the processes that closed their connection and refused the next one (P15).
     pub(crate) fn suspect(&mut self, gone: &HashMap<NodeName, Incarnation>, now: Instant) {
         for (node, seen) in &mut self.nodes {
             if gone.get(node) != Some(&seen.incarnation) || seen.counter == NodeBeat::GOODBYE {
@@ -141,7 +141,7 @@ impl Liveness {
             }
             let is_distrusted = seen.distrusted_until.is_some_and(|until| now < until);
             let at = *seen.gone_at.get_or_insert(seen.counter);
-            // A beat may have been on its way, or not been read yet, when the process ended.
+            // A heartbeat may have been in flight, or not been read yet, when the process exited.
             if seen.counter > at + BEATS_ON_THE_WAY && !is_distrusted {
                 seen.false_alarms = (seen.false_alarms + 1).min(FALSE_ALARMS_MAX);
                 seen.distrusted_until = Some(now + self.stability * (1 << seen.false_alarms));
@@ -149,8 +149,8 @@ impl Liveness {
         }
     }
 
-    /// Takes in whom we can't reach, and of which epochs' owners fronts complain that they can't
-    /// either (P16).
+    /// Takes in the nodes that are unreachable from here, and the complaints of fronts that can't
+    /// reach an owner (P16).
     pub(crate) fn complain(
         &mut self,
         unreachable: HashMap<NodeName, bool>,
@@ -161,20 +161,21 @@ impl Liveness {
         self.complaints = complaints;
     }
 
-    /// A partition of this node is taken over since it is cut off from fronts.
+    /// Records that a partition of this node is taken over because fronts can't reach it.
     pub(crate) fn note_cut_off(&mut self, node: NodeName) {
         self.cut_off.insert(node);
     }
 
-    /// Was a partition of the node taken over since fronts could not reach it, and is it still out of
-    /// our reach?
+    /// Whether a partition of the node was taken over because fronts could not reach it, and the
+    /// node is still unreachable from here.
     pub(crate) fn is_cut_off(&self, node: &NodeName) -> bool {
         self.cut_off.contains(node)
     }
 
-    /// Is `owner` one that neither fronts nor we reach, each of whom may be cut off itself, though it
-    /// beats? One that misses beats is not cut off but slow, and its silence is the measure. Where nodes
-    /// never reach each other, we are no witness, and a front has to insist.
+    /// Whether neither fronts nor this node reach `owner` although it writes heartbeats. Either
+    /// side may be the one that is cut off, so both must agree. An owner that misses heartbeats is
+    /// slow rather than cut off, and is judged by its silence. Where nodes never reach one another,
+    /// this node is no witness, and the front must have complained for the suspicion time.
     pub(crate) fn is_complained_of(&self, row: &PartitionRow, owner: &NodeName) -> bool {
         let Some(complaint) = self.complaints.get(&row.spec.id) else { return false };
         let is_meant = complaint.epoch == row.epoch.number() && !off(Line::Complaint);
@@ -185,7 +186,7 @@ impl Liveness {
         is_meant && is_witnessed && !self.is_quiet(owner)
     }
 
-    /// Can't we reach the node?
+    /// Whether the node is unreachable from here.
     pub(crate) fn is_out_of_reach(&self, node: &NodeName) -> bool {
         self.unreachable.contains_key(node)
     }
@@ -236,7 +237,7 @@ impl Liveness {
         }
     }
 
-    /// A partition's owner gives a sign by naming it in a new beat, or by a commit (P9).
+    /// The owner is alive if a new heartbeat names the partition, or the log has grown (P9).
     fn observe_partition(&mut self, seen: &Observation, row: &PartitionRow, counted: Duration) {
         let named = self.names(seen, row);
         let next = if off(Line::CommitIsSign) { SegmentNumber(0) } else { row.next.next };
@@ -258,8 +259,8 @@ impl Liveness {
         }
     }
 
-    /// Does the owner, in a new beat, say that it serves the partition under this very claim?
-    /// `None`: there is no new beat.
+    /// Whether a new heartbeat of the owner names the partition with this epoch and claim. `None`:
+    /// there is no new heartbeat.
     fn names(&self, seen: &Observation, row: &PartitionRow) -> Option<bool> {
         let (owner, incarnation) = row.owner.as_ref()?;
         let beat = seen.nodes.iter().map(|node| &node.beat).find(|beat| &beat.node == owner)?;
@@ -272,7 +273,7 @@ impl Liveness {
         })
     }
 
-    /// Has the node moved its counter lately, and is its process not known to be gone?
+    /// Whether the node's counter has advanced lately, and its process is not known to have exited.
     pub(crate) fn is_live(&self, node: &NodeName) -> bool {
         self.nodes.get(node).is_some_and(|seen| self.lives(seen))
     }
@@ -281,53 +282,57 @@ impl Liveness {
         seen.silent < self.suspicion && !seen.is_gone(self.last_read)
     }
 
-    /// Has the node missed a beat or more? Too little to suspect it, enough not to send anybody there.
+    /// Whether the node has missed a heartbeat. It is not suspect yet, but fronts are not referred
+    /// to it.
     pub(crate) fn is_quiet(&self, node: &NodeName) -> bool {
         self.nodes.get(node).is_none_or(|seen| !self.lives(seen) || seen.silent >= self.counted_max)
     }
 
-    /// How long the node has lived without a pause; `None` when it does not live.
+    /// How long the node has lived without a suspect pause; `None` when it is not live.
     pub(crate) fn alive_for(&self, node: &NodeName) -> Option<Duration> {
         let seen = self.nodes.get(node)?;
         self.lives(seen).then_some(seen.alive)
     }
 
-    /// Did this very process say goodbye, or close its connection and refuse the next one (P15)?
+    /// Whether this process stopped in order, or closed its connection and refused the next one
+    /// (P15).
     pub(crate) fn is_gone(&self, owner: &NodeName, incarnation: Incarnation) -> bool {
         let seen = self.nodes.get(owner).filter(|seen| seen.incarnation == incarnation);
         seen.is_some_and(|seen| seen.is_gone(self.last_read))
     }
 
-    /// Does the owner live, and say that it does not serve the partition? A claim makes its name
-    /// known before it is made; so at the latest its second beat after the claim was seen names it.
+    /// Whether the owner is live and its heartbeats do not name the partition. A claimant names the
+    /// partition before it claims, so its second heartbeat after the claim was observed names it at
+    /// the latest.
     pub(crate) fn is_disowned(&self, partition: PartitionId) -> bool {
         let beats = if off(Line::TwoBeats) { 1 } else { 2 };
         self.partitions.get(&partition).is_some_and(|held| held.disowned >= beats)
     }
 
-    /// Is another, newer process known under the owner's name (P11)?
+    /// Whether a newer process runs under the owner's name (P11).
     pub(crate) fn is_replaced(&self, owner: &NodeName, incarnation: Incarnation) -> bool {
         !off(Line::NewProcess)
             && self.nodes.get(owner).is_some_and(|seen| seen.incarnation != incarnation)
     }
 
-    /// Does a copy up to `segment` need only the last few segments, or what was appended of late? By
-    /// segments alone, a copy that keeps up with a quick log would look cold: what it says of itself
-    /// is as old as its heartbeat.
+    /// Whether a replica that ends at `segment` lacks only the last few segments, or only those
+    /// appended within the suspicion time. The reported position of a replica is as old as its
+    /// heartbeat: by the number of segments alone, a replica that keeps up with a fast log would
+    /// look cold.
     pub(crate) fn is_near(&self, partition: PartitionId, segment: SegmentNumber) -> bool {
         let Some(Ends(ends)) = self.ends.get(&partition) else { return false };
         let (Some((_, before)), Some((_, now))) = (ends.front(), ends.back()) else { return false };
         segment.next() >= (*before).min(SegmentNumber(now.0.saturating_sub(LAG_MAX)))
     }
 
-    /// In how long some owner becomes suspect if it gives no sign until then; `None`: not within the
-    /// next interval. By looks an interval apart it would be found out up to one too late.
+    /// The time until some owner becomes suspect if it stays silent; `None` if that is not within
+    /// the next interval. Observations at fixed intervals would notice it up to one interval late.
     pub(crate) fn next_suspicion(&self, heartbeat: Duration) -> Option<Duration> {
         let left = self.partitions.values().map(|held| self.suspicion.saturating_sub(held.silent));
         left.filter(|left| !left.is_zero() && *left < heartbeat).min()
     }
 
-    /// How long the partition's owner has given no sign.
+    /// How long the partition's owner has been silent.
     pub(crate) fn silence(&self, partition: PartitionId) -> Duration {
         self.partitions.get(&partition).map_or(Duration::ZERO, |held| held.silent)
     }

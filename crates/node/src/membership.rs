@@ -1,4 +1,4 @@
-//! What to claim and what to give up: decisions from what was observed, and nothing else.
+//! Decides which partitions to claim, release and follow, from the last observation alone.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -11,36 +11,40 @@ use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, Priority};
 use crate::NodeConfig;
 use crate::liveness::Liveness;
 
-/// Flaps past this many do not lengthen the patience with an owner that lives but does not serve. It is
-/// over well before an owner that can't load the partition tries again, and leaves room for I7.
+/// Flaps beyond this many do not lengthen the wait for an owner that is live but does not serve.
+/// The wait ends well before an owner that can't load the partition tries again, and leaves time
+/// for the bound of I7.
 const PATIENCE_MAX: u32 = 2;
-/// Flaps past this many do not lengthen the wait any more: two minutes at the usual heartbeat.
+/// Flaps beyond this many do not lengthen the required life time any more: two minutes at the
+/// default heartbeat.
 const FLAPS_MAX: u32 = 6;
 
-/// Why a partition is claimed; for the logs, where one takeover reads as one story.
+/// Why a partition is claimed. The log lines of a takeover name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// Nobody ever owned it.
+    /// The partition never had an owner.
     NeverOwned,
-    /// It was released for us.
+    /// The owner released it for this node.
     Released,
-    /// It was released, and whoever it was meant for did not come.
+    /// It was released for another member, which did not claim it.
     Abandoned,
-    /// A newer process of the owner's name is alive: the owner is dead (P11).
+    /// A newer process runs under the owner's name, so the owner is dead (P11).
     OwnerRestarted,
     /// The owner's process closed its connections, and its host refuses new ones (P15).
     OwnerGone,
-    /// The owner lives, and says that it does not serve the partition.
+    /// The owner is live, but its heartbeats do not name the partition.
     OwnerStoodDown,
-    /// A front complains that it can't reach the owner, and neither can we (P16).
+    /// A front complains that it can't reach the owner, and this node can't reach it either (P16).
     OwnerUnreachable,
-    /// The owner does not know what became of an append, and gave the partition up for our warm copy.
+    /// The owner had an append of unknown outcome, and released the partition for this node's
+    /// replica.
     OwnerInTrouble,
-    /// The owner gave no sign for too long.
+    /// The owner was silent for the suspicion time.
     OwnerSilent,
-    /// We released it, and whoever it was meant for did not come in time (P13).
+    /// This node released it, and the target did not claim it in time (P13).
     TakenBack,
-    /// We own it by the row, but stepped down after an append of unknown outcome (P2).
+    /// The row names this node as the owner, but it stepped down after an append of unknown outcome
+    /// (P2).
     SteppedDown,
 }
 
@@ -61,7 +65,7 @@ impl Cause {
         }
     }
 
-    /// Did the last owner not give it up of its own will? Such claims are counted as flaps (P14).
+    /// Whether the last owner did not agree to the claim. Such claims count as flaps (P14).
     pub(crate) const fn is_forced(self) -> bool {
         match self {
             Self::NeverOwned | Self::Released | Self::Abandoned | Self::TakenBack => false,
@@ -76,38 +80,39 @@ impl Cause {
     }
 }
 
-/// One decision.
+/// A decision about one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Claim it, if it is still at this epoch.
+    /// Claim the partition if its epoch is still `seen`.
     Claim { partition: PartitionId, seen: Epoch, cause: Cause },
-    /// Give it up for this member (P13).
+    /// Release the partition for this member (P13).
     Release { partition: PartitionId, to: NodeName },
-    /// Keep a warm copy.
+    /// Keep a warm replica.
     Follow { partition: PartitionId },
 }
 
-/// Who we are and what we hold.
+/// This node, and what it holds.
 #[derive(Debug)]
 pub(crate) struct Me<'a> {
     pub(crate) node: &'a NodeName,
     pub(crate) incarnation: Incarnation,
     pub(crate) draining: bool,
-    /// Partitions that have an owner task here, or a claim under way.
+    /// Partitions with an owner task on this node, or a claim in progress.
     pub(crate) busy: &'a HashSet<PartitionId>,
-    /// Partitions of which we have a warm copy.
+    /// Partitions of which this node has a warm replica.
     pub(crate) warm: &'a HashSet<PartitionId>,
 }
 
-/// How long each partition has looked free to us; kept between rounds.
+/// Since when each partition has been free to claim; kept between rounds.
 #[derive(Debug, Default)]
 pub(crate) struct Vacancies {
-    /// A release begins the wait anew: before it, the owner may have been found wanting.
+    /// By partition, epoch, and whether it is released: a release starts the wait anew, since the
+    /// owner may have been suspect before it.
     since: HashMap<(PartitionId, Epoch, bool), Instant>,
 }
 
 impl Vacancies {
-    /// Decides for every partition.
+    /// Decides for each partition of which this node is a member.
     pub(crate) fn decide(
         &mut self,
         config: &NodeConfig,
@@ -152,7 +157,7 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// Is the partition free, and why?
+    /// Whether the partition is free to claim, and why.
     fn vacancy(&self, row: &PartitionRow) -> Option<Cause> {
         let Some((owner, incarnation)) = &row.owner else { return Some(Cause::NeverOwned) };
         let is_ours = owner == self.me.node && *incarnation == self.me.incarnation;
@@ -183,19 +188,21 @@ impl Round<'_> {
         self.liveness.is_complained_of(row, owner).then_some(Cause::OwnerUnreachable)
     }
 
-    /// Did a member that ranks above us give the partition up for us, though nobody asked it to?
+    /// Whether a member that ranks above this node released the partition for it without being
+    /// drained.
     fn is_from_above(&self, row: &PartitionRow, owner: &NodeName) -> bool {
         let member = |node: &NodeName| row.spec.members.iter().find(|member| member.node == *node);
         let (Some(owner), Some(mine)) = (member(owner), member(self.me.node)) else { return false };
         self.priority(row, owner) > self.priority(row, mine) && !self.is_draining(&owner.node)
     }
 
-    /// How long to leave it to others: rank times delta, and finite (P12). A warm copy comes
-    /// before a cold member, whatever their priorities (P11).
+    /// How long to leave the claim to other members: two intervals for each live member above this
+    /// one, and never for ever (P12). A warm replica ranks above a cold member, whatever their
+    /// priorities (P11).
     fn wait(&self, row: &PartitionRow, mine: &Member, cause: Cause) -> Duration {
         let is_warm = |node| self.is_warm(row, node) && !off(Line::WarmFirst);
         let am_warm = self.me.warm.contains(&row.spec.id) && !off(Line::WarmFirst);
-        // Who is found wanting as the owner is not waited for as a claimant.
+        // The failed owner itself is not waited for as a claimant.
         let failed = match cause {
             Cause::OwnerGone
             | Cause::OwnerStoodDown
@@ -207,7 +214,8 @@ impl Round<'_> {
             member.node != mine.node
                 && failed.is_none_or(|(owner, _)| *owner != member.node)
                 && (self.may_claim(&member.node) || off(Line::DefersToLive))
-                // Of ourselves we know better than the heartbeat that we wrote last.
+                // This node's own state is newer than its last heartbeat, so `am_warm` does not
+                // come from that.
                 && (is_warm(&member.node), self.priority(row, member))
                     > (am_warm, self.priority(row, mine))
         });
@@ -215,19 +223,22 @@ impl Round<'_> {
         let delta = self.config.deferral();
         match cause {
             Cause::Released | Cause::OwnerInTrouble => Duration::ZERO,
-            // Two intervals are the target's, then it is ours again; then anyone's (P13).
+            // For two intervals only the target claims, then this node takes it back; then any
+            // member may (P13).
             Cause::TakenBack => delta,
             Cause::Abandoned if off(Line::TargetFirst) => Duration::ZERO,
             Cause::Abandoned => delta.saturating_mul(rank) + delta,
-            // Who lost his state and would have to load it leaves it to a warm copy.
+            // This node discarded its state and would have to load it: a member with a warm replica
+            // goes first.
             Cause::SteppedDown => delta.saturating_mul(rank.min(1)),
-            // Its append may only be slow, as ours would be then: who flaps is given more time each
-            // time, and a commit ends the wait (P9).
+            // The owner's append may only be slow, and so would this node's be. Each flap lengthens
+            // the wait, and a commit of the owner ends it (P9).
             Cause::OwnerStoodDown => {
                 let patience = self.config.heartbeat * ((1 << row.flaps.min(PATIENCE_MAX)) - 1);
                 delta.saturating_mul(rank) + patience
             }
-            // Where it flaps, it may be cut off from others than we are.
+            // After a flap, the owner may be cut off from other fronts than this node is: wait for
+            // one more interval.
             Cause::OwnerUnreachable => {
                 delta.saturating_mul(rank) + self.config.heartbeat * row.flaps.min(1)
             }
@@ -235,13 +246,13 @@ impl Round<'_> {
         }
     }
 
-    /// What a member ranks by: an operator's pin is above all priorities (P13).
+    /// The rank of a member: an operator's pin is above all priorities (P13).
     fn priority(&self, row: &PartitionRow, member: &Member) -> (bool, Priority) {
         let pin = row.pin.as_ref().filter(|_| !off(Line::PinAbove));
         (pin.is_some_and(|pin| pin.member == member.node), member.priority)
     }
 
-    /// Would this node claim what is free?
+    /// Whether this node would claim a free partition.
     fn may_claim(&self, node: &NodeName) -> bool {
         self.liveness.is_live(node) && !self.is_draining(node)
     }
@@ -251,19 +262,20 @@ impl Round<'_> {
         row.is_some_and(|row| row.beat.draining || row.drain_asked)
     }
 
-    /// Has the node a copy that needs only the last few segments?
+    /// Whether the node has a replica that lacks only the last few segments.
     fn is_warm(&self, row: &PartitionRow, node: &NodeName) -> bool {
         let beat = self.seen.nodes.iter().map(|row| &row.beat).find(|beat| &beat.node == node);
         beat.and_then(|beat| beat.copy_of(row.spec.id)).is_some_and(|copy| {
             match copy.segment.next() == row.next.next {
-                // Of this history (P18)?
+                // Whether the replica is of this history (P18).
                 true => copy.hash == row.next.last_hash,
                 false => self.liveness.is_near(row.spec.id, copy.segment),
             }
         })
     }
 
-    /// Should we keep a warm copy? The next in rank do, and whoever is to get the partition.
+    /// Whether to keep a warm replica: the next members by rank do, and the member that is to get
+    /// the partition.
     fn follows(&self, row: &PartitionRow, mine: &Member) -> bool {
         if self.me.draining {
             return false;
@@ -280,13 +292,13 @@ impl Round<'_> {
                 && self.may_claim(&member.node)
                 && self.priority(row, member) > self.priority(row, mine)
         });
-        // Who is being emptied needs a successor, whatever is configured.
+        // A node that is being drained needs a successor, whatever is configured.
         let leaves = owner.is_some_and(|owner| self.is_draining(owner));
         above.count() < self.config.warm_standbys.max(usize::from(leaves))
     }
 
-    /// Should we give up what we serve: to a member of higher rank that is warm and has been alive
-    /// long enough (P14), or to anyone warm while we are being emptied?
+    /// Whether to release a served partition: to a warm member of higher rank that has lived long
+    /// enough (P14), or to any warm member while this node is being drained.
     fn release(&self, row: &PartitionRow, mine: &Member) -> Option<Decision> {
         let ours = row.owner.as_ref().is_some_and(|(owner, incarnation)| {
             owner == self.me.node && *incarnation == self.me.incarnation
@@ -295,7 +307,7 @@ impl Round<'_> {
             return None;
         }
         let is_pinned = |member: &Member| self.priority(row, member).0;
-        // Whoever fell again and again must live longer first.
+        // Each flap doubles the time that a member must live first.
         let stability = self.config.stability() * (1 << row.flaps.min(FLAPS_MAX));
         let candidate = row
             .spec
@@ -305,14 +317,16 @@ impl Round<'_> {
             .filter(|member| {
                 self.me.draining || self.priority(row, member) > self.priority(row, mine)
             })
-            // Fronts could not reach it: they would complain again.
+            // Control does not return to a node that fronts could not reach: they would complain
+            // again.
             .filter(|member| {
                 let is_in_reach = !self.liveness.is_cut_off(&member.node);
                 self.me.draining || is_pinned(member) || is_in_reach || off(Line::ReturnInReach)
             })
             .filter(|member| {
                 let alive_for = self.liveness.alive_for(&member.node);
-                // Who was asked for by name, or is needed now, need not prove itself.
+                // A pinned target, or one that a drained node needs now, need not have lived for
+                // the stability time.
                 let is_at_once = self.me.draining || is_pinned(member) || off(Line::Stability);
                 alive_for.is_some_and(|alive| is_at_once || alive >= stability)
             })

@@ -1,4 +1,5 @@
-//! The node: beats, observes, decides, and runs an owner for each partition that it holds.
+//! The node: writes heartbeats, observes, decides, and runs an owner for each partition that it
+//! holds.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -26,9 +27,9 @@ use crate::service::Service;
 use crate::standby::Standby;
 use crate::takeover::{Gone, claim_all};
 
-/// Requests that wait for one owner.
+/// Requests in one owner's queue.
 const QUEUE_REQUESTS: usize = 1024;
-/// Checkpoints that are loaded at a time.
+/// Partitions that load a checkpoint at the same time.
 const LOADS_MAX: usize = 4;
 
 mod health;
@@ -40,26 +41,26 @@ pub use health::Health;
 /// Why a node can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The shared database said no, or nothing.
+    /// The shared database refused an operation, or did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Another process beats under this name (P11).
+    /// Another process writes heartbeats under this name (P11).
     #[error(
         "another process runs as node {node}, at {address}: its heartbeat went on for {} ms while \
          this one waited. Give this process another name, or stop the other one first",
         watched.as_millis()
     )]
     NameInUse {
-        /// The name.
+        /// The node's name.
         node: NodeName,
-        /// Where fronts reach the other process.
+        /// The address at which fronts reach the other process.
         address: String,
         /// How long its heartbeat was watched.
         watched: Duration,
     },
 }
 
-/// A rating node, running.
+/// A running rating node.
 pub struct Node {
     doors: Arc<Doors>,
     health: Health,
@@ -68,11 +69,12 @@ pub struct Node {
 }
 
 impl Node {
-    /// Joins the cluster: waits for the end of an earlier process of this name, reads the catalogue,
-    /// writes a first heartbeat, and begins to decide. Other nodes are reached through `dial`.
+    /// Joins the cluster: waits for the end of an earlier process of this name, reads the
+    /// catalogue, writes a first heartbeat, and starts the loop that decides. Other nodes are
+    /// reached through `dial`.
     ///
     /// # Errors
-    /// [`StartError`] when the database does not answer, or another process lives under the name.
+    /// [`StartError`] when the database does not answer, or another process runs under the name.
     pub async fn start(
         config: NodeConfig,
         db: Arc<dyn SharedDatabase>,
@@ -101,7 +103,7 @@ impl Node {
         ));
         let (stop, stopped) = watch::channel(false);
         let (health_tx, standing) = watch::channel(health::Standing::BEFORE);
-        // One look may take as long as a silence that is suspect.
+        // One observation may take as long as the suspicion time.
         let stale_after = config.suspicion() * 2;
         let health = Health { node: config.name.clone(), standing, stale_after };
         let served = Arc::new(Served::default());
@@ -146,24 +148,25 @@ impl Node {
         Service::server(Arc::clone(&self.doors))
     }
 
-    /// Tells whether the node is ready, for as long as it is kept.
+    /// A handle that reports whether the node is ready. It stays valid after the node has ended.
     pub fn health(&self) -> Health {
         self.health.clone()
     }
 
-    /// Waits until the node stops by itself, which it does when another process takes its name.
+    /// Waits until the node stops by itself, which happens when another process takes over its
+    /// name.
     pub async fn stopped(&mut self) {
         let _ = (&mut self.running).await;
     }
 
-    /// Gives every partition up, finishing what was taken, and stops.
+    /// Finishes all requests that were taken, releases every partition, and stops.
     pub async fn shutdown(self) {
         let _ = self.stop.send(true);
         let _ = self.running.await;
     }
 }
 
-/// What the node's loop tells its owners.
+/// What the node's loop publishes to its owners.
 struct Watched {
     catalogue: watch::Receiver<Arc<Catalogue>>,
     ranges: watch::Receiver<Arc<Vec<AccountRange>>>,
@@ -193,7 +196,7 @@ fn shared(config: &NodeConfig, db: Arc<dyn SharedDatabase>, watched: Watched) ->
     }
 }
 
-/// An owner task and how it is reached.
+/// An owner task, and the sender of its queue.
 struct Running {
     ownership: Serving,
     ticks: Arc<Ticks>,
@@ -202,7 +205,7 @@ struct Running {
     task: JoinHandle<Gone>,
 }
 
-/// A warm copy, and when it was last wanted.
+/// A warm replica, and when a decision last asked for it.
 struct Followed {
     standby: Standby,
     wanted: Instant,
@@ -214,14 +217,14 @@ struct Runner {
     doors: Arc<Doors>,
     incarnation: Incarnation,
     served: Arc<Served>,
-    /// The catalogue is being read.
+    /// The task that reads the catalogue, if one runs.
     reading: Option<JoinHandle<()>>,
     origin: Instant,
     owners: HashMap<PartitionId, Running>,
     standbys: HashMap<PartitionId, Followed>,
-    /// Partitions whose owner was told to give them up.
+    /// Partitions whose owner was told to release them.
     releasing: HashSet<PartitionId>,
-    /// Partitions that were lost to trouble: how often in a row, and when to try again.
+    /// Partitions lost to errors: how many times in a row, and when to claim again.
     troubled: HashMap<PartitionId, (u32, Instant)>,
     liveness: Liveness,
     peers: Peers,
@@ -231,7 +234,7 @@ struct Runner {
     outboxes: watch::Sender<Arc<Outboxes>>,
     seen: watch::Sender<Option<Arc<Observation>>>,
     chance: StdRng,
-    /// When gauges were set last.
+    /// When the gauges were last set.
     measured: Option<Instant>,
     health: watch::Sender<health::Standing>,
 }
@@ -253,7 +256,7 @@ impl Runner {
                     tokio::time::sleep_until(last + self.shared.config.round_gap()).await;
                 }
                 _ = taken.changed() => {
-                    // We are the old one (P11), and own nothing.
+                    // The newer process has the name (P11). This process owns nothing any more.
                     self.note_stopped();
                     self.abandon();
                     return;
@@ -267,8 +270,8 @@ impl Runner {
             last = Instant::now();
             if let Err(error) = self.round().await {
                 self.shared.trouble.set(Some(error.to_string()));
-                tracing::warn!(%error, "the shared database could not be asked");
-                // Silence counts across successful looks only (P10).
+                tracing::warn!(%error, "the shared database could not be observed");
+                // Silence counts between successful reads only (P10).
                 suspicion = None;
                 continue;
             }
@@ -279,13 +282,14 @@ impl Runner {
         let goodbye = self.shared.config.suspicion();
         self.note_stopped();
         self.leave().await;
-        // A goodbye that can't be written is not waited for: silence says the same, later.
+        // If the last heartbeat can't be written in time, the silence of this node is noticed
+        // later.
         if tokio::time::timeout(goodbye, &mut beating).await.is_err() {
             beating.abort();
         }
     }
 
-    /// One round: observe, decide.
+    /// One round: observe, decide, act.
     async fn round(&mut self) -> Result<(), StoreError> {
         self.reap().await;
         let seen = Arc::new(self.shared.db.observe().await?);
@@ -325,16 +329,17 @@ impl Runner {
         Ok(())
     }
 
-    /// Ends owners of partitions that others have claimed: one with nothing to append would never
-    /// meet the fence, and would keep the partition from being followed here.
+    /// Ends owners of partitions that other nodes have claimed. An owner with nothing to append
+    /// would never meet the fence, and would keep this node from following the partition.
     fn end_superseded(&self, seen: &Observation) {
         for row in &seen.partitions {
             let Some(owner) = self.owners.get(&row.spec.id) else { continue };
             let Serving { epoch, claim, .. } = owner.ownership;
-            // While our claim is under way its epoch is still to come.
+            // While this node's claim is in progress, the observed epoch is still the one before
+            // it.
             if row.epoch > epoch || (row.epoch == epoch && row.claim != claim) {
                 let request = Queued { request: Request::Superseded, _room: None };
-                // A full queue is being worked on: the fence is met there.
+                // An owner with a full queue appends soon, and meets the fence then.
                 let _ = owner.requests.try_send(request);
             }
         }
@@ -357,10 +362,10 @@ impl Runner {
         self.vacancies.decide(&self.shared.config, &me, seen, &self.liveness, now)
     }
 
-    /// Keeps a warm copy of the partition, as far as its log was seen to reach.
+    /// Keeps a warm replica of the partition, up to the observed end of its log.
     fn follow(&mut self, seen: &Observation, partition: PartitionId, now: Instant) {
         let Some(row) = seen.partition(partition) else { return };
-        // A claim of this round has taken the copy with it.
+        // A claim of this round has taken the replica over.
         if self.owners.contains_key(&partition) {
             return;
         }
@@ -374,8 +379,8 @@ impl Runner {
         self.doors.set_warm(partition, true, !ours);
     }
 
-    /// Drops copies that nobody has asked for in a while: a member that comes and goes must not make
-    /// others load again and again.
+    /// Drops replicas that no decision has asked for within the stability time. The delay keeps a
+    /// member that comes and goes from making others load again and again.
     fn forget_unwanted(&mut self, now: Instant) {
         let kept = self.shared.config.stability();
         let doors = &self.doors;
@@ -390,7 +395,7 @@ impl Runner {
         self.served.follow(reached.collect());
     }
 
-    /// Reads what was published, in the background: the rounds go on meanwhile.
+    /// Reads new catalogue entries in a background task, so that rounds continue meanwhile.
     fn note_catalogue(&mut self, version: u64) {
         let known = Arc::clone(&self.catalogue.borrow());
         let reading = self.reading.as_ref().is_some_and(|reading| !reading.is_finished());
@@ -406,7 +411,7 @@ impl Runner {
         }));
     }
 
-    /// Lets go of everything at once: another process has our name.
+    /// Ends all owners at once, since another process has taken over this node's name.
     fn abandon(&mut self) {
         for (&partition, owner) in &self.owners {
             self.doors.set(partition, Gate::Shut);
@@ -430,7 +435,7 @@ impl Runner {
             }
             changed
         });
-        // Every owner looks through all of them: those that never posted anything are left out.
+        // Each owner searches this list, so partitions that never posted anything are left out.
         let senders = seen.partitions.iter().filter(|row| row.last_posting > SegmentNumber(0));
         let newest = senders.map(|row| (row.spec.id, row.last_posting));
         self.outboxes.send_if_modified(|known| {

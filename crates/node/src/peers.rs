@@ -1,13 +1,14 @@
 //! Connections to other nodes.
 //!
-//! The socket shortcut (P15): a process that ends closes its connections, and its host refuses the
-//! next one. Whoever sees both suspects it at once, instead of a second later.
+//! A shortcut to failure detection (P15): when a process exits, its connections are closed, and its
+//! host refuses the next one. A node that sees both suspects the process at once, instead of after
+//! the suspicion time.
 //!
-//! A suspicion is a hint to look at the shared database and to claim there. It may be wrong; the
-//! fence makes that cheap, and [`crate::liveness`] trusts the next one less.
+//! A suspicion makes the node observe the shared database and claim there. A wrong suspicion is
+//! safe because of the fence, and [`crate::liveness`] then ignores further ones for a while.
 //!
-//! Who can't be reached is not suspected: its line to the database may be well. But a front that
-//! complains that it can't reach it either is believed then (P16).
+//! An unreachable node is not suspected, since its connection to the database may be intact. But a
+//! front's complaint that it can't reach that node either is believed then (P16).
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
@@ -23,22 +24,22 @@ use turnpike_proto::node::v1::{Sign, WatchRequest};
 use turnpike_store::NodeRow;
 use turnpike_types::{Incarnation, NodeName};
 
-/// What is known of connections to other nodes.
+/// The nodes whose connections are broken or refused.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reach(Arc<Mutex<HashMap<NodeName, Trouble>>>);
 
-/// A node that can't be spoken to.
+/// Why a node can't be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
     /// This process closed its connection and refused the next one.
     Gone(Incarnation),
-    /// Connections to it break, or nobody answers on them. That may be the network. Did we ever
-    /// have one, as far as this process knows?
+    /// Connections break, or are not answered; the cause may be the network. `met`: this process
+    /// has had a connection to the node before.
     Unreachable { met: bool },
 }
 
 impl Reach {
-    /// Which processes are suspected now.
+    /// The processes that are suspected now.
     pub(crate) fn gone(&self) -> HashMap<NodeName, Incarnation> {
         let all = self.all();
         let gone = all.iter().filter_map(|(node, trouble)| match trouble {
@@ -48,19 +49,19 @@ impl Reach {
         gone.collect()
     }
 
-    /// Who can't be reached from here, dead or alive, and whether it could be before.
+    /// The nodes that are unreachable from here, dead or alive, and whether they were ever reached.
     pub(crate) fn unreachable(&self) -> HashMap<NodeName, bool> {
         let all = self.all();
         let met = |trouble: &Trouble| *trouble != Trouble::Unreachable { met: false };
         all.iter().map(|(node, trouble)| (node.clone(), met(trouble))).collect()
     }
 
-    /// Can't the node be reached from here?
+    /// Whether the node is unreachable from here.
     pub(crate) fn is_unreachable(&self, node: &NodeName) -> bool {
         self.all().contains_key(node)
     }
 
-    /// There is trouble with `node`; is it new? Whoever is gone is not merely out of reach.
+    /// Records trouble with `node`. Returns whether it is new. `Gone` is kept over `Unreachable`.
     fn note(&self, node: &NodeName, trouble: Trouble) -> bool {
         let mut all = self.all();
         let known = all.get(node).copied();
@@ -79,12 +80,12 @@ impl Reach {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<NodeName, Trouble>> {
-        // Nothing panics under this lock.
+        // No code panics while it holds this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The other nodes that we keep a connection to.
+/// The watched connections to other nodes.
 pub(crate) struct Peers {
     dial: Dial,
     me: NodeName,
@@ -95,8 +96,8 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    /// Watches nobody yet. A sign of a peer, and its end, notify `wake`; after a failure the next
-    /// try is made after `pause`.
+    /// Starts without connections. A signal from a peer, and the end of its process, notify `wake`.
+    /// After a failure the next attempt follows after `pause`.
     pub(crate) fn new(
         dial: Dial,
         me: NodeName,
@@ -107,12 +108,12 @@ impl Peers {
         Self { dial, me, pause, wake, reach, watched: HashMap::new() }
     }
 
-    /// What is known of connections to them.
+    /// The nodes whose connections are broken or refused.
     pub(crate) const fn reach(&self) -> &Reach {
         &self.reach
     }
 
-    /// Watches those of `nodes` that share a partition with us, where they are now.
+    /// Watches those of `nodes` that share a partition with this node, at their present addresses.
     pub(crate) fn watch(&mut self, nodes: &[NodeRow], partners: &HashSet<&NodeName>) {
         self.watched.retain(|node, (address, task)| {
             let stays = nodes.iter().any(|row| {
@@ -150,7 +151,7 @@ impl Drop for Peers {
     }
 }
 
-/// Between tries to find out whether a process that broke its connection is gone.
+/// The pause between attempts to find out whether a process that broke its connection has exited.
 const AGAIN: Duration = Duration::from_millis(5);
 const UNCLEAR_MAX: u32 = 50;
 
@@ -166,14 +167,15 @@ struct Watcher {
 
 /// How a connection to a peer ended.
 enum Parted {
-    /// It was there, as this process, and the connection broke.
+    /// A connection to this process was established, and broke.
     Broke(Incarnation),
-    /// It took leave.
+    /// The peer ended the stream in order.
     Ended,
-    /// Neither: nobody spoke. A process that ends closes its sockets one by one, and its listener
-    /// may be the last: a connection that came in between is broken off, and the next one refused.
+    /// The connection broke before the peer answered. An exiting process closes its sockets one by
+    /// one, and its listener may be the last: a connection made in between breaks, and the next one
+    /// is refused.
     Unclear,
-    /// Its host refused the connection.
+    /// The peer's host refused the connection.
     Refused,
 }
 
@@ -184,7 +186,7 @@ impl Watcher {
         loop {
             match self.connection().await {
                 Parted::Broke(incarnation) => {
-                    // At once: refused or not makes the difference.
+                    // Dial again at once: whether that is refused decides.
                     last = Some(incarnation);
                     met = true;
                     self.note(Trouble::Unreachable { met });
@@ -193,10 +195,10 @@ impl Watcher {
                 Parted::Refused => {
                     if let Some(incarnation) = last.take() {
                         tracing::info!(node = %self.node, %incarnation,
-                            "the node closed its connection and refuses the next one: suspected");
+                            "a node closed its connection and refuses the next one: suspected");
                         self.note(Trouble::Gone(incarnation));
                     } else {
-                        // Nobody is there, or its door is shut to us.
+                        // No process listens there, or a firewall refuses the connection.
                         self.note(Trouble::Unreachable { met });
                     }
                 }
@@ -222,7 +224,7 @@ impl Watcher {
         }
     }
 
-    /// One connection, from its beginning to its end.
+    /// Opens one connection, and waits until it ends.
     async fn connection(&self) -> Parted {
         let Ok(channel) = self.dial.channel(&self.address) else { return Parted::Ended };
         let request = WatchRequest { watcher: self.me.to_string() };
@@ -249,7 +251,7 @@ impl Watcher {
     }
 }
 
-/// Was no process there to take the connection?
+/// Whether the connection was refused, so that no process listened at the address.
 pub(crate) fn is_refused(status: &tonic::Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
@@ -278,7 +280,7 @@ mod tests {
             let request = WatchRequest { watcher: "a".to_owned() };
             NodeServiceClient::new(channel).watch(request).await.unwrap_err()
         };
-        // Somebody takes the connection, and hangs up.
+        // The connection is accepted and closed at once.
         let taken = tokio::spawn(async move {
             for _ in 0..1 {
                 drop(free.accept().await.unwrap());

@@ -1,18 +1,18 @@
 //! The process that wrote the last heartbeat under this node's name (P11).
 //!
-//! Two living processes of one name would supersede each other for as long as a supervisor starts
-//! them again. So a starting node writes no heartbeat before its predecessor has ended:
+//! Two live processes under one name would supersede each other for as long as a supervisor
+//! restarts them. So a starting node writes no heartbeat before its predecessor has ended:
 //!
 //! ```text
-//!  no heartbeat of this name, or its last one says goodbye   -> start at once
+//!  no heartbeat of this name, or the last one is a goodbye   -> start at once
 //!  the counter stands still for four intervals               -> start (it was killed, or hangs)
-//!  ... for two, and nobody else listens at its address       -> start
+//!  ... for two, and its address refuses connections          -> start
 //!  the counter advances for four intervals                   -> NameInUse: this process ends
 //! ```
 //!
-//! As everywhere (P10), silence is counted across this process's own successful reads only: one
-//! read counts for one interval at most, so a database that stood still shows no silence. A
-//! refused connection alone proves nothing: a firewall refuses too.
+//! Silence counts between this process's own successful reads only (P10). The time between two
+//! reads counts for one interval at most, so a database that stood still shows no silence. A
+//! refused connection alone proves nothing, since a firewall may refuse it.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::NodeConfig;
 use crate::node::StartError;
 use crate::peers::is_refused;
 
-/// A killed process may have left a beat on its way; so many of them are a sign of life.
+/// A killed process may have left a heartbeat in flight. This many advances prove that it is alive.
 const ADVANCES_MIN: u32 = 3;
 
 /// Waits until the predecessor has ended or is silent.
@@ -44,7 +44,7 @@ pub(crate) async fn wait_for_end(
         node = %config.name,
         incarnation = %beat.incarnation,
         address = beat.address,
-        "a process of this node's name has run before; waiting to see whether it still lives"
+        "an earlier process used this node's name: waiting until it has ended"
     );
     let mut leaves_address = Box::pin(has_left_its_address(config, dial, beat.address.clone()));
     let mut is_absent = None;
@@ -72,15 +72,15 @@ pub(crate) async fn wait_for_end(
     }
 }
 
-/// The last heartbeat under this name, if it does not say goodbye.
+/// The last heartbeat under this name, unless it is a goodbye.
 async fn last_beat(config: &NodeConfig, db: &dyn SharedDatabase) -> StoreResult<Option<NodeBeat>> {
     let nodes = db.observe().await?.nodes;
     let row = nodes.into_iter().find(|row| row.beat.node == config.name);
     Ok(row.map(|NodeRow { beat, .. }| beat).filter(|beat| !beat.is_goodbye()))
 }
 
-/// Does nobody else listen at the predecessor's address? `true` for this node's own address, where
-/// this process listens by now.
+/// Whether the predecessor's address refuses connections. `true` for this node's own address, since
+/// this process listens there by now.
 async fn has_left_its_address(config: &NodeConfig, dial: &Dial, address: String) -> bool {
     if address == config.address {
         return true;
@@ -92,7 +92,7 @@ async fn has_left_its_address(config: &NodeConfig, dial: &Dial, address: String)
     matches!(asked, Ok(Err(status)) if is_refused(&status))
 }
 
-/// What one more look at the heartbeat shows.
+/// The result of one more read of the heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sight {
     Unclear,
@@ -100,7 +100,7 @@ enum Sight {
     Alive,
 }
 
-/// What the looks at the heartbeat have shown so far.
+/// What the reads of the heartbeat have shown so far.
 struct Watch {
     incarnation: Incarnation,
     counter: u64,
@@ -132,7 +132,7 @@ impl Watch {
         let counted = (now - self.last_read).min(config.heartbeat);
         self.last_read = now;
         if beat.incarnation != self.incarnation {
-            // A third process took the name over: the watch begins anew.
+            // A third process took over the name: the watch starts again.
             *self = Self { since: self.since, ..Self::new(beat, now) };
             return Sight::Unclear;
         }
@@ -175,7 +175,8 @@ mod tests {
         }
     }
 
-    /// When the watch ends and how, for looks `every` apart at a counter that `counter_at` gives.
+    /// The result of a watch with reads `every` apart, and when it ends. `counter_at` gives the
+    /// counter.
     fn watched(
         every: Duration,
         is_absent: bool,
@@ -211,7 +212,7 @@ mod tests {
             assert_eq!((sight, after), (Sight::Alive, BEAT * 4), "{is_absent}");
         }
         let (sight, after) = watched(BEAT / 4, false, beats(BEAT * 3));
-        assert_eq!(sight, Sight::Alive, "a slow database is no silence");
+        assert_eq!(sight, Sight::Alive, "heartbeats that a slow database delays are not silence");
         assert!(after < BEAT * 12, "{after:?}");
     }
 
@@ -225,7 +226,7 @@ mod tests {
 
     #[test]
     fn p10_a_database_that_stood_still_shows_no_silence() {
-        // One read, ten seconds of nothing, and then a beat each interval as before.
+        // One read, ten seconds without any, and then a heartbeat in each interval.
         let gap = Duration::from_secs(10);
         let config = NodeConfig { heartbeat: BEAT, ..NodeConfig::default() };
         let begin = Instant::now();

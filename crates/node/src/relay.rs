@@ -1,4 +1,4 @@
-//! Requests that are passed on to the owner, for fronts that can't reach it (P16).
+//! Relays requests to the owner, for fronts that can't reach it (P16).
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,13 +13,13 @@ use turnpike_types::{PartitionId, limits};
 
 use crate::doors::{Came, Doors};
 
-/// Sub-batches that wait to be passed on.
+/// Sub-batches that wait to be relayed.
 const STREAM_DEPTH: usize = 64;
 
-/// Another node.
+/// A client of the node that owns the partition.
 pub(crate) type Owner = NodeServiceClient<Channel>;
 
-/// Passes a stream on until one of its ends is closed.
+/// Relays a stream until one of its ends is closed.
 pub(crate) async fn pass_on(
     first: SubBatchFrame,
     mut stream: Streaming<SubBatchFrame>,
@@ -35,8 +35,8 @@ pub(crate) async fn pass_on(
 }
 
 impl Doors {
-    /// A stream to the partition's owner elsewhere, for a front that can't reach it (P16); `None`
-    /// when there is no such owner that we know and reach.
+    /// Opens a stream to the partition's owner on another node, for a front that can't reach it
+    /// (P16). `None` if no such owner is known and reachable.
     pub(crate) async fn relay(
         &self,
         frame: &SubBatchFrame,
@@ -46,15 +46,16 @@ impl Doors {
         let mut owner = self.client(&address)?;
         let (onward, frames) = mpsc::channel(STREAM_DEPTH);
         let call = relayed(ReceiverStream::new(frames));
-        // Who is in reach answers at once.
+        // A reachable owner opens the stream at once: one interval is enough.
         let answers = tokio::time::timeout(self.config.heartbeat, owner.forward(call)).await;
         let answers = answers.ok()?.ok()?.into_inner();
         metrics::counter!("turnpike_relays_total").increment(1);
         Some((onward, answers))
     }
 
-    /// The answer of the partition's owner elsewhere, for a front that complains that it can't reach
-    /// it (P16); `None` when we can't either, and when it is served here.
+    /// The answer of the partition's owner on another node, for a front that complains that it
+    /// can't reach it (P16). `None` if this node can't reach it either, or serves the partition
+    /// itself.
     pub(crate) async fn relay_call<Req, Resp, Fut>(
         &self,
         partition: u32,
@@ -73,7 +74,8 @@ impl Doors {
         }
         let address = Some(self.owner_address(partition)).filter(|address| !address.is_empty())?;
         let asked = call(self.client(&address)?, relayed(request.clone()));
-        // Past it, the front asks again: what it asks for may be carried out twice.
+        // After this time the front sends the request again; a request that is carried out twice
+        // has the effect of one.
         let answer = tokio::time::timeout(self.config.admission() * 2, asked).await.ok()?.ok()?;
         metrics::counter!("turnpike_relays_total").increment(1);
         Some(answer)
@@ -89,7 +91,7 @@ impl Doors {
     }
 }
 
-/// Marked, so that it is not passed on once more.
+/// Marks a call as relayed, so that the receiver does not relay it again.
 fn relayed<T>(message: T) -> Call<T> {
     let mut call = Call::new(message);
     call.metadata_mut().insert(RELAYED, MetadataValue::from_static("1"));

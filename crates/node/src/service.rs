@@ -1,4 +1,4 @@
-//! gRPC from fronts.
+//! The gRPC service for fronts and other nodes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::doors::{Came, Door, Doors};
 use crate::owner::{Queued, Refusal, Request, StreamEnd};
 use crate::relay::{Owner, pass_on};
 
-/// Sub-batches of one stream that are under way at the most.
+/// Sub-batches of one stream in flight at most.
 const STREAM_DEPTH: usize = 64;
 
-/// The node's service.
+/// The node's gRPC service.
 pub struct Service {
     doors: Arc<Doors>,
 }
@@ -39,10 +39,10 @@ impl Service {
     }
 }
 
-/// An answer on its way.
+/// The answer of an owner that is still pending.
 type Pending = oneshot::Receiver<(Epoch, Result<SubBatchAnswer, Refusal>)>;
 
-/// A sub-batch of a stream: already answered, or with its owner.
+/// The state of one sub-batch of a stream.
 enum Lane {
     Refused {
         sequence: u64,
@@ -53,11 +53,11 @@ enum Lane {
         partition: PartitionId,
         pending: Pending,
     },
-    /// The whole stream goes on to the owner, and these are its answers (P16).
+    /// The rest of the stream is relayed to the owner; these are the owner's answers (P16).
     Relayed(Streaming<SubBatchAnswer>),
 }
 
-/// How a request comes here, by its metadata.
+/// The path by which a request reached this node, from its metadata.
 fn came<T>(call: &Call<T>) -> Came {
     let metadata = call.metadata();
     let complaint = metadata.get(UNREACHABLE).and_then(|epoch| epoch.to_str().ok()?.parse().ok());
@@ -166,8 +166,8 @@ impl NodeService for Service {
 
     async fn watch(&self, call: Call<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let incarnation = self.doors.incarnation;
-        tracing::debug!(watcher = call.into_inner().watcher, "is watched");
-        // The stream ends in order when the node stops; when its process dies, it breaks.
+        tracing::debug!(watcher = call.into_inner().watcher, "another node watches this one");
+        // The stream ends in order when the node stops, and breaks when its process dies.
         let signs = WatchStream::new(self.doors.signs())
             .take_while(|count| std::future::ready(count.is_some()))
             .map(move |_| Ok(Sign { incarnation: incarnation.0 }));
@@ -175,15 +175,16 @@ impl NodeService for Service {
     }
 }
 
-/// Reads sub-batches and hands them to their owner, in order; the first refusal ends it (P30).
+/// Reads sub-batches and passes them to their owner, in order. The first refusal ends the stream
+/// (P30).
 async fn take_in(
     doors: Arc<Doors>,
     came: Came,
     mut stream: Streaming<SubBatchFrame>,
     lanes: mpsc::Sender<Lane>,
 ) {
-    // The door found first is kept: a stream never passes from one ownership to the next, in which
-    // what was refused before would be passed by what comes after.
+    // The queue of the first sub-batch is kept, so that a stream stays with one ownership. With the
+    // next ownership, later sub-batches would pass an earlier one that was refused.
     let mut kept: Option<(PartitionId, Door)> = None;
     let end = StreamEnd::default();
     while let Ok(Some(frame)) = stream.message().await {
@@ -200,7 +201,7 @@ async fn take_in(
                 return;
             }
             if matches!(came, Came::Complaining(_)) {
-                // By now we may know that it is out of our reach too, and take over.
+                // This node may have found the owner unreachable in the meantime, and taken over.
                 lane = doors.admit(&mut kept, &end, came, frame).await;
             }
         }
@@ -211,7 +212,7 @@ async fn take_in(
     }
 }
 
-/// Sends answers out, in order; the first one that can't be given ends the stream.
+/// Sends answers in order. The first refusal ends the stream.
 async fn give_out(
     doors: Arc<Doors>,
     mut waiting: mpsc::Receiver<Lane>,
@@ -220,7 +221,7 @@ async fn give_out(
     while let Some(lane) = waiting.recv().await {
         let (answer, goes_on) = match lane {
             Lane::Relayed(mut relayed) => {
-                // As they come: each says itself by whom and under which epoch it was given.
+                // Answers are passed on unchanged: each carries its owner and epoch.
                 while let Ok(Some(answer)) = relayed.message().await {
                     if answers.send(answer).await.is_err() {
                         return;
@@ -272,7 +273,9 @@ impl Doors {
         let (partition, sequence) = (PartitionId(head.partition), head.sequence);
         let refused = |standing| Lane::Refused { sequence, standing };
         if kept.as_ref().is_some_and(|(known, _)| *known != partition) {
-            return refused(invalid("a stream is for one partition".to_owned()));
+            return refused(invalid(
+                "a stream carries sub-batches of one partition only".to_owned(),
+            ));
         }
         let door = match kept {
             Some((_, door)) => door.clone(),
@@ -292,7 +295,7 @@ impl Doors {
         }
     }
 
-    /// Asks an owner and waits for its durable answer.
+    /// Passes a request to the owner, and waits for the durable answer.
     async fn ask<T>(
         &self,
         partition: u32,
@@ -316,7 +319,7 @@ impl Doors {
         }
     }
 
-    /// Room in the queue, waited for a bounded time; `None`: too much is waiting.
+    /// Acquires room in the queue within a bounded time. `None`: too much is waiting.
     async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let most = self.config.queue_bytes_max.min(u32::MAX as usize);
         let bytes = u32::try_from(bytes.clamp(1, most)).unwrap_or(u32::MAX);
@@ -344,7 +347,7 @@ impl Doors {
             verdict: Verdict::Overloaded.into(),
             retry_after_ms: u32::try_from(self.config.admission().as_millis()).unwrap_or(1000),
             message: format!(
-                "node {} has {} bytes of requests waiting and takes no more",
+                "node {} has {} bytes of requests waiting, its limit: send the request again later",
                 self.config.name, self.config.queue_bytes_max
             ),
             ..Standing::default()

@@ -1,10 +1,10 @@
-//! A standby: follows a partition's log with a warm copy, so that taking over costs a claim and the
-//! last few segments.
+//! A standby: a warm replica that follows a partition's log, so that a takeover costs a claim and
+//! the last few segments.
 //!
 //! ```text
-//!   node.rs, each round: the log's end as observed --watch--> follow: read, apply, say how far
-//!   a claim that won:    take() --> the copy, as far as it came, goes on as the owner's state
-//!   an owner that gave the partition up hands its state back, and it is followed from there (P13)
+//!   node.rs, each round: the log's observed end --watch--> follow: read, apply, report position
+//!   a claim that won:    take() --> the replica becomes the owner's state
+//!   an owner that released the partition returns its state, to be followed from there (P13)
 //! ```
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,16 +18,16 @@ use crate::copy::{Copy, CopyError};
 use crate::gauges::Sizes;
 use crate::owner::Shared;
 
-/// What a follower is told.
+/// The order to a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
-    /// Follow the log to here.
+    /// Follow the log up to this position.
     Follow(SegmentPosition),
-    /// Hand the copy over.
+    /// Return the replica.
     Stop,
 }
 
-/// A partition that is followed.
+/// A followed partition.
 #[derive(Debug)]
 pub(crate) struct Standby {
     asked: watch::Sender<Asked>,
@@ -36,7 +36,7 @@ pub(crate) struct Standby {
 }
 
 impl Standby {
-    /// Begins to follow: from `copy`, if there is one, or from the newest checkpoint.
+    /// Starts to follow, from `copy` if there is one, else from the newest checkpoint.
     pub(crate) fn start(
         shared: &Arc<Shared>,
         partition: PartitionId,
@@ -55,11 +55,11 @@ impl Standby {
         Self { asked, reached, task: tokio::spawn(follower.run(copy)) }
     }
 
-    /// The log was seen to end here.
+    /// Sets the observed end of the log.
     pub(crate) fn follow(&self, end: SegmentPosition) {
         self.asked.send_if_modified(|asked| {
             let fresh = Asked::Follow(end);
-            // The last word stands.
+            // `Stop` is final.
             let changed = *asked != Asked::Stop && *asked != fresh;
             if changed {
                 *asked = fresh;
@@ -68,12 +68,12 @@ impl Standby {
         });
     }
 
-    /// How far the copy is; `None` while there is none.
+    /// The position of the replica; `None` while there is no replica.
     pub(crate) fn reached(&self) -> Option<Following> {
         *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops following: the copy, as far as it came.
+    /// Stops following, and returns the replica as far as it got.
     pub(crate) async fn take(self) -> Option<Copy> {
         self.asked.send_replace(Asked::Stop);
         self.task.await.ok().flatten()
@@ -95,25 +95,26 @@ impl Follower {
             let Asked::Follow(end) = asked else { return copy };
             let mut stop = self.told.clone();
             let stopped = stop.wait_for(|asked| *asked == Asked::Stop);
-            // Whatever was applied when the stop comes is whole.
+            // A stop drops the step between two segments, so the replica stays whole.
             let done = tokio::select! {
                 biased;
                 stopped = stopped => match stopped {
                     Ok(_) => return copy,
-                    // Forgotten: nobody waits for the copy.
+                    // The standby was dropped, so the replica is not needed.
                     Err(_) => return None,
                 },
                 done = self.step(&mut copy, &end) => done,
             };
             match done {
-                // Until there is more to do.
+                // Wait until there is more to do.
                 Ok(()) if self.told.changed().await.is_ok() => {}
                 Ok(()) => return None,
                 Err(error) => {
                     let partition = self.partition;
                     tracing::warn!(%partition, %error, "the standby can't follow the log");
                     if !matches!(error, CopyError::Store(_)) {
-                        // Of another history, or unreadable: from the beginning.
+                        // The replica is of another history, or the log is unreadable: load again
+                        // from a checkpoint.
                         copy = None;
                     }
                     self.note(copy.as_ref());
@@ -123,7 +124,7 @@ impl Follower {
         }
     }
 
-    /// Comes as far as the log was seen to reach.
+    /// Applies the log up to its observed end.
     async fn step(&self, copy: &mut Option<Copy>, end: &SegmentPosition) -> Result<(), CopyError> {
         let db = self.shared.db.as_ref();
         let copy = match copy {
@@ -131,8 +132,8 @@ impl Follower {
             None => copy.insert(Copy::load(db, self.partition, end.next, &|| ()).await?),
         };
         if copy.last().0.next() > end.next {
-            // The position was read before the copy was handed to us, or the log went back: the
-            // next claim tells, by the hash.
+            // The position is older than the replica, or the log went back. In the latter case the
+            // next claim notices the other hash.
             self.note(Some(copy));
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! A takeover: a claim, a copy of the state, and then an owner that serves.
+//! A takeover: claim the partition, load its state, and serve it.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::membership::Cause;
 use crate::owner::{Ended, Owner, Ownership, Queued, Shared, Ticks};
 use crate::standby::Standby;
 
-/// An owner to be.
+/// A claimant, and later the owner, of one partition.
 pub(crate) struct Candidate {
     pub(crate) shared: Arc<Shared>,
     pub(crate) doors: Arc<Doors>,
@@ -26,26 +26,26 @@ pub(crate) struct Candidate {
     pub(crate) spec: PartitionSpec,
     pub(crate) cause: Cause,
     pub(crate) claim: Claim,
-    /// The warm copy, if there is one.
+    /// The warm replica, if there is one.
     pub(crate) standby: Option<Standby>,
-    /// When the reason for the claim came to be known here.
+    /// When this node learned of the reason for the claim.
     pub(crate) began: Instant,
-    /// For the story in the logs: whose the partition was, and how long he gave no sign.
+    /// For the log lines: the former owner, and how long it was silent.
     pub(crate) owner_before: Option<NodeName>,
     pub(crate) silent: Duration,
-    /// The epoch that the claim made, once it won.
+    /// The epoch that the claim made; `None` until it has won.
     pub(crate) won: Option<Epoch>,
 }
 
-/// How an owner, or who wanted to become one, ended.
+/// How an ownership, or a claim that did not win, ended.
 pub(crate) struct Gone {
     pub(crate) ended: Ended,
-    /// The warm copy that was not needed.
+    /// The warm replica that was not used.
     pub(crate) standby: Option<Standby>,
 }
 
-/// Makes all claims in one statement (P20), and tells each candidate what came of its own. Who is told
-/// nothing claims by himself.
+/// Makes all claims in one statement (P20), and sends each candidate the outcome of its own. A
+/// candidate that receives no outcome claims by itself.
 pub(crate) fn claim_all(
     db: Arc<dyn SharedDatabase>,
     claims: Vec<(Claim, oneshot::Sender<ClaimOutcome>)>,
@@ -53,7 +53,10 @@ pub(crate) fn claim_all(
     if claims.len() > 1 {
         tokio::spawn(async move {
             if let Err(error) = claim_together(db.as_ref(), claims).await {
-                tracing::warn!(%error, "partitions are claimed one by one");
+                tracing::warn!(
+                    %error,
+                    "many partitions could not be claimed at once: claiming them one by one"
+                );
             }
         });
     }
@@ -68,7 +71,7 @@ async fn claim_together(
     for asked in asked.chunks(CLAIMS_MAX) {
         failpoint::pass(Step::ClaimBefore).await?;
         for outcome in db.claim_many(asked).await? {
-            // Whoever asked may be gone.
+            // The candidate may have ended.
             let _ = tell.next().map(|tell| tell.send(outcome));
         }
     }
@@ -76,7 +79,7 @@ async fn claim_together(
 }
 
 impl Candidate {
-    /// Claims, loads, and serves until the partition is lost or given up.
+    /// Claims, loads, and serves until the partition is lost or released.
     pub(crate) async fn run(
         mut self,
         told: oneshot::Receiver<ClaimOutcome>,
@@ -92,11 +95,11 @@ impl Candidate {
             _ => Gate::Shut,
         };
         self.doors.set(partition, gate);
-        // Who still waits in it is sent on only now, when it is known where to.
+        // Requests in the queue are answered only now, when the node to refer them to is known.
         drop(queue);
         self.tell_end(&ended);
         if matches!(ended, Ended::Released { .. }) {
-            // Whoever it was released for need not wait for his next look.
+            // The target of the release need not wait for its next observation.
             self.doors.sign();
         }
         match &ended {
@@ -141,8 +144,8 @@ impl Candidate {
         Ok(ended)
     }
 
-    /// The state as the log tells it now, whatever may still come late: what an owner must not
-    /// begin with (P2).
+    /// The state as the log shows it now, although an earlier append may still commit. Only for
+    /// mutants: an owner must not start from it (P2).
     async fn read_now(&self) -> Result<Copy, Ended> {
         let (db, partition) = (self.shared.db.as_ref(), self.spec.id);
         let seen = db.observe().await?;
@@ -156,7 +159,7 @@ impl Candidate {
         match told.await {
             Ok(ClaimOutcome::Won(claimed)) => Ok(claimed),
             Ok(ClaimOutcome::Lost) => Err(Ended::Lost),
-            // Alone, what blocks it can be ended (P3).
+            // A single claim can end the transaction that blocks it (P3).
             Ok(ClaimOutcome::Busy) | Err(_) => {
                 failpoint::pass(Step::ClaimBefore).await?;
                 self.shared.db.claim(&self.claim).await?.ok_or(Ended::Lost)
@@ -164,7 +167,7 @@ impl Candidate {
         }
     }
 
-    /// The state as of the claim: from the warm copy, or from the newest checkpoint, and which.
+    /// The state at the claimed position, and whether it comes from a warm replica or a checkpoint.
     async fn copy(&mut self, claimed: &Claimed) -> Result<(Copy, &'static str), Ended> {
         let (partition, end) = (self.spec.id, &claimed.position);
         let (db, ticks) = (self.shared.db.as_ref(), &self.ticks);
@@ -178,9 +181,12 @@ impl Candidate {
             match copy.catch_up(db, partition, end, &alive).await {
                 Ok(()) => return Ok((copy, "warm")),
                 Err(CopyError::Store(error)) => return Err(error.into()),
-                // Of another history (P18): what stands in the database counts.
+                // The replica is of another history (P18): the log in the database counts.
                 Err(error) => {
-                    tracing::warn!(%partition, %error, "the warm copy is not of this log");
+                    tracing::warn!(
+                        %partition, %error,
+                        "the warm copy does not fit the log: loading a checkpoint"
+                    );
                 }
             }
         }
@@ -194,8 +200,8 @@ impl Candidate {
     }
 }
 
-/// The story that the logs tell of one takeover, each line with the same fields: here the winner's
-/// claim and its success, there the loser's end.
+/// The log lines of a takeover. They share their fields: the winner logs its claim and its success,
+/// the loser the end of its ownership.
 impl Candidate {
     fn tell_claim(&self) {
         tracing::info!(
@@ -243,7 +249,7 @@ impl Candidate {
             }
             Ended::Lost => {
                 let cause = self.cause.word();
-                let what = "another member claimed it first";
+                let what = "another member claimed the partition first";
                 tracing::info!(node, partition, from_epoch, cause, reason, "{what}");
             }
             error if epoch.is_none() => {

@@ -1,12 +1,12 @@
-//! What an account is rated by at an instant: its settings then, and the object code of the plan
-//! versions in force then, with the tables that they read. Resolved once for each profile and
-//! stretch of time, not for each record.
+//! What rates an account at an instant: its settings, and the compiled plans in force with the
+//! tables that they read. It is resolved once for each profile and time interval, not for each
+//! record.
 //!
 //! ```text
-//!  usage        at()             stretches are resolved as records ask for them: cut by settings,
-//!                                subscriptions, plan versions, table versions
-//!  without it   due_stretches()  all of them, cut by everything but tables, which are many:
-//!                 booking()      ... found for each instant at which something is booked
+//!  usage        at()             intervals are resolved when records need them, bounded by
+//!                                settings, subscriptions, plan versions and table versions
+//!  no usage     due_stretches()  all intervals, bounded by all but tables, which are many;
+//!                 booking()      ... tables are found for each instant of a booking
 //! ```
 
 mod resolve;
@@ -26,24 +26,24 @@ use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
 
 use crate::catalogue::{Catalogue, CodeCache};
 
-/// A code's place in this owner's tables.
+/// The index of a compiled plan in this owner's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CodeSlot(pub(crate) u32);
 
-/// What rates an account for a stretch of time.
+/// What rates an account during a time interval.
 #[derive(Debug)]
 pub(crate) struct Tariff {
     pub(crate) context: AccountContext,
-    /// Highest priority first; alternatives of an option side by side, in the order offered.
+    /// Highest priority first. Alternatives of an option are adjacent, in the order offered.
     pub(crate) plans: Vec<Subscribed>,
 }
 
-/// A subscription's plan version in force.
+/// The version of a subscription's plan that is in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Subscribed {
     pub(crate) slot: CodeSlot,
     pub(crate) code: Arc<ObjectCode>,
-    /// Those that the code names, in its order; empty until they are looked up.
+    /// The tables that the compiled plan names, in its order. Empty until they are looked up.
     tables: Box<[Option<Arc<Table>>]>,
     since: Timestamp,
     until: Timestamp,
@@ -79,7 +79,7 @@ impl Subscribed {
     }
 }
 
-/// Plans in force; most accounts have few.
+/// Plans in force. Most accounts have few.
 pub(crate) type PlansInForce<'a> = SmallVec<[PlanInForce<'a>; 4]>;
 
 impl Tariff {
@@ -87,7 +87,7 @@ impl Tariff {
         self.plans.iter().map(Subscribed::in_force).collect()
     }
 
-    /// The variable whose level the line shows.
+    /// The variable whose level the charge line shows.
     pub(crate) fn level_of(&self, line: &Line) -> Option<VariableId> {
         let plan = self.plans.get(usize::from(line.plan))?;
         plan.code.components().get(usize::from(line.component))?.level
@@ -107,7 +107,7 @@ impl Stretch {
     }
 }
 
-/// A stretch of an account's time in which things may fall due.
+/// A time interval of an account in which charges may fall due.
 #[derive(Debug)]
 pub(crate) struct DueStretch {
     pub(crate) from: Timestamp,
@@ -115,30 +115,31 @@ pub(crate) struct DueStretch {
     pub(crate) tariff: Arc<Tariff>,
 }
 
-/// Tariffs of one owner, by profile.
+/// The tariffs of one owner, by profile.
 #[derive(Debug)]
 pub(crate) struct Tariffs {
     catalogue: Arc<Catalogue>,
     codes: CodeCache,
-    /// In order of time, apart from each other, not without gaps.
+    /// Sorted by time and disjoint; there may be gaps.
     stretches: HashMap<ProfileId, Vec<Stretch>>,
     stretch_count: usize,
-    /// All stretches of profiles for which things fall due.
+    /// All intervals of the profiles for which charges fall due.
     due: HashMap<ProfileId, Arc<[DueStretch]>>,
     due_count: usize,
-    /// By profile, what books things that fall due about the instant asked for last.
+    /// By profile, the tariff that last booked a charge, with the interval in which it holds.
     booking: HashMap<ProfileId, Stretch>,
-    /// By profile: does anything ever fall due by itself?
+    /// By profile, whether anything falls due without usage.
     swept: Vec<Option<bool>>,
-    /// By address: what an address points at is kept alive beside it, so none is used twice.
+    /// By address of the compiled plan. The plan is kept alive here, so no address is used twice.
     slots: HashMap<usize, (CodeSlot, Arc<ObjectCode>)>,
 }
 
-/// Codes kept alive by one owner before it starts anew; few in unit tests, which pass it.
+/// Compiled plans kept alive by one owner; beyond it all are dropped. Small in unit tests, which
+/// exceed it.
 const SLOTS_MAX: usize = if cfg!(test) { 1 << 6 } else { 1 << 14 };
-/// Stretches kept; past it the cache starts anew.
+/// Intervals kept for usage; beyond it all are dropped.
 const STRETCHES_MAX: usize = 1 << 20;
-/// Stretches kept for what falls due; they are needed once an account and month.
+/// Intervals kept for due charges; each is needed once per account and month.
 const DUE_STRETCHES_MAX: usize = 1 << 17;
 
 impl Tariffs {
@@ -156,7 +157,7 @@ impl Tariffs {
         }
     }
 
-    /// The catalogue's version that tariffs come from (P36).
+    /// The version of the catalogue that tariffs are resolved from (P36).
     pub(crate) fn catalogue_version(&self) -> u64 {
         self.catalogue.version
     }
@@ -165,7 +166,7 @@ impl Tariffs {
         &self.catalogue
     }
 
-    /// Takes a newer catalogue; `false`: it is none.
+    /// Replaces the catalogue if `catalogue` is newer. Returns whether it was.
     pub(crate) fn update(&mut self, catalogue: &Arc<Catalogue>) -> bool {
         let is_newer = catalogue.version > self.catalogue.version;
         if is_newer {
@@ -175,8 +176,8 @@ impl Tariffs {
         is_newer
     }
 
-    /// Lets go of code that may be long out of use; `true`: slots begin anew. Only while no open
-    /// segment counts by them.
+    /// Drops the compiled plans once there are too many. Returns `true` if slots start from zero
+    /// again. To be called only while the open segment has no entries by slot.
     pub(crate) fn trim(&mut self) -> bool {
         let full = self.slots.len() > SLOTS_MAX;
         if full {
@@ -234,8 +235,8 @@ impl Tariffs {
         tariff
     }
 
-    /// What counts a posting of another account in the totals of this one, where [`Self::at`] finds
-    /// that usage can't be rated: its settings then, and the plans that are in force, without tables.
+    /// What adds a posting from another account to the totals of this one, where [`Self::at`] finds
+    /// that usage can't be rated: the settings at `at`, and the plans in force, without tables.
     pub(crate) fn posted_to(
         &mut self,
         profiles: &Profiles,
@@ -246,8 +247,8 @@ impl Tariffs {
         self.resolve_posting(profile, at).tariff
     }
 
-    /// Does anything ever fall due by itself for accounts of this profile: a charge in advance, the
-    /// close of a cycle, an option?
+    /// Whether anything falls due without usage for accounts of this profile: a charge in advance,
+    /// the close of a cycle, or an option.
     pub(crate) fn is_swept(&mut self, profiles: &Profiles, id: ProfileId) -> bool {
         let at = id.0 as usize;
         if let Some(&Some(known)) = self.swept.get(at) {
@@ -273,11 +274,11 @@ impl Tariffs {
         is_swept
     }
 
-    /// All stretches of time of accounts of this profile, in order, of which plans are in force. A
-    /// plan without a version in force is left out, and books when it has one: what falls due of
-    /// the others does not wait for it.
+    /// All time intervals of accounts of this profile in which plans are in force, in order. A plan
+    /// without a version in force is left out, and its charges are booked once it has one. The
+    /// charges of the other plans do not wait for it.
     ///
-    /// `alive` is called for each stretch that is resolved.
+    /// `alive` is called for each interval that is resolved.
     pub(crate) fn due_stretches(
         &mut self,
         profiles: &Profiles,
@@ -299,10 +300,10 @@ impl Tariffs {
         stretches
     }
 
-    /// The plans of a stretch with the tables in force at `at`: what books something that falls due.
+    /// The plans of an interval with the tables in force at `at`, to book a charge that falls due.
     ///
-    /// Tables do not cut [`Self::due_stretches`]: only what is booked looks at them, and versions
-    /// such as daily rates are many more than what falls due.
+    /// Table versions do not bound the intervals of [`Self::due_stretches`]: only bookings read
+    /// tables, and tables of daily rates have many more versions than there are bookings.
     pub(crate) fn booking(
         &mut self,
         id: ProfileId,
@@ -312,7 +313,7 @@ impl Tariffs {
         if stretch.tariff.plans.iter().all(|plan| plan.code.tables().is_empty()) {
             return Arc::clone(&stretch.tariff);
         }
-        // What falls due of one profile mostly does so at one instant, of thousands of accounts.
+        // Charges of one profile mostly fall due at one instant, for thousands of accounts.
         let known = self.booking.get(&id).filter(|known| known.holds(at));
         if let Some(Stretch { tariff: Ok(tariff), .. }) = known {
             return Arc::clone(tariff);

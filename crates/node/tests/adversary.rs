@@ -1,4 +1,5 @@
-//! What an adversary found: each test names what must hold, and fails while it does not.
+//! Faults found by adversarial tests. Each test names what must hold, and the comment above it says
+//! what happened while it did not.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
 use crate::support;
@@ -27,7 +28,8 @@ use turnpike_types::{
     Timestamp, UsageRecord,
 };
 
-/// The shared database as one node sees it: slow, damaged or half cut off for it alone.
+/// The shared database as one node sees it: slow, damaged, or partly unreachable for that node
+/// alone.
 struct Bent {
     inner: Arc<dyn SharedDatabase>,
     read_delay_ms: AtomicU64,
@@ -35,10 +37,10 @@ struct Bent {
     damaged_reads: AtomicBool,
     no_heartbeats: AtomicBool,
     no_logins: AtomicBool,
-    /// Appends are kept back, to come late, and their sender hears nothing of them.
+    /// Appends are kept back to be committed later, and their sender gets no answer.
     late: AtomicBool,
     kept: Mutex<Vec<AppendSegment>>,
-    /// Checkpoints come from here.
+    /// The database that checkpoints are read from.
     checkpoints_of: Option<Arc<dyn SharedDatabase>>,
 }
 
@@ -93,7 +95,7 @@ impl SharedDatabase for Bent {
     async fn observe(&self) -> StoreResult<Observation> {
         pause(&self.observe_delay_ms).await;
         if self.no_logins.load(Ordering::SeqCst) {
-            // What SQLSTATE 28xxx (and SQLite's READONLY) is classified as.
+            // The classification of SQLSTATE 28xxx (and of SQLite's READONLY).
             return Err(StoreError::Refused("observe: authentication failed".to_owned()));
         }
         self.inner.observe().await
@@ -230,7 +232,7 @@ impl SharedDatabase for Bent {
 
 const HOUR_US: i64 = 3_600_000_000;
 
-/// A database whose clock the test moves, with partition 1 of a horizon of one hour.
+/// A database with a clock that the test sets, and partition 1 with a horizon of one hour.
 async fn database_of_one_hour() -> (Arc<dyn SharedDatabase>, Arc<AtomicI64>) {
     let now = Arc::new(AtomicI64::new(1_714_521_600_000_000));
     let clock = Arc::clone(&now);
@@ -254,14 +256,14 @@ fn at(start: i64, record_id: &str) -> UsageRecord {
     UsageRecord { start: Timestamp(start), ..octets(7, record_id, 1) }
 }
 
-/// A clock of the database that jumps reaches the node with its next heartbeat.
+/// Waits until a heartbeat has brought the database's present time to the node.
 async fn settle() {
     tokio::time::sleep(HEARTBEAT * 4).await;
 }
 
-// P35, I7, and "bad input never panics a process": a record of the largest size that is taken is
-// logged, waits, and is encoded again when it is recycled; in canonical form (a duration of zero is
-// written out) it is two bytes larger than a record may be. The owner calls that damage and ends.
+// P35, I7, and bad input never panics a process. A record of the maximum size is logged, suspended,
+// and encoded again when it is recycled. In canonical form, which states a duration of zero, it is
+// two bytes larger than the maximum. The owner took that for damage and ended.
 #[tokio::test(start_paused = true)]
 async fn p35_a_record_of_the_largest_size_that_waits_can_be_recycled() {
     let db = database();
@@ -288,14 +290,14 @@ async fn p35_a_record_of_the_largest_size_that_waits_can_be_recycled() {
     let answer = node.client.recycle(request).await.unwrap().into_inner();
     settle().await;
     let after = db.observe().await.unwrap().partitions[0].epoch;
-    assert_eq!(before, after, "recycling one record ended the owner");
+    assert_eq!(before, after, "recycling one record must not end the owner");
     assert_eq!(answer.standing.unwrap().verdict(), Verdict::Done);
     assert!(answer.outcomes[0].rated);
 }
 
-// I7, docs/architecture.md section 9 (every queue, cache, message has a limit): keys beyond the
-// horizon are only freed by a checkpoint, checkpoints only come with log, and logged time only
-// moves with segments: a partition that is full refuses everything, so it stays full for ever.
+// I7, docs/architecture.md section 9 (every queue, cache and message has a limit). Only a
+// checkpoint freed keys past the horizon, only new log caused a checkpoint, and only segments
+// advanced logged time. A full partition refused every record, and so stayed full for ever.
 #[tokio::test(start_paused = true)]
 async fn i7_a_partition_that_is_full_of_keys_takes_records_again_once_the_horizon_has_passed() {
     let (db, now) = database_of_one_hour().await;
@@ -307,7 +309,7 @@ async fn i7_a_partition_that_is_full_of_keys_takes_records_again_once_the_horizo
     assert_eq!(answer.accepted, 3);
     let full = node.try_send(&[at(t0, "r4")]).await.unwrap();
     assert_eq!(full.standing.unwrap().verdict(), Verdict::Overloaded);
-    // A month later everything that was ever taken is far beyond the horizon.
+    // A month later every record is far past the horizon.
     let t1 = t0 + 30 * 24 * HOUR_US;
     now.store(t1, Ordering::SeqCst);
     let mut verdicts = Vec::new();
@@ -319,11 +321,11 @@ async fn i7_a_partition_that_is_full_of_keys_takes_records_again_once_the_horizo
             return;
         }
     }
-    panic!("it is full for ever: {verdicts:?}");
+    panic!("the partition stays full: {verdicts:?}");
 }
 
-// I5, P31: a retry gets the original outcome, also when there is no room for new keys: a duplicate
-// needs none.
+// I5, P31: a retry gets the original outcome even when there is no room for new keys, since a
+// duplicate needs none.
 #[tokio::test(start_paused = true)]
 async fn i5_a_retry_is_answered_as_the_first_time_also_when_keys_are_full() {
     let db = database();
@@ -339,9 +341,9 @@ async fn i5_a_retry_is_answered_as_the_first_time_also_when_keys_are_full() {
     assert_eq!(again.duplicates, [0, 1]);
 }
 
-// P22: "runs of like size are merged, so that there are few of them". Once keys are forgotten, the
-// sum of the runs' counts is never below the number of keys in memory, `fresh` is zero, and no run
-// is ever merged or dropped again: manifests, parts and reloads grow without bound.
+// P22: there are few runs of keys in a checkpoint. Once keys were forgotten, the runs' counts added
+// up to more than the keys in memory, so no run was merged or dropped any more. Manifests, parts
+// and load times grew without bound.
 #[tokio::test(start_paused = true)]
 async fn p22_runs_stay_few_when_keys_are_forgotten() {
     let (db, now) = database_of_one_hour().await;
@@ -360,11 +362,11 @@ async fn p22_runs_stay_few_when_keys_are_forgotten() {
         runs.push(newest.iter().filter(|name| name.starts_with("keys-")).count());
     }
     let most = runs.iter().max().unwrap();
-    assert!(*most <= 10, "keys of three hours at most are alive, in so many runs: {runs:?}");
+    assert!(*most <= 10, "too many runs for the keys of three hours: {runs:?}");
 }
 
-// I7, P9: a batch of duplicates whose originals lie in many segments makes the owner read them one
-// by one without a tick; it loses the partition, the next owner gets the same batch, and so on.
+// I7, P9: for a batch of duplicates with originals in many segments, the owner read those segments
+// without a tick. It lost the partition, the next owner received the same batch, and so on.
 #[tokio::test(start_paused = true)]
 async fn i7_a_batch_of_old_duplicates_does_not_cost_the_owner_its_partition() {
     let db = database();
@@ -380,18 +382,18 @@ async fn i7_a_batch_of_old_duplicates_does_not_cost_the_owner_its_partition() {
     let _b = start(config("b"), &bent_b.shared()).await;
     settle().await;
     let before = db.observe().await.unwrap().partitions[0].epoch;
-    // 10 ms a segment, which is what a few megabytes take; suspicion is after 100 ms here, a tick
-    // is missed after 200 ms.
+    // 10 ms per segment, as for some megabytes. Here an owner is suspect after 100 ms of silence,
+    // and an owner task counts as dead 200 ms after its last tick.
     bent_a.read_delay_ms.store(10, Ordering::SeqCst);
     bent_b.read_delay_ms.store(10, Ordering::SeqCst);
     let answer = a.try_send(&records).await.unwrap();
     let after = db.observe().await.unwrap().partitions[0].epoch;
-    assert_eq!(before, after, "a batch of duplicates cost the owner its partition");
+    assert_eq!(before, after, "a batch of duplicates must not cost the owner its partition");
     assert_eq!(answer.duplicates.len(), records.len());
 }
 
-// I7: a node that can't read the log (an older program, a bad disk) claims again at once, for ever;
-// each claim is a sign of life, so that nobody else ever gets the partition.
+// I7: a node that could not read the log (an older program, a bad disk) claimed again at once, for
+// ever. Each claim is a sign of life, so no other member ever claimed the partition.
 #[tokio::test(start_paused = true)]
 async fn i7_a_node_that_can_not_load_a_partition_leaves_it_to_one_that_can() {
     let db = database();
@@ -418,11 +420,11 @@ async fn i7_a_node_that_can_not_load_a_partition_leaves_it_to_one_that_can() {
         tokio::time::sleep(HEARTBEAT).await;
     }
     let seen = db.observe().await.unwrap();
-    panic!("nobody serves; epoch {}", seen.partitions[0].epoch);
+    panic!("no node serves the partition; epoch {}", seen.partitions[0].epoch);
 }
 
-// P9: heartbeats have a connection of their own so that nothing holds them back; but a round waits
-// for its observation before the next one beats.
+// P9: heartbeats have a connection of their own, so that nothing delays them. But the next
+// heartbeat waited for the observation of its round.
 #[tokio::test(start_paused = true)]
 async fn p9_a_slow_observation_does_not_hold_heartbeats_back() {
     let db = database();
@@ -437,12 +439,12 @@ async fn p9_a_slow_observation_does_not_hold_heartbeats_back() {
     bent.observe_delay_ms.store(200, Ordering::SeqCst);
     tokio::time::sleep(HEARTBEAT * 40).await;
     let after = db.observe().await.unwrap().partitions[0].epoch;
-    assert_eq!(before, after, "an owner that could write heartbeats lost its partition");
+    assert_eq!(before, after, "an owner that writes heartbeats must keep its partition");
 }
 
-// I7: any refusal of the database is taken for "another process has our name": a login that failed
-// once (SQLSTATE 28xxx: a password that is being changed, an LDAP server that restarts; SQLite:
-// READONLY) stops the node for good, and all other nodes that asked at that moment.
+// I7: every refusal of the database was taken for another process under the node's name. One failed
+// login (SQLSTATE 28xxx: a password being changed, an LDAP server that restarts; SQLite: READONLY)
+// stopped for good each node that read the database at that moment.
 #[tokio::test(start_paused = true)]
 async fn i7_a_login_that_failed_once_does_not_stop_a_node_for_good() {
     let db = database();
@@ -456,11 +458,11 @@ async fn i7_a_login_that_failed_once_does_not_stop_a_node_for_good() {
     bent.no_logins.store(false, Ordering::SeqCst);
     settle().await;
     let stopped = tokio::time::timeout(HEARTBEAT * 20, a.node.stopped()).await;
-    assert!(stopped.is_err(), "the node has stopped for good");
+    assert!(stopped.is_err(), "the node must not stop");
 }
 
-// I7, P10: an observer whose reads come half a suspicion apart (a database that is slow, not dead)
-// starts every clock anew with each read: it never takes over from a dead owner.
+// I7, P10: an observer whose reads are half the suspicion time apart (the database is slow, not
+// dead) restarted its measure of silence with each read, and never took over from a dead owner.
 #[tokio::test(start_paused = true)]
 async fn i7_a_standby_whose_reads_are_slow_still_takes_over_from_a_dead_owner() {
     let db = database();
@@ -473,18 +475,18 @@ async fn i7_a_standby_whose_reads_are_slow_still_takes_over_from_a_dead_owner() 
     let _b = start(config("b"), &bent_b.shared()).await;
     settle().await;
     let before = db.observe().await.unwrap().partitions[0].epoch;
-    // The owner is cut off, and idle.
+    // The owner can't write heartbeats, and has nothing to append.
     bent_a.no_heartbeats.store(true, Ordering::SeqCst);
     tokio::time::sleep(HEARTBEAT * 20 * 4).await;
     let after = db.observe().await.unwrap().partitions[0].epoch;
-    assert!(before < after, "nobody took over from a dead owner in 20 s (at 250 ms a beat)");
+    assert!(before < after, "no standby took over from a dead owner within 20 s (at 250 ms)");
 }
 
-// P36: an owner that is not fresh stops rating past an effective date. It learns of plans through
-// its heartbeat only; when that fails and appends do not, it goes on by the old plan, and its
-// commits are signs of life.
+// P36: an owner whose catalogue may be old does not rate past the start of a version. It learned of
+// plans from its heartbeat only. When heartbeats failed and appends did not, it rated by the
+// superseded plan, and its commits counted as signs of life.
 async fn does_not_rate_by_a_superseded_plan(observes: bool) {
-    // Two minutes before midnight, when version 2 takes effect.
+    // Two minutes before midnight, when version 2 starts.
     let (db, now) = database_of_one_hour().await;
     let midnight = now.fetch_sub(120_000_000, Ordering::SeqCst);
     let bent = Bent::new(&db);
@@ -497,13 +499,14 @@ async fn does_not_rate_by_a_superseded_plan(observes: bool) {
         .replace("version=\"1\"", "version=\"2\"")
         .replace("2020-01-01", "2024-05-01")
         .replace("0.05", "0.07");
-    // Published in time, a day before; what came in between is the heartbeat that failed.
+    // Published in time, one day before. The failed heartbeats kept the owner from learning of it.
     let today = now.fetch_sub(24 * HOUR_US, Ordering::SeqCst);
     publish(db.as_ref(), &newer).await;
     now.store(today, Ordering::SeqCst);
-    // Longer than suspicion, tick and stability together.
+    // Longer than suspicion, tick and stability times together.
     tokio::time::sleep(HEARTBEAT * 40).await;
-    // Taken or refused: either will do. Whatever is not taken is sent again once the owner is fresh.
+    // The record may be taken or refused now. If it is refused, it is sent again once the owner has
+    // the newest catalogue.
     let record = [at(midnight, "r1")];
     let first = a.try_send(&record).await;
     let is_done =
@@ -513,13 +516,13 @@ async fn does_not_rate_by_a_superseded_plan(observes: bool) {
     bent.no_logins.store(false, Ordering::SeqCst);
     let again = a.send(&record).await;
     let accepted = first.filter(is_done).map_or(0, |answer| answer.accepted) + again.accepted;
-    assert_eq!(accepted, 1, "it is taken once; the first time: {was_taken}");
+    assert_eq!(accepted, 1, "the record is accepted once; on the first attempt: {was_taken}");
     let mut versions = Vec::new();
     for row in log(db.as_ref()).await {
         let segment = Segment::decode(&row.body).unwrap();
         versions.extend(segment.lines().map(|line| line.component.plan_version));
     }
-    assert!(!versions.is_empty(), "nothing was rated");
+    assert!(!versions.is_empty(), "no line was rated");
     assert!(versions.iter().all(|&version| version == 2), "rated by version {versions:?}");
 }
 
@@ -528,14 +531,15 @@ async fn p36_an_owner_that_is_not_fresh_does_not_rate_by_a_superseded_plan() {
     does_not_rate_by_a_superseded_plan(true).await;
 }
 
-// The same, where its rounds do not bring the catalogue either: it reads it before it rates.
+// The node's observations fail too, so that they do not bring the catalogue: the owner reads it
+// before it rates.
 #[tokio::test(start_paused = true)]
 async fn p36_an_owner_that_observes_nothing_does_not_rate_by_a_superseded_plan() {
     does_not_rate_by_a_superseded_plan(false).await;
 }
 
-// docs/architecture.md section 7 (overflow is an error, never zero) and 8 (control totals): two
-// lines whose sum has more than 38 digits give a total of zero.
+// docs/architecture.md sections 7 (overflow is an error, never zero) and 8 (control totals): the
+// total of two lines whose sum has more than 38 digits was zero.
 #[test]
 fn control_totals_that_overflow_are_not_shown_as_zero() {
     let mut builder = SegmentBuilder::new();
@@ -590,12 +594,12 @@ fn control_totals_that_overflow_are_not_shown_as_zero() {
     assert!(two.is_err(), "two lines of {amount} make {:?}", two.as_ref().unwrap().totals);
 }
 
-/// A record that goes on for 7,900 years: 95,000 months.
+/// A record that lasts 7,900 years: 95,000 months.
 fn endless(quantity: i64) -> UsageRecord {
     UsageRecord { duration_us: 7_900 * 365 * 24 * HOUR_US, ..octets(7, "endless", quantity) }
 }
 
-/// Runs `work` on a runtime that is given up if an owner spins in it.
+/// Runs `work` on a runtime that is abandoned after `limit`, if an owner spins in it.
 fn within<T: Send + 'static>(
     limit: Duration,
     work: impl Future<Output = T> + Send + 'static,
@@ -611,8 +615,8 @@ fn within<T: Send + 'static>(
     result
 }
 
-/// In the year 9950: past the end of the longest record here. Records that end in the future are
-/// rejected before anything is done for them.
+/// An instant in the year 9950, after the end of the longest record here: records that end in the
+/// future are rejected at once.
 const LATE: Timestamp = Timestamp(251_824_476_960_000_000);
 
 async fn send_one(plan: String, record: UsageRecord) -> Option<Verdict> {
@@ -626,13 +630,13 @@ async fn send_one(plan: String, record: UsageRecord) -> Option<Verdict> {
     let answer = node.try_send(&[record]).await?;
     assert!(
         answer.exceptions.iter().all(|one| one.reason != "in-the-future"),
-        "nothing was tried: {:?}",
+        "the record was rejected before it was rated: {:?}",
         answer.exceptions
     );
     Some(answer.standing.unwrap().verdict())
 }
 
-/// Forty accumulators in a row, of which lines tell the last one.
+/// Forty accumulators in a row. Lines show only the level of the last one.
 fn forty_accumulators() -> String {
     let mut chain = String::new();
     let mut input = "data.pass".to_owned();
@@ -644,10 +648,10 @@ fn forty_accumulators() -> String {
     OCTETS.replace("<MonthlyAccumulator id=\"volume\" in=\"data.pass\"/>", &chain)
 }
 
-// I7, docs/architecture.md section 9: a record whose changes do not fit an empty segment's variable
-// table (more than 65,535; here 39 variables in 1,800 months) is asked to wait for the next
-// segment, which is as empty: the owner spins for ever without yielding, and so does each next
-// owner that the client sends it to. With 1,560 months it is answered.
+// I7, docs/architecture.md section 9: a record whose changes do not fit the variable table of an
+// empty segment (more than 65,535; here 39 variables in 1,800 months) was made to wait for the next
+// segment, which is empty too. The owner spun for ever without yielding, and so did each next owner
+// that the client sent the record to. With 1,560 months the record fits.
 #[test]
 fn i7_a_record_with_very_many_changes_does_not_hold_the_owner_up_for_ever() {
     let of_years = |years: i64| UsageRecord {
@@ -655,22 +659,21 @@ fn i7_a_record_with_very_many_changes_does_not_hold_the_owner_up_for_ever() {
         ..octets(7, "endless", 10_000_000)
     };
     let verdict = within(Duration::from_secs(60), send_one(forty_accumulators(), of_years(130)));
-    assert_eq!(verdict.flatten(), Some(Verdict::Done), "the control");
+    assert_eq!(verdict.flatten(), Some(Verdict::Done), "the shorter record is rated");
     let verdict = within(Duration::from_secs(60), send_one(forty_accumulators(), of_years(150)));
-    assert!(verdict.flatten().is_some(), "the owner did not come back from one record in a minute");
+    assert!(verdict.flatten().is_some(), "the owner must finish one record within a minute");
 }
 
-// The same, where lines tell every change: time is the square of the months.
+// The same, where lines show each change: the time grew with the square of the months.
 #[test]
 fn i7_a_record_of_very_many_months_does_not_hold_the_owner_up_past_suspicion() {
     let record = endless(10_000_000);
     let verdict = within(Duration::from_secs(30), send_one(OCTETS.to_owned(), record));
-    assert!(verdict.flatten().is_some(), "the owner did not come back in half a minute");
+    assert!(verdict.flatten().is_some(), "the owner must finish the record within half a minute");
 }
 
-// docs/architecture.md section 9: a segment is closed at about `segment_bytes_max`; within a
-// sub-batch nobody looks, so that a segment is as large as what a batch is rated to, whatever the
-// limit.
+// docs/architecture.md section 9: a segment is closed at about `segment_bytes_max`. Within a
+// sub-batch the limit was not checked, so that a segment held all that the batch was rated to.
 #[tokio::test(start_paused = true)]
 async fn a_segment_is_closed_at_its_limit_also_within_a_sub_batch() {
     let db = database();
@@ -686,10 +689,11 @@ async fn a_segment_is_closed_at_its_limit_also_within_a_sub_batch() {
     assert!(most.unwrap() < 500, "a record is more than 40 bytes, a segment has {most:?} of them");
 }
 
-// I2, P35: what was recycled skips the horizon, but the horizon is what stands in for forgotten
-// keys. A record that waits unbound at home, is sent again once its identity is bound (and rated
-// under its account's key), and is recycled after the horizon, is rated twice; so is one whose
-// MovedAway was lost and taken again that late.
+// I2, P35: a recycled record skips the horizon, but the horizon replaces the forgotten keys.
+// Suppose a record of an unbound identity is suspended in its home partition. It is sent again once
+// the identity is bound, and is rated under the account's key. If the suspended one is recycled
+// after the horizon, it was rated a second time. So was one whose `MovedAway` entry was lost and
+// taken again that late.
 #[tokio::test(start_paused = true)]
 async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_the_horizon() {
     use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
@@ -704,7 +708,7 @@ async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_
         settle().await;
         assert_eq!(node.send(&[at(t, &format!("other{hour}"))]).await.accepted, 1);
     }
-    // As a front sends it that moves it from its identity's home (`move_records`).
+    // The frame in which a front moves the record from its home partition (`move_records`).
     let (mut run, mut bytes) = (Vec::new(), Vec::new());
     turnpike_proto::record::encode(&at(t0, "r1"), &mut bytes);
     push_record(&mut run, &bytes);
@@ -721,9 +725,9 @@ async fn i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_
     assert_eq!(rated, 1, "the account is charged {rated} times; accepted: {}", answer.accepted);
 }
 
-// P2, P4: an append of which nothing was heard may still come. An owner that reads its log under the
-// old claim and goes on meets it there, under the number of its own next append: were it to take
-// that for its own, what it answers would be lost (I1).
+// P2, P4: an append of unknown outcome may still commit. Suppose an owner reads its log under the
+// old claim and continues. It then meets that append under the number of its own next one. If it
+// takes it for its own, it acknowledges records that are lost (I1).
 #[tokio::test(start_paused = true)]
 async fn p2_an_append_that_comes_late_is_not_taken_for_the_next_one() {
     let db = database();
@@ -735,7 +739,7 @@ async fn p2_an_append_that_comes_late_is_not_taken_for_the_next_one() {
     bent.late.store(true, Ordering::SeqCst);
     let unheard = node.try_send(&[octets(7, "r1", 1)]).await;
     let is_done = |answer: &SubBatchAnswer| answer.standing.as_ref().unwrap().verdict();
-    assert_ne!(unheard.as_ref().map(is_done), Some(Verdict::Done), "nobody knows (P2)");
+    assert_ne!(unheard.as_ref().map(is_done), Some(Verdict::Done), "the outcome is unknown (P2)");
     bent.late.store(false, Ordering::SeqCst);
     settle().await;
     let kept = bent.kept.lock().unwrap().remove(0);
@@ -745,10 +749,10 @@ async fn p2_an_append_that_comes_late_is_not_taken_for_the_next_one() {
     let segments = rows.iter().map(|row| Segment::decode(&row.body).unwrap());
     let found =
         segments.flat_map(|s| s.records().map(|(_, r)| r.record_id == "r2").collect::<Vec<_>>());
-    assert_eq!(found.filter(|is_it| *is_it).count(), 1, "acknowledged, and not in the log (I1)");
+    assert_eq!(found.filter(|is_it| *is_it).count(), 1, "acknowledged, but not in the log (I1)");
 }
 
-// P18: a checkpoint of another history is no checkpoint of this one, whatever its segment's number.
+// P18: a checkpoint of another history is not used, whatever its segment number.
 #[tokio::test(start_paused = true)]
 async fn p18_a_checkpoint_of_another_history_is_left_alone() {
     let write = async |db: &Arc<dyn SharedDatabase>, id: &str| {
@@ -779,17 +783,17 @@ fn mutants_are_caught() {
         (
             Line::OwnAppend,
             "p2_an_append_that_comes_late_is_not_taken_for_the_next_one",
-            "acknowledged, and not in the log",
+            "acknowledged, but not in the log",
         ),
         (
             Line::UnknownOutcome,
             "p2_an_append_that_comes_late_is_not_taken_for_the_next_one",
-            "nobody knows",
+            "the outcome is unknown",
         ),
         (
             Line::CheckpointHistory,
             "p18_a_checkpoint_of_another_history_is_left_alone",
-            "never came to own",
+            "did not become the owner",
         ),
         (
             Line::FreshCatalogue,

@@ -1,5 +1,6 @@
-//! Bonuses are set off against charges when a cycle closes, through rating nodes: once, whoever
-//! serves, and as the log tells it (docs/plan-semantics.md section 5; P25, P33, P34).
+//! Bonuses are set off against charges when a cycle closes: once, whichever node owns the
+//! partition, and so that a replay gives the same state (docs/plan-semantics.md section 5; P25,
+//! P33, P34).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;
@@ -18,8 +19,8 @@ const MAY: i64 = 1_714_521_600_000_000;
 const JUNE: i64 = MAY + 31 * DAY;
 const JULY: i64 = JUNE + 30 * DAY;
 
-/// A kilobyte costs 1; half of it is granted by the advertiser, which pays for it, to whoever stands
-/// in the plan. Each cycle has a fee of 2.
+/// A kilobyte costs 1 and is paid by the advertiser, who grants half of it to `to`. Each cycle has
+/// a fee of 2.
 fn sponsored(id: &str, to: &str) -> String {
     format!(
         r#"<plan xmlns="urn:turnpike:plan:1" id="{id}" version="1" starts="2020-01-01" currency="USD">
@@ -44,7 +45,7 @@ const FEE: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="fee" version="1" star
   </graph>
 </plan>"#;
 
-/// The shared world, and what the tests here read out of its log.
+/// The shared world, with queries of the log for these tests.
 struct World(support::world::World);
 
 impl std::ops::Deref for World {
@@ -63,7 +64,7 @@ impl World {
         Self(world)
     }
 
-    /// What an account was posted by what its bonuses came to: when it fell due, and how much.
+    /// The lines that set off bonuses against the account's charges: date, name and amount.
     async fn offsets(&self, account: u64) -> Vec<String> {
         let mut booked = Vec::new();
         for row in log(self.db.as_ref()).await {
@@ -81,7 +82,7 @@ impl World {
         booked
     }
 
-    /// Waits until a line that another account posts is taken.
+    /// Waits until a posting to the account is taken.
     async fn taken(&self, account: u64) {
         for _ in 0..400 {
             for row in log(self.db.as_ref()).await {
@@ -95,10 +96,10 @@ impl World {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("nothing was posted to account {account}");
+        panic!("no posting to account {account}");
     }
 
-    /// Waits until so many offsets are booked, and then some, to see that no more come.
+    /// Waits until that many lines are booked, and then longer, to see that no more follow.
     async fn settled(&self, account: u64, lines: usize) -> Vec<String> {
         for _ in 0..400 {
             if self.offsets(account).await.len() >= lines {
@@ -157,7 +158,7 @@ async fn plans_5_the_rest_of_a_bonus_is_carried_on_and_i4_the_log_tells_it() {
     world.assert_told().await;
 }
 
-/// Nothing else would have the account looked at: no charge falls due, no record comes.
+/// Only the bonus causes a sweep of the account: no charge falls due, and no record arrives.
 #[tokio::test(start_paused = true)]
 async fn p34_a_bonus_makes_its_cycle_be_closed_where_nothing_else_falls_due() {
     let world = World::new().await;
@@ -169,7 +170,7 @@ async fn p34_a_bonus_makes_its_cycle_be_closed_where_nothing_else_falls_due() {
     publish(world.db.as_ref(), &plan).await;
     let mut node = world.node("a").await;
     open(&mut node, 7, "feeless").await;
-    // Looked at once: nothing will ever fall due, as far as is known.
+    // The sweep visits the account once, and finds that nothing will fall due.
     tokio::time::sleep(HEARTBEAT * 8).await;
     assert_eq!(node.send(&[used(7, "r", MAY + DAY, 12)]).await.accepted, 1);
     world.set(JUNE + 3 * DAY);
@@ -181,7 +182,7 @@ async fn p34_a_bonus_makes_its_cycle_be_closed_where_nothing_else_falls_due() {
     world.assert_told().await;
 }
 
-/// An append of what a close books stands between check and commit when its owner dies.
+/// The owner dies while the append of a cycle's close is between check and commit.
 #[tokio::test(start_paused = true)]
 async fn p34_a_takeover_while_a_bonus_is_carried_on_carries_it_once() {
     let world = World::new().await;
@@ -192,7 +193,7 @@ async fn p34_a_takeover_while_a_bonus_is_carried_on_carries_it_once() {
     for (round, (now, day, rest)) in
         [(JUNE, "2024-06-03", 4), (JULY, "2024-07-03", 2)].into_iter().enumerate()
     {
-        // The fee of the cycle that begins is booked before.
+        // The fee of the next cycle is booked before.
         world.set(now + DAY);
         tokio::time::sleep(HEARTBEAT * 8).await;
         let paused = world.memory.pause_appends().await;
@@ -203,7 +204,7 @@ async fn p34_a_takeover_while_a_bonus_is_carried_on_carries_it_once() {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        assert!(world.memory.appends_in_flight() > 0, "the sweep never came");
+        assert!(world.memory.appends_in_flight() > 0, "the sweep booked nothing");
         let successor = world.node(if round % 2 == 0 { "b" } else { "a" }).await;
         let dying = tokio::spawn(node.shutdown());
         tokio::time::sleep(HEARTBEAT * 6).await;
@@ -217,7 +218,7 @@ async fn p34_a_takeover_while_a_bonus_is_carried_on_carries_it_once() {
     world.assert_told().await;
 }
 
-/// The portal has a plan of its own, by which its cycles close, but none that grants it anything.
+/// The portal's own plan closes its cycles, but grants it nothing.
 #[tokio::test(start_paused = true)]
 async fn p33_a_bonus_that_another_account_posts_is_set_off_against_the_receivers_charges() {
     let world = World::new().await;
@@ -227,20 +228,20 @@ async fn p33_a_bonus_that_another_account_posts_is_set_off_against_the_receivers
     assert_eq!(node.send(&[used(7, "r1", MAY + DAY, 10)]).await.accepted, 1);
     world.taken(901).await;
     world.set(JUNE + 3 * DAY);
-    // With its first bonus an account begins to keep totals: what was charged before is not known.
+    // An account keeps totals from its first bonus on; earlier charges are not in them.
     let expected = [
         "2024-06-03 bonus-carried-forward 5.000000000",
         "2024-06-03 bonus-brought-forward -5.000000000",
     ];
     assert_eq!(world.settled(901, 2).await, expected);
-    assert!(world.offsets(7).await.is_empty(), "what it makes others be granted is not its own");
+    assert!(world.offsets(7).await.is_empty(), "bonuses that it grants to others are not its own");
     world.set(JULY + 3 * DAY);
     let booked = world.settled(901, 4).await;
     assert_eq!(booked[2], "2024-07-03 bonus-carried-forward 2.000000000");
     world.assert_told().await;
 }
 
-/// Who has no plan is charged nothing: what it is granted is what it is paid.
+/// An account without a plan is charged nothing, so a bonus is paid to it in full.
 #[tokio::test(start_paused = true)]
 async fn a_bonus_for_an_account_without_a_plan_is_not_held_back() {
     let world = World::new().await;
@@ -257,8 +258,8 @@ async fn a_bonus_for_an_account_without_a_plan_is_not_held_back() {
     assert!(!state.account(AccountNumber(901)).unwrap().state.keeps_totals());
 }
 
-/// The sweep goes on with what is in force, and closes the cycle: what did not count by then never
-/// would.
+/// The sweep closes the cycle by the plans in force. A bonus that did not count by then would never
+/// count.
 #[tokio::test(start_paused = true)]
 async fn p33_a_bonus_counts_though_one_of_the_receivers_plans_has_not_begun() {
     let world = World::new().await;
@@ -267,7 +268,7 @@ async fn p33_a_bonus_counts_though_one_of_the_receivers_plans_has_not_begun() {
     publish(world.db.as_ref(), &next).await;
     let mut node = world.node("a").await;
     open(&mut node, 901, "fee").await;
-    // From whenever the plan begins.
+    // Subscribed from the plan's start on, whenever that is.
     apply(&mut node, vec![subscribe(901, "next", 0)]).await;
     open(&mut node, 7, "portal").await;
     assert_eq!(node.send(&[used(7, "r1", MAY + DAY, 10)]).await.accepted, 1);
@@ -294,7 +295,7 @@ async fn p33_a_bonus_counts_in_a_gap_between_subscriptions_and_stands_after_the_
     open(&mut node, 7, "portal").await;
     open(&mut node, 8, "other").await;
     world.set(JUNE + DAY);
-    // Until nothing is taken by the time before.
+    // Wait until the new time has reached the owner.
     tokio::time::sleep(HEARTBEAT * 8).await;
     let records = [used(7, "r1", JUNE + DAY, 10), used(8, "r2", JUNE + DAY, 10)];
     let answer = node.send(&records).await;
@@ -307,11 +308,11 @@ async fn p33_a_bonus_counts_in_a_gap_between_subscriptions_and_stands_after_the_
         "2024-07-03 bonus-brought-forward -5.000000000",
     ];
     assert_eq!(world.settled(901, 2).await, expected);
-    assert!(world.offsets(903).await.is_empty(), "it is paid");
+    assert!(world.offsets(903).await.is_empty(), "the bonus is paid in full");
     world.assert_told().await;
 }
 
-/// It keeps totals by then, and for good.
+/// The account keeps totals by then, and does so for good.
 #[tokio::test(start_paused = true)]
 async fn p33_what_is_granted_after_the_last_subscription_lapses_where_totals_are_kept() {
     let world = World::new().await;

@@ -1,5 +1,5 @@
-//! What a suspense reason is about, from the answer through the log to the list; a retry gets the
-//! answer of the first time (P31).
+//! The detail of a suspense reason, in the answer, in the log and in lists. A retry gets the first
+//! answer again (P31).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[allow(dead_code)]
@@ -24,7 +24,7 @@ async fn world() -> (Arc<dyn SharedDatabase>, Running) {
     (db, node)
 }
 
-/// A record of octets without octets.
+/// A record of octets without a quantity.
 fn without_quantity(id: &str) -> UsageRecord {
     UsageRecord { quantity: None, ..octets(7, id, 0) }
 }
@@ -64,12 +64,12 @@ async fn a_suspended_record_says_what_is_missing_in_the_answer_the_log_and_the_l
     assert_eq!(shown, [(7, "record.quantity"), (8, "8")]);
 }
 
-/// P31: the first answer stands in the log, and comes again whatever the reason is by now.
+/// P31: the first answer is in the log and is repeated, whatever the present reason is.
 #[tokio::test(start_paused = true)]
 async fn p31_a_retry_gets_the_detail_of_the_first_answer_also_from_the_next_owner() {
     let (db, mut node) = world().await;
     one(&mut node, octets(8, "r1", 5)).await;
-    // The account is opened, without a plan: the record waits for something else now.
+    // The account is opened without a plan: the record is now suspended for another reason.
     let request = turnpike_proto::node::v1::NodeApplyRequest {
         partition: 1,
         commands: vec![support::open(8)],
@@ -91,7 +91,7 @@ async fn p31_a_retry_gets_the_detail_of_the_first_answer_also_from_the_next_owne
     expect(one(&mut next, octets(8, "r1", 5)).await);
 }
 
-/// What was tried again in vain is told with its present detail, also after a restart.
+/// After a recycling that failed, lists show the present detail, also after a restart.
 #[tokio::test(start_paused = true)]
 async fn a_record_that_was_recycled_in_vain_is_listed_with_its_present_detail() {
     let (db, mut node) = world().await;
@@ -104,7 +104,7 @@ async fn a_record_that_was_recycled_in_vain_is_listed_with_its_present_detail() 
     assert_eq!((now[0].revision, now[0].detail.as_str()), (1, "record.quantity"));
     node.node.shutdown().await;
     let mut next = start(config("b"), &db).await;
-    // Asked until it serves: a record that comes again.
+    // A retry, repeated until the node serves.
     one(&mut next, without_quantity("r1")).await;
     let then = listed(&mut next).await;
     assert_eq!((then[0].revision, then[0].detail.as_str()), (1, "record.quantity"));

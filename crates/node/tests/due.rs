@@ -1,4 +1,4 @@
-//! What falls due without usage, through a rating node: swept, booked before records, once
+//! Charges that fall due without usage: swept, or booked before a record, and booked once
 //! (docs/plan-semantics.md section 5, P34).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -24,7 +24,7 @@ const MAY: i64 = 1_714_521_600_000_000;
 const JUNE: i64 = MAY + 31 * DAY;
 const JULY: i64 = JUNE + 30 * DAY;
 
-/// A fee of 10 each month in advance, one of 3 for setting up, and octets.
+/// A monthly fee of 10 in advance, a set-up charge of 3, and octets.
 const MONTHLY: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="monthly" version="1" starts="2020-01-01" currency="USD">
   <graph>
     <OneTimeCharge id="setup" amount="3.00"/>
@@ -50,7 +50,7 @@ fn alternative(id: &str, price: &str, fee: &str) -> String {
     )
 }
 
-/// The shared world, and what the tests here read out of its log.
+/// The shared world, with queries of the log for these tests.
 struct World(support::world::World);
 
 impl std::ops::Deref for World {
@@ -65,7 +65,7 @@ impl World {
         Self(support::world::World::at(now, 35 * DAY).await)
     }
 
-    /// Everything booked: when it fell due or was used, what made it, its amount, where it goes.
+    /// All booked lines: date, component, amount, and posting.
     async fn booked(&self) -> Vec<String> {
         let mut booked = Vec::new();
         for row in log(self.db.as_ref()).await {
@@ -84,7 +84,7 @@ impl World {
         booked
     }
 
-    /// Waits until so many lines are booked, and then some, to see that no more come.
+    /// Waits until that many lines are booked, and then longer, to see that no more follow.
     async fn settled(&self, lines: usize) -> Vec<String> {
         for _ in 0..400 {
             if self.booked().await.len() >= lines {
@@ -130,7 +130,7 @@ async fn p34_the_sweep_books_charges_without_usage_each_once_and_i4_the_log_tell
     let mut node = world.node("a").await;
     open(&mut node, "monthly", MAY).await;
     assert_eq!(world.settled(2).await, ["2024-05-01 setup 3", "2024-05-01 fee 10"]);
-    // Nothing is logged in between: logged time is the sweep's own (P26).
+    // Nothing is logged in between, so that the sweep itself advances logged time (P26).
     world.set(JULY + DAY);
     let booked = world.settled(4).await;
     assert_eq!(booked[2..], ["2024-06-01 fee 10", "2024-07-01 fee 10"]);
@@ -155,7 +155,7 @@ async fn plans_5_what_is_due_at_a_records_start_is_booked_before_it_even_without
     let mut node = world.node("a").await;
     open(&mut node, "monthly", MAY + DAY).await;
     world.settled(2).await;
-    // The clients' clocks are ahead of the cluster's: the sweep finds nothing due yet.
+    // The records start ahead of the database's clock: the sweep finds nothing due yet.
     world.set(JUNE - 60_000_000);
     tokio::time::sleep(HEARTBEAT * 8).await;
     assert_eq!(world.booked().await.len(), 2);
@@ -177,7 +177,7 @@ async fn p34_a_takeover_in_the_middle_of_an_append_books_everything_once() {
     let mut months = vec!["2024-05-01 setup 3".to_owned(), "2024-05-01 fee 10".to_owned()];
     let mut node = first.node;
     for (round, month) in [JUNE, JULY, JULY + 31 * DAY].into_iter().enumerate() {
-        // The owner's append of what fell due stands between check and commit, and the node dies.
+        // The node dies while the append of due charges is between check and commit.
         let paused = world.memory.pause_appends().await;
         world.set(month + DAY);
         for _ in 0..400 {
@@ -186,7 +186,7 @@ async fn p34_a_takeover_in_the_middle_of_an_append_books_everything_once() {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        assert!(world.memory.appends_in_flight() > 0, "the sweep never came");
+        assert!(world.memory.appends_in_flight() > 0, "the sweep booked nothing");
         let successor = world.node(if round % 2 == 0 { "b" } else { "a" }).await;
         let dying = tokio::spawn(node.shutdown());
         tokio::time::sleep(HEARTBEAT * 6).await;
@@ -209,7 +209,7 @@ async fn plans_4_a_record_of_a_closed_cycle_is_marked_late() {
     world.set(JUNE + 3 * DAY);
     tokio::time::sleep(HEARTBEAT * 8).await;
     assert_eq!(node.send(&[at(JUNE - 1, "late", 1000)]).await.accepted, 1);
-    // A retry is answered as the first time (I5).
+    // A retry gets the first answer (I5).
     assert_eq!(node.send(&[at(JUNE - 1, "late", 1000)]).await.duplicates, [0]);
     let mut outcomes = Vec::new();
     for row in log(world.db.as_ref()).await {
@@ -240,7 +240,7 @@ async fn plans_5_a_cancellation_gives_unused_days_back_and_ends_the_charges() {
     world.assert_told().await;
 }
 
-/// A plan in EUR posts to an account in USD by a table of rates.
+/// A plan in EUR that converts to an account in USD by a table of rates.
 const CONVERTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version="1" starts="2020-01-01" currency="EUR">
   <graph>
     <MonthlyRecurringCharge id="fee" amount="10.00"/>
@@ -280,7 +280,7 @@ async fn p36_a_tables_version_takes_effect_at_its_date_and_what_lacks_one_is_stu
     let mut node = world.node("a").await;
     open(&mut node, "converted", MAY).await;
     tokio::time::sleep(HEARTBEAT * 8).await;
-    // The charge of May can't be booked; nor can what comes after it be rated.
+    // The charge of May can't be booked, so later records can't be rated.
     let answer = node.send(&[at(MAY + DAY, "r1", 1000)]).await;
     assert_eq!(answer.exceptions[0].reason, "no-table");
     assert_eq!(world.booked().await, Vec::<String>::new());
@@ -309,8 +309,8 @@ async fn p36_a_tables_version_takes_effect_at_its_date_and_what_lacks_one_is_stu
             "2024-06-01 convert 2",
         ]
     );
-    // The receipt: converted lines are in the account's currency, name the line that they replace,
-    // and the row of the table.
+    // Converted lines are in the account's currency, and name the line that they replace and the
+    // row of the table.
     let rows = log(world.db.as_ref()).await;
     let segment = Segment::decode(&rows.last().unwrap().body).unwrap();
     let lines: Vec<_> = segment.lines().collect();
@@ -321,7 +321,7 @@ async fn p36_a_tables_version_takes_effect_at_its_date_and_what_lacks_one_is_stu
     world.assert_told().await;
 }
 
-/// Three euros must be used in a cycle.
+/// Each cycle has a minimum of three euros of usage.
 const COMMITTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="committed" version="1" starts="2020-01-01" currency="EUR">
   <graph>
     <UsageTypeSelector id="data" in="record.quantity" types="octets"/>
@@ -332,7 +332,7 @@ const COMMITTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="committed" vers
   </graph>
 </plan>"#;
 
-/// The table has a version for each of many days; none of them cuts what falls due.
+/// The table has a version for each of many days. None of them bounds an interval of due charges.
 #[tokio::test(start_paused = true)]
 async fn what_closes_with_a_cycle_is_converted_by_the_table_of_the_cycles_last_day() {
     let world = World::at(MAY - 10 * DAY).await;
@@ -393,7 +393,7 @@ async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_
         .collect();
     assert_eq!(sums, [("small", "3.000000000", false), ("large", "5.200000000", false)]);
     assert_eq!((standing.cycle.as_str(), standing.winner.as_str()), ("2024-05-01", "small"));
-    // June's is picked, though the other is cheaper.
+    // Large is picked for June, though the other alternative is cheaper.
     let picked = apply(&mut node, vec![pick("large", "2024-06-01")]).await;
     assert_eq!(picked[0].outcome(), AccountOutcome::Applied);
     world.set(JUNE + 3 * DAY);
@@ -401,7 +401,7 @@ async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_
     let may = &booked[4..];
     assert!(may.iter().any(|line| line.starts_with("2024-06-03 ") && line.ends_with(" 3")));
     assert!(may.iter().any(|line| line.starts_with("2024-06-03 ") && line.ends_with(" 0.5")));
-    // May is closed: it can't be chosen for any more; June can.
+    // May is closed, so that no alternative can be picked for it. June is still open.
     let refused = apply(&mut node, vec![pick("large", "2024-05-01")]).await;
     assert_eq!(refused[0].outcome(), AccountOutcome::Refused);
     assert!(refused[0].message.contains("closed"), "{}", refused[0].message);
@@ -410,7 +410,7 @@ async fn plans_6_alternatives_are_compared_and_the_best_or_the_picked_is_billed_
     world.set(JULY + 3 * DAY);
     let booked = world.settled(11).await;
     let july: Vec<_> = booked.iter().filter(|line| line.starts_with("2024-07")).collect();
-    // The plain subscription goes on by itself; June closes by what was picked.
+    // The kept plan continues as a plain subscription, and June closes by the pick.
     assert!(july.contains(&&"2024-07-01 fee 1".to_owned()), "{july:?}");
     assert!(july.iter().any(|l| l.starts_with("2024-07-03 ") && l.ends_with(" 5")), "{july:?}");
     world.assert_told().await;
@@ -425,7 +425,7 @@ async fn plans_4_a_cycle_that_is_closed_late_comes_to_the_sums_that_it_had() {
     apply(&mut node, vec![support::open(ACCOUNT), offer(MAY)]).await;
     assert_eq!(node.send(&[at(MAY + DAY, "r1", 2000)]).await.accepted, 1);
     world.settled(4).await;
-    // Nobody sweeps for longer than records are accepted: four cycles are caught up with.
+    // No owner sweeps for longer than records are accepted: four cycles are then closed at once.
     world.set(JULY + 65 * DAY);
     let booked = world.settled(4 + 4 * 4).await;
     let closed = |date: &str| {
@@ -434,7 +434,7 @@ async fn plans_4_a_cycle_that_is_closed_late_comes_to_the_sums_that_it_had() {
         of.sort();
         of.iter().map(|line| line.rsplit(' ').next().unwrap()).collect::<Vec<_>>()
     };
-    assert_eq!(closed("2024-06-03"), ["0.5", "3"], "May, of which usage was known: {booked:#?}");
+    assert_eq!(closed("2024-06-03"), ["0.5", "3"], "May has usage: {booked:#?}");
     for later in ["2024-07-03", "2024-08-03", "2024-09-03"] {
         assert_eq!(closed(later), ["0.5", "1"], "{later}: {booked:#?}");
     }
@@ -446,7 +446,7 @@ async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zo
     let world = World::at(JUNE + DAY).await;
     publish(world.db.as_ref(), &MONTHLY.replace("2020-01-01", "2024-06-01")).await;
     let mut node = world.node("a").await;
-    // Subscribed from whenever the plan begins: it counts from the plan's first day.
+    // Subscribed from the plan's start on, which is the plan's first day.
     open(&mut node, "monthly", 0).await;
     assert_eq!(world.settled(2).await, ["2024-06-01 setup 3", "2024-06-01 fee 10"]);
     let settings = Settings {
@@ -460,7 +460,7 @@ async fn plans_5_a_fee_for_setting_up_is_charged_once_whatever_becomes_of_the_zo
     assert_eq!(results[0].outcome(), AccountOutcome::Applied, "{results:?}");
     world.set(JULY + 5 * DAY);
     let booked = world.settled(3).await;
-    assert_eq!(booked[2..], ["2024-06-30 fee 10"], "July begins earlier there");
+    assert_eq!(booked[2..], ["2024-06-30 fee 10"], "July begins earlier in Tokyo");
     world.assert_told().await;
 }
 
@@ -481,7 +481,7 @@ async fn plans_6_who_opts_out_mid_cycle_is_charged_once_and_the_rest_of_the_cycl
     let outcomes: Vec<_> = results.iter().map(AccountResult::outcome).collect();
     assert_eq!(outcomes, [AccountOutcome::Applied, AccountOutcome::Refused], "{results:?}");
     assert_eq!(node.send(&[at(MAY + 10 * DAY, "r2", 1000)]).await.accepted, 1);
-    // Another owner closes the cycle: it knows what the log tells.
+    // Another owner closes the cycle, from the replayed state.
     node.node.shutdown().await;
     let mut node = world.node("b").await;
     assert_eq!(node.send(&[at(MAY + 10 * DAY, "r3", 1000)]).await.accepted, 1);
@@ -489,7 +489,8 @@ async fn plans_6_who_opts_out_mid_cycle_is_charged_once_and_the_rest_of_the_cycl
     let booked = world.settled(10).await;
     let mut posted: Vec<_> = booked.iter().filter(|line| !line.ends_with(" trial")).collect();
     posted.sort();
-    // The month and the set-up once, at the close, with what was used before; no fee for choosing.
+    // The monthly fee and the set-up charge once, at the close, with the earlier usage; no fee of
+    // the option.
     let expected = [
         "2024-05-11 all 1",
         "2024-05-11 all 1",

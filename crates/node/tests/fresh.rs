@@ -1,5 +1,5 @@
-//! Who decides among plans knows them: an option is compared by what was published before it was
-//! offered, whoever closes its cycles (docs/plan-semantics.md section 6, P36).
+//! An option is compared with all plans that were published before it was offered, whichever owner
+//! closes its cycles (docs/plan-semantics.md section 6, P36).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;
@@ -32,7 +32,7 @@ const DAY: i64 = 86_400_000_000;
 /// 2024-05-01 in UTC.
 const MAY: i64 = 1_714_521_600_000_000;
 const JULY: i64 = MAY + 61 * DAY;
-/// So seldom do nodes look for what was published that a test is over before they do.
+/// A heartbeat interval so long that a test ends before the nodes read the catalogue by themselves.
 const SELDOM: Duration = Duration::from_millis(500);
 
 fn alternative(id: &str, fee: &str) -> String {
@@ -46,7 +46,7 @@ fn alternative(id: &str, fee: &str) -> String {
     )
 }
 
-/// A node's line to the database, on which the catalogue can't be read while it is cut.
+/// A connection of a node to the database. While it is cut, the catalogue can't be read.
 #[derive(Default)]
 struct Line {
     is_cut: AtomicBool,
@@ -69,7 +69,7 @@ impl Interpose for Line {
     }
 }
 
-/// The shared world, and what the tests here read out of its log.
+/// The shared world, with queries of the log for these tests.
 struct World(support::world::World);
 
 impl std::ops::Deref for World {
@@ -86,7 +86,7 @@ impl World {
         Self(world)
     }
 
-    /// What is billed for the option: when, and how much, the fee for choosing left away.
+    /// The lines billed for the option, without its fee: date, plan and amount.
     async fn billed(&self) -> Vec<String> {
         let mut billed = Vec::new();
         for row in log(self.db.as_ref()).await {
@@ -102,7 +102,7 @@ impl World {
         billed
     }
 
-    /// Waits until so much is billed, and then some, to see that no more is.
+    /// Waits until that many lines are billed, and then longer, to see that no more follow.
     async fn settled(&self, lines: usize) -> Vec<String> {
         for _ in 0..400 {
             if self.billed().await.len() >= lines {
@@ -114,7 +114,7 @@ impl World {
         self.billed().await
     }
 
-    /// A node that reads through a line of its own, and seldom.
+    /// A node with a connection of its own and a long heartbeat interval.
     async fn seldom(&self, name: &str, warm_standbys: usize) -> (Running, Arc<Line>) {
         let line = Arc::new(Line::default());
         let through: Arc<dyn SharedDatabase> =
@@ -123,7 +123,7 @@ impl World {
         (start(seldom, &through).await, line)
     }
 
-    /// Is anything of another account posted in partition 1?
+    /// Whether partition 1 has taken a posting from another account.
     async fn is_posted(&self) -> bool {
         let rows = log(self.db.as_ref()).await;
         rows.iter().any(|row| {
@@ -141,10 +141,10 @@ impl World {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("{node} never came to own the partition");
+        panic!("{node} did not become the owner of the partition");
     }
 
-    /// Waits until a checkpoint holds the whole log, so that a cold start reads nothing after it.
+    /// Waits until a checkpoint covers the whole log, so that a cold start reads no segment.
     async fn until_checkpointed(&self) {
         for _ in 0..400 {
             let end = log(self.db.as_ref()).await.last().unwrap().segment;
@@ -154,7 +154,7 @@ impl World {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("no checkpoint of the whole log came to be");
+        panic!("no checkpoint covers the whole log");
     }
 }
 
@@ -168,7 +168,7 @@ async fn outcomes(node: &mut Running, commands: Vec<AccountCommand>) -> Vec<Acco
     results.iter().map(AccountResult::outcome).collect()
 }
 
-/// The dearer plan first, which a comparison of nothing would choose.
+/// The dearer plan is first: a comparison without amounts would choose it.
 fn offer() -> AccountCommand {
     let offer = Offer {
         option: "best".to_owned(),
@@ -195,7 +195,8 @@ async fn p36_a_plan_published_just_before_the_option_is_offered_is_compared() {
     assert_eq!(world.settled(2).await, SMALL);
 }
 
-/// `a` takes the offer; `b`, which does not know of one of the plans yet, takes over and closes.
+/// `a` takes the offer. `b`, which does not know one of the plans yet, takes over and closes
+/// cycles.
 async fn taken_over_by_one_who_has_not_heard_of_the_plan(warm_standbys: usize) {
     let world = World::at(MAY + DAY).await;
     publish(world.db.as_ref(), &alternative("large", "5.00")).await;
@@ -212,7 +213,11 @@ async fn taken_over_by_one_who_has_not_heard_of_the_plan(warm_standbys: usize) {
     world.set(JULY + 5 * DAY);
     world.until_owned_by("b").await;
     tokio::time::sleep(SELDOM * 4).await;
-    assert_eq!(world.billed().await, Vec::<String>::new(), "it must not decide");
+    assert_eq!(
+        world.billed().await,
+        Vec::<String>::new(),
+        "an owner without the newest catalogue must not decide"
+    );
     line.is_cut.store(false, Ordering::SeqCst);
     assert_eq!(world.settled(2).await, SMALL);
 }
@@ -227,7 +232,8 @@ async fn p36_an_owner_that_took_over_knows_what_its_log_was_rated_by_from_a_chec
     taken_over_by_one_who_has_not_heard_of_the_plan(0).await;
 }
 
-/// Partition 2, accounts 1001 to 2000, is served by `c`: who pays for what they use is in partition 1.
+/// Partition 2 with accounts 1001 to 2000, served by `c`. An account of partition 1 pays for their
+/// usage.
 async fn a_sender(world: &World) -> Running {
     let plan = r#"<plan xmlns="urn:turnpike:plan:1" id="sponsored" version="1" starts="2020-01-01" currency="USD">
   <graph>
@@ -267,10 +273,10 @@ async fn send_from_partition_2(sender: &mut Running) {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("c never rated the record");
+    panic!("c did not rate the record");
 }
 
-/// What is posted counts by the plans in force, and never again.
+/// A posting counts by the plans in force when it is taken, and is never counted again.
 #[tokio::test(start_paused = true)]
 async fn p36_who_knows_less_than_its_log_posts_nothing_and_logs_no_older_catalogue() {
     let world = World::at(MAY + DAY).await;
@@ -288,7 +294,7 @@ async fn p36_who_knows_less_than_its_log_posts_nothing_and_logs_no_older_catalog
     apply(&mut b, vec![support::open(9)]).await;
     send_from_partition_2(&mut sender).await;
     tokio::time::sleep(SELDOM * 4).await;
-    assert!(!world.is_posted().await, "it must not decide");
+    assert!(!world.is_posted().await, "an owner without the newest catalogue must not decide");
     let versions: Vec<u64> = log(world.db.as_ref()).await.iter().map(version_of).collect();
     assert!(versions.is_sorted(), "{versions:?}");
     line.is_cut.store(false, Ordering::SeqCst);
@@ -298,15 +304,15 @@ async fn p36_who_knows_less_than_its_log_posts_nothing_and_logs_no_older_catalog
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("it was never posted");
+    panic!("the posting was not taken");
 }
 
 fn version_of(row: &SegmentRow) -> u64 {
     Segment::decode(&row.body).unwrap().header().catalogue_version
 }
 
-/// Whether its plans were published before the offer is not known: the client asks again, and so it
-/// does what it built on the offer.
+/// Whether the plans were published before the offer is unknown: the client must send the offer
+/// again, and with it the later commands for the same account.
 #[tokio::test(start_paused = true)]
 async fn p36_an_offer_of_an_unknown_plan_costs_no_owner_where_the_catalogue_cannot_be_read() {
     let world = World::at(MAY + DAY).await;

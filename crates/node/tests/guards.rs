@@ -1,5 +1,5 @@
-//! What protects a partition, line by line, where no other test holds the line. Below, each is switched
-//! off and has to be missed.
+//! Tests of protective checks that no other test covers. At the end, each check is switched off,
+//! and its test must fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;
@@ -29,7 +29,7 @@ use turnpike_store::{
 };
 use turnpike_types::{AccountRange, NodeName, PartitionId, Priority};
 
-/// A node with account 7; partition 2 has accounts from 1001 to 2000.
+/// A node with account 7, beside partition 2 with accounts 1001 to 2000.
 async fn beside_another_partition() -> (Arc<dyn SharedDatabase>, Running) {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -50,16 +50,16 @@ async fn p32_an_account_of_another_partition_is_refused() {
     let before = log(db.as_ref()).await.len();
     let answer = node.try_send(&[octets(7, "ours", 1), octets(1500, "theirs", 1)]).await.unwrap();
     assert_eq!(answer.standing.unwrap().verdict(), Verdict::NotOwner, "the route was stale");
-    assert_eq!(log(db.as_ref()).await.len(), before, "nothing of it is taken");
+    assert_eq!(log(db.as_ref()).await.len(), before, "no record of the sub-batch is taken");
 }
 
-/// Who owns partition 1.
+/// The owner of partition 1.
 async fn owner_of(db: &dyn SharedDatabase) -> String {
     let row = db.observe().await.unwrap().partitions[0].clone();
     row.owner.map(|(node, _)| node.0).unwrap_or_default()
 }
 
-/// Is it so within some forty suspicions?
+/// Whether `node` owns the partition within some forty suspicion times.
 async fn comes_to_own(db: &dyn SharedDatabase, node: &str) -> bool {
     for _ in 0..160 {
         if owner_of(db).await == node {
@@ -70,7 +70,7 @@ async fn comes_to_own(db: &dyn SharedDatabase, node: &str) -> bool {
     false
 }
 
-/// `a` owns the partition and has account 7; `b` follows.
+/// `a` owns the partition with account 7, and `b` follows it.
 async fn pair(
     db_of_a: &Arc<dyn SharedDatabase>,
     db: &Arc<dyn SharedDatabase>,
@@ -88,7 +88,7 @@ async fn pair(
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("b never came to follow");
+    panic!("b did not follow the log");
 }
 
 async fn rated(db: &dyn SharedDatabase) -> Vec<String> {
@@ -111,17 +111,17 @@ async fn p30_nothing_on_a_stream_passes_what_was_refused_on_it() {
     assert_eq!(refused.standing.unwrap().verdict(), Verdict::NotOwner);
     a.node.shutdown().await;
     assert_eq!(b.send(&[octets(7, "between", 1)]).await.accepted, 1);
-    // Sent before the refusal came, as far as the front is concerned.
+    // For the front, this was sent before the refusal arrived.
     let _ = frames.send(sub_batch(&[octets(7, "second", 1)])).await;
     tokio::time::sleep(HEARTBEAT * 4).await;
-    assert_eq!(rated(db.as_ref()).await, ["between"], "the second one passed the first");
+    assert_eq!(rated(db.as_ref()).await, ["between"], "the second sub-batch passed the first");
 }
 
 #[tokio::test(start_paused = true)]
 async fn p30_nothing_on_a_stream_passes_what_its_owner_refused() {
     let (db, mut node) = beside_another_partition().await;
     let stale = [octets(7, "first", 1), octets(1500, "theirs", 1)];
-    // Both are on their way before the first one is refused.
+    // Both are sent before the first one is refused.
     let frames = [sub_batch(&stale), sub_batch(&[octets(7, "second", 1)])];
     let mut answers =
         node.client.forward(futures::stream::iter(frames)).await.unwrap().into_inner();
@@ -129,14 +129,14 @@ async fn p30_nothing_on_a_stream_passes_what_its_owner_refused() {
     assert_eq!(refused.standing.unwrap().verdict(), Verdict::NotOwner);
     assert!(answers.message().await.unwrap().is_none(), "the stream ends");
     assert_eq!(node.send(&[octets(7, "third", 1)]).await.accepted, 1);
-    assert_eq!(rated(db.as_ref()).await, ["third"], "the second one passed the first");
+    assert_eq!(rated(db.as_ref()).await, ["third"], "the second sub-batch passed the first");
 }
 
-/// Holds a node's calls on their way to the database.
+/// Holds calls of a node before they reach the database.
 #[derive(Default)]
 struct Hold {
     calls: Mutex<HashSet<Call>>,
-    /// How many are held.
+    /// The number of calls that were held.
     held: AtomicUsize,
 }
 
@@ -189,7 +189,10 @@ async fn p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_live
     let (mut a, mut b) = pair(&through_a, &db, support::no_network()).await;
     line_of_a.hold(Call::Append);
     let waiting = tokio::spawn(async move { a.try_send(&[octets(7, "r1", 1)]).await });
-    assert!(comes_to_own(db.as_ref(), "b").await, "the partition is lost to a wedged task");
+    assert!(
+        comes_to_own(db.as_ref(), "b").await,
+        "an owner task that hangs must lose the partition"
+    );
     assert_eq!(b.send(&[octets(7, "r1", 1)]).await.accepted, 1);
     waiting.abort();
 }
@@ -203,7 +206,7 @@ async fn p2_what_commits_before_a_claim_is_known_to_who_claims() {
     line_of_b.hold(Call::Claim);
     line_of_a.hold(Call::Append);
     let sending = tokio::spawn(async move { a.try_send(&[octets(7, "r1", 1)]).await });
-    // b is about to claim what seems to be wedged; the append comes through before it.
+    // `b` is about to claim from the owner that seems to hang. The append commits before the claim.
     assert!(line_of_b.holds_one().await);
     tokio::time::sleep(HEARTBEAT * 4).await;
     line_of_a.let_go();
@@ -211,7 +214,7 @@ async fn p2_what_commits_before_a_claim_is_known_to_who_claims() {
     assert_eq!(answer.accepted, 1);
     line_of_b.let_go();
     let again = b.send(&[octets(7, "r1", 1)]).await;
-    assert_eq!(again.duplicates, [0], "it is rated twice (I2)");
+    assert_eq!(again.duplicates, [0], "the record is rated twice (I2)");
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,12 +231,12 @@ async fn p13_who_gives_a_partition_up_finishes_first_what_it_took() {
     line_of_a.let_go();
     let (answer, _a) = sending.await.unwrap();
     let verdict = answer.unwrap().standing.unwrap().verdict();
-    assert_eq!(verdict, Verdict::Done, "a handover makes a retry of it");
+    assert_eq!(verdict, Verdict::Done, "a handover must not refuse the record");
     assert!(comes_to_own(db.as_ref(), "b").await);
     assert_eq!(rated(db.as_ref()).await, ["r1"]);
 }
 
-/// A network on which `server` is reached, at any address.
+/// A network on which every address reaches `server`.
 fn network(server: NodeServiceServer<turnpike_node::Service>) -> Dial {
     let network = Network::default();
     let incoming = network.listen("node");
@@ -265,8 +268,8 @@ async fn p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_memb
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    assert_eq!(passed, Some(1), "it never came to the owner");
-    assert_eq!(owner_of(db.as_ref()).await, "a", "nobody was taken over");
+    assert_eq!(passed, Some(1), "the record did not reach the owner");
+    assert_eq!(owner_of(db.as_ref()).await, "a", "no takeover happened");
 }
 
 #[test]
@@ -286,12 +289,12 @@ fn mutants_are_caught() {
         (
             Line::Tick,
             "p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives",
-            "lost to a wedged task",
+            "task that hangs must lose",
         ),
         (
             Line::OverdueAppend,
             "p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives",
-            "lost to a wedged task",
+            "task that hangs must lose",
         ),
         (
             Line::ClaimBeforeReading,
@@ -301,12 +304,12 @@ fn mutants_are_caught() {
         (
             Line::ReleaseDrains,
             "p13_who_gives_a_partition_up_finishes_first_what_it_took",
-            "makes a retry of it",
+            "must not refuse the record",
         ),
         (
             Line::Relay,
             "p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_member",
-            "never came to the owner",
+            "did not reach the owner",
         ),
     ]);
 }

@@ -1,5 +1,5 @@
-//! Logged time, the horizon, and what is forgotten (P26, P35): each line is switched off below, and has
-//! to be missed.
+//! Logged time, the horizon, and forgotten keys (P26, P35). At the end, each check is switched off,
+//! and its test must fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;
@@ -22,7 +22,7 @@ use turnpike_types::{AccountRange, NodeName, PartitionId, Priority, Timestamp, U
 const MINUTE_US: i64 = 60_000_000;
 const HOUR_US: i64 = 60 * MINUTE_US;
 
-/// A partition with a horizon of an hour, on a clock that the test moves; account 7 is open.
+/// A partition with a horizon of one hour, a clock that the test sets, and account 7.
 struct Hour {
     db: Arc<dyn SharedDatabase>,
     now: Arc<AtomicI64>,
@@ -35,7 +35,7 @@ impl Hour {
         Self::with(config("a")).await
     }
 
-    /// The same, served by a node of this configuration.
+    /// The same, on a node with this configuration.
     async fn with(config: NodeConfig) -> Self {
         // The beginning of an hour.
         let began = 1_714_521_600_000_000;
@@ -59,18 +59,19 @@ impl Hour {
         Self { db, now, began, node }
     }
 
-    /// The clock shows so much since the beginning, and the node knows.
+    /// Sets the clock to `passed_us` after the beginning, and waits until the node knows.
     async fn at(&self, passed_us: i64) {
         self.now.store(self.began + passed_us, Ordering::SeqCst);
         tokio::time::sleep(HEARTBEAT * 4).await;
     }
 
-    /// A record that starts so much after the beginning.
+    /// A record that starts `start_us` after the beginning.
     fn record(&self, account: u64, id: &str, start_us: i64) -> UsageRecord {
         UsageRecord { start: Timestamp(self.began + start_us), ..octets(account, id, 1) }
     }
 
-    /// Five hours go by, with a record in each: keys of the first one are forgotten.
+    /// Advances by five hours with one record in each, so that the keys of the first hour are
+    /// forgotten.
     async fn let_keys_be_forgotten(&mut self) {
         for hour in 1..=5 {
             self.at(hour * HOUR_US).await;
@@ -88,7 +89,7 @@ async fn p26_a_clock_that_goes_back_does_not_bring_back_what_was_forgotten() {
     hour.let_keys_be_forgotten().await;
     hour.at(0).await;
     let again = hour.node.send(&record).await;
-    assert_eq!(again.accepted, 0, "it is rated twice (I2)");
+    assert_eq!(again.accepted, 0, "the record is rated twice (I2)");
     assert_eq!(again.exceptions[0].reason, "too-old");
 }
 
@@ -124,7 +125,7 @@ async fn p26_a_record_that_ends_in_the_future_has_not_happened() {
     let expected: Vec<_> = (0..5).map(|index| (index, "in-the-future")).collect();
     assert_eq!(reasons, expected);
     assert_eq!(answer.accepted, 2);
-    // Once it is over it is taken: the same record, under the same id.
+    // Once its usage is over, the same record under the same id is accepted.
     hour.at(10 * MINUTE_US).await;
     let again = hour.node.send(&records[3..5]).await;
     assert_eq!(again.accepted, 2, "{:?}", again.exceptions);
@@ -152,7 +153,7 @@ async fn p35_the_age_of_what_was_recycled_is_not_judged_again() {
     let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
     let mut answers = hour.node.client.forward(stream).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();
-    assert_eq!(answer.accepted, 1, "it came in time: {:?}", answer.exceptions);
+    assert_eq!(answer.accepted, 1, "the record first arrived in time: {:?}", answer.exceptions);
     assert_eq!(log(hour.db.as_ref()).await.len(), 2);
 }
 
@@ -168,7 +169,7 @@ impl Hour {
         (0..4).map(of).collect()
     }
 
-    /// Waits until a checkpoint holds all of the log.
+    /// Waits until a checkpoint covers the whole log.
     async fn checkpointed(&self) -> PartitionState {
         for _ in 0..400 {
             let last = log(self.db.as_ref()).await.last().map(|row| row.segment);
@@ -178,10 +179,10 @@ impl Hour {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("no checkpoint holds all of the log");
+        panic!("no checkpoint covers the whole log");
     }
 
-    /// Another process takes the node's place, and loads what the database holds.
+    /// Replaces the process by a new one, which loads its state from the database.
     async fn restart(self, config: NodeConfig) -> Self {
         let Self { db, now, began, node } = self;
         node.node.shutdown().await;
@@ -189,12 +190,12 @@ impl Hour {
         Self { db, now, began, node }
     }
 
-    /// I4: each checkpoint and the log behind it come to what the whole log comes to.
+    /// I4: each checkpoint and the log behind it give the state of the whole log.
     async fn assert_told(&self) {
         let rows = log(self.db.as_ref()).await;
         let told = support::replay(PartitionState::default(), &rows);
         let checkpoints = support::checkpoints(self.db.as_ref()).await;
-        assert!(!checkpoints.is_empty(), "no checkpoint to compare");
+        assert!(!checkpoints.is_empty(), "there is no checkpoint to compare");
         for state in checkpoints {
             let at = state.last().0;
             assert_eq!(support::replay(state, &rows).encode(), told.encode(), "I4, from {at}");
@@ -202,8 +203,8 @@ impl Hour {
     }
 }
 
-/// I2, P22: forgetting takes no key away that the horizon has not passed, whichever sealed run it
-/// stands in, and also not by way of a checkpoint and a reload.
+/// I2, P22: no key inside the horizon is forgotten, whichever sealed run holds it, also across a
+/// checkpoint and a reload.
 #[tokio::test(start_paused = true)]
 async fn i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_ones_were_forgotten()
 {
@@ -216,13 +217,13 @@ async fn i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_on
     }
     let state = hour.checkpointed().await;
     let forgotten = state.keys().forgotten_through();
-    assert!(forgotten.0 > 4, "the runs of the first hours were forgotten: {forgotten}");
+    assert!(forgotten.0 > 4, "the runs of the first hours must be forgotten: {forgotten}");
     let manifest = hour.db.checkpoints(PartitionId(1)).await.unwrap().remove(0);
     let runs = manifest.parts.iter().filter(|name| name.starts_with("keys-")).count();
-    assert!(runs >= 3, "several runs are inside the horizon: {:?}", manifest.parts);
+    assert!(runs >= 3, "several runs must be inside the horizon: {:?}", manifest.parts);
     hour.assert_told().await;
     let mut hour = hour.restart(eager("a")).await;
-    // All that starts in the last hour is inside the horizon.
+    // Records of the last hour are inside the horizon.
     let inside: Vec<i64> = minutes.iter().copied().filter(|at| at + 60 > 17 * 20).collect();
     assert_eq!(inside.len(), 3);
     for at in inside {
@@ -236,14 +237,14 @@ async fn i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_on
     hour.assert_told().await;
 }
 
-/// What goes wrong between an owner and its checkpoints.
+/// Faults between an owner and its checkpoints.
 #[derive(Default)]
 struct Troubled {
     /// Calls of this kind fail.
     failing: Mutex<Option<Call>>,
     failed: AtomicU64,
-    /// Answers that list the retained checkpoints are withheld, from the second one on. The first one
-    /// is for loading the partition.
+    /// From the second one on, answers that list the retained checkpoints are withheld. The first
+    /// one loads the partition.
     withheld: AtomicBool,
     listed: AtomicU64,
 }
@@ -253,7 +254,7 @@ impl Interpose for Troubled {
     async fn before(&self, call: Call) -> StoreResult<()> {
         if *self.failing.lock().unwrap() == Some(call) {
             self.failed.fetch_add(1, Ordering::SeqCst);
-            let cause = "the test says so".to_owned();
+            let cause = "injected by the test".to_owned();
             return Err(StoreError::Unavailable { doing: call.word(), cause });
         }
         Ok(())
@@ -270,19 +271,20 @@ impl Interpose for Troubled {
 }
 
 impl Hour {
-    /// Restarts the node with trouble on its way to the database; the test has none on its own way.
+    /// Restarts the node with these faults on its connection to the database. The test's own has
+    /// none.
     async fn troubled(self, withheld: bool) -> (Self, Arc<Troubled>) {
         let Self { db, now, began, node } = self;
         node.node.shutdown().await;
         let hook = Arc::new(Troubled { withheld: withheld.into(), ..Troubled::default() });
         let troubled: Arc<dyn SharedDatabase> =
             Arc::new(Interposed::new(Arc::clone(&db), Arc::clone(&hook)));
-        // Without a warm copy, which would be loaded at a time of its own.
+        // Without a warm replica, which would load at another time.
         let node = start(NodeConfig { warm_standbys: 0, ..eager("a") }, &troubled).await;
         (Self { db, now, began, node }, hook)
     }
 
-    /// After another restart, all that was sent at these minutes is a duplicate.
+    /// After another restart, all records of these minutes are duplicates.
     async fn expect_known_after_a_restart(self, minutes: std::ops::Range<i64>) {
         self.assert_told().await;
         let mut hour = self.restart(eager("a")).await;
@@ -293,8 +295,8 @@ impl Hour {
     }
 }
 
-/// I2, P22: a checkpoint that could not be written leaves no gap in those that follow: its keys are
-/// written with the next one, whether its parts or its manifest was what failed.
+/// I2, P22: a checkpoint that could not be written leaves no gap in later ones. Its keys are
+/// written with the next one, whether writing its parts or publishing its manifest failed.
 #[tokio::test(start_paused = true)]
 async fn i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one() {
     for failing in [Call::PutCheckpointPart, Call::PublishCheckpoint] {
@@ -315,8 +317,8 @@ async fn i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one() {
     }
 }
 
-/// I2, P22: a list of the retained checkpoints that comes late does not make the owner forget which
-/// runs it has written since: it writes none before the list has come.
+/// I2, P22: when the list of retained checkpoints is late, the owner does not forget the runs that
+/// it has written since, because it writes none before it has the list.
 #[tokio::test(start_paused = true)]
 async fn i2_p22_a_late_list_of_checkpoints_loses_no_key() {
     let (mut hour, hook) = {
@@ -330,10 +332,10 @@ async fn i2_p22_a_late_list_of_checkpoints_loses_no_key() {
     };
     for at in 4..7 {
         assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
-        // Time for a checkpoint, if it were written.
+        // Time in which a checkpoint would be written.
         tokio::time::sleep(HEARTBEAT * 4).await;
     }
-    assert!(hook.listed.load(Ordering::SeqCst) >= 2, "the owner's own list is withheld");
+    assert!(hook.listed.load(Ordering::SeqCst) >= 2, "the list for the owner must be withheld");
     hook.withheld.store(false, Ordering::SeqCst);
     for at in 7..9 {
         assert_eq!(hour.node.send(&hour.four(at)).await.accepted, 4);
@@ -359,17 +361,17 @@ fn mutants_are_caught() {
         (
             Line::FirstArrival,
             "p35_the_age_of_what_was_recycled_is_not_judged_again",
-            "it came in time",
+            "first arrived in time",
         ),
         (
             Line::RunsKept,
             "i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_ones_were_forgotten",
-            "several runs are inside the horizon",
+            "several runs must be inside the horizon",
         ),
         (
             Line::RunPublished,
             "i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one",
-            "no checkpoint holds all of the log",
+            "no checkpoint covers the whole log",
         ),
     ]);
 }

@@ -1,4 +1,4 @@
-//! Commits that an owner hears of late: somebody else may own the partition by then (I6).
+//! An owner learns of its commit late: another node may own the partition by then (I6).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
 use crate::support;
@@ -17,14 +17,15 @@ use turnpike_proto::node::v1::{NodeShowRequest, NodeShowResponse, Verdict};
 use turnpike_store::{Call, Claim, Interpose, Interposed, SharedDatabase, StoreResult};
 use turnpike_types::{ClaimId, Incarnation, NodeName, PartitionId};
 
-/// A line on which the answers of commits are late: each by this much, or all until told.
+/// A connection on which the answers of commits are late: by a fixed time, or until they are
+/// released.
 struct Late {
     by: Duration,
     held: watch::Sender<bool>,
-    /// From the first that is held on the node does not see what others do, as if it slept: else it
-    /// would know of a takeover before the commit's answer is there.
+    /// While answers are held, the node's observations wait too, as if its process were frozen.
+    /// Otherwise it would observe the takeover before it gets the answer.
     is_blind: watch::Sender<bool>,
-    /// One is made, and is held.
+    /// Notified when a commit was made whose answer is held.
     committed: Notify,
 }
 
@@ -55,7 +56,7 @@ impl Late {
     }
 }
 
-/// A node that owns partition 1, with account 7 open; its line.
+/// A node that owns partition 1 with account 7, and its connection.
 async fn owner(db: &Arc<dyn SharedDatabase>, by: Duration) -> (Running, Arc<Late>) {
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
@@ -68,7 +69,7 @@ async fn owner(db: &Arc<dyn SharedDatabase>, by: Duration) -> (Running, Arc<Late
     (owner, line)
 }
 
-/// Another node takes the partition, as it may when the owner is silent.
+/// Another node claims the partition, as it may when the owner is silent.
 async fn claim(db: &dyn SharedDatabase) {
     let seen = db.observe().await.unwrap().partitions[0].epoch;
     let claim = Claim {
@@ -87,11 +88,11 @@ async fn show(mut node: NodeServiceClient<Channel>) -> NodeShowResponse {
     node.show(request).await.unwrap().into_inner()
 }
 
-/// Once a commit is made of which the owner does not hear, another node takes over; then it hears.
+/// After a commit whose answer is held, another node takes over. Then the answer is released.
 async fn take_over_meanwhile(db: &dyn SharedDatabase, line: &Late) {
     line.committed.notified().await;
     claim(db).await;
-    // More than half of what another node would have waited before its claim.
+    // Longer than half the suspicion time.
     tokio::time::sleep(HEARTBEAT * 3).await;
     line.held.send_replace(false);
 }
@@ -106,7 +107,7 @@ async fn i6_records_whose_commit_is_known_after_a_takeover_are_not_acknowledged(
     let told = owner.try_send(&records);
     let (told, ()) = tokio::join!(told, take_over_meanwhile(db.as_ref(), &line));
     assert_eq!(told.unwrap().standing.unwrap().verdict(), Verdict::NotOwner);
-    // Sent again, they are answered as duplicates by who has them in his log now.
+    // A retry would be answered as a duplicate by the new owner, whose log holds the record.
     assert_eq!(log(db.as_ref()).await.len(), before + 1);
 }
 

@@ -1,4 +1,4 @@
-//! Alternatives through a rating node: taken, shown, and told by the log
+//! Alternatives of an option, through a rating node: taken, shown, and replayed from the log
 //! (docs/plan-semantics.md section 6).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -49,7 +49,7 @@ async fn alternatives_are_offered_picked_and_opted_out_of_and_i4_the_log_tells_t
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
-    // Published, and not begun: nothing falls due of them while this looks on.
+    // Published, but not started: none of their charges falls due during the test.
     for id in ["small", "large", "huge"] {
         let plan = OCTETS.replace("id=\"octets\"", &format!("id=\"{id}\""));
         publish(db.as_ref(), &plan.replace("2020-01-01", "2999-01-01")).await;
@@ -114,5 +114,5 @@ async fn alternatives_are_offered_picked_and_opted_out_of_and_i4_the_log_tells_t
         }
         tokio::time::sleep(support::HEARTBEAT).await;
     }
-    panic!("no checkpoint of the whole log came to be");
+    panic!("no checkpoint covers the whole log");
 }

@@ -1,4 +1,4 @@
-//! What a rating node promises, seen from a front.
+//! What a rating node guarantees to a front.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;
@@ -105,7 +105,7 @@ async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
-    // A checkpoint after every segment, each taken from the live state; keys in runs of 60.
+    // A checkpoint after each segment, taken from the live state, with keys in runs of 60.
     let eager = NodeConfig { checkpoint_log_bytes: 1, run_keys: 60, ..config("a") };
     let mut node = start(eager, &db).await;
     for account in 1..=20 {
@@ -124,11 +124,11 @@ async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
             compared += 1;
         }
     }
-    assert!(compared > 10, "only {compared} checkpoints were there to compare");
+    assert!(compared > 10, "only {compared} checkpoints to compare");
     let newest = db.checkpoints(turnpike_types::PartitionId(1)).await.unwrap().remove(0);
     let runs = newest.parts.iter().filter(|name| name.starts_with("keys-")).count();
     assert!(runs > 2, "{:?}", newest.parts);
-    // A node that starts from it knows every key.
+    // A node that starts from it knows each key.
     node.node.shutdown().await;
     let mut again = start(config("b"), &db).await;
     let batch: Vec<UsageRecord> =
@@ -179,7 +179,7 @@ async fn p35_what_waits_is_rated_once_when_it_can_be() {
         node.client.recycle(request).await.unwrap().into_inner().outcomes.remove(0)
     };
     assert!(recycle(1).await.rated);
-    assert!(!recycle(1).await.rated, "it left suspense");
+    assert!(!recycle(1).await.rated, "the record has left suspense");
     let retried = node.send(&[octets(7, "r1", 2000)]).await;
     assert!(retried.exceptions[0].replayed);
     assert_eq!(retried.exceptions[0].present, "rated");
@@ -234,11 +234,12 @@ async fn p26_a_record_before_the_horizon_or_ahead_of_time_is_rejected_visibly() 
 async fn p36_a_plan_that_was_just_published_rates_what_is_sent_after_it() {
     let db = database();
     create_partition(db.as_ref()).await;
-    // Its next heartbeat, which would bring the catalogue, is far away.
+    // The next heartbeat, which would bring the catalogue, is seconds away.
     let slow = NodeConfig { heartbeat: std::time::Duration::from_secs(5), ..config("a") };
     let mut node = start(slow, &db).await;
     publish(db.as_ref(), OCTETS).await;
-    // Asked again where the catalogue was read a moment ago: a plan is never refused by an old one.
+    // Sent again if the catalogue was read just before: a plan is never refused by an old
+    // catalogue.
     let commands = vec![support::open(7), support::subscribe(7, "octets")];
     let mut outcome = AccountOutcome::Retry;
     for _ in 0..400 {

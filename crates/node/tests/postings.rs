@@ -1,4 +1,5 @@
-//! Postings to other accounts, through rating nodes: each once, in order, whoever serves (P33).
+//! Postings to other accounts, through rating nodes: each once and in order, whichever node owns
+//! the partitions (P33).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use crate::support;
@@ -27,7 +28,7 @@ use turnpike_types::{
     SegmentNumber, Timestamp, UsageRecord,
 };
 
-/// Whoever stands in the record's `payer` pays what the account uses.
+/// The account in the record's `payer` attribute pays for the usage.
 const SPONSORED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="sponsored" version="3" starts="2020-01-01" currency="USD">
   <graph>
     <UsageTypeSelector id="data" in="record.quantity" types="octets"/>
@@ -36,7 +37,8 @@ const SPONSORED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="sponsored" vers
   </graph>
 </plan>"#;
 
-/// Partition 1 holds accounts 1 to 1000, mostly served by `a`; partition 2 those to 2000, by `b`.
+/// Partition 1 with accounts 1 to 1000, normally served by `a`; partition 2 with those to 2000, by
+/// `b`.
 struct World {
     memory: MemoryDatabase,
     db: Arc<dyn SharedDatabase>,
@@ -67,7 +69,7 @@ impl World {
         Self::with(partition(2, 1001, 2000, ["b", "a"])).await
     }
 
-    /// The same, where partition 2 is this one.
+    /// The same with `second` as partition 2.
     async fn with(second: PartitionSpec) -> Self {
         let memory = MemoryDatabase::new();
         let db: Arc<dyn SharedDatabase> = Arc::new(memory.clone());
@@ -111,10 +113,10 @@ impl World {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("nobody came to own the partition");
+        panic!("no node became the owner of the partition");
     }
 
-    /// `account` uses `amount` kilobytes at the expense of `payer`.
+    /// `account` uses `amount` kilobytes, and `payer` pays.
     async fn use_up(&mut self, account: u64, id: &str, amount: i64, payer: u64) {
         let record = UsageRecord {
             account: AccountNumber(account),
@@ -134,7 +136,7 @@ impl World {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("nobody came to own the partition");
+        panic!("no node became the owner of the partition");
     }
 
     async fn log(&self, partition: u32) -> Vec<SegmentRow> {
@@ -155,7 +157,7 @@ impl World {
         rows.iter().map(|row| Segment::decode(&row.body).unwrap()).collect()
     }
 
-    /// What was posted to accounts of the partition, in order: account, amount.
+    /// The postings to accounts of the partition, in order: account and amount.
     async fn posted(&self, partition: u32) -> Vec<(u64, String)> {
         let mut posted = Vec::new();
         for segment in self.segments(partition).await {
@@ -170,7 +172,7 @@ impl World {
         posted
     }
 
-    /// Waits for so many postings, and then some, to see that no more come.
+    /// Waits for that many postings, and then longer, to see that no more follow.
     async fn settled(&self, partition: u32, count: usize) -> Vec<(u64, String)> {
         for _ in 0..800 {
             if self.posted(partition).await.len() >= count {
@@ -208,10 +210,10 @@ impl World {
                 return (outcome.rated, outcome.reason);
             }
         }
-        panic!("nobody owns the partition");
+        panic!("the partition has no owner");
     }
 
-    /// I4, for every retained checkpoint: each was taken from a live state.
+    /// I4, for each retained checkpoint, which was taken from a live state.
     async fn assert_told(&self) {
         for id in [1, 2] {
             let rows = self.log(id).await;
@@ -236,7 +238,7 @@ impl World {
         }
     }
 
-    /// Money posted to others, by sender partition and by what came of it.
+    /// The sums of money that were sent to other accounts, and that were received.
     async fn sums(&self) -> (Money, Money) {
         let (mut sent, mut came) = (0, 0);
         for id in [1, 2] {
@@ -286,9 +288,13 @@ async fn p33_postings_reach_accounts_of_their_own_and_of_other_partitions_in_ord
         let some = here.iter().filter(|(_, amount)| (amount.len() < 13) == less);
         some.cloned().collect::<Vec<_>>()
     };
-    assert_eq!((of(true), of(false)), (amounts(10), amounts(100)), "each sender's in order");
+    assert_eq!(
+        (of(true), of(false)),
+        (amounts(10), amounts(100)),
+        "the postings of each sender are in order"
+    );
     world.assert_told().await;
-    // What a posting says about itself.
+    // The attributes of a posting.
     let segment = world
         .segments(2)
         .await
@@ -302,7 +308,7 @@ async fn p33_postings_reach_accounts_of_their_own_and_of_other_partitions_in_ord
     let record = segment.record(line.record).unwrap();
     assert_eq!(record.usage_type, "turnpike.posting");
     assert!(record.record_id.starts_with("1/"), "{}", record.record_id);
-    assert_eq!(record.start, octets(1, "", 1).start, "the original's");
+    assert_eq!(record.start, octets(1, "", 1).start, "the start of the original record");
     assert_eq!(line.component.kind.word(), "posting");
     let receipt = (line.component.plan_id.as_str(), line.component.plan_version);
     assert_eq!(receipt, ("sponsored", 3));
@@ -322,7 +328,7 @@ async fn p33_takeovers_of_sender_and_receiver_neither_lose_nor_double_a_posting(
             world.use_up(1, &format!("{round}-{n}"), amount, 1001).await;
             expected.push(money(1001, amount));
         }
-        // Whoever serves then stops in the middle of an append, and comes back later.
+        // The owner stops in the middle of an append, and returns later.
         let victim = if round % 2 == 0 { "b" } else { "a" };
         let paused = world.memory.pause_appends().await;
         tokio::time::sleep(HEARTBEAT * 3).await;
@@ -337,14 +343,14 @@ async fn p33_takeovers_of_sender_and_receiver_neither_lose_nor_double_a_posting(
     world.assert_told().await;
 }
 
-/// Lets so many appends of one node through, and fails those after them for good.
+/// Lets this many appends of one node succeed. All later ones fail.
 struct AppendsLeft(AtomicI64);
 
 #[async_trait::async_trait]
 impl Interpose for AppendsLeft {
     async fn before(&self, call: Call) -> StoreResult<()> {
         if call == Call::Append && self.0.fetch_sub(1, Ordering::SeqCst) <= 0 {
-            let cause = "the test says so".to_owned();
+            let cause = "injected by the test".to_owned();
             return Err(StoreError::Unavailable { doing: call.word(), cause });
         }
         Ok(())
@@ -356,7 +362,7 @@ impl Interpose for AppendsLeft {
 }
 
 impl World {
-    /// Partition 1 rates records `from..until` in one sub-batch, each paid by account 1001.
+    /// Partition 1 rates records `numbers` in one sub-batch, each paid by account 1001.
     async fn post_to_1001(&mut self, numbers: std::ops::Range<i64>) {
         let count = numbers.end - numbers.start;
         let records: Vec<UsageRecord> = numbers
@@ -370,14 +376,14 @@ impl World {
     }
 }
 
-/// The receiver's owner is stopped when it has taken a few postings of a segment; another one goes on.
-/// Of the sender, segments of so many postings each.
+/// The receiver's owner is stopped after it has taken some postings of a segment, and another owner
+/// continues. `segments` is the number of postings in each of the sender's segments.
 async fn is_finished_after_a_takeover(segments: &[i64]) {
     let mut world = World::new().await;
     for account in [1, 1001] {
         world.open(account, "USD").await;
     }
-    // The receiver takes a posting with each append, and makes only some.
+    // The receiver commits each posting in its own append, and only some appends succeed.
     world.stop("b").await;
     let narrow = turnpike_node::NodeConfig { segment_bytes_max: 1, ..config("b") };
     let hook = Arc::new(AppendsLeft(AtomicI64::new(6)));
@@ -407,24 +413,31 @@ async fn is_finished_after_a_takeover(segments: &[i64]) {
     world.stop("b").await;
     let expected: Vec<_> = (1..next).map(|n| money(1001, n)).collect();
     assert_eq!(world.settled(2, expected.len()).await, expected);
-    // What the first owner took, and where it left off.
+    // The segments of the first owner and those of the next one.
     let (first, then): (Vec<_>, Vec<_>) =
         world.log(2).await.into_iter().partition(|row| row.epoch.number() <= epoch);
     let state = support::replay(PartitionState::default(), &first);
     let left_at = state.posting_cursor(PartitionId(1));
     let taken = i64::from(left_at.ordinal);
-    assert!(0 < taken && taken < segments[0], "nothing was left half way: {left_at:?}");
+    assert!(
+        0 < taken && taken < segments[0],
+        "the first owner must stop within a segment: {left_at:?}"
+    );
     let rest = then.iter().map(|row| Segment::decode(&row.body).unwrap());
     let posted = |segment: Segment| {
         segment.records().filter(|(_, record)| record.outcome == Outcome::Posted).count()
     };
-    assert_eq!(rest.map(posted).sum::<usize>() as i64, next - 1 - taken, "the rest, once");
+    assert_eq!(
+        rest.map(posted).sum::<usize>() as i64,
+        next - 1 - taken,
+        "the remaining postings, each once"
+    );
     world.assert_told().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn p33_a_segment_taken_half_way_is_finished_after_a_takeover() {
-    // One segment holds all that is posted, and no other follows it.
+    // One segment holds all postings, and no other segment follows it.
     is_finished_after_a_takeover(&[60]).await;
 }
 
@@ -450,17 +463,21 @@ async fn p33_what_an_account_cannot_take_waits_and_is_posted_when_it_is_recycled
     let waiting = world.suspended(2).await;
     let reasons: Vec<_> = waiting.iter().map(|r| (r.account_number, r.reason.as_str())).collect();
     assert_eq!(reasons, [(1001, "unknown-account"), (1002, "currency-mismatch")]);
-    // What no partition covers waits where it came from.
+    // A posting to an account that no partition covers is suspended in the sender's partition.
     let homeless = world.suspended(1).await;
     assert_eq!(homeless[0].reason, "no-partition");
     assert_eq!(world.recycle(&waiting[0]).await, (false, "unknown-account".to_owned()));
     world.open(1001, "USD").await;
     let again = world.suspended(2).await;
     assert_eq!(world.recycle(&again[0]).await, (true, String::new()));
-    assert_eq!(world.recycle(&again[0]).await, (false, String::new()), "it left suspense");
+    assert_eq!(
+        world.recycle(&again[0]).await,
+        (false, String::new()),
+        "the record has left suspense"
+    );
     assert_eq!(world.recycle(&again[1]).await, (false, "currency-mismatch".to_owned()));
     assert_eq!(world.settled(2, 1).await, [money(1001, 5)]);
-    // It is not found again by the next owner either.
+    // The next owner does not take the posting again either.
     world.stop("b").await;
     assert_eq!(world.settled(2, 2).await, [money(1001, 5)]);
     assert_eq!(world.suspended(2).await.len(), 1);
@@ -485,7 +502,8 @@ async fn p33_a_partition_that_is_made_later_finds_what_was_posted_to_its_account
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    // The account is not open there yet: it waits in its own partition from now on.
+    // The account is not open there yet: from now on the posting is suspended in the account's
+    // partition.
     assert_eq!(world.suspended(3).await[0].reason, "unknown-account");
 }
 
@@ -498,7 +516,7 @@ async fn p33_a_posting_of_what_is_past_the_receivers_horizon_is_taken() {
     for account in [1, 1001] {
         world.open(account, "USD").await;
     }
-    // Of years ago; the sender takes records of any age.
+    // From years ago. The sender accepts records of any age.
     world.use_up(1, "old", 7, 1001).await;
     assert_eq!(world.settled(2, 1).await, [money(1001, 7)], "money is conserved");
     world.assert_told().await;
@@ -507,7 +525,8 @@ async fn p33_a_posting_of_what_is_past_the_receivers_horizon_is_taken() {
 proptest! {
     #![proptest_config(test_cases::cases(6))]
 
-    /// P33: accounts plus in flight equals lines. When everything came to rest nothing is in flight.
+    /// P33: what was received and what is in flight add up to what was sent. At rest nothing is in
+    /// flight.
     #[test]
     fn p33_money_is_conserved(
         transfers in proptest::collection::vec((0..4usize, 0..4usize, 1..1000i64), 1..20),
@@ -532,7 +551,7 @@ proptest! {
             }
             for _ in 0..400 {
                 let (sent, came) = world.sums().await;
-                assert!(came <= sent, "more came than was sent: {came} of {sent}");
+                assert!(came <= sent, "more was received than sent: {came} of {sent}");
                 if sent == came {
                     break;
                 }
@@ -541,10 +560,10 @@ proptest! {
             tokio::time::sleep(HEARTBEAT * 4).await;
             let (sent, came) = world.sums().await;
             assert_eq!(sent, came);
-            // What an account pays for its own usage is no posting.
+            // An account that pays for its own usage posts nothing.
             let others = transfers.iter().filter(|(from, to, _)| from != to);
             let amounts = others.map(|(.., amount)| i128::from(*amount)).sum::<i128>();
-            assert_eq!(sent.nanos(), amounts * 1_000_000_000, "what was used, at 1 a kilobyte");
+            assert_eq!(sent.nanos(), amounts * 1_000_000_000, "the usage, at 1 per kilobyte");
             world.assert_told().await;
         });
     }

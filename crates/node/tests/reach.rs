@@ -1,5 +1,5 @@
-//! A front that is cut off from an owner whose line to the database is well (P16): the standby relays
-//! for it, or takes over.
+//! A front can't reach an owner whose connection to the database is intact (P16): the standby
+//! relays the front's requests, or takes over.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
 use crate::support;
@@ -22,10 +22,10 @@ use turnpike_proto::node::v1::node_service_client::NodeServiceClient;
 use turnpike_proto::node::v1::{NodeShowRequest, NodeShowResponse, SubBatchAnswer, Verdict};
 use turnpike_store::SharedDatabase;
 
-/// What is asked for takes less; a connection on which nobody answers is given up after a second.
+/// A limit for waiting. A connection without answers is given up after one second.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A node on a network, which others reach through `door`.
+/// A node on a network, with the address `door` for other nodes.
 async fn start(name: &str, listener: TcpListener, door: String, db: &Database) -> Running {
     let here = format!("http://{}", listener.local_addr().unwrap());
     let config = NodeConfig { address: door, ..config(name) };
@@ -37,7 +37,8 @@ async fn start(name: &str, listener: TcpListener, door: String, db: &Database) -
 
 type Database = Arc<dyn SharedDatabase>;
 
-/// `a` owns the partition, `b` follows; other nodes reach `a` through the proxy, its clients without.
+/// `a` owns the partition and `b` follows. Other nodes reach `a` through the proxy, clients
+/// directly.
 struct Cluster {
     db: Database,
     a: Running,
@@ -71,7 +72,7 @@ impl Cluster {
     async fn until(&self, what: &str, holds: impl Fn(&turnpike_store::Observation) -> bool) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while !holds(&self.db.observe().await.unwrap()) {
-            assert!(tokio::time::Instant::now() < deadline, "it never came to be that {what}");
+            assert!(tokio::time::Instant::now() < deadline, "time-out: {what}");
             tokio::time::sleep(HEARTBEAT).await;
         }
     }
@@ -80,7 +81,7 @@ impl Cluster {
         self.db.observe().await.unwrap().partitions[0].epoch.number()
     }
 
-    /// One record, sent to `b` by a front that can't reach the owner of `epoch`.
+    /// Sends one record to `b` as a front that can't reach the owner of `epoch`.
     async fn complain(&mut self, epoch: u64, record: &str) -> SubBatchAnswer {
         let frame = support::sub_batch(&[octets(7, record, 1)]);
         let mut call = Request::new(futures::stream::iter([frame]));
@@ -89,7 +90,7 @@ impl Cluster {
         answers.message().await.unwrap().unwrap()
     }
 
-    /// The account, asked of `b` by such a front until it is answered.
+    /// Requests the account from `b` as such a front, until there is an answer.
     async fn ask(&mut self, epoch: u64) -> NodeShowResponse {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -104,7 +105,7 @@ impl Cluster {
         }
     }
 
-    /// The same, until it is answered.
+    /// Sends one record like [`Self::complain`], until it is answered.
     async fn insist(&mut self, epoch: u64, record: &str) -> SubBatchAnswer {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -124,7 +125,7 @@ async fn p16_a_standby_that_reaches_the_owner_relays_and_claims_nothing() {
     let epoch = cluster.epoch().await;
     for round in 0..5 {
         let answer = cluster.insist(epoch, &format!("relayed{round}")).await;
-        assert_eq!(answer.standing.unwrap().epoch, epoch, "by the owner");
+        assert_eq!(answer.standing.unwrap().epoch, epoch, "the owner answers");
         assert_eq!(answer.accepted, 1);
     }
     let shown = cluster.ask(epoch).await;
@@ -139,12 +140,13 @@ async fn p16_a_standby_that_can_t_reach_the_owner_either_takes_over() {
     let mut cluster = Cluster::start().await;
     let epoch = cluster.epoch().await;
     cluster.door.set_both(Flow::Vanish);
-    // Longer than it takes to find out: without a complaint it is nobody's business.
+    // Longer than it takes to notice: without a complaint, unreachability alone moves nothing.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert_eq!(cluster.epoch().await, epoch, "the owner beats on");
+    assert_eq!(cluster.epoch().await, epoch, "the owner still writes heartbeats");
     let answer = cluster.insist(epoch, "r1").await;
     assert_eq!(answer.standing.unwrap().epoch, epoch + 1);
-    // Nor does control go back while the standby can't reach it: it would be out of reach again.
+    // Control does not return while the standby can't reach the node: fronts could not reach it
+    // either.
     tokio::time::sleep(HEARTBEAT * 40).await;
     assert_eq!(cluster.epoch().await, epoch + 1);
     cluster.door.set_both(Flow::Pass);

@@ -1,7 +1,7 @@
-//! Settings of which some change, through a rating node; and one identity in two spellings.
+//! Changes of single settings, through a rating node; and one identity in two spellings.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-// What only the other tests use.
+// Used by the other tests only.
 #[allow(dead_code)]
 use crate::support;
 
@@ -66,7 +66,7 @@ async fn only_what_is_named_changes_and_i4_the_log_tells_the_same() {
         (JUNE, currency("CHF"), applied),
         (JULY, zone, applied),
         (JULY + 1, cycle_day, applied),
-        // In force then already.
+        // This value is already in force at that instant.
         (JULY, currency("CHF"), already),
     ] {
         let result = amend(&mut node, from, asked.clone()).await;
@@ -102,7 +102,7 @@ async fn only_what_is_named_changes_and_i4_the_log_tells_the_same() {
     let profile = state.profiles().get(account.profile).unwrap();
     assert_eq!(profile.settings.len(), expected.len());
     let at_june = profile.settings_at(turnpike_types::Timestamp(JUNE)).unwrap();
-    assert_eq!(at_june.currency, "CHF", "of two for one instant the last holds");
+    assert_eq!(at_june.currency, "CHF", "of two changes at one instant the last one counts");
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +131,7 @@ async fn a_change_that_can_not_be_is_refused_in_words() {
     let unopened = Command::AmendSettings(AmendSettings { from_us: JULY, ..gold() });
     let unopened = apply(&mut node, 8, unopened).await;
     assert!(unopened.message.contains("not open"), "{}", unopened.message);
-    assert_eq!(shown(&mut node).await.len(), 2, "nothing of it was done");
+    assert_eq!(shown(&mut node).await.len(), 2, "the refused changes are not applied");
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,7 +142,7 @@ async fn a_plan_that_is_not_subscribed_is_not_cancelled() {
     assert_eq!(other.outcome(), AccountOutcome::Refused);
     assert!(other.message.contains("unheard-of"), "{}", other.message);
     let never = apply(&mut node, ACCOUNT, cancel("octets", i64::MAX)).await;
-    assert_eq!(never.outcome(), AccountOutcome::Refused, "it stands so for ever");
+    assert_eq!(never.outcome(), AccountOutcome::Refused, "a cancellation needs an end");
     let unopened = apply(&mut node, 8, cancel("octets", JULY)).await;
     assert_eq!(unopened.outcome(), AccountOutcome::Refused);
     let done = apply(&mut node, ACCOUNT, cancel("octets", JULY)).await;
@@ -160,5 +160,5 @@ async fn p27_a_record_sent_again_in_another_spelling_of_its_identity_is_a_duplic
         assert_eq!(answer.duplicates, [0], "{identity}: {answer:?}");
     }
     let other = node.send(&[spelled("ip:2001:db8::2")]).await;
-    assert_eq!(other.exceptions[0].reason, "conflict", "another address is another content");
+    assert_eq!(other.exceptions[0].reason, "conflict", "another address is different content");
 }

@@ -1,4 +1,4 @@
-//! What operators see of a takeover: one story in the logs, and numbers that add up.
+//! What operators see of a takeover: log lines with common fields, and consistent metrics.
 #![allow(clippy::unwrap_used, missing_docs, dead_code)]
 
 use crate::support;
@@ -17,7 +17,7 @@ use turnpike_proto::node::v1::Verdict;
 use turnpike_store::{Call, Interpose, Interposed, SharedDatabase, StoreError, StoreResult};
 use turnpike_types::{NodeName, PartitionId};
 
-/// Keeps a node's heartbeats from the database, and nothing else.
+/// Keeps a node's heartbeats from the database; all other calls pass.
 #[derive(Default)]
 struct Mute(AtomicBool);
 
@@ -34,7 +34,7 @@ impl Interpose for Mute {
     }
 }
 
-/// Logs as JSON, kept.
+/// A buffer of log lines in JSON.
 #[derive(Clone, Default)]
 struct Logs(Arc<Mutex<Vec<u8>>>);
 
@@ -48,7 +48,7 @@ impl io::Write for Logs {
 }
 
 impl Logs {
-    /// From now on what this thread logs goes here.
+    /// From now on this thread logs to the returned buffer.
     fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
         let logs = Self::default();
         let writer = logs.clone();
@@ -57,7 +57,7 @@ impl Logs {
         (logs, tracing::subscriber::set_default(subscriber))
     }
 
-    /// The fields of every line with this message.
+    /// The fields of each log line with this message.
     fn told(&self, message: &str) -> Vec<Value> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -71,7 +71,7 @@ impl Logs {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("nobody logged {message:?}");
+        panic!("no log line says {message:?}");
     }
 }
 
@@ -94,10 +94,10 @@ async fn until(db: &dyn SharedDatabase, is_so: impl Fn(&turnpike_store::Partitio
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("it never came to that");
+    panic!("time-out");
 }
 
-/// Waits until b follows the whole log.
+/// Waits until `b` has a replica of the whole log.
 async fn until_warm(db: &dyn SharedDatabase) {
     for _ in 0..400 {
         let seen = db.observe().await.unwrap();
@@ -108,10 +108,11 @@ async fn until_warm(db: &dyn SharedDatabase) {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("b never came to follow the log");
+    panic!("b did not follow the log");
 }
 
-/// a owns partition 1 and b follows it warm; a can be muted.
+/// `a` owns partition 1, and `b` follows it with a warm replica. The heartbeats of `a` can be
+/// stopped.
 async fn pair() -> (Arc<dyn SharedDatabase>, Arc<Mute>, Running, Running) {
     let db = database();
     create_partition(db.as_ref()).await;
@@ -139,7 +140,7 @@ async fn a_takeover_reads_as_one_story_with_partition_epochs_and_cause() {
     mute.0.store(true, Ordering::SeqCst);
     until_owned_by(db.as_ref(), "b").await;
     b.send(&[octets(7, "r2", 1)]).await;
-    // The winner: what it was about to do, and what came of it.
+    // The winner logs its claim and its success.
     let story = json!({
         "node": "b", "partition": 1, "from_epoch": epoch, "owner_before": "a",
         "cause": "owner-silent",
@@ -154,7 +155,7 @@ async fn a_takeover_reads_as_one_story_with_partition_epochs_and_cause() {
     let (claimed, elapsed) = (won["claimed_ms"].as_u64(), won["elapsed_ms"].as_u64());
     assert!(claimed.unwrap() <= elapsed.unwrap(), "{won}");
 
-    // The loser: it learns of it when it would write, under the epoch that was taken from it.
+    // The loser notices when it appends under its old epoch.
     let answer = a.try_send(&[octets(7, "r3", 1)]).await;
     let done = answer.is_some_and(|answer| answer.standing.unwrap().verdict() == Verdict::Done);
     assert!(!done, "I6");
@@ -186,7 +187,7 @@ async fn a_handover_tells_who_gave_the_partition_to_whom() {
 async fn gauges_and_counters_tell_what_a_node_does_and_go_back_when_it_does_no_more() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let shown = recorder.handle();
-    // Both nodes of the test count into it: they run on this thread.
+    // Both nodes record into it, since they run on this thread.
     let _guard = metrics::set_default_local_recorder(&recorder);
     let (db, mute, mut a, mut b) = pair().await;
     let has = |line: &str| shown.render().lines().any(|shown| shown == line);
@@ -199,7 +200,7 @@ async fn gauges_and_counters_tell_what_a_node_does_and_go_back_when_it_does_no_m
         }
         panic!("{lines:#?} is not in\n{}", shown.render());
     };
-    // A record of an account that was never opened, and one that comes again.
+    // A record of an account that was never opened, and a retry.
     a.send(&[octets(7, "r1", 1), octets(8, "r2", 1)]).await;
     until_shown(&[
         "turnpike_records_total{outcome=\"accepted\"} 1",

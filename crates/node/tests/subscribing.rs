@@ -1,4 +1,4 @@
-//! A subscription that could not rate is refused where it would commit, and nothing of it is logged.
+//! A subscription that could not rate is refused before it commits, and is not logged.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[allow(dead_code)]
@@ -34,7 +34,7 @@ async fn world() -> (Arc<dyn SharedDatabase>, Running) {
     (db, node)
 }
 
-/// What becomes of a command, asked again until it is decided.
+/// The outcome of a command, which is sent again until it is decided.
 async fn decided(node: &mut Running, command: AccountCommand) -> AccountResult {
     for _ in 0..400 {
         let request = NodeApplyRequest { partition: 1, commands: vec![command.clone()] };
@@ -47,7 +47,7 @@ async fn decided(node: &mut Running, command: AccountCommand) -> AccountResult {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("the command was never decided");
+    panic!("the command was not decided");
 }
 
 async fn shown(node: &mut Running) -> ShowResponse {

@@ -1,7 +1,8 @@
-//! The integration tests of this crate, one program: linking is what a build of tests waits for.
+//! The integration tests of this crate as one program, since linking takes most of the time to
+//! build tests.
 //!
-//! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
-//! `cargo test -p turnpike-node --test suite owner::` runs those of `owner.rs`.
+//! Each file in this directory is a module here; `crates/tidy` fails when one is missing. `cargo
+//! test -p turnpike-node --test suite owner::` runs those of `owner.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 

@@ -1,4 +1,4 @@
-//! Takeovers and handovers, seen from a front: what a warm standby saves, and what nobody loses.
+//! Takeovers and handovers, seen from a front: a warm standby loads little, and no record is lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
 use crate::support;
@@ -20,7 +20,7 @@ use turnpike_store::{
 };
 use turnpike_types::{NodeName, PartitionId, SegmentNumber};
 
-/// Counts a node's calls, and cuts it off.
+/// Counts a node's calls of the database, and can cut its connection.
 #[derive(Default)]
 struct Line {
     calls: Mutex<HashMap<Call, u64>>,
@@ -54,14 +54,14 @@ impl Line {
     }
 }
 
-/// How far the node says that its warm copy is.
+/// The position of the node's warm replica, by its heartbeat.
 async fn copy_of(db: &dyn SharedDatabase, node: &str) -> Option<Following> {
     let seen = db.observe().await.unwrap();
     let row = seen.nodes.iter().find(|row| row.beat.node.0 == node)?;
     row.beat.following.first().copied()
 }
 
-/// Waits until the standby has all that the log has.
+/// Waits until the standby's replica holds the whole log.
 async fn until_warm(db: &dyn SharedDatabase, node: &str) {
     for _ in 0..1200 {
         let next = db.observe().await.unwrap().partitions[0].next;
@@ -72,7 +72,7 @@ async fn until_warm(db: &dyn SharedDatabase, node: &str) {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("{node} never came to follow the log");
+    panic!("{node} did not follow the log");
 }
 
 async fn owner_of(db: &dyn SharedDatabase) -> String {
@@ -87,7 +87,7 @@ async fn until_owned_by(db: &dyn SharedDatabase, node: &str) {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("{node} never came to own the partition");
+    panic!("{node} did not become the owner of the partition");
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,9 +109,9 @@ async fn i4_a_warm_standby_takes_over_without_loading_and_goes_on_where_the_log_
     line_of_a.cut(true);
     let answer = b.send(&[octets(7, "r19", 100), octets(7, "new", 1)]).await;
     assert_eq!((answer.accepted, answer.duplicates.as_slice()), (1, [0].as_slice()), "I2, I5");
-    assert_eq!(line_of_b.count(Call::CheckpointPart), loaded, "nothing is loaded");
+    assert_eq!(line_of_b.count(Call::CheckpointPart), loaded, "no checkpoint is loaded");
     let more = line_of_b.count(Call::ReadSegments) - read;
-    assert!(more <= 1, "only what the retry is compared with is read, not {more} times");
+    assert!(more <= 1, "only the retry's segment is read, but {more} reads");
     let rows = log(db.as_ref()).await;
     let epochs: Vec<u64> = rows.iter().map(|row| row.epoch.number()).collect();
     assert!(epochs.is_sorted() && epochs.first() < epochs.last(), "I3: {epochs:?}");
@@ -124,7 +124,6 @@ async fn i6_an_owner_that_was_cut_off_answers_nothing_and_follows_when_it_is_bac
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
     let (line_of_a, through_a) = Line::of(&db);
-    // It must not come back to own the partition while we look.
     let slow = NodeConfig { warm_standbys: 1, ..config("a") };
     let mut a = start(slow, &through_a).await;
     a.open_account(7).await;
@@ -136,7 +135,7 @@ async fn i6_an_owner_that_was_cut_off_answers_nothing_and_follows_when_it_is_bac
     let done = answer.is_some_and(|answer| answer.standing.unwrap().verdict() == Verdict::Done);
     assert!(!done, "I6");
     line_of_a.cut(false);
-    // Back, it follows the log anew: what it had not appended is thrown away.
+    // The returned node follows the log again, and discards what it had not appended.
     until_warm(db.as_ref(), "a").await;
     until_owned_by(db.as_ref(), "a").await;
     let answer = a.send(&[octets(7, "r1", 1), octets(7, "r2", 1)]).await;
@@ -155,12 +154,13 @@ async fn an_owner_with_nothing_to_append_learns_that_it_was_superseded_and_follo
     until_warm(db.as_ref(), "b").await;
     line_of_a.cut(true);
     b.send(&[octets(7, "r1", 1)]).await;
-    // Back, and nobody asks it anything by which it would meet the fence.
+    // The node is connected again, and gets no request by which it would meet the fence.
     line_of_a.cut(false);
     until_warm(db.as_ref(), "a").await;
 }
 
-/// Sends one record after the other to whoever takes them, until `stop`; what each was told.
+/// Sends one record after the other to the node that accepts it, until `stop`. Returns the numbers
+/// of records sent and accepted.
 async fn keep_sending(nodes: [Running; 2], stop: Arc<std::sync::atomic::AtomicBool>) -> (u64, u64) {
     let [mut a, mut b] = nodes;
     let (mut sent, mut accepted) = (0, 0);
@@ -200,13 +200,13 @@ async fn p13_handovers_back_and_forth_lose_and_double_nothing() {
     }
     stop.store(true, std::sync::atomic::Ordering::SeqCst);
     let (sent, accepted) = sending.await.unwrap();
-    assert!(sent >= 10, "a record at least for each handover: {sent}");
-    assert_eq!(sent, accepted, "each is accepted once, and no handover makes a retry of it");
+    assert!(sent >= 10, "at least one record per handover: {sent}");
+    assert_eq!(sent, accepted, "each record is accepted once, and no handover refuses one");
     let state = support::replay(PartitionState::default(), &log(db.as_ref()).await);
     assert_eq!(state.keys().len() as u64, sent, "I1, I2");
 }
 
-/// Waits until the member has a warm copy, however far: the log moves on meanwhile.
+/// Waits until the member has a warm replica at any position: the log grows meanwhile.
 async fn until_warm_member(db: &dyn SharedDatabase, node: &str) {
     for _ in 0..1200 {
         if copy_of(db, node).await.is_some_and(|copy| copy.segment > SegmentNumber(0)) {
@@ -214,7 +214,7 @@ async fn until_warm_member(db: &dyn SharedDatabase, node: &str) {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("{node} never came to follow the log");
+    panic!("{node} did not follow the log");
 }
 
 #[tokio::test(start_paused = true)]
@@ -230,7 +230,7 @@ async fn p13_a_drained_node_gives_up_what_it_serves_and_claims_nothing() {
     b.send(&[octets(7, "r1", 1)]).await;
     b.node.shutdown().await;
     tokio::time::sleep(HEARTBEAT * 30).await;
-    assert_eq!(owner_of(db.as_ref()).await, "b", "nobody claims it");
+    assert_eq!(owner_of(db.as_ref()).await, "b", "the drained node does not claim");
     assert!(db.set_drained(&NodeName("a".to_owned()), false).await.unwrap());
     let answer = a.send(&[octets(7, "r1", 1)]).await;
     assert_eq!(answer.duplicates, [0]);
@@ -241,11 +241,11 @@ async fn p15_a_process_that_is_gone_is_suspected_long_before_it_is_silent() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
-    // Silence would take four of these to be noticed.
+    // Silence is suspect after four intervals.
     let beat = Duration::from_secs(30);
     let slow =
         move |name: &str, address: String| NodeConfig { heartbeat: beat, address, ..config(name) };
-    // Its process: all that runs in here ends at once, sockets and all.
+    // The process of node `a`: all of its tasks and sockets end together.
     let process = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let shared = Arc::clone(&db);
     let running = process.spawn(async move {
@@ -263,9 +263,9 @@ async fn p15_a_process_that_is_gone_is_suspected_long_before_it_is_silent() {
     until_owned_by(db.as_ref(), "a").await;
     let config = slow("b", "127.0.0.1:1".to_owned());
     let _b = turnpike_node::Node::start(config, Arc::clone(&db), Dial::default()).await.unwrap();
-    // The connection to a needs a moment.
+    // Time for the connection to `a`.
     tokio::time::sleep(Duration::from_millis(500)).await;
     process.shutdown_background();
-    // Ten seconds at the most: a third of a heartbeat.
+    // At most ten seconds: a third of the heartbeat interval.
     until_owned_by(db.as_ref(), "b").await;
 }

@@ -1,5 +1,5 @@
-//! Two processes of one name (P11): the living one stays, only a silent one is superseded. On virtual
-//! time.
+//! Two processes under one name (P11): a live process stays, and only a silent one is superseded.
+//! On virtual time.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[allow(dead_code)]
@@ -21,7 +21,7 @@ use turnpike_node::{Node, StartError};
 use turnpike_proto::dial::{Dial, endpoint};
 use turnpike_store::{Call, Interpose, Interposed, SharedDatabase, StoreError, StoreResult};
 
-/// A process's way to the database, which can be cut: to others the process is then silent.
+/// A process's connection to the database. While it is cut, the process is silent to others.
 #[derive(Default)]
 struct Line(AtomicBool);
 
@@ -48,7 +48,7 @@ impl Line {
     }
 }
 
-/// Lets the first look of each of two processes be over before either goes on.
+/// Makes two processes wait for each other after their first observation.
 struct Together {
     both: Arc<Barrier>,
     has_met: AtomicBool,
@@ -67,11 +67,11 @@ impl Interpose for Together {
     }
 }
 
-/// Whatever is dialled refuses the connection.
+/// Each connection is refused.
 fn refusing() -> Dial {
     Dial::new(|address| {
         let connector = tower::service_fn(|_: tonic::transport::Uri| async {
-            let refused = Error::new(ErrorKind::ConnectionRefused, "nobody listens");
+            let refused = Error::new(ErrorKind::ConnectionRefused, "no process listens");
             Err::<hyper_util::rt::TokioIo<tokio::io::DuplexStream>, _>(refused)
         });
         Ok(endpoint(address)?.connect_with_connector_lazy(connector))
@@ -85,7 +85,7 @@ async fn cluster() -> Arc<dyn SharedDatabase> {
     db
 }
 
-/// Node `a` with an account, which serves.
+/// Node `a` with an account, serving.
 async fn first(db: &Arc<dyn SharedDatabase>) -> Running {
     let mut a = start(config("a"), db).await;
     a.open_account(7).await;
@@ -97,7 +97,7 @@ async fn epoch(db: &dyn SharedDatabase) -> u64 {
     db.observe().await.unwrap().partitions[0].epoch.number()
 }
 
-/// Another process of the name, elsewhere.
+/// Starts another process under the name, at another address.
 async fn twin(db: &Arc<dyn SharedDatabase>, dial: Dial) -> (Result<Node, StartError>, Duration) {
     let mut config = config("a");
     config.address = "elsewhere:1".to_owned();
@@ -110,17 +110,17 @@ async fn p11_a_twin_ends_with_the_reason_and_the_first_serves_on() {
     let db = cluster().await;
     let mut a = first(&db).await;
     let before = epoch(db.as_ref()).await;
-    // A refused connection alone proves nothing: a firewall refuses too.
+    // A refused connection alone proves nothing, since a firewall may refuse it.
     for dial in [no_network(), refusing()] {
         let (started, after) = twin(&db, dial).await;
-        let Err(error) = started else { panic!("the twin started beside the first") };
+        let Err(error) = started else { panic!("the twin must not start beside the first") };
         assert!(matches!(error, StartError::NameInUse { .. }), "{error}");
         let said = error.to_string();
         assert!(said.contains("node a") && said.contains("a:1") && said.contains("name"), "{said}");
         assert!((HEARTBEAT * 4..HEARTBEAT * 6).contains(&after), "four intervals: {after:?}");
     }
     assert_eq!(a.send(&[octets(7, "after", 1)]).await.accepted, 1);
-    assert_eq!(epoch(db.as_ref()).await, before, "the first was superseded");
+    assert_eq!(epoch(db.as_ref()).await, before, "the first process must not be superseded");
     assert!(a.node.health().ready().is_ok());
 }
 
@@ -145,7 +145,8 @@ async fn p11_a_killed_predecessor_is_superseded_after_two_intervals_and_the_new_
     let (line, through) = Line::of(&db);
     let _old = first(&through).await;
     line.cut(true);
-    // At the same address, as a supervisor starts it again: what listens there is the new process.
+    // At the same address, as after a restart by a supervisor: the new process itself listens
+    // there.
     let began = Instant::now();
     let mut new = start(config("a"), &db).await;
     let after = began.elapsed();
@@ -182,7 +183,7 @@ async fn p11_a_goodbye_lets_a_standby_claim_what_could_not_be_released() {
     let db = cluster().await;
     let mut a = first(&db).await;
     let b = start(config("b"), &db).await;
-    // The row says that `a` owns the partition when its last beat says goodbye.
+    // The last heartbeat of `a` is a goodbye, while the row still names `a` as the owner.
     let seen = db.observe().await.unwrap();
     let mut beat = seen.nodes.iter().find(|row| row.beat.node.0 == "a").unwrap().beat.clone();
     beat.counter = turnpike_store::NodeBeat::GOODBYE;
@@ -190,7 +191,7 @@ async fn p11_a_goodbye_lets_a_standby_claim_what_could_not_be_released() {
     db.heartbeat(&beat).await.unwrap();
     let began = Instant::now();
     while db.observe().await.unwrap().partitions[0].owner.as_ref().unwrap().0.0 != "b" {
-        assert!(began.elapsed() < HEARTBEAT * 4, "b waits as for a silent node");
+        assert!(began.elapsed() < HEARTBEAT * 4, "b must not wait as for a silent node");
         tokio::time::sleep(HEARTBEAT / 10).await;
     }
     drop(b);
@@ -225,7 +226,7 @@ async fn a_node_is_ready_while_it_serves_or_stands_by_and_says_why_not() {
     let db = cluster().await;
     let (line, through) = Line::of(&db);
     let a = first(&through).await;
-    // What it says is as of its last look.
+    // Health reports the state at the last observation.
     tokio::time::sleep(HEARTBEAT * 2).await;
     let said = a.node.health().ready().unwrap();
     assert!(said.contains("serves 1 partition"), "{said}");

@@ -1,9 +1,10 @@
-//! What rating costs, on one core, the account's state being at hand.
+//! The cost of rating on one core, with the account's state in memory.
 //!
 //!     cargo bench -p turnpike-plan --bench rating
 //!
-//! Times are for one record each; `fig6b/mix` is the issue's figure. `quantity` and `length` show
-//! that a record costs what its splits cost, not its seconds nor its octets.
+//! Each time is for one record; `fig6b/mix` is the reference figure. `quantity` and `length` show
+//! that the cost of a record depends on the number of its splits, not on its duration or byte
+//! count.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -51,7 +52,8 @@ fn connected(start: i64, duration_us: i64) -> UsageView<'static> {
     }
 }
 
-/// An account of Fig. 6B's plan that has used some hours of March, at midnight before the 2nd.
+/// An account with the plan of Fig. 6B that has used some hours of March, at midnight before the
+/// 2nd.
 struct Subscriber {
     code: ObjectCode,
     account: AccountContext,
@@ -64,7 +66,7 @@ impl Subscriber {
         let (code, account) = (code(FIG6B), account());
         let mut subscriber =
             Self { code, account, state: AccountState::default(), rater: Rater::new() };
-        // Of the hours before, none ran into the peak.
+        // None of the earlier hours was in peak time.
         for day in 0..hours.div_euclid(10) {
             subscriber.keep(&connected(MONDAY - (30 - day % 3) * HOUR_US / 2, 10 * HOUR_US));
         }
@@ -94,7 +96,7 @@ impl Subscriber {
     }
 }
 
-/// A hundred records of 5 to 55 minutes, spread over a week.
+/// One hundred records of 5 to 55 minutes, spread over a week.
 fn week_of_records() -> Vec<UsageView<'static>> {
     let minute = HOUR_US / 60;
     let record = |k: i64| connected(MONDAY + k * 101 * minute, (5 + k * 7 % 50) * minute);
@@ -105,7 +107,7 @@ fn week_of_records() -> Vec<UsageView<'static>> {
 mod fig6b {
     use super::*;
 
-    /// Of an account's records, half within the free hours, half past them.
+    /// Half of the records within the free hours, half past them.
     #[divan::bench]
     fn mix(bencher: Bencher<'_, '_>) {
         let records = week_of_records();
@@ -128,12 +130,12 @@ mod fig6b {
 
     #[divan::bench]
     fn across_free_peak_and_midnight(bencher: Bencher<'_, '_>) {
-        // Ten free hours to 22:00, two of peak to midnight, two off-peak.
+        // Ten free hours until 22:00, two hours of peak until midnight, two hours off-peak.
         let evening = connected(MONDAY + 12 * HOUR_US, 14 * HOUR_US);
         Subscriber::with_hours(90).bench(bencher, &[evening; 10]);
     }
 
-    /// From XML: parsed, checked and compiled.
+    /// Parses the XML, checks it and compiles it.
     #[divan::bench]
     fn parse_and_compile(bencher: Bencher<'_, '_>) {
         bencher.bench(|| code(black_box(FIG6B)));
@@ -158,7 +160,7 @@ const OCTETS: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="octets" version="1
   </graph>
 </plan>"#;
 
-/// One octet to a petabyte: the same cost.
+/// From one byte to a petabyte: the cost must be equal.
 #[divan::bench(args = [1, 1_000_000, 1_000_000_000_000_000])]
 fn quantity(bencher: Bencher<'_, '_>, octets: i64) {
     let (code, account, state, mut rater) =
@@ -175,8 +177,8 @@ fn quantity(bencher: Bencher<'_, '_>, octets: i64) {
     });
 }
 
-/// A session of a day, a week, a month, without anything to split at but the month: the cost of
-/// its splits.
+/// A session of a day, a week or a month that is split only at the end of the month: the cost of
+/// the splits.
 #[divan::bench(args = [1, 7, 28])]
 fn length_in_days(bencher: Bencher<'_, '_>, days: i64) {
     let flat = OCTETS
@@ -197,7 +199,7 @@ fn length_in_days(bencher: Bencher<'_, '_>, days: i64) {
     });
 }
 
-/// What the totals cost by which bonuses are set off: none that other plans can see.
+/// The cost of the totals for bonus offsets: plans without bonuses must not pay it.
 #[divan::bench(args = ["without bonuses", "with bonuses"])]
 fn totals(bencher: Bencher<'_, '_>, plan: &str) {
     let ads = r#"<UsageTypeSelector id="ads" in="record.quantity" types="ad"/>
@@ -206,7 +208,7 @@ fn totals(bencher: Bencher<'_, '_>, plan: &str) {
         <BonusCredit id="reward" in="who.others"><grant from="902" to="TO" percent="50"/></BonusCredit>
         <SecondAccountFinalizer id="theirs" in="reward.charge"/>
       </graph>"#;
-    // The same primitives, of which the account is granted nothing.
+    // The same primitives, with the bonus granted to another account.
     let to = if plan == "with bonuses" { "self" } else { "901" };
     let xml = OCTETS
         .replace("</graph>", &ads.replace("TO", to))

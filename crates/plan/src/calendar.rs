@@ -1,8 +1,9 @@
-//! The account's wall clock and months, cheaply: the usual record asks the tz database nothing.
+//! Cached conversion of instants to the account's local time and periods, so that most records need
+//! no look-up in the time-zone database.
 //!
-//! For each of the last few zones it keeps the stretch of constant offset and the month that were
-//! asked for last. Records of a partition lie close together in time, so the next one mostly falls
-//! into the same two.
+//! For each of the last few zones, the cache holds two intervals of constant UTC offset and one
+//! period of each kind. Records of a partition are close together in time, so most of them hit the
+//! cache.
 
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,7 @@ use turnpike_types::Timestamp;
 use crate::state::Period;
 use crate::zone::{Zone, first_instant_of};
 
-/// A stretch of time in which a zone's offset is constant: instants `from <= t < to`.
+/// An interval of constant UTC offset in a zone: instants `from <= t < to`, in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretch {
     pub(crate) from: i64,
@@ -22,7 +23,7 @@ pub(crate) struct Stretch {
     pub(crate) offset_us: i64,
 }
 
-/// A period of an account: instants `from <= t < to`.
+/// A period of an account: instants `from <= t < to`, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) from: i64,
@@ -30,21 +31,21 @@ pub(crate) struct Span {
     pub(crate) period: Period,
 }
 
-/// The calendars that accumulators and charges go by (docs/plan-semantics.md section 4).
+/// The kinds of period for accumulators and charges (docs/plan-semantics.md section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Calendared {
     /// The account's calendar month.
     Month,
     /// The account's billing cycle.
     Cycle,
-    /// A week that starts on this day, ISO's Monday being 1.
+    /// A week that starts on this day: 1 (Monday) to 7 (Sunday), as in ISO 8601.
     Week(i8),
     /// A local date.
     Day,
 }
 
 impl Calendared {
-    /// The period in a sentence.
+    /// The name of the period in messages.
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Month => "month",
@@ -67,12 +68,12 @@ impl Calendared {
 #[derive(Debug)]
 struct Known {
     zone: Zone,
-    /// The one asked for last, and another: about a change of the clocks both are asked for.
+    /// The interval used last, and the one before it: near a clock change, both are needed.
     stretch: Stretch,
     other_stretch: Stretch,
-    /// The period asked for last, by [`Calendared::place`].
+    /// The period used last, by [`Calendared::place`].
     spans: [Span; 4],
-    /// The cycle day and first day of the week that they were found with.
+    /// The cycle day and the first day of the week for which `spans` were computed.
     cycle_day: u8,
     week_day: i8,
 }
@@ -87,15 +88,15 @@ impl Known {
     }
 }
 
-/// Zones remembered at once. Accounts of one partition mostly share a few.
+/// Zones in the cache. The accounts of one partition mostly share a few zones.
 const ZONES_MAX: usize = 8;
 
-/// The instants the calendar can name, in microseconds: years -9999 to 9999.
+/// The instants that the calendar can represent, in microseconds: years -9999 to 9999.
 pub(crate) const INSTANTS: std::ops::Range<i64> = -377_705_023_201_000_000..253_402_207_200_000_000;
 
 const NO_SPAN: Span = Span { from: 0, to: 0, period: Period::EVER };
 
-/// Remembers the calendar of the zones used last.
+/// A cache of the calendars of the zones used last.
 #[derive(Debug, Default)]
 pub(crate) struct Calendar {
     known: Vec<Known>,
@@ -105,8 +106,8 @@ pub(crate) struct Calendar {
 }
 
 impl Calendar {
-    /// Makes `zone` the zone that the other methods speak of, and `cycle_day` (1 to 31) the day on
-    /// which billing cycles start.
+    /// Selects the zone for the following calls, and the day (1 to 31) on which billing cycles
+    /// start.
     #[inline]
     pub(crate) fn enter(&mut self, zone: &Zone, cycle_day: u8) {
         self.cycle_day = cycle_day.clamp(1, 31);
@@ -142,7 +143,7 @@ impl Calendar {
         }
     }
 
-    /// The stretch of constant offset around an instant.
+    /// The interval of constant UTC offset that contains an instant.
     #[inline]
     pub(crate) fn stretch(&mut self, at: i64) -> Stretch {
         let Some(known) = self.known.get_mut(self.current) else {
@@ -154,10 +155,10 @@ impl Calendar {
         known.stretch
     }
 
-    /// The account's period around an instant (docs/plan-semantics.md section 4).
+    /// The account's period that contains an instant (docs/plan-semantics.md section 4).
     #[inline(always)]
     pub(crate) fn period(&mut self, calendared: Calendared, at: i64) -> Span {
-        // Nearly always the same month as last time.
+        // Fast path: nearly every record is in the same month as the one before.
         if calendared == Calendared::Month
             && let Some(known) = self.known.get(self.current)
         {
@@ -191,7 +192,8 @@ impl Calendar {
         *span
     }
 
-    /// The local date of an instant, by the days of which each begins at its first instant.
+    /// The local date of an instant. Each date starts at its first instant, also where a clock goes
+    /// back over midnight.
     pub(crate) fn date(&mut self, at: i64) -> Date {
         date_of(self.period(Calendared::Day, at).period)
     }
@@ -202,12 +204,12 @@ impl Calendar {
         known.map_or(i64::MIN, |known| first_instant_of(&known.zone, date).micros())
     }
 
-    /// The first date of the period after the one that holds `date`.
+    /// The first date of the period that follows the period of `date`.
     pub(crate) fn next_first(&self, calendared: Calendared, date: Date) -> Date {
         next_first(calendared, self.cycle_day, first_of(calendared, self.cycle_day, date))
     }
 
-    /// The first date of the period that holds `date`.
+    /// The first date of the period that contains `date`.
     pub(crate) fn first_of(&self, calendared: Calendared, date: Date) -> Date {
         first_of(calendared, self.cycle_day, date)
     }
@@ -222,7 +224,8 @@ fn look_up_stretch(zone: &Zone, at: i64) -> Stretch {
     let now = instant(at);
     let rules = zone.rules();
     let offset_us = i64::from(rules.to_offset(now).seconds()) * 1_000_000;
-    // Transitions are whole seconds; `preceding` is strictly before, so ask a microsecond later.
+    // Transitions are whole seconds. `preceding` excludes the given instant, so look up one
+    // microsecond later.
     let just_after = instant(at.saturating_add(1));
     let from =
         rules.preceding(just_after).next().map_or(i64::MIN, |t| t.timestamp().as_microsecond());
@@ -235,8 +238,8 @@ fn look_up_period(zone: &Zone, calendared: Calendared, cycle_day: u8, at: i64) -
     let mut first = first_of(calendared, cycle_day, local);
     loop {
         let span = span_from(zone, first, next_first(calendared, cycle_day, first));
-        // A clock put back over a period's end shows the old date again in the new period: the
-        // period began at its first instant and stays begun.
+        // A clock put back over the end of a period shows the old date again: the new period began
+        // at its first instant and does not end again.
         if at < span.to || span.to == i64::MAX {
             return span;
         }
@@ -250,7 +253,7 @@ fn span_from(zone: &Zone, first: Date, next: Date) -> Span {
     Span { from, to, period: period_of(first) }
 }
 
-/// The first date of the period that a local date belongs to.
+/// The first date of the period that contains a local date.
 fn first_of(calendared: Calendared, cycle_day: u8, date: Date) -> Date {
     match calendared {
         Calendared::Month => date.first_of_month(),
@@ -284,15 +287,15 @@ fn next_first(calendared: Calendared, cycle_day: u8, first: Date) -> Date {
     }
 }
 
-/// The cycle day in a month, clamped from the anchor: 31 is the 29th of a leap year's February, and
-/// the 31st of March again (docs/plan-semantics.md section 4).
+/// The cycle day in a month, clamped to the month's last day. Day 31 gives 29 February in a leap
+/// year, and 31 March again (docs/plan-semantics.md section 4).
 fn on_cycle_day(first_of_month: Date, cycle_day: u8) -> Date {
     let last = first_of_month.days_in_month();
     let day = i8::try_from(cycle_day).unwrap_or(last).clamp(1, last);
     Date::new(first_of_month.year(), first_of_month.month(), day).unwrap_or(first_of_month)
 }
 
-/// A date some days on; the date itself at the ends of the calendar.
+/// The date plus a number of days; the date itself at either end of the calendar.
 pub(crate) fn days_on(date: Date, days: i32) -> Date {
     date.checked_add(jiff::Span::new().days(days)).unwrap_or(date)
 }
@@ -303,7 +306,7 @@ fn next_month(first: Date) -> Date {
     next.unwrap_or(first)
 }
 
-/// The date with which a period starts.
+/// The first date of a period.
 pub(crate) fn date_of(period: Period) -> Date {
     let days = jiff::Span::new().try_days(period.0);
     let date = days.and_then(|days| Date::constant(1970, 1, 1).checked_add(days));

@@ -1,4 +1,4 @@
-//! Object code: the form of a plan that a node runs for every record.
+//! Object code: the compiled form of a plan, which a node runs for every record.
 
 use std::fmt;
 
@@ -18,51 +18,51 @@ pub struct ObjectCode {
     pub(crate) version: u32,
     pub(crate) starts: Date,
     pub(crate) currency: Currency,
-    /// What the account is posted in; the plan's own currency without a converter.
+    /// The currency posted to the account; without a converter the plan's own currency.
     pub(crate) posts: Currency,
     pub(crate) components: Vec<Component>,
     pub(crate) variables: Vec<Variable>,
     pub(crate) accepts: Accepts,
-    /// The streams of the same places are fed by them.
+    /// The first streams: stream `n` is fed by measure `n`.
     pub(crate) measures: Vec<Measure>,
-    /// Counts of units: the measures, and those that primitives made anew.
+    /// Number of counts of units: the measures, and those that primitives created.
     pub(crate) counts: usize,
     /// In topological order.
     pub(crate) ops: Vec<Placed>,
     pub(crate) streams: usize,
     pub(crate) traces: usize,
-    /// Places for charges that something downstream looks at.
+    /// Number of charge slots: one for each output whose charges another primitive reads.
     pub(crate) charges: usize,
-    /// What primitives tell about a record, by their places.
+    /// The attributes that primitives derive from a record, by primitive index.
     pub(crate) told: Vec<Option<Box<dyn Tell>>>,
-    /// The reference tables that it reads.
+    /// The reference tables that the plan reads.
     pub(crate) tables: Vec<TableName>,
-    /// Some of its charges fall due without usage.
+    /// Do any charges fall due without usage?
     pub(crate) is_swept: bool,
-    /// Those of the variables that its primitives read to say what falls due next.
+    /// The variables that determine when the next charge falls due.
     pub(crate) due_by: Vec<VariableId>,
-    /// Some of its primitives do something when a billing cycle closes.
+    /// Does any primitive act when a billing cycle closes?
     pub(crate) closes: bool,
-    /// The primitives in document order, for whoever watches a record go through.
+    /// The primitives in document order, for traces of a record's way through the plan.
     pub(crate) nodes: Vec<NodeInfo>,
-    /// What an alternative comes to, see [`crate::options`].
+    /// Variables and components for a comparison of alternatives, see [`crate::options`].
     pub(crate) trial: TrialParts,
-    /// What it may grant, see [`crate::offset`].
+    /// Components for bonus offsets, see [`crate::offset`].
     pub(crate) bonus: BonusParts,
 }
 
-/// An operation, its primitive's place in [`ObjectCode::nodes`], and when it has work.
+/// An operation, its primitive's index in [`ObjectCode::nodes`], and the streams it depends on.
 pub(crate) struct Placed {
     pub(crate) node: usize,
     pub(crate) op: Box<dyn Op>,
-    /// The streams that it reads: while all are empty, a record of usage passes it by. All, when
-    /// it does not live on usage alone.
+    /// The streams that it reads: while all are empty, a usage record skips the operation.
+    /// [`Slots::ALL`] for an operation that does not depend on usage alone.
     pub(crate) reads: Slots,
     /// The streams that it may fill.
     pub(crate) fills: Slots,
 }
 
-/// What of a record is counted.
+/// A measure of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Measure {
     Duration,
@@ -98,8 +98,8 @@ impl fmt::Display for Measure {
     }
 }
 
-/// A set of streams. Those past the first 63 share a place, so that in a large plan some
-/// operations run in vain.
+/// A set of streams as a bit mask. Streams from 63 on share one bit, so in a large plan some
+/// operations run without work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slots(u64);
 
@@ -117,7 +117,7 @@ impl Slots {
         self.0 |= 1 << slot.min(63);
     }
 
-    /// Calls `with` for each stream of the set, of `count` streams.
+    /// Calls `with` for each stream of the set that is below `count`.
     pub(crate) fn for_each(self, count: usize, mut with: impl FnMut(usize)) {
         let mut left = self.0 << 1 >> 1;
         while left != 0 {
@@ -138,7 +138,7 @@ impl Slots {
         self.0 & other.0 != 0
     }
 
-    /// Adds those of `other` that `hold` says yes to; of the place that many share, always.
+    /// Adds the streams of `other` for which `hold` returns true; the shared bit is always added.
     #[inline]
     pub(crate) fn add_those(&mut self, other: Self, hold: impl Fn(usize) -> bool) {
         let mut left = other.0 & !self.0;
@@ -152,77 +152,79 @@ impl Slots {
     }
 }
 
-/// A primitive as it is shown to whoever watches.
+/// A primitive as shown in a trace.
 #[derive(Debug)]
 pub(crate) struct NodeInfo {
     pub(crate) id: String,
     pub(crate) kind: &'static str,
     pub(crate) line: u32,
-    /// Usage inputs: name, streams, count.
+    /// Usage inputs: name, and the streams and count they read.
     pub(crate) inputs: Vec<(&'static str, Input)>,
-    /// Usage outputs that something takes: name, stream.
+    /// Usage outputs that another primitive consumes: name, stream.
     pub(crate) outputs: Vec<(&'static str, usize)>,
 }
 
-/// A reference table as a plan names it.
+/// A reference table that a plan names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableName {
-    /// What sort of table.
+    /// The kind of table.
     pub kind: TableKind,
-    /// Its id.
+    /// The table's id.
     pub id: String,
 }
 
-/// Variables and components by which a plan takes part in a comparison of alternatives.
+/// Variables and components for a comparison of alternatives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrialParts {
-    /// Sums by cycle: what recurs and what was used; what is charged once.
+    /// Sums per cycle: `running` of usage and recurring charges, `once` of one-time charges.
     pub(crate) running: VariableId,
     pub(crate) once: VariableId,
-    /// Not a variable, but a name for the state that the plan carries on.
+    /// An identifier of the state that the plan shares with its successors; not a variable.
     pub(crate) state: VariableId,
-    /// The first date of the first cycle that is not closed.
+    /// The first date of the oldest cycle that is not closed.
     pub(crate) closed: VariableId,
-    /// Components of the winner's lines: the sum, what is charged once, the option's fee.
+    /// Components of the chosen alternative's lines: the sum, the one-time charges, the option's
+    /// fee.
     pub(crate) sum: u16,
     pub(crate) one_time: u16,
     pub(crate) fee: u16,
 }
 
-/// How a plan takes part in bonus offsets.
+/// Components for bonus offsets.
 #[derive(Clone, Debug)]
 pub(crate) struct BonusParts {
-    /// The components by which it grants bonuses, to whomever.
+    /// The components by which the plan grants bonuses, to any account.
     pub(crate) credits: Vec<u16>,
-    /// Its own account may be granted some.
+    /// May the plan grant bonuses to its own account?
     pub(crate) is_own: bool,
-    /// Components of what is carried on: out of a cycle, into the next, and what finds no next one.
+    /// Components of carried bonuses: out of a cycle, into the next, and lapsed when no cycle
+    /// follows.
     pub(crate) forward: u16,
     pub(crate) brought: u16,
     pub(crate) lapsed: u16,
 }
 
-/// Something that charge lines can be for: a step of a rater, or a fixed charge.
+/// The subject of charge lines: a step of a rater, or a fixed charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
     /// The primitive's id.
     pub primitive: String,
-    /// The step's id, or the charge's own.
+    /// The step's id, or the charge's name.
     pub component: String,
-    /// What sort of charge.
+    /// The kind of charge.
     pub kind: ComponentKind,
-    /// The price as written, parameters filled in: `0.05 per 1 GB`, `10.00 once`,
-    /// `20.00 per month`.
+    /// The price as written, with parameters filled in: `0.05 per 1 GB`, `10.00 once`, `20.00 per
+    /// month`.
     pub price: String,
-    /// What a line's quantity counts.
+    /// The unit of a line's quantity.
     pub unit: Unit,
-    /// The accumulator whose total before and after the lines show.
+    /// The accumulator whose totals before and after are on the lines.
     pub level: Option<VariableId>,
-    /// What its lines are in.
+    /// The currency of its lines.
     pub currency: Currency,
 }
 
-/// Sorts of charges.
+/// Kinds of charges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ComponentKind {
     /// For units used (and a step's constant).
@@ -233,25 +235,25 @@ pub enum ComponentKind {
     Recurring,
     /// A tax on other lines.
     Tax,
-    /// A part of other lines, off or on top.
+    /// A percentage of other lines, as a discount or a surcharge.
     Discount,
     /// A party's share of another line.
     Share,
-    /// Another line in another currency.
+    /// Another line converted to another currency.
     Conversion,
-    /// What makes lines come to what was agreed: a volume's price, a cap, a minimum, a commitment,
-    /// the unused days of a charge.
+    /// A correction to an agreed amount: a volume price, a cap, a minimum, a commitment, or the
+    /// refund of a charge's unused days.
     Adjustment,
-    /// A credit that one party grants another.
+    /// A credit that one party grants to another.
     Bonus,
-    /// Something that happened, at no charge.
+    /// An event without a charge.
     Event,
-    /// What the alternative that won comes to, and the fee for choosing.
+    /// The sum of the chosen alternative, and the fee for the option.
     Option,
 }
 
 impl ComponentKind {
-    /// The word on receipts.
+    /// The name of this kind on receipts.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Usage => "usage",
@@ -269,24 +271,24 @@ impl ComponentKind {
     }
 }
 
-/// Something that a plan remembers about an account.
+/// A variable that a plan keeps for each account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
-    /// Its name in the account's state.
+    /// The variable's key in the account's state.
     pub id: VariableId,
     /// The primitive's id; for a step's constant `rater/step`.
     pub primitive: String,
-    /// What it counts; [`Unit::One`] for "charged already".
+    /// The unit it counts; [`Unit::One`] for a mark that something was charged.
     pub unit: Unit,
     pub(crate) meaning: Meaning,
 }
 
-/// Which usage types a plan takes (docs/plan-semantics.md section 2).
+/// The usage types that a plan accepts (docs/plan-semantics.md section 2).
 #[derive(Clone, Debug)]
 pub(crate) enum Accepts {
-    /// Something other than a selector with an open rest stands at the source.
+    /// A primitive that accepts every type is linked to the source.
     Everything,
-    /// Sorted.
+    /// Only these types, sorted.
     Types(Vec<Box<str>>),
 }
 
@@ -301,7 +303,7 @@ impl ObjectCode {
         self.version
     }
 
-    /// The first local date it rates.
+    /// The first local date that this version rates.
     pub fn starts(&self) -> Date {
         self.starts
     }
@@ -311,52 +313,51 @@ impl ObjectCode {
         first_instant_of(zone, self.starts)
     }
 
-    /// The currency of all its lines.
+    /// The currency of the plan's prices.
     pub fn currency(&self) -> Currency {
         self.currency
     }
 
-    /// The currency in which it posts to the account: the plan's own, unless a CurrencyConverter
-    /// stands before the finalizer. An account billed in another one can't be rated by it.
+    /// The currency posted to the account: the plan's own, unless a CurrencyConverter precedes the
+    /// finalizer. An account billed in another currency can't be rated by this plan.
     pub fn posts(&self) -> Currency {
         self.posts
     }
 
-    /// The reference tables that it reads; [`PlanInForce::tables`](crate::PlanInForce::tables)
-    /// holds them in this order.
+    /// The reference tables that the plan reads, in the order of
+    /// [`PlanInForce::tables`](crate::PlanInForce::tables).
     pub fn tables(&self) -> &[TableName] {
         &self.tables
     }
 
-    /// Do some of its charges fall due without usage (docs/plan-semantics.md section 5)?
+    /// Do any charges fall due without usage (docs/plan-semantics.md section 5)?
     pub fn is_swept(&self) -> bool {
         self.is_swept
     }
 
-    /// Does something happen when a billing cycle closes (docs/plan-semantics.md section 5)?
+    /// Does the plan act when a billing cycle closes (docs/plan-semantics.md section 5)?
     pub fn closes(&self) -> bool {
         self.closes || !self.bonus.credits.is_empty()
     }
 
-    /// What lines can be for; [`Line::component`](crate::Line::component) is an index into it.
+    /// The components; [`Line::component`](crate::Line::component) is an index into this slice.
     pub fn components(&self) -> &[Component] {
         &self.components
     }
 
-    /// What it remembers about an account.
+    /// The variables that the plan keeps for each account.
     pub fn variables(&self) -> &[Variable] {
         &self.variables
     }
 
-    /// Does it carry on the same state as another plan? Such plans can follow each other; they can't
-    /// be alternatives of one option, since each would take the other's charges and counts for its
-    /// own.
+    /// Do both plans use the same state? Such plans can succeed each other. They can't be
+    /// alternatives of one option, since each would read the other's charges and counts as its own.
     pub fn shares_state_with(&self, other: &Self) -> bool {
         self.trial.state == other.trial.state
     }
 
-    /// Does it take records of this usage type? What it does not take passes to the account's
-    /// next subscription.
+    /// Does the plan accept records of this usage type? A record that it does not accept is offered
+    /// to the account's next subscription.
     pub fn accepts(&self, usage_type: &str) -> bool {
         match &self.accepts {
             Accepts::Everything => true,
@@ -375,7 +376,7 @@ impl fmt::Debug for ObjectCode {
 mod tests {
     use super::*;
 
-    /// One compiled plan serves every owner task of a node.
+    /// All owner tasks of a node share one compiled plan.
     #[test]
     fn object_code_is_shared_between_tasks() {
         fn shared<T: Send + Sync + 'static>() {}

@@ -1,9 +1,9 @@
-//! Plans whose default values are not sound, and that are sound for other ones.
+//! A search for parameter values that make a plan sound whose default values do not.
 //!
-//! A default may be no more than a placeholder: a limit of 0, a window without end. Whether any
-//! values make the plan sound can't be computed in general, so a few likely ones are tried, parameter
-//! by parameter, each time keeping what leaves fewer faults. What is found is used for nothing else:
-//! a subscription is checked with its own values.
+//! A default may be a placeholder: a limit of 0, a window without an end. Whether any values make a
+//! plan sound can't be computed in general, so the search tries a few likely values for each
+//! parameter, and keeps a value when it leaves fewer errors. The values found are used for nothing
+//! else: each subscription is checked with its own values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,24 +15,24 @@ use crate::measure::{Quantity, Unit};
 use crate::spec::{PropertySpec, Value};
 use crate::{build, check, primitives, values};
 
-/// Values of one parameter that are tried.
+/// Candidate values of one parameter.
 const CANDIDATES_MAX: usize = 32;
 
-/// Values that are tried, of a plan with few elements and of one with many.
+/// Attempts in total: the maximum for small plans, the minimum for large ones.
 const TRIES_MAX: usize = 600;
 const TRIES_MIN: usize = 40;
 
-/// How far a plan comes, the further the better: the stage, and the faults found there.
+/// Progress of an attempt, the greater the better: the compile stage reached, then fewer errors.
 type Reached = (u8, std::cmp::Reverse<usize>);
 
-/// A plan's parameters with which it is sound, and its code.
+/// The parameters whose values make a plan sound, and the compiled code.
 pub(crate) struct Sound {
-    /// Those that differ from the defaults.
+    /// The parameters whose values differ from the defaults.
     pub(crate) parameters: Vec<String>,
     pub(crate) code: ObjectCode,
 }
 
-/// Looks for values with which a document can be built that can't be built with its defaults.
+/// Searches for values with which a document compiles that does not compile with its defaults.
 pub(crate) fn sound(document: &Document) -> Option<Sound> {
     let parameters = used(document);
     if parameters.is_empty() {
@@ -44,7 +44,7 @@ pub(crate) fn sound(document: &Document) -> Option<Sound> {
         overrides: BTreeMap::new(),
     };
     let (mut best, _) = search.reach();
-    // What one parameter needs may depend on another that comes later.
+    // Repeated passes, since a value of one parameter may depend on a later one.
     for _ in 0..3 {
         let before = best;
         for parameter in &parameters {
@@ -105,7 +105,7 @@ fn elements(document: &Document) -> usize {
     document.primitives.len() + children
 }
 
-/// Every property of a primitive and of what it holds, with its declaration.
+/// Every property of a primitive and of its children, with its declaration.
 fn properties(primitive: &Primitive) -> impl Iterator<Item = (&'static PropertySpec, &str)> {
     let spec = primitives::find(&primitive.kind);
     let own = spec.into_iter().flat_map(|spec| spec.properties);
@@ -139,7 +139,7 @@ fn candidates(document: &Document, parameter: &Parameter) -> Vec<String> {
     all
 }
 
-/// Between, above and below the quantities that the plan writes.
+/// Quantities between, above and below those that the plan contains.
 fn quantities(document: &Document, parameter: &Parameter) -> Vec<String> {
     let default = Quantity::parse(&parameter.value).map_or(Unit::One, |quantity| quantity.unit);
     let written = document.primitives.iter().flat_map(properties).filter_map(|(_, text)| {
@@ -161,7 +161,8 @@ fn quantities(document: &Document, parameter: &Parameter) -> Vec<String> {
     bases.chain(["1 h", "1 GB", "1"].map(str::to_owned)).collect()
 }
 
-/// Words of the plan's own, and of all sorts.
+/// Candidate texts: words that the plan uses for properties of the same name, then samples of each
+/// kind of value.
 fn texts(document: &Document, parameter: &Parameter) -> Vec<String> {
     let name = format!("${}", parameter.id);
     let all = || document.primitives.iter().flat_map(properties);
@@ -171,7 +172,7 @@ fn texts(document: &Document, parameter: &Parameter) -> Vec<String> {
             Value::Choice(known) => words.extend(known.iter().map(|word| (*word).to_owned())),
             Value::Currency | Value::TargetCurrency => words.push(document.currency.to_string()),
             _ => {
-                // What other properties of the name, and classes of usage, are written as.
+                // Values of other properties of the same name, and usage types.
                 let alike = all().filter(|(other, text)| {
                     (other.name == spec.name || matches!(other.name, "as" | "default" | "types"))
                         && !text.starts_with('$')

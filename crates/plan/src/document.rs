@@ -1,4 +1,4 @@
-//! The tree of elements -> a plan's head, parameters and primitives, values still as written.
+//! The element tree -> a plan's head, parameters and primitives, with values not yet parsed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +15,13 @@ use crate::spec::Spec;
 use crate::values::{self, Rounding};
 use crate::xml::{self, Element};
 
-/// Primitives of one plan.
+/// Maximum number of primitives of a plan.
 pub(crate) const PRIMITIVES_MAX: usize = 512;
 
-/// Elements within one primitive.
+/// Maximum number of elements within one primitive.
 const CHILDREN_MAX: usize = 4096;
 
-/// A plan as written: parameters not yet filled in.
+/// A plan as written, with parameters not yet filled in.
 #[derive(Clone, Debug)]
 pub(crate) struct Document {
     pub(crate) id: String,
@@ -29,16 +29,16 @@ pub(crate) struct Document {
     pub(crate) starts: Date,
     pub(crate) currency: Currency,
     pub(crate) rounding: Rounding,
-    /// Whose state it carries on: plans of the same name share accumulators by primitive id.
+    /// The name of its state: plans with the same name share variables by primitive id.
     pub(crate) state: String,
     pub(crate) supersedes: Option<u32>,
     pub(crate) parameters: Vec<Parameter>,
-    /// What measures count, as far as the plan declares it.
+    /// The units that the plan declares for measures.
     pub(crate) measures: BTreeMap<String, DeclaredUnit>,
-    /// It was accepted before: rules that came later warn of what they would refuse.
+    /// Was this version published before? If so, newer rules warn where they would refuse.
     pub(crate) is_published: bool,
     pub(crate) primitives: Vec<Primitive>,
-    /// Ids of elements whose type is not known: links to them are not faults of their own.
+    /// Ids of primitives of an unknown type: links to them are not reported as errors.
     pub(crate) unread: BTreeSet<String>,
     pub(crate) examples: Vec<Example>,
     pub(crate) content_hash: [u8; 32],
@@ -70,7 +70,7 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
                 graph(element, &mut document, findings);
             }
             "example" => examples.push(element),
-            // Looked at by the tools that draw plans.
+            // Used only by editors that draw the plan.
             "layout" => {}
             "measure" => measures.push(element),
             name => {
@@ -88,14 +88,14 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Document> {
         findings.error(root.line, None, Cause::Malformed, message);
     }
     document.measures = declared(&measures, findings);
-    // Parameters may stand behind an example that sets them.
+    // Read last, since parameters may follow an example that sets them.
     document.examples = example::read(&examples, &document, findings);
     Some(document)
 }
 
 const HOLDS: [&str; 5] = ["parameter", "measure", "graph", "example", "layout"];
 
-/// Units of measures, as a plan declares them.
+/// The words for units in a `<measure>`.
 const UNITS: [(&str, Unit); 3] =
     [("time", Unit::Microsecond), ("bytes", Unit::Byte), ("count", Unit::One)];
 
@@ -276,7 +276,7 @@ fn graph(root: &Element, document: &mut Document, findings: &mut Findings) {
             continue;
         };
         if id == SOURCE || id == "account" {
-            let message = format!("the id {id} stands for the {id} itself: choose another");
+            let message = format!("the id {id} is reserved for the {id}: choose another");
             findings.error(element.line, Some(&id), Cause::DuplicateId, message);
             continue;
         }
@@ -301,7 +301,12 @@ fn graph(root: &Element, document: &mut Document, findings: &mut Findings) {
         }
     }
     if lines.is_empty() {
-        findings.error(root.line, None, Cause::Malformed, "the graph is empty: it rates nothing");
+        findings.error(
+            root.line,
+            None,
+            Cause::Malformed,
+            "the graph is empty: write at least one primitive",
+        );
     }
 }
 
@@ -361,11 +366,11 @@ fn link(text: &str, line: u32, id: &str, findings: &mut Findings) -> Link {
         let message =
             format!("\"{text}\" is one word: links are separated by spaces: write \"{apart}\"");
         if link.is_source() {
-            // A measure may have such a name in plans that were published before.
+            // A plan that was published before may have a measure of such a name.
             findings.refuse_since(line, Some(id), Cause::UnknownReference, message);
         } else {
             findings.error(line, Some(id), Cause::UnknownReference, message);
-            // Looked up nowhere: it would be told of twice.
+            // An empty port is not resolved, so the error is reported once.
             link.port.clear();
         }
     }

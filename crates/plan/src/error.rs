@@ -1,25 +1,25 @@
-//! What is wrong with a plan, said to its author: where it stands and what to do about it.
+//! Errors and warnings about a plan, for its author: what is wrong, where, and what to do.
 
 use std::fmt;
 
-/// Everything found wrong with a plan, in document order. Never empty.
+/// All errors of a plan, in document order. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct PlanErrors(pub Vec<PlanError>);
 
-/// One thing that makes a plan impossible to accept.
+/// One error that makes a plan unacceptable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanError {
     /// Line of the XML, from 1; 0 where no line can be named (a subscription's overrides).
     pub line: u32,
     /// Id of the primitive at fault, where there is one.
     pub primitive: Option<String>,
-    /// What kind of fault, for programs.
+    /// The kind of error, for programs.
     pub cause: Cause,
-    /// What is wrong and what to do, for people.
+    /// The error and its remedy, for people.
     pub message: String,
 }
 
-/// Kinds of faults (docs/architecture.md section 7).
+/// Kinds of errors (docs/architecture.md section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Cause {
@@ -27,41 +27,41 @@ pub enum Cause {
     Malformed,
     /// Larger than a limit.
     TooLarge,
-    /// A primitive type that exists nowhere.
+    /// An unknown primitive type.
     UnknownType,
-    /// Two things share an id.
+    /// Two declarations with the same id.
     DuplicateId,
-    /// A link to a primitive or port that does not exist, or of another kind.
+    /// A link to a primitive or port that does not exist or carries another kind of value.
     UnknownReference,
-    /// An input that nothing feeds.
+    /// An input without a link.
     OpenInput,
-    /// A usage output that nothing takes.
+    /// A usage output that no primitive consumes.
     OpenUsage,
     /// A charge that reaches no finalizer.
     OpenCharge,
-    /// A charge taken twice.
+    /// A charge output that two primitives consume.
     ChargeTwice,
-    /// Primitives that feed each other in a ring.
+    /// A cycle of primitives.
     Cycle,
-    /// A property that is required and absent.
+    /// A missing required property.
     MissingProperty,
     /// A property or child that the primitive does not have.
     UnknownProperty,
-    /// A value that can't be read.
+    /// A value that can't be parsed.
     BadValue,
-    /// A primitive that can't stand where it does.
+    /// A primitive in a position where it is not allowed.
     Misplaced,
-    /// Units that do not fit the flow they price or count.
+    /// A unit that differs from the unit of the flow.
     WrongUnit,
-    /// Tiers that overlap, leave a gap, or stand out of order.
+    /// Tiers that overlap, leave a gap, or are out of order.
     BadTiers,
-    /// A filter that nothing can pass.
+    /// A filter that no unit can pass.
     NothingPasses,
-    /// Amounts of two currencies meet.
+    /// Amounts of two currencies in one place.
     MixedCurrencies,
-    /// A parameter that is not declared.
+    /// An undeclared parameter.
     UnknownParameter,
-    /// Charges of other accounts where only the account's own may come, or the other way round.
+    /// Charges of other accounts where only the account's own are allowed, or the reverse.
     WrongAccount,
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for PlanError {
 }
 
 impl fmt::Display for PlanErrors {
-    /// One error a line.
+    /// One error per line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, error) in self.0.iter().enumerate() {
             if position > 0 {
@@ -92,14 +92,14 @@ impl fmt::Display for PlanErrors {
     }
 }
 
-/// Something legal that its author probably does not mean.
+/// Something legal that the author probably does not intend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// Line of the XML, from 1.
     pub line: u32,
     /// Id of the primitive concerned, where there is one.
     pub primitive: Option<String>,
-    /// What will happen.
+    /// The effect.
     pub message: String,
 }
 
@@ -113,13 +113,13 @@ impl fmt::Display for Warning {
     }
 }
 
-/// How many errors are collected before reading stops: past these, nobody reads on.
+/// Maximum number of errors and of warnings; further ones are dropped.
 const ERRORS_MAX: usize = 100;
 
 /// Collects errors and warnings while a plan is read, checked and compiled.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// The plan was accepted before: see [`Findings::refuse_since`].
+    /// Was the plan published before? See [`Findings::refuse_since`].
     pub(crate) is_published: bool,
     errors: Vec<PlanError>,
     warnings: Vec<Warning>,
@@ -143,8 +143,8 @@ impl Findings {
         }
     }
 
-    /// An error by a rule that is younger than some published plans. Those go on as they were
-    /// accepted, with a warning: accounts rely on them.
+    /// An error by a rule that is newer than some published plans. A published plan gets a warning
+    /// instead: it stays valid as accepted, since accounts rely on it.
     pub(crate) fn refuse_since(
         &mut self,
         line: u32,
@@ -170,7 +170,7 @@ impl Findings {
         self.errors.len()
     }
 
-    /// Makes warnings of errors that other values of parameters do not have.
+    /// Turns the errors into warnings, for a plan that is sound with other parameter values.
     pub(crate) fn blame_defaults(&mut self, parameters: &[String]) {
         let names: Vec<String> = parameters.iter().map(|id| format!("${id}")).collect();
         let (names, are) = (names.join(", "), if names.len() == 1 { "is" } else { "are" });
@@ -187,7 +187,7 @@ impl Findings {
         self.errors.is_empty()
     }
 
-    /// The warnings, or the errors in the order of the document.
+    /// The warnings, or the errors in document order.
     pub(crate) fn into_result(mut self) -> Result<Vec<Warning>, PlanErrors> {
         if self.errors.is_empty() {
             return Ok(self.warnings);

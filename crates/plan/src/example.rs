@@ -1,7 +1,8 @@
-//! Examples: what a plan's author says that usage must come to (docs/plan-semantics.md section 9).
+//! Examples: expected results of sample usage, written by a plan's author
+//! (docs/plan-semantics.md section 9).
 //!
-//! They are read and checked here, and run by whoever can rate: a plan that does not do what its
-//! own examples say is not published.
+//! This crate reads and checks them; a crate that can rate runs them. A plan that fails its own
+//! examples is not published.
 
 mod read;
 mod value;
@@ -18,80 +19,79 @@ use crate::zone::Zone;
 pub(crate) use read::read;
 pub use value::parse_amount;
 
-/// Examples of one plan.
+/// Maximum number of examples of a plan.
 pub(crate) const EXAMPLES_MAX: usize = 256;
 
-/// One example of a plan: usage, and the lines it must come to.
+/// One example of a plan: usage, and the expected lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// Its name, unique within the plan; `example 2` where its author gave none.
+    /// Its name, unique within the plan; by default `example` and its number.
     pub name: String,
     /// Line of the XML, from 1.
     pub line: u32,
-    /// Whose usage it is.
+    /// Settings of the accounts whose usage it is.
     pub settings: ExampleSettings,
-    /// How closely sums are compared.
+    /// The precision with which sums are compared.
     pub tolerance: Tolerance,
-    /// The usage and what it comes to.
+    /// The usage and the expected results.
     pub body: ExampleBody,
 }
 
-/// What all accounts of an example have.
+/// Settings shared by all accounts of an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExampleSettings {
-    /// The zone of their days and months; UTC unless said.
+    /// The zone of their days and months. Default: UTC.
     pub zone: Zone,
-    /// The day on which their billing cycles start, 1 to 31; 1 unless said.
+    /// The day on which their billing cycles start, 1 to 31. Default: 1.
     pub cycle_day: u8,
-    /// The currency they are billed in; the plan's unless said.
+    /// The currency they are billed in. Default: the plan's.
     pub currency: Currency,
-    /// The first local date of their subscription; always, unless said.
+    /// The first local date of their subscription. Default: no start.
     pub since: Option<Date>,
-    /// The local date on which they are cancelled, the first one without the subscription; never,
-    /// unless said.
+    /// The local date of the cancellation, the first one without the subscription. Default: none.
     pub cancelled: Option<Date>,
-    /// After all records, time goes on to the first instant of this local date: what falls due until
-    /// then is booked, and cycles close whose grace is over.
+    /// After the last record, time advances to the first instant of this local date: charges that
+    /// fall due until then are booked, and cycles whose grace period has ended are closed.
     pub until: Option<Date>,
     /// Values for the plan's parameters.
     pub parameters: BTreeMap<String, String>,
 }
 
-/// How closely a sum of amounts is compared with what is expected.
+/// The precision with which a sum of amounts is compared with the expected one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tolerance {
-    /// To the last decimal.
+    /// Equal to the last decimal.
     #[default]
     Exact,
-    /// Within half a unit of the ninth decimal for each line of the sum: for expectations that
-    /// were rounded once where a plan rounds each of several lines.
+    /// Within half a unit of the ninth decimal for each line of the sum: for an expected sum that
+    /// was rounded once, where the plan rounds each line.
     PerLine,
 }
 
-/// Where an example's usage stands.
+/// The location of an example's usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExampleBody {
-    /// In files beside the plan, named without a directory.
+    /// In files in the plan's directory; names without a directory.
     Files {
         /// Usage records: `.csv`, or `.jsonl`.
         usage: String,
-        /// What they come to: `.csv`.
+        /// The expected results: `.csv`.
         expect: String,
     },
-    /// In the plan itself.
+    /// In the plan document.
     Inline(InlineExample),
 }
 
-/// An example that is written out in the plan.
+/// An example written in the plan document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InlineExample {
-    /// The accounts there are; with none, every account exists.
+    /// The accounts that exist; when empty, every account exists.
     pub accounts: Vec<ExampleAccount>,
     /// The usage, in the order in which it is rated.
     pub records: Vec<ExampleRecord>,
-    /// What the records come to.
+    /// The expected results of the records.
     pub expectations: Vec<Expectation>,
-    /// What accounts come to.
+    /// The expected totals of accounts.
     pub totals: Vec<ExpectedTotal>,
 }
 
@@ -102,7 +102,7 @@ pub struct ExampleAccount {
     pub number: AccountNumber,
     /// Line of the XML, from 1.
     pub line: u32,
-    /// What plans read as `account.NAME`.
+    /// The attributes that plans read as `account.NAME`.
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -115,26 +115,26 @@ pub struct ExampleRecord {
     pub record: UsageRecord,
 }
 
-/// What one record must come to, or what must fall due, as a whole or in one component.
+/// The expected result of one record or of what falls due, in total or in one component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
-    /// Line of the XML or of the file, from 1.
+    /// Line of the XML or of the CSV file, from 1.
     pub line: u64,
-    /// What it speaks of.
+    /// The record or the date.
     pub of: Subject,
-    /// Must its billing cycle have been closed before? Not compared unless said.
+    /// Must the record's billing cycle be closed already? `None`: not compared.
     pub late: Option<bool>,
-    /// What becomes of it.
+    /// The expected result.
     pub expected: Expected,
 }
 
-/// What an expectation speaks of.
+/// The subject of an expectation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// The record with this id.
     Record(String),
-    /// What fell due on this local date; of the close of a cycle, the date on which its grace was
-    /// over.
+    /// Charges that fell due on this local date. For the close of a cycle, the date on which its
+    /// grace period ended.
     Due(Date),
 }
 
@@ -147,46 +147,46 @@ impl fmt::Display for Subject {
     }
 }
 
-/// The words by which lines are told apart by where their amounts go.
+/// The words for the destinations of lines.
 pub const POSTINGS: [&str; 5] = ["account", "second-account", "nobody", "replaced", "trial"];
 
-/// What becomes of a record, or of what fell due.
+/// The expected result of a record or of what fell due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Lines of one component; what is not said is not compared.
+    /// Lines of one component; a `None` is not compared.
     Lines {
         /// A step's or charge's id, or `PRIMITIVE/STEP` where several primitives have the step.
         component: String,
-        /// Only those whose amounts go there, one of [`POSTINGS`]; unless said, those that are
-        /// posted to somebody or to nobody, but not what others replaced nor what is on trial.
+        /// Only lines with this destination, one of [`POSTINGS`]. `None`: lines posted to any
+        /// account or to `nobody`, but not `replaced` or `trial` lines.
         posting: Option<&'static str>,
         /// The sum of their quantities.
         quantity: Option<ExpectedQuantity>,
         /// The sum of their amounts.
         amount: Option<Money>,
     },
-    /// It waits in suspense.
+    /// The record is in suspense.
     Suspended(SuspenseReason),
 }
 
-/// A quantity as its author wrote it.
+/// A quantity as the author wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedQuantity {
     /// As written: `3600 s`.
     pub text: String,
     /// In base units.
     pub base: i128,
-    /// The unit, where one was written; else base units of whatever is priced.
+    /// The unit, if one was written; else base units of the measure that is priced.
     pub unit: Option<Unit>,
 }
 
-/// What an account must come to.
+/// The expected total of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedTotal {
     /// Line of the XML, from 1.
     pub line: u32,
     /// The account.
     pub account: AccountNumber,
-    /// The sum of all amounts that are posted to it.
+    /// The sum of all amounts posted to it.
     pub amount: Money,
 }

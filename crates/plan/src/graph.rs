@@ -1,4 +1,4 @@
-//! The public graph of a plan: what its author wrote, checked, with parameters filled in.
+//! The public graph of a plan: the author's primitives, checked, with parameters filled in.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use crate::spec::Value;
 use crate::values;
 use crate::zone::{Zone, first_instant_of};
 
-/// A plan that was parsed and found to be sound. Values are as written, with the parameters'
-/// defaults filled in and omitted properties at their defaults.
+/// A plan that was parsed and passed all checks. Values are as written; parameters and omitted
+/// properties have their default values filled in.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(crate) document: Document,
@@ -24,7 +24,7 @@ pub struct Plan {
     pub(crate) tables: Vec<TableName>,
 }
 
-/// A value that a subscription may override, `$id` in the plan.
+/// A parameter, written `$id` in the plan; a subscription may override its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     /// Its name, without the dollar sign.
@@ -46,11 +46,11 @@ pub struct Primitive {
     pub kind: String,
     /// Line of the XML, from 1.
     pub line: u32,
-    /// What feeds it, in the order of the type's declaration.
+    /// Its inputs, in the order of the type's declaration.
     pub inputs: Vec<Input>,
     /// Its properties by name.
     pub properties: BTreeMap<String, String>,
-    /// The elements it holds: steps, weights.
+    /// The elements within it: steps, weights.
     pub children: Vec<Child>,
 }
 
@@ -59,27 +59,27 @@ pub struct Primitive {
 pub struct Input {
     /// `in`, `trigger` or `level`.
     pub port: String,
-    /// Where it comes from.
+    /// The sources of the links.
     pub links: Vec<Link>,
 }
 
-/// One end of a link: a primitive's output port, or a measure of the record.
+/// The source of a link: an output port of a primitive, or a measure of the record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Link {
-    /// The primitive's id, or `record` for the source.
+    /// The primitive's id, or `record` for a measure of the record.
     pub from: String,
-    /// The port, or the measure's name.
+    /// The port, or the name of the measure.
     pub port: String,
 }
 
 impl Link {
-    /// Does the link come from the record itself?
+    /// Is the source a measure of the record?
     pub fn is_source(&self) -> bool {
         self.from == SOURCE
     }
 }
 
-/// The id that stands for the record.
+/// The id that denotes the record.
 pub(crate) const SOURCE: &str = "record";
 
 /// An element within a primitive.
@@ -99,7 +99,7 @@ impl Primitive {
         self.properties.get(name).map(String::as_str)
     }
 
-    /// The links of an input; none when it is not connected.
+    /// The links of an input; empty when it has none.
     pub fn links(&self, port: &str) -> &[Link] {
         let found = self.inputs.iter().find(|input| input.port == port);
         found.map_or(&[], |input| &input.links)
@@ -124,7 +124,7 @@ impl Plan {
         self.document.version
     }
 
-    /// The first local date it rates.
+    /// The first local date that this version rates.
     pub fn starts(&self) -> Date {
         self.document.starts
     }
@@ -134,49 +134,49 @@ impl Plan {
         first_instant_of(zone, self.starts())
     }
 
-    /// The currency of all its amounts.
+    /// The currency of the plan's prices.
     pub fn currency(&self) -> Currency {
         self.document.currency
     }
 
-    /// Decimals that a line's amount is rounded to, half to even: 0 to 9.
+    /// Decimal digits to which a line's amount is rounded, half to even: 0 to 9.
     pub fn round_digits(&self) -> u32 {
         self.document.rounding.digits
     }
 
-    /// Do lines book the difference of rounded running totals, R(after) - R(before), instead of
-    /// being rounded each by itself (docs/plan-semantics.md section 3)?
+    /// Does each line book the difference of rounded running totals, R(after) - R(before), instead
+    /// of an amount rounded on its own (docs/plan-semantics.md section 3)?
     pub fn rounds_running(&self) -> bool {
         self.document.rounding.running
     }
 
-    /// Whose state it carries on: plans of the same name share accumulators by primitive id, so
-    /// that a change from one to the other keeps its counts. By default the plan's own id.
+    /// The name of its state: plans with the same name share accumulators by primitive id, so that
+    /// a change from one to the other keeps the counts. Default: the plan's id.
     pub fn state(&self) -> &str {
         &self.document.state
     }
 
-    /// The version that this one replaces although both start on the same date.
+    /// The earlier version that this one replaces from the same start date.
     pub fn supersedes(&self) -> Option<u32> {
         self.document.supersedes
     }
 
-    /// Whose state it carries on: the plan's own id unless its author said another.
+    /// The name of its state, as [`Plan::state`].
     pub fn state_of(&self) -> &str {
         &self.document.state
     }
 
-    /// BLAKE3 of the canonical form: attributes in order, comments kept, layout left out.
+    /// BLAKE3 hash of the canonical form: attributes sorted, comments included, layout excluded.
     pub fn content_hash(&self) -> [u8; 32] {
         self.document.content_hash
     }
 
-    /// May it convert into the currency that the account is billed in? [`compile`](crate::compile)
-    /// must then be told, by [`ACCOUNT_CURRENCY`](crate::ACCOUNT_CURRENCY), which one that is; told
-    /// to a plan that does not ask, it changes nothing.
+    /// May the plan convert into the currency that the account is billed in? If so,
+    /// [`compile`](crate::compile) needs that currency as the parameter
+    /// [`ACCOUNT_CURRENCY`](crate::ACCOUNT_CURRENCY); other plans ignore the parameter.
     pub fn converts_to_account(&self) -> bool {
-        // As written: the graph's own nodes have it filled in. What a subscription writes for a
-        // parameter, nobody knows yet.
+        // Reads the document as written, since the graph has default values filled in, and a
+        // subscription may give another value for a parameter.
         self.document.primitives.iter().any(|primitive| {
             let Some(spec) = primitives::find(&primitive.kind) else { return false };
             let targets =
@@ -186,23 +186,22 @@ impl Plan {
         })
     }
 
-    /// The reference tables that it reads, as far as its parameters do not name others.
+    /// The reference tables that the plan reads with the default values of its parameters.
     pub fn tables(&self) -> &[TableName] {
         &self.tables
     }
 
-    /// What its author should look at before publishing.
+    /// Warnings for the author to check before publishing.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// What a subscription may override.
+    /// The parameters that a subscription may override.
     pub fn parameters(&self) -> &[Parameter] {
         &self.document.parameters
     }
 
-    /// What its author says that usage must come to, in document order
-    /// (docs/plan-semantics.md section 9).
+    /// The author's examples, in document order (docs/plan-semantics.md section 9).
     pub fn examples(&self) -> &[Example] {
         &self.document.examples
     }

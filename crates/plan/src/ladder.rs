@@ -1,30 +1,31 @@
-//! Steps of a level, and sorting runs of units into them (docs/plan-semantics.md section 4).
+//! Steps of a level, and the assignment of units to steps (docs/plan-semantics.md section 4).
 //!
-//! A run of units reads a level that rises along it like a ladder. Where a step ends, the run is
-//! cut: between two units, or between the copies of one. Past the last step it is the rest.
+//! The level rises along a span of units. The span is cut where a step ends: between two units, or
+//! between the copies of one unit. Units past the last step are the rest.
 
 use crate::run::Part;
 use crate::state::Period;
 use crate::stream::{Span, Stream};
 
-/// How the level rises along a run of units: the i-th copy of unit `first + j` reads
-/// `level + j*copies + i`, where copies that the accumulator did not count read the last it did.
+/// The level along a span of units: the i-th copy of unit `first + j` reads `level + j*copies + i`.
+/// Copies that the accumulator did not count read the level of its last counted copy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ladder {
     pub(crate) first: i64,
     pub(crate) level: i128,
-    /// Zero where the accumulator does not count these units: the level stands still.
+    /// Copies of each unit that the accumulator counts; zero when it counts none: the level is
+    /// constant.
     pub(crate) copies: i128,
     pub(crate) skip: i128,
 }
 
 impl Ladder {
-    /// The level that a copy of a unit reads. `None` past 128 bits.
+    /// The level that a copy of a unit reads; `None` on overflow of 128 bits.
     fn at(&self, unit: i64, copy: i128) -> Option<i128> {
         let units = i128::from(unit - self.first);
         match self.copies {
             0 => return Some(self.level),
-            // Without a weigher there is nothing to multiply, which 128 bits do slowly.
+            // Fast path without a weigher: 128-bit multiplication is slow.
             1 => return self.level.checked_add(units),
             _ => {}
         }
@@ -34,9 +35,9 @@ impl Ladder {
     }
 }
 
-/// Sorts runs of units into steps, and what is past the last step into the rest.
+/// Assigns spans of units to steps; units past the last step go to the rest.
 pub(crate) struct Sorter<'a> {
-    /// Where each step ends; `None` without end.
+    /// The upper bound of each step, exclusive; `None`: unbounded.
     pub(crate) bounds: &'a [Option<i128>],
     pub(crate) parts: &'a mut Vec<Part>,
     pub(crate) rest: &'a mut Stream,
@@ -47,14 +48,14 @@ impl Sorter<'_> {
         self.bounds.iter().position(|upto| upto.is_none_or(|upto| level < upto))
     }
 
-    /// A record without units goes where its first unit would have gone.
+    /// A zero-quantity record goes to the step of its level; past the last step, to the rest.
     pub(crate) fn ghost(&mut self, stream: &Stream, level: i128) {
         if stream.ghost && self.step_at(level).is_none() {
             self.rest.ghost = true;
         }
     }
 
-    /// Sorts one run. `None` past 128 bits.
+    /// Assigns one span of units to steps; `None` on overflow of 128 bits.
     pub(crate) fn sort(&mut self, span: Span, ladder: Ladder, period: Period) -> Option<()> {
         let (mut now, mut later) = (span, None);
         loop {
@@ -68,7 +69,8 @@ impl Sorter<'_> {
             let (below, above) = cut(now, ladder, self.bounds[step]);
             self.add(step, below, ladder, period)?;
             now = match above {
-                // The copies of one unit fall into two steps: what follows it waits.
+                // The copies of one unit belong to two steps: the units after it are assigned
+                // later.
                 Cut::Within(unit, after) => {
                     later = after.or(later);
                     unit
@@ -98,8 +100,8 @@ impl Sorter<'_> {
     }
 }
 
-/// Splits one run where the level reaches a bound: what reads less, and what reads as much or more.
-/// `None` past 128 bits.
+/// Splits a span where the level reaches a bound, into units below the bound and units at or above
+/// it; `None` on overflow of 128 bits.
 pub(crate) fn split(
     span: Span,
     ladder: Ladder,
@@ -127,7 +129,7 @@ pub(crate) fn split(
     Some(())
 }
 
-/// What is left of a run above a bound.
+/// The part of a span at or above a bound.
 enum Cut {
     Nothing,
     /// Whole units.
@@ -136,13 +138,13 @@ enum Cut {
     Within(Span, Option<Span>),
 }
 
-/// Cuts a run whose first copy is below `upto` into what is below and what is not.
+/// Cuts a span whose first copy is below `upto`, into the part below and the part at or above it.
 fn cut(span: Span, ladder: Ladder, upto: Option<i128>) -> (Span, Cut) {
     let Some(upto) = upto.filter(|_| ladder.copies > 0) else {
         return (span, Cut::Nothing);
     };
     let room = upto.saturating_sub(ladder.level);
-    // Dividing 128 bits is slow, and without a weigher there is nothing to divide.
+    // Fast path without a weigher: 128-bit division is slow.
     let (units, copies) = match ladder.copies {
         1 => (room, 0),
         each => (room / each, room % each),
@@ -152,7 +154,7 @@ fn cut(span: Span, ladder: Ladder, upto: Option<i128>) -> (Span, Cut) {
         return (span, Cut::Nothing);
     };
     if unit > span.first {
-        // Whole units first; the unit at the bound comes round again.
+        // Whole units first; the next call cuts the unit at the bound.
         return (Span { end: unit, ..span }, Cut::Between(Span { first: unit, ..span }));
     }
     let below = copies.saturating_add(ladder.skip).saturating_sub(span.skip);
@@ -203,7 +205,7 @@ mod tests {
     #[test]
     fn a_run_is_cut_between_the_copies_of_a_unit_where_a_step_ends_within() {
         let run = [(span(0, 4, 3, 0), ladder(0, 3))];
-        // Unit 1 has copies at levels 3, 4 | 5.
+        // Unit 1 has copies at levels 3, 4 and, past the bound, 5.
         let rest = vec![span(1, 2, 1, 2), span(2, 4, 3, 0)];
         assert_eq!(sorted(&run, &[Some(5)]), (vec![(0, 5)], rest));
         // Several steps within one unit.
@@ -231,7 +233,7 @@ mod tests {
         assert_eq!(halves(run, ladder(7, 1), 7), (vec![], vec![run]));
         assert_eq!(halves(run, ladder(0, 1), 99), (vec![run], vec![]));
         assert_eq!(halves(run, ladder(6, 0), 7), (vec![run], vec![]));
-        // Unit 1 has copies at levels 3, 4 | 5.
+        // Unit 1 has copies at levels 3, 4 and, past the bound, 5.
         let (below, above) = halves(span(0, 4, 3, 0), ladder(0, 3), 5);
         assert_eq!(below, [span(0, 1, 3, 0), span(1, 2, 2, 0)]);
         assert_eq!(above, [span(1, 2, 1, 2), span(2, 4, 3, 0)]);

@@ -1,5 +1,5 @@
-//! The level that units read: an accumulator's total before them, or without one the count within
-//! the record (docs/plan-semantics.md sections 2 and 4).
+//! The level that units read: the accumulator's total before them, or without an accumulator the
+//! count within the record (docs/plan-semantics.md sections 2 and 4).
 
 use turnpike_types::SuspenseReason;
 
@@ -8,13 +8,13 @@ use crate::run::{Input, Run, Total};
 use crate::state::Period;
 use crate::stream::{Span, Stream};
 
-/// Is told a run of units, how the level rises along it, and the period it belongs to; `None` past
-/// 128 bits.
+/// Called with a span of units, the level along it, and the period that it belongs to; returns
+/// `None` on overflow of 128 bits.
 pub(crate) trait Reader: FnMut(Span, Ladder, Period) -> Option<()> {}
 
 impl<F: FnMut(Span, Ladder, Period) -> Option<()>> Reader for F {}
 
-/// The level that a record without units reads: what its first unit would have read.
+/// The level of a zero-quantity record: the total before the record in the period of its start.
 pub(crate) fn of_ghost(total: Option<Total>, run: &mut Run<'_>, input: &Input) -> i128 {
     let Some(total) = total else { return 0 };
     let start = run.flow(input).start;
@@ -22,7 +22,7 @@ pub(crate) fn of_ghost(total: Option<Total>, run: &mut Run<'_>, input: &Input) -
     run.value(total.variable, period)
 }
 
-/// Without a level, units count within the record.
+/// Without a level input, the level is the count of units within the record.
 pub(crate) fn by_count(stream: &Stream, mut read: impl Reader) -> Result<(), SuspenseReason> {
     let mut level = 0i128;
     for span in &stream.spans {
@@ -34,7 +34,7 @@ pub(crate) fn by_count(stream: &Stream, mut read: impl Reader) -> Result<(), Sus
     Ok(())
 }
 
-/// Each unit sees the accumulator's total before it.
+/// The level of each unit is the accumulator's total before it.
 pub(crate) fn by_total(
     total: Total,
     run: &mut Run<'_>,
@@ -57,7 +57,7 @@ pub(crate) fn by_total(
                     let ladder = Ladder { first, level: counted.level, copies, skip };
                     (ladder, counted.period, end)
                 }
-                // Units that the accumulator does not count: its total stands still.
+                // The accumulator does not count these units: its total is constant along them.
                 later => {
                     let here = run.period(total.calendared, flow.instant(unit));
                     let before = next.checked_sub(1).and_then(|place| trace.get(place));

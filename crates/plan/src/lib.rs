@@ -1,46 +1,49 @@
-//! Price plans: XML -> graph -> checked -> object code -> rated portions. No I/O, no clock.
+//! Price plans: XML -> graph -> checked graph -> object code -> rated portions. No I/O, no clock.
 //!
 //! ```text
 //!  plan.xml
-//!     |  xml.rs        a tree of elements that know their lines
+//!     |  xml.rs        a tree of elements with their line numbers
 //!     |  document.rs   head, parameters, primitives as written
-//!     |  example.rs    what usage must come to, by its author
-//!     |  values.rs     parameters and defaults filled in, syntax of every value
-//!     |  defaults.rs   is a plan sound whose default values are not? nearest.rs: "did you mean"
+//!     |  example.rs    expected results of sample usage
+//!     |  values.rs     fills in parameters and defaults; the syntax of every value
+//!     |  defaults.rs   finds parameter values for a plan whose defaults are unsound;
+//!     |                nearest.rs: "did you mean"
 //!     |  check/        wiring, order, units, currencies
 //!     v
 //!   Plan  (graph.rs)   the public graph; a naive interpreter can walk it
 //!     |  build/        each primitive builds its own code (primitives/, one file each)
 //!     v
 //!   ObjectCode (code.rs)
-//!     |  rater.rs      + account, state, record; operations share run.rs
-//!     |  sweep.rs      or what falls due without usage; options.rs compares alternatives,
-//!     |                offset.rs carries on what bonuses exceed charges by
+//!     |  rater.rs      + account, state, record; operations share the evaluation in run.rs
+//!     |  sweep.rs      charges that fall due without usage; options.rs compares alternatives,
+//!     |                offset.rs carries excess bonuses into the next cycle
 //!     |  stream.rs     units as spans         calendar.rs  zones and periods
-//!     |  price.rs      exact fractions         ladder.rs    steps of a level
+//!     |  price.rs      exact fractions        ladder.rs    steps of a level
 //!     |  level.rs      the level that units read
 //!     |  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
 //!     v
 //!   Rated: lines, and new values of the account's variables (state.rs)
-//!          watch.rs tells each primitive's part in it; remembered.rs says state in words
+//!          watch.rs traces the primitives; remembered.rs describes state for people
 //! ```
 //!
-//! What a plan means is defined unit by unit; the code works on spans of units, and must come to
-//! the same. A record's cost grows with the number of portions, not with its quantity.
+//! The meaning of a plan is defined unit by unit; the code works on spans of units and must give
+//! the same result. The cost of rating a record grows with the number of portions, not with its
+//! quantity.
 //!
 //! Invariants:
-//! - [`parse`], [`compile`] and [`parse_table`] refuse or accept and never panic, whatever the
-//!   text; a plan that was parsed compiles with its defaults, or with other values that a
-//!   subscription may give (defaults.rs).
-//! - [`Rater::rate`] is a function of its arguments: it changes no state, and what it held from
-//!   the record before does not show.
-//! - A unit that reaches a rater is priced there once for each time it arrives; overflow is an
-//!   error, never zero, never a wrapped number.
-//! - A variable is named by plan id, primitive id and unit alone, so state outlives versions.
+//! - [`parse`], [`compile`] and [`parse_table`] refuse or accept any text and never panic. A plan
+//!   that was parsed compiles with its defaults, or with other values that a subscription may give
+//!   (defaults.rs).
+//! - [`Rater::rate`] is a function of its arguments: it changes no state, and the previous record
+//!   has no influence on the result.
+//! - A unit that reaches a rater is priced there once for each time it arrives. Overflow is an
+//!   error; it gives neither zero nor a wrapped number.
+//! - A variable's key depends on the state name, primitive id and unit, not on the version, so
+//!   state outlives versions.
 //!
-//! Not promised here: which version is in force, or in which order records come (the owner of
-//! the account decides); that charges without usage are booked when they fall due (the owner
-//! sweeps); that two versions of a plan agree on anything.
+//! Not part of this crate: the choice of the version in force and the order of records (the owner
+//! of the account decides); the booking of due charges at the right time (the owner's sweep does
+//! it); agreement between two versions of a plan.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -110,20 +113,20 @@ use error::Findings;
 
 /// Parses and checks a plan that is to be published (docs/architecture.md section 7).
 ///
-/// A plan that its default values make impossible, and other values do not, is accepted with a
+/// A plan that is unsound with its default values, and sound with others, is accepted with a
 /// warning: its subscriptions must give such values.
 ///
 /// # Errors
-/// Everything found wrong, each with its line and primitive.
+/// All errors, each with its line and primitive.
 pub fn parse(xml: &str) -> Result<Plan, PlanErrors> {
     read(xml, Findings::default())
 }
 
-/// Parses a plan that was published before, perhaps by an earlier program: what younger rules would
-/// refuse is a warning, since accounts are rated by it already.
+/// Parses a plan that was published before, perhaps by an earlier release. A violation of a newer
+/// rule is a warning, since accounts are already rated by the plan.
 ///
 /// # Errors
-/// As [`parse`], for a plan that no program has accepted.
+/// As [`parse`], for errors that every release refuses.
 pub fn parse_published(xml: &str) -> Result<Plan, PlanErrors> {
     read(xml, Findings::of_published(true))
 }
@@ -136,7 +139,7 @@ fn read(xml: &str, mut findings: Findings) -> Result<Plan, PlanErrors> {
     let is_sound_document = findings.clean();
     let (primitives, code) = match make(&document, &nothing, &mut findings) {
         Some(made) => made,
-        // What is wrong with the document itself, no value mends.
+        // No parameter value repairs an error in the document itself.
         None if is_sound_document => {
             let Some(sound) = defaults::sound(&document) else { return Err(refused(findings)) };
             findings.blame_defaults(&sound.parameters);
@@ -152,8 +155,8 @@ fn read(xml: &str, mut findings: Findings) -> Result<Plan, PlanErrors> {
 /// Compiles a plan, with a subscription's values for its parameters.
 ///
 /// # Errors
-/// An override that the plan does not declare or that is of the wrong type, and whatever its
-/// value makes impossible. Without overrides a parsed plan compiles, unless [`parse`] warned that its
+/// An override that the plan does not declare or that is of the wrong type, and errors caused by an
+/// override's value. Without overrides a parsed plan compiles, unless [`parse`] warned that its
 /// default values are not sound.
 pub fn compile(
     plan: &Plan,
@@ -166,7 +169,7 @@ pub fn compile(
     }
 }
 
-/// Fills in, checks and builds; `None`, with findings, when that can't be done.
+/// Fills in values, checks and builds; `None`, with findings, when a step fails.
 fn make(
     document: &document::Document,
     overrides: &BTreeMap<String, String>,
@@ -181,7 +184,7 @@ fn make(
 fn refused(findings: Findings) -> PlanErrors {
     match findings.into_result() {
         Err(errors) => errors,
-        // A stage that gives up says why; this only keeps the promise that the list is not empty.
+        // Each stage that fails records an error; this only guarantees that the list is not empty.
         Ok(_) => PlanErrors(vec![PlanError {
             line: 1,
             primitive: None,

@@ -1,22 +1,22 @@
-//! Units, decimals and quantities as plans write them: `100 h`, `0.05`, `1 GB`.
+//! Units, decimals and quantities in the syntax of plans: `100 h`, `0.05`, `1 GB`.
 
 use std::fmt;
 
 use crate::nearest::hint;
 
-/// What one unit of a flow is.
+/// The unit of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unit {
     /// A microsecond of use.
     Microsecond,
     /// A byte carried.
     Byte,
-    /// One of whatever is counted: an event, a page, a point; one charge.
+    /// A bare count: an event, a page, a point, a charge.
     One,
 }
 
 impl Unit {
-    /// `us`, `byte` or `one`; part of a variable's name, so it never changes.
+    /// `us`, `byte` or `one`. Part of a variable's key, so it never changes.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Microsecond => "us",
@@ -39,11 +39,11 @@ pub(crate) struct Decimal {
     pub(crate) scale: u32,
 }
 
-/// So that `digits`, a price's scale and a rounding scale multiply without thought.
+/// Small enough that the product of `digits`, a price's scale and a rounding scale fits 128 bits.
 const DIGITS_MAX: usize = 27;
 
 impl Decimal {
-    /// Reads `12`, `0.05`, `1.00`: digits with at most one point, no sign, no exponent.
+    /// Parses `12`, `0.05`, `1.00`: digits with at most one decimal point, no sign, no exponent.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (whole, part) = match text.split_once('.') {
             Some((whole, part)) => (whole, part),
@@ -68,7 +68,7 @@ impl Decimal {
     }
 }
 
-/// A quantity in base units, and the unit it was written in: `None` for a bare count.
+/// A quantity in base units, and the unit that it was written in; [`Unit::One`] for a bare count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quantity {
     pub(crate) base: i128,
@@ -96,7 +96,7 @@ const NAMES: &[(&str, Unit, i128)] = &[
 ];
 
 impl Quantity {
-    /// Reads `100 h`, `1.5 GB`, `100`; it must come to a whole number of base units.
+    /// Parses `100 h`, `1.5 GB`, `100`; the result must be a whole number of base units.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let (number, name) = match text.find(|c: char| !c.is_ascii_digit() && c != '.') {
@@ -127,7 +127,7 @@ fn unknown_unit(name: &str) -> String {
     format!("unknown unit \"{name}\"{hint}: write one of {}, or a bare count", names.join(" "))
 }
 
-/// The unit in a sentence.
+/// The unit's plural in messages.
 pub(crate) const fn plural(unit: Unit) -> &'static str {
     match unit {
         Unit::Microsecond => "microseconds",
@@ -136,7 +136,7 @@ pub(crate) const fn plural(unit: Unit) -> &'static str {
     }
 }
 
-/// Is a measure named after bytes, as `octets`, `octets-in` and `bytes_out` are?
+/// Does the measure's name contain a word for bytes, as `octets`, `octets-in` and `bytes_out` do?
 pub(crate) fn is_of_bytes(measure: &str) -> bool {
     let mut words = measure.split(|c: char| !c.is_ascii_alphanumeric());
     words.any(|word| {
@@ -144,7 +144,8 @@ pub(crate) fn is_of_bytes(measure: &str) -> bool {
     })
 }
 
-/// A time of day in microseconds since midnight, from `HH:MM` or `HH:MM:SS`; `24:00` is the end.
+/// A time of day in microseconds since midnight, from `HH:MM` or `HH:MM:SS`; `24:00` is the end of
+/// the day.
 pub(crate) fn time_of_day(text: &str) -> Result<i64, String> {
     let wrong = || format!("\"{text}\" is not a time of day: write HH:MM, from 00:00 to 24:00");
     let parts: Vec<&str> = text.split(':').collect();

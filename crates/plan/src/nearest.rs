@@ -1,10 +1,10 @@
-//! The known name that an unknown one was probably meant to be.
+//! Spelling suggestions: the known name nearest to an unknown one.
 
-/// Longer words are no misspelt names, and would take time to compare.
+/// Longer words are not compared: they are no misspelt names, and the comparison would be slow.
 const WORD_BYTES_MAX: usize = 64;
 
-/// The known word that is nearest, if any is near: one change of a letter, or one for every three
-/// letters. Case does not count.
+/// The nearest known word within an edit distance of one, or of one per three letters. Case is
+/// ignored.
 pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     if word.len() > WORD_BYTES_MAX || word.is_empty() {
         return None;
@@ -14,15 +14,14 @@ pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
     let changes_max = (word.chars().count() / 3).max(1);
     let near = known.into_iter().filter(|known| known.len() <= WORD_BYTES_MAX);
     let near = near.map(|known| (strsim::osa_distance(&word, &plain(known)), known));
-    // A word of one letter is one change away from every other.
+    // A word of one letter is within one edit of every other such word.
     let near = near.filter(|(changes, known)| {
         *changes <= changes_max && *changes < known.chars().count().max(2) && *changes < word.len()
     });
     near.min_by_key(|(changes, _)| *changes).map(|(_, known)| known)
 }
 
-/// ` (did you mean X?)` with the known name that is nearest to an unknown one; empty where none is
-/// near.
+/// ` (did you mean X?)` with the known name nearest to an unknown one; empty when none is near.
 pub fn hint<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     nearest(word, known).map_or_else(String::new, |name| format!(" (did you mean {name}?)"))
 }

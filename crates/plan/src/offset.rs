@@ -1,22 +1,22 @@
-//! Bonus offsets: what bonuses exceed a billing cycle's charges by is carried on to the next one
-//! (docs/plan-semantics.md section 5).
+//! Bonus offsets: when bonuses exceed the charges of a billing cycle, the excess is carried into
+//! the next one (docs/plan-semantics.md section 5).
 //!
 //! ```text
-//!  a line is posted --> totals of the cycle that it posts to:  all of it | what bonuses granted
-//!                                                                        |
-//!  the cycle closes, after its charges, commitments and options          v
-//!     total < 0:  x = min(-total, granted)   carried-forward  +x  in the cycle
-//!                                            brought-forward  -x  in the next, granted there
+//!  a line is posted --> totals of its billing cycle:  all amounts | amounts granted as bonuses
+//!                                                                 |
+//!  the cycle closes, after its charges, commitments and options   v
+//!     total < 0:  x = min(-total, granted)   carried-forward  +x  in this cycle
+//!                                            brought-forward  -x  in the next, as granted
 //! ```
 //!
-//! Totals are variables of the account, not of a plan, since a bonus of one plan is set off against
-//! what all of them charge. They are kept only for accounts that can have a bonus: while a plan in
-//! force may grant one, and for good from the first bonus on, also one that another account posts.
-//! Their ids are the lowest, so that whether there are any is seen at the first variable of the
-//! account.
+//! Totals are variables of the account, not of a plan, since a bonus of one plan is offset against
+//! the charges of all plans. They exist only for accounts that can have a bonus: while a plan in
+//! force may grant one, and permanently from the first bonus on, including a bonus that another
+//! account posts. Their ids are the lowest, so the first variable of the account shows whether
+//! there are any.
 //!
-//! A cycle closes when something was granted in it, whichever plan is in force: nothing else has to
-//! remember that, and what is taken away at the close is not found again.
+//! A cycle has an offset to close when bonuses were granted in it, whichever plan is in force. No
+//! other mark is needed: the close sets the totals to zero, so it happens once.
 
 use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp};
@@ -28,15 +28,15 @@ use crate::run::{Event, open_if_late};
 use crate::state::{AccountState, Keep, Period, StateEntry, VariableId};
 use crate::sweep::{Due, Stretch, What};
 
-/// Past the ids of all totals: two for each three letters of a currency.
+/// Upper bound of the ids of all totals: two ids for each currency code of three letters.
 const IDS_END: u64 = 1 << 25;
 
-/// The variables of an account's totals in one currency, by billing cycle, in billionths.
+/// The variables of an account's totals in one currency, per billing cycle, in billionths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Totals {
-    /// All that is posted to the account.
+    /// The sum of all amounts posted to the account.
     all: VariableId,
-    /// What of it bonuses granted, carried ones too: above zero, as what they lower the total by.
+    /// The sum of bonuses granted to it, including carried ones, as a positive amount.
     granted: VariableId,
 }
 
@@ -49,8 +49,8 @@ impl Totals {
     }
 }
 
-/// The currency of a variable that is an account's total, and whether it is what bonuses granted;
-/// `None` of any other variable.
+/// The currency of a variable that is an account's total, and whether it is the total of granted
+/// bonuses; `None` for any other variable.
 pub(crate) fn total_of(variable: VariableId) -> Option<(Currency, bool)> {
     let number = u32::try_from(variable.0).ok().filter(|number| u64::from(*number) < IDS_END)?;
     let [zero, letters @ ..] = (number >> 1).to_be_bytes();
@@ -58,13 +58,13 @@ pub(crate) fn total_of(variable: VariableId) -> Option<(Currency, bool)> {
     (zero == 0).then_some((currency, number & 1 == 1))
 }
 
-/// An account's totals, of all cycles and currencies.
+/// The account's totals of all cycles and currencies.
 fn held(state: &AccountState) -> impl Iterator<Item = &StateEntry> {
     state.iter().take_while(|entry| entry.variable.0 < IDS_END)
 }
 
 impl AccountState {
-    /// Are totals kept, by which bonuses are set off against charges when a cycle closes
+    /// Does the state hold totals, by which bonuses are offset against charges when a cycle closes
     /// (docs/plan-semantics.md section 5)?
     #[inline]
     pub fn keeps_totals(&self) -> bool {
@@ -72,20 +72,20 @@ impl AccountState {
     }
 }
 
-/// What another account's line posts to this one.
+/// An amount that another account's line posts to this account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PostedAmount {
-    /// When the record started that it is of.
+    /// The start of the record that the line belongs to.
     pub start: Timestamp,
-    /// How much, and in what.
+    /// The amount.
     pub amount: Money,
-    /// The account is billed in it.
+    /// Its currency: the one in which the account is billed.
     pub currency: Currency,
-    /// It is a bonus that the account is granted.
+    /// Is it a bonus granted to the account?
     pub is_bonus: bool,
 }
 
-/// What lines come to.
+/// Sums of lines, in billionths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     all: i128,
@@ -103,15 +103,15 @@ impl Sums {
     }
 }
 
-/// Is it a bonus that its receiver is granted, or made of one? So a bonus in another currency is
-/// one, and so is the tax on it.
+/// Is the line a bonus granted to its receiver, or derived from one? A converted bonus counts, and
+/// so does the tax on a bonus.
 fn is_granted<'l>(plans: &[PlanInForce<'_>], lines: &'l [Line], mut line: &'l Line) -> bool {
     loop {
         let plan = plans.get(usize::from(line.plan));
         if plan.is_some_and(|plan| plan.code.bonus.credits.contains(&line.component)) {
             return true;
         }
-        // A line is made of an earlier one: this ends.
+        // Each line derives from an earlier one, so the loop ends.
         match line.of.and_then(|of| lines.get(of as usize)) {
             Some(made_of) => line = made_of,
             None => return false,
@@ -119,14 +119,14 @@ fn is_granted<'l>(plans: &[PlanInForce<'_>], lines: &'l [Line], mut line: &'l Li
     }
 }
 
-/// Are totals kept, or begun with what these are?
+/// Does the state hold totals, or must it begin to hold them because of these sums?
 fn keeps(plans: &[PlanInForce<'_>], state: &AccountState, sums: Sums) -> bool {
     let may_grant = || plans.iter().any(|plan| plan.code.bonus.is_own);
     state.keeps_totals() || sums.granted != 0 || may_grant()
 }
 
 impl Rater {
-    /// Adds what was just booked to the totals of the cycle that it posts to, if they are kept.
+    /// Adds the lines just booked to the totals of the cycle that they post to, if totals are kept.
     #[inline(always)]
     pub(crate) fn count(
         &mut self,
@@ -150,7 +150,7 @@ impl Rater {
         let lines = &self.rated.lines;
         for line in lines.iter().filter(|line| line.posting == Posting::Account) {
             sums.add(line.amount, is_granted(plans, lines, line))?;
-            // All that is posted at once is posted in one.
+            // All lines of one call are posted in one currency.
             currency = plans.get(usize::from(line.plan)).map(|plan| plan.code.posts);
         }
         let Some(currency) = currency else { return Ok(()) };
@@ -166,12 +166,11 @@ impl Rater {
         self.add_to_totals((currency, cycle.period), sums, occasion.state)
     }
 
-    /// Adds what another account posts to the totals of the cycle that it counts in, by the account's
-    /// settings and plans in force when it began, if they are kept. It has no lines: it was rated
-    /// where it comes from.
+    /// Adds an amount that another account posts to the totals of its billing cycle, if totals are
+    /// kept. Settings and plans are those of this account at the amount's start. The result has no
+    /// lines: the amount was rated at the account that posts it.
     ///
-    /// # Errors
-    /// `Overflow`.
+    /// # Errors `Overflow`.
     pub fn take_posting(
         &mut self,
         plans: &[PlanInForce<'_>],
@@ -193,7 +192,7 @@ impl Rater {
         })
     }
 
-    /// The cycle that something posts to: its own, or the open one when that is closed.
+    /// The cycle of a posting: the one that contains `start`, or the open one when that is closed.
     fn posting_cycle(&mut self, start: Timestamp, now: i64) -> PeriodSpan {
         let (calendar, at) = (&mut self.scratch.calendar, start.micros());
         let open = open_if_late(calendar, at, now);
@@ -215,13 +214,13 @@ impl Rater {
             let sum = before.checked_add(more).and_then(Money::from_nanos);
             let value = sum.ok_or(SuspenseReason::Overflow)?.nanos();
             self.rated.changes.push(StateEntry { variable, period: cycle, value });
-            // A cycle in which something is granted has to be closed.
+            // A cycle in which a bonus was granted must be closed.
             self.rated.moves_dues |= variable == granted && before == 0;
         }
         Ok(())
     }
 
-    /// The first cycle in which something was granted and whose grace is over at `now`.
+    /// The first cycle with granted bonuses whose grace period has ended at `now`.
     pub(crate) fn next_offset(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -247,7 +246,7 @@ impl Rater {
         first
     }
 
-    /// Carries on what bonuses exceed the charges of a cycle by.
+    /// Carries the excess of bonuses over the charges of a cycle into the next one.
     pub(crate) fn carry_on(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -284,8 +283,8 @@ impl Rater {
         self.add_to_totals((code.posts, next.period), more, state)
     }
 
-    /// The cycle around the instant at which another one ends; `None` when the account has no
-    /// subscription any more, then or later.
+    /// The cycle that contains the end of another one; `None` when the account has no subscription
+    /// at that time or later.
     fn cycle_after(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -295,16 +294,16 @@ impl Rater {
         let lasts =
             |stretch: &&Stretch<'_>| stretch.until.micros() > end && !stretch.plans.is_empty();
         let next = stretches.iter().find(lasts)?;
-        // In a gap between subscriptions the old calendar goes on.
+        // In a gap between subscriptions, the earlier subscription's calendar applies.
         let by = if next.from.micros() <= end { next } else { stretches.get(closing)? };
         self.scratch.calendar.enter(&by.account.zone, by.account.cycle_day);
         Some(self.scratch.calendar.period(Calendared::Cycle, end))
     }
 }
 
-/// The plan, by its stretch and its place there, under whose name a cycle's offset is booked: of
-/// those in force when the cycle ends that post in the currency, the first that grants bonuses, or
-/// else the first. Of a cycle without any: the last before it, or the first ever.
+/// The plan that books a cycle's offset, by interval and index: among the plans in force at the end
+/// of the cycle that post in the currency, the first that grants bonuses, else the first. When none
+/// is in force then, those of the last interval before it, else of the first interval.
 fn speaker(
     stretches: &[Stretch<'_>],
     cycle: PeriodSpan,

@@ -1,13 +1,14 @@
 //! Alternatives of an option: rated side by side, compared when the cycle closes
 //! (docs/plan-semantics.md section 6).
 //!
-//! Each alternative's lines are trial lines, which count in no total. What they come to is kept in
-//! two variables for each offer, plan and cycle ([`crate::trial`]): what recurs and what was used, by
-//! which alternatives are compared, and what is charged once. The cycle's close posts the winner's
-//! sums and the fee, and takes the sums of all away; the trial lines are their receipts.
+//! The lines of each alternative are tentative and count in no total. Their sums are kept in two
+//! variables per offer, plan and cycle ([`crate::trial`]): usage and recurring charges, by which
+//! the alternatives are compared, and one-time charges. The close of the cycle posts the winner's
+//! sums and the fee, and clears the sums of all alternatives; the tentative lines are the receipts.
 //!
-//! An offer is one agreement on alternatives, known by the option's name and when it began. The same
-//! option offered anew is another: its sums, picks and closes are its own, also within one cycle.
+//! An offer is one agreement on alternatives, identified by the option's name and its start. The
+//! same option offered again is another offer, with its own sums, choices and closes, even within
+//! one cycle.
 
 use turnpike_types::{Money, Posting, SuspenseReason, Timestamp};
 
@@ -17,7 +18,7 @@ use crate::state::{AccountState, Keep, Period, StateEntry, VariableId, plan_numb
 use crate::sweep::Stretch;
 use crate::zone::Zone;
 
-/// Names an offer within an account.
+/// Identifies an offer within an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OfferId(pub(crate) u64);
 
@@ -26,7 +27,7 @@ const CLOSED: VariableId = VariableId::numbered(2, Keep::Ever);
 const BILLED: VariableId = VariableId::numbered(3, Keep::Year);
 
 impl OfferId {
-    /// The offer of the option `name` that begins at `from`.
+    /// The offer of the option `name` that starts at `from`.
     pub fn of(name: &str, from: Timestamp) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"turnpike-offer\0").update(name.as_bytes()).update(b"\0");
@@ -36,92 +37,94 @@ impl OfferId {
         Self(u64::from_le_bytes(first))
     }
 
-    /// Which alternative the client picked, by cycle: its value in the cycle's period is the
-    /// [`plan_number`] of the plan.
+    /// The variable of the client's choice per cycle: its value is the [`plan_number`] of the
+    /// chosen plan.
     pub const fn choice(self) -> VariableId {
         CHOICE.of(self.0)
     }
 
-    /// The first cycle that is not closed, by the day on which cycles begin: one that a change of
-    /// that day cuts short ends after the first that it brings.
+    /// The variable of the first cycle that is not closed, by the day on which cycles begin. A
+    /// cycle that a change of that day cuts short ends after the first cycle of the new day.
     pub const fn closed(self) -> VariableId {
         CLOSED.of(self.0)
     }
 
-    /// The [`plan_number`] of the plan that a closed cycle was billed by.
+    /// The variable of the [`plan_number`] by which a closed cycle was billed.
     pub(crate) const fn billed(self) -> VariableId {
         BILLED.of(self.0)
     }
 
-    /// The first cycle of the account that is not closed, of those that begin on `cycle_day`; `None`
-    /// before any is.
+    /// The first cycle that is not closed among those that begin on `cycle_day`; `None` before any
+    /// is closed.
     pub fn first_open(self, state: &AccountState, cycle_day: u8) -> Option<Period> {
         let open = state.get(self.closed(), Period(cycle_day.into()))?;
         i32::try_from(open).ok().map(Period)
     }
 
-    /// Was the cycle closed that begins with `cycle`? `cycle_day` is the account's then.
+    /// Was the cycle that begins with `cycle` closed? `cycle_day` is the account's cycle day at
+    /// that time.
     pub fn is_closed(self, state: &AccountState, cycle_day: u8, cycle: Period) -> bool {
         let is_billed = state.get(self.billed(), cycle).is_some();
         is_billed || self.first_open(state, cycle_day).is_some_and(|open| cycle < open)
     }
 }
 
-/// An option: alternatives of which the best one is billed when the cycle closes.
+/// An option: several alternatives, of which the best one is billed when the cycle closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptionInForce<'a> {
     /// Its name, unique among the options in force.
     pub name: &'a str,
-    /// What choosing costs for each cycle.
+    /// The fee per cycle for the option.
     pub fee: Money,
-    /// The offer.
+    /// The identity of the offer.
     pub offer: OfferId,
-    /// When the client opted out of the option for this alternative, which is its choice for the
-    /// cycle then running, too; [`Timestamp::MAX`] when it did not.
+    /// The instant at which the client opted out of the option for this alternative, which is then
+    /// also chosen for the current cycle; [`Timestamp::MAX`] if the client did not.
     pub kept_from: Timestamp,
-    /// It is past that: the plan is a plain subscription now, which goes on as it was.
+    /// Has `kept_from` passed? If so, the plan is a plain subscription and keeps its state.
     pub is_kept: bool,
 }
 
 impl<'a> OptionInForce<'a> {
-    /// An option that was offered from `from` on.
+    /// An option that is offered from `from` on.
     pub fn new(name: &'a str, fee: Money, from: Timestamp) -> Self {
         let offer = OfferId::of(name, from);
         Self { name, fee, offer, kept_from: Timestamp::MAX, is_kept: false }
     }
 
-    /// The same, of the alternative that the client keeps from `kept_from` on, as it is at `at`.
+    /// The same option for the alternative that the client keeps from `kept_from` on, as of instant
+    /// `at`.
     #[must_use]
     pub fn kept(self, kept_from: Timestamp, at: Timestamp) -> Self {
         Self { kept_from, is_kept: kept_from <= at, ..self }
     }
 
-    /// Did the client choose it for good for a cycle that ends before `to`?
+    /// Did the client choose it permanently for a cycle that ends at `to`?
     pub(crate) fn is_chosen_for(&self, to: i64) -> bool {
         self.kept_from.micros() < to
     }
 }
 
-/// One of an account's billing cycles.
+/// A billing cycle of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cycle {
     /// Its first date.
     pub first: Period,
     /// Its first instant.
     pub from: Timestamp,
-    /// The first one after it.
+    /// Its end: the first instant after it.
     pub to: Timestamp,
 }
 
 impl Cycle {
-    /// The cycle around an instant.
+    /// The cycle that contains an instant.
     pub fn at(zone: &Zone, cycle_day: u8, at: Timestamp) -> Self {
         let mut calendar = Calendar::default();
         calendar.enter(zone, cycle_day);
         Self::of(calendar.period(Calendared::Cycle, at.micros()))
     }
 
-    /// The cycle that begins with a date; `None` when none does.
+    /// The cycle that begins with a date; `None` when no cycle does.
     pub fn beginning(zone: &Zone, cycle_day: u8, first: Period) -> Option<Self> {
         let mut calendar = Calendar::default();
         calendar.enter(zone, cycle_day);
@@ -133,7 +136,7 @@ impl Cycle {
     }
 }
 
-/// The cycle of the calendar that begins with a date.
+/// The cycle of the calendar that begins with a date; `None` when no cycle does.
 pub(crate) fn beginning(calendar: &mut Calendar, first: Period) -> Option<PeriodSpan> {
     let date = date_of(first);
     if period_of(calendar.first_of(Calendared::Cycle, date)) != first {
@@ -144,26 +147,26 @@ pub(crate) fn beginning(calendar: &mut Calendar, first: Period) -> Option<Period
     (from < to).then_some(PeriodSpan { from, to, period: first })
 }
 
-/// What an alternative comes to in a cycle.
+/// The sums of an alternative in a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Comparison {
-    /// What recurs and what was used: by this alternatives are compared.
+    /// Usage and recurring charges: the alternatives are compared by this sum.
     pub running: Money,
-    /// What is charged once; the winner's is posted too.
+    /// One-time charges: posted for the winner, and not compared.
     pub once: Money,
 }
 
 impl Comparison {
-    /// Nothing at all.
+    /// Both sums zero.
     pub const NOTHING: Self = Self { running: Money::ZERO, once: Money::ZERO };
 }
 
-/// What the alternative `plan` comes to so far in the cycle that begins with `cycle`.
+/// The sums of the alternative `plan` so far in the cycle that begins with `cycle`.
 pub fn comparison(plan: &PlanInForce<'_>, state: &AccountState, cycle: Period) -> Comparison {
     let Some([running, once]) = sums_of(plan) else { return Comparison::NOTHING };
     let sum = |variable| {
         let nanos = state.get(variable, cycle).unwrap_or(0);
-        // Sums are checked when they are kept.
+        // Sums are checked before they are stored.
         Money::from_nanos(nanos).unwrap_or(Money::ZERO)
     };
     Comparison { running: sum(running), once: sum(once) }
@@ -176,11 +179,12 @@ pub(crate) fn sums_of(plan: &PlanInForce<'_>) -> Option<[VariableId; 2]> {
     Some([trial.running.of(offer.0), trial.once.of(offer.0)])
 }
 
-/// Of an offer's alternatives, in the order in which they were offered, the one that is billed for a
-/// cycle: what the client opted out for, or else picked, or else the cheapest, of equals the first.
+/// The alternative of an offer that is billed for a cycle: the one for which the client opted out,
+/// else the one chosen, else the cheapest, and the first of equals. `plans` are in the order of the
+/// offer.
 ///
-/// One that was withdrawn within the cycle while others went on is not compared: what was used since
-/// is in their sums only.
+/// An alternative that was withdrawn within the cycle while others continued is not compared: its
+/// sums lack the usage since then.
 pub fn winner(
     plans: &[(usize, &PlanInForce<'_>)],
     state: &AccountState,
@@ -200,7 +204,7 @@ pub fn winner(
     kept.or_else(chosen).or_else(cheapest).map(|(place, _)| *place)
 }
 
-/// Alternatives run side by side on the state as it was before all of them, so each needs its own.
+/// All alternatives read the state from before the record, so they must not share state.
 pub(crate) fn check_apart(plans: &[PlanInForce<'_>], offer: OfferId) -> Result<(), SuspenseReason> {
     let all = || plans.iter().filter(|plan| plan.is_of(offer));
     let shared = all().enumerate().any(|(place, plan)| {
@@ -209,21 +213,21 @@ pub(crate) fn check_apart(plans: &[PlanInForce<'_>], offer: OfferId) -> Result<(
     if shared { Err(SuspenseReason::SharedState) } else { Ok(()) }
 }
 
-/// When the last of an offer's alternatives stops being one.
+/// The instant at which the last alternative of an offer ends.
 pub(crate) fn end_of(plans: &[PlanInForce<'_>], offer: OfferId) -> Timestamp {
     let alternatives = plans.iter().filter(|plan| plan.is_of(offer));
     alternatives.filter_map(ends).max().unwrap_or(Timestamp::MIN)
 }
 
-/// When a plan stops being an alternative.
+/// The instant at which a plan ends as an alternative.
 fn ends(plan: &PlanInForce<'_>) -> Option<Timestamp> {
     Some(plan.until.min(plan.option?.kept_from))
 }
 
 impl Rater {
-    /// Posts the winner of an offer's cycle, with the fee where the option was in force in it and
-    /// the client could choose until its close, and takes away the sums of all alternatives: none is
-    /// billed again.
+    /// Posts the winner of an offer's cycle, and clears the sums of all alternatives, so that the
+    /// cycle is billed once. The fee is posted too when the option was in force in the cycle and
+    /// the client could choose until its close.
     pub(crate) fn post_winner(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -238,7 +242,7 @@ impl Rater {
         let plan = &stretch.plans[place];
         let comes_to = comparison(plan, state, cycle.period);
         let trial = plan.code.trial;
-        // Who opted out for a plan has nothing left to decide in the cycle.
+        // A client that opted out for a plan has no choice left in this cycle.
         let is_decided = plan.option.is_some_and(|option| option.is_chosen_for(cycle.to));
         let fee = if fee && !is_decided { option.fee } else { Money::ZERO };
         let amounts =
@@ -264,7 +268,7 @@ impl Rater {
     }
 }
 
-/// A line that a close books.
+/// A line that the close of a cycle books.
 pub(crate) const fn posted(plan: u16, component: u16, period: Period, amount: Money) -> Line {
     Line {
         plan,

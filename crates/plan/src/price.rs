@@ -1,23 +1,24 @@
-//! Prices as exact fractions, and the one rounding a line gets (docs/plan-semantics.md section 3).
+//! Prices as exact fractions, and the single rounding of each line
+//! (docs/plan-semantics.md section 3).
 
 use turnpike_types::Money;
 
 use crate::measure::Decimal;
 
-/// A price in steps of the plan's rounding for each unit: `top / bottom`, in lowest terms.
+/// A price per unit, in steps of the plan's rounding: `top / bottom`, in lowest terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Price {
     top: i128,
     bottom: i128,
-    /// Billionths in one step of the rounding: 10^(9 - digits).
+    /// Billionths per rounding step: 10^(9 - digits).
     step_nanos: i128,
-    /// `top` and `bottom`, where 64 bits hold them.
+    /// `top` and `bottom`, if both fit 64 bits.
     narrow: Option<(u64, u64)>,
 }
 
 impl Price {
-    /// `amount` for every `per` units, rounded to `digits` (0 to 9) decimals. `None` when the
-    /// fraction does not fit 128 bits.
+    /// `amount` per `per` units, rounded to `digits` (0 to 9) decimals; `None` when the fraction
+    /// does not fit 128 bits.
     pub(crate) fn new(amount: Decimal, per: i128, digits: u32) -> Option<Self> {
         let step_nanos = 10i128.checked_pow(Money::SCALE.checked_sub(digits)?)?;
         let top =
@@ -42,12 +43,12 @@ impl Price {
         if self.top == 0 {
             return Some(Money::ZERO);
         }
-        // The usual case, and several times faster than to multiply and divide 128 bits.
+        // Fast path: several times faster than 128-bit multiplication and division.
         if let Some((top, bottom)) = self.narrow
             && let Ok(quantity) = u64::try_from(quantity)
             && let Some(product) = quantity.checked_mul(top)
         {
-            // A u64 times at most 10^9: this can't overflow.
+            // Can't overflow: a 64-bit number times at most 10^9.
             return Money::from_nanos(
                 i128::from(divide_half_even(product, bottom)) * self.step_nanos,
             );
@@ -62,14 +63,14 @@ impl Price {
         Self::of_fraction(self.top, bottom, self.step_nanos).of(top)
     }
 
-    /// Does rounding change the price of a quantity by more than a tenth of it? So does a price that
-    /// is lost altogether.
+    /// Does rounding change the price of a quantity by more than a tenth? A price rounded to zero
+    /// counts.
     pub(crate) fn is_coarse_for(&self, quantity: i128) -> bool {
         let exact = quantity.checked_mul(self.top);
         let rounded = scale_half_even(quantity, self.top, self.bottom)
             .and_then(|steps| steps.checked_mul(self.bottom));
         let (Some(exact), Some(rounded)) = (exact, rounded) else {
-            // Too many digits for 128 bits: rounding the last one is no matter.
+            // The product has more than 128 bits, so rounding the last digit changes little.
             return false;
         };
         rounded.abs_diff(exact) > exact.unsigned_abs() / 10
@@ -83,8 +84,8 @@ fn greatest_common_divisor(mut a: i128, mut b: i128) -> i128 {
     a.max(1)
 }
 
-/// `quantity * top / bottom`, rounded half to even; `None` when the result does not fit. All of
-/// them not negative, `bottom` positive.
+/// `quantity * top / bottom`, rounded half to even; `None` when the result does not fit. No
+/// argument is negative, and `bottom` is positive.
 #[inline(never)]
 fn scale_half_even(quantity: i128, top: i128, bottom: i128) -> Option<i128> {
     if let (Ok(q), Ok(t), Ok(b)) =
@@ -103,7 +104,7 @@ fn scale_half_even(quantity: i128, top: i128, bottom: i128) -> Option<i128> {
     i128::try_from(whole).ok()?.checked_add(i128::from(up))
 }
 
-/// `product / by`, rounded half to even; never past 64 bits, since halves round up to at most it.
+/// `product / by`, rounded half to even. Can't overflow: rounding up gives at most `product`.
 fn divide_half_even(product: u64, by: u64) -> u64 {
     let (whole, part) = (product / by, product % by);
     let other = by - part;
@@ -127,7 +128,7 @@ fn multiply_wide(a: u128, b: u128) -> (u128, u128) {
 }
 
 /// Quotient and remainder of a 256-bit number; `None` when the quotient has more than 128 bits.
-/// Bit by bit: only amounts beyond any ordinary bill come here.
+/// Bitwise and slow: only extremely large amounts need it.
 fn divide_wide((high, low): (u128, u128), by: u128) -> Option<(u128, u128)> {
     if high >= by {
         return None;
@@ -146,8 +147,8 @@ fn divide_wide((high, low): (u128, u128), by: u128) -> Option<(u128, u128)> {
 }
 
 /// `amount * top / bottom`, rounded half to even to `digits` decimals: a part of an amount, or an
-/// amount at a rate. The amount may be negative; `top` is not, `bottom` is positive. `None` past 38
-/// digits.
+/// amount at a rate. `amount` may be negative; `top` is not, and `bottom` is positive. `None` when
+/// the result has more than 38 digits.
 pub(crate) fn half_even(amount: i128, top: i128, bottom: i128, digits: u32) -> Option<Money> {
     let step = 10i128.checked_pow(Money::SCALE.checked_sub(digits)?)?;
     let bottom = bottom.checked_mul(step).filter(|&bottom| bottom > 0)?;
@@ -158,7 +159,7 @@ pub(crate) fn half_even(amount: i128, top: i128, bottom: i128, digits: u32) -> O
     Money::from_nanos(if amount < 0 { -nanos } else { nanos })
 }
 
-/// A fixed amount rounded half to even to the plan's digits; `None` past 38 digits.
+/// A fixed amount, rounded half to even to the plan's digits; `None` past 38 digits.
 pub(crate) fn fixed(amount: Decimal, digits: u32) -> Option<Money> {
     Price::new(amount, 1, digits)?.of(1)
 }
@@ -177,7 +178,7 @@ mod tests {
         price(amount, per, digits).of(quantity).map(Money::nanos)
     }
 
-    /// docs/plan-semantics.md section 3: rounded once, half even.
+    /// docs/plan-semantics.md section 3: rounded once, half to even.
     #[test]
     fn halves_round_to_the_even_neighbour() {
         assert_eq!(nanos("0.5", 1, 0, 1), Some(0));
@@ -239,7 +240,7 @@ mod tests {
             let (a, b, c) = (u128::from(a), u128::from(b), u128::from(c));
             prop_assert_eq!(multiply_wide(a, b), (0, a * b));
             prop_assert_eq!(divide_wide((0, a * b), c), Some((a * b / c, a * b % c)));
-            // (x*c + r) / c gives x and r back, however wide x*c is.
+            // (x*c + r) / c gives x and r, however wide x*c is.
             let wide = (a << 64 | b, c << 64 | u128::from(d) | 1);
             let r = u128::from(d) % wide.1;
             let (high, low) = multiply_wide(wide.0, wide.1);

@@ -1,4 +1,4 @@
-//! The rater: an account's plans in force, its state, a record -> lines and state changes.
+//! The rater: the account's plans in force, its state and a record -> lines and state changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,95 +24,95 @@ pub struct AccountContext {
     pub cycle_day: u8,
     /// The currency it is billed in.
     pub currency: Currency,
-    /// What plans may decide by, read as `account.NAME`.
+    /// The attributes that plans read as `account.NAME`.
     pub attributes: BTreeMap<String, String>,
 }
 
-/// A plan version that one of the account's subscriptions has in force at an instant.
+/// A plan version in force at an instant by one of the account's subscriptions.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanInForce<'a> {
     /// Its compiled form.
     pub code: &'a ObjectCode,
-    /// The versions in force of the tables that [`ObjectCode::tables`] names, in that order;
-    /// `None` where there is none, or of another kind.
+    /// The versions in force of the tables in [`ObjectCode::tables`], in that order; `None` where
+    /// no version is in force, or the table is of another kind.
     pub tables: &'a [Option<Arc<Table>>],
-    /// When the subscription began, or the plan's first version did, whichever was later;
-    /// [`Timestamp::MIN`] when nobody knows.
+    /// The start of the subscription, or of the plan's first version if that is later;
+    /// [`Timestamp::MIN`] if unknown.
     pub since: Timestamp,
-    /// When it ends: just before this instant; [`Timestamp::MAX`] while it stands.
+    /// The end of the subscription, exclusive; [`Timestamp::MAX`] while it has none.
     pub until: Timestamp,
-    /// The option that it is an alternative of, or was until the client kept it for good
-    /// (docs/plan-semantics.md section 6). Alternatives of one option stand side by side.
+    /// The option of which the plan is an alternative, or was until the client kept it permanently
+    /// (docs/plan-semantics.md section 6). Alternatives of one option are adjacent.
     pub option: Option<OptionInForce<'a>>,
 }
 
 impl<'a> PlanInForce<'a> {
-    /// A plan that was always subscribed to, reads no tables, and is no alternative.
+    /// A plan with an unbounded subscription, no tables and no option.
     pub const fn always(code: &'a ObjectCode) -> Self {
         Self { code, tables: &[], since: Timestamp::MIN, until: Timestamp::MAX, option: None }
     }
 
-    /// The option that it is an alternative of, on trial.
+    /// The option of which the plan is an alternative, unless the client has kept it permanently.
     pub fn alternative(&self) -> Option<OptionInForce<'a>> {
         self.option.filter(|option| !option.is_kept)
     }
 
-    /// Is it one of the alternatives of this offer?
+    /// Is it an alternative of this offer?
     pub(crate) fn is_of(&self, offer: OfferId) -> bool {
         self.alternative().is_some_and(|option| option.offer == offer)
     }
 }
 
-/// What a record comes to, or what fell due.
+/// The result of rating a record, or of booking what fell due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rated {
-    /// Charge lines: topological order of their primitives, ties by document order, then by
+    /// Charge lines, in topological order of their primitives, ties by document order, then by
     /// first unit (docs/plan-semantics.md section 3).
     pub lines: Vec<Line>,
-    /// New values of what changed, sorted by (variable, period), each once.
+    /// New values of changed variables, sorted by (variable, period), each once.
     pub changes: Vec<StateEntry>,
-    /// The record's billing cycle was closed before: it posts to the open one.
+    /// Was the record's billing cycle closed already? If so, it posts to the open cycle.
     pub late: bool,
-    /// Something changed by which [`Rater::next_due`] finds what falls due.
+    /// Did a variable change that determines the result of [`Rater::next_due`]?
     pub moves_dues: bool,
 }
 
-/// One priced portion of a record, or something made of one.
+/// A priced portion of a record, or a line derived from another line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line {
     /// Index into the plans given to [`Rater::rate`].
     pub plan: u16,
     /// Index into that plan's [`ObjectCode::components`].
     pub component: u16,
-    /// Units, in the component's unit; 0 for fixed charges.
+    /// Quantity in the component's unit; 0 for fixed charges.
     pub quantity: i128,
-    /// The record's unit, from 0, with which the portion begins.
+    /// The first unit of the portion within the record, from 0.
     pub first_unit: i64,
-    /// The accumulator's or charge's period; [`Period::EVER`] without one.
+    /// The period of the accumulator or charge; [`Period::EVER`] without one.
     pub period: Period,
-    /// Total of the component's accumulator before the portion's first unit; 0 without one.
+    /// The accumulator's total before the portion's first unit; 0 without an accumulator.
     pub level_before: i128,
-    /// Total after its last unit; 0 without one.
+    /// The accumulator's total after the portion's last unit; 0 without an accumulator.
     pub level_after: i128,
     /// The amount, rounded once.
     pub amount: Money,
-    /// The line that this one was made of, by its index: tax, share, conversion, discount.
+    /// The index of the line from which this one is derived: tax, share, conversion, discount.
     pub of: Option<u32>,
-    /// The row, from 0, of the reference table that the price or rate comes from.
+    /// The row, from 0, of the reference table that gave the price or rate.
     pub row: Option<u32>,
-    /// Where the amount goes.
+    /// The destination of the amount.
     pub posting: Posting,
 }
 
-/// Rates records. Holds scratch space only, so one serves any number of accounts and plans; once
-/// warm it does not allocate.
+/// Rates records. It holds only scratch space, so one rater serves any number of accounts and
+/// plans. After the first records it does not allocate.
 #[derive(Debug, Default)]
 pub struct Rater {
     pub(crate) scratch: Scratch,
     pub(crate) rated: Rated,
 }
 
-/// Everything that a run by one plan needs beside the plan.
+/// The inputs of an evaluation by one plan, except the plan.
 #[derive(Clone, Copy)]
 pub(crate) struct Occasion<'a> {
     pub(crate) account: &'a AccountContext,
@@ -125,25 +125,25 @@ pub(crate) struct Occasion<'a> {
 }
 
 impl Rater {
-    /// A rater with nothing warmed up yet.
+    /// A rater with empty scratch space.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Rates a record by the first plan that accepts it, or by all alternatives of the option that
-    /// does; `plans` are ordered by the subscriptions' priority, highest first. Reads `state` and
-    /// does not change it. `now` is logged time: by it cycles are closed.
+    /// Rates a record by the first plan that accepts its usage type, or by all alternatives of the
+    /// option that does. `plans` are ordered by subscription priority, highest first. `state` is
+    /// not changed. `now` is logged time: it determines which cycles are closed.
     ///
-    /// What falls due at or before the record's start must have been booked before
+    /// Charges that fall due at or before the record's start must be booked first
     /// ([`Rater::next_due`]).
     ///
-    /// # Errors
-    /// The reason the record must wait in suspense; nothing of it is rated then.
-    /// `NoPlan` without plans, `NotAccepted` when none takes its usage type, `CurrencyMismatch`,
-    /// `MissingInput` without a measure or attribute that the plan reads, `Overflow` when a number
-    /// outgrows 128 bits, an instant the calendar, or the record makes too many portions; and what
-    /// primitives refuse: `NoWeight`, `NoTable`, `NoRate`, `NoPrefix`, `NoTaxPlace`,
-    /// `BadAttribute`, `NoParty`, `OutOfOrder`. `SharedState`, `PostsElsewhere` and `AfterClose` of alternatives.
+    /// # Errors The reason for which the record goes into suspense; then no part of it is rated.
+    /// `NoPlan` without plans; `NotAccepted` when no plan accepts its usage type;
+    /// `CurrencyMismatch`; `MissingInput` when a measure or attribute that the plan reads is
+    /// missing; `Overflow` when a number exceeds 128 bits, an instant is outside the calendar, or
+    /// the record has too many portions. Refusals by primitives: `NoWeight`, `NoTable`, `NoRate`,
+    /// `NoPrefix`, `NoTaxPlace`, `BadAttribute`, `NoParty`, `OutOfOrder`. Refusals of alternatives:
+    /// `SharedState`, `PostsElsewhere`, `AfterClose`.
     pub fn rate(
         &mut self,
         plans: &[PlanInForce<'_>],
@@ -160,18 +160,18 @@ impl Rater {
         })
     }
 
-    /// What the last call came to; empty when it refused.
+    /// The result of the last call; empty when it was refused.
     pub const fn last(&self) -> &Rated {
         &self.rated
     }
 
-    /// What the reason is about with which the last call refused: the measure, attribute, number,
-    /// table, type or currencies. None where the reason says it all.
+    /// The subject of the last refusal, if its reason is `reason`: the measure, attribute, number,
+    /// table, type or currencies. [`Detail::NONE`] when the reason needs no detail.
     pub fn detail(&self, reason: SuspenseReason) -> Detail {
         self.scratch.about.detail(reason)
     }
 
-    /// As [`Rater::rate`], telling `watch` what each primitive does.
+    /// As [`Rater::rate`], and reports each primitive's work to `watch`.
     ///
     /// # Errors
     /// As [`Rater::rate`].
@@ -192,7 +192,7 @@ impl Rater {
         })
     }
 
-    /// Empties the outcome, lets `rate` fill it, and puts it in order.
+    /// Clears the result, calls `rate` to fill it, and sorts the changes.
     #[inline]
     pub(crate) fn outcome(
         &mut self,
@@ -235,7 +235,7 @@ impl Rater {
         let taker = plans.iter().position(|plan| plan.code.accepts(record.usage_type));
         let taker = taker.ok_or_else(|| self.not_accepted(record.usage_type))?;
         if record.duration_us < 0 {
-            // Refused before it comes here; this only keeps time from running backwards.
+            // Checked before this call; this check only prevents an end before the start.
             let about = format_args!("record.duration is negative");
             return Err(self.scratch.about.note(SuspenseReason::MissingInput, about));
         }
@@ -271,7 +271,7 @@ impl Rater {
         self.scratch.about.note(SuspenseReason::CurrencyMismatch, about)
     }
 
-    /// Alternatives each rate everything that they accept.
+    /// Rates the record by each alternative that accepts its usage type.
     fn rate_by_each(
         &mut self,
         plans: &[PlanInForce<'_>],
@@ -281,7 +281,7 @@ impl Rater {
     ) -> Result<(), SuspenseReason> {
         for (place, plan) in plans.iter().enumerate() {
             if plan.is_of(offer) && plan.code.accepts(occasion.record.usage_type) {
-                // A watcher's borrow must end with each turn.
+                // A reborrow for one iteration.
                 let watch = watch.as_mut().map(|watch| &mut **watch as &mut dyn Watch);
                 self.run_plan(plans, place, occasion, watch)?;
             }
@@ -289,7 +289,7 @@ impl Rater {
         Ok(())
     }
 
-    /// A late record of an option that has ended, and whose cycles are closed: it is for the plan
+    /// Rates a late record of an option that has ended and whose cycles are closed, by the plan
     /// that the client kept.
     #[inline(never)]
     fn rate_after_option(
@@ -304,14 +304,15 @@ impl Rater {
                 && plan.option.is_some_and(|option| option.kept_from < plan.until)
                 && plan.code.accepts(occasion.record.usage_type)
         };
-        // Its sums would stand in a cycle that the option does not live to close.
+        // Without a kept plan the record is refused: its sums would belong to a cycle that the
+        // option no longer closes.
         let place = plans.iter().position(is_kept).ok_or(SuspenseReason::AfterClose)?;
         let mut kept = plans[place];
         kept.option = kept.option.map(|option| OptionInForce { is_kept: true, ..option });
         self.run_one(&kept, place, occasion, watch)
     }
 
-    /// Runs one plan's code.
+    /// Evaluates one plan's code.
     pub(crate) fn run_plan(
         &mut self,
         plans: &[PlanInForce<'_>],
@@ -323,7 +324,7 @@ impl Rater {
         self.run_one(plan, place, occasion, watch)
     }
 
-    /// [`Rater::run_plan`], a part of its callers for the sake of the usual record.
+    /// [`Rater::run_plan`] inlined into its callers, for speed.
     #[inline(always)]
     fn run_one(
         &mut self,

@@ -1,8 +1,8 @@
-//! What the entries of an account's state say, in words: totals with their units, amounts, dates,
-//! bookings, buckets.
+//! Descriptions of account state for people: totals with their units, amounts, dates, bookings,
+//! buckets.
 //!
-//! A value is one number, whatever it stands for. Which primitive writes it decides what it means
-//! ([`Meaning`]), so the meaning is declared where the variable is.
+//! A state entry holds a plain number. The primitive that writes the variable determines its
+//! [`Meaning`], which is therefore declared together with the variable.
 
 use jiff::civil::Date;
 use turnpike_types::{Currency, Money, Timestamp};
@@ -15,41 +15,41 @@ use crate::primitives::booked_dates;
 use crate::state::{Period, StateEntry, plan_number};
 use crate::zone::Zone;
 
-/// What a variable's value is.
+/// The meaning of a variable's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holds {
     /// Units that were counted.
     Units,
-    /// Units that are left of a bucket.
+    /// Units left in a bucket.
     Left,
-    /// Units times microseconds.
+    /// The product of units and microseconds.
     UnitTime,
-    /// 1 when it was done; the word for it.
+    /// 1 when an action was taken; the word names the action.
     Done(&'static str),
     /// An amount in billionths.
     Money(Currency),
     /// An instant, in microseconds since 1970.
     Instant,
-    /// A date, in days since 1970; the word before it.
+    /// A date, in days since 1970-01-01; the word precedes it.
     Date(&'static str),
-    /// What a charge by days was booked for (see `primitives/bookings.rs`).
+    /// The period for which a daily charge was booked (see `primitives/bookings.rs`).
     Booking,
 }
 
-/// What a variable's periods are.
+/// The meaning of a variable's period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Per {
-    /// Calendar periods, by their first date.
+    /// A calendar period, by its first date.
     Date,
-    /// Subscriptions, by the minute in which they began.
+    /// A subscription, by the minute of its start.
     Subscription,
-    /// Intervals of five minutes since 1970.
+    /// An interval of five minutes, counted from 1970.
     Interval,
-    /// Dates on which something expires.
+    /// An expiry date.
     Expiry,
 }
 
-/// What a variable's entries mean.
+/// The meaning of a variable's entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meaning {
     pub(crate) holds: Holds,
@@ -62,41 +62,41 @@ impl Meaning {
     }
 }
 
-/// A charge was made for a period.
+/// A mark that a period was charged.
 pub(crate) const CHARGED: Meaning = Meaning::new(Holds::Done("charged"), Per::Date);
-/// A charge was made for a subscription.
+/// A mark that a subscription was charged.
 pub(crate) const CHARGED_ONCE: Meaning = Meaning::new(Holds::Done("charged"), Per::Subscription);
-/// The first date that is not charged for.
+/// The first date that is not charged yet.
 pub(crate) const CHARGED_UNTIL: Meaning =
     Meaning::new(Holds::Date("charged until"), Per::Subscription);
-/// An event was booked for a period.
+/// A mark that an event was booked in a period.
 pub(crate) const BOOKED: Meaning = Meaning::new(Holds::Done("booked"), Per::Date);
 
-/// An entry of an account's state, for people.
+/// An entry of an account's state, described for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
-    /// Whose it is: `plan/primitive`, `plan/rater/step`, `option NAME/picked`, `account/total-EUR`;
-    /// the variable's number in hexadecimal where no plan given declares it.
+    /// The variable's name: `plan/primitive`, `plan/rater/step`, `option NAME/picked`,
+    /// `account/total-EUR`; its number in hexadecimal when no given plan declares it.
     pub name: String,
-    /// `2026-11-01`, `subscription from 2026-11-01T00:00:00+00:00`; empty without a period.
+    /// `2026-11-01`, `subscription from 2026-11-01T00:00:00+00:00`; empty for [`Period::EVER`].
     pub period: String,
     /// `7200 s`, `12.500000000 EUR`, `charged`, `charged until 2026-12-01`.
     pub value: String,
 }
 
-/// By what names and rules an account's state is read.
+/// The plans and options by which an account's state is described.
 #[derive(Clone, Copy)]
 pub struct Reading<'a> {
-    /// Plan versions that the account is, or was, rated by.
+    /// Plan versions by which the account is or was rated.
     pub codes: &'a [&'a ObjectCode],
-    /// The options that it was offered: name, and offer.
+    /// The options offered to the account: name and offer.
     pub offers: &'a [(&'a str, OfferId)],
     /// The zone of its dates and instants.
     pub zone: &'a Zone,
 }
 
 impl Reading<'_> {
-    /// What an entry says.
+    /// The description of an entry.
     pub fn words(&self, entry: &StateEntry) -> Remembered {
         let of_plan = self.codes.iter().find_map(|code| {
             let known = code.variables().iter().find(|known| known.id == entry.variable)?;
@@ -114,7 +114,7 @@ impl Reading<'_> {
         })
     }
 
-    /// Totals by which bonuses are set off against charges.
+    /// Totals by which bonuses are offset against charges.
     fn of_account(&self, entry: &StateEntry) -> Option<Remembered> {
         let (currency, is_granted) = offset::total_of(entry.variable)?;
         let what = if is_granted { "bonuses" } else { "total" };
@@ -122,13 +122,13 @@ impl Reading<'_> {
         Some(Remembered { name, period: first_date(entry.period), value: money(entry, currency) })
     }
 
-    /// Until when a plan's billing cycles are closed.
+    /// The date until which a plan's billing cycles are closed.
     fn of_close(&self, entry: &StateEntry) -> Option<Remembered> {
         let code = self.codes.iter().find(|code| code.trial.closed == entry.variable)?;
         Some(closed(format!("{}/closed", code.plan_id()), entry))
     }
 
-    /// What was picked, billed and summed up of an option.
+    /// The choice, the billed plan and the sums of an option.
     fn of_option(&self, entry: &StateEntry) -> Option<Remembered> {
         self.offers.iter().find_map(|&(option, offer)| {
             let named = |what: &str, value: String| Remembered {
@@ -158,7 +158,7 @@ impl Reading<'_> {
         })
     }
 
-    /// The plan that a number stands for.
+    /// The id of the plan with a [`plan_number`].
     fn plan(&self, number: i128) -> String {
         let mut ids = self.codes.iter().map(|code| code.plan_id());
         let known = ids.find(|id| plan_number(id) == number);
@@ -167,7 +167,7 @@ impl Reading<'_> {
 }
 
 impl Variable {
-    /// The currency of the amounts that it holds; `None` when it holds none.
+    /// The currency of the variable's values; `None` when they are not amounts.
     pub fn currency(&self) -> Option<Currency> {
         match self.meaning.holds {
             Holds::Money(currency) => Some(currency),
@@ -175,7 +175,7 @@ impl Variable {
         }
     }
 
-    /// The period and the value of one of its entries, as [`Remembered`] has them.
+    /// The period and the value of an entry, as in [`Remembered`].
     pub fn words(&self, entry: &StateEntry, zone: &Zone) -> (String, String) {
         (self.meaning.per.words(entry.period, zone), self.value(entry.value, zone))
     }
@@ -188,7 +188,8 @@ impl Variable {
             Holds::Done(word) if value == 1 => word.to_owned(),
             Holds::Done(word) if value == 0 => format!("not {word}"),
             Holds::Money(currency) => amount(value, currency),
-            // Never set: as a date or an instant it would say something that never was.
+            // Zero means that the value was never set: shown as a date or an instant it would
+            // mislead.
             Holds::Instant | Holds::Date(_) | Holds::Booking if value == 0 => "nothing".to_owned(),
             Holds::Instant => instant(value, zone),
             Holds::Date(word) => format!("{word} {}", date(value)),
@@ -221,7 +222,7 @@ impl Per {
 }
 
 impl Unit {
-    /// A number of base units for people: time in seconds, octets in bytes, else as it is counted.
+    /// A number of base units for people: time in seconds, bytes as `B`, else the bare count.
     pub fn shown(self, base: i128) -> String {
         match self {
             Self::Microsecond => {
@@ -245,7 +246,7 @@ impl Unit {
     }
 }
 
-/// A day on which cycles begin, and the first date of the first cycle that is not closed.
+/// The cycle day, and the first date of the first cycle that is not closed.
 fn closed(name: String, entry: &StateEntry) -> Remembered {
     let period = format!("cycles from day {}", entry.period.0);
     Remembered { name, period, value: format!("closed before {}", date(entry.value)) }
@@ -274,7 +275,8 @@ fn date(days: i128) -> String {
     period.map_or_else(|_| days.to_string(), first_date)
 }
 
-/// A period's first date, ISO; the number of what is no date; empty for [`Period::EVER`].
+/// The first date of a period in ISO format; the number when it is no date; empty for
+/// [`Period::EVER`].
 fn first_date(period: Period) -> String {
     if period == Period::EVER {
         return String::new();

@@ -1,4 +1,5 @@
-//! One record on its way through object code: what operations read, write and share.
+//! The evaluation of object code for one record: the inputs, outputs and shared space of
+//! operations.
 
 mod about;
 mod event;
@@ -22,40 +23,41 @@ pub(crate) use event::{DueQuery, Event};
 pub(crate) use places::{Attribute, ChargeOut, Counted, Input, Part, TableRef, Total, TypeOf};
 pub(crate) use scratch::Scratch;
 
-/// The code of one primitive. Reads its input streams, writes its output streams, lines, changes.
+/// The code of one primitive. It reads its input streams, and writes output streams, lines and
+/// state changes.
 pub(crate) trait Op: Send + Sync {
-    /// Runs for one record, or for what falls due ([`Run::event`]).
+    /// Runs for one record, or for an event without usage ([`Run::event`]).
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason>;
 
-    /// The instant at which something of this primitive falls due by itself next, within the
-    /// query's bounds; `None` when nothing does.
+    /// The next instant at which a charge of this primitive falls due without usage, within the
+    /// query's bounds; `None` when none does.
     fn next_due(&self, _query: &mut DueQuery<'_>) -> Option<i64> {
         None
     }
 }
 
-/// What a primitive says about a record, whichever of its units it is asked for.
+/// An attribute that a primitive derives from a record; the same for all units of the record.
 pub(crate) trait Tell: Send + Sync {
-    /// The text.
+    /// The value of the attribute.
     fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason>;
 }
 
-/// One record, being rated by one plan; or one event, falling due.
+/// The evaluation of one record, or of one due event, by one plan.
 pub(crate) struct Run<'a> {
-    /// Without usage a record of nothing, at the event's instant.
+    /// For an event without usage: an empty record at the instant of the event.
     pub(crate) record: &'a UsageView<'a>,
     pub(crate) account: &'a AccountContext,
     pub(crate) state: &'a AccountState,
     pub(crate) code: &'a ObjectCode,
     pub(crate) tables: &'a [Option<Arc<Table>>],
     pub(crate) event: &'a Event,
-    /// The subscription: from, and to before.
+    /// Start of the subscription, and its exclusive end in `cancelled`.
     pub(crate) since: i64,
     pub(crate) cancelled: i64,
-    /// When a cycle closes, of all subscriptions of the account to the plan: from, and to before, in
-    /// order. None otherwise.
+    /// When a cycle closes: start and exclusive end of all subscriptions of the account to the
+    /// plan, in order. Empty otherwise.
     pub(crate) held: &'a [(i64, i64)],
-    /// Logged time.
+    /// Logged time, in microseconds.
     pub(crate) now: i64,
     pub(crate) plan: u16,
     pub(crate) scratch: &'a mut Scratch,
@@ -64,13 +66,13 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Runs the operations that have work, in their order.
+    /// Runs the operations that have work, in order.
     pub(crate) fn run_all(
         &mut self,
         mut run_one: impl FnMut(&Placed, &mut Self) -> Result<(), SuspenseReason>,
     ) -> Result<(), SuspenseReason> {
         let code = self.code;
-        // What falls due comes without units, and may concern anyone.
+        // Events without usage fill no stream, and any operation may act on them.
         let mut live = match *self.event {
             Event::Usage => Slots::first(code.measures.len()),
             Event::Due { .. } | Event::Close(_) => Slots::ALL,
@@ -87,8 +89,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The one run of units that an input carries, which was [read](Run::read) before; `None` when
-    /// it carries several, none, or a record without units: [`Run::take`] tells.
+    /// The single span of units that an input carries, once its measures are [read](Run::read).
+    /// `None` when it carries several spans, none, or a zero-quantity record: then use
+    /// [`Run::take`].
     #[inline(always)]
     pub(crate) fn single(&self, input: &Input) -> Option<Span> {
         let [slot] = *input.slots else { return None };
@@ -99,7 +102,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Lets a run of units leave by an output that something takes.
+    /// Adds a span of units to an output, if another primitive consumes it.
     #[inline(always)]
     pub(crate) fn put(&mut self, output: Option<usize>, span: Span) {
         if let Some(slot) = output {
@@ -107,7 +110,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Takes an input's stream out of the scratch space, links merged; [`Run::give`] it back.
+    /// Takes an input's stream out of the scratch space, with its links merged. Return it with
+    /// [`Run::give`].
     #[inline]
     pub(crate) fn take(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
         if let [slot] = *input.slots {
@@ -135,7 +139,7 @@ impl<'a> Run<'a> {
         Ok(merged)
     }
 
-    /// Gives back what [`Run::take`] took, for the input's other consumers.
+    /// Returns a stream that [`Run::take`] took, for the input's other consumers.
     #[inline]
     pub(crate) fn give(&mut self, input: &Input, stream: Stream) {
         if let [slot] = *input.slots {
@@ -145,7 +149,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Sees to it that an input's measures are read from the record.
+    /// Reads the measures of an input from the record, unless that was done before.
     #[inline(always)]
     pub(crate) fn read(&mut self, input: &Input) -> Result<(), SuspenseReason> {
         if let [slot] = *input.slots {
@@ -154,7 +158,7 @@ impl<'a> Run<'a> {
         input.slots.iter().try_for_each(|&slot| self.fill(slot))
     }
 
-    /// Fills a stream from the record, if it is that of a measure that was not read yet.
+    /// Loads a stream from the record if it belongs to a measure that is not loaded yet.
     #[inline(always)]
     fn fill(&mut self, slot: usize) -> Result<(), SuspenseReason> {
         if slot < self.code.measures.len() && self.scratch.loaded >> slot & 1 == 0 {
@@ -174,7 +178,7 @@ impl<'a> Run<'a> {
         let quantity = value.filter(|&value| value >= 0);
         let lacking = || self.refuse(SuspenseReason::MissingInput, format_args!("record.{named}"));
         let quantity = quantity.ok_or_else(lacking)?;
-        // Only now: a measure that is missing is missing for everything that reads it.
+        // Set after the check, so that every reader of a missing measure gets the error.
         self.scratch.loaded |= 1 << measure;
         let (start, duration) = (self.record.start.micros(), self.record.duration_us);
         self.scratch.flows[measure] = Flow { quantity, start, duration };
@@ -187,25 +191,25 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// How an input's units lie in time.
+    /// The relation between an input's units and time.
     #[inline]
     pub(crate) fn flow(&self, input: &Input) -> Flow {
         self.scratch.flows[input.flow]
     }
 
-    /// Says how units that were counted anew lie in time.
+    /// Sets the relation between units and time for a count that a primitive created.
     pub(crate) fn set_flow(&mut self, count: usize, flow: Flow) {
         self.scratch.flows[count] = flow;
     }
 
-    /// The account's period around an instant.
+    /// The account's period that contains an instant.
     #[inline]
     pub(crate) fn period(&mut self, calendared: Calendared, at: i64) -> PeriodSpan {
         self.scratch.calendar.period(calendared, at)
     }
 
-    /// The account's period in which all units of an input lie, as those of nearly every record
-    /// do; `None` when they may lie in several.
+    /// The single period that contains all units of an input, as is the case for nearly every
+    /// record; `None` when they may span several.
     #[inline(always)]
     pub(crate) fn only_period(&mut self, calendared: Calendared, input: &Input) -> Option<Period> {
         let Flow { start, duration, .. } = self.scratch.flows[input.flow];
@@ -213,7 +217,7 @@ impl<'a> Run<'a> {
         (start.saturating_add(duration) <= here.to).then_some(here.period)
     }
 
-    /// The billing cycle that this posts to: the open one, when its own is closed
+    /// The billing cycle that this evaluation posts to: the open one when its own is closed
     /// (docs/plan-semantics.md section 4).
     pub(crate) fn posting_cycle(&mut self) -> PeriodSpan {
         if let Event::Close(cycle) = *self.event {
@@ -224,7 +228,7 @@ impl<'a> Run<'a> {
         open.unwrap_or_else(|| calendar.period(Calendared::Cycle, at))
     }
 
-    /// The text of an attribute; `None` when the record, or account, does not carry it.
+    /// The value of an attribute; `None` when the record or account lacks it.
     pub(crate) fn attribute(
         &self,
         attribute: &Attribute,
@@ -238,7 +242,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The usage type of units.
+    /// The usage type of units: the record's or a derived one.
     pub(crate) fn usage_type(&self, of: TypeOf) -> Result<&'a str, SuspenseReason> {
         match of {
             TypeOf::Record => Ok(self.record.usage_type),
@@ -251,7 +255,7 @@ impl<'a> Run<'a> {
         teller.ok_or(SuspenseReason::MissingInput)?.tell(self)
     }
 
-    /// The version of a table that is in force.
+    /// The version in force of a table.
     pub(crate) fn table(&self, table: TableRef) -> Result<&'a Arc<Table>, SuspenseReason> {
         let found = self.tables.get(table.0).and_then(Option::as_ref);
         found.ok_or_else(|| self.without_table(table))
@@ -263,7 +267,7 @@ impl<'a> Run<'a> {
         self.state.get(variable, period).unwrap_or(0)
     }
 
-    /// Sets a variable, once for each record and period.
+    /// Sets a variable. Must be called at most once per record and period.
     #[inline]
     pub(crate) fn set(
         &mut self,
@@ -278,7 +282,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What falls due next, for whom it is that asks.
+    /// A query for the next due charges within an interval.
     pub(crate) fn due_query(&mut self, from: i64, until: i64) -> DueQuery<'_> {
         let reached = match *self.event {
             Event::Due { reached, .. } => reached,
@@ -295,7 +299,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Books a line; its number.
+    /// Books a line and returns its index.
     #[inline]
     pub(crate) fn book(&mut self, out: ChargeOut, line: Line) -> Result<u32, SuspenseReason> {
         if self.lines.len() >= PORTIONS_MAX {
@@ -307,15 +311,15 @@ impl<'a> Run<'a> {
         Ok(number)
     }
 
-    /// Lets whoever takes `out` find a line that was booked before.
+    /// Adds a line that was booked before to a charge slot.
     pub(crate) fn pass_on(&mut self, out: ChargeOut, line: u32) {
         if let ChargeOut::Slot(slot) = out {
             self.scratch.charges[slot].push(line);
         }
     }
 
-    /// The lines that reach a charge input, in the order in which they were booked. Give them back
-    /// with [`Run::give_lines`].
+    /// The indexes of the lines that reach a charge input, in booking order. Return the buffer with
+    /// [`Run::give_lines`].
     pub(crate) fn take_lines(&mut self, slots: &[usize]) -> Vec<u32> {
         let mut gathered = std::mem::take(&mut self.scratch.gathered);
         gathered.clear();
@@ -326,12 +330,12 @@ impl<'a> Run<'a> {
         gathered
     }
 
-    /// Gives back what [`Run::take_lines`] took.
+    /// Returns the buffer that [`Run::take_lines`] took.
     pub(crate) fn give_lines(&mut self, lines: Vec<u32>) {
         self.scratch.gathered = lines;
     }
 
-    /// A line that is made of another one: its period and first unit, no units of its own.
+    /// A line derived from another line: the same period and first unit, quantity 0.
     pub(crate) fn made_of(&self, of: u32, component: u16, amount: Money) -> Line {
         let from = self.lines.get(of as usize);
         Line {
@@ -349,7 +353,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A line of its own for a fixed amount.
+    /// A line for a fixed amount.
     #[inline]
     pub(crate) fn fixed(
         &self,
@@ -373,7 +377,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Charges a fixed amount, unless `variable` says that it was charged for `marked` before.
+    /// Charges a fixed amount, unless `variable` marks the period `marked` as charged.
     #[inline(always)]
     pub(crate) fn charge_once(
         &mut self,
@@ -391,8 +395,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The open billing cycle, when logged time is `now`, if the cycle of the instant `at` is closed:
-/// its usage is late, and posts to the open one (docs/plan-semantics.md sections 4 and 5).
+/// The open billing cycle at logged time `now`, if the cycle of instant `at` is closed: then the
+/// usage is late and posts to the open cycle (docs/plan-semantics.md sections 4 and 5).
 #[inline]
 pub(crate) fn open_if_late(calendar: &mut Calendar, at: i64, now: i64) -> Option<PeriodSpan> {
     let closed = now.saturating_sub(CLOSE_GRACE_US);

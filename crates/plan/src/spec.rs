@@ -1,56 +1,56 @@
-//! What a primitive declares about itself, from which generic checking is done.
+//! The declarations of primitive types: the data from which the generic checks are done.
 
 use crate::build::Builder;
 use crate::graph::Primitive;
 
-/// Everything the checker and the compiler know about a type of primitive.
+/// The declaration of a primitive type, for the checker and the compiler.
 pub(crate) struct Spec {
     /// The element's name.
     pub(crate) name: &'static str,
-    /// One line for people.
+    /// A description in one line.
     pub(crate) help: &'static str,
     pub(crate) inputs: &'static [InputSpec],
     pub(crate) outputs: &'static [OutputSpec],
     pub(crate) properties: &'static [PropertySpec],
     pub(crate) children: &'static [ChildSpec],
-    /// What it is to the flows that pass it.
+    /// Its effect on the flows through it.
     pub(crate) role: Role,
-    /// Checks its own properties, once generic checks passed, and makes its code.
+    /// Checks the primitive's properties after the generic checks have passed, and builds its code.
     pub(crate) build: fn(&Primitive, &mut Builder<'_>) -> Built,
 }
 
-/// The port of a primitive that shares by which charges of other accounts leave.
+/// The output port for charges of other accounts, of a primitive with [`Role::Shares`].
 pub(crate) const OTHERS: &str = "others";
 
-/// What a primitive is to the flows that pass it, beside its ports.
+/// A primitive's effect on the flows through it, beyond its ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Nothing that others need to know.
+    /// No effect that other primitives depend on.
     Plain,
-    /// Charges leave it as they came: who takes its charge takes those that it gathers.
+    /// Charges pass unchanged: a consumer of its output reads the charges that it gathers.
     Gathers,
-    /// Charges that reach it are posted to the account.
+    /// Posts the charges that reach it to the account.
     Posts,
-    /// Charges that reach it are posted to other accounts.
+    /// Posts the charges that reach it to other accounts.
     PostsElsewhere,
-    /// What leaves by the port [`OTHERS`] are charges of other accounts.
+    /// Charges that leave by the port [`OTHERS`] belong to other accounts.
     Shares,
-    /// It gives the record an attribute, read as `ID.NAME`.
+    /// Derives an attribute of the record, read as `ID.NAME`.
     Tells(&'static str),
-    /// The usage type of what leaves it is what it says.
+    /// Derives the usage type of the units that leave it.
     Relabels,
-    /// What leaves it is another count of units than what came in.
+    /// The units that leave it are a new count, another than the incoming one.
     Recounts,
 }
 
-/// Whether a primitive could be built; if not, the findings say why.
+/// The result of building a primitive; on an error, the findings contain the reason.
 pub(crate) type Built = Result<(), Refused>;
 
-/// The findings say why.
+/// A marker: the reason is in the findings.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refused;
 
-/// What a port carries.
+/// The kind of value that a port carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Carries {
     /// Units of a record.
@@ -71,33 +71,33 @@ impl Carries {
     }
 }
 
-/// An input: an attribute that holds links.
+/// An input: an attribute of the element that holds links.
 pub(crate) struct InputSpec {
     pub(crate) name: &'static str,
     pub(crate) carries: Carries,
     pub(crate) required: bool,
-    /// May hold several links, which merge.
+    /// May several links feed it? They are merged.
     pub(crate) many: bool,
-    /// May count by another measure than the input before it.
+    /// May it count another measure than the inputs before it?
     pub(crate) apart: bool,
 }
 
-/// A required usage input that merges.
+/// A required usage input; several links are merged.
 pub(crate) const fn usage_in(name: &'static str) -> InputSpec {
     InputSpec { name, carries: Carries::Usage, required: true, many: true, apart: false }
 }
 
-/// A required charge input that gathers.
+/// A required charge input; several links are gathered.
 pub(crate) const fn charge_in(name: &'static str) -> InputSpec {
     InputSpec { name, carries: Carries::Charge, required: true, many: true, apart: false }
 }
 
-/// A usage input that may be left open.
+/// A usage input that needs no link.
 pub(crate) const fn optional_usage_in(name: &'static str) -> InputSpec {
     InputSpec { name, carries: Carries::Usage, required: false, many: true, apart: true }
 }
 
-/// An accumulator's running total, if it is connected.
+/// An optional input for an accumulator's running total.
 pub(crate) const LEVEL_IN: InputSpec = InputSpec {
     name: "level",
     carries: Carries::Level,
@@ -113,22 +113,22 @@ pub(crate) struct OutputSpec {
     pub(crate) open: Open,
 }
 
-/// When an output may stay without a consumer (docs/plan-semantics.md section 2).
+/// The condition under which an output may have no consumer (docs/plan-semantics.md section 2).
 #[derive(Clone, Copy)]
 pub(crate) enum Open {
     Never,
     Always,
-    /// When the primitive is fed by the source: what leaves here is not accepted by the plan.
+    /// If only the source feeds the primitive: the plan does not accept the units that leave here.
     SourceFed,
-    /// When this says that nothing can flow there.
+    /// If the function returns true: then no unit can leave by the output.
     When(fn(&Primitive) -> bool),
 }
 
-/// An accumulator's running total, to be read.
+/// The output for an accumulator's running total.
 pub(crate) const TOTAL_OUT: OutputSpec =
     OutputSpec { name: "total", carries: Carries::Level, open: Open::Always };
 
-/// A usage output that something must take.
+/// A usage output that needs a consumer.
 pub(crate) const fn usage_out(name: &'static str) -> OutputSpec {
     OutputSpec { name, carries: Carries::Usage, open: Open::Never }
 }
@@ -137,16 +137,16 @@ pub(crate) const fn usage_out(name: &'static str) -> OutputSpec {
 pub(crate) const CHARGE_OUT: OutputSpec =
     OutputSpec { name: "charge", carries: Carries::Charge, open: Open::Never };
 
-/// A property: an attribute that holds a value.
+/// A property: an attribute of the element that holds a value.
 pub(crate) struct PropertySpec {
     pub(crate) name: &'static str,
     pub(crate) value: Value,
     pub(crate) need: Need,
-    /// One line for people.
+    /// A description in one line.
     pub(crate) help: &'static str,
 }
 
-/// Whether a property must be written.
+/// Must a property be written?
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     Required,
@@ -157,7 +157,7 @@ pub(crate) enum Need {
 /// The syntax of a value.
 #[derive(Clone, Copy)]
 pub(crate) enum Value {
-    /// Any text, not empty.
+    /// Any non-empty text.
     Text,
     /// The id of a step.
     Id,
@@ -167,35 +167,35 @@ pub(crate) enum Value {
     Quantity,
     /// HH:MM.
     TimeOfDay,
-    /// Words between white space, at least one.
+    /// Words separated by white space, at least one.
     Words,
-    /// Usage types, between white space, at least one.
+    /// Usage types separated by white space, at least one.
     Types,
     /// A whole number from 0.
     Whole,
     /// A currency's code.
     Currency,
-    /// A currency's code, or `account` for the one that the account is billed in.
+    /// A currency's code, or `account` for the currency in which the account is billed.
     TargetCurrency,
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// Where a text stands: an attribute of the record, `account.NAME`, or `ID.NAME` that a
-    /// primitive tells.
+    /// A reference to an attribute: of the record, `account.NAME`, or `ID.NAME` for one that a
+    /// primitive derives.
     Attribute,
-    /// What a primitive reads by itself.
+    /// A syntax specific to one primitive type.
     Of(&'static ValueType),
 }
 
-/// A syntax of a primitive's own.
+/// A value syntax specific to one primitive type.
 pub(crate) struct ValueType {
-    /// Its name, for people who choose a value.
+    /// Its name in editors.
     pub(crate) name: &'static str,
-    /// Why a text is none of it.
+    /// The reason why a text does not have this syntax, as an error.
     pub(crate) check: fn(&str) -> Result<(), String>,
 }
 
 impl Value {
-    /// The type's name, for editors.
+    /// The name of the syntax in editors.
     pub(crate) const fn word(&self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -214,12 +214,12 @@ impl Value {
     }
 }
 
-/// An element that a primitive holds.
+/// A child element of a primitive.
 pub(crate) struct ChildSpec {
     pub(crate) name: &'static str,
     pub(crate) at_least: usize,
     pub(crate) properties: &'static [PropertySpec],
-    /// One line for people.
+    /// A description in one line.
     pub(crate) help: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What a plan remembers about an account: accumulators and "charged already" flags.
+//! The variables that plans keep for an account: accumulators and marks of charges.
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -6,26 +6,26 @@ use turnpike_types::Timestamp;
 
 use crate::measure::Unit;
 
-/// The name of one variable of a plan: derived from plan id, primitive id and unit, so that state
+/// The key of one variable of a plan, derived from state name, primitive id and unit, so that state
 /// carries over between versions of a plan (docs/plan-semantics.md section 6).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct VariableId(pub u64);
 
-/// How long the entries of a variable's periods are of use (docs/plan-semantics.md section 4: as
-/// many periods stay live as the acceptance horizon needs). It stands in the two highest bits of
-/// the variable's id, so that whoever replays a log knows it without the plan.
+/// The retention of a variable's periods (docs/plan-semantics.md section 4: the acceptance horizon
+/// determines how many periods stay live). It is encoded in the two highest bits of the variable's
+/// id, so a replay of the log needs no plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Keep {
-    /// While records of the period are accepted and its cycle is open.
+    /// Until records of the period are no longer accepted and its cycle is closed.
     #[default]
     Horizon,
-    /// For more than a year past that: what rolls over.
+    /// More than a year longer than [`Keep::Horizon`]: for units that roll over.
     Year,
-    /// For good.
+    /// Without a limit.
     Ever,
-    /// As [`Keep::Horizon`], the periods being five-minute intervals since 1970.
+    /// As [`Keep::Horizon`], for periods that are five-minute intervals since 1970.
     Intervals,
 }
 
@@ -36,12 +36,12 @@ impl Keep {
         (self as u64) << Self::SHIFT
     }
 
-    /// The oldest period that is of use when records from `floor` on are accepted.
+    /// The oldest period to retain when records from `floor` on are accepted.
     fn oldest(self, floor: Timestamp) -> i32 {
         const DAY_US: i64 = 86_400_000_000;
         const INTERVAL_US: i64 = 300_000_000;
-        // A period of at most 31 days may have begun before the floor; the local date of an
-        // instant may be the day before the UTC one; and a cycle is open past its end.
+        // A period of at most 31 days may have begun before the floor; the local date of an instant
+        // may be the day before the UTC date; and a cycle stays open past its end.
         const DAYS: i64 = 31 + 2 + 1;
         const YEAR_DAYS: i64 = 13 * 31;
         let days = floor.micros().div_euclid(DAY_US) - DAYS;
@@ -56,8 +56,8 @@ impl Keep {
 }
 
 impl VariableId {
-    /// From BLAKE3("turnpike-variable\0" plan id \0 primitive id \0 unit): its first eight bytes,
-    /// little endian, the two highest bits replaced by how long its periods are kept.
+    /// The first eight bytes, little endian, of BLAKE3("turnpike-variable\0" plan id \0 primitive
+    /// id \0 unit), with the two highest bits replaced by the retention.
     pub fn derive(plan: &str, primitive: &str, unit: Unit, keep: Keep) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"turnpike-variable\0");
@@ -69,9 +69,9 @@ impl VariableId {
         Self((u64::from_le_bytes(first) << 2 >> 2) | keep.bits())
     }
 
-    /// As this variable, apart for each `number`.
+    /// A variable derived from this one and a number, with the same retention.
     pub(crate) const fn of(self, number: u64) -> Self {
-        // The finalizer of splitmix64: every bit of either changes half of the bits.
+        // The finalizer of splitmix64: each input bit changes about half of the output bits.
         let mut mixed = (self.0 ^ number).wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -79,12 +79,12 @@ impl VariableId {
         Self((mixed << 2 >> 2) | self.keep().bits())
     }
 
-    /// A variable that belongs to no plan, kept so long.
+    /// A variable that belongs to no plan.
     pub(crate) const fn numbered(number: u64, keep: Keep) -> Self {
         Self((number << 2 >> 2) | keep.bits())
     }
 
-    /// How long its periods are kept.
+    /// The retention of its periods.
     pub const fn keep(self) -> Keep {
         match self.0 >> Keep::SHIFT {
             0 => Keep::Horizon,
@@ -95,39 +95,39 @@ impl VariableId {
     }
 }
 
-/// A number that stands for a plan where a variable tells one; never zero.
+/// A number that identifies a plan in a variable's value; never zero.
 pub fn plan_number(plan: &str) -> i128 {
     let mut first = [0; 8];
     first.copy_from_slice(&blake3::hash(plan.as_bytes()).as_bytes()[..8]);
     i128::from(u64::from_le_bytes(first)) + 1
 }
 
-/// One of an account's calendar periods: days from 1970-01-01 to its first local date.
+/// A calendar period of an account: the number of days from 1970-01-01 to its first local date.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Period(pub i32);
 
 impl Period {
-    /// For what has no period: an account's whole life with a plan.
+    /// No period: the account's whole time with a plan.
     pub const EVER: Self = Self(i32::MIN);
 
-    /// What stands for one subscription to a plan, by the instant at which it began: minutes since
-    /// 1970, whatever the zone, which may change. [`Period::EVER`] when nobody knows.
+    /// The period that identifies a subscription: its start in minutes since 1970, independent of
+    /// the zone, which may change. [`Period::EVER`] when the start is unknown.
     pub(crate) fn of_subscription(since: i64) -> Self {
         let minutes = i32::try_from(since.div_euclid(60_000_000));
         minutes.map_or(Self::EVER, Self)
     }
 }
 
-/// A variable's value in one period: units counted, or 1 for "charged".
+/// A variable's value in one period, such as a count of units, or 1 for "charged".
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct StateEntry {
-    /// Which variable.
+    /// The variable.
     pub variable: VariableId,
-    /// In which period.
+    /// The period.
     pub period: Period,
     /// Its value.
     pub value: i128,
@@ -139,18 +139,18 @@ impl StateEntry {
     }
 }
 
-/// So many entries are looked through faster than searched.
+/// Up to this many entries, a linear search is faster than a binary one.
 const FEW: usize = 12;
 
-/// An account's variables under its plans, sorted by (variable, period), each once: two states
-/// that mean the same have equal entries.
+/// An account's variables, sorted by (variable, period), each once: equal states have equal
+/// entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountState {
     entries: SmallVec<[StateEntry; 2]>,
 }
 
 impl AccountState {
-    /// The state of these entries, in whatever order; the last of equal keys counts.
+    /// The state with these entries, in any order; the last of equal keys counts.
     pub fn from_entries(entries: impl IntoIterator<Item = StateEntry>) -> Self {
         let mut state = Self::default();
         for entry in entries {
@@ -159,8 +159,7 @@ impl AccountState {
         state
     }
 
-    /// The state of entries that stand sorted by (variable, period), each once; `None` when they
-    /// do not.
+    /// The state with entries sorted by (variable, period), each once; `None` when they are not.
     pub fn from_sorted(entries: &[StateEntry]) -> Option<Self> {
         let sorted = entries.is_sorted_by(|left, right| left.key() < right.key());
         sorted.then(|| Self { entries: SmallVec::from_slice(entries) })
@@ -178,7 +177,7 @@ impl AccountState {
         self.entries.get(found).map(|entry| entry.value)
     }
 
-    /// A variable's entries of periods `from <= period < to`, in order.
+    /// A variable's entries in periods `from <= period < to`, in order.
     pub fn between(&self, variable: VariableId, from: Period, to: Period) -> &[StateEntry] {
         let place = |period| self.entries.partition_point(|held| held.key() < (variable, period));
         self.entries.get(place(from)..place(to)).unwrap_or_default()
@@ -196,8 +195,8 @@ impl AccountState {
         }
     }
 
-    /// Sets a variable's value in a period; where the period is new, earlier periods of the
-    /// variable that nothing needs any more, when records from `floor` on are accepted, are let go.
+    /// Sets a variable's value in a period. If the period is new, removes earlier periods of the
+    /// variable that are past their retention when records from `floor` on are accepted.
     pub fn set_and_trim(&mut self, entry: StateEntry, floor: Timestamp) {
         match self.find(entry.key()) {
             Ok(found) => {
@@ -212,7 +211,7 @@ impl AccountState {
                     self.find((entry.variable, Period::EVER)).map_or_else(|at| at, |at| at + 1);
                 let end =
                     self.entries.partition_point(|held| held.key() < (entry.variable, oldest));
-                // What was just set stays, whatever its age: somebody counts on reading it.
+                // Keeps the entry just set, whatever its age: the caller expects to read it.
                 if first < end.min(place) {
                     self.entries.drain(first..end.min(place));
                 }
@@ -227,7 +226,7 @@ impl AccountState {
         }
     }
 
-    /// Keeps the entries that `keep` says yes to.
+    /// Removes the entries for which `keep` returns false.
     pub fn retain(&mut self, mut keep: impl FnMut(&StateEntry) -> bool) {
         self.entries.retain(|entry| keep(entry));
     }
@@ -311,7 +310,7 @@ mod tests {
         assert_ne!(id, derive("p", Unit::One));
         assert_ne!(id, derive("q", Unit::Microsecond));
         assert_eq!(id.keep(), Keep::Year);
-        // Yesterday's state opens tomorrow: the derivation is part of the persisted format.
+        // The derivation is part of the persisted format: it must not change.
         let bytes = blake3::hash(b"turnpike-variable\0p\0hours\0us");
         assert_eq!(id.0.to_le_bytes()[..7], bytes.as_bytes()[..7]);
         assert_eq!(id.0.to_le_bytes()[7], bytes.as_bytes()[7] & 0x3f | 0x40);
@@ -340,7 +339,7 @@ mod tests {
         assert_eq!(left(&state, Keep::Horizon), [i32::MIN, 19_970, 20_001, 20_032]);
         assert_eq!(left(&state, Keep::Year), [i32::MIN, 19_940, 19_970, 20_001, 20_032]);
         assert_eq!(left(&state, Keep::Ever), [i32::MIN, 19_000, 19_940, 19_970, 20_001, 20_032]);
-        // A known period is changed in place, and nothing else.
+        // A known period is overwritten, and no entry is removed.
         state.set_and_trim(day(Keep::Ever, 20_032, 5), Timestamp(i64::MAX));
         assert_eq!(left(&state, Keep::Ever).len(), 6);
     }

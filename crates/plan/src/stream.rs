@@ -1,50 +1,51 @@
-//! Units on their way through the graph, as spans instead of one by one
-//! (docs/plan-semantics.md sections 1, 2).
+//! Units on their way through the graph, represented as spans (docs/plan-semantics.md sections 1,
+//! 2).
 //!
-//! A [`Stream`] is what one usage port carries for one record: spans in unit order that do not
-//! overlap. A [`Span`] is a run of the record's units, each arriving `copies` times: a Weigher
-//! makes copies, and so do two paths that meet. Where a rater splits the copies of a single unit
-//! between two tiers, `skip` says how many copies of it went elsewhere before these.
+//! A [`Stream`] holds the units of one usage port for one record: spans in unit order that do not
+//! overlap. A [`Span`] is an interval of the record's units, each of which arrives `copies` times:
+//! a Weigher makes copies, and so do two paths that meet. When a rater divides the copies of one
+//! unit between two tiers, `skip` is the number of copies of it that went elsewhere before these.
 
-/// Units `first <= k < end` of a record, each `copies` times over (at least once).
+/// Units `first <= k < end` of a record, each `copies` times (at least once).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) first: i64,
     pub(crate) end: i64,
     pub(crate) copies: i128,
-    /// Not zero only where the span is a single unit.
+    /// Non-zero only in a span of a single unit.
     pub(crate) skip: i128,
 }
 
 impl Span {
-    /// How many arrivals the span stands for; `None` past 128 bits.
+    /// The number of copies of all units in the span; `None` on overflow of 128 bits.
     pub(crate) fn count(&self) -> Option<i128> {
         let units = i128::from(self.end - self.first);
         if self.copies == 1 { Some(units) } else { units.checked_mul(self.copies) }
     }
 
-    /// Does it hold the record's first unit; of one that was weighed, the first copy?
+    /// Does it contain the first copy of the record's first unit?
     pub(crate) const fn begins_record(&self) -> bool {
         self.first == 0 && self.skip == 0
     }
 }
 
-/// What one usage port carries for one record.
+/// The units of one usage port for one record.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     pub(crate) spans: Vec<Span>,
-    /// A record without units passed here: usage for what falls due at first use
+    /// A zero-quantity record passed here: it counts as usage for charges due at first use
     /// (docs/plan-semantics.md section 5).
     pub(crate) ghost: bool,
 }
 
-/// Spans a port may carry for one record. A daily filter needs two a day, so this is 89 years of
-/// one record; past it the record is refused instead of filling memory.
+/// Maximum number of spans of a port for one record. A daily filter makes two per day, so the limit
+/// is reached after 89 years; past it the record is refused, to bound memory.
 pub(crate) const SPANS_MAX: usize = 1 << 16;
 
-/// Lines, and changes of variables, that one record may make; more is
+/// Maximum number of lines, and of changes of variables, for one record; more gives
 /// [`Overflow`](turnpike_types::SuspenseReason::Overflow). A month's session at hourly prices makes
-/// some hundreds; a session of centuries is a clock gone wrong, and must not hold the others up.
+/// some hundreds. A session of centuries comes from a wrong clock, and must not delay other
+/// records.
 pub const PORTIONS_MAX: usize = 1024;
 
 impl Stream {
@@ -63,7 +64,7 @@ impl Stream {
         self.ghost = other.ghost;
     }
 
-    /// Adds a span after all others, joined to the last where the two are one run.
+    /// Appends a span after all others; extends the last one when both form one span.
     pub(crate) fn push(&mut self, span: Span) {
         if let Some(last) = self.spans.last_mut()
             && last.end == span.first
@@ -78,15 +79,16 @@ impl Stream {
     }
 }
 
-/// Merges two streams in unit order into `out`; a unit of both arrives the copies of both.
-/// `None` past 128 bits.
+/// Merges two streams in unit order into `out`; the copies of a unit in both are added. `None` on
+/// overflow of 128 bits.
 pub(crate) fn merge(left: &Stream, right: &Stream, out: &mut Stream) -> Option<()> {
     out.clear();
     out.ghost = left.ghost || right.ghost;
     let (mut lefts, mut rights) = (left.spans.iter().copied(), right.spans.iter().copied());
     let (mut a, mut b) = (lefts.next(), rights.next());
     while let (Some(x), Some(y)) = (a, b) {
-        // The part before the other begins is alone; then the common part; the rest goes round.
+        // The part before the other span begins is copied; then the common part; the rest stays for
+        // the next iteration.
         if x.first < y.first {
             let end = x.end.min(y.first);
             out.push(Span { end, ..x });
@@ -114,10 +116,10 @@ fn rest_of(span: Span, from: i64) -> Option<Span> {
     (from < span.end).then_some(Span { first: from, ..span })
 }
 
-/// One measure of one record: how its units lie in time (docs/plan-semantics.md section 1).
+/// One measure of one record, and its distribution over time (docs/plan-semantics.md section 1).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Flow {
-    /// Units.
+    /// Number of units.
     pub(crate) quantity: i64,
     /// The record's start and duration, in microseconds.
     pub(crate) start: i64,
@@ -125,7 +127,7 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// When unit k happens: `start + floor(k*D/Q)`.
+    /// The instant of unit k: `start + floor(k*D/Q)`.
     #[inline]
     pub(crate) fn instant(&self, unit: i64) -> i64 {
         if self.quantity == self.duration {
@@ -143,7 +145,7 @@ impl Flow {
         self.start.saturating_add(i64::try_from(offset).unwrap_or(i64::MAX))
     }
 
-    /// How many units happen before an instant: `ceil((T-start)*Q/D)`, all of them from the end.
+    /// The number of units before an instant: `ceil((T-start)*Q/D)`; all units from the end on.
     #[inline]
     pub(crate) fn units_before(&self, instant: i64) -> i64 {
         let since = instant.saturating_sub(self.start);
@@ -159,7 +161,7 @@ impl Flow {
         self.units_by_ratio(since)
     }
 
-    /// Of a stretch of time within the record.
+    /// `units_before` for `since` microseconds from the start, within the record.
     #[inline(never)]
     fn units_by_ratio(&self, since: i64) -> i64 {
         let product = i128::from(since) * i128::from(self.quantity);
@@ -221,7 +223,7 @@ mod tests {
     }
 
     proptest! {
-        /// docs/plan-semantics.md section 1: units before T number ceil((T-start)*Q/D).
+        /// docs/plan-semantics.md section 1: the number of units before T is ceil((T-start)*Q/D).
         #[test]
         fn the_units_before_an_instant_are_those_that_happen_before_it(
             quantity in 1i64..200, duration in 0i64..500, at in -10i64..600,

@@ -1,13 +1,13 @@
-//! May an account subscribe to a plan? Asked when the command comes, so that usage does not wait in
-//! suspense for a reason that was known from the start.
+//! Checks whether an account may subscribe to a plan. They run when the command is accepted, so
+//! that usage does not go into suspense for a reason that was known at the start.
 //!
 //! ```text
-//!  plan id known? -> a version in force at the start? -> of that version and each later one:
+//!  plan id known? -> a version in force at the start? -> for that version and each later one:
 //!      parameters declared? -> values of their types, and does the plan compile with them?
 //!      -> does it post in the account's currency?
 //! ```
 //!
-//! Not judged here: whether the account is open, and what it is subscribed to already.
+//! Not checked here: the status of the account, and its other subscriptions.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -20,19 +20,19 @@ use crate::values::ACCOUNT_CURRENCY;
 use crate::zone::{Zone, first_instant_of};
 
 /// A subscription that starts before this instant starts with the plan's first version: a start of
-/// 1970-01-01, in any zone, or of the beginning of time means "whenever the plan starts".
+/// 1970-01-01 in any zone, or [`Timestamp::MIN`], means "from the start of the plan".
 pub const ANY_START: Timestamp = Timestamp(2 * DAY_US);
 
 const DAY_US: i64 = 86_400_000_000;
-/// How far the easternmost zone is ahead of UTC.
+/// The greatest offset of a zone ahead of UTC.
 const EAST_US: i64 = 14 * 3_600_000_000;
-/// Versions, parameters and faults named in one message.
+/// Maximum number of versions, parameters or errors in one message.
 const NAMED_MAX: usize = 10;
-/// Names that are compared with a misspelt one.
+/// Maximum number of names that are compared with a misspelt one.
 const COMPARED_MAX: usize = 10_000;
-/// Letters of what was asked for that are repeated in a message.
+/// Maximum number of characters of the request that a message repeats.
 const LETTERS_MAX: usize = 100;
-/// Letters of one fault of a plan.
+/// Maximum number of characters of one error of a plan.
 const FAULT_LETTERS_MAX: usize = 300;
 
 /// A published version of a plan.
@@ -42,7 +42,7 @@ pub struct PublishedVersion<'a> {
     pub version: u32,
     /// The first local date that it rates.
     pub starts: Date,
-    /// Its content; `None` where a newer program published what this one can't read.
+    /// Its content; `None` if a newer release published a plan that this one can't read.
     pub plan: Option<&'a Plan>,
 }
 
@@ -55,28 +55,31 @@ pub struct SubscriberSettings<'a> {
     pub currency: Currency,
 }
 
-/// A subscription that is asked for.
+/// A requested subscription.
 #[derive(Clone, Copy, Debug)]
 pub struct SubscriptionAsked<'a> {
     /// The plan's id.
     pub plan_id: &'a str,
-    /// From when.
+    /// The start of the subscription.
     pub from: Timestamp,
     /// Overrides of the plan's parameters.
     pub parameters: &'a BTreeMap<String, String>,
-    /// `None` where they are not known: what depends on them is not judged then.
+    /// `None` if unknown: then checks that depend on them are skipped.
     pub settings: Option<SubscriberSettings<'a>>,
 }
 
-/// Why a subscription can't be taken.
+/// The reason why a subscription is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubscriptionFault {
     /// No version of the plan was published.
-    #[error("plan {plan:?} is not published{}; turnpike plan list shows what is", Nearest(nearest))]
+    #[error(
+        "plan {plan:?} is not published{}; turnpike plan list shows the published plans",
+        Nearest(nearest)
+    )]
     UnknownPlan {
-        /// As it was asked for.
+        /// The requested plan id.
         plan: String,
-        /// The published id that is most like it.
+        /// The published id nearest to it.
         nearest: Option<String>,
     },
     /// The plan's first version starts later.
@@ -85,11 +88,11 @@ pub enum SubscriptionFault {
          then or later, or publish a version that starts earlier"
     )]
     NotInForce {
-        /// The plan.
+        /// The plan's id.
         plan: String,
-        /// The start that was asked for.
+        /// The requested start.
         from: String,
-        /// The versions there are and when they start.
+        /// The existing versions and their starts.
         versions: String,
     },
     /// The plan does not declare the parameter.
@@ -98,25 +101,25 @@ pub enum SubscriptionFault {
         Nearest(nearest)
     )]
     UnknownParameter {
-        /// The plan.
+        /// The plan's id.
         plan: String,
         /// Its version.
         version: u32,
-        /// As it was asked for.
+        /// The requested parameter.
         parameter: String,
-        /// The declared name that is most like it.
+        /// The declared name nearest to it.
         nearest: Option<String>,
-        /// The parameters that it declares.
+        /// The declared parameters.
         declared: String,
     },
     /// A value of another type, or one with which the plan does not compile.
     #[error("plan {plan:?} version {version} can't have these parameters: {why}")]
     BadParameters {
-        /// The plan.
+        /// The plan's id.
         plan: String,
         /// Its version.
         version: u32,
-        /// What is wrong, by parameter and primitive.
+        /// The errors, with parameter and primitive.
         why: String,
     },
     /// The account is billed in another currency than the plan posts in.
@@ -125,25 +128,26 @@ pub enum SubscriptionFault {
          {account}: choose a plan in {account}, or one that converts to the account's currency"
     )]
     OtherCurrency {
-        /// The plan.
+        /// The plan's id.
         plan: String,
         /// Its version.
         version: u32,
-        /// What it posts in.
+        /// The currency that the plan posts in.
         posts: Currency,
-        /// What the account is billed in.
+        /// The currency that the account is billed in.
         account: Currency,
     },
 }
 
-/// What a compiler of plans says: the currency that the plan posts in, or why it does not compile.
+/// The result of a compilation: the currency that the plan posts in, or the errors.
 pub type Compiled = Result<Currency, String>;
 
 /// Checks a subscription. `versions` are those of the plan, ordered by start and then by
-/// publication; `ids` are all published plans; `compile` is [`crate::compile`], or a cache of it.
+/// publication; `ids` are the ids of all published plans; `compile` is [`crate::compile`] or a
+/// cache of it.
 ///
 /// # Errors
-/// Why it can't be taken, and what to ask for instead.
+/// The reason of the refusal, and a remedy.
 pub fn check_subscription<'i>(
     asked: &SubscriptionAsked<'_>,
     versions: &[PublishedVersion<'_>],
@@ -163,7 +167,7 @@ pub fn check_subscription<'i>(
             versions: listed(versions),
         });
     }
-    // For a subscription from whenever the plan starts, every version comes to be in force.
+    // For a subscription from the start of the plan, every version will be in force at some time.
     let first = if asked.from < ANY_START { 0 } else { begun - 1 };
     for (place, version) in versions.iter().enumerate().skip(first) {
         let next = versions.get(place + 1);
@@ -176,8 +180,8 @@ pub fn check_subscription<'i>(
 }
 
 impl SubscriptionAsked<'_> {
-    /// Has a version that starts on `starts` begun when the subscription starts? Without a zone: in
-    /// any zone.
+    /// Is a version that starts on `starts` in force when the subscription starts? Without
+    /// settings: in any zone.
     fn may_start_with(&self, starts: Date) -> bool {
         if self.from < ANY_START {
             return true;
@@ -235,12 +239,12 @@ fn check_version(
     }
 }
 
-/// The versions and their starts, the first ones of many.
+/// The versions and their starts, up to [`NAMED_MAX`].
 fn listed(versions: &[PublishedVersion<'_>]) -> String {
     let mut text = String::new();
     for (place, version) in versions.iter().take(NAMED_MAX).enumerate() {
         let between = if place == 0 { "" } else { ", " };
-        // Writing to a text can't fail.
+        // Writing to a string can't fail.
         let _ = write!(text, "{between}version {} starts on {}", version.version, version.starts);
     }
     match versions.len().saturating_sub(NAMED_MAX) {
@@ -258,7 +262,7 @@ fn declared<'a>(ids: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// Faults, one a line, on one line; the first ones of many.
+/// The errors, one per line of `why`, joined in one line, up to [`NAMED_MAX`].
 fn first_lines(why: &str) -> String {
     let lines = why.lines().take(NAMED_MAX).map(|line| cut(line, FAULT_LETTERS_MAX));
     let mut lines: Vec<String> = lines.collect();
@@ -268,7 +272,7 @@ fn first_lines(why: &str) -> String {
     lines.join("; ")
 }
 
-/// A text of the caller's as a message repeats it.
+/// A text of the request, shortened for a message.
 fn shortened(text: &str) -> String {
     cut(text, LETTERS_MAX)
 }
@@ -280,7 +284,7 @@ fn cut(text: &str, letters: usize) -> String {
     }
 }
 
-/// The name that is most like `wrong`, if any is like it: at most every third letter differs.
+/// The name nearest to `wrong` within one edit per three letters.
 fn nearest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
     if wrong.chars().count() > LETTERS_MAX {
         return None;
@@ -292,7 +296,7 @@ fn nearest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<Stri
     best.map(|(_, name)| name.to_owned())
 }
 
-/// A suggestion within a message; nothing without one.
+/// A suggestion in a message; empty for `None`.
 struct Nearest<'a>(&'a Option<String>);
 
 impl fmt::Display for Nearest<'_> {

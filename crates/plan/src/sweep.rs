@@ -1,9 +1,9 @@
-//! What falls due without usage: charges in advance, credits, the close of billing cycles
-//! (docs/plan-semantics.md section 5).
+//! Charges that fall due without usage, and the close of billing cycles
+//! (docs/plan-semantics.md section 5): charges in advance, credits, closes.
 //!
-//! Nothing is remembered here. How far each charge was booked, and how far cycles were closed, are
-//! variables of the account that only move forward (P34), so that what is asked twice is booked
-//! once, whoever asks. An owner asks before it rates a record, and when it sweeps:
+//! This module keeps no state. Variables of the account record how far each charge was booked and
+//! how far cycles were closed. They only move forward (P34), so an event is booked once, even when
+//! several callers query it. An owner calls this before it rates a record, and in its sweep:
 //!
 //! ```text
 //!  while let Some(due) = rater.next_due(stretches, state, record's start or now, now) {
@@ -27,17 +27,17 @@ use crate::state::{AccountState, StateEntry};
 use crate::watch::Watch;
 use closes::{closed_by, held};
 
-/// The usage type of what fell due, where it is logged as a record of nothing.
+/// The usage type of the empty record under which due charges are logged.
 pub const DUE_USAGE_TYPE: &str = "turnpike.due";
 
-/// A stretch of time in which an account's settings and its subscriptions' plan versions stay the
-/// same. Versions of tables need not cut it: only [`Rater::fall_due`] reads them, in the stretch
-/// of what falls due.
+/// An interval in which an account's settings and the plan versions of its subscriptions are
+/// constant. A new version of a table need not start a new interval: only [`Rater::fall_due`] reads
+/// tables, in the interval of the due charge.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretch<'a> {
-    /// From this instant.
+    /// Start, inclusive.
     pub from: Timestamp,
-    /// To just before this one.
+    /// End, exclusive.
     pub until: Timestamp,
     /// The settings in force.
     pub account: &'a AccountContext,
@@ -45,14 +45,15 @@ pub struct Stretch<'a> {
     pub plans: &'a [PlanInForce<'a>],
 }
 
-/// Something that falls due.
+/// A due event: a charge, or the close of a billing cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// When.
+    /// The instant at which it falls due.
     pub at: Timestamp,
-    /// The stretch, by its place, whose plans book it; the lines' plans are indexes into its plans.
+    /// Index of the interval whose plans book it; [`Line::plan`](crate::Line::plan) is an index
+    /// into the plans of this interval.
     pub stretch: usize,
-    /// The plan, by its place in the stretch.
+    /// Index of the plan within the interval.
     pub plan: usize,
     pub(crate) what: What,
 }
@@ -62,15 +63,15 @@ pub(crate) enum What {
     Charge,
     Close(PeriodSpan),
     Option(PeriodSpan),
-    /// An option's sums in a cycle in which it was not in force: a command was dated back past
-    /// what had been rated, or a record came late.
+    /// Sums of an option in a cycle in which it was not in force: after a command that was dated
+    /// back past rated records, or a late record.
     Leftover(PeriodSpan),
-    /// What bonuses exceed the cycle's charges by is carried on, when all of them stand.
+    /// The offset of bonuses against the cycle's charges, after all of these are booked.
     Offset(PeriodSpan),
 }
 
 impl Due {
-    /// What it is, for people: `charge`, `close`, `option` or `offset`.
+    /// The kind in words: `charge`, `close`, `option` or `offset`.
     pub const fn word(&self) -> &'static str {
         match self.what {
             What::Charge => "charge",
@@ -80,8 +81,8 @@ impl Due {
         }
     }
 
-    /// The instant whose versions of tables book it, in a stretch of these bounds: when a charge
-    /// falls due; of a cycle, its last instant in the stretch.
+    /// The instant that determines the versions of tables, in an interval with these bounds: for a
+    /// charge the instant at which it falls due, for a cycle its last instant in the interval.
     pub fn tables_at(&self, from: Timestamp, until: Timestamp) -> Timestamp {
         let at = match self.what {
             What::Charge => self.at.micros(),
@@ -93,8 +94,8 @@ impl Due {
         Timestamp(at.min(until.micros().saturating_sub(1)).max(from.micros()))
     }
 
-    /// Of equal instants charges come first, then what closes, then what is compared, then what
-    /// bonuses are set off against. A cycle is closed by the last stretch that had a part in it.
+    /// The booking order. At equal instants: charges, then closes, then comparisons of
+    /// alternatives, then offsets of bonuses. The last interval that overlaps a cycle closes it.
     const fn rank(&self) -> (Timestamp, u8, Reverse<usize>, usize, usize) {
         let (rank, last) = match self.what {
             What::Charge => (0, Reverse(0)),
@@ -108,11 +109,11 @@ impl Due {
 }
 
 impl Rater {
-    /// The first thing that falls due: a charge at or before `due_through`, or a cycle whose grace
-    /// is over at `now`, which is logged time. `stretches` are an account's, in order of time.
+    /// The first due event: a charge at or before `due_through`, or a cycle whose grace period has
+    /// ended at logged time `now`. `stretches` are the account's intervals, in order of time.
     ///
-    /// What fell due before a cycle closes is booked before it, whatever `due_through` says: so what
-    /// a cycle comes to is the same whoever asks, and when.
+    /// Charges that fall due before a cycle closes come before the close, whatever `due_through`
+    /// is. So the total of a cycle does not depend on the caller or the time of the call.
     pub fn next_due(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -145,10 +146,11 @@ impl Rater {
         first
     }
 
-    /// Books what [`Rater::next_due`] found. Reads `state` and does not change it.
+    /// Books the event that [`Rater::next_due`] returned. `state` is not changed.
     ///
     /// # Errors
-    /// As [`Rater::rate`]; the account's sweep then waits until what is missing is there.
+    /// As [`Rater::rate`]. The account's sweep then waits until the missing table or plan is
+    /// available.
     pub fn fall_due(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -159,7 +161,7 @@ impl Rater {
         self.book(stretches, due, state, now, None)
     }
 
-    /// As [`Rater::fall_due`], telling `watch` what each primitive does.
+    /// As [`Rater::fall_due`], and reports each primitive's work to `watch`.
     ///
     /// # Errors
     /// As [`Rater::fall_due`].
@@ -208,8 +210,8 @@ impl Rater {
             | What::Leftover(cycle)
             | What::Offset(cycle) => Event::Close(cycle),
         };
-        // It posts to the cycle in which it falls due, which is not closed before: `next_due` sees
-        // to that, however late the sweep is.
+        // It posts to the cycle in which it falls due. `next_due` returns it before the close of
+        // that cycle, however late the sweep runs, so the cycle is still open.
         let (account, now) = (stretch.account, due.at.min(now).micros());
         let held = match due.what {
             What::Close(_) => held(stretches, stretch.plans[due.plan].code.trial.closed),
@@ -226,7 +228,7 @@ impl Rater {
         })
     }
 
-    /// Books what counts in the totals of its cycle.
+    /// Books an event whose lines count in the totals of its cycle.
     fn book_posting(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -296,7 +298,7 @@ impl Rater {
         (at <= through).then_some(Due { at, stretch: place, plan, what: What::Charge })
     }
 
-    /// The last date that began before a stretch, where another zone was in force then.
+    /// The last date that began before an interval, if another zone was in force until then.
     fn reached(&mut self, stretches: &[Stretch<'_>], place: usize) -> Option<Date> {
         let (before, stretch) = (stretches.get(place.checked_sub(1)?)?, stretches.get(place)?);
         if before.until != stretch.from || before.account.zone == stretch.account.zone {
@@ -307,8 +309,8 @@ impl Rater {
     }
 }
 
-/// From when a version is in force. Nobody knew it before its first date, whatever is said of the
-/// account.
+/// The instant from which a version is in force: not before its first date, even when the interval
+/// has no start.
 fn begin(stretch: &Stretch<'_>, plan: &PlanInForce<'_>) -> i64 {
     match stretch.from {
         Timestamp::MIN => plan.code.starts_at(&stretch.account.zone).micros(),

@@ -1,8 +1,8 @@
-//! Lines on trial: of alternatives, which count in no total, and what they come to
+//! Tentative lines: the lines of alternatives, which count in no total, and their sums
 //! (docs/plan-semantics.md section 6).
 //!
-//! Sums stand apart for each offer, plan and cycle. One is only ever added to while its cycle is not
-//! closed, and the close takes it away: so each is billed once, whatever was dated back in between.
+//! There is one pair of sums for each offer, plan and cycle. A sum is only added to while its cycle
+//! is open, and the close clears it. So each sum is billed once, whatever commands were dated back.
 
 use smallvec::SmallVec;
 use turnpike_types::{Money, Posting, SuspenseReason};
@@ -14,22 +14,22 @@ use crate::rater::Line;
 use crate::run::{Event, Run};
 use crate::state::{Period, plan_number};
 
-/// Where a line of a plan in an option counts.
+/// The destination of a line of a plan that belongs to an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counts {
-    /// Posted, as a plain subscription's.
+    /// Posted, like a line of a plain subscription.
     Posted,
-    /// In the comparison of a cycle.
+    /// Added to the comparison for a cycle.
     In(Period),
-    /// Nowhere: it gives back what was never billed.
+    /// Dropped: it refunds a charge that was never billed.
     Nowhere,
 }
 
-/// Billionths: what recurs and was used in a cycle, and what is charged once.
+/// By cycle, in billionths: usage and recurring charges, and one-time charges.
 type Sums = SmallVec<[(Period, i128, i128); 1]>;
 
-/// Turns the lines that an alternative just made into trial lines, and adds them to its sums. Of a
-/// plan that the client kept, which is posted, this concerns only what it gives back.
+/// Marks the lines that an alternative just made as tentative, and adds them to its sums. For a
+/// plan that the client kept, whose lines are posted, this applies to refunds only.
 pub(crate) fn keep(
     run: &mut Run<'_>,
     first_line: usize,
@@ -43,7 +43,7 @@ pub(crate) fn keep(
         match run.lines[number].posting {
             Posting::Account => {}
             Posting::Second(_) if option.is_kept => {}
-            // It would have to wait for the close, in an account that knows nothing of the option.
+            // It would have to wait for the close, and the other account does not know the option.
             Posting::Second(account) => {
                 let about = format_args!("plan {} posts to {account}", run.code.plan_id());
                 return Err(run.refuse(SuspenseReason::PostsElsewhere, about));
@@ -85,7 +85,7 @@ fn add(run: &Run<'_>, number: usize, cycle: Period, sums: &mut Sums) -> Result<(
     Ok(())
 }
 
-/// Does a subscription end, and give unused days back? Nothing else falls due at its end.
+/// Does this event refund unused days at the end of a subscription? No other charge falls due then.
 fn is_credit(run: &Run<'_>) -> bool {
     matches!(run.event, Event::Due { at, .. } if *at == run.cancelled)
 }
@@ -100,7 +100,7 @@ fn counts(run: &mut Run<'_>, number: usize, option: OptionInForce<'_>) -> Counts
             in_open_cycle(run, number, option.offer)
         };
     };
-    // What is given back counts where the charge did.
+    // A refund counts where its charge counted.
     let charged = run.scratch.calendar.first_instant(date_of(period)).max(run.since);
     let cycle = run.period(Calendared::Cycle, charged);
     if option.is_kept && option.is_chosen_for(cycle.to) {
@@ -115,9 +115,9 @@ fn counts(run: &mut Run<'_>, number: usize, option: OptionInForce<'_>) -> Counts
     }
 }
 
-/// Usage of a cycle that is closed, whoever closed it, counts in the next that is open. What falls
-/// due in one was not there when it closed, by a plan that was published since: that cycle was
-/// billed without it. What is charged once is wanted all the same.
+/// Late usage of a closed cycle counts in the next open one. A charge that falls due in a closed
+/// cycle comes from a plan version published after the close: the cycle was billed without it, so
+/// it is dropped, unless it is a one-time charge.
 fn in_open_cycle(run: &mut Run<'_>, number: usize, offer: OfferId) -> Counts {
     let cycle = run.posting_cycle();
     let open = offer.first_open(run.state, run.account.cycle_day);
@@ -138,10 +138,10 @@ fn is_once(run: &Run<'_>, number: usize) -> bool {
     kind == Some(ComponentKind::OneTime)
 }
 
-/// The line that a line was made of in the end: what is taken off a one-time charge, or added to
-/// it, is no more recurring than the charge.
+/// The line from which a line ultimately derives: a discount or surcharge on a one-time charge is
+/// itself one-time.
 fn first_of<'r>(run: &'r Run<'_>, mut number: usize) -> Option<&'r Line> {
-    // A line is made of an earlier one: this ends.
+    // Each line derives from an earlier one, so the loop ends.
     while let Some(of) = run.lines.get(number)?.of {
         number = of as usize;
     }

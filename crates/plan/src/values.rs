@@ -1,4 +1,4 @@
-//! The syntax of single values, and filling in parameters.
+//! The syntax of single values, and the substitution of parameters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::nearest::hint;
 use crate::primitives;
 use crate::spec::{Need, PropertySpec, Value};
 
-/// Bytes of an id.
+/// Maximum length of an id, in bytes.
 const ID_BYTES_MAX: usize = 64;
 
 pub(crate) fn id(text: &str) -> Result<String, String> {
@@ -45,17 +45,17 @@ pub(crate) fn currency(text: &str) -> Result<Currency, String> {
     text.parse().map_err(|error: turnpike_types::CurrencyError| error.to_string())
 }
 
-/// How amounts are rounded (docs/plan-semantics.md section 3).
+/// The rounding of amounts (docs/plan-semantics.md section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rounding {
-    /// Decimals: 0 to 9.
+    /// Decimal digits: 0 to 9.
     pub(crate) digits: u32,
-    /// Lines book the difference of rounded running totals.
+    /// Does each line book the difference of rounded running totals?
     pub(crate) running: bool,
 }
 
-/// `9 half-even`, `running`, `2 running`: amounts hold nine decimals, so finer is refused
-/// (docs/architecture.md section 8).
+/// Parses `9 half-even`, `running`, `2 running`. Amounts have nine decimals, so more digits are
+/// refused (docs/architecture.md section 8).
 pub(crate) fn round(text: &str) -> Result<Rounding, String> {
     if let Some(digits) = text.strip_suffix("running") {
         let digits = if digits.is_empty() { "9 " } else { digits };
@@ -66,7 +66,7 @@ pub(crate) fn round(text: &str) -> Result<Rounding, String> {
     match digits.parse::<u32>() {
         Ok(digits @ 0..=9) => Ok(Rounding { digits, running: false }),
         Ok(finer) => {
-            Err(format!("{finer} decimals are finer than amounts are kept: write at most 9"))
+            Err(format!("{finer} decimals are finer than an amount can hold: write at most 9"))
         }
         Err(_) => Err(format!(
             "\"{text}\" is no rounding: write \"N half-even\" or \"N running\", N from 0 to 9"
@@ -91,12 +91,14 @@ pub(crate) fn fits(kind: &str, value: &str) -> Result<(), String> {
         "quantity" => Quantity::parse(value).map(drop),
         "count" => whole(value).map(drop),
         "time" => time_of_day(value).map(drop),
-        _ if value.starts_with('$') => Err("a parameter's value can't name another".to_owned()),
+        _ if value.starts_with('$') => {
+            Err("a parameter's value can't refer to another parameter".to_owned())
+        }
         _ => Ok(()),
     }
 }
 
-/// `target`, `record.target`, `account.service-level`, `geo.location`.
+/// Accepts `target`, `record.target`, `account.service-level`, `geo.location`.
 pub(crate) fn attribute(text: &str) -> Result<(), String> {
     let name = text.split_once('.').map_or(text, |(_, name)| name);
     if name.is_empty() || text.starts_with('.') || text.contains(char::is_whitespace) {
@@ -113,11 +115,11 @@ pub(crate) fn whole(text: &str) -> Result<i64, String> {
     number.ok_or_else(|| format!("\"{text}\" is no whole number: write digits, 0 or more"))
 }
 
-/// What people write between the words of a list, where the language has spaces.
+/// Characters that authors write between the words of a list by mistake; lists use spaces.
 pub(crate) const SEPARATORS: [char; 3] = [',', ';', '|'];
 
-/// What is wrong with a list that is separated by anything but spaces: the usage type `call,sms` is
-/// one word, of which no record is.
+/// The error for a list that is not separated by spaces: the usage type `call,sms` is one word,
+/// which no record has.
 fn listed(value: Value, text: &str) -> Option<String> {
     let Value::Types = value else { return None };
     let word = text.split_whitespace().find(|word| word.contains(SEPARATORS))?;
@@ -131,7 +133,7 @@ fn listed(value: Value, text: &str) -> Option<String> {
     ))
 }
 
-/// Why no table can have the name that a property of this kind holds: `vat,gst` names none.
+/// The error for a property that names a table by an invalid id, such as `vat,gst`.
 fn no_table(spec: &PropertySpec, text: &str) -> Option<String> {
     let names_a_table = spec.name == "table" && matches!(spec.value, Value::Text);
     if names_a_table && !text.is_empty() { id(text).err() } else { None }
@@ -162,7 +164,8 @@ fn check(value: Value, text: &str) -> Result<(), (Cause, String)> {
     }
 }
 
-/// The document's primitives with parameters and defaults filled in, every value of its syntax.
+/// The document's primitives with parameters and defaults filled in and the syntax of each value
+/// checked.
 pub(crate) fn fill_in(
     document: &Document,
     overrides: &BTreeMap<String, String>,
@@ -175,11 +178,11 @@ pub(crate) fn fill_in(
     filled
 }
 
-/// The override by which [`compile`](crate::compile) is told what currency the account is billed
-/// in. No parameter can have this name: ids hold no point.
+/// The override that gives [`compile`](crate::compile) the currency in which the account is billed.
+/// It can't collide with a parameter: ids contain no dot.
 pub const ACCOUNT_CURRENCY: &str = "account.currency";
 
-/// What a converter's target is where it is the currency that the account is billed in.
+/// The target of a converter that denotes the currency in which the account is billed.
 pub(crate) const ACCOUNT: &str = "account";
 
 struct Filler<'a> {
@@ -256,7 +259,7 @@ impl<'a> Filler<'a> {
             };
             let Some(mut value) = value else { continue };
             if matches!(spec.value, Value::TargetCurrency) && value == ACCOUNT {
-                // Until a subscription says otherwise, its account is billed in the plan's own.
+                // Without a subscription, the currency of the plan stands for the account's.
                 let billed = self.overrides.get(ACCOUNT_CURRENCY).cloned();
                 value = billed.unwrap_or_else(|| self.document.currency.to_string());
             }
@@ -271,7 +274,7 @@ impl<'a> Filler<'a> {
         }
     }
 
-    /// The value of `$id`, or the text itself.
+    /// The value of the parameter `$id`, or the text itself.
     fn resolve(&mut self, text: &str, line: u32, id: &str) -> Option<String> {
         let Some(name) = text.strip_prefix('$') else {
             return Some(text.to_owned());
@@ -293,7 +296,7 @@ impl<'a> Filler<'a> {
     fn warn_of_unused(&mut self) {
         for parameter in &self.document.parameters {
             if !self.used.contains(parameter.id.as_str()) {
-                let message = format!("parameter {} is used nowhere", parameter.id);
+                let message = format!("parameter {} is not used", parameter.id);
                 self.findings.warn(parameter.line, None, message);
             }
         }

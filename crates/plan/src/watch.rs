@@ -1,4 +1,4 @@
-//! Watching a record go through the primitives one by one.
+//! A trace of a record through the primitives.
 
 use turnpike_types::{SuspenseReason, Suspension, Timestamp};
 
@@ -10,16 +10,16 @@ use crate::spec::Role;
 use crate::state::StateEntry;
 use crate::stream::{Flow, Stream};
 
-/// Is told what each primitive did, in the order in which they run.
+/// Receives a report of each primitive, in the order of execution.
 pub trait Watch {
-    /// A primitive has run.
+    /// Called after a primitive has run.
     fn step(&mut self, step: &Step<'_>);
 }
 
-/// What one primitive did with a record.
+/// The work of one primitive on a record.
 #[derive(Clone, Debug)]
 pub struct Step<'a> {
-    /// Index into the plans that were rated by.
+    /// Index into the plans given to the rater.
     pub plan: u16,
     /// The primitive's id.
     pub id: &'a str,
@@ -27,47 +27,48 @@ pub struct Step<'a> {
     pub kind: &'a str,
     /// Its line in the plan's XML.
     pub line: u32,
-    /// What came in by its usage inputs.
+    /// The units of its usage inputs.
     pub inputs: Vec<Carried<'a>>,
-    /// What left by the outputs that something takes.
+    /// The units of its usage outputs that have a consumer.
     pub outputs: Vec<Carried<'a>>,
-    /// Lines that it booked, by their indexes in the outcome.
+    /// The lines that it booked, as indexes into the result.
     pub lines: std::ops::Range<usize>,
-    /// All lines so far: a primitive may change where earlier ones post.
+    /// All lines so far: a primitive may change the destination of earlier lines.
     pub booked: &'a [Line],
-    /// Variables that it set: before, and after.
+    /// Variables that it set: the entry before and after.
     pub changes: Vec<(StateEntry, StateEntry)>,
-    /// Why it sent the record to suspense, if it did.
+    /// The reason if it put the record into suspense.
     pub refused: Option<Suspension>,
 }
 
-/// What one port carried.
+/// The units of one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carried<'a> {
     /// The port.
     pub port: &'a str,
-    /// Runs of units: from, to before, how many times each.
+    /// Spans of units: first, exclusive end, copies of each unit.
     pub spans: Vec<(i64, i64, i128)>,
-    /// A record without units passed.
+    /// Did a zero-quantity record pass?
     pub empty_record: bool,
-    /// How the units lie in time; `None` where nobody asked: of what left a primitive that counts
-    /// anew, the next one tells.
+    /// The distribution of the units over time. `None` for the outputs of a primitive that counts
+    /// units anew: the inputs of the next primitive have it.
     pub in_time: Option<InTime>,
 }
 
-/// How units lie in time: the record's, or those that it was counted anew as.
+/// The distribution of units over time: of the record's measure, or of a count that a primitive
+/// created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InTime {
-    /// All units of the record.
+    /// Number of units of the record.
     pub units: i64,
-    /// When the first one happens.
+    /// The instant of the first unit.
     pub start: Timestamp,
-    /// From the first to the end of the last one.
+    /// The time from the first unit to the end of the last one.
     pub duration_us: i64,
 }
 
 impl InTime {
-    /// When a unit happens; of the one past the last, when the record ends.
+    /// The instant of a unit; for the unit past the last, the end of the record.
     pub fn instant(&self, unit: i64) -> Timestamp {
         Timestamp(self.flow().instant(unit))
     }
@@ -86,7 +87,7 @@ impl InTime {
     }
 }
 
-/// Runs one operation and tells what it did.
+/// Runs one operation and reports its work.
 pub(crate) fn watched(
     placed: &Placed,
     run: &mut Run<'_>,
@@ -99,7 +100,7 @@ pub(crate) fn watched(
     let mut inputs = Vec::with_capacity(node.inputs.len());
     for (port, input) in &node.inputs {
         let is_fed = !input.slots.is_empty();
-        // A measure that the record lacks is told when the primitive asks for it itself.
+        // A measure that the record lacks is reported when the primitive itself reads it.
         let Ok(stream) = run.take(input) else { continue };
         if is_fed {
             inputs.push(carried(port, &stream, Some(InTime::of(&run.flow(input)))));

@@ -1,7 +1,8 @@
-//! XML -> a tree of elements that know their lines. Nothing about plans is known here.
+//! XML -> a tree of elements with their line numbers. This module is independent of plans.
 //!
-//! Refused: more than [`PLAN_XML_BYTES_MAX`] bytes, a document type (no entities of one's own),
-//! nesting past [`DEPTH_MAX`], elements of another namespace, text between elements.
+//! It refuses documents of more than [`PLAN_XML_BYTES_MAX`] bytes, document types (so no entity
+//! definitions), nesting deeper than [`DEPTH_MAX`], elements of another namespace, and text between
+//! elements.
 
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
@@ -13,12 +14,12 @@ use crate::error::{Cause, Findings};
 
 /// The namespace of plan documents.
 pub(crate) const NAMESPACE: &str = "urn:turnpike:plan:1";
-/// Elements within elements.
+/// Maximum nesting depth of elements.
 const DEPTH_MAX: usize = 16;
-/// Attributes of one element.
+/// Maximum number of attributes of one element.
 const ATTRIBUTES_MAX: usize = 32;
 
-/// An element, where it stands, and what it holds.
+/// An element with its line number, attributes and content.
 #[derive(Clone, Debug)]
 pub(crate) struct Element {
     pub(crate) name: String,
@@ -27,7 +28,7 @@ pub(crate) struct Element {
     pub(crate) children: Vec<Node>,
 }
 
-/// What an element holds.
+/// The content of an element.
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
     Element(Element),
@@ -50,8 +51,10 @@ impl Element {
 /// The root element; `None`, with findings, when the text is not one well-formed document.
 pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Element> {
     if xml.len() > PLAN_XML_BYTES_MAX {
-        let message =
-            format!("the plan has {} bytes, at most {PLAN_XML_BYTES_MAX} are taken", xml.len());
+        let message = format!(
+            "the plan has {} bytes, the maximum is {PLAN_XML_BYTES_MAX}: split it",
+            xml.len()
+        );
         findings.error(1, None, Cause::TooLarge, message);
         return None;
     }
@@ -80,7 +83,7 @@ pub(crate) fn read(xml: &str, findings: &mut Findings) -> Option<Element> {
     }
 }
 
-/// Where each line begins, so that a byte's line is a search.
+/// The positions of the line breaks, for a binary search of a byte's line.
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -108,7 +111,7 @@ fn malformed(message: impl Into<String>) -> Refusal {
 }
 
 impl Tree {
-    /// Takes one event; false at the end of the document.
+    /// Processes one event; returns false at the end of the document.
     fn take(
         &mut self,
         space: &ResolveResult<'_>,
@@ -140,7 +143,7 @@ impl Tree {
                 }
             }
             Event::DocType(_) => {
-                return Err(malformed("a document type is not accepted: take it out"));
+                return Err(malformed("a document type is not accepted: remove it"));
             }
             Event::Decl(_) | Event::PI(_) => {}
             Event::Eof => return Ok(false),
@@ -164,7 +167,7 @@ impl Tree {
             return Err((Cause::TooLarge, format!("elements nest deeper than {DEPTH_MAX}")));
         }
         if self.open.is_empty() && self.root.is_some() {
-            return Err(malformed("a second root element: a document is one <plan>"));
+            return Err(malformed("a second root element: write only one <plan>"));
         }
         let attributes = attributes_of(start, &name)?;
         Ok(Element { name, line, attributes, children: Vec::new() })
@@ -189,7 +192,7 @@ impl Tree {
                 line,
                 None,
                 Cause::Malformed,
-                "no element at all: a plan is a <plan> document",
+                "the document has no element: write a <plan>",
             );
         }
         self.root
@@ -198,7 +201,7 @@ impl Tree {
 
 fn attributes_of(start: &BytesStart<'_>, element: &str) -> Result<Vec<(String, String)>, Refusal> {
     let mut attributes: Vec<(String, String)> = Vec::new();
-    // Our own check for doubles: the reader's is quadratic, and we stop early.
+    // The reader's own check for duplicates is quadratic; this one stops at `ATTRIBUTES_MAX`.
     for attribute in start.attributes().with_checks(false) {
         let attribute = attribute.map_err(|error| malformed(format!("<{element}>: {error}")))?;
         let name = attribute.key.0;
@@ -222,8 +225,9 @@ fn attributes_of(start: &BytesStart<'_>, element: &str) -> Result<Vec<(String, S
     Ok(attributes)
 }
 
-/// A hash of what the document says: attributes in order of name, comments kept, white space
-/// between elements and every element called `without` left out (docs/plan-semantics.md section 9).
+/// A hash of the document's content: attributes sorted by name, comments included; white space
+/// between elements and all elements named `without` are excluded
+/// (docs/plan-semantics.md section 9).
 pub(crate) fn content_hash(root: &Element, without: &str) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hash_element(root, without, &mut hasher);
@@ -249,7 +253,7 @@ fn hash_element(element: &Element, without: &str, hasher: &mut blake3::Hasher) {
     hash_text(b'>', "", hasher);
 }
 
-/// Length before content, so that no two documents give the same bytes.
+/// The length precedes the content, so that different documents hash different bytes.
 fn hash_text(tag: u8, text: &str, hasher: &mut blake3::Hasher) {
     hasher.update(&[tag]);
     hasher.update(&(text.len() as u64).to_le_bytes());

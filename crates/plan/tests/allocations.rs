@@ -1,4 +1,4 @@
-//! Once warm, rating a record allocates nothing, however many lines it makes.
+//! After the first records, rating a record allocates nothing, whatever the number of its lines.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -17,7 +17,7 @@ fn a_record_of_fig_6b_allocates_nothing_once_the_rater_is_warm() {
         session("connect-time", "2026-03-28T10:00:00Z", "2026-03-28T10:00:00Z"),
     ];
     let mut sessions = sessions;
-    // As a quantity, so that `with_view` need not list the measure that states it.
+    // As a quantity, so that `with_view` need not list the measure for it.
     sessions[3].measures.clear();
     sessions[3].quantity = Some(0);
     for session in sessions.iter().cycle().take(12) {
@@ -37,7 +37,7 @@ fn a_record_of_fig_6b_allocates_nothing_once_the_rater_is_warm() {
     }
 }
 
-/// docs/plan-semantics.md section 5: totals are kept beside its lines.
+/// docs/plan-semantics.md section 5: such an account keeps totals.
 #[test]
 fn nor_does_a_record_of_an_account_that_is_granted_bonuses() {
     let graph = r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>

@@ -13,7 +13,7 @@ use support::{event, plan, session};
 use turnpike_plan::{Cause, PlanErrors, parse};
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 
-/// Octets are covered or paid for; passes are bought.
+/// An allowance for bytes, in front of a rater; passes can be bought.
 fn allowing(buckets: &str) -> String {
     let topup = if buckets.contains("<bought") { "topup=\"pass.pass\"" } else { "" };
     let pass = if buckets.contains("<bought") {
@@ -57,7 +57,7 @@ impl Account {
         (of("free"), of("paid"))
     }
 
-    /// Octets at an instant: covered, and not.
+    /// Rates bytes at an instant: (covered, charged).
     fn data(&mut self, at: &str, octets: i64) -> (i128, i128) {
         let mut record = session("data", at, at);
         record.measures.insert("octets".to_owned(), octets);
@@ -69,26 +69,26 @@ impl Account {
     }
 }
 
-/// What the month grants is covered, the rest is charged; the next month grants anew.
+/// The month's grant covers usage, the rest is charged; the next month has a new grant.
 #[test]
 fn a_monthly_bucket_covers_so_much_in_each_month_of_the_account() {
     let bucket = r#"<bucket id="m" grant="10 B" every="month"/>"#;
     let mut account = Account::with(bucket, "Asia/Kolkata", "2026-01-01T00:00:00Z");
     assert_eq!(account.data("2026-01-31T18:29:59Z", 7), (7, 0));
     assert_eq!(account.data("2026-01-10T00:00:00Z", 7), (3, 4));
-    // Midnight there: February.
+    // Midnight in the account's zone: February begins.
     assert_eq!(account.data("2026-01-31T18:30:00Z", 12), (10, 2));
     assert_eq!(account.data("2026-01-31T18:29:59Z", 1), (0, 1));
 }
 
-/// Section 1: unit by unit, a record that runs into the next period draws from both.
+/// Section 1: a record across the end of a month draws from both months, unit by unit.
 #[test]
 fn a_record_over_a_months_end_draws_from_both_months() {
     let bucket = r#"<bucket id="m" grant="10 B" every="month"/>"#;
     let mut account = Account::with(bucket, "UTC", "2026-01-01T00:00:00Z");
     let mut record = session("data", "2026-01-31T23:00:00Z", "2026-02-01T03:00:00Z");
     record.measures.insert("octets".to_owned(), 80);
-    // 20 of the units are January's.
+    // 20 of the units are in January.
     assert_eq!(account.rate(&record), (20, 60));
     let lines: Vec<(i128, i64)> = account.ledger.lines.iter().map(|l| (l.quantity, 0)).collect();
     assert_eq!(lines.len(), 2);
@@ -100,17 +100,17 @@ fn a_record_over_a_months_end_draws_from_both_months() {
 fn an_unused_rest_stays_valid_for_so_many_further_periods() {
     let bucket = r#"<bucket id="m" grant="10 B" every="month" rollover="1"/>"#;
     let mut account = Account::with(bucket, "UTC", "2026-01-15T00:00:00Z");
-    // Nothing was granted before it began.
+    // No grant precedes the subscription.
     assert_eq!(account.data("2026-01-20T00:00:00Z", 4), (4, 0));
-    // January's 6, then 9 of February's.
+    // 6 left of January, then 9 of February.
     assert_eq!(account.data("2026-02-10T00:00:00Z", 15), (15, 0));
-    // What is left of January's is of no use any more; of February's there is 1.
+    // January's rest has expired; 1 is left of February.
     assert_eq!(account.data("2026-03-10T00:00:00Z", 12), (11, 1));
     assert_eq!(account.data("2026-05-10T00:00:00Z", 25), (20, 5));
 }
 
-/// docs/plan-semantics.md section 4: a period in which the subscription began grants whole, from
-/// its beginning on.
+/// docs/plan-semantics.md section 4: a period that is running when the subscription begins has its
+/// full grant, valid from the start of the period.
 #[test]
 fn a_period_that_ended_when_the_subscription_began_grants_nothing() {
     let bucket = r#"<bucket id="m" grant="10 B" every="month" rollover="2"/>"#;
@@ -120,7 +120,7 @@ fn a_period_that_ended_when_the_subscription_began_grants_nothing() {
     assert_eq!(just_before.data("2026-02-10T00:00:00Z", 50), (20, 30));
 }
 
-/// Section 4: billing cycles from their anchor, weeks ISO's or from another day, dates.
+/// Section 4: billing cycles from their anchor, weeks from Monday or another day, dates.
 #[test]
 fn buckets_go_by_any_of_the_accounts_calendars() {
     let covered = |every: &str, cycle_day, instants: &[&str]| -> Vec<i128> {
@@ -149,7 +149,8 @@ fn buckets_go_by_any_of_the_accounts_calendars() {
     assert_eq!(covered("every=\"day\" rollover=\"1\"", 1, &day), [6, 6, 6]);
 }
 
-/// A single grant: from the date on which the subscription began, for so many dates or for good.
+/// A single grant is valid from the date on which the subscription begins, for some days or without
+/// an end.
 #[test]
 fn a_single_grant_is_valid_for_its_days() {
     let mut account = Account::with(
@@ -165,7 +166,7 @@ fn a_single_grant_is_valid_for_its_days() {
     assert_eq!(for_good.data("2030-01-01T00:00:00Z", 1), (0, 1));
 }
 
-/// By subscription: who subscribes again is granted again.
+/// Each subscription has its own grant, also a second one of the same account.
 #[test]
 fn a_single_grant_is_granted_to_each_subscription() {
     let mut account =
@@ -196,22 +197,23 @@ fn the_order_of_drawing() {
     let pairs = |pairs: &[(&str, i128)]| {
         pairs.iter().map(|(n, v)| (format!("a/{n}"), *v)).collect::<Vec<_>>()
     };
-    // The week ends before the month: it comes first, whatever its priority.
+    // The week ends before the month: its bucket is drawn first, whatever the priority.
     let week = r#"<bucket id="m" grant="10 B" every="month" priority="9"/><bucket id="w" grant="10 B" every="week"/>"#;
     let mut account = Account::with(week, "UTC", "2026-01-01T00:00:00Z");
     account.data("2026-03-10T00:00:00Z", 12);
     assert_eq!(names(&account), pairs(&[("m", 2), ("w", 10)]));
-    // Both end with the month: the higher priority, and of equals the one written first.
+    // Both end with the month: the higher priority is drawn first, and of equal ones the first in
+    // the plan.
     let equal = r#"<bucket id="m" grant="10 B" every="month"/><bucket id="n" grant="10 B" every="month" priority="1"/><bucket id="o" grant="10 B" every="month"/>"#;
     let mut account = Account::with(equal, "UTC", "2026-01-01T00:00:00Z");
     account.data("2026-03-10T00:00:00Z", 12);
     assert_eq!(names(&account), pairs(&[("m", 2), ("n", 10)]));
-    // Both expire with April: what was granted in March before what was in April.
+    // Both expire at the end of April: the grant of March is drawn before that of April.
     let older = r#"<bucket id="m" grant="10 B" every="month"/><bucket id="r" grant="10 B" every="month" rollover="1"/>"#;
     let mut account = Account::with(older, "UTC", "2026-03-01T00:00:00Z");
     account.data("2026-04-10T00:00:00Z", 12);
     assert_eq!(names(&account), pairs(&[("m", 2), ("r", 10)]));
-    // What was bought for longer waits until the month's is used up.
+    // Bought units with a later expiry are drawn after those of the month.
     let bought =
         r#"<bought id="b" valid="60 d" priority="5"/><bucket id="m" grant="10 B" every="month"/>"#;
     let mut account = Account::with(bought, "UTC", "2026-03-01T00:00:00Z");
@@ -220,22 +222,23 @@ fn the_order_of_drawing() {
     assert_eq!(names(&account), pairs(&[("b", 98), ("m", 10)]));
 }
 
-/// Bought units are valid from the date of purchase, and expire at a date's first instant.
+/// Bought units are valid from the date of purchase, and expire at the first instant of a date.
 #[test]
 fn what_is_bought_is_valid_for_its_days() {
     let mut account =
         Account::with(r#"<bought id="b" valid="2 d"/>"#, "Europe/Zurich", "2026-01-01T00:00:00Z");
     assert_eq!(account.data("2026-03-09T12:00:00Z", 1), (0, 1));
     account.buy("2026-03-10T12:00:00Z", 100);
-    // Late, from before the purchase: the morning of that date is covered, the day before is not.
+    // Late records from before the purchase: on that date they are covered, the day before they are
+    // not.
     assert_eq!(account.data("2026-03-10T08:00:00Z", 10), (10, 0));
     assert_eq!(account.data("2026-03-09T22:59:59Z", 10), (0, 10));
-    // 10 and 11 March, in Zurich.
+    // 10 and 11 March in Zurich.
     assert_eq!(account.data("2026-03-11T22:59:59Z", 10), (10, 0));
     assert_eq!(account.data("2026-03-11T23:00:00Z", 10), (0, 10));
 }
 
-/// A pass keeps the validity that it was bought with when a new version sells shorter ones.
+/// Bought units keep their validity when a new version sells units of shorter validity.
 #[test]
 fn a_new_version_does_not_shorten_what_was_bought_before() {
     let xml = |version, starts: &str, valid| {
@@ -251,7 +254,7 @@ fn a_new_version_does_not_shorten_what_was_bought_before() {
     assert_eq!(account.data("2026-05-09T00:00:00Z", 60), (0, 60));
 }
 
-/// A record without units goes where its first unit would have gone.
+/// A zero-quantity record goes where its first unit would have gone.
 #[test]
 fn a_record_without_units_goes_where_its_first_unit_would_have() {
     let graph = r#"<Allowance id="a" in="record.octets"><bucket id="m" grant="1 B" every="month"/></Allowance>
@@ -281,7 +284,8 @@ fn the_copies_of_a_unit_may_be_drawn_from_several_buckets_and_fall_between() {
         contract: Contract::in_zone("UTC").with(Subscription::to(&plan(graph), "2026-01-01")),
         ledger: Ledger::new(),
     };
-    // 20 copies: 5 and 2 of the day's, 3 and 1 of the month's; of the third unit 4 are left over.
+    // 20 copies: 5 and 2 from the day's bucket, 3 and 1 from the month's; of the third unit 4 are
+    // left.
     assert_eq!(account.data("2026-03-10T00:00:00Z", 4), (11, 9));
 }
 
@@ -353,13 +357,13 @@ fn topup_and_bought_go_together() {
     assert_eq!(error(&graph("", bought)), (3, Cause::OpenInput));
     assert_eq!(error(&graph(" topup=\"record.quantity\"", bucket)), (3, Cause::MissingProperty));
     parse(&plan(&graph(" topup=\"record.quantity\"", bought))).unwrap();
-    // What is covered may be left alone; what is not covered may not.
+    // The covered output may stay open; the rest may not.
     let open = |port: &str| parse(&plan(&graph("", bucket).replace("a.covered a.rest", port)));
     open("a.rest").unwrap();
     assert_eq!(open("a.covered").unwrap_err().0[0].cause, Cause::OpenUsage);
 }
 
-/// Section 2: what is covered and the rest exclude each other, whatever comes by topup.
+/// Section 2: covered units and the rest exclude each other, whatever comes in by topup.
 #[test]
 fn covered_and_rest_meeting_again_is_no_unit_twice() {
     let graph = allowing(r#"<bought id="b" valid="1 d"/>"#)
@@ -369,7 +373,7 @@ fn covered_and_rest_meeting_again_is_no_unit_twice() {
     assert_eq!(twice, Vec::<&turnpike_plan::Warning>::new());
 }
 
-/// A purchase in the naive model: the date of purchase, and what is left.
+/// A purchase in the reference model: the date, and the units left.
 struct Pass {
     day: i64,
     left: i64,
@@ -378,7 +382,7 @@ struct Pass {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// Bought units against a model that keeps every purchase and draws unit by unit.
+    /// Bought units, compared with a model that keeps every purchase and draws unit by unit.
     #[test]
     fn bought_units_are_drawn_as_a_list_of_purchases_would_be(
         events in proptest::collection::vec((any::<bool>(), 0i64..40, 0i64..24, 1i64..30, 0i64..3 * 24), 1..25),
@@ -407,7 +411,7 @@ proptest! {
             let mut covered = 0;
             for unit in 0..units {
                 let today = (start + unit * record.duration_us / units - epoch).div_euclid(24 * HOUR_US);
-                // (expiry, priority, granted) of whatever has something left.
+                // (expiry, priority, grant time) of each bucket with units left.
                 let bought = passes.iter().enumerate()
                     .filter(|(_, p)| p.left > 0 && p.day <= today && today < p.day + valid)
                     .map(|(n, p)| ((p.day + valid, 0, p.day), Some(n), p.day));
@@ -427,10 +431,10 @@ proptest! {
 }
 
 proptest! {
-    // Years of use, rated twice: a few cases are many records.
+    // Each case rates years of use twice, so a few cases are many records.
     #![proptest_config(test_cases::cases(4))]
 
-    /// Section 4: kept sparsely. However long an account is used, its state stays small.
+    /// Section 4: state is sparse. However long an account is used, its state stays small.
     #[test]
     fn state_stays_bounded_over_years_of_use(
         gaps in proptest::collection::vec(1i64..16, 150..200), zone in 0usize..3,
@@ -456,7 +460,7 @@ proptest! {
                 }
             }
         }
-        // What is let go is what nothing reads any more.
+        // Only entries that are never read again are removed.
         prop_assert_eq!(&bounded.lines, &whole.lines);
         let (most, entries) = (5 * 440, bounded.state.entries().len());
         prop_assert!(entries <= most, "{entries}");

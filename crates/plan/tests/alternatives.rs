@@ -11,7 +11,7 @@ use support::{event, session};
 use turnpike_plan::{OptionInForce, comparison};
 use turnpike_types::{Money, Posting, SuspenseReason, Timestamp};
 
-/// Calls at a price an hour, with a fee for each month and one for the beginning.
+/// Calls at a price per hour, with a monthly fee and a one-time fee.
 fn calls(id: &str, price: &str, monthly: &str, setup: &str) -> String {
     let graph = format!(
         r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>
@@ -23,7 +23,7 @@ fn calls(id: &str, price: &str, monthly: &str, setup: &str) -> String {
     plan_of(id, 1, "2026-01-01", &graph)
 }
 
-/// Calls as above, and messages at 0.10.
+/// Calls as above, and messages at 0.10 each.
 fn calls_and_messages(id: &str, price: &str, monthly: &str) -> String {
     let messages = r#"<UsageTypeSelector id="sms" in="record.quantity" types="sms"/>
         <StepRater id="send" in="sms.pass"><step id="sent" price="0.10" per="1"/></StepRater>"#;
@@ -44,7 +44,7 @@ fn call(start: &str, hours: i64) -> turnpike_types::UsageRecord {
     record
 }
 
-/// Rates calls as they come in.
+/// Rates calls without delay.
 fn used(contract: &Contract, calls: &[(&str, i64)]) -> Ledger {
     let mut ledger = Ledger::new();
     for (start, hours) in calls {
@@ -54,8 +54,8 @@ fn used(contract: &Contract, calls: &[(&str, i64)]) -> Ledger {
     ledger
 }
 
-/// Section 6: each rates everything to trial lines that count in no total; at close the winner's are
-/// posted, with the option's fee.
+/// Section 6: each alternative rates everything to tentative lines that count in no total; the
+/// close posts the winner's sums, with the option's fee.
 #[test]
 fn two_alternatives_side_by_side_and_the_cheaper_one_is_billed() {
     let (talker, saver) = (calls("talker", "1", "20", "0"), calls("saver", "5", "2", "0"));
@@ -72,19 +72,19 @@ fn two_alternatives_side_by_side_and_the_cheaper_one_is_billed() {
         "trial 2026-01-05 hours 50",
     ];
     assert_eq!(ledger.shown(), trial);
-    // End and two days of grace.
+    // The end of the cycle and two days of grace.
     ledger.sweep(&contract, "2026-02-02T23:59:59Z");
     assert_eq!(ledger.posted(), Vec::<String>::new());
     ledger.sweep(&contract, "2026-02-03");
     assert_eq!(ledger.posted(), ["2026-02-03 sum 30", "2026-02-03 fee 0.5"]);
     let posted = ledger.lines.iter().find(|line| line.component == "sum").unwrap();
     assert_eq!((posted.plan.as_str(), posted.period), ("talker", period("2026-01-01")));
-    // February has no calls: there the saver is cheaper.
+    // February has no calls: the saver is cheaper there.
     ledger.sweep(&contract, "2026-03-10");
     assert_eq!(ledger.posted()[2..], ["2026-03-03 sum 2", "2026-03-03 fee 0.5"]);
 }
 
-/// Section 6: of three the cheapest; of equals the first listed.
+/// Section 6: the cheapest of three wins, and the first of equals.
 #[test]
 fn the_cheapest_of_three_wins_and_of_equals_the_first_listed() {
     let plans = [calls("a", "3", "0", "0"), calls("b", "2", "10", "0"), calls("c", "1", "20", "0")];
@@ -97,13 +97,14 @@ fn the_cheapest_of_three_wins_and_of_equals_the_first_listed() {
     };
     assert_eq!(winner([0, 1, 2], 5), ("a".to_owned(), "15.000000000".to_owned()));
     assert_eq!(winner([0, 1, 2], 12), ("c".to_owned(), "32.000000000".to_owned()));
-    // At ten hours all three come to 30.
+    // At ten hours each of the three costs 30.
     assert_eq!(winner([0, 1, 2], 10).0, "a");
     assert_eq!(winner([1, 0, 2], 10).0, "b");
     assert_eq!(winner([2, 1, 0], 10).0, "c");
 }
 
-/// Section 6: recurring in, one-time out; the winner's one-time charge is posted all the same.
+/// Section 6: the comparison includes recurring charges and excludes one-time charges; those of the
+/// winner are posted.
 #[test]
 fn what_is_charged_once_is_posted_for_the_winner_and_compared_for_none() {
     let (dear, cheap) = (calls("dear", "1", "0", "100"), calls("cheap", "2", "0", "7"));
@@ -113,14 +114,14 @@ fn what_is_charged_once_is_posted_for_the_winner_and_compared_for_none() {
     assert_eq!(ledger.posted(), ["2026-02-03 sum 3", "2026-02-03 one-time 100"]);
 }
 
-/// Section 6: the client may choose otherwise until close.
+/// Section 6: the client may choose another alternative until the close.
 #[test]
 fn the_client_picks_another_alternative_for_a_cycle() {
     let (talker, saver) = (calls("talker", "1", "20", "0"), calls("saver", "5", "2", "0"));
     let contract = offered(&[&talker, &saver], "2026-01-01", "0");
     let mut ledger = Ledger::new();
     ledger.pick("choice", "talker", "2026-01-01");
-    // Not one of them: as if nothing was picked.
+    // This plan is not an alternative, so the choice has no effect.
     ledger.pick("choice", "nobody", "2026-02-01");
     ledger.sweep(&contract, "2026-03-10");
     assert_eq!(ledger.posted(), ["2026-02-03 sum 20", "2026-03-03 sum 2"]);
@@ -133,7 +134,7 @@ fn a_late_record_counts_in_the_comparison_of_the_open_cycle() {
     let contract = offered(&[&talker, &saver], "2026-01-01", "0");
     let mut ledger = Ledger::new();
     let january = call("2026-01-31T10:00:00Z", 10);
-    // Within the grace it is January's.
+    // Within the grace period, it belongs to January.
     assert_eq!(ledger.rate(&contract, &january, at("2026-02-02T23:00:00Z")), Ok(false));
     assert_eq!(ledger.rate(&contract, &january, at("2026-02-03")), Ok(true));
     ledger.sweep(&contract, "2026-03-03");
@@ -160,7 +161,7 @@ fn alternatives_of_different_usage_types_rate_what_they_accept() {
     assert_eq!(ledger.rate(&contract, &fax, fax.start), Err(SuspenseReason::NotAccepted));
 }
 
-/// Section 6: an add-on of higher priority takes its units; the option has the rest.
+/// Section 6: an add-on of higher priority takes its units; the option rates the rest.
 #[test]
 fn an_add_on_before_the_option_is_posted_at_once() {
     let pass = plan_of(
@@ -182,7 +183,8 @@ fn an_add_on_before_the_option_is_posted_at_once() {
     assert_eq!(ledger.posted()[1..], ["2026-02-03 sum 2"]);
 }
 
-/// Section 5: a cycle closes at its end and grace, a cancelled subscription's last one too.
+/// Section 5: a cycle closes after its end and grace, also the last one of a cancelled
+/// subscription.
 #[test]
 fn every_cycle_closes_once_in_order_the_last_one_too() {
     let (a, b) = (calls("a", "1", "20", "0"), calls("b", "5", "2", "0"));
@@ -206,7 +208,7 @@ fn every_cycle_closes_once_in_order_the_last_one_too() {
     assert_eq!(ledger.lines.len(), before);
 }
 
-/// An alternative that was withdrawn within the cycle is not compared; one that came is.
+/// An alternative that was withdrawn within the cycle is not compared; one that was added is.
 #[test]
 fn alternatives_in_force_at_the_cycles_end_are_compared() {
     let plans = [calls("a", "1", "0", "0"), calls("b", "5", "0", "0"), calls("c", "3", "0", "0")];
@@ -246,7 +248,8 @@ fn a_cycle_cut_short_is_compared_too() {
     );
 }
 
-/// A cycle's close waits for what fell due in it: so a sweep that comes late closes as one in time.
+/// The close of a cycle waits for the charges due in it, so a late sweep books the same as one in
+/// time.
 #[test]
 fn what_fell_due_in_a_cycle_is_in_its_comparison_however_late_the_sweep() {
     let (a, b) = (calls("a", "1", "20", "0"), calls("b", "5", "2", "0"));
@@ -263,7 +266,7 @@ fn what_fell_due_in_a_cycle_is_in_its_comparison_however_late_the_sweep() {
     assert_eq!(ledger.posted()[2..], ["2026-04-03 sum 7"]);
 }
 
-/// Section 6: side by side, each needs a state of its own.
+/// Section 6: alternatives are rated side by side, so each needs its own state.
 #[test]
 fn alternatives_that_carry_on_one_state_are_refused() {
     let of = |id| calls(id, "1", "20", "0").replace("version=", "state=\"family\" version=");
@@ -276,7 +279,7 @@ fn alternatives_that_carry_on_one_state_are_refused() {
     assert_eq!((ledger.lines, ledger.state), (Vec::new(), Ledger::new().state));
 }
 
-/// What clients see of the comparison so far.
+/// The comparison so far, as clients see it.
 #[test]
 fn the_comparison_so_far_is_told() {
     let (a, b) = (calls("a", "1", "20", "9"), calls("b", "5", "2", "0"));
@@ -294,8 +297,8 @@ fn the_comparison_so_far_is_told() {
 proptest! {
     #![proptest_config(test_cases::cases(96))]
 
-    /// Whatever calls come, late ones too, and however the sweep is stepped: what is posted is, cycle
-    /// by cycle, the smallest of what each plan alone would have posted.
+    /// For any calls, late ones included, and any steps of the sweep, each cycle posts the smallest
+    /// of the amounts that the plans alone would have posted.
     #[test]
     fn each_cycle_costs_what_the_cheapest_plan_alone_would_have(
         mut calls_made in proptest::collection::vec((0i64..88 * 24, 0i64..30, 0i64..40 * 24), 0..12),
@@ -329,7 +332,7 @@ proptest! {
         let (together, late) = run(&option);
         let trial = sums(&together.lines);
         let posted: i128 = trial.iter().filter(|((_, is_trial), _)| !is_trial).map(|(_, sum)| sum).sum();
-        // By themselves: an option of one alternative is compared with nothing.
+        // Each plan alone: an option of one alternative has no comparison.
         let mut cycles = Vec::new();
         for plan in &plans {
             let (ledger, alone_late) = run(&offered(&[plan], "2026-01-01", "0").cycle_day(cycle_day));
@@ -346,7 +349,7 @@ proptest! {
             expected += cheapest.0[period] + cheapest.1.get(period).copied().unwrap_or(0);
         }
         prop_assert_eq!(posted, expected);
-        // Nothing is lost: the sums of all cycles are the sums of all trial lines.
+        // The sums of all cycles equal the sums of all tentative lines.
         for (plan, (running, once)) in plans.iter().zip(&cycles) {
             let lines = run(&offered(&[plan], "2026-01-01", "0").cycle_day(cycle_day)).0.lines;
             let all: i128 = lines.iter().filter(|l| l.posting == Posting::Trial && l.at < at("2026-07-01")).map(|l| l.amount.nanos()).sum();
@@ -357,7 +360,7 @@ proptest! {
     }
 }
 
-/// Section 6: recurring in, one-time out, whatever is made of the one-time charge.
+/// Section 6: one-time charges are excluded from the comparison, also after discounts.
 #[test]
 fn what_is_taken_off_a_one_time_charge_is_compared_for_none() {
     let waived = |id: &str, monthly: &str| {
@@ -377,7 +380,8 @@ fn what_is_taken_off_a_one_time_charge_is_compared_for_none() {
     assert_eq!((sum.plan.as_str(), sum.amount.to_string().as_str()), ("cheap", "30.000000000"));
 }
 
-/// An alternative's money would have to wait for the close in an account that knows nothing of it.
+/// An alternative's amount for another account would have to wait for the close, and that account
+/// does not know the option.
 #[test]
 fn an_alternative_that_would_post_to_a_second_account_waits_in_suspense() {
     let elsewhere = calls("elsewhere", "1", "0", "0").replace(
@@ -391,7 +395,7 @@ fn an_alternative_that_would_post_to_a_second_account_waits_in_suspense() {
     assert_eq!(rated.map(drop), Err(SuspenseReason::PostsElsewhere));
 }
 
-/// Section 6: the option has ended and its cycles are closed; a sum there would be billed by nobody.
+/// Section 6: the option has ended and its cycles are closed, so a sum there would never be billed.
 #[test]
 fn a_late_record_of_an_option_that_has_ended_waits_in_suspense() {
     let (a, b) = (calls("a", "1", "0", "0"), calls("b", "2", "0", "0"));

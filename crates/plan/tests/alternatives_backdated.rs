@@ -1,5 +1,5 @@
-//! Trial sums under commands that are dated back, and at the edges of cycles: every one is billed
-//! by a close, once (docs/plan-semantics.md section 6).
+//! Sums of alternatives under commands that are dated back, and at the edges of cycles: each is
+//! billed once, by a close (docs/plan-semantics.md section 6).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,7 +8,7 @@ use crate::support;
 use support::due::{Contract, Ledger, Subscription, at, plan_of};
 use support::session;
 
-/// Calls at a price an hour.
+/// Calls at a price per hour.
 fn calls(id: &str, price: &str, more: &str) -> String {
     let graph = format!(
         r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>{more}
@@ -19,7 +19,7 @@ fn calls(id: &str, price: &str, more: &str) -> String {
     plan_of(id, 1, "2026-01-01", &graph)
 }
 
-/// Alternatives at 1, 5, 25 ... an hour.
+/// Alternatives at 1, 5, 25 ... per hour.
 fn offered(plans: &[&str], since: &str, fee: &str) -> Contract {
     let prices = ["1", "5", "25"];
     plans.iter().zip(prices).fold(Contract::in_zone("UTC"), |contract, (id, price)| {
@@ -38,7 +38,8 @@ fn rate(ledger: &mut Ledger, contract: &Contract, start: &str, hours: i64, now: 
     ledger.rate(contract, &record, at(now)).unwrap();
 }
 
-/// What is posted in all: the usage of all records at the cheapest price, if each is billed once.
+/// The total of all posted amounts: the usage of all records at the cheapest price, if each is
+/// billed once.
 fn hours_posted(ledger: &Ledger) -> String {
     ledger.sum("sum").to_string()
 }
@@ -49,11 +50,11 @@ fn sums_that_a_cancellation_dated_back_leaves_behind_are_billed_by_their_cycles_
     let mut ledger = Ledger::new();
     rate(&mut ledger, &contract, "2026-01-05T00:00:00Z", 2, "2026-01-05");
     rate(&mut ledger, &contract, "2026-02-01T10:00:00Z", 1, "2026-02-01");
-    // Said on 2 February: January is not closed yet.
+    // The command comes on 2 February: January is not closed yet.
     end_all(&mut contract, "2026-01-20");
     ledger.sweep(&contract, "2026-03-02T23:59:59Z");
     assert_eq!(ledger.posted(), ["2026-02-03 sum 2", "2026-02-03 fee 0.5"]);
-    // The option was not in force in February: there is no fee for it.
+    // The option was not in force in February, so there is no fee for it.
     ledger.sweep(&contract, "2026-12-31");
     assert_eq!(ledger.posted()[2..], ["2026-03-03 sum 1"]);
 }
@@ -103,7 +104,8 @@ fn an_option_offered_again_within_a_cycle_closes_each_set_by_itself() {
     assert_eq!(posted, both);
 }
 
-/// Section 6: a record is rated by the settings at its start, so it is late by the cycles of then.
+/// Section 6: a record is rated by the settings at its start, so the cycles of those settings
+/// determine whether it is late.
 #[test]
 fn a_late_record_of_a_cycle_day_that_is_over_is_billed_at_the_end_of_the_cycle_open_by_it() {
     let contract = offered(&["a", "b"], "2026-01-01", "0").then_settings("2026-01-10", "UTC", 15);
@@ -113,7 +115,8 @@ fn a_late_record_of_a_cycle_day_that_is_over_is_billed_at_the_end_of_the_cycle_o
     assert_eq!(hours_posted(&ledger), "1.000000000");
 }
 
-/// By the zone of their start these are January's still, which the zone before has closed.
+/// In the zone of their start, these records belong to January, which was closed in the zone
+/// before.
 #[test]
 fn what_a_change_of_the_zone_leaves_to_a_closed_cycle_is_billed_with_the_next() {
     let contract = offered(&["a", "b"], "2026-01-01", "0");
@@ -128,7 +131,7 @@ fn what_a_change_of_the_zone_leaves_to_a_closed_cycle_is_billed_with_the_next() 
 
 const WEEK: &str = r#"<WeeklyRecurringCharge id="week" amount="7" prorate="day"/>"#;
 
-/// A charge by days, and what a cancellation gives back of it, count in one cycle.
+/// A daily charge and its refund after a cancellation count in one cycle.
 #[test]
 fn what_is_given_back_at_the_very_end_of_a_cycle_counts_in_it() {
     // 2026-02-01 is a Sunday.
@@ -146,7 +149,7 @@ fn what_is_given_back_at_the_very_end_of_a_cycle_counts_in_it() {
     assert_eq!(ledger.posted(), ["2026-02-03 sum 6"]);
 }
 
-/// What was billed is given back, though the cycle that billed it is closed.
+/// A charge that was billed is refunded, even when the cycle that billed it is closed.
 #[test]
 fn what_is_given_back_of_a_closed_cycle_is_posted_if_that_was_billed() {
     let mut contract = [("a", "1"), ("b", "5")]
@@ -157,7 +160,7 @@ fn what_is_given_back_of_a_closed_cycle_is_posted_if_that_was_billed() {
         })
         .cycle_day(30);
     let mut ledger = Ledger::new();
-    // The week from 26 January is January's, which closes on 1 February.
+    // The week from 26 January belongs to January, which closes on 1 February.
     ledger.sweep(&contract, "2026-02-01T12:00:00Z");
     assert_eq!(ledger.posted(), ["2026-02-01 sum 7"]);
     end_all(&mut contract, "2026-01-31");
@@ -165,14 +168,15 @@ fn what_is_given_back_of_a_closed_cycle_is_posted_if_that_was_billed() {
     assert_eq!(ledger.posted()[1..], ["2026-01-31 week-unused -2", "2026-03-02 sum 0"]);
 }
 
-/// What was used since one was withdrawn is in the sums of the others only.
+/// Usage after an alternative was withdrawn is in the sums of the others only.
 #[test]
 fn one_that_was_withdrawn_is_not_compared_in_a_cycle_that_ends_early_either() {
     let mut contract = offered(&["a", "b"], "2026-01-01", "0");
     contract.subscriptions[0].until = at("2026-02-02");
     let mut ledger = Ledger::new();
     rate(&mut ledger, &contract, "2026-02-05T00:00:00Z", 1, "2026-02-05");
-    // Said on 10 February: the cycle of 1 February goes no further than the cheap one did.
+    // The command comes on 10 February: the cycle of 1 February ends where the cheap alternative
+    // ended.
     let contract = contract.then_settings("2026-02-02", "UTC", 15);
     ledger.sweep(&contract, "2026-12-31");
     assert_eq!(hours_posted(&ledger), "5.000000000");

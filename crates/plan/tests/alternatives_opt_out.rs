@@ -1,5 +1,5 @@
-//! Opting out of an option: the plan that the client keeps goes on as it was, and is billed from the
-//! cycle then running on as if there had been no choice (docs/plan-semantics.md section 6).
+//! Opting out of an option: the plan that the client keeps continues with its state, and is billed
+//! from the current cycle on as a plain subscription (docs/plan-semantics.md section 6).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -10,7 +10,7 @@ use support::due::{Contract, Ledger, Subscription, at, plan_of};
 use support::session;
 use turnpike_types::{Posting, SuspenseReason};
 
-/// Calls with ten hours free a month, a fee a month and one for the beginning.
+/// Calls with ten free hours per month, a monthly fee and a one-time fee.
 fn calls(id: &str, price: &str, monthly: &str, setup: &str) -> String {
     let graph = format!(
         r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>
@@ -56,7 +56,7 @@ fn who_opts_out_is_billed_that_plan_for_the_whole_cycle_and_nothing_twice() {
     let mut ledger = Ledger::new();
     rate(&mut ledger, &contract, "2026-01-05T00:00:00Z", 8, "2026-01-05").unwrap();
     contract.opt_out(1, "2026-01-10");
-    // Two more of the ten free hours are left, and no more.
+    // Two of the ten free hours are left.
     rate(&mut ledger, &contract, "2026-01-20T00:00:00Z", 5, "2026-01-20").unwrap();
     ledger.sweep(&contract, "2026-02-03");
     let posted = [
@@ -80,20 +80,20 @@ fn an_opt_out_dated_back_is_the_choice_for_every_cycle_since() {
     let mut ledger = Ledger::new();
     rate(&mut ledger, &contract, "2026-01-05T00:00:00Z", 8, "2026-01-05").unwrap();
     rate(&mut ledger, &contract, "2026-02-01T00:00:00Z", 12, "2026-02-01").unwrap();
-    // Said on 2 February, before January closes.
+    // The command comes on 2 February, before January closes.
     contract.opt_out(1, "2026-01-20");
     ledger.sweep(&contract, "2026-03-03");
     let posted = [
         "2026-02-03 sum 31",
         "2026-02-03 one-time 9",
         "2026-03-01 month 31",
-        // The month of February, and two hours past the free ones.
+        // The monthly fee of February, and two hours past the free ones.
         "2026-03-03 sum 35",
     ];
     assert_eq!(ledger.posted(), posted);
 }
 
-/// The fee is for being able to decide among several plans.
+/// The fee is for the choice among several plans.
 #[test]
 fn a_cycle_for_which_the_client_opted_out_has_no_fee_for_choosing() {
     let (dear, cheap) = (calls("dear", "2", "31", "0"), calls("cheap", "1", "3.1", "0"));
@@ -106,9 +106,9 @@ fn a_cycle_for_which_the_client_opted_out_has_no_fee_for_choosing() {
         let fees = ledger.posted().into_iter().filter(|line| line.contains(" fee "));
         fees.collect::<Vec<_>>()
     };
-    // January was billed before; February is the first that the choice is for.
+    // January was billed before; the choice applies from February on.
     assert_eq!(fees("2026-02-10"), ["2026-02-03 fee 0.5"]);
-    // Through the whole of February the client could decide, and with it it ended.
+    // The client could choose until the end of February, when the opt-out takes effect.
     assert_eq!(fees("2026-03-01"), ["2026-02-03 fee 0.5", "2026-03-03 fee 0.5"]);
 }
 
@@ -119,7 +119,7 @@ fn the_days_after_an_opt_out_are_not_given_back_and_charged_anew() {
     let mut ledger = Ledger::new();
     ledger.sweep(&contract, "2026-01-05");
     contract.opt_out(1, "2026-01-11");
-    // Cancelled later, its own unused days are given back as a plain subscription's.
+    // A later cancellation refunds its unused days as for a plain subscription.
     contract.subscriptions[1].until = at("2026-01-22");
     ledger.sweep(&contract, "2026-12-31");
     let posted = ["2026-01-22 month-unused -10", "2026-02-03 sum 31", "2026-02-03 one-time 9"];
@@ -131,13 +131,15 @@ fn what_another_plan_was_billed_for_is_not_given_back_of_the_one_that_was_kept()
     let (dear, cheap) = (calls("dear", "2", "31", "0"), calls("cheap", "1", "3.1", "0"));
     let mut contract = offered(&[&cheap, &dear], "0").cycle_day(15);
     let mut ledger = Ledger::new();
-    // January is charged on the 1st, in the cycle that closes on the 17th: the cheap one's is billed.
+    // January is charged on the 1st, in the cycle that closes on the 17th: the cheap alternative is
+    // billed.
     ledger.sweep(&contract, "2026-01-18");
     assert_eq!(ledger.posted(), ["2026-01-17 sum 3.1"]);
     contract.opt_out(1, "2026-01-20");
     contract.subscriptions[1].until = at("2026-01-25");
     ledger.sweep(&contract, "2026-12-31");
-    // Of the cheap one that was billed, days are given back; of the dear one nothing was paid.
+    // Days of the cheap alternative, which was billed, are refunded; those of the other were never
+    // paid.
     let posted = ["2026-01-17 sum 3.1", "2026-01-20 month-unused -1.2", "2026-02-17 sum 0"];
     assert_eq!(ledger.posted(), posted);
 }
@@ -159,7 +161,8 @@ fn a_late_record_of_an_option_that_was_opted_out_of_is_rated_by_the_plan_kept() 
 proptest! {
     #![proptest_config(test_cases::cases(64))]
 
-    /// The bill of who opts out in the first cycle is that of who never had a choice.
+    /// The bill of a client that opts out in the first cycle equals the bill of one that never had
+    /// a choice.
     #[test]
     fn opting_out_costs_what_the_plan_alone_would_have(
         mut calls_made in proptest::collection::vec((0i64..88 * 24, 0i64..30, 0i64..40 * 24), 0..12),

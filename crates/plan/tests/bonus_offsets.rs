@@ -1,4 +1,4 @@
-//! What bonuses exceed a billing cycle's charges by is carried on to the next one.
+//! Bonuses that exceed a billing cycle's charges are carried into the next cycle.
 //!
 //! docs/plan-semantics.md section 5: "Close of a cycle = its end + grace ... There: commitment ...,
 //! comparison of alternatives, bonus offsets (never below zero, the rest carried on)."
@@ -11,14 +11,14 @@ use support::due::{Booked, Contract, Ledger, Subscription, at, period, plan_of};
 use support::event;
 use turnpike_types::Posting;
 
-/// An advertiser pays for ads; who looks at one is granted 1.
+/// An advertiser pays for ads; the account that views one is granted 1.
 const ADS: &str = r#"<UsageTypeSelector id="ads" in="record.quantity" types="ad"/>
     <StepRater id="show" in="ads.pass"><step id="ad" price="2" per="1"/></StepRater>
     <CostResponsibilityMatrix id="who" in="show.charge"><party id="advertiser" account="902"/><row shares="advertiser=1"/></CostResponsibilityMatrix>
     <BonusCredit id="reward" in="who.others"><grant from="902" to="self" percent="50"/></BonusCredit>
     <SecondAccountFinalizer id="theirs" in="reward.charge"/>"#;
 
-/// A unit costs 1, and a month a fee, by its days.
+/// Calls at 1 per unit, and a monthly fee, prorated by days.
 fn calls(fee: &str) -> String {
     format!(
         r#"<UsageTypeSelector id="calls" in="record.quantity" types="call"/>
@@ -44,7 +44,7 @@ fn contract(fee: &str) -> Contract {
     Contract::in_zone("UTC").with(Subscription::to(&rewarded("p", fee), "2026-01-01"))
 }
 
-/// Rates usage as it comes in.
+/// Rates usage without delay.
 fn used(contract: &Contract, usage: &[(&str, &str, i64)]) -> Ledger {
     let mut ledger = Ledger::new();
     more(&mut ledger, contract, usage);
@@ -58,7 +58,7 @@ fn more(ledger: &mut Ledger, contract: &Contract, usage: &[(&str, &str, i64)]) {
     }
 }
 
-/// What the offsets booked: `DATE component amount`.
+/// The lines of the offsets: `DATE component amount`.
 fn offsets(ledger: &Ledger) -> Vec<String> {
     let booked = ledger.lines.iter().filter(|line| line.component.starts_with("bonus-"));
     booked.map(Booked::shown).collect()
@@ -71,7 +71,7 @@ const IN_FEBRUARY: &str = "2026-02-10T12:00:00Z";
 fn what_bonuses_exceed_the_charges_by_is_taken_out_of_the_cycle_and_brought_into_the_next() {
     let contract = contract("5");
     let mut ledger = used(&contract, &[("call", IN_JANUARY, 3), ("ad", IN_JANUARY, 10)]);
-    // Its end and two days of grace.
+    // The end of the cycle and two days of grace.
     ledger.sweep(&contract, "2026-02-02T23:59:59Z");
     assert!(offsets(&ledger).is_empty());
     ledger.sweep(&contract, "2026-02-03");
@@ -141,7 +141,8 @@ fn what_was_carried_in_and_what_is_granted_anew_are_set_off_together() {
     );
 }
 
-/// However late the sweep is: the earlier cycle is first, for the other takes in what it leaves.
+/// However late the sweep is, the earlier cycle is closed first, since the later one receives its
+/// rest.
 #[test]
 fn cycles_that_are_over_are_closed_in_their_order() {
     let contract = contract("0");
@@ -158,7 +159,7 @@ fn cycles_that_are_over_are_closed_in_their_order() {
     );
 }
 
-/// Section 5: later records post to the open cycle.
+/// Section 5: late records post to the open cycle.
 #[test]
 fn a_late_record_leaves_its_closed_cycle_as_it_is_and_counts_in_the_open_one() {
     let contract = contract("0");
@@ -177,7 +178,7 @@ fn a_late_record_leaves_its_closed_cycle_as_it_is_and_counts_in_the_open_one() {
     );
 }
 
-/// What a cancellation gives back is no bonus: it may take a cycle below zero.
+/// A refund after a cancellation is no bonus: it may take a cycle below zero.
 #[test]
 fn credits_that_are_no_bonuses_are_not_held_back() {
     for (ads, carried) in [(0, None), (3, Some("3"))] {
@@ -186,7 +187,7 @@ fn credits_that_are_no_bonuses_are_not_held_back() {
             .with(Subscription::to(&ads_only(), "2026-01-01"))
             .with(Subscription::to(&plain("calls", "31"), "2026-01-01"));
         let mut ledger = used(&contract, &[("ad", "2026-01-18T12:00:00Z", ads)]);
-        // Known on the 25th: twelve days of January come back.
+        // The cancellation is known on the 25th: twelve days of January are refunded.
         contract.subscriptions[1].until = at("2026-01-20");
         ledger.sweep(&contract, "2026-01-25");
         assert_eq!(ledger.shown().last().unwrap(), "2026-01-20 fee-unused -12");
@@ -225,7 +226,7 @@ fn after_a_change_to_a_plan_without_bonuses_the_rest_is_set_off_against_its_char
         [
             "2026-02-03 bonus-carried-forward 10",
             "2026-02-03 bonus-brought-forward -10",
-            // A call, and half of the month's fee.
+            // A call, and half of the monthly fee.
             "2026-03-03 bonus-carried-forward 7",
             "2026-03-03 bonus-brought-forward -7",
             "2026-04-03 bonus-carried-forward 3",
@@ -239,7 +240,7 @@ fn after_a_change_to_a_plan_without_bonuses_the_rest_is_set_off_against_its_char
 
 #[test]
 fn what_is_left_when_the_last_subscription_has_ended_lapses() {
-    // Within February, of which 19 days are charged, or with it.
+    // The cancellation is within February, with 19 days charged, or at its end.
     for (until, lapsed) in [("2026-02-20", 13), ("2026-03-01", 4)] {
         let mut contract = contract("28");
         contract.subscriptions[0].until = at(until);
@@ -274,8 +275,8 @@ fn through_a_gap_between_subscriptions_that_was_agreed_on_it_is_carried() {
     );
 }
 
-/// The cycle of the old day goes to 31 March; that of the new one, into which the rest is brought,
-/// lasts from 15 March.
+/// The cycle of the old cycle day ends on 31 March; the cycle of the new one, into which the rest
+/// is carried, starts on 15 March.
 #[test]
 fn where_cycles_begin_on_another_day_from_then_on_the_rest_goes_into_the_cycle_that_then_runs() {
     let contract = contract("0").then_settings("2026-03-20", "UTC", 15);
@@ -293,7 +294,8 @@ fn where_cycles_begin_on_another_day_from_then_on_the_rest_goes_into_the_cycle_t
     );
 }
 
-/// The new day holds from the instant at which the cycle ends; then the cycle from 15 March runs.
+/// The new cycle day applies from the end of the cycle; the next cycle is then the one from 15
+/// March.
 #[test]
 fn the_next_cycle_is_that_of_the_settings_in_force_when_it_begins() {
     let contract = contract("0").then_settings("2026-04-01", "UTC", 15);
@@ -303,7 +305,7 @@ fn the_next_cycle_is_that_of_the_settings_in_force_when_it_begins() {
     assert_eq!(of, ["2026-03-01", "2026-03-15", "2026-03-15", "2026-04-15"].map(period));
 }
 
-/// In a gap the cycles are those of the settings before it.
+/// In a gap between subscriptions, the cycles follow the earlier settings.
 #[test]
 fn a_gap_has_the_cycles_of_the_time_before_it() {
     let contract = Contract::in_zone("UTC")
@@ -316,7 +318,7 @@ fn a_gap_has_the_cycles_of_the_time_before_it() {
     assert_eq!(of, ["2026-01-01", "2026-02-01"].map(period));
 }
 
-/// Its lines stand under the subscription that there is, though it began later.
+/// Its lines belong to the existing subscription, although that began later.
 #[test]
 fn a_bonus_of_a_subscription_that_is_cancelled_from_its_beginning_is_carried_on_all_the_same() {
     let mut contract = contract("0").with(Subscription::to(&plain("q", "4"), "2026-02-01"));
@@ -329,7 +331,7 @@ fn a_bonus_of_a_subscription_that_is_cancelled_from_its_beginning_is_carried_on_
     );
 }
 
-/// A bonus in another currency, and the tax that it takes with it, are the bonus.
+/// A bonus in another currency and the tax on it are carried as part of the bonus.
 #[test]
 fn what_is_made_of_a_bonus_is_carried_on_with_it() {
     let discounted = ADS.replace(
@@ -344,7 +346,7 @@ fn what_is_made_of_a_bonus_is_carried_on_with_it() {
     assert_eq!(offsets(&ledger), [carried, "2026-02-03 bonus-brought-forward -12"]);
 }
 
-/// What somebody else is granted concerns that account.
+/// A bonus for another account counts for that account.
 #[test]
 fn bonuses_of_others_are_not_the_accounts() {
     let xml = rewarded("p", "0").replace("to=\"self\"", "to=\"901\"");
@@ -364,7 +366,7 @@ fn an_account_that_can_have_no_bonus_remembers_nothing_for_it() {
     assert_eq!(state(&contract("0")), state(&others) + 1);
 }
 
-/// Section 5: the comparison of alternatives comes first, and what it posts is charged.
+/// Section 5: alternatives are compared before the offset, and the posted sum counts as a charge.
 #[test]
 fn what_the_alternative_that_won_comes_to_is_a_charge_of_the_cycle() {
     let alternative =
@@ -388,7 +390,7 @@ fn what_the_alternative_that_won_comes_to_is_a_charge_of_the_cycle() {
     );
 }
 
-/// Section 5: a commitment tops the charges up before bonuses are set off against them.
+/// Section 5: a commitment is topped up before bonuses are offset.
 #[test]
 fn what_a_commitment_adds_at_the_close_is_a_charge_of_the_cycle() {
     let committed = calls("0").replace(

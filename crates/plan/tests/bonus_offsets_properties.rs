@@ -1,6 +1,6 @@
-//! Whatever happens, and whenever somebody sweeps: no bonus takes a cycle below zero, none is lost
-//! or granted twice, and who takes over books the same (docs/plan-semantics.md section 5, P25 and
-//! P34).
+//! For any events and any times of sweeps: no bonus takes a cycle below zero, none is lost or
+//! granted twice, and a new owner books the same lines after a takeover
+//! (docs/plan-semantics.md section 5, P25 and P34).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -26,7 +26,7 @@ fn on(day: i64) -> String {
     jiff::Timestamp::from_microsecond(at(day).micros()).unwrap().to_string()
 }
 
-/// Calls at 1 for each account; ads, which grant 1, only of the first plan.
+/// Calls at 1 per unit, in each plan; ads, which grant 1, in the first plan only.
 fn contract(change: Option<i64>, cancelled: Option<i64>, cycle_day: Option<(i64, u8)>) -> Contract {
     let ads = r#"<UsageTypeSelector id="ads" in="record.quantity" types="ad"/>
         <StepRater id="show" in="ads.pass"><step id="ad" price="2" per="1"/></StepRater>
@@ -55,7 +55,7 @@ fn contract(change: Option<i64>, cancelled: Option<i64>, cycle_day: Option<(i64,
     }
 }
 
-/// A record that starts on a day, of ads or calls, and comes so many days later.
+/// A record of ads or calls that starts on a day and arrives some days later.
 #[derive(Clone, Copy, Debug)]
 struct Usage {
     day: i64,
@@ -74,14 +74,14 @@ fn usage() -> impl Strategy<Value = Usage> {
     })
 }
 
-/// Rates usage as it comes; `visited` says after which days somebody sweeps, or takes over.
+/// Rates usage as it arrives; `visited` returns whether a sweep or a takeover follows a day.
 fn booked(contract: &Contract, usage: &[Usage], visited: impl Fn(i64) -> bool) -> Ledger {
     let mut ledger = Ledger::new();
     for day in 0..300 {
         for usage in usage.iter().filter(|usage| usage.day + usage.later == day) {
             let kind = if usage.is_ad { "ad" } else { "call" };
             let record = event(kind, &on(usage.day), usage.quantity);
-            // After the last subscription, or of a plan without ads, it waits.
+            // After the last subscription, or without ads in the plan, the record is suspended.
             let _ = ledger.rate(contract, &record, at(day));
         }
         if visited(day) {
@@ -93,7 +93,7 @@ fn booked(contract: &Contract, usage: &[Usage], visited: impl Fn(i64) -> bool) -
     ledger
 }
 
-/// What is posted to the account in each of its cycles.
+/// The amounts posted to the account, by cycle.
 fn totals(ledger: &Ledger) -> BTreeMap<Period, i128> {
     let utc = Zone::parse("UTC").unwrap();
     let mut totals = BTreeMap::new();
@@ -120,7 +120,7 @@ proptest! {
         change in proptest::option::of(1i64..150),
         cancelled in proptest::option::of(1i64..200),
     ) {
-        // In time, so that each line is of the cycle of its date.
+        // Records without delay, so that each line belongs to the cycle of its date.
         let usage: Vec<Usage> = usage.iter().map(|usage| Usage { later: 0, ..*usage }).collect();
         let contract = contract(change, cancelled, None);
         let ledger = booked(&contract, &usage, |_| false);
@@ -132,15 +132,14 @@ proptest! {
         prop_assert_eq!(
             sum(&ledger, "bonus-carried-forward"), -sum(&ledger, "bonus-brought-forward")
         );
-        // All charges and bonuses are posted, less what lapsed.
+        // The sum of all charges and bonuses, less the lapsed rest, is posted.
         let charged = sum(&ledger, "used") + sum(&ledger, "fee") + sum(&ledger, "credit");
         let posted: i128 = totals.values().sum();
         prop_assert_eq!(posted, charged + sum(&ledger, "bonus-lapsed"));
         prop_assert!(cancelled.is_some() || sum(&ledger, "bonus-lapsed") == 0);
     }
 
-    /// P34: whoever sweeps, and takes over, at whatever times, books the same lines, and the account
-    /// comes to the same variables.
+    /// P34: sweeps and takeovers at any times book the same lines and give the same variables.
     #[test]
     fn whenever_somebody_sweeps_the_offsets_are_the_same(
         usage in proptest::collection::vec(usage(), 0..20),

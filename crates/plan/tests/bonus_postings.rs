@@ -1,4 +1,4 @@
-//! Bonuses that other accounts post are set off against the receiver's charges
+//! Bonuses that other accounts post are offset against the receiver's charges
 //! (docs/plan-semantics.md section 5, P33).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -11,7 +11,7 @@ use turnpike_types::Money;
 
 const IN_JANUARY: &str = "2026-01-10T12:00:00Z";
 
-/// A fee of 5 a month, of a plan that grants nothing.
+/// A monthly fee of 5, in a plan that grants no bonus.
 fn contract() -> Contract {
     let graph = r#"<Ignore id="nothing" in="record.quantity"/><MonthlyRecurringCharge id="fee" amount="5"/>
         <AccountFinalizer id="mine" in="fee.charge"/>"#;
@@ -19,13 +19,14 @@ fn contract() -> Contract {
     Contract::in_zone("UTC").with(Subscription::to(&xml, "2026-01-01"))
 }
 
-/// What the offsets booked: `DATE component amount`.
+/// The lines of the offsets: `DATE component amount`.
 fn offsets(ledger: &Ledger) -> Vec<String> {
     let booked = ledger.lines.iter().filter(|line| line.component.starts_with("bonus-"));
     booked.map(Booked::shown).collect()
 }
 
-/// Takes what another account posts: `kind` amount, of a record that started then, at `now`.
+/// Takes an amount that another account posts, as a bonus or not, for a record with this start, at
+/// `now`.
 fn take(
     ledger: &mut Ledger,
     contract: &Contract,
@@ -60,7 +61,7 @@ fn what_other_accounts_post_counts_beside_the_accounts_own_in_the_cycle_that_it_
         offsets(&ledger),
         ["2026-02-03 bonus-carried-forward 4", "2026-02-03 bonus-brought-forward -4"]
     );
-    // 5 - 4, and late: - 3.
+    // 5 - 4, and 3 less for the late bonus.
     take(&mut ledger, &contract, true, -3, (IN_JANUARY, "2026-02-05"));
     ledger.sweep(&contract, "2026-03-03");
     assert_eq!(

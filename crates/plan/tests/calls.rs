@@ -1,4 +1,4 @@
-//! E164DialPlanRater and IptoLocationMapper: prices by the number called, places by address
+//! E164DialPlanRater and IptoLocationMapper: prices by the called number, locations by address
 //! (docs/plan-semantics.md section 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -42,7 +42,8 @@ fn call(number: &str, seconds: i64) -> UsageRecord {
     record
 }
 
-/// Section 8: the longest prefix counts; the line names the row, and so the destination.
+/// Section 8: the longest prefix determines the price; the line names the row, and so the
+/// destination.
 #[test]
 fn a_call_costs_what_its_longest_prefix_says() {
     let mut account = calls(HOME);
@@ -54,7 +55,7 @@ fn a_call_costs_what_its_longest_prefix_says() {
     assert_eq!((line.row, line.period, line.first_unit), (Some(2), Period::EVER, 0));
 }
 
-/// The setup fee comes once with a record that has units.
+/// The setup fee is charged once per record with units.
 #[test]
 fn a_connection_is_set_up_once_a_call() {
     let mut account = calls(HOME);
@@ -62,14 +63,14 @@ fn a_connection_is_set_up_once_a_call() {
     let shown: Vec<_> = rated.lines.iter().map(|line| account.shown(line)).collect();
     assert_eq!(shown, lines(&[("call", 90_000_000, "0.03"), ("setup", 0, "0.05")]));
     assert_eq!(rated.lines[1].row, Some(3));
-    // A fee of zero is a fee (section 3: a line for a zero amount).
+    // A zero fee is booked too (section 3: a line for a zero amount).
     let mobile = lines(&[("call", 60_000_000, "0.09"), ("setup", 0, "0")]);
     assert_eq!(account.lines(&call("+44 7700 900000", 60)), mobile);
-    // A record without units is no call, whatever its number.
+    // A zero-quantity record is not a call, whatever its number.
     assert_eq!(account.lines(&call("nobody", 0)), []);
 }
 
-/// Section 8: normalise by the home plan; Italy keeps its 0.
+/// Section 8: numbers are normalised by the dial plan of the country; Italian numbers keep their 0.
 #[test]
 fn a_number_is_read_as_it_is_dialled_at_home() {
     let mut italy = calls(r#"country-code="39" international-prefix="00" national-prefix="0""#);
@@ -87,7 +88,7 @@ fn a_number_is_read_as_it_is_dialled_at_home() {
     assert_eq!(america.lines(&record), minute("0.01"));
 }
 
-/// What can't be priced waits, and says why.
+/// A record that can't be priced is suspended with the reason.
 #[test]
 fn a_number_that_no_price_can_be_found_for_suspends_the_record() {
     let mut account = calls(HOME);
@@ -96,7 +97,7 @@ fn a_number_that_no_price_can_be_found_for_suspends_the_record() {
     let mut nameless = call("", 60);
     nameless.attributes.clear();
     assert_eq!(account.rate(&nameless), Err(SuspenseReason::MissingInput));
-    // A price per call where time flows.
+    // A price per call, for usage that is counted in time.
     assert_eq!(account.rate(&call("+800 1234 5678", 60)), Err(SuspenseReason::MissingInput));
     account.tables = vec![None];
     assert_eq!(account.rate(&call("+39 02", 60)), Err(SuspenseReason::NoTable));
@@ -140,7 +141,7 @@ network,location
 2001:db8::/32,docs
 ";
 
-/// Weighs by where an address is: inside 1, US/CA 2, docs 3, unknown 4.
+/// Weighs units by the location of an address: inside 1, US/CA 2, docs 3, unknown 4.
 fn located(attributes: &str) -> Billed {
     let graph = format!(
         r#"<IptoLocationMapper id="geo" in="record.quantity" table="net" {attributes}/>
@@ -164,7 +165,7 @@ fn weight(account: &mut Billed, address: &str) -> i128 {
     account.lines(&from(address)).iter().map(|line| line.1).sum()
 }
 
-/// Section 8: adds a location attribute; unknown is a location.
+/// Section 8: the mapper derives a location attribute; `unknown` is a location.
 #[test]
 fn an_address_has_a_location_and_unknown_is_one() {
     let mut account = located("");
@@ -185,7 +186,7 @@ fn an_address_has_a_location_and_unknown_is_one() {
     assert_eq!(account.code.tables()[0].kind, TableKind::Addresses);
 }
 
-/// What is no address, or not there, waits; so does a table.
+/// A missing or invalid address suspends the record, and so does a missing table.
 #[test]
 fn what_is_no_address_suspends_the_record() {
     let mut account = located("");
@@ -199,7 +200,8 @@ fn what_is_no_address_suspends_the_record() {
     assert_eq!(account.rate(&from("10.0.0.1")), Err(SuspenseReason::NoTable));
 }
 
-/// Units pass unchanged, and a wrong address is found where they do, read or not.
+/// Units pass unchanged, and an invalid address suspends the record whether or not the location is
+/// read.
 #[test]
 fn units_pass_the_mapper_unchanged() {
     let graph = r#"<IptoLocationMapper id="geo" in="record.quantity" table="net"/>
@@ -225,7 +227,7 @@ fn a_mapper_without_table_or_whose_location_is_asked_of_another_name() {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// Against a search of all prefixes, and quantities times the price of one.
+    /// Compared with a search of all prefixes, and quantities times the price of one unit.
     #[test]
     fn calls_cost_their_longest_prefix(
         prefixes in proptest::collection::btree_map("49[1-3]{0,4}", 0i128..500, 1..12),
@@ -250,7 +252,7 @@ proptest! {
         }
     }
 
-    /// Against a search of all networks.
+    /// Compared with a search of all networks.
     #[test]
     fn addresses_are_in_their_smallest_network(
         bytes in proptest::collection::btree_map((0u8..4, 0u8..4), 0usize..3, 0..8),

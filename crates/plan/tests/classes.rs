@@ -1,5 +1,5 @@
-//! Selectors and classifiers: of what type a record is, and where it goes. Graphs begin on line 3 of the
-//! document.
+//! Selectors and classifiers: the usage type of a record, and the way it takes. Graphs begin on
+//! line 3 of the document.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -12,9 +12,9 @@ use turnpike_types::UsageRecord;
 
 const AT: &str = "2026-05-01T09:00:00Z";
 
-/// A classifier of these rules with a rater for each of the types `a`, `b` and whatever else.
+/// A classifier with these rules, and a rater for each of the types `a`, `b` and the default.
 fn classes(rules: &str, before: &str, input: &str) -> String {
-    // A selector of a type that no rule says is refused.
+    // A selector for a type that no rule derives is refused.
     let said = |class: &str| match rules.contains(&format!("as=\"{class}\"")) {
         true => String::new(),
         false => format!("<rule as=\"{class}\" type=\"never-{class}\"/>"),
@@ -104,7 +104,8 @@ fn a_rule_may_read_the_account_and_the_records_duration() {
     assert_eq!(account.lines(&short)[0].0, "other");
 }
 
-/// A classifier behind another one sees the type that it said; a selector before does not.
+/// A classifier behind another one sees the type derived by that one; a selector before it does
+/// not.
 #[test]
 fn types_are_those_of_the_nearest_classifier_before() {
     let before = r#"<UsageTypeSelector id="s" in="record.quantity" types="t"/><UsageTypeClassifier id="first" in="s.pass" default="plain"><rule as="a" attribute="f" is="x"/></UsageTypeClassifier>"#;
@@ -115,7 +116,7 @@ fn types_are_those_of_the_nearest_classifier_before() {
 }
 
 /// docs/plan-semantics.md section 2: behind a classifier no rest may stay open, and the plan
-/// accepts everything that comes to the classifier.
+/// accepts every record that reaches the classifier.
 #[test]
 fn only_a_selector_at_the_record_may_leave_its_rest_open() {
     let classifier = r#"<UsageTypeClassifier id="c" in="record.quantity" default="a"><rule as="b" type="t"/></UsageTypeClassifier>"#;
@@ -133,8 +134,8 @@ fn only_a_selector_at_the_record_may_leave_its_rest_open() {
     assert_eq!(["one", "three", "four"].map(|t| code.accepts(t)), [true, true, false]);
 }
 
-/// Section 2: a unit that can come by two paths is a warning, and what the record's type was says
-/// nothing of two selectors of which one stands behind a classifier.
+/// Section 2: a unit that can arrive by two paths gives a warning. A selector before the classifier
+/// and one behind it do not exclude each other, since the types are unrelated.
 #[test]
 fn selectors_on_both_sides_of_a_classifier_do_not_exclude_each_other() {
     let xml = plan(
@@ -144,10 +145,14 @@ fn selectors_on_both_sides_of_a_classifier_do_not_exclude_each_other() {
         <UsageTypeSelector id="b" in="c.out" types="b a"/>
         <Ignore id="i" in="a.pass b.pass"/><Ignore id="j" in="a.rest b.rest"/>"#,
     );
-    assert!(warnings(&xml).iter().any(|text| text.contains("\"i\": a unit can come here by two")));
+    assert!(
+        warnings(&xml)
+            .iter()
+            .any(|text| text.contains("\"i\": a unit can reach this input by two"))
+    );
 }
 
-/// Units of a derived type and of the record's own do not meet.
+/// Units with a derived type and units with the record's own type must not meet.
 #[test]
 fn types_of_two_makings_do_not_mix() {
     let xml = plan(
@@ -222,7 +227,7 @@ fn rules_that_are_not_finished_are_refused() {
 proptest! {
     #![proptest_config(test_cases::cases(128))]
 
-    /// The class of a record against asking the rules one after another.
+    /// The class of a record, compared with a test of the rules one by one.
     #[test]
     fn the_class_is_that_of_the_first_rule_that_holds(
         usage_type in "[tu]", value in proptest::option::of("[ab]{0,3}"), quantity in 1i64..9,

@@ -1,5 +1,5 @@
-//! What a cancellation that is dated back gives back: every period that was booked and lies past it,
-//! by day, once (docs/plan-semantics.md section 5).
+//! Refunds of a cancellation that is dated back: each booked period after it is refunded by day,
+//! once (docs/plan-semantics.md section 5).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -21,7 +21,7 @@ fn monthly(amount: &str, since: &str) -> Contract {
         .with(Subscription::to(&fee("MonthlyRecurringCharge", amount), since))
 }
 
-/// What is kept of the charge for a date range, whatever was booked and given back in which order.
+/// The charge kept for a date range, in whatever order it was booked and refunded.
 fn kept(ledger: &Ledger) -> i128 {
     (ledger.sum("fee").nanos()) + ledger.sum("fee-unused").nanos()
 }
@@ -44,7 +44,7 @@ fn a_cancellation_dated_back_over_several_months_gives_each_of_them_back() {
             "2026-01-11 fee-unused -31",
         ]
     );
-    // Each credit stands in the period that it gives back.
+    // Each credit has the period that it refunds.
     let of: Vec<_> = ledger.lines[4..].iter().map(|line| line.period).collect();
     assert_eq!(of, ["2026-01-01", "2026-02-01", "2026-03-01", "2026-04-01"].map(period));
     assert_eq!(kept(&ledger), money("10").nanos());
@@ -65,17 +65,17 @@ fn an_earlier_cancellation_afterwards_gives_back_the_difference_only() {
     assert_eq!(
         ledger.shown()[3..],
         [
-            // 14 of the 28 days of February, and March.
+            // 14 of the 28 days of February, and all of March.
             "2026-02-15 fee-unused -15.5",
             "2026-02-15 fee-unused -31",
-            // 21 days of January, and what was left of February.
+            // 21 days of January, and the rest of February.
             "2026-01-11 fee-unused -21",
             "2026-01-11 fee-unused -15.5",
         ]
     );
 }
 
-/// Ten thirds are no decimal: in two steps the same comes back as at once.
+/// Ten thirds is no finite decimal: a refund in two steps must equal a refund at once.
 #[test]
 fn credits_in_steps_come_to_the_credit_at_once() {
     let given_back = |untils: &[&str]| {
@@ -97,7 +97,8 @@ fn credits_in_steps_come_to_the_credit_at_once() {
     assert_eq!(given_back(&steps), given_back(&steps[3..]));
 }
 
-/// A subscription that follows has bookings of its own, which a credit of the first leaves alone.
+/// A following subscription has its own bookings, which a refund for the first one leaves
+/// unchanged.
 #[test]
 fn a_second_cancellation_of_the_first_subscription_leaves_the_next_ones_charges_alone() {
     let mut contract = monthly("31", "2026-01-01T00:00:00+01:00");
@@ -116,9 +117,9 @@ fn a_second_cancellation_of_the_first_subscription_leaves_the_next_ones_charges_
 proptest! {
     #![proptest_config(test_cases::cases(48))]
 
-    /// Whatever the calendar, the price and the cancellations, each earlier than the one before: what
-    /// is kept is what would have been charged had the last one been known, within one rounding a
-    /// period; a takeover between books the same lines and leaves the same state.
+    /// For any calendar, price and sequence of ever earlier cancellations: the amount kept equals
+    /// the charge with the last cancellation known from the start, within one rounding per period.
+    /// A takeover in between gives the same lines and the same state.
     #[test]
     fn what_is_kept_is_what_would_have_been_charged(
         kind in 0usize..3, nanos in 1i128..50_000_000_000, cycle_day in 1u8..32,

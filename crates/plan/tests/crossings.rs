@@ -1,6 +1,6 @@
-//! Sessions across whatever there is to cross, counted by hand; what
-//! docs/plan-semantics.md section 6 says of changes on the way. Months and changes of the clocks
-//! alone are in thresholds.rs and time_filters.rs.
+//! Sessions across several boundaries at once, computed by hand, and changes of plans and settings
+//! during a session (docs/plan-semantics.md section 6). Months and clock changes alone are in
+//! thresholds.rs and time_filters.rs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -12,8 +12,8 @@ use turnpike_types::{SuspenseReason, Timestamp};
 
 const HOUR: i128 = 3_600_000_000;
 
-/// Evenings, 19:00 to 24:00, at 1.00 an hour; of other times the month's first 20 hours at one
-/// price, what is more at half of it.
+/// Evenings, 19:00 to 24:00, at 1.00 per hour. Other times: the first 20 hours of the month at
+/// `price`, further ones at `half`.
 fn evenings(price: &str, half: &str) -> String {
     format!(
         r#"<DailyTimeFilter id="evening" in="record.duration" from="19:00" to="24:00"/>
@@ -27,7 +27,7 @@ fn evenings(price: &str, half: &str) -> String {
     )
 }
 
-/// (component, hours, amount) of what a session comes to, in the order of the lines.
+/// (component, hours, amount) of a session's lines, in order.
 fn hours(xml: &str, start: &str, end: &str) -> Vec<(String, f64, String)> {
     let lines = Subscriber::new(xml, "Europe/Zurich").lines(&session("t", start, end));
     lines.into_iter().map(|(name, units, amount)| (name, in_hours(units), short(&amount))).collect()
@@ -48,7 +48,7 @@ fn lines(expected: &[(&str, f64, &str)]) -> Vec<(String, f64, String)> {
     expected.iter().map(owned).collect()
 }
 
-/// docs/plan-semantics.md section 1: each unit by its own wall-clock reading.
+/// docs/plan-semantics.md section 1: the wall-clock time of each unit determines its window.
 #[test]
 fn a_session_across_the_start_of_peak_is_split_there() {
     assert_eq!(
@@ -61,7 +61,7 @@ fn a_session_across_the_start_of_peak_is_split_there() {
     );
 }
 
-/// docs/plan-semantics.md section 4: daily, keyed by the unit's instant.
+/// docs/plan-semantics.md section 4: daily periods, by the instant of the unit.
 #[test]
 fn a_session_across_midnight_has_the_free_hour_of_both_days() {
     let daily = plan(
@@ -82,8 +82,8 @@ fn a_session_across_midnight_has_the_free_hour_of_both_days() {
     );
 }
 
-/// docs/plan-semantics.md section 4: half open on the level, so that the unit which reaches 20
-/// hours is the first of the second step.
+/// docs/plan-semantics.md section 4: steps are half open on the level, so the unit that begins at
+/// 20 hours is the first of the second step.
 #[test]
 fn a_session_across_a_tier_is_split_at_its_level() {
     let mut account = Subscriber::new(&plan(&evenings("0.10", "0.05")), "Europe/Zurich");
@@ -101,7 +101,8 @@ fn a_session_across_a_tier_is_split_at_its_level() {
     );
 }
 
-/// A subscription in Zurich whose plan has a new version, twice as dear, from each of these dates.
+/// A subscription in Zurich whose plan has a new version, at twice the price, from each of these
+/// dates.
 fn versions(starts: &[&str]) -> Contract {
     let version = |number: usize, starts: &str| {
         let price = f64::from(1u32 << (number - 1)) / 10.0;
@@ -115,7 +116,7 @@ fn versions(starts: &[&str]) -> Contract {
     Contract::in_zone("Europe/Zurich").with(all)
 }
 
-/// Rates records one after another; (component, hours, amount) of the last one's lines.
+/// Rates records in order; returns (component, hours, amount) of the last one's lines.
 fn last_of(contract: &Contract, records: &[(&str, &str)]) -> Vec<(String, f64, String)> {
     let mut ledger = Ledger::new();
     for (start, end) in records {
@@ -131,8 +132,8 @@ fn last_of(contract: &Contract, records: &[(&str, &str)]) -> Vec<(String, f64, S
         .collect()
 }
 
-/// docs/plan-semantics.md section 6: by the version in force at its start, wholly; what follows is
-/// the new one's, and goes on from the same totals.
+/// docs/plan-semantics.md section 6: a session is rated entirely by the version in force at its
+/// start; the next one is rated by the new version and continues the same totals.
 #[test]
 fn a_session_across_a_plan_change_is_the_old_versions_wholly() {
     let contract = versions(&["2026-05-05"]);
@@ -148,8 +149,8 @@ fn a_session_across_a_plan_change_is_the_old_versions_wholly() {
     );
 }
 
-/// docs/plan-semantics.md sections 1, 4 and 6: peak, midnights, clocks put forward, a tier, a
-/// month's end and a plan change in one session of 83 hours.
+/// docs/plan-semantics.md sections 1, 4 and 6: peak, midnights, a clock put forward, a tier, the
+/// end of a month and a plan change in one session of 83 hours.
 #[test]
 fn a_session_across_everything_at_once_in_spring() {
     let contract = versions(&["2026-03-30"]);
@@ -171,7 +172,7 @@ fn a_session_across_everything_at_once_in_spring() {
     );
 }
 
-/// The same where the clocks are put back: 181 hours.
+/// The same with the clock put back: 181 hours.
 #[test]
 fn a_session_across_everything_at_once_in_autumn() {
     let contract = versions(&["2026-10-28"]);
@@ -189,11 +190,11 @@ fn a_session_across_everything_at_once_in_autumn() {
 }
 
 /// docs/plan-semantics.md section 6: the account's settings are those at the record's start, even
-/// if it runs on past a change of them.
+/// if they change before its end.
 #[test]
 fn a_session_across_a_change_of_zone_goes_by_the_zone_at_its_start() {
     let contract = versions(&[]).then_settings("2026-05-04T18:00:00+02:00", "America/New_York", 1);
-    // Until 20:00 in Zurich; in New York no evening has begun then.
+    // Until 20:00 in Zurich; in New York the evening has not begun then.
     let across = ("2026-05-04T17:00:00+02:00", "2026-05-04T20:00:00+02:00");
     assert_eq!(
         last_of(&contract, &[across]),
@@ -204,7 +205,7 @@ fn a_session_across_a_change_of_zone_goes_by_the_zone_at_its_start() {
 }
 
 /// docs/plan-semantics.md section 6: a record that starts before a cancellation is rated to its
-/// end; at or after it records wait.
+/// end; a record that starts at or after it is suspended.
 #[test]
 fn a_session_across_a_cancellation_is_rated_and_one_after_it_is_not() {
     let mut contract = versions(&[]);

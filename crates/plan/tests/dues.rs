@@ -1,5 +1,5 @@
-//! What falls due without usage: recurring and one-time charges (docs/plan-semantics.md section 5,
-//! P34).
+//! Charges that fall due without usage: recurring and one-time charges
+//! (docs/plan-semantics.md section 5, P34).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -11,7 +11,7 @@ use support::{plan, session};
 use turnpike_plan::{Cause, PlanErrors, parse};
 use turnpike_types::{Money, Timestamp};
 
-/// A plan of one charge.
+/// A plan with one charge.
 fn charging(kind: &str, properties: &str) -> String {
     plan(&charges(kind, properties))
 }
@@ -26,7 +26,7 @@ fn monthly(properties: &str) -> String {
     charging("MonthlyRecurringCharge", properties)
 }
 
-/// What a contract books when it is swept once.
+/// The lines that one sweep of a contract books.
 fn swept(contract: &Contract, now: &str) -> Vec<String> {
     let mut ledger = Ledger::new();
     ledger.sweep(contract, now);
@@ -37,7 +37,7 @@ fn zurich(subscription: Subscription) -> Contract {
     Contract::in_zone("Europe/Zurich").with(subscription)
 }
 
-/// Section 5: swept, in advance, also without usage; when each period begins.
+/// Section 5: swept, in advance, also without usage, at the start of each period.
 #[test]
 fn a_monthly_charge_falls_due_when_the_month_begins_without_usage() {
     let contract =
@@ -72,7 +72,7 @@ fn a_cycle_charge_of_day_31_falls_due_at_the_months_ends() {
     );
 }
 
-/// Section 4: weeks are ISO's, or start on another day.
+/// Section 4: weeks start on Monday, or on another day.
 #[test]
 fn a_weekly_charge_falls_due_on_its_day() {
     let fee = |starts| charging("WeeklyRecurringCharge", &format!("amount=\"1\"{starts}"));
@@ -87,7 +87,7 @@ fn a_weekly_charge_falls_due_on_its_day() {
     );
 }
 
-/// Section 5: what is due at or before a record's start is booked before that record.
+/// Section 5: a charge due at or before a record's start is booked before that record.
 #[test]
 fn what_is_due_at_a_records_start_is_booked_before_it() {
     let graph = r#"<MonthlyRecurringCharge id="fee" amount="20"/>
@@ -100,7 +100,7 @@ fn what_is_due_at_a_records_start_is_booked_before_it() {
     };
     rate("2026-01-31T23:00:00+01:00", "2026-02-01T00:00:00+01:00");
     rate("2026-02-01T00:00:00+01:00", "2026-02-01T01:00:00+01:00");
-    // Late, and in order of arrival: what was booked stays booked.
+    // Late, and in order of arrival: earlier bookings stay.
     rate("2026-01-20T00:00:00+01:00", "2026-01-20T01:00:00+01:00");
     assert_eq!(
         ledger.shown(),
@@ -114,7 +114,7 @@ fn what_is_due_at_a_records_start_is_booked_before_it() {
     );
 }
 
-/// Section 5: the start date in, the cancel date out.
+/// Section 5: the start date is included, the cancellation date is not.
 #[test]
 fn by_days_a_month_costs_the_days_on_which_the_subscription_is_active() {
     let fee = monthly(r#"amount="31" prorate="day""#);
@@ -127,7 +127,7 @@ fn by_days_a_month_costs_the_days_on_which_the_subscription_is_active() {
     assert_eq!(swept(&known, "2026-04-15"), ["2026-03-10 fee 10"]);
 }
 
-/// Section 5: exact fractions; 29 February has its own.
+/// Section 5: exact fractions; February has 29 days in a leap year.
 #[test]
 fn days_are_exact_fractions_of_the_month_that_they_are_in() {
     let on = |since: &str| {
@@ -141,12 +141,12 @@ fn days_are_exact_fractions_of_the_month_that_they_are_in() {
     };
     assert_eq!(on("2024-02-29T12:00:00Z"), ["2024-02-29 fee 0.344827586"]);
     assert_eq!(on("2026-02-28T12:00:00Z"), ["2026-02-28 fee 0.357142857"]);
-    // A date of 23 hours and one of 25 are dates like any other.
+    // A date of 23 hours and one of 25 count as one day each.
     assert_eq!(on("2026-03-29T12:00:00Z"), ["2026-03-29 fee 0.967741935"]);
     assert_eq!(on("2026-10-25T12:00:00Z"), ["2026-10-25 fee 2.258064516"]);
 }
 
-/// Section 5: without prorate a month begun is charged whole, and nothing comes back.
+/// Section 5: without prorate, a month that has begun is charged in full, and there is no refund.
 #[test]
 fn whole_months_are_charged_and_kept_whole() {
     let contract = zurich(
@@ -155,7 +155,7 @@ fn whole_months_are_charged_and_kept_whole() {
     assert_eq!(swept(&contract, "2026-06-01"), ["2026-01-31 fee 20", "2026-02-01 fee 20"]);
 }
 
-/// Section 5: a cancellation within a month gives the unused days back, once.
+/// Section 5: a cancellation within a month refunds the unused days, once.
 #[test]
 fn a_cancellation_gives_the_unused_days_back_once() {
     let fee = monthly(r#"amount="31" prorate="day""#);
@@ -171,7 +171,7 @@ fn a_cancellation_gives_the_unused_days_back_once() {
     assert_eq!((credit.at, credit.period), (at("2026-03-10T14:00:00Z"), period("2026-03-01")));
 }
 
-/// Section 5: whether the cancellation was known when the month began or not, the bill is the same.
+/// Section 5: the bill does not depend on whether the cancellation was known when the month began.
 #[test]
 fn a_cancellation_withdrawn_or_moved_comes_to_the_days_that_were_active() {
     let fee = monthly(r#"amount="31" prorate="day""#);
@@ -196,18 +196,18 @@ fn what_is_cancelled_before_a_period_begins_is_not_charged_for_it() {
     for (fee, until, now) in [
         (&whole, "2026-04-01T00:00:00+02:00", "2026-05-01"),
         (&days, "2026-04-01T00:00:00+02:00", "2026-05-01"),
-        // The date of a cancellation is out, even if its morning was used.
+        // The cancellation date is not charged, even if its morning was used.
         (&days, "2026-04-01T12:00:00+02:00", "2026-05-01"),
     ] {
         let contract = zurich(Subscription::to(fee, "2026-03-01T00:00:00+01:00").until(until));
         assert_eq!(swept(&contract, now), ["2026-03-01 fee 31"], "{until}");
     }
-    // Cancelled on the day on which it began: no day is left.
+    // Cancelled on the day on which it began: no day is charged.
     let none = Subscription::to(&days, "2026-03-10T08:00:00Z").until("2026-03-10T20:00:00Z");
     assert_eq!(swept(&zurich(none), "2026-05-01"), Vec::<String>::new());
 }
 
-/// Section 5: on a plan change the day belongs to the new plan.
+/// Section 5: the day of a plan change belongs to the new plan.
 #[test]
 fn a_plan_change_gives_back_the_old_plans_days_and_charges_the_new_plans() {
     let of = |id: &str, amount: &str| {
@@ -232,7 +232,8 @@ fn a_plan_change_gives_back_the_old_plans_days_and_charges_the_new_plans() {
     );
 }
 
-/// Section 6: plans of one `state` follow each other; each subscription is charged by itself.
+/// Section 6: plans with one `state` can succeed each other; each subscription is charged
+/// separately.
 #[test]
 fn a_change_between_plans_of_one_state_charges_the_new_plans_days() {
     let of = |id: &str| {
@@ -256,7 +257,7 @@ fn a_change_between_plans_of_one_state_charges_the_new_plans_days() {
     );
 }
 
-/// Section 5: another version of the same plan prices from the next period.
+/// Section 5: another version of the same plan sets the price from the next period on.
 #[test]
 fn a_new_version_prices_from_the_next_period_a_charge_that_is_new_too() {
     let two = format!(
@@ -280,7 +281,7 @@ fn a_new_version_prices_from_the_next_period_a_charge_that_is_new_too() {
     );
 }
 
-/// Section 5: a version that starts with the period prices it.
+/// Section 5: a version that starts together with a period sets its price.
 #[test]
 fn a_version_of_the_first_of_the_month_prices_that_month() {
     let contract = zurich(
@@ -314,13 +315,13 @@ fn a_version_without_the_charge_leaves_its_months_out_and_a_later_one_takes_up_a
     }
 }
 
-/// Section 6: settings are dated. No month is charged twice or left out, wherever midnight moves.
+/// Section 6: settings are dated. No month is charged twice or skipped when midnight moves.
 #[test]
 fn a_change_of_zone_neither_repeats_nor_skips_a_month() {
     let cases = [
-        // April had begun in Zurich already, not in New York.
+        // April had begun in Zurich already, but not in New York.
         ("America/New_York", "2026-04-01T02:00:00Z", "Europe/Zurich", "2026-04-01T02:00:00Z"),
-        // And the other way round: it is charged once, in Zurich.
+        // In the reverse direction it is charged once, in Zurich.
         ("Europe/Zurich", "2026-04-01T02:00:00Z", "America/New_York", "2026-03-31T22:00:00Z"),
         ("Europe/Zurich", "2026-03-20T02:00:00Z", "America/New_York", "2026-04-01T04:00:00Z"),
     ];
@@ -344,8 +345,8 @@ fn a_change_of_zone_neither_repeats_nor_skips_a_month() {
     }
 }
 
-/// docs/plan-semantics.md section 5: when cycles begin on another day, days between are charged by
-/// days, and what is charged whole waits for the next cycle. No day is charged twice.
+/// docs/plan-semantics.md section 5: when the cycle day changes, the days in between are charged by
+/// day, and a charge without prorate waits for the next cycle. No day is charged twice.
 #[test]
 fn a_change_of_the_cycle_day_charges_no_day_twice() {
     let contract = |prorate: &str| {
@@ -363,7 +364,7 @@ fn a_change_of_the_cycle_day_charges_no_day_twice() {
     );
 }
 
-/// Nobody knows when it began: the plan's first version did on a date that is known.
+/// The start of the subscription is unknown: the start of the plan's first version is used.
 #[test]
 fn a_subscription_from_the_beginning_of_time_is_charged_from_the_plans_start() {
     let mut subscription = Subscription::to(&monthly(r#"amount="20""#), "2026-01-01");
@@ -375,7 +376,7 @@ fn a_subscription_from_the_beginning_of_time_is_charged_from_the_plans_start() {
     assert_eq!(swept(&zurich(once), "2026-02-10"), Vec::<String>::new());
 }
 
-/// Section 5: once per subscription; months anew.
+/// Section 5: once per subscription, and months again.
 #[test]
 fn subscribing_again_charges_the_fee_again_and_months_anew() {
     let graph = r#"<OneTimeCharge id="setup" amount="10"/>
@@ -403,7 +404,7 @@ fn subscribing_again_charges_the_fee_again_and_months_anew() {
     );
 }
 
-/// Section 5: OneTimeCharge, once per subscription, whatever its versions.
+/// Section 5: a OneTimeCharge is charged once per subscription, also across versions.
 #[test]
 fn a_one_time_charge_is_charged_once_whatever_the_versions_and_the_zone() {
     let first_use = |number, amount: &str| {
@@ -440,7 +441,7 @@ fn a_one_time_charge_is_charged_once_whatever_the_versions_and_the_zone() {
     assert_eq!(used(&contract(&first_use), &instants), ["2026-01-20 fee 10"]);
     assert_eq!(used(&contract(&first_use), &instants[1..]), ["2026-02-05 fee 12"]);
     assert_eq!(used(&contract(&in_advance), &instants), ["2026-01-06 fee 10"]);
-    // A charge that only a later version has is not charged to those who subscribed before.
+    // A charge that only a later version has is not charged to earlier subscriptions.
     let late = zurich(
         Subscription::to(&monthly(r#"amount="1""#), "2026-01-31T00:00:00Z")
             .and_version(&in_advance(2, "12")),
@@ -448,7 +449,8 @@ fn a_one_time_charge_is_charged_once_whatever_the_versions_and_the_zone() {
     assert_eq!(swept(&late, "2026-04-01"), ["2026-01-31 fee 1"]);
 }
 
-/// Section 5: by the first record of the period; skipped months stay skipped, sweeps or not.
+/// Section 5: with the first record of the period; skipped months stay skipped, with or without
+/// sweeps.
 #[test]
 fn first_use_leaves_skipped_months_skipped() {
     let fee = monthly(r#"trigger="record.duration" due="first-use" amount="20""#);
@@ -472,7 +474,7 @@ fn days_round_by_the_plans_rule() {
     ledger.sweep(&contract, "2026-03-05");
     contract.subscriptions[0].until = at("2026-03-12T12:00:00Z");
     ledger.sweep(&contract, "2026-03-15");
-    // 30/31 of 10, and of that 20/30.
+    // 30/31 of 10, and 20/30 of that.
     assert_eq!(ledger.shown(), ["2026-03-02 fee 9.68", "2026-03-12 fee-unused -6.45"]);
 }
 
@@ -515,7 +517,7 @@ fn a_trigger_that_nothing_waits_for_is_a_warning() {
     assert_eq!(plan.warnings()[0].line, 3);
 }
 
-/// A contract in which everything happens: versions, cancellations, zones, a pause.
+/// A contract with all kinds of changes: versions, cancellations, zones, a pause.
 fn eventful(prorate: bool, zone: &'static str) -> Contract {
     let by_day = if prorate { " prorate=\"day\"" } else { "" };
     let graph = |amount: &str| {
@@ -541,7 +543,7 @@ fn ran(contract: &Contract, instants: &[i64], fresh_rater: bool) -> (Vec<Booked>
     for &instant in instants {
         ledger.sweep_to(contract, Timestamp(instant));
         if fresh_rater {
-            // Another owner takes over, with the state that the log gives.
+            // A new owner takes over, with the state from the log.
             ledger.rater = turnpike_plan::Rater::new();
         }
     }
@@ -552,8 +554,8 @@ fn ran(contract: &Contract, instants: &[i64], fresh_rater: bool) -> (Vec<Booked>
 proptest! {
     #![proptest_config(test_cases::cases(64))]
 
-    /// P34: what is asked twice is booked once, whoever asks and whenever: a sweep in steps, with
-    /// takeovers between, books the lines of one sweep at the end.
+    /// P34: an event is booked once, by any number of queries at any times: a sweep in steps, with
+    /// takeovers in between, books the lines of a single sweep at the end.
     #[test]
     fn any_steps_of_sweeping_book_the_same_lines(
         prorate: bool, fresh: bool, zone in 0usize..4,
@@ -578,8 +580,8 @@ proptest! {
         prop_assert!(once.windows(2).all(|pair| pair[0].at <= pair[1].at));
     }
 
-    /// Section 5: a month that is cut at any date, at one price, comes to the month's price within
-    /// one rounding for each part; and what was known beforehand comes to the same as what was not.
+    /// Section 5: a month that is cut at any date, at one price, costs the month's price within one
+    /// rounding per part, whether or not the cut was known beforehand.
     #[test]
     fn the_parts_of_a_month_cut_by_a_plan_change_add_up_to_it(
         nanos in 0i128..100_000_000_000, month in 1u8..13, day in 1u8..29, hour in 0u8..24, known: bool,

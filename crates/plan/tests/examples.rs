@@ -1,5 +1,5 @@
-//! Reading a plan's examples (docs/plan-semantics.md section 9): what is taken, and what is refused
-//! on which line.
+//! Reading a plan's examples (docs/plan-semantics.md section 9): accepted ones, and errors with
+//! their lines.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use turnpike_plan::{Cause, Example, ExampleBody, Expected, Tolerance, Unit, parse};
@@ -25,7 +25,7 @@ fn examples(example: &str) -> Vec<Example> {
     parse(&plan(example)).unwrap_or_else(|errors| panic!("{errors}")).examples().to_vec()
 }
 
-/// Refused for one cause, on this line, in these words.
+/// Asserts a single error with this line, cause and part of its message.
 #[track_caller]
 fn refused(example: &str, line: u32, cause: Cause, words: &str) {
     let errors = parse(&plan(example)).unwrap_err();
@@ -106,7 +106,7 @@ fn an_inline_example_holds_accounts_records_and_what_they_come_to() {
     assert_eq!(inline.totals[0].account, AccountNumber(42));
 }
 
-/// What falls due has a date instead of a record, and needs no usage.
+/// An expectation for a due charge has a date instead of a record, and needs no usage.
 #[test]
 fn an_example_may_expect_what_falls_due_where_it_goes_and_that_it_is_late() {
     let found = examples(&format!(
@@ -171,7 +171,7 @@ fn malformed_examples_are_refused_on_their_line() {
     let backwards = "<example since=\"2026-03-01\" cancelled=\"2026-03-01\"/>";
     refused(backwards, 9, Cause::BadValue, "not after since");
     refused(&inline("<expects/>"), 11, Cause::UnknownProperty, "expects");
-    refused(&inline(RECORD), 11, Cause::DuplicateId, "record r1 stands twice");
+    refused(&inline(RECORD), 11, Cause::DuplicateId, "record r1 occurs twice");
     refused(
         &inline(r#"<record id="r2" type="x" start="2026-03-01"/>"#),
         11,
@@ -196,7 +196,7 @@ fn malformed_examples_are_refused_on_their_line() {
         &inline(r#"<record id="r2" type="turnpike.x" start="2026-03-01T00:00:00Z"/>"#),
         11,
         Cause::BadValue,
-        "cluster's own",
+        "reserved for the cluster",
     );
     let expect = |more: &str| inline(&format!("<expect record=\"r1\" {more}/>"));
     refused(&expect(""), 11, Cause::MissingProperty, "component");
@@ -211,7 +211,7 @@ fn malformed_examples_are_refused_on_their_line() {
     let twice = inline(
         "<expect record=\"r1\" component=\"peak\"/><expect record=\"r1\" component=\"peak\"/>",
     );
-    refused(&twice, 11, Cause::DuplicateId, "say it once");
+    refused(&twice, 11, Cause::DuplicateId, "keep one");
     let whose = inline("<account number=\"1\"/><account number=\"2\"/>");
     refused(&whose, 10, Cause::MissingProperty, "2 accounts");
     refused(&inline("loose words"), 10, Cause::Malformed, "text between elements");

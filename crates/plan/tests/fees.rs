@@ -1,4 +1,4 @@
-//! Connection fees of several raters that share a call: charged once, or told before publication.
+//! Connection fees of several raters for one call: charged once, or reported before publication.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -27,7 +27,7 @@ fn post(charges: &str) -> String {
     format!("<AccountFinalizer id=\"post\" in=\"{charges}\"/>")
 }
 
-/// Two raters behind a filter that parts a call.
+/// Two raters behind a filter that splits a call.
 fn two(filter: &str, more: &str) -> String {
     let (peak, off) = (dial("peak", "f.pass", "peak", more), dial("off", "f.rest", "off", more));
     plan(&[filter, &peak, &off, &post("peak.charge off.charge")].join("\n"))
@@ -57,7 +57,7 @@ fn told_of_fees(xml: &str) -> bool {
     warnings(xml).iter().any(|text| text.contains("fee-per"))
 }
 
-/// The first unit of the call is priced by the dear rater, the fee with it.
+/// The first unit of the call is priced by the expensive rater, and so is the fee.
 #[test]
 fn a_fee_per_call_is_charged_by_the_rater_that_prices_the_first_unit() {
     let xml = two(DAY, r#"fee-per="call""#);
@@ -68,12 +68,12 @@ fn a_fee_per_call_is_charged_by_the_rater_that_prices_the_first_unit() {
         account.lines(&crossing()),
         lines(&[("call", minute, "0.10"), ("setup", 0, "0.05"), ("call", minute, "0.02")])
     );
-    // Into peak: the cheap rater has the first unit.
+    // Into peak time: the cheap rater prices the first unit.
     let morning = call("2026-11-02T07:59:00Z", "2026-11-02T08:01:00Z");
     let charged = account.lines(&morning);
     assert_eq!(charged.iter().filter(|line| line.0 == "setup").count(), 1);
     assert_eq!(charged.last().unwrap().0, "setup");
-    // Calls that one rater has to itself.
+    // Calls that only one rater prices.
     for record in [
         call("2026-11-02T12:00:00Z", "2026-11-02T12:01:00Z"),
         call("2026-11-02T22:00:00Z", "2026-11-02T22:01:00Z"),
@@ -98,7 +98,7 @@ fn raters_that_share_a_call_are_told_unless_the_plan_says_what_is_meant() {
         assert!(!told_of_fees(&two(filter, r#"fee-per="call""#)), "{filter}");
         assert!(!told_of_fees(&two(filter, r#"fee-per="rater""#)), "{filter}");
     }
-    // What is said of one of them says nothing of the other.
+    // `fee-per` of one rater says nothing about the other.
     let one =
         two(DAY, "").replacen("<E164DialPlanRater ", "<E164DialPlanRater fee-per=\"call\" ", 1);
     assert!(told_of_fees(&one));
@@ -174,7 +174,7 @@ fn constants_of_two_steps_are_told_and_charged_once_where_the_plan_says_so() {
     assert!(!told_of_fees(&xml(r#"fee-per="rater""#)) && !told_of_fees(&xml(r#"fee-per="call""#)));
 }
 
-/// Records that come whole to one rater or the other meet one fee.
+/// Records that reach one rater or the other as a whole are charged one fee.
 #[test]
 fn raters_that_no_record_shares_are_not_told() {
     let apart = [
@@ -193,7 +193,7 @@ fn raters_that_no_record_shares_are_not_told() {
         post("one.charge other.charge"),
     ];
     assert!(!told_of_fees(&plan(&types.join("\n"))));
-    // What a classifier says of a record is not the record's own type.
+    // A type derived by a classifier is unrelated to the record's own type.
     let classed = [
         r#"<UsageTypeSelector id="a" in="record.duration" types="call"/>"#.to_owned(),
         r#"<UsageTypeClassifier id="c" in="record.duration" default="fax"><rule as="x" attribute="k" is="1"/></UsageTypeClassifier>"#.to_owned(),
@@ -206,7 +206,7 @@ fn raters_that_no_record_shares_are_not_told() {
     assert!(told_of_fees(&plan(&classed.join("\n"))));
 }
 
-/// Both price every unit, the first one too.
+/// Both raters price every unit, including the first.
 #[test]
 fn raters_side_by_side_can_t_tell_which_of_them_has_the_first_unit() {
     let both = |more: &str| {

@@ -1,4 +1,4 @@
-//! Increments: records that are lengthened whole. Graphs begin on line 3 of the document.
+//! Increments: records that are lengthened as a whole. Graphs begin on line 3 of the document.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,7 +13,7 @@ const AT: &str = "2026-05-01T09:00:00Z";
 const SECOND: i128 = 1_000_000;
 const HOUR: i128 = 3_600 * SECOND;
 
-/// An increment, then peak time 19:00 to 24:00 apart.
+/// An increment in front of a filter for peak time, 19:00 to 24:00.
 fn incremented(first: &str, then: &str) -> Subscriber {
     let graph = format!(
         r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>
@@ -33,8 +33,8 @@ fn seconds(account: &mut Subscriber, start: &str, millis: i64) -> Vec<(String, i
     lines.map(|(component, units, _)| (component, units / SECOND)).collect()
 }
 
-/// docs/plan-semantics.md section 4: 60/60 and 30/6 lengthen the record's end once; nothing stays
-/// nothing.
+/// docs/plan-semantics.md section 4: 60/60 and 30/6 lengthen the record's end once; a zero-quantity
+/// record stays one.
 #[test]
 fn a_call_is_charged_in_whole_increments() {
     let (mut minutes, mut sixes) = (incremented("60 s", "60 s"), incremented("30 s", "6 s"));
@@ -47,23 +47,23 @@ fn a_call_is_charged_in_whole_increments() {
     assert_eq!(day(30_001), [of(60), of(36)]);
     assert_eq!(day(60_000), [of(60), of(60)]);
     assert_eq!(day(60_001), [of(120), of(66)]);
-    // Accumulators count what the increments made.
+    // Accumulators count the lengthened units.
     assert_eq!(minutes.state.entries()[0].value, (60 * 4 + 120) * SECOND);
 }
 
-/// docs/plan-semantics.md section 4: before any split, so that the added time lies where the call
-/// would have gone on.
+/// docs/plan-semantics.md section 4: before any split, so the added time is where the call would
+/// have continued.
 #[test]
 fn the_added_time_lies_behind_the_records_end() {
     let mut account = incremented("60 s", "60 s");
     let found = seconds(&mut account, "2026-05-01T18:59:30+02:00", 10_000);
     assert_eq!(found, [("peak".to_owned(), 30), ("day".to_owned(), 30)]);
-    // It is split once, not lengthened on both sides.
+    // It is split once, and not lengthened on both sides.
     let found = seconds(&mut account, "2026-05-01T18:58:30+02:00", 91_000);
     assert_eq!(found, [("peak".to_owned(), 30), ("day".to_owned(), 90)]);
 }
 
-/// More of another measure lies in the record's own time: unit k at floor(k*D/Q').
+/// Other measures grow within the record's own time: unit k at floor(k*D/Q').
 #[test]
 fn a_quantity_grows_within_the_records_time() {
     let xml = plan(
@@ -101,8 +101,8 @@ fn an_increment_past_the_numbers_there_are_suspends_the_record() {
     assert_eq!(Subscriber::new(&long, "UTC").rate(&record), Err(SuspenseReason::Overflow));
 }
 
-/// docs/plan-semantics.md section 4: once, before any split: whatever may have split the record is
-/// refused before it.
+/// docs/plan-semantics.md section 4: once, before any split: a primitive in front that may split
+/// records is refused.
 #[test]
 fn an_increment_behind_what_may_split_records_is_refused() {
     let increment = |before: &str, from: &str| {
@@ -165,7 +165,7 @@ fn increments_that_are_none_are_refused() {
     refused("60 s", "6", Cause::WrongUnit);
     refused("soon", "6 s", Cause::BadValue);
     assert!(warnings(&xml("1 us", "1 us")).iter().any(|text| text.contains("nothing changes")));
-    // What was counted and what was counted anew are two counts.
+    // The lengthened units and the record's own are two different counts.
     let mixed = plan(
         r#"<UsageIncrement id="i" in="record.duration" first="60 s" then="60 s"/><Ignore id="x" in="i.out record.duration"/>"#,
     );
@@ -175,7 +175,8 @@ fn increments_that_are_none_are_refused() {
 proptest! {
     #![proptest_config(test_cases::cases(128))]
 
-    /// A call with increments comes to what a call of the lengthened duration comes to without.
+    /// A call with increments costs as much as a call of the lengthened duration without
+    /// increments.
     #[test]
     fn an_increment_is_a_longer_call(
         minutes in 0i64..3_000, micro in 0i64..400_000_000, first in 0i64..120, then in 1i64..90,

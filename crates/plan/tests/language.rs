@@ -1,4 +1,4 @@
-//! Mistakes that authors make: refused or told before publication, with what to write instead.
+//! Mistakes of authors: refused or reported before publication, with a remedy.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -10,7 +10,7 @@ use support::{Subscriber, begun, causes, event, plan, session, warnings};
 use turnpike_plan::{Cause, compile, parse, parse_published};
 use turnpike_types::{SuspenseReason, UsageRecord};
 
-/// What the plan is refused for.
+/// The errors of a refused plan.
 fn refusal(xml: &str) -> String {
     parse(xml).expect_err(xml).to_string()
 }
@@ -42,7 +42,7 @@ fn usage_types_are_separated_by_spaces() {
         let xml = selector(types);
         assert_eq!(causes(&xml), [(3, "all".to_owned(), Cause::BadValue)], "{types}");
         assert!(refusal(&xml).contains(&format!("write \"{fixed}\"")), "{}", refusal(&xml));
-        // Accounts may be rated by such a plan already.
+        // Accounts may already be rated by such a plan.
         let published = parse_published(&xml).unwrap();
         assert!(published.warnings().iter().any(|w| w.message.contains("separated by spaces")));
     }
@@ -120,7 +120,7 @@ fn bytes_are_not_priced_by_time_nor_time_by_bytes() {
     }
 }
 
-/// Wherever a quantity is written along a flow.
+/// Covers every property that holds a quantity.
 #[test]
 fn every_property_that_holds_a_quantity_is_of_the_flows_unit() {
     let tail = r#"<Ignore id="i" in="x.out"/>"#;
@@ -188,7 +188,7 @@ fn a_measure_has_one_unit_in_a_plan() {
     );
     let found = causes(&xml);
     assert!(found.iter().all(|(.., cause)| *cause == Cause::WrongUnit), "{found:?}");
-    // What a quantity counts depends on the usage type.
+    // The unit of a quantity depends on the usage type.
     parse(&xml.replace("record.units", "record.quantity").replace("1 h", "1")).unwrap();
 }
 

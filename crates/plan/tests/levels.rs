@@ -1,4 +1,4 @@
-//! LevelMeter: what was held, averaged over time, and billed when its period is over
+//! LevelMeter: a stated level, averaged over time, and billed after the end of its period
 //! (docs/plan-semantics.md section 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -32,12 +32,12 @@ fn held(account: &mut Billed, now: &str) -> i128 {
     account.closed(now).iter().map(|line| line.1).sum()
 }
 
-/// Section 8: a level until the next statement; average, peak or last.
+/// Section 8: a level lasts until the next statement; average, peak or last.
 #[test]
 fn a_level_holds_until_the_next_statement() {
     let state = |of: &str| {
         let mut account = meter(of);
-        // February has 28 days: 7 at nothing, 14 at 4 GB, an hour at 10 GB, the rest at 2 GB.
+        // February has 28 days: 7 at 0, 14 at 4 GB, one hour at 10 GB, the rest at 2 GB.
         for (at, gigabytes) in
             [("2026-02-08T00:00:00Z", 4), ("2026-02-21T23:00:00Z", 10), ("2026-02-22T00:00:00Z", 2)]
         {
@@ -55,7 +55,7 @@ fn a_level_holds_until_the_next_statement() {
     assert_eq!(held(&mut state("last"), "2026-03-03T00:00:00Z"), i128::from(2 * GB));
 }
 
-/// Section 8: a level goes on into the next cycles without new statements.
+/// Section 8: a level lasts into the next cycles without new statements.
 #[test]
 fn a_level_goes_on_into_cycles_without_statements() {
     let mut account = meter("average");
@@ -64,13 +64,13 @@ fn a_level_goes_on_into_cycles_without_statements() {
     for now in ["2026-04-03T00:00:00Z", "2026-05-03T00:00:00Z", "2026-06-03T00:00:00Z"] {
         assert_eq!(held(&mut account, now), i128::from(4 * GB), "{now}");
     }
-    // A record without units states that nothing is held.
+    // A zero-quantity record states a level of 0.
     account.rate(&event("t", "2026-06-16T00:00:00Z", 0)).unwrap();
     assert_eq!(held(&mut account, "2026-07-03T00:00:00Z"), i128::from(2 * GB));
     assert_eq!(held(&mut account, "2026-08-03T00:00:00Z"), 0);
 }
 
-/// Section 5: statements of the next cycle come in while this one's grace lasts.
+/// Section 5: statements of the next cycle arrive during the grace period of this one.
 #[test]
 fn statements_for_the_next_cycle_come_before_this_one_closes() {
     let mut account = meter("average");
@@ -82,8 +82,8 @@ fn statements_for_the_next_cycle_come_before_this_one_closes() {
     assert_eq!(held(&mut account, "2026-04-03T00:00:00Z"), march);
 }
 
-/// A statement of a cycle that was closed: it stays as it was billed, and the level holds from the
-/// open cycle on.
+/// A statement for a closed cycle: the cycle stays as billed, and the level applies from the open
+/// cycle on.
 #[test]
 fn a_statement_for_a_closed_cycle_counts_from_the_open_one_on() {
     let mut account = meter("average");
@@ -102,27 +102,27 @@ fn a_statement_out_of_order_waits() {
     let early = event("t", "2026-02-09T23:59:59Z", 2 * GB);
     assert_eq!(account.rate(&early), Err(SuspenseReason::OutOfOrder));
     assert_eq!(account.state, before);
-    // Of two at one instant the later counts, and the earlier was held for no time.
+    // Of two statements at one instant the later one counts; the earlier one lasted for no time.
     let mut account = meter("peak");
     account.rate(&event("t", "2026-02-10T00:00:00Z", 9 * GB)).unwrap();
     account.rate(&event("t", "2026-02-10T00:00:00Z", GB)).unwrap();
     assert_eq!(held(&mut account, "2026-03-03T00:00:00Z"), i128::from(GB));
 }
 
-/// Section 6: what is held past a cancellation is nobody's.
+/// Section 6: a level after a cancellation is not billed.
 #[test]
 fn a_level_is_billed_until_the_subscription_ends() {
     let mut account = meter("average");
     account.until = Timestamp(micros("2026-02-15T00:00:00Z"));
     account.rate(&event("t", "2026-02-01T00:00:00Z", 4 * GB)).unwrap();
     assert_eq!(held(&mut account, "2026-05-03T00:00:00Z"), i128::from(2 * GB));
-    // Subscribed again: what was last stated is held again, from then on.
+    // Subscribed again: the last stated level applies again from then on.
     account.since = Timestamp(micros("2026-06-16T00:00:00Z"));
     account.until = Timestamp::MAX;
     assert_eq!(held(&mut account, "2026-07-03T00:00:00Z"), i128::from(2 * GB));
 }
 
-/// Section 8: i128; a petabyte held by each of many weights is exact, and more is an error.
+/// Section 8: 128-bit arithmetic is exact for a petabyte with many weights; overflow is an error.
 #[test]
 fn a_petabyte_held_is_exact() {
     let mut account = meter("average");
@@ -154,7 +154,7 @@ fn a_meter_whose_steps_end_or_that_bills_nothing_known() {
     refused(&[&meter("", none), post], 4, "m", Cause::BadValue);
 }
 
-/// A plan of one meter, a price for each unit.
+/// A plan with one meter and a price per unit.
 fn metered(attributes: &str, price: &str, per: &str) -> String {
     let graph = format!(
         "<LevelMeter id=\"m\" in=\"record.quantity\" {attributes}>\n<step id=\"s\" price=\"{price}\" per=\"{per}\"/>\n</LevelMeter>\n<AccountFinalizer id=\"post\" in=\"m.charge\"/>"
@@ -162,7 +162,7 @@ fn metered(attributes: &str, price: &str, per: &str) -> String {
     plan_of("p", 1, "2026-01-01", &graph)
 }
 
-/// States levels at instants, each when it comes; then sweeps.
+/// States levels at instants, each without delay; then sweeps.
 fn stated(contract: &Contract, levels: &[(&str, i64)], now: &str) -> Ledger {
     let mut ledger = Ledger::new();
     for (start, level) in levels {
@@ -172,7 +172,7 @@ fn stated(contract: &Contract, levels: &[(&str, i64)], now: &str) -> Ledger {
     ledger
 }
 
-/// Date of the close, first date of the period, quantity, amount.
+/// The date of the close, the first date of the period, the quantity, the amount.
 fn billed(ledger: &Ledger) -> Vec<(String, turnpike_plan::Period, i128, String)> {
     let line = |line: &support::due::Booked| {
         (line.on.clone(), line.period, line.quantity, line.amount.to_string())
@@ -189,12 +189,13 @@ fn expected(
     lines.iter().map(line).collect()
 }
 
-/// Section 3: rounded once. The amount comes from the exact average, the quantity is whole units.
+/// Section 3: rounded once. The amount derives from the exact average; the quantity shows whole
+/// units.
 #[test]
 fn an_average_is_priced_exactly_and_shown_in_whole_units() {
     let plan = metered("", "9.30", "1");
     let contract = Contract::in_zone("UTC").with(Subscription::to(&plan, "2026-01-01"));
-    // 3 addresses on 21 of the 31 days of January: 63/31 of 9.30; then none, then 1 for a day.
+    // 3 addresses on 21 of the 31 days of January: 63/31 of 9.30; then 0, then 1 for one day.
     let levels =
         [("2026-01-11T00:00:00Z", 3), ("2026-02-01T00:00:00Z", 0), ("2026-02-28T00:00:00Z", 1)];
     let ledger = stated(&contract, &levels, "2026-03-04");
@@ -205,7 +206,7 @@ fn an_average_is_priced_exactly_and_shown_in_whole_units() {
     assert_eq!(billed(&ledger), expected(&lines));
 }
 
-/// Section 3: half even, of the exact average.
+/// Section 3: half to even, from the exact average.
 #[test]
 fn half_a_unit_of_the_last_digit_rounds_to_the_even_one() {
     let one = |level: i64| {
@@ -219,19 +220,19 @@ fn half_a_unit_of_the_last_digit_rounds_to_the_even_one() {
     assert_eq!([1, 3, 5].map(one), [0, 2, 2]);
 }
 
-/// Steps are reached by the exact average too: what is beyond a bound by less than a unit is billed.
+/// A step is reached by the exact average too: less than a unit beyond a bound is billed.
 #[test]
 fn a_step_is_reached_by_part_of_a_unit() {
     let mut account = meter("average");
-    // One GB, and a byte more for half of the cycle.
+    // One GB, and one byte more for half of the cycle.
     account.rate(&event("t", "2026-02-01T00:00:00Z", GB)).unwrap();
     account.rate(&event("t", "2026-02-15T00:00:00Z", GB + 1)).unwrap();
     let closed = account.closed("2026-03-03T00:00:00Z");
     assert_eq!(closed, lines(&[("held", GB.into(), "0"), ("more", 0, "0")]));
 }
 
-/// Section 4: months, weeks and days, whatever the billing cycle; each is billed when the cycle that
-/// it ends in closes.
+/// Section 4: months, weeks and days are independent of the billing cycle; each is billed at the
+/// close of the cycle in which it ends.
 #[test]
 fn months_end_within_cycles_and_are_billed_with_them() {
     let plan = metered("period=\"month\"", "31", "1");
@@ -243,7 +244,7 @@ fn months_end_within_cycles_and_are_billed_with_them() {
     assert_eq!(
         billed(&ledger),
         expected(&[
-            // 20 days at 2 of 31; 14 days at 2 and a day and a half at 4, of 28.
+            // 20 of 31 days at 2; of 28 days, 14 at 2 and one and a half at 4.
             ("2026-02-17", "2026-01-01", 1, "40"),
             ("2026-03-17", "2026-02-01", 1, "37.642857143"),
         ])
@@ -271,7 +272,8 @@ fn weeks_start_on_their_day_and_days_where_clocks_change_are_shorter() {
     );
 }
 
-/// Whoever cancels and subscribes again within a cycle pays for what was held under each.
+/// After a cancellation and a new subscription in one cycle, each subscription is billed for its
+/// own part.
 #[test]
 fn each_subscription_of_a_cycle_is_billed_for_its_own_part() {
     let plan = || metered("", "28", "1");
@@ -279,14 +281,14 @@ fn each_subscription_of_a_cycle_is_billed_for_its_own_part() {
         .with(Subscription::to(&plan(), "2026-01-01").until("2026-02-08"))
         .with(Subscription::to(&plan(), "2026-02-15").until("2026-02-17T12:00:00Z"))
         .with(Subscription::to(&plan(), "2026-02-17T18:00:00Z"));
-    // 4 until the 5th, 2 on three days; the second has two days and a half of that, and states
-    // nothing; the third has 2 for a quarter of a day, and then 1.
+    // 4 until the 5th, then 2 for three days. The second subscription covers two and a half days of
+    // that and states nothing; the third has 2 for a quarter of a day, and then 1.
     let levels =
         [("2026-02-01T00:00:00Z", 4), ("2026-02-05T00:00:00Z", 2), ("2026-02-18T00:00:00Z", 1)];
     let ledger = stated(&contract, &levels, "2026-03-04");
-    // 4*4 + 3*2 + 2.5*2 + 0.25*2 + 11 = 38.5 unit days of 28.
+    // 4*4 + 3*2 + 2.5*2 + 0.25*2 + 11 = 38.5 unit-days, of 28 days.
     assert_eq!(billed(&ledger), expected(&[("2026-03-03", "2026-02-01", 1, "38.5")]));
-    // A highest and a last level there is of the cycle, not of each.
+    // The peak and the last level are those of the cycle, not of each subscription.
     let of = |of: &str| {
         let plan = || metered(&format!("of=\"{of}\""), "1", "1");
         let contract = Contract::in_zone("UTC")
@@ -298,8 +300,8 @@ fn each_subscription_of_a_cycle_is_billed_for_its_own_part() {
     assert_eq!(of("last"), expected(&[("2026-03-03", "2026-02-01", 2, "2")]));
 }
 
-/// A month that a subscription ended in is billed with the cycle of that end; one that begins later
-/// in it is billed with the next.
+/// A month in which a subscription ends is billed with the cycle of that end; a subscription that
+/// begins later in the month is billed with the next cycle.
 #[test]
 fn a_month_in_which_a_subscription_ended_is_billed_with_its_last_cycle() {
     let plan = || metered("period=\"month\"", "28", "1");
@@ -314,7 +316,7 @@ fn a_month_in_which_a_subscription_ended_is_billed_with_its_last_cycle() {
     assert_eq!(billed(&ledger)[1..], expected(&[("2026-03-17", "2026-02-01", 1, "28")]));
 }
 
-/// The day on which cycles begin is no matter of months: none is billed twice.
+/// Months are independent of the cycle day: none is billed twice.
 #[test]
 fn a_change_of_the_cycle_day_bills_no_month_twice() {
     let plan = metered("period=\"month\"", "1", "1");
@@ -330,7 +332,7 @@ fn a_change_of_the_cycle_day_bills_no_month_twice() {
 proptest! {
     #![proptest_config(test_cases::cases(64))]
 
-    /// Hour by hour, with closes wherever their grace ends (section 8).
+    /// Compared hour by hour, with closes at the end of each grace period (section 8).
     #[test]
     fn a_metered_level_is_what_an_hourly_integration_finds(
         statements in proptest::collection::vec((0i64..200, 0i64..1000), 0..40),
@@ -343,7 +345,7 @@ proptest! {
         let mut account = Billed::new(&plan(&graph), "Europe/Zurich").since("2026-01-01T00:00:00Z");
         let begins = ["2026-02-01T00:00:00+01:00", "2026-03-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00", "2026-05-01T00:00:00+02:00"];
         let begins = begins.map(micros);
-        // The level in each hour from February on; hours of statements are whole.
+        // The level in each hour from February on; statements are at full hours.
         let hours = ((begins[3] - begins[0]) / HOUR) as usize;
         let mut level = vec![0i128; hours];
         let mut hour = 0usize;

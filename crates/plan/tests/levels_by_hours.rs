@@ -1,6 +1,5 @@
-//! LevelMeter against an integration hour by hour: whatever the periods, the day on which cycles
-//! begin and the subscriptions, each hour is billed once (docs/plan-semantics.md sections 3, 4 and
-//! 8).
+//! LevelMeter, compared with an integration hour by hour: for any periods, cycle days and
+//! subscriptions, each hour is billed once (docs/plan-semantics.md sections 3, 4 and 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -25,7 +24,7 @@ fn meter(period: &str) -> String {
     plan_of("p", 1, "2026-01-01", &graph)
 }
 
-/// The first date of the period that holds an instant.
+/// The first date of the period that contains an instant.
 fn first_date(every: &str, cycle_day: u8, at: i64) -> Date {
     let zone = jiff::tz::TimeZone::get(ZONE).unwrap();
     let mut date = jiff::Timestamp::from_microsecond(at).unwrap().to_zoned(zone).date();
@@ -43,7 +42,7 @@ fn first_date(every: &str, cycle_day: u8, at: i64) -> Date {
     }
 }
 
-/// What each period comes to, in billionths, and how many hours have what level.
+/// The cost of each period in billionths, by the level in each hour.
 fn by_hours(every: &str, cycle_day: u8, start: i64, levels: &[i128]) -> BTreeMap<Period, i128> {
     let mut sums: BTreeMap<Period, (i128, i128)> = BTreeMap::new();
     for (hour, level) in levels.iter().enumerate() {
@@ -61,13 +60,13 @@ proptest! {
     #[test]
     fn each_hour_under_a_subscription_is_billed_once(
         every in 0usize..4, cycle_day in 1u8..32,
-        // Hours without and with a subscription, in turn.
+        // Hours without a subscription and hours with one, alternating.
         parts in proptest::collection::vec((1usize..700, 1usize..1500), 1..4),
         statements in proptest::collection::vec((0usize..200, 0i64..1000), 1..30),
         takeover: bool,
     ) {
         let every = ["billing-cycle", "month", "week", "day"][every];
-        // A period before the first and after the last one are whole.
+        // Starts with a whole period before the first statement, and ends with one after the last.
         let start = at("2025-12-01T00:00:00+01:00").micros();
         let instant = |hour: usize| Timestamp(start + hour as i64 * HOUR);
         let mut contract = Contract::in_zone(ZONE).cycle_day(cycle_day);

@@ -1,4 +1,4 @@
-//! What a line is, and what reaches it (docs/plan-semantics.md sections 2, 3 and 4).
+//! Lines, and the units that they contain (docs/plan-semantics.md sections 2, 3 and 4).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,8 +13,8 @@ fn line(name: &str, units: i128, amount: &str) -> (String, i128, String) {
     (name.to_owned(), units, amount.to_owned())
 }
 
-/// Section 3: units added up, multiplied, rounded once: here by the default, to nine decimals. An
-/// hour alone would cost 0.142857143, five times which is a billionth more.
+/// Section 3: units are added up, multiplied and rounded once, by default to nine decimals. One
+/// hour alone would cost 0.142857143, and five times that is a billionth more.
 #[test]
 fn a_step_that_is_reached_on_five_evenings_has_one_line() {
     let mut account = Subscriber::new(
@@ -32,7 +32,7 @@ fn a_step_that_is_reached_on_five_evenings_has_one_line() {
     );
 }
 
-/// Section 3: by accumulator period, each rounded by itself.
+/// Section 3: one line per period of the accumulator, each rounded separately.
 #[test]
 fn a_step_that_is_reached_in_three_months_has_a_line_for_each() {
     let mut account = Subscriber::new(
@@ -43,7 +43,7 @@ fn a_step_that_is_reached_in_three_months_has_a_line_for_each() {
         ),
         "UTC",
     );
-    // A unit a day, from the last one of January.
+    // One unit per day, from the last day of January.
     let mut record = session("t", "2026-01-31T12:00:00Z", "2026-03-02T12:00:00Z");
     record.quantity = Some(30);
     let rated = account.rate(&record).unwrap();
@@ -75,7 +75,7 @@ fn an_adder_leaves_lines_as_they_are() {
     assert_eq!(with, [line("few", 3, "1.500000000"), line("more", 2, "0.500000000")]);
 }
 
-/// Section 2: a record may carry several measures; each is apportioned by itself.
+/// Section 2: a record may carry several measures; each is distributed separately.
 #[test]
 fn time_and_bytes_of_one_record_are_split_at_one_instant_each_by_its_units() {
     let rated = |measure: &str, per: &str| {
@@ -92,7 +92,7 @@ fn time_and_bytes_of_one_record_are_split_at_one_instant_each_by_its_units() {
     );
     let mut record = session("t", "2026-05-04T18:30:00Z", "2026-05-04T20:30:00Z");
     record.measures.insert("octets".to_owned(), 7);
-    // Of 7 bytes ceil(7 / 4) come within the first quarter of the time.
+    // Of 7 bytes, ceil(7 / 4) are in the first quarter of the time.
     assert_eq!(
         Subscriber::new(&plan(&graph), "UTC").lines(&record),
         [
@@ -104,7 +104,7 @@ fn time_and_bytes_of_one_record_are_split_at_one_instant_each_by_its_units() {
     );
 }
 
-/// Section 2: an accumulator counts the units that reach its place, and no others.
+/// Section 2: an accumulator counts only the units that reach it.
 #[test]
 fn an_accumulator_behind_a_filter_does_not_count_what_the_filter_kept_back() {
     let graph = r#"<DailyTimeFilter id="f" in="record.duration" from="19:00" to="24:00"/>
@@ -118,7 +118,7 @@ fn an_accumulator_behind_a_filter_does_not_count_what_the_filter_kept_back() {
     assert_eq!(values, [5 * HOUR]);
 }
 
-/// Section 4: late arrivals are priced in order of arrival; nothing cascades by itself.
+/// Section 4: late records are priced in order of arrival; earlier records are not priced again.
 #[test]
 fn a_record_that_comes_late_finds_the_free_units_gone_and_changes_nothing_before_it() {
     let graph = r#"<MonthlyAccumulator id="m" in="record.quantity"/>
@@ -146,8 +146,8 @@ fn in_currency(currency: &str, digits: u32, price: &str) -> Subscriber {
     account
 }
 
-/// Section 3: rounded by the plan's rule, for an account in yen to no decimals, in Kuwaiti dinars to
-/// three.
+/// Section 3: amounts are rounded by the plan's rule: no decimals for an account in yen, three in
+/// Kuwaiti dinars.
 #[test]
 fn accounts_in_yen_and_in_dinars_have_lines_in_their_minor_units() {
     let amount = |account: &mut Subscriber, units| {
@@ -162,8 +162,8 @@ fn accounts_in_yen_and_in_dinars_have_lines_in_their_minor_units() {
     assert_eq!(amount(&mut dinar, 3), "0.302000000");
 }
 
-/// Sections 4 and 5: a record that comes when its cycle is closed still counts in the month in which
-/// it happened, and is marked late.
+/// Sections 4 and 5: a record that arrives after the close of its cycle counts in the month in
+/// which it happened, and is marked late.
 #[test]
 fn a_record_of_a_closed_cycle_counts_in_its_own_month_and_is_late() {
     let graph = r#"<MonthlyAccumulator id="m" in="record.quantity"/>
@@ -178,7 +178,7 @@ fn a_record_of_a_closed_cycle_counts_in_its_own_month_and_is_late() {
         account.lines(&event("t", "2026-06-05T12:00:00Z", 9)),
         [line("free", 9, "0.000000000")]
     );
-    // Two days of grace, and then some.
+    // Past two days of grace.
     account.now = Timestamp(micros("2026-06-05T12:00:00Z"));
     let rated = account.rate(&record).unwrap();
     assert!(rated.late);

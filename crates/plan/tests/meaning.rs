@@ -1,4 +1,5 @@
-//! What plans mean, sentence by sentence of docs/plan-semantics.md, on plans of a few primitives.
+//! The meaning of plans, sentence by sentence of docs/plan-semantics.md, with plans of a few
+//! primitives.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -35,7 +36,7 @@ fn named(pairs: &[(&str, i128)]) -> Vec<(String, i128)> {
     pairs.iter().map(|(name, units)| ((*name).to_owned(), *units)).collect()
 }
 
-/// Section 1: skipped time counts not at all, repeated time twice.
+/// Section 1: skipped time is not counted, repeated time is counted twice.
 #[test]
 fn the_clock_change_shortens_and_lengthens_a_window() {
     let spring = session("t", "2026-03-08T00:00:00-05:00", "2026-03-08T06:00:00-04:00");
@@ -48,7 +49,8 @@ fn the_clock_change_shortens_and_lengthens_a_window() {
     );
 }
 
-/// Section 1: a unit's window is its wall-clock reading in the account's zone, on half hours too.
+/// Section 1: the wall-clock time in the account's zone determines a unit's window, also in zones
+/// with half-hour offsets.
 #[test]
 fn windows_follow_zones_of_half_an_hour() {
     let record = session("t", "2026-05-01T19:00:00Z", "2026-05-01T20:00:00Z");
@@ -75,7 +77,7 @@ fn a_quantity_spreads_evenly_over_its_record() {
     assert_eq!(quantities(&mut subscriber(graph, "UTC"), &record), named(&[("am", 7)]));
 }
 
-/// Section 2: a usage link copies; links into one input merge; two paths count twice.
+/// Section 2: a usage link copies; links into one input are merged; two paths count twice.
 #[test]
 fn a_unit_that_reaches_a_rater_by_two_paths_counts_twice() {
     let graph = r#"<UsageTypeSelector id="a" in="record.quantity" types="t"/>
@@ -93,7 +95,7 @@ fn a_unit_that_reaches_a_rater_by_two_paths_counts_twice() {
     );
 }
 
-/// Section 2: an accumulator passes on what comes to it, and links that meet add up.
+/// Section 2: an accumulator passes all units on, and links that meet add up.
 #[test]
 fn a_unit_that_reaches_a_rater_through_an_accumulator_and_past_it_counts_twice() {
     let mut account = subscriber(
@@ -107,7 +109,7 @@ fn a_unit_that_reaches_a_rater_through_an_accumulator_and_past_it_counts_twice()
     assert_eq!(quantities(&mut account, &record), named(&[("flat", 2 * HOUR)]));
 }
 
-/// Sections 2 and 6: what no selector at the record takes passes to the next subscription.
+/// Sections 2 and 6: a record that no selector accepts is offered to the next subscription.
 #[test]
 fn a_record_goes_to_the_first_plan_that_accepts_its_type() {
     let graph = |kind: &str, price: &str| {
@@ -128,7 +130,7 @@ fn a_record_goes_to_the_first_plan_that_accepts_its_type() {
     assert_eq!(account.rate(&event("sms", at, 1)), Err(SuspenseReason::NoPlan));
 }
 
-/// Section 2: a selector whose rest is taken accepts every record.
+/// Section 2: a selector whose rest has a consumer accepts every record.
 #[test]
 fn a_plan_whose_selectors_rest_is_taken_accepts_everything() {
     let graph = r#"<UsageTypeSelector id="s" in="record.quantity" types="sms"/>
@@ -137,7 +139,7 @@ fn a_plan_whose_selectors_rest_is_taken_accepts_everything() {
     assert_eq!(rated.lines, []);
 }
 
-/// Section 2: the source port names the measure; only what is read must be there.
+/// Section 2: the source port names the measure; only measures that are read must be present.
 #[test]
 fn a_measure_that_the_accepting_part_does_not_read_may_be_missing() {
     let graph = r#"<UsageTypeSelector id="calls" in="record.duration" types="call"/>
@@ -200,7 +202,7 @@ fn the_last_unit_of_a_step_is_still_in_it() {
     assert_eq!(quantities(&mut account, &june), named(&[("one", 1)]));
 }
 
-/// Section 2: a unit becomes its weight in units, which may fall into two steps.
+/// Section 2: a weighed unit counts as several units, which may belong to two steps.
 #[test]
 fn a_weighed_unit_can_fall_into_two_steps() {
     let graph = r#"<Weigher id="w" in="record.quantity" attribute="f" default="1"><weight value="order" weight="11"/><weight value="look" weight="0"/></Weigher>
@@ -223,7 +225,7 @@ fn a_weighed_unit_can_fall_into_two_steps() {
     assert_eq!(quantities(&mut account, &record), named(&[("two", 1)]));
 }
 
-/// A weigher without a weight, or without the attribute it reads.
+/// A weigher without a matching weight, or without the attribute that it reads.
 #[test]
 fn a_value_without_weight_suspends_the_record() {
     let graph = r#"<Weigher id="w" in="record.quantity" attribute="account.tier"><weight value="gold" weight="2"/></Weigher>
@@ -238,7 +240,7 @@ fn a_value_without_weight_suspends_the_record() {
     assert_eq!(quantities(&mut account, &record), named(&[("s", 6)]));
 }
 
-/// Section 4: a step's constant, once per accumulator period on the step's first unit.
+/// Section 4: a step's constant is charged once per accumulator period, with the step's first unit.
 #[test]
 fn a_steps_constant_is_charged_once_a_month() {
     let graph = r#"<MonthlyAccumulator id="a" in="record.quantity"/>
@@ -257,7 +259,7 @@ fn a_steps_constant_is_charged_once_a_month() {
     assert_eq!(amounts("2026-06-02T09:00:00Z", 1), [100, 50]);
 }
 
-/// Section 4: without level, once per record; so a connection fee is a constant.
+/// Section 4: without a level it is charged once per record, so a connection fee is a constant.
 #[test]
 fn a_constant_without_level_is_charged_with_each_record() {
     let graph = r#"<StepRater id="r" in="record.duration"><step id="s" price="1" per="1 h" constant="0.10"/></StepRater>
@@ -272,7 +274,7 @@ fn a_constant_without_level_is_charged_with_each_record() {
     }
 }
 
-/// Section 5: by the first record of the period, skipped months stay skipped.
+/// Section 5: charged with the first record of the period; skipped months stay skipped.
 #[test]
 fn a_monthly_fee_is_charged_for_months_with_usage_only() {
     let graph = r#"<MonthlyRecurringCharge id="fee" trigger="record.duration" amount="20" due="first-use"/>
@@ -296,7 +298,7 @@ fn a_monthly_fee_is_charged_for_months_with_usage_only() {
     assert_eq!(month(&again), []);
 }
 
-/// The vectors' r13: a record without units counts as usage for what falls due at first use.
+/// Record r13 of the vectors: a zero-quantity record counts as usage for charges due at first use.
 #[test]
 fn a_record_without_units_triggers_first_use_and_leaves_no_line_of_its_own() {
     let mut account = Subscriber::new(include_str!("data/fig6b.xml"), "America/New_York");
@@ -307,7 +309,7 @@ fn a_record_without_units_triggers_first_use_and_leaves_no_line_of_its_own() {
     assert_eq!(account.state.entries().len(), 2);
 }
 
-/// Sections 5 and 6: once per subscription whatever its versions; state carries over by primitive
+/// Sections 5 and 6: charged once per subscription across versions; state carries over by primitive
 /// id and unit.
 #[test]
 fn state_carries_over_to_the_next_version() {
@@ -320,7 +322,7 @@ fn state_carries_over_to_the_next_version() {
     assert_eq!(quantities(&mut account, &next), named(&[("offpeak-1", HOUR)]));
 }
 
-/// Section 2: a plan of another currency, with no converter.
+/// Section 2: a plan in another currency, without a converter.
 #[test]
 fn an_account_of_another_currency_is_suspended() {
     let mut account = night("UTC");
@@ -348,7 +350,7 @@ fn a_subscription_overrides_a_parameter() {
     );
 }
 
-/// Records whose numbers no calendar holds are an error, never a panic.
+/// Instants outside the calendar are an error, not a panic.
 #[test]
 fn instants_outside_the_calendar_suspend_the_record() {
     let code = compiled(include_str!("data/fig6b.xml"));

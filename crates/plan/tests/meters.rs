@@ -1,5 +1,5 @@
-//! PercentileRater, UsageMonitor: what is billed when a cycle closes, and what is only
-//! said (docs/plan-semantics.md sections 5 and 8).
+//! PercentileRater bills at the close of a cycle; UsageMonitor only reports
+//! (docs/plan-semantics.md sections 5 and 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -34,7 +34,8 @@ fn traffic(start: &str, minutes: i64, into: i64, out: i64) -> UsageRecord {
     record
 }
 
-/// Section 5: missing intervals are 0; drop the floor(0.05*N) highest, bill the next.
+/// Section 5: missing intervals are 0; the floor(0.05*N) highest are dropped, and the next one is
+/// billed.
 #[test]
 fn the_highest_twentieth_of_a_cycle_is_not_billed() {
     // February 2026: 28 * 288 = 8,064 intervals, of which 403 are dropped.
@@ -46,7 +47,7 @@ fn the_highest_twentieth_of_a_cycle_is_not_billed() {
     assert_eq!(account.rate(&record).unwrap().lines, []);
     let mut free = account;
     assert_eq!(free.closed("2026-03-03T00:00:00Z"), lines(&[]));
-    // One more interval, and 2.5 Mbit/s are billed.
+    // With one more interval, 2.5 Mbit/s are billed.
     let mut account = bandwidth();
     account.rate(&record).unwrap();
     let one_more = traffic("2026-02-20T00:00:00Z", 5, MBIT as i64 * 5 / 2, 0);
@@ -55,11 +56,11 @@ fn the_highest_twentieth_of_a_cycle_is_not_billed() {
     assert_eq!(account.closed("2026-03-03T00:00:00Z"), expected);
 }
 
-/// Section 5: each direction by itself, the greater counts.
+/// Section 5: each direction separately; the greater one is billed.
 #[test]
 fn the_greater_direction_counts() {
     let mut account = bandwidth();
-    // Three days each way, at different times: the directions are not added.
+    // Three days in each direction, at different times: the directions are not added.
     let intervals = 3 * 288;
     let half = MBIT as i64 / 2;
     account.rate(&traffic("2026-02-03T00:00:00Z", intervals * 5, intervals * half, 0)).unwrap();
@@ -68,7 +69,7 @@ fn the_greater_direction_counts() {
     assert_eq!(account.closed("2026-03-03T00:00:00Z"), expected);
 }
 
-/// Section 1: a record's bytes lie evenly along it, to the interval.
+/// Section 1: a record's bytes are distributed evenly over its time, to the interval.
 #[test]
 fn bytes_fall_into_the_intervals_in_which_they_happen() {
     let mut account = bandwidth();
@@ -88,7 +89,7 @@ fn bytes_fall_into_the_intervals_in_which_they_happen() {
     assert_eq!(of("p/other"), [(0, 2), (1, 5), (2, 3)]);
 }
 
-/// Section 5: N counts real five-minute intervals, so March is an hour shorter in Zurich.
+/// Section 5: N is the number of real five-minute intervals, so March is an hour shorter in Zurich.
 #[test]
 fn a_cycle_with_a_clock_change_has_fewer_intervals() {
     // 31 days are 8,928 intervals, less 12: 445 are dropped, not 446.
@@ -105,7 +106,7 @@ fn a_cycle_with_a_clock_change_has_fewer_intervals() {
 /// Section 5: October is an hour longer in Zurich.
 #[test]
 fn a_cycle_with_a_clock_put_back_has_more_intervals() {
-    // 31 days are 8,928 intervals, and 12: 447 are dropped, not 446.
+    // 31 days are 8,928 intervals, plus 12: 447 are dropped, not 446.
     let billed = |zone: &str, intervals: i64| {
         let mut account = Billed::new(&plan(BANDWIDTH), zone).since("2026-01-01T00:00:00Z");
         let octets = intervals * MBIT as i64;
@@ -116,7 +117,7 @@ fn a_cycle_with_a_clock_put_back_has_more_intervals() {
     assert_eq!([billed("UTC", 446), billed("UTC", 447)], [0, 1]);
 }
 
-/// Section 5: the charge is booked when grace is over; later records change no closed cycle.
+/// Section 5: the charge is booked after the grace period; later records change no closed cycle.
 #[test]
 fn bandwidth_is_billed_when_grace_is_over_and_only_once() {
     let mut account = bandwidth();
@@ -130,14 +131,14 @@ fn bandwidth_is_billed_when_grace_is_over_and_only_once() {
     assert_eq!(account.sweep("2026-03-20T00:00:00Z"), []);
 }
 
-/// A record of more intervals than one may set waits, and is never half counted.
+/// A record with more intervals than one record may set is suspended as a whole.
 #[test]
 fn a_record_of_weeks_is_an_error() {
     let mut account = bandwidth();
     let long = traffic("2026-02-03T00:00:00Z", 1025 * 5, 1_000_000, 0);
     assert_eq!(account.rate(&long), Err(SuspenseReason::Overflow));
     assert!(account.rate(&traffic("2026-02-03T00:00:00Z", 1024 * 5, 1_000_000, 0)).is_ok());
-    // Each direction sets its own.
+    // Each direction sets its own variables.
     let both = traffic("2026-02-03T00:00:00Z", 513 * 5, 1_000_000, 1_000_000);
     assert_eq!(account.rate(&both), Err(SuspenseReason::Overflow));
     account.state = account.state.iter().map(|e| StateEntry { value: i128::MAX, ..*e }).collect();
@@ -178,7 +179,7 @@ const MONITORED: &str = r#"<MonthlyAccumulator id="a" in="record.quantity"/>
     <StepRater id="r" in="watch.out"><step id="s" price="1" per="1"/></StepRater>
     <AccountFinalizer id="post" in="r.charge watch.charge"/>"#;
 
-/// Section 8: once a period an event, at no charge, when the level passes the limit.
+/// Section 8: once per period an event without a charge, when the level exceeds the limit.
 #[test]
 fn a_limit_that_is_passed_is_told_once_a_month() {
     let mut account = Subscriber::new(&plan(MONITORED), "UTC");
@@ -192,7 +193,7 @@ fn a_limit_that_is_passed_is_told_once_a_month() {
     };
     let (may, june) = ("2026-05-04T09:00:00Z", "2026-06-04T09:00:00Z");
     assert_eq!(told(&mut account, may, 60), []);
-    // The hundredth unit is still within.
+    // The hundredth unit does not exceed the limit.
     assert_eq!(told(&mut account, may, 40), []);
     assert_eq!(told(&mut account, may, 3), [(0, 100, 103)]);
     assert_eq!(told(&mut account, may, 50), []);
@@ -204,7 +205,7 @@ fn a_limit_that_is_passed_is_told_once_a_month() {
     );
 }
 
-/// One record can pass the limit in two periods; its units pass on unchanged.
+/// One record can exceed the limit in two periods; its units pass unchanged.
 #[test]
 fn a_record_over_two_months_can_pass_both_limits() {
     let mut account = Subscriber::new(&plan(MONITORED), "UTC");
@@ -236,7 +237,7 @@ fn a_monitor_without_level_limit_or_message() {
 proptest! {
     #![proptest_config(test_cases::cases(64))]
 
-    /// Bytes pushed one by one into their intervals, all intervals sorted (section 5).
+    /// Bytes assigned one by one to their intervals, and all intervals sorted (section 5).
     #[test]
     fn the_percentile_is_that_of_all_intervals_sorted(
         records in proptest::collection::vec((0i64..40_320, 0i64..300, 0i64..400, 0i64..400), 0..12),
@@ -270,7 +271,7 @@ proptest! {
         prop_assert_eq!(found, billed);
     }
 
-    /// The first unit past the limit, found one by one.
+    /// The first unit beyond the limit, found one by one.
     #[test]
     fn a_monitor_tells_with_the_first_unit_past_its_limit(
         limit in 0i64..60, records in proptest::collection::vec(0i64..30, 1..8),

@@ -1,5 +1,5 @@
-//! What of an account's state moves that which falls due next: an owner looks anew after that, and
-//! after nothing else.
+//! The state changes that may move the next due date: an owner queries it again after those, and
+//! only after those.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -25,8 +25,7 @@ fn rated(code: &ObjectCode, state: &mut AccountState, record: &UsageRecord) -> R
     rated
 }
 
-/// A meter beside charges that are due by themselves: its statements change what is known for good,
-/// and move nothing.
+/// A meter beside swept charges: its statements change the stored level, and move no due date.
 #[test]
 fn a_statement_of_a_level_moves_nothing_that_falls_due() {
     let code = compiled(&plan(
@@ -56,7 +55,7 @@ fn what_is_charged_with_the_first_usage_moves_nothing_that_falls_due() {
     assert_eq!((rated.lines.len(), rated.moves_dues), (1, false));
 }
 
-/// Charges, credits and closes each move what falls due next.
+/// Charges, refunds and closes each move the next due date.
 #[test]
 fn what_falls_due_moves_what_falls_due_next() {
     let code = compiled(&plan(

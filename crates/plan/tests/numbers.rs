@@ -1,5 +1,5 @@
-//! Telephone numbers as feeds write them: each is priced as what it is, or waits with the number in
-//! the reason. None is priced as another one.
+//! Telephone numbers in the notations of feeds: each is priced as the number it is, or suspended
+//! with the number in the detail. None is priced as another number.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -33,7 +33,7 @@ fn call(number: &str) -> UsageRecord {
     record
 }
 
-/// What a minute comes to; why it waits.
+/// The cost of one minute; an error with the reason when suspended.
 fn minute(account: &mut Billed, number: &str) -> Result<String, SuspenseReason> {
     let rated = account.rate(&call(number))?;
     Ok(account.shown(&rated.lines[0]).2)
@@ -44,7 +44,7 @@ const AMERICA: &str = r#"country-code="1" international-prefix="011" national-pr
 const FEED: &str = r#"numbers="international""#;
 const FEED_00: &str = r#"numbers="international" international-prefix="00""#;
 
-/// Numbers that are not written as telephone numbers are.
+/// Texts that are not telephone numbers.
 const NONE: [&str; 14] = [
     "٠٠٤٤٧٧٠٠٩٠٠١٢٣",
     "＋４４７７００９００１２３",
@@ -104,7 +104,7 @@ fn a_number_of_another_form_than_the_plan_reads_is_not_priced_as_another_number(
     }
 }
 
-/// The reason names the number, what it was read as, and what is wrong with it.
+/// The detail has the number as written, as normalised, and the fault.
 #[test]
 fn a_number_that_waits_is_named() {
     let mut britain = account(BRITAIN);

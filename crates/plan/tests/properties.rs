@@ -1,5 +1,4 @@
-//! What holds whatever comes: no panic on any text or number, parts that add up, accounts that
-//! do not touch each other.
+//! Properties for any input: no text or number panics, parts add up, accounts are independent.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -38,7 +37,7 @@ fn spring_us() -> impl Strategy<Value = i64> {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// A session cut in two at any instant comes to the same units, fees and state as the whole.
+    /// A session cut in two at any instant gives the same units, fees and state as the whole.
     #[test]
     fn the_parts_of_a_record_add_up_to_the_whole(
         start in spring_us(), duration in 1i64..400 * 3_600_000_000, cut in 0i64..10_000,
@@ -57,7 +56,8 @@ proptest! {
         prop_assert_eq!(units, i128::from(duration));
     }
 
-    /// Records of different accounts, in any order, by one rater: each account's bill is the same.
+    /// Records of different accounts, in any order, rated by one rater: each account's bill is the
+    /// same.
     #[test]
     fn the_order_of_records_of_different_accounts_changes_nothing(
         records in proptest::collection::vec((0usize..3, spring_us(), 0i64..90 * 3_600_000_000), 1..25),
@@ -93,7 +93,7 @@ proptest! {
         let _ = parse(&text);
     }
 
-    /// Nor does a plan with bytes changed, lost or repeated; what still parses still compiles.
+    /// No panic for a plan with bytes changed, lost or repeated; a plan that parses also compiles.
     #[test]
     fn no_damaged_plan_panics_the_parser_or_the_compiler(
         weighted: bool,
@@ -111,7 +111,7 @@ proptest! {
         }
     }
 
-    /// Values swapped between attributes make stranger plans than damaged bytes do.
+    /// Exchanging values between attributes gives more unusual plans than damaged bytes do.
     #[test]
     fn no_plan_with_values_exchanged_panics(
         swaps in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..6),
@@ -126,7 +126,7 @@ proptest! {
         }
     }
 
-    /// Any numbers in a record or a state rate or suspend.
+    /// For any numbers in a record or a state, rating succeeds or suspends.
     #[test]
     fn no_number_panics_the_rater(
         start in prop_oneof![any::<i64>(), spring_us()],

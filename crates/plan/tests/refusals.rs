@@ -1,4 +1,4 @@
-//! Every kind of plan that can't be right is refused, naming the primitive and its line
+//! Every kind of unsound plan is refused with the primitive and its line
 //! (docs/architecture.md section 7). Graphs here begin on line 3 of the document.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -29,7 +29,7 @@ fn refused(lines: &[&str], line: u32, primitive: &str, cause: Cause) {
     assert_eq!(found, [(line, primitive.to_owned(), cause)]);
 }
 
-/// A rater of these steps, each on a line of its own from line 5.
+/// A rater with these steps, one per line from line 5.
 fn steps_refused(steps: &[&str], line: u32, cause: Cause) {
     let rater =
         format!("<StepRater id=\"rate\" in=\"all.pass\">\n{}\n</StepRater>", steps.join("\n"));
@@ -257,7 +257,7 @@ fn numbers_that_are_none() {
     }
 }
 
-/// docs/plan-semantics.md section 4: steps are half open on the level, one after another.
+/// docs/plan-semantics.md section 4: steps are half open on the level and contiguous.
 #[test]
 fn tiers_that_overlap_leave_a_gap_or_stand_out_of_order() {
     let a = r#"<step id="a" upto="2 h" price="1" per="1 h"/>"#;
@@ -303,7 +303,7 @@ fn units_that_do_not_fit_the_flow() {
     refused(&[&octets, steps, POST], 6, "rate", Cause::WrongUnit);
 }
 
-/// docs/plan-semantics.md section 2: each measure is apportioned by itself.
+/// docs/plan-semantics.md section 2: each measure is distributed separately.
 #[test]
 fn units_of_two_measures_in_one_flow() {
     let mixed =
@@ -411,7 +411,7 @@ fn the_hash_of_a_plan_leaves_out_layout_and_white_space_and_keeps_the_rest() {
     assert_ne!(hash(xml), hash(&xml.replace("<graph>", "<graph><!-- why -->")));
 }
 
-/// docs/plan-semantics.md section 3: a small record, of a minute, a megabyte or one of a count.
+/// docs/plan-semantics.md section 3: a small record is one of a minute, a megabyte, or one count.
 #[test]
 fn a_price_that_small_records_lose_by_rounding_and_an_unused_parameter_are_warnings() {
     let parameter = "<parameter id=\"old\" type=\"text\" value=\"x\"/>\n<graph>";

@@ -1,4 +1,4 @@
-//! What an account's state says, in words: nothing is shown as a packed number.
+//! Descriptions of an account's state: no value is shown as an encoded number.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use crate::support;
@@ -11,7 +11,7 @@ use turnpike_plan::{
 };
 use turnpike_types::Timestamp;
 
-/// One of every primitive that remembers something.
+/// One of each type of primitive that keeps state.
 const GRAPH: &str = r#"<Allowance id="a" in="record.octets" topup="record.pass">
           <bucket id="m" grant="5 kB" every="month"/><bucket id="once" grant="1 kB" valid="30 d"/><bought id="b" valid="30 d"/>
         </Allowance>
@@ -32,7 +32,7 @@ fn names(code: &ObjectCode) -> BTreeMap<String, VariableId> {
     known.map(|variable| (variable.primitive.clone(), variable.id)).collect()
 }
 
-/// Days from 1970 to 2026-11-01.
+/// Days from 1970-01-01 to 2026-11-01.
 const NOVEMBER: i32 = 20_758;
 /// 2026-11-01T00:00:00Z, in minutes, and in intervals of five minutes.
 const MINUTES: i32 = NOVEMBER * 1440;
@@ -100,7 +100,7 @@ fn every_primitive_s_state_is_told_in_words() {
     }
 }
 
-/// An account's options, the closes of its cycles, and what no plan declares.
+/// An account's options, the closes of its cycles, and variables that no plan declares.
 #[test]
 fn what_belongs_to_the_account_is_told_in_words() {
     let code = compiled(&plan(GRAPH));
@@ -120,7 +120,7 @@ fn what_belongs_to_the_account_is_told_in_words() {
     assert_eq!(told(&reading, unknown, NOVEMBER, 5), "0123456789abcdef | 2026-11-01 | 5");
 }
 
-/// No value panics, and none is told as more than a line.
+/// No value panics, and each description is one line.
 #[test]
 fn any_value_is_told() {
     let code = compiled(&plan(GRAPH));

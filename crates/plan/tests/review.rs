@@ -1,4 +1,4 @@
-//! Plans and records that a review with hostile eyes found: each came out wrong once.
+//! Plans and records that a review found to be handled wrongly.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::support;
@@ -7,7 +7,7 @@ use support::{Subscriber, causes, event, plan};
 use turnpike_plan::Cause;
 use turnpike_types::{AccountNumber, Posting};
 
-/// docs/architecture.md section 9: it used to end the process.
+/// docs/architecture.md section 9: such a plan once ended the process.
 #[test]
 fn a_mapper_that_reads_what_it_tells_itself_is_refused() {
     let alone = plan(
@@ -26,7 +26,7 @@ fn a_mapper_that_reads_what_it_tells_itself_is_refused() {
     assert_eq!(causes(&two), both);
 }
 
-/// docs/architecture.md section 7: a filter that nothing can pass.
+/// docs/architecture.md section 7: a filter that no unit can pass.
 #[test]
 fn a_selector_none_of_whose_types_can_come_is_refused() {
     let behind_another = plan(
@@ -43,12 +43,12 @@ fn a_selector_none_of_whose_types_can_come_is_refused() {
     assert_eq!(causes(&behind_a_classifier), [(4, "b".to_owned(), Cause::NothingPasses)]);
 }
 
-/// What was posted to an account, in billionths.
+/// The sum posted to an account, in billionths.
 fn posted(rated: &turnpike_plan::Rated, to: Posting) -> i128 {
     rated.lines.iter().filter(|line| line.posting == to).map(|line| line.amount.nanos()).sum()
 }
 
-/// docs/plan-semantics.md section 5: the account's own charges, and no other's.
+/// docs/plan-semantics.md section 5: only the account's own charges count.
 #[test]
 fn a_cap_behind_a_bonus_counts_what_the_account_pays_and_takes_nothing_from_others() {
     let xml = plan(

@@ -1,5 +1,5 @@
 //! Sharing among parties: the example of docs/plan-semantics.md section 9, to the last billionth,
-//! and what the matrix, the bonus and the second account's finalizer mean
+//! and the semantics of the matrix, the bonus and the SecondAccountFinalizer
 //! (docs/plan-semantics.md sections 1, 2 and 8).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -23,7 +23,8 @@ s03,9,octets,1996-10-01T08:10:57Z,2433,col_pc_add.d2w/input,col_pc_add.d2w/repor
 s04,9,octets,1996-10-01T08:10:59Z,2928,col_pc_add.d2w/report,col_logoff.d2w/report,200
 ";
 
-/// What each account is posted, its own being 9: (account, component, billionths) in order.
+/// The postings of each account, the rated account being 9: (account, component, billionths) in
+/// order.
 fn posted(subscriber: &Subscriber, rated: &Rated) -> Vec<(u64, String, i128)> {
     let account = |posting| match posting {
         Posting::Account => Some(9),
@@ -47,7 +48,7 @@ fn record(row: &[&str]) -> UsageRecord {
     record
 }
 
-/// Sums by account and component of the vector's usage, one record of which failed perhaps.
+/// Sums by account and component of the vector's usage, in which `failed` names a failed transfer.
 fn comes_to(xml: &str, failed: Option<&str>) -> BTreeMap<(u64, String), i128> {
     let mut subscriber = Subscriber::new(xml, "UTC");
     let mut sums = BTreeMap::new();
@@ -68,7 +69,7 @@ fn sums(expected: &[(u64, &str, i128)]) -> BTreeMap<(u64, String), i128> {
     expected.iter().map(|(account, name, nanos)| ((*account, (*name).to_owned()), *nanos)).collect()
 }
 
-/// The example's accesses: the client pays for none of them.
+/// The accesses of the example: the client pays for none of them.
 #[test]
 fn the_sharing_vector_comes_out_exactly() {
     let expected = sums(&[
@@ -80,7 +81,7 @@ fn the_sharing_vector_comes_out_exactly() {
     assert_eq!(comes_to(SHARING, None), expected);
 }
 
-/// Section 8: failed transfers by default nobody's.
+/// Section 8: by default no party pays for failed transfers.
 #[test]
 fn a_failed_transfer_of_the_vector_is_nobodys() {
     let expected = sums(&[
@@ -92,7 +93,7 @@ fn a_failed_transfer_of_the_vector_is_nobodys() {
     assert_eq!(comes_to(SHARING, Some("s03")), expected);
 }
 
-/// Another agreement: the provider pays for what failed.
+/// Another agreement: the provider pays for failed transfers.
 #[test]
 fn a_plan_may_charge_failed_transfers_to_the_provider() {
     let row = r#"<row target="col_pc_add*" shares"#;
@@ -113,7 +114,7 @@ fn a_plan_may_charge_failed_transfers_to_the_provider() {
     assert_eq!(comes_to(&xml, None), all);
 }
 
-/// A cent a unit, shared as `matrix` says; both outputs are posted.
+/// One cent per unit, shared according to `matrix`; both outputs are posted.
 fn shared(matrix: &str) -> Subscriber {
     let graph = format!(
         r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>
@@ -147,7 +148,8 @@ fn cents(expected: &[(u64, &str, i128)]) -> Vec<(u64, String, i128)> {
 
 const PARTIES: &str = r#"<party id="me" account="self"/><party id="sponsor" account="account.sponsor"/><party id="ad" account="advertiser"/>"#;
 
-/// Section 8: ordered rows, the first that fits decides; every condition is optional.
+/// Section 8: rows are ordered, and the first matching one determines the payer; every condition is
+/// optional.
 #[test]
 fn the_first_row_whose_conditions_are_met_says_who_pays() {
     let mut account = shared(&format!(
@@ -163,11 +165,12 @@ fn the_first_row_whose_conditions_are_met_says_who_pays() {
     assert_eq!(paid(&mut account, &access(4, &child)), cents(&[(77, "sponsor", 3), (9, "me", 1)]));
     assert_eq!(paid(&mut account, &access(4, &[("target", "a")])), cents(&[(9, "me", 4)]));
     assert_eq!(paid(&mut account, &access(4, &[("cache", "HIT"), ("target", "a")])), []);
-    // A condition on what the record does not carry is not met, not even by a star.
+    // A condition on a missing attribute does not match, not even a star.
     assert_eq!(account.rate(&access(4, &[])), Err(SuspenseReason::NoParty));
 }
 
-/// Section 2: only sharing splits money; what was split says so and is not posted.
+/// Section 2: only sharing splits money; the line that was split is marked as replaced, and not
+/// posted.
 #[test]
 fn the_shares_stand_in_the_place_of_the_line() {
     let mut account = shared(&format!(r#">{PARTIES}<row shares="sponsor=2 me=1"/>"#));
@@ -188,7 +191,7 @@ fn the_shares_stand_in_the_place_of_the_line() {
     assert_eq!(kind(&rated.lines[1]), ComponentKind::Share);
 }
 
-/// Section 1: ties by document order; shares are of the plan's rounding.
+/// Section 1: ties are resolved by document order; shares are rounded by the plan's rule.
 #[test]
 fn shares_are_rounded_as_the_plan_is() {
     let matrix = format!(r#">{PARTIES}<row shares="sponsor=1 me=1"/>"#);
@@ -205,7 +208,7 @@ fn shares_are_rounded_as_the_plan_is() {
     assert_eq!(paid(&mut account, &access(5, &[])), cents(&[(77, "sponsor", 3), (9, "me", 2)]));
 }
 
-/// Section 8: failed transfers by default nobody's.
+/// Section 8: by default no party pays for failed transfers.
 #[test]
 fn what_failed_is_nobodys_unless_a_row_asks_for_its_status() {
     let rows = r#"<row target="a" shares="me=1"/><row status="404" shares="sponsor=1"/><row shares="me=1"/>"#;
@@ -218,16 +221,16 @@ fn what_failed_is_nobodys_unless_a_row_asks_for_its_status() {
     let rated = account.rate(&record("500")).unwrap();
     assert_eq!((rated.lines.len(), rated.lines[0].posting), (1, Posting::Nobody));
     assert_eq!(rated.lines[0].amount.nanos(), 10_000_000);
-    // A plan may leave it to its rows.
+    // A plan may leave the decision to its rows.
     let mut account = shared(&format!("failed=\"rows\">{PARTIES}{rows}"));
     for status in ["404", "500"] {
         assert_eq!(paid(&mut account, &record(status)), cents(&[(9, "me", 1)]));
     }
-    // Without a status nobody knows that it failed.
+    // Without a status, the transfer is not known to have failed.
     assert_eq!(paid(&mut account, &access(1, &[])), cents(&[(9, "me", 1)]));
 }
 
-/// Conditions look at the attributes that the primitive names.
+/// Conditions read the attributes that the primitive names.
 #[test]
 fn the_texts_that_rows_look_at_may_stand_elsewhere() {
     let mut account = shared(&format!(
@@ -248,11 +251,11 @@ fn a_party_whose_account_nobody_can_read_suspends_the_record() {
         assert_eq!(account.rate(&record), Err(SuspenseReason::NoParty), "{wrong}");
     }
     assert_eq!(account.rate(&access(1, &[])), Err(SuspenseReason::NoParty));
-    // Without a charge nobody asks who pays.
+    // Without a charge, no payer is needed.
     assert_eq!(account.rate(&access(0, &[])).unwrap().lines, []);
 }
 
-/// Whoever a party is, its own account is posted in its own log.
+/// A party may have the rated account's own number: its share is posted in the account's own log.
 #[test]
 fn a_party_that_turns_out_to_be_the_account_itself_pays_as_the_account() {
     let mut account = shared(&format!(r#">{PARTIES}<row shares="ad=1 me=1"/>"#));
@@ -261,7 +264,7 @@ fn a_party_that_turns_out_to_be_the_account_itself_pays_as_the_account() {
     assert_eq!(postings, [Posting::Replaced, Posting::Account, Posting::Account]);
 }
 
-/// Section 2: the second account's posting is instead of the first.
+/// Section 2: a posting to the second account replaces the posting to the first.
 #[test]
 fn a_second_account_pays_instead_of_the_first() {
     let graph = |account: &str| {
@@ -283,7 +286,7 @@ fn a_second_account_pays_instead_of_the_first() {
     assert_eq!(subscriber.rate(&access(3, &[])), Err(SuspenseReason::NoParty));
 }
 
-/// A bonus is a function of the source page; two lines, so that no money is made.
+/// A bonus depends on the source page; it has two lines, which add up to zero.
 #[test]
 fn a_bonus_is_granted_by_whoever_pays_for_what_fits() {
     let graph = r#"<StepRater id="r" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>
@@ -324,8 +327,8 @@ fn a_bonus_is_granted_by_whoever_pays_for_what_fits() {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// Section 2: shares and bonuses move money and make none: what is posted is what was rated,
-    /// and again the same from the same state.
+    /// Section 2: shares and bonuses move money and create none: the posted sum equals the rated
+    /// sum, and rating again from the same state gives the same result.
     #[test]
     fn money_is_conserved(
         quantity in 0i64..1 << 40,

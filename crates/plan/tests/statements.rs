@@ -1,4 +1,5 @@
-//! The table of what docs/plan-semantics.md says names tests that exist, and every primitive.
+//! The table of statements of docs/plan-semantics.md names existing tests only, and covers every
+//! primitive.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -6,7 +7,7 @@ use std::path::Path;
 
 const TABLE: &str = include_str!("README.md");
 
-/// `file::name` of each test that the table names.
+/// `file::name` of each test in the table.
 fn named() -> Vec<(&'static str, &'static str)> {
     TABLE
         .split('`')
@@ -15,7 +16,7 @@ fn named() -> Vec<(&'static str, &'static str)> {
         .collect()
 }
 
-/// The functions of a file that stand right under an attribute that makes them tests.
+/// The functions of a file that directly follow a test attribute.
 fn tests_in(text: &str) -> Vec<&str> {
     let (mut tests, mut is_test) = (Vec::new(), false);
     for line in text.lines().map(str::trim) {

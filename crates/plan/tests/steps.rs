@@ -14,7 +14,7 @@ use turnpike_types::UsageRecord;
 const MAY: &str = "2026-05-04T09:00:00Z";
 const JUNE: &str = "2026-06-04T09:00:00Z";
 
-/// Steps over a month's count.
+/// Steps over the count of a month.
 fn monthly(mode: &str, steps: &str) -> String {
     format!(
         r#"<MonthlyAccumulator id="a" in="record.quantity"/>
@@ -38,17 +38,17 @@ fn bytes(units: i64) -> UsageRecord {
 const VOLUME: &str = r#"<step id="small" upto="100" price="0.10" per="1"/>
     <step id="medium" upto="1000" price="0.08" per="1"/><step id="large" price="0.05" per="1"/>"#;
 
-/// Section 4: a change of step books a correction line, F(after) - F(before), at once.
+/// Section 4: a change of step immediately books a correction line, F(after) - F(before).
 #[test]
 fn volume_prices_all_units_at_the_step_reached() {
     let mut account = rounded(&monthly("volume", VOLUME), "9 half-even");
     assert_eq!(account.lines(&event("t", MAY, 99)), lines(&[("small", 99, "9.90")]));
-    // The 100th unit is still the first step's.
+    // The 100th unit still belongs to the first step.
     assert_eq!(account.lines(&event("t", MAY, 1)), lines(&[("small", 1, "0.10")]));
     let changed = lines(&[("medium-correction", 0, "-2.00"), ("medium", 1, "0.08")]);
     assert_eq!(account.lines(&event("t", MAY, 1)), changed);
     assert_eq!(account.lines(&event("t", MAY, 1)), lines(&[("medium", 1, "0.08")]));
-    // A new month begins with the first step.
+    // A new month starts with the first step.
     assert_eq!(account.lines(&event("t", JUNE, 1)), lines(&[("small", 1, "0.10")]));
 }
 
@@ -77,7 +77,7 @@ fn one_record_changes_steps_twice() {
     assert_eq!(sum, 2000 * 50_000_000);
 }
 
-/// Section 4: a dearer step corrects upwards.
+/// Section 4: a more expensive step gives a positive correction.
 #[test]
 fn a_correction_can_be_a_charge() {
     let steps = r#"<step id="a" upto="10" price="1" per="1"/><step id="b" price="3" per="1"/>"#;
@@ -87,7 +87,7 @@ fn a_correction_can_be_a_charge() {
     assert_eq!(account.lines(&event("t", MAY, 2)), expected);
 }
 
-/// Section 2: a rater without level counts within the record; so does volume.
+/// Section 2: a rater without a level counts within the record; so does mode volume.
 #[test]
 fn volume_without_level_is_of_the_record() {
     let graph = format!(
@@ -105,7 +105,7 @@ fn volume_without_level_is_of_the_record() {
     }
 }
 
-/// Section 4: what is above the last step flows on; what was priced stays.
+/// Section 4: units above the last step flow on; earlier prices stay.
 #[test]
 fn a_volume_that_ends_passes_the_rest_on() {
     let graph = r#"<MonthlyAccumulator id="a" in="record.quantity"/>
@@ -121,7 +121,7 @@ const HOURS: &str = r#"<MonthlyAccumulator id="a" in="record.duration"/>
     <StepRater id="r" in="a.out" level="a.total" mode="package"><step id="block" price="1.50" per="1 h"/></StepRater>
     <AccountFinalizer id="post" in="r.charge"/>"#;
 
-/// Section 4: a package is charged on its first unit.
+/// Section 4: a package is charged with its first unit.
 #[test]
 fn a_package_is_charged_in_full_with_its_first_unit() {
     let mut account = rounded(HOURS, "9 half-even");
@@ -136,18 +136,19 @@ fn a_package_is_charged_in_full_with_its_first_unit() {
     assert!(components.iter().any(|known| known.price == "1.50 per 1 h begun"));
 }
 
-/// Section 4: packages of a step are counted from where it begins.
+/// Section 4: the packages of a step are counted from the start of the step.
 #[test]
 fn each_step_has_packages_of_its_own() {
     let steps = r#"<step id="a" upto="10" price="1" per="4"/><step id="b" price="2" per="5"/>"#;
     let mut account = rounded(&monthly("package", steps), "9 half-even");
-    // 10 units are 3 packages of 4; the last ends with the step. The 11th begins a package of 5.
+    // 10 units are 3 packages of 4; the last one ends with the step. The 11th unit begins a package
+    // of 5.
     assert_eq!(account.lines(&event("t", MAY, 10)), lines(&[("a", 10, "3")]));
     assert_eq!(account.lines(&event("t", MAY, 5)), lines(&[("b", 5, "2")]));
     assert_eq!(account.lines(&event("t", MAY, 1)), lines(&[("b", 1, "2")]));
 }
 
-/// Section 2: within the record, packages begin with it.
+/// Section 2: within the record, packages begin with the record.
 #[test]
 fn packages_without_level_begin_with_each_record() {
     let graph = r#"<StepRater id="r" in="record.octets" mode="package"><step id="block" price="0.01" per="1 MB"/></StepRater>
@@ -164,7 +165,8 @@ const RUNNING: &str = r#"<MonthlyAccumulator id="a" in="record.octets"/>
 /// Section 3: running books R(total after) - R(total before), for tiny records.
 #[test]
 fn tiny_records_add_up_in_a_running_total() {
-    // 30,000 records of one byte at 0.05 a megabyte: nothing each, 0.0015 together.
+    // 30,000 records of one byte at 0.05 per megabyte: each alone costs 0, together they cost
+    // 0.0015.
     let each = |round: &str| -> i128 {
         let mut account = rounded(RUNNING, round);
         let amount =
@@ -172,7 +174,7 @@ fn tiny_records_add_up_in_a_running_total() {
         (0..30_000).map(|_| amount(account.rate(&bytes(1)).unwrap())).sum()
     };
     assert_eq!(each("3 half-even"), 0);
-    // The tie at 0.0005 goes to 0.000, that at 0.0015 to 0.002.
+    // The tie at 0.0005 rounds to 0.000, the tie at 0.0015 to 0.002.
     assert_eq!(each("3 running"), 2_000_000);
 }
 
@@ -188,7 +190,7 @@ fn a_running_line_shows_the_level_that_its_amount_comes_from() {
     assert_eq!((line.level_before, line.level_after), (90_000, 110_000));
 }
 
-/// Sections 3 and 4: with corrections, a running volume is exactly F of the total.
+/// Sections 3 and 4: with corrections, the sum of a running volume is exactly F of the total.
 #[test]
 fn running_volume_is_exact_at_every_moment() {
     let steps =
@@ -203,7 +205,7 @@ fn running_volume_is_exact_at_every_moment() {
     }
 }
 
-/// Section 3: constants are not rounded by running totals.
+/// Section 3: running totals do not round constants.
 #[test]
 fn a_constant_of_a_running_plan_is_a_constant() {
     let steps = r#"<step id="a" price="0.004" per="1" constant="0.25"/>"#;
@@ -224,7 +226,7 @@ fn amount(account: &mut Subscriber, units: i64) -> String {
     account.lines(&event("t", MAY, units))[0].2.clone()
 }
 
-/// Section 3: rounded once, half even.
+/// Section 3: rounded once, half to even.
 #[test]
 fn ties_are_rounded_to_the_even_neighbour() {
     let mut cents = one("0.005", "2 half-even");
@@ -236,7 +238,7 @@ fn ties_are_rounded_to_the_even_neighbour() {
     assert_eq!(amount(&mut one("0.0049999", "2 half-even"), 1), "0.000000000");
 }
 
-/// Section 3: minor units are the plan's to say. The yen has none, the Kuwaiti dinar three.
+/// Section 3: the plan declares the minor units. The yen has no decimals, the Kuwaiti dinar three.
 #[test]
 fn currencies_without_cents_and_with_a_thousand_fils() {
     let mut yen = one("0.5", "0 half-even");
@@ -262,7 +264,7 @@ fn a_petabyte_has_its_exact_price_whatever_the_mode() {
     };
     let total = |mode: &str, round: &str| -> i128 {
         let mut account = rounded(&graph(mode), round);
-        // Once more, so that running totals do not begin with 0.
+        // Rated twice, so that the second running total does not start at 0.
         let rated = [account.rate(&bytes(PB)).unwrap(), account.rate(&bytes(PB)).unwrap()];
         rated.iter().flat_map(|rated| &rated.lines).map(|line| line.amount.nanos()).sum()
     };
@@ -282,7 +284,7 @@ fn rater(links: &str, mode: &str) -> String {
     )
 }
 
-/// Section 4: a price read off the level needs one that counts what is priced.
+/// Section 4: a price by level needs an accumulator that counts the priced units.
 #[test]
 fn a_level_that_counts_other_units_than_are_priced() {
     for mode in ["volume", "package"] {
@@ -315,7 +317,7 @@ fn a_mode_that_does_not_exist_and_a_package_of_nothing() {
     refused(&[&rate, POST], 3, "r", Cause::BadValue);
 }
 
-/// F of a total: all of it at the price of the step reached, in nanos of a price in cents.
+/// F of a total: all units at the price of the step reached, in billionths; prices are in cents.
 fn volume(total: i128, steps: &[(i128, i128)], last: i128) -> i128 {
     let cents = steps.iter().find(|(upto, _)| total <= *upto).map_or(last, |(_, cents)| *cents);
     total * cents * 10_000_000
@@ -324,7 +326,7 @@ fn volume(total: i128, steps: &[(i128, i128)], last: i128) -> i128 {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// However a month's units are cut into records, they come to F of their total.
+    /// For any division of a month's units into records, the sum is F of their total.
     #[test]
     fn volume_comes_to_the_price_of_the_step_reached(
         widths in proptest::collection::vec((1i128..50, 0i128..30), 1..4),
@@ -350,7 +352,7 @@ proptest! {
         }
     }
 
-    /// Packages begun, however the units are cut into records.
+    /// The number of packages begun, for any division of the units into records.
     #[test]
     fn packages_come_to_those_begun(
         per in 1i64..40, records in proptest::collection::vec(0i64..100, 1..12),

@@ -1,4 +1,4 @@
-//! Whether an account may subscribe to a plan is known when it asks.
+//! A subscription is checked when it is requested.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ fn plan(version: u32, starts: &str, parameters: &str) -> Plan {
 
 const PEAK: &str = r#"<parameter id="peak-price" type="money" value="2.00"/>"#;
 
-/// Two versions: the second one has the parameter.
+/// Two versions, of which only the second has the parameter.
 fn versions() -> [Plan; 2] {
     [plan(1, "2026-01-01", ""), plan(2, "2026-06-01", PEAK)]
 }
@@ -105,7 +105,7 @@ fn a_start_before_the_first_version_is_refused_with_the_versions_and_their_start
     assert_eq!(check(&Asked { from: at("2026-01-01T00:00:00Z"), ..ASKED }, &versions()), Ok(()));
 }
 
-/// A version starts with the account's day, not with that of UTC.
+/// A version starts with the date in the account's zone, not in UTC.
 #[test]
 fn a_start_is_judged_in_the_accounts_zone() {
     let from = at("2025-12-31T12:00:00Z");
@@ -122,7 +122,7 @@ fn since_ever_means_since_the_plans_first_version() {
     for from in [Timestamp::MIN, Timestamp(0), at("1970-01-02T11:00:00Z")] {
         assert_eq!(check(&Asked { from, ..ASKED }, &versions()), Ok(()), "{from:?}");
     }
-    // It comes to be rated by the first version, too, which has no such parameter.
+    // It will also be rated by the first version, which has no such parameter.
     let from = Timestamp(0);
     let told = fault(&Asked { from, parameters: &[("peak-price", "1")], ..ASKED });
     assert!(told.contains("version 1 has no parameter \"peak-price\""), "{told}");
@@ -148,7 +148,7 @@ fn a_value_of_the_wrong_type_is_refused() {
     }
 }
 
-/// A version that starts later is one that will rate the account.
+/// A version that starts later will also rate the account.
 #[test]
 fn parameters_must_fit_every_version_to_come() {
     let from = at("2026-02-01T00:00:00Z");
@@ -156,7 +156,7 @@ fn parameters_must_fit_every_version_to_come() {
     let asked = Asked { from, parameters: &[("peak-price", "1.00")], ..ASKED };
     let told = check(&asked, &later).unwrap_err().to_string();
     assert!(told.contains("version 2 has no parameter"), "{told}");
-    // A version that is over, or that another of the same start replaced, rates nothing.
+    // A version that is over, or superseded by one with the same start, rates no records.
     let over = [plan(1, "2025-01-01", ""), plan(2, "2026-01-01", ""), plan(3, "2026-01-01", PEAK)];
     assert_eq!(check(&asked, &over), Ok(()));
 }
@@ -168,7 +168,7 @@ fn another_currency_is_refused_where_the_accounts_is_known() {
     assert_eq!(check(&Asked { currency: "EUR", zone: None, ..ASKED }, &versions()), Ok(()));
 }
 
-/// What a newer program published is no fault of who asks.
+/// A version published by a newer release is no reason to refuse the request.
 #[test]
 fn a_version_that_this_program_cannot_read_is_not_judged() {
     let parameters = [("anything".to_owned(), "x".to_owned())].into();
@@ -183,7 +183,7 @@ fn a_version_that_this_program_cannot_read_is_not_judged() {
     assert_eq!(check_subscription(&asked, &[unread], ["mobile"].into_iter(), &mut never), Ok(()));
 }
 
-/// However long what was asked for is, the answer is not.
+/// The length of the message is bounded, whatever the length of the request.
 #[test]
 fn a_message_is_bounded() {
     let long: &'static str = Box::leak("x".repeat(100_000).into_boxed_str());

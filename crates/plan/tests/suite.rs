@@ -1,7 +1,8 @@
-//! The integration tests of this crate, one program: linking is what a build of tests waits for.
+//! The integration tests of this crate, as one program, since linking dominates the build time of
+//! tests.
 //!
-//! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
-//! `cargo test -p turnpike-plan --test suite meaning::` runs those of `meaning.rs`.
+//! Each file in this directory is a module here; `crates/tidy` fails when one is missing. `cargo
+//! test -p turnpike-plan --test suite meaning::` runs the tests of `meaning.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 

@@ -1,4 +1,4 @@
-//! A suspense reason names what it is about: the measure, attribute, number, table, type, currencies.
+//! The detail of a suspense reason names the measure, attribute, number, table, type or currencies.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -14,7 +14,7 @@ use turnpike_types::{SuspenseReason, Suspension, Timestamp, UsageRecord};
 
 const AT: &str = "2026-05-04T09:00:00Z";
 
-/// Why the plan of `graph` refuses a record, with `tables` in force.
+/// The suspension of a record by the plan of `graph`, with `tables` in force.
 fn refused(rater: &mut Rater, graph: &str, tables: &[&str], record: &UsageRecord) -> Suspension {
     let code = compiled(&plan(graph));
     let known: Vec<Arc<Table>> =
@@ -104,7 +104,7 @@ fn both_currencies_are_named_where_there_is_no_rate_and_where_they_differ() {
     assert_eq!(told, "no-rate: CHF->USD on 2026-05-04");
 }
 
-/// What was refused before does not show: a detail belongs to its own record and reason.
+/// A detail belongs to its own record and reason; an earlier refusal does not show.
 #[test]
 fn a_detail_is_of_its_own_refusal() {
     let mut rater = Rater::new();
@@ -128,7 +128,7 @@ fn a_detail_is_of_its_own_refusal() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever a record says, a detail is short and stands on one line.
+    /// For any record, a detail is short and has one line.
     #[test]
     fn a_detail_is_bounded(text in "\\PC{0,300}|(\n|\t|\"|é){0,200}") {
         let graph = format!(

@@ -1,5 +1,5 @@
-//! Accumulators and thresholds: what is counted in which period, and what passes from which level.
-//! Graphs begin on line 3 of the document.
+//! Accumulators and thresholds: the period in which units are counted, and the level from which
+//! they pass. Graphs begin on line 3 of the document.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -15,7 +15,7 @@ use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 const DAY: i128 = 86_400_000_000;
 const HOUR: i128 = 3_600_000_000;
 
-/// A threshold `f` with what passes and what does not rated apart, after `before`.
+/// A threshold `f` behind the primitives `before`, with separate raters for both outputs.
 fn threshold(before: &str, attributes: &str) -> String {
     plan(&format!(
         r#"{before}<ThresholdFilter id="f" {attributes}/>
@@ -25,7 +25,7 @@ fn threshold(before: &str, attributes: &str) -> String {
     ))
 }
 
-/// (under, over) of a record.
+/// The units of a record that are (under, over) the threshold.
 fn split(account: &mut Subscriber, record: &UsageRecord) -> (i128, i128) {
     let lines = account.lines(record);
     let of = |name: &str| lines.iter().filter(|line| line.0 == name).map(|line| line.1).sum();
@@ -67,7 +67,7 @@ fn periods(pairs: &[(&str, i128)]) -> Vec<(String, i128)> {
     pairs.iter().map(|(first, units)| ((*first).to_owned(), *units)).collect()
 }
 
-/// docs/plan-semantics.md section 4: calendar months of the account, in its zone; half open.
+/// docs/plan-semantics.md section 4: calendar months in the account's zone, half open.
 #[test]
 fn a_session_across_a_months_end_counts_in_both_months() {
     let record = session("t", "2026-02-28T18:00:00Z", "2026-02-28T19:00:00Z");
@@ -82,7 +82,8 @@ fn a_session_across_a_months_end_counts_in_both_months() {
     assert_eq!(counted("MonthlyAccumulator", "UTC", 1, &first), periods(&[("2026-03-01", 1)]));
 }
 
-/// docs/plan-semantics.md section 4: clamped from the anchor: 31 -> 29 Feb -> 31 Mar.
+/// docs/plan-semantics.md section 4: each cycle is clamped from the anchor day: 31 January, 29
+/// February, 31 March.
 #[test]
 fn billing_cycles_of_day_31_in_a_leap_year() {
     let record = session("t", "2024-01-30T00:00:00Z", "2024-04-30T12:00:00Z");
@@ -100,8 +101,8 @@ fn billing_cycles_of_day_31_in_a_leap_year() {
     assert_eq!(found, periods(&[("2026-01-31", DAY), ("2026-02-28", 2 * DAY)]));
 }
 
-/// docs/plan-semantics.md section 4: ISO, Monday, which is a property. Clock changes make weeks
-/// longer or shorter.
+/// docs/plan-semantics.md section 4: weeks start on Monday, or on the day in the property. Clock
+/// changes make weeks longer or shorter.
 #[test]
 fn weeks_start_on_monday_or_another_day() {
     let record = session("t", "2026-10-24T12:00:00+02:00", "2026-10-26T12:00:00+01:00");
@@ -123,8 +124,8 @@ fn days_have_23_or_25_hours_where_the_clocks_change() {
     assert_eq!(found, periods(&[("2026-11-01", 25 * HOUR)]));
 }
 
-/// docs/plan-semantics.md section 3: totals are 128 bits; one record touches at most so many
-/// periods.
+/// docs/plan-semantics.md section 3: totals are 128 bits; the number of periods per record is
+/// bounded.
 #[test]
 fn more_periods_than_a_record_may_touch_are_an_error() {
     let xml = plan(r#"<DailyAccumulator id="a" in="record.duration"/><Ignore id="i" in="a.out"/>"#);
@@ -140,7 +141,7 @@ fn a_week_that_starts_on_no_day_is_refused() {
     assert_eq!(causes(&xml), [(3, "a".to_owned(), Cause::BadValue)]);
 }
 
-/// docs/plan-semantics.md section 4: a ThresholdFilter tests each unit, by the total before it.
+/// docs/plan-semantics.md section 4: a ThresholdFilter tests each unit by the total before it.
 #[test]
 fn a_unit_passes_when_the_level_before_it_is_at_the_threshold() {
     let level = r#"<MonthlyAccumulator id="a" in="record.quantity"/>"#;
@@ -149,11 +150,11 @@ fn a_unit_passes_when_the_level_before_it_is_at_the_threshold() {
     assert_eq!(split(&mut account, &event("t", AT, 99)), (99, 0));
     assert_eq!(split(&mut account, &event("t", AT, 3)), (1, 2));
     assert_eq!(split(&mut account, &event("t", AT, 5)), (0, 5));
-    // A month later the total begins anew.
+    // In the next month the total restarts at 0.
     assert_eq!(split(&mut account, &event("t", "2026-06-01T00:00:00Z", 101)), (100, 1));
 }
 
-/// docs/plan-semantics.md section 2: without level the count is that of the record.
+/// docs/plan-semantics.md section 2: without a level, units are counted within the record.
 #[test]
 fn without_a_level_units_count_within_the_record() {
     let mut account = Subscriber::new(&threshold("", r#"in="record.quantity" above="10""#), "UTC");
@@ -163,8 +164,8 @@ fn without_a_level_units_count_within_the_record() {
     }
 }
 
-/// docs/plan-semantics.md section 4: on="record" decides the whole record by its quantity: at most
-/// 3 MB is the rest.
+/// docs/plan-semantics.md section 4: on="record" tests the record's quantity: up to 3 MB is the
+/// rest.
 #[test]
 fn a_record_passes_whole_or_not_at_all() {
     let xml = threshold("", r#"in="record.octets" above="3 MB" on="record""#)
@@ -181,8 +182,8 @@ fn a_record_passes_whole_or_not_at_all() {
     assert_eq!(of(0), (0, 0));
 }
 
-/// The record's quantity is what it says, however little of it comes to the filter and however much
-/// that weighs.
+/// The record's whole quantity decides, however few of its units reach the filter, and whatever
+/// their weight.
 #[test]
 fn what_decides_a_record_is_all_of_it() {
     let night = r#"<DailyTimeFilter id="n" in="record.quantity" from="22:00" to="06:00"/><Ignore id="i" in="n.rest"/><Weigher id="w" in="n.pass" attribute="f" default="9"><weight value="x" weight="1"/></Weigher>"#;
@@ -196,7 +197,8 @@ fn what_decides_a_record_is_all_of_it() {
     assert_eq!(split(&mut account, &day(9)), (3 * 9, 0));
 }
 
-/// docs/plan-semantics.md section 2: a weighed unit is as many, which can fall to both sides.
+/// docs/plan-semantics.md section 2: a weighed unit counts as several units, which may be on both
+/// sides.
 #[test]
 fn the_copies_of_a_weighed_unit_pass_by_themselves() {
     let weigher = r#"<Weigher id="w" in="record.quantity" attribute="f" default="7"><weight value="x" weight="1"/></Weigher><MonthlyAccumulator id="a" in="w.out"/>"#;
@@ -207,7 +209,7 @@ fn the_copies_of_a_weighed_unit_pass_by_themselves() {
     assert_eq!(split(&mut account, &event("t", AT, 2)), (10, 4));
 }
 
-/// A record without units goes where its first unit would have gone.
+/// A zero-quantity record goes where its first unit would have gone.
 #[test]
 fn a_record_without_units_passes_where_its_first_unit_would() {
     let level = r#"<MonthlyAccumulator id="a" in="record.quantity"/>"#;
@@ -249,7 +251,7 @@ fn thresholds_that_contradict_themselves_or_the_flow_are_refused() {
 proptest! {
     #![proptest_config(test_cases::cases(128))]
 
-    /// Records one after another against a plain sum for each month.
+    /// Records in sequence, compared with a plain sum for each month.
     #[test]
     fn what_passes_is_what_a_running_sum_says(
         above in 0i64..300, records in proptest::collection::vec((0i64..90, 0i64..80, 1i64..4), 1..12),

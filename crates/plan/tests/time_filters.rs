@@ -1,5 +1,5 @@
-//! Filters by the clock, the week and special days: what passes, and what is refused. Graphs begin
-//! on line 3 of the document.
+//! Filters by time of day, day of week and special days: the units that pass, and the plans that
+//! are refused. Graphs begin on line 3 of the document.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -16,7 +16,7 @@ use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 const MINUTE: i128 = 60_000_000;
 const HOUR: i128 = 60 * MINUTE;
 
-/// A filter `f` with what passes and what does not rated apart.
+/// A filter `f` with separate raters for both outputs.
 fn filtered(filter: &str) -> String {
     plan(&format!(
         r#"{filter}
@@ -42,7 +42,7 @@ fn special(attributes: &str, days: &str) -> String {
     ))
 }
 
-/// (what passes, what does not) of a session.
+/// The units of a session that (pass, do not pass).
 fn split(xml: &str, zone: &str, start: &str, end: &str) -> (i128, i128) {
     let lines = Subscriber::new(xml, zone).lines(&session("t", start, end));
     let of = |name: &str| lines.iter().filter(|line| line.0 == name).map(|line| line.1).sum();
@@ -63,7 +63,7 @@ fn a_unit_at_the_start_of_a_window_is_in_and_one_at_its_end_is_not() {
     assert_eq!(at("2026-05-02T00:00:00+02:00"), "out");
 }
 
-/// docs/plan-semantics.md section 1: from > to wraps round midnight.
+/// docs/plan-semantics.md section 1: from > to wraps past midnight.
 #[test]
 fn a_session_across_peak_and_midnight_is_split_at_both() {
     let night = daily("22:00", "06:00");
@@ -73,7 +73,7 @@ fn a_session_across_peak_and_midnight_is_split_at_both() {
     assert_eq!(split(&evening, "Europe/Zurich", start, end), (4 * HOUR, 7 * HOUR));
 }
 
-/// docs/plan-semantics.md section 1: skipped time counts not at all, repeated time twice.
+/// docs/plan-semantics.md section 1: skipped time is not counted, repeated time is counted twice.
 #[test]
 fn clock_changes_both_ways_in_zurich_and_new_york() {
     let xml = daily("02:00", "03:00");
@@ -90,7 +90,7 @@ fn clock_changes_both_ways_in_zurich_and_new_york() {
     );
 }
 
-/// Zones of half and three quarter hours, one with summer time.
+/// Zones with offsets of half and three quarters of an hour, one with summer time.
 #[test]
 fn zones_that_are_not_on_the_hour() {
     let xml = daily("09:00", "17:00");
@@ -112,7 +112,7 @@ fn office_hours_are_those_of_the_week_and_of_the_accounts_zone() {
     // Thursday to Tuesday: Thursday and Friday, Monday, and a part of Tuesday.
     let (start, end) = ("2026-04-30T00:00:00+02:00", "2026-05-05T09:00:00+02:00");
     assert_eq!(split(&xml, "Europe/Zurich", start, end).0, 31 * HOUR);
-    // In Kathmandu it is Monday from 18:15 UTC on Sunday.
+    // In Kathmandu, Monday begins at 18:15 UTC on Sunday.
     let monday = weekly(r#"<window days="Mon"/>"#);
     let (start, end) = ("2026-05-03T18:00:00Z", "2026-05-03T19:00:00Z");
     assert_eq!(split(&monday, "Asia/Kathmandu", start, end), (45 * MINUTE, 15 * MINUTE));
@@ -150,7 +150,7 @@ fn special_days_are_local_dates_of_one_year_or_of_every_year() {
     assert_eq!(of("UTC", later.0, later.1), (0, 24 * HOUR));
 }
 
-/// docs/plan-semantics.md section 1: a date is as long as it is where the clocks change.
+/// docs/plan-semantics.md section 1: a date with a clock change has 23 or 25 hours.
 #[test]
 fn a_special_day_has_23_or_25_hours_where_the_clocks_change() {
     let xml = special("", r#"<day date="2026-03-29"/><day date="2026-10-25"/>"#);
@@ -214,7 +214,7 @@ fn without_the_table_or_the_place_that_it_reads_a_record_waits() {
     let other = "# turnpike-table id=days kind=tax version=1 starts=2026-01-01\nplace,tax,rate\nCH,VAT,8.1\n";
     let other = Arc::new(parse_table(other).unwrap());
     assert_eq!(by_table(&everywhere, Some(other), &record), Err(SuspenseReason::NoTable));
-    // Usage that does not come this way needs no table.
+    // Usage that does not reach the filter needs no table.
     let elsewhere = everywhere.replace(
         r#"<SpecialDaysTimeFilter id="f" in="record.duration""#,
         r#"<UsageTypeSelector id="s" in="record.duration" types="u"/><StepRater id="in2" in="s.rest"><step id="in2" price="1" per="1 h"/></StepRater><SpecialDaysTimeFilter id="f" in="s.pass""#,
@@ -238,7 +238,8 @@ fn a_record_without_duration_is_wholly_where_it_starts() {
     assert_eq!(Subscriber::new(&xml, "UTC").lines(&record)[0].0, "in");
 }
 
-/// docs/plan-semantics.md section 1: units before T number ceil((T-start)*Q/D), of a petabyte too.
+/// docs/plan-semantics.md section 1: the number of units before T is ceil((T-start)*Q/D), also for
+/// a petabyte.
 #[test]
 fn a_petabyte_is_split_to_the_byte() {
     let xml = filtered(r#"<DailyTimeFilter id="f" in="record.octets" from="19:00" to="24:00"/>"#)
@@ -294,7 +295,7 @@ fn special_days_that_are_none_are_refused() {
     assert!(warnings(&twice).iter().any(|text| text.contains("written twice")));
 }
 
-/// Minutes of a record that a test says are in, counted one by one.
+/// The number of a record's minutes for which `is_in` holds, counted one by one.
 fn counted(start: i64, minutes: i64, is_in: impl Fn(jiff::Zoned) -> bool, zone: &str) -> i128 {
     let zone = jiff::tz::TimeZone::get(zone).unwrap();
     let at = |n: i64| jiff::Timestamp::from_microsecond(start + n * 60_000_000).unwrap();
@@ -308,7 +309,7 @@ const ZONES: &[&str] =
 proptest! {
     #![proptest_config(test_cases::cases(64))]
 
-    /// A record of minutes against reading the wall clock at each of them.
+    /// A record of whole minutes, compared with the wall-clock time of each.
     #[test]
     fn what_passes_is_what_the_clock_shows_at_each_unit(
         zone in prop::sample::select(ZONES), autumn: bool, hours in 0i64..240, minutes in 1i64..9_000,
@@ -349,8 +350,8 @@ proptest! {
     }
 }
 
-/// docs/plan-semantics.md section 1: a day starts at its first instant that exists, and stays
-/// begun.
+/// docs/plan-semantics.md section 1: a day starts at its first instant that exists, and does not
+/// end when the clock goes back.
 #[test]
 fn a_special_day_without_midnight_starts_at_its_first_instant() {
     let xml = special("", r#"<day date="2018-11-04"/>"#);

@@ -1,4 +1,4 @@
-//! Worked examples that must come out exactly: every quantity and every amount.
+//! Worked examples whose quantities and amounts must be exact.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -33,7 +33,7 @@ fn fig_6b_comes_out_exactly() {
     assert_eq!(lines, expected);
 }
 
-/// docs/plan-semantics.md section 3: topological, ties by document order, then first unit.
+/// docs/plan-semantics.md section 3: topological order, ties by document order, then first unit.
 #[test]
 fn fig_6b_lines_stand_in_the_order_of_the_graph() {
     let mut subscriber = Subscriber::new(FIG6B, "America/New_York");
@@ -44,7 +44,7 @@ fn fig_6b_lines_stand_in_the_order_of_the_graph() {
     assert_eq!(order, expected);
 }
 
-/// docs/architecture.md section 7: every line can say why: the accumulator before and after.
+/// docs/architecture.md section 7: every line shows the accumulator's total before and after.
 #[test]
 fn a_line_shows_the_level_before_its_first_and_after_its_last_unit() {
     let mut subscriber = Subscriber::new(FIG6B, "America/New_York");

@@ -1,4 +1,4 @@
-//! Wire <-> types.
+//! Conversions between the wire format and the types.
 
 use turnpike_types::{AccountNumber, Timestamp, UsageRecord};
 

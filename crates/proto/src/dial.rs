@@ -1,11 +1,11 @@
-//! The network seam: from an address to a channel.
+//! Connects to nodes: makes a channel from an address.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 
-/// An address that no channel can be made from.
+/// No channel can be made from the address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("address {address:?}: {cause}")]
 pub struct DialError {
@@ -17,13 +17,13 @@ pub struct DialError {
 
 type DialFn = dyn Fn(&str) -> Result<Channel, DialError> + Send + Sync;
 
-/// Makes a channel to a node's address (`host:port`). It must not block: channels connect when
-/// they are first used, and again whenever they lost their connection.
+/// Makes a channel to a node's address (`host:port`). It must not block: a channel connects on its
+/// first use, and reconnects after it has lost its connection.
 #[derive(Clone)]
 pub struct Dial(Arc<DialFn>);
 
 impl Dial {
-    /// A dialler of one's own, for tests and simulation.
+    /// A custom implementation, for tests and simulation.
     pub fn new(dial: impl Fn(&str) -> Result<Channel, DialError> + Send + Sync + 'static) -> Self {
         Self(Arc::new(dial))
     }
@@ -31,24 +31,25 @@ impl Dial {
     /// A channel to `address`.
     ///
     /// # Errors
-    /// [`DialError`] when `address` is none.
+    /// [`DialError`] when `address` is not valid.
     pub fn channel(&self, address: &str) -> Result<Channel, DialError> {
         (self.0)(address)
     }
 }
 
 impl Default for Dial {
-    /// TCP.
+    /// Connects through TCP.
     fn default() -> Self {
         Self::new(tcp)
     }
 }
 
-/// A stream's window holds more than the largest sub-batch, a connection's that of several lanes.
+/// The window of a stream exceeds the largest sub-batch. The window of a connection holds several
+/// streams.
 const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
-/// A host that drops packets is found out by these, about as fast as its heartbeat would be missed;
-/// a process that froze, by its heartbeat.
+/// These time-outs detect a host that drops packets about as fast as a missing heartbeat does. They
+/// do not detect a frozen process; its missing heartbeat does.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_millis(200);
 const PING_ANSWER: Duration = Duration::from_millis(600);
@@ -58,10 +59,10 @@ fn tcp(address: &str) -> Result<Channel, DialError> {
     Ok(endpoint(address)?.connect_lazy())
 }
 
-/// The settings of a channel to `address`, whatever carries it.
+/// The settings of a channel to `address`, for any transport.
 ///
 /// # Errors
-/// [`DialError`] when `address` is none.
+/// [`DialError`] when `address` is not valid.
 pub fn endpoint(address: &str) -> Result<Endpoint, DialError> {
     let url =
         if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
@@ -73,8 +74,8 @@ pub fn endpoint(address: &str) -> Result<Endpoint, DialError> {
         .tcp_keepalive(Some(TCP_KEEPALIVE))
         .http2_keep_alive_interval(PING)
         .keep_alive_timeout(PING_ANSWER)
-        // Else a stream on which nothing is said is not looked after: hyper schedules the first ping
-        // when something is read while a stream is open.
+        // Without this, a silent stream gets no pings: hyper schedules the first ping only when it
+        // reads data while a stream is open.
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES))

@@ -1,4 +1,4 @@
-//! Messages of the hot path as one run of bytes: walked, not decoded.
+//! Messages of the hot path kept as bytes: their fields are walked, not decoded.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::encoding::{DecodeContext, WireType};
@@ -6,7 +6,7 @@ use prost::{DecodeError, Message};
 
 use crate::wire::{Fields, Value, WireError, put_bytes, put_number};
 
-/// Makes a type that is a protobuf message on the wire and a run of bytes in memory.
+/// Defines a type that is a protobuf message on the wire and plain bytes in memory.
 macro_rules! frame {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -16,7 +16,7 @@ macro_rules! frame {
         }
 
         impl $name {
-            /// The message's bytes.
+            /// The encoded message.
             pub const fn body(&self) -> &Bytes {
                 &self.body
             }
@@ -34,7 +34,7 @@ macro_rules! frame {
             }
 
             fn decode(mut buf: impl Buf) -> Result<Self, DecodeError> {
-                // From a transport buffer this is a reference, not a copy.
+                // For a transport buffer this takes a reference and copies nothing.
                 Ok(Self { body: buf.copy_to_bytes(buf.remaining()) })
             }
 
@@ -45,7 +45,7 @@ macro_rules! frame {
                 buf: &mut impl Buf,
                 ctx: DecodeContext,
             ) -> Result<(), DecodeError> {
-                // Frames are never embedded and always decoded whole, above.
+                // Frames are never embedded. They are always decoded as a whole by `decode`.
                 prost::encoding::skip_field(wire_type, tag, buf, ctx)
             }
 
@@ -70,17 +70,17 @@ frame! {
     SubBatchFrame
 }
 
-/// What stands in a frame beside its records.
+/// The fields of a batch other than its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BatchHead<'a> {
-    /// Who sends.
+    /// The name of the source.
     pub source: &'a str,
-    /// The sender's number.
+    /// The batch number given by the client.
     pub batch_number: u64,
 }
 
 impl BatchFrame {
-    /// A batch of records that are encoded already.
+    /// A batch of records that are already encoded.
     pub fn build<'r>(
         source: &str,
         batch_number: u64,
@@ -95,10 +95,10 @@ impl BatchFrame {
         body.into()
     }
 
-    /// Walks the batch: `each` gets every record's bytes, in order.
+    /// Walks the batch and calls `each` with the bytes of every record, in order.
     ///
     /// # Errors
-    /// [`WireError`] when the bytes are no batch.
+    /// [`WireError`] when the bytes are not a batch.
     pub fn walk<'a>(&'a self, mut each: impl FnMut(&'a [u8])) -> Result<BatchHead<'a>, WireError> {
         let mut head = BatchHead::default();
         let mut fields = Fields::new(&self.body);
@@ -114,21 +114,21 @@ impl BatchFrame {
     }
 }
 
-/// What stands in a sub-batch beside its records.
+/// The fields of a sub-batch other than its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubBatchHead {
     /// The partition.
     pub partition: u32,
-    /// Contiguous within the stream.
+    /// Consecutive within the stream, from 0.
     pub sequence: u64,
-    /// Recycled from another partition's suspense: the acceptance horizon was judged at first
-    /// arrival (P35).
+    /// The records come from the suspense of another partition, where their age was checked on
+    /// first arrival (P35).
     pub recycled: bool,
 }
 
 impl SubBatchHead {
-    /// Adds the head's fields to a run of records, in front of them or behind: protobuf takes
-    /// fields in any order.
+    /// Appends the head's fields to encoded records, or writes them before the records: protobuf
+    /// accepts fields in any order.
     pub fn put(self, run: &mut Vec<u8>) {
         put_number(run, 1, u64::from(self.partition));
         put_number(run, 2, self.sequence);
@@ -139,7 +139,7 @@ impl SubBatchHead {
 }
 
 impl SubBatchFrame {
-    /// A sub-batch around records gathered by [`push_record`].
+    /// A sub-batch of records collected by [`push_record`].
     pub fn build(head: SubBatchHead, records: &[u8]) -> Self {
         let mut body = Vec::with_capacity(records.len() + 24);
         head.put(&mut body);
@@ -147,10 +147,10 @@ impl SubBatchFrame {
         body.into()
     }
 
-    /// Walks the sub-batch: `each` gets every record's bytes, in order.
+    /// Walks the sub-batch and calls `each` with the bytes of every record, in order.
     ///
     /// # Errors
-    /// [`WireError`] when the bytes are no sub-batch.
+    /// [`WireError`] when the bytes are not a sub-batch.
     pub fn walk<'a>(&'a self, mut each: impl FnMut(&'a [u8])) -> Result<SubBatchHead, WireError> {
         let mut head = SubBatchHead::default();
         let mut fields = Fields::new(&self.body);
@@ -171,7 +171,7 @@ impl SubBatchFrame {
     }
 }
 
-/// Adds a record's bytes to a run of records, as both frames hold them.
+/// Appends a record as a repeated field, in the encoding that both frames use.
 pub fn push_record(records: &mut Vec<u8>, record: &[u8]) {
     put_bytes(records, 3, record);
 }

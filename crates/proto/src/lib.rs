@@ -1,24 +1,23 @@
-//! The wire: generated messages and services, and the readers of the hot path.
-//!
+//! The wire format: generated messages and services, and the fast readers of the hot path.
 //! ```text
 //!  proto/*.proto --build.rs (protox, no protoc)--> generated modules, descriptors
 //!
-//!  frame.rs    BatchFrame, SubBatchFrame   a message as one run of bytes; walked, not decoded
-//!  record.rs   peek, RecordBatch           a record's bytes -> its account; -> borrowed fields
-//!  wire.rs     Fields                      protobuf's fields, one by one, bounds checked
-//!  convert.rs  wire <-> types              exhaustive
-//!  tally.rs    RecordResult                counted by outcome and reason
-//!  dial.rs     Dial                        the network seam: from an address to a channel
+//!  frame.rs    BatchFrame, SubBatchFrame   messages kept as bytes; walked, not decoded
+//!  record.rs   peek, RecordBatch           reads the account of a record, or all its fields
+//!  wire.rs     Fields                      reads protobuf fields one by one, with checks
+//!  convert.rs                              conversions between wire format and types
+//!  tally.rs    tally                       counts results by outcome and reason
+//!  dial.rs     Dial                        makes a channel from an address
 //! ```
 //!
-//! A front must forward a record without decoding it (docs/architecture.md section 3). In protobuf
-//! an embedded message and a bytes field look alike on the wire, so the public `IngestBatch` stays
-//! an ordinary message for every gRPC client, while front and node read it as a
-//! [`frame::BatchFrame`]: the front walks the records, peeks at each account number, and copies the
-//! record's bytes into the partition's [`frame::SubBatchFrame`]; the node decodes them once,
-//! borrowing.
+//! A front must forward a record without decoding it (docs/architecture.md section 3). In protobuf,
+//! an embedded message and a bytes field have the same encoding. So the public `IngestBatch` is an
+//! ordinary message for every gRPC client, while fronts and nodes read it as a
+//! [`frame::BatchFrame`]. The front walks the records, reads each account number, and copies the
+//! record's bytes into the partition's [`frame::SubBatchFrame`]. The node decodes the records once,
+//! borrowing from the received bytes.
 //!
-//! Outside bytes never panic: every reader returns [`wire::WireError`].
+//! Invalid input never panics: every reader returns [`wire::WireError`].
 
 pub mod convert;
 pub mod dial;
@@ -27,19 +26,20 @@ pub mod record;
 pub mod tally;
 pub mod wire;
 
-/// Metadata of [`node::v1`]'s `Forward`: the front does not know this node as the owner, but was sent
-/// here by the last one, or found that gone. A node that is about to take over lets it wait.
+/// Metadata of `Forward` in [`node::v1`]: the front's routes do not name this node as the owner.
+/// The front was referred to it by the last owner, or could not reach that owner. A node that is
+/// about to take over lets the request wait.
 pub const SENT: &str = "turnpike-sent";
 
-/// Metadata of every request of [`node::v1`], its value an epoch: the front can't reach the owner of that
-/// epoch, and complains to a member with a warm copy (P16).
+/// Metadata of every request in [`node::v1`], with an epoch as its value: the front can't reach the
+/// owner of that epoch and complains to a member with a warm replica (P16).
 pub const UNREACHABLE: &str = "turnpike-unreachable";
 
-/// Metadata of every request of [`node::v1`]: a node passes this on for a front that can't reach the owner
-/// (P16). It is not passed on again.
+/// Metadata of every request in [`node::v1`]: a node relays the request for a front that can't
+/// reach the owner (P16). It is not relayed again.
 pub const RELAYED: &str = "turnpike-relayed";
 
-/// Usage records in.
+/// Ingestion of usage records.
 pub mod ingest {
     /// Version 1.
     #[allow(missing_docs, clippy::all)]
@@ -66,7 +66,7 @@ pub mod plan {
     }
 }
 
-/// Rated output.
+/// The feed of rated output.
 pub mod feed {
     /// Version 1.
     #[allow(missing_docs, clippy::all)]
@@ -84,7 +84,7 @@ pub mod cluster {
     }
 }
 
-/// Records that can't be rated yet.
+/// Records in suspense.
 pub mod suspense {
     /// Version 1.
     #[allow(missing_docs, clippy::all)]
@@ -93,7 +93,7 @@ pub mod suspense {
     }
 }
 
-/// Between fronts and nodes.
+/// The internal protocol between fronts and nodes.
 pub mod node {
     /// Version 1.
     #[allow(missing_docs, clippy::all)]
@@ -102,5 +102,5 @@ pub mod node {
     }
 }
 
-/// Descriptors of everything in `proto/`, for the reflection service.
+/// The descriptors of everything in `proto/`, for the reflection service.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,4 +1,4 @@
-//! A record's bytes: a peek for the front, one borrowing decode for the node.
+//! Reads encoded records: a peek for the front, and one borrowing decode for the node.
 
 use turnpike_types::{
     AccountNumber, RejectReason, Timestamp, UsageRecord, UsageView, ZERO_DURATION, limits,
@@ -6,27 +6,27 @@ use turnpike_types::{
 
 use crate::wire::{Fields, Value, WireError, put_bytes, put_number, put_varint};
 
-/// What a front may add to a record that it guides: the account, a field of at most 11 bytes.
+/// The largest number of bytes that a front appends to a record: the account field.
 const FRONT_BYTES: usize = 11;
 
-/// What a front needs of a record.
+/// The fields of a record that a front needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peek<'a> {
-    /// The account, or zero.
+    /// The account; zero if unknown.
     pub account: AccountNumber,
-    /// The identity; empty when the account is known.
+    /// The identity; empty if the account is known.
     pub identity: &'a str,
-    /// When it began.
+    /// The start.
     pub start: Timestamp,
 }
 
-/// Reads what routing needs, and skips the rest.
+/// Reads the fields that routing needs, and skips the others.
 ///
-/// Of a field given twice the last one counts, as everywhere in protobuf; so the whole record is
-/// walked, or front and node might read two accounts out of one record.
+/// The last value of a repeated scalar field counts, as everywhere in protobuf. So the whole record
+/// is walked. Otherwise front and node might read different accounts from one record.
 ///
 /// # Errors
-/// [`WireError`] when the bytes are no record.
+/// [`WireError`] when the bytes are not a record.
 pub fn peek(record: &[u8]) -> Result<Peek<'_>, WireError> {
     let mut peek = Peek::default();
     let mut fields = Fields::new(record);
@@ -44,32 +44,32 @@ pub fn peek(record: &[u8]) -> Result<Peek<'_>, WireError> {
 /// One record of a [`RecordBatch`].
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// The fields that stand in the record once.
+    /// The fields that occur once in a record.
     pub fixed: RecordFields<'a>,
     attributes: (u32, u32),
     measures: (u32, u32),
 }
 
-/// The fields that stand in a record once.
+/// The fields that occur once in a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordFields<'a> {
-    /// The account, or zero.
+    /// The account; zero if unknown.
     pub account: AccountNumber,
-    /// The sender's id.
+    /// The id given by the sender.
     pub record_id: &'a str,
-    /// What was used.
+    /// The usage type.
     pub usage_type: &'a str,
-    /// When it began.
+    /// The start.
     pub start: Timestamp,
-    /// How long it went on.
+    /// The duration, in microseconds.
     pub duration_us: i64,
-    /// How much.
+    /// The quantity.
     pub quantity: Option<i64>,
-    /// The identity; empty when the account is known.
+    /// The identity; empty if the account is known.
     pub identity: &'a str,
 }
 
-/// Many records decoded side by side; buffers are shared and reused.
+/// Many decoded records. They share buffers.
 #[derive(Debug, Default)]
 pub struct RecordBatch<'a> {
     records: Vec<Result<Record<'a>, RejectReason>>,
@@ -78,7 +78,7 @@ pub struct RecordBatch<'a> {
 }
 
 impl<'a> RecordBatch<'a> {
-    /// Decodes and checks one more record. What is wrong with it is kept in its place.
+    /// Decodes and checks one more record. If it is invalid, the reason takes its place.
     pub fn push(&mut self, bytes: &'a [u8]) {
         let (attributes, measures) = (self.attributes.len(), self.measures.len());
         let checked = self.decode(bytes).and_then(|record| match check(&record.fixed) {
@@ -92,19 +92,19 @@ impl<'a> RecordBatch<'a> {
         self.records.push(checked);
     }
 
-    /// Decodes a record that was taken before. In canonical form it may be a little longer than it
-    /// came, so its size is not judged again.
+    /// Decodes a stored record. Its canonical form may be slightly longer than the received one, so
+    /// its size is not checked again.
     pub fn push_stored(&mut self, bytes: &'a [u8]) {
         let record = self.decode_fields(bytes);
         self.records.push(record);
     }
 
-    /// The records, in order; a reason in the place of each that is refused.
+    /// The records in order, or the reason for each invalid one.
     pub fn records(&self) -> &[Result<Record<'a>, RejectReason>] {
         &self.records
     }
 
-    /// The record as a rater reads it.
+    /// The record in the form that the rater reads.
     pub fn view<'b>(&'b self, record: &Record<'b>) -> UsageView<'b> {
         let fixed = record.fixed;
         UsageView {
@@ -191,7 +191,7 @@ impl<'a> RecordBatch<'a> {
     }
 }
 
-/// A map's entry: its key, and its value if it has one.
+/// Decodes a map entry: its key, and its value if it has one.
 fn entry(bytes: &[u8]) -> Result<(&str, Option<Value<'_>>), WireError> {
     let (mut name, mut found) = ("", None);
     let mut fields = Fields::new(bytes);
@@ -209,7 +209,7 @@ fn part<T>(all: &[T], (from, to): (u32, u32)) -> &[T] {
     all.get(from as usize..to as usize).unwrap_or_default()
 }
 
-/// Sorts what was added since `from` by name; of equal names the last one stays.
+/// Sorts the entries from index `from` on by name, and keeps the last one of equal names.
 fn sort_last_wins<T: Copy>(all: &mut Vec<(&str, T)>, from: usize) {
     let Some(added) = all.get_mut(from..) else { return };
     if added.len() < 2 {
@@ -227,7 +227,7 @@ fn sort_last_wins<T: Copy>(all: &mut Vec<(&str, T)>, from: usize) {
     all.truncate(kept);
 }
 
-/// What is wrong with a record, whatever its plan says.
+/// Checks what does not depend on a plan. Returns the reason for a rejection.
 fn check(record: &RecordFields<'_>) -> Option<RejectReason> {
     let id = record.record_id.len();
     if id == 0 || id > limits::RECORD_ID_BYTES_MAX {
@@ -256,10 +256,10 @@ fn check(record: &RecordFields<'_>) -> Option<RejectReason> {
     None
 }
 
-/// Appends the record with another identity; everything else stays as it is, byte by byte.
+/// Appends the record with another identity. All other fields stay byte for byte the same.
 ///
 /// # Errors
-/// [`WireError`] when the bytes are no record.
+/// [`WireError`] when the bytes are not a record.
 pub fn put_with_identity(
     record: &[u8],
     identity: &str,
@@ -278,16 +278,15 @@ pub fn put_with_identity(
     Ok(())
 }
 
-/// Is `identity` of a kind that can be guided? (What it says beyond its kind is checked by
-/// [`turnpike_types::Identity`] where it comes in: a node also takes what a front of an older
-/// release sends.)
+/// Whether `identity` has a known kind and is not empty. [`turnpike_types::Identity`] checks the
+/// rest on arrival; a node also accepts what a front of an older release sends.
 pub fn is_identity(identity: &str) -> bool {
     ["ip:", "user:", "tel:"]
         .iter()
         .any(|kind| identity.strip_prefix(kind).is_some_and(|rest| !rest.is_empty()))
 }
 
-/// A record encoded for [`crate::frame::BatchFrame::build`].
+/// Encodes a record for [`crate::frame::BatchFrame::build`].
 pub fn encode(record: &UsageRecord, out: &mut Vec<u8>) {
     if record.account.0 != 0 {
         put_number(out, 1, record.account.0);
@@ -306,14 +305,14 @@ pub fn encode(record: &UsageRecord, out: &mut Vec<u8>) {
     encode_extra(&record.identity, attributes, measures, out);
 }
 
-/// Appends an instant as field 4.
+/// Appends a start as field 4.
 pub fn put_start(out: &mut Vec<u8>, start: Timestamp) {
     put_varint(out, 4 << 3 | 1);
     out.extend_from_slice(&start.0.to_le_bytes());
 }
 
-/// Appends the fields that most records do without: identity, attributes, measures. Given in
-/// sorted order this is their canonical form (P27): equal contents give equal bytes.
+/// Appends the fields that most records do not have: identity, attributes, measures. If they are
+/// given in sorted order, the result is canonical (P27): equal contents give equal bytes.
 pub fn encode_extra<'a>(
     identity: &str,
     attributes: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -340,7 +339,7 @@ pub fn encode_extra<'a>(
 
 /// Canonical extra fields without the identity.
 pub fn extra_without_identity(extra: &[u8]) -> &[u8] {
-    // In canonical form it comes first.
+    // The canonical form begins with the identity.
     let mut fields = Fields::new(extra);
     match fields.next_field() {
         Ok(Some((7, _))) => fields.rest(),
@@ -348,9 +347,9 @@ pub fn extra_without_identity(extra: &[u8]) -> &[u8] {
     }
 }
 
-/// The identity in canonical extra fields; empty when there is none.
+/// The identity in canonical extra fields; empty for none.
 pub fn extra_identity(extra: &[u8]) -> &str {
-    // In canonical form it comes first.
+    // The canonical form begins with the identity.
     match Fields::new(extra).next_field() {
         Ok(Some((7, value))) => value.text(7).unwrap_or_default(),
         _ => "",

@@ -1,4 +1,4 @@
-//! Results counted by what became of the records: for metrics, whose labels must be few and known.
+//! Counts results by outcome, for metrics, whose labels must be few and known.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use turnpike_types::{RejectReason, SuspenseReason};
 
 use crate::ingest::v1::{RecordResult, RecordStatus};
 
-/// How many results there are of each outcome and reason. A result that was given before counts as
-/// `replayed`; a reason that this build does not know, as `other`.
+/// The number of results for each outcome and reason. A repeated result counts as `replayed`, and a
+/// reason that this build does not know as `other`.
 pub fn tally(results: &[RecordResult]) -> BTreeMap<(&'static str, &'static str), u64> {
     let mut counts = BTreeMap::new();
     for result in results {

@@ -1,27 +1,27 @@
-//! Protobuf's wire format, read field by field, borrowing.
+//! Reads the protobuf wire format field by field, borrowing from the input.
 //! <https://protobuf.dev/programming-guides/encoding/>
 
-/// Bytes that are not protobuf, or not what they should be.
+/// The bytes are not a protobuf message, or not of the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// They end in the middle of a field.
+    /// The bytes end in the middle of a field.
     #[error("the message ends in the middle of a field")]
     Truncated,
-    /// A varint of more than 64 bits.
+    /// A varint has more than 64 bits.
     #[error("a number of more than 64 bits")]
     Overlong,
-    /// A field number of zero, or a wire type that does not exist (groups are not accepted).
-    #[error("a field of no known kind")]
+    /// A field has the number zero, or an unknown wire type (groups are not accepted).
+    #[error("a field of an unknown kind")]
     BadField,
-    /// A field whose wire type is not the one of its declaration.
+    /// The wire type of a field is not the declared one.
     #[error("field {0} has another type than declared")]
     WrongType(u32),
-    /// Text that is not UTF-8.
+    /// A text is not UTF-8.
     #[error("field {0} is not UTF-8")]
     NotText(u32),
 }
 
-/// A field's value as it stands on the wire.
+/// The value of a field, by wire type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     /// Wire type 0.
@@ -89,13 +89,13 @@ impl<'a> Fields<'a> {
         Self { rest: bytes }
     }
 
-    /// What was not read yet.
+    /// The bytes that were not read yet.
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
     fn read_varint(&mut self) -> Result<u64, WireError> {
-        // Most numbers are one byte: tags, lengths, small values.
+        // Fast path: most numbers (tags, lengths, small values) take one byte.
         if let [first, rest @ ..] = self.rest
             && *first < 0x80
         {
@@ -123,10 +123,10 @@ impl<'a> Fields<'a> {
         Ok(taken)
     }
 
-    /// The next field's number and value; `None` at the end.
+    /// The number and value of the next field; `None` at the end.
     ///
     /// # Errors
-    /// [`WireError`] when the bytes are no protobuf message.
+    /// [`WireError`] when the bytes are not a protobuf message.
     pub fn next_field(&mut self) -> Result<Option<(u32, Value<'a>)>, WireError> {
         if self.rest.is_empty() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The segment that is being filled.
+//! Builds a segment, record by record.
 
 use std::collections::HashMap;
 
@@ -18,41 +18,41 @@ pub struct Component(pub u16);
 /// A record to log.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRecord<'a> {
-    /// What came in.
+    /// The usage record, or the record that represents a due charge or a posting.
     pub view: UsageView<'a>,
-    /// The identity by which it was guided; may be empty.
+    /// The identity by which the record was guided to its account; may be empty.
     pub identity: &'a str,
-    /// What became of it.
+    /// The outcome of the record.
     pub outcome: Outcome,
 }
 
-/// A line to log; it belongs to the record pushed last.
+/// A charge line to log. It belongs to the record pushed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewLine {
-    /// Which component made it.
+    /// The component that made it.
     pub component: Component,
-    /// How many base units it prices.
+    /// The quantity that it prices, in base units.
     pub quantity: i128,
     /// The first unit of the record that it prices.
     pub first_unit: i64,
-    /// Days from 1970-01-01 to its period's first date; `i32::MIN` for none.
+    /// The first date of its period, in days since 1970-01-01; `i32::MIN` for none.
     pub period: i32,
-    /// The accumulator before the first unit.
+    /// The accumulator's level before the first unit.
     pub level_before: i128,
-    /// The accumulator after the last unit.
+    /// The accumulator's level after the last unit.
     pub level_after: i128,
-    /// What it costs.
+    /// The charged amount.
     pub amount: Money,
-    /// The line that it was made from, such as the one that it taxes: its index in this segment,
-    /// see [`SegmentBuilder::line_count`]. An earlier line of the same record.
+    /// The line that it was derived from, such as the line that a tax applies to: its index in this
+    /// segment (see [`SegmentBuilder::line_count`]). Must be an earlier line of the same record.
     pub of: Option<u32>,
-    /// Where its amount goes.
+    /// The account to which the amount is posted.
     pub posting: Posting,
-    /// The row, from 0, of the reference table that its price comes from.
+    /// The row, counted from 0, of the reference table that its price was read from.
     pub row: Option<u32>,
 }
 
-/// A segment under construction: plain vectors, one a column.
+/// A segment under construction: one vector for each column.
 #[derive(Debug, Default)]
 pub struct SegmentBuilder {
     pub(crate) accounts: Vec<u64>,
@@ -72,20 +72,20 @@ pub struct SegmentBuilder {
     pub(crate) entries: Vec<Entry>,
     pub(crate) suspended: u64,
     pub(crate) amounts: Vec<(Currency, i128)>,
-    /// Of the few lines that have one; in their order.
+    /// The marks of the few lines that have one, in the order of the lines.
     pub(crate) marks: Vec<Mark>,
     pub(crate) postings: u64,
-    /// What suspense reasons are about: each text once, with its records.
+    /// The details of suspense reasons: each text once, with the rows of its records.
     pub(crate) details: Vec<SuspenseDetail>,
-    /// By text, its place in `details`.
+    /// The index in `details` of each text.
     detail_index: HashMap<Box<str>, usize>,
-    /// Of the records that have one, in their order: the row, and the place in `details`.
+    /// For each record that has a detail, in order: the row, and the index in `details`.
     detail_rows: Vec<(u32, usize)>,
     detail_bytes: usize,
     component_currencies: Vec<usize>,
 }
 
-/// Runs of bytes end to end.
+/// Byte strings stored one after the other, with the end offset of each.
 #[derive(Debug, Default)]
 pub(crate) struct Strings {
     pub(crate) ends: Vec<i32>,
@@ -98,9 +98,9 @@ impl Strings {
         self.end();
     }
 
-    /// Ends the run that was written into `bytes`.
+    /// Ends the string that was just written into `bytes`.
     fn end(&mut self) {
-        // A segment is bounded far below 2 GiB, see `SegmentBuilder::bytes`.
+        // The size of a segment is bounded far below 2 GiB, see `SegmentBuilder::bytes`.
         self.ends.push(i32::try_from(self.bytes.len()).unwrap_or(i32::MAX));
     }
 
@@ -125,7 +125,7 @@ pub(crate) struct Lines {
     pub(crate) amounts: Vec<i128>,
 }
 
-/// The columns of changes that no line tells.
+/// The columns of variable changes that are not the level after a line.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) records: Vec<u32>,
@@ -140,27 +140,27 @@ impl SegmentBuilder {
         Self::default()
     }
 
-    /// Nothing was pushed.
+    /// Whether the segment has neither records nor entries.
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty() && self.entries.is_empty()
     }
 
-    /// How many records were pushed.
+    /// The number of records pushed so far.
     pub fn records(&self) -> usize {
         self.accounts.len()
     }
 
-    /// How many lines were pushed: the index of the next one, for [`NewLine::of`].
+    /// The number of lines pushed so far, which is the index of the next one (see [`NewLine::of`]).
     pub fn line_count(&self) -> u32 {
         u32::try_from(self.lines.records.len()).unwrap_or(u32::MAX)
     }
 
-    /// Does any line post to another account (P33)?
+    /// Whether any line posts to another account (P33).
     pub const fn has_postings(&self) -> bool {
         self.postings > 0
     }
 
-    /// About how many bytes it holds before compression.
+    /// An estimate of the segment's size in bytes before compression.
     pub fn bytes(&self) -> usize {
         self.accounts.len() * 40
             + self.ids.bytes.len()
@@ -173,8 +173,8 @@ impl SegmentBuilder {
             + self.detail_bytes
     }
 
-    /// Adds a record; returns its row, or `None` when the segment has as many records or usage
-    /// types as it can hold.
+    /// Adds a record and returns its row; `None` when the segment can't hold more records or usage
+    /// types.
     pub fn push_record(&mut self, record: &NewRecord<'_>) -> Option<u32> {
         let row = u32::try_from(self.accounts.len()).ok()?;
         let usage_type = self.usage_type(record.view.usage_type)?;
@@ -202,7 +202,7 @@ impl SegmentBuilder {
         Some(row)
     }
 
-    /// Says what the suspense reason of the record pushed last is about.
+    /// Sets the detail of the suspense reason of the record pushed last.
     pub fn push_detail(&mut self, detail: &Detail) {
         if detail.is_empty() || self.accounts.is_empty() {
             return;
@@ -230,7 +230,7 @@ impl SegmentBuilder {
         place.and_then(|place| self.details.get(place)).map_or("", |detail| detail.text.as_str())
     }
 
-    /// Adds a component to the table; the caller keeps the index, so that a line costs no lookup.
+    /// Adds a component to the table. The caller keeps the index, so that a line needs no lookup.
     /// `None` when the table is full.
     pub fn add_component(&mut self, head: ComponentHead, currency: Currency) -> Option<Component> {
         let index = u16::try_from(self.components.len()).ok()?;
@@ -246,9 +246,9 @@ impl SegmentBuilder {
         Some(Component(index))
     }
 
-    /// Would the segment's total of the component's currency still have at most 38 digits with
-    /// lines of `more` billionths added, their signs left aside? Then it has at every step between,
-    /// whatever their signs and order.
+    /// Whether the segment's total in the component's currency keeps at most 38 digits when lines
+    /// with a sum of absolute amounts of `more` billionths are added. It then does so after each of
+    /// these lines, whatever their signs and order.
     pub fn fits(&self, component: Component, more: u128) -> bool {
         let sum = self.component_currencies.get(usize::from(component.0));
         let total = sum.and_then(|&sum| self.amounts.get(sum)).map_or(0, |(_, total)| *total);
@@ -256,7 +256,7 @@ impl SegmentBuilder {
         i128::try_from(most).is_ok_and(|most| Money::from_nanos(most).is_some())
     }
 
-    /// Adds a line to the record pushed last. The caller has asked [`SegmentBuilder::fits`].
+    /// Adds a line to the record pushed last. The caller has checked [`SegmentBuilder::fits`].
     pub fn push_line(&mut self, line: &NewLine) {
         if line.of.is_some() || line.row.is_some() || line.posting != Posting::Account {
             self.mark(line);
@@ -279,19 +279,19 @@ impl SegmentBuilder {
         }
     }
 
-    /// Marks the line that is pushed next.
+    /// Adds the mark of the line that is pushed next.
     fn mark(&mut self, line: &NewLine) {
         let NewLine { of, posting, row, .. } = *line;
         self.marks.push(Mark { line: self.line_count(), of, posting, row });
         self.postings += u64::from(matches!(line.posting, Posting::Second(_)));
     }
 
-    /// Is there room in the variable table for as many more, were they all new?
+    /// Whether the variable table has room for `more` new variables.
     pub fn has_room_for_variables(&self, more: usize) -> bool {
         self.variables.len() + more <= usize::from(u16::MAX)
     }
 
-    /// Adds a new value of a variable of the account of the record pushed last. `None` when the
+    /// Logs a new value of a variable of the account of the record pushed last. `None` when the
     /// variable table is full.
     pub fn push_change(&mut self, variable: u64, period: i32, value: i128) -> Option<()> {
         let index = match self.variable_index.get(&variable) {
@@ -310,7 +310,7 @@ impl SegmentBuilder {
         Some(())
     }
 
-    /// Adds a change of an account beside usage, before whatever record comes next.
+    /// Adds a change of an account other than usage, ordered before the next record.
     pub fn push_entry(&mut self, account: AccountNumber, change: Change) {
         self.entries.push(Entry {
             before_record: u32::try_from(self.accounts.len()).unwrap_or(u32::MAX),
@@ -319,12 +319,12 @@ impl SegmentBuilder {
         });
     }
 
-    /// Takes back the entry pushed last.
+    /// Removes the entry pushed last.
     pub fn pop_entry(&mut self) {
         self.entries.pop();
     }
 
-    /// The record in `row`, for a check against a retry (P5).
+    /// The record in `row`, for the comparison with a retry (P5).
     pub fn record(&self, row: u32) -> Option<RecordRow<'_>> {
         let at = row as usize;
         Some(RecordRow {
@@ -341,7 +341,7 @@ impl SegmentBuilder {
     }
 
     fn usage_type(&mut self, name: &str) -> Option<u16> {
-        // There are a handful of usage types: a walk beats a hash.
+        // There are few usage types, so a linear search is faster than a hash map.
         let names = &mut self.usage_type_names;
         if let Some(index) = names.iter().position(|known| known == name) {
             return u16::try_from(index).ok();
@@ -354,7 +354,8 @@ impl SegmentBuilder {
     }
 }
 
-/// Usage types in one segment; past them the owner seals it and starts the next.
+/// The largest number of usage types in one segment. At this limit the owner seals the segment and
+/// starts the next one.
 const USAGE_TYPES_MAX: usize = 1024;
 
 fn last_row(records: usize) -> u32 {

@@ -1,4 +1,4 @@
-//! Columns: from vectors to Arrow and back.
+//! Converts columns from vectors to Arrow arrays and back.
 
 use std::sync::Arc;
 
@@ -7,8 +7,9 @@ use arrow_schema::DataType;
 
 use crate::SegmentError;
 
-/// Whole numbers of up to 38 digits. Kept as 64-bit integers while all of a segment's fit, which
-/// is nearly always: half the bytes before compression and a third of the time in it.
+/// Integers of up to 38 digits. Stored as 64-bit integers if all values of the segment fit, which
+/// is nearly always the case. This takes half the bytes before compression and a third of the time
+/// to compress.
 pub(crate) fn wide(values: &[i128]) -> Result<ArrayRef, arrow_schema::ArrowError> {
     let narrow: Result<Vec<i64>, _> = values.iter().map(|&value| i64::try_from(value)).collect();
     match narrow {
@@ -17,13 +18,13 @@ pub(crate) fn wide(values: &[i128]) -> Result<ArrayRef, arrow_schema::ArrowError
     }
 }
 
-/// Decimals with `scale` digits after the point.
+/// Decimals with `scale` digits after the decimal point.
 pub(crate) fn decimal(values: &[i128], scale: i8) -> Result<ArrayRef, arrow_schema::ArrowError> {
     let array = Decimal128Array::from_iter_values(values.iter().copied());
     Ok(Arc::new(array.with_precision_and_scale(38, scale)?))
 }
 
-/// A column of whole numbers as it was read.
+/// A column of integers as it was read.
 #[derive(Debug)]
 pub(crate) enum Wide {
     Narrow(Int64Array),
@@ -31,7 +32,7 @@ pub(crate) enum Wide {
 }
 
 impl Wide {
-    /// The value in `row`, which the caller has checked against the length.
+    /// The value in `row`. The caller has checked `row` against the length.
     pub(crate) fn value(&self, row: usize) -> i128 {
         match self {
             Self::Narrow(column) => i128::from(column.value(row)),
@@ -40,7 +41,7 @@ impl Wide {
     }
 }
 
-/// The column called `name` of `batch`, as an array of type `T`, without nulls.
+/// The column `name` of `batch` as an array of type `T`. It must have no nulls.
 pub(crate) fn column<T: Array + Clone + 'static>(
     batch: &RecordBatch,
     name: &'static str,
@@ -52,7 +53,7 @@ pub(crate) fn column<T: Array + Clone + 'static>(
     Ok(column)
 }
 
-/// The column called `name` of `batch`, as an array of type `T`.
+/// The column `name` of `batch` as an array of type `T`.
 pub(crate) fn nullable<T: Array + Clone + 'static>(
     batch: &RecordBatch,
     name: &'static str,
@@ -64,7 +65,7 @@ pub(crate) fn nullable<T: Array + Clone + 'static>(
         .ok_or(SegmentError::Column(name))
 }
 
-/// The column of whole numbers called `name`.
+/// The integer column `name`, in either storage type.
 pub(crate) fn wide_column(batch: &RecordBatch, name: &'static str) -> Result<Wide, SegmentError> {
     match batch.column_by_name(name).map(|column| column.data_type()) {
         Some(DataType::Int64) => column(batch, name).map(Wide::Narrow),

@@ -1,4 +1,4 @@
-//! Reading a segment.
+//! Decodes segments.
 
 use std::io::Cursor;
 
@@ -24,30 +24,30 @@ use crate::rows::{ChangeRow, ComponentInfo, LineRow, RecordRow, outcome};
 
 /// The first bytes of a segment without marks.
 pub(crate) const MAGIC: [u8; 8] = *b"TPSEG\0\0\x01";
-/// The first bytes of a segment with marks: a program that knows only the format before them
-/// refuses it by name, and does not read it without them.
+/// The first bytes of a segment with marks. A program that knows only the older format refuses such
+/// a segment with an error instead of ignoring its marks.
 pub(crate) const MAGIC_MARKED: [u8; 8] = *b"TPSEG\0\0\x02";
 
-/// Why a segment can't be read (or made).
+/// Why a segment can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
-    /// It does not begin like a segment of a version known here.
+    /// The first bytes are not those of a known format.
     #[error("not a segment of format 1 or 2: a newer program may have written it")]
     Format,
-    /// Its bytes do not have the hash that the log says.
-    #[error("segment bytes and hash differ: the log was damaged or changed")]
+    /// The bytes do not have the hash that the log gives.
+    #[error("the segment's bytes do not match its hash: the log was damaged or changed")]
     Hash,
-    /// It ends too early.
+    /// The bytes end too early.
     #[error("the segment ends in the middle of a block")]
     Truncated,
-    /// It goes on after its last block.
-    #[error("the segment goes on after its last block")]
+    /// There are bytes after the last block.
+    #[error("the segment has bytes after its last block")]
     TooLong,
-    /// A block does not fit its length field.
+    /// The length of a block does not fit its length field.
     #[error("a block of more than 4 GiB")]
     TooLarge,
-    /// Its head is no head.
-    #[error("the segment's head: {0}")]
+    /// The head can't be decoded.
+    #[error("the segment's head can't be decoded: {0}")]
     Head(#[from] prost::DecodeError),
     /// A value of the head is out of range.
     #[error("the segment's head: {0} is out of range")]
@@ -55,7 +55,7 @@ pub enum SegmentError {
     /// A column is missing or of another type.
     #[error("column {0} is missing or has another type")]
     Column(&'static str),
-    /// A row points outside of its table.
+    /// A row refers to an entry that its table does not have.
     #[error("column {0} points outside of its table")]
     Pointer(&'static str),
     /// Arrow could not read or write a block.
@@ -63,7 +63,7 @@ pub enum SegmentError {
     Arrow(#[from] arrow_schema::ArrowError),
 }
 
-/// A segment, decoded: columns, read in place.
+/// A decoded segment. Columns are read in place.
 #[derive(Debug)]
 pub struct Segment {
     header: Header,
@@ -113,10 +113,10 @@ struct ChangeColumns {
 }
 
 impl Segment {
-    /// Reads a segment, after its hash was found right.
+    /// Decodes a segment after checking its hash.
     ///
     /// # Errors
-    /// [`SegmentError`] when the bytes are not what was appended.
+    /// [`SegmentError`] when the hash differs or the bytes are not a segment.
     pub fn decode_checked(
         body: &Bytes,
         prev: SegmentHash,
@@ -128,10 +128,10 @@ impl Segment {
         Self::decode(body)
     }
 
-    /// Reads a segment.
+    /// Decodes a segment.
     ///
     /// # Errors
-    /// [`SegmentError`] when the bytes are no segment.
+    /// [`SegmentError`] when the bytes are not a segment.
     pub fn decode(body: &Bytes) -> Result<Self, SegmentError> {
         let (mut rest, marked) = match body.split_first_chunk() {
             Some((&MAGIC, rest)) => (rest, false),
@@ -180,22 +180,22 @@ impl Segment {
         })
     }
 
-    /// Place, time and totals.
+    /// The segment's position, time and totals.
     pub const fn header(&self) -> &Header {
         &self.header
     }
 
-    /// What changed accounts beside usage, in order.
+    /// The changes of accounts other than usage, in order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// About how many bytes this takes in memory.
+    /// An estimate of the memory that this segment takes, in bytes.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many records it holds.
+    /// The number of records.
     pub fn record_count(&self) -> usize {
         self.records.account.len()
     }
@@ -225,7 +225,7 @@ impl Segment {
         (0u32..).map_while(|row| Some((row, self.record(row)?)))
     }
 
-    /// How many lines it holds.
+    /// The number of lines.
     pub fn line_count(&self) -> usize {
         self.lines.record.len()
     }
@@ -271,14 +271,14 @@ impl Segment {
         marks.map(|mark| mark.line)
     }
 
-    /// The lines that post to another account, in order: the n-th of them is the posting of
-    /// ordinal n, from 0 (P33).
+    /// The lines that post to another account, in order. The n-th line is the posting with ordinal
+    /// n, counted from 0 (P33).
     pub fn postings(&self) -> impl Iterator<Item = LineRow<'_>> {
         let marks = self.marks.iter().filter(|mark| matches!(mark.posting, Posting::Second(_)));
         marks.map_while(|mark| self.line_with(mark.line as usize, Some(mark)))
     }
 
-    /// The changes that no line tells, in order.
+    /// The variable changes that are not the level after a line, in order.
     pub fn changes(&self) -> impl Iterator<Item = ChangeRow> {
         (0..self.changes.record.len()).map_while(|row| {
             let columns = &self.changes;

@@ -1,20 +1,20 @@
-//! What the suspense reasons of a segment's records are about.
+//! The details of the suspense reasons of a segment's records.
 
 use turnpike_types::limits::DETAIL_BYTES_MAX;
 
 use crate::SegmentError;
 use crate::head::SuspenseDetail;
 
-/// Texts, and which records they are of.
+/// The detail texts, and the records that they belong to.
 #[derive(Debug, Default)]
 pub(crate) struct Details {
     texts: Vec<String>,
-    /// Sorted by row: the row, and the place of its text.
+    /// Sorted by row: the row of the record, and the index of its text.
     rows: Vec<(u32, usize)>,
 }
 
 impl Details {
-    /// Details as they stand in a head, of `records` records.
+    /// Reads the details of a head, for a segment of `records` records.
     pub(crate) fn read(details: Vec<SuspenseDetail>, records: usize) -> Result<Self, SegmentError> {
         let mut read = Self::default();
         for (place, detail) in details.into_iter().enumerate() {

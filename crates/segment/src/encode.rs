@@ -1,4 +1,4 @@
-//! Sealing: from columns to bytes and their hash.
+//! Seals a segment: encodes its columns and computes its hash.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::decode::{MAGIC, MAGIC_MARKED, SegmentError};
 use crate::head::{Head, Totals};
 use crate::marks;
 
-/// Where and when a segment is sealed.
+/// The position and time at which a segment is sealed.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// The partition.
@@ -29,13 +29,13 @@ pub struct Place {
     pub segment: SegmentNumber,
     /// The owner's epoch.
     pub epoch: Epoch,
-    /// The hash that it builds on.
+    /// The hash of the preceding segment.
     pub prev_hash: SegmentHash,
-    /// Logged time.
+    /// The logged time.
     pub now: Timestamp,
-    /// The oldest start that was acceptable.
+    /// The oldest acceptable start at that time.
     pub floor: Timestamp,
-    /// The catalogue's version that plans were taken from.
+    /// The catalogue version whose plans were used.
     pub catalogue_version: u64,
 }
 
@@ -50,7 +50,7 @@ pub struct SealedSegment {
     pub totals: Totals,
 }
 
-/// The hash of `body` on top of `prev`.
+/// The hash of `body`, chained to the hash `prev` of the preceding segment.
 pub fn hash_of(prev: SegmentHash, body: &[u8]) -> SegmentHash {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&prev.0);
@@ -59,12 +59,12 @@ pub fn hash_of(prev: SegmentHash, body: &[u8]) -> SegmentHash {
 }
 
 impl SegmentBuilder {
-    /// Encodes everything that was pushed. The builder stays: while the append is in flight, its
+    /// Encodes everything that was pushed. The builder is kept: while the append is in flight, its
     /// records are still compared with retries (P5).
     ///
     /// # Errors
-    /// [`SegmentError`] when a column can't be made or a line's mark points nowhere, which would
-    /// be a bug: nothing is appended that could not be read.
+    /// [`SegmentError`] when a column can't be encoded or a mark is invalid. Either would be a bug;
+    /// the check prevents the append of an unreadable segment.
     pub fn seal(&self, place: &Place) -> Result<SealedSegment, SegmentError> {
         marks::check(&self.marks, &self.lines.records)?;
         let totals = self.totals()?;
@@ -192,7 +192,7 @@ fn write_batch(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<(), SegmentErro
     Ok(())
 }
 
-/// A block: its length in four bytes, then its bytes.
+/// Writes a block: its length in four bytes (little-endian), then its bytes.
 fn put_block(
     body: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), SegmentError>,

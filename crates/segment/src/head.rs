@@ -1,10 +1,10 @@
-//! A segment's head: everything that is not a column.
+//! The head of a segment: everything that is not stored in columns.
 
 use std::collections::BTreeMap;
 
 use turnpike_types::{Currency, Epoch, Money, PartitionId, SegmentNumber, Timestamp};
 
-/// The head as it stands in the body, a protobuf message of the segment format's own.
+/// The head as it is stored in the body: a protobuf message private to the segment format.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Head {
     /// The partition.
@@ -13,52 +13,52 @@ pub struct Head {
     /// The segment's number.
     #[prost(uint64, tag = "2")]
     pub segment: u64,
-    /// The epoch under which it was made.
+    /// The owner's epoch when the segment was sealed.
     #[prost(uint64, tag = "3")]
     pub epoch: u64,
-    /// Logged time, microseconds (P26).
+    /// Logged time in microseconds (P26).
     #[prost(sfixed64, tag = "4")]
     pub now_us: i64,
-    /// The oldest start that was acceptable (P26).
+    /// The oldest acceptable start (P26).
     #[prost(sfixed64, tag = "5")]
     pub floor_us: i64,
-    /// The catalogue's version that plans were taken from (P36).
+    /// The catalogue version whose plans were used (P36).
     #[prost(uint64, tag = "6")]
     pub catalogue_version: u64,
-    /// What lines point at.
+    /// The component table that lines refer to.
     #[prost(message, repeated, tag = "7")]
     pub components: Vec<ComponentHead>,
-    /// Variable ids that changes point at.
+    /// The variable ids that changes refer to.
     #[prost(fixed64, repeated, tag = "8")]
     pub variables: Vec<u64>,
-    /// What changed accounts beside usage, in order.
+    /// The changes of accounts other than usage, in order.
     #[prost(message, repeated, tag = "9")]
     pub entries: Vec<Entry>,
-    /// Records, rated and suspended together.
+    /// The number of records, rated and suspended together.
     #[prost(uint64, tag = "10")]
     pub records: u64,
-    /// Records that went to suspense.
+    /// The number of records that went to suspense.
     #[prost(uint64, tag = "11")]
     pub suspended: u64,
-    /// Charge lines.
+    /// The number of charge lines.
     #[prost(uint64, tag = "12")]
     pub lines: u64,
-    /// Sum of the lines that post to an account, in billionths, by currency.
+    /// By currency, the sum of the lines that post to an account, in billionths.
     #[prost(btree_map = "string, string", tag = "13")]
     pub amounts: BTreeMap<String, String>,
-    /// Lines that post to another account than their record's (P33).
+    /// The number of lines that post to an account other than their record's (P33).
     #[prost(uint64, tag = "14")]
     pub postings: u64,
-    /// What the suspense reasons of records are about, each text once. A program that does not know
-    /// them reads the records without.
+    /// The details of the suspense reasons of records, each text once. A program that does not know
+    /// this field reads the records without details.
     #[prost(message, repeated, tag = "15")]
     pub details: Vec<SuspenseDetail>,
 }
 
-/// What the suspense reason of some records is about.
+/// A detail of the suspense reason of some records.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct SuspenseDetail {
-    /// At most [`turnpike_types::limits::DETAIL_BYTES_MAX`] bytes.
+    /// The text, at most [`turnpike_types::limits::DETAIL_BYTES_MAX`] bytes.
     #[prost(string, tag = "1")]
     pub text: String,
     /// The rows of the records, in order.
@@ -66,7 +66,7 @@ pub struct SuspenseDetail {
     pub records: Vec<u32>,
 }
 
-/// A component as it stands in the head.
+/// A component as it is stored in the head.
 #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct ComponentHead {
     /// The plan.
@@ -81,16 +81,16 @@ pub struct ComponentHead {
     /// Its step or charge.
     #[prost(string, tag = "4")]
     pub component: String,
-    /// [`crate::LineKind`] by number.
+    /// The number of its [`crate::LineKind`].
     #[prost(uint32, tag = "5")]
     pub kind: u32,
-    /// As the plan has it.
+    /// The price as written in the plan.
     #[prost(string, tag = "6")]
     pub price: String,
     /// The base unit of quantities.
     #[prost(string, tag = "7")]
     pub unit: String,
-    /// ISO 4217.
+    /// The currency (ISO 4217).
     #[prost(string, tag = "8")]
     pub currency: String,
     /// The variable whose level the lines show.
@@ -98,76 +98,76 @@ pub struct ComponentHead {
     pub level: Option<u64>,
 }
 
-/// One change of an account beside usage.
+/// A change of an account other than usage.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Entry {
-    /// It came before the record of this index.
+    /// The entry precedes the record of this row.
     #[prost(uint32, tag = "1")]
     pub before_record: u32,
-    /// The account; zero in the suspense of an unbound identity.
+    /// The account; zero for a suspended record of an unbound identity.
     #[prost(uint64, tag = "2")]
     pub account: u64,
-    /// What changed.
+    /// The change.
     #[prost(oneof = "Change", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub change: Option<Change>,
 }
 
-/// What changed.
+/// The kinds of changes.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Change {
     /// The account was opened.
     #[prost(message, tag = "3")]
     Opened(Settings),
-    /// Its settings changed.
+    /// The account's settings changed.
     #[prost(message, tag = "4")]
     SettingsChanged(Settings),
-    /// It subscribed to a plan.
+    /// The account subscribed to a plan.
     #[prost(message, tag = "5")]
     Subscribed(Subscription),
-    /// It cancelled a plan.
+    /// The account cancelled a subscription.
     #[prost(message, tag = "6")]
     Cancelled(Cancellation),
-    /// A suspended record was rated: it is the record that follows this entry, which is no new
-    /// key but the one that waited.
+    /// A suspended record was rated. The record that follows this entry is that record, so it adds
+    /// no new deduplication key.
     #[prost(message, tag = "7")]
     Recycled(SuspenseKey),
-    /// A suspended record was tried again in vain.
+    /// A suspended record was recycled and stays in suspense.
     #[prost(message, tag = "8")]
     StillSuspended(SuspenseKey),
-    /// A suspended record was guided to an account elsewhere and left suspense.
+    /// A suspended record was moved to its account in another partition and left suspense here.
     #[prost(message, tag = "9")]
     MovedAway(SuspenseKey),
-    /// Postings of another partition were taken up to here; the account is zero (P33).
+    /// The postings of another partition were taken up to this cursor; the account is zero (P33).
     #[prost(message, tag = "10")]
     PostingsTaken(PostingCursor),
-    /// It was offered alternatives, of which one is billed each cycle
+    /// The account was offered alternatives, of which one is billed in each cycle
     /// (docs/plan-semantics.md section 6).
     #[prost(message, tag = "11")]
     Offered(Offer),
-    /// It chose the alternative that a cycle is billed by, whichever is cheapest.
+    /// The account chose the alternative that a cycle is billed by, instead of the cheapest.
     #[prost(message, tag = "12")]
     Picked(Pick),
-    /// It keeps one alternative for good and has no choice any more.
+    /// The account keeps one alternative from then on and no longer has a choice.
     #[prost(message, tag = "13")]
     OptedOut(OptOut),
 }
 
-/// Settings from an instant on.
+/// The settings of an account from an instant on.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Message)]
 pub struct Settings {
-    /// From when.
+    /// The start, in microseconds.
     #[prost(sfixed64, tag = "1")]
     pub from_us: i64,
-    /// IANA zone.
+    /// The IANA time zone.
     #[prost(string, tag = "2")]
     pub zone: String,
-    /// 1 to 31.
+    /// The day of the month on which billing cycles begin, 1 to 31.
     #[prost(uint32, tag = "3")]
     pub cycle_day: u32,
-    /// ISO 4217.
+    /// The currency (ISO 4217).
     #[prost(string, tag = "4")]
     pub currency: String,
-    /// What plans may decide by.
+    /// The attributes that plans may use in their rules.
     #[prost(btree_map = "string, string", tag = "5")]
     pub attributes: BTreeMap<String, String>,
 }
@@ -178,40 +178,41 @@ pub struct Subscription {
     /// The plan.
     #[prost(string, tag = "1")]
     pub plan_id: String,
-    /// From when.
+    /// The start, in microseconds.
     #[prost(sfixed64, tag = "2")]
     pub from_us: i64,
-    /// To just before this instant; `i64::MAX` while it stands.
+    /// The end (exclusive), in microseconds; `i64::MAX` while it is open.
     #[prost(sfixed64, tag = "3")]
     pub until_us: i64,
-    /// Larger is asked first.
+    /// The subscription with the larger priority rates first.
     #[prost(uint32, tag = "4")]
     pub priority: u32,
     /// Overrides of the plan's parameters.
     #[prost(btree_map = "string, string", tag = "5")]
     pub parameters: BTreeMap<String, String>,
-    /// The option of which it is one alternative; empty: none.
+    /// The option that this subscription is an alternative of; empty for none.
     #[prost(string, tag = "6")]
     pub option: String,
-    /// The option's fee a cycle, a decimal in the account's currency; empty: none.
+    /// The fee of the option for each cycle, a decimal in the account's currency; empty for none.
     #[prost(string, tag = "7")]
     pub fee: String,
-    /// Its place among the option's alternatives, from 0: of equally cheap ones the first wins.
+    /// The position among the option's alternatives, from 0. Of equally cheap alternatives, the
+    /// first one is billed.
     #[prost(uint32, tag = "8")]
     pub place: u32,
-    /// From when on the client keeps this alternative and has no choice any more: the subscription
-    /// goes on as a plain one. Absent while it has the choice.
+    /// When the client opted out and kept this alternative: from then on the subscription is a
+    /// plain one. Absent while the client has the choice.
     #[prost(sfixed64, optional, tag = "9")]
     pub kept_from_us: Option<i64>,
 }
 
 impl Subscription {
-    /// Is it an alternative of its option at `at_us`, while it is in force?
+    /// Whether the subscription, while in force, is an alternative of its option at `at_us`.
     pub fn is_alternative_at(&self, at_us: i64) -> bool {
         !self.option.is_empty() && self.kept_from_us.is_none_or(|kept| at_us < kept)
     }
 
-    /// To just before when it is an alternative of its option.
+    /// The instant (exclusive) until which the subscription is an alternative of its option.
     pub fn option_until_us(&self) -> i64 {
         self.kept_from_us.unwrap_or(i64::MAX).min(self.until_us)
     }
@@ -223,30 +224,30 @@ pub struct Cancellation {
     /// The plan.
     #[prost(string, tag = "1")]
     pub plan_id: String,
-    /// From when it no longer rates.
+    /// The instant from which it no longer rates, in microseconds.
     #[prost(sfixed64, tag = "2")]
     pub at_us: i64,
 }
 
-/// A record in suspense, at the revision that was acted on (P35).
+/// A record in suspense, at the revision that the change applies to (P35).
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct SuspenseKey {
     /// The record's id.
     #[prost(string, tag = "1")]
     pub record_id: String,
-    /// Part of the key where the account is zero.
+    /// The identity, which is part of the key if the account is zero.
     #[prost(string, tag = "2")]
     pub identity: String,
-    /// How often it had been tried before.
+    /// How often the record had been recycled without success before.
     #[prost(uint32, tag = "3")]
     pub revision: u32,
-    /// Its reason from now on, by number; 0 when it left suspense.
+    /// The number of its new reason; 0 when it left suspense.
     #[prost(uint32, tag = "4")]
     pub reason: u32,
-    /// Where it went, with [`Change::MovedAway`].
+    /// The account that it moved to, with [`Change::MovedAway`].
     #[prost(uint64, tag = "5")]
     pub moved_to: u64,
-    /// What its reason is about, with [`Change::StillSuspended`]; empty for none.
+    /// The detail of its reason, with [`Change::StillSuspended`]; empty for none.
     #[prost(string, tag = "6")]
     pub detail: String,
 }
@@ -254,43 +255,43 @@ pub struct SuspenseKey {
 /// How far the postings of a sender were taken (P33).
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct PostingCursor {
-    /// The partition in whose log the postings stand.
+    /// The partition whose log holds the postings.
     #[prost(uint32, tag = "1")]
     pub sender: u32,
-    /// The segment; those before it are behind the cursor.
+    /// The segment. All earlier segments are before the cursor.
     #[prost(uint64, tag = "2")]
     pub segment: u64,
-    /// How many postings of that segment are behind the cursor, those to other partitions counted
-    /// too.
+    /// How many postings of that segment are before the cursor, including those to other
+    /// partitions.
     #[prost(uint32, tag = "3")]
     pub ordinal: u32,
-    /// The segment's hash: a sender of another history is noticed (P18).
+    /// The segment's hash, which reveals a sender with another history (P18).
     #[prost(bytes = "vec", tag = "4")]
     pub hash: Vec<u8>,
 }
 
-/// Alternatives, all of which rate everything on trial; one is billed
+/// An offer of alternatives. Each of them rates everything tentatively, and one of them is billed
 /// (docs/plan-semantics.md section 6).
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Offer {
-    /// The option's name in the account.
+    /// The option's name, unique in the account.
     #[prost(string, tag = "1")]
     pub option: String,
-    /// The alternatives: of equally cheap ones the first wins.
+    /// The plans of the alternatives. Of equally cheap ones, the first is billed.
     #[prost(string, repeated, tag = "2")]
     pub plans: Vec<String>,
-    /// The fee a cycle, a decimal in the account's currency; empty: none.
+    /// The fee for each cycle, a decimal in the account's currency; empty for none.
     #[prost(string, tag = "3")]
     pub fee: String,
-    /// From when.
+    /// The start, in microseconds.
     #[prost(sfixed64, tag = "4")]
     pub from_us: i64,
-    /// Of all its alternatives; larger is asked first.
+    /// The priority of all its alternatives; the larger priority rates first.
     #[prost(uint32, tag = "5")]
     pub priority: u32,
 }
 
-/// The alternative that a cycle is billed by.
+/// The choice of the alternative that a cycle is billed by.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Pick {
     /// The option.
@@ -299,56 +300,56 @@ pub struct Pick {
     /// The alternative.
     #[prost(string, tag = "2")]
     pub plan_id: String,
-    /// Days from 1970-01-01 to the cycle's first date.
+    /// The first date of the cycle, in days since 1970-01-01.
     #[prost(sint32, tag = "3")]
     pub cycle: i32,
 }
 
-/// The end of an option: one alternative goes on as a plain subscription.
+/// The end of an option: one alternative continues as a plain subscription.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct OptOut {
     /// The option.
     #[prost(string, tag = "1")]
     pub option: String,
-    /// The alternative that goes on.
+    /// The alternative that continues.
     #[prost(string, tag = "2")]
     pub plan_id: String,
-    /// From when.
+    /// The instant from which it is a plain subscription, in microseconds.
     #[prost(sfixed64, tag = "3")]
     pub at_us: i64,
 }
 
-/// A segment's place, time and totals.
+/// The position, time and totals of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The partition.
     pub partition: PartitionId,
     /// The segment's number.
     pub segment: SegmentNumber,
-    /// The epoch under which it was made.
+    /// The owner's epoch when the segment was sealed.
     pub epoch: Epoch,
     /// Logged time (P26).
     pub now: Timestamp,
-    /// The oldest start that was acceptable (P26).
+    /// The oldest acceptable start (P26).
     pub floor: Timestamp,
-    /// The catalogue's version that plans were taken from (P36).
+    /// The catalogue version whose plans were used (P36).
     pub catalogue_version: u64,
     /// Control totals.
     pub totals: Totals,
 }
 
-/// Control totals, so that a consumer can reconcile (docs/architecture.md section 8).
+/// Control totals, by which a consumer can reconcile (docs/architecture.md section 8).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Records, rated and suspended together.
+    /// The number of records, rated and suspended together.
     pub records: u64,
-    /// Records that went to suspense.
+    /// The number of records that went to suspense.
     pub suspended: u64,
-    /// Charge lines, wherever they post.
+    /// The number of charge lines, wherever they post.
     pub lines: u64,
-    /// Lines that post to another account than their record's (P33).
+    /// The number of lines that post to an account other than their record's (P33).
     pub postings: u64,
-    /// Sum by currency of the lines that post to an account, sorted: not of those that post to
-    /// nobody, are replaced or on trial.
+    /// By currency, the sum of the lines that post to an account, sorted by currency. Lines that
+    /// post to nobody, are replaced or tentative do not count.
     pub amounts: Vec<(Currency, Money)>,
 }

@@ -1,4 +1,4 @@
-//! What kind of charge a line is.
+//! The kinds of charge lines.
 
 macro_rules! kinds {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $number:literal, $word:literal;)+ }) => {
@@ -7,10 +7,10 @@ macro_rules! kinds {
         pub enum $name { $($(#[$vdoc])* $variant,)+ }
 
         impl $name {
-            /// Every kind there is.
+            /// All kinds.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The number that stands in segments; it never changes meaning.
+            /// The number in segments; it never changes its meaning.
             pub const fn number(self) -> u32 {
                 match self { $(Self::$variant => $number,)+ }
             }
@@ -20,7 +20,7 @@ macro_rules! kinds {
                 match number { $($number => Some(Self::$variant),)+ _ => None }
             }
 
-            /// The word on receipts.
+            /// The word on receipts and in the feed.
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
@@ -29,32 +29,33 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// What kind of charge a line is.
+    /// The kind of a charge line.
     LineKind {
-        /// Units times a price.
+        /// Usage: units times a price.
         Usage = 0, "usage";
-        /// Once in a subscription's life.
+        /// A charge made once for a subscription.
         OneTime = 1, "one-time";
-        /// Once a period.
+        /// A charge made once in each period.
         Recurring = 2, "recurring";
         /// A tax on another line.
         Tax = 3, "tax";
-        /// Taken off other lines; mostly below zero.
+        /// A discount on other lines; mostly negative.
         Discount = 4, "discount";
-        /// One party's part of another line, which it replaces together with its like.
+        /// One party's share of another line. All shares together replace that line.
         Share = 5, "share";
-        /// Another line in another currency.
+        /// Another line converted into another currency.
         Conversion = 6, "conversion";
-        /// What corrects other lines: volume tiers, caps, minimums, commitments, prorated credits.
+        /// A correction of other lines: volume tiers, caps, minimums, commitments, prorated
+        /// credits.
         Adjustment = 7, "adjustment";
-        /// A bonus credited.
+        /// A credited bonus.
         Bonus = 8, "bonus";
-        /// What a usage monitor noticed; it costs nothing.
+        /// An event that a usage monitor reports; its amount is zero.
         Event = 9, "event";
-        /// Of an option: the fee, or the lines of the alternative that won
+        /// A line of an option: its fee, or the lines of the alternative that is billed
         /// (docs/plan-semantics.md section 6).
         Option = 10, "option";
-        /// A line of another account that was posted to this one (P33).
+        /// A line of another account that was posted to this account (P33).
         Posting = 11, "posting";
     }
 }

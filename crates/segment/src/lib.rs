@@ -6,23 +6,24 @@
 //!  replay, feed, dedup <------ Segment <--decode--+                         decode.rs
 //!
 //!  body:  magic | head (protobuf) | records | lines | changes (three Arrow IPC streams, LZ4)
-//!               | marks (one more, where there are any: format 2)          marks.rs
-//!         head: place, logged time, control totals, component and variable tables, entries
+//!               | marks (a fourth stream if there are any: format 2)       marks.rs
+//!         head: partition, number, logged time, control totals, tables, entries
 //! ```
 //!
-//! - A **record** row holds the raw record, or says what fell due or was posted from another
-//!   account. A **line** row points at its record and at a component of the table (plan, version,
-//!   primitive, step, price): its receipt. The level after a line is the new value of the
-//!   component's variable; what the lines do not tell stands in **changes**.
-//! - A **mark** stands beside the few lines that were made from another line (a tax, a share), or
-//!   whose amount goes elsewhere than to the record's account. Control totals sum what posts to
-//!   an account.
-//! - **Entries** are what changes accounts beside usage: opening, subscriptions, recycling. Each
-//!   says before which record it came, so that a replay takes both in order.
+//! - A **record** row holds the raw record. It can also represent a charge that fell due or a
+//!   posting from another account. A **line** row points to its record and to a component of the
+//!   table (plan, version, primitive, step, price), which is its receipt. The level after a line is
+//!   the new value of the component's variable. **Changes** hold the new values of all other
+//!   variables.
+//! - A **mark** belongs to one of the few lines that were derived from another line (a tax, a
+//!   share), or whose amount is not posted to the record's account. Control totals sum the lines
+//!   that post to an account.
+//! - **Entries** are changes of accounts other than usage: opening, subscriptions, recycling. Each
+//!   names the record that it precedes, so that a replay applies both in order.
 //! - Replay applies what is logged and never rates again (P25).
-//! - The hash covers the hash before it and the whole body (I3).
+//! - The hash covers the preceding segment's hash and the whole body (I3).
 //!
-//! Not promised: that a body from a hostile writer decodes quickly; the hash is checked first.
+//! Not guaranteed: that a body from a hostile writer decodes quickly. The hash is checked first.
 
 mod builder;
 mod columns;

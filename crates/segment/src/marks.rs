@@ -1,6 +1,6 @@
-//! What few lines have beside their columns: which line they were made from, which row of a table
-//! their price comes from, and where their amount goes when not to the record's own account. A block
-//! of its own, since plain usage has none of it, and its lines stay as small as they are.
+//! Additional data of a few lines: the line that they were derived from, the table row of their
+//! price, and the account to which the amount is posted if it is not the record's. Marks are stored
+//! in a separate block, because lines of plain usage have none and stay small.
 
 use std::sync::Arc;
 
@@ -10,34 +10,34 @@ use turnpike_types::{AccountNumber, Posting};
 use crate::SegmentError;
 use crate::columns::{column, nullable};
 
-/// A line's mark.
+/// The mark of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// The line.
+    /// The index of the line.
     pub(crate) line: u32,
-    /// The line that it was made from.
+    /// The line that it was derived from.
     pub(crate) of: Option<u32>,
-    /// Where its amount goes.
+    /// The account to which its amount is posted.
     pub(crate) posting: Posting,
-    /// The row of the reference table that its price comes from.
+    /// The row of the reference table that its price was read from.
     pub(crate) row: Option<u32>,
 }
 
-/// Is the line's amount part of the control totals? What stands in other lines' place, or goes to
-/// nobody, is no money.
+/// Whether the control totals include the line's amount. Lines that were replaced, are tentative or
+/// post to nobody are not charged.
 pub(crate) const fn is_counted(posting: Posting) -> bool {
     matches!(posting, Posting::Account | Posting::Second(_))
 }
 
-/// How many lines post to another account.
+/// The number of lines that post to another account.
 pub(crate) fn postings(marks: &[Mark]) -> u64 {
     marks.iter().filter(|mark| matches!(mark.posting, Posting::Second(_))).count() as u64
 }
 
-/// Do marks point where they may? `records` are the records of all lines.
+/// Checks that all marks refer to existing lines. `records` holds the record of each line.
 ///
 /// # Errors
-/// [`SegmentError`] naming the column that does not.
+/// [`SegmentError`] with the name of the invalid column.
 pub(crate) fn check(marks: &[Mark], records: &[u32]) -> Result<(), SegmentError> {
     let pointer = |name| Err(SegmentError::Pointer(name));
     if !marks.is_sorted_by(|left, right| left.line < right.line) {
@@ -57,7 +57,7 @@ pub(crate) fn check(marks: &[Mark], records: &[u32]) -> Result<(), SegmentError>
     Ok(())
 }
 
-/// The marks as columns.
+/// Encodes the marks as columns.
 pub(crate) fn batch(marks: &[Mark]) -> Result<RecordBatch, SegmentError> {
     let lines: UInt32Array = marks.iter().map(|mark| Some(mark.line)).collect();
     let ofs: UInt32Array = marks.iter().map(|mark| mark.of).collect();
@@ -69,7 +69,7 @@ pub(crate) fn batch(marks: &[Mark]) -> Result<RecordBatch, SegmentError> {
         ("posting", Arc::new(postings) as _, false),
         ("second_account", Arc::new(seconds) as _, false),
     ];
-    // Where no line has one there is no such column.
+    // The column is left out if no line has a table row.
     if marks.iter().any(|mark| mark.row.is_some()) {
         let rows: UInt32Array = marks.iter().map(|mark| mark.row).collect();
         columns.push(("row", Arc::new(rows) as _, true));
@@ -77,7 +77,7 @@ pub(crate) fn batch(marks: &[Mark]) -> Result<RecordBatch, SegmentError> {
     Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
 }
 
-/// The marks of columns.
+/// Decodes marks from columns.
 pub(crate) fn read(batch: &RecordBatch) -> Result<Vec<Mark>, SegmentError> {
     let line: UInt32Array = column(batch, "line")?;
     let of: UInt32Array = nullable(batch, "of")?;
@@ -99,7 +99,8 @@ pub(crate) fn read(batch: &RecordBatch) -> Result<Vec<Mark>, SegmentError> {
     (0..line.len()).map(mark).collect()
 }
 
-/// The posting's number, and the account it goes to instead; the numbers never change meaning.
+/// The posting's number, and the other account that it posts to. The numbers never change their
+/// meaning.
 const fn code(posting: Posting) -> (u8, u64) {
     match posting {
         Posting::Account => (0, 0),

@@ -1,23 +1,23 @@
-//! Rows as they are read.
+//! The rows of a decoded segment.
 
 use turnpike_types::{AccountNumber, Currency, Money, Outcome, Posting, SuspenseReason, Timestamp};
 
 use crate::kind::LineKind;
 
-/// What a component of the table says; a line's receipt.
+/// A component of the table: the receipt of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComponentInfo {
     /// The plan.
     pub plan_id: String,
     /// Its version.
     pub plan_version: u32,
-    /// The primitive.
+    /// The plan's primitive.
     pub primitive: String,
     /// Its step or charge.
     pub component: String,
-    /// What kind of charge.
+    /// The kind of its lines.
     pub kind: LineKind,
-    /// As the plan has it.
+    /// The price as written in the plan.
     pub price: String,
     /// The base unit of quantities.
     pub unit: String,
@@ -30,24 +30,24 @@ pub struct ComponentInfo {
 /// A record as it was logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordRow<'a> {
-    /// The account; zero in the suspense of an unbound identity.
+    /// The account; zero for a suspended record of an unbound identity.
     pub account: AccountNumber,
-    /// The sender's id.
+    /// The record id that the sender gave.
     pub record_id: &'a str,
-    /// What was used.
+    /// The usage type.
     pub usage_type: &'a str,
-    /// When it began.
+    /// The start.
     pub start: Timestamp,
-    /// How long it went on.
+    /// The duration, in microseconds.
     pub duration_us: i64,
-    /// How much.
+    /// The quantity.
     pub quantity: Option<i64>,
     /// Identity, attributes and measures in canonical form, see
     /// [`turnpike_proto::record::encode_extra`].
     pub extra: &'a [u8],
-    /// What became of it.
+    /// The outcome of the record.
     pub outcome: Outcome,
-    /// What its suspense reason is about; empty for none.
+    /// The detail of its suspense reason; empty for none.
     pub detail: &'a str,
 }
 
@@ -56,38 +56,39 @@ pub struct RecordRow<'a> {
 pub struct LineRow<'a> {
     /// The row of its record.
     pub record: u32,
-    /// Who made it.
+    /// The component that made it.
     pub component: &'a ComponentInfo,
-    /// How many base units it prices.
+    /// The quantity that it prices, in base units.
     pub quantity: i128,
     /// The first unit of the record that it prices.
     pub first_unit: i64,
-    /// Days from 1970-01-01 to its period's first date; `i32::MIN` for none.
+    /// The first date of its period, in days since 1970-01-01; `i32::MIN` for none.
     pub period: i32,
-    /// The accumulator before.
+    /// The accumulator's level before the line.
     pub level_before: i128,
-    /// The accumulator after.
+    /// The accumulator's level after the line.
     pub level_after: i128,
-    /// What it costs.
+    /// The charged amount.
     pub amount: Money,
-    /// The row of the line that it was made from, of the same record: a tax's, a share's.
+    /// The row of the line that it was derived from, such as a tax or a share. It belongs to the
+    /// same record.
     pub of: Option<u32>,
-    /// Where its amount goes.
+    /// The account to which its amount is posted.
     pub posting: Posting,
-    /// The row, from 0, of the reference table that its price comes from.
+    /// The row, counted from 0, of the reference table that its price was read from.
     pub row: Option<u32>,
 }
 
-/// A variable's new value that no line tells.
+/// A new value of a variable that is not the level after a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeRow {
-    /// The row of the record that made it.
+    /// The row of the record that caused it.
     pub record: u32,
     /// The variable's id.
     pub variable: u64,
     /// Its period.
     pub period: i32,
-    /// Its value from then on.
+    /// The value from then on.
     pub value: i128,
 }
 
@@ -95,7 +96,8 @@ const LATE: u8 = 253;
 const FELL_DUE: u8 = 254;
 const POSTED: u8 = 255;
 
-/// The number that stands in segments: a suspense reason's own, or one that no reason has.
+/// The number of an outcome in segments: the code of a suspense reason, or a number that no reason
+/// has.
 pub(crate) const fn outcome_code(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Rated => 0,

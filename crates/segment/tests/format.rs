@@ -1,4 +1,4 @@
-//! What a segment keeps: everything that was pushed, and nothing that was changed on the way.
+//! A segment keeps everything that was pushed, and detects changed bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use bytes::Bytes;
@@ -55,7 +55,7 @@ fn view<'a>(id: &'a str, attributes: &'a [(&'a str, &'a str)]) -> UsageView<'a> 
     }
 }
 
-/// A segment with one of everything.
+/// A segment with at least one item of each kind.
 fn sample() -> SealedSegment {
     let mut builder = SegmentBuilder::new();
     let settings = Settings {
@@ -139,8 +139,9 @@ fn what_was_pushed_is_read_again() {
     assert_is_sample(&segment);
 }
 
-/// Yesterday's bytes open tomorrow. To add the bytes of a new format version:
-/// `TURNPIKE_WRITE_GOLDEN=1 cargo test -p turnpike-segment golden`; those of old ones stay.
+/// Segments of earlier releases stay readable. To add the bytes of a new format version, run
+/// `TURNPIKE_WRITE_GOLDEN=1 cargo test -p turnpike-segment golden`. The bytes of old versions are
+/// kept.
 #[test]
 fn golden_bytes_of_format_1_are_read() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-1.bin");
@@ -221,7 +222,7 @@ proptest! {
     }
 }
 
-/// A segment of suspended records: two share a text, one has none.
+/// A segment of suspended records: two share a detail text, one has none.
 fn with_details() -> SealedSegment {
     let mut builder = SegmentBuilder::new();
     for (id, detail) in
@@ -254,8 +255,8 @@ fn what_suspense_reasons_are_about_is_kept_and_each_text_once() {
     assert_eq!(count(b"record.duration"), 1);
 }
 
-/// Details are fields of the head: a program of before reads the segment without them, and its
-/// segments are read by this one (the golden bytes above).
+/// Details are fields of the head. An older program reads the segment without them, and this
+/// program reads segments of older programs (the golden bytes above).
 #[test]
 fn golden_bytes_with_details_are_read() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-1-details.bin");

@@ -1,5 +1,5 @@
-//! Lines that were made from other lines, or that post elsewhere: what the whole plan language
-//! asks of a segment (docs/plan-semantics.md sections 2 and 3, P33).
+//! Lines that were derived from other lines, or that post to other accounts: what the plan language
+//! needs of a segment (docs/plan-semantics.md sections 2 and 3, P33).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use bytes::Bytes;
@@ -74,7 +74,8 @@ fn record(builder: &mut SegmentBuilder, id: &str, outcome: Outcome) {
     builder.push_record(&NewRecord { view, identity: "", outcome }).unwrap();
 }
 
-/// A charge of 10 shared with a parent account and taxed, a trial, and a credit that fell due.
+/// A charge of 10 that is shared with a parent account and taxed, a tentative line, and a credit
+/// that fell due.
 fn sample() -> SealedSegment {
     let mut builder = SegmentBuilder::new();
     let [usage, share, tax, discount] =
@@ -148,7 +149,7 @@ fn assert_is_sample(segment: &Segment) {
             (None, Posting::Account),
         ]
     );
-    // Row by row it is the same as in one walk.
+    // Reading row by row gives the same as one pass.
     let by_row: Vec<_> = (0..segment.line_count()).map(|row| segment.line(row).unwrap()).collect();
     assert_eq!(by_row, segment.lines().collect::<Vec<_>>());
     assert_eq!(by_row[7].amount, money(-7));
@@ -165,8 +166,8 @@ fn a_line_says_what_it_was_made_from_and_where_its_amount_goes() {
     assert_is_sample(&Segment::decode(&sealed.body).unwrap());
 }
 
-// docs/architecture.md section 8: what is replaced, on trial or nobody's is no money; all lines are
-// counted.
+// docs/architecture.md section 8: amounts of lines that are replaced, tentative or post to nobody
+// are not summed; all lines are counted.
 #[test]
 fn control_totals_sum_what_posts_to_an_account() {
     let sealed = sample();
@@ -176,7 +177,7 @@ fn control_totals_sum_what_posts_to_an_account() {
     assert_eq!(totals.amounts[0].1, money(5 + 4 + 5 + 2 - 7));
 }
 
-/// Yesterday's bytes open tomorrow; `TURNPIKE_WRITE_GOLDEN=1` writes them anew.
+/// Segments of earlier releases stay readable. `TURNPIKE_WRITE_GOLDEN=1` writes the bytes again.
 #[test]
 fn golden_bytes_of_format_2_are_read() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-2.bin");
@@ -229,8 +230,8 @@ fn what_could_not_be_read_is_not_sealed() {
     assert!(seal(None, Posting::Second(AccountNumber(0))).is_err(), "there is no account 0");
 }
 
-// Credits and discounts are below zero: `fits` looks at no signs, so that no order of lines can
-// take the total past 38 digits.
+// Credits and discounts are negative. `fits` uses absolute amounts, so no order of lines can take
+// the total beyond 38 digits.
 #[test]
 fn a_total_that_fits_does_so_whatever_the_signs() {
     let most = 10_i128.pow(38) - 1;
@@ -292,8 +293,8 @@ proptest! {
     }
 }
 
-// Docs of the format: a mark may say which row of a table a price comes from; where no line of the
-// segment has one, the bytes are those of before.
+// A mark may name the table row that a price was read from. If no line of the segment has one, the
+// bytes are the same as before this field existed.
 #[test]
 fn a_line_names_the_row_of_the_table_that_its_price_comes_from() {
     let mut builder = SegmentBuilder::new();

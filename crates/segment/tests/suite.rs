@@ -1,4 +1,4 @@
-//! The integration tests of this crate, one program: linking is what a build of tests waits for.
+//! All integration tests of this crate are one program, because linking dominates test builds.
 //!
 //! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
 //! `cargo test -p turnpike-segment --test suite format::` runs those of `format.rs`.

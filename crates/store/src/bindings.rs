@@ -1,8 +1,9 @@
-//! Bindings of identities to accounts (P28): what a change of a history comes to, and what a history
-//! says. Pure functions of what was read under the lock of bindings, the same for every database.
+//! Bindings of identities to accounts (P28): changes to an identity's history, and look-ups in it.
+//! The functions are pure and shared by all databases; their input was read under the lock of the
+//! bindings.
 //!
-//! Rows are found by the one spelling of their identity ([`key_of`]). Rows of releases that kept
-//! the spelling that was typed keep it, and are found by the same key.
+//! The key of a row is the canonical spelling of its identity ([`key_of`]). An older release stored
+//! the spelling that was typed; its rows keep that spelling and are found by the same key.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,13 +12,13 @@ use turnpike_types::{Identity, PrefixLengths, Timestamp};
 
 use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding};
 
-/// The key of an identity: its one spelling. Text that is no identity by today's rules is its own
-/// key: an older release may have bound it.
+/// The key of an identity: its canonical spelling. Text that the present rules do not accept as an
+/// identity is its own key, because an older release may have bound it.
 pub(crate) fn key_of(identity: &str) -> String {
     Identity::parse(identity).map_or_else(|_| identity.to_owned(), String::from)
 }
 
-/// Rows by key, each history sorted by `from`.
+/// Rows by the key of their identity; each history is sorted by `from`.
 #[derive(Debug, Default)]
 pub(crate) struct Histories(HashMap<String, Vec<Binding>>);
 
@@ -48,7 +49,7 @@ fn by_from(binding: &Binding) -> (Timestamp, &str) {
     (binding.from, &binding.identity)
 }
 
-/// The keys of bindings or changes that are asked for, each once.
+/// The keys of `identities`, sorted, without duplicates.
 pub(crate) fn keys_of<'a>(identities: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut keys: Vec<String> = identities.map(key_of).collect();
     keys.sort_unstable();
@@ -56,7 +57,7 @@ pub(crate) fn keys_of<'a>(identities: impl Iterator<Item = &'a str>) -> Vec<Stri
     keys
 }
 
-/// What one binding comes to, given the history of its identity.
+/// The outcome of adding one binding to the history of its identity.
 fn judge_binding(history: &[Binding], asked: &Binding) -> BindOutcome {
     if is_held(history, asked) {
         return BindOutcome::Already;
@@ -72,7 +73,7 @@ fn overlap(old: &Binding, asked: &Binding) -> bool {
     old.from < asked.until && asked.from < old.until
 }
 
-/// Does the account hold the identity for the whole interval already?
+/// Whether the account already holds the identity for the whole interval.
 fn is_held(history: &[Binding], asked: &Binding) -> bool {
     let mut held_until = asked.from;
     for old in history.iter().filter(|old| old.account == asked.account) {
@@ -83,8 +84,8 @@ fn is_held(history: &[Binding], asked: &Binding) -> bool {
     held_until >= asked.until
 }
 
-/// What each of `asked` comes to, in order, and those that are to be written, spelled as their key.
-/// Earlier ones of the same call count.
+/// The outcome of each binding in `asked`, in order, and the rows to insert, with the key as their
+/// identity. Each binding sees the effect of the earlier ones.
 pub(crate) fn judge_bindings(
     histories: &mut Histories,
     asked: &[Binding],
@@ -104,19 +105,19 @@ pub(crate) fn judge_bindings(
     (outcomes, new)
 }
 
-/// A change of a row.
+/// A change of the table of bindings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RowChange {
-    /// The row that begins at `from` goes.
+    /// Delete the row of `identity` that begins at `from`.
     Delete { identity: String, from: Timestamp },
-    /// The row that begins at `from` ends earlier.
+    /// Set the end of the row of `identity` that begins at `from` to the earlier instant `until`.
     End { identity: String, from: Timestamp, until: Timestamp },
-    /// A new row.
+    /// Insert a row.
     Insert(Binding),
 }
 
-/// What each change comes to, in order, and what is to be written, in order. Earlier ones of the
-/// same call count.
+/// The outcome of each change in `asked`, in order, and the changes to write, in order. Each change
+/// sees the effect of the earlier ones.
 pub(crate) fn judge_rebindings(
     histories: &mut Histories,
     asked: &[Rebinding],
@@ -135,7 +136,7 @@ pub(crate) fn judge_rebindings(
     (outcomes, writes)
 }
 
-/// Does to a history in memory what `change` does to the table.
+/// Applies `change`, which is to be written to the table, to a history in memory.
 pub(crate) fn carry_out(history: &mut Vec<Binding>, change: &RowChange) {
     match change {
         RowChange::Delete { identity, from } => {
@@ -198,7 +199,7 @@ fn judge_rebinding(
     }
 }
 
-/// A row that would lose an instant before `final_before`.
+/// The first row that the change would take an instant before `final_before` from.
 fn too_early<'a>(
     mut rows: impl Iterator<Item = &'a Binding>,
     asked: &Binding,
@@ -235,16 +236,16 @@ fn take_away<'a>(rows: impl Iterator<Item = &'a Binding>, asked: &Binding) -> Ve
     writes
 }
 
-/// An identity that is asked for, with the keys under which it is found.
+/// An identity to look up, with the keys of the rows that may hold it.
 #[derive(Debug)]
 pub(crate) struct Asked {
     own: String,
-    /// Prefixes that hold it and may be bound, longest first.
+    /// The prefixes that contain it and may be bound, longest first.
     prefixes: Vec<String>,
 }
 
 impl Asked {
-    /// The keys of an identity, where prefixes of these lengths were ever bound.
+    /// The keys of an identity, given the lengths of all prefixes that were ever bound.
     pub(crate) fn of(identity: &str, lengths: PrefixLengths) -> Self {
         match Identity::parse(identity) {
             Ok(identity) => Self {
@@ -260,7 +261,7 @@ impl Asked {
     }
 }
 
-/// The keys of all that is asked for, each once.
+/// The keys of all of `asked`, sorted, without duplicates.
 pub(crate) fn keys_asked(asked: &[Asked]) -> Vec<String> {
     let keys: HashSet<&String> = asked.iter().flat_map(Asked::keys).collect();
     let mut keys: Vec<String> = keys.into_iter().cloned().collect();
@@ -268,7 +269,7 @@ pub(crate) fn keys_asked(asked: &[Asked]) -> Vec<String> {
     keys
 }
 
-/// What is found under the keys of `asked`, in the order asked.
+/// The histories under the keys of `asked`, in that order.
 pub(crate) fn guided(asked: &[Asked], rows: impl Iterator<Item = Binding>) -> Vec<Guided> {
     let Histories(mut found) = Histories::of(rows);
     for (key, history) in &mut found {
@@ -282,9 +283,10 @@ pub(crate) fn guided(asked: &[Asked], rows: impl Iterator<Item = Binding>) -> Ve
     asked.iter().map(of).collect()
 }
 
-/// Intervals of one key overlap only where an older release bound two spellings of it. There the
-/// row in the one spelling holds, which is the spelling that records came in from access logs;
-/// where there is none and the rows name several accounts, nothing holds: such usage waits in suspense.
+/// Resolves overlapping intervals of one key, which exist only where an older release bound two
+/// spellings of an identity. In an overlap the row in the canonical spelling applies, because
+/// records from access logs carry that spelling. Where there is no such row and the rows name
+/// different accounts, no row applies, and the usage waits in suspense.
 fn settle_overlaps(key: &str, history: &mut Vec<Binding>) {
     let is_disjoint = history.windows(2).all(|pair| matches!(pair, [a, b] if a.until <= b.from));
     if is_disjoint {
@@ -309,16 +311,16 @@ fn settle_overlaps(key: &str, history: &mut Vec<Binding>) {
     *history = settled;
 }
 
-/// May what was found before be wrong after these bindings went in? A prefix, or an address inside
-/// of one, changes what was found for addresses; an identity that was bound to none is asked for
-/// again anyway.
+/// Whether inserting these bindings may invalidate earlier look-ups: a prefix, or an address within
+/// a bound prefix, changes the result for addresses. Other identities need no new version, because
+/// a front never caches that an identity is unbound (P28).
 pub(crate) fn moves_version(new: &[Binding], lengths: PrefixLengths) -> bool {
     new.iter()
         .filter_map(|binding| Identity::parse(&binding.identity).ok())
         .any(|identity| identity.is_prefix() || !lengths.is_empty_for(&identity))
 }
 
-/// The lengths of prefixes among identities: whether of IPv4, and how long.
+/// The prefix lengths among `identities`, without duplicates: (is it IPv4, length in bits).
 pub(crate) fn prefix_lengths<'a>(identities: impl Iterator<Item = &'a str>) -> Vec<(bool, u8)> {
     let lengths = identities.filter_map(|text| Identity::parse(text).ok()?.prefix_length());
     let mut lengths: Vec<(bool, u8)> = lengths.collect();
@@ -327,7 +329,7 @@ pub(crate) fn prefix_lengths<'a>(identities: impl Iterator<Item = &'a str>) -> V
     lengths
 }
 
-/// The rows that a write inserts.
+/// The rows that the changes insert.
 pub(crate) fn inserted(writes: &[RowChange]) -> impl Iterator<Item = &Binding> {
     writes.iter().filter_map(|write| match write {
         RowChange::Insert(binding) => Some(binding),

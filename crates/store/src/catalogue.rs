@@ -1,4 +1,5 @@
-//! The catalogue of plans and tables (P36): what it holds, and what it takes.
+//! The catalogue, that is the published plans and tables (P36): its entries, and the rules by which
+//! a version is accepted.
 
 use std::fmt;
 
@@ -9,26 +10,26 @@ use turnpike_types::limits::{PLAN_XML_BYTES_MAX, TABLE_BYTES_MAX};
 
 use crate::{StoreError, StoreResult};
 
-/// How many bytes of bodies one answer to
-/// [`catalogue_since`](crate::SharedDatabase::catalogue_since) holds, if more than one entry.
+/// The most bytes of bodies in one answer to
+/// [`catalogue_since`](crate::SharedDatabase::catalogue_since); an answer holds at least one entry.
 pub const CATALOGUE_BYTES_MAX: usize = TABLE_BYTES_MAX;
-/// How many heads one answer to [`catalogue_heads`](crate::SharedDatabase::catalogue_heads) holds.
+/// The most heads in one answer to [`catalogue_heads`](crate::SharedDatabase::catalogue_heads).
 pub const CATALOGUE_HEADS_MAX: usize = 1_000;
-/// How many versions of one plan or table there may be.
+/// The most versions of one plan or table.
 const VERSIONS_MAX: usize = 10_000;
 
-/// What kind of thing is published. Each kind has ids and versions of its own; the catalogue's
-/// version is one over both.
+/// The kind of a publication. Ids and versions are separate for each kind; the catalogue's version
+/// counts the publications of both kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CatalogueKind {
     /// A price plan.
     Plan,
-    /// A reference table, which plans look things up in.
+    /// A reference table, in which plans look values up.
     Table,
 }
 
 impl CatalogueKind {
-    /// Its name: how it is stored, and what people read.
+    /// The kind's name, as it is stored and displayed.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Plan => "plan",
@@ -36,12 +37,12 @@ impl CatalogueKind {
         }
     }
 
-    /// The kind of this name.
+    /// The kind with this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         [Self::Plan, Self::Table].into_iter().find(|kind| kind.name() == name)
     }
 
-    /// How large a body may be.
+    /// The most bytes of a body.
     const fn bytes_max(self) -> usize {
         match self {
             Self::Plan => PLAN_XML_BYTES_MAX,
@@ -56,38 +57,38 @@ impl fmt::Display for CatalogueKind {
     }
 }
 
-/// What the catalogue knows of a published version without reading it.
+/// A published version without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueHead {
-    /// The catalogue version that its publication made (P36).
+    /// The catalogue's version after this publication (P36).
     pub catalogue_version: u64,
     /// A plan or a table.
     pub kind: CatalogueKind,
-    /// Its id, unique within its kind.
+    /// The id of the plan or table, unique within its kind.
     pub id: String,
-    /// Its version.
+    /// The version of the plan or table.
     pub version: u32,
-    /// Its start: an ISO date in the account's zone.
+    /// The date on which the version starts, ISO 8601, in the account's time zone.
     pub starts: String,
-    /// The hash of its canonical content.
+    /// The hash of the canonical content.
     pub content_hash: [u8; 32],
-    /// A plan's currency, a table's kind of key.
+    /// A plan's currency, or a table's kind of key.
     pub form: String,
-    /// How many rows a table has; zero for a plan.
+    /// The number of a table's rows; zero for a plan.
     pub rows: u64,
-    /// How many bytes its body has.
+    /// The size of the body in bytes.
     pub bytes: u64,
-    /// When it was published, by the database's clock.
+    /// The time of publication, by the database's clock.
     pub published_at: Timestamp,
-    /// The version of the time-zone database of the process that published it; `None` where an
-    /// older process did.
+    /// The version of the publishing process's time-zone database, such as `2026e`; `None` if the
+    /// process did not report it.
     pub tz_database: Option<String>,
 }
 
-/// One published version, as the catalogue keeps it.
+/// A published version with its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueEntry {
-    /// What it is.
+    /// Everything but the body.
     pub head: CatalogueHead,
     /// A plan's XML or a table's text, as it was published.
     pub body: String,
@@ -98,28 +99,28 @@ pub struct CatalogueEntry {
 pub struct Publish {
     /// A plan or a table.
     pub kind: CatalogueKind,
-    /// Its id.
+    /// The id of the plan or table.
     pub id: String,
-    /// Its version.
+    /// The version of the plan or table.
     pub version: u32,
-    /// Its start: an ISO date.
+    /// The date on which the version starts, ISO 8601.
     pub starts: String,
-    /// The version of the same start that it replaces.
+    /// The version with the same start that this one replaces.
     pub supersedes: Option<u32>,
-    /// The hash of its canonical content.
+    /// The hash of the canonical content.
     pub content_hash: [u8; 32],
-    /// A plan's currency; a table's kind of key, which all its versions share.
+    /// A plan's currency, or a table's kind of key, which is the same in all versions of a table.
     pub form: String,
-    /// How many rows a table has; zero for a plan.
+    /// The number of a table's rows; zero for a plan.
     pub rows: u64,
-    /// Its XML or text.
+    /// The plan's XML or the table's text.
     pub body: String,
     /// The version of the publishing process's time-zone database, such as `2026e`.
     pub tz_database: Option<String>,
 }
 
 impl Publish {
-    /// Its head, once it is in the catalogue.
+    /// The head of the entry that this publication makes.
     pub(crate) fn head(&self, catalogue_version: u64, published_at: Timestamp) -> CatalogueHead {
         CatalogueHead {
             catalogue_version,
@@ -142,42 +143,45 @@ impl Publish {
     }
 }
 
-/// What became of a publication.
+/// The outcome of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublishOutcome {
-    /// In the catalogue, under this catalogue version.
+    /// The version was published; the catalogue's version is now this one.
     Published(u64),
-    /// The same content was there under this id and version already.
+    /// The same content was published before under this id and version, with this catalogue
+    /// version.
     Already(u64),
-    /// This id and version stand for other content: versions are immutable.
+    /// Other content was published under this id and version; versions are immutable.
     Immutable,
-    /// Another version has the same start, and this one does not say that it supersedes it.
+    /// This version is in force at the same start, and the publication does not supersede it.
     SameStart(u32),
-    /// It is a further version, and its start has begun somewhere on earth: records since then were
-    /// rated by another one, and only re-rating could take that back (P36).
+    /// The publication is a further version, and its start date has begun somewhere on earth.
+    /// Records since then were rated by another version, and only re-rating could correct them
+    /// (P36).
     Backdated {
-        /// The first date that had begun nowhere on earth.
+        /// The first date that had not begun anywhere on earth.
         earliest: String,
-        /// The version that is in force at the start that was asked for.
+        /// The version in force at the requested start.
         in_force: Option<u32>,
     },
-    /// The other versions of this table have another kind of key, and plans were written for it.
+    /// The other versions of this table have this kind of key, and plans depend on it.
     OtherForm(String),
 }
 
-/// What is to be done with a publication.
+/// The decision on a publication.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
-    /// Nothing: this is what it comes to.
+    /// The publication writes nothing and has this outcome.
     Settled(PublishOutcome),
-    /// It goes in, as long as the database's clock stands before this instant.
+    /// The publication is written if the database's clock is before this instant at the write.
     GoesIn { before: Timestamp },
 }
 
-/// What a publication comes to at `now`, given the heads of all versions of its id.
+/// Decides on a publication at `now`, given the heads of all versions of its id.
 ///
 /// # Errors
-/// `Refused` when it supersedes what is not there, has no date to start on, or is too large.
+/// `Refused` when it supersedes a version and no version has this start, when its start is no date,
+/// when its body holds a zero byte, or when a limit on sizes or counts is exceeded.
 pub(crate) fn judge(
     heads: &[CatalogueHead],
     publish: &Publish,
@@ -200,7 +204,7 @@ pub(crate) fn judge(
     if let Some(backdated) = backdated(heads, starts, now) {
         return settled(backdated);
     }
-    // The last published of those with the same start is the one in force.
+    // Among versions with the same start, the one published last is in force.
     let in_force = heads
         .iter()
         .filter(|head| head.starts == publish.starts)
@@ -211,16 +215,16 @@ pub(crate) fn judge(
         (Some(head), _) => return settled(PublishOutcome::SameStart(head.version)),
         (None, Some(version)) => {
             return Err(publish.refused(&format!(
-                "it says that it supersedes version {version}, but no version starts on {starts}"
+                "it supersedes version {version}, but no version starts on {starts}"
             )));
         }
     }
-    // A first version may start on any date, so no clock is in its way.
+    // A first version may start on any date, so the clock does not limit it.
     let before = if heads.is_empty() { None } else { begins(starts) };
     Ok(Judgement::GoesIn { before: before.unwrap_or(Timestamp::MAX) })
 }
 
-/// Its start, if it is well formed.
+/// Checks the form of a publication; its start date.
 fn check(heads: &[CatalogueHead], publish: &Publish) -> StoreResult<Date> {
     let (bytes, bytes_max) = (publish.body.len(), publish.kind.bytes_max());
     if bytes > bytes_max {
@@ -231,15 +235,16 @@ fn check(heads: &[CatalogueHead], publish: &Publish) -> StoreResult<Date> {
         return Err(publish.refused("its text holds a zero byte"));
     }
     if heads.len() >= VERSIONS_MAX {
-        let why = format!("there are {VERSIONS_MAX} versions of it already; take another id");
+        let why =
+            format!("{VERSIONS_MAX} versions of it exist, the most there may be; use another id");
         return Err(publish.refused(&why));
     }
     let starts = publish.starts.parse();
     starts.map_err(|_| publish.refused(&format!("its start {:?} is no date", publish.starts)))
 }
 
-/// The refusal of a further version whose start has begun. The first version rates what waited for
-/// it in suspense.
+/// The refusal of a further version whose start date has begun. A first version may start in the
+/// past: the records that it applies to are still in suspense.
 fn backdated(heads: &[CatalogueHead], starts: Date, now: Timestamp) -> Option<PublishOutcome> {
     let earliest = earliest_start(now).filter(|earliest| starts < *earliest)?;
     if heads.is_empty() {
@@ -256,16 +261,17 @@ fn backdated(heads: &[CatalogueHead], starts: Date, now: Timestamp) -> Option<Pu
     })
 }
 
-/// Where a date begins first: UTC+14.
+/// The time zone in which each date begins first: UTC+14.
 const EASTERNMOST: Offset = tz::offset(14);
 
-/// The first date that has begun nowhere on earth at `now`; `None` at the ends of the calendar.
+/// The first date that has not begun anywhere on earth at `now`; `None` at the ends of the
+/// calendar.
 fn earliest_start(now: Timestamp) -> Option<Date> {
     let now = jiff::Timestamp::from_microsecond(now.micros()).ok()?;
     EASTERNMOST.to_datetime(now).date().tomorrow().ok()
 }
 
-/// When a date begins first; `None` at the ends of the calendar.
+/// The instant at which `date` begins in [`EASTERNMOST`]; `None` at the ends of the calendar.
 fn begins(date: Date) -> Option<Timestamp> {
     let midnight = EASTERNMOST.to_timestamp(date.to_datetime(Time::midnight())).ok()?;
     Some(Timestamp(midnight.as_microsecond()))

@@ -1,4 +1,4 @@
-//! The trait.
+//! The trait [`SharedDatabase`].
 
 use std::time::Duration;
 
@@ -13,42 +13,48 @@ use crate::{
     Publish, PublishOutcome, RebindOutcome, Rebinding, SegmentRow, StoreIncarnation, StoreResult,
 };
 
-/// The shared database. Every call is cancel-safe for the database's consistency; a call that is
-/// dropped half way has an unknown outcome (P2).
+/// The shared database. Dropping a call never leaves the database inconsistent, but the outcome of
+/// a dropped write is unknown (P2).
 #[async_trait]
 pub trait SharedDatabase: Send + Sync + 'static {
-    /// Which history this database holds (P18).
+    /// The id of the history that this database holds (P18).
     async fn incarnation(&self) -> StoreResult<StoreIncarnation>;
 
     // -- topology ---------------------------------------------------------------------------
 
-    /// Creates partitions, all or none. Creating one again with the same range and members is no
-    /// error; a differing or overlapping one is [`StoreError::Refused`](crate::StoreError).
+    /// Creates all of these partitions or none. A partition that already exists with the same
+    /// settings and members is no error; one that differs or overlaps is
+    /// [`StoreError::Refused`](crate::StoreError).
     async fn create_partitions(&self, partitions: &[PartitionSpec]) -> StoreResult<()>;
 
     // -- ownership --------------------------------------------------------------------------
 
-    /// Writes the node's heartbeat on a connection of its own (P9). A beat of an incarnation that
-    /// was superseded under the same name is [`StoreError::Superseded`](crate::StoreError): another
-    /// process has taken the name.
+    /// Writes the node's heartbeat on a dedicated connection (P9). It fails with
+    /// [`StoreError::Superseded`](crate::StoreError) when a newer incarnation has taken the node's
+    /// name.
     async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply>;
 
-    /// Reads what decisions are made by.
+    /// Reads one snapshot of nodes, partitions, the catalogue's version and the clock.
     async fn observe(&self) -> StoreResult<Observation>;
 
-    /// One compare-and-set: `None` when the epoch has moved on. It may block behind an append in
-    /// flight; it ends what blocks it for too long (P3).
+    /// Claims one partition by a compare-and-set on the epoch; `None` when the present epoch is not
+    /// the one that the claim names. The call may wait for an append in flight; on PostgreSQL it
+    /// ends a backend that blocks it for longer than a limit (P3).
     async fn claim(&self, claim: &Claim) -> StoreResult<Option<Claimed>>;
 
-    /// As many claims at once (P20), outcomes in the order asked. It waits for nobody: a row that
-    /// somebody holds is [`Busy`](crate::ClaimOutcome::Busy), and is left to [`claim`](Self::claim).
-    /// On SQLite, where there is one lock for everything, it waits for that, and nothing is busy.
+    /// Makes many claims in one call (P20); outcomes in the order of `claims`. The call waits for
+    /// no row: a partition whose row another statement holds is
+    /// [`Busy`](crate::ClaimOutcome::Busy), and the caller claims it with [`claim`](Self::claim).
+    /// SQLite has one write lock for the whole file; there the call waits for that lock, and no
+    /// partition is busy.
     ///
-    /// More than [`CLAIMS_MAX`](crate::CLAIMS_MAX) of them, a partition that is named twice or is
-    /// not there: [`StoreError::Refused`](crate::StoreError), and nothing is claimed.
+    /// The call fails with [`StoreError::Refused`](crate::StoreError), and claims nothing, when
+    /// there are more than [`CLAIMS_MAX`](crate::CLAIMS_MAX) claims, when two claims name the same
+    /// partition, or when a partition does not exist.
     async fn claim_many(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>>;
 
-    /// Gives the partition up for `to` (P13); `false` when epoch or claim are no longer ours.
+    /// Releases the partition for the member `to` (P13); `false` when epoch or claim are not the
+    /// present ones. Without `to`, the partition has no owner afterwards.
     async fn release(
         &self,
         partition: PartitionId,
@@ -57,38 +63,40 @@ pub trait SharedDatabase: Send + Sync + 'static {
         to: Option<&NodeName>,
     ) -> StoreResult<bool>;
 
-    /// A shared write barrier (P17): commits a write that succeeds only while epoch and claim are
-    /// ours and the log ends where we know it to. `true`: whatever was read from our state before
-    /// the call began was not superseded, and is of this history (P18).
+    /// Commits a write barrier (P17): a write that succeeds only while epoch, claim and the end of
+    /// the log are as `held` says. After `true`, answers from state that the caller read before the
+    /// call are valid: the state was not superseded, and it is of this history (P18).
     async fn barrier(&self, held: &Held) -> StoreResult<bool>;
 
-    // -- what operators wish (P13) ------------------------------------------------------------
+    // -- pins and drains of operators (P13) ---------------------------------------------------
 
-    /// Wishes that this member serve the partition for so long from now on, by the database's
-    /// clock, whatever the priorities; a wish that stood before is replaced. `None`: no such wish
-    /// any more.
+    /// Pins the partition to a member, above priorities, for a duration from now on by the
+    /// database's clock. It replaces a previous pin. `None` clears the pin.
     async fn pin(
         &self,
         partition: PartitionId,
         wish: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome>;
 
-    /// Wishes that the node be emptied, or no longer; `false` when no such node ever beat.
+    /// Marks the node to be drained, or clears the mark; `false` when no node of this name has
+    /// written a heartbeat.
     async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool>;
 
-    /// Forgets a node that has gone for good, and the wish to empty it: observations show it no
-    /// longer. `false` when there is none, or it beat within the last
-    /// minute by the database's clock. Its incarnations stay remembered: a superseded one stays
-    /// superseded (P11). Should it live after all, its next beat brings it back.
+    /// Forgets a node that was removed for good, and the mark to drain it; observations no longer
+    /// show it. `false` when there is no such node, or when its last heartbeat is less than a
+    /// minute old by the database's clock. Its incarnations are kept: a superseded one stays
+    /// superseded (P11). A later heartbeat of its newest incarnation, or of a new one, restores the
+    /// node.
     async fn forget_node(&self, node: &NodeName) -> StoreResult<bool>;
 
     // -- the log ----------------------------------------------------------------------------
 
-    /// The fenced append (P1): one autocommit statement that locks the partition row first.
+    /// Appends a segment under the fence (P1): the check and the write are atomic, under the lock
+    /// of the partition's row.
     async fn append(&self, append: &AppendSegment) -> StoreResult<AppendOutcome>;
 
-    /// Committed segments after `after`, in order, at most `bytes_max` of bodies but at least one
-    /// if there is one.
+    /// Committed segments after `after`, in order: at most `bytes_max` bytes of bodies, but at
+    /// least one segment if there is one.
     async fn read_segments(
         &self,
         partition: PartitionId,
@@ -96,9 +104,9 @@ pub trait SharedDatabase: Send + Sync + 'static {
         bytes_max: usize,
     ) -> StoreResult<Vec<SegmentRow>>;
 
-    /// Committed segments after `after` that were appended with postings (P33), in order, at most
-    /// `most` of them and [`POSTING_BYTES_MAX`](crate::POSTING_BYTES_MAX) of bodies, but at least
-    /// one if there is one and `most` is not zero.
+    /// Committed segments after `after` that were appended with postings (P33), in order: at most
+    /// `most` segments and [`POSTING_BYTES_MAX`](crate::POSTING_BYTES_MAX) bytes of bodies, but at
+    /// least one segment if there is one and `most` is not zero.
     async fn posting_segments(
         &self,
         partition: PartitionId,
@@ -108,17 +116,18 @@ pub trait SharedDatabase: Send + Sync + 'static {
 
     // -- checkpoints ------------------------------------------------------------------------
 
-    /// Writes a part; insert-only, harmless until a manifest names it (P22). Writing the same
-    /// name again with the same bytes is no error.
+    /// Inserts a part of a checkpoint. It has no effect until a manifest names it (P22). Writing
+    /// the same part again is no error; other bytes under the same name are
+    /// [`StoreError::Refused`](crate::StoreError).
     async fn put_checkpoint_part(
         &self,
         partition: PartitionId,
         part: &CheckpointPart,
     ) -> StoreResult<()>;
 
-    /// Publishes a checkpoint by one fenced, monotone statement (P22): `false` when epoch or claim
-    /// are no longer ours, or a checkpoint of this or a later segment is there. Then forgets all
-    /// manifests but the two newest, and the parts that none of them names.
+    /// Publishes a checkpoint under the fence (P22): `false` when epoch or claim are not the
+    /// present ones, or when a checkpoint of this or a later segment was published. Afterwards it
+    /// deletes all manifests but the two newest, and the parts that neither of these names.
     async fn publish_checkpoint(
         &self,
         manifest: &CheckpointManifest,
@@ -138,19 +147,18 @@ pub trait SharedDatabase: Send + Sync + 'static {
 
     // -- the catalogue (P36) ----------------------------------------------------------------
 
-    /// Publishes a version of a plan or a table. What it comes to is judged by the database's
-    /// clock, and by the catalogue as it stands at the commit.
+    /// Publishes a version of a plan or a table. The outcome depends on the database's clock and on
+    /// the catalogue at the commit.
     async fn publish(&self, publish: &Publish) -> StoreResult<PublishOutcome>;
 
-    /// What was published after catalogue version `after`, in order and without gaps, at most
-    /// `most` entries and [`CATALOGUE_BYTES_MAX`](crate::CATALOGUE_BYTES_MAX) of bodies, but at
-    /// least one if there is one and `most` is not zero. A reader asks again from the last one's
-    /// catalogue version until nothing comes.
+    /// The entries published after catalogue version `after`, in order and without gaps: at most
+    /// `most` entries and [`CATALOGUE_BYTES_MAX`](crate::CATALOGUE_BYTES_MAX) bytes of bodies, but
+    /// at least one entry if there is one and `most` is not zero. To read on, a caller passes the
+    /// catalogue version of the last entry, until the answer is empty.
     async fn catalogue_since(&self, after: u64, most: usize) -> StoreResult<Vec<CatalogueEntry>>;
 
-    /// The heads of one kind, of this id if one is named, published after catalogue version
-    /// `after`, in order, at most [`CATALOGUE_HEADS_MAX`](crate::CATALOGUE_HEADS_MAX). No body is
-    /// read.
+    /// The heads of one kind, or of one `id` of it, published after catalogue version `after`, in
+    /// order, at most [`CATALOGUE_HEADS_MAX`](crate::CATALOGUE_HEADS_MAX). The call reads no body.
     async fn catalogue_heads(
         &self,
         kind: CatalogueKind,
@@ -160,20 +168,22 @@ pub trait SharedDatabase: Send + Sync + 'static {
 
     // -- identities (P28) -------------------------------------------------------------------
 
-    /// Adds bindings to the history, each by itself; outcomes in the order asked. Two spellings of
-    /// one identity are one identity ([`turnpike_types::Identity`]).
+    /// Adds bindings to the history; each succeeds or fails by itself, and outcomes are in the
+    /// order of `bindings`. Two spellings of an identity denote the same one
+    /// ([`turnpike_types::Identity`]).
     async fn bind_identities(&self, bindings: &[Binding]) -> StoreResult<Vec<BindOutcome>>;
 
-    /// Changes which accounts hold identities, each by itself and all of it or nothing, in order; outcomes
-    /// in the order asked.
+    /// Changes which accounts hold identities, in order. Each change succeeds or fails as a whole
+    /// and independently of the others; outcomes are in the order of `changes`.
     async fn rebind_identities(&self, changes: &[Rebinding]) -> StoreResult<Vec<RebindOutcome>>;
 
-    /// What is known of `identities`, in the order asked: their histories, and those of the
-    /// prefixes that hold an address. At most one look-up for each length that a bound prefix has.
+    /// The histories of `identities`, in that order, and the histories of the prefixes that contain
+    /// an address. The cost is at most one look-up per identity and per bound prefix length.
     async fn guide(&self, identities: &[String]) -> StoreResult<Vec<Guided>>;
 
-    /// A number that differs after each change by which an account that [`guide`](Self::guide) led
-    /// to before may be wrong: a binding that ended, a prefix, an address inside of a prefix.
+    /// A number that changes with each change that may invalidate an account found earlier by
+    /// [`guide`](Self::guide): a binding that ends, a bound prefix, a bound address within a
+    /// prefix.
     async fn bindings_version(&self) -> StoreResult<u64>;
 
     /// The bindings of an account, sorted by identity and start, at most `most`.
@@ -181,13 +191,13 @@ pub trait SharedDatabase: Send + Sync + 'static {
 
     // -- consumers (P38) --------------------------------------------------------------------
 
-    /// Registers a consumer with every partition that there is, at the beginning; registering
-    /// again changes nothing, and adds partitions that came since.
+    /// Registers a consumer with a cursor at the beginning of every partition. Registering again
+    /// keeps existing cursors and adds the partitions created since.
     async fn register_consumer(&self, name: &str) -> StoreResult<()>;
 
-    /// A consumer's cursors, sorted by partition; empty when it is not registered.
+    /// A consumer's cursors, sorted by partition; empty if the consumer is not registered.
     async fn consumer(&self, name: &str) -> StoreResult<Vec<Consumer>>;
 
-    /// Moves a cursor from exactly `from` to `to` (P38).
+    /// Moves a cursor to `to` if it is exactly at `from` (P38).
     async fn acknowledge(&self, from: &Consumer, to: &Consumer) -> StoreResult<CursorAck>;
 }

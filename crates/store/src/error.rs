@@ -1,41 +1,41 @@
-//! What can go wrong with the shared database, and what it means for the caller.
+//! Errors of the shared database, by the reaction that they need from the caller.
 
 /// A result of the shared database.
 pub type StoreResult<T> = Result<T, StoreError>;
 
-/// One variant a cause.
+/// An error of the shared database. Each cause has one variant.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database can't be reached, or does not answer. A write may or may not have happened.
+    /// The database can't be reached, or does not answer. The outcome of a write is unknown.
     #[error("the shared database does not answer ({doing}): {cause}")]
     Unavailable {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
-        /// What the driver said.
+        /// The driver's error text.
         cause: String,
     },
-    /// The disk (or the quota) of the database is full. The write did not happen.
+    /// The disk or the quota of the database is full. The write was not carried out.
     #[error(
         "the shared database is out of space ({doing}): {cause}; free space there, service resumes by itself"
     )]
     Full {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
-        /// What the driver said.
+        /// The driver's error text.
         cause: String,
     },
-    /// The database said no, and asking again will not help.
+    /// The database refused the call. A retry of the same call will fail too.
     #[error("refused: {0}")]
     Refused(String),
-    /// Another process has taken the node's name (P11): this one must stop.
+    /// Another process has taken the node's name (P11); this process must stop.
     #[error("{0}")]
     Superseded(String),
-    /// The database answered something that can't be: a bug, or somebody else's hand in it.
+    /// The database returned data that violates an invariant: a bug, or a change made by hand.
     #[error("the shared database holds something unexpected ({doing}): {cause}")]
     Corrupt {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
-        /// What is wrong.
+        /// The violated expectation.
         cause: String,
     },
     /// The address can't be used.
@@ -43,19 +43,19 @@ pub enum StoreError {
     BadUrl {
         /// The address, without its password.
         url: String,
-        /// What is wrong, and what to write instead.
+        /// The reason, and the form that is expected.
         cause: String,
     },
 }
 
 impl StoreError {
-    /// May the statement have been carried out all the same? Then discard speculative state,
-    /// claim, and only then read (P2).
+    /// Whether the statement may have been carried out although the call failed. The caller then
+    /// discards its speculative state, claims, and reads only after the claim (P2).
     pub const fn is_unknown(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
 
-    /// One word for the cause, to count by.
+    /// The cause in one word, as a metric label.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable { .. } => "unavailable",
@@ -67,7 +67,7 @@ impl StoreError {
         }
     }
 
-    /// Is it worth trying again later, with no hand laid on it?
+    /// Whether a later retry may succeed without an operator's change to Turnpike or to the call.
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Full { .. })
     }

@@ -1,25 +1,26 @@
-//! Failpoints: steps of a record's and of a partition's life at which a test can end a process, hold
-//! it up, or let it fail.
+//! Failpoints: steps in the processing of a record and in the ownership of a partition at which a
+//! test can abort a process, delay it, or inject an error.
 //!
-//! They exist in builds with the feature `failpoints` *and* debug assertions: whatever features are
-//! asked for, a release build passes every step without a look. They stand here because node and
-//! front have nothing else in common, and because most of these steps lie around calls of the
-//! shared database; what happens within a call is [`crate::Interpose`]'s.
+//! They are compiled in only with the feature `failpoints` *and* debug assertions, so that a
+//! release build has none, whatever features it asks for. They are in this crate because node and
+//! front share no other one, and because most of the steps are next to calls of the shared
+//! database. Faults within such a call are injected with [`crate::Interpose`].
 //!
-//! What shall happen stands in the environment, in the words of the crate `fail`:
-//! `FAILPOINTS='append-before=4*off->1*return(abort)'` ends the process at its fifth append.
+//! The environment variable `FAILPOINTS` selects steps and actions, in the syntax of the crate
+//! `fail`: `FAILPOINTS='append-before=4*off->1*return(abort)'` aborts the process at its fifth
+//! append.
 
 macro_rules! steps {
     ($($(#[doc = $doc:literal])+ $step:ident = $word:literal,)+) => {
-        /// A step at which something can be made to happen.
+        /// A step at which a test can inject a fault.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Step { $($(#[doc = $doc])+ $step,)+ }
 
         impl Step {
-            /// All of them, in the order of this page.
+            /// All steps, in the order of their declaration.
             pub const ALL: &[Self] = &[$(Self::$step,)+];
 
-            /// Its name in `FAILPOINTS`.
+            /// The step's name in `FAILPOINTS`.
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$step => $word,)+ }
             }
@@ -28,43 +29,43 @@ macro_rules! steps {
 }
 
 steps! {
-    /// Receive: a front has read a batch and has not looked at it.
+    /// Receive: a front has read a batch and has not processed it.
     FrontReceived = "front-received",
-    /// Receive: a node has room for a request, which does not wait for its owner yet.
+    /// Receive: a node has admitted a request and has not put it into the owner's queue.
     NodeAdmitted = "node-admitted",
-    /// Rate: the records of a sub-batch are in the open segment, their answer is not.
+    /// Rate: the records of a sub-batch are in the open segment; their answer is not made yet.
     Rated = "rated",
-    /// Append: the segment is closed, the statement is not sent.
+    /// Append: the segment is closed; the statement is not sent yet.
     AppendBefore = "append-before",
-    /// Append: it is committed, and the owner does not know.
+    /// Append: the segment is committed; the owner does not know the outcome yet.
     AppendCommitted = "append-committed",
-    /// Acknowledge: the owner knows, nobody is told.
+    /// Acknowledge: the owner knows of the commit; no answer is sent yet.
     AnswerBefore = "answer-before",
-    /// Acknowledge: the answers are on their way.
+    /// Acknowledge: the answers are sent.
     AnswerAfter = "answer-after",
-    /// Checkpoint: its parts are made, none is written.
+    /// Checkpoint: the parts are made; none is written yet.
     CheckpointBefore = "checkpoint-before",
-    /// Checkpoint: the parts are written, no manifest names them.
+    /// Checkpoint: the parts are written; no manifest names them yet.
     CheckpointParts = "checkpoint-parts",
-    /// Checkpoint: it is published, and the owner does not know.
+    /// Checkpoint: the manifest is published; the owner does not know the outcome yet.
     CheckpointPublished = "checkpoint-published",
-    /// Claim: it is decided, not made.
+    /// Claim: the node has decided to claim; no statement is sent yet.
     ClaimBefore = "claim-before",
-    /// Claim: it is won, the log's tail is not read.
+    /// Claim: the claim is won; the tail of the log is not read yet.
     ClaimWon = "claim-won",
-    /// Claim: the state is loaded, the gate is shut.
+    /// Claim: the state is loaded; the partition takes no requests yet.
     ClaimLoaded = "claim-loaded",
-    /// Release: all is flushed, the statement is not sent.
+    /// Release: all taken records are committed; the statement is not sent yet.
     ReleaseBefore = "release-before",
-    /// Release: it is committed, and nobody here knows.
+    /// Release: the release is committed; the node does not know the outcome yet.
     ReleaseDone = "release-done",
 }
 
-/// Passes a step; where a test asked for it, not without harm.
+/// Passes a step, and carries out the action that a test configured for it.
 ///
 /// # Errors
-/// A test asked for one: [`StoreError::Unavailable`](crate::StoreError), as if the database had not
-/// answered.
+/// [`StoreError::Unavailable`](crate::StoreError), as if the database had not answered, when a test
+/// configured an error.
 #[cfg(not(all(feature = "failpoints", debug_assertions)))]
 #[inline]
 #[allow(clippy::unused_async)]
@@ -83,22 +84,23 @@ mod armed {
     use super::Step;
     use crate::{StoreError, StoreResult};
 
-    /// Longer than an owner may be without a sign of life.
+    /// Longer than the time after which a silent owner is suspect.
     const SLEEP: Duration = Duration::from_secs(3);
 
-    /// Passes a step; where a test asked for it, not without harm.
+    /// Passes a step, and carries out the action that a test configured for it.
     ///
     /// # Errors
-    /// A test asked for one: [`StoreError::Unavailable`], as if the database had not answered.
+    /// [`StoreError::Unavailable`], as if the database had not answered, when a test configured an
+    /// error.
     pub async fn pass(step: Step) -> StoreResult<()> {
         let Some(action) = asked(step.word()) else { return Ok(()) };
-        // The test that asked waits for this line.
+        // The test that configured the failpoint waits for this log line.
         tracing::warn!(step = step.word(), action, "failpoint");
         match action.as_str() {
             "abort" => std::process::abort(),
             "sleep" => tokio::time::sleep(SLEEP).await,
             _ => {
-                let cause = "a failpoint says so".to_owned();
+                let cause = "a failpoint injected this error".to_owned();
                 return Err(StoreError::Unavailable { doing: step.word(), cause });
             }
         }
@@ -110,7 +112,7 @@ mod armed {
         ARMED.call_once(|| {
             if std::env::var_os("FAILPOINTS").is_some_and(|points| !points.is_empty()) {
                 tracing::warn!("failpoints are armed: this process is made to fail");
-                // Dropped it would disarm them.
+                // Dropping the scenario would disarm the failpoints.
                 std::mem::forget(fail::FailScenario::setup());
             }
         });

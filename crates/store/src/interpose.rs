@@ -1,7 +1,8 @@
-//! A hook between a caller and a database: for tests, simulation, and to measure.
+//! A hook around the calls of a database: for tests, simulation and metrics.
 //!
-//! What goes wrong between a process and its database goes wrong here: a call that never arrives, one
-//! that is slow, one that was carried out and whose answer is lost (P2). Each process has its own.
+//! A test injects here the faults between a process and its database: a call that never arrives, a
+//! slow call, a call that was carried out and whose answer is lost (P2). Each process has its own
+//! hook.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::{
 
 macro_rules! calls {
     ($($variant:ident = $word:literal,)+) => {
-        /// Which call, by the name of its method.
+        /// A method of the trait [`SharedDatabase`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[allow(missing_docs)]
         pub enum Call { $($variant,)+ }
@@ -67,27 +68,29 @@ calls! {
     Acknowledge = "acknowledge",
 }
 
-/// What happens on the way to the database, and back.
+/// A hook that runs before and after each call.
 #[async_trait]
 pub trait Interpose: Send + Sync + 'static {
-    /// Before the call goes on. An error is the caller's; the database never hears of the call.
+    /// Runs before the call. An error is returned to the caller, and the database does not see the
+    /// call.
     async fn before(&self, call: Call) -> StoreResult<()>;
 
-    /// After it was carried out. An error is the caller's instead of the result.
+    /// Runs after the call was carried out. An error is returned to the caller instead of the
+    /// result.
     async fn after(&self, call: Call) -> StoreResult<()>;
 
-    /// The database was asked, and this is how long it took and what went wrong.
+    /// Receives the call's duration and its error, if it failed. It runs before `after`.
     fn answered(&self, _call: Call, _took: Duration, _error: Option<&StoreError>) {}
 }
 
-/// A database as one caller reaches it.
+/// A database whose calls pass through a hook.
 pub struct Interposed<H> {
     inner: Arc<dyn SharedDatabase>,
     hook: Arc<H>,
 }
 
 impl<H: Interpose> Interposed<H> {
-    /// `inner`, through `hook`.
+    /// Wraps `inner` so that its calls pass through `hook`.
     pub fn new(inner: Arc<dyn SharedDatabase>, hook: Arc<H>) -> Self {
         Self { inner, hook }
     }

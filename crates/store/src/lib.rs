@@ -1,34 +1,35 @@
-//! The shared database: the only thing that nodes and fronts share.
+//! The shared database: the only state that nodes and fronts share.
 //!
 //! ```text
 //!        node, front, feed
 //!              |
 //!        dyn SharedDatabase             database.rs   the trait
-//!     /        |          \             model.rs      what goes in and out
-//!  memory    sqlite     postgres        error.rs      what can go wrong, and what it means
+//!     /        |          \             model.rs      arguments and results
+//!  memory    sqlite     postgres        error.rs      causes of failure, by the caller's reaction
 //!  (tests,   (one file, (production)
 //!  simulation) embedded)
 //!        \     |      /
-//!          rules                        rules.rs      what is decided alike by all of them
-//!                                       catalogue.rs  plans and tables: the same two questions
+//!          rules                        rules.rs      decisions that all implementations share
+//!                                       catalogue.rs  the same for published plans and tables
 //!         conformance                   one suite; every implementation passes it
-//!         interpose                     a hook between a caller and any of them, for tests
-//!         failpoint                     steps at which tests end a process; not in release builds
+//!         interpose                     a hook around the calls of a database: tests, metrics
+//!         failpoint                     steps at which tests make a process fail (debug builds)
 //! ```
 //!
-//! What holds, whichever implementation stands behind the trait (rule numbers: the protocol):
+//! Guarantees of every implementation (rule numbers: docs/protocol.md):
 //! - **I3**: an append commits only under the partition's current epoch and claim, at its next
-//!   segment number, on top of its last hash; each in one statement that locks the partition row
-//!   first (P1). Segment numbers have no gap, and a segment is never overwritten.
-//! - A claim is one compare-and-set on the epoch (P1), by itself or among many (P20), a heartbeat a
-//!   row of its own (P9).
-//! - What operators wish (pins, draining: P13) is persisted, judged by the database's clock, and
-//!   shown to everybody by the same observation as the rest.
-//! - A call either tells the outcome or says that it does not know it ([`StoreError::is_unknown`],
-//!   P2); it never guesses.
+//!   segment number, and only if its predecessor's hash is the last hash of the log. Check and
+//!   write are atomic under the lock of the partition's row (P1). Segment numbers have no gap, and
+//!   a segment is never overwritten.
+//! - A claim is a compare-and-set on the epoch (P1), in a call for one partition or for many (P20).
+//!   A heartbeat has its own row for each node (P9).
+//! - Pins and drains of operators (P13) are persisted, and every observation shows them. Pins
+//!   expire by the database's clock.
+//! - A call returns its outcome, or an error that marks the outcome as unknown
+//!   ([`StoreError::is_unknown`], P2).
 //!
-//! What is not promised: that a read shows the newest commit of somebody else (a reader polls), or
-//! that a process frozen inside a SQLite write lets others write (P7).
+//! Not guaranteed: that a read returns the newest commit of another process (readers poll); that
+//! other processes can write to a SQLite file while a process is frozen inside a write (P7).
 
 mod bindings;
 mod catalogue;

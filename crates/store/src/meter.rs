@@ -1,4 +1,4 @@
-//! How long the shared database takes, and what it fails at, as metrics.
+//! Metrics of calls to the shared database: duration and errors.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use async_trait::async_trait;
 
 use crate::{Call, Interpose, Interposed, SharedDatabase, StoreError, StoreResult};
 
-/// Measures every call; changes none.
+/// Measures each call and passes it on unchanged.
 #[derive(Debug)]
 struct Meter;
 
-/// `database`, measured.
+/// Wraps `database` so that each call is measured.
 pub fn metered(database: Arc<dyn SharedDatabase>) -> Arc<dyn SharedDatabase> {
     Arc::new(Interposed::new(database, Arc::new(Meter)))
 }

@@ -1,4 +1,4 @@
-//! What goes into the shared database and comes out of it.
+//! Arguments and results of the shared database's calls.
 
 use bytes::Bytes;
 use turnpike_types::{
@@ -6,230 +6,236 @@ use turnpike_types::{
     SegmentHash, SegmentNumber, Timestamp,
 };
 
-/// Which history this database holds. A restore writes a new one (P18).
+/// Identifies the history that this database holds. A restore has to draw a new one (P18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StoreIncarnation(pub u64);
 
-/// A partition as it is created.
+/// The settings with which a partition is created; they do not change afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionSpec {
-    /// Its number.
+    /// The partition's number.
     pub id: PartitionId,
-    /// Its accounts; no other partition may overlap.
+    /// The accounts of the partition; ranges of different partitions do not overlap.
     pub range: AccountRange,
-    /// How far back a record may start, in microseconds of logged time (P26).
+    /// The greatest age of a record's start, in microseconds of logged time (P26).
     pub horizon_us: i64,
-    /// A backfill's declaration: records are taken since this instant, whatever the horizon, and
-    /// keys are complete since then (P26).
+    /// Declares a backfill: records that start at or after this instant are accepted whatever the
+    /// horizon, and all deduplication keys since then are kept (P26).
     pub accept_since: Option<Timestamp>,
-    /// Who may serve it; priorities are unique (P12).
+    /// The nodes that may serve the partition; their priorities are unique (P12).
     pub members: Vec<Member>,
 }
 
-/// A node's place in a partition.
+/// A node that may serve a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The node.
     pub node: NodeName,
-    /// Its rank; larger wins.
+    /// The node's priority; the larger one wins.
     pub priority: Priority,
 }
 
-/// A partition as it stands.
+/// The present state of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionRow {
-    /// As it was created; members sorted by falling priority.
+    /// The settings from its creation; members are sorted by descending priority.
     pub spec: PartitionSpec,
     /// The current epoch; [`Epoch::UNOWNED`] before the first claim.
     pub epoch: Epoch,
-    /// Who claimed it last.
+    /// The node and the process start that made the last claim; `None` before the first claim and
+    /// after a release without a target.
     pub owner: Option<(NodeName, Incarnation)>,
-    /// The last claim.
+    /// The id of the last claim.
     pub claim: ClaimId,
-    /// Where the next append goes: segment number, and the hash it builds on.
+    /// The end of the log: the number of the next segment, and the hash of the last one.
     pub next: SegmentPosition,
-    /// The owner gave it up for this member (P13); any claim clears it.
+    /// The member for which the owner released the partition (P13); any claim clears it.
     pub released_to: Option<NodeName>,
-    /// The newest segment with postings to other partitions' accounts (P33); zero when there never
-    /// was one. A receiver whose cursor stands there has nothing to fetch.
+    /// The newest segment with postings to accounts of other partitions (P33); zero when no segment
+    /// had any. A receiver whose cursor is at this segment has nothing to fetch.
     pub last_posting: SegmentNumber,
-    /// How often it was claimed from an owner who had not given it up, halved every ten minutes
-    /// since (P14), as of the observation's `now`.
+    /// The number of claims from an owner that had not released the partition, halved every ten
+    /// minutes since (P14), as of the observation's `now`.
     pub flaps: u32,
-    /// Who should serve it whatever the priorities (P13), if that is in force at the observation's
-    /// `now`.
+    /// The operator's pin, which ranks above priorities (P13), if it is in force at the
+    /// observation's `now`.
     pub pin: Option<Pin>,
 }
 
-/// A wish that a member serve a partition whatever the priorities (P13).
+/// An operator's instruction that a member serve a partition; it ranks above priorities (P13).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
     /// The member.
     pub member: NodeName,
-    /// To just before this instant, by the database's clock.
+    /// The end of the pin, exclusive, by the database's clock.
     pub until: Timestamp,
 }
 
-/// What became of a wish to pin a partition, or to pin it no longer.
+/// The outcome of setting or clearing a pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PinOutcome {
-    /// It stands as it was asked.
+    /// The pin was set or cleared as asked.
     Pinned,
-    /// That node is no member of the partition; what stood before stands.
+    /// The node is no member of the partition; the previous pin is unchanged.
     NotAMember,
-    /// There is no such partition.
+    /// The partition does not exist.
     NoSuchPartition,
 }
 
-/// The next segment's number and the hash of the one before it.
+/// The end of a log: the number of the next segment and the hash of the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentPosition {
     /// The next segment's number.
     pub next: SegmentNumber,
-    /// The hash of the last segment; zeros when there is none.
+    /// The hash of the last segment; zeros while the log is empty.
     pub last_hash: SegmentHash,
 }
 
-/// One try to become the owner.
+/// A node's attempt to become the owner of a partition.
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// The partition.
     pub partition: PartitionId,
-    /// The epoch that the claimant saw; the claim fails when it has moved on.
+    /// The epoch that the claimant has read; the claim loses when the present epoch differs.
     pub seen: Epoch,
     /// The claimant.
     pub node: NodeName,
-    /// Its process start.
+    /// The claimant's process start.
     pub incarnation: Incarnation,
-    /// Random and new for each claim.
+    /// A random id, drawn anew for each claim.
     pub claim: ClaimId,
-    /// The owner did not give it up: the partition flaps (P14).
+    /// The owner did not release the partition, so that the claim counts as a flap (P14).
     pub forced: bool,
 }
 
-/// A claim that won.
+/// The result of a claim that won.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claimed {
     /// The new epoch.
     pub epoch: Epoch,
-    /// Where the log ends; the tail must be read up to here before serving (P1).
+    /// The end of the log. The new owner reads the log up to here before it serves (P1).
     pub position: SegmentPosition,
 }
 
-/// What became of one of many claims (P20).
+/// The outcome of one claim in a call of many (P20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimOutcome {
-    /// The partition is ours.
+    /// The claimant owns the partition.
     Won(Claimed),
-    /// The epoch has moved on.
+    /// The present epoch is not the one that the claim names.
     Lost,
-    /// Somebody holds the row at the moment, an append in flight most likely. A claim by itself
-    /// waits for it, and ends it if it lasts too long (P3).
+    /// Another statement holds the partition's row, most likely an append in flight. A claim of
+    /// this partition alone waits for that statement, and ends its backend after a limit (P3).
     Busy,
 }
 
-/// What an owner holds: the right, and the end of the log as it knows it.
+/// An owner's fencing token and the end of the log as the owner knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The partition.
     pub partition: PartitionId,
-    /// Its epoch.
+    /// The owner's epoch.
     pub epoch: Epoch,
-    /// Its claim.
+    /// The id of the owner's claim.
     pub claim: ClaimId,
-    /// Where the next append would go.
+    /// The end of the log; the next append goes here.
     pub position: SegmentPosition,
 }
 
-/// One durable append.
+/// A segment to append, and the fence under which it may be appended.
 #[derive(Clone, Debug)]
 pub struct AppendSegment {
     /// The partition.
     pub partition: PartitionId,
     /// The owner's epoch.
     pub epoch: Epoch,
-    /// The owner's claim.
+    /// The id of the owner's claim.
     pub claim: ClaimId,
     /// This segment's number.
     pub segment: SegmentNumber,
-    /// The hash that it builds on.
+    /// The hash of the preceding segment.
     pub prev_hash: SegmentHash,
-    /// Its own hash.
+    /// This segment's hash.
     pub hash: SegmentHash,
-    /// It holds postings to accounts of other partitions (P33): the log is the outbox, and this
-    /// says where in it to look.
+    /// Whether the segment holds postings to accounts of other partitions (P33). The log is the
+    /// outbox; receivers read only segments with this mark.
     pub has_postings: bool,
-    /// Its bytes.
+    /// This segment's bytes.
     pub body: Bytes,
 }
 
-/// What the fence said (P4).
+/// The outcome of an append, as the fence classifies it (P4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
-    /// Durable.
+    /// The segment is durable.
     Committed,
-    /// Somebody else owns the partition now: stop, answer nothing.
+    /// Another claim owns the partition. The caller stops and sends no answers.
     Fenced,
-    /// The claim is ours, but the log ends earlier than we know: history was rolled back (P18).
+    /// The claim is the present one, but the log ends earlier than the owner knows, or with another
+    /// hash: the database's history was rolled back (P18).
     RolledBack,
-    /// The claim is ours, but the log is ahead of us: an append whose outcome we never learned
-    /// did commit (P2).
+    /// The claim is the present one, but the log ends later than the owner knows: an earlier append
+    /// of unknown outcome has committed (P2).
     Ahead,
 }
 
-/// One segment as it was appended.
+/// A committed segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentRow {
-    /// Its number.
+    /// The segment's number.
     pub segment: SegmentNumber,
     /// The epoch under which it was appended.
     pub epoch: Epoch,
-    /// The hash that it builds on.
+    /// The hash of the preceding segment.
     pub prev_hash: SegmentHash,
-    /// Its own hash.
+    /// The segment's hash.
     pub hash: SegmentHash,
-    /// Its bytes.
+    /// The segment's bytes.
     pub body: Bytes,
 }
 
-/// What a node says of itself, each interval (P9).
+/// A heartbeat: the state that a node reports once per heartbeat interval (P9).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeBeat {
     /// The node.
     pub node: NodeName,
-    /// Its process start.
+    /// The node's process start.
     pub incarnation: Incarnation,
-    /// Grows with each beat.
+    /// Grows with each heartbeat.
     pub counter: u64,
-    /// Where fronts reach it: `host:port`.
+    /// The address at which fronts reach the node: `host:port`.
     pub address: String,
-    /// It is being emptied: it claims nothing (P13).
+    /// The node is draining and claims no partition (P13).
     pub draining: bool,
-    /// What it serves, exactly, and whose owner tasks have ticked lately. What is read is sorted by
-    /// partition.
+    /// Exactly the partitions that the node serves and whose owner task has run lately. A
+    /// heartbeat that was read has them sorted by partition.
     pub serving: Vec<Serving>,
-    /// How far its warm copies of partitions are (P14). What is read is sorted by partition.
+    /// The position of each warm replica on the node (P14). A heartbeat that was read has them
+    /// sorted by partition.
     pub following: Vec<Following>,
 }
 
 impl NodeBeat {
-    /// The counter of a process's last beat: no later beat of its incarnation can pass it. To a
-    /// reader that does not know this number it is one more beat. It fits into 63 bits, so that
-    /// databases compare it as the largest.
+    /// The counter of the last heartbeat that a process writes when it shuts down. No later
+    /// heartbeat of the same incarnation has a larger counter. A reader of an older release takes
+    /// it for an ordinary heartbeat. It fits into 63 bits, so that the databases, which compare
+    /// signed numbers, order it last.
     pub const GOODBYE: u64 = i64::MAX.cast_unsigned();
 
-    /// Has the process ended in order (P11)? It writes no later beat.
+    /// Whether the process has shut down (P11); it writes no later heartbeat.
     pub const fn is_goodbye(&self) -> bool {
         self.counter == Self::GOODBYE
     }
 
-    /// Under which claim it says that it serves a partition, of a beat that was read.
+    /// The claim under which the node serves `partition`. The heartbeat must have been read from
+    /// the database: the search needs the sorted list.
     pub fn serves(&self, partition: PartitionId) -> Option<&Serving> {
         let place = self.serving.binary_search_by_key(&partition, |one| one.partition).ok()?;
         self.serving.get(place)
     }
 
-    /// How far its warm copy of a partition is, of a beat that was read.
+    /// The position of the node's warm replica of `partition`. The heartbeat must have been read
+    /// from the database: the search needs the sorted list.
     pub fn copy_of(&self, partition: PartitionId) -> Option<&Following> {
         let place = self.following.binary_search_by_key(&partition, |one| one.partition).ok()?;
         self.following.get(place)
@@ -242,29 +248,29 @@ impl NodeBeat {
     }
 }
 
-/// A partition that a node says it serves.
+/// A partition that a node reports to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Serving {
     /// The partition.
     pub partition: PartitionId,
-    /// Under this epoch.
+    /// The epoch under which the node serves it.
     pub epoch: Epoch,
-    /// Under this claim.
+    /// The claim under which the node serves it.
     pub claim: ClaimId,
 }
 
-/// How far a node's warm copy of a partition is.
+/// The position of a node's warm replica of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Following {
     /// The partition.
     pub partition: PartitionId,
-    /// The last segment that was applied; zero before the first.
+    /// The last segment that the replica has applied; zero before the first.
     pub segment: SegmentNumber,
-    /// Its hash: a copy of another history is not warm, however far it is (P18).
+    /// That segment's hash. A replica of another history is not warm, whatever its segment (P18).
     pub hash: SegmentHash,
 }
 
-/// What a heartbeat comes back with.
+/// The database's answer to a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatReply {
     /// The database's clock.
@@ -273,21 +279,22 @@ pub struct HeartbeatReply {
     pub catalogue_version: u64,
 }
 
-/// A node as the database shows it: the newest incarnation that beat under this name.
+/// A node as the database holds it: the newest incarnation that wrote a heartbeat under this name.
 #[derive(Clone, Debug)]
 pub struct NodeRow {
-    /// What it said last.
+    /// The node's last heartbeat.
     pub beat: NodeBeat,
-    /// The database's time of the beat; for people only, never for a decision.
+    /// The database's time of the heartbeat. It is for display; no decision uses it (P10).
     pub beat_at: Timestamp,
-    /// Somebody asked that it be emptied (P13); what it says itself is in its beat.
+    /// Whether an operator asked to drain the node (P13). Whether the node is draining is in its
+    /// heartbeat.
     pub drain_asked: bool,
 }
 
-/// Everything that a node or front decides by, read in one go.
+/// The input of a node's and a front's decisions, read as one snapshot.
 #[derive(Clone, Debug)]
 pub struct Observation {
-    /// Every node that ever beat and was not forgotten.
+    /// Every node that has written a heartbeat and was not forgotten since.
     pub nodes: Vec<NodeRow>,
     /// Every partition, sorted by id.
     pub partitions: Vec<PartitionRow>,
@@ -305,75 +312,75 @@ impl Observation {
     }
 }
 
-/// Part of a checkpoint: an opaque blob with a name, written once, never changed, referred to by
-/// one manifest or more (P22).
+/// Part of a checkpoint: opaque bytes under a name. A part is written once and never changed; one
+/// manifest or more refer to it (P22).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointPart {
     /// Unique within the partition; holds the segment number and the claim that wrote it.
     pub name: String,
-    /// The segment that its content is as of. Pruning spares a part that is newer than the older
-    /// retained checkpoint: its own manifest may not be published yet.
+    /// The last segment that the content covers. Pruning keeps a part that is newer than the older
+    /// retained checkpoint, because the manifest of that part may not be published yet.
     pub segment: SegmentNumber,
-    /// Its bytes.
+    /// The part's bytes.
     pub body: Bytes,
 }
 
-/// A checkpoint: derived state as of a segment (P22).
+/// A checkpoint: the state derived from the log up to a segment (P22).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointManifest {
     /// The partition.
     pub partition: PartitionId,
-    /// State as after this segment.
+    /// The last segment that the state covers.
     pub segment: SegmentNumber,
-    /// That segment's hash: a checkpoint of another history is not used (P18).
+    /// That segment's hash. A checkpoint of another history is not used (P18).
     pub hash: SegmentHash,
-    /// Names of its parts, in order.
+    /// The names of the checkpoint's parts, in order.
     pub parts: Vec<String>,
-    /// What the writer wants to find again when it loads the parts: opaque.
+    /// Opaque bytes that the writer needs when it loads the parts again.
     pub summary: Bytes,
 }
 
-/// An identity bound to an account for an interval (P28).
+/// A binding of an identity to an account for an interval (P28).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// `ip:…`, `user:…`, `tel:…`. Rows of older releases are spelled as they were typed then.
+    /// `ip:…`, `user:…`, `tel:…`. Rows of older releases keep the spelling that was typed.
     pub identity: String,
-    /// Whose it is.
+    /// The account that holds the identity.
     pub account: AccountNumber,
-    /// From this instant.
+    /// The start of the interval, inclusive.
     pub from: Timestamp,
-    /// To just before this one; [`Timestamp::MAX`] while it stands.
+    /// The end of the interval, exclusive; [`Timestamp::MAX`] while no end is known.
     pub until: Timestamp,
 }
 
-/// What became of a binding.
+/// The outcome of adding a binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BindOutcome {
-    /// In the history.
+    /// The binding was added to the history.
     Bound,
-    /// The account held the identity for the whole interval already.
+    /// The account already holds the identity for the whole interval.
     Already,
-    /// This binding holds the identity for part of the interval.
+    /// This binding already holds the identity for part of the interval.
     Taken(Binding),
 }
 
 /// A change of the account that holds an identity for an interval (P28).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rebinding {
-    /// The account gets it, if no other holds it for part of the interval.
+    /// Binds the identity to the account if no other account holds it for part of the interval.
     Bind(Binding),
-    /// The account gets it; whatever held it for part of the interval loses that part.
+    /// Binds the identity to the account; existing bindings lose their part of the interval.
     Move {
         /// The account, the identity and the interval.
         binding: Binding,
-        /// The history before this instant does not change any more.
+        /// The history before this instant is final.
         final_before: Timestamp,
     },
-    /// The account no longer holds it in the interval.
+    /// Takes the identity from the account for the interval.
     Release {
         /// The account, the identity and the interval.
         binding: Binding,
-        /// The history before this instant does not change any more.
+        /// The history before this instant is final.
         final_before: Timestamp,
     },
 }
@@ -389,32 +396,32 @@ impl Rebinding {
     }
 }
 
-/// What became of a [`Rebinding`].
+/// The outcome of a [`Rebinding`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RebindOutcome {
-    /// Done. These parts of bindings are no longer held; their intervals lie in the one asked for.
+    /// The change was made. It removed these parts of bindings, all within the interval asked for.
     Changed(Vec<Binding>),
-    /// It stands so already.
+    /// The history already is as asked.
     Already,
-    /// This binding holds the identity for part of the interval.
+    /// This binding already holds the identity for part of the interval.
     Taken(Binding),
-    /// The account does not hold the identity in the interval; this binding does, if any.
+    /// The account does not hold the identity in the interval; the binding that does, if any.
     NotHeld(Option<Binding>),
-    /// This binding would lose an instant that is final.
+    /// The change would take a final instant from this binding.
     Final(Binding),
 }
 
-/// An identity's whole history, sorted by `from`; empty when it was never bound.
+/// An identity's whole history, sorted by `from`; empty if the identity was never bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guided {
-    /// Its own bindings. Intervals do not overlap.
+    /// The identity's own bindings. Their intervals do not overlap.
     pub bindings: Vec<Binding>,
-    /// Of an address or a prefix: the histories of the prefixes that hold it and were ever bound,
-    /// longest first.
+    /// For an address or a prefix: the histories of the bound prefixes that contain it, longest
+    /// prefix first.
     pub prefixes: Vec<Vec<Binding>>,
 }
 
-/// A consumer's place in a partition's output.
+/// A consumer's cursor in a partition's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consumer {
     /// The consumer.
@@ -423,19 +430,19 @@ pub struct Consumer {
     pub partition: PartitionId,
     /// The segment of the last acknowledged row; zero before the first acknowledgement.
     pub segment: SegmentNumber,
-    /// How many of that segment's rows are acknowledged.
+    /// The number of that segment's rows that are acknowledged.
     pub row: u64,
-    /// The hash of that segment: another history is told apart by it (P18).
+    /// The hash of that segment; it differs in another history (P18).
     pub hash: SegmentHash,
 }
 
-/// What became of an acknowledgement (P38).
+/// The outcome of an acknowledgement (P38).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CursorAck {
-    /// The consumer's cursor stands there now.
+    /// The cursor was moved.
     Moved,
-    /// Somebody moved it in between; it stands here.
+    /// The cursor was not at `from`; it is here.
     Elsewhere(Consumer),
-    /// No such consumer.
+    /// The consumer is not registered for the partition.
     Unknown,
 }

@@ -1,4 +1,4 @@
-//! From an address to a database.
+//! Opens a database by its address.
 
 use std::sync::Arc;
 
@@ -7,22 +7,23 @@ use crate::postgres::PostgresDatabase;
 use crate::sqlite::{self, SqliteDatabase, SqliteOptions};
 use crate::{SharedDatabase, StoreError, StoreResult};
 
-/// How a database is opened.
+/// Options for opening a database.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
-    /// How many connections a process may hold; zero for the default of the implementation.
+    /// The most connections that the process may hold; zero selects the implementation's default.
     pub connections_max: u32,
 }
 
 /// Opens the database at `url` and brings its schema up to date.
 ///
-/// `sqlite:PATH` (created when missing; `?pages-max=N` keeps it to N pages of 4,096 bytes),
-/// `postgres://…`, or `memory:` for tests: a new, empty one
-/// at each call.
+/// Addresses: `sqlite:PATH` (the file is created if it is missing; `?pages-max=N` limits it to N
+/// pages of 4,096 bytes), `postgres://…`, or `memory:` for tests (each call creates a new, empty
+/// database).
 ///
 /// # Errors
-/// [`StoreError::BadUrl`](crate::StoreError) with what to write instead; `Unavailable` when nobody
-/// answers there; `Refused` when the database would lose what it promised to keep.
+/// [`StoreError::BadUrl`](crate::StoreError), with an address that works instead; `Unavailable`
+/// when no server answers at the address; `Refused` when the server's settings could lose commits,
+/// or when its schema is newer than this program.
 pub async fn open(url: &str, options: &OpenOptions) -> StoreResult<Arc<dyn SharedDatabase>> {
     if url == "memory:" {
         Ok(Arc::new(MemoryDatabase::new()))
@@ -38,7 +39,7 @@ pub async fn open(url: &str, options: &OpenOptions) -> StoreResult<Arc<dyn Share
     }
 }
 
-/// `url` without its password, for people to see: it stands in front of the host or in `password=`.
+/// `url` for logs and messages: the password, in front of the host or in `password=`, is masked.
 pub fn redacted(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let (place, query) = rest.split_once('?').map_or((rest, None), |(p, q)| (p, Some(q)));

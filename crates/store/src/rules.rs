@@ -1,5 +1,5 @@
-//! What every implementation decides alike: pure functions of what was read under a lock (or is
-//! compared again by the write that follows), so that no two databases differ in judgement.
+//! Decisions that all implementations share. They are pure functions of rows that were read under a
+//! lock, or that the following write compares again, so that all databases decide alike.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use crate::{
     PinOutcome, SegmentPosition, StoreError, StoreResult,
 };
 
-/// How many manifests a partition keeps (P22): the newest, and one to fall back on.
+/// The number of manifests that a partition keeps (P22): the newest, and one to fall back on.
 pub(crate) const MANIFESTS_KEPT: usize = 2;
 
-/// How many bytes of bodies one answer to
-/// [`posting_segments`](crate::SharedDatabase::posting_segments) holds, if more than one segment.
+/// The most bytes of bodies in one answer to
+/// [`posting_segments`](crate::SharedDatabase::posting_segments); a single segment may be larger.
 pub const POSTING_BYTES_MAX: usize = 16 << 20;
 
-/// How many claims one call of [`claim_many`](crate::SharedDatabase::claim_many) may hold.
+/// The most claims in one call of [`claim_many`](crate::SharedDatabase::claim_many).
 pub const CLAIMS_MAX: usize = 4096;
 
-/// The count of flaps halves each time this much has passed (P14).
+/// The time in which the count of flaps halves, in microseconds (P14).
 pub(crate) const FLAPS_HALVE_US: i64 = 10 * 60 * 1_000_000;
 
-/// A node that beat within this time is not forgotten.
+/// A node whose last heartbeat is younger than this, in microseconds, is not forgotten.
 pub(crate) const FORGET_AFTER_US: i64 = 60 * 1_000_000;
 
-/// What the fence compares (P1).
+/// The values of a partition's row that the fence compares (P1).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fence {
     pub(crate) epoch: Epoch,
@@ -38,7 +38,7 @@ pub(crate) struct Fence {
 }
 
 impl Fence {
-    /// Why this append did not pass (P4); `None` when it would have.
+    /// Classifies an append that the fence refused (P4); `None` when the fence would admit it.
     pub(crate) fn judge(&self, append: &AppendSegment) -> Option<AppendOutcome> {
         let SegmentPosition { next, last_hash } = self.position;
         let is_epoch = self.epoch == append.epoch || off(Line::FenceEpoch) || off(Line::FenceOwner);
@@ -49,7 +49,7 @@ impl Fence {
         } else if next > append.segment {
             Some(AppendOutcome::Ahead)
         } else if next < append.segment || !is_hash {
-            // The same length with another hash is another history too (P18).
+            // A log of the same length with another last hash is another history too (P18).
             Some(AppendOutcome::RolledBack)
         } else {
             None
@@ -57,19 +57,19 @@ impl Fence {
     }
 }
 
-/// A partition that nobody created.
+/// The error for a partition that does not exist.
 pub(crate) fn no_partition(partition: turnpike_types::PartitionId) -> StoreError {
     StoreError::Refused(format!("there is no partition {partition}: create it first"))
 }
 
-/// Refuses claims that one call can't make together.
+/// Refuses a list of claims that one call can't make.
 ///
 /// # Errors
-/// `Refused` when there are too many, or two of them are for one partition.
+/// `Refused` when there are more than [`CLAIMS_MAX`], or when two name the same partition.
 pub(crate) fn check_claims(claims: &[Claim]) -> StoreResult<()> {
     if claims.len() > CLAIMS_MAX {
         return Err(StoreError::Refused(format!(
-            "{} claims at once; {CLAIMS_MAX} are the most: claim in parts",
+            "{} claims in one call; at most {CLAIMS_MAX} are taken: split them over several calls",
             claims.len()
         )));
     }
@@ -82,21 +82,21 @@ pub(crate) fn check_claims(claims: &[Claim]) -> StoreResult<()> {
     }
 }
 
-/// What is left `now` of a count of flaps as of `flapped_at`: half of it for each
-/// [`FLAPS_HALVE_US`]. Statements say the same by a shift.
+/// The count of flaps at `now`, given the count at `flapped_at`: it halves every
+/// [`FLAPS_HALVE_US`]. The SQL of the claims computes the same with a shift.
 pub(crate) fn decayed_flaps(flaps: u32, flapped_at: Timestamp, now: Timestamp) -> u32 {
     let passed = now.micros().saturating_sub(flapped_at.micros()).max(0);
     let halvings = u32::try_from(passed / FLAPS_HALVE_US).unwrap_or(u32::MAX);
     flaps.checked_shr(halvings).unwrap_or(0)
 }
 
-/// The pin, if it is in force.
+/// The pin, if it is in force at `now`.
 pub(crate) fn pin_in_force(pin: Option<Pin>, now: Timestamp) -> Option<Pin> {
     pin.filter(|pin| now < pin.until)
 }
 
-/// Why a wish wrote nothing, given how many partitions of its number there are; a wish that takes
-/// back what was not there has come true.
+/// The outcome of setting or clearing a pin when the statement changed no row. `partitions` counts
+/// the partitions of that number, zero or one. Clearing a pin that does not exist succeeds.
 pub(crate) const fn not_pinned(partitions: i64, names_a_member: bool) -> PinOutcome {
     match (partitions, names_a_member) {
         (0, _) => PinOutcome::NoSuchPartition,
@@ -105,15 +105,16 @@ pub(crate) const fn not_pinned(partitions: i64, names_a_member: bool) -> PinOutc
     }
 }
 
-/// A duration in microseconds, short enough to be added to any instant of our time.
+/// A duration in microseconds, capped so that adding it to a present-day instant does not overflow.
 pub(crate) fn duration_us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 2)
 }
 
-/// The partitions of `asked` that are new, members sorted by falling priority.
+/// The partitions of `asked` that do not exist yet, members sorted by descending priority.
 ///
 /// # Errors
-/// `Refused` when one collides with another, naming both, or is not well formed (P12).
+/// `Refused`, naming both, when a partition differs from an existing one of its number or overlaps
+/// one; `Refused` when it is malformed (P12).
 pub(crate) fn new_partitions(
     existing: &[PartitionSpec],
     asked: &[PartitionSpec],
@@ -128,7 +129,7 @@ pub(crate) fn new_partitions(
             Some(other) if *other == spec => {}
             Some(other) if other.id == spec.id => {
                 return Err(StoreError::Refused(format!(
-                    "partition {} is there already, with accounts {} and other settings or members; \
+                    "partition {} already exists, with accounts {} and other settings or members; \
                      a partition does not change once it is created",
                     spec.id, other.range
                 )));
@@ -172,7 +173,7 @@ fn check_members(spec: &PartitionSpec) -> StoreResult<()> {
     Ok(())
 }
 
-/// Refuses bindings that can never stand, before any of them is written.
+/// Refuses bindings that are never valid, before any of them is written.
 ///
 /// # Errors
 /// `Refused`, naming the first such binding.
@@ -195,15 +196,15 @@ pub(crate) fn check_bindings<'a>(
     Ok(())
 }
 
-/// Parts of a partition: name, and the segment that they are as of.
+/// The checkpoint parts of a partition: name, and the last segment that the content covers.
 pub(crate) type Parts = Vec<(String, SegmentNumber)>;
 
-/// Why a manifest is wrong.
+/// Why a manifest is refused: its segment was not appended.
 pub(crate) const NOT_APPENDED: &str = "no such segment was appended yet";
-/// Why a manifest is wrong (P18).
+/// Why a manifest is refused: it is of another history (P18).
 pub(crate) const OTHER_HASH: &str = "the segment in the log has another hash";
 
-/// Refuses a part's name that a manifest could not list.
+/// Refuses a name that a manifest, which lists one name a line, could not hold.
 ///
 /// # Errors
 /// `Refused` when it is empty, longer than 256 bytes, or holds a line break.
@@ -216,7 +217,7 @@ pub(crate) fn check_part_name(name: &str) -> StoreResult<()> {
     )))
 }
 
-/// The refusal of a manifest that names a part which is not among `parts`.
+/// The error for a manifest that names a part which is not among `parts`; `None` if all are there.
 pub(crate) fn missing_part(
     manifest: &CheckpointManifest,
     parts: &[(String, SegmentNumber)],
@@ -226,10 +227,11 @@ pub(crate) fn missing_part(
     Some(bad_manifest(manifest, &format!("part {missing} was not written")))
 }
 
-/// The parts that may be forgotten: no retained manifest names them, and they are not newer than
-/// the oldest retained one, so that none of them waits for its own manifest (P22).
+/// The parts that may be deleted: no retained manifest names them, and they are not newer than the
+/// oldest retained manifest. A newer part may belong to a manifest that is not published yet (P22).
 ///
-/// `retained` is newest first; nothing goes while fewer than [`MANIFESTS_KEPT`] are there.
+/// `retained` is sorted newest first. No part may be deleted while fewer than [`MANIFESTS_KEPT`]
+/// manifests exist.
 pub(crate) fn prunable_parts(
     retained: &[CheckpointManifest],
     parts: impl IntoIterator<Item = (String, SegmentNumber)>,
@@ -246,26 +248,26 @@ pub(crate) fn prunable_parts(
         .collect()
 }
 
-/// Refuses an acknowledgement that is about two different cursors.
+/// Refuses an acknowledgement whose cursors differ in consumer or partition.
 ///
 /// # Errors
-/// `Refused`.
+/// `Refused`, naming both.
 pub(crate) fn check_cursors(from: &Consumer, to: &Consumer) -> StoreResult<()> {
     if from.name == to.name && from.partition == to.partition {
         return Ok(());
     }
     Err(StoreError::Refused(format!(
-        "a cursor moves within itself: {}/{} is not {}/{}",
+        "a cursor keeps its consumer and partition: {}/{} is not {}/{}",
         from.name, from.partition, to.name, to.partition
     )))
 }
 
-/// A part that is there with other bytes.
+/// The error for a part that was written before with other bytes.
 pub(crate) fn part_differs(name: &str) -> StoreError {
-    StoreError::Refused(format!("checkpoint part {name} is there with other bytes"))
+    StoreError::Refused(format!("checkpoint part {name} already exists with other bytes"))
 }
 
-/// A manifest that names what was never written, or speaks of what was never appended.
+/// The error for a manifest that does not match the log or the written parts.
 pub(crate) fn bad_manifest(manifest: &CheckpointManifest, why: &str) -> StoreError {
     StoreError::Refused(format!(
         "checkpoint of partition {} at segment {}: {why}",
@@ -273,14 +275,14 @@ pub(crate) fn bad_manifest(manifest: &CheckpointManifest, why: &str) -> StoreErr
     ))
 }
 
-/// An incarnation whose name another process has taken since (P11).
+/// The error for an incarnation whose node name another process has taken since (P11).
 pub(crate) fn superseded(node: &turnpike_types::NodeName) -> StoreError {
     StoreError::Superseded(format!(
         "another process has started as node {node} since: this one is superseded and must stop"
     ))
 }
 
-/// A consumer's name that can't be.
+/// Refuses a malformed name of a consumer.
 ///
 /// # Errors
 /// `Refused` when it is empty or longer than 128 bytes.

@@ -1,4 +1,4 @@
-//! The memory implementation passes the suite.
+//! The conformance suite and further tests for the memory implementation.
 
 #![allow(clippy::unwrap_used)]
 
@@ -40,7 +40,7 @@ async fn subject() -> Subject {
 
 turnpike_store::conformance!(subject);
 
-/// P20.
+/// P20: a call of many claims skips a partition whose row an append holds.
 #[tokio::test]
 async fn of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won() {
     let db = MemoryDatabase::new();
@@ -66,7 +66,7 @@ async fn of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won
     assert!(matches!(won[..], [ClaimOutcome::Won(_)]), "{won:?}");
 }
 
-/// P6: nobody is shown an append that is under way.
+/// P6: no reader sees an append in flight.
 #[tokio::test]
 async fn an_append_is_shown_when_it_is_committed() {
     let db = MemoryDatabase::new();
@@ -88,7 +88,8 @@ async fn an_append_is_shown_when_it_is_committed() {
     assert_eq!(read_all(&db, 1).await.len(), 1);
 }
 
-/// Each of the lines below is held by a test above, in every database; here they can be switched off.
+/// Each check below is covered by a test of every database. Here the check is switched off, and the
+/// test must fail.
 #[test]
 fn mutants_are_caught() {
     all_caught(&[

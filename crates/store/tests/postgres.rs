@@ -1,5 +1,4 @@
-//! The PostgreSQL implementation passes the suite on a real server, and keeps some promises of
-//! its own.
+//! The conformance suite and further tests for the PostgreSQL implementation, on a real server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -26,7 +25,7 @@ async fn raw(url: &str) -> PgConnection {
     url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
 }
 
-/// A database of its own, and its address.
+/// A new, empty database on the shared server, and its address.
 fn fresh() -> (Arc<TestPostgres>, String) {
     let server = TestPostgres::shared().unwrap();
     let url = server.create_database().unwrap();
@@ -58,8 +57,8 @@ async fn subject() -> Subject {
     }
 }
 
-/// Appends stop in a trigger, after their fence has locked the partition's row and before they
-/// commit, until an advisory lock is let go.
+/// Makes appends stop in a trigger, after the fence has locked the partition's row and before the
+/// commit, until an advisory lock is released.
 async fn hold_appends(url: &str) -> LetGo {
     const TRIGGER: &str = "CREATE OR REPLACE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS \
          $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$; \
@@ -77,7 +76,7 @@ async fn hold_appends(url: &str) -> LetGo {
 
 turnpike_store::conformance!(subject);
 
-/// Waits until some backend of this database waits for an event of this type.
+/// Waits until a backend of this database waits for an event of this type; its process id.
 async fn until_waiting(raw: &mut PgConnection, event: &str) -> i32 {
     let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = $1 \
          AND datname = current_database() LIMIT 1";
@@ -101,7 +100,10 @@ async fn a_claim_ends_a_transaction_that_was_left_open_over_the_row() {
     query("UPDATE partitions SET barriers = 7").execute(&mut blocker).await.unwrap();
     let mut dice = Dice(1);
     let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
-    assert!(query("COMMIT").execute(&mut blocker).await.is_err(), "its backend was ended");
+    assert!(
+        query("COMMIT").execute(&mut blocker).await.is_err(),
+        "the claim has ended the blocker's backend"
+    );
     assert_eq!(db.observe().await.unwrap().partitions[0].epoch, owner.epoch);
 }
 
@@ -122,13 +124,14 @@ async fn a_claim_ends_an_append_that_never_comes_to_its_end() {
     let appending = tokio::spawn(async move { db.append(&append).await });
     until_waiting(&mut operator, "Timeout").await;
     let new = Owner::claim_now(&*other, 1, "b", &mut dice).await;
-    assert_eq!(new.position, old.position, "it is not in the claimed position");
+    assert_eq!(new.position, old.position, "the append is not part of the claimed position");
     let error = appending.await.unwrap().unwrap_err();
     assert!(error.is_unknown(), "{error:?}");
-    assert!(read_all(&*other, 1).await.is_empty(), "nor in the log");
+    assert!(read_all(&*other, 1).await.is_empty(), "the append is not in the log");
 }
 
-/// P20: nothing waits for the one row; by itself it is claimed against what blocks it.
+/// P20: a call of many claims does not wait for a held row. A claim of that partition alone ends
+/// the backend that holds the row.
 #[tokio::test]
 async fn of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won() {
     let (_server, url) = fresh();
@@ -147,13 +150,20 @@ async fn of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won
     assert!(matches!(outcomes[1], ClaimOutcome::Won(_)), "{outcomes:?}");
     assert_eq!(outcomes[2], ClaimOutcome::Busy);
     assert!(matches!(outcomes[3], ClaimOutcome::Won(_)), "{outcomes:?}");
-    assert_eq!(outcomes[0], ClaimOutcome::Lost, "its epoch moved on, whoever holds it");
+    assert_eq!(
+        outcomes[0],
+        ClaimOutcome::Lost,
+        "the epoch is stale, whether or not the row is held"
+    );
     assert!(db.claim(&claims[2]).await.unwrap().is_some());
-    assert!(query("COMMIT").execute(&mut blocker).await.is_err(), "its backend was ended");
+    assert!(
+        query("COMMIT").execute(&mut blocker).await.is_err(),
+        "the claim has ended the blocker's backend"
+    );
 }
 
-/// The server keeps a plan after some calls, and then no longer knows how many are asked for: that
-/// plan must not be one whose work grows with their square.
+/// After some calls the server caches a generic plan, which does not know the number of claims. The
+/// work of that plan must not grow with the square of this number.
 #[tokio::test]
 async fn the_most_claims_of_a_call_are_answered_in_time_by_a_plan_that_was_kept() {
     let (_server, url) = fresh();
@@ -178,7 +188,7 @@ async fn the_most_claims_of_a_call_are_answered_in_time_by_a_plan_that_was_kept(
     assert!(outcomes.iter().all(|outcome| matches!(outcome, ClaimOutcome::Won(_))));
 }
 
-/// Four claimants behind one blocker: it alone is ended, one claimant wins, none is ended.
+/// Four claimants wait behind one blocker. Only the blocker's backend is ended, and one claim wins.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claimants_do_not_end_each_other() {
     let (_server, url) = fresh();
@@ -202,8 +212,9 @@ async fn claimants_do_not_end_each_other() {
     assert_eq!(won, 1);
 }
 
-/// P3: the chain of blockers is read, and then one of them gets the row: it held up the claim as long
-/// as it waited itself, and now it only has to commit. It is not taken for what blocked them both.
+/// P3: a statement that waited in the queue before the claim gets the row when the blocker is
+/// ended. It has been in the claim's chain of blockers for the whole time, but is not ended in
+/// place of the blocker: it gets the full limit for its own commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p3_who_gets_the_row_after_what_blocked_it_was_ended_is_given_time_to_commit() {
     let (_server, url) = fresh();
@@ -213,7 +224,7 @@ async fn p3_who_gets_the_row_after_what_blocked_it_was_ended_is_given_time_to_co
     let mut blocker = raw(&url).await;
     query("BEGIN").execute(&mut blocker).await.unwrap();
     query(UPDATE).execute(&mut blocker).await.unwrap();
-    // Next in the queue for the row, as another node's claim.
+    // The next statement in the queue for the row, as the claim of another node would be.
     let mut next = raw(&url).await;
     query("BEGIN").execute(&mut next).await.unwrap();
     let waiting = tokio::spawn(async move {
@@ -226,13 +237,16 @@ async fn p3_who_gets_the_row_after_what_blocked_it_was_ended_is_given_time_to_co
         Owner::try_claim(&*db, 1, Epoch::UNOWNED, "a", &mut Dice(1)).await.unwrap()
     });
     let mut next = waiting.await.unwrap();
-    assert!(query("COMMIT").execute(&mut blocker).await.is_err(), "its backend was ended");
-    // It has the row. The claim looks what it waits for, and finds it.
+    assert!(
+        query("COMMIT").execute(&mut blocker).await.is_err(),
+        "the claim has ended the blocker's backend"
+    );
+    // `next` holds the row now. Wait until the claim has looked for its blockers since.
     const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
     let (got,): (i64,) = query_as(NOW).fetch_one(&mut next).await.unwrap();
     const LOOKED: &str = "SELECT count(*) FROM pg_stat_activity \
          WHERE pid <> pg_backend_pid() AND datname = current_database() AND state = 'idle' \
-         AND query LIKE '-- Looks which backends hold up%' \
+         AND query LIKE '-- Finds the backends that block%' \
          AND (extract(epoch FROM query_start) * 1000000)::bigint > $1";
     loop {
         let looked = query_as(LOOKED).bind(got);
@@ -242,8 +256,8 @@ async fn p3_who_gets_the_row_after_what_blocked_it_was_ended_is_given_time_to_co
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    query("COMMIT").execute(&mut next).await.expect("it was ended while it committed");
-    assert!(claiming.await.unwrap().is_some(), "the claim comes after it");
+    query("COMMIT").execute(&mut next).await.expect("its backend was ended before its commit");
+    assert!(claiming.await.unwrap().is_some(), "the claim wins after that commit");
 }
 
 #[tokio::test]
@@ -270,13 +284,16 @@ async fn an_append_whose_backend_is_ended_is_unknown_and_settled_by_claim_then_r
         owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
         let tail = read_all(&*db, 1).await;
         assert_eq!(check_chain(&tail), owner.position);
-        assert!(tail.iter().all(|row| row.hash != append.hash), "ended before its commit");
+        assert!(
+            tail.iter().all(|row| row.hash != append.hash),
+            "its backend was ended before the commit"
+        );
         let retried = owner.append(&*db, "again", &mut dice).await.unwrap();
         assert_eq!(retried, AppendOutcome::Committed);
     }
 }
 
-/// The connections that lay idle are found dead and replaced; nothing committed is lost.
+/// Idle connections are found broken and replaced; no committed segment is lost.
 #[tokio::test]
 async fn a_restarted_server_is_found_again_with_all_that_was_committed() {
     let settings = Settings { port: Some(0), ..Settings::default() };
@@ -296,7 +313,7 @@ async fn a_restarted_server_is_found_again_with_all_that_was_committed() {
     assert!(matches!(closed, StoreError::Unavailable { .. }), "{closed:?}");
     server.restart().unwrap();
     let new = loop {
-        // A connection that broke just now may still be met once.
+        // The first call may still get a broken connection.
         let seen = owner.epoch;
         if let Ok(won) = Owner::try_claim(&*db, 1, seen, "a", &mut dice).await {
             break won.unwrap();
@@ -306,7 +323,7 @@ async fn a_restarted_server_is_found_again_with_all_that_was_committed() {
     assert_eq!(check_chain(&read_all(&*db, 1).await), owner.position);
 }
 
-/// After many dropped calls no connection is left in a transaction or half way.
+/// After many dropped calls no connection is left in an open transaction or with an unread answer.
 #[tokio::test]
 async fn dropped_calls_leave_no_connection_behind() {
     let (_server, url) = fresh();
@@ -330,7 +347,7 @@ async fn dropped_calls_leave_no_connection_behind() {
     assert_eq!(open, 0);
 }
 
-/// A standby's first claim and first appends opened their connections while all clients waited.
+/// Otherwise a standby's first claim and appends would open connections while clients wait.
 #[tokio::test]
 async fn who_beats_has_connections_at_hand_for_a_takeover() {
     let (_server, url) = fresh();
@@ -351,7 +368,7 @@ async fn who_beats_has_connections_at_hand_for_a_takeover() {
         db.heartbeat(&beat).await.unwrap();
         beat.counter += 1;
         let count: (i64, i64) = query_as(ready).fetch_one(&mut other).await.unwrap();
-        assert!(count.0 <= 2 && count.1 <= 4, "no more than is wanted: {count:?}");
+        assert!(count.0 <= 2 && count.1 <= 4, "no more connections than wanted: {count:?}");
         if count == (2, 4) {
             break;
         }
@@ -382,7 +399,7 @@ async fn a_database_that_would_lose_commits_is_refused() {
     }
 }
 
-/// What was there before the second migration is there after it.
+/// The later migrations keep the rows of the first schema.
 #[tokio::test]
 async fn a_database_of_the_first_schema_is_brought_up_to_date() {
     let (_server, url) = fresh();
@@ -429,7 +446,8 @@ async fn an_address_that_cannot_be_used_says_what_to_do_and_hides_the_password()
     assert!(!error.to_string().contains("s3cret"), "{error}");
 }
 
-/// Bodies are stored as they come, and the partition's row is updated in place.
+/// Bodies are stored uncompressed, and an update of a partition's row changes no index (a HOT
+/// update).
 #[tokio::test]
 async fn appends_neither_compress_bodies_nor_touch_the_index_of_partitions() {
     let (_server, url) = fresh();
@@ -450,17 +468,17 @@ async fn appends_neither_compress_bodies_nor_touch_the_index_of_partitions() {
     loop {
         let (all, hot): (i64, i64) = query_as(updates).fetch_one(&mut raw).await.unwrap();
         if all >= 51 {
-            // Somebody's snapshot may keep a page from being pruned for a moment.
+            // The snapshot of another session may delay the pruning of a page for a moment.
             assert!(hot + 2 >= all, "{hot} of {all} updates stayed on their page");
             return;
         }
-        // Statistics arrive when the backends have reported them.
+        // Statistics are visible only after the backends have reported them.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Bindings of the second schema are found by their one spelling after the third migration, and so
-/// are those that a process of that release adds later.
+/// Bindings of the second schema are found by their canonical spelling after the third migration.
+/// Bindings that a process of that release adds later are found too.
 #[tokio::test]
 async fn bindings_of_an_older_release_are_found_by_their_one_spelling() {
     let (_server, url) = fresh();

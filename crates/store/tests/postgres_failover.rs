@@ -1,5 +1,5 @@
-//! What the PostgreSQL implementation makes of servers that fail over: standbys where a primary
-//! was, and commits that are seen here and perhaps nowhere else.
+//! The PostgreSQL implementation during failovers of the server: standbys at the address of a
+//! former primary, and commits that are visible on the primary but may not be replicated.
 
 #![allow(clippy::unwrap_used)]
 
@@ -28,7 +28,7 @@ fn server() -> (TestPostgres, String) {
     (server, url)
 }
 
-/// Crashes the server and brings it back as a standby, which answers reads.
+/// Crashes the server and restarts it as a standby, which answers reads.
 fn demote(server: &mut TestPostgres) {
     let signal = "DO $$ BEGIN EXECUTE format('COPY (SELECT) TO %L', \
          current_setting('data_directory') || '/standby.signal'); END $$";
@@ -67,7 +67,7 @@ async fn of_several_servers_the_one_that_takes_writes_is_used() {
     demote(&mut standby);
     let (primary, _) = server();
     let (standby, primary) = (standby.port().unwrap(), primary.port().unwrap());
-    // Port 1 stands for a server that is down.
+    // Port 1 is the address of a server that is down.
     for hosts in [
         format!("127.0.0.1:{standby},127.0.0.1:{primary},127.0.0.1:1"),
         format!("127.0.0.1:1,127.0.0.1:{primary},127.0.0.1:{standby}"),
@@ -81,7 +81,7 @@ async fn of_several_servers_the_one_that_takes_writes_is_used() {
     assert!(none.is_unknown() && none.to_string().contains("primary"), "{none:?}");
 }
 
-/// P2, P19: a commit that did not wait for its standby may be lost with this server.
+/// P2, P19: a commit that did not wait for the standby may be lost with the primary.
 #[tokio::test]
 async fn a_cancelled_wait_for_a_standby_is_an_unknown_outcome() {
     let (server, url) = server();
@@ -114,12 +114,12 @@ async fn a_cancelled_wait_for_a_standby_is_an_unknown_outcome() {
     };
     cancel_who_waits_for_a_standby(&url).await;
     let unknown = claiming.await.unwrap().unwrap_err();
-    assert!(unknown.is_unknown(), "nothing may be read under such a claim: {unknown:?}");
+    assert!(unknown.is_unknown(), "the outcome of such a claim is unknown: {unknown:?}");
 
     set("");
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
     let tail = read_all(&*db, 1).await;
-    assert!(tail.iter().any(|row| row.hash == append.hash), "this server did keep it");
+    assert!(tail.iter().any(|row| row.hash == append.hash), "the primary has kept the append");
     assert_eq!(check_chain(&tail), owner.position);
     let next = owner.append(&*db, "next", &mut dice).await.unwrap();
     assert_eq!(next, AppendOutcome::Committed);
@@ -138,7 +138,8 @@ async fn cancel_who_waits_for_a_standby(url: &str) {
     }
 }
 
-/// As a pooler between would do it: the session goes on, and takes no writes any more.
+/// A connection pooler in between can cause this: the session lives on, but the server behind it
+/// accepts no more writes.
 #[tokio::test]
 async fn a_session_that_takes_no_writes_any_more_is_given_up() {
     let (_server, url) = server();
@@ -153,7 +154,7 @@ async fn a_session_that_takes_no_writes_any_more_is_given_up() {
     query(set).execute(&mut operator).await.unwrap();
     query("SELECT pg_reload_conf()").execute(&mut operator).await.unwrap();
     let (before,): (i64,) = query_as(sessions).fetch_one(&mut operator).await.unwrap();
-    // The server's processes hear of it one by one.
+    // The server's backends apply the new setting one after another.
     let refused = loop {
         match owner.append(&*db, "x", &mut dice).await {
             Err(refused) => break refused,

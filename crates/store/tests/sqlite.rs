@@ -1,4 +1,4 @@
-//! The SQLite implementation passes the suite, and keeps some promises of its own.
+//! The conformance suite and further tests for the SQLite implementation.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,8 @@ async fn raw(path: &PathBuf) -> SqliteConnection {
         .unwrap()
 }
 
-/// Views are opened by address, as processes do; what holds appends back is another writer.
+/// Views are opened by address, as a process opens the file. Appends are stopped by another
+/// connection that holds the write lock.
 async fn subject() -> Subject {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let path = dir.path().join("turnpike.sqlite");
@@ -77,8 +78,12 @@ async fn a_full_disk_is_reported_as_full_and_service_goes_on_once_there_is_room(
     };
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     assert!(error.is_transient() && !error.is_unknown());
-    assert_eq!(check_chain(&read_all(&db, 1).await), owner.position, "it did not happen");
-    // Small writes still fit, and the same owner goes on where there is room.
+    assert_eq!(
+        check_chain(&read_all(&db, 1).await),
+        owner.position,
+        "the failed append is not in the log"
+    );
+    // Small writes still succeed, and the same owner appends again once the quota allows it.
     assert!(db.barrier(&owner.held()).await.unwrap());
     let roomy = SqliteDatabase::open(&path, &SqliteOptions::default()).await.unwrap();
     let outcome = owner.append(&roomy, vec![7; 60_000], &mut dice).await.unwrap();
@@ -117,7 +122,7 @@ async fn the_file_keeps_its_promises_explicitly() {
     assert!(matches!(newer, StoreError::Refused(_)), "{newer}");
 }
 
-/// What was there before the second migration is there after it.
+/// The later migrations keep the rows of the first schema.
 #[tokio::test]
 async fn a_file_of_the_first_schema_is_brought_up_to_date() {
     let dir = tempfile::tempdir().unwrap();
@@ -174,8 +179,8 @@ async fn a_file_that_is_no_database_is_not_touched() {
     assert!(std::fs::read_to_string(&path).unwrap().starts_with("Dear all"));
 }
 
-/// Bindings of the second schema are found by their one spelling after the third migration, and so
-/// are those that a process of that release adds later.
+/// Bindings of the second schema are found by their canonical spelling after the third migration.
+/// Bindings that a process of that release adds later are found too.
 #[tokio::test]
 async fn bindings_of_an_older_release_are_found_by_their_one_spelling() {
     let dir = tempfile::tempdir().unwrap();

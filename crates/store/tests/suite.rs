@@ -1,4 +1,4 @@
-//! The integration tests of this crate, one program: linking is what a build of tests waits for.
+//! The integration tests of this crate, in one program, because linking takes most of a test build.
 //!
 //! Each file in this directory is a module here; `crates/tidy` fails when one is missing.
 //! `cargo test -p turnpike-store --test suite memory::` runs those of `memory.rs`.

@@ -1,4 +1,4 @@
-//! How many cases a property test tries.
+//! The number of cases that a property test runs.
 //!
 //! ```text
 //!   proptest! {
@@ -12,8 +12,9 @@ use proptest::test_runner::Config;
 /// The environment variable that multiplies the cases of every property test.
 pub const TIMES: &str = "CASES_TIMES";
 
-/// `usual` cases, times [`TIMES`]; without it, `PROPTEST_CASES` if that is set. A failure is shown, and
-/// not written to a file: its smallest case becomes a test of its own.
+/// A configuration of `usual` cases times the factor [`TIMES`]. Without the factor,
+/// `PROPTEST_CASES` replaces the number if it is set. Failing cases are printed and not written to
+/// a file; the smallest one is to be added as a separate test.
 ///
 /// # Panics
 /// When [`TIMES`] is no whole number above zero.
@@ -31,7 +32,7 @@ pub fn cases(usual: u32) -> Config {
 
 fn times_of(text: &str) -> u32 {
     let times = text.parse().ok().filter(|times| *times > 0);
-    times.unwrap_or_else(|| panic!("{TIMES}={text}: a whole number above zero is wanted"))
+    times.unwrap_or_else(|| panic!("{TIMES}={text}: write a whole number above zero"))
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
-//! A network within one process, for tests of servers and clients: each connection is a pipe.
+//! A network within one process, for tests of servers and clients. Each connection is a pipe.
 //!
 //! ```text
 //!   Network::listen("a:1") -> incoming connections -> Server::serve_with_incoming
 //!   Network::dial()        -> channel("a:1") -> a pipe to that server, when it is first used
 //! ```
 //!
-//! Sockets are outside of tokio's clock: on a paused clock (`#[tokio::test(start_paused = true)]`)
-//! time would jump while bytes are under way in the kernel. Bytes in a pipe are a task that is
-//! ready, so that the clock stands still until all of them have arrived.
+//! Sockets are not suited to a paused clock of tokio (`#[tokio::test(start_paused = true)]`): the
+//! clock would advance while bytes are in flight in the kernel. Bytes in a pipe make a task ready
+//! to run, so that the clock does not advance until all bytes have arrived.
 //!
-//! The network loses, delays and reorders nothing. Faults are the business of `fault-proxy` (real
-//! sockets) and of `chaos-tests/simulation`.
+//! The network loses, delays and reorders no bytes. Faults are injected by `fault-proxy` (real
+//! sockets) and `chaos-tests/simulation`.
 
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind};
@@ -24,20 +24,20 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Uri};
 use turnpike_proto::dial::{Dial, DialError, endpoint};
 
-/// Bytes under way in one direction of a connection; past it a writer waits.
+/// The most bytes in flight in one direction of a connection; a writer waits when the pipe is full.
 const PIPE_BYTES_MAX: usize = 1 << 20;
-/// Connections that a server has not taken yet; past it further ones are refused.
+/// The most connections that a server has not accepted yet; further ones are refused.
 const BACKLOG_MAX: usize = 64;
 
 type Listeners = HashMap<String, mpsc::Sender<DuplexStream>>;
 
-/// One network; copies are handles to the same one.
+/// A network. Clones are handles to the same network.
 #[derive(Clone, Default)]
 pub struct Network(Arc<Mutex<Listeners>>);
 
 impl Network {
-    /// The connections that are made to `address` (`host:port`, or a host alone) from now on. Another
-    /// listener at this address, if there was one, gets no further connections.
+    /// Listens at `address` (`host:port`, or a host alone): a stream of the connections made from
+    /// now on. A previous listener at this address gets no further connections.
     pub fn listen(
         &self,
         address: &str,
@@ -47,16 +47,17 @@ impl Network {
         ReceiverStream::new(receiver).map(Ok)
     }
 
-    /// Makes channels to the listeners of this network.
+    /// A dialer that makes channels to the listeners of this network.
     pub fn dial(&self) -> Dial {
         let network = self.clone();
         Dial::new(move |address| network.channel(address))
     }
 
-    /// A channel to `address`: it connects when it is first used, and again when its connection ended.
+    /// A channel to `address`. It connects at its first use, and again after its connection has
+    /// ended.
     ///
     /// # Errors
-    /// [`DialError`] when `address` is none.
+    /// [`DialError`] when `address` is malformed.
     pub fn channel(&self, address: &str) -> Result<Channel, DialError> {
         let network = self.clone();
         let connector = tower::service_fn(move |uri: Uri| {
@@ -72,7 +73,9 @@ impl Network {
         let listener = self.listeners().get(address).cloned();
         let listener = listener.ok_or_else(|| refused("no listener at this address"))?;
         let (near, far) = tokio::io::duplex(PIPE_BYTES_MAX);
-        listener.try_send(far).map_err(|_| refused("the listener takes no connections"))?;
+        listener
+            .try_send(far)
+            .map_err(|_| refused("the listener's queue is full, or the listener has ended"))?;
         Ok(near)
     }
 
@@ -109,7 +112,7 @@ mod tests {
         serve(&network, "a:1");
         let began = tokio::time::Instant::now();
         assert!(is_served(&network, "a:1").await);
-        assert!(!is_served(&network, "b:1").await, "nothing listens there");
+        assert!(!is_served(&network, "b:1").await, "no listener at this address");
         assert!(began.elapsed() < Duration::from_millis(1), "{:?}", began.elapsed());
     }
 

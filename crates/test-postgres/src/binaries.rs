@@ -1,4 +1,4 @@
-//! Where PostgreSQL's programs are, and how to run them as somebody who may.
+//! Finds PostgreSQL's programs, and runs them as a user that may run them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,7 +24,7 @@ pub(crate) fn find() -> Result<PathBuf> {
     versions.sort_by_key(|dir| version_of(dir));
     match versions.pop() {
         Some(newest) => Ok(newest),
-        None => bail!("PostgreSQL is not here; install it: apt-get install postgresql"),
+        None => bail!("PostgreSQL is not installed: apt-get install postgresql"),
     }
 }
 
@@ -33,7 +33,7 @@ fn version_of(bin: &Path) -> u32 {
     version.and_then(|name| name.parse().ok()).unwrap_or_default()
 }
 
-/// Is this process root? PostgreSQL refuses to be.
+/// Whether this process runs as root, under which PostgreSQL refuses to run.
 pub(crate) fn is_root() -> bool {
     id(&["-u"]).is_some_and(|id| id == "0")
 }
@@ -43,16 +43,16 @@ fn id(arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Who the server runs as.
+/// The user that the server runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum User {
-    /// Whoever we are.
+    /// The user of this process.
     Ourselves,
-    /// The `postgres` user, since we are root.
+    /// The user `postgres`, because this process runs as root.
     Postgres {
-        /// Its numbers, for `chown`.
+        /// The user's id, for `chown`.
         uid: u32,
-        /// Its group's.
+        /// The id of the user's group, for `chown`.
         gid: u32,
     },
 }
@@ -71,8 +71,8 @@ impl User {
         Ok(Self::Postgres { uid: number("-u")?, gid: number("-g")? })
     }
 
-    /// A command that runs `program` as this user, and ends with the thread that spawned it if
-    /// `tied` says so (best effort).
+    /// A command that runs `program` as this user. If `tied`, the kernel kills the program when the
+    /// thread that spawned it ends, where `setpriv` is available.
     pub(crate) fn command(&self, program: &Path, tied: bool) -> Command {
         let mut setpriv = Command::new("setpriv");
         if tied {

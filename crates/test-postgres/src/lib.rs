@@ -1,19 +1,20 @@
-//! A real PostgreSQL server for tests and benchmarks: started in a directory of its own, stopped
+//! A real PostgreSQL server for tests and benchmarks. It runs in a new directory and is stopped
 //! when it is dropped.
 //!
 //! ```text
 //!  TestPostgres::shared() -> initdb, postgres ... -> create_database() -> postgres:///test_1?host=...
-//!  one server for all tests that run                 one database per test
+//!  one server for all tests of a process             one database per test
 //! ```
 //!
-//! The server listens on a unix socket within its directory, and on 127.0.0.1 when a port is asked
-//! for. It keeps its promises (`fsync` and `synchronous_commit` are on) unless [`Settings`] say
-//! otherwise. PostgreSQL refuses to run as root, so root drops to the `postgres` user.
+//! The server listens on a unix socket within its directory, and on 127.0.0.1 if a port is
+//! requested. Its commits are durable (`fsync` and `synchronous_commit` are on) unless [`Settings`]
+//! change that. PostgreSQL refuses to run as root; a test that runs as root starts it as the user
+//! `postgres`.
 //!
-//! When the test process is killed, the kernel ends the server too (`setpriv --pdeathsig`, where
-//! there is one); its directory stays behind then.
+//! When the test process is killed, the kernel kills the server too (`setpriv --pdeathsig`, where
+//! it is available); the server's directory is not removed then.
 
-// Real processes take real time.
+// The crate waits for real processes, so it needs the real clock.
 #![allow(clippy::disallowed_methods)]
 
 mod binaries;

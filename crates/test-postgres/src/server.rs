@@ -1,4 +1,4 @@
-//! One server.
+//! A PostgreSQL server under test.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,17 +14,17 @@ use tempfile::TempDir;
 
 use crate::binaries::{self, User};
 
-/// How the server is set up.
+/// Settings of the server.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Memory for pages, as PostgreSQL writes it.
+    /// Memory for cached pages, in the syntax of PostgreSQL's setting `shared_buffers`.
     pub shared_buffers: String,
-    /// A port of 127.0.0.1 to listen on besides the unix socket: `Some(0)` takes a free one, which
-    /// stays the same over restarts.
+    /// A port of 127.0.0.1 to listen on besides the unix socket. `Some(0)` selects a free port,
+    /// which stays the same across restarts.
     pub port: Option<u16>,
-    /// Waits for the disk at each commit. Off only to see that somebody refuses it.
+    /// Whether a commit waits for the disk. Off only to test that a program refuses such a server.
     pub fsync: bool,
-    /// Further settings, `name=value`.
+    /// Further settings of the server, each `name=value`.
     pub extra: Vec<String>,
 }
 
@@ -42,11 +42,11 @@ pub struct TestPostgres {
     port: Option<u16>,
     running: Option<Child>,
     databases: AtomicU32,
-    // Last: removed when the server has stopped.
+    // The last field: its directory is removed after the server has stopped.
     dir: TempDir,
 }
 
-/// How long the server may take to start or stop on a slow machine.
+/// Time limit for the server to start or to stop, also on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// `sun_path` holds 108 bytes with the final zero, and the socket's name takes 16 of them.
 const SOCKET_DIR_BYTES_MAX: usize = 107 - "/.s.PGSQL.65535".len();
@@ -55,13 +55,13 @@ impl TestPostgres {
     /// Starts a server on a unix socket.
     ///
     /// # Errors
-    /// PostgreSQL is not installed, or does not start; its log is in the message.
+    /// PostgreSQL is not installed, or does not start; the message holds the server's log.
     pub fn start() -> Result<Self> {
         Self::start_with(Settings::default())
     }
 
-    /// The server that the tests of this process share: started by whoever asks first, stopped
-    /// when the last one has let go of it. Each test takes a database of its own from it.
+    /// The server that the tests of this process share. The first call starts it, and it stops when
+    /// the last handle is dropped. Each test creates a separate database on it.
     ///
     /// # Errors
     /// As [`TestPostgres::start`].
@@ -95,11 +95,11 @@ impl TestPostgres {
         Ok(server)
     }
 
-    /// Starts the server again, after ending it the hard way if it runs (as a crash does): open
-    /// connections break, what was committed stays.
+    /// Starts the server again. If it runs, it is ended first as by a crash: open connections
+    /// break, and committed data stays.
     ///
     /// # Errors
-    /// The server does not start; its log is in the message.
+    /// The server does not start; the message holds its log.
     pub fn restart(&mut self) -> Result<()> {
         self.stop();
         self.running = Some(self.spawn()?);
@@ -119,12 +119,12 @@ impl TestPostgres {
         Ok(())
     }
 
-    /// Ends the server at once, without the courtesies of a shutdown.
+    /// Ends the server at once, without a clean shut-down.
     pub fn stop(&mut self) {
         let Some(mut child) = self.running.take() else {
             return;
         };
-        // SIGQUIT is "immediate shutdown": every backend ends, nothing is flushed.
+        // SIGQUIT is PostgreSQL's "immediate shutdown": all backends end, and no buffer is flushed.
         let pid = child.id().to_string();
         let _ = Command::new("kill").args(["-QUIT", &pid]).status();
         let until = Instant::now() + PATIENCE;
@@ -140,7 +140,7 @@ impl TestPostgres {
         self.running.as_ref().map(Child::id)
     }
 
-    /// The port on 127.0.0.1, if one was asked for.
+    /// The port on 127.0.0.1, if one was requested.
     pub const fn port(&self) -> Option<u16> {
         self.port
     }
@@ -151,7 +151,7 @@ impl TestPostgres {
         format!("postgres:///{database}?host={dir}&port={port}&user=postgres")
     }
 
-    /// The address of `database` on 127.0.0.1; `None` when no port was asked for.
+    /// The address of `database` on 127.0.0.1; `None` if no port was requested.
     pub fn tcp_url(&self, database: &str) -> Option<String> {
         self.port.map(|port| format!("postgres://postgres@127.0.0.1:{port}/{database}"))
     }
@@ -167,7 +167,7 @@ impl TestPostgres {
         Ok(self.url(&name))
     }
 
-    /// Runs a statement in the database `postgres`; what it prints, without headings.
+    /// Runs a statement in the database `postgres`; the output of psql, without headings.
     ///
     /// # Errors
     /// The server does not answer, or refuses the statement.
@@ -200,7 +200,8 @@ impl TestPostgres {
         Ok(())
     }
 
-    /// The socket's name ends with the port, whether or not the port is listened on.
+    /// The port in the name of the unix socket. PostgreSQL uses it there even if it does not listen
+    /// on TCP.
     fn socket_port(&self) -> u16 {
         self.port.unwrap_or(5432)
     }
@@ -245,7 +246,7 @@ impl Drop for TestPostgres {
     }
 }
 
-/// A directory that the server's user owns, with a name short enough for a socket in it.
+/// A directory that the server's user owns, with a path short enough for a unix socket in it.
 fn directory(user: &User) -> Result<TempDir> {
     let mut dir = tempfile::Builder::new().prefix("turnpike-pg-").tempdir()?;
     if dir.path().as_os_str().len() > SOCKET_DIR_BYTES_MAX {
@@ -262,8 +263,8 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// The kernel ends a "tied" child with the *thread* that spawned it, and a test's thread ends with
-/// the test. So one thread, which ends with the process only, spawns all servers.
+/// Spawns the server from a thread that lives as long as the process. The kernel kills a "tied"
+/// child when the *thread* that spawned it ends, and the thread of a test ends with the test.
 fn spawn_from_lasting_thread(command: Command) -> Result<Child> {
     type Request = (Command, mpsc::Sender<std::io::Result<Child>>);
     static SPAWNER: std::sync::OnceLock<mpsc::Sender<Request>> = std::sync::OnceLock::new();

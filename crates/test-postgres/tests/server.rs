@@ -1,4 +1,4 @@
-//! A server starts, keeps what was committed over a crash, and goes when it is dropped.
+//! A server starts, keeps committed data across a crash, and is removed when it is dropped.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

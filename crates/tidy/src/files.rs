@@ -1,4 +1,4 @@
-//! Every source file is part of a target, and the tests of a package are one program.
+//! Checks that every source file belongs to a target, and that each package has one test program.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::workspace::{Package, packages, root};
 
-/// The files that a target's root declares, directly and through other files, and the root itself.
+/// Adds to `found` the file `file` and all files that it declares as modules, directly or
+/// indirectly.
 fn compiled(file: &Path, is_root: bool, found: &mut BTreeSet<PathBuf>) {
     if !found.insert(file.canonicalize().unwrap()) {
         return;
@@ -26,7 +27,8 @@ fn compiled(file: &Path, is_root: bool, found: &mut BTreeSet<PathBuf>) {
                 Some(path) => vec![dir.join(path)],
                 None => vec![modules.join(format!("{name}.rs")), modules.join(name).join("mod.rs")],
             };
-            // A declaration without its file does not compile; here it may be text within a string.
+            // A module without a file does not compile, so a declaration without one is part of a
+            // string.
             if let Some(child) = at.iter().find(|child| child.exists()) {
                 compiled(child, false, found);
             }
@@ -37,7 +39,7 @@ fn compiled(file: &Path, is_root: bool, found: &mut BTreeSet<PathBuf>) {
     }
 }
 
-/// The module that this line declares to be in another file.
+/// The name of the module that this line declares to be in another file.
 fn declared(line: &str) -> Option<&str> {
     let without_visibility = match line.strip_prefix("pub") {
         Some(rest) if rest.starts_with('(') => rest.split_once(')')?.1,
@@ -48,7 +50,7 @@ fn declared(line: &str) -> Option<&str> {
     Some(name.trim())
 }
 
-/// Every `.rs` file below `dir`, without those of packages in folders below it.
+/// Adds to `found` every `.rs` file below `dir`, except those of nested packages.
 fn sources(dir: &Path, is_package: bool, found: &mut Vec<PathBuf>) {
     if !is_package && dir.join("Cargo.toml").exists() {
         return;
@@ -64,7 +66,7 @@ fn sources(dir: &Path, is_package: bool, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The files of a package that no target compiles.
+/// The source files of a package that no target compiles.
 fn forgotten(package: &Package) -> Vec<PathBuf> {
     let (mut in_build, mut on_disk) = (BTreeSet::new(), Vec::new());
     for target in &package.targets {
@@ -101,7 +103,7 @@ fn the_integration_tests_of_a_package_are_one_program() {
         assert!(
             tests.len() < 2,
             "{} has the test programs {tests:?}: make them modules of tests/suite.rs, each program \
-             is linked anew",
+             is linked separately",
             package.name
         );
     }

@@ -1,13 +1,13 @@
-//! Checks of the workspace itself, as tests: nothing that was written as a test stays outside the build.
+//! Checks of the workspace itself, as tests: every source file, and so every test, is compiled.
 //!
 //! ```text
 //!   cargo metadata -> packages -> targets -> `mod` declarations -> files that are compiled
-//!                                            .rs files on disk  -> all of them have to be among these
+//!                                            .rs files on disk  -> each must be among these
 //! ```
 //!
 //! Every package keeps its integration tests in one program, `tests/suite.rs`, because each further
-//! program is linked with all dependencies. The price is that a file in `tests/` is compiled only when
-//! `suite.rs` declares it; the tests here fail for a file that nothing declares.
+//! program has to be linked with all dependencies. Therefore a file in `tests/` is compiled only if
+//! `suite.rs` declares it; the tests here fail for a file that no module declares.
 
 #[cfg(test)]
 mod files;

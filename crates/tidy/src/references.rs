@@ -1,11 +1,11 @@
-//! Commands in scripts and pages that name a test program name one that exists.
+//! Checks that commands in scripts and docs name only test programs that exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::workspace::{packages, root};
 
-/// Every file below `dir`, without what was built.
+/// Adds to `found` every file below `dir`, except build output and git's data.
 fn texts(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -20,7 +20,7 @@ fn texts(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What stands behind `--test` in a line, for instance in a command.
+/// The names that follow `--test` in a line.
 fn named(line: &str) -> Vec<&str> {
     line.split("--test ")
         .skip(1)
@@ -45,7 +45,7 @@ fn every_command_that_names_a_test_program_names_one_that_exists() {
         if file.starts_with(root().join("crates/tidy")) {
             continue;
         }
-        // What is no UTF-8 is no page.
+        // A file that is not UTF-8 holds no commands.
         let Ok(text) = fs::read_to_string(&file) else { continue };
         for (line, number) in text.lines().zip(1..) {
             for name in named(line) {

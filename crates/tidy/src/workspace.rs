@@ -1,4 +1,4 @@
-//! The packages of the workspace and their targets, as `cargo metadata` tells them.
+//! The packages of the workspace and their targets, from `cargo metadata`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::Value;
 /// A package of the workspace.
 pub(crate) struct Package {
     pub(crate) name: String,
-    /// The directory of its manifest.
+    /// The directory of the package's manifest.
     pub(crate) dir: PathBuf,
     pub(crate) targets: Vec<Target>,
 }
@@ -16,9 +16,9 @@ pub(crate) struct Package {
 /// A library, program, test, benchmark or build script.
 pub(crate) struct Target {
     pub(crate) name: String,
-    /// As cargo calls it: `lib`, `bin`, `test`, `bench`, `custom-build`.
+    /// The kind in cargo's terms: `lib`, `bin`, `test`, `bench`, `custom-build`.
     pub(crate) kind: String,
-    /// Its root file.
+    /// The root source file.
     pub(crate) root: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! Who is rated by what: settings and subscriptions through time, and identities.
+//! Accounts: their settings and subscriptions over time, and their identities.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -9,45 +9,45 @@ use turnpike_types::{AccountNumber, Identity, Money, PrefixLengths, Timestamp};
 
 use crate::TrialError;
 
-/// An account's settings and subscriptions through time (docs/plan-semantics.md section 6).
+/// An account's settings and subscriptions over time (docs/plan-semantics.md section 6).
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// Sorted by start; the first holds from the beginning of time.
+    /// Sorted by start; the first entry is in force from the beginning of time.
     settings: Vec<(Timestamp, AccountContext)>,
-    /// Sorted by falling priority, then by start, then by plan.
+    /// Sorted by descending priority, then by start, then by plan.
     subscriptions: Vec<Subscription>,
 }
 
-/// A plan that rates an account for a time.
+/// A subscription: a plan that rates an account during an interval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
     /// The plan's id.
     pub plan: String,
-    /// From when.
+    /// The start, included.
     pub from: Timestamp,
-    /// To just before this instant; [`Timestamp::MAX`] while it stands.
+    /// The end, not included; [`Timestamp::MAX`] if it has none.
     pub until: Timestamp,
-    /// Larger is asked first.
+    /// The highest priority is tried first.
     pub priority: u32,
     /// Values for the plan's parameters.
     pub parameters: BTreeMap<String, String>,
-    /// The option that it is an alternative of (docs/plan-semantics.md section 6).
+    /// The option if the subscription is an alternative of one (docs/plan-semantics.md section 6).
     pub option: Option<Alternative>,
 }
 
-/// One of several plans of which the best one is billed when the cycle closes.
+/// An alternative of an option: when the cycle closes, the cheapest alternative is billed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alternative {
     /// The option's name, unique within the account.
     pub option: String,
-    /// What choosing costs for each cycle.
+    /// The fee of the option for each cycle.
     pub fee: Money,
-    /// Its place in the offer: of equally cheap ones the first is billed.
+    /// The position in the offer: of equally cheap alternatives, the first is billed.
     pub place: u32,
 }
 
 impl Subscription {
-    /// A subscription for ever, by the plan's own parameters.
+    /// A subscription without start and end, with the plan's default parameters.
     pub fn to(plan: impl Into<String>) -> Self {
         Self {
             plan: plan.into(),
@@ -61,12 +61,13 @@ impl Subscription {
 }
 
 impl Account {
-    /// An account with these settings from the beginning of time, subscribed to nothing.
+    /// An account with these settings from the beginning of time, without subscriptions.
     pub fn new(settings: AccountContext) -> Self {
         Self { settings: vec![(Timestamp::MIN, settings)], subscriptions: Vec::new() }
     }
 
-    /// Other settings from an instant on; of two for one instant the later said counts.
+    /// Changes the settings from an instant on; a later call for the same instant replaces the
+    /// earlier.
     #[must_use]
     pub fn with_settings_from(mut self, from: Timestamp, settings: AccountContext) -> Self {
         match self.settings.binary_search_by_key(&from, |(from, _)| *from) {
@@ -76,7 +77,7 @@ impl Account {
         self
     }
 
-    /// A further subscription.
+    /// Adds a subscription.
     #[must_use]
     pub fn with(mut self, subscription: Subscription) -> Self {
         self.subscriptions.push(subscription);
@@ -89,7 +90,7 @@ impl Account {
         self
     }
 
-    /// A subscription for ever to each of several plans; the first is asked first.
+    /// Adds a subscription without start and end to each plan; the first plan is tried first.
     #[must_use]
     pub fn with_all<P: Into<String>>(self, plans: impl IntoIterator<Item = P>) -> Self {
         (0..).zip(plans).fold(self, |account, (place, plan)| {
@@ -98,7 +99,8 @@ impl Account {
         })
     }
 
-    /// An option from an instant on: of these alternatives one is billed each cycle, with the fee.
+    /// Adds an option from an instant on: each cycle one of the alternatives is billed, with the
+    /// fee.
     #[must_use]
     pub fn with_option<P: Into<String>>(
         self,
@@ -113,7 +115,7 @@ impl Account {
         })
     }
 
-    /// All settings, with since when each holds.
+    /// All settings, each with its start.
     pub(crate) fn settings(&self) -> &[(Timestamp, AccountContext)] {
         &self.settings
     }
@@ -126,42 +128,42 @@ impl Account {
     /// The settings in force at `at`.
     pub fn settings_at(&self, at: Timestamp) -> &AccountContext {
         let since = self.settings.partition_point(|(from, _)| *from <= at);
-        // Never empty: the first holds from the beginning of time.
+        // Never empty: the first entry is in force from the beginning of time.
         &self.settings[since.saturating_sub(1)].1
     }
 
-    /// The subscriptions in force at `at`, those to be asked first in front.
+    /// The subscriptions in force at `at`, in the order in which they are tried.
     pub fn subscriptions_at(&self, at: Timestamp) -> impl Iterator<Item = &Subscription> {
         self.subscriptions.iter().filter(move |s| s.from <= at && at < s.until)
     }
 }
 
-/// All accounts of a trial.
+/// The accounts of a trial.
 #[derive(Clone, Debug, Default)]
 pub struct Accounts {
-    /// For numbers that were not opened; `None` when only opened ones exist.
+    /// The account for all numbers that were not opened; `None` if only opened accounts exist.
     everyone: Option<Account>,
     opened: HashMap<AccountNumber, Account>,
-    /// By their one spelling.
+    /// By canonical spelling.
     identities: HashMap<String, AccountNumber>,
     prefix_lengths: PrefixLengths,
 }
 
 impl Accounts {
-    /// No account exists until it is opened.
+    /// No accounts; an account exists once it is opened.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Every account number exists, and has this.
+    /// Every account number exists, with this account's settings and subscriptions.
     pub fn all_alike(account: Account) -> Self {
         Self { everyone: Some(account), ..Self::default() }
     }
 
-    /// The accounts that a file lists; the first of an account's plans is asked first.
+    /// The accounts of a file; the first plan of an account is tried first.
     ///
     /// # Errors
-    /// A zone that does not exist, an account listed twice, an identity of two accounts.
+    /// An unknown zone, an account listed twice, or an identity of two accounts.
     pub fn from_rows(rows: impl IntoIterator<Item = AccountRow>) -> Result<Self, TrialError> {
         let mut accounts = Self::none();
         for row in rows {
@@ -197,7 +199,7 @@ impl Accounts {
     /// Opens an account.
     ///
     /// # Errors
-    /// [`TrialError::AccountTwice`] when it was opened before.
+    /// [`TrialError::AccountTwice`] if the account is open already.
     pub fn open(&mut self, number: AccountNumber, account: Account) -> Result<(), TrialError> {
         match self.opened.insert(number, account) {
             None => Ok(()),
@@ -205,10 +207,10 @@ impl Accounts {
         }
     }
 
-    /// Lets an identity such as `ip:192.0.2.1` or `ip:198.51.100.8/29` lead to an account.
+    /// Binds an identity such as `ip:192.0.2.1` or `ip:198.51.100.8/29` to an account.
     ///
     /// # Errors
-    /// [`TrialError::IdentityTwice`] when it leads to another one already.
+    /// [`TrialError::IdentityTwice`] if it is bound to another account already.
     pub fn bind(&mut self, identity: String, number: AccountNumber) -> Result<(), TrialError> {
         let identity = match Identity::parse(&identity) {
             Ok(known) => {
@@ -230,17 +232,17 @@ impl Accounts {
         self.opened.get(&number).or(self.everyone.as_ref())
     }
 
-    /// The numbers of the accounts that were opened.
+    /// The numbers of the opened accounts.
     pub(crate) fn opened(&self) -> impl Iterator<Item = AccountNumber> + '_ {
         self.opened.keys().copied()
     }
 
-    /// Was this account opened, rather than having what everyone has?
+    /// Was this account opened? Otherwise it has the settings common to all numbers.
     pub(crate) fn is_opened(&self, number: AccountNumber) -> bool {
         self.opened.contains_key(&number)
     }
 
-    /// The account that an identity leads to: of an address the one with the longest prefix of it.
+    /// The account to which an identity is bound; for an address, the longest matching prefix.
     pub fn guide(&self, identity: &str) -> Option<AccountNumber> {
         let Ok(identity) = Identity::parse(identity) else {
             return self.identities.get(identity).copied();

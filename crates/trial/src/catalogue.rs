@@ -1,4 +1,4 @@
-//! Plan versions, their object code for the parameters that accounts have, and reference tables.
+//! Plan versions, their object code for each set of parameters, and reference tables.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,25 +16,25 @@ pub struct Catalogue {
 #[derive(Debug)]
 struct Version {
     plan: Plan,
-    /// By the values of its parameters, the account's currency among them.
+    /// By the parameter values, including the account's currency.
     codes: HashMap<BTreeMap<String, String>, Arc<ObjectCode>>,
 }
 
 impl Catalogue {
-    /// A catalogue of these versions, of one plan or several.
+    /// A catalogue of these versions of one or more plans.
     pub fn new(plans: impl IntoIterator<Item = Plan>) -> Self {
         let versions = plans.into_iter().map(|plan| Version { plan, codes: HashMap::new() });
         Self { versions: versions.collect(), tables: Vec::new() }
     }
 
-    /// The reference tables that its plans read, in any number of versions.
+    /// Adds the reference tables that the plans read, in any number of versions.
     #[must_use]
     pub fn with_tables(mut self, tables: impl IntoIterator<Item = Arc<Table>>) -> Self {
         self.tables.extend(tables);
         self
     }
 
-    /// The plans' ids, each once, in the order they were given.
+    /// The plans' ids without repetition, in the given order.
     pub fn ids(&self) -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
         for version in &self.versions {
@@ -45,22 +45,22 @@ impl Catalogue {
         ids
     }
 
-    /// All versions, in the order they were given.
+    /// All versions, in the given order.
     pub fn plans(&self) -> impl Iterator<Item = &Plan> {
         self.versions.iter().map(|version| &version.plan)
     }
 
-    /// When the versions of plan `id` begin in a zone, in any order.
+    /// The instants in a zone at which the versions of plan `id` begin, in any order.
     pub(crate) fn starts(&self, id: &str, zone: &Zone) -> impl Iterator<Item = Timestamp> {
         self.plans().filter(move |plan| plan.id() == id).map(move |plan| plan.starts_at(zone))
     }
 
-    /// When the versions of tables begin in a zone, in any order.
+    /// The instants in a zone at which versions of tables begin, in any order.
     pub(crate) fn table_starts(&self, zone: &Zone) -> impl Iterator<Item = Timestamp> {
         self.tables.iter().map(move |table| table.starts_at(zone))
     }
 
-    /// The code of the version of plan `id` that is in force at `at`; `None` before its first.
+    /// The code of the version of plan `id` in force at `at`; `None` before the first version.
     pub(crate) fn code(
         &mut self,
         id: &str,
@@ -84,8 +84,8 @@ impl Catalogue {
         Ok(Some(code))
     }
 
-    /// The version of a table that is in force at `at`; `None` where there is none, or where it is
-    /// of another kind than the plan reads.
+    /// The version of a table in force at `at`; `None` if there is none, or if its kind is not the
+    /// one that the plan reads.
     pub(crate) fn table(&self, name: &TableName, zone: &Zone, at: Timestamp) -> Option<Arc<Table>> {
         let started =
             self.tables.iter().filter(|table| table.id() == name.id && table.starts_at(zone) <= at);

@@ -1,58 +1,60 @@
-//! What makes a trial impossible: then no bill would be right.
+//! Errors that end a trial, because no bill could be right.
 
 use turnpike_plan::PlanErrors;
 use turnpike_types::AccountNumber;
 
-/// Why a trial can't go on. What is wrong with a single record is an
-/// [`Outcome`](crate::Outcome), not an error.
+/// The reason why a trial ends. A fault of a single record is an [`Outcome`](crate::Outcome), not
+/// an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrialError {
-    /// A subscription's values for the plan's parameters don't fit the plan.
+    /// A subscription's parameter values do not fit the plan.
     #[error("account {account}: plan {plan}: {errors}")]
     Parameters {
-        /// Whose subscription.
+        /// The subscribed account.
         account: AccountNumber,
         /// The plan.
         plan: String,
-        /// What is wrong.
+        /// The errors of the plan with these parameters.
         errors: PlanErrors,
     },
-    /// The zone of an account's settings.
-    #[error("account {account}: {zone:?} is no time zone; write a name of the IANA database")]
+    /// An account's settings have an unknown time zone.
+    #[error("account {account}: {zone:?} is not a time zone; write a name of the IANA database")]
     Zone {
-        /// Whose.
+        /// The account.
         account: AccountNumber,
-        /// What stands there.
+        /// The unknown name.
         zone: String,
     },
-    /// An account was opened before.
-    #[error("account {0} stands twice in the list of accounts; drop one")]
+    /// An account is listed twice.
+    #[error("account {0} is listed twice; remove one of the entries")]
     AccountTwice(AccountNumber),
-    /// An identity can lead to one account only.
-    #[error("identity {identity} is bound to accounts {first} and {second}; drop one")]
+    /// An identity is bound to two accounts.
+    #[error(
+        "identity {identity} is bound to accounts {first} and {second}; remove one of the bindings"
+    )]
     IdentityTwice {
         /// The identity.
         identity: String,
-        /// Whose it was first.
+        /// The account of the first binding.
         first: AccountNumber,
-        /// Who claims it too.
+        /// The account of the second binding.
         second: AccountNumber,
     },
-    /// More records than a trial remembers.
+    /// More records than a trial can keep for deduplication.
     #[error("more than {max} records in one trial; rate them in several")]
     TooManyRecords {
-        /// How many it remembers.
+        /// The maximum.
         max: usize,
     },
-    /// More falls due than a trial books: a plan that began long ago, or time that goes on for long.
+    /// More due charges than a trial books: a plan that began long ago, or an end that is far away.
     #[error(
-        "more than {max} charges fall due, now to account {account}; let the subscription begin \
-         later, or time end sooner"
+        "more than {max} charges fall due, most recently for account {account}; let the subscription \
+         begin later, or the rated time end earlier"
     )]
     TooManyDues {
-        /// Whose turn it was.
+        /// The account whose charges were being booked.
         account: AccountNumber,
-        /// How many it books.
+        /// The maximum.
         max: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! Trial rating and plan diagnostics: what a plan would do, with no cluster.
+//! Trial rating and plan diagnostics: the effect of a plan, without a cluster.
 //!
 //! ```text
 //!   plan versions, tables    settings, subscriptions, identities
@@ -7,36 +7,33 @@
 //!        |                              |
 //!        +------------+  +--------------+
 //!                     v  v
-//!               Timeline (timeline.rs)   what is in force, stretch by stretch
+//!               Timeline (timeline.rs)   settings, plans and tables in force, by interval
 //!                      |
-//!   UsageRecord --> Trial (trial.rs)     guide > seen before (seen.rs)? > book what is due > rate
+//!   UsageRecord --> Trial (trial.rs)     find account > deduplicate (seen.rs) > book dues > rate
 //!                      |      \
-//!                      |       step/     what each primitive did, for whoever steps through
+//!                      |       step/     the effect of each primitive, for stepping
 //!                      v
-//!               Outcome, FellDue (outcome.rs)    charges with their receipts, or why none
+//!               Outcome, FellDue (outcome.rs)    charges with receipts, or the reason for none
 //!                      |
-//!      examples/  what a plan's author says usage comes to, against what it does come to
-//!      diff/      two plans, by primitive: what else they would charge, and what they forget
+//!      examples/  runs a plan's examples and compares the results with the expectations
+//!      diff/      compares two plans by primitive: changed charges, lost state
 //! ```
 //!
-//! A trial rates by the evaluator that nodes run, in the order in which records are given, and
-//! keeps in memory what an owner keeps in its log: each account's state, its balance, and the
-//! records that were taken. Before a record it books what is due of its account by then, as an
-//! owner does.
+//! A trial uses the same evaluator as the nodes, rates records in the given order, and keeps in
+//! memory what an owner keeps in its log: each account's state and balance, and the deduplication
+//! keys. Before a record it books the charges of its account that are due by then, like an owner.
 //!
 //! Invariants:
-//! - A record that is taken comes to the lines to which the owner of a fresh account would rate it
-//!   after the same records.
-//! - A record given twice is rated once; what can't be rated changes nothing.
-//! - A balance is the sum of the lines posted to it, from whichever account they come; lines that
-//!   others replace, of nobody, or on trial count in none.
-//! - Whatever is given, the answer is a value or an error: nothing panics. What a stranger may give
-//!   (examples) is bounded in bytes, records, what falls due and differences; what this machine's
-//!   user gives is bounded in records and in what falls due.
+//! - An accepted record gets the same lines as from the owner of a new account that rated the same
+//! records before. - A record given twice is rated once; a record that can't be rated changes no
+//! state. - A balance is the sum of the lines posted to it, from any account; replaced and
+//! tentative lines,   and lines of no account, are in no balance. - Every input gives a value or an
+//! error, never a panic. Untrusted input (examples) is bounded in   bytes, records, due charges and
+//! differences; input of the local user is bounded in records and   due charges.
 //!
-//! Not promised: the acceptance horizon, or durability. A trial has no clock: logged time follows
-//! the records' starts. What an account posts to another one stands in the other's balance only: a
-//! bonus is set off against charges where the account's own records grant it.
+//! Not guaranteed: the acceptance horizon, or durability. A trial has no clock: logged time follows
+//! the records' starts. A posting to another account changes only the other account's balance: a
+//! bonus is set off against charges only if the account's own records grant it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

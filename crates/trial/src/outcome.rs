@@ -1,4 +1,4 @@
-//! What became of a record, and what fell due.
+//! The outcomes of records, and due charges.
 
 use std::sync::Arc;
 
@@ -8,36 +8,36 @@ use turnpike_types::{AccountNumber, Posting, SuspenseReason, Suspension, Timesta
 
 use crate::timeline::{Stretch, Timeline};
 
-/// What became of a record.
+/// The outcome of a record.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
-    /// Priced.
+    /// Rated, with these charges.
     Rated(Charges<'a>),
-    /// It can't be rated; nothing of it is kept but that it was seen.
+    /// It can't be rated; only its deduplication key is kept.
     Suspended(&'a Suspension),
-    /// The same record came before, from this place.
+    /// A repetition of the record that came from this place.
     Duplicate(u64),
-    /// Another record of the same account and id came before, from this place.
+    /// A record with the same account and id but other content came before, from this place.
     Conflict(u64),
 }
 
-/// What was charged, for a record or because it fell due.
+/// The charges of a record or of a due item.
 #[derive(Clone, Copy, Debug)]
 pub struct Charges<'a> {
     pub(crate) account: AccountNumber,
-    /// What the lines' plans are indexes into.
+    /// The interval whose plans the lines refer to by index.
     pub(crate) stretch: &'a Stretch,
     pub(crate) rated: &'a Rated,
 }
 
-/// Something that fell due without usage: a charge, the close of a cycle, an option.
+/// An item that fell due without usage: a charge, the close of a cycle, an option.
 #[derive(Clone, Debug)]
 pub struct FellDue {
-    /// Whose.
+    /// The account.
     pub account: AccountNumber,
-    /// When.
+    /// The due instant.
     pub at: Timestamp,
-    /// What it was, for people: `charge`, `close` or `option`.
+    /// The kind of item: `charge`, `close` or `option`.
     pub what: &'static str,
     timeline: Arc<Timeline>,
     stretch: usize,
@@ -47,38 +47,38 @@ pub struct FellDue {
 /// One charge line with its receipt.
 #[derive(Clone, Copy, Debug)]
 pub struct Charge<'a> {
-    /// The account whose record it was, or to which it fell due.
+    /// The account of the record or due item.
     pub account: AccountNumber,
-    /// The plan version that made it.
+    /// The plan version that produced the line.
     pub code: &'a ObjectCode,
-    /// What it is for.
+    /// The component that the line charges for.
     pub component: &'a Component,
-    /// Units, amount, period and level; what it was made of; where it goes.
+    /// Units, amount, period, level, source line and posting.
     pub line: &'a Line,
 }
 
 impl<'a> Charges<'a> {
-    /// The account whose record it is; an identity was guided to it.
+    /// The account of the record, resolved from the identity if the record has one.
     pub const fn account(&self) -> AccountNumber {
         self.account
     }
 
-    /// Lines and state changes as the evaluator gave them.
+    /// The lines and state changes from the evaluator.
     pub const fn rated(&self) -> &'a Rated {
         self.rated
     }
 
-    /// The record's billing cycle was closed before: it posts to the open one.
+    /// Was the record's billing cycle closed already? Then it posts to the open cycle.
     pub const fn is_late(&self) -> bool {
         self.rated.late
     }
 
-    /// The zone of the account's days.
+    /// The account's time zone.
     pub const fn zone(&self) -> &'a Zone {
         &self.stretch.settings.zone
     }
 
-    /// The lines in their order (docs/plan-semantics.md section 3).
+    /// The lines in order (docs/plan-semantics.md section 3).
     pub fn iter(&self) -> impl Iterator<Item = Charge<'a>> + use<'a> {
         let Self { account, stretch, rated } = *self;
         rated.lines.iter().filter_map(move |line| {
@@ -90,7 +90,7 @@ impl<'a> Charges<'a> {
 }
 
 impl Charge<'_> {
-    /// The account whose balance it counts in; `None` when it counts in none.
+    /// The account whose balance includes the line; `None` if no balance does.
     pub const fn posted_to(&self) -> Option<AccountNumber> {
         match self.line.posting {
             Posting::Account => Some(self.account),
@@ -99,7 +99,7 @@ impl Charge<'_> {
         }
     }
 
-    /// Is it somebody's or nobody's, and neither replaced by other lines nor on trial?
+    /// Is the posting final, that is, neither replaced nor tentative?
     pub const fn stands(&self) -> bool {
         !matches!(self.line.posting, Posting::Replaced | Posting::Trial)
     }
@@ -116,10 +116,10 @@ impl FellDue {
         Self { account, at, what, timeline, stretch, rated }
     }
 
-    /// What it came to.
+    /// The charges of the item.
     ///
     /// # Errors
-    /// Why it could not be booked; nothing more falls due to the account then.
+    /// The reason why the item can't be booked; then no further item of the account falls due.
     pub fn charges(&self) -> Result<Charges<'_>, Suspension> {
         match (&self.rated, self.timeline.stretches.get(self.stretch)) {
             (Ok(rated), Some(stretch)) => Ok(Charges { account: self.account, stretch, rated }),
@@ -128,13 +128,13 @@ impl FellDue {
         }
     }
 
-    /// The account's local date when it fell due; of a close, the date on which the grace was over.
+    /// The account's local date at the due instant; for a close, the date at which the grace ended.
     pub fn date(&self) -> Date {
         let stretch = self.timeline.stretches.get(self.stretch);
         stretch.map_or(Date::MIN, |stretch| stretch.settings.zone.date_at(self.at))
     }
 
-    /// Is there anything to tell?
+    /// Does the item have lines or an error to report?
     pub(crate) fn tells(&self) -> bool {
         self.rated.as_ref().map_or(true, |rated| !rated.lines.is_empty())
     }

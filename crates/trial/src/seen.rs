@@ -1,4 +1,5 @@
-//! Records that were seen: a repetition counts once, other content of the same id is a conflict.
+//! Deduplication of records: a repetition counts once; the same id with other content is a
+//! conflict.
 
 use std::collections::HashMap;
 
@@ -6,10 +7,10 @@ use turnpike_types::{AccountNumber, UsageRecord};
 
 use crate::{Outcome, TrialError};
 
-/// Records that one trial remembers, to tell a repetition from a conflict.
+/// Maximum number of records that a trial keeps for deduplication.
 pub const RECORDS_MAX: usize = 100_000_000;
 
-/// Keys of records, each with where it came from and its content.
+/// The record keys, each with the place of the record and the hash of its content.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(HashMap<(AccountNumber, String), (u64, Content)>);
 
@@ -17,12 +18,13 @@ pub(crate) struct Seen(HashMap<(AccountNumber, String), (u64, Content)>);
 type Content = [u8; 16];
 
 impl Seen {
-    /// Was there a record of this key before, whatever its content?
+    /// Has there been a record with this key, with any content?
     pub(crate) fn knows(&self, number: AccountNumber, record_id: &str) -> bool {
         self.0.contains_key(&(number, record_id.to_owned()))
     }
 
-    /// Was there a record of this key before? A record's id is unique within its account for ever.
+    /// Has there been a record with this key? A record's id is unique in its account, without time
+    /// limit.
     pub(crate) fn earlier(
         &mut self,
         number: AccountNumber,
@@ -45,7 +47,8 @@ impl Seen {
     }
 }
 
-/// Equal for equal records alone: numbers of a fixed length first, each text behind its length.
+/// A hash of an unambiguous encoding: numbers of fixed length first, then each text after its
+/// length.
 fn content(record: &UsageRecord) -> Content {
     let mut hasher = blake3::Hasher::new();
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);

@@ -1,5 +1,5 @@
-//! What rates an account through all time: stretches in which its settings, its plans' versions
-//! and their tables stay the same.
+//! The timeline of an account: intervals in which its settings, plan versions and tables do not
+//! change.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,42 +10,42 @@ use turnpike_types::{AccountNumber, SuspenseReason, Suspension, Timestamp};
 use crate::accounts::{Account, Alternative, Subscription};
 use crate::{Catalogue, TrialError};
 
-/// All of an account's time, in order and without gaps.
+/// All intervals of an account, in order and without gaps.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     pub(crate) stretches: Vec<Stretch>,
-    /// Does anything ever fall due by itself?
+    /// Can charges or closes fall due without usage?
     pub(crate) is_swept: bool,
 }
 
-/// A stretch of time in which nothing of it changes.
+/// An interval in which settings, plan versions and tables do not change.
 #[derive(Debug)]
 pub(crate) struct Stretch {
     pub(crate) from: Timestamp,
     pub(crate) until: Timestamp,
     pub(crate) settings: AccountContext,
-    /// Those to be asked first in front.
+    /// In the order in which they are tried.
     pub(crate) codes: Vec<Arc<ObjectCode>>,
-    /// Of each code.
+    /// The terms of each code.
     terms: Vec<Terms>,
-    /// Why records that start here can't be rated.
+    /// The reason if records that start in this interval can't be rated.
     pub(crate) closed_to_usage: Option<Suspension>,
 }
 
-/// On what terms a plan is subscribed to.
+/// The terms of a subscription.
 #[derive(Debug)]
 struct Terms {
     tables: Vec<Option<Arc<Table>>>,
     since: Timestamp,
     until: Timestamp,
     option: Option<Alternative>,
-    /// When the option was offered.
+    /// The start of the option.
     offered: Timestamp,
 }
 
 impl Timeline {
     /// # Errors
-    /// When the account's parameters do not fit its plan.
+    /// The account's parameters do not fit its plan.
     pub(crate) fn of(
         account: &Account,
         number: AccountNumber,
@@ -61,13 +61,13 @@ impl Timeline {
         Ok(Self { stretches, is_swept })
     }
 
-    /// The place of the stretch that holds an instant.
+    /// The index of the interval that contains an instant.
     pub(crate) fn place(&self, at: Timestamp) -> usize {
-        // Never empty: the first stretch begins with time itself.
+        // Never empty: the first interval begins at the minimum of time.
         self.stretches.partition_point(|stretch| stretch.from <= at).saturating_sub(1)
     }
 
-    /// Calls `with` with all stretches as the evaluator reads them.
+    /// Calls `with` with all intervals, in the evaluator's type.
     pub(crate) fn with_stretches<T>(
         &self,
         with: impl FnOnce(&[turnpike_plan::Stretch<'_>]) -> T,
@@ -88,7 +88,7 @@ impl Timeline {
     }
 }
 
-/// The instants at which something changes, the beginning of time among them.
+/// The instants of changes, including the beginning of time.
 fn changes(account: &Account, catalogue: &Catalogue) -> BTreeSet<Timestamp> {
     let mut changes = BTreeSet::from([Timestamp::MIN]);
     changes.extend(account.settings().iter().map(|(from, _)| *from));
@@ -129,13 +129,14 @@ impl Stretch {
             stretch.closed_to_usage = None;
             match code {
                 Some(code) => {
-                    // What is charged once is known by it, whatever becomes of the zone.
+                    // One-time charges are marked with this date, so it must not depend on a later
+                    // zone.
                     let opened = &account.settings_at(Timestamp::MIN).zone;
                     let first = catalogue.starts(plan, opened).min();
                     let since = first.unwrap_or(Timestamp::MIN).max(subscription.from);
                     stretch.add(subscription, since, code, catalogue);
                 }
-                // Usage waits for it; what falls due of the others does not.
+                // Usage is suspended until the plan exists; due charges of other plans are not.
                 None => missing = Some(Suspension::new(SuspenseReason::UnknownPlan, plan)),
             }
         }
@@ -167,7 +168,7 @@ impl Stretch {
             || self.terms.iter().any(|terms| terms.option.is_some())
     }
 
-    /// The plans in force, as the evaluator reads them.
+    /// The plans in force, in the evaluator's type.
     pub(crate) fn plans(&self) -> Vec<PlanInForce<'_>> {
         self.codes
             .iter()

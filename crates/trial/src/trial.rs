@@ -1,8 +1,8 @@
-//! The trial itself: records in, in their order; charges out.
+//! The trial: rates records in the given order and returns their charges.
 //!
-//! Logged time is the latest start of a record so far, so that usage given in order is never late;
-//! [`Trial::advance`] lets it go on without usage. What fell due stands aside until it is taken
-//! ([`Trial::take_due`]).
+//! Logged time is the latest start of a record so far, so that usage in time order is never late;
+//! [`Trial::advance`] advances it without usage. Due items are kept until [`Trial::take_due`]
+//! returns them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::step::{Stepper, Watcher};
 use crate::timeline::Timeline;
 use crate::{Accounts, Catalogue, Charges, FellDue, Outcome, TrialError};
 
-/// Charges and closes that fall due in one trial, unless it is said otherwise.
+/// The default maximum of due charges and closes in one trial.
 pub const DUES_MAX: usize = 10_000_000;
 
 /// Accounts, their state and their plans, in memory.
@@ -25,28 +25,28 @@ pub const DUES_MAX: usize = 10_000_000;
 pub struct Trial {
     catalogue: Catalogue,
     accounts: Accounts,
-    /// By account; by none, what accounts have that were not opened.
+    /// By account; the key `None` is for all accounts that were not opened.
     timelines: HashMap<Option<AccountNumber>, Arc<Timeline>>,
     states: HashMap<AccountNumber, AccountState>,
     balances: Balances,
     seen: Seen,
     rater: Rater,
-    /// Why the last record that was suspended was.
+    /// The reason of the last suspension.
     suspension: Suspension,
     /// Logged time.
     now: Timestamp,
     fell_due: Vec<FellDue>,
     dues: usize,
     dues_max: usize,
-    /// Accounts of which something that is due can't be booked: nothing in a trial changes that.
+    /// Accounts with a due item that can't be booked; within a trial this does not change.
     stuck: HashSet<AccountNumber>,
 }
 
-/// Sums by account and currency; `None` where one has more than 38 digits.
+/// Sums by account and currency; `None` if a sum has more than 38 digits.
 type Balances = BTreeMap<(AccountNumber, Currency), Option<Money>>;
 
 impl Trial {
-    /// A trial in which nothing happened yet.
+    /// A trial without records.
     pub fn new(catalogue: Catalogue, accounts: Accounts) -> Self {
         Self {
             catalogue,
@@ -65,23 +65,23 @@ impl Trial {
         }
     }
 
-    /// At most so much falls due.
+    /// Sets the maximum number of due charges and closes.
     #[must_use]
     pub fn with_dues_max(self, dues_max: usize) -> Self {
         Self { dues_max, ..self }
     }
 
-    /// Lets an account begin where another state left off: what would happen if.
+    /// Sets the initial state of an account, to try what would follow from it.
     pub fn begin_with(&mut self, account: AccountNumber, state: AccountState) {
         self.states.insert(account, state);
     }
 
-    /// An account's accumulators and marks; `None` while nothing was rated.
+    /// An account's accumulators and marks; `None` if nothing has been rated for it.
     pub fn state(&self, account: AccountNumber) -> Option<&AccountState> {
         self.states.get(&account)
     }
 
-    /// The sum of what was posted to an account, by currency; `None` past 38 digits.
+    /// The sum of the lines posted to an account, by currency; `None` if it exceeds 38 digits.
     pub fn balance(
         &self,
         account: AccountNumber,
@@ -95,29 +95,29 @@ impl Trial {
         &self.catalogue
     }
 
-    /// Gives the plan versions back, compiled as they are, for another trial.
+    /// Returns the compiled plan versions, for another trial.
     pub fn into_catalogue(self) -> Catalogue {
         self.catalogue
     }
 
-    /// What fell due since this was asked last, in the order in which it was booked. What came to no
-    /// lines is not told.
+    /// The due items since the last call, in the order of booking. Items without lines are left
+    /// out.
     pub fn take_due(&mut self) -> Vec<FellDue> {
         std::mem::take(&mut self.fell_due)
     }
 
-    /// Rates one record and keeps what it changed; before it, what is due at its start is booked.
-    /// `place` is where the record comes from, such as its line in a file: an outcome names it when
-    /// the record comes again.
+    /// Rates one record and keeps its state changes; before it, items due at its start are booked.
+    /// `place` is the source of the record, such as its line in a file; the outcome of a later
+    /// repetition contains it.
     ///
     /// # Errors
-    /// When an account's parameters do not fit its plan, after [`RECORDS_MAX`](crate::RECORDS_MAX)
-    /// records, or when too much falls due.
+    /// An account's parameters do not fit its plan, there are more than
+    /// [`RECORDS_MAX`](crate::RECORDS_MAX) records, or too many items fall due.
     pub fn rate(&mut self, record: &UsageRecord, place: u64) -> Result<Outcome<'_>, TrialError> {
         self.rate_with(record, place, None)
     }
 
-    /// As [`Trial::rate`], telling `stepper` what each primitive does.
+    /// As [`Trial::rate`], and passes the step of each primitive to `stepper`.
     ///
     /// # Errors
     /// As [`Trial::rate`].
@@ -130,8 +130,8 @@ impl Trial {
         self.rate_with(record, place, Some(stepper))
     }
 
-    /// Books what is due before a record, as [`Trial::rate`] does by itself: for whoever tells things
-    /// in their order ([`Trial::take_due`]).
+    /// Books the items due before a record, as [`Trial::rate`] also does. A separate call lets the
+    /// caller output due items before the record ([`Trial::take_due`]).
     ///
     /// # Errors
     /// As [`Trial::rate`].
@@ -139,7 +139,7 @@ impl Trial {
         self.book_before_with(record, None)
     }
 
-    /// As [`Trial::book_before`], telling `stepper` what each primitive does.
+    /// As [`Trial::book_before`], and passes the step of each primitive to `stepper`.
     ///
     /// # Errors
     /// As [`Trial::rate`].
@@ -183,7 +183,7 @@ impl Trial {
         };
         self.now = self.now.max(record.start);
         self.book_due(number, &timeline, record.start, again(&mut stepper))?;
-        // Borrowed anew, from where it outlives this call.
+        // Borrow again from `self.timelines`, because the outcome outlives this call.
         let Some(timeline) = self.timelines.get(&key) else {
             self.suspension = SuspenseReason::UnknownAccount.into();
             return Ok(Outcome::Suspended(&self.suspension));
@@ -218,8 +218,8 @@ impl Trial {
         Outcome::Suspended(&self.suspension)
     }
 
-    /// Lets logged time go on to `now`, never back, and books for every account that is known what
-    /// fell due until then: charges, and the close of cycles whose grace is over.
+    /// Advances logged time to `now`, never back, and books for every known account the items due
+    /// until then: charges, and closes of cycles whose grace has ended.
     ///
     /// # Errors
     /// As [`Trial::rate`].
@@ -227,7 +227,7 @@ impl Trial {
         self.advance_with(now, None)
     }
 
-    /// As [`Trial::advance`], telling `stepper` what each primitive does.
+    /// As [`Trial::advance`], and passes the step of each primitive to `stepper`.
     ///
     /// # Errors
     /// As [`Trial::rate`].
@@ -255,7 +255,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Books what is due of an account at or before `through`, and cycles that close.
+    /// Books an account's charges and closes that are due at or before `through`.
     fn book_due(
         &mut self,
         number: AccountNumber,
@@ -308,8 +308,8 @@ impl Trial {
         }
     }
 
-    /// What rates an account, and by which key it is kept; `None` when there is no such account.
-    #[allow(clippy::type_complexity, reason = "a name would say less")]
+    /// The timeline of an account and its key; `None` if the account does not exist.
+    #[allow(clippy::type_complexity, reason = "an alias would be less clear")]
     fn timeline(
         &mut self,
         number: AccountNumber,
@@ -325,12 +325,12 @@ impl Trial {
     }
 }
 
-/// The stepper for one turn: its borrow must end with it.
+/// Reborrows the stepper for one call.
 fn again<'a>(stepper: &'a mut Option<&mut dyn Stepper>) -> Option<&'a mut dyn Stepper> {
     stepper.as_mut().map(|stepper| &mut **stepper as &mut dyn Stepper)
 }
 
-/// Keeps what was charged: the account's state, and every line in the balance that it is posted to.
+/// Applies charges to the account's state, and adds each line to the balance to which it is posted.
 fn keep(charges: &Charges<'_>, state: &mut AccountState, balances: &mut Balances) {
     state.apply(&charges.rated().changes);
     for charge in charges.iter() {

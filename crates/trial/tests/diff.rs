@@ -123,7 +123,7 @@ fn what_is_gone_is_told() {
         ("setup.charge ", ""),
     ]);
     let [warning] = gone.warnings.as_slice() else { panic!("{gone}") };
-    assert!(warning.starts_with("\"setup\" is gone"), "{warning}");
+    assert!(warning.starts_with("\"setup\" is removed"), "{warning}");
     assert!(gone.to_string().contains("  - setup: 10.00 once -> (none)\n"), "{gone}");
 }
 
@@ -142,7 +142,7 @@ fn a_steps_constant_is_state_of_its_own() {
     assert_eq!(
         renamed.warnings,
         [
-            "\"rate/first\" is gone; if it has another id now, its count begins at zero and its constant is charged again"
+            "\"rate/first\" is removed; if it has another id now, its count begins at zero and its constant is charged again"
         ]
     );
     let prices: Vec<_> = renamed.prices.iter().map(|price| price.before.as_deref()).collect();

@@ -110,7 +110,7 @@ fn sums_are_compared_to_the_last_decimal() {
         &[
             "line 16: record r1, component rate/first: expected quantity 2 B, found 7200 s",
             "line 16: record r1, component rate/first: expected amount 2.000000001, found 2.000000000",
-            "line 17: expected account 1 to come to 12.500000000, found 12.000000000",
+            "line 17: expected a total of 12.500000000 for account 1, found 12.000000000",
         ],
     );
     // Two months, so two lines of each step.
@@ -141,7 +141,7 @@ fn a_record_that_waits_is_expected_to() {
     );
     let rated = format!("{TWO_HOURS}<expect record=\"r1\" suspended=\"no-plan\"/>");
     let report = run(&example(&rated));
-    assert!(report.to_string().contains("expected suspended, no-plan, found it rated"), "{report}");
+    assert!(report.to_string().contains("expected suspended, no-plan, found rated"), "{report}");
 }
 
 #[test]
@@ -283,9 +283,8 @@ fn files_are_told_by_name_and_line() {
     assert!(told(&good, "a,b").contains("e.csv:1: expected an expectation, found column \"a\""));
     let twice = format!("{good}r1,1,connect-time,2026-03-01T18:00:00Z,3h\n");
     assert!(
-        told(&twice, expect).contains(
-            "u.csv:3: expected a record with an id of its own, found the id r1 of u.csv:2"
-        )
+        told(&twice, expect)
+            .contains("u.csv:3: expected a record with a unique id, found the id r1 of u.csv:2")
     );
     let same = format!("{good}r1,1,connect-time,2026-03-01T18:00:00Z,2h\n");
     assert!(told(&same, expect).starts_with("f: ok"), "a repetition counts once");

@@ -1,4 +1,4 @@
-//! Account commands to a front: in requests of many, each asked until it is decided.
+//! Sends account commands to a front in batches, and retries each command until it is decided.
 
 use std::collections::VecDeque;
 
@@ -16,24 +16,24 @@ use turnpike_types::limits;
 use crate::client::{Front, Patience};
 use crate::ui;
 
-/// Commands a request.
+/// Commands per request.
 const COMMANDS: usize = 5_000;
 
-/// What became of commands.
+/// The outcomes of a set of commands.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Applied {
     pub(crate) applied: u64,
-    /// It stood so already.
+    /// Commands that changed nothing because the account already had the requested state.
     pub(crate) already: u64,
     pub(crate) refused: u64,
-    /// The first of the refusals.
+    /// The first refusals, at most 10,000 from each request.
     pub(crate) refusals: Vec<Refusal>,
-    /// What the first of those that were applied changed beyond what was asked.
+    /// Side effects of applied commands, as the front reports them: at most 100 from each request.
     #[serde(skip)]
     pub(crate) notes: Vec<String>,
 }
 
-/// A command that can't be done.
+/// A command that the cluster refused.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Refusal {
     pub(crate) account_number: u64,
@@ -49,7 +49,7 @@ impl std::fmt::Display for Refusal {
 impl std::fmt::Display for Applied {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [applied, already, refused] = [self.applied, self.already, self.refused].map(ui::count);
-        write!(f, "{applied} applied, {already} stood so already, {refused} refused")
+        write!(f, "{applied} applied, {already} already in effect, {refused} refused")
     }
 }
 
@@ -67,7 +67,7 @@ impl Applied {
         }
     }
 
-    /// Counts a command that can't be done.
+    /// Counts a refused command.
     pub(crate) fn refuse(&mut self, account_number: u64, message: String) {
         self.refused += 1;
         if self.refusals.len() < 10_000 {
@@ -75,7 +75,7 @@ impl Applied {
         }
     }
 
-    /// Adds what became of further commands.
+    /// Adds the outcomes of further commands.
     pub(crate) fn add(&mut self, other: Self) {
         self.applied += other.applied;
         self.already += other.already;
@@ -85,8 +85,9 @@ impl Applied {
     }
 }
 
-/// Carries out `commands`, several requests at a time. Commands of one account that build on each
-/// other belong into calls of their own: what must be asked again is asked later than the rest.
+/// Carries out `commands` with several requests in flight. If one command on an account depends on
+/// another, put the two into separate calls: a command that has to be retried is sent after the
+/// rest of its request.
 pub(crate) async fn apply(
     front: &Front,
     commands: impl IntoIterator<Item = AccountCommand>,
@@ -149,7 +150,7 @@ async fn apply_some(front: &Front, commands: Vec<AccountCommand>) -> anyhow::Res
             patience.progress();
         } else if patience.is_over() {
             bail!(
-                "{} accounts' owners did not answer within {:?}: {why}; look at `turnpike status`, \
+                "the owners of {} accounts did not answer within {:?}: {why}; look at `turnpike status`, \
                  then run this again",
                 waiting.len(),
                 front.timeout
@@ -159,8 +160,9 @@ async fn apply_some(front: &Front, commands: Vec<AccountCommand>) -> anyhow::Res
     }
 }
 
-/// For each group of commands why one of them would be refused, as far as the front can tell;
-/// nothing is changed. A front of before can't tell: then nothing is known against any.
+/// Checks groups of commands without changing anything. For each group, the result holds the first
+/// reason for which the front would refuse one of its commands, or `None`. A front of an older
+/// release does not support the check: then the result is `None` for every group.
 pub(crate) async fn check(
     front: &Front,
     groups: impl Iterator<Item = Vec<AccountCommand>>,
@@ -198,7 +200,7 @@ pub(crate) async fn check(
     Ok(faults)
 }
 
-/// The command that opens an account and binds identities to it for good.
+/// The command that opens an account and binds identities to it without an end.
 pub(crate) fn open(
     account_number: u64,
     settings: Settings,

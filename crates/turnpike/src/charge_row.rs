@@ -1,6 +1,6 @@
-//! A charge line as `pull` and `rate` write it: the same columns in the same order, as CSV and as
-//! JSON. Documented in docs/records.md; files of `pull` are appended to for years, so a column is
-//! only ever added, at the end.
+//! A charge line in the output of `pull` and `rate`: the same columns in the same order, as CSV and
+//! as JSON. docs/records.md documents the columns. `pull` appends to its files for years, so a new
+//! column may only be added at the end, and no column may be removed.
 
 use std::borrow::Cow;
 
@@ -9,20 +9,20 @@ use turnpike_proto::feed::v1::ChargeLine;
 
 use crate::values;
 
-/// A line's columns.
+/// The columns of a charge line.
 #[derive(Serialize)]
 pub(crate) struct ChargeRow<'a> {
-    /// Where it is logged; empty of `rate`, which has no log.
+    /// The position in the log; empty in the output of `rate`, which has no log.
     pub(crate) partition: Option<u32>,
     pub(crate) segment: Option<u64>,
-    /// Its number within the segment, of `rate` within the output, from 0.
+    /// The row number from 0: within the segment, or, for `rate`, within the output.
     pub(crate) row: u64,
-    /// `due:DATE` of what fell due without usage.
+    /// The record's id; `due:DATE` for a charge that fell due without usage.
     pub(crate) record_id: Cow<'a, str>,
     pub(crate) account_number: u64,
     pub(crate) usage_type: &'a str,
     pub(crate) start_time: String,
-    /// Of the record.
+    /// The duration of the record.
     pub(crate) duration_us: i64,
     pub(crate) quantity: Option<i64>,
     pub(crate) plan: &'a str,
@@ -30,7 +30,7 @@ pub(crate) struct ChargeRow<'a> {
     pub(crate) primitive: &'a str,
     pub(crate) component: &'a str,
     pub(crate) kind: &'a str,
-    /// Base units that the line prices: octets, pieces, microseconds.
+    /// The priced quantity in base units: octets, pieces, microseconds.
     pub(crate) units: Cow<'a, str>,
     pub(crate) unit: &'a str,
     pub(crate) first_unit: i64,
@@ -40,17 +40,17 @@ pub(crate) struct ChargeRow<'a> {
     pub(crate) level_after: Cow<'a, str>,
     pub(crate) amount: Cow<'a, str>,
     pub(crate) currency: Cow<'a, str>,
-    /// Empty of `rate`.
+    /// Empty in the output of `rate`.
     pub(crate) rated_at: String,
-    /// The account whose balance it counts in; 0: none.
+    /// The account whose balance includes the amount; 0: none.
     pub(crate) posted_to: u64,
     pub(crate) posting: &'a str,
-    /// The row of the line that it was made of.
+    /// The row of the line from which this line was derived.
     pub(crate) of_row: Option<u64>,
     pub(crate) late: bool,
     /// `usage`, `due` or `posting`.
     pub(crate) source: &'a str,
-    /// The row, from 0, of the reference table that its price comes from.
+    /// The row, from 0, of the reference table that gave the price.
     pub(crate) table_row: Option<u32>,
 }
 
@@ -95,7 +95,8 @@ impl<'a> From<&'a ChargeLine> for ChargeRow<'a> {
 mod tests {
     use super::*;
 
-    /// Files of consumers begin with it: a change here makes `pull --output` refuse all of them.
+    /// Existing output files begin with this header: after a change, `pull --output` refuses them
+    /// all.
     #[test]
     fn the_columns_are_those_of_consumers_files() {
         let mut csv = csv::Writer::from_writer(Vec::new());

@@ -1,8 +1,8 @@
-//! Processes of this same program: the servers of an embedded cluster.
+//! Child processes of this same program: the servers of an embedded cluster.
 //!
-//! A child stops when its standard input ends, which happens when we let go of it, however we end;
-//! and it is in a process group of its own, so that Ctrl-C at a terminal reaches us alone and we
-//! stop the children in their order. So no child outlives us.
+//! No child outlives the parent. A child stops when its standard input ends, and the operating
+//! system closes that pipe however the parent ends. Each child has its own process group: Ctrl-C at
+//! a terminal reaches only the parent, which then stops the children in order.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -13,16 +13,16 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
-/// How long a child may take to listen, and to end.
+/// Maximum time for a child to start listening, and to end.
 const START_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(15);
 
-/// What is started, and started again.
+/// The command line of a child, for its start and its restarts.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
     pub(crate) name: String,
     pub(crate) arguments: Vec<OsString>,
-    /// Show its log on our standard error.
+    /// Write the child's log to the parent's standard error.
     pub(crate) shows_log: bool,
 }
 
@@ -43,13 +43,14 @@ impl Recipe {
         Self { name: name.to_owned(), arguments, shows_log }
     }
 
-    /// Starts the process and waits until it says where it listens.
+    /// Starts the process and waits until it prints its listening address.
     pub(crate) async fn start(&self) -> anyhow::Result<Running> {
-        let program = std::env::current_exe().context("this program's own file is not known")?;
+        let program = std::env::current_exe().context("the path of this program is not known")?;
         let stderr = if self.shows_log { Stdio::inherit() } else { Stdio::null() };
         let mut child = Command::new(program)
             .args(&self.arguments)
-            // These are meant for us, and would all be one port.
+            // These settings are for the parent; if inherited, all children would use the same
+            // port.
             .env_remove("TURNPIKE_LISTEN")
             .env_remove("TURNPIKE_METRICS")
             .env_remove("TURNPIKE_ADVERTISE")
@@ -67,24 +68,26 @@ impl Recipe {
         let first = tokio::time::timeout(START_MAX, lines.next_line()).await;
         let said = match first {
             Ok(Ok(Some(line))) => line,
-            Ok(_) => bail!("{} ended before it listened; what it said stands above", self.name),
+            Ok(_) => bail!("{} ended before it listened; its error is shown above", self.name),
             Err(_) => bail!("{} does not listen after {START_MAX:?}", self.name),
         };
         let address = said.rsplit(' ').next().and_then(|address| address.parse().ok());
-        let address = address.with_context(|| format!("{} said {said:?}", self.name))?;
-        // Nothing more is expected; whatever comes must not fill the pipe.
+        let address = address
+            .with_context(|| format!("{} printed {said:?} instead of its address", self.name))?;
+        // No further output is expected; it is read so that the pipe can't fill and block the
+        // child.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Running { recipe: self.clone(), address, child, stdin })
     }
 }
 
 impl Running {
-    /// Its process id, while it runs.
+    /// The process id while the child runs, else 0.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().unwrap_or_default()
     }
 
-    /// Waits until it ends; says how.
+    /// Waits until the child ends, and returns its exit status as text.
     pub(crate) async fn ended(&mut self) -> String {
         match self.child.wait().await {
             Ok(status) => status.to_string(),
@@ -92,16 +95,16 @@ impl Running {
         }
     }
 
-    /// SIGKILL, as a crash would be.
+    /// Kills the child with SIGKILL, like a crash.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill().await.with_context(|| format!("{} can't be killed", self.recipe.name))
     }
 
-    /// Asks it to stop, and kills it when it does not.
+    /// Requests a stop, and kills the child after [`STOP_MAX`].
     pub(crate) async fn stop(mut self) {
         drop(self.stdin.take());
         if tokio::time::timeout(STOP_MAX, self.child.wait()).await.is_err() {
-            tracing::warn!(name = self.recipe.name, "it does not stop by itself; killing it");
+            tracing::warn!(name = self.recipe.name, "the process did not stop in time; killing it");
             let _ = self.child.kill().await;
         }
     }

@@ -1,4 +1,4 @@
-//! The command line, parsed low: options as they were given, nothing resolved yet.
+//! The command line. Parsing keeps the options as given; each command resolves its own defaults.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -16,18 +16,18 @@ use crate::telemetry::{LogArgs, LogSettings};
 const EXAMPLES: &str = "\
 Examples:
   turnpike demo                       a cluster, a failover and a bill, in under a minute
-  turnpike up --data turnpike-data    a cluster on this machine, to keep
-  turnpike plan publish plan.xml      a price plan into its catalogue
-  turnpike table publish dial.csv     a table that plans look things up in
+  turnpike up --data turnpike-data    a cluster on this machine that keeps its data
+  turnpike plan publish plan.xml      adds a price plan to the catalogue
+  turnpike table publish dial.csv     adds a reference table, which plans read
   turnpike account import accounts.csv
-  turnpike ingest usage.csv           usage in, rated exactly once
+  turnpike ingest usage.csv           sends usage, which is rated exactly once
   turnpike pull --consumer billing --output lines.csv
   turnpike rate --plan plan.xml --usage usage.csv    the same prices with no cluster at all
 
 An option marked [env: TURNPIKE_…] can also be set by that variable, and most of these in a TOML file
 (--config). No other option can. docs/operating.md lists all variables and keys.";
 
-/// What stands in a command's help in place of the global options.
+/// The text that replaces the global options in the help of each command.
 const POINTER: &str =
     "Global options (--config, --quiet, --log, --log-level): see `turnpike --help`.";
 
@@ -48,7 +48,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// The program's version, and that of the time-zone database by which it reads dates.
+/// The versions of the program and of the time-zone database that it uses.
 fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         let tz_database = turnpike_plan::tz_database_version();
@@ -61,8 +61,8 @@ fn long_help() -> String {
     format!("{EXAMPLES}\n\n{EXIT_CODES}")
 }
 
-/// The command line. Global options stand in the help of `turnpike` alone: each command takes them, and
-/// points to them.
+/// The command line. Every command accepts the global options, but only the help of `turnpike`
+/// lists them; the help of each command refers to it.
 pub(crate) fn command() -> clap::Command {
     let command = Cli::command();
     let globals = command.get_arguments().filter(|option| option.is_global_set());
@@ -85,7 +85,7 @@ fn with_pointer(command: clap::Command, globals: &[Arg]) -> clap::Command {
     command.mut_subcommands(|command| with_pointer(command, globals))
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Shows what Turnpike does: a cluster, usage, a killed node, a takeover, a bill
@@ -113,14 +113,14 @@ pub(crate) enum Command {
     /// Turns foreign files into usage records and sends them
     #[command(subcommand)]
     Collect(collect::CollectCommand),
-    /// Rates a file of usage here, with no cluster
+    /// Rates a file of usage locally, without a cluster
     Rate(rate::RateArgs),
     /// Pulls rated output into a file
     Pull(pull::PullArgs),
     /// Lists and recycles records that can't be rated yet
     #[command(subcommand)]
     Suspense(suspense::SuspenseCommand),
-    /// Shows who serves what
+    /// Shows which node serves which partition
     Status(status::StatusArgs),
     /// Moves a partition to another member; no record is refused
     Handover(handover::HandoverArgs),
@@ -128,13 +128,13 @@ pub(crate) enum Command {
     Drain(handover::DrainArgs),
     /// Removes a node that will not come back from the list
     Forget(handover::ForgetArgs),
-    /// Generates usage and measures how fast it is taken
+    /// Generates usage and measures the throughput
     Load(load::LoadArgs),
-    /// Injects faults into a cluster under load, and measures what its clients see of them
+    /// Injects faults into a cluster under load, and measures the effect on clients
     Drill(drill::DrillArgs),
 }
 
-/// What every command may need beside its own options.
+/// Settings that every command may need in addition to its own options.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) config: Config,
@@ -145,7 +145,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// The configuration file, for people to see.
+    /// The path of the configuration file, for messages.
     pub(crate) fn config_shown(&self) -> String {
         self.config_path
             .as_ref()
@@ -159,7 +159,7 @@ impl Command {
         matches!(self, Self::Up(_) | Self::Node(_) | Self::Front(_))
     }
 
-    /// What is logged by default: servers tell what they do, commands only what is wrong.
+    /// The default log level: servers log their operation, other commands only warnings and errors.
     pub(crate) const fn log_default(&self) -> &'static str {
         if self.is_server() { "info" } else { "warn" }
     }

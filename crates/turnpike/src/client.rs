@@ -1,4 +1,4 @@
-//! The connection to a front, and what its refusals mean to a person.
+//! The connection to a front, and the translation of its errors into messages for the user.
 
 use std::error::Error as _;
 use std::future::Future;
@@ -21,19 +21,19 @@ use crate::config::Config;
 use crate::exit::usage;
 use crate::values;
 
-/// Where a front is when nobody says.
+/// The default address of the front.
 pub(crate) const FRONT_DEFAULT: &str = "http://127.0.0.1:7070";
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// One stream of batches may have this much on its way; small windows idle on fast links.
+/// HTTP/2 flow-control window of one stream. A smaller window limits throughput on fast links.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 8 << 20;
-/// All streams of a connection together.
+/// HTTP/2 flow-control window of a connection, for all its streams together.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 
-/// How a command reaches a front.
+/// Options for the connection to a front.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ClientArgs {
-    /// A front's address, or several with commas between them: the next is used where one does not
-    /// answer [default: http://127.0.0.1:7070]
+    /// The address of a front, or several separated by commas: if one does not answer, the next is
+    /// used [default: http://127.0.0.1:7070]
     #[arg(long, env = "TURNPIKE_FRONT", value_name = "URL,URL", help_heading = "Connection")]
     #[arg(value_delimiter = ',')]
     pub(crate) front: Vec<String>,
@@ -43,8 +43,8 @@ pub(crate) struct ClientArgs {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// A connection to one of several fronts; clones share it. It reconnects by itself, and moves on to
-/// the next front when one is unavailable.
+/// A connection to one of several fronts; clones share it. It reconnects by itself, and switches to
+/// the next front when the current one is unavailable.
 #[derive(Clone, Debug)]
 pub(crate) struct Front {
     /// The addresses, for messages.
@@ -57,13 +57,13 @@ pub(crate) struct Front {
 /// The front in use.
 #[derive(Debug)]
 struct Current {
-    /// Its place among the addresses.
+    /// The index of the front among the addresses.
     at: usize,
     channel: Channel,
 }
 
 impl ClientArgs {
-    /// Where fronts are, in the order in which they are tried.
+    /// The addresses of the fronts, in the order in which they are tried.
     pub(crate) fn urls(&self, config: &Config) -> Vec<String> {
         let given: Vec<String> = self.front.iter().map(|url| url.trim().to_owned()).collect();
         match (&given[..], &config.client.front) {
@@ -73,7 +73,7 @@ impl ClientArgs {
         }
     }
 
-    /// How long to be patient.
+    /// The maximum time without progress.
     pub(crate) fn patience(&self, config: &Config) -> anyhow::Result<Duration> {
         match (self.timeout, config.client.timeout.as_deref()) {
             (Some(timeout), _) => Ok(timeout),
@@ -84,7 +84,7 @@ impl ClientArgs {
         }
     }
 
-    /// Connects, at once or not at all: a front that is not there is told right away.
+    /// Connects without retries: an unreachable front is an error at once.
     pub(crate) async fn connect(&self, config: &Config) -> anyhow::Result<Front> {
         Front::connect_any(self.urls(config), self.patience(config)?).await
     }
@@ -96,11 +96,11 @@ impl Front {
         Self::connect_any(vec![url.to_owned()], timeout).await
     }
 
-    /// Connects to the first of the fronts that takes the connection.
+    /// Connects to the first front that accepts a connection.
     ///
     /// # Errors
-    /// An address that is none, whichever of them; or each address with the reason why it was not
-    /// reached.
+    /// Any invalid address in `urls`; or, if no front accepts, each address with its connection
+    /// error.
     pub(crate) async fn connect_any(urls: Vec<String>, timeout: Duration) -> anyhow::Result<Self> {
         let endpoints: Vec<Endpoint> =
             urls.iter().map(|url| endpoint(url)).collect::<Result<_, _>>()?;
@@ -118,7 +118,7 @@ impl Front {
         Err(unreachable(&failures))
     }
 
-    /// Another connection, to the front in use if it takes it.
+    /// Opens another connection: to the front in use if it accepts, else to the next one that does.
     pub(crate) async fn again(&self) -> anyhow::Result<Self> {
         let mut urls = self.urls.to_vec();
         urls.rotate_left(self.current().at);
@@ -136,8 +136,8 @@ impl Front {
         self.current().channel.clone()
     }
 
-    /// Moves on to the next front that takes a connection. Where none does, or there is one address
-    /// only, the connection stays, which is made anew by itself.
+    /// Switches to the next front that accepts a connection. If none does, or there is only one
+    /// address, the present connection is kept; it reconnects by itself.
     pub(crate) async fn move_on(&self) {
         let count = self.urls.len();
         let from = self.current().at;
@@ -179,7 +179,7 @@ impl Front {
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
-    /// Calls until an answer comes that is not "later", or patience ends.
+    /// Repeats the call until it succeeds, fails permanently, or exceeds the time-out.
     pub(crate) async fn call<T, F, C>(&self, doing: &str, mut call: C) -> anyhow::Result<T>
     where
         C: FnMut() -> F,
@@ -212,7 +212,7 @@ impl Front {
 
 fn endpoint(url: &str) -> anyhow::Result<Endpoint> {
     let wrong =
-        || usage(format!("{url:?} is no front's address; write http://HOST:PORT (--front)"));
+        || usage(format!("{url:?} is not a front's address; write http://HOST:PORT (--front)"));
     if !url.starts_with("http://") {
         return Err(wrong());
     }
@@ -226,7 +226,7 @@ fn endpoint(url: &str) -> anyhow::Result<Endpoint> {
         .keep_alive_timeout(Duration::from_secs(10)))
 }
 
-/// The cause at the bottom.
+/// The innermost cause of the error.
 fn innermost(error: &tonic::transport::Error) -> String {
     let mut cause = error.source();
     let mut last = error.to_string();
@@ -246,7 +246,7 @@ fn unreachable(failures: &[String]) -> anyhow::Error {
     )
 }
 
-/// Is another front worth trying? One that does not answer, or can't take the call now.
+/// Should the call go to another front? True if this front is unreachable or overloaded.
 pub(crate) fn is_unavailable(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable => true,
@@ -255,26 +255,27 @@ pub(crate) fn is_unavailable(status: &Status) -> bool {
     }
 }
 
-/// Is the same call worth trying again by itself?
+/// Can a retry of the same call succeed?
 pub(crate) fn is_transient(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable | Code::ResourceExhausted | Code::Cancelled => true,
-        // The transport's own troubles come as these, with a cause; a server's refusal has none.
+        // tonic reports transport errors with these codes and a source; a server's refusal has no
+        // source.
         Code::Unknown | Code::Internal => status.source().is_some(),
         _ => false,
     }
 }
 
-/// What a front's refusal means.
+/// Translates a front's error into a message for the user.
 pub(crate) fn explain(url: &str, status: &Status) -> anyhow::Error {
     let message = status.message();
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Internal if status.source().is_some() => {
-            anyhow!("the front at {url} does not answer any more ({message}); is it still running?")
+            anyhow!("the front at {url} no longer answers ({message}); is it still running?")
         }
         Code::Unimplemented => {
             anyhow!(
-                "what answers at {url} does not know this call: is it a Turnpike front, and of this version?"
+                "the server at {url} does not know this call: is it a Turnpike front of this version?"
             )
         }
         Code::Unavailable | Code::ResourceExhausted => {
@@ -284,7 +285,7 @@ pub(crate) fn explain(url: &str, status: &Status) -> anyhow::Error {
     }
 }
 
-/// How long something may go without progress, and how long to wait between tries.
+/// The time-out without progress, and the back-off between retries.
 #[derive(Clone, Debug)]
 pub(crate) struct Patience {
     limit: Duration,
@@ -300,7 +301,7 @@ impl Patience {
         Self { limit, since: Instant::now(), wait: Self::WAIT_FIRST }
     }
 
-    /// Something went forward.
+    /// Records progress: restarts the time-out and the back-off.
     pub(crate) fn progress(&mut self) {
         *self = Self::new(self.limit);
     }
@@ -313,7 +314,7 @@ impl Patience {
         self.limit.saturating_sub(self.since.elapsed())
     }
 
-    /// How long to wait before the next try; doubles up to a second.
+    /// The wait before the next retry; doubles up to one second.
     pub(crate) fn backoff(&mut self) -> Duration {
         let wait = self.wait.min(self.left());
         self.wait = (self.wait * 2).min(Self::WAIT_MOST);

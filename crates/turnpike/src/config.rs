@@ -1,7 +1,7 @@
 //! The configuration file: TOML, every key optional, unknown keys refused.
 //!
-//! A flag beats its environment variable, which beats the file, which beats the default. The first
-//! two are the command line parser's; what a command finds unset there it asks for here.
+//! Order of precedence: the option, its environment variable, the file, the default. The command
+//! line parser handles the first two; a command reads an unset option from this configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use crate::exit::usage;
 use crate::values;
 
-/// The file as it stands.
+/// The contents of the file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Config {
@@ -40,7 +40,7 @@ pub(crate) enum Addresses {
 }
 
 impl Addresses {
-    /// Each of them.
+    /// All addresses, in order.
     pub(crate) fn list(&self) -> Vec<String> {
         let of = |text: &String| text.split(',').map(|one| one.trim().to_owned()).collect();
         match self {
@@ -52,7 +52,7 @@ impl Addresses {
     }
 }
 
-/// How commands reach a front.
+/// The connection of commands to a front.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct ClientConfig {
@@ -60,7 +60,7 @@ pub(crate) struct ClientConfig {
     pub(crate) timeout: Option<String>,
 }
 
-/// What goes to standard error.
+/// The log on standard error.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct LogConfig {
@@ -68,7 +68,7 @@ pub(crate) struct LogConfig {
     pub(crate) level: Option<String>,
 }
 
-/// A rating node.
+/// Settings of a rating node.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct NodeSection {
@@ -83,7 +83,7 @@ pub(crate) struct NodeSection {
     pub(crate) checkpoint_log_bytes: Option<u64>,
 }
 
-/// A front.
+/// Settings of a front.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct FrontSection {
@@ -92,7 +92,7 @@ pub(crate) struct FrontSection {
     pub(crate) admitted_bytes_max: Option<usize>,
 }
 
-/// The embedded cluster.
+/// Settings of the embedded cluster.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct UpSection {
@@ -102,7 +102,7 @@ pub(crate) struct UpSection {
     pub(crate) partitions: Option<u32>,
 }
 
-/// Every key of the file, by section; the empty section holds the keys at its top.
+/// Every key of the file, by section; the empty section holds the top-level keys.
 pub(crate) const KEYS: [(&str, &[&str]); 6] = [
     ("", &["database", "client", "log", "node", "front", "up"]),
     ("client", &["front", "timeout"]),
@@ -126,10 +126,10 @@ pub(crate) const KEYS: [(&str, &[&str]); 6] = [
 ];
 
 impl Config {
-    /// Reads the file at `path`; no path, no settings.
+    /// Reads the file at `path`; without a path, all settings are unset.
     ///
     /// # Errors
-    /// What is wrong with the file, with the line; ends in exit code 2.
+    /// A file that can't be read or is invalid, with the line; exit code 2.
     pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let place = path.display();
@@ -146,8 +146,8 @@ impl Config {
         toml::from_str(text).map_err(said)
     }
 
-    /// The log's format in the file at `path`, as far as the file can be read at all: the error that
-    /// says what is wrong with the file is to have this form.
+    /// The log format in the file at `path`, even if the file has other errors: the message about
+    /// these errors must have this format.
     pub(crate) fn log_format(path: Option<&Path>) -> Option<String> {
         let text = std::fs::read_to_string(path?).ok()?;
         let table: toml::Table = toml::from_str(&text).ok()?;
@@ -155,7 +155,7 @@ impl Config {
     }
 }
 
-/// Refuses a key that is not known, with its line and the key that is meant.
+/// Refuses an unknown key; the message has its line and the nearest known key.
 fn check_keys(text: &str, section: &str, table: &DeTable<'_>) -> Result<(), String> {
     let known = KEYS.iter().find(|(name, _)| *name == section).map_or(&[][..], |(_, keys)| keys);
     for (key, value) in table {
@@ -176,7 +176,7 @@ fn unknown_key(text: &str, section: &str, name: &str, at: usize) -> String {
         "" => key.to_owned(),
         section => format!("[{section}] {key}"),
     };
-    // A key may be right and stand in the wrong section.
+    // A known key may be in the wrong section.
     let everywhere = || KEYS.iter().flat_map(|(of, keys)| keys.iter().map(|key| (*of, *key)));
     let here = KEYS.iter().find(|(of, _)| *of == section).map_or(&[][..], |(_, keys)| keys);
     let nearest = values::nearest(name, here.iter().copied()).map(|key| (section, key));
@@ -204,7 +204,7 @@ mod tests {
     fn the_example_names_keys_that_exist() {
         let example = Config::parse(EXAMPLE).unwrap();
         assert!(example.database.is_some() && example.node.name.is_some());
-        // Lines that are commented out are offers; they must be valid too.
+        // Settings that are commented out must be valid too.
         let offered: String = EXAMPLE
             .lines()
             .map(|line| line.strip_prefix("#: ").unwrap_or(line))
@@ -250,7 +250,7 @@ mod tests {
     fn every_listed_key_is_read_and_every_key_of_the_sample_is_listed() {
         for (section, keys) in KEYS.iter().filter(|(section, _)| !section.is_empty()) {
             for key in *keys {
-                // A value of a wrong type is refused as such: the key is known.
+                // The value has a wrong type, so a known key gives a type error.
                 let text = format!("[{section}]\n{key} = {{}}");
                 let wrong = Config::parse(&text).unwrap_err();
                 assert!(!wrong.contains("unknown") && !wrong.contains("no setting"), "{wrong}");

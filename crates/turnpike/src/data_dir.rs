@@ -1,7 +1,7 @@
-//! One process a data directory: an operating system's lock on a file in it.
+//! At most one process per data directory, by an operating-system lock on a file in it.
 //!
-//! The lock ends with the process that holds it, however that ends. The file stays, and says nothing:
-//! the process id in it is for people.
+//! The operating system releases the lock when the process ends, in whatever way. The file remains
+//! without effect; the process id in it only serves error messages.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
@@ -12,20 +12,20 @@ use anyhow::Context as _;
 use crate::exit::in_use;
 
 const NAME: &str = "turnpike.lock";
-/// A process id has far fewer letters.
+/// The bytes read from the file; a process id is shorter.
 const NOTE_BYTES_MAX: u64 = 32;
 
-/// Holds the directory for as long as it lives.
+/// A locked data directory; dropping the value releases the lock.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     _lock: File,
 }
 
 impl DataDir {
-    /// Creates the directory if it is missing, and locks it.
+    /// Creates the directory if it does not exist, and locks it.
     ///
     /// # Errors
-    /// Exit code 4 when another process holds it; otherwise what keeps this one from it.
+    /// If another process holds the lock, exit code 4; otherwise an I/O error.
     pub(crate) fn lock(dir: &Path) -> anyhow::Result<Self> {
         let shown = dir.display();
         std::fs::create_dir_all(dir)
@@ -55,7 +55,7 @@ impl DataDir {
                 ));
             }
         }
-        // Only now: what the holder wrote is not ours to change.
+        // Only with the lock: until then the file belongs to the other process.
         let note = format!("{}\n", std::process::id());
         file.set_len(0)
             .and_then(|()| file.write_all(note.as_bytes()))
@@ -64,7 +64,7 @@ impl DataDir {
     }
 }
 
-/// The process id that the holder wrote.
+/// The process id in the file, written by the holder of the lock.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(NOTE_BYTES_MAX).read_to_string(&mut text).ok()?;
@@ -88,7 +88,7 @@ mod tests {
         let pid = format!("process {}", std::process::id());
         assert!(said.contains(&pid) && said.contains("--data"), "{said}");
         drop(held);
-        // The file that is left does not hold it.
+        // The remaining file does not lock the directory.
         assert!(data.join(NAME).exists());
         DataDir::lock(&data).unwrap();
     }

@@ -1,4 +1,4 @@
-//! The shared database's address, opening it, and waiting for it.
+//! The address of the shared database, and opening it, with or without waiting.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -13,11 +13,11 @@ use crate::config::Config;
 use crate::exit::usage;
 use crate::telemetry::Probe;
 
-/// Between two tries to reach a database, at first and at the most.
+/// The first and the longest wait between attempts to reach a database.
 const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_MOST: Duration = Duration::from_secs(2);
 
-/// Where the shared database is.
+/// The options for the shared database.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct DatabaseArgs {
     /// The shared database: sqlite:PATH or postgres://USER@HOST/DATABASE
@@ -26,30 +26,30 @@ pub(crate) struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
-    /// Its address, which may hold a password.
+    /// The address, which may contain a password.
     pub(crate) fn url<'a>(&'a self, config: &'a Config) -> anyhow::Result<&'a str> {
         self.database.as_deref().or(config.database.as_deref()).ok_or_else(|| {
             usage(
-                "no shared database is named; say --database sqlite:PATH or \
+                "no shared database is named; use --database sqlite:PATH or \
                  --database postgres://USER@HOST/DATABASE (or set TURNPIKE_DATABASE)",
             )
         })
     }
 
-    /// Opens it, and brings its schema up to date; at once or not at all.
+    /// Opens the database and migrates its schema; fails at once if it does not answer.
     pub(crate) async fn open(&self, config: &Config) -> anyhow::Result<Arc<dyn SharedDatabase>> {
-        // The error shows the address itself, without its password.
+        // The error includes the address, without its password.
         turnpike_store::open(self.url(config)?, &OpenOptions::default())
             .await
             .context("the shared database can't be opened (--database)")
     }
 }
 
-/// Opens the database at `url`, and waits for one that does not answer yet.
+/// Opens the database at `url`; waits while it does not answer.
 ///
 /// # Errors
-/// What waiting can't mend: an address that can't be used, a wrong password, a server that does not
-/// keep what it commits, a schema of a newer release.
+/// Errors that waiting can't resolve: an unusable address, a wrong password, a server without
+/// durable commits, a schema of a newer release.
 pub(crate) async fn open_when_there(
     url: &str,
     probe: &Probe,
@@ -60,10 +60,10 @@ pub(crate) async fn open_when_there(
         .context("the shared database can't be opened (--database)")
 }
 
-/// Tries until the database answers: each cause is told in the log and by `probe`.
+/// Repeats `open` until the database answers. The log and `probe` report each failure.
 ///
 /// # Errors
-/// The first error that waiting can't mend.
+/// The first error that waiting can't resolve.
 pub(crate) async fn when_there<T, E: Display, F>(
     probe: &Probe,
     is_transient: impl Fn(&E) -> bool,

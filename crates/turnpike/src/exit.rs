@@ -1,8 +1,8 @@
-//! How a command ended, and what its exit code says.
+//! The results of commands, and their exit codes.
 
 use std::process::ExitCode;
 
-/// The exit codes, as `--help` tells them.
+/// The exit codes, as shown by `--help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done
@@ -12,25 +12,25 @@ Exit codes:
   4  another process runs under this node's name, or on this data directory;
      starting again does not help while it runs";
 
-/// A command that came to its end.
+/// The result of a command that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finish {
-    /// Everything that was asked.
+    /// The whole request was carried out.
     Done,
-    /// Everything that could be done; the rest was told.
+    /// A part was carried out; the rest was reported.
     Partial,
-    /// What was compared is different, and whoever asked wants to know by the exit code.
+    /// A comparison found differences, and its exit code was requested.
     Different,
 }
 
 impl Finish {
-    /// [`Finish::Done`] when nothing was left over.
+    /// [`Finish::Partial`] if something was left over, else [`Finish::Done`].
     pub(crate) const fn unless(left_over: bool) -> Self {
         if left_over { Self::Partial } else { Self::Done }
     }
 }
 
-/// Said wrongly: the command line or the configuration, not the world.
+/// An error in the command line or in the configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);
@@ -40,7 +40,7 @@ pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     UsageError(message.into()).into()
 }
 
-/// Another process has what this one needs, and is not to be disturbed.
+/// Another process holds the name or directory that this one needs.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct InUse(String);
@@ -50,13 +50,13 @@ pub(crate) fn in_use(message: impl Into<String>) -> anyhow::Error {
     InUse(message.into()).into()
 }
 
-/// The exit code of a command's result; tells the error.
+/// The exit code of a command's result; prints the error.
 pub(crate) fn code(result: &anyhow::Result<Finish>) -> ExitCode {
     match result {
         Ok(Finish::Done) => ExitCode::SUCCESS,
         Ok(Finish::Partial) => ExitCode::from(3),
         Ok(Finish::Different) => ExitCode::from(1),
-        // Whoever reads our output has had enough: `turnpike pull | head`.
+        // The reader closed the pipe, as in `turnpike pull | head`: no error.
         Err(error) if is_broken_pipe(error) => ExitCode::SUCCESS,
         Err(error) => {
             let code = error.chain().find_map(code_of).unwrap_or(1);
@@ -66,13 +66,13 @@ pub(crate) fn code(result: &anyhow::Result<Finish>) -> ExitCode {
     }
 }
 
-/// The exit code of a command line that can't be read, or that asks for help; tells it.
+/// Prints a parser error or the requested help, and returns the exit code.
 pub(crate) fn refused(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && crate::ui::tells_json() {
         let said = error.to_string();
         crate::ui::tell_error(said.strip_prefix("error: ").unwrap_or(&said), 2);
     } else if let Err(error) = error.print() {
-        tracing::debug!(%error, "nothing reads what is told");
+        tracing::debug!(%error, "the parser's message could not be printed");
     }
     if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
 }

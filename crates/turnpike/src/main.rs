@@ -1,32 +1,32 @@
 //! The binary `turnpike`: command line, configuration, wiring.
 //!
 //! ```text
-//!  argv, TURNPIKE_*   cli.rs        parsed low: options as they were given
-//!  turnpike.toml      config.rs     what the flags leave unset
-//!        |            values.rs     what people write: durations, instants, ranges
+//!  argv, TURNPIKE_*   cli.rs        the parser: options as given
+//!  turnpike.toml      config.rs     settings for unset options
+//!        |            values.rs     parsers of durations, instants, ranges
 //!        v
-//!  commands/*.rs      one file a command: resolves its options, then runs
+//!  commands/*.rs      one file per command: resolves its options, then runs
 //!    |        |
 //!    |        +-- servers   server.rs     listener, health, reflection, shutdown
 //!    |                      database.rs   opening the shared database, waiting for it
-//!    |                      data_dir.rs   one process a directory
-//!    |                      children.rs   processes of this same program (up, demo)
+//!    |                      data_dir.rs   the lock of a data directory
+//!    |                      children.rs   child processes of this program (up, demo)
 //!    |                      telemetry.rs  logs, repeated warnings, metrics and health on a port
-//!    +-- clients            client.rs     the connection to a front, refusals in words
-//!                           sender.rs     batches in flight, sent again until answered
-//!                           apply.rs      account commands, the same
-//!                           usage_file.rs files -> batches;  tally.rs  what became of them
+//!    +-- clients            client.rs     the connection to a front, its errors as messages
+//!                           sender.rs     batches in flight, retried until answered
+//!                           apply.rs      account commands, retried until decided
+//!                           usage_file.rs files -> batches;  tally.rs  outcomes of records
 //!        |
 //!        v
 //!  exit.rs            exit codes    ui.rs  tables, JSON, progress
 //! ```
 //!
-//! Invariants: what a person or a file says wrongly ends in a message that names the place and the
-//! remedy, never in a panic; a command that ends with 0 did all that was asked; whatever a client
-//! command sends it may send again.
+//! Invariants: wrong input from the command line or a file gives a message with the place and the
+//! remedy, never a panic; a command that ends with 0 carried out the whole request; every request
+//! of a client command is idempotent.
 //!
-//! Not promised: that the library crates' errors are distinguishable here. `anyhow` lives in this
-//! crate alone (and in the drills, which only people read), and everything below it keeps types.
+//! Not guaranteed: typed errors in this crate. Only this crate and the drills use `anyhow`; all
+//! library crates have typed errors.
 
 mod apply;
 mod charge_row;
@@ -63,7 +63,7 @@ use crate::telemetry::{LogFormat, LogSettings};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Also what is wrong with the command line is told in the form of the log.
+    // Errors in the command line also have the format of the log.
     if telemetry::is_json_asked(std::env::args_os()) {
         ui::tell_as(LogFormat::Json);
     }
@@ -95,7 +95,7 @@ fn run(cli: Cli) -> anyhow::Result<Finish> {
     }
     let result = runtime.block_on(cli.command.run(&context));
     repeats.tell_rest();
-    // A thread that still reads a terminal must not keep us.
+    // A thread that is blocked reading a terminal must not delay the exit.
     runtime.shutdown_background();
     result
 }

@@ -1,4 +1,5 @@
-//! Commands, options and configuration files in the pages, read by the parsers of the program.
+//! Checks commands, options and configuration files in the documentation with the program's
+//! parsers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,7 +14,7 @@ use self::markdown::{files, pages, root};
 use crate::cli::Cli;
 use crate::config::Config;
 
-/// A command line of a page, split into commands of words as a shell would.
+/// Splits the text of a page into commands and words, like a shell.
 #[derive(Debug, Default)]
 struct Shell {
     commands: Vec<Vec<String>>,
@@ -22,8 +23,8 @@ struct Shell {
 }
 
 impl Shell {
-    /// The commands of a block: pipes, `&&`, `;` and line ends separate them; comments and
-    /// redirections are left out; `$(...)` is not looked into.
+    /// The commands of a block, separated by pipes, `&&`, `;` and line ends, without comments and
+    /// redirections. `$(...)` is kept as text.
     fn split(block: &str) -> Vec<Vec<String>> {
         let mut shell = Self::default();
         let block = block.replace("\\\n", " ");
@@ -52,7 +53,7 @@ impl Shell {
                 }
                 '|' | ';' | '&' | '\n' => shell.end_command(),
                 '>' | '<' => {
-                    // The file that it leads to is no argument.
+                    // The file name of a redirection is not an argument.
                     shell.end_word();
                     shell.words.push(">".to_owned());
                 }
@@ -89,7 +90,7 @@ impl Shell {
     }
 }
 
-/// The arguments of the program, if the command starts it; settings of variables before it are skipped.
+/// The arguments if the command runs this program; preceding variable assignments are skipped.
 fn arguments(words: &[String]) -> Option<Vec<String>> {
     let is_setting = |word: &&String| {
         word.split_once('=').is_some_and(|(name, _)| {
@@ -107,7 +108,7 @@ fn arguments(words: &[String]) -> Option<Vec<String>> {
     (!names_another).then(|| words[after + 1..].iter().map(|&word| word.clone()).collect())
 }
 
-/// `...` and `…` stand for what the reader fills in: then only the names are checked.
+/// `...` and `…` are placeholders: then only the names of commands and options are checked.
 fn is_abbreviated(arguments: &[String]) -> bool {
     arguments.iter().any(|word| word == "..." || word.contains('…'))
 }
@@ -147,8 +148,8 @@ fn refused(arguments: &[String]) -> Option<String> {
     }
 }
 
-/// The first word that is neither a subcommand nor an option of the command that the words before it
-/// name. Where `strict`, the first word has to be a command.
+/// Finds the first word that is neither a subcommand nor an option of the command named by the
+/// words before it. With `strict`, the first word must be a command.
 fn unknown_names(arguments: &[String], strict: bool) -> Option<String> {
     let mut root = Cli::command();
     root.build();
@@ -170,7 +171,7 @@ fn unknown_names(arguments: &[String], strict: bool) -> Option<String> {
     None
 }
 
-/// Lower case letters and `-`: no value that stands for others.
+/// Only lower-case letters and `-`: a possible name of a command, not a placeholder.
 fn is_name(word: &str) -> bool {
     word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-')
         && !word.starts_with('-')
@@ -188,7 +189,7 @@ fn all_options(command: &Command, into: &mut BTreeSet<String>) {
     command.get_subcommands().for_each(|sub| all_options(sub, into));
 }
 
-/// Options of other programs that pages name.
+/// Options of other programs that the pages mention.
 const FOREIGN: [&str; 6] =
     ["sample-size", "sample-count", "features", "workspace", "in-diff", "locked"];
 
@@ -207,7 +208,7 @@ fn every_command_and_option_that_a_sentence_names_exists() {
                     tried += 1;
                     unknown_names(&words[1..], true)
                 }
-                // `--12-25` is a date of every year.
+                // `--12-25` is a date that recurs every year.
                 Some(first)
                     if first.starts_with("--")
                         && first[2..].starts_with(|c: char| c.is_ascii_lowercase()) =>
@@ -229,7 +230,7 @@ fn every_command_and_option_that_a_sentence_names_exists() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Is it an option of a script of the repository that the page names?
+/// Does a script of the repository that the page mentions have this option?
 fn is_of_a_script(page: &str, option: &str) -> bool {
     let scripts = ["scripts/", "chaos-tests/patroni/failover", "chaos-tests/nightly"];
     let option = format!("--{option}");
@@ -308,12 +309,12 @@ fn wrong_commands_and_options_are_noticed() {
     assert!(refused(&words("pull --output lines.csv")).is_some());
 }
 
-/// Each prose paragraph under a command's options is filled: no line of it is broken early, none
-/// is wider than a terminal of 100 columns.
+/// Each prose paragraph below a command's options is filled: no line breaks early, and no line is
+/// wider than a terminal of 100 columns.
 #[test]
 fn help_texts_are_wrapped_evenly() {
     fn check(command: &Command, path: &str) {
-        // The parser takes a full stop off the end of a help text.
+        // The parser removes a full stop at the end of a help text.
         for help in command.get_arguments().filter_map(clap::Arg::get_help) {
             let help = help.to_string();
             let last = help.split_whitespace().last().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Price plans from files, and their faults with the file's name in front.
+//! Reads price plans from files; errors are prefixed with the file name.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,15 +14,15 @@ use crate::commands::plan::read_xml;
 /// The plan of Fig. 6B (docs/plan-semantics.md section 9): connect time with free hours, peak and
 /// off-peak steps.
 pub(crate) const FIG6B: &str = include_str!("../plans/fig6b.xml");
-/// Octets in tiers.
+/// A plan that prices octets in tiers.
 pub(crate) const OCTETS: &str = include_str!("../plans/octets.xml");
 
-/// A plan that was read, checked and compiled.
+/// A checked and compiled plan.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) plan: Plan,
     pub(crate) warnings: Vec<String>,
-    /// Its id, version, start and content, for people.
+    /// The plan's id, version, start and content hash, as text.
     pub(crate) title: String,
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn load(file: &Path) -> anyhow::Result<Loaded> {
     parse(&file.display().to_string(), &read_xml(file)?)
 }
 
-/// Checks a plan; `name` is what messages call it.
+/// Checks a plan; messages refer to it as `name`.
 pub(crate) fn parse(name: &str, xml: &str) -> anyhow::Result<Loaded> {
     let plan = turnpike_plan::parse(xml).map_err(|errors| refused(name, &errors))?;
     let warnings =
@@ -48,18 +48,18 @@ pub(crate) fn parse(name: &str, xml: &str) -> anyhow::Result<Loaded> {
     Ok(Loaded { plan, warnings, title })
 }
 
-/// The file that an example of the plan in `plan_file` calls `name`, which has no directory: it
-/// stands beside the plan. `None` where there is none, or one too large to be examples.
+/// Reads the file `name` (without a directory) of an example, from the directory of the plan.
+/// `None` if the file can't be read; a file over the limit is cut, and the caller refuses it.
 pub(crate) fn example_file(plan_file: &Path, name: &str) -> Option<Vec<u8>> {
     let file = File::open(plan_file.with_file_name(name)).ok()?;
     let mut bytes = Vec::new();
-    // One more than all files together may have, so that what is too much is found out.
+    // One byte over the limit of all files together, so that an excess is detected.
     let bytes_max = u64::try_from(EXAMPLES_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     file.take(bytes_max).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 
-/// The files that the examples of a plan name, by those names.
+/// The files of a plan's examples, by name.
 pub(crate) fn example_files(
     plan_file: &Path,
     plan: &Plan,
@@ -70,7 +70,7 @@ pub(crate) fn example_files(
         for name in [usage, expect] {
             let bytes = example_file(plan_file, name).with_context(|| {
                 let (plan, line) = (plan_file.display(), example.line);
-                format!("{plan}: line {line}: {name} can't be read; put it beside the plan")
+                format!("{plan}: line {line}: {name} can't be read; put it into the directory of the plan")
             })?;
             files.insert(name.clone(), bytes);
         }
@@ -78,7 +78,7 @@ pub(crate) fn example_files(
     Ok(files)
 }
 
-/// One fault a line, each with the file in front, so that editors find the place.
+/// One error per line, each prefixed with the file, so that editors can jump to it.
 fn refused(name: &str, errors: &PlanErrors) -> anyhow::Error {
     let faults: Vec<String> = errors.0.iter().map(|error| format!("{name}: {error}")).collect();
     anyhow!("{}", faults.join("\n"))

@@ -1,14 +1,15 @@
-//! Batches to a front: a bounded window in flight, everything answered, nothing lost.
+//! Sends batches to a front with a bounded window in flight, until every batch is answered.
 //!
 //! ```text
 //!  next() --> pending (at most `window`) --> stream --> front
 //!                ^   |                                    |
 //!                |   +--- answered: done, rejected <------+
-//!                +------- answered: retry; or the stream broke: sent again, in order
+//!                +------- answered: retry, or the stream broke: sent again, in order
 //! ```
 //!
-//! Sending again is safe: records that were taken are answered as duplicates (I2, I5). While a
-//! batch has to be sent again no new one goes out, so that records of an account keep their order.
+//! A retry is idempotent: records that the cluster already has are answered as duplicates (I2, I5).
+//! While a batch waits for its retry, no new batch is sent, so that the records of an account keep
+//! their order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,10 +26,10 @@ use turnpike_types::limits;
 
 use crate::client::{Front, Patience, explain, is_transient};
 
-/// The front reads no further than this many unanswered batches.
+/// Maximum number of unanswered batches; the front does not read beyond it.
 pub(crate) const WINDOW_MAX: usize = 64;
 
-/// Records on their way, and what the sender wants to know of them when they are answered.
+/// An encoded batch, with a tag that the caller gets back with the answer.
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
     pub(crate) number: u64,
@@ -37,10 +38,10 @@ pub(crate) struct Batch<T> {
     pub(crate) tag: T,
 }
 
-/// What happens to batches.
+/// Events of batches.
 #[derive(Debug)]
 pub(crate) enum Event<'a, T> {
-    /// The batch has its last answer, this long after it first went out.
+    /// The batch has its final answer; `after` is the time since it was first sent.
     Answered { batch: &'a Batch<T>, ack: &'a BatchAck, after: Duration },
     /// The batch will be sent again.
     Retried { batch: &'a Batch<T> },
@@ -52,10 +53,10 @@ struct Pending<T> {
     is_flying: bool,
 }
 
-/// Sends what `next` gives until it gives no more and everything is answered.
+/// Sends the batches of `next` until it returns none and all are answered.
 ///
 /// # Errors
-/// When the cluster makes no progress for `front.timeout`, or refuses for good.
+/// The cluster makes no progress for `front.timeout`, or refuses permanently.
 pub(crate) async fn send<T: Send>(
     front: &Front,
     window: usize,
@@ -101,7 +102,7 @@ pub(crate) async fn send<T: Send>(
     }
 }
 
-/// Why a stream ended before its time.
+/// The reason why a stream ended early.
 enum Broken {
     ForNow(String),
     ForGood(anyhow::Error),
@@ -113,9 +114,9 @@ struct Sender<'a, T, N, E> {
     next: N,
     on_event: E,
     patience: Patience,
-    /// What the front asked us to wait, last.
+    /// The wait that the front last requested.
     wait_asked: Duration,
-    /// Why, in its words.
+    /// The front's reason for the wait.
     wait_reason: Option<String>,
     pending: BTreeMap<u64, Pending<T>>,
     is_exhausted: bool,
@@ -127,10 +128,10 @@ where
     N: FnMut() -> Option<Batch<T>> + Send,
     E: FnMut(Event<'_, T>) + Send,
 {
-    /// One stream, from its opening until it breaks or everything is answered.
+    /// Runs one stream, from its opening until it breaks or all batches are answered.
     async fn session(&mut self) -> Result<(), Broken> {
         let (frames, queue) = mpsc::channel(self.window);
-        // Something is queued before the call: a server may answer it only then.
+        // Queue frames before the call: a server may answer the call only after the first frame.
         self.send_again(&frames).await?;
         self.fill(&frames).await?;
         let mut acks = self.open(queue).await?;
@@ -139,7 +140,7 @@ where
                 return Ok(());
             }
             if !self.pending.values().any(|pending| pending.is_flying) {
-                let why = self.wait_reason.as_deref().unwrap_or("the cluster asks to wait");
+                let why = self.wait_reason.as_deref().unwrap_or("the cluster requests a wait");
                 self.patient(why.to_owned())?;
                 let wait = self.patience.backoff().max(self.wait_asked);
                 tokio::time::sleep(wait.min(self.patience.left())).await;
@@ -151,7 +152,7 @@ where
                     return Err(Broken::ForNow("the front ended the stream".to_owned()));
                 }
                 Ok(Err(status)) => return Err(self.broken(&status)),
-                // Why the front asked to wait says more than that it is silent now.
+                // The front's reason for the wait is more useful than "no answer".
                 Err(_) => {
                     let why = self.wait_reason.take();
                     return Err(Broken::ForNow(why.unwrap_or_else(|| "no answer came".to_owned())));
@@ -188,7 +189,7 @@ where
         if self.patience.is_over() { Err(Broken::ForNow(why)) } else { Ok(()) }
     }
 
-    /// Sends new batches while the window has room and nothing waits to be sent again.
+    /// Sends new batches while the window has room and no batch waits for a retry.
     async fn fill(&mut self, frames: &mpsc::Sender<BatchFrame>) -> Result<(), Broken> {
         if self.pending.values().any(|pending| !pending.is_flying) {
             return Ok(());
@@ -199,10 +200,10 @@ where
                 return Ok(());
             };
             if self.pending.is_empty() {
-                // Nothing was awaited: patience begins now.
+                // No batch was in flight: the time-out starts now.
                 self.patience.progress();
             }
-            // The batch is pending before it goes out: if sending fails, it is sent again.
+            // The batch becomes pending before it is sent: if sending fails, it is retried.
             let frame = batch.frame.clone();
             let number = batch.number;
             let pending = Pending { batch, first_sent: Instant::now(), is_flying: true };
@@ -253,6 +254,6 @@ where
 }
 
 async fn put(frames: &mpsc::Sender<BatchFrame>, frame: BatchFrame) -> Result<(), Broken> {
-    // The queue holds a whole window, so this waits only while the transport takes nothing.
+    // The queue holds a whole window, so this waits only under backpressure of the transport.
     frames.send(frame).await.map_err(|_| Broken::ForNow("the stream was closed".to_owned()))
 }

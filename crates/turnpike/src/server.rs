@@ -1,4 +1,4 @@
-//! What every server of Turnpike has: a listener, health, reflection, limits, an orderly end.
+//! The common parts of all servers: listener, health, reflection, limits, graceful shutdown.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -16,17 +16,17 @@ use crate::client::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::exit::usage;
 use crate::ui;
 
-/// After the gate is shut and what was taken is answered, streams that clients keep open are cut
-/// after this long.
+/// During shutdown, after the accepted requests are answered: the time until streams that clients
+/// keep open are cut.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Where a server listens.
+/// The options for the addresses of a server.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ListenArgs {
-    /// Listen here; port 0 for any free one
+    /// The listening address; port 0 for any free port
     #[arg(long, env = "TURNPIKE_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
-    /// Serve Prometheus metrics and health here: /metrics, /healthz, /readyz [default: nowhere]
+    /// The address for Prometheus metrics and health: /metrics, /healthz, /readyz [default: none]
     #[arg(long, env = "TURNPIKE_METRICS", value_name = "ADDRESS")]
     pub(crate) metrics: Option<String>,
     /// Stop when standard input ends, as well as at SIGTERM
@@ -34,19 +34,19 @@ pub(crate) struct ListenArgs {
     pub(crate) stop_at_stdin_end: bool,
 }
 
-/// A listener that serves nothing yet.
+/// A bound listener that does not serve yet.
 pub(crate) struct Listener {
     incoming: TcpListener,
     pub(crate) address: SocketAddr,
 }
 
 impl ListenArgs {
-    /// Where to listen: as given, or as the file says, or there by default.
+    /// The listening address: the option, or the file's, or the default.
     pub(crate) fn listen_at(&self, file: Option<&str>, default: &str) -> String {
         self.listen.as_deref().or(file).unwrap_or(default).to_owned()
     }
 
-    /// Where to serve metrics and health, if anywhere.
+    /// The address for metrics and health, if any.
     pub(crate) fn metrics_at(&self, file: Option<&str>) -> anyhow::Result<Option<SocketAddr>> {
         let Some(metrics) = self.metrics.as_deref().or(file) else { return Ok(None) };
         let wrong =
@@ -54,7 +54,7 @@ impl ListenArgs {
         metrics.parse().map(Some).map_err(|_| wrong())
     }
 
-    /// Waits until somebody asks the process to stop; says who.
+    /// Waits for a stop request: a signal or the end of standard input. Returns its source.
     pub(crate) async fn stop_asked(&self) -> anyhow::Result<&'static str> {
         let (mut interrupt, mut terminate) = signals()?;
         Ok(tokio::select! {
@@ -67,13 +67,13 @@ impl ListenArgs {
 
 type Signals = (tokio::signal::unix::Signal, tokio::signal::unix::Signal);
 
-/// SIGINT and SIGTERM.
+/// The streams of SIGINT and SIGTERM.
 pub(crate) fn signals() -> anyhow::Result<Signals> {
     let on = |kind| signal(kind).context("signals can't be handled");
     Ok((on(SignalKind::interrupt())?, on(SignalKind::terminate())?))
 }
 
-/// Waits for the end of standard input, on a thread of its own: a read can't be called off.
+/// Waits for the end of standard input on a separate thread, because a read can't be cancelled.
 async fn stdin_end() {
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
@@ -83,7 +83,7 @@ async fn stdin_end() {
     let _ = end.await;
 }
 
-/// Listens at `listen`, and serves nothing yet.
+/// Binds a listener at `listen`, without serving yet.
 pub(crate) async fn listen(listen: &str) -> anyhow::Result<Listener> {
     let incoming = bind(listen).await?;
     let address = incoming.local_addr().context("the listener has no address")?;
@@ -101,8 +101,8 @@ async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
 }
 
 impl Listener {
-    /// Serves `routes` beside health and reflection until `stop` is done: then lets what is under
-    /// way end, but not for ever.
+    /// Serves `routes`, health and reflection until `stop` completes. Then requests in flight may
+    /// finish within [`GRACE`].
     pub(crate) async fn serve(
         self,
         what: &str,
@@ -117,7 +117,7 @@ impl Listener {
         let (stopped, stopping) = tokio::sync::oneshot::channel();
         let stop = async move {
             stop.await;
-            // Balancers look elsewhere from now on.
+            // From here on, load balancers send requests to other servers.
             health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
             let _ = stopped.send(());
         };
@@ -130,7 +130,7 @@ impl Listener {
             .tcp_keepalive(Some(Duration::from_secs(10)))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, stop);
-        // Whoever started us reads where we are from this line.
+        // A parent process reads the address from this line.
         ui::print(format_args!("{what} listens on {}", self.address))?;
         tokio::select! {
             served = server => served.context("the server failed"),
@@ -141,7 +141,7 @@ impl Listener {
                     std::future::pending::<()>().await;
                 }
             } => {
-                tracing::info!("connections that clients kept open were cut");
+                tracing::info!("connections that clients kept open were closed");
                 Ok(())
             }
         }

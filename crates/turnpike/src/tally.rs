@@ -1,4 +1,4 @@
-//! What became of records, counted and told.
+//! Counts and reports the outcomes of records.
 
 use std::fmt;
 use std::path::Path;
@@ -12,23 +12,23 @@ use crate::exit::Finish;
 use crate::sender::{Batch, Event};
 use crate::ui;
 
-/// Counts of records. Every record sent is in exactly one of accepted, duplicates, suspended and
-/// rejected once its batch is answered.
+/// Counts of records. Once its batch is answered, every sent record is in exactly one of accepted,
+/// duplicates, suspended and rejected.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Tally {
-    /// Records that have their last answer.
+    /// Records with their final answer.
     pub(crate) sent: u64,
-    /// Rated now.
+    /// Rated by this sending.
     pub(crate) accepted: u64,
     /// Rated or suspended at an earlier sending.
     pub(crate) duplicates: u64,
-    /// Of the duplicates, those that still wait in suspense.
+    /// The duplicates that are still in suspense.
     pub(crate) still_suspended: u64,
-    /// Waiting in suspense since now.
+    /// Suspended by this sending.
     pub(crate) suspended: u64,
-    /// Not taken.
+    /// Rejected: neither rated nor suspended.
     pub(crate) rejected: u64,
-    /// Sent more than once because the cluster asked for it, or the stream broke.
+    /// Sent again because the cluster requested a retry or the stream broke.
     pub(crate) retried: u64,
 }
 
@@ -72,7 +72,7 @@ impl Tally {
         self.retried += other.retried;
     }
 
-    /// Were there records that were not rated, now or before?
+    /// Is any record neither rated now nor at an earlier sending?
     pub(crate) const fn is_partial(&self) -> bool {
         self.suspended + self.still_suspended + self.rejected > 0
     }
@@ -105,15 +105,15 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Does a record that was suspended at an earlier sending wait still?
+/// Is a record that was suspended at an earlier sending still in suspense?
 fn still_waits(exception: &RecordResult) -> bool {
     exception.present != RATED
 }
 
-/// What a record is now that was suspended at first and recycled since.
+/// The present state of a record that was suspended first and has been recycled since.
 const RATED: &str = "rated";
 
-/// A record of a file that was not plainly rated.
+/// A record of a file that was suspended or rejected, or a bad row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Exception {
     pub(crate) line: u64,
@@ -121,7 +121,7 @@ pub(crate) struct Exception {
     /// `suspended`, `rejected`, or `bad-row`.
     pub(crate) status: &'static str,
     pub(crate) reason: String,
-    /// What the reason of a suspended record is about.
+    /// The subject of a suspended record's reason.
     pub(crate) detail: String,
 }
 
@@ -133,10 +133,10 @@ impl fmt::Display for Exception {
     }
 }
 
-/// Where a record of a batch stands in its file.
+/// For each record of a batch: its line in the file and its id.
 pub(crate) type Origins = Vec<(u64, String)>;
 
-/// Everything to be told of a file.
+/// The report on a file.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct FileReport {
     pub(crate) file: String,
@@ -148,19 +148,19 @@ pub(crate) struct FileReport {
     pub(crate) faults: Vec<Fault>,
 }
 
-/// Bad rows and exceptions are kept up to here; past it they are only counted.
+/// The number of bad rows and exceptions kept with details; further ones are only counted.
 pub(crate) const KEPT_MAX: usize = 100_000;
-/// The reason of a record from before the acceptance horizon.
+/// The rejection reason of a record before the acceptance horizon.
 const TOO_OLD: &str = "too-old";
 const TOO_OLD_ADVICE: &str = "\
 too-old: the records start before the cluster's acceptance horizon. A cluster for old records is
 created with `turnpike up --data NEW-DIR --accept-since DATE`, or with `turnpike partition init …
 --accept-since DATE`; an existing partition keeps its horizon.";
-/// So many are told on a terminal.
+/// The number of exceptions shown on a terminal.
 const SHOWN_MAX: usize = 20;
 
 impl FileReport {
-    /// Counts an event of a batch, and notes which of its records were not plainly rated.
+    /// Counts an event of a batch, and keeps its suspended and rejected records.
     pub(crate) fn count(&mut self, event: &Event<'_, Origins>) {
         self.tally.count(event);
         let Event::Answered { batch, ack, .. } = event else { return };
@@ -171,11 +171,11 @@ impl FileReport {
         }
         for exception in &ack.exceptions {
             let (status, reason) = match exception.status() {
-                // Recycled since: it is rated.
+                // Recycled since then: the record is rated.
                 RecordStatus::Suspended if exception.replayed && !still_waits(exception) => {
                     continue;
                 }
-                // What it waits for now, which may be another reason than at first.
+                // The present reason, which may differ from the first one.
                 RecordStatus::Suspended if exception.replayed && !exception.present.is_empty() => {
                     ("suspended", (exception.present.as_str(), exception.present_detail.as_str()))
                 }
@@ -190,7 +190,7 @@ impl FileReport {
         }
     }
 
-    /// Notes a row that is no record.
+    /// Keeps a row that is not a valid record.
     pub(crate) fn bad_row(&mut self, fault: Fault) {
         self.bad_rows += 1;
         let reason = format!("{}; {}", fault.problem, fault.remedy);
@@ -214,7 +214,7 @@ impl FileReport {
         }
     }
 
-    /// Tells what was found, as text or JSON, and what exit code it deserves.
+    /// Prints the report as text or JSON, and returns the result for the exit code.
     pub(crate) fn tell(&self, json: bool, exceptions: Option<&Path>) -> anyhow::Result<Finish> {
         let advice = match exceptions {
             Some(path) => {
@@ -233,7 +233,7 @@ impl FileReport {
             }
             let told: Vec<_> = self.exceptions.iter().filter(|e| e.status != "bad-row").collect();
             if !told.is_empty() {
-                ui::tell("not plainly rated:");
+                ui::tell("suspended or rejected:");
                 ui::tell_some(&told, SHOWN_MAX, &advice);
             }
             if told.iter().any(|one| one.reason == TOO_OLD) {

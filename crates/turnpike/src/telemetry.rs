@@ -1,4 +1,4 @@
-//! Logs on standard error, metrics and health on a port.
+//! Logs on standard error; metrics and health on a port.
 
 mod catalogue;
 mod port;
@@ -25,31 +25,31 @@ use catalogue::{Kind, METRICS};
 pub(crate) use probe::Probe;
 pub(crate) use repeats::Repeats;
 
-/// How logs look.
+/// The format of logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What goes to standard error.
+/// The options for the log on standard error.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct LogArgs {
-    /// Log, and tell errors, as text or as JSON lines [default: text]
+    /// The format of logs and errors: text or JSON lines [default: text]
     #[arg(id = "log", long = "log", env = "TURNPIKE_LOG_FORMAT", value_name = "FORMAT")]
     #[arg(global = true, help_heading = "Global options")]
     pub(crate) format: Option<LogFormat>,
-    /// What to log: a level, or a filter such as info,turnpike_node=debug; TURNPIKE_LOG says the
-    /// same [default: info for servers, warn for the rest]
+    /// What to log: a level, or a filter such as info,turnpike_node=debug; TURNPIKE_LOG is an
+    /// alternative variable [default: info for servers, warn for other commands]
     #[arg(id = "log-level", long = "log-level", env = "TURNPIKE_LOG_LEVEL", value_name = "FILTER")]
     #[arg(global = true, help_heading = "Global options")]
     pub(crate) level: Option<String>,
 }
 
-/// The levels of a filter, as they are written.
+/// The level names in a filter.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// The log settings in force.
@@ -60,8 +60,8 @@ pub(crate) struct LogSettings {
 }
 
 impl LogSettings {
-    /// From the command line and its variables, `TURNPIKE_LOG`, the file, and the default filter, in
-    /// this order.
+    /// Resolves the settings, in this order: the command line and its variables, `TURNPIKE_LOG`,
+    /// the file, the default filter.
     pub(crate) fn resolve(
         args: &LogArgs,
         variable: Option<&str>,
@@ -90,8 +90,8 @@ impl LogSettings {
     }
 }
 
-/// Does the command line, or else the environment, ask for JSON? For what is told before either has
-/// been read.
+/// Does the command line, or else the environment, select JSON? Used for messages before either is
+/// parsed.
 pub(crate) fn is_json_asked(arguments: impl IntoIterator<Item = OsString>) -> bool {
     let words: Vec<OsString> = arguments.into_iter().collect();
     let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
@@ -104,7 +104,7 @@ pub(crate) fn is_json_asked(arguments: impl IntoIterator<Item = OsString>) -> bo
     }
 }
 
-/// A misspelt level would be read as the name of a module, and nothing would be logged.
+/// Refuses a misspelt level: the filter would treat it as a module name, and log nothing.
 fn check_filter(filter: &str, source: &str) -> anyhow::Result<()> {
     EnvFilter::from_str(filter).map_err(|error| {
         usage(format!("{source} {filter:?}: {error}; write a level such as info"))
@@ -117,15 +117,15 @@ fn check_filter(filter: &str, source: &str) -> anyhow::Result<()> {
         }
         if let Some(near) = values::nearest(&level.to_lowercase(), LEVELS) {
             return Err(usage(format!(
-                "{source} {filter:?}: {level:?} is no level; do you mean {near}?"
+                "{source} {filter:?}: {level:?} is not a level; do you mean {near}?"
             )));
         }
     }
     Ok(())
 }
 
-/// Starts logging; once a process. With `limits_repeats`, for processes that run long, repeated
-/// warnings are counted; [`Repeats::tell`] has to run then.
+/// Starts logging, once per process. With `limits_repeats`, for servers, repeated warnings are
+/// counted instead of written; then [`Repeats::tell`] must run.
 pub(crate) fn start(settings: &LogSettings, limits_repeats: bool) -> anyhow::Result<Repeats> {
     let filter = EnvFilter::from_str(&settings.filter).context("the log filter")?;
     let repeats = Repeats::default();
@@ -136,14 +136,14 @@ pub(crate) fn start(settings: &LogSettings, limits_repeats: bool) -> anyhow::Res
         LogFormat::Text => lines.with_filter(filter).boxed(),
         LogFormat::Json => lines.json().with_filter(filter).boxed(),
     };
-    // A second start in one process is a test's; the first one stands.
+    // Only tests start it twice in one process; the first start remains in effect.
     let _ = tracing_subscriber::registry().with(lines).try_init();
     ui::tell_as(settings.format);
     Ok(repeats)
 }
 
-/// Serves metrics for Prometheus at `address`, and what `probe` says of the process's health.
-/// `process` is a front or a node, `name` tells it from others of its kind.
+/// Serves Prometheus metrics and the process's health (from `probe`) at `address`. `process` is
+/// `front` or `node`; `name` identifies the process among those of its kind.
 pub(crate) async fn serve_metrics(
     address: SocketAddr,
     process: &'static str,
@@ -166,7 +166,7 @@ pub(crate) async fn serve_metrics(
     Ok(())
 }
 
-/// An exporter with each histogram's buckets.
+/// An exporter with the buckets of each histogram.
 fn exporter() -> anyhow::Result<PrometheusBuilder> {
     let mut exporter = PrometheusBuilder::new();
     for metric in METRICS {
@@ -178,8 +178,8 @@ fn exporter() -> anyhow::Result<PrometheusBuilder> {
     Ok(exporter)
 }
 
-/// Begins the counters of such a process at zero, where they have no labels: of a counter that comes
-/// with its first event, nobody can tell that it grew.
+/// Sets the process's counters without labels to zero. If a counter first appeared with its first
+/// event, `rate` and `increase` would miss that event.
 fn begin_counters(process: &'static str) {
     for metric in METRICS.iter().filter(|metric| metric.labels.is_empty()) {
         let is_fronts =
@@ -190,7 +190,7 @@ fn begin_counters(process: &'static str) {
     }
 }
 
-/// Says what each metric means, to whoever scrapes it.
+/// Registers the description of each metric, for the scraped help lines.
 fn describe() {
     for metric in METRICS {
         match metric.kind {

@@ -1,4 +1,4 @@
-//! What people see: lines on standard error, tables and JSON on standard output, progress bars.
+//! Output: messages on standard error, tables and JSON on standard output, progress bars.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,18 +13,18 @@ use crate::telemetry::LogFormat;
 
 static TELLS_AS: OnceLock<LogFormat> = OnceLock::new();
 
-/// What is told from now on takes the form of the log; the first call of a process stands.
+/// Sets the format of messages on standard error to that of the log. Only the first call has
+/// effect.
 pub(crate) fn tell_as(format: LogFormat) {
     let _ = TELLS_AS.set(format);
 }
 
-/// Is what is told in the form of JSON lines?
+/// Are messages on standard error JSON lines?
 pub(crate) fn tells_json() -> bool {
     TELLS_AS.get() == Some(&LogFormat::Json)
 }
 
-/// Writes a line to standard error; that it is not read is no error. Where logs are JSON, it is an
-/// object as they are.
+/// Writes a line to standard error, as a JSON object if logs are JSON. Write errors are ignored.
 pub(crate) fn tell(line: impl fmt::Display) {
     match TELLS_AS.get() {
         Some(LogFormat::Json) => tell_json("INFO", &line.to_string(), None),
@@ -32,7 +32,7 @@ pub(crate) fn tell(line: impl fmt::Display) {
     }
 }
 
-/// Tells why the process ends, and with which exit code.
+/// Writes the error that ends the process, with the exit code.
 pub(crate) fn tell_error(error: impl fmt::Display, exit_code: u8) {
     match TELLS_AS.get() {
         Some(LogFormat::Json) => tell_json("ERROR", &error.to_string(), Some(exit_code)),
@@ -40,7 +40,7 @@ pub(crate) fn tell_error(error: impl fmt::Display, exit_code: u8) {
     }
 }
 
-/// One line with the fields of a log line.
+/// Writes one JSON line with the fields of a log line.
 fn tell_json(level: &str, message: &str, exit_code: Option<u8>) {
     let mut fields = serde_json::Map::new();
     fields.insert("message".to_owned(), message.trim().into());
@@ -92,7 +92,7 @@ pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) -> io::Result<(
     out.flush()
 }
 
-/// A whole number with its thousands apart: `1,234,567`.
+/// A whole number with thousands separators: `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -105,7 +105,7 @@ pub(crate) fn count(number: u64) -> String {
     out
 }
 
-/// Where progress goes: shown only to somebody at a terminal who did not ask for quiet or JSON.
+/// A progress bar; visible only on a terminal, and not with `hidden` (quiet or JSON output).
 pub(crate) fn progress(
     total: Option<u64>,
     what: impl Into<Cow<'static, str>>,
@@ -125,7 +125,7 @@ pub(crate) fn progress(
     bar
 }
 
-/// Tells some lines, and how many more there are.
+/// Writes the first lines, and the number of the others.
 pub(crate) fn tell_some<T: fmt::Display>(lines: &[T], shown_max: usize, advice: &str) {
     for line in lines.iter().take(shown_max) {
         tell(format_args!("  {line}"));

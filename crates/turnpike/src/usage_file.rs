@@ -1,4 +1,4 @@
-//! Opens files of usage, whatever their form, and sends them.
+//! Opens files of usage in any supported format, and sends them.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -20,16 +20,16 @@ use crate::sender::{self, Batch, Event};
 use crate::tally::{FileReport, KEPT_MAX, Origins};
 use crate::ui;
 
-/// The form of a file of usage.
+/// The format of a file of usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// Comma-separated values with a header.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Jsonl,
 }
 
-/// Rows of usage, one by one.
+/// An iterator over rows of usage.
 pub(crate) type Rows = Box<dyn Iterator<Item = Result<Row<UsageRecord>, Fault>> + Send>;
 
 /// Opens `path` for reading; `-` is standard input.
@@ -39,7 +39,7 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     }
     let file = File::open(path)
         .and_then(|file| {
-            // Opening a directory succeeds; reading it would fail with an odder message.
+            // Opening a directory succeeds; a later read would fail with a less clear message.
             let is_dir = file.metadata()?.is_dir();
             if is_dir { Err(io::Error::from(io::ErrorKind::IsADirectory)) } else { Ok(file) }
         })
@@ -47,22 +47,22 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
     Ok(Box::new(BufReader::with_capacity(1 << 20, file)))
 }
 
-/// Rows of a file of usage.
+/// The parameters for reading a file of usage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'a> {
     pub(crate) path: &'a Path,
-    /// Its form; without, what its name tells.
+    /// The format; `None`: by the file's name.
     pub(crate) format: Option<Format>,
-    /// Columns of CSV that are attributes, whatever known name they are like.
+    /// CSV columns that are attributes even if their names resemble known columns.
     pub(crate) attributes: &'a BTreeSet<String>,
 }
 
-/// The rows of a file of usage. Tells what is strange about its header.
+/// The rows of a file of usage. Prints warnings about its header.
 pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
     let Source { path, format, attributes } = source;
     let name = path.display().to_string();
     let format = format.or_else(|| named_format(&name)).ok_or_else(|| {
-        usage(format!("{name}: is this CSV or JSON lines? say --format csv or --format jsonl"))
+        usage(format!("{name}: is this CSV or JSON lines? use --format csv or --format jsonl"))
     })?;
     let reader = open(path)?;
     Ok(match format {
@@ -75,7 +75,7 @@ pub(crate) fn rows(source: Source<'_>) -> anyhow::Result<Rows> {
     })
 }
 
-/// What the end of a name tells: `usage.csv`, `usage.jsonl.gz`.
+/// The format by the extension: `usage.csv`, `usage.jsonl.gz`.
 fn named_format(name: &str) -> Option<Format> {
     let name = name.to_ascii_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
@@ -86,18 +86,18 @@ fn named_format(name: &str) -> Option<Format> {
     }
 }
 
-/// How a file is sent.
+/// The parameters for sending a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Sending<'a> {
-    /// What logs and metrics call the sender.
+    /// The name of the sender in logs and metrics.
     pub(crate) source: &'a str,
-    /// Records a batch.
+    /// Records per batch.
     pub(crate) batch_records: u32,
     /// Batches in flight.
     pub(crate) window: usize,
 }
 
-/// Sends `rows` and reports on all of them, bad ones included.
+/// Sends `rows` and reports on all of them, including bad rows.
 pub(crate) async fn send(
     front: &Front,
     sending: &Sending<'_>,
@@ -130,7 +130,7 @@ pub(crate) async fn send(
     }
 }
 
-/// Bad rows: the first of them, and how many more there are.
+/// The first bad rows, and the number of the others.
 #[derive(Default)]
 struct Faults {
     kept: Vec<Fault>,
@@ -147,15 +147,16 @@ struct Batcher<'a> {
     rows: Rows,
     source: &'a str,
     number: u64,
-    /// Encoded, but too large for the batch before.
+    /// An encoded record that did not fit into the previous batch.
     held: Option<(Vec<u8>, (u64, String))>,
 }
 
 impl Batcher<'_> {
-    /// The next batch: full by records or by bytes, or the last one. Bad rows go to `faults`.
+    /// The next batch: full by records or by bytes, or the last one. Bad rows are added to
+    /// `faults`.
     fn next_batch(&mut self, records_max: u32, faults: &mut Faults) -> Option<Batch<Origins>> {
         let records_max = (records_max as usize).clamp(1, limits::BATCH_RECORDS_MAX);
-        // The frame's own head takes less than this.
+        // 64 bytes are more than the header of the frame needs.
         let bytes_max = limits::BATCH_BYTES_MAX - limits::SOURCE_BYTES_MAX - 64;
         let mut body = Vec::new();
         let mut origins = Origins::new();

@@ -1,4 +1,4 @@
-//! What people write on a command line, read: durations, instants, ranges, pairs.
+//! Parsers of command-line values: durations, instants, ranges, pairs.
 
 use std::time::Duration;
 
@@ -12,39 +12,40 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         return seconds
             .filter(|&seconds| seconds <= 36_500 * 86_400)
             .map(Duration::from_secs)
-            .ok_or_else(|| format!("{text:?} is no number of days; write for example 35d"));
+            .ok_or_else(|| format!("{text:?} is not a number of days; write for example 35d"));
     }
     let micros = turnpike_collect::parse_duration_us(text).map_err(|error| error.to_string())?;
     Ok(Duration::from_micros(micros.unsigned_abs()))
 }
 
-/// An instant, or a date that begins in UTC.
+/// An instant, or the start of a date in UTC.
 pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
     instant_in(text, &TimeZone::UTC)
 }
 
-/// An instant, or a date that begins in `zone`.
+/// An instant, or the start of a date in `zone`.
 pub(crate) fn instant_in(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
     turnpike_collect::parse_date_or_instant(text, zone).map_err(|error| error.to_string())
 }
 
-/// A time zone's name, checked.
+/// A time zone by its IANA name.
 pub(crate) fn zone(text: &str) -> Result<TimeZone, String> {
     TimeZone::get(text).map_err(|_| {
         format!(
-            "{text:?} is no time zone; write a name of the IANA database, such as Europe/Zurich"
+            "{text:?} is not a time zone; write a name of the IANA database, such as Europe/Zurich"
         )
     })
 }
 
-/// A time zone as plans read it.
+/// A time zone in the type that plans use.
 pub(crate) fn plan_zone(text: &str) -> Result<turnpike_plan::Zone, String> {
     turnpike_plan::Zone::parse(text).map_err(|error| error.to_string())
 }
 
 /// `FIRST-LAST`.
 pub(crate) fn accounts(text: &str) -> Result<AccountRange, String> {
-    let wrong = || format!("{text:?} is no range of accounts; write FIRST-LAST, such as 1-1000000");
+    let wrong =
+        || format!("{text:?} is not a range of accounts; write FIRST-LAST, such as 1-1000000");
     let (first, last) = text.split_once('-').ok_or_else(wrong)?;
     let number = |part: &str| part.trim().replace('_', "").parse::<u64>().map_err(|_| wrong());
     AccountRange::new(number(first)?, number(last)?).map_err(|error| error.to_string())
@@ -54,7 +55,7 @@ pub(crate) fn accounts(text: &str) -> Result<AccountRange, String> {
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(format!("{text:?} is no pair; write NAME=VALUE")),
+        _ => Err(format!("{text:?} is not a pair; write NAME=VALUE")),
     }
 }
 
@@ -63,29 +64,29 @@ pub(crate) fn member(text: &str) -> Result<(String, u32), String> {
     let (name, priority) = pair(text)?;
     let priority = priority
         .parse()
-        .map_err(|_| format!("{priority:?} is no priority; write NODE=NUMBER, such as a=200"))?;
+        .map_err(|_| format!("{priority:?} is not a priority; write NODE=NUMBER, such as a=200"))?;
     Ok((name, priority))
 }
 
-/// An instant as people read it: RFC 3339, UTC.
+/// An instant in RFC 3339, UTC; `always` outside the range of the calendar.
 pub(crate) fn show_instant(micros: i64) -> String {
     jiff::Timestamp::from_microsecond(micros)
         .map_or_else(|_| "always".to_owned(), |instant| instant.to_string())
 }
 
-/// The candidate that `word` is most likely meant to be; `None` when none is near.
+/// The candidate with the fewest edits from `word`; `None` if none is near.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let near = candidates.into_iter().filter(|candidate| *candidate != word);
     let near = near.map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate));
-    // A third of the letters may be wrong.
+    // At most a third of the letters may differ.
     let near = near.filter(|(edits, candidate)| edits * 3 <= candidate.chars().count().max(3));
     near.min().map(|(_, candidate)| candidate)
 }
 
-/// Microseconds since 1970, now, by this machine's clock.
+/// The present time by this machine's clock, in microseconds since 1970.
 pub(crate) fn now_us() -> i64 {
     jiff::Timestamp::now().as_microsecond()
 }

@@ -170,7 +170,7 @@ fn identities(up: &Up) {
     let shown = up.done(&["account", "show", "43"]);
     assert!(shown.contains("IDENTITY") && shown.contains("user:anna"), "{shown}");
     let early = ["account", "unbind", "42", "--identity", "user:anna", "--from", "2025-06-01"];
-    up.refused(&early, &["is final", "2026-01-01T00:00:00Z"]);
+    up.refused(&early, &["are final", "2026-01-01T00:00:00Z"]);
     let backwards = ["--from", "2026-11-02", "--until", "2026-11-01"];
     up.refused(
         &[&["account", "bind", "42", "--identity", "user:b"], &backwards[..]].concat(),

@@ -110,7 +110,7 @@ fn a_check_that_fails_leaves_every_account_as_it_was() {
     for (path, more, words) in [
         (&old, &["--plan", "octets"][..], &["too old", "since", "--accept-since 2015-05-17"][..]),
         (&young, &["--plan", "no-such"], &["no-such is not published", "plan publish"]),
-        (&junk, &["--plan", "octets"], &["no line is an access", "junk.log:1"]),
+        (&junk, &["--plan", "octets"], &["no line is a valid access", "junk.log:1"]),
         (&young, &["--open-accounts", "999"], &["3 accounts are needed", "1-500, 501-1000"]),
     ] {
         let mut arguments = vec!["collect", "access-log", path];

@@ -84,7 +84,7 @@ fn a_table_goes_into_the_catalogue_and_comes_back() {
     assert_eq!((&listed[1]["version"], &listed[1]["rows"]), (&2.into(), &2.into()));
     let late = front.run(&["table", "publish", &write("v3.csv", &dial_plan(3, "2021-01-01"))]);
     assert_eq!(late.code, 1);
-    for word in ["v3.csv was not published", "in the past", "version 1"] {
+    for word in ["v3.csv was not published", "has begun", "version 1"] {
         assert!(late.err.contains(word), "{word:?} is not in {}", late.err);
     }
     let missing = front.run(&["table", "show", "moon"]);
@@ -126,7 +126,7 @@ fn what_makes_no_table_of_addresses_prints_none_and_says_why() {
         (vec![v4.as_str()], 2, "no file of locations"),
         (vec![locations.as_str()], 2, "no file of blocks"),
         (vec![&v4, &locations, &locations], 2, "several files of locations"),
-        (vec![&mmdb, &v4], 2, "holds all there is"),
+        (vec![&mmdb, &v4], 2, "can't be combined"),
         (vec![&mmdb], 1, "geo.mmdb"),
         (vec!["no/such.csv", &locations], 1, "check the path"),
         (vec![&v4, &v4, &locations], 1, "does not follow"),

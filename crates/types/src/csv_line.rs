@@ -1,27 +1,26 @@
-//! One line of separated values -> cells. Every reader of CSV in the workspace uses this.
-//!
+//! Splits one line of separated values into cells. Every CSV reader of the workspace uses this.
 //! ```text
 //!  line  = cell *( separator cell )
 //!  cell  = unquoted | spaces '"' *( any but '"' | '""' ) '"' spaces
 //! ```
 //!
-//! An unquoted cell is trimmed, and a quote inside it is an ordinary character (`19" rack`). A quoted
-//! cell is verbatim, with `""` for one quote. A row ends with its line: a quote that is not closed on
-//! the line is an error, because a reader that searches for the closing quote on later lines loses
-//! every row up to it. The csv crate does that, and has no option against it.
+//! An unquoted cell is trimmed, and a quote inside it is an ordinary character (`19" rack`). A
+//! quoted cell is verbatim, with `""` for one quote. A row ends with its line: a quote that is not
+//! closed on its line is an error. A reader that searches later lines for the closing quote would
+//! lose all rows up to it. The csv crate does so, without an option to turn it off.
 
-/// The cells of one line; buffers are reused from line to line.
+/// The cells of one line. Its buffers are reused from line to line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CsvLine {
     text: String,
-    /// Where each cell ends in `text`.
+    /// The end offset of each cell in `text`.
     ends: Vec<usize>,
 }
 
 /// Why a line can't be split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CsvLineError {
-    /// A quote opens a cell and does not close on the line. The rest of the file is in doubt.
+    /// A quote opens a cell and is not closed on the line. The rest of the file can't be trusted.
     #[error("a quote is opened in field {cell} and not closed on the same line")]
     Unclosed {
         /// The cell's number, from 1.
@@ -36,11 +35,11 @@ pub enum CsvLineError {
 }
 
 impl CsvLine {
-    /// Splits `line`, which holds no line break, at `separator`, which is neither a quote nor a
-    /// letter. An empty line has one empty cell.
+    /// Splits `line`, which contains no line break, at `separator`, which must be neither a quote
+    /// nor a letter. An empty line has one empty cell.
     ///
     /// # Errors
-    /// [`CsvLineError`]; then there are no cells.
+    /// [`CsvLineError`]; the result then has no cells.
     pub fn split(&mut self, line: &str, separator: char) -> Result<(), CsvLineError> {
         self.text.clear();
         self.ends.clear();
@@ -69,7 +68,8 @@ impl CsvLine {
         }
     }
 
-    /// Takes a cell; gives what follows its separator, or `None` at the end of the line.
+    /// Reads an unquoted cell. Returns the text after its separator, or `None` at the end of the
+    /// line.
     fn unquoted<'t>(&mut self, rest: &'t str, separator: char) -> Option<&'t str> {
         let (cell, next) = match rest.split_once(separator) {
             Some((cell, next)) => (cell, Some(next)),
@@ -79,7 +79,7 @@ impl CsvLine {
         next
     }
 
-    /// As [`CsvLine::unquoted`], from behind the opening quote.
+    /// Like [`CsvLine::unquoted`], but `rest` begins after the opening quote.
     fn quoted<'t>(
         &mut self,
         mut rest: &'t str,
@@ -102,17 +102,17 @@ impl CsvLine {
         }
     }
 
-    /// How many cells there are.
+    /// The number of cells.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Was no line split yet, or the last one in vain?
+    /// Whether there are no cells: no line was split yet, or the last split failed.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The cell at `place`, from 0.
+    /// The cell at index `place`, from 0.
     pub fn get(&self, place: usize) -> Option<&str> {
         let end = *self.ends.get(place)?;
         let begin = place.checked_sub(1).and_then(|before| self.ends.get(before));

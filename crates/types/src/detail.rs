@@ -1,14 +1,15 @@
-//! What a suspense reason is about: the measure, attribute, number or plan that is missing.
+//! The detail of a suspense reason: the measure, attribute, number or plan that is missing.
 
 use std::fmt::{self, Write as _};
 
 use crate::SuspenseReason;
 use crate::limits::DETAIL_BYTES_MAX;
 
-/// A short text beside a suspense reason, such as `record.duration` or `USD->CHF`; empty for none.
+/// A short text that accompanies a suspense reason, such as `record.duration` or `USD->CHF`; empty
+/// for none.
 ///
-/// At most [`DETAIL_BYTES_MAX`] bytes: a longer text is cut at a character and ends with `…`. It
-/// holds no control characters, so that it stands on one line of a terminal or a CSV file.
+/// At most [`DETAIL_BYTES_MAX`] bytes: a longer text is cut between characters and ends with `…`.
+/// It contains no control characters, so that it fits on one line of a terminal or a CSV file.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Detail(Option<Box<str>>);
 
@@ -16,11 +17,11 @@ impl Detail {
     /// No detail.
     pub const NONE: Self = Self(None);
 
-    /// The detail of these format arguments, cut to its bound. At most
-    /// [`DETAIL_BYTES_MAX`] bytes are allocated, however long the arguments are.
+    /// Formats `text` and cuts it to the limit. Allocates at most [`DETAIL_BYTES_MAX`] bytes,
+    /// however long the text is.
     pub fn new(text: impl fmt::Display) -> Self {
         let mut bounded = Bounded::default();
-        // A refused write only says that the bound was reached.
+        // An error only means that the limit was reached.
         let _ = write!(bounded, "{text}");
         let text = bounded.finish();
         Self((!text.is_empty()).then(|| text.into_boxed_str()))
@@ -31,7 +32,7 @@ impl Detail {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// Is there none?
+    /// Whether there is no detail.
     pub const fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -49,7 +50,7 @@ impl fmt::Display for Detail {
     }
 }
 
-/// Takes text up to the bound.
+/// Collects text up to the limit.
 #[derive(Default)]
 struct Bounded {
     text: String,
@@ -86,17 +87,17 @@ impl fmt::Write for Bounded {
     }
 }
 
-/// Why a record waits in suspense: the reason, and what it is about.
+/// Why a record is in suspense: the reason and its detail.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Suspension {
     /// The reason, by which records are listed and counted.
     pub reason: SuspenseReason,
-    /// What is missing or wrong; none where the reason says it all.
+    /// What is missing or wrong; empty if the reason says it all.
     pub detail: Detail,
 }
 
 impl Suspension {
-    /// A reason with what it is about.
+    /// A suspension with a detail.
     pub fn new(reason: SuspenseReason, detail: impl fmt::Display) -> Self {
         Self { reason, detail: Detail::new(detail) }
     }
@@ -109,7 +110,7 @@ impl From<SuspenseReason> for Suspension {
 }
 
 impl fmt::Display for Suspension {
-    /// `missing-input: record.duration`; without a detail only the reason.
+    /// `missing-input: record.duration`; only the reason if there is no detail.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.detail.is_empty() {
             true => f.write_str(self.reason.word()),

@@ -1,14 +1,13 @@
-//! Identities: what usage is recorded under where the account is not known, in one spelling.
-//!
+//! Identities: what a usage record names if the account is not known, in canonical spelling.
 //! ```text
-//!  ip:ADDRESS          2001:DB8:0:0::77 and 2001:db8::77 are one; ::ffff:192.0.2.1 is 192.0.2.1
-//!  ip:ADDRESS/LENGTH   every address of a prefix; /32 (IPv4) and /128 (IPv6) are the address itself
-//!  user:NAME           the bytes as they are: case counts, spaces count
-//!  tel:NUMBER          digits, with a + in front or not; separators are dropped
+//!  ip:ADDRESS          2001:DB8:0:0::77 equals 2001:db8::77; ::ffff:192.0.2.1 equals 192.0.2.1
+//!  ip:ADDRESS/LENGTH   all addresses of a prefix; /32 (IPv4) and /128 (IPv6) mean one address
+//!  user:NAME           compared byte by byte, including case and spaces
+//!  tel:NUMBER          digits with an optional leading +; separators are removed
 //! ```
 //!
-//! Whatever compares identities compares [`Identity::as_str`], which is the same text for the same
-//! identity.
+//! Two identities are equal if and only if their canonical spellings ([`Identity::as_str`]) are
+//! equal. Compare only those.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,10 +17,10 @@ use crate::limits::IDENTITY_BYTES_MAX;
 
 const IPV4_BITS: u8 = 32;
 const IPV6_BITS: u8 = 128;
-/// `::ffff:0:0/96`, the IPv6 spelling of IPv4 addresses.
+/// The prefix length of `::ffff:0:0/96`, the IPv6 form of IPv4 addresses.
 const MAPPED_BITS: u8 = 96;
 
-/// An identity in its one spelling.
+/// An identity in canonical spelling.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     text: String,
@@ -30,13 +29,13 @@ pub struct Identity {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Kind {
-    /// A prefix; of full length it is one address.
+    /// A prefix. With full length it is a single address.
     Ip(Prefix),
     User,
     Tel,
 }
 
-/// A prefix without host bits. Of an IPv4 prefix the bits stand at the lower end.
+/// A prefix without host bits. The bits of an IPv4 prefix are the lowest 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Prefix {
     is_v4: bool,
@@ -44,11 +43,11 @@ struct Prefix {
     length: u8,
 }
 
-/// Text that is no identity: what is wrong, and what to write instead.
+/// Text that is not an identity: what is wrong, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}; {remedy}")]
 pub struct IdentityError {
-    /// What is wrong, with the text.
+    /// What is wrong, including the text.
     pub problem: String,
     /// What to write instead.
     pub remedy: String,
@@ -58,7 +57,7 @@ fn wrong(problem: String, remedy: impl Into<String>) -> IdentityError {
     IdentityError { problem, remedy: remedy.into() }
 }
 
-/// The text as messages show it: quoted, and cut where it is long.
+/// Quotes a text for a message and cuts it if it is long.
 fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 64;
     if text.chars().count() <= CHARS_MAX {
@@ -69,11 +68,12 @@ fn shown(text: &str) -> String {
 }
 
 impl Identity {
-    /// Reads an identity in any spelling.
+    /// Parses an identity in any spelling.
     ///
     /// # Errors
-    /// [`IdentityError`]: another kind than `ip:`, `user:` and `tel:`, no address, an IPv6 zone, a
-    /// prefix with host bits, a control character, more than [`IDENTITY_BYTES_MAX`] bytes.
+    /// [`IdentityError`] for a kind other than `ip:`, `user:` and `tel:`, an invalid address, an
+    /// IPv6 zone, a prefix with host bits, a control character, or more than [`IDENTITY_BYTES_MAX`]
+    /// bytes.
     pub fn parse(text: &str) -> Result<Self, IdentityError> {
         if text.len() > IDENTITY_BYTES_MAX {
             let problem = format!("an identity of {} bytes", text.len());
@@ -84,21 +84,21 @@ impl Identity {
             Some(("user", name)) => user(text, name),
             Some(("tel", number)) => tel(text, number),
             _ => Err(wrong(
-                format!("{} is no identity", shown(text)),
+                format!("{} is not an identity", shown(text)),
                 "write ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME or tel:NUMBER",
             )),
         }
     }
 
-    /// Reads the identity of one usage record: an address, not a prefix.
+    /// Parses the identity of one usage record: an address, not a prefix.
     ///
     /// # Errors
-    /// As [`Identity::parse`], and for a prefix.
+    /// As for [`Identity::parse`], and for a prefix.
     pub fn parse_single(text: &str) -> Result<Self, IdentityError> {
         let identity = Self::parse(text)?;
         if identity.is_prefix() {
             let problem = format!("{} names many addresses", shown(text));
-            return Err(wrong(problem, "write the one address that used it, without /LENGTH"));
+            return Err(wrong(problem, "write the one address of the usage, without /LENGTH"));
         }
         Ok(identity)
     }
@@ -112,17 +112,17 @@ impl Identity {
         Self { text: format!("ip:{prefix}"), kind: Kind::Ip(prefix) }
     }
 
-    /// The one spelling.
+    /// The canonical spelling.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Is it a prefix of more than one address?
+    /// Whether this is a prefix of more than one address.
     pub fn is_prefix(&self) -> bool {
         matches!(self.kind, Kind::Ip(prefix) if prefix.length < prefix.width())
     }
 
-    /// Whether a prefix is of IPv4, and its length; `None` for what is no prefix.
+    /// Whether the prefix is IPv4, and its length; `None` if this is not a prefix.
     pub fn prefix_length(&self) -> Option<(bool, u8)> {
         match self.kind {
             Kind::Ip(prefix) if self.is_prefix() => Some((prefix.is_v4, prefix.length)),
@@ -130,13 +130,13 @@ impl Identity {
         }
     }
 
-    /// Is it an address or a prefix?
+    /// Whether this is an address or a prefix.
     pub const fn is_ip(&self) -> bool {
         matches!(self.kind, Kind::Ip(_))
     }
 
-    /// The prefixes of these lengths that hold it, longest first, itself not among them; none for
-    /// what is no address.
+    /// The prefixes of the given lengths that contain this identity, longest first, excluding
+    /// itself. None if this is neither an address nor a prefix.
     pub fn prefixes(&self, lengths: PrefixLengths) -> impl Iterator<Item = Self> + use<> {
         let prefix = match self.kind {
             Kind::Ip(prefix) => Some(prefix),
@@ -184,7 +184,7 @@ impl Prefix {
         if self.is_v4 { IPV4_BITS } else { IPV6_BITS }
     }
 
-    /// The prefix of this length that holds it.
+    /// The shorter prefix of this length that contains it.
     fn cut(self, length: u8) -> Self {
         let dropped = u32::from(self.width().saturating_sub(length));
         let bits = self.bits.checked_shr(dropped).and_then(|bits| bits.checked_shl(dropped));
@@ -205,7 +205,7 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// What follows `ip:`.
+/// Parses the part after `ip:`.
 fn prefix(text: &str, address: &str) -> Result<Prefix, IdentityError> {
     let (address, length) = match address.split_once('/') {
         Some((address, length)) => (address, Some(length)),
@@ -221,7 +221,7 @@ fn prefix(text: &str, address: &str) -> Result<Prefix, IdentityError> {
         length.parse().ok().filter(|&length| plain && length <= width).ok_or_else(|| {
             wrong(format!("{} has no prefix length", shown(text)), format!("write /0 to /{width}"))
         })?;
-    // In the IPv6 spelling of an IPv4 address the length counts the 96 bits in front of it too.
+    // In the IPv6 form of an IPv4 address, the length includes the 96 leading bits.
     let is_mapped = whole.is_v4 && parsed.is_ipv6();
     let whole = match length.checked_sub(MAPPED_BITS) {
         Some(length) if is_mapped => return without_host_bits(text, whole, length),
@@ -240,18 +240,18 @@ fn without_host_bits(text: &str, whole: Prefix, length: u8) -> Result<Prefix, Id
         return Ok(cut);
     }
     Err(wrong(
-        format!("{} has bits behind its prefix of {length} bits", shown(text)),
+        format!("{} has bits set after its prefix of {length} bits", shown(text)),
         format!("write ip:{cut} for the prefix, or ip:{whole} for the address"),
     ))
 }
 
 fn no_address(text: &str, address: &str) -> IdentityError {
     if address.contains('%') {
-        let problem = format!("{} has a zone, which means something on one host only", shown(text));
+        let problem = format!("{} has a zone, which is valid on one host only", shown(text));
         return wrong(problem, "write the address without %ZONE");
     }
     wrong(
-        format!("{} holds no address", shown(text)),
+        format!("{} has no valid address", shown(text)),
         "write ip:192.0.2.1, ip:2001:db8::1 or a prefix such as ip:198.51.100.8/29; a name is user:NAME",
     )
 }
@@ -262,7 +262,10 @@ fn user(text: &str, name: &str) -> Result<Identity, IdentityError> {
     }
     if name.chars().any(char::is_control) {
         let problem = format!("{} has a control character", shown(text));
-        return Err(wrong(problem, "write the name without line breaks, tabs and the like"));
+        return Err(wrong(
+            problem,
+            "write the name without line breaks, tabs and other control characters",
+        ));
     }
     Ok(Identity { text: text.to_owned(), kind: Kind::User })
 }
@@ -275,18 +278,19 @@ fn tel(text: &str, number: &str) -> Result<Identity, IdentityError> {
     let is_separator = |c: char| matches!(c, ' ' | '-' | '.' | '(' | ')' | '/');
     if !digits.chars().all(|c| c.is_ascii_digit() || is_separator(c)) {
         return Err(wrong(
-            format!("{} is no telephone number", shown(text)),
+            format!("{} is not a telephone number", shown(text)),
             "write tel: and digits, with a + in front of an international number",
         ));
     }
     let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
     if digits.is_empty() {
-        return Err(wrong(format!("{} holds no digit", shown(text)), "write tel:+41441234567"));
+        return Err(wrong(format!("{} has no digits", shown(text)), "write tel:+41441234567"));
     }
     Ok(Identity { text: format!("tel:{plus}{digits}"), kind: Kind::Tel })
 }
 
-/// Lengths of prefixes, those of IPv4 apart from those of IPv6: by what an address can be found.
+/// A set of prefix lengths, separate for IPv4 and IPv6: the lengths at which an address must be
+/// looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrefixLengths {
     v4: u32,
@@ -294,19 +298,19 @@ pub struct PrefixLengths {
 }
 
 impl PrefixLengths {
-    /// None.
+    /// The empty set.
     pub const NONE: Self = Self { v4: 0, v6: 0 };
-    /// Every length shorter than an address.
+    /// All lengths shorter than an address.
     pub const ALL: Self = Self { v4: u32::MAX, v6: u128::MAX };
 
-    /// Adds the length of a prefix; nothing for an identity that is none.
+    /// Adds the length of the identity if it is a prefix.
     pub fn add(&mut self, identity: &Identity) {
         if let Some((is_v4, length)) = identity.prefix_length() {
             self.add_length(is_v4, length);
         }
     }
 
-    /// Adds a length; one that no prefix has is left out.
+    /// Adds a length. The full length of an address is ignored.
     pub fn add_length(&mut self, is_v4: bool, length: u8) {
         if is_v4 && length < IPV4_BITS {
             self.v4 |= 1 << length;
@@ -315,7 +319,7 @@ impl PrefixLengths {
         }
     }
 
-    /// There is none that could hold this identity.
+    /// Whether no prefix of these lengths can contain the identity.
     pub fn is_empty_for(&self, identity: &Identity) -> bool {
         match identity.kind {
             Kind::Ip(prefix) if prefix.is_v4 => self.v4 == 0,

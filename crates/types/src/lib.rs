@@ -1,21 +1,20 @@
-//! The words of Turnpike as types. No I/O, no async, no clock.
-//!
+//! The basic types of Turnpike. No I/O, no async, no clock.
 //! ```text
-//!  record.rs   UsageRecord, UsageView, RecordKey     what comes in
-//!  identity.rs Identity, PrefixLengths             what usage is recorded under, in one spelling
-//!  money.rs    Money, Currency                       what goes out
+//!  record.rs   UsageRecord, UsageView, RecordKey     input
+//!  identity.rs Identity, PrefixLengths               canonical spelling of identities
+//!  money.rs    Money, Currency                       amounts of charge lines
 //!  place.rs    AccountNumber, AccountRange, PartitionId
 //!  owner.rs    NodeName, Incarnation, Epoch, ClaimId, Priority
 //!  log.rs      SegmentNumber, SegmentHash
 //!  time.rs     Timestamp                             microseconds, UTC
-//!  outcome.rs  Outcome, Posting, SuspenseReason, RejectReason  what became of a record, a line
-//!  csv_line.rs CsvLine                               one line of separated values -> cells
-//!  detail.rs   Detail, Suspension                what a suspense reason is about
-//!  limits.rs   every limit that both ends of a wire must agree on
+//!  outcome.rs  Outcome, Posting, SuspenseReason, RejectReason  of records and lines
+//!  csv_line.rs CsvLine                               splits a line into cells
+//!  detail.rs   Detail, Suspension                    details of suspense reasons
+//!  limits.rs   limits that both ends of a connection must agree on
 //! ```
 //!
 //! Invariants held here: money is an integer number of billionths and every operation on it is
-//! checked; an [`Epoch`] can only be advanced, never set back; an [`AccountRange`] is never empty.
+//! checked; an [`Epoch`] can only advance; an [`AccountRange`] is never empty.
 
 mod csv_line;
 mod detail;

@@ -1,46 +1,48 @@
-//! Limits that both ends of a wire must agree on. `docs/records.md` lists them for people.
+//! Limits that both ends of a connection must agree on. `docs/records.md` documents them for users.
 
-/// A record id, in bytes (docs/architecture.md section 6).
+/// The length of a record id, in bytes (docs/architecture.md section 6).
 pub const RECORD_ID_BYTES_MAX: usize = 128;
-/// A usage type, in bytes.
+/// The length of a usage type, in bytes.
 pub const USAGE_TYPE_BYTES_MAX: usize = 64;
-/// An identity such as `ip:192.0.2.1`, in bytes.
+/// The length of an identity such as `ip:192.0.2.1`, in bytes.
 pub const IDENTITY_BYTES_MAX: usize = 256;
-/// What a suspense reason is about, in bytes.
+/// The length of a suspense detail, in bytes.
 pub const DETAIL_BYTES_MAX: usize = 120;
-/// One encoded record, in bytes.
+/// The size of an encoded record, in bytes.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024;
-/// Attributes of one record.
+/// The number of attributes of a record; also of its measures.
 pub const ATTRIBUTES_MAX: usize = 64;
-/// One batch, in bytes.
+/// The size of a batch, in bytes.
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// One batch, in records.
+/// The number of records in a batch.
 pub const BATCH_RECORDS_MAX: usize = 50_000;
-/// A source's name, in bytes.
+/// The length of a source's name, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 128;
-/// A price plan's XML, in bytes.
+/// The size of a price plan's XML, in bytes.
 pub const PLAN_XML_BYTES_MAX: usize = 1024 * 1024;
-/// A reference table's text, in bytes: a dial plan of the world or the addresses of a country fit.
+/// The size of a reference table's text, in bytes. A worldwide dial plan, or the addresses of a
+/// country, fit.
 pub const TABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// A reference table's rows.
+/// The number of rows of a reference table.
 pub const TABLE_ROWS_MAX: usize = 1_000_000;
-/// Examples that come with a plan, in bytes, all files together.
+/// The size of a plan's example files together, in bytes.
 pub const EXAMPLES_BYTES_MAX: usize = 1024 * 1024;
-/// One gRPC message as the transport sees it, in bytes. Larger than [`BATCH_BYTES_MAX`], so that
-/// an oversized batch meets our own clear refusal first.
+/// The size of a gRPC message that the transport accepts, in bytes. It is larger than
+/// [`BATCH_BYTES_MAX`], so that an oversized batch gets the front's clear refusal and not a
+/// transport error.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Commands in one request that opens or changes accounts.
+/// The number of account commands in a request.
 pub const ACCOUNT_COMMANDS_MAX: usize = 10_000;
-/// Lines in one page of the feed.
+/// The number of lines in a page of the feed.
 pub const FEED_PAGE_LINES_MAX: usize = 100_000;
-/// How far ahead of logged time a record may end, in microseconds (P26).
+/// How far after logged time a record may end, in microseconds (P26).
 pub const AHEAD_MAX_US: i64 = 5 * 60 * 1_000_000;
-/// How long a billing cycle stays open past its end, in microseconds: two days
+/// How long a billing cycle stays open after its end, in microseconds: two days
 /// (docs/plan-semantics.md section 5).
 pub const CLOSE_GRACE_US: i64 = 2 * 86_400 * 1_000_000;
-/// Usage types that begin so are the cluster's own: what fell due, what was posted.
+/// Usage types with this prefix are reserved for the cluster: due charges and postings.
 pub const RESERVED_USAGE_TYPE: &str = "turnpike.";
-/// The usage type of a line that another account posted (P33).
+/// The usage type of a line that was posted from another account (P33).
 pub const POSTING_USAGE_TYPE: &str = "turnpike.posting";
-/// Default acceptance horizon, in microseconds: 35 days (docs/architecture.md section 6).
+/// The default acceptance horizon, in microseconds: 35 days (docs/architecture.md section 6).
 pub const HORIZON_DEFAULT_US: i64 = 35 * 86_400 * 1_000_000;

@@ -1,11 +1,11 @@
-//! Places in a partition's log.
+//! Positions in a partition's log.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A segment's number: the first is 1, and there is no gap (I3). Zero stands for "before the
-/// first segment".
+/// The number of a segment. The first is 1, and there is no gap (I3). Zero means "before the first
+/// segment".
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -25,12 +25,12 @@ impl fmt::Display for SegmentNumber {
     }
 }
 
-/// The BLAKE3 hash that chains a segment to the one before it; all zeros before the first.
+/// The BLAKE3 hash that chains a segment to the one before it; all zeros before the first segment.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SegmentHash(pub [u8; 32]);
 
 impl fmt::Display for SegmentHash {
-    /// The first eight bytes, which is what a person compares.
+    /// The first eight bytes in hexadecimal, which suffice for a comparison by eye.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))
     }

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// An amount in billionths (10^-9) of its currency's unit; the same scale as the
-/// `Decimal128(38, 9)` columns of rated output.
+/// An amount in billionths (10^-9) of its currency's unit, the same scale as the `Decimal128(38,
+/// 9)` columns of rated output.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -16,9 +16,9 @@ pub struct Money(i128);
 const NANOS_MAX: i128 = 10i128.pow(38) - 1;
 
 impl Money {
-    /// Nothing to pay.
+    /// The amount zero.
     pub const ZERO: Self = Self(0);
-    /// Digits after the point.
+    /// The number of decimal places.
     pub const SCALE: u32 = 9;
 
     /// An amount of `nanos` billionths; `None` when it has more than 38 digits.
@@ -31,7 +31,7 @@ impl Money {
         self.0
     }
 
-    /// The sum; `None` when it overflows.
+    /// The sum; `None` when it has more than 38 digits.
     #[must_use]
     pub const fn checked_add(self, other: Self) -> Option<Self> {
         match self.0.checked_add(other.0) {
@@ -41,15 +41,16 @@ impl Money {
     }
 }
 
-/// Not an amount.
+/// The text is not an amount.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no amount: write a decimal of at most nine places, such as 12.50")]
+#[error("{0:?} is not an amount: write a decimal with at most nine places, such as 12.50")]
 pub struct MoneyError(pub String);
 
 impl FromStr for Money {
     type Err = MoneyError;
 
-    /// A decimal with up to nine places, as [`fmt::Display`] writes it: `-12.345000000`, `5`.
+    /// Parses a decimal with up to nine places, as [`fmt::Display`] writes it: `-12.345000000`,
+    /// `5`.
     fn from_str(text: &str) -> Result<Self, MoneyError> {
         const PLACES: usize = Money::SCALE as usize;
         let wrong = || MoneyError(text.to_owned());
@@ -70,7 +71,7 @@ impl FromStr for Money {
 }
 
 impl fmt::Display for Money {
-    /// Always nine decimals: `10.000000000`.
+    /// Always nine decimal places: `10.000000000`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = 10u128.pow(Self::SCALE);
         let (whole, part) = (self.0.unsigned_abs() / unit, self.0.unsigned_abs() % unit);
@@ -84,7 +85,7 @@ impl fmt::Display for Money {
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
 
-/// Not three capital letters.
+/// The text is not three capital letters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a currency: write its ISO 4217 code, three capital letters such as USD")]
 pub struct CurrencyError(pub String);

@@ -1,4 +1,4 @@
-//! What became of a record.
+//! The outcomes of records.
 
 use std::fmt;
 
@@ -6,42 +6,42 @@ use serde::{Deserialize, Serialize};
 
 use crate::AccountNumber;
 
-/// The logged outcome of a record; a retry gets it again (I5, P31).
+/// The logged outcome of a record. A retry gets the same outcome (I5, P31).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
-    /// Rated: its charge lines stand in the same segment.
+    /// Rated: its charge lines are in the same segment.
     Rated,
     /// Rated after its billing cycle was closed: its lines post to the open cycle
     /// (docs/plan-semantics.md section 4).
     RatedLate,
-    /// No usage: something fell due by itself, a charge or the close of a cycle
-    /// (docs/plan-semantics.md section 5). Its lines stand in the same segment.
+    /// Not a usage record: a charge or the close of a cycle that fell due (docs/plan-semantics.md
+    /// section 5). Its lines are in the same segment.
     FellDue,
-    /// No usage: a line of another account that is posted to this one (P33).
+    /// Not a usage record: a line of another account that is posted to this one (P33).
     Posted,
-    /// Waiting in suspense until it is recycled.
+    /// In suspense until it is recycled.
     Suspended(SuspenseReason),
 }
 
-/// Where a charge line's amount goes (docs/plan-semantics.md section 2).
+/// Where the amount of a charge line is posted (docs/plan-semantics.md section 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Posting {
     /// To the record's own account.
     #[default]
     Account,
-    /// To this account instead, in its own log (P33).
+    /// To this other account, in the log of its partition (P33).
     Second(AccountNumber),
-    /// To nobody: it is said what was used, and nobody pays.
+    /// Not posted: the line documents the usage, and nobody pays for it.
     Nobody,
-    /// Nowhere: lines that were made of it stand in its place, such as shares.
+    /// Not posted: lines derived from this one replace it, such as shares.
     Replaced,
-    /// Nowhere yet: one of several alternatives, compared when the cycle closes
-    /// (docs/plan-semantics.md section 6).
+    /// Not posted yet: a tentative line of one of several alternatives, which are compared when the
+    /// cycle closes (docs/plan-semantics.md section 6).
     Trial,
 }
 
 impl Posting {
-    /// The word that people filter by.
+    /// The word for users, by which lines are filtered.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Account => "account",
@@ -61,10 +61,10 @@ macro_rules! reasons {
         pub enum $name { $($(#[$vdoc])* $variant = $code,)+ }
 
         impl $name {
-            /// Every reason there is.
+            /// All reasons.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The number that stands in segments and on the wire; it never changes meaning.
+            /// The number in segments and on the wire; it never changes its meaning.
             pub const fn code(self) -> u8 {
                 self as u8
             }
@@ -74,7 +74,7 @@ macro_rules! reasons {
                 match code { $($code => Some(Self::$variant),)+ _ => None }
             }
 
-            /// The word that people filter by.
+            /// The word for users, by which records are filtered.
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
@@ -89,60 +89,60 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Why a record waits in suspense: it was taken, and can't be rated yet.
+    /// Why a record is in suspense: it was taken, but can't be rated yet.
     SuspenseReason {
         /// The account was never opened.
         UnknownAccount = 1, "unknown-account";
         /// The account has no subscription in force at the record's start.
         NoPlan = 2, "no-plan";
-        /// Subscriptions are in force, and none accepts the record's usage type.
+        /// Subscriptions are in force, but none accepts the record's usage type.
         NotAccepted = 3, "not-accepted";
-        /// A number outgrew 128 bits, or money 38 digits.
+        /// A number exceeded 128 bits, or an amount exceeded 38 digits.
         Overflow = 4, "overflow";
         /// No account is bound to the identity at the record's start.
         UnboundIdentity = 5, "unbound-identity";
         /// No partition covers the account number.
         NoPartition = 6, "no-partition";
-        /// The plan reads a measure or attribute that the record does not carry.
+        /// The plan reads a measure or attribute that the record does not have.
         MissingInput = 7, "missing-input";
-        /// A subscription names a plan, or a date before its first version, that the catalogue
-        /// does not hold.
+        /// A subscription names a plan that the catalogue does not hold, or that has no version in
+        /// force at the date.
         UnknownPlan = 8, "unknown-plan";
         /// The account's currency differs from the plan's.
         CurrencyMismatch = 9, "currency-mismatch";
-        /// A weigher has no weight for what the record names.
+        /// A weigher has no weight for the value in the record.
         NoWeight = 10, "no-weight";
         /// A table that the plan reads has no version in force at the record's start.
         NoTable = 11, "no-table";
-        /// The exchange rates in force do not hold the pair of currencies.
+        /// The exchange rates in force have no rate for the pair of currencies.
         NoRate = 12, "no-rate";
-        /// No prefix of the dial plan in force begins the number.
+        /// The dial plan in force has no prefix of the number.
         NoPrefix = 13, "no-prefix";
-        /// The tax table in force does not hold the place.
+        /// The tax table in force has no entry for the place.
         NoTaxPlace = 14, "no-tax-place";
-        /// An attribute holds something else than the plan reads: no number, no address.
+        /// The value of an attribute has the wrong form for the plan, such as no number or address.
         BadAttribute = 15, "bad-attribute";
-        /// No row of the matrix says whose charge it is.
+        /// No row of the matrix determines the party to charge.
         NoParty = 16, "no-party";
-        /// A level was stated for an instant before the last statement.
+        /// A level was reported for an instant before the last report.
         OutOfOrder = 17, "out-of-order";
-        /// Two alternatives of an option carry on one and the same state.
+        /// Two alternatives of an option would use the same state.
         SharedState = 18, "shared-state";
         /// An alternative of an option would post to a second account.
         PostsElsewhere = 19, "posts-elsewhere";
-        /// It is late, and the option whose alternatives would rate it has ended and is closed.
+        /// The record is late, and the option whose alternatives would rate it is closed.
         AfterClose = 20, "after-close";
     }
 }
 
 reasons! {
-    /// Why a record was refused: nothing of it is kept, the sender must mend it.
+    /// Why a record was rejected: nothing of it is kept, and the sender must correct it.
     RejectReason {
         /// The bytes are not a usage record.
         Malformed = 1, "malformed";
         /// No record id, or one that is too long.
         BadRecordId = 2, "bad-record-id";
-        /// It names neither an account nor an identity, or an identity of no known kind.
+        /// It names neither an account nor an identity, or an identity of an unknown kind.
         NoAccount = 3, "no-account";
         /// Its end is before its start, or a quantity is negative.
         NegativeUsage = 4, "negative-usage";
@@ -150,15 +150,15 @@ reasons! {
         TooOld = 5, "too-old";
         /// It ends more than five minutes after logged time (P26).
         InTheFuture = 6, "in-the-future";
-        /// The same key came before with other content.
+        /// A record with the same key and other content was taken before.
         Conflict = 7, "conflict";
         /// A field is longer than its limit.
         TooLarge = 8, "too-large";
         /// It has no usage type.
         NoUsageType = 9, "no-usage-type";
-        /// Its usage type begins with `turnpike.`, which is the cluster's own.
+        /// Its usage type begins with `turnpike.`, which is reserved for the cluster.
         ReservedUsageType = 10, "reserved-usage-type";
-        /// Its identity is no address, no telephone number, or names more than one address.
+        /// Its identity is not a valid address or telephone number, or names several addresses.
         BadIdentity = 11, "bad-identity";
     }
 }

@@ -1,10 +1,10 @@
-//! Who owns a partition.
+//! The ownership of partitions.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A node's configured name, unique in a cluster; it survives restarts.
+/// A node's configured name, unique in a cluster. It survives restarts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeName(pub String);
 
@@ -14,7 +14,8 @@ impl fmt::Display for NodeName {
     }
 }
 
-/// One process start of a node: random, so that a newer one proves the old one dead (P11).
+/// The random number of one process start of a node. A new incarnation proves that the process with
+/// the old one has ended (P11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation(pub u64);
 
@@ -24,23 +25,23 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// The fencing number of a partition's ownership. It only ever grows (I3): the one way to a
-/// larger epoch is [`Epoch::next`], and epochs read from outside are compared, never assigned.
+/// The fencing epoch of a partition's ownership. It only grows (I3): the one way to a larger epoch
+/// is [`Epoch::next`], and epochs from outside are compared, never assigned.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Epoch(u64);
 
 impl Epoch {
-    /// Before the first claim.
+    /// The epoch before the first claim.
     pub const UNOWNED: Self = Self(0);
 
-    /// An epoch as it was stored or sent.
+    /// An epoch that was stored or received.
     pub const fn stored(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number, to store or send.
+    /// The number, for storing or sending.
     pub const fn number(self) -> u64 {
         self.0
     }
@@ -61,8 +62,8 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// Random and new for each claim. Together with the hash chain it stops an old owner on a
-/// history that was rolled back, where an epoch alone may repeat (P18).
+/// A random id, new for each claim. Together with the hash chain it fences an old owner on a
+/// history that was rolled back, where an epoch may repeat (P18).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClaimId(pub [u8; 16]);
 
@@ -78,7 +79,8 @@ impl fmt::Debug for ClaimId {
     }
 }
 
-/// A member's rank in a partition: larger wins, unique within the partition (P12).
+/// The rank of a member in a partition. The larger priority wins. Priorities are unique within a
+/// partition (P12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Priority(pub u32);
 

@@ -1,10 +1,10 @@
-//! Where an account lives.
+//! Account numbers, account ranges and partition ids.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An account's number. Zero means "not known yet": the record names an identity instead.
+/// The number of an account. Zero means "unknown": the record names an identity instead.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -16,7 +16,7 @@ impl fmt::Display for AccountNumber {
     }
 }
 
-/// A partition's number, unique in a cluster, never reused.
+/// The number of a partition, unique in a cluster and never reused.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -28,25 +28,25 @@ impl fmt::Display for PartitionId {
     }
 }
 
-/// The accounts from `first` to `last`, both included; never empty.
+/// The accounts from `first` to `last`, both inclusive; never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AccountRange {
     first: AccountNumber,
     last: AccountNumber,
 }
 
-/// A range that ends before it begins, or holds the number zero.
+/// A range that ends before it begins, or contains the number zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("accounts {first}-{last} are no range: write FIRST-LAST with 1 <= FIRST <= LAST")]
+#[error("accounts {first}-{last} are not a range: write FIRST-LAST with 1 <= FIRST <= LAST")]
 pub struct EmptyRange {
-    /// The first number asked for.
+    /// The first number given.
     pub first: u64,
-    /// The last number asked for.
+    /// The last number given.
     pub last: u64,
 }
 
 impl AccountRange {
-    /// The range from `first` to `last`, both included.
+    /// The range from `first` to `last`, both inclusive.
     ///
     /// # Errors
     /// [`EmptyRange`] when `last < first`, or when `first` is zero.
@@ -67,12 +67,12 @@ impl AccountRange {
         self.last
     }
 
-    /// Is `account` in the range?
+    /// Whether the range contains `account`.
     pub const fn contains(self, account: AccountNumber) -> bool {
         self.first.0 <= account.0 && account.0 <= self.last.0
     }
 
-    /// Have the two ranges an account in common?
+    /// Whether the two ranges have an account in common.
     pub const fn overlaps(self, other: Self) -> bool {
         self.first.0 <= other.last.0 && other.first.0 <= self.last.0
     }

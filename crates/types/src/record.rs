@@ -1,4 +1,4 @@
-//! Usage records: the owned form for edges, the borrowed view for the hot path.
+//! Usage records: an owned form for input and output, and a borrowed view for the hot path.
 
 use std::collections::BTreeMap;
 
@@ -9,39 +9,39 @@ use crate::{AccountNumber, Timestamp};
 /// One metered event of one account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageRecord {
-    /// The client's own id, 1 to 128 bytes, unique within the account for ever.
+    /// The id given by the client, 1 to 128 bytes. It must stay unique within the account forever.
     pub record_id: String,
-    /// The account, or zero when `identity` is to be guided.
+    /// The account; zero if `identity` determines it.
     pub account: AccountNumber,
-    /// `ip:…`, `user:…` or `tel:…`; empty when the account is known.
+    /// `ip:…`, `user:…` or `tel:…`; empty if the account is known.
     pub identity: String,
-    /// What was used, for example `connect-time` or `octets`.
+    /// The usage type, for example `connect-time` or `octets`.
     pub usage_type: String,
-    /// When it began.
+    /// The start.
     pub start: Timestamp,
-    /// How long it went on, in microseconds; zero for an event. Whether a record of nothing but a
-    /// zero states a duration is told by [`UsageRecord::state_duration`].
+    /// The duration in microseconds; zero for an event. A record with no other quantities has a
+    /// stated duration of zero only if [`UsageRecord::state_duration`] added the measure for it.
     pub duration_us: i64,
-    /// How much, in the usage type's base unit; `None` where time is all there is.
+    /// The quantity in the usage type's base unit; `None` if the record has none.
     pub quantity: Option<i64>,
-    /// Further named quantities, read by plans as `record.NAME`.
+    /// Further named quantities. Plans read them as `record.NAME`.
     pub measures: BTreeMap<String, i64>,
-    /// What plans may decide by: `function`, `status`, `service-level`, …
+    /// Attributes that plans may use in their rules: `function`, `status`, `service-level`, …
     pub attributes: BTreeMap<String, String>,
 }
 
-/// The measure by which a record states that it lasted no time: `duration`, with the value 0. Beside
-/// a duration it says nothing.
+/// The measure by which a record states a duration of zero: `duration` with the value 0. It has no
+/// effect if the record has a duration.
 pub const ZERO_DURATION: &str = "duration";
 
 impl UsageRecord {
-    /// Sets the duration that a source gave; `None` where the source gave none, neither as a
-    /// duration nor as an end.
+    /// Sets the duration that a source gave; `None` if the source gave neither a duration nor an
+    /// end.
     ///
-    /// On the wire and in segments a duration of zero and none at all are the same number. Where
-    /// nothing else is measured the difference decides between a call that was not answered, which
-    /// costs nothing, and a record of which the duration got lost, which must not be rated. So such
-    /// a record carries the zero as a measure of its own, [`ZERO_DURATION`].
+    /// On the wire and in segments, a duration of zero and a missing duration are the same number.
+    /// If the record measures nothing else, the difference matters: a call that was not answered
+    /// costs nothing, but a record whose duration was lost must not be rated. So a record with a
+    /// stated duration of zero carries the measure [`ZERO_DURATION`].
     pub fn state_duration(&mut self, duration_us: Option<i64>) {
         self.duration_us = duration_us.unwrap_or(0);
         if duration_us == Some(0) && self.quantity.is_none() && self.measures.is_empty() {
@@ -50,49 +50,49 @@ impl UsageRecord {
     }
 }
 
-/// (account, record id): what makes a record itself (docs/architecture.md section 6).
+/// The deduplication key of a record: account and record id (docs/architecture.md section 6).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey {
     /// The account.
     pub account: AccountNumber,
-    /// The client's id.
+    /// The id given by the client.
     pub record_id: String,
 }
 
-/// A record as a rater reads it: borrowed from wherever its bytes lie, nothing copied.
+/// A record as the rater reads it, borrowed from the received bytes.
 ///
-/// `measures` and `attributes` are sorted by name and hold each name once.
+/// `measures` and `attributes` are sorted by name and have no duplicates.
 #[derive(Clone, Copy, Debug)]
 pub struct UsageView<'a> {
-    /// The client's own id.
+    /// The id given by the client.
     pub record_id: &'a str,
     /// The account.
     pub account: AccountNumber,
-    /// What was used.
+    /// The usage type.
     pub usage_type: &'a str,
-    /// When it began.
+    /// The start.
     pub start: Timestamp,
-    /// How long it went on, in microseconds, never negative.
+    /// The duration in microseconds; never negative.
     pub duration_us: i64,
-    /// How much, never negative.
+    /// The quantity; never negative.
     pub quantity: Option<i64>,
-    /// Further named quantities, never negative.
+    /// Further named quantities; never negative.
     pub measures: &'a [(&'a str, i64)],
-    /// What plans may decide by.
+    /// Attributes that plans may use in their rules.
     pub attributes: &'a [(&'a str, &'a str)],
 }
 
 impl<'a> UsageView<'a> {
-    /// The attribute called `name`.
+    /// The attribute `name`.
     pub fn attribute(&self, name: &str) -> Option<&'a str> {
         let found = self.attributes.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
         self.attributes.get(found).map(|&(_, value)| value)
     }
 
-    /// The measure called `name`, where `duration` and `quantity` name the fields of their own.
+    /// The measure `name`. `duration` and `quantity` name the record's own fields.
     ///
-    /// A duration of zero counts as stated where the record states anything else, or the zero itself
-    /// ([`ZERO_DURATION`]): a record that states nothing at all has no duration.
+    /// A duration of zero counts as stated if the record has any other measure or a quantity, or
+    /// the measure [`ZERO_DURATION`]. A record without any of these has no duration.
     pub fn measure(&self, name: &str) -> Option<i64> {
         match name {
             "duration" if self.duration_us != 0 => Some(self.duration_us),
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(duration(0, Some(0), &[]), Some(0));
         assert_eq!(duration(0, None, &[("octets", 5)]), Some(0));
         assert_eq!(duration(0, None, &[(ZERO_DURATION, 0)]), Some(0));
-        // A duration that was sent as a measure of this name is not read as zero.
+        // A duration that was sent as a measure of this name does not count as zero.
         assert_eq!(duration(0, None, &[(ZERO_DURATION, 60)]), None);
         assert_eq!(duration(7, None, &[(ZERO_DURATION, 60)]), Some(7));
     }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Before everything.
+    /// Earlier than every other instant.
     pub const MIN: Self = Self(i64::MIN);
-    /// After everything.
+    /// Later than every other instant.
     pub const MAX: Self = Self(i64::MAX);
 
     /// Microseconds since the Unix epoch.
@@ -19,7 +19,7 @@ impl Timestamp {
         self.0
     }
 
-    /// This instant moved by `micros`, stopping at either end of time.
+    /// This instant moved by `micros`, clamped to the range of instants.
     #[must_use]
     pub const fn saturating_add(self, micros: i64) -> Self {
         Self(self.0.saturating_add(micros))

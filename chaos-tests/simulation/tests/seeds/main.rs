@@ -1,4 +1,4 @@
-//! Thousands of runs of the simulated cluster, each from a number (issue: "simulation").
+//! Thousands of runs of the simulated cluster, each from a seed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 mod mutants;
@@ -18,12 +18,12 @@ fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|value| value.parse().ok())
 }
 
-/// `SEED=n cargo test -p simulation one -- --nocapture` tells the story of seed n.
+/// `SEED=n cargo test -p simulation one -- --nocapture` prints the log of the run of seed n.
 #[test]
 fn one() {
     let seed = from_env("SEED").unwrap_or(1);
     simulation::entropy::seed(seed);
-    // A new thread draws its chance anew.
+    // A new thread takes new random numbers, which follow from the seed.
     let verdict = std::thread::spawn(move || run(seed)).join().unwrap();
     let Verdict { story, found, healed } = verdict;
     if std::env::var("QUIET").is_err() || found.is_err() {
@@ -40,7 +40,7 @@ fn one() {
     assert!(found.is_ok(), "seed {seed}: {:#}", found.unwrap_err());
 }
 
-/// Many, each in its turn, on all processors; the seeds that failed, with their stories.
+/// Runs many seeds on all processors; returns those that failed, with their logs.
 fn many(seeds: std::ops::Range<u64>) -> Vec<(u64, String)> {
     let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -67,7 +67,7 @@ fn many(seeds: std::ops::Range<u64>) -> Vec<(u64, String)> {
     failed
 }
 
-/// `SEEDS=100000` for more, `FROM=5000` to begin elsewhere.
+/// `SEEDS=100000` runs more, `FROM=5000` starts with another seed.
 #[test]
 fn i1_to_i7_hold_for_thousands_of_seeds() {
     let (from, count) = (from_env("FROM").unwrap_or(1), from_env("SEEDS").unwrap_or(SEEDS));
@@ -77,7 +77,7 @@ fn i1_to_i7_hold_for_thousands_of_seeds() {
         let numbers: Vec<u64> = failed.iter().map(|(seed, _)| *seed).collect();
         println!("failed: {numbers:?}");
         panic!(
-            "{} of {count} seeds failed; the story of the first, {seed}, is above. Replay: \
+            "{} of {count} seeds failed; the log of the first, {seed}, is above. Replay: \
                 SEED={seed} cargo test -p simulation one -- --nocapture",
             failed.len()
         );
@@ -90,7 +90,7 @@ fn the_same_seed_tells_the_same_story() {
         let (once, again) = (child(seed, false, None), child(seed, false, None));
         let text = |output: &Output| {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            // The harness measures real time.
+            // The test harness prints real time.
             text.lines().filter(|line| !line.contains("finished in")).collect::<Vec<_>>().join("\n")
         };
         assert!(stands(&once), "seed {seed}");
@@ -98,7 +98,7 @@ fn the_same_seed_tells_the_same_story() {
     }
 }
 
-/// The run came to its end and said that all holds: a process that ran no test succeeds too.
+/// Whether the run ended with the line that all holds: a process that ran no test succeeds too.
 fn stands(output: &Output) -> bool {
     let told = String::from_utf8_lossy(&output.stdout);
     output.status.success() && told.contains(": all holds: ")
@@ -109,7 +109,7 @@ fn holds(seed: u64) {
     assert!(stands(&output), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// The node that had forgotten it spun for ever, and time stood still.
+/// Without the fix, the forgotten standby spun forever and virtual time did not advance.
 #[test]
 fn seed_56_a_standby_that_is_forgotten_ends() {
     holds(56);

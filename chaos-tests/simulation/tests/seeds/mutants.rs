@@ -1,9 +1,9 @@
-//! Lines that the simulated cluster depends on, switched off: some seed must fall, and stand with the
-//! line on. What it can't show is caught by tests of the crates; the table of all is in
-//! `chaos-tests/README.md`.
+//! Checks that the simulated cluster needs, switched off: some seed must fail without the check,
+//! and succeed with it. Missing checks that the simulation can't detect are detected by tests of
+//! the crates; the table of all is in `chaos-tests/README.md`.
 //!
-//! A seed tells another story when the code takes another turn anywhere. So the numbers here are where
-//! to look first; when they stand by now, the seeds from 1 on are tried.
+//! Any change in the code changes the run of a seed. So the seeds here are tried first; if they
+//! succeed now, the seeds from 1 on are tried.
 
 use std::process::Output;
 
@@ -11,31 +11,31 @@ use turnpike_mutants::Line;
 
 use crate::runs::child;
 
-/// Seeds that are tried when those that are named stand.
+/// Number of further seeds that are tried when those in the test succeed.
 const MORE: u64 = 300;
 
-/// How the run fell; `None`: all holds.
+/// The failure of the run; `None` if all holds.
 fn fall(output: &Output) -> Option<String> {
     if output.status.success() {
         return None;
     }
     let told = String::from_utf8_lossy(&output.stdout);
     let verdict = told.lines().find_map(|line| line.split_once(": FAILED: "));
-    Some(verdict.map_or_else(|| "it does not end".to_owned(), |(_, how)| how.to_owned()))
+    Some(verdict.map_or_else(|| "the run does not end".to_owned(), |(_, how)| how.to_owned()))
 }
 
-/// Without `line`, one of `seeds` falls, by one of these invariants.
+/// Without `line`, one of `seeds` fails by violating one of these invariants.
 fn falls(line: Line, seeds: &[u64], by: &[&str]) {
     for seed in seeds.iter().copied().chain(1..=MORE) {
         let Some(how) = fall(&child(seed, true, Some(line))) else { continue };
         println!("{line:?}, seed {seed}: {how}");
         if by.iter().any(|invariant| how.starts_with(invariant)) {
             let whole = fall(&child(seed, true, None));
-            assert_eq!(whole, None, "seed {seed} falls with every line on");
+            assert_eq!(whole, None, "seed {seed} fails with every check on");
             return;
         }
     }
-    panic!("{line:?} survives");
+    panic!("{line:?} is switched off, and no seed fails");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn p31_what_was_suspended_is_tried_as_though_it_were_new() {
     falls(Line::Replayed, &[1, 2, 4], &["I2"]);
 }
 
-/// The table says of every line what catches it, and that is where it says.
+/// For each check, the table names the test that detects its absence, and that test exists.
 #[test]
 fn every_line_is_in_the_table_with_what_catches_it() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -97,7 +97,9 @@ fn every_line_is_in_the_table_with_what_catches_it() {
     for line in Line::ALL {
         let name = line.name();
         let rows = readme.lines().filter(|row| row.starts_with(&format!("| `{name}` |")));
-        let [row] = rows.collect::<Vec<_>>()[..] else { panic!("{name} stands in one row") };
+        let [row] = rows.collect::<Vec<_>>()[..] else {
+            panic!("{name} needs exactly one row of the table")
+        };
         let quoted: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
         let files: Vec<&str> = quoted.iter().copied().filter(|q| q.ends_with(".rs")).collect();
         assert!(!files.is_empty(), "{name}: no test is named");
@@ -106,5 +108,5 @@ fn every_line_is_in_the_table_with_what_catches_it() {
         }
     }
     let rows = readme.lines().filter(|row| row.starts_with("| `")).count();
-    assert!(rows >= Line::ALL.len(), "the table is of these lines");
+    assert!(rows >= Line::ALL.len(), "the table has fewer rows than there are checks");
 }

@@ -1,4 +1,4 @@
-//! One run in a process of its own.
+//! One run in a separate process.
 
 use std::io::Read as _;
 use std::process::{Command, Output, Stdio};
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use turnpike_mutants::{Line, MUTANT};
 
-/// A run takes well under a second; one that takes so long does not let time go on.
+/// A run takes well under a second; one that takes this long does not advance virtual time.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// The line that is to be off in all runs, if one is named: to look for seeds that fall.
+/// The check that is off in all runs, if one is named: to search for seeds that fail.
 pub(crate) fn named() -> Option<Line> {
     let name = std::env::var(MUTANT).ok()?;
-    Some(*Line::ALL.iter().find(|line| line.name() == name).expect("the name of a line"))
+    Some(*Line::ALL.iter().find(|line| line.name() == name).expect("the name of a check"))
 }
 
-/// A run in a process of its own: the only way to have all of its chance in hand, and to switch a
-/// line off for it alone.
+/// A run in a separate process: the only way to control all of its random numbers, and to switch a
+/// check off for this run only.
 pub(crate) fn child(seed: u64, quiet: bool, mutant: Option<Line>) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "one", "--nocapture"]).env("SEED", seed.to_string());

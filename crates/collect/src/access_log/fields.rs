@@ -1,24 +1,24 @@
-//! What single fields of a log say.
+//! Parsers of the single fields of a log line.
 
 use jiff::fmt::strtime;
 use turnpike_types::Timestamp;
 
-/// How a time is written.
+/// The notation of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Time {
     /// `[17/May/2015:10:05:03 +0000]`
     Bracketed,
-    /// Since 1970.
+    /// Seconds since 1970-01-01T00:00:00Z.
     Seconds,
     Millis,
     Micros,
 }
 
 impl Time {
-    /// No longer text is a time.
+    /// The longest text of a time, in bytes.
     pub(super) const BYTES_MAX: usize = 40;
 
-    /// The `NAME` of `%{NAME}t`.
+    /// The notation that `%{NAME}t` specifies; `None` if this reader does not support `name`.
     pub(super) fn named(name: &str) -> Option<Self> {
         match name.strip_prefix("begin:").unwrap_or(name) {
             "sec" => Some(Self::Seconds),
@@ -28,7 +28,7 @@ impl Time {
         }
     }
 
-    /// The instant, where `text` is one.
+    /// The instant of `text`; `None` if it is not a time in this notation.
     pub(super) fn read(self, text: &str) -> Option<Timestamp> {
         let micros = match self {
             Self::Bracketed => {
@@ -46,13 +46,13 @@ impl Time {
     }
 }
 
-/// A status: three digits.
+/// A status of three digits; `None` for other text.
 pub(super) fn status(text: &str) -> Option<u16> {
     let is_status = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
     is_status.then(|| text.parse().ok())?
 }
 
-/// A size in octets; `-` is none.
+/// A size in octets; `-` means 0. `None` for other text.
 pub(super) fn size(text: &str) -> Option<i64> {
     match text {
         "-" => Some(0),

@@ -1,13 +1,13 @@
-//! Formats of logs, in the words of Apache's `LogFormat`.
+//! Log formats in the syntax of Apache's `LogFormat`.
 //!
 //! ```text
 //!  "%v:%p %h %l %u %t \"%r\" %>s %O"  --parse-->  [Skipped ":"] [Port " "] [Requester " "] ...
 //!  a line  --read-->  requester, time, request, status, size
 //! ```
 //!
-//! A line is read from left to right, each field up to the text that the format has behind it, as
-//! early as the rest of the line allows. Nothing behind the last field that is needed is looked at,
-//! so a cut or mangled agent never costs the access.
+//! A line is read from left to right. Each field ends at the earliest occurrence of the format's
+//! next literal text with which the rest of the line can be read. The text after the last required
+//! field is ignored, so a truncated or damaged user agent does not lose the access.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -17,23 +17,23 @@ use turnpike_types::Timestamp;
 
 use super::fields::{Time, size, status};
 
-/// How the lines of a log are written.
+/// The format of a log's lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFormat {
-    /// What it was made of.
+    /// The text from which the format was parsed.
     text: String,
-    /// Text before the first field.
+    /// The literal text before the first field.
     before: String,
-    /// Each field, and the text between it and the next one.
+    /// The fields, each with the literal text after it.
     fields: Vec<(Field, String)>,
-    /// How many fields have to be read.
+    /// The number of fields up to the last required one.
     needed: usize,
 }
 
-/// What a field says.
+/// The meaning of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
-    /// `%h` or `%a`: who asked.
+    /// `%h` or `%a`: the client that sent the request.
     Requester,
     /// `%l`.
     Ident,
@@ -46,7 +46,7 @@ pub(super) enum Field {
     Method,
     /// `%U`.
     Path,
-    /// A number: a port, a duration.
+    /// A number that is not used, such as a port or a duration.
     Number,
     Skipped,
 }
@@ -55,34 +55,34 @@ const COMMON: &str = "%h %l %u %t \"%r\" %>s %b";
 const COMBINED: &str = "%h %l %u %t \"%r\" %>s %b \"%{Referer}i\" \"%{User-agent}i\"";
 const VHOST_COMBINED: &str = "%v:%p %h %l %u %t \"%r\" %>s %O \"%{Referer}i\" \"%{User-Agent}i\"";
 
-/// Text that is no format.
+/// The error of a text that is not a supported format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{problem}; write common, combined, vhost_combined, or the LogFormat of the server, such as '{VHOST_COMBINED}'"
 )]
 pub struct BadFormat {
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
 }
 
 impl LogFormat {
-    /// `HOST IDENT USER [TIME] "REQUEST" STATUS SIZE`, and whatever follows.
+    /// `HOST IDENT USER [TIME] "REQUEST" STATUS SIZE`, followed by any text.
     pub(super) fn combined() -> Option<Self> {
         COMBINED.parse().ok()
     }
 
-    /// The same after `VHOST:PORT`.
+    /// As `combined`, after `VHOST:PORT`.
     pub(super) fn vhost_combined() -> Option<Self> {
         VHOST_COMBINED.parse().ok()
     }
 
-    /// Was it named, or chosen, and not given as a pattern?
+    /// Whether this is one of the named formats, and not a pattern of the caller.
     pub(super) fn is_usual(&self) -> bool {
         [COMBINED, VHOST_COMBINED, "common", "combined", "vhost_combined"]
             .contains(&self.text.as_str())
     }
 
-    /// Does the format have such a field?
+    /// Whether the format has a field that satisfies `wanted`.
     fn has(&self, wanted: impl Fn(Field) -> bool) -> bool {
         self.fields.iter().any(|&(field, _)| wanted(field))
     }
@@ -103,22 +103,22 @@ impl FromStr for LogFormat {
             "combined" => COMBINED,
             "vhost_combined" => VHOST_COMBINED,
             pattern if pattern.contains('%') => pattern,
-            other => return Err(bad(format!("{other:?} is no format"))),
+            other => return Err(bad(format!("{other:?} is not a format"))),
         };
         let (before, parsed) = parse(pattern)?;
         let fields = prefer(parsed);
         let mut format = Self { text: text.to_owned(), before, fields, needed: 0 };
         for (wanted, name) in [
-            (Field::Requester, "who asked: %h or %a"),
-            (Field::Status, "a status: %>s"),
-            (Field::Size, "a size: %b, %B or %O"),
+            (Field::Requester, "the client: %h or %a"),
+            (Field::Status, "the status: %>s"),
+            (Field::Size, "the size: %b, %B or %O"),
         ] {
             if !format.has(|field| field == wanted) {
-                return Err(bad(format!("the format does not hold {name}")));
+                return Err(bad(format!("the format does not have {name}")));
             }
         }
         if !format.has(|field| matches!(field, Field::Time(_))) {
-            return Err(bad("the format does not hold a time: %t".to_owned()));
+            return Err(bad("the format does not have the time: %t".to_owned()));
         }
         let last = format.fields.iter().rposition(|(field, _)| {
             matches!(field, Field::Requester | Field::Time(_) | Field::Status | Field::Size)
@@ -126,7 +126,7 @@ impl FromStr for LogFormat {
         format.needed = last.map_or(0, |last| last + 1);
         let read = format.fields.get(..format.needed.saturating_sub(1)).unwrap_or_default();
         if read.iter().any(|(_, behind)| behind.is_empty()) {
-            return Err(bad("two fields stand side by side with nothing between them".to_owned()));
+            return Err(bad("two fields are side by side, without text between them".to_owned()));
         }
         Ok(format)
     }
@@ -136,14 +136,15 @@ fn bad(problem: String) -> BadFormat {
     BadFormat { problem }
 }
 
-/// A field as it is written: how well it says what it says, 0 for best, and the text behind it.
+/// A field of a pattern: its rank among fields of the same meaning (0 is best), and the literal
+/// text after it.
 struct Written {
     field: Field,
     rank: u8,
     behind: String,
 }
 
-/// The text before the first field, and each field.
+/// Parses a pattern into the literal text before the first field, and the fields.
 fn parse(pattern: &str) -> Result<(String, Vec<Written>), BadFormat> {
     let (mut before, mut fields) = (String::new(), Vec::<Written>::new());
     let mut rest = pattern;
@@ -154,13 +155,18 @@ fn parse(pattern: &str) -> Result<(String, Vec<Written>), BadFormat> {
             None => before.push(c),
         };
         match c {
-            // As in httpd.conf, where the format itself stands in quotes.
+            // Escapes of httpd.conf, where the format is in quotes.
             '\\' => {
-                let escaped = rest.chars().next().ok_or_else(|| bad("it ends in \\".to_owned()))?;
+                let escaped =
+                    rest.chars().next().ok_or_else(|| bad("the format ends in \\".to_owned()))?;
                 rest = rest.get(escaped.len_utf8()..).unwrap_or_default();
                 literal(match escaped {
                     't' => '\t',
-                    'n' | 'r' => return Err(bad("a line holds one access".to_owned())),
+                    'n' | 'r' => {
+                        return Err(bad(
+                            "the format has a line break, but a line is one access".to_owned()
+                        ));
+                    }
                     other => other,
                 });
             }
@@ -173,7 +179,7 @@ fn parse(pattern: &str) -> Result<(String, Vec<Written>), BadFormat> {
                 rest = after;
                 let skips = |field| matches!(field, Field::Skipped | Field::Path);
                 match fields.last_mut() {
-                    // %U%q
+                    // Adjacent fields that are not used, as in %U%q, are read as one.
                     Some(last)
                         if last.behind.is_empty()
                             && field == Field::Skipped
@@ -190,32 +196,33 @@ fn parse(pattern: &str) -> Result<(String, Vec<Written>), BadFormat> {
     Ok((before, fields))
 }
 
-/// What stands behind a `%`: status codes, `<` or `>`, `{NAME}`, a letter. Gives the field, its rank,
-/// and what follows.
+/// Parses the text after a `%`: status codes, `<` or `>`, `{NAME}`, a letter. Returns the field,
+/// its rank, and the text after the directive.
 fn directive(text: &str) -> Result<(Field, u8, &str), BadFormat> {
     let rest = text.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, ',' | '!'));
     let is_final = rest.starts_with('>');
     let rest = rest.trim_start_matches(['<', '>']);
     let (name, rest) = match rest.strip_prefix('{') {
         Some(named) => {
-            let (name, rest) =
-                named.split_once('}').ok_or_else(|| bad("a { is not closed".to_owned()))?;
+            let (name, rest) = named
+                .split_once('}')
+                .ok_or_else(|| bad("a { of the format is not closed".to_owned()))?;
             (Some(name), rest)
         }
         None => (None, rest),
     };
-    // %^FB and the like
+    // Directives of three characters, such as %^FB.
     let letters = if rest.starts_with('^') { 3 } else { 1 };
     let end = rest.char_indices().nth(letters).map_or(rest.len(), |(at, _)| at);
     let (letter, rest) = rest.split_at(end);
     let field = match (letter, name) {
-        // %{c}a is a proxy's address where there is one.
+        // %{c}a is the address of the peer, which may be a proxy, so it is not the client.
         ("h" | "a", None) => Field::Requester,
         ("l", None) => Field::Ident,
         ("t", None) => Field::Time(Time::Bracketed),
         ("t", Some(format)) => Field::Time(Time::named(format).ok_or_else(|| {
             bad(format!(
-                "%{{{format}}}t can't be read: %t, %{{sec}}t, %{{msec}}t and %{{usec}}t can"
+                "%{{{format}}}t can't be read: use %t, %{{sec}}t, %{{msec}}t or %{{usec}}t"
             ))
         })?),
         ("s", None) => Field::Status,
@@ -230,7 +237,9 @@ fn directive(text: &str) -> Result<(Field, u8, &str), BadFormat> {
         {
             Field::Skipped
         }
-        (other, _) => return Err(bad(format!("%{other} is no directive of Apache"))),
+        (other, _) => {
+            return Err(bad(format!("%{other} is not a directive of Apache's LogFormat")));
+        }
     };
     let rank = match letter {
         "a" | "b" | "B" => 0,
@@ -241,8 +250,8 @@ fn directive(text: &str) -> Result<(Field, u8, &str), BadFormat> {
     Ok((field, rank, rest))
 }
 
-/// Of several fields that say the same, keeps the best one: the address rather than the host name,
-/// the status after redirections, the size of the body.
+/// Keeps the best of several fields with the same meaning: the address rather than the host name,
+/// the status after internal redirections, the size of the body.
 fn prefer(written: Vec<Written>) -> Vec<(Field, String)> {
     let is_needed = |field| {
         matches!(
@@ -266,7 +275,7 @@ fn prefer(written: Vec<Written>) -> Vec<(Field, String)> {
         .collect()
 }
 
-/// What was read of a line.
+/// The values of a line.
 #[derive(Debug, Default)]
 pub(super) struct Parts<'l> {
     pub(super) requester: &'l str,
@@ -279,12 +288,12 @@ pub(super) struct Parts<'l> {
     pub(super) path: Option<&'l str>,
 }
 
-/// Where a line stopped being what the format says.
+/// The place at which a line does not match the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mismatch {
-    /// The field that could not be read; `None` for the text before the first.
+    /// The field that could not be read; `None` for the literal text before the first field.
     pub(super) field: Option<Field>,
-    /// Byte of the line.
+    /// The byte offset in the line.
     pub(super) at: usize,
 }
 
@@ -328,19 +337,20 @@ impl LogFormat {
 struct Reading<'f, 'l> {
     format: &'f LogFormat,
     line: &'l str,
-    /// (field, byte) from where the rest can't be read: nothing is tried twice.
+    /// Pairs of (field, byte) from which the rest of the line can't be read. No pair is tried
+    /// twice.
     failed: HashSet<(usize, usize)>,
     furthest: (usize, usize),
-    /// From and to of each field.
+    /// The byte range of each field.
     taken: Vec<(usize, usize)>,
-    /// How many ends of fields may still be tried: a line of hostile make costs no more.
+    /// The number of field ends that may still be tried. It bounds the cost of a hostile line.
     tries: usize,
 }
 
 const TRIES_MAX: usize = 200_000;
 
 impl Reading<'_, '_> {
-    /// Reads the fields from `place` on, which begin at byte `at`.
+    /// Reads the fields from index `place` on, starting at byte `at`.
     fn from(&mut self, place: usize, at: usize) -> bool {
         let (format, line) = (self.format, self.line);
         if place >= format.needed {
@@ -374,7 +384,7 @@ impl Reading<'_, '_> {
         false
     }
 
-    /// The first place from `from` on where the field that begins at `at` may end.
+    /// The first byte offset from `from` on at which the field that starts at `at` can end.
     fn end(&self, place: usize, at: usize, from: usize, is_last: bool) -> Option<usize> {
         let (field, behind) = self.format.fields.get(place)?;
         if field.is_one_word() && (behind.is_empty() || behind.starts_with(' ')) {
@@ -397,7 +407,7 @@ impl Reading<'_, '_> {
             let end = next + self.line.get(next..)?.find(behind.as_str())?;
             let text = self.line.get(at..end)?;
             let backslashes = text.bytes().rev().take_while(|&byte| byte == b'\\').count();
-            // An escaped quote does not end what stands in quotes.
+            // An escaped quote does not end a quoted field.
             if !is_quoted || backslashes.is_multiple_of(2) {
                 return Some(end);
             }
@@ -420,7 +430,7 @@ impl Field {
         }
     }
 
-    /// Does it end where the text behind it first stands?
+    /// Whether the field ends at the first occurrence of the literal text after it.
     const fn is_one_word(self) -> bool {
         matches!(self, Self::Requester | Self::Status | Self::Size | Self::Number | Self::Ident)
     }
@@ -466,7 +476,7 @@ mod tests {
     #[test]
     fn a_format_without_what_is_needed_is_refused_with_the_reason() {
         for (format, word) in [
-            ("apache", "no format"),
+            ("apache", "not a format"),
             ("%v %l %t %>s %b", "%h or %a"),
             ("%{X-Forwarded-For}i %t %>s %b", "%h or %a"),
             ("%h %>s %b", "%t"),
@@ -490,7 +500,7 @@ mod tests {
             let line = format!("192.0.2.1 - {user} {TIME} \"GET / HTTP/1.1\" 200 7 \"-\" \"x\"");
             assert_eq!(read("combined", &line), Some(("192.0.2.1", 200, 7)), "{line}");
         }
-        // A user who writes what looks like an access of no octets gets his own.
+        // A user name that imitates an access of no octets does not change the real values.
         let forged = format!("al {TIME} \\\"GET / HTTP/1.1\\\" 200 0 ");
         let line = format!("192.0.2.1 - {forged} {TIME} \"GET / HTTP/1.1\" 200 7");
         assert_eq!(read("combined", &line), Some(("192.0.2.1", 200, 7)));

@@ -1,13 +1,13 @@
-//! Web servers' access logs, in Apache's formats.
+//! Access logs of web servers, in Apache's formats.
 //!
 //! ```text
 //!  HOST IDENT USER [17/May/2015:10:05:03 +0000] "GET /a HTTP/1.1" 200 203023 "REFERRER" "AGENT"
 //!   |                |                            |               |     |
 //!  identity        start                        method         status quantity
 //!
-//!  format.rs     the format: common, combined, vhost_combined, or a LogFormat; a line -> its parts
-//!  fields.rs     what single parts say
-//!  requester.rs  who pays
+//!  format.rs     the format: common, combined, vhost_combined, or a LogFormat; a line -> its fields
+//!  fields.rs     parsers of single fields
+//!  requester.rs  the client's address or host name -> the identity that pays
 //! ```
 
 mod fields;
@@ -28,53 +28,53 @@ use requester::{address, identity};
 
 pub use format::{BadFormat, LogFormat};
 
-/// Longer lines are refused: servers cap a request's line far below this.
+/// The longest line, in bytes. Servers limit a request line to much less.
 const LINE_BYTES_MAX: usize = 64 * 1024;
-/// Record ids are SOURCE:HASH:N with 16 digits of hash and up to 20 of N.
+/// The longest source name. A record id is SOURCE:HASH:N, with 16 digits of HASH and up to 20 of N.
 const SOURCE_BYTES_MAX: usize = limits::RECORD_ID_BYTES_MAX - 16 - 20 - 2;
 
-/// How a log is read.
+/// Options for reading a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessLogOptions {
-    /// Keep each request's path as the attribute `path`. Off by default: it makes records large,
-    /// and few plans ask for it.
+    /// Keeps the path of each request as the attribute `path`. Off by default, because it makes
+    /// records large, and few plans use it.
     pub path: bool,
-    /// How its lines are written. Without, the first line that fits decides between `combined` (or
-    /// `common`) and `vhost_combined`.
+    /// The format of the lines. Without it, the first line that matches one decides between
+    /// `combined` (which includes `common`) and `vhost_combined`.
     pub format: Option<LogFormat>,
-    /// Requesters may be host names, which become `user:NAME`. Only with `format`: nothing else tells
-    /// a requester's name from a virtual host's.
+    /// Accepts host names of clients, which become `user:NAME`. Only with `format`, because without
+    /// it the name of a client cannot be distinguished from that of a virtual host.
     pub hostnames: bool,
 }
 
-/// A source name that record ids can't be made with.
+/// The error of a source name that cannot be part of record ids.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the source name {0:?} can't be used: write 1 to {SOURCE_BYTES_MAX} bytes without spaces")]
 pub struct BadSource(pub String);
 
-/// Reads accesses out of a log, one record a line.
+/// Reads the accesses of a log, one record per line.
 ///
-/// A record's id is `SOURCE:HASH:N`: the first 64 bits of the line's BLAKE3, and which occurrence
-/// of this very hash in the file it is, from 1. So two accesses whose lines are the same to the
-/// byte stay two, reading the file again gives the same ids, and so does reading it after it grew.
-/// (Two different lines of one hash would differ in N.) The price is one small table entry for each
+/// A record's id is `SOURCE:HASH:N`: HASH is the first 64 bits of the line's BLAKE3 hash, and N
+/// counts the occurrences of this hash in the file, from 1. So two accesses with identical lines
+/// stay two records. Reading the file again gives the same ids, also after lines were appended. Two
+/// different lines with the same hash differ in N. The reader keeps one small entry for each
 /// distinct line of the file.
 #[derive(Debug)]
 pub struct AccessLog<R: Read> {
     source: String,
     options: AccessLogOptions,
-    /// What the lines may be, while none has decided.
+    /// The possible formats, until the first matching line decides.
     candidates: Vec<LogFormat>,
     lines: Lines<R>,
     seen: HashMap<u64, u64>,
 }
 
 impl<R: Read> AccessLog<R> {
-    /// Reads from `reader`; `file` is what faults call it, `source` what record ids begin with. Keep
-    /// the source the same when a log is rotated under another file name.
+    /// Reads from `reader`. `file` is its name in faults. `source` is the prefix of record ids; use
+    /// the same source when a log is rotated to another file name.
     ///
     /// # Errors
-    /// [`BadSource`] when record ids can't be made with the source.
+    /// [`BadSource`] if `source` cannot be part of record ids.
     pub fn new(
         file: &str,
         source: &str,
@@ -133,8 +133,8 @@ impl<R: Read> Iterator for AccessLog<R> {
     }
 }
 
-/// The format of the first line that fits one. With an address in the place of the requester, and
-/// none in the place of the identity that `identd` tells, no line fits two.
+/// Determines the format from a line. The requester must be an address, and the identity of
+/// `identd` must not be one; so no line matches two formats.
 fn decided(candidates: &[LogFormat], line: &str) -> Result<LogFormat, Wrong> {
     let fits = |format: &&LogFormat| {
         let parts = format.read(line);
@@ -148,7 +148,7 @@ fn decided(candidates: &[LogFormat], line: &str) -> Result<LogFormat, Wrong> {
     let parts = first.read(line).map_err(|mismatch| wrong(line, first, mismatch))?;
     identity(parts.requester, false)?;
     let problem = format!(
-        "the requester may be {} or {}: the line fits neither combined nor vhost_combined",
+        "the client is {} or {}: the line matches neither combined nor vhost_combined",
         shown(parts.requester),
         shown(parts.ident)
     );
@@ -180,7 +180,9 @@ fn record(
             attributes.push(("path".to_owned(), path));
         }
     }
-    let start = parts.start.ok_or_else(|| Wrong::row("it has no time", "see whether it is cut"))?;
+    let start = parts
+        .start
+        .ok_or_else(|| Wrong::row("it has no time", "check whether the line is truncated"))?;
     Ok(UsageRecord {
         record_id,
         account: AccountNumber(0),
@@ -194,32 +196,32 @@ fn record(
     })
 }
 
-/// Why a line is not of the format.
+/// The fault of a line that does not match the format.
 fn wrong(line: &str, format: &LogFormat, mismatch: Mismatch) -> Wrong {
     let rest = line.get(mismatch.at..).unwrap_or_default();
     match mismatch.field {
         Some(Field::Status | Field::Size | Field::Request) => Wrong::field(
             "status",
-            format!("no status and size stand behind the request, but {}", shown(rest)),
+            format!("the request is not followed by a status and a size, but by {}", shown(rest)),
             "write \"REQUEST\" STATUS SIZE, where SIZE is a number of octets or -",
         ),
         Some(Field::Time(_)) if line.contains('[') => {
             let time = line.split_once('[').map_or(rest, |(_, time)| time);
             let time = time.split_once(']').map_or(time, |(time, _)| time);
             let remedy = "write it as in 17/May/2015:10:05:03 +0000";
-            Wrong::field("time", format!("{} is no time", shown(time)), remedy)
+            Wrong::field("time", format!("{} is not a time", shown(time)), remedy)
         }
         _ if format.is_usual() => not_a_line(line),
         _ => Wrong::row(
-            format!("{} is not written as {format}", shown(line)),
-            "see whether --format is the server's LogFormat",
+            format!("{} does not match the format {format}", shown(line)),
+            "check that --format is the server's LogFormat",
         ),
     }
 }
 
 fn not_a_line(line: &str) -> Wrong {
     Wrong::row(
-        format!("{} is no line of an access log", shown(line)),
+        format!("{} is not a line of an access log", shown(line)),
         "write HOST IDENT USER [TIME] \"REQUEST\" STATUS SIZE, as in the common or combined format, \
          or give the server's LogFormat as --format",
     )
@@ -299,7 +301,7 @@ mod tests {
         assert!(first[0].starts_with("web:") && first[0].ends_with(":1"));
         assert!(first[2].ends_with(":2"));
         assert_eq!(first[0].split(':').nth(1), first[2].split(':').nth(1));
-        // Line ends do not count, and what is appended changes nothing before it.
+        // Line ends do not change an id, and appended lines do not change earlier ids.
         let grown = ids(&format!("{line}{other}{line}{line}").replace('\n', "\r\n"));
         assert_eq!(first, grown[..3]);
         assert!(grown[3].ends_with(":3"));
@@ -313,7 +315,7 @@ mod tests {
             rows.iter().filter_map(|row| row.as_ref().err()).map(ToString::to_string).collect();
         assert_eq!(rows.len(), 4);
         assert_eq!(faults.len(), 2);
-        assert!(faults[0].starts_with("a.log:3: \"not a line\" is no line"), "{}", faults[0]);
+        assert!(faults[0].starts_with("a.log:3: \"not a line\" is not a line"), "{}", faults[0]);
         assert!(faults[1].starts_with("a.log:4"), "{}", faults[1]);
         for (broken, word) in [
             (good.replace("17/May", "17/Mai"), "time"),

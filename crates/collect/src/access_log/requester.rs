@@ -1,13 +1,14 @@
-//! The word of a log that says who asked -> the identity that pays.
+//! Conversion of the client in a log line to the identity that pays.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::fault::{Wrong, shown};
 
-/// The identity of a requester: `ip:ADDRESS`, or `user:NAME` for a host name where those are taken.
+/// The identity of a client: `ip:ADDRESS`, or `user:NAME` for a host name if `hostnames` is set.
 ///
 /// # Errors
-/// The word is neither. No identity is made of it: a virtual host or a mangled word is no customer.
+/// The word is neither an address nor an accepted host name. It may be a virtual host or damaged,
+/// so no identity is derived from it.
 pub(super) fn identity(word: &str, hostnames: bool) -> Result<String, Wrong> {
     if let Some(address) = address(word) {
         return Ok(format!("ip:{address}"));
@@ -15,19 +16,19 @@ pub(super) fn identity(word: &str, hostnames: bool) -> Result<String, Wrong> {
     if hostnames && is_host_name(word) {
         return crate::fields::checked_identity("host", &format!("user:{word}"));
     }
-    let problem = format!("the requester {} is no address", shown(word));
+    let problem = format!("the client {} is not an address", shown(word));
     let remedy = match is_host_name(word) && !hostnames {
         true => {
-            "if the server logs host names (HostnameLookups On), say --hostnames and --format; if \
-             this is a virtual host, say which --format the log has"
+            "if the server logs host names (HostnameLookups On), give --hostnames and --format; if \
+            this is a virtual host, give the --format of the log"
         }
-        false => "say which --format the log has (turnpike collect access-log --help)",
+        false => "give the --format of the log (see turnpike collect access-log --help)",
     };
     Err(Wrong::field("host", problem, remedy))
 }
 
-/// An address in one spelling: without port, zone and brackets, and IPv4 as such where IPv6 carries
-/// it.
+/// An address in canonical form: without port, zone and brackets. An IPv4-mapped IPv6 address
+/// becomes an IPv4 address. `None` if the word is not an address.
 pub(super) fn address(word: &str) -> Option<IpAddr> {
     if let Ok(address) = word.parse::<IpAddr>() {
         return Some(address.to_canonical());
@@ -44,7 +45,7 @@ pub(super) fn address(word: &str) -> Option<IpAddr> {
         }
         None => word,
     };
-    // The zone names an interface of the server, not a requester.
+    // The zone names a network interface of the server, so it is not part of the client.
     let inner = match inner.split_once('%') {
         Some((address, zone)) if !zone.is_empty() => address,
         _ => inner,
@@ -52,7 +53,8 @@ pub(super) fn address(word: &str) -> Option<IpAddr> {
     inner.parse::<Ipv6Addr>().ok().map(|address| IpAddr::V6(address).to_canonical())
 }
 
-/// Could DNS have given it? Not what is an address, or almost one.
+/// Whether the word can be a host name of DNS. A last label without letters is not accepted, so an
+/// address or a damaged address is not a host name.
 fn is_host_name(word: &str) -> bool {
     let labels = word.strip_suffix('.').unwrap_or(word);
     let is_label = |label: &str| {

@@ -1,4 +1,4 @@
-//! Files of blocks, joined with a file of locations.
+//! Joins files of blocks with a file of locations.
 
 use std::io::{Read, Write};
 use std::rc::Rc;
@@ -11,14 +11,14 @@ use crate::text::CsvRows;
 
 const NAMES: [&str; 3] = ["network", "geoname_id", "registered_country_geoname_id"];
 
-/// Writes a table of addresses of MaxMind's CSV files: `locations` is a `Locations-en.csv`,
-/// `blocks` are a `Blocks-IPv4.csv`, a `Blocks-IPv6.csv`, or both, each with the name that faults
-/// call it by. A network is where its `geoname_id` says; where that names no country, in its
+/// Writes a table of addresses from MaxMind's CSV files: `locations` is a `Locations-en.csv`,
+/// `blocks` are a `Blocks-IPv4.csv`, a `Blocks-IPv6.csv`, or both, each with its name in faults.
+/// The location of a network is that of its `geoname_id` or, if that is not in a country, its
 /// registered country.
 ///
 /// # Errors
-/// The first thing wrong with a file, with its line; more networks than a table holds, or none;
-/// `out` that can't be written.
+/// The first fault of a file, with its line; more networks than a table can hold, or none; a write
+/// error of `out`.
 pub fn import_maxmind_csv<L: Read, B: Read, W: Write>(
     head: &AddressTableHead,
     level: Level,
@@ -40,7 +40,7 @@ fn read_blocks<W: Write>(
     places: &Places,
     writer: &mut TableWriter<W>,
 ) -> Result<(), ImportError> {
-    let remedy = "give a Blocks-IPv4.csv or Blocks-IPv6.csv of Country or City";
+    let remedy = "give a Blocks-IPv4.csv or Blocks-IPv6.csv of a Country or City database";
     let find = |header: &[String]| Columns::find(header, NAMES, 2, remedy);
     let mut rows = CsvRows::open(file, reader, |header| find(header).is_ok())?;
     let columns = find(rows.header()).map_err(|wrong| rows.header_fault(wrong))?;
@@ -50,7 +50,7 @@ fn read_blocks<W: Write>(
             block(&columns, &rows, places).map_err(|wrong| rows.fault(wrong))?;
         if writer.take(network, location)?.is_err() {
             let problem = format!("{network} does not follow the network before it");
-            let remedy = "give each file once, in the order in which MaxMind has it";
+            let remedy = "give each file once, and keep MaxMind's order of rows";
             return Err(rows.fault(Wrong::field(NAMES[0], problem, remedy)).into());
         }
     }
@@ -64,11 +64,11 @@ fn block<'p, R: Read>(
 ) -> Result<(Network, Option<&'p Rc<str>>), Wrong> {
     let text = columns.cell(0, rows);
     let network = Network::parse(text).ok_or_else(|| {
-        let problem = format!("{} is no network", shown(text));
+        let problem = format!("{} is not a network", shown(text));
         Wrong::field(
             NAMES[0],
             problem,
-            "write one such as 192.0.2.0/24, no bits set past its prefix",
+            "write a network such as 192.0.2.0/24, without bits set after its prefix",
         )
     })?;
     for (at, name) in NAMES.iter().enumerate().skip(1) {

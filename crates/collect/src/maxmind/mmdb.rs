@@ -1,4 +1,4 @@
-//! A database in MaxMind's binary format.
+//! Reads a database in MaxMind's binary format.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -11,13 +11,12 @@ use super::networks::{Network, TableWriter};
 use super::places::location;
 use super::{AddressTableHead, ImportError, Imported, Level};
 
-/// Writes a table of addresses of a Country or City database: the content of an `.mmdb` file, and
-/// the name that errors call it by. Where it names no country for a network, that is in its
-/// registered country.
+/// Writes a table of addresses from a Country or City database: the content of an `.mmdb` file, and
+/// its name in errors. A network without a country gets its registered country.
 ///
 /// # Errors
-/// A database that can't be read; more networks than a table holds, or none; `out` that can't be
-/// written.
+/// A database that cannot be read; more networks than a table can hold, or none; a write error of
+/// `out`.
 pub fn import_maxmind_mmdb<W: Write>(
     head: &AddressTableHead,
     level: Level,
@@ -26,14 +25,14 @@ pub fn import_maxmind_mmdb<W: Write>(
 ) -> Result<Imported, ImportError> {
     let reader = Reader::from_source(content).map_err(|error| unreadable(file, error))?;
     let mut writer = TableWriter::new(out, head)?;
-    // Many networks share one record.
+    // Many networks share one record of the database, so decoded locations are cached by offset.
     let mut known: HashMap<usize, Option<Rc<str>>> = HashMap::new();
     let networks = reader.networks(WithinOptions::default());
     for found in networks.map_err(|error| unreadable(file, error))? {
         let found = found.map_err(|error| unreadable(file, error))?;
         let range = found.network().map_err(|error| unreadable(file, error))?;
         let network = Network::new(range.ip(), range.prefix())
-            .ok_or_else(|| unreadable(file, format!("{range} is no network")))?;
+            .ok_or_else(|| unreadable(file, format!("{range} is not a network")))?;
         let place = match found.offset().and_then(|offset| known.get(&offset)) {
             Some(place) => place.clone(),
             None => {
@@ -43,7 +42,10 @@ pub fn import_maxmind_mmdb<W: Write>(
             }
         };
         if writer.take(network, place.as_ref())?.is_err() {
-            return Err(unreadable(file, format!("{network} does not follow the one before it")));
+            return Err(unreadable(
+                file,
+                format!("{network} does not follow the network before it"),
+            ));
         }
     }
     writer.finish()
@@ -53,7 +55,8 @@ fn unreadable(file: &str, problem: impl Display) -> ImportError {
     ImportError::Database { file: file.to_owned(), problem: problem.to_string() }
 }
 
-/// Country databases lack what City databases have, and are read as these.
+/// The location of a record. A Country database has a subset of the fields of a City database, so
+/// both are decoded as City records.
 fn place(
     found: &LookupResult<'_, &[u8]>,
     level: Level,

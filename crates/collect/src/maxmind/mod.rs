@@ -1,4 +1,5 @@
-//! MaxMind's GeoLite2 and GeoIP2 Country and City -> the text of a table of addresses.
+//! Conversion of MaxMind's GeoLite2 and GeoIP2 Country and City databases to the text of a table of
+//! addresses.
 //!
 //! ```text
 //!  Locations-en.csv -> places.rs -+
@@ -7,8 +8,9 @@
 //!  *.mmdb           -> mmdb.rs ----------------------+   merges, writes
 //! ```
 //!
-//! Networks are written as they are read; neighbours of one location become one network, so that
-//! a coarse level makes a small table. What was written before an error is of no use.
+//! Networks are written in the order of reading. Adjacent networks of one location are merged, so
+//! that a coarse level gives a small table. After an error the output is incomplete and must be
+//! discarded.
 
 mod csv_files;
 mod mmdb;
@@ -25,14 +27,14 @@ use crate::Fault;
 pub use csv_files::import_maxmind_csv;
 pub use mmdb::import_maxmind_mmdb;
 
-/// How finely locations are told apart.
+/// The level of detail of locations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// `CH`
+    /// The country: `CH`.
     Country,
-    /// `CH/ZH`: with the ISO code of the largest subdivision, where MaxMind knows it.
+    /// The country and, if MaxMind has it, the ISO code of the largest subdivision: `CH/ZH`.
     Subdivision,
-    /// `CH/ZH/Zurich`: with the city's English name too, where MaxMind knows it.
+    /// As `Subdivision` and, if MaxMind has it, the city's English name: `CH/ZH/Zurich`.
     City,
 }
 
@@ -44,63 +46,63 @@ impl FromStr for Level {
             "country" => Ok(Self::Country),
             "subdivision" => Ok(Self::Subdivision),
             "city" => Ok(Self::City),
-            _ => Err(format!("{text:?} is no level: write country, subdivision or city")),
+            _ => Err(format!("{text:?} is not a level: write country, subdivision or city")),
         }
     }
 }
 
-/// What the table's first line says.
+/// The fields of the table's first line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressTableHead {
-    /// As ids of tables are: letters, digits, `-` and `_`.
+    /// The id of the table: letters, digits, `-` and `_`.
     pub id: String,
-    /// From 1.
+    /// The version, from 1.
     pub version: u32,
-    /// The first date on which it is in force.
+    /// The first date on which the version is in force.
     pub starts: Date,
-    /// The version of equal start that this one replaces.
+    /// The version with the same start that this version replaces.
     pub supersedes: Option<u32>,
 }
 
-/// What was written.
+/// The size of the table that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// Rows of the table.
+    /// The rows of the table.
     pub rows: usize,
     /// Bytes of its text.
     pub bytes: usize,
-    /// Networks that were left out because MaxMind knows no country for them.
+    /// The networks that were left out because MaxMind has no country for them.
     pub unplaced: u64,
 }
 
-/// Why no table came of it.
+/// The reason why no table was written.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// A file of comma-separated values does not say what it should.
+    /// A file of comma-separated values has a fault.
     #[error(transparent)]
     Fault(#[from] Fault),
-    /// A database does not.
-    #[error("{file}: {problem}; fetch it again, as a Country or City database of MaxMind")]
+    /// A database cannot be read.
+    #[error("{file}: {problem}; download a Country or City database of MaxMind again")]
     Database {
-        /// The file, as the caller called it.
+        /// The name of the file, as the caller gave it.
         file: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// More than a table holds.
+    /// The networks do not fit in a table.
     #[error(
         "the table grows past {rows} rows or {bytes} bytes; choose a coarser level, or leave out a file"
     )]
     TooLarge {
-        /// Rows of a table.
+        /// The most rows of a table.
         rows: usize,
         /// Bytes of its text.
         bytes: usize,
     },
-    /// No network is anywhere.
-    #[error("no network has a location; see that the files hold blocks and their locations")]
+    /// No network has a location.
+    #[error("no network has a location; check that the files hold blocks and their locations")]
     Empty,
-    /// The table can't be written.
-    #[error("the table can't be written: {0}; see that there is room, and run again")]
+    /// The table cannot be written.
+    #[error("the table can't be written: {0}; check the free disk space, and run again")]
     Output(#[from] io::Error),
 }

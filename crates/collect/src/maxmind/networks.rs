@@ -1,4 +1,4 @@
-//! Networks in order -> rows of a table, neighbours of one location as one network.
+//! Conversion of sorted networks to rows of a table. Adjacent networks of one location are merged.
 
 use std::fmt;
 use std::io::{BufWriter, Write};
@@ -19,7 +19,7 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// `None` when the prefix is too long, or bits are set past it.
+    /// A network; `None` if the prefix is too long, or bits are set after it.
     pub(super) fn new(address: IpAddr, prefix: u8) -> Option<Self> {
         let (start, width) = match address {
             IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
@@ -35,7 +35,7 @@ impl Network {
         Self::new(address.parse().ok()?, prefix.parse().ok()?)
     }
 
-    /// The bits past the prefix.
+    /// The bits after the prefix.
     fn hosts(self) -> u128 {
         let bits = u32::from(self.width.saturating_sub(self.prefix));
         1u128.checked_shl(bits).map_or(u128::MAX, |size| size - 1)
@@ -45,8 +45,8 @@ impl Network {
         self.start | self.hosts()
     }
 
-    /// The network of twice the size that begins with this one and goes on with another of the
-    /// same size; `None` when this one is such another itself, or all there is.
+    /// The network of twice the size of which this network is the lower half; `None` if this
+    /// network is an upper half, or the whole address range.
     fn doubled(self) -> Option<Self> {
         let outer = Self { prefix: self.prefix.checked_sub(1)?, ..self };
         (outer.start & outer.hosts() == 0).then_some(outer)
@@ -63,16 +63,17 @@ impl fmt::Display for Network {
     }
 }
 
-/// A network that begins within or before the one that came before it.
+/// The error of a network that starts before the end of the previous network.
 #[derive(Debug)]
 pub(super) struct OutOfOrder;
 
-/// Writes a table's head, then a row for each network or for several that make one.
+/// Writes the head of a table, then a row for each network after merging.
 pub(super) struct TableWriter<W: Write> {
     out: BufWriter<W>,
-    /// Networks that may yet be one with what follows, each within what doubles the one before.
+    /// Networks of one location that may still be merged with later networks. Each is within the
+    /// doubled network of the one before it.
     open: Vec<(Network, Rc<str>)>,
-    /// The last addresses taken, of IPv4 and of IPv6.
+    /// The last address of the last network, of IPv4 and of IPv6.
     last: [Option<u128>; 2],
     rows: usize,
     bytes: usize,
@@ -91,7 +92,7 @@ impl<W: Write> TableWriter<W> {
         Ok(writer)
     }
 
-    /// Takes the next network; its location is `None` where no country is known.
+    /// Adds the next network. Its location is `None` if it has no country.
     pub(super) fn take(
         &mut self,
         network: Network,
@@ -114,7 +115,7 @@ impl<W: Write> TableWriter<W> {
                 && before.doubled().is_some_and(within)
         });
         if !goes_on {
-            // What waits for the last one waits in vain now.
+            // The open networks can't be merged with this network or with later ones.
             self.flush()?;
         }
         self.open.push((network, Rc::clone(location)));
@@ -122,7 +123,7 @@ impl<W: Write> TableWriter<W> {
         Ok(Ok(()))
     }
 
-    /// Two networks that fill what doubles the first are one.
+    /// Merges the last two networks while they are the two halves of one network.
     fn merge(&mut self) {
         while let [.., (first, _), (second, _)] = self.open.as_slice() {
             let Some(both) = first

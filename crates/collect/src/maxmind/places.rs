@@ -1,4 +1,4 @@
-//! Countries, subdivisions and cities -> locations.
+//! Conversion of countries, subdivisions and cities to locations.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -9,7 +9,7 @@ use crate::Fault;
 use crate::fault::{Wrong, shown};
 use crate::text::CsvRows;
 
-/// A location's text, or `None` where there is no country. Levels that are not known are left out.
+/// The text of a location; `None` without a country. Empty levels are left out.
 pub(super) fn location(
     level: Level,
     country: &str,
@@ -28,16 +28,16 @@ pub(super) fn location(
     Some(text.into())
 }
 
-/// A name that can stand between slashes and on one line: Biel/Bienne becomes Biel-Bienne.
+/// A name without slashes and control characters: Biel/Bienne becomes Biel-Bienne.
 fn plain(name: &str) -> String {
     name.chars().map(|c| if c == '/' { '-' } else { c }).filter(|c| !c.is_control()).collect()
 }
 
-/// Where each column that we read stands in a file.
+/// The index in a file of each column that is read.
 pub(super) struct Columns<const N: usize>([Option<usize>; N]);
 
 impl<const N: usize> Columns<N> {
-    /// Finds columns, of which the first `required` must be there.
+    /// Finds the columns. The first `required` of them must exist.
     pub(super) fn find(
         header: &[String],
         names: [&str; N],
@@ -52,7 +52,7 @@ impl<const N: usize> Columns<N> {
         }
     }
 
-    /// A column's value; empty where there is none.
+    /// The value of a column; empty if the file does not have the column.
     pub(super) fn cell<'r, R: Read>(&self, column: usize, rows: &'r CsvRows<R>) -> &'r str {
         let place = self.0.get(column).copied().flatten();
         place.and_then(|place| rows.cell(place)).unwrap_or_default().trim()
@@ -61,7 +61,7 @@ impl<const N: usize> Columns<N> {
 
 const NAMES: [&str; 4] = ["geoname_id", "country_iso_code", "subdivision_1_iso_code", "city_name"];
 
-/// Locations by MaxMind's numbers; `None` for what is not within a country.
+/// Locations by MaxMind's numbers; `None` for a place that is not in a country.
 #[derive(Debug)]
 pub(super) struct Places(HashMap<u32, Option<Rc<str>>>);
 
@@ -73,7 +73,8 @@ impl Places {
             Level::Subdivision => 3,
             Level::City => 4,
         };
-        let remedy = "give a Locations-en.csv, of City for levels finer than the country";
+        let remedy =
+            "give a Locations-en.csv; levels below the country need that of a City database";
         let find = |header: &[String]| Columns::find(header, NAMES, required, remedy);
         let mut rows = CsvRows::open(file, reader, |header| find(header).is_ok())?;
         let columns = find(rows.header()).map_err(|wrong| rows.header_fault(wrong))?;
@@ -83,7 +84,7 @@ impl Places {
             let id = number(NAMES[0], columns.cell(0, &rows)).map_err(|wrong| rows.fault(wrong))?;
             let Some(id) = id else {
                 let wrong =
-                    Wrong::field(NAMES[0], "it is empty", "give MaxMind's number of the place");
+                    Wrong::field(NAMES[0], "it is empty", "write MaxMind's number of the place");
                 return Err(rows.fault(wrong));
             };
             let cell = |column| columns.cell(column, &rows);
@@ -92,13 +93,14 @@ impl Places {
         Ok(Self(places))
     }
 
-    /// The location of this number; the inner `None` when it is not within a country.
+    /// The location of a number: the outer `None` if the number is unknown, the inner `None` if the
+    /// place is not in a country.
     pub(super) fn get(&self, id: u32) -> Option<Option<&Rc<str>>> {
         self.0.get(&id).map(Option::as_ref)
     }
 }
 
-/// One of MaxMind's numbers; `None` for nothing.
+/// A number of MaxMind; `None` for an empty text.
 pub(super) fn number(column: &str, text: &str) -> Result<Option<u32>, Wrong> {
     if text.is_empty() {
         return Ok(None);
@@ -106,8 +108,8 @@ pub(super) fn number(column: &str, text: &str) -> Result<Option<u32>, Wrong> {
     let wrong = |_| {
         Wrong::field(
             column,
-            format!("{} is no number", shown(text)),
-            "give the file as MaxMind has it",
+            format!("{} is not a number", shown(text)),
+            "give the unmodified file of MaxMind",
         )
     };
     text.parse().map(Some).map_err(wrong)

@@ -1,4 +1,4 @@
-//! What a file's first bytes say: compressed, UTF-16, or no text at all.
+//! Detection of a file's encoding by its first bytes: compressed, UTF-16, or not text.
 
 use std::io::{self, Chain, Cursor, Read};
 
@@ -6,10 +6,10 @@ use flate2::read::MultiGzDecoder;
 
 use crate::fault::Wrong;
 
-/// A file's text in UTF-8, without byte order mark. Bytes that are not UTF-8 pass unchanged.
+/// The text of a file in UTF-8, without byte order mark. Invalid UTF-8 passes unchanged.
 pub(super) struct Input<R: Read>(Text<R>);
 
-/// Bytes that were read to look at them, and the rest.
+/// The bytes that were read for detection, followed by the rest of the reader.
 type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
 
 enum Raw<R: Read> {
@@ -31,7 +31,7 @@ enum Text<R: Read> {
     Utf16(Utf16<Peeked<Raw<R>>>),
 }
 
-/// Files that are no text, by their first bytes: what they are, and how to make text of them.
+/// Files that are not text, by their first bytes: the kind of file, and how to convert it to text.
 const NO_TEXT: [(&[u8], &str, &str); 10] = [
     (b"PK\x03\x04", "a ZIP archive or an .xlsx workbook", "unpack it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an .xls workbook", "save the sheet as CSV"),
@@ -48,15 +48,15 @@ const NO_TEXT: [(&[u8], &str, &str); 10] = [
     (b"\xff\xfe\0\0", "UTF-32", "save it as UTF-8"),
     (b"\0\0\xfe\xff", "UTF-32", "save it as UTF-8"),
 ];
-/// The longest of these, and of the byte order marks.
+/// The number of bytes to read: at least the longest of these signatures and byte order marks.
 const HEAD_BYTES: usize = 16;
 const GZIP: &[u8] = b"\x1f\x8b\x08";
 
 impl<R: Read> Input<R> {
-    /// Looks at the first bytes of `reader`.
+    /// Reads the first bytes of `reader`, and detects the encoding.
     ///
     /// # Errors
-    /// What `reader` says; inside, what a file is that is no text.
+    /// A read error of `reader`; the inner error if the file is not text.
     pub(super) fn open(mut reader: R) -> io::Result<Result<Self, Wrong>> {
         let head = head(&mut reader)?;
         let is_gzip = head.starts_with(GZIP);
@@ -101,18 +101,19 @@ fn no_text(head: &[u8]) -> Option<Wrong> {
     Some(Wrong::row(format!("the file is {what}, not text"), *remedy))
 }
 
-/// The first [`HEAD_BYTES`] bytes, fewer where there are no more.
+/// The first [`HEAD_BYTES`] bytes; fewer if the file is shorter.
 fn head(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(HEAD_BYTES);
     reader.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head)?;
     Ok(head)
 }
 
-/// UTF-16 -> UTF-8.
+/// A reader that converts UTF-16 to UTF-8.
 struct Utf16<R> {
     reader: R,
     big_endian: bool,
-    /// Bytes not decoded yet: of an unfinished unit, or of a pair of surrogates cut in two.
+    /// Bytes that are not decoded yet: an incomplete code unit, or the first half of a surrogate
+    /// pair.
     undecoded: Vec<u8>,
     decoded: Cursor<Vec<u8>>,
 }
@@ -139,7 +140,7 @@ impl<R: Read> Utf16<R> {
             false => u16::from_le_bytes(*pair),
         };
         let (units, _) = self.undecoded.as_chunks::<2>();
-        // The first half of a pair of surrogates waits for the second.
+        // The first half of a surrogate pair is kept until the second half is read.
         if units.last().is_some_and(|last| (0xd800..0xdc00).contains(&unit(last))) && read > 0 {
             whole -= 2;
         }

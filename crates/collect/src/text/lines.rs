@@ -9,19 +9,20 @@ use crate::fault::{Wrong, unreadable};
 
 /// Reads lines, each with its number.
 ///
-/// A line ends at LF, CR LF, or CR. Lines of white space alone are passed over. NUL bytes before and
-/// after a line are dropped: a server that goes on writing after `logrotate` truncated its log leaves
-/// as many as the log was long. A longer line than `bytes_max` is a fault and costs no memory.
+/// A line ends at LF, CR LF, or CR. Lines of white space only are skipped. NUL bytes before and
+/// after a line are dropped: a server that continues to write after `logrotate` has truncated its
+/// log leaves as many NUL bytes as the log had bytes. A line longer than `bytes_max` is a fault,
+/// and is not kept in memory.
 #[derive(Debug)]
 pub(crate) struct Lines<R: Read> {
     pub(super) file: String,
     state: State<R>,
     bytes_max: usize,
     buffer: Vec<u8>,
-    /// Bytes of the line, those not kept included.
+    /// The bytes of the line, including those that are not kept.
     bytes: u64,
     line: u64,
-    /// The last line ended with CR: an LF that follows belongs to it.
+    /// Whether the last line ended with CR, so that an LF right after it belongs to it.
     after_cr: bool,
 }
 
@@ -34,7 +35,7 @@ enum State<R: Read> {
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// What was found of a line.
+/// The end of a line: a line break, or the end of the file.
 enum Found {
     Break,
     End,
@@ -53,8 +54,8 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Goes to the next line that holds something, and gives its number, from 1. After a fatal fault
-    /// there is none.
+    /// Reads the next line that is not empty, and returns its number, from 1. `None` at the end of
+    /// the file, and after a fatal fault.
     pub(crate) fn next_line(&mut self) -> Option<Result<u64, Fault>> {
         loop {
             if let State::New(_) = self.state
@@ -89,11 +90,9 @@ impl<R: Read> Lines<R> {
                 continue;
             }
             if self.buffer.contains(&0) {
-                let remedy = "mend the line; if the file is UTF-16, save it as UTF-8 or with a byte \
+                let remedy = "correct the line; if the file is UTF-16, save it as UTF-8 or with a byte \
                               order mark";
-                return Some(
-                    Err(self.fault(Wrong::row("NUL bytes stand within the line", remedy))),
-                );
+                return Some(Err(self.fault(Wrong::row("the line contains NUL bytes", remedy))));
             }
             return Some(Ok(self.line));
         }
@@ -109,12 +108,12 @@ impl<R: Read> Lines<R> {
         Ok(())
     }
 
-    /// The line's bytes, without its end.
+    /// The bytes of the line, without the line break.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buffer
     }
 
-    /// The line's text.
+    /// The text of the line.
     pub(crate) fn text(&self) -> Result<&str, Utf8Error> {
         std::str::from_utf8(&self.buffer)
     }
@@ -129,7 +128,7 @@ impl<R: Read> Lines<R> {
         wrong.at(&self.file, self.line)
     }
 
-    /// A fault of this line that ends the file. It says how many lines after this one were not read.
+    /// A fatal fault of this line. It states how many lines after this one were not read.
     pub(crate) fn fatal(&mut self, wrong: Wrong) -> Fault {
         let line = self.line;
         let mut not_read: u64 = 0;
@@ -145,8 +144,8 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// Reads to the end of a line: at most `bytes_max` bytes go into `line`. NUL bytes before the line
-/// are skipped. Gives how many bytes the line has, and whether it ended with CR.
+/// Reads to the end of a line, and keeps at most `bytes_max` bytes in `line`. Skips NUL bytes
+/// before the line. Returns the number of bytes of the line, and whether it ended with CR.
 fn read_line<R: Read>(
     reader: &mut BufReader<R>,
     line: &mut Vec<u8>,

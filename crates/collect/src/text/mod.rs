@@ -1,12 +1,13 @@
-//! Bytes of a file -> lines of text -> rows of cells. Nothing about any kind of file is known here.
+//! Conversion of a file's bytes to lines of text and to rows of cells, independent of the kind of
+//! file.
 //!
 //! ```text
-//!  Read -> input.rs   gzip is unpacked, UTF-16 becomes UTF-8, a byte order mark is dropped
-//!       -> lines.rs   lines of bounded length, NUL bytes around them dropped
+//!  Read -> input.rs   gzip is decompressed, UTF-16 becomes UTF-8, a byte order mark is dropped
+//!       -> lines.rs   lines of bounded length, without NUL bytes around them
 //!       -> rows.rs    CSV: separator, header, cells
 //! ```
 //!
-//! Memory: one line, and the decoder's fixed buffers, whatever the file holds.
+//! Memory is bounded by one line and the decoder's fixed buffers, for any file.
 
 mod input;
 mod lines;

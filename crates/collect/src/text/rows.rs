@@ -8,15 +8,15 @@ use super::Lines;
 use crate::Fault;
 use crate::fault::{Wrong, shown};
 
-/// What may separate the cells of a file.
+/// The possible separators of cells.
 const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
-/// A row may hold a record of 16 KiB, with each quote doubled.
+/// The longest row, in bytes. It has room for a record of 16 KiB with doubled quotes.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 
-/// Reads rows, each as long as the header.
+/// Reads rows with as many cells as the header.
 ///
-/// The separator is the one of [`SEPARATORS`] under which the header is usable; a first line
-/// `sep=;`, as spreadsheets write it, decides otherwise.
+/// The separator is the one of [`SEPARATORS`] with which the header is usable. A first line such as
+/// `sep=;`, which spreadsheets write, overrides it.
 #[derive(Debug)]
 pub(crate) struct CsvRows<R: Read> {
     lines: Lines<R>,
@@ -27,11 +27,11 @@ pub(crate) struct CsvRows<R: Read> {
 }
 
 impl<R: Read> CsvRows<R> {
-    /// Reads the header; `usable` tells whether columns of these names are what the caller needs.
-    /// Without any line the header is empty.
+    /// Reads the header. `usable` returns whether the caller can use columns with these names. The
+    /// header of an empty file is empty.
     ///
     /// # Errors
-    /// A fatal [`Fault`] where the first line is no header of separated values.
+    /// A fatal [`Fault`] if the first line is not a header of separated values.
     pub(crate) fn open(
         file: &str,
         reader: R,
@@ -61,7 +61,9 @@ impl<R: Read> CsvRows<R> {
             said = Some(said_separator(rest)?);
             match self.lines.next_line() {
                 Some(next) => next.map_err(|fault| Wrong::row(fault.problem, fault.remedy))?,
-                None => return Err(Wrong::row("no header follows sep=", "write one")),
+                None => {
+                    return Err(Wrong::row("no header follows sep=", "write a header after it"));
+                }
             };
         }
         let text = self::text(&self.lines)?;
@@ -104,7 +106,8 @@ impl<R: Read> CsvRows<R> {
         wrong.fatal_at(&self.lines.file, self.header_line)
     }
 
-    /// Goes to the next row, and gives its line. After a fatal fault there is none.
+    /// Reads the next row, and returns its line. `None` at the end of the file, and after a fatal
+    /// fault.
     pub(crate) fn next_row(&mut self) -> Option<Result<u64, Fault>> {
         let line = match self.lines.next_line()? {
             Ok(line) => line,
@@ -113,7 +116,7 @@ impl<R: Read> CsvRows<R> {
         Some(match self.split() {
             Ok(()) => Ok(line),
             Err(Split::Row(wrong)) => Err(self.lines.fault(wrong)),
-            // Which of the next lines are rows, and which are text within the quotes, nobody knows.
+            // It is unknown which of the next lines are rows, and which are text within the quotes.
             Err(Split::File(wrong)) => Err(self.lines.fatal(wrong)),
         })
     }
@@ -140,10 +143,10 @@ impl<R: Read> CsvRows<R> {
             other => other.to_string(),
         };
         Err(Split::Row(Wrong::row(
-            format!("the row has {found} fields, the header {expected}"),
+            format!("the row has {found} fields, and the header has {expected}"),
             format!(
-                "write every column of the header, empty where there is nothing, and put fields \
-                 that hold a {separator} in double quotes"
+                "write every column of the header, empty if there is no value, and put fields \
+                that contain a {separator} in double quotes"
             ),
         )))
     }
@@ -162,12 +165,12 @@ impl<R: Read> CsvRows<R> {
         self.lines.fault(wrong)
     }
 
-    /// The current row's cell under each column of the header.
+    /// The cells of the current row, one for each column of the header.
     pub(crate) fn cells(&self) -> impl Iterator<Item = &str> {
         self.cells.iter()
     }
 
-    /// The current row's cell at `place`, from 0.
+    /// The cell of the current row at an index, from 0.
     pub(crate) fn cell(&self, place: usize) -> Option<&str> {
         self.cells.get(place)
     }
@@ -186,10 +189,10 @@ fn text<R: Read>(lines: &Lines<R>) -> Result<&str, Wrong> {
 }
 
 fn said_separator(text: &str) -> Result<char, Wrong> {
-    // A spreadsheet may fill up the row with its separator.
+    // A spreadsheet can pad the line with more separators.
     let said = text.chars().next().filter(|separator| SEPARATORS.contains(separator));
     said.filter(|&separator| text.chars().all(|c| c == separator)).ok_or_else(|| {
-        let problem = format!("{} is no separator", shown(text));
+        let problem = format!("{} is not a separator", shown(text));
         Wrong::row(problem, "write sep= and a comma, a semicolon, a tab or a bar")
     })
 }
@@ -197,7 +200,7 @@ fn said_separator(text: &str) -> Result<char, Wrong> {
 fn bad_quote(error: CsvLineError) -> Wrong {
     let remedy = match error {
         CsvLineError::Unclosed { .. } => {
-            "close the quote on the same line (line breaks within a field are not taken), write \
+            "close the quote on the same line (line breaks within a field are not accepted), write \
              \"\" for a quote within quotes, and run again"
         }
         CsvLineError::AfterQuote { .. } => "write \"\" for a quote within quotes",
@@ -205,16 +208,16 @@ fn bad_quote(error: CsvLineError) -> Wrong {
     Wrong::row(error.to_string(), remedy)
 }
 
-/// What a first line is that is no header.
+/// The fault of a first line in another format than separated values; `None` if it may be a header.
 fn other_format(text: &str) -> Option<Wrong> {
     match text.trim_start().chars().next()? {
         '{' => Some(Wrong::row(
             "this is JSON, not CSV",
-            "name the file .jsonl, or say --format jsonl, with one object a line",
+            "name the file .jsonl, or give --format jsonl, with one object per line",
         )),
         '[' => Some(Wrong::row(
             "this is a JSON array, not CSV",
-            "write one object a line, as jq -c '.[]' FILE does, and say --format jsonl",
+            "write one object per line, as jq -c '.[]' FILE does, and give --format jsonl",
         )),
         '<' => Some(Wrong::row(
             "this is XML, not CSV",

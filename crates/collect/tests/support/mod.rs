@@ -1,10 +1,10 @@
-//! Writes databases in MaxMind's binary format, as its specification has them (version 2.0).
+//! Writes databases in MaxMind's binary format (MaxMind DB specification, version 2.0).
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 use std::net::IpAddr;
 
-/// A value of the data section.
+/// A value in the data section.
 pub enum Value {
     Text(&'static str),
     U16(u16),
@@ -60,7 +60,7 @@ enum Slot {
     Data(usize),
 }
 
-/// A database of IPv6 networks, with IPv4 in `::/96`.
+/// A database of IPv6 networks, with IPv4 networks in `::/96`.
 pub fn mmdb(kind: &'static str, networks: &[(&str, Value)]) -> Vec<u8> {
     let mut tree = vec![[Slot::Nothing; 2]];
     let mut data = Vec::new();

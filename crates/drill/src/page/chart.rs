@@ -1,4 +1,4 @@
-//! A time line, as SVG.
+//! A timeline as SVG.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,16 +15,16 @@ const FAULTS_HEIGHT: f64 = 18.0;
 const ANSWERS_HEIGHT: f64 = 90.0;
 const WAITS_HEIGHT: f64 = 70.0;
 const GAP: f64 = 14.0;
-/// All bands together are no higher, but for the least that a band can have.
+/// The maximum height of all bands together, unless the minimum height of a band requires more.
 const BANDS_HEIGHT: f64 = 180.0;
 const BAND_MAX: f64 = 14.0;
-/// No slice of time is shorter.
+/// The minimum length of a slice of time.
 const SLICE_MIN: Micros = 10_000;
 const SLICES_MAX: u64 = 1_000;
-/// Colours of nodes there are in the style.
+/// The number of node colours in the style sheet.
 const COLOURS: usize = 6;
 
-/// A stretch of time.
+/// An interval of time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub(super) from: Micros,
@@ -41,18 +41,18 @@ impl Window {
         LEFT + (WIDTH - LEFT) * at as f64 / self.span() as f64
     }
 
-    /// Whole multiples of 10 ms, not too many.
+    /// The length of a slice: a multiple of 10 ms that gives at most `SLICES_MAX` slices.
     fn slice(self) -> Micros {
         self.span().div_ceil(SLICES_MAX).div_ceil(SLICE_MIN) * SLICE_MIN
     }
 }
 
-/// Draws windows of a timeline.
+/// Draws intervals of a timeline.
 pub(super) struct Chart<'a> {
     timeline: &'a Timeline,
-    /// By partition, in order.
+    /// The owners by partition, in order of time.
     reigns: BTreeMap<u32, Vec<&'a Reign>>,
-    /// Nodes by name, and their colours.
+    /// The colour of each node, by name.
     colours: BTreeMap<&'a str, usize>,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Chart<'a> {
         Self { timeline, reigns, colours }
     }
 
-    /// One window as an SVG element.
+    /// Draws one interval as an SVG element.
     pub(super) fn draw(&self, window: Window) -> String {
         let band = (BANDS_HEIGHT / self.reigns.len().max(1) as f64).min(BAND_MAX);
         let answers_top = FAULTS_HEIGHT + GAP;
@@ -83,7 +83,8 @@ impl<'a> Chart<'a> {
         );
         self.bands(&mut out, window, bands_top, band);
         axis(&mut out, window, bottom);
-        // The bands keep their colours: only the line goes through them.
+        // The fault's bar ends above the bands, so that their colours stay visible; its line
+        // continues.
         self.faults(&mut out, window, bands_top - GAP / 2.0, bottom);
         self.answers(&mut out, window, answers_top, waits_top);
         self.names(&mut out, bottom + 36.0);
@@ -104,7 +105,7 @@ impl<'a> Chart<'a> {
                 (end - x).max(0.5),
                 bars_bottom - FAULTS_HEIGHT
             );
-            // About the width of a letter.
+            // The approximate width of a character.
             let width = fault.what.chars().count() as f64 * 6.2;
             if x >= free_from && x + width < WIDTH {
                 let _ = write!(out, "<text x=\"{x:.1}\" y=\"12\">{what}</text>");
@@ -115,7 +116,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// Answers for each slice, and the longest wait among them.
+    /// Draws the answers in each slice, and their longest wait.
     fn answers(&self, out: &mut String, window: Window, answers_top: f64, waits_top: f64) {
         let slice = window.slice();
         let mut slices: BTreeMap<u64, (u32, Micros)> = BTreeMap::new();
@@ -161,7 +162,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// Who owned what.
+    /// Draws the owners of each partition.
     fn bands(&self, out: &mut String, window: Window, top: f64, band: f64) {
         for (row, (partition, reigns)) in self.reigns.iter().enumerate() {
             let y = top + band * row as f64;
@@ -197,7 +198,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// Which colour is which node.
+    /// Draws the legend of node colours.
     fn names(&self, out: &mut String, y: f64) {
         let mut x = LEFT;
         for (name, colour) in &self.colours {
@@ -213,7 +214,7 @@ impl<'a> Chart<'a> {
     }
 }
 
-/// From 0 for a millisecond and less to 1 for the longest.
+/// The logarithmic scale of waits: 0 for a millisecond or less, 1 for the longest.
 fn log(wait: Micros, longest: Micros) -> f64 {
     let decades = |micros: Micros| (millis(micros).max(1.0)).log10();
     (decades(wait) / decades(longest).max(0.1)).clamp(0.02, 1.0)
@@ -225,13 +226,13 @@ fn label(out: &mut String, y: f64, text: &str) {
     let _ = writeln!(out, "<text class=\"label\" x=\"{x}\" y=\"{y:.1}\">{text}</text>");
 }
 
-/// Ticks at round numbers of seconds.
+/// Draws ticks at round numbers of seconds.
 fn axis(out: &mut String, window: Window, bottom: f64) {
     let steps =
         [100_000, 250_000, 500_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000, 30_000_000];
     let step = steps.into_iter().find(|step| window.span() / step <= 14).unwrap_or(60_000_000);
     let mut at = window.from.div_ceil(step) * step;
-    // A number at the very edge would be cut.
+    // A label at the right edge would be cut off.
     while at <= window.until && window.x(at) < WIDTH - 12.0 {
         let (x, y) = (window.x(at), bottom + 14.0);
         let seconds = at as f64 / 1e6;

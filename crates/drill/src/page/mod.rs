@@ -1,4 +1,4 @@
-//! The page: one file, nothing to fetch, readable with no manual.
+//! The HTML page: one self-contained file with a legend.
 
 mod chart;
 
@@ -9,7 +9,7 @@ use chart::{Chart, Window};
 
 const STYLE: &str = include_str!("style.css");
 
-/// The page of these reports.
+/// Renders the reports as a page.
 pub fn page(reports: &[Report], seed: u64) -> String {
     let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n");
     out.push_str("<meta name=\"viewport\" content=\"width=device-width\">\n");
@@ -133,16 +133,16 @@ fn charts(out: &mut String, report: &Report) {
     );
 }
 
-/// Text within HTML.
+/// Escapes text for HTML.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-const LEGEND: &str = "<footer><p>Each chart, from the top: the faults, as bars that go through \
-everything (point at one for its name); answers to clients for each slice of time; how long the \
-slowest of these had waited since it was due (the scale is logarithmic); and who owned which \
-partition, a band a partition, a colour a node, the epoch written into it. A pause is a hole in \
-the answers; after it, what had been due meanwhile is answered at once.</p></footer>\n";
+const LEGEND: &str = "<footer><p>Each chart, from the top: the faults, as bars across the chart \
+(point at one for its name); answers to clients in each slice of time; the longest wait among \
+these, counted from the due time (the scale is logarithmic); and the owner of each partition, with \
+one band per partition, one colour per node, and the epoch as a number. A pause is a gap in \
+the answers; after it, the batches that fell due meanwhile are answered at once.</p></footer>\n";
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! No warm copy is there when a node dies.
+//! A node dies without a warm replica of its partitions.
 
 use anyhow::{Context as _, Result};
 
@@ -10,7 +10,7 @@ use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
 
 pub(super) const COLD: Scenario = Scenario {
     name: "cold",
-    help: "kills a node whose 1,000,000 accounts nobody keeps a warm copy of",
+    help: "kills a node with 1,000,000 accounts of which no member keeps a warm replica",
     holds: "another member loads the newest checkpoint and the log's tail, and serves within 5 s",
     proves: "I1 I2 I3 I4 I7, P11 P22",
     needs: Needs::Anything,
@@ -25,7 +25,7 @@ pub(super) const COLD: Scenario = Scenario {
 async fn run(world: &mut World) -> Result<()> {
     for _ in 0..world.repeat() {
         world.steady().await?;
-        let victim = world.some_owner().context("nobody owns anything")?;
+        let victim = world.some_owner().context("no node owns a partition")?;
         kill_and_restart(world, &victim).await?;
     }
     world.steady().await

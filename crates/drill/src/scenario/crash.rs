@@ -11,7 +11,7 @@ use super::{Needs, Promise, Quantile, Scenario, Target, USUAL};
 pub(super) const CRASH: Scenario = Scenario {
     name: "crash",
     help: "kills (SIGKILL) a node that owns partitions, and starts it again",
-    holds: "its standby serves them at once, with its warm copy",
+    holds: "its standby takes them over at once with its warm replica",
     proves: "I1 I2 I3 I7, P1 P2 P11 P15",
     needs: Needs::Anything,
     harmless: false,
@@ -28,13 +28,13 @@ pub(super) const CRASH: Scenario = Scenario {
 async fn run(world: &mut World) -> Result<()> {
     for _ in 0..world.repeat() {
         world.steady().await?;
-        let victim = world.some_owner().context("nobody owns anything")?;
+        let victim = world.some_owner().context("no node owns a partition")?;
         kill_and_restart(world, &victim).await?;
     }
     world.steady().await
 }
 
-/// Kills a node, waits until what it owned is served, and starts it again.
+/// Kills a node, waits until its partitions are served, and starts it again.
 pub(super) async fn kill_and_restart(world: &mut World, victim: &str) -> Result<()> {
     let partitions = world.owned_by(victim);
     world.cluster.kill(victim)?;

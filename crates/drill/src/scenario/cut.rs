@@ -1,4 +1,4 @@
-//! The network between two of the cluster's parts is cut, one way or both.
+//! Cuts the network between two parts of the cluster, in one direction or both.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::world::World;
 
 use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
 
-/// The ways to cut: which direction, and whether what is under way arrives in the end (a short
-/// cut, after which TCP sends again) or never.
+/// The ways to cut: the direction, and whether bytes in flight arrive later (as after a short cut,
+/// when TCP retransmits) or never.
 const WAYS: [(&str, &[Direction], Flow); 6] = [
     ("both ways", &Direction::BOTH, Flow::Vanish),
     ("towards the server", &[Direction::ToServer], Flow::Vanish),
@@ -21,7 +21,7 @@ const WAYS: [(&str, &[Direction], Flow); 6] = [
     ("towards the server, late", &[Direction::ToServer], Flow::Hold),
     ("towards the client, late", &[Direction::ToClient], Flow::Hold),
 ];
-/// Long enough for a takeover, and short enough for TCP.
+/// The duration of a cut: long enough for a takeover, and shorter than TCP time-outs.
 const LASTS: Duration = Duration::from_secs(3);
 
 const fn scenario(name: &'static str, needs: Needs) -> Scenario {
@@ -40,9 +40,9 @@ const fn scenario(name: &'static str, needs: Needs) -> Scenario {
     }
 }
 
-/// A node and the database.
+/// Cuts between a node and the database.
 pub(super) const NODE_DATABASE: Scenario = Scenario {
-    help: "cuts a node off from the database for 3 s: both ways, one way, with late arrival",
+    help: "cuts a node off from the database for 3 s: in both directions, in one, with late arrival",
     holds: "its standby takes over when its heartbeat is overdue; its late appends are fenced",
     proves: "I1 I2 I3 I6 I7, P1 P2 P3 P9 P10 P17",
     targets: &[Target { of: Quantile::P99, millis: 1_500.0 }],
@@ -50,30 +50,30 @@ pub(super) const NODE_DATABASE: Scenario = Scenario {
     ..scenario("cut-node-database", Needs::Connections)
 };
 
-/// What connects to a node, and the node.
+/// Cuts between a node and the processes that connect to it.
 pub(super) const FRONT_NODE: Scenario = Scenario {
-    help: "cuts a node off from fronts and other nodes for 3 s, its database in reach",
-    holds: "the front complains to the standby, which takes over since it can't reach the node either",
+    help: "cuts a node off from fronts and other nodes for 3 s, but not from the database",
+    holds: "the front reports this to the standby, which takes over because it can't reach the node either",
     proves: "I1 I2 I3 I7, P15 P16 P30",
     targets: &[Target { of: Quantile::P99, millis: 1_500.0 }],
     run: |world| Box::pin(front_node(world)),
     ..scenario("cut-front-node", Needs::Anything)
 };
 
-/// A front and the database.
+/// Cuts between a front and the database.
 pub(super) const FRONT_DATABASE: Scenario = Scenario {
     help: "cuts a front off from the database for 3 s",
-    holds: "it goes on with the routes that it knows",
+    holds: "the front continues with its last routing table",
     proves: "I1 I2 I7",
     targets: &[Target { of: Quantile::P99, millis: 1_500.0 }],
     run: |world| Box::pin(front_database(world)),
     ..scenario("cut-front-database", Needs::Connections)
 };
 
-/// The clients and a front.
+/// Cuts between the clients and a front.
 pub(super) const CLIENT_FRONT: Scenario = Scenario {
     help: "cuts the clients off from their only front for 3 s",
-    holds: "nothing is lost or doubled; service is back within 1 s of the network (the pause counts from there)",
+    holds: "no record is lost or doubled; service resumes within 1 s after the cut (the pause counts from its end)",
     proves: "I1 I2 I5 I7, P30 P31",
     targets: &[Target { of: Quantile::Max, millis: 1_000.0 }],
     run: |world| Box::pin(client_front(world)),
@@ -83,7 +83,7 @@ pub(super) const CLIENT_FRONT: Scenario = Scenario {
 async fn node_database(world: &mut World) -> Result<()> {
     for round in 0..world.repeat() {
         world.steady().await?;
-        let node = world.some_owner().context("nobody owns anything")?;
+        let node = world.some_owner().context("no node owns a partition")?;
         let partitions = world.owned_by(&node);
         let edge =
             Edge { what: format!("{node} -/- database"), partitions, measure: Measure::FromFault };
@@ -95,7 +95,7 @@ async fn node_database(world: &mut World) -> Result<()> {
 async fn front_node(world: &mut World) -> Result<()> {
     for round in 0..world.repeat() {
         world.steady().await?;
-        let node = world.some_owner().context("nobody owns anything")?;
+        let node = world.some_owner().context("no node owns a partition")?;
         let partitions = world.owned_by(&node);
         let edge =
             Edge { what: format!("front -/- {node}"), partitions, measure: Measure::FromFault };
@@ -126,7 +126,7 @@ async fn client_front(world: &mut World) -> Result<()> {
     world.steady().await
 }
 
-/// What is cut.
+/// The connection to cut.
 struct Edge {
     what: String,
     partitions: Vec<u32>,

@@ -1,4 +1,4 @@
-//! The database goes, and comes back.
+//! The database stops and starts again.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
 pub(super) const DATABASE_RESTART: Scenario = Scenario {
     name: "database-restart",
     help: "ends the database server without a shutdown, and starts it again up to 3 s later",
-    holds: "nothing is acknowledged that is not kept; service is back within 1 s of the database (the pause counts from there)",
+    holds: "no acknowledged record is lost; service resumes within 1 s after the restart (the pause counts from it)",
     proves: "I1 I2 I3 I7, P2 P10 P19",
     needs: Needs::OurServer,
     harmless: false,

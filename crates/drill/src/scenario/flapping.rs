@@ -1,4 +1,4 @@
-//! A node that dies again as soon as it is back.
+//! A node that dies again soon after each restart.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
 
 pub(super) const FLAPPING: Scenario = Scenario {
     name: "flapping",
-    help: "kills the preferred node of all partitions every 2.5 to 4 s, hardly that it is back",
-    holds: "the standby keeps what it took: a node gets its partitions back only after it lived for a while",
+    help: "kills the preferred node of all partitions every 2.5 to 4 s, soon after its restart",
+    holds: "the standby keeps the partitions: a node gets them back only after it was alive for a minimum time",
     proves: "I1 I2 I3 I7, P14",
     needs: Needs::Anything,
     harmless: false,

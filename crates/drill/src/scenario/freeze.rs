@@ -1,4 +1,4 @@
-//! A node stands still, and wakes.
+//! A node freezes and resumes.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use super::{Needs, Promise, Quantile, Scenario, Target, USUAL};
 pub(super) const FREEZE: Scenario = Scenario {
     name: "freeze",
     help: "freezes (SIGSTOP) a node that owns partitions, and resumes it (SIGCONT) 3 s later",
-    holds: "its standby takes over when its heartbeat is overdue; awake again it is fenced, and answers nothing",
+    holds: "its standby takes over when its heartbeat is overdue; after it resumes it is fenced, and answers nothing",
     proves: "I1 I2 I3 I6 I7, P1 P9 P10 P17",
-    // A process frozen in a write keeps all others from SQLite (P7).
+    // A process that is frozen during a write keeps the lock of SQLite (P7).
     needs: Needs::Connections,
     harmless: false,
     promise: Promise::NothingRefused,
@@ -28,7 +28,7 @@ pub(super) const FREEZE: Scenario = Scenario {
 async fn run(world: &mut World) -> Result<()> {
     for _ in 0..world.repeat() {
         world.steady().await?;
-        let victim = world.some_owner().context("nobody owns anything")?;
+        let victim = world.some_owner().context("no node owns a partition")?;
         let partitions = world.owned_by(&victim);
         world.cluster.freeze(&victim)?;
         let at = world.fault(format!("freeze {victim}"), partitions, Measure::FromFault);

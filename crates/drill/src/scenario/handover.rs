@@ -1,4 +1,4 @@
-//! Planned changes: nobody fails, and nobody should notice.
+//! Planned changes without a failure; clients must not see an error.
 
 use anyhow::{Context as _, Result};
 use turnpike_proto::cluster::v1::{DrainRequest, HandoverRequest};
@@ -11,7 +11,7 @@ use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
 
 pub(super) const HANDOVER: Scenario = Scenario {
     name: "handover",
-    help: "asks a partition's owner to hand it over to its standby (turnpike handover)",
+    help: "requests the handover of a partition from its owner to its standby (turnpike handover)",
     holds: "requests are delayed, none is refused, and no client sees an error",
     proves: "I1 I2 I3 I7, P13",
     needs: Needs::Anything,
@@ -25,7 +25,7 @@ pub(super) const HANDOVER: Scenario = Scenario {
 
 pub(super) const DRAIN: Scenario = Scenario {
     name: "drain",
-    help: "empties a node (turnpike drain), then lets it have its partitions back",
+    help: "drains a node (turnpike drain), then lets it claim its partitions again",
     holds: "requests are delayed, none is refused, and no client sees an error",
     proves: "I1 I2 I3 I7, P13 P14",
     needs: Needs::Anything,
@@ -37,7 +37,7 @@ pub(super) const DRAIN: Scenario = Scenario {
     run: |world| Box::pin(drain(world)),
 };
 
-/// A wish stands no longer than a scenario: what is forgotten decides nothing tomorrow.
+/// The time limit of a handover request: a request that remains after the drill expires soon.
 const WISH_MS: u64 = 120_000;
 
 async fn handover(world: &mut World) -> Result<()> {
@@ -56,7 +56,7 @@ async fn handover(world: &mut World) -> Result<()> {
     wished.sort_unstable();
     wished.dedup();
     for partition in wished {
-        // Priorities decide again.
+        // Cancel the request, so that priorities decide again.
         let request = HandoverRequest { partition, ..HandoverRequest::default() };
         world.operator().handover(request).await?;
     }
@@ -66,7 +66,7 @@ async fn handover(world: &mut World) -> Result<()> {
 async fn drain(world: &mut World) -> Result<()> {
     for _ in 0..world.repeat() {
         world.steady().await?;
-        let node = world.some_owner().context("nobody owns anything")?;
+        let node = world.some_owner().context("no node owns a partition")?;
         let partitions = world.owned_by(&node);
         world.fault(format!("drain {node}"), partitions.clone(), Measure::LongestWait);
         let mut request = DrainRequest { node: node.clone(), drained: true };

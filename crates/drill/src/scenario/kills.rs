@@ -1,4 +1,4 @@
-//! Random processes die at random moments.
+//! Random processes die at random times.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::{Needs, Promise, Scenario, Size, USUAL};
 
 pub(super) const KILLS: Scenario = Scenario {
     name: "kills",
-    help: "kills (SIGKILL) nodes and fronts drawn by chance, at any moment, also both nodes at once",
-    holds: "nothing is lost or doubled, however often (try --repeat 200)",
+    help: "kills (SIGKILL) random nodes and fronts at random times, also both nodes at once",
+    holds: "no record is lost or doubled, for any number of kills (try --repeat 200)",
     proves: "I1 I2 I3 I5 I7, P1 P2 P5 P11 P17 P30",
     needs: Needs::Anything,
     harmless: false,
@@ -28,7 +28,7 @@ async fn run(world: &mut World) -> Result<()> {
     world.steady().await?;
     let mut down: Vec<String> = Vec::new();
     for _ in 0..world.repeat() {
-        // One at a time mostly; now and then the next one dies before the last one is back.
+        // Mostly one at a time; sometimes the next process dies before the last one has restarted.
         if down.len() > 1 || (!down.is_empty() && world.draw(0..4) > 0) {
             for name in down.drain(..) {
                 world.cluster.start_again(&name).await?;
@@ -38,7 +38,7 @@ async fn run(world: &mut World) -> Result<()> {
             world.cluster.all().into_iter().filter(|name| world.cluster.runs(name)).collect();
         let drawn = world.draw(0..up.len());
         let Some(victim) = up.get(drawn) else { continue };
-        // A front owns nothing, and its clients have records for every partition.
+        // A front's clients have records for every partition.
         let is_node = world.cluster.nodes().contains(victim);
         let touched = if is_node { world.owned_by(victim) } else { world.partitions() };
         world.cluster.kill(victim)?;

@@ -1,4 +1,4 @@
-//! The database commits, and its answer is lost.
+//! The database commits an append, and its answer is lost.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -10,8 +10,8 @@ use super::{Needs, Promise, Quantile, Scenario, Target, USUAL};
 
 pub(super) const LOST_ANSWER: Scenario = Scenario {
     name: "lost-answer",
-    help: "lets an append commit in the database and cuts the connection in place of the answer",
-    holds: "the owner claims anew and reads what became of it; what was kept is not rated again",
+    help: "lets an append commit in the database and cuts the connection instead of the answer",
+    holds: "the owner claims again and reads the outcome of the append; committed records are not rated again",
     proves: "I1 I2 I3 I5, P2 P5 P31",
     needs: Needs::Connections,
     harmless: false,
@@ -26,7 +26,7 @@ async fn run(world: &mut World) -> Result<()> {
     let mut lost = 0;
     for _ in 0..world.repeat() {
         world.steady().await?;
-        let node = world.some_owner().context("nobody owns anything")?;
+        let node = world.some_owner().context("no node owns a partition")?;
         let partitions = world.owned_by(&node);
         let proxy = world.cluster.database_edge(&node)?;
         let before = proxy.answers_lost();
@@ -36,6 +36,6 @@ async fn run(world: &mut World) -> Result<()> {
         lost += world.cluster.database_edge(&node)?.answers_lost() - before;
         world.ends();
     }
-    ensure!(lost > 0, "not one answer was lost: does the database talk without encryption?");
+    ensure!(lost > 0, "no answer was lost: is the database connection unencrypted?");
     world.steady().await
 }

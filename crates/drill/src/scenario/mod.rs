@@ -1,4 +1,4 @@
-//! The scenarios: a table of small files.
+//! The scenarios, one file for each or for a few similar ones.
 
 mod cold;
 mod crash;
@@ -18,78 +18,78 @@ use futures::future::BoxFuture;
 use crate::cluster::Shape;
 use crate::world::World;
 
-/// A scenario: what is done to a cluster under load, and what must hold.
+/// A scenario: faults in a cluster under load, and the conditions that must hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// What it is called on the command line.
+    /// The name on the command line.
     pub name: &'static str,
-    /// What it does, in a sentence.
+    /// The faults, in a sentence.
     pub help: &'static str,
-    /// What must hold beside what must always hold.
+    /// The condition that must hold, besides those of all scenarios.
     pub holds: &'static str,
-    /// What it shows to be true, by the numbers of design and protocol.
+    /// The tested invariants and rules, by their numbers in docs/protocol.md.
     pub proves: &'static str,
-    /// What it can't do without.
+    /// The required kind of database.
     pub needs: Needs,
-    /// Nothing fails by it: it may be done to a cluster that others use.
+    /// The scenario causes no failure, so it may run on a cluster with other users.
     pub harmless: bool,
-    /// What clients are promised.
+    /// The guarantee for clients.
     pub promise: Promise,
-    /// The longest pauses that are fine.
+    /// The limits on pauses.
     pub targets: &'static [Target],
-    /// What is chosen when the options leave it open.
+    /// The defaults for unset options.
     pub size: Size,
-    /// The cluster that it wants.
+    /// The required cluster.
     pub shape: fn() -> Shape,
-    /// Does it.
+    /// Injects the faults.
     pub run: for<'a> fn(&'a mut World) -> BoxFuture<'a, Result<()>>,
 }
 
-/// What a scenario can't do without.
+/// The requirement of a scenario on the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
     /// Any database.
     Anything,
-    /// A database whose connections can be put behind proxies, or that does not stand still with a
-    /// process that is frozen: PostgreSQL.
+    /// A database whose connections can go through proxies, and that is not blocked by a frozen
+    /// process: PostgreSQL.
     Connections,
-    /// A database server that is ours to restart.
+    /// A database server that the drill started and can restart.
     OurServer,
 }
 
-/// What clients are promised.
+/// The guarantee for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
-    /// Nothing is lost or doubled.
+    /// No record is lost or doubled.
     Exactly,
-    /// Moreover no record is refused: suspended or rejected.
+    /// Also, no record is refused (suspended or rejected).
     NothingRefused,
-    /// Moreover no client sees an error: no broken stream, no batch that it must send again.
+    /// Also, no client sees an error: no broken stream, no batch answered RETRY.
     NoErrorSeen,
 }
 
 /// A limit on pauses.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Which pause.
+    /// The statistic.
     pub of: Quantile,
-    /// No longer than that.
+    /// The limit.
     pub millis: f64,
 }
 
-/// Which of all pauses.
+/// A statistic of all pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantile {
-    /// Half of them are no longer.
+    /// The median.
     P50,
-    /// 99 % of them are no longer.
+    /// The 99th percentile.
     P99,
     /// The longest.
     Max,
 }
 
 impl Quantile {
-    /// As reports call it.
+    /// The name in reports.
     pub const fn word(self) -> &'static str {
         match self {
             Self::P50 => "p50",
@@ -99,26 +99,26 @@ impl Quantile {
     }
 }
 
-/// What is chosen when the options leave it open.
+/// The defaults for unset options.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Faults.
+    /// The number of faults.
     pub repeat: u32,
     /// Partitions.
     pub partitions: u32,
     /// Accounts in all.
     pub accounts: u64,
-    /// Batches a second and partition.
+    /// Batches per second and partition.
     pub rate: f64,
-    /// Records a batch.
+    /// Records per batch.
     pub batch_records: u32,
 }
 
-/// Four partitions, 50 batches a second each, of 20 records.
+/// Four partitions; for each, 50 batches of 20 records per second.
 const USUAL: Size =
     Size { repeat: 10, partitions: 4, accounts: 400, rate: 50.0, batch_records: 20 };
 
-/// All of them, in the order in which `--all` runs them.
+/// All scenarios, in the order of `--all`.
 pub const SCENARIOS: &[Scenario] = &[
     crash::CRASH,
     freeze::FREEZE,
@@ -137,7 +137,7 @@ pub const SCENARIOS: &[Scenario] = &[
     kills::KILLS,
 ];
 
-/// The scenario of that name.
+/// The scenario with this name.
 pub fn named(name: &str) -> Option<&'static Scenario> {
     SCENARIOS.iter().find(|scenario| scenario.name == name)
 }

@@ -1,4 +1,4 @@
-//! Every process is stopped and started again, one after the other: an upgrade.
+//! Every process is restarted, one after the other, as in an upgrade.
 
 use anyhow::Result;
 
@@ -11,7 +11,7 @@ use super::{Needs, Promise, Quantile, Scenario, Size, Target, USUAL};
 pub(super) const ROLLING_RESTART: Scenario = Scenario {
     name: "rolling-restart",
     help: "stops (SIGTERM) and starts each of two nodes and two fronts in turn, as an upgrade does",
-    holds: "no record is refused; a client of a front that stops goes on with the other one",
+    holds: "no record is refused; a client of a front that stops continues with the other front",
     proves: "I1 I2 I3 I5 I7, P13 P14",
     needs: Needs::Anything,
     harmless: false,
@@ -27,7 +27,7 @@ async fn run(world: &mut World) -> Result<()> {
         for name in world.cluster.all() {
             world.steady().await?;
             let owned = world.owned_by(&name);
-            // Half of the clients begin at either front.
+            // Each front has half of the clients.
             let touched = if owned.is_empty() { world.partitions() } else { owned };
             world.fault(format!("restart {name}"), touched, Measure::LongestWait);
             world.cluster.stop(&name).await?;

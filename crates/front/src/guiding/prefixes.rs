@@ -1,5 +1,5 @@
-//! Which binding a record is guided by, against a naive model: all bindings that hold the address
-//! and are in force, and of them the one with the longest prefix.
+//! Checks which binding guides a record against a naive model: of all bindings in force that
+//! contain the address, the one with the longest prefix.
 
 use std::net::Ipv4Addr;
 
@@ -10,7 +10,7 @@ use turnpike_store::{BindOutcome, Binding};
 
 use super::*;
 
-/// Addresses 192.0.2.0 to 192.0.2.15, so that prefixes meet.
+/// The addresses 192.0.2.0 to 192.0.2.15: few enough that prefixes overlap.
 const NETWORK: u32 = 0xc000_0200;
 
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ proptest! {
             for address in (NETWORK..NETWORK + 16).chain([NETWORK + 16]) {
                 let identity = format!("ip:::ffff:{}", Ipv4Addr::from_bits(address));
                 let key = Key::of(&identity).text.into_owned();
-                // Twice: the second answer comes from the cache where all starts are bound.
+                // Twice: the second answer comes from the cache if all starts are bound.
                 for _ in 0..2 {
                     let starts = (0..41).map(Timestamp).collect();
                     let asked = HashMap::from([(key.clone(), starts)]);

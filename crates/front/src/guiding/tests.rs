@@ -1,4 +1,4 @@
-//! Which account holds an identity when, through the cache and without it (P28).
+//! Which account holds an identity at which instant, with and without the cache (P28).
 
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{BindOutcome, Binding};
@@ -14,7 +14,8 @@ fn binding(account: u64, from: i64, until: i64) -> Binding {
     }
 }
 
-/// P28: an interval holds its beginning and not its end; between two intervals nobody is bound.
+/// P28: an interval includes its start and excludes its end. Between two intervals the identity is
+/// unbound.
 #[test]
 fn p28_a_binding_holds_from_its_beginning_to_just_before_its_end() {
     let bindings = vec![binding(1, 100, 200), binding(2, 200, 300), binding(3, 400, 500)];
@@ -44,8 +45,8 @@ async fn bind(db: &MemoryDatabase, new: Binding) {
     assert_eq!(db.bind_identities(&[new]).await.unwrap(), [BindOutcome::Bound]);
 }
 
-/// P28: a history that was cached before a binding was made answers for no start of it, in
-/// whatever company that start is asked for.
+/// P28: a history that was cached before a binding was made answers for no start inside that
+/// binding, whatever other starts are requested with it.
 #[tokio::test]
 async fn p28_every_start_that_a_cached_history_does_not_cover_is_looked_up() {
     for known in [vec![150], vec![]] {
@@ -87,7 +88,7 @@ fn mutants_are_caught() {
     ]);
 }
 
-/// P28: of many identities asked for at once each has its own history, cached or not.
+/// P28: each of many identities requested together gets its own history, cached or not.
 #[tokio::test]
 async fn p28_each_identity_is_guided_by_its_own_history() {
     let db = Arc::new(MemoryDatabase::new());

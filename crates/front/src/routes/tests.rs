@@ -25,16 +25,17 @@ fn silence_counts_only_across_ones_own_successful_reads() {
     assert_eq!(read(0, row(1, 1)), 0);
     assert_eq!(read(250, row(1, 1)), 250);
     assert_eq!(read(500, row(1, 1)), 500);
-    // The counter moved; then it stands still while we could not read.
+    // The counter advances. Then it does not advance while the reader can't read.
     assert_eq!(read(750, row(1, 2)), 0);
     assert_eq!(read(1_000, row(1, 2)), 250);
     assert_eq!(read(9_000, row(1, 2)), 0);
     assert_eq!(read(9_250, row(1, 2)), 250);
-    // A new process is no continuation of the old one.
+    // A new process does not continue the silence of the old one.
     assert_eq!(read(9_500, row(2, 2)), 0);
 }
 
-/// A dead member of high priority kept every complaint from the one that could have taken over.
+/// Regression: all complaints went to a dead member of high priority, never to the member that
+/// could have taken over.
 #[test]
 fn p16_the_next_member_is_asked_when_the_one_before_it_is_silent_or_was_tried() {
     let id = PartitionId(1);
@@ -79,7 +80,7 @@ fn p16_the_next_member_is_asked_when_the_one_before_it_is_silent_or_was_tried() 
     assert_eq!(ask(&table([0, 0, 0]), &tried[..1]), (Some("c:1".to_owned()), Some(7)));
     assert_eq!(ask(&table([0, 0, 0]), &tried), (Some("b:1".to_owned()), Some(7)));
     assert_eq!(ask(&table([0, 0, 2]), &tried[..1]), (Some("b:1".to_owned()), Some(7)));
-    // Whoever follows may be out of reach while the owner was not even asked.
+    // The member that was tried may be out of reach, but the owner was not tried: no complaint.
     assert_eq!(ask(&table([0, 0, 0]), &tried[1..]).1, None);
     assert_eq!(ask(&table([0, 2, 2]), &tried), (None, Some(7)));
 }

@@ -11,7 +11,7 @@ use turnpike_types::{AccountRange, ClaimId, Epoch, SegmentHash, SegmentNumber, U
 
 use super::*;
 
-/// A table of partitions: id, first and last account; nobody owns any.
+/// A table of partitions without owners: id, first account, last account.
 pub(crate) fn table(ranges: &[(u32, u64, u64)]) -> RouteTable {
     let row = |&(id, first, last): &(u32, u64, u64)| PartitionRow {
         spec: PartitionSpec {
@@ -73,13 +73,13 @@ fn histories(bound: &[(&str, i64, i64, u64)]) -> Histories {
     all.into_iter().map(|(identity, history)| (identity, Arc::new(history))).collect()
 }
 
-/// (account, record bytes) of each record of a part, as a node reads them.
+/// The account and bytes of each record of a part, as a node reads them.
 fn read(part: &Part) -> Vec<(u64, Vec<u8>)> {
     let head = SubBatchHead { partition: part.partition.0, ..SubBatchHead::default() };
     let frame = SubBatchFrame::build(head, &part.records);
     let mut found = Vec::new();
     let each = |record: &[u8]| found.push((peek(record).unwrap().account.0, record.to_vec()));
-    assert_eq!(frame.walk(each).unwrap(), head, "records say nothing of their sub-batch");
+    assert_eq!(frame.walk(each).unwrap(), head, "records can't change the head of their sub-batch");
     assert_eq!(found.len(), part.count as usize);
     found
 }
@@ -170,7 +170,7 @@ fn a_sub_batch_says_of_itself_what_it_was_built_with() {
         let mut run = Vec::new();
         push_record(&mut run, b"r");
         assert_eq!(SubBatchFrame::build(head, &run).walk(|_| {}), Ok(head));
-        // Behind its records, as a lane builds it.
+        // The fields after the records, as a lane appends them.
         head.put(&mut run);
         assert_eq!(SubBatchFrame::from(run).walk(|_| {}), Ok(head));
     }
@@ -179,26 +179,26 @@ fn a_sub_batch_says_of_itself_what_it_was_built_with() {
 #[test]
 fn p35_a_client_can_not_say_that_its_records_were_recycled() {
     let table = table(&[(1, 1, 100), (2, 101, 200)]);
-    // Field 4 of the sub-batch as an attribute's text and as an unknown field behind the record:
-    // records are length-delimited, so that it stays inside them.
+    // Field 4 of the sub-batch inside an attribute's text, and as an unknown field at the end of
+    // the record. Records are length-delimited, so these bytes stay inside the record.
     let mut within = record(0, 5, "");
     encode_extra("", [("x", "\u{20}\u{1}")], [], &mut within);
     put_bytes(&mut within, 99, &[0x20, 1]);
-    // As the record's own field 4, which is another type: no record.
+    // As field 4 of the record itself, which has another type: the record is malformed.
     let mut behind = record(1, 5, "");
     put_number(&mut behind, 4, 1);
-    // And as a field of the batch: a part is built from records alone.
+    // As a field of the batch: a part is built from the records alone.
     let mut batch = frame(&[within.clone(), behind, record(2, 105, "")]).body().to_vec();
     put_number(&mut batch, 4, 1);
     let split = split(&BatchFrame::from(batch), &table, None);
     assert_eq!(split.refused, [(1, RejectReason::Malformed)]);
-    // `read` checks the heads.
+    // `read` checks the head of each part.
     let taken: Vec<_> = split.parts.iter().flat_map(read).collect();
     assert_eq!(taken, [(5, within), (105, record(2, 105, ""))]);
 }
 
 proptest! {
-    /// Each record is in exactly one part, at the place that its index says, in order.
+    /// Each record is in exactly one part, in order, at the index that the part gives.
     #[test]
     fn parts_and_indexes_make_the_batch_again(
         picks in proptest::collection::vec((0u8..5, 1u64..400), 0..60),

@@ -1,4 +1,4 @@
-//! A front with fake nodes behind it: real gRPC through pipes on virtual time, a ledger in place of
+//! A front with fake nodes: real gRPC through pipes in virtual time, and a ledger instead of
 //! rating.
 #![allow(dead_code, unreachable_pub)]
 
@@ -39,7 +39,7 @@ use turnpike_types::{
     UsageRecord,
 };
 
-/// How often, in a thousand sub-batches, a node does what.
+/// The rates of faults in a node, for each thousand sub-batches.
 #[derive(Clone, Copy, Default)]
 pub struct Faults {
     pub overloaded: u32,
@@ -47,47 +47,47 @@ pub struct Faults {
     pub cut_after: u32,
     pub old_epoch: u32,
     pub invalid: u32,
-    /// Only sub-batches of this partition are invalid; 0: of any.
+    /// Only sub-batches of this partition are rejected as invalid; 0: of any partition.
     pub invalid_in: u32,
-    /// Its database is in trouble: it owns nothing, and says why.
+    /// The node's database fails: the node owns nothing, and reports the reason.
     pub trouble: bool,
-    /// It takes and never answers.
+    /// The node commits a sub-batch but does not answer.
     pub silent: u32,
-    /// It loses what comes, and all that comes after it on the same stream, and never answers.
+    /// The node drops a sub-batch and all later ones of the stream, and does not answer.
     pub deaf: bool,
-    /// Its answers leave a record out.
+    /// The answers leave out one record.
     pub short: bool,
-    /// Its answers have the number of the next sub-batch.
+    /// The answers carry the sequence number of the next sub-batch.
     pub ahead: bool,
-    /// The record of this id is rejected: it is too old.
+    /// The record with this id is rejected as too old.
     pub too_old: Option<&'static str>,
     /// Commands for this account are refused.
     pub refuses: Option<u64>,
-    /// Its answers to commands leave the last one out.
+    /// The answers to commands leave out the last result.
     pub leaves_out: bool,
-    /// It fails when it is asked to recycle.
+    /// Requests to recycle fail.
     pub fails_to_recycle: bool,
 }
 
-/// The one account that was never opened.
+/// The only account that was never opened.
 pub const NEVER_OPENED: u64 = 98;
 
-/// What a node in trouble says.
+/// The message of a node whose database fails.
 pub const TROUBLE: &str = "the shared database is out of space (append): no space left on device";
 
-/// One partition, as the fakes see it: who may commit, and what was.
+/// A partition as the fake nodes share it: which node may commit, and what was committed.
 #[derive(Default)]
 pub struct Ledger {
     pub owner: String,
     pub epoch: u64,
     /// Record ids by account, in the order of their first commit.
     pub rated: BTreeMap<u64, Vec<String>>,
-    /// Record ids of unguided records.
+    /// The suspended records of unbound identities.
     pub suspended: Vec<SuspendedRecord>,
     pub recycled: Vec<RecycleKey>,
-    /// Record ids in sub-batches that said that they were recycled elsewhere.
+    /// The ids of records in sub-batches that were marked as recycled.
     pub from_elsewhere: Vec<String>,
-    /// Commands that came, by account.
+    /// The accounts of the received commands.
     pub commanded: Vec<u64>,
 }
 
@@ -95,12 +95,12 @@ pub struct Shared {
     pub ledgers: Mutex<HashMap<u32, Ledger>>,
     pub faults: Mutex<Faults>,
     pub rng: Mutex<StdRng>,
-    /// Sub-batches that did not come in the order of their numbers.
+    /// The number of sub-batches that arrived out of sequence.
     pub out_of_order: AtomicU64,
     pub streams: AtomicU64,
-    /// Those that came with a hint, not by the routes.
+    /// The number of streams that were opened because of a referral, not by the routes.
     pub sent: AtomicU64,
-    /// Identity, status, measure and quantity of the last record that had an identity and an account.
+    /// Identity, status, measure and quantity of the last record with an identity and an account.
     pub last_extra: Mutex<String>,
 }
 
@@ -396,7 +396,7 @@ impl NodeService for FakeNode {
     }
 }
 
-/// A front, two fake nodes, a database in memory.
+/// A front, two fake nodes, and an in-memory database.
 pub struct World {
     pub db: Arc<MemoryDatabase>,
     pub front: Front,
@@ -407,7 +407,7 @@ pub struct World {
 }
 
 pub fn config() -> FrontConfig {
-    // Deadlines are far away, except where a test is about them.
+    // The deadlines are long, except in tests about deadlines.
     let heartbeat = Duration::from_millis(20);
     FrontConfig { heartbeat, answer_deadline_beats: 3_000, ..FrontConfig::default() }
 }
@@ -421,7 +421,7 @@ impl World {
         Self::through(db.clone(), Arc::new(db), config, seed).await
     }
 
-    /// The same, where the front reaches the database through `line`.
+    /// The same, but the front reaches the database through `line`.
     pub async fn through(
         db: MemoryDatabase,
         line: Arc<dyn SharedDatabase>,
@@ -483,12 +483,12 @@ impl World {
         self.shared.ledgers.lock().unwrap().insert(id, Ledger::default());
     }
 
-    /// Gives the partition to the node with this index.
+    /// Makes the node with this index the owner of the partition.
     pub async fn give(&self, partition: u32, node: usize) {
         give(&self.db, &self.shared, &self.nodes, partition, node).await;
     }
 
-    /// The front has read the routes since now.
+    /// Waits until the front has read the present routes.
     pub async fn routed(&self) {
         let want = self.db.observe().await.unwrap().partitions;
         let mut cluster = ClusterServiceClient::new(self.channel.clone());

@@ -6,12 +6,12 @@ use turnpike_store::memory::MemoryDatabase;
 use super::*;
 
 thread_local! {
-    /// How often the start of a version was made an instant of a zone: what looking for versions
-    /// costs, counted.
+    /// How many starts of versions were converted to an instant of a zone. It measures the cost of
+    /// finding versions.
     pub(super) static STARTS_ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How often starts were asked for while `work` was done.
+/// The number of starts that `work` converts.
 pub(crate) fn starts_asked(work: impl FnOnce()) -> usize {
     let before = STARTS_ASKED.get();
     work();
@@ -101,7 +101,7 @@ async fn a_version_of_a_table_is_in_force_from_its_date_in_the_accounts_zone() {
     assert!(catalogue.table("moon", &zone, at("2020-01-01T05:00:00Z")).content.is_none());
 }
 
-/// P36: a catalogue version stands for all that was published up to it.
+/// P36: a catalogue version covers all that was published up to it.
 #[tokio::test]
 async fn a_refresh_reads_all_pages_and_shares_what_was_read_before() {
     let db = MemoryDatabase::new();
@@ -145,7 +145,7 @@ fn of_two_versions_with_one_start_the_one_published_later_is_in_force_in_whateve
     assert_eq!(in_force("2024-03-01T00:00:00Z"), Some(3));
 }
 
-/// Each other time-zone database is told once, whatever is published with it.
+/// Each other time-zone database is reported once, however many versions were published with it.
 #[tokio::test]
 async fn a_version_published_with_another_time_zone_database_is_noticed_once() {
     let db = MemoryDatabase::new();

@@ -16,15 +16,15 @@ fn name(node: &str) -> NodeName {
     NodeName(node.to_owned())
 }
 
-/// One observer, `me`, of a cluster of `a` (priority 30), `b` (20) and `c` (10).
+/// One observer, `me`, in a cluster of `a` (priority 30), `b` (20) and `c` (10).
 struct World {
     config: NodeConfig,
     me: NodeName,
     busy: HashSet<PartitionId>,
-    /// Who has a warm copy, and says so.
+    /// Nodes whose heartbeats report a warm replica.
     warm: HashSet<&'static str>,
     gone: HashMap<NodeName, Incarnation>,
-    /// Who is asked to be emptied.
+    /// The node that an operator asked to drain.
     emptied: Option<&'static str>,
     draining: bool,
     beats: Vec<NodeBeat>,
@@ -32,7 +32,7 @@ struct World {
     liveness: Liveness,
     vacancies: Vacancies,
     now: Instant,
-    /// The last look ended in the wish to keep a warm copy.
+    /// The last observation led to a decision to keep a warm replica.
     follows: bool,
 }
 
@@ -78,7 +78,8 @@ impl World {
         }
     }
 
-    /// One heartbeat interval in which these nodes beat; the owner names what it serves.
+    /// One heartbeat interval, in which the nodes of `alive` write a heartbeat. The owner's one
+    /// names what it serves.
     fn round(&mut self, alive: &[&str]) -> Vec<Decision> {
         self.now += self.config.heartbeat;
         for node in alive {
@@ -108,7 +109,7 @@ impl World {
     fn observe(&mut self) -> Vec<Decision> {
         let rows = self.beats.iter().map(|beat| NodeRow {
             beat: beat.clone(),
-            // Far in the past: the timestamp is for people (P10).
+            // In the distant past: the timestamp is shown to people, and decides nothing (P10).
             beat_at: Timestamp(0),
             drain_asked: self.emptied == Some(beat.node.0.as_str()),
         });
@@ -136,7 +137,7 @@ impl World {
         decisions
     }
 
-    /// In which round of these the first decision falls, and which it is.
+    /// The first decision within `rounds`, and its round.
     fn first(&mut self, alive: &[&str], rounds: u32) -> Option<(u32, Decision)> {
         (1..=rounds).find_map(|round| Some((round, self.round(alive).pop()?)))
     }
@@ -159,7 +160,7 @@ fn p21_a_silent_owner_is_suspect_after_four_intervals() {
     assert_eq!(world.first(&["b"], 10), Some((4, claims(Cause::OwnerSilent, 1))));
 }
 
-/// Looks that came a millisecond early found an owner out an interval late.
+/// An observation one millisecond too early must not delay the suspicion by a whole interval.
 #[test]
 fn p21_the_next_look_is_when_the_owner_becomes_suspect() {
     let mut world = World::new("b", Some("a"));
@@ -197,7 +198,7 @@ fn p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it() {
         world.beat("b", Incarnation(1), true);
         assert_eq!(world.observe(), decided);
     };
-    // The first one may have been on its way when the claim was made.
+    // The first such heartbeat may have been in flight when the claim was made.
     disown(&[]);
     disown(&[claims(Cause::OwnerStoodDown, 1)]);
 }
@@ -235,7 +236,7 @@ fn p10_a_database_that_stood_still_does_not_look_like_a_dead_cluster() {
     let mut world = World::new("b", Some("a"));
     world.first(&["a", "b"], 10);
     world.now += Duration::from_secs(60);
-    assert_eq!(world.observe(), [], "nobody could beat, and we could not read");
+    assert_eq!(world.observe(), [], "no node could write or read heartbeats");
     assert_eq!(world.first(&["a", "b"], 10), None);
 }
 
@@ -246,7 +247,7 @@ fn p11_a_new_process_proves_the_old_one_dead() {
     world.now += world.config.heartbeat;
     world.beat("a", Incarnation(2), true);
     world.beat("b", Incarnation(1), true);
-    // The new process of a is above b, and has two intervals to claim.
+    // The new process of `a` ranks above `b`, and has two intervals to claim.
     assert_eq!(world.observe(), []);
     let mut restarted = World::new("a", Some("a"));
     restarted.row.owner = Some((name("a"), Incarnation(77)));
@@ -257,14 +258,19 @@ fn p11_a_new_process_proves_the_old_one_dead() {
 fn p11_who_was_replaced_is_not_given_the_time_of_a_silent_one() {
     let mut world = World::new("b", Some("a"));
     world.first(&["a", "b"], 10);
-    // Its name beats on, and serves nothing yet: a is above b, and has two intervals to claim.
+    // The name's heartbeats continue without the partition. `a` ranks above `b`, and has two
+    // intervals to claim.
     let replaced = (1..=10).find_map(|round| {
         world.now += world.config.heartbeat;
         world.beat("a", Incarnation(2), true);
         world.beat("b", Incarnation(1), true);
         Some((round, world.observe().pop()?))
     });
-    assert_eq!(replaced, Some((3, claims(Cause::OwnerRestarted, 1))), "it is known to be dead");
+    assert_eq!(
+        replaced,
+        Some((3, claims(Cause::OwnerRestarted, 1))),
+        "the old process is known to be dead"
+    );
 }
 
 #[test]
@@ -283,7 +289,11 @@ fn p13_a_released_partition_is_its_targets_first_and_then_anyones() {
     };
     assert_eq!(released("a").round(&["a", "b", "c"]), [claims(Cause::Released, 1)]);
     let (round, decision) = released("b").first(&["a", "b", "c"], 20).unwrap();
-    assert_eq!((round, decision), (5, claims(Cause::Abandoned, 1)), "two intervals and a rank");
+    assert_eq!(
+        (round, decision),
+        (5, claims(Cause::Abandoned, 1)),
+        "two intervals, and two more for one rank"
+    );
 }
 
 #[test]
@@ -294,10 +304,15 @@ fn p13_who_released_takes_it_back_when_nobody_comes() {
     world.row.released_to = Some(name("a"));
     world.busy.remove(&P);
     let (round, decision) = world.first(&["a", "b", "c"], 20).unwrap();
-    assert_eq!((round, decision), (3, claims(Cause::TakenBack, 1)), "two intervals are a's");
+    assert_eq!(
+        (round, decision),
+        (3, claims(Cause::TakenBack, 1)),
+        "`a` alone may claim for two intervals"
+    );
 }
 
-/// An owner that reset its connection each minute would get control back two seconds later each time.
+/// Without the flap, an owner that reset its connection each minute would get control back two
+/// seconds later each time.
 #[test]
 fn p14_who_is_given_a_partition_by_a_member_above_counts_that_as_a_flap() {
     let given = |change: &dyn Fn(&mut World)| {
@@ -307,7 +322,7 @@ fn p14_who_is_given_a_partition_by_a_member_above_counts_that_as_a_flap() {
         change(&mut world);
         world.round(&["a", "b"])
     };
-    assert_eq!(given(&|_| ()), [claims(Cause::OwnerInTrouble, 1)], "and nobody waits");
+    assert_eq!(given(&|_| ()), [claims(Cause::OwnerInTrouble, 1)], "the target claims at once");
     assert!(Cause::OwnerInTrouble.is_forced());
     let pin = Some(Pin { member: name("b"), until: Timestamp(1) });
     assert_eq!(given(&|world| world.row.pin.clone_from(&pin)), [claims(Cause::Released, 1)]);
@@ -323,7 +338,7 @@ fn p13_a_pin_is_above_all_priorities() {
     world.row.pin = Some(Pin { member: name("c"), until: Timestamp(1) });
     let (round, decision) = world.first(&["a", "b", "c"], 20).unwrap();
     assert_eq!((round, decision), (1, Decision::Release { partition: P, to: name("c") }));
-    // And the one of the highest priority does not take it back while the pin stands.
+    // The member with the highest priority does not get it back while the pin holds.
     let mut holder = World::new("c", Some("c"));
     holder.busy.insert(P);
     holder.warm.insert("a");
@@ -339,20 +354,20 @@ fn p14_a_higher_member_gets_it_back_once_it_is_warm_and_has_lived_a_while() {
     world.warm.insert("b");
     let (round, decision) = world.first(&["b", "c"], 20).unwrap();
     assert_eq!(decision, Decision::Release { partition: P, to: name("b") });
-    assert_eq!(round, 9, "eight intervals of life");
+    assert_eq!(round, 9, "eight intervals of uninterrupted heartbeats");
     let mut cold = World::new("c", Some("c"));
     cold.busy.insert(P);
-    assert_eq!(cold.first(&["b", "c"], 40), None, "a cold member would make all wait");
+    assert_eq!(cold.first(&["b", "c"], 40), None, "clients would wait while a cold member loads");
 }
 
-/// By segments alone, a quick log left its owner without anybody to give it up to.
+/// Counted in segments alone, no replica of a fast log would be warm enough for a release.
 #[test]
 fn p14_a_copy_that_keeps_up_with_a_quick_log_is_warm_and_one_that_stands_still_is_not() {
     let mut world = World::new("c", Some("c"));
     world.busy.insert(P);
     world.warm.insert("b");
     let mut quick = |beating: &[&str]| {
-        // Appended between the heartbeats and our look at them.
+        // The log grows between the heartbeats and their observation.
         for node in beating {
             world.beat(node, Incarnation(1), true);
         }
@@ -363,7 +378,7 @@ fn p14_a_copy_that_keeps_up_with_a_quick_log_is_warm_and_one_that_stands_still_i
     let release = Decision::Release { partition: P, to: name("b") };
     assert_eq!((0..20).find_map(|_| quick(&["b", "c"])), Some(release.clone()));
     let lagging = world.beats.iter().find(|beat| beat.node.0 == "b").unwrap().clone();
-    // It beats on, and comes no further.
+    // The standby's heartbeats continue, but its replica stands still.
     let mut still = || {
         world.round(&["c"]);
         world.beats.retain(|beat| beat.node.0 != "b");
@@ -403,7 +418,8 @@ fn p11_a_warm_member_comes_before_a_cold_one_of_higher_priority() {
     cold.warm.insert("b");
     cold.busy.insert(P);
     cold.first(&["a", "b", "c"], 3);
-    // Its state is thrown away after an append of unknown outcome; b has all but the last of it.
+    // The owner discards its state after an append of unknown outcome. `b` lacks only the last
+    // segment.
     cold.busy.remove(&P);
     let (round, decision) = cold.first(&["a", "b", "c"], 20).unwrap();
     assert_eq!((round, decision), (3, claims(Cause::SteppedDown, 1)));
@@ -416,13 +432,13 @@ fn p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong() 
     world.first(&["a", "b"], 10);
     world.gone.insert(name("a"), Incarnation(1));
     assert_eq!(world.round(&["b"]), [claims(Cause::OwnerGone, 1)]);
-    // It beats on: the alarm was false, and is not heard for a while.
+    // The process still writes heartbeats: the alarm was false, and is ignored for a while.
     let mut heard = 0;
     for _ in 0..12 {
         heard += usize::from(!world.round(&["a", "b"]).is_empty());
     }
-    assert_eq!(heard, 3, "beats that may have been on their way when it ended");
-    // Another process of that name is not meant.
+    assert_eq!(heard, 3, "heartbeats that may have been in flight when the process exited");
+    // An alarm about another process of that name does not count.
     let mut other = World::new("b", Some("a"));
     other.first(&["a", "b"], 10);
     other.gone.insert(name("a"), Incarnation(9));
@@ -446,11 +462,15 @@ fn p16_an_owner_out_of_reach_is_replaced_when_a_front_complains_of_it_too() {
     };
     let claimed = Some((1, claims(Cause::OwnerUnreachable, 1)));
     assert_eq!(cut(Some(complaint(1)), Some(true)), claimed);
-    assert_eq!(cut(None, Some(true)), None, "our own link may be the one that is cut");
-    assert_eq!(cut(Some(complaint(1)), None), None, "then we relay for the front");
-    assert_eq!(cut(Some(complaint(0)), Some(true)), None, "of an owner before this one");
+    assert_eq!(cut(None, Some(true)), None, "the observer's own connection may be the broken one");
+    assert_eq!(cut(Some(complaint(1)), None), None, "the observer relays for the front");
+    assert_eq!(cut(Some(complaint(0)), Some(true)), None, "a complaint about an earlier owner");
     let (once, insists) = (complaint(1), Complaint { insists: true, ..complaint(1) });
-    assert_eq!(cut(Some(once), Some(false)), None, "nodes that never reach each other");
+    assert_eq!(
+        cut(Some(once), Some(false)),
+        None,
+        "the observer never reached the owner, and is no witness"
+    );
     assert_eq!(cut(Some(insists), Some(false)), claimed);
 }
 
@@ -460,7 +480,7 @@ fn p16_a_slow_owner_is_not_taken_for_one_that_is_cut_off() {
     world.warm.insert("b");
     world.row.flaps = 9;
     world.first(&["a", "b"], 10);
-    // It misses beats, and answers nobody.
+    // The owner misses heartbeats, and answers no connection.
     assert_eq!(world.first(&["b"], 2), None);
     world.liveness.complain([(name("a"), true)].into(), [(P, complaint(1))].into());
     assert_eq!(world.first(&["b"], 10), Some((2, claims(Cause::OwnerSilent, 1))), "after four");
@@ -475,7 +495,7 @@ fn p16_control_does_not_go_back_to_a_member_that_is_out_of_reach() {
     world.liveness.complain(cut.clone(), HashMap::new());
     world.liveness.note_cut_off(name("b"));
     assert_eq!(world.first(&["b", "c"], 40), None);
-    // It answers again; that we don't reach it is nothing by itself.
+    // It answers fronts again. That this node does not reach it is no reason by itself.
     world.liveness.complain(HashMap::new(), HashMap::new());
     world.liveness.complain(cut, HashMap::new());
     let (_, decision) = world.first(&["b", "c"], 40).unwrap();
@@ -506,7 +526,7 @@ fn a_node_that_is_emptied_gives_up_and_claims_nothing() {
     world.draining = true;
     assert_eq!(world.first(&["a"], 20), None, "it does not claim");
     world.busy.insert(P);
-    assert_eq!(world.first(&["a", "c"], 20), None, "nobody is warm yet");
+    assert_eq!(world.first(&["a", "c"], 20), None, "no member is warm yet");
     world.warm.insert("c");
     let (_, decision) = world.first(&["a", "c"], 20).unwrap();
     assert_eq!(decision, Decision::Release { partition: P, to: name("c") });
@@ -529,7 +549,7 @@ fn mutants_are_caught() {
         (
             Line::ReadGaps,
             "p10_a_database_that_stood_still_does_not_look_like_a_dead_cluster",
-            "nobody could beat",
+            "no node could write or read",
         ),
         (
             Line::NewProcess,
@@ -561,12 +581,12 @@ fn mutants_are_caught() {
         (
             Line::Distrust,
             "p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong",
-            "on their way",
+            "in flight",
         ),
         (
             Line::SecondWitness,
             "p16_an_owner_out_of_reach_is_replaced_when_a_front_complains_of_it_too",
-            "then we relay for the front",
+            "the observer relays for the front",
         ),
         (
             Line::ReturnInReach,

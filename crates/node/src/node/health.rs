@@ -1,4 +1,4 @@
-//! Is the node ready: does it reach the database, and serve or stand by?
+//! Whether the node is ready: it reaches the database, and serves or follows partitions.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use turnpike_types::{NodeName, PartitionId};
 
 use super::Runner;
 
-/// What a node's last successful look at the database came to.
+/// The node's state at its last successful observation of the database.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
-    /// When it was; `None` before the first.
+    /// The time of the observation; `None` before the first one.
     at: Option<Instant>,
     draining: bool,
     stopped: bool,
     /// Partitions that name this node as a member.
     member_of: usize,
     serves: usize,
-    /// Partitions that are claimed or loaded here.
+    /// Partitions that are being claimed or loaded here.
     opening: usize,
-    /// Warm copies, and copies that still lack segments.
+    /// Warm replicas, and replicas that still lack segments.
     warm: usize,
     behind: usize,
 }
@@ -39,21 +39,21 @@ impl Standing {
     };
 }
 
-/// Tells whether a node is ready; clones ask the same node, also after its end.
+/// Reports whether a node is ready. Clones report on the same node, also after it has ended.
 #[derive(Clone, Debug)]
 pub struct Health {
     pub(super) node: NodeName,
     pub(super) standing: watch::Receiver<Standing>,
-    /// A look that is older says that the database does not answer.
+    /// After an observation older than this the database counts as not answering.
     pub(super) stale_after: Duration,
 }
 
 impl Health {
-    /// What the node does, in words.
+    /// A sentence about what the node does.
     ///
     /// # Errors
-    /// Why it is not ready, in words: the database has not answered lately, nothing is assigned to the
-    /// node, it is being drained, it has stopped, or something is still being loaded.
+    /// A sentence about why the node is not ready: the database has not answered lately, no
+    /// partition names the node, the node is being drained, it has stopped, or it is still loading.
     pub fn ready(&self) -> Result<String, String> {
         let node = &self.node;
         // The sender is dropped when the node's loop ends.
@@ -96,7 +96,7 @@ impl Health {
 }
 
 impl Runner {
-    /// Notes what this round's look came to.
+    /// Records the state of the node after this round's observation.
     pub(super) fn note_health(&self, seen: &Observation, now: Instant) {
         let name = &self.shared.config.name;
         let is_member =
@@ -123,7 +123,7 @@ impl Runner {
         });
     }
 
-    /// From now on the node is not ready: it leaves, or another process has its name.
+    /// From now on the node is not ready: it is stopping, or another process has its name.
     pub(super) fn note_stopped(&self) {
         self.health.send_modify(|standing| standing.stopped = true);
     }

@@ -1,4 +1,4 @@
-//! What a node says of itself in gauges, once a second at the usual heartbeat.
+//! The node's gauges, set once per suspicion time: once a second at the default heartbeat.
 
 use tokio::time::Instant;
 use turnpike_store::{Observation, PartitionRow};
@@ -22,8 +22,8 @@ const CAUSES: [Cause; 11] = [
 const ENDS: [&str; 7] =
     ["fenced", "lost", "released", "rolled-back", "database", "damaged", "stopped"];
 
-/// Begins what is counted by cause at zero: of a counter that comes with its first event, nobody can
-/// tell that it grew.
+/// Creates each counter with value zero. A counter that first appears with its first event shows no
+/// increase for that event.
 pub(super) fn begin_counters() {
     for cause in CAUSES.map(Cause::word) {
         for copy in ["warm", "cold"] {
@@ -55,7 +55,8 @@ impl Runner {
         }
     }
 
-    /// Whoever is not a partition's owner or standby any more says so: a gauge stays as it was set.
+    /// Sets both roles, since a gauge keeps its value when a node stops being the owner or the
+    /// standby.
     fn note_partition(&self, row: &PartitionRow) {
         let id = row.spec.id;
         let label = || id.to_string();
@@ -64,7 +65,7 @@ impl Runner {
         let followed = self.standbys.get(&id).map(|followed| followed.standby.reached());
         let end = row.next.next.0;
         let lag = followed.map_or(0, |reached| {
-            // Who has nothing yet lacks everything.
+            // A replica that holds no segment yet lacks all of them.
             end.saturating_sub(1 + reached.map_or(0, |reached| reached.segment.0))
         });
         let is_warm = followed.flatten().is_some();
@@ -79,7 +80,7 @@ impl Runner {
         metrics::gauge!("turnpike_standby_lag_segments", "partition" => label()).set(lag as f64);
     }
 
-    /// How much waits for the owners of this process, and how much may.
+    /// The load of the owners' queues in this process, and its limits.
     fn note_queues(&self) {
         let config = &self.shared.config;
         let free = self.doors.room.available_permits();

@@ -1,4 +1,4 @@
-//! The owners that a node runs: how they begin, how they end, and to whom a partition goes then.
+//! How the owners of a node start and end, and which member a partition is released for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::standby::Standby;
 use crate::takeover::{Candidate, Gone};
 
 impl Runner {
-    /// Begins to claim a partition.
+    /// Starts to claim a partition.
     pub(super) fn claim(
         &mut self,
         seen: &Observation,
@@ -52,7 +52,7 @@ impl Runner {
             silent: self.liveness.silence(partition),
             won: None,
         };
-        // The epoch that the claim makes when it wins; until then nobody is named by it.
+        // The epoch that the claim makes if it wins. Until then no other claim has this epoch.
         let epoch = epoch.next().unwrap_or(epoch);
         let ownership = Serving { partition, epoch, claim: claim.claim };
         let task = tokio::spawn(candidate.run(told, queue));
@@ -62,7 +62,7 @@ impl Runner {
         Some((claim, tell))
     }
 
-    /// Gives a partition up, after what was taken.
+    /// Makes the owner finish what it took, and then release the partition.
     pub(super) fn release(&mut self, partition: PartitionId, to: Option<NodeName>) {
         let Some(owner) = self.owners.get(&partition) else { return };
         if !self.releasing.insert(partition) {
@@ -73,25 +73,25 @@ impl Runner {
             partition = partition.0,
             epoch = owner.ownership.epoch.number(),
             to = to.as_ref().map(|to| to.0.as_str()),
-            "gives the partition up"
+            "releases the partition once its requests are finished"
         );
         let request = Queued { request: Request::Release { to }, _room: None };
         let (requests, doors) = (owner.requests.clone(), Arc::clone(&self.doors));
         tokio::spawn(async move {
-            // While we serve on, the successor comes as near as it can.
+            // The owner still serves while the target catches up.
             doors.sign();
             tokio::time::sleep(doors.config.last_catch_up()).await;
             if requests.is_closed() {
-                // An owner that ended in between has nothing left to release.
+                // An owner that ended in between has nothing to release.
                 return;
             }
-            // From now on nobody new is let in; what is in the queue is finished first.
+            // New requests wait from now on. Those in the queue are finished first.
             doors.set(partition, Gate::Leaving);
             let _ = requests.send(request).await;
         });
     }
 
-    /// Takes leave of owners that ended.
+    /// Removes owners that ended, and decides what follows.
     pub(super) async fn reap(&mut self) {
         let ended: Vec<PartitionId> = self
             .owners
@@ -115,22 +115,28 @@ impl Runner {
         }
     }
 
-    /// After an append of unknown outcome our state is thrown away (P2): whoever has a warm copy serves
-    /// sooner than we do. Where this does not come through, it is as when we had died.
+    /// After an append of unknown outcome this node's state is discarded (P2), and a member with a
+    /// warm replica can serve sooner. If the release fails, a takeover follows as after a crash.
     fn hand_on(&self, Serving { partition, epoch, claim }: Serving) {
         let Some(to) = self.warm_member(partition) else { return };
         let (shared, doors) = (Arc::clone(&self.shared), Arc::clone(&self.doors));
         tokio::spawn(async move {
             if let Ok(true) = shared.db.release(partition, epoch, claim, Some(&to)).await {
                 let (node, epoch) = (&shared.config.name.0, epoch.number());
-                tracing::info!(node, partition = partition.0, epoch, to = to.0, "hands it on");
+                tracing::info!(
+                    node,
+                    partition = partition.0,
+                    epoch,
+                    to = to.0,
+                    "released the partition for a warm member"
+                );
                 doors.leave(partition, to);
                 doors.sign();
             }
         });
     }
 
-    /// Another member that can take the partition over at once.
+    /// Another member that can take over the partition at once.
     fn warm_member(&self, partition: PartitionId) -> Option<NodeName> {
         let seen = self.seen.borrow();
         let seen = seen.as_ref()?;
@@ -150,7 +156,7 @@ impl Runner {
         others.find(can_claim).cloned()
     }
 
-    /// A copy that an owner leaves behind, or did not need, is followed on.
+    /// Keeps following with the replica that an ended owner returns, or that a claim did not use.
     fn keep_warm(&mut self, partition: PartitionId, ended: Ended, standby: Option<Standby>) {
         let standby = match ended {
             Ended::Released { copy, .. } => {
@@ -164,8 +170,8 @@ impl Runner {
         }
     }
 
-    /// After trouble the next claim is tried at once; after more of it, later and later, but so
-    /// that service resumes soon after the trouble is over (I7).
+    /// After an error the next claim is tried at once. After repeated errors it is tried later and
+    /// later, up to a bound that lets service resume soon after the errors end (I7).
     fn note_end(&mut self, partition: PartitionId, ended: &Ended, lived: Duration) {
         let is_trouble = matches!(
             ended,
@@ -181,7 +187,7 @@ impl Runner {
         self.troubled.insert(partition, (times.saturating_add(1), Instant::now() + wait));
     }
 
-    /// Gate, drain, release: every partition goes to whom it may concern.
+    /// Closes the gate of each partition, finishes its requests, and releases it for a successor.
     pub(super) async fn leave(mut self) {
         let deadline = Instant::now() + self.shared.config.heartbeat * 40;
         self.served.drain(true);
@@ -197,13 +203,14 @@ impl Runner {
             tokio::time::sleep(self.shared.config.heartbeat / 10).await;
             self.reap().await;
         }
-        // One more beat says that we are emptied, so that nobody waits for us.
+        // One more heartbeat reports that this node is drained, so that no member waits for it.
         tokio::time::sleep(self.shared.config.heartbeat).await;
         self.doors.end_signs();
         self.served.leave();
     }
 
-    /// The highest other member that is alive; one with a warm copy before all others.
+    /// The live member with the highest priority; members with a warm replica come before all
+    /// others.
     fn successor(&self, seen: &Observation, partition: PartitionId) -> Option<NodeName> {
         let row = seen.partition(partition)?;
         let is_warm = |node: &NodeName| {
@@ -213,7 +220,7 @@ impl Runner {
         let others = row.spec.members.iter().map(|member| &member.node);
         let live =
             others.filter(|node| **node != self.shared.config.name && self.liveness.is_live(node));
-        // Members stand by falling priority; of equals the last is taken.
+        // Members are sorted by falling priority, and `max_by_key` takes the last of equals.
         live.rev().max_by_key(|node| is_warm(node)).cloned()
     }
 }

@@ -1,4 +1,4 @@
-//! Opening and changing accounts, and showing one.
+//! Opens, changes and shows accounts.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -14,10 +14,10 @@ use turnpike_types::{AccountNumber, Epoch, Timestamp};
 use super::commands::{amended, change_of};
 use super::{Ended, Owner};
 
-/// Why nothing is decided about a plan that this owner's catalogue speaks against: another one may
-/// have been published since (P36).
-const NOT_READ: &str = "a plan does not fit the catalogue as this node knows it, and what was \
-                        published since could not be read just now: send the command again";
+/// The answer to a command whose plan does not fit this owner's catalogue while the newest
+/// catalogue can't be read: a fitting version may have been published since (P36).
+const NOT_READ: &str = "a plan does not fit this node's catalogue, and the newest catalogue could \
+                        not be read: send the command again";
 
 impl Owner {
     pub(super) async fn take_commands(
@@ -27,7 +27,8 @@ impl Owner {
     ) -> Result<(), Ended> {
         let mut results = Vec::with_capacity(commands.len());
         let mut is_read = false;
-        // What follows a command that is to come again does, too: it may build on it.
+        // Accounts with a command that the client must send again. Later commands for the same
+        // account may build on it, so they get the same answer.
         let mut waiting: HashSet<u64> = HashSet::new();
         for command in commands {
             self.cut_if_full().await?;
@@ -48,7 +49,7 @@ impl Owner {
         Ok(())
     }
 
-    /// `is_read`: the catalogue was read since the command came.
+    /// `is_read`: the catalogue was read after the command arrived.
     fn take_command(&mut self, command: &AccountCommand, is_read: bool) -> AccountResult {
         let account = AccountNumber(command.account_number);
         if !self.ownership.spec.range.contains(account) {
@@ -75,8 +76,8 @@ impl Owner {
         }
     }
 
-    /// Changes only the settings that are named, from those in force at the instant: they are read
-    /// here, where no other change comes in between.
+    /// Changes only the named settings. The others are taken from those in force at the given
+    /// instant, in the same step, so that no other change comes in between.
     fn amend_settings(
         &mut self,
         account: AccountNumber,
@@ -98,7 +99,7 @@ impl Owner {
         result(AccountOutcome::Applied, String::new())
     }
 
-    /// Does the catalogue, as this owner knows it, speak against what a command would change?
+    /// Whether this owner's catalogue refuses the plans of a command that would otherwise apply.
     fn is_doubtful(&self, command: &AccountCommand) -> bool {
         let account = AccountNumber(command.account_number);
         let Ok(change) = change_of(command) else { return false };
@@ -120,13 +121,13 @@ impl Owner {
             variables: self.variables(account, profile),
             suspended: self.state.suspense().of(number).count() as u64,
             options,
-            // The front knows them.
+            // The front adds the bindings.
             bindings: Vec::new(),
             more_bindings: false,
         })
     }
 
-    /// The account's state, each entry with what it says in words.
+    /// The variables of the account, each with its meaning in words.
     fn variables(&self, account: &Account, profile: &Profile) -> Vec<wire::Variable> {
         let nothing = BTreeMap::new();
         let plans = self.tariffs.catalogue().plans();
@@ -156,13 +157,13 @@ impl Owner {
     }
 }
 
-/// The period's first date, ISO; empty for what has no period.
+/// The first date of the period (ISO 8601); empty for a variable without a period.
 pub(super) fn date_of(period: Period) -> String {
     if period == Period::EVER {
         return String::new();
     }
     let epoch = jiff::civil::date(1970, 1, 1);
-    // Some variables are kept apart by numbers that are no date.
+    // The periods of some variables are numbers that are no date.
     let date = jiff::Span::new().try_days(period.0).and_then(|days| epoch.checked_add(days));
     date.map_or_else(|_| period.0.to_string(), |date| date.to_string())
 }
@@ -179,7 +180,8 @@ fn dated_settings(settings: &Settings) -> wire::DatedSettings {
     }
 }
 
-/// An alternative that the client kept is shown as what it was and what it is.
+/// An alternative that the client kept is shown twice: as the alternative, and as the plain
+/// subscription that follows it.
 fn subscription(subscription: &Subscription) -> impl Iterator<Item = wire::Subscription> {
     let known = |until_us: i64| wire::Subscription {
         plan_id: subscription.plan_id.clone(),

@@ -1,4 +1,4 @@
-//! The open segment, the one in flight, and what an append comes to.
+//! The open segment, the segment in flight, and the outcome of an append.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use turnpike_types::{Epoch, SegmentHash, SegmentNumber};
 
 use super::{Ended, Owner, Ownership};
 
-/// Segments at hand for one request; more are read again, mostly from the cache.
+/// Segments loaded for one request at most; more are read again, mostly from the cache.
 const LOADED_MAX: usize = 64;
 
 /// An answer that waits for a commit.
 pub(crate) struct Answer {
     tell: Box<dyn FnOnce(Epoch) + Send>,
-    /// Its commit was known too late, and it waits for one more.
+    /// The first commit took too long, so the answer waits for one more.
     waits_again: bool,
 }
 
@@ -36,11 +36,11 @@ pub(crate) struct OpenSegment {
     pub(crate) number: SegmentNumber,
     pub(crate) time: LoggedTime,
     pub(crate) builder: SegmentBuilder,
-    /// It is logged even if it holds nothing, for its time.
+    /// Log the segment even if it is empty, for its logged time.
     pub(crate) logs_time: bool,
-    /// Indexes in the segment's component table, by code slot and component.
+    /// Indexes into the segment's table of components, by code slot and component.
     pub(crate) components: Vec<Vec<Option<Component>>>,
-    /// The same for lines that other accounts post.
+    /// Indexes for the lines that other accounts post.
     pub(crate) posted: HashMap<ComponentHead, Component>,
     pub(crate) answers: Vec<Answer>,
 }
@@ -58,7 +58,7 @@ impl OpenSegment {
         }
     }
 
-    /// Forgets the tables of a segment that holds nothing yet.
+    /// Clears the tables of a segment that holds no record.
     pub(crate) fn clear_tables(&mut self) {
         self.builder = SegmentBuilder::new();
         self.components.clear();
@@ -66,7 +66,7 @@ impl OpenSegment {
     }
 }
 
-/// The segment whose append is under way.
+/// The segment whose append is in flight.
 pub(crate) struct InFlight {
     pub(crate) number: SegmentNumber,
     pub(crate) builder: Arc<SegmentBuilder>,
@@ -76,22 +76,22 @@ pub(crate) struct InFlight {
     task: JoinHandle<Result<Appended, Ended>>,
 }
 
-/// A durable append, or a barrier where there was nothing to append.
+/// A committed append. Without a segment it was a write barrier.
 pub(crate) struct Appended {
     segment: Option<(SegmentHash, u64)>,
 }
 
-/// Waits for the append in flight; for ever when there is none.
+/// Waits for the append in flight; never returns if there is none.
 pub(crate) async fn finished(in_flight: &mut Option<InFlight>) -> Result<Appended, Ended> {
     match in_flight {
-        // The task is its own: dropping this future does not stop it.
+        // Dropping this future does not stop the append, which runs in its own task.
         Some(append) => (&mut append.task).await.unwrap_or(Err(Ended::Stopped)),
         None => std::future::pending().await,
     }
 }
 
 impl Owner {
-    /// Sends the open segment off, if anything waits for it and nothing is in flight (P4).
+    /// Starts to append the open segment if anything waits for it and no append is in flight (P4).
     pub(super) fn start_append(&mut self) {
         if self.in_flight.is_some()
             || (self.open.builder.is_empty() && self.open.answers.is_empty())
@@ -104,7 +104,7 @@ impl Owner {
         let following = OpenSegment::new(next, self.open.time);
         let open = std::mem::replace(&mut self.open, following);
         let builder = Arc::new(open.builder);
-        // Before it begins: a process may be stopped in between.
+        // Taken before the append begins, since the process may be frozen in between.
         let started = Instant::now();
         let task = if is_segment {
             self.spawn_append(number, open.time, Arc::clone(&builder))
@@ -166,7 +166,7 @@ impl Owner {
                 AppendOutcome::RolledBack => Err(Ended::RolledBack),
                 AppendOutcome::Ahead => Err(Ended::Store(StoreError::Unavailable {
                     doing: "append",
-                    cause: "an earlier append did commit; its outcome was not known".to_owned(),
+                    cause: "an earlier append of unknown outcome has committed".to_owned(),
                 })),
             }
         })
@@ -189,10 +189,10 @@ impl Owner {
         })
     }
 
-    /// Takes in what became of the append in flight, and lets its answers go.
+    /// Takes in the outcome of the append in flight, and sends the answers that waited for it.
     pub(super) async fn committed(&mut self, done: Result<Appended, Ended>) -> Result<(), Ended> {
         let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
-        // On any failure the answers are dropped here, and the state with the owner (P2).
+        // On a failure the answers are dropped here, and the state is dropped with the owner (P2).
         let done = done?;
         if let Some((hash, bytes)) = done.segment {
             self.state.advance(in_flight.number, hash, in_flight.time);
@@ -208,10 +208,10 @@ impl Owner {
         Ok(())
     }
 
-    /// Lets answers go whose commit was begun at `began`. When that is long ago we may have slept
-    /// since, and somebody else may have claimed the partition and changed what they tell of: then
-    /// they wait for one more commit, which fails if it is so (I6). For one only, since a database
-    /// that is always slow shall not keep them for ever.
+    /// Sends the answers that waited for the commit that began at `began`. If that is too long ago,
+    /// the process may have been frozen, and another owner may have changed the state since. Then
+    /// the answers wait for one more commit, which fails in that case (I6). They wait once only, so
+    /// that a slow database does not delay them for ever.
     fn tell(&mut self, answers: Vec<Answer>, began: Instant) {
         let is_late = began.elapsed() > self.shared.config.answer_age_max();
         for answer in answers {
@@ -223,7 +223,7 @@ impl Owner {
         }
     }
 
-    /// Makes everything durable that was taken so far.
+    /// Commits everything that was taken so far.
     pub(super) async fn flush(&mut self) -> Result<(), Ended> {
         while self.in_flight.is_some()
             || !self.open.builder.is_empty()
@@ -236,7 +236,7 @@ impl Owner {
         Ok(())
     }
 
-    /// Closes the open segment when it holds as much as a segment shall.
+    /// Closes the open segment if it has reached its size limit.
     pub(super) async fn cut_if_full(&mut self) -> Result<(), Ended> {
         if self.open.builder.bytes() >= self.shared.config.segment_bytes_max {
             self.cut().await?;
@@ -244,14 +244,14 @@ impl Owner {
         Ok(())
     }
 
-    /// Closes the open segment in the middle of a request, because it is full.
+    /// Closes the open segment in the middle of a request.
     pub(super) async fn cut(&mut self) -> Result<(), Ended> {
         if self.in_flight.is_some() {
             let done = finished(&mut self.in_flight).await;
             self.committed(done).await?;
         }
         if self.open.builder.is_empty() {
-            // Its tables alone are full, of what was never logged: they begin anew.
+            // Only the tables are full, of components without a logged line: clear them.
             self.open.clear_tables();
         }
         self.start_append();
@@ -259,7 +259,7 @@ impl Owner {
         Ok(())
     }
 
-    /// The record at `location`, wherever its segment is: filling, in flight, or read back.
+    /// The record at `location`, in the open segment, in the one in flight, or in a loaded one.
     /// `Err` names a segment that must be loaded first.
     pub(super) fn record_at(
         &self,
@@ -280,9 +280,9 @@ impl Owner {
         }
     }
 
-    /// Reads a segment back.
+    /// Loads a segment from the cache or the database.
     pub(super) async fn load(&mut self, segment: SegmentNumber) -> Result<(), Ended> {
-        // Each read is a step forward: many of them are no wedged task (P9).
+        // A request that loads many segments makes progress, so the task counts as alive (P9).
         self.tick();
         if self.loaded.len() >= LOADED_MAX {
             self.loaded.clear();

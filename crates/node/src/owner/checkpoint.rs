@@ -1,8 +1,8 @@
-//! Checkpoints: state as of a segment, so that a reload is short (P22).
+//! Checkpoints: the state as of a segment, so that loading reads little of the log (P22).
 //!
-//! The state goes out in chunks, whole each time. Keys go out in runs: the last run is written anew,
-//! with what came since, until it is large enough to be sealed; then the next one begins. A run
-//! whose keys are all beyond the horizon is left out.
+//! Each checkpoint writes the whole account state, in parts. Keys are written in runs. The last run
+//! is written again, with the keys added since, until it is large enough to be sealed; then a new
+//! run starts. A run with no key inside the horizon is left out.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use turnpike_types::SegmentNumber;
 use super::{Ended, Owner};
 use crate::copy::note_checkpoints;
 
-/// A part of a checkpoint, in bytes.
+/// The size of a part of the account state, in bytes.
 const PART_BYTES: usize = 8 << 20;
 
-/// A sealed run of keys.
+/// A sealed run of keys: its parts, and the last segment whose keys it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     names: Vec<String>,
@@ -28,18 +28,18 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Keys of later segments are not in it.
+    /// The last segment whose keys are in the run.
     pub(crate) const fn through(&self) -> SegmentNumber {
         self.through
     }
 }
 
-/// An owner's checkpoints: what stands in them, and what is under way.
+/// The stored runs of keys, and the tasks that list and write checkpoints.
 pub(super) struct Checkpoints {
-    /// Runs of keys that need not be written again.
+    /// Sealed runs, which need not be written again.
     runs: Vec<Run>,
-    /// The retained checkpoints are being read: the state may come from a copy that fell behind
-    /// them, and which runs they name is known only when this is done.
+    /// The task that lists the retained checkpoints. The owner's state may come from a replica that
+    /// fell behind them, so the runs that they name are known only when it is done.
     listing: Option<JoinHandle<StoreResult<Vec<CheckpointManifest>>>>,
     writing: Option<JoinHandle<Outcome>>,
 }
@@ -54,13 +54,13 @@ impl Checkpoints {
     }
 }
 
-/// What became of a checkpoint.
+/// The outcome of writing a checkpoint.
 pub(crate) struct Outcome {
-    /// It was published, and this run with it, to stay.
+    /// The run that the published checkpoint sealed.
     sealed: Option<Run>,
 }
 
-/// A part's name, read.
+/// A part of a checkpoint, by its name.
 pub(crate) struct Part<'a> {
     name: &'a str,
 }
@@ -70,7 +70,7 @@ impl<'a> Part<'a> {
         self.name
     }
 
-    /// The run that this part is; `None` for a chunk of the state.
+    /// The run of keys that the part belongs to; `None` for a part of the account state.
     pub(crate) fn run(&self) -> Option<Run> {
         // keys-AFTER-THROUGH-CLAIM-INDEX
         let through = self.name.strip_prefix("keys-")?.split('-').nth(1)?.parse().ok()?;
@@ -84,21 +84,21 @@ pub(crate) fn parts_of(manifest: &CheckpointManifest) -> impl Iterator<Item = Pa
 }
 
 impl Owner {
-    /// Is it time, and is none under way?
+    /// Whether a checkpoint is due, and none is being listed or written.
     pub(super) fn checkpoint_due(&self) -> bool {
         self.checkpoints.writing.is_none()
             && self.checkpoints.listing.is_none()
             && self.log_bytes >= self.shared.config.checkpoint_log_bytes
     }
 
-    /// Reads which checkpoints there are, in the background.
+    /// Lists the retained checkpoints in a background task.
     pub(super) fn list_checkpoints(&mut self) {
         let (shared, partition) = (Arc::clone(&self.shared), self.ownership.spec.id);
         let list = async move { shared.db.checkpoints(partition).await };
         self.checkpoints.listing = Some(tokio::spawn(list));
     }
 
-    /// Makes a checkpoint when one is due and the state holds nothing but what is committed (P6).
+    /// Starts a checkpoint when one is due and the state holds only what is committed (P6).
     pub(super) fn checkpoint_if_due(&mut self) {
         self.note_listed();
         self.note_checkpoint();
@@ -119,7 +119,8 @@ impl Owner {
                 let runs = &mut self.checkpoints.runs;
                 note_checkpoints(&mut self.state, runs, &manifests);
             }
-            // No checkpoint before it is known; the log is all there.
+            // No checkpoint is written before the list is known. The log holds everything
+            // meanwhile.
             Ok(Err(_)) | Err(_) => self.list_checkpoints(),
         }
     }
@@ -210,7 +211,7 @@ impl Owner {
             metrics::histogram!("turnpike_checkpoint_bytes").record(bytes as f64);
             match written {
                 Ok(published) => Outcome { sealed: sealed.filter(|_| published) },
-                // The next one tries again; nothing rests on a checkpoint but time.
+                // The next checkpoint tries again. A failure only makes loading slower.
                 Err(error) => {
                     let partition = manifest.partition;
                     tracing::warn!(%partition, %error, "a checkpoint could not be written");

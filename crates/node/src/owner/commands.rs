@@ -1,4 +1,4 @@
-//! Account commands: from the wire to the changes that the log knows, each checked by itself.
+//! Turns account commands into changes of the log, and checks each by itself.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -12,15 +12,16 @@ use turnpike_proto::account::v1::account_command::Command;
 use turnpike_segment::head::{Cancellation, Change, Offer, OptOut, Pick, Settings, Subscription};
 use turnpike_types::{Currency, Money, MoneyError, limits};
 
-/// Plans in one option.
+/// The number of plans in one option.
 const ALTERNATIVES: RangeInclusive<usize> = 2..=16;
 const OPTION_BYTES_MAX: usize = 64;
 const PLAN_ID_BYTES_MAX: usize = 128;
 const EPOCH: Date = date(1970, 1, 1);
 
-/// The change that a command asks for, checked by itself; the account is not looked at.
+/// The change that a command asks for. The command is checked by itself, not against the account.
 ///
 /// # Errors
+///
 /// What is wrong with the command, and what to write instead.
 pub(super) fn change_of(command: &AccountCommand) -> Result<Change, String> {
     match &command.command {
@@ -36,17 +37,20 @@ pub(super) fn change_of(command: &AccountCommand) -> Result<Change, String> {
         Some(Command::Offer(asked)) => offer(asked).map(Change::Offered),
         Some(Command::Pick(asked)) => pick(asked).map(Change::Picked),
         Some(Command::OptOut(asked)) => opt_out(asked).map(Change::OptedOut),
-        Some(Command::AmendSettings(_)) => Err("judged with the account's settings".to_owned()),
-        Some(Command::Bind(_) | Command::Unbind(_)) => {
-            Err("bindings are no part of the log: a front changes them".to_owned())
+        Some(Command::AmendSettings(_)) => {
+            Err("named settings are checked with the account's settings".to_owned())
         }
-        None => Err("a command of a newer program: upgrade this node".to_owned()),
+        Some(Command::Bind(_) | Command::Unbind(_)) => {
+            Err("a node does not change bindings: send the command to a front".to_owned())
+        }
+        None => Err("this node does not know the command: upgrade this node".to_owned()),
     }
 }
 
-/// Settings in which what is named changed, checked.
+/// The settings `base` with the named ones changed, checked.
 ///
 /// # Errors
+///
 /// What is wrong with the command, and what to write instead.
 pub(super) fn amended(base: &Settings, asked: &wire::AmendSettings) -> Result<Settings, String> {
     let (set, removed) = (&asked.attributes, &asked.removed_attributes);
@@ -112,8 +116,9 @@ fn offer(asked: &wire::Offer) -> Result<Offer, String> {
 }
 
 fn pick(asked: &wire::Pick) -> Result<Pick, String> {
-    let wrong =
-        || format!("{:?} is no date: write the cycle's first day, such as 2026-07-15", asked.cycle);
+    let wrong = || {
+        format!("{:?} is not a date: write the cycle's first day, such as 2026-07-15", asked.cycle)
+    };
     plan_id(&asked.plan_id)?;
     let plain = asked.cycle.len() == "2026-07-15".len();
     let first: Date = asked.cycle.parse().ok().filter(|_| plain).ok_or_else(wrong)?;
@@ -131,8 +136,8 @@ fn option(name: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name.len() > OPTION_BYTES_MAX || !name.chars().all(legal) {
         return Err(format!(
-            "{name:?} is no name of an option: write 1 to {OPTION_BYTES_MAX} letters, digits, -, \
-             _ or ."
+            "{name:?} is not the name of an option: write 1 to {OPTION_BYTES_MAX} letters, \
+             digits, -, _ or ."
         ));
     }
     Ok(name.to_owned())
@@ -146,14 +151,14 @@ fn plan_id(id: &str) -> Result<(), String> {
     }
 }
 
-/// A fee in one form, so that the same offer is the same bytes; empty for none.
+/// A fee in canonical form, so that the same offer gives the same bytes. Empty for no fee.
 fn fee(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Ok(String::new());
     }
     let fee: Money = text.parse().map_err(|error: MoneyError| format!("fee: {error}"))?;
     match fee.cmp(&Money::ZERO) {
-        Ordering::Less => Err(format!("a fee of {text}: it is not below zero")),
+        Ordering::Less => Err(format!("a fee of {text} is below zero: write 0 or more")),
         Ordering::Equal => Ok(String::new()),
         Ordering::Greater => Ok(fee.to_string()),
     }
@@ -176,7 +181,7 @@ fn settings(settings: Option<&wire::Settings>, from_us: i64) -> Result<Settings,
     })
 }
 
-/// Bounds what a command may put into an account for ever.
+/// Limits what a command stores in an account for ever.
 fn small(texts: &BTreeMap<String, String>) -> Result<(), String> {
     let bytes: usize = texts.iter().map(|(name, text)| name.len() + text.len()).sum();
     if texts.len() > limits::ATTRIBUTES_MAX || bytes > limits::RECORD_BYTES_MAX {

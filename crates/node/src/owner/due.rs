@@ -1,22 +1,24 @@
-//! What falls due without usage (docs/plan-semantics.md section 5, P34): before a record is rated,
-//! and by the sweep.
+//! Charges that fall due without usage (docs/plan-semantics.md section 5, P34). They are booked by
+//! the sweep, and before a record of the same account is rated.
 //!
-//! How far things were booked are variables of the account, moved by the segments that book. All
-//! that is kept here is when to look again, and it is found anew from them after a takeover:
+//! How far charges were booked is stored in variables of the account, which change in the segment
+//! that books. This module only keeps when to visit each account next, and computes it again after
+//! a takeover:
 //!
 //! ```text
 //!  catalogue changed, takeover --> unvisited: all accounts for which something can fall due
-//!  account changed ------------------> + this one
+//!  account changed ------------------> + this account
 //!        |
-//!        v    a turn between requests: so many accounts, so long, so much of the open segment
-//!     book what is due at logged time (P26) --> next: when this account is looked at again
+//!        v    a turn between requests, bounded in accounts, time and bytes of the open segment
+//!     book what is due at logged time (P26) --> next: when to visit this account again
 //!        ^                                         |
-//!        +----- logged time has come to it <-------+
+//!        +----- logged time reaches it <-----------+
 //! ```
 //!
-//! What can't be booked (a rate that is missing) stops the account's sweep, and is tried again when
-//! the catalogue or the account changes. Its usage goes on being rated, up to what is stuck: a
-//! record that starts later waits in suspense with the same reason, for it comes after what is due.
+//! A charge that can't be booked (for example, a rate is missing) stops the account's sweep until
+//! the catalogue or the account changes. Records that start before the stuck charge are still
+//! rated. A record that starts later waits in suspense with the same reason, since the charge comes
+//! first.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -34,22 +36,22 @@ use super::records::{NotRated, Wait, refused};
 use super::{Ended, Owner, lines};
 use crate::tariff::{PlansInForce, Tariffs};
 
-/// Accounts that one turn of the sweep looks at.
+/// Accounts visited in one turn of the sweep.
 const TURN_ACCOUNTS: usize = 2_000;
-/// Things booked for one account before others have their turn.
+/// Charges booked for one account before other work has its turn.
 const TURN_EVENTS: usize = 1_000;
-/// Charges of one plan may fall due at one instant; more than so many do not, but a fault that books
-/// the same for ever would.
+/// Several charges of one plan may fall due at one instant, but not this many: more of the same
+/// means a fault that would book for ever.
 const SAME_MAX: usize = 100;
 
-/// When an account is to be looked at again.
+/// When to visit an account next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Next {
     /// When its next charge falls due.
     charge: Timestamp,
-    /// When its next cycle closes, by logged time.
+    /// When its next cycle closes, in logged time.
     close: Timestamp,
-    /// What can't be booked; nothing later is.
+    /// The charge that can't be booked. Nothing later is booked.
     stuck: Option<(Timestamp, Suspension)>,
 }
 
@@ -59,13 +61,13 @@ impl Next {
     }
 }
 
-/// When accounts are to be looked at.
+/// When to visit each account.
 #[derive(Debug, Default)]
 pub(super) struct Dues {
     next: HashMap<AccountNumber, Next>,
-    /// The same by time; an entry that `next` does not confirm is void.
+    /// The same by time. An entry that differs from `next` is void.
     by_time: BinaryHeap<Reverse<(Timestamp, AccountNumber)>>,
-    /// To be looked at as soon as it is their turn, each once.
+    /// Accounts to visit as soon as possible, each once.
     unvisited: Vec<AccountNumber>,
     waiting: HashSet<AccountNumber>,
     /// All accounts were listed since the catalogue changed.
@@ -73,19 +75,19 @@ pub(super) struct Dues {
 }
 
 impl Dues {
-    /// Forgets everything: another catalogue.
+    /// Forgets everything, because the catalogue changed.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// Does what was rated on this state move something by which later dues are found: a mark, or an
-    /// option's sum in a cycle that had none, and has to be closed now?
+    /// Whether a rated record changes when later charges fall due: it moves a mark of booked
+    /// charges, or gives an option a sum in a cycle that had none and must now be closed.
     pub(super) fn is_moved_by(&self, rated: &Rated, state: &AccountState) -> bool {
-        let on_trial = || rated.lines.iter().any(|line| line.posting == Posting::Trial);
+        let has_tentative = || rated.lines.iter().any(|line| line.posting == Posting::Trial);
         let begins = |change: &StateEntry| {
             state.get(change.variable, change.period).is_none_or(|before| before == 0)
         };
-        rated.moves_dues || (on_trial() && rated.changes.iter().any(begins))
+        rated.moves_dues || (has_tentative() && rated.changes.iter().any(begins))
     }
 
     fn set(&mut self, account: AccountNumber, next: Next) {
@@ -94,7 +96,8 @@ impl Dues {
         if is_stuck || at == Timestamp::MAX {
             return;
         }
-        // Void entries are few, but for accounts that change all the time.
+        // Void entries stay few, except for accounts that change all the time: rebuild the heap
+        // then.
         if self.by_time.len() > 2 * self.next.len() + TURN_ACCOUNTS {
             let held = self.next.iter().filter(|(_, next)| next.stuck.is_none());
             self.by_time = held.map(|(&account, next)| Reverse((next.at(), account))).collect();
@@ -103,7 +106,7 @@ impl Dues {
         }
     }
 
-    /// The account is looked at when it is its turn.
+    /// Marks the account to be visited as soon as possible.
     fn visit(&mut self, account: AccountNumber) {
         self.next.remove(&account);
         if self.waiting.insert(account) {
@@ -111,7 +114,7 @@ impl Dues {
         }
     }
 
-    /// The next account to look at, at logged time `now`.
+    /// The next account to visit at logged time `now`.
     fn pop(&mut self, now: Timestamp) -> Option<AccountNumber> {
         if let Some(account) = self.unvisited.pop() {
             self.waiting.remove(&account);
@@ -132,7 +135,7 @@ impl Dues {
 }
 
 impl Owner {
-    /// Something about the account changed beside its usage: it is looked at again.
+    /// Marks an account to be visited after a change other than usage.
     pub(super) fn note_changed(&mut self, account: AccountNumber) {
         let Some(known) = self.state.account(account) else { return };
         if is_swept(&mut self.tariffs, self.state.profiles(), known) {
@@ -140,7 +143,7 @@ impl Owner {
         }
     }
 
-    /// Books what falls due at or before `start`, so that a record that starts then can be rated.
+    /// Books charges due at or before `start`, so that a record that starts then can be rated.
     pub(super) fn book_due_before(
         &mut self,
         account: AccountNumber,
@@ -163,7 +166,7 @@ impl Owner {
         }
     }
 
-    /// Books what falls due at or before `through`, and the cycles whose close has come.
+    /// Books the charges due at or before `through`, and the cycles that have to be closed.
     fn book_due(&mut self, account: AccountNumber, through: Timestamp) -> Result<(), NotRated> {
         let Some(known) = self.state.account(account) else { return Ok(()) };
         let alive = || super::tick(&self.ticks, self.in_flight.as_ref(), &self.shared.config);
@@ -184,7 +187,7 @@ impl Owner {
         let (mut last, mut same) = (None, 0);
         for _ in 0..TURN_EVENTS {
             self.tick();
-            // What was booked before goes out; each event is in one segment.
+            // A full segment is appended first. Each charge is booked within one segment.
             if self.open.builder.bytes() >= self.shared.config.segment_bytes_max {
                 return Err(NotRated::Wait(Wait::Full));
             }
@@ -236,7 +239,7 @@ impl Owner {
         Err(NotRated::Wait(Wait::Turn))
     }
 
-    /// The account's sweep stops.
+    /// Stops the account's sweep at a charge that can't be booked.
     fn stick(
         &mut self,
         account: AccountNumber,
@@ -253,13 +256,13 @@ impl Owner {
         self.dues.set(account, Next { charge: at, close: at, stuck });
     }
 
-    /// One turn of the sweep, between requests; `true`: there is more to do now.
+    /// One turn of the sweep, between requests. Returns whether there is more to do now.
     pub(super) async fn sweep(&mut self) -> Result<bool, Ended> {
         if !self.has_slack() {
             return Ok(false);
         }
         self.open_anew();
-        // A plan may have come into force that this owner does not know (P36).
+        // A plan that this owner does not know may have come into force (P36).
         if self.is_stale() {
             return Ok(false);
         }
@@ -284,8 +287,8 @@ impl Owner {
         Ok(self.has_slack())
     }
 
-    /// Lists every account for which something can fall due, after a takeover and when another
-    /// catalogue has come.
+    /// Lists every account for which something can fall due, after a takeover and after a change of
+    /// the catalogue.
     fn list_accounts(&mut self) {
         if std::mem::replace(&mut self.dues.is_listed, true) {
             return;
@@ -294,7 +297,7 @@ impl Owner {
         let swept =
             self.state.accounts().filter(|(_, account)| is_swept(tariffs, profiles, account));
         let mut unvisited: Vec<AccountNumber> = swept.map(|(number, _)| number).collect();
-        // From the last to the first, since they are taken from the end.
+        // Sorted in descending order, since accounts are popped from the end.
         unvisited.sort_unstable_by_key(|&number| Reverse(number));
         for account in unvisited {
             self.dues.visit(account);
@@ -302,13 +305,13 @@ impl Owner {
     }
 }
 
-/// Does anything fall due by itself for the account: by its plans, or because of a bonus that another
-/// account posted?
+/// Whether anything falls due for the account without usage: by its plans, or because another
+/// account posted a bonus to it.
 fn is_swept(tariffs: &mut Tariffs, profiles: &Profiles, account: &Account) -> bool {
     account.state.keeps_totals() || tariffs.is_swept(profiles, account.profile)
 }
 
-/// The stretches with the plans of one as they book, tables looked up.
+/// The intervals, where the one at index `place` has plans with their tables looked up.
 fn with_plans<'a>(
     stretches: &[Stretch<'a>],
     place: usize,

@@ -1,21 +1,22 @@
-//! What an owner knows of what was published, and when it reads it (P36).
+//! Which catalogue an owner rates by, and when it reads the newest one (P36).
 //!
 //! ```text
-//!  an owner before it rated by a newer one   --> nothing is rated, swept or posted until this one
-//!                                                knows it
-//!  no heartbeat says that ours is the newest --> the same
-//!  an option is offered of an unknown plan   --> read before the offer is taken, once a request; if it
-//!                                                can't be, or was just now, the client asks again
-//!  usage of a plan that is unknown           --> read, once a request
-//!  a posting to one who has such a plan      --> read, once a turn
-//!  else                                      --> the node's, at the next segment
+//!  an earlier owner rated by a newer catalogue  --> nothing is rated, swept or posted before this
+//!                                                   owner has read it
+//!  no recent heartbeat showed ours as newest    --> the same
+//!  an option with an unknown plan is offered    --> read before the offer is taken, once per
+//!                                                   request; if the read fails or was just made,
+//!                                                   the client has to send the offer again
+//!  usage of an unknown plan                     --> read, once per request
+//!  a posting to an account with such a plan     --> read, once per turn
+//!  otherwise                                    --> the node's catalogue, at the next segment
 //! ```
 //!
-//! By the first and the third an option's cycle is closed by nobody who lacks an alternative that was
-//! published before the offer: it would bill another, and what is billed stays.
+//! By the first and the third rule, an option's cycle is never closed without an alternative that
+//! was published before the offer. Otherwise another alternative would be billed, for good.
 //!
-//! A segment says the newest catalogue that is known to its log: what an owner that lags behind takes
-//! meanwhile (commands of accounts) says no older one than the segments before.
+//! A segment logs the newest catalogue version that its log knows. An owner with an older catalogue
+//! still takes account commands, and logs no older version than the segments before.
 
 use std::sync::{Arc, PoisonError};
 
@@ -26,11 +27,12 @@ use super::{Ended, Owner, Request};
 use crate::catalogue::Catalogue;
 
 impl Owner {
-    /// Must the catalogue be read before the request is taken?
+    /// Whether the catalogue must be read before the request is taken.
     pub(super) fn needs_catalogue(&self, request: &Request) -> bool {
         match request {
             Request::Records { .. } | Request::Recycle { .. } => self.is_stale(),
-            // An offer asks by itself (accounts.rs): it can't cost the partition its owner.
+            // An offer reads the catalogue itself (accounts.rs), where a failed read does not end
+            // the owner.
             Request::Apply { .. }
             | Request::Show { .. }
             | Request::Suspense { .. }
@@ -39,9 +41,10 @@ impl Owner {
         }
     }
 
-    /// Has no heartbeat shown for too long that our catalogue is the newest? Then it is read before
-    /// anything is rated: a version may have come into force that we do not know (P36). So it is when
-    /// an owner before us rated by a newer one: what it took may hang on plans that we do not know.
+    /// Whether the catalogue must be read before anything is rated (P36). Either no heartbeat has
+    /// shown within the suspicion time that it is the newest: an unknown version may be in force.
+    /// Or an earlier owner rated by a newer catalogue, and its records may depend on plans that
+    /// this owner does not know.
     pub(super) fn is_stale(&self) -> bool {
         if self.tariffs.catalogue_version() < self.catalogue_logged {
             return true;
@@ -53,21 +56,21 @@ impl Owner {
             && self.catalogue_read_at.is_none_or(|read| read.elapsed() > limit)
     }
 
-    /// The newest catalogue that this log is known to have been written by.
+    /// The newest catalogue version that is known to have been used in this log.
     pub(super) fn catalogue_known(&self) -> u64 {
         self.catalogue_logged.max(self.tariffs.catalogue_version())
     }
 
-    /// Reads what was published.
+    /// Reads the newest catalogue. A failure ends the owner.
     pub(super) async fn read_catalogue(&mut self) -> Result<(), Ended> {
         let began = Instant::now();
         let fresh = self.tariffs.catalogue().refreshed(self.shared.db.as_ref()).await?;
         self.take_catalogue(fresh, began).await
     }
 
-    /// Reads what was published, once a request: who publishes a plan and then sends usage finds
-    /// it rated, whatever the heartbeat has brought. When it can't be read, the record waits in
-    /// suspense as it would have. `false`: it was not read, because it can't be or was just now.
+    /// Reads the newest catalogue, once per request, so that usage sent after a plan was published
+    /// is rated before a heartbeat has reported the plan. Without it the record waits in suspense.
+    /// Returns `false` if the read failed, or the last one was too recent.
     pub(super) async fn ask_catalogue(&mut self) -> Result<bool, Ended> {
         self.catalogue_asked = true;
         let pause = self.shared.config.heartbeat / 10;
@@ -86,12 +89,12 @@ impl Owner {
         }
     }
 
-    /// Takes what was published by `read_at`. An append that fails ends the owner, also where a read
-    /// that fails does not: what it left is not known (P2).
+    /// Takes the catalogue that was read at `read_at`. A failed append ends the owner, even where a
+    /// failed read does not, since its outcome is unknown (P2).
     async fn take_catalogue(&mut self, fresh: Catalogue, read_at: Instant) -> Result<(), Ended> {
         let is_newer = fresh.version > self.tariffs.catalogue_version();
         if is_newer && !self.open.builder.is_empty() {
-            // What was rated by the older catalogue is logged with its version.
+            // Records rated by the older catalogue are logged with the older version.
             self.cut().await?;
         }
         if self.tariffs.update(&Arc::new(fresh)) {

@@ -1,4 +1,4 @@
-//! A record as it comes in: its key, and what it is compared by.
+//! A record on arrival: its deduplication key, and the content that retries are compared by.
 
 use turnpike_account::{Fingerprint, WaitingKey, fingerprint};
 use turnpike_proto::record::{
@@ -7,7 +7,7 @@ use turnpike_proto::record::{
 use turnpike_segment::RecordRow;
 use turnpike_types::{Identity, UsageView, ZERO_DURATION};
 
-/// A record on its way in.
+/// A record that is being taken.
 #[derive(Clone, Copy)]
 pub(crate) struct Incoming<'a> {
     pub(crate) view: UsageView<'a>,
@@ -15,7 +15,7 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    /// The identity as far as it is part of the key (P28).
+    /// The part of the identity that belongs to the key: empty for a record with an account (P28).
     fn key_identity(&self) -> &str {
         if self.view.account.0 == 0 { self.identity } else { "" }
     }
@@ -32,15 +32,15 @@ impl Incoming<'_> {
         }
     }
 
-    /// Is `row` the record with this key?
+    /// Whether `row` is a record with this key.
     pub(super) fn has_key_of(&self, row: &RecordRow<'_>) -> bool {
         row.record_id == self.view.record_id
             && row.account == self.view.account
             && (row.account.0 != 0 || extra_identity(row.extra) == self.identity)
     }
 
-    /// Is the content the same too, in canonical form (P27)? Two spellings of one identity are the
-    /// same content.
+    /// Whether the content is the same in canonical form (P27). Two spellings of one identity are
+    /// the same content.
     pub(super) fn has_content_of(&self, row: &RecordRow<'_>) -> bool {
         let view = &self.view;
         let has_fixed = (row.usage_type, row.start, row.duration_us, row.quantity)
@@ -80,7 +80,7 @@ fn is_one_identity(one: &str, other: &str) -> bool {
     }
 }
 
-/// A decoded record as it is taken.
+/// The record at hand, from its decoded batch.
 pub(super) fn incoming<'b>(batch: &'b RecordBatch<'_>, record: &Record<'b>) -> Incoming<'b> {
     Incoming { view: batch.view(record), identity: record.fixed.identity }
 }
@@ -104,7 +104,7 @@ mod tests {
         }
     }
 
-    /// Is a record that comes again the one that was logged?
+    /// Whether a record that is sent again has the content of the logged one.
     fn same(logged: &[(&str, i64)], again: &[(&str, i64)], duration_us: i64) -> bool {
         same_of(None, logged, again, duration_us)
     }

@@ -1,4 +1,4 @@
-//! Logging what was rated: a record, its lines, and the changes that no line tells.
+//! Logs a rated record: the record, its charge lines, and the changes that the lines do not show.
 
 use turnpike_account::PartitionState;
 use turnpike_mutants::off;
@@ -11,7 +11,7 @@ use super::append::OpenSegment;
 use super::records::{NotRated, Wait};
 use crate::tariff::Tariff;
 
-/// Buffers used again for every record.
+/// Buffers that are reused for each record.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     components: Vec<Component>,
@@ -19,8 +19,8 @@ pub(crate) struct Scratch {
 }
 
 impl OpenSegment {
-    /// Why something found no room: a segment that holds nothing yet has all the room there is, so
-    /// what does not fit there fits nowhere.
+    /// The error for a record that does not fit the open segment. If the segment is empty, the
+    /// record fits no segment, and is suspended.
     pub(super) fn no_room(&self) -> NotRated {
         match self.builder.is_empty() && self.components.is_empty() && self.posted.is_empty() {
             true => SuspenseReason::Overflow.into(),
@@ -28,7 +28,7 @@ impl OpenSegment {
         }
     }
 
-    /// Logs `record` with what it was rated to; returns its row. All of it or nothing.
+    /// Logs `record` with its lines, completely or not at all. Returns its row.
     pub(super) fn log(
         &mut self,
         record: &NewRecord<'_>,
@@ -75,14 +75,14 @@ impl OpenSegment {
             });
         }
         for change in &scratch.changes {
-            // Room was made sure of above.
+            // The room for these changes was checked above.
             let _ = self.builder.push_change(change.variable.0, change.period.0, change.value);
         }
         Ok(row)
     }
 }
 
-/// Changes the account as a replay of what was just logged does, so that both come to the same
+/// Changes the account exactly as a replay of the logged record does, so that both give the same
 /// bytes (I4).
 pub(super) fn apply(
     to: &mut PartitionState,
@@ -100,7 +100,7 @@ pub(super) fn apply(
     to.set_variables(record.view.account, entries, record.view.start, floor);
 }
 
-/// The line's component in the open segment's table; added on first use.
+/// The index of the line's component in the open segment's table. It is added on first use.
 fn component(open: &mut OpenSegment, tariff: &Tariff, line: &Line) -> Option<Component> {
     let plan = tariff.plans.get(usize::from(line.plan))?;
     let slot = plan.slot.0 as usize;
@@ -150,9 +150,9 @@ const fn line_kind(kind: ComponentKind) -> LineKind {
     }
 }
 
-/// The changes that the lines do not tell. A replay sets, line by line, the level that each shows;
-/// so a value stands in a change only when the last line of its variable and period, if there is
-/// one, shows another.
+/// The changes that the lines do not show. A replay sets, line by line, the level that each line
+/// shows. So a value is logged as a change only if the last line of its variable and period, if
+/// any, shows another value.
 fn untold(tariff: &Tariff, rated: &Rated, state: &AccountState, out: &mut Vec<StateEntry>) {
     out.clear();
     let last_shown = |variable, period| {

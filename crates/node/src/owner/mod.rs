@@ -1,16 +1,16 @@
-//! The owner of a partition: one task, one writer.
+//! The owner of a partition: one task that makes all changes.
 //!
 //! ```text
 //!  requests --> take (records.rs, accounts.rs + commands.rs, suspense.rs)
-//!  between them  (due.rs: the sweep; postings/: what other accounts post)
+//!  in between    (due.rs: the sweep; postings/: postings from other accounts)
 //!                  |  logged by lines.rs
 //!                  |  speculative state, open segment
 //!                  |  answers wait with the open segment
 //!                  v
 //!               start_append (append.rs)  -- one in flight (P4), the next one filling -->
 //!                  |
-//!     committed: answers go out         fenced, unknown: state is thrown away, answers are dropped,
-//!                                       and whoever waits is told to ask the owner (P2, I6)
+//!     committed: answers are sent       fenced, unknown: state and answers are dropped, and
+//!                                       waiting clients are referred to the owner (P2, I6)
 //! ```
 
 mod accounts;
@@ -55,10 +55,10 @@ pub(crate) use checkpoint::{Run, parts_of};
 pub(crate) use postings::Outboxes;
 pub(crate) use shared::{DatabaseClock, Shared, Trouble};
 
-/// The sweep and postings fill the open segment up to so many bytes.
+/// The sweep and postings stop filling the open segment at this many bytes.
 const SLACK_BYTES: usize = 1 << 20;
 
-/// Under which epoch and claim a partition is served.
+/// The partition that is served, with the epoch and claim of the ownership.
 #[derive(Clone, Debug)]
 pub(crate) struct Ownership {
     pub(crate) spec: PartitionSpec,
@@ -66,13 +66,13 @@ pub(crate) struct Ownership {
     pub(crate) claim: ClaimId,
 }
 
-/// An answer, with the epoch under which it was made. Dropped unanswered when the owner ends: the
-/// waiter then knows that nothing can be said.
+/// Sends an answer with the epoch that it was made under. Dropped without an answer when the owner
+/// ends: the outcome is then unknown to the receiver.
 pub(crate) type Reply<T> = oneshot::Sender<(Epoch, T)>;
 
-/// What an owner is asked.
+/// A request to an owner.
 pub(crate) enum Request {
-    /// Price records.
+    /// Rate records.
     Records {
         frame: SubBatchFrame,
         stream: StreamEnd,
@@ -82,18 +82,18 @@ pub(crate) enum Request {
     Apply { commands: Vec<AccountCommand>, reply: Reply<Vec<AccountResult>> },
     /// Show an account.
     Show { account: u64, reply: Reply<Option<ShowResponse>> },
-    /// List what waits.
+    /// List suspended records.
     Suspense { filter: ListRequest, reply: Reply<Vec<SuspendedRecord>> },
-    /// Try what waits again.
+    /// Rate suspended records again.
     Recycle { keys: Vec<RecycleKey>, reply: Reply<Vec<RecycleOutcome>> },
-    /// Give the partition up.
+    /// Release the partition.
     Release { to: Option<NodeName> },
-    /// Somebody else was seen to own it.
+    /// Another claim of the partition was observed.
     Superseded,
 }
 
-/// Ends a stream of sub-batches at the first one that its owner refuses: those behind it are in the
-/// queue already, and must not pass it (P30).
+/// Ends a stream of sub-batches at the first one that the owner refuses. Later ones of the stream
+/// are already in the queue, and must not pass the refused one (P30).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamEnd(Arc<AtomicBool>);
 
@@ -110,48 +110,48 @@ impl StreamEnd {
 /// Why a sub-batch was refused before rating.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It holds an account of another partition: the route was stale (P32).
+    /// It holds an account of another partition: the front's route was stale (P32).
     WrongPartition,
-    /// It is no sub-batch.
+    /// It is malformed.
     Invalid(String),
-    /// There is no room for more keys.
+    /// The partition holds the maximum number of keys.
     KeysFull,
 }
 
-/// A request and the room that it takes in the queue.
+/// A request, and the bytes of the queue that it occupies.
 pub(crate) struct Queued {
     pub(crate) request: Request,
     pub(crate) _room: Option<OwnedSemaphorePermit>,
 }
 
-/// Why an owner stopped.
+/// Why an owner ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ended {
-    /// Somebody else owns the partition now.
+    /// Another node has claimed the partition since.
     #[error("fenced: another node claimed the partition")]
     Fenced,
-    /// The claim came too late.
+    /// Another node claimed the partition first.
     #[error("another node claimed the partition first")]
     Lost,
-    /// It was given up on purpose; the state is as the log tells it.
+    /// It was released for another member. `copy` is the state, equal to the log.
     #[error("released")]
     Released { copy: Box<Copy>, to: Option<NodeName> },
-    /// The log ends earlier than we know (P18).
+    /// The log ends before the last segment that this owner knows (P18).
     #[error("the database's history was rolled back")]
     RolledBack,
-    /// An append's outcome is not known (P2), or the database does not answer.
+    /// The outcome of an append is unknown (P2), or the database does not answer.
     #[error("{0}")]
     Store(#[from] StoreError),
     /// The log or a checkpoint can't be read.
     #[error("{0}")]
     Damaged(String),
-    /// The node is gone.
+    /// The node stops.
     #[error("the node stops")]
     Stopped,
 }
 
 impl Ended {
-    /// One word for the reason, to count and to filter logs by.
+    /// The reason as one word, for counters and log fields.
     pub(crate) const fn word(&self) -> &'static str {
         match self {
             Self::Fenced => "fenced",
@@ -175,7 +175,7 @@ impl From<CopyError> for Ended {
     }
 }
 
-/// When the owner task last came round (P9), in milliseconds since the node started.
+/// When the owner task last ticked (P9), in milliseconds since the node started.
 #[derive(Debug)]
 pub(crate) struct Ticks {
     origin: Instant,
@@ -193,7 +193,7 @@ impl Ticks {
         self.last_ms.store(self.elapsed_ms(), Ordering::Relaxed);
     }
 
-    /// How long ago the last tick was, in milliseconds.
+    /// The time since the last tick, in milliseconds.
     pub(crate) fn age_ms(&self) -> u64 {
         self.elapsed_ms().saturating_sub(self.last_ms.load(Ordering::Relaxed))
     }
@@ -203,7 +203,7 @@ impl Ticks {
     }
 }
 
-/// The owner task's own.
+/// The state of the owner task.
 pub(crate) struct Owner {
     shared: Arc<Shared>,
     ownership: Ownership,
@@ -213,17 +213,17 @@ pub(crate) struct Owner {
     rater: Rater,
     open: OpenSegment,
     in_flight: Option<InFlight>,
-    /// Segments read back for the request at hand.
+    /// Segments that were loaded for the present request.
     loaded: HashMap<SegmentNumber, Arc<Segment>>,
-    /// The catalogue was asked for the request, or the turn of postings, at hand.
+    /// The catalogue was read for the present request, or the present turn of postings.
     catalogue_asked: bool,
-    /// When this owner last read the catalogue by itself.
+    /// When this owner last read the catalogue itself.
     catalogue_read_at: Option<Instant>,
-    /// When it last could not be read.
+    /// When reading the catalogue last failed.
     catalogue_failed_at: Option<Instant>,
-    /// The newest catalogue by which owners before this one rated.
+    /// The newest catalogue that earlier owners rated by.
     catalogue_logged: u64,
-    /// When it last logged a segment for its time alone, to forget keys by.
+    /// When a segment was last logged only for its time, so that old keys can be forgotten.
     time_logged_at: Option<Instant>,
     log_bytes: u64,
     checkpoints: checkpoint::Checkpoints,
@@ -234,7 +234,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// An owner that goes on where `copy` ends, which is where the claim found the log's end (P1).
+    /// An owner that continues where `copy` ends: at the position that the claim found (P1).
     pub(crate) fn new(
         shared: Arc<Shared>,
         ownership: Ownership,
@@ -269,7 +269,7 @@ impl Owner {
         }
     }
 
-    /// Serves until the partition is lost or given up.
+    /// Serves until the partition is lost or released.
     pub(crate) async fn serve(mut self, requests: &mut mpsc::Receiver<Queued>) -> Ended {
         self.list_checkpoints();
         let mut tick = tokio::time::interval(self.shared.config.heartbeat / 2);
@@ -291,7 +291,7 @@ impl Owner {
         self.checkpoint_if_due();
         if self.in_flight.is_none() {
             self.drain(requests).await?;
-            // Who waits goes first.
+            // Waiting requests come before the sweep and postings.
             self.start_append();
         }
         let busy = self.sweep().await? | self.take_postings().await?;
@@ -315,7 +315,7 @@ impl Owner {
         }
     }
 
-    /// Takes what is waiting already, so that one append carries it all.
+    /// Takes the requests that are waiting already, so that one append commits them all.
     async fn drain(&mut self, requests: &mut mpsc::Receiver<Queued>) -> Result<(), Ended> {
         while self.has_room() {
             match requests.try_recv() {
@@ -354,7 +354,8 @@ impl Owner {
         }
     }
 
-    /// Refreshes time and catalogue where nothing hangs on the old ones yet.
+    /// Refreshes logged time and the catalogue, if nothing in the open segment depends on the old
+    /// ones.
     fn open_anew(&mut self) {
         if self.open.builder.is_empty() && !self.open.logs_time {
             let clock = self.shared.clock.now();
@@ -370,42 +371,42 @@ impl Owner {
         }
     }
 
-    /// Answers once the open segment, or a barrier, is durable (P6, P17).
+    /// Sends the answer once the open segment, or a write barrier, is committed (P6, P17).
     fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
         if off(Line::AnswerAfterCommit) {
             let _ = reply.send((self.ownership.epoch, answer));
             return;
         }
         self.open.answers.push(append::Answer::new(move |epoch| {
-            // Who asked may be gone; the answer then goes nowhere, and a retry gets it again.
+            // If the receiver has ended, the answer is dropped, and a retry gets it again.
             let _ = reply.send((epoch, answer));
         }));
     }
 
-    /// Says that this task is alive, unless its append is overdue (P9).
+    /// Marks this task as alive, unless its append is overdue (P9).
     fn tick(&self) {
         tick(&self.ticks, self.in_flight.as_ref(), &self.shared.config);
     }
 
-    /// May the open segment take more, and is nothing waiting for it to be closed?
+    /// Whether the open segment can take more, and no checkpoint is due.
     fn has_room(&self) -> bool {
         !self.checkpoint_due() && self.open.builder.bytes() < self.shared.config.segment_bytes_max
     }
 
-    /// May what nobody waits for be added to the open segment? It is kept small, so that those who
-    /// do wait are answered soon.
+    /// Whether work that no client waits for may be added to the open segment. The segment stays
+    /// small, so that waiting clients are answered soon.
     fn has_slack(&self) -> bool {
         self.has_room() && self.open.builder.bytes() < SLACK_BYTES
     }
 
-    /// What is left when all is flushed: the state as the log tells it.
+    /// The state once everything is committed: a replica of the log.
     fn as_copy(&mut self) -> Copy {
         let runs = self.checkpoints.runs();
         let last = (self.ownership.epoch, self.catalogue_known());
         Copy::of(std::mem::take(&mut self.state), runs, self.log_bytes, last)
     }
 
-    /// Gate, drain, release (P13).
+    /// Finishes the requests that were taken, then releases the partition (P13).
     async fn release(&mut self, to: Option<&NodeName>) -> Ended {
         if !off(Line::ReleaseDrains)
             && let Err(ended) = self.flush().await

@@ -1,4 +1,4 @@
-//! Taking records: decode, find duplicates, price, log.
+//! Takes records: decodes, finds duplicates, rates, logs.
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -20,30 +20,31 @@ use turnpike_types::{
 use super::incoming::{Incoming, incoming};
 use super::{Ended, Owner, Refusal, StreamEnd, lines};
 
-/// What became of one record.
+/// The outcome of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     Rated,
     Suspended(Suspension),
     Rejected(RejectReason),
-    /// Rated before (I5).
+    /// It was rated before (I5).
     Duplicate,
-    /// Suspended before; what it is now.
+    /// It was suspended before. The second value is its present suspension; `None` once it was
+    /// rated.
     Replayed(Suspension, Option<Suspension>),
 }
 
-/// Why a record could not be taken yet.
+/// Why a record can't be taken yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// The open segment is full.
     Full,
-    /// A segment must be read back for a comparison.
+    /// A segment must be loaded for a comparison.
     Load(SegmentNumber),
-    /// A plan is not known: it may have been published since the last heartbeat.
+    /// A plan is unknown: it may have been published since the last heartbeat.
     Catalogue,
-    /// There is no room for another key.
+    /// The partition holds the maximum number of keys.
     Keys,
-    /// Much fell due before it: others have their turn in between.
+    /// Many charges fell due before the record: other work has its turn in between.
     Turn,
 }
 
@@ -55,7 +56,7 @@ impl Owner {
         reply: oneshot::Sender<(Epoch, Result<SubBatchAnswer, Refusal>)>,
     ) -> Result<(), Ended> {
         if stream.is_ended() {
-            // Its stream is over at the node's door too: nobody waits for this answer.
+            // The service has ended this stream too, so no client waits for the answer.
             return Ok(());
         }
         let began = Instant::now();
@@ -87,7 +88,7 @@ impl Owner {
             };
             match taken {
                 Some(taken) => note(&mut answer, index, taken),
-                // What was taken of it is logged, and comes back as duplicates.
+                // The records taken so far are logged. Retries of them are answered as duplicates.
                 None => return Ok(Err(Refusal::KeysFull)),
             }
         }
@@ -95,7 +96,7 @@ impl Owner {
         Ok(Ok(answer))
     }
 
-    /// Decodes the sub-batch and checks that it is ours (P32), before anything is touched.
+    /// Decodes the sub-batch and checks that it belongs here (P32), before anything is changed.
     fn admit<'a>(
         &self,
         frame: &'a SubBatchFrame,
@@ -104,7 +105,9 @@ impl Owner {
         let head = frame.walk(|record| batch.push(record));
         let head = head.map_err(|error| Refusal::Invalid(error.to_string()))?;
         if batch.records().len() > limits::BATCH_RECORDS_MAX {
-            return Err(Refusal::Invalid("more records than a batch may hold".to_owned()));
+            return Err(Refusal::Invalid(
+                "the sub-batch holds more records than a batch may hold".to_owned(),
+            ));
         }
         let ours = self.ownership.spec.range;
         let strangers = batch.records().iter().flatten().any(|record| {
@@ -114,12 +117,12 @@ impl Owner {
         if strangers && !off(Line::Range) { Err(Refusal::WrongPartition) } else { Ok(head) }
     }
 
-    /// Does any partition cover the account?
+    /// Whether any partition covers the account.
     pub(super) fn is_covered(&self, account: AccountNumber) -> bool {
         self.shared.ranges.borrow().iter().any(|range| range.contains(account))
     }
 
-    /// `None`: there is no room for its key.
+    /// Takes a record. `None`: there is no room for its key.
     async fn take_until_done(
         &mut self,
         incoming: Incoming<'_>,
@@ -134,7 +137,7 @@ impl Owner {
         }
     }
 
-    /// Makes true what a record waits for.
+    /// Does what the record waits for.
     pub(super) async fn resolve(&mut self, wait: Wait) -> Result<(), Ended> {
         match wait {
             Wait::Full => self.cut().await,
@@ -149,8 +152,8 @@ impl Owner {
         }
     }
 
-    /// Makes room for keys: those beyond the horizon are let go, and where logged time stands still
-    /// because nothing is taken, it is logged by itself.
+    /// Makes room for keys by forgetting those past the horizon. If nothing advances logged time, a
+    /// segment is logged for its time alone. Returns whether there is room now.
     fn make_room_for_keys(&mut self) -> bool {
         self.state.sweep();
         if self.state.keys().len() < self.shared.config.keys_max {
@@ -169,21 +172,22 @@ impl Owner {
         if off(Line::DedupFirst) && incoming.view.start < self.open.time.floor {
             return Ok(Taken::Rejected(RejectReason::TooOld));
         }
-        // Dedup is asked before the horizon (P26).
+        // Deduplication comes before the horizon (P26).
         if let Some(taken) = self.taken_before(incoming, print)? {
             return Ok(taken);
         }
         let time = if off(Line::OneClock) { self.own_time() } else { self.open.time };
-        // What was recycled met the horizon when it first arrived (P35). But it may have come by
-        // another way meanwhile: where keys were forgotten nobody can tell, and it stays where it
-        // waits (I2).
+        // A recycled record was inside the horizon when it first arrived (P35). But it may have
+        // been rated in another way since. Once keys were forgotten, that can't be excluded, so the
+        // record stays in suspense (I2).
         let keys_are_complete =
             self.state.keys().forgotten_through() == SegmentNumber(0) || off(Line::CompleteKeys);
         let was_judged = recycled && keys_are_complete && !off(Line::FirstArrival);
         if incoming.view.start < time.floor && !was_judged {
             return Ok(Taken::Rejected(RejectReason::TooOld));
         }
-        // What ends in the future has not happened either; a record that starts there ends there too.
+        // A record that ends in the future is refused as one that starts there: its usage has not
+        // happened.
         let end = incoming.view.start.saturating_add(incoming.view.duration_us);
         if end > time.now.saturating_add(limits::AHEAD_MAX_US) {
             return Ok(Taken::Rejected(RejectReason::InTheFuture));
@@ -206,15 +210,15 @@ impl Owner {
         }
     }
 
-    /// Time by this node's clock, whatever is logged: what nothing may go by (P26).
+    /// Time by this node's clock instead of logged time. Only for the mutant of P26.
     fn own_time(&self) -> LoggedTime {
         let spec = &self.ownership.spec;
         let clock = self.shared.clock.now();
         LoggedTime::default().advance(clock, spec.horizon_us, spec.accept_since)
     }
 
-    /// What was answered before, if the key came before: whether its segment is committed, in
-    /// flight (P5) or still filling.
+    /// The earlier outcome, if the key was taken before, in a committed segment, in the one in
+    /// flight (P5), or in the open one.
     fn taken_before(
         &self,
         incoming: &Incoming<'_>,
@@ -231,7 +235,7 @@ impl Owner {
             }
             return Ok(Some(self.again(incoming, &row)));
         }
-        // Keys of open suspense never expire (P35).
+        // Keys of suspended records never expire (P35).
         let waiting = if self.state.suspense().is_empty() || off(Line::WaitingKeys) {
             None
         } else {
@@ -281,8 +285,8 @@ impl Owner {
         Ok(Taken::Suspended(suspension))
     }
 
-    /// Prices a record and logs it with its lines; returns its row. What fell due before it was
-    /// booked ([`Owner::book_due_before`]). A posting that waited is posted (P33).
+    /// Rates a record, logs it with its lines, and returns its row. Charges that fell due before it
+    /// are booked already ([`Owner::book_due_before`]). A suspended posting is posted (P33).
     pub(super) fn rate_new(&mut self, incoming: &Incoming<'_>) -> Result<u32, NotRated> {
         if incoming.view.usage_type == limits::POSTING_USAGE_TYPE {
             return self.post(&incoming.view);
@@ -326,7 +330,8 @@ impl Owner {
     }
 }
 
-/// Why a record waits now: what its last vain try found, or the first one as it is logged.
+/// Why a record is suspended now: by its last failed attempt, or by the first one, as it was
+/// logged.
 pub(super) fn present(waiting: &Waiting, row: &RecordRow<'_>) -> Suspension {
     let detail = match waiting.revision {
         0 => Detail::new(row.detail),
@@ -335,12 +340,12 @@ pub(super) fn present(waiting: &Waiting, row: &RecordRow<'_>) -> Suspension {
     Suspension { reason: waiting.reason, detail }
 }
 
-/// The rater's refusal, with what it is about.
+/// The rater's refusal with its detail.
 pub(super) fn refused(rater: &Rater, reason: SuspenseReason) -> NotRated {
     NotRated::Suspended(Suspension { reason, detail: rater.detail(reason) })
 }
 
-/// Why a record has no lines (yet).
+/// Why a record has no lines.
 pub(super) enum NotRated {
     Suspended(Suspension),
     Wait(Wait),

@@ -1,4 +1,4 @@
-//! What all owners of a process share.
+//! State that all owners of a process share.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,26 +13,26 @@ use super::Outboxes;
 use crate::NodeConfig;
 use crate::catalogue::{Catalogue, CodeCache};
 
-/// What all owners of a process share.
+/// State that all owners of a process share.
 pub(crate) struct Shared {
     pub(crate) config: NodeConfig,
     pub(crate) db: Arc<dyn SharedDatabase>,
     pub(crate) codes: CodeCache,
     pub(crate) catalogue: watch::Receiver<Arc<Catalogue>>,
     pub(crate) ranges: watch::Receiver<Arc<Vec<AccountRange>>>,
-    /// Where there are postings to fetch (P33).
+    /// Partitions whose logs hold postings (P33).
     pub(crate) outboxes: watch::Receiver<Arc<Outboxes>>,
     pub(crate) segments: Cache<(ClaimId, SegmentNumber), Arc<Segment>>,
     pub(crate) clock: DatabaseClock,
-    /// When a heartbeat last showed that our catalogue is the newest (P36).
+    /// When a heartbeat last showed that this node's catalogue is the newest (P36).
     pub(crate) fresh_at: Mutex<Instant>,
-    /// What went wrong with the database last; told to whoever asks in vain.
+    /// The last error of the database. Answers that the partition is not served here carry it.
     pub(crate) trouble: Trouble,
-    /// Checkpoints that are loaded at a time: each takes memory twice while it is decoded.
+    /// Limits how many checkpoints load at once: each takes its memory twice while it is decoded.
     pub(crate) loads: Semaphore,
 }
 
-/// The database's time, carried on by our own monotonic clock between heartbeats (P26).
+/// The database's time, extrapolated by the local monotonic clock between heartbeats (P26).
 #[derive(Debug, Default)]
 pub(crate) struct DatabaseClock {
     seen: Mutex<Option<(Timestamp, Instant)>>,
@@ -53,7 +53,7 @@ impl DatabaseClock {
     }
 }
 
-/// The last trouble with the database, in words.
+/// The last error of the database, as text.
 #[derive(Debug, Default)]
 pub(crate) struct Trouble {
     last: Mutex<Option<String>>,

@@ -1,5 +1,5 @@
-//! How options stand: what each alternative comes to in the cycles that are open
-//! (docs/plan-semantics.md section 6).
+//! Shows options: the amount of each alternative in the open cycles (docs/plan-semantics.md section
+//! 6).
 
 use std::collections::BTreeSet;
 
@@ -13,11 +13,11 @@ use turnpike_proto::account::v1::{Alternative, OptionStanding};
 use super::Owner;
 use super::accounts::date_of;
 
-/// Cycles shown of one option; an account has two or three that are open.
+/// Cycles shown of one option. An account has two or three open ones.
 const CYCLES_MAX: usize = 24;
 
 impl Owner {
-    /// How the account's options stand in each open cycle of which anything is known.
+    /// The account's options, in each open cycle that has amounts or a pick.
     pub(super) fn standings(&mut self, account: u64) -> Vec<OptionStanding> {
         let account = turnpike_types::AccountNumber(account);
         let Some(Account { profile, state }) = self.state.account(account) else {
@@ -28,7 +28,7 @@ impl Owner {
         let stretches = self.tariffs.due_stretches(self.state.profiles(), *profile, &alive);
         let mut shown: BTreeSet<OfferId> = BTreeSet::new();
         let mut standings = Vec::new();
-        // An offer's alternatives are those that it had last.
+        // An offer is shown with its last alternatives.
         for stretch in stretches.iter().rev().filter(|stretch| stretch.from <= now) {
             let plans = stretch.tariff.in_force();
             let options = plans.iter().filter_map(PlanInForce::alternative);

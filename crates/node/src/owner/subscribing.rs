@@ -1,5 +1,5 @@
-//! Whether an account may subscribe to the plans that a command names: checked where the command
-//! commits, since a front's catalogue may be older than this owner's.
+//! Checks the plans of a subscription or an offer. The owner checks them when the command commits,
+//! since a front's catalogue may be older than the owner's.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use turnpike_types::{AccountNumber, Timestamp};
 use super::Owner;
 
 impl Owner {
-    /// Why the plans of a change can't rate the account, by the catalogue as this owner knows it.
+    /// Why the plans of a change can't rate the account, by this owner's catalogue.
     pub(super) fn plan_fault(&self, account: AccountNumber, change: &Change) -> Option<String> {
         let nothing = BTreeMap::new();
         match change {

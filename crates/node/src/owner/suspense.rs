@@ -1,4 +1,4 @@
-//! Listing and recycling what waits (P35).
+//! Lists and recycles suspended records (P35).
 
 use tokio::sync::oneshot;
 use turnpike_account::{Location, Waiting, WaitingKey};
@@ -15,10 +15,10 @@ use super::incoming::incoming;
 use super::records::{NotRated, present};
 use super::{Ended, Owner};
 
-/// Records listed when no number is asked for, and at the most.
+/// The default and the maximum number of listed records.
 const LISTED_MAX: usize = 10_000;
 
-/// A list ends, though there is more, at about this many bytes; it must fit a message.
+/// Bytes at which a list is cut off, so that it fits a message.
 const LISTED_BYTES_MAX: usize = 16 << 20;
 
 impl Owner {
@@ -81,7 +81,7 @@ impl Owner {
         }
     }
 
-    /// Makes sure that the record at `location` can be read.
+    /// Loads the segment of the record at `location`, if it is not in memory.
     async fn bring(&mut self, location: Location) -> Result<(), Ended> {
         match self.record_at(location) {
             Ok(_) => Ok(()),
@@ -113,7 +113,7 @@ impl Owner {
             },
             record_id: asked.record_id.clone(),
         };
-        // Compare-and-set on (key, suspended, revision).
+        // A compare-and-set on (key, suspended, revision).
         let waiting = self.state.suspense().get(&key).cloned();
         let Some(waiting) =
             waiting.filter(|waiting| waiting.revision == asked.revision || off(Line::Revision))
@@ -131,7 +131,7 @@ impl Owner {
             Ok(Some(row)) => encoded(&row),
             Ok(None) | Err(_) => {
                 return Err(Ended::Damaged(format!(
-                    "the suspended record {} is not where the log says",
+                    "suspended record {} is not at its logged position",
                     key.record_id
                 )));
             }
@@ -159,7 +159,7 @@ impl Owner {
                     continue;
                 }
             }
-            // The entry comes before its record; where there comes none, it is taken back.
+            // The entry precedes the record. It is removed again if the record can't be rated.
             let entry = Change::Recycled(suspense_key(key, waiting, 0, 0));
             let is_logged = !off(Line::RecycledEntry);
             if is_logged {
@@ -210,7 +210,7 @@ fn suspense_key(key: &WaitingKey, waiting: &Waiting, reason: u32, moved_to: u64)
     }
 }
 
-/// The record as it would come over the wire: its extra fields are stored in wire form.
+/// The record in its wire form. Its extra fields are stored that way.
 fn encoded(row: &RecordRow<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     put_number(&mut out, 1, row.account.0);

@@ -28,7 +28,7 @@ fn shared() -> Arc<Shared> {
     })
 }
 
-/// A log that ends before segment `next`.
+/// The end of a log whose next segment is `next`.
 fn end(next: u64) -> SegmentPosition {
     SegmentPosition { next: SegmentNumber(next), last_hash: SegmentHash::default() }
 }
@@ -40,19 +40,19 @@ async fn ends(standby: Standby) -> bool {
     task.is_finished()
 }
 
-/// Each copy that was forgotten stayed in memory for as long as the node lived.
+/// A dropped standby must free its replica, instead of keeping it for the life of the node.
 #[tokio::test]
 async fn a_standby_that_is_forgotten_lets_go_of_its_copy() {
     let standby = Standby::start(&shared(), PartitionId(1), end(1), Some(Copy::default()));
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(standby.reached().map(|reached| reached.segment), Some(SegmentNumber(0)));
-    assert!(ends(standby).await, "it rests where the log ends");
+    assert!(ends(standby).await, "the standby waits at the end of the log");
 }
 
-/// It looked at its closed channel again and again, without ever letting others run.
+/// A dropped standby must not poll its closed channel in a loop that blocks the thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_that_is_forgotten_in_the_middle_of_its_work_ends() {
-    // The log is said to reach further than it does: there is always something left to do.
+    // The announced end lies behind the real one, so there is always work left.
     let standby = Standby::start(&shared(), PartitionId(1), end(9), Some(Copy::default()));
-    assert!(ends(standby).await, "it works, or waits to try again");
+    assert!(ends(standby).await, "the standby works, or waits to try again");
 }

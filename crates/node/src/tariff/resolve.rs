@@ -1,7 +1,8 @@
-//! Which versions of plans and tables an account is rated by at an instant, and for how long.
+//! Finds the versions of plans and tables that rate an account at an instant, and the interval in
+//! which they do.
 //!
-//! Each id's versions are searched by halves, never listed: a stretch costs the logarithm of the
-//! versions, so that ten years of daily rates cost about what one version does.
+//! Versions are found by binary search. So ten years of daily rates cost about as much as one
+//! version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,21 +15,23 @@ use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
 use super::{DueStretch, Offered, Stretch, Subscribed, Tariff, Tariffs};
 use crate::catalogue::InForce;
 
-/// Stretches of one account; what is later does not fall due.
+/// Intervals of one account at most. Charges after the last one do not fall due.
 const ACCOUNT_STRETCHES_MAX: usize = 10_000;
 
-/// Who asks.
+/// The purpose of a tariff.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum For {
-    /// A record: if a subscription's plan can't rate, nothing is rated.
+    /// To rate a record. If the plan of a subscription can't rate, nothing is rated.
     Usage,
-    /// What falls due: the others go on, and tables are looked up when something is booked.
+    /// To book charges that fall due. Other plans book all the same, and tables are looked up when
+    /// a charge is booked.
     Dues,
-    /// What another account posts: the account's calendar, with whatever plans there are.
+    /// To take a posting from another account: the account's calendar, with the plans that are in
+    /// force.
     Postings,
 }
 
-/// The stretch of time round an instant in which what was looked up stays the same.
+/// The time interval around an instant in which all that was looked up stays the same.
 struct Around {
     at: Timestamp,
     from: Timestamp,
@@ -56,13 +59,13 @@ impl Around {
 }
 
 impl Tariffs {
-    /// All stretches of which plans are in force; `alive` is called for each that is resolved.
+    /// All intervals in which plans are in force. `alive` is called for each one that is resolved.
     pub(super) fn resolve_all(&mut self, profile: &Profile, alive: &dyn Fn()) -> Vec<DueStretch> {
         let mut stretches = Vec::new();
         let first = profile.subscriptions.iter().map(|subscription| subscription.from_us).min();
         let mut at = first.map(Timestamp);
         while let Some(from) = at {
-            // Plans of many versions make many stretches.
+            // Plans with many versions make many intervals: the owner task ticks for each.
             alive();
             let stretch = self.resolve_for(For::Dues, profile, from);
             if let Ok(tariff) = stretch.tariff {
@@ -71,7 +74,7 @@ impl Tariffs {
             if stretches.len() >= ACCOUNT_STRETCHES_MAX {
                 tracing::error!(
                     "an account's settings and plans change more than {ACCOUNT_STRETCHES_MAX} \
-                     times: what falls due after {from:?} is not booked"
+                     times: charges that fall due after {from:?} are not booked"
                 );
                 break;
             }
@@ -85,7 +88,7 @@ impl Tariffs {
         self.resolve_for(For::Usage, profile, at)
     }
 
-    /// What counts a posting at `at`, whether or not all of the account's plans can rate.
+    /// What takes a posting at `at`, whether or not all of the account's plans can rate.
     pub(super) fn resolve_posting(&mut self, profile: &Profile, at: Timestamp) -> Stretch {
         self.resolve_for(For::Postings, profile, at)
     }
@@ -96,7 +99,7 @@ impl Tariffs {
         Stretch { from: around.from, until: around.until, tariff }
     }
 
-    /// The tariff of a stretch with the tables in force at `at`.
+    /// The tariff of an interval with the tables in force at `at`.
     pub(super) fn with_tables(&self, stretch: &DueStretch, at: Timestamp) -> Stretch {
         let mut around = Around { at, from: stretch.from, until: stretch.until };
         let Tariff { context, plans } = stretch.tariff.as_ref();
@@ -108,7 +111,7 @@ impl Tariffs {
         Stretch { from: around.from, until: around.until, tariff: Ok(Arc::new(tariff)) }
     }
 
-    /// The tables that a plan's code names, as they are in force.
+    /// The tables in force that a compiled plan names.
     fn tables(
         &self,
         plan: &Subscribed,
@@ -131,7 +134,7 @@ impl Tariffs {
     ) -> Result<Arc<Tariff>, Suspension> {
         let at = around.at;
         let settings = profile.settings_at(at).ok_or(SuspenseReason::UnknownAccount)?;
-        // Zone and currency were checked when the settings were taken.
+        // The zone and the currency were checked by the command that set them.
         let zone = Zone::parse(&settings.zone)
             .map_err(|error| Suspension::new(SuspenseReason::UnknownAccount, error))?;
         let currency = settings
@@ -166,7 +169,7 @@ impl Tariffs {
                 None => {}
             }
         }
-        // An option can't be compared without one of its alternatives.
+        // An option can't be compared if one of its alternatives is missing.
         plans.retain(|plan| {
             let option = plan.option.as_ref().filter(|option| !option.is_kept);
             option.is_none_or(|option| !unreadable.contains(&option.name.as_ref()))
@@ -180,7 +183,7 @@ impl Tariffs {
         Ok(Arc::new(Tariff { context, plans }))
     }
 
-    /// Why a subscription's plan does not rate at `at`.
+    /// Why the plan of a subscription does not rate at `at`.
     fn unknown_plan(
         &self,
         subscription: &Subscription,
@@ -208,15 +211,16 @@ impl Tariffs {
         }
     }
 
-    /// When the subscription took effect. What is charged once is known by it: it counts by the
-    /// zone that the account was opened with, and so stays whatever becomes of the zone.
+    /// When the subscription took effect, in the zone that the account was opened with. One-time
+    /// charges are identified by this instant, so it must not move when the account changes its
+    /// zone.
     fn since(&self, profile: &Profile, subscription: &Subscription) -> Timestamp {
         let zone = profile.settings.first().and_then(|opened| Zone::parse(&opened.zone).ok());
         let first = zone.and_then(|zone| self.catalogue.first_start(&subscription.plan_id, &zone));
         Timestamp(subscription.from_us).max(first.unwrap_or(Timestamp::MIN))
     }
 
-    /// The subscription's plan, as it rates; `None` where its parameters do not fit.
+    /// The subscription's compiled plan. `None` if the parameters do not fit it.
     fn subscribed(
         &mut self,
         plan: &Plan,
@@ -237,7 +241,7 @@ impl Tariffs {
     }
 }
 
-/// The option of a subscription, as it stands at `at`.
+/// The option of a subscription, as it is at `at`.
 fn offered(subscription: &Subscription, at: Timestamp) -> Option<Offered> {
     if subscription.option.is_empty() {
         return None;
@@ -251,8 +255,8 @@ fn offered(subscription: &Subscription, at: Timestamp) -> Option<Offered> {
     })
 }
 
-/// What a subscription says about its plan's parameters, and the currency that the account is
-/// billed in, for plans that convert to it.
+/// The subscription's parameters. For plans that convert to the account's currency, that currency
+/// is added.
 pub(super) fn parameters(
     plan: &Plan,
     settings: Option<&Settings>,

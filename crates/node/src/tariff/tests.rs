@@ -1,4 +1,4 @@
-//! What resolving costs is counted here, not timed: stretches, and starts of versions looked at.
+//! The cost of resolving is counted, not timed: the intervals, and the starts of versions compared.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
@@ -14,10 +14,10 @@ use crate::catalogue::tests::{catalogue_of, starts_asked};
 const DAY: i64 = 86_400_000_000;
 /// 2016-01-01 in UTC.
 const BEGIN: i64 = 1_451_606_400_000_000;
-/// Ten years of daily rates.
+/// Days in ten years of daily rates.
 const DAYS: u32 = 3_650;
 
-/// Charged in advance in euros, billed in the account's currency by a table of rates.
+/// A charge in advance in euros, converted to the account's currency by a table of rates.
 const CONVERTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version="1" starts="2016-01-01" currency="EUR">
   <graph>
     <MonthlyRecurringCharge id="fee" amount="10.00"/>
@@ -27,7 +27,7 @@ const CONVERTED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" vers
   </graph>
 </plan>"#;
 
-/// Version `n` of the rates is that of the `n`-th day.
+/// Version `n` of the rates starts on the `n`-th day.
 fn rates(versions: u32) -> impl Iterator<Item = String> {
     let starts = date(2016, 1, 1).series(jiff::Span::new().days(1));
     (1..=versions).zip(starts).map(|(version, starts)| {
@@ -75,8 +75,8 @@ fn versions_of_tables_do_not_cut_the_time_in_which_things_fall_due() {
     let resolved = Cell::new(0);
     let alive = || resolved.set(resolved.get() + 1);
     let stretches = tariffs.due_stretches(&profiles, ProfileId(0), &alive);
-    assert_eq!(resolved.get(), 2, "before midnight in New York, when the plan begins, and since");
-    assert_eq!(stretches.len(), 1, "in which a plan is in force");
+    assert_eq!(resolved.get(), 2, "one interval before the plan starts, and one after");
+    assert_eq!(stretches.len(), 1, "one interval has a plan in force");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn what_falls_due_is_booked_by_the_tables_in_force_at_its_instant() {
     }
 }
 
-/// Accounts of one profile are charged at the same instants.
+/// Charges of one profile fall due at the same instants for all of its accounts.
 #[test]
 fn tables_are_looked_up_once_for_all_accounts_of_a_profile_that_are_charged_at_an_instant() {
     let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(1));
@@ -112,7 +112,7 @@ fn tables_are_looked_up_once_for_all_accounts_of_a_profile_that_are_charged_at_a
 #[test]
 fn a_record_is_rated_by_the_table_of_its_day_and_its_stretch_is_that_day() {
     let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(1));
-    // Out of order, as records come.
+    // Records arrive in any order of their starts.
     for day in [40, 2, 41, 3_000, 1] {
         let at = Timestamp(BEGIN + i64::from(day) * DAY - DAY / 2);
         let tariff = tariffs.at(&profiles, ProfileId(0), at).unwrap();
@@ -122,8 +122,8 @@ fn a_record_is_rated_by_the_table_of_its_day_and_its_stretch_is_that_day() {
     }
 }
 
-/// Starts of versions looked at, to resolve all that falls due of so many profiles, and a day's
-/// usage of each.
+/// The starts of versions compared, to resolve all charges of `profiles_count` profiles, and one
+/// day's usage of each.
 fn asked(profiles_count: u32, versions: u32) -> usize {
     let mut tariffs = tariffs(&[CONVERTED], versions);
     let profiles = profiles(profiles_count);
@@ -138,12 +138,12 @@ fn asked(profiles_count: u32, versions: u32) -> usize {
 #[test]
 fn resolving_costs_the_logarithm_of_the_versions_for_each_profile() {
     let (few, many) = (asked(10, 16), asked(10, 16 * 256));
-    // 256 times the versions are eight more halvings in one look-up for usage.
+    // 256 times as many versions cost eight more steps of a binary search per look-up.
     assert!(many <= few + 10 * 8 * 2, "{few} {many}");
     assert_eq!(asked(100, 1000), 10 * asked(10, 1000), "each profile costs the same");
 }
 
-/// The plan's second version: with a fee by the month that the first one did not have.
+/// A version of a plan that rates usage, with a monthly `fee` unless that is empty.
 fn usage_only(version: u32, starts: &str, fee: &str, price: &str) -> String {
     let to_post = if fee.is_empty() { "calls.charge" } else { "fee.charge calls.charge" };
     format!(
@@ -164,8 +164,8 @@ fn plan_version(tariff: &Tariff) -> u32 {
     tariff.plans[0].code.version()
 }
 
-/// P36: nothing that was resolved by an older catalogue is kept: neither what rates usage, nor what
-/// falls due, nor that nothing falls due by itself.
+/// P36: nothing that was resolved from an older catalogue is kept: not the tariffs of usage, not
+/// those of due charges, and not the result that nothing falls due.
 #[test]
 fn p36_a_newer_catalogue_replaces_all_that_was_resolved_by_the_older_one() {
     let first = usage_only(1, "2016-01-01", "", "1");
@@ -186,8 +186,7 @@ fn p36_a_newer_catalogue_replaces_all_that_was_resolved_by_the_older_one() {
     assert_eq!(versions, [1, 2]);
 }
 
-/// P36: the tables by which something that falls due was booked last are those of the older
-/// catalogue.
+/// P36: the tables of the last booking are not kept when the catalogue changes.
 #[test]
 fn p36_a_newer_catalogue_replaces_the_tables_that_book_what_falls_due() {
     let profiles = profiles(1);
@@ -202,7 +201,8 @@ fn p36_a_newer_catalogue_replaces_the_tables_that_book_what_falls_due() {
     assert_eq!(booked_by(&mut tariffs), Some(5));
 }
 
-/// A version holds from its first instant to just before the next one's, whatever was asked before.
+/// A version is in force from its first instant to just before the next version's, whatever was
+/// resolved before.
 #[test]
 fn a_record_at_the_first_instant_of_a_version_is_rated_by_that_version() {
     let first = usage_only(1, "2016-01-01", "", "1");
@@ -211,7 +211,7 @@ fn a_record_at_the_first_instant_of_a_version_is_rated_by_that_version() {
     let zone = Zone::parse("America/New_York").unwrap();
     let begins = turnpike_plan::first_instant_of(&zone, date(2016, 3, 1)).0;
     let expected = [(begins - 1, 1), (begins, 2), (begins + 1, 2)];
-    // In each order: what was resolved for one of them must not serve another one.
+    // In each order: the tariff of one interval must not be used for another one.
     for first in 0..3 {
         let mut tariffs = tariffs(&plans, 0);
         for turn in 0..3 {
@@ -222,7 +222,7 @@ fn a_record_at_the_first_instant_of_a_version_is_rated_by_that_version() {
     }
 }
 
-/// What falls due is booked by the version of its instant too.
+/// Due charges are booked by the version in force at their instant.
 #[test]
 fn what_falls_due_at_the_first_instant_of_a_table_is_booked_by_that_table() {
     let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(1));
@@ -236,7 +236,7 @@ fn what_falls_due_at_the_first_instant_of_a_table_is_booked_by_that_table() {
     }
 }
 
-/// Each cause for which an account has to be looked at without usage, by itself.
+/// Each reason by itself for which an account is swept without usage.
 #[test]
 fn an_account_is_swept_for_charges_in_advance_for_closes_and_for_options() {
     let closes = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version="1" starts="2016-01-01" currency="USD">
@@ -261,7 +261,7 @@ fn an_account_is_swept_for_charges_in_advance_for_closes_and_for_options() {
     assert!(swept(closes, ""), "a bonus is set off when the cycle closes");
 }
 
-/// Each subscription's price makes an object code of its own.
+/// Each subscription has its own price, and so its own compiled plan.
 const PRICED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version="1" starts="2016-01-01" currency="USD">
   <parameter id="price" type="money" value="1.00"/>
   <graph>
@@ -270,7 +270,7 @@ const PRICED: &str = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version
   </graph>
 </plan>"#;
 
-/// Slots begin anew together with all that was counted by them: a slot never means two codes.
+/// Slots start from zero together with all that is indexed by them: a slot never denotes two plans.
 #[test]
 fn after_a_trim_no_tariff_has_a_slot_of_before() {
     let profiles = profiles(SLOTS_MAX as u32 + 2);
@@ -292,7 +292,7 @@ fn after_a_trim_no_tariff_has_a_slot_of_before() {
     assert_eq!(all.len(), all.iter().collect::<std::collections::HashSet<_>>().len());
     slots(&mut tariffs, SLOTS_MAX as u32..SLOTS_MAX as u32 + 1);
     assert!(tariffs.trim());
-    // In another order than before: each gets the next slot, and no other one has it.
+    // In another order than before: each plan gets the next slot, and no two plans share one.
     let last = slots(&mut tariffs, 10..11);
     let first = slots(&mut tariffs, 0..10);
     assert_eq!(last, [CodeSlot(0)]);

@@ -1,4 +1,4 @@
-//! A node over the memory store, asked over gRPC through a pipe instead of a network.
+//! A node over the memory store, with a gRPC client on an in-memory pipe.
 #![allow(unreachable_pub)]
 
 pub mod world;
@@ -28,7 +28,7 @@ use turnpike_types::{
     UsageRecord,
 };
 
-/// Heartbeats in tests are quick, so that takeovers are.
+/// A short heartbeat interval, so that takeovers in tests are fast.
 pub const HEARTBEAT: Duration = Duration::from_millis(25);
 
 pub fn database() -> Arc<dyn SharedDatabase> {
@@ -73,14 +73,14 @@ pub async fn publish(db: &dyn SharedDatabase, xml: &str) {
 
 pub const OCTETS: &str = include_str!("octets.xml");
 
-/// Nodes of a test do not watch each other.
+/// The nodes of a test do not watch each other.
 pub fn no_network() -> Dial {
     Dial::new(|address| {
         Err(DialError { address: address.to_owned(), cause: "there is no network".to_owned() })
     })
 }
 
-/// A node and a client of it.
+/// A node, and a client of it.
 pub struct Running {
     pub node: Node,
     pub client: NodeServiceClient<Channel>,
@@ -99,7 +99,7 @@ pub async fn start(config: NodeConfig, db: &Arc<dyn SharedDatabase>) -> Running 
     start_with(config, db, no_network()).await
 }
 
-/// The same, where other nodes are reached through `dial`.
+/// The same, with other nodes reached through `dial`.
 #[allow(dead_code)]
 pub async fn start_with(config: NodeConfig, db: &Arc<dyn SharedDatabase>, dial: Dial) -> Running {
     let node = Node::start(config, Arc::clone(db), dial).await.unwrap();
@@ -111,7 +111,7 @@ pub async fn start_with(config: NodeConfig, db: &Arc<dyn SharedDatabase>, dial: 
 }
 
 impl Running {
-    /// Sends one sub-batch on a stream of its own, again until this node owns the partition.
+    /// Sends one sub-batch on a stream of its own, repeatedly until this node owns the partition.
     pub async fn send(&mut self, records: &[UsageRecord]) -> SubBatchAnswer {
         for _ in 0..400 {
             if let Some(answer) = self.try_send(records).await
@@ -121,7 +121,7 @@ impl Running {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("the node never came to own the partition");
+        panic!("the node did not become the owner of the partition");
     }
 
     pub async fn try_send(&mut self, records: &[UsageRecord]) -> Option<SubBatchAnswer> {
@@ -131,7 +131,7 @@ impl Running {
         answers.message().await.ok()?
     }
 
-    /// Opens an account subscribed to the octet plan.
+    /// Opens an account with a subscription to the octet plan.
     pub async fn open_account(&mut self, account: u64) {
         let commands = vec![open(account), subscribe(account, "octets")];
         for _ in 0..400 {
@@ -142,7 +142,7 @@ impl Running {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("the node never came to own the partition");
+        panic!("the node did not become the owner of the partition");
     }
 }
 
@@ -204,7 +204,7 @@ pub async fn log(db: &dyn SharedDatabase) -> Vec<SegmentRow> {
     }
 }
 
-/// What the log tells, from `state` on (P25).
+/// Replays the log onto `state` (P25).
 pub fn replay(mut state: PartitionState, rows: &[SegmentRow]) -> PartitionState {
     let (last, _) = state.last();
     for row in rows.iter().filter(|row| row.segment > last) {
@@ -214,7 +214,7 @@ pub fn replay(mut state: PartitionState, rows: &[SegmentRow]) -> PartitionState 
     state
 }
 
-/// Every retained checkpoint, as the state that it holds.
+/// The states of all retained checkpoints.
 pub async fn checkpoints(db: &dyn SharedDatabase) -> Vec<PartitionState> {
     let mut states = Vec::new();
     for manifest in db.checkpoints(PartitionId(1)).await.unwrap() {

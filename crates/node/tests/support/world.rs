@@ -1,4 +1,4 @@
-//! Nodes of one partition over a database whose clock the test moves.
+//! Nodes of one partition over a database whose clock the test sets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,10 +13,10 @@ use turnpike_types::{AccountRange, NodeName, PartitionId, Priority, Timestamp};
 
 use super::{HEARTBEAT, Running, checkpoints, config, log, replay, start};
 
-/// How often something is looked at, a heartbeat apart, before it is given up.
+/// How many times a condition is checked, one heartbeat interval apart, before the test fails.
 pub const LOOKS: u32 = 400;
 
-/// A partition's database; nodes `a` and `b` are its members, `a` first.
+/// The database of a partition whose members are the nodes `a` and `b`, in this order.
 pub struct World {
     pub memory: MemoryDatabase,
     pub db: Arc<dyn SharedDatabase>,
@@ -24,7 +24,7 @@ pub struct World {
 }
 
 impl World {
-    /// At this instant (microseconds), with no partition yet.
+    /// A database without partitions, at the time `now` in microseconds.
     pub fn empty(now: i64) -> Self {
         let now = Arc::new(AtomicI64::new(now));
         let clock = Arc::clone(&now);
@@ -34,8 +34,8 @@ impl World {
         Self { memory, db, now }
     }
 
-    /// At this instant, with partition 1: accounts 1 to 1000, which takes records of so many
-    /// microseconds ago.
+    /// A database at the time `now`, with partition 1: accounts 1 to 1000, and a horizon of
+    /// `horizon_us` microseconds.
     pub async fn at(now: i64, horizon_us: i64) -> Self {
         let world = Self::empty(now);
         let members = [("a", 20), ("b", 10)].map(|(node, priority)| Member {
@@ -53,19 +53,19 @@ impl World {
         world
     }
 
-    /// Moves the database's clock to this instant.
+    /// Sets the database's clock.
     pub fn set(&self, now: i64) {
         self.now.store(now, Ordering::SeqCst);
     }
 
-    /// A node that takes a checkpoint from its live state as soon as it can (I4).
+    /// A node that writes a checkpoint of its live state after each segment (I4).
     pub async fn node(&self, name: &str) -> Running {
         let eager = NodeConfig { checkpoint_log_bytes: 1, ..config(name) };
         start(eager, &self.db).await
     }
 
-    /// I4: checkpoints taken from the live state and the log's tail come to the whole log's state. Waits
-    /// for one of the whole log.
+    /// I4: each checkpoint of the live state and the tail of the log give the state of the whole
+    /// log. Waits for a checkpoint of the whole log.
     pub async fn assert_told(&self) {
         for _ in 0..LOOKS {
             let rows = log(self.db.as_ref()).await;
@@ -81,11 +81,11 @@ impl World {
             }
             tokio::time::sleep(HEARTBEAT).await;
         }
-        panic!("no checkpoint of the whole log came to be");
+        panic!("no checkpoint covers the whole log");
     }
 }
 
-/// Applies commands at `node`, again until it owns the partition.
+/// Applies commands at `node`, repeatedly until it owns the partition.
 pub async fn apply(node: &mut Running, commands: Vec<AccountCommand>) -> Vec<AccountResult> {
     for _ in 0..LOOKS {
         let request = NodeApplyRequest { partition: 1, commands: commands.clone() };
@@ -95,5 +95,5 @@ pub async fn apply(node: &mut Running, commands: Vec<AccountCommand>) -> Vec<Acc
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
-    panic!("the node never came to own the partition");
+    panic!("the node did not become the owner of the partition");
 }

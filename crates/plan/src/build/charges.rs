@@ -1,4 +1,5 @@
-//! Where a primitive's charges go, and whose charges come to it.
+//! Compile-time routing of charges: the slot of each charge output, and the accounts whose charges
+//! reach an input.
 
 use turnpike_types::Currency;
 
@@ -8,19 +9,20 @@ use crate::error::Cause;
 use crate::run::ChargeOut;
 use crate::spec::{Carries, OTHERS, Refused, Role};
 
-/// Whose charges come together somewhere.
+/// Which accounts' charges reach an input: the account's own, those of other accounts, or both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Whose {
     pub(crate) own: bool,
     pub(crate) others: bool,
 }
 
-/// Where the charges of each output go: to a place of their own when anything but adders stands
-/// between them and the finalizer; and how many places there are.
+/// The destination of the charges of each output, by primitive and output index, and the number of
+/// charge slots. An output has a slot when a primitive other than an adder stands between it and
+/// the finalizer; otherwise its charges are posted without one.
 pub(super) fn charge_places(checked: &Checked) -> (Vec<Vec<ChargeOut>>, usize) {
     let nodes = &checked.wiring.nodes;
     let mut looked_at = vec![false; nodes.len()];
-    // Takers stand later in the order, so backwards each knows its takers.
+    // Consumers follow in topological order, so a reverse pass visits each consumer first.
     for &place in checked.order.iter().rev() {
         let takers = nodes[place].takers.iter().flatten();
         looked_at[place] = takers.into_iter().any(|&taker| match nodes[taker].spec.role {
@@ -45,7 +47,7 @@ pub(super) fn charge_places(checked: &Checked) -> (Vec<Vec<ChargeOut>>, usize) {
 }
 
 impl Builder<'_> {
-    /// Where the charges of an output go.
+    /// The destination of the charges of an output.
     pub(crate) fn charge_out(&self, name: &str) -> ChargeOut {
         let node = &self.checked.wiring.nodes[self.place];
         let output = node.spec.output(name);
@@ -53,7 +55,7 @@ impl Builder<'_> {
         out.copied().unwrap_or(ChargeOut::Account)
     }
 
-    /// The places of the charges that reach an input, through adders.
+    /// The slots whose charges reach an input, directly or through adders.
     pub(crate) fn charges(&self, name: &str) -> Box<[usize]> {
         let node = &self.checked.wiring.nodes[self.place];
         let mut slots = Vec::new();
@@ -65,7 +67,7 @@ impl Builder<'_> {
     }
 
     fn gather(&self, place: usize, input: usize, slots: &mut Vec<usize>) {
-        // There is no cycle, and a charge is taken once: this ends.
+        // This recursion ends: the graph has no cycle, and each charge output has one consumer.
         for end in self.checked.wiring.nodes[place].inputs.get(input).into_iter().flatten() {
             let End::Port { node, output } = *end else { continue };
             let spec = self.checked.wiring.nodes[node].spec;
@@ -81,7 +83,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Whose charges reach an input: are some the account's own, and some those of other accounts?
+    /// Which accounts' charges reach an input.
     pub(crate) fn whose(&self, name: &str) -> Whose {
         let mut whose = Whose::default();
         if let Some(index) = self.checked.wiring.nodes[self.place].spec.input(name) {
@@ -91,7 +93,7 @@ impl Builder<'_> {
     }
 
     fn ask_whose(&self, place: usize, input: usize, whose: &mut Whose) {
-        // There is no cycle, and a charge is taken once: this ends.
+        // This recursion ends: the graph has no cycle, and each charge output has one consumer.
         for end in self.checked.wiring.nodes[place].inputs.get(input).into_iter().flatten() {
             let End::Port { node, output } = *end else { continue };
             let spec = self.checked.wiring.nodes[node].spec;
@@ -117,7 +119,7 @@ impl Builder<'_> {
             return Ok(());
         }
         let message = format!(
-            "{name}: charges of other accounts come here, and only the account's own may: lead port {OTHERS} to a SecondAccountFinalizer"
+            "{name}: charges of other accounts reach this input, which accepts only the account's own: link port {OTHERS} to a SecondAccountFinalizer"
         );
         Err(self.refuse(self.primitive.line, Cause::WrongAccount, message))
     }
@@ -127,7 +129,8 @@ impl Builder<'_> {
         self.checked.charged.get(self.place).copied().unwrap_or(self.document.currency)
     }
 
-    /// The currency of the charges that the primitive makes of nothing but usage and time.
+    /// The currency of the charges that the primitive creates from usage or time alone: its
+    /// `currency` property, else the currency of the plan.
     pub(crate) fn currency(&mut self) -> Result<Currency, Refused> {
         match self.primitive.property("currency") {
             None => Ok(self.document.currency),

@@ -1,4 +1,5 @@
-//! Where a primitive's units come from, where they go, and what is told of them.
+//! Resolution of links at compile time: the streams that a primitive reads and fills, and derived
+//! attributes.
 
 use super::Builder;
 use crate::check::End;
@@ -11,7 +12,7 @@ use crate::run::{Attribute, Input, Total, TypeOf};
 use crate::spec::{Carries, Refused, Role};
 
 impl Builder<'_> {
-    /// The stream that a usage link brings.
+    /// The stream that a usage link reads.
     pub(super) fn slot(&self, end: &End) -> usize {
         match *end {
             End::Source(measure) => measure,
@@ -19,7 +20,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Where the units of a usage input come from.
+    /// The streams that feed a usage input, and the count of units that they carry.
     pub(crate) fn input(&self, name: &str) -> Input {
         self.input_of(self.place, name)
     }
@@ -34,7 +35,7 @@ impl Builder<'_> {
         Input { slots, flow }
     }
 
-    /// The stream of a usage output; `None` when nothing takes it.
+    /// The stream of a usage output; `None` when no primitive consumes it.
     pub(crate) fn output(&self, name: &str) -> Option<usize> {
         let node = &self.checked.wiring.nodes[self.place];
         let output = node.spec.output(name)?;
@@ -42,13 +43,13 @@ impl Builder<'_> {
         if taken { self.streams[self.place].get(output).copied() } else { None }
     }
 
-    /// Is anything linked to an input?
+    /// Does any link feed the input?
     pub(crate) fn is_fed(&self, name: &str) -> bool {
         !self.primitive.links(name).is_empty()
     }
 
-    /// The id of a primitive that usage passes on its way to an input, of a type that is none of
-    /// these; `None` when there is none.
+    /// The id of a primitive upstream of an input whose type is not in `types`; `None` when every
+    /// upstream primitive has one of these types.
     pub(crate) fn upstream_other_than(&self, name: &str, types: &[&str]) -> Option<String> {
         let nodes = &self.checked.wiring.nodes;
         let feeders = |place: usize, index: usize| {
@@ -75,19 +76,19 @@ impl Builder<'_> {
         None
     }
 
-    /// Who says of what type the units are that come in.
+    /// The source of the usage type of the incoming units: the record, or a classifier.
     pub(crate) fn type_of(&self) -> TypeOf {
         self.checked.flows.label[self.place].map_or(TypeOf::Record, TypeOf::Told)
     }
 
-    /// The count of what leaves a primitive that counts units anew.
+    /// The count of the units that leave a primitive with the role [`Role::Recounts`].
     pub(crate) fn leaving(&self) -> usize {
         self.checked.flows.leaving[self.place]
     }
 
-    /// Lets whoever takes `output` read the stream that comes in by `input`, for a primitive that
-    /// passes on all units as they are: nothing needs to be copied for it. `false` when several
-    /// links meet there, whose units stand together nowhere else.
+    /// Makes `output` an alias of the stream that feeds `input`, for a primitive that passes on all
+    /// units unchanged, so that no units are copied. Returns `false` when several links feed the
+    /// input: their units are in several streams.
     pub(crate) fn share(&mut self, input: &str, output: &str) -> bool {
         let (Input { slots, .. }, output) =
             (self.input(input), self.checked.wiring.nodes[self.place].spec.output(output));
@@ -96,7 +97,8 @@ impl Builder<'_> {
         true
     }
 
-    /// Are these usage types all that the plan takes? Then no others come from the record.
+    /// Are these usage types the only ones that the plan accepts? If so, a record of another type
+    /// never reaches the plan.
     pub(crate) fn accepts_only(&self, types: &[Box<str>]) -> bool {
         match &self.code.accepts {
             Accepts::Everything => false,
@@ -104,7 +106,7 @@ impl Builder<'_> {
         }
     }
 
-    /// What one unit here is.
+    /// The unit that the primitive counts in.
     pub(crate) fn unit(&self) -> Unit {
         self.checked.flows.unit[self.place]
     }
@@ -118,7 +120,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Does anything read the primitive's level output?
+    /// Does any primitive read this one's level output?
     pub(crate) fn is_read(&self) -> bool {
         let node = &self.checked.wiring.nodes[self.place];
         let levels = node.spec.outputs.iter().zip(&node.takers);
@@ -127,7 +129,9 @@ impl Builder<'_> {
             .any(|(output, takers)| output.carries == Carries::Level && !takers.is_empty())
     }
 
-    /// Where a text stands that the property `name` names.
+    /// Resolves a reference to an attribute: `NAME` or `record.NAME`, `account.NAME`, or
+    /// `PRIMITIVE.NAME` for an attribute that another primitive derives. `name` is the property
+    /// that holds `text`.
     pub(crate) fn attribute(
         &mut self,
         line: u32,
@@ -147,10 +151,11 @@ impl Builder<'_> {
         match (place, role) {
             (Some(place), Some(Role::Tells(told))) if told == attribute => {
                 let tells = self.checked.wiring.nodes[self.place].spec.role;
-                // What stands later in the order has not been built yet: it may ask back.
+                // A primitive later in the order is not built yet, and its attribute may depend on
+                // this one.
                 if matches!(tells, Role::Tells(_)) && self.code.told[place].is_none() {
                     let message = format!(
-                        "{name}: \"{whose}\" tells {attribute} by what comes after it, or by itself: link it before this primitive"
+                        "{name}: \"{whose}\" does not precede this primitive, so {whose}.{attribute} is unknown here: link it before this primitive"
                     );
                     return Err(self.refuse(line, Cause::Cycle, message));
                 }
@@ -166,7 +171,7 @@ impl Builder<'_> {
                     .collect();
                 let hint = hint(text, told.iter().map(String::as_str));
                 let message = format!(
-                    "{name}: no primitive \"{whose}\" tells {attribute}{hint}: write record.{text} for an attribute of the record"
+                    "{name}: no primitive \"{whose}\" derives {attribute}{hint}: write record.{text} for an attribute of the record"
                 );
                 Err(self.refuse(line, Cause::UnknownReference, message))
             }

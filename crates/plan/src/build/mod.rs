@@ -1,12 +1,13 @@
-//! A checked graph -> object code: places for streams, then each primitive builds its own code.
+//! Code generation: checked graph -> object code. Streams are numbered first, then each primitive
+//! builds its own code.
 //!
 //! ```text
-//!  build()        places for streams and charges, then the primitives one after the other
-//!    whole.rs     what is of the plan as a whole: types it accepts, parts of an alternative
-//!    Builder      what a primitive builds itself with
-//!      links.rs     where units come from and go to, and what is told of them
-//!      charges.rs   where charges go, and whose they are
-//!      values.rs    prices, amounts, components: what properties say, or a finding
+//! build()        numbers streams and charge slots, then builds the primitives in topological order
+//!   whole.rs     parts of the plan as a whole: accepted types, parts of an alternative
+//!   Builder      the interface that a primitive builds its code with
+//!     links.rs     streams, levels and derived attributes
+//!     charges.rs   charge slots, and the accounts whose charges they hold
+//!     values.rs    properties: prices, amounts, components; a finding when one is wrong
 //! ```
 
 mod charges;
@@ -29,17 +30,17 @@ use crate::tables::TableKind;
 use charges::charge_places;
 use whole::{accepts, bonus_parts, trial_parts};
 
-/// What a primitive builds itself with.
+/// The interface that a primitive builds its code with.
 pub(crate) struct Builder<'a> {
     document: &'a Document,
     checked: &'a Checked,
     findings: &'a mut Findings,
-    /// The primitive being built.
+    /// Index of the primitive that is being built.
     place: usize,
     primitive: &'a Primitive,
-    /// The stream of each usage output of each primitive, by their places.
+    /// The stream of each usage output, by primitive and output index.
     streams: Vec<Vec<usize>>,
-    /// The place for the charges of each primitive's outputs, where somebody looks at them.
+    /// The destination of the charges of each output, by primitive and output index.
     charges: Vec<Vec<ChargeOut>>,
     totals: Vec<Option<Total>>,
     code: ObjectCode,
@@ -59,7 +60,7 @@ pub(crate) fn build(
         next += 1;
         next - 1
     };
-    // A place for what carries no usage would never be looked at.
+    // Outputs that carry no usage have no stream; their entry is never read.
     let mut slot_of = |output: &crate::spec::OutputSpec| match output.carries {
         Carries::Usage => slot(),
         Carries::Charge | Carries::Level => 0,
@@ -110,7 +111,7 @@ pub(crate) fn build(
             continue;
         };
         (builder.place, builder.primitive) = (place, primitive);
-        // A refusal is among the findings; the others may have more to say.
+        // A refusal is already among the findings; continue, since later primitives may have more.
         let _refused = (node.spec.build)(primitive, &mut builder);
     }
     let nodes = primitives.iter().enumerate().map(|(at, p)| builder.node(at, p)).collect();
@@ -138,33 +139,34 @@ impl Builder<'_> {
         self.code.ops.push(Placed { node: self.place, op: Box::new(op), reads, fills });
     }
 
-    /// Says what the primitive tells about a record.
+    /// Declares the derived attribute of the primitive.
     pub(crate) fn tells(&mut self, tell: impl Tell + 'static) {
         self.code.told[self.place] = Some(Box::new(tell));
     }
 
-    /// Something of this primitive falls due by itself.
+    /// Declares that charges of this primitive fall due without usage.
     pub(crate) fn is_swept(&mut self) {
         self.code.is_swept = true;
     }
 
-    /// The primitive reads a variable to say what falls due next: whatever changes it moves dues.
+    /// Declares a variable that determines when the next charge falls due: a change of its value
+    /// may move due dates.
     pub(crate) fn is_due_by(&mut self, variable: VariableId) {
         self.code.due_by.push(variable);
     }
 
-    /// The primitive does something when a billing cycle closes.
+    /// Declares that the primitive acts when a billing cycle closes.
     pub(crate) fn closes(&mut self) {
         self.code.closes = true;
     }
 
-    /// The primitive grants bonuses by a component; `is_own`: to the account itself, it may be.
+    /// Declares a component that grants bonuses; `is_own`: possibly to the account itself.
     pub(crate) fn grants(&mut self, component: u16, is_own: bool) {
         self.code.bonus.credits.push(component);
         self.code.bonus.is_own |= is_own;
     }
 
-    /// A reference table that the primitive reads.
+    /// A reference to a reference table; adds the table to those that the plan reads.
     pub(crate) fn table(&mut self, kind: TableKind, id: &str) -> TableRef {
         let name = TableName { kind, id: id.to_owned() };
         let known = self.code.tables.iter().position(|known| *known == name);
@@ -190,7 +192,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Says what is wrong.
+    /// Records an error.
     pub(crate) fn refuse(
         &mut self,
         line: u32,
@@ -201,22 +203,24 @@ impl Builder<'_> {
         Refused
     }
 
-    /// Says what is wrong by a rule that is younger than some published plans.
+    /// Records an error by a rule that is newer than some published plans, see
+    /// [`Findings::refuse_since`].
     pub(crate) fn refuse_since(&mut self, line: u32, cause: Cause, message: impl Into<String>) {
         self.findings.refuse_since(line, Some(&self.primitive.id), cause, message);
     }
 
-    /// The unit of a measure, where the plan declares it.
+    /// The unit of a measure, if the plan declares it.
     pub(crate) fn declared(&self, measure: &str) -> Option<Unit> {
         self.document.measures.get(measure).map(|declared| declared.unit)
     }
 
-    /// Says what its author may not mean.
+    /// Records a warning.
     pub(crate) fn warn(&mut self, line: u32, message: impl Into<String>) {
         self.findings.warn(line, Some(&self.primitive.id), message);
     }
 
-    /// A variable of this primitive, or with `step` of one of its steps, that counts units.
+    /// A variable of this primitive, or of one of its steps when `step` is given, that counts
+    /// units.
     pub(crate) fn variable(
         &mut self,
         step: Option<&str>,
@@ -227,7 +231,7 @@ impl Builder<'_> {
         self.remember(step, unit, keep, Meaning::new(Holds::Units, per))
     }
 
-    /// As [`Builder::variable`], whose entries mean something else.
+    /// As [`Builder::variable`], for entries of another meaning.
     pub(crate) fn remember(
         &mut self,
         step: Option<&str>,
@@ -240,7 +244,7 @@ impl Builder<'_> {
         let id = VariableId::derive(&self.document.state, &primitive, unit, keep);
         if let Some(other) = self.code.variables.iter().find(|known| known.id == id) {
             let message = format!(
-                "its state can't be told from that of \"{}\": choose another id",
+                "its state has the same key as that of \"{}\": choose another id",
                 other.primitive
             );
             return Err(self.refuse(self.primitive.line, Cause::DuplicateId, message));
@@ -249,7 +253,7 @@ impl Builder<'_> {
         Ok(id)
     }
 
-    /// Declares the primitive an accumulator: others may read its total.
+    /// Declares the primitive an accumulator: other primitives may read its total.
     pub(crate) fn accumulator(&mut self, calendared: Calendared) -> Result<Total, Refused> {
         let variable = self.variable(None, self.unit(), Keep::Horizon)?;
         let counts = match *self.input("in").slots {

@@ -1,4 +1,4 @@
-//! What properties say, as the object code has it; or a finding.
+//! Property values in the form that the object code uses; a finding when a value is wrong.
 
 use turnpike_types::Money;
 
@@ -10,11 +10,11 @@ use crate::measure::{Decimal, Quantity};
 use crate::price::{Price, fixed};
 use crate::spec::Refused;
 
-/// Components of one plan: steps, constants and fixed charges.
+/// Maximum number of components of a plan: steps, constants and fixed charges.
 const COMPONENTS_MAX: usize = 4096;
 
 impl Builder<'_> {
-    /// Declares something that lines can be for.
+    /// Declares a component, the subject of charge lines, and returns its index.
     pub(crate) fn component(&mut self, line: u32, component: Component) -> Result<u16, Refused> {
         let index = self.code.components.len();
         let number = u16::try_from(index).ok().filter(|_| index < COMPONENTS_MAX);
@@ -26,7 +26,7 @@ impl Builder<'_> {
         Ok(number)
     }
 
-    /// `amount` per `per`, as an exact price of one unit.
+    /// `amount` per `per`, as an exact price of one base unit.
     pub(crate) fn price(&mut self, line: u32, amount: &str, per: &str) -> Result<Price, Refused> {
         let amount = self.read(line, "price", Decimal::parse(amount))?;
         let per = self.read(line, "per", Quantity::parse(per))?;
@@ -34,25 +34,33 @@ impl Builder<'_> {
             return Err(self.refuse(
                 line,
                 Cause::BadValue,
-                "per: a price is per at least one unit, not 0",
+                "per: a price is per at least one unit, not 0: write a larger quantity",
             ));
         }
         let price = Price::new(amount, per.base, self.digits());
         price.ok_or_else(|| {
-            self.refuse(line, Cause::BadValue, "price: it does not fit 128 bits per unit")
+            self.refuse(
+                line,
+                Cause::BadValue,
+                "price: the price per unit does not fit 128 bits: write fewer digits",
+            )
         })
     }
 
-    /// A fixed amount, rounded by the plan's rule.
+    /// A fixed amount, rounded by the plan's rounding rule.
     pub(crate) fn money(&mut self, line: u32, name: &str, amount: &str) -> Result<Money, Refused> {
         let amount = self.read(line, name, Decimal::parse(amount))?;
         let money = fixed(amount, self.digits());
         money.ok_or_else(|| {
-            self.refuse(line, Cause::BadValue, format!("{name}: it has more than 38 digits"))
+            self.refuse(
+                line,
+                Cause::BadValue,
+                format!("{name}: it has more than 38 digits: write fewer"),
+            )
         })
     }
 
-    /// A value that was read, or a finding.
+    /// The value, or a finding when it could not be parsed.
     pub(crate) fn read<T>(
         &mut self,
         line: u32,
@@ -62,7 +70,8 @@ impl Builder<'_> {
         read.map_err(|why| self.refuse(line, Cause::BadValue, format!("{name}: {why}")))
     }
 
-    /// A required property of the primitive. Checked before, so absence is not the author's fault.
+    /// A required property of the primitive. Its presence was checked before, so this error does
+    /// not occur in practice.
     pub(crate) fn property<'p>(
         &mut self,
         from: &'p Primitive,
@@ -86,12 +95,12 @@ impl Builder<'_> {
         })
     }
 
-    /// Decimals of the plan's rounding.
+    /// Decimal digits of the plan's rounding rule.
     pub(crate) fn digits(&self) -> u32 {
         self.document.rounding.digits
     }
 
-    /// Do lines book differences of rounded running totals?
+    /// Does each line book the difference between rounded running totals?
     pub(crate) fn rounds_running(&self) -> bool {
         self.document.rounding.running
     }

@@ -1,4 +1,4 @@
-//! What is of a plan as a whole.
+//! Parts of the object code that belong to the plan as a whole.
 
 use turnpike_types::Currency;
 
@@ -10,7 +10,8 @@ use crate::measure::Unit;
 use crate::spec::Open;
 use crate::state::{Keep, VariableId};
 
-/// What every plan has, in case that it becomes an alternative.
+/// The components and variables for a comparison of alternatives. Every plan has them, since any
+/// plan may become an alternative.
 pub(super) fn trial_parts(
     document: &Document,
     posts: Currency,
@@ -33,7 +34,7 @@ pub(super) fn trial_parts(
         component("one-time", "sum of its one-time lines"),
     );
     let fee = component("fee", "fee per billing cycle");
-    // Not names that a primitive can have: ids hold no slash at their end.
+    // These names end in a slash, so they can't collide with the name of a primitive or a step.
     let derive = |name, keep| VariableId::derive(&document.id, name, Unit::One, keep);
     TrialParts {
         running: derive("trial/", Keep::Horizon),
@@ -46,7 +47,8 @@ pub(super) fn trial_parts(
     }
 }
 
-/// What every plan has, since any may be in force when a bonus is carried on.
+/// The components for bonus offsets. Every plan has them, since any plan may be in force when a
+/// bonus is carried into the next cycle.
 pub(super) fn bonus_parts(posts: Currency, components: &mut Vec<Component>) -> BonusParts {
     let mut component = |name: &str, price: &str| {
         components.push(Component {
@@ -69,7 +71,7 @@ pub(super) fn bonus_parts(posts: Currency, components: &mut Vec<Component>) -> B
     }
 }
 
-/// The usage types that the source's consumers take (docs/plan-semantics.md section 2).
+/// The usage types that the primitives at the source accept (docs/plan-semantics.md section 2).
 pub(super) fn accepts(primitives: &[Primitive], checked: &Checked) -> Accepts {
     let mut types: Vec<Box<str>> = Vec::new();
     for (primitive, node) in primitives.iter().zip(&checked.wiring.nodes) {

@@ -48,7 +48,7 @@ fn a_month_is_the_accounts_not_utcs() {
     assert_eq!(calendar.period(Calendared::Month, start - 1).to, start);
 }
 
-/// docs/plan-semantics.md section 1: a day, and so a month, starts at its first instant.
+/// docs/plan-semantics.md section 1: a day, and therefore a month, starts at its first instant.
 #[test]
 fn a_month_once_begun_stays_begun_when_clocks_go_back_over_its_first_midnight() {
     let mut calendar = calendar("America/St_Johns");
@@ -94,7 +94,8 @@ fn firsts(calendared: Calendared, cycle_day: u8, from: &str, count: usize) -> Ve
     (0..count).map(|_| next(&mut calendar)).collect()
 }
 
-/// docs/plan-semantics.md section 4: from the anchor, 31 -> 29 Feb -> 31 Mar.
+/// docs/plan-semantics.md section 4: each cycle is clamped from the anchor day: 31 January, 29
+/// February, 31 March.
 #[test]
 fn a_billing_cycle_of_day_31_is_clamped_from_its_anchor() {
     let leap = firsts(Calendared::Cycle, 31, "2024-01-31T12:00:00Z", 4);

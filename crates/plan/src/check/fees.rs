@@ -1,8 +1,8 @@
 //! Warnings of connection fees that one record may be charged twice.
 //!
-//! A fee is charged by each rater to which units of the record come. Filters part a record between
-//! raters, so a call across the start of peak meets the fees of two. Whether the author means that
-//! can't be known, unless `fee-per` says so.
+//! Each rater that receives units of a record charges its fee. Filters split a record between
+//! raters, so a call across the start of peak time may be charged the fees of two. The author's
+//! intent is unknown unless `fee-per` states it.
 
 use super::paths::Certain;
 use super::wiring::{Node, Wiring};
@@ -11,7 +11,7 @@ use crate::graph::Primitive;
 use crate::measure::Decimal;
 use crate::primitives::fee_per;
 
-/// A rater that may charge a fee once for each record.
+/// A rater that may charge a fee once per record.
 struct FeeRater<'a> {
     place: usize,
     primitive: &'a Primitive,
@@ -42,7 +42,7 @@ pub(super) fn check(
         let earlier = raters.iter().take(later);
         let meets = |one: &FeeRater<'_>| -> Option<String> {
             let (mine, theirs) = (certain.get(rater.place)?, certain.get(one.place)?);
-            // Types that different classifiers told say nothing of each other.
+            // Types derived by different classifiers can't be compared.
             let same = labels.get(rater.place) == labels.get(one.place);
             let theirs = if same { theirs.clone() } else { theirs.without_types() };
             if mine.excludes_record(&theirs, |place| parts_records(primitives, place)) {
@@ -50,15 +50,15 @@ pub(super) fn check(
             }
             told(rater, one, mine.excludes(&theirs))
         };
-        // One is enough to look at the plan again.
+        // One warning per rater is enough.
         if let Some(message) = earlier.filter_map(meets).next() {
             findings.warn(rater.primitive.line, Some(&rater.primitive.id), message);
         }
     }
 }
 
-/// Does a primitive charge a fee once for each record? What a dial plan holds is known when it is
-/// published, and may change with each version.
+/// May the primitive charge a fee once per record? A dial plan's fees are known only when the table
+/// is published, and may change with each version.
 fn may_charge(primitive: &Primitive, node: &Node) -> bool {
     match node.spec.name {
         "E164DialPlanRater" => true,
@@ -67,7 +67,7 @@ fn may_charge(primitive: &Primitive, node: &Node) -> bool {
     }
 }
 
-/// The steps with a constant that is not zero.
+/// The ids of the steps whose constant is not zero.
 fn constants(primitive: &Primitive) -> impl Iterator<Item = &str> {
     let is_fee = |text: &str| Decimal::parse(text).is_ok_and(|amount| amount.digits != 0);
     let steps = primitive.children.iter();
@@ -75,7 +75,7 @@ fn constants(primitive: &Primitive) -> impl Iterator<Item = &str> {
     charging.filter_map(|step| step.property("id"))
 }
 
-/// Does each record leave this primitive whole?
+/// Does each record leave this primitive by one port as a whole?
 fn parts_records(primitives: &[Primitive], place: usize) -> bool {
     primitives.get(place).is_some_and(|primitive| match primitive.kind.as_str() {
         "UsageTypeSelector" => true,
@@ -84,27 +84,27 @@ fn parts_records(primitives: &[Primitive], place: usize) -> bool {
     })
 }
 
-/// What to tell of two raters that units of one record may come to.
+/// The warning for two raters that may both receive units of one record.
 fn told(rater: &FeeRater<'_>, other: &FeeRater<'_>, never_one_unit: bool) -> Option<String> {
     let name = &other.primitive.id;
     match (rater.says(), other.says()) {
         (Some("call"), Some("call")) if never_one_unit => None,
         (Some("call"), Some("call")) => Some(format!(
-            "a record's first unit may come here and to \"{name}\", and both charge their fee (setup, constant) with it: link the two to different ports of one filter, or write fee-per=\"rater\" where both fees are meant"
+            "a record's first unit may reach both this rater and \"{name}\", and both charge their fee (setup, constant) for it: link the two to different ports of one filter, or write fee-per=\"rater\" if both fees are intended"
         )),
         (Some(_), Some(_)) => None,
         _ => Some(format!(
-            "units of one record may come here and to \"{name}\", and each charges its own fee (setup, constant): write fee-per=\"call\" in both to charge one fee a call, or fee-per=\"rater\" in both where both are meant"
+            "units of one record may reach both this rater and \"{name}\", and each charges its own fee (setup, constant): write fee-per=\"call\" in both to charge one fee per call, or fee-per=\"rater\" in both if both are intended"
         )),
     }
 }
 
-/// Without a level the constant of each step that a record reaches is charged.
+/// Without a level, the constant of each step that a record reaches is charged.
 fn warn_of_steps(primitive: &Primitive, findings: &mut Findings) {
     let mut steps = constants(primitive);
     if let (Some(first), Some(second)) = (steps.next(), steps.next()) {
         let message = format!(
-            "a record that reaches step {second} is charged the constants of {first} and {second}: write fee-per=\"call\" to charge only that of the step in which it begins, or fee-per=\"rater\" where each is meant"
+            "a record that reaches step {second} is charged the constants of {first} and {second}: write fee-per=\"call\" to charge only the constant of the step in which it begins, or fee-per=\"rater\" if each is intended"
         );
         findings.warn(primitive.line, Some(&primitive.id), message);
     }

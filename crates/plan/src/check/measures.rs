@@ -1,9 +1,9 @@
 //! The unit of each flow: time, bytes or a count.
 //!
-//! `record.duration` is in microseconds. Of other measures the plan may declare what they count
-//! (`<measure name="octets" unit="bytes"/>`); else the units written along the flow tell it, the first
-//! of them first. Without a declaration no time is written along `record.quantity`, nor along a
-//! measure that is named after octets or bytes: those would be read as microseconds.
+//! `record.duration` is in microseconds. For other measures the plan may declare the unit
+//! (`<measure name="octets" unit="bytes"/>`); without a declaration, the first quantity written
+//! along the flow sets it. Without a declaration, no time may be written along `record.quantity` or
+//! along a measure named after octets or bytes: the counts would be read as microseconds.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,14 @@ use crate::graph::Primitive;
 use crate::measure::{Quantity, Unit, is_of_bytes, plural};
 use crate::spec::{PropertySpec, Value};
 
-/// What is known of a group's unit, and from where.
+/// The known unit of a group of joined primitives, and the reason for messages.
 #[derive(Clone)]
 struct Known {
     unit: Unit,
     why: String,
 }
 
-/// The unit of what flows through each primitive, by its place.
+/// The unit that flows through each primitive, by index.
 pub(super) fn units(
     document: &Document,
     primitives: &[Primitive],
@@ -79,10 +79,10 @@ fn quantities<'a>(
     specs.filter_map(|spec| Some((spec.name, values.get(spec.name)?.as_str())))
 }
 
-/// By the group of joined primitives.
+/// State of each group of joined primitives, by group index.
 struct Flows {
     known: Vec<Option<Known>>,
-    /// A measure along which no time is written.
+    /// A measure that feeds the group and that can't be a time.
     timeless: Vec<Option<String>>,
 }
 
@@ -91,7 +91,7 @@ impl Flows {
         self.known.get(group).and_then(Option::as_ref)
     }
 
-    /// A measure that feeds a group.
+    /// Records a measure that feeds a group.
     fn source(
         &mut self,
         document: &Document,
@@ -112,7 +112,7 @@ impl Flows {
             Some(slot @ None) => *slot = Some(Known { unit: declared.unit, why }),
             Some(Some(known)) if known.unit != declared.unit => {
                 let message = format!(
-                    "record.{measure} is declared in {}, but what flows here is in {} ({})",
+                    "record.{measure} is declared in {}, but the units here are in {} ({})",
                     plural(declared.unit),
                     plural(known.unit),
                     known.why
@@ -123,7 +123,7 @@ impl Flows {
         }
     }
 
-    /// A quantity that is written along a flow.
+    /// Records a quantity that the plan writes along a flow.
     fn mention(
         &mut self,
         primitive: &Primitive,
@@ -146,7 +146,7 @@ impl Flows {
             Some(known) if known.unit == quantity.unit => {}
             Some(known) => {
                 let message = format!(
-                    "{name}=\"{text}\" is in {}, but what flows here is in {} ({})",
+                    "{name}=\"{text}\" is in {}, but the units here are in {} ({})",
                     plural(quantity.unit),
                     plural(known.unit),
                     known.why
@@ -156,8 +156,8 @@ impl Flows {
         }
     }
 
-    /// A measure is time or bytes everywhere in a plan. Bare counts say nothing; and what
-    /// `record.quantity` counts depends on the usage type.
+    /// Checks that each measure has one unit in the whole plan. Bare counts are exempt, and so is
+    /// `record.quantity`: its unit depends on the usage type.
     fn check_measures(
         &self,
         primitives: &[Primitive],
@@ -191,10 +191,10 @@ impl Flows {
     }
 }
 
-/// Why no time is written along a measure.
+/// The reason why no time may be written along a measure.
 pub(crate) fn no_time(measure: &str) -> String {
     match measure {
-        "quantity" => "but record.quantity is no duration: link it to record.duration, or declare <measure name=\"quantity\" unit=\"time\"/> where records count microseconds".to_owned(),
+        "quantity" => "but record.quantity is no duration: link it to record.duration, or declare <measure name=\"quantity\" unit=\"time\"/> if records count microseconds".to_owned(),
         _ => format!("but record.{measure} counts bytes: write a size such as 1 GB, or link it to record.duration"),
     }
 }

@@ -1,11 +1,12 @@
-//! Is a graph sound? Wiring first, then order, units, currencies; later ones assume the earlier.
+//! Checks that a graph is sound, in this order: wiring, order, units, currencies. Each step assumes
+//! that the earlier ones passed.
 //!
 //! ```text
-//!  primitives -> wiring.rs   links to ports that exist, nothing open, charges taken once
-//!             -> order.rs    no cycle; topological, ties by document order
-//!             -> units.rs    one measure for each flow; measures.rs: its unit
-//!             -> paths.rs    currencies meet their like; warnings of units that count twice
-//!             -> fees.rs     warnings of connection fees that one call is charged twice
+//! primitives -> wiring.rs   links to existing ports, nothing open, each charge consumed once
+//!            -> order.rs    no cycle; topological order, ties by document order
+//!            -> units.rs    one measure for each flow; measures.rs: its unit
+//!            -> paths.rs    no mixed currencies; warnings of units that count twice
+//!            -> fees.rs     warnings of connection fees that one call is charged twice
 //! ```
 
 mod fees;
@@ -25,15 +26,15 @@ use crate::document::Document;
 use crate::error::Findings;
 use crate::graph::Primitive;
 
-/// What checking found out, for the compiler.
+/// The results of the checks, for code generation.
 pub(crate) struct Checked {
     pub(crate) wiring: Wiring,
     /// Primitives in topological order, ties by document order.
     pub(crate) order: Vec<usize>,
     pub(crate) flows: Flows,
-    /// What the charges that leave each primitive are in, by its place.
+    /// The currency of the charges that leave each primitive, by index.
     pub(crate) charged: Vec<Currency>,
-    /// What the account is posted in.
+    /// The currency that is posted to the account.
     pub(crate) posts: Currency,
 }
 

@@ -1,4 +1,4 @@
-//! The order of execution, or the ring that forbids one.
+//! The order of execution, or the cycle that makes one impossible.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,7 +7,7 @@ use super::wiring::{End, Wiring};
 use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
 
-/// Places of the primitives in topological order, ties by document order
+/// Indexes of the primitives in topological order, ties by document order
 /// (docs/plan-semantics.md section 3).
 pub(super) fn topological(
     primitives: &[Primitive],
@@ -44,8 +44,8 @@ fn feeders(node: &super::wiring::Node) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Names one ring. Whatever still waits is fed by something that waits, so going back from any of
-/// them ends in a ring.
+/// Reports one cycle. Each primitive left is fed by another one left, so following the feeders
+/// backwards from any of them ends in a cycle.
 fn report(primitives: &[Primitive], wiring: &Wiring, waits: &[usize], findings: &mut Findings) {
     let waiting = |place: &usize| waits.get(*place).is_some_and(|&count| count > 0);
     let Some(mut at) = (0..waits.len()).find(waiting) else {
@@ -67,6 +67,6 @@ fn report(primitives: &[Primitive], wiring: &Wiring, waits: &[usize], findings: 
     let named: Vec<&Primitive> = ring.iter().filter_map(|&place| primitives.get(place)).collect();
     let Some(head) = named.first() else { return };
     let ids: Vec<&str> = named.iter().chain(std::iter::once(head)).map(|p| p.id.as_str()).collect();
-    let message = format!("a cycle, {}: break it, units flow one way", ids.join(" -> "));
+    let message = format!("the links form a cycle, {}: remove one of them", ids.join(" -> "));
     findings.error(head.line, Some(&head.id), Cause::Cycle, message);
 }

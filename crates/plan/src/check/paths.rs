@@ -1,5 +1,5 @@
-//! What holds along paths: charges meet only their own currency; units that meet came by ways
-//! that exclude each other, or there is a warning (docs/plan-semantics.md section 2).
+//! Properties of paths: charges meet only charges of the same currency; units that meet came by
+//! mutually exclusive paths, else there is a warning (docs/plan-semantics.md section 2).
 
 use std::collections::BTreeSet;
 
@@ -11,20 +11,20 @@ use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
 use crate::spec::{Carries, Role, Value};
 
-/// Links of one input that are compared with each other.
+/// Links of one input that are compared pairwise.
 const PAIRED_MAX: usize = 64;
 
-/// What is certain of the units at a port.
+/// What is known of every unit at a port.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Certain {
-    /// Outputs of filters that every unit here has left by.
+    /// The filter outputs that every unit at this port has passed.
     left_by: BTreeSet<(usize, usize)>,
-    /// The usage types the record can have; `None` for any.
+    /// The usage types that the record can have; `None` for any.
     types: Option<BTreeSet<String>>,
 }
 
 impl Certain {
-    /// What is certain of the units of both together.
+    /// What is known of the units of two ports that are joined.
     fn either(self, other: &Self) -> Self {
         let types = match (self.types, &other.types) {
             (Some(one), Some(two)) => Some(one.union(two).cloned().collect()),
@@ -33,12 +33,13 @@ impl Certain {
         Self { left_by: self.left_by.intersection(&other.left_by).copied().collect(), types }
     }
 
-    /// Can no unit be at both?
+    /// Can no unit be at both ports?
     pub(super) fn excludes(&self, other: &Self) -> bool {
         self.excludes_types(other) || self.parted(other, |_| true)
     }
 
-    /// Can no record have units at both? `parts_records`: a primitive lets each record leave whole.
+    /// Can no record have units at both ports? `parts_records`: does a primitive pass each record
+    /// whole by one output?
     pub(super) fn excludes_record(
         &self,
         other: &Self,
@@ -47,7 +48,7 @@ impl Certain {
         self.excludes_types(other) || self.parted(other, parts_records)
     }
 
-    /// The same, where types were told by different primitives, and say nothing of each other.
+    /// The same without usage types, for a comparison with types that another primitive derived.
     pub(super) fn without_types(&self) -> Self {
         Self { types: None, ..self.clone() }
     }
@@ -56,7 +57,8 @@ impl Certain {
         matches!((&self.types, &other.types), (Some(one), Some(two)) if one.is_disjoint(two))
     }
 
-    /// Did all units leave one primitive, of those that count, by different outputs?
+    /// Did all units leave one primitive, among those for which `counts` holds, by different
+    /// outputs?
     fn parted(&self, other: &Self, counts: impl Fn(usize) -> bool) -> bool {
         self.left_by.iter().filter(|(node, _)| counts(*node)).any(|&(node, output)| {
             other.left_by.range((node, 0)..=(node, usize::MAX)).any(|&(_, theirs)| theirs != output)
@@ -65,16 +67,16 @@ impl Certain {
     }
 }
 
-/// The currency of the charges at a port, and whether a converter made it so.
+/// The currency of the charges at a port, and whether a converter produced it.
 type Denomination = (Currency, bool);
 
-/// What was found out along paths.
+/// The results of the checks along paths.
 pub(super) struct Paths {
-    /// What is certain of the units that come to each primitive, by its place.
+    /// What is known of the units that enter each primitive, by index.
     pub(super) certain: Vec<Certain>,
-    /// Those that leave each primitive, by its place.
+    /// The currency of the charges that leave each primitive, by index.
     pub(super) charged: Vec<Currency>,
-    /// Those that the account is posted, which every finalizer of its own shares.
+    /// The currency posted to the account: the same for every AccountFinalizer.
     pub(super) posts: Currency,
 }
 
@@ -97,7 +99,8 @@ pub(super) fn check(
                 Carries::Usage => {
                     let at = meet(ends, &certain, wiring, primitives, primitive, findings);
                     check_types(primitive, &at, findings);
-                    // What leaves came in by the first; what stands apart does not flow on.
+                    // Units leave from the first input. Units of an input that is `apart` do not
+                    // flow on.
                     if let Some(slot) = certain.get_mut(place).filter(|_| !spec.apart) {
                         *slot = at;
                     }
@@ -122,7 +125,7 @@ pub(super) fn check(
         if matches!(node.spec.role, Role::Posts | Role::PostsElsewhere) {
             let (currency, converted) =
                 currencies.get(place).copied().flatten().unwrap_or((document.currency, false));
-            // What another account is billed in, the plan can't know.
+            // The currency in which another account is billed is unknown to the plan.
             let own = node.spec.role == Role::Posts;
             let other = posts.filter(|other| own && *other != currency);
             if !converted && currency != document.currency {
@@ -147,7 +150,8 @@ fn mixed(primitive: &Primitive, message: String, findings: &mut Findings) {
     findings.error(primitive.line, Some(&primitive.id), Cause::MixedCurrencies, message);
 }
 
-/// Refuses a selector none of whose types can come (docs/architecture.md section 7).
+/// Refuses a selector that none of the possible usage types can pass
+/// (docs/architecture.md section 7).
 fn check_types(primitive: &Primitive, certain: &Certain, findings: &mut Findings) {
     let (Some(taken), Some(known)) = (primitive.property("types"), &certain.types) else { return };
     if taken.split_whitespace().any(|taken| known.contains(taken)) || known.is_empty() {
@@ -155,13 +159,13 @@ fn check_types(primitive: &Primitive, certain: &Certain, findings: &mut Findings
     }
     let come: Vec<&str> = known.iter().map(String::as_str).collect();
     let message = format!(
-        "types: only {} can come here, so nothing can pass: name one of them",
+        "types: only {} can reach this primitive, so no unit can pass: name one of them",
         come.join(", ")
     );
     findings.error(primitive.line, Some(&primitive.id), Cause::NothingPasses, message);
 }
 
-/// What is certain at an input, with a warning where its links may bring the same unit twice.
+/// What is known of the units at an input; warns when two of its links may bring the same unit.
 fn meet(
     ends: &[End],
     certain: &[Certain],
@@ -172,14 +176,14 @@ fn meet(
 ) -> Certain {
     let arrivals: Vec<Certain> =
         ends.iter().map(|end| leaving(*end, certain, wiring, primitives)).collect();
-    // Every pair: of so many links the first tell enough.
+    // Quadratic in the links, so only the first `PAIRED_MAX` are compared.
     let twice = arrivals
         .iter()
         .take(PAIRED_MAX)
         .enumerate()
         .any(|(place, one)| arrivals.iter().skip(place + 1).any(|other| !one.excludes(other)));
     if twice {
-        let message = "a unit can come here by two paths and then counts twice";
+        let message = "a unit can reach this input by two paths and is then counted twice";
         findings.warn(primitive.line, Some(&primitive.id), message);
     }
     let mut arrivals = arrivals.into_iter();
@@ -196,7 +200,7 @@ fn leaving(end: End, certain: &[Certain], wiring: &Wiring, primitives: &[Primiti
         return at;
     };
     if from.spec.role == Role::Relabels {
-        // What type the record had says nothing of the type that units have now.
+        // The record's own type says nothing of the type that a classifier gives.
         let said = primitive.children.iter().filter_map(|rule| rule.property("as"));
         let said = said.chain(primitive.property("default"));
         at.types = Some(said.map(str::to_owned).collect());
@@ -216,7 +220,7 @@ fn leaving(end: End, certain: &[Certain], wiring: &Wiring, primitives: &[Primiti
     at
 }
 
-/// The one currency of the charges that come together.
+/// The currency of the charges that meet at an input; an error when there are two.
 fn gather(
     ends: &[End],
     currencies: &[Option<Denomination>],
@@ -231,7 +235,8 @@ fn gather(
     let mut found = ends.iter().map(|end| of(end).unwrap_or((document.currency, false)));
     let first = found.next()?;
     if let Some((other, _)) = found.find(|(currency, _)| *currency != first.0) {
-        let message = format!("charges of {} and {other} meet here: convert one first", first.0);
+        let message =
+            format!("charges in {} and {other} meet here: convert one of them first", first.0);
         mixed(primitive, message, findings);
     }
     Some(first)

@@ -1,6 +1,6 @@
-//! One measure and one unit for each flow, and who says of what type its units are.
+//! The measure and unit of each flow, and the source of the usage type of its units.
 //!
-//! Primitives joined by usage or level links count the same thing; `measures.rs` says what.
+//! Primitives joined by usage or level links count the same measure; `measures.rs` finds its unit.
 
 use super::measures::units;
 use super::wiring::{End, Node, Wiring};
@@ -10,17 +10,19 @@ use crate::graph::Primitive;
 use crate::measure::Unit;
 use crate::spec::{Carries, Role};
 
-/// What flows through each primitive, by its place.
+/// What flows through each primitive, by index.
 pub(crate) struct Flows {
-    /// For each input the count of units that it brings: a measure by its place in
-    /// [`Wiring::measures`], or past them one that a primitive counted anew; 0 where no usage flows.
+    /// The count of units that each input brings. A count is the index of a measure in
+    /// [`Wiring::measures`], or a larger number for a count that a primitive created; 0 where no
+    /// usage flows.
     pub(crate) inputs: Vec<Vec<usize>>,
-    /// What leaves a primitive that counts units anew.
+    /// The count of the units that leave each primitive: another than the incoming one for a
+    /// primitive that counts units anew.
     pub(crate) leaving: Vec<usize>,
-    /// How many counts there are, measures and those counted anew.
+    /// Number of counts: measures, and those that primitives created.
     pub(crate) count: usize,
     pub(crate) unit: Vec<Unit>,
-    /// The primitive that said what the usage type is; `None`: the record's own.
+    /// The primitive that derived the usage type; `None`: the type is the record's own.
     pub(crate) label: Vec<Option<usize>>,
 }
 
@@ -62,7 +64,7 @@ impl Flows {
         flows
     }
 
-    /// Finds what each input brings; the count of the first one is the primitive's own.
+    /// Finds the count of each input; the first one found is the count of the primitive.
     #[allow(clippy::too_many_arguments)]
     fn enter(
         &mut self,
@@ -92,7 +94,7 @@ impl Flows {
                     && one != other
                 {
                     let message = format!(
-                        "units of {} and {} meet here: each measure has units of its own, keep them apart",
+                        "units of {} and {} meet here, which are different measures: link them to different primitives",
                         name_of(wiring, one),
                         name_of(wiring, other)
                     );
@@ -106,7 +108,7 @@ impl Flows {
         own
     }
 
-    /// Who said what the usage type is, of the units that come in.
+    /// The primitive that derived the usage type of the incoming units.
     fn labelled(
         &self,
         place: usize,
@@ -126,7 +128,7 @@ impl Flows {
         });
         let first = said.next().flatten();
         if said.any(|other| other != first) && place < wiring.nodes.len() {
-            let message = "units whose type was derived meet units whose type was not, or was derived elsewhere: keep them apart";
+            let message = "units with a derived usage type meet units whose type was not derived, or was derived by another primitive: link them to different primitives";
             findings.error(primitive.line, Some(&primitive.id), Cause::WrongUnit, message);
         }
         first
@@ -136,11 +138,11 @@ impl Flows {
 fn name_of(wiring: &Wiring, count: usize) -> String {
     match wiring.measures.get(count) {
         Some(measure) => format!("record.{measure}"),
-        None => "a count made anew".to_owned(),
+        None => "a new count of units".to_owned(),
     }
 }
 
-/// Places through which time flows: `record.duration`, or what was made of it.
+/// Primitives through which time flows: `record.duration`, or units derived from it.
 fn measured_in_time(wiring: &Wiring, leaving: &[Option<usize>], flows: &Flows) -> Vec<bool> {
     let duration = wiring.measures.iter().position(|measure| measure == "duration");
     let is_duration = |count: Option<usize>| count.is_some() && count == duration;
@@ -156,7 +158,7 @@ fn measured_in_time(wiring: &Wiring, leaving: &[Option<usize>], flows: &Flows) -
     measured.map(|(place, count)| is_duration(*count) || of_input(place)).collect()
 }
 
-/// Disjoint sets of primitives.
+/// Disjoint sets (union-find) of primitives.
 pub(super) struct Groups(Vec<usize>);
 
 impl Groups {
@@ -164,7 +166,7 @@ impl Groups {
         while let Some(&above) = self.0.get(place)
             && above != place
         {
-            // Shorten the way for the next one.
+            // Path halving.
             let next = self.0.get(above).copied().unwrap_or(above);
             if let Some(slot) = self.0.get_mut(place) {
                 *slot = next;

@@ -1,5 +1,5 @@
-//! Links: each to a port that exists and carries the right thing; nothing left open
-//! (docs/plan-semantics.md section 2).
+//! Checks of links: each leads to an existing port that carries the right kind of value, and no
+//! port is left open (docs/plan-semantics.md section 2).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,31 +9,31 @@ use crate::nearest::hint;
 use crate::primitives;
 use crate::spec::{Carries, Open, Spec};
 
-/// Measures of a record that a plan reads: a bit each while it rates.
+/// Measures of a record that a plan may read: rating keeps one bit for each.
 const MEASURES_MAX: usize = 64;
 
-/// Links into one input.
+/// Maximum number of links into one input.
 const LINKS_MAX: usize = 512;
 
-/// The far end of a link.
+/// The source of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// A measure of the record, by its place in [`Wiring::measures`].
+    /// A measure of the record, by its index in [`Wiring::measures`].
     Source(usize),
-    /// An output of a primitive, both by their places.
+    /// An output of a primitive, both by index.
     Port { node: usize, output: usize },
 }
 
-/// A primitive's links, by the places of its type's inputs and outputs.
+/// A primitive's links, by the indexes of its type's inputs and outputs.
 pub(crate) struct Node {
     pub(crate) spec: &'static Spec,
     pub(crate) inputs: Vec<Vec<End>>,
-    /// For each output, the primitives that take it, once for each link.
+    /// For each output, the primitives that consume it, once for each link.
     pub(crate) takers: Vec<Vec<usize>>,
 }
 
 impl Node {
-    /// Does the record itself feed this primitive, and nothing else?
+    /// Do only measures of the record feed this primitive?
     pub(crate) fn is_source_fed(&self) -> bool {
         let mut ends = self.inputs.iter().flatten().peekable();
         ends.peek().is_some() && ends.all(|end| matches!(end, End::Source(_)))
@@ -43,9 +43,9 @@ impl Node {
 /// All links of a plan.
 pub(crate) struct Wiring {
     pub(crate) nodes: Vec<Node>,
-    /// Names of the measures that links name, in document order.
+    /// Names of the measures that links refer to, in document order.
     pub(crate) measures: Vec<String>,
-    /// Places of the primitives by their ids.
+    /// Indexes of the primitives by id.
     pub(crate) places: BTreeMap<String, usize>,
 }
 
@@ -69,7 +69,7 @@ impl Wiring {
             wiring.connect(place, primitive, &places, unread, findings);
         }
         for (place, primitive) in primitives.iter().enumerate() {
-            // A primitive that could not be read may have been the taker.
+            // A primitive that could not be read may have been the consumer.
             if unread.is_empty() {
                 wiring.check_open(place, primitive, findings);
             }
@@ -97,7 +97,7 @@ impl Wiring {
             if links.is_empty() && input.required {
                 error(
                     Cause::OpenInput,
-                    format!("nothing feeds {0}: write {0}=\"PRIMITIVE.PORT\"", input.name),
+                    format!("{0} has no link: write {0}=\"PRIMITIVE.PORT\"", input.name),
                 );
             }
             if links.len() > 1 && !input.many {
@@ -201,7 +201,7 @@ impl Wiring {
                         error(
                             Cause::OpenUsage,
                             format!(
-                                "nothing takes {port}: link it on, or to an Ignore if it shall cost nothing"
+                                "no primitive consumes {port}: link it to one, or to an Ignore if its units are free of charge"
                             ),
                         );
                     }
@@ -228,7 +228,10 @@ impl Wiring {
                 (Carries::Charge, 2..) => {
                     error(
                         Cause::ChargeTwice,
-                        format!("{port} is taken {} times: a charge is taken once", takers.len()),
+                        format!(
+                            "{port} has {} consumers: link a charge output to one input only",
+                            takers.len()
+                        ),
                     );
                 }
                 (Carries::Level, _) => {}

@@ -1,4 +1,4 @@
-//! `<example>` elements -> examples. Whatever they can't mean is said with its line.
+//! `<example>` elements -> examples. Each error names the line of the element at fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,10 +32,10 @@ const EXPECT: &[&str] =
     &["record", "due", "component", "posting", "quantity", "amount", "late", "suspended"];
 const TOTAL: &[&str] = &["account", "amount"];
 
-/// An account that needs no number: an example that names none is of one account.
+/// The account of an example that names none.
 const THE_ACCOUNT: AccountNumber = AccountNumber(1);
 
-/// Reads a plan's examples; the document's head and parameters are known already.
+/// Reads a plan's examples. The document's head and parameters must be read before.
 pub(crate) fn read(
     elements: &[&Element],
     document: &Document,
@@ -44,7 +44,8 @@ pub(crate) fn read(
     let mut examples: Vec<Example> = Vec::new();
     for (place, element) in elements.iter().enumerate() {
         if place >= EXAMPLES_MAX {
-            let message = format!("more than {EXAMPLES_MAX} examples: keep the telling ones");
+            let message =
+                format!("more than {EXAMPLES_MAX} examples: keep the most important ones");
             findings.error(element.line, None, Cause::TooLarge, message);
             break;
         }
@@ -53,7 +54,7 @@ pub(crate) fn read(
         if let Some(other) = examples.iter().find(|known| known.name == example.name) {
             let (name, line) = (&other.name, other.line);
             let message =
-                format!("the example on line {line} is called \"{name}\" too: rename one");
+                format!("the example on line {line} is also called \"{name}\": rename one");
             findings.error(element.line, None, Cause::DuplicateId, message);
         }
         examples.push(example);
@@ -158,16 +159,16 @@ fn inline(element: &Element, findings: &mut Findings) -> Option<InlineExample> {
     Some(reading.example)
 }
 
-/// The lines of a component, of one posting where it is said.
+/// The key of expected lines: a component, and a destination if one is given.
 type Lines = (String, Option<&'static str>);
 
-/// An inline example as far as it was read, and what is taken already.
+/// An inline example that is being read, and the ids already used in it.
 #[derive(Default)]
 struct Reading {
     example: InlineExample,
     accounts: BTreeSet<AccountNumber>,
     records: BTreeSet<String>,
-    /// What is spoken of, and which of its lines; none where it is suspended.
+    /// The line of each expectation by its subject and lines; `None` for a suspended record.
     expected: BTreeMap<(Subject, Option<Lines>), u32>,
     totals: BTreeSet<AccountNumber>,
 }
@@ -211,7 +212,7 @@ impl Reading {
             return;
         }
         if let Some(line) = self.said(&of, &expected, element.line) {
-            let message = format!("line {line} says what {of} comes to: say it once");
+            let message = format!("line {line} already has an expectation for {of}: keep one");
             findings.error(element.line, None, Cause::DuplicateId, message);
             return;
         }
@@ -219,8 +220,9 @@ impl Reading {
         self.example.expectations.push(Expectation { line, of, late, expected });
     }
 
-    /// The line that says the same of the record, or what can't be true beside it. What falls due on
-    /// one date may be several things, some of them suspended.
+    /// The line of an earlier expectation that has the same key, or that contradicts this one: a
+    /// record can't both have lines and be suspended. Due charges of one date are several events,
+    /// some of which may be suspended.
     fn said(&mut self, of: &Subject, expected: &Expected, line: u32) -> Option<u32> {
         let suspended = (of.clone(), None);
         let (key, other) = match expected {
@@ -289,7 +291,7 @@ fn usage(
         (Some(_), Some(_)) => Err(()),
     };
     let Ok(duration_us) = duration_us else {
-        let message = "its end is before its start, or stands beside a duration: write one end at or after the start";
+        let message = "its end is before its start, or it has an end and a duration: write one end at or after the start, or a duration";
         findings.error(element.line, None, Cause::BadValue, message);
         return None;
     };
@@ -308,7 +310,7 @@ fn usage(
     Some(record)
 }
 
-/// The account that a record names, or the only one there is.
+/// The account that a record names, or the example's only account.
 fn account_of(
     element: &Element,
     example: &InlineExample,
@@ -321,24 +323,22 @@ fn account_of(
         [] => Some(THE_ACCOUNT),
         [only] => Some(only.number),
         several => {
-            let message = format!(
-                "whose is it? the example has {} accounts: write account=\"NUMBER\"",
-                several.len()
-            );
+            let message =
+                format!("the example has {} accounts: write account=\"NUMBER\"", several.len());
             findings.error(element.line, None, Cause::MissingProperty, message);
             None
         }
     }
 }
 
-/// A record, or the date on which something falls due.
+/// The record, or the date on which charges fall due.
 fn subject(element: &Element, findings: &mut Findings) -> Option<Subject> {
     if element.attribute("due").is_none() {
         return read_value(element, "record", "r1", value::record_id, findings)
             .map(Subject::Record);
     }
     if element.attribute("record").is_some() {
-        let message = "a record is used and does not fall due: write record, or due with a date";
+        let message = "it has both record and due, but a record does not fall due: write record, or due with a date";
         findings.error(element.line, None, Cause::BadValue, message);
         return None;
     }
@@ -355,7 +355,7 @@ fn expected(element: &Element, findings: &mut Findings) -> Option<Expected> {
     };
     let lines = ["component", "posting", "quantity", "amount", "late"];
     if lines.iter().any(|name| element.attribute(name).is_some()) {
-        let message = "what is suspended has no lines: write suspended, or component with quantity and amount";
+        let message = "a suspended record has no lines: write suspended, or component with quantity and amount";
         findings.error(element.line, None, Cause::BadValue, message);
         return None;
     }
@@ -363,7 +363,7 @@ fn expected(element: &Element, findings: &mut Findings) -> Option<Expected> {
 }
 
 fn twice(element: &Element, what: &str, findings: &mut Findings) {
-    let message = format!("{what} stands twice in this example: keep one");
+    let message = format!("{what} occurs twice in this example: keep one");
     findings.error(element.line, None, Cause::DuplicateId, message);
 }
 
@@ -374,7 +374,7 @@ fn listed(ids: &BTreeSet<String>) -> String {
     format!("{}{more}", shown.join(" "))
 }
 
-/// An attribute that may be absent: `Some(None)` then; `None`, with a finding, when it is wrong.
+/// An attribute that may be absent: then `Some(None)`. `None`, with a finding, when it is wrong.
 #[allow(clippy::option_option)]
 fn optional<T>(
     element: &Element,
@@ -388,7 +388,8 @@ fn optional<T>(
     read_value(element, name, "", parse, findings).map(Some)
 }
 
-/// Attributes called `PREFIXname` by `name`, and the names of all others.
+/// The attributes whose names start with a prefix, by the rest of the name; and the names of all
+/// other attributes.
 fn prefixed<'e>(element: &'e Element, prefix: &str) -> (BTreeMap<String, String>, Vec<&'e str>) {
     let mut found = BTreeMap::new();
     let mut others = Vec::new();

@@ -5,17 +5,17 @@ use turnpike_types::{AccountNumber, Money, SuspenseReason, Timestamp, limits};
 use super::{ExpectedQuantity, POSTINGS, Tolerance};
 use crate::measure::{Decimal, Quantity, Unit};
 
-/// Bytes of an example's name.
+/// Maximum length of an example's name, in bytes.
 const NAME_BYTES_MAX: usize = 200;
-/// Bytes of a file's name.
+/// Maximum length of a file name, in bytes.
 const FILE_NAME_BYTES_MAX: usize = 128;
 
 impl ExpectedQuantity {
-    /// Reads `3600 s`, `1.5 GB`, or a bare number of base units; `-` may stand in front, since
-    /// corrections take back.
+    /// Parses `3600 s`, `1.5 GB`, or a bare number of base units. A leading `-` is allowed, since
+    /// corrections have negative quantities.
     ///
     /// # Errors
-    /// What is wrong, and what to write instead.
+    /// A message: what is wrong, and what to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (sign, digits) = signed(text);
         let Quantity { base, unit } = Quantity::parse(digits)?;
@@ -25,24 +25,25 @@ impl ExpectedQuantity {
     }
 }
 
-/// Reads an expected amount such as `1.00` or `-0.25`.
+/// Parses an expected amount such as `1.00` or `-0.25`.
 ///
 /// # Errors
-/// What is wrong, and what to write instead.
+/// A message: what is wrong, and what to write instead.
 pub fn parse_amount(text: &str) -> Result<Money, String> {
     let (sign, digits) = signed(text);
     let Decimal { digits, scale } = Decimal::parse(digits)?;
     let Some(finer) = Money::SCALE.checked_sub(scale) else {
         let max = Money::SCALE;
         return Err(format!(
-            "\"{text}\" is finer than amounts are kept: write at most {max} decimals"
+            "\"{text}\" is finer than an amount can hold: write at most {max} decimals"
         ));
     };
     let nanos = digits.checked_mul(10i128.pow(finer)).map(|nanos| sign * nanos);
     nanos.and_then(Money::from_nanos).ok_or_else(|| format!("\"{text}\" has more than 38 digits"))
 }
 
-/// Never overflows: what is read has at most 127 bits.
+/// The sign and the digits. Multiplying by the sign can't overflow, since parsed digits have at
+/// most 127 bits.
 fn signed(text: &str) -> (i128, &str) {
     let text = text.trim();
     text.strip_prefix('-').map_or((1, text), |digits| (-1, digits))
@@ -50,12 +51,12 @@ fn signed(text: &str) -> (i128, &str) {
 
 pub(super) fn name(text: &str) -> Result<String, String> {
     if text.trim().is_empty() || text.len() > NAME_BYTES_MAX {
-        return Err(format!("write 1 to {NAME_BYTES_MAX} bytes that say what it shows"));
+        return Err(format!("write 1 to {NAME_BYTES_MAX} bytes that say what the example shows"));
     }
     Ok(text.trim().to_owned())
 }
 
-/// A file beside the plan: examples never lead elsewhere.
+/// A file in the plan's directory: examples must not refer to other directories.
 fn file_name(text: &str, endings: &[&str]) -> Result<String, String> {
     let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let plain = text.len() <= FILE_NAME_BYTES_MAX
@@ -111,7 +112,7 @@ pub(super) fn record_id(text: &str) -> Result<String, String> {
 pub(super) fn usage_type(text: &str) -> Result<String, String> {
     if text.starts_with(limits::RESERVED_USAGE_TYPE) {
         return Err(format!(
-            "\"{text}\" is the cluster's own: choose a name that does not begin so"
+            "\"{text}\" is reserved for the cluster: choose a name that begins otherwise"
         ));
     }
     sized(text, limits::USAGE_TYPE_BYTES_MAX)
@@ -135,7 +136,7 @@ pub(super) fn component(text: &str) -> Result<String, String> {
 pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
     let instant: jiff::Timestamp = text.parse().map_err(|_| match past_the_last_year(text) {
         true => format!(
-            "\"{text}\" is past the last instant that is counted: write one until 9999-12-30T22:00:00Z"
+            "\"{text}\" is past the last instant of the calendar: write one until 9999-12-30T22:00:00Z"
         ),
         false => format!(
             "\"{text}\" is no instant: write it with its offset, such as 2026-03-01T18:00:00Z"
@@ -147,14 +148,15 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
     Ok(Timestamp(instant.as_microsecond()))
 }
 
-/// Is it an instant of the last days of the year 9999, which no offset from UTC leaves in that year?
+/// Is it on one of the last days of the year 9999, which the calendar can't represent for every UTC
+/// offset?
 fn past_the_last_year(text: &str) -> bool {
     let date = text.get(..10).and_then(|date| date.parse::<jiff::civil::Date>().ok());
     let has_time = text.get(10..).is_some_and(|time| time.starts_with(['T', 't', ' ']));
     has_time && date.is_some_and(|date| date >= jiff::civil::date(9999, 12, 30))
 }
 
-/// Microseconds, of a time with its unit.
+/// A duration in microseconds, from a time with its unit.
 pub(super) fn duration(text: &str) -> Result<i64, String> {
     let quantity = Quantity::parse(text)?;
     let micros = i64::try_from(quantity.base).ok().filter(|_| quantity.unit == Unit::Microsecond);
@@ -165,7 +167,7 @@ pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(format!("\"{text}\" is neither: write true or false")),
+        _ => Err(format!("\"{text}\" is neither true nor false: write one of them")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! AccountFinalizer: posts what reaches it to the account (docs/plan-semantics.md section 2).
+//! AccountFinalizer: posts incoming charges to the account (docs/plan-semantics.md section 2).
 
 use crate::spec::{Role, Spec, charge_in};
 
@@ -10,7 +10,7 @@ pub(super) static SPEC: Spec = Spec {
     properties: &[],
     children: &[],
     role: Role::Posts,
-    // A line is posted to the account unless something on its way says otherwise, and every charge
-    // reaches a finalizer, which checking has seen to.
+    // No operation is needed: a line is posted to the account by default, and the plan check has
+    // verified that every charge reaches a finalizer.
     build: |_, builder| builder.only_own("in"),
 };

@@ -1,4 +1,4 @@
-//! The accumulators: they count the units that pass, period by period
+//! The accumulators: they count the units that pass in each period
 //! (docs/plan-semantics.md sections 2 and 4).
 
 use turnpike_types::SuspenseReason;
@@ -16,7 +16,7 @@ const OUTPUTS: &[OutputSpec] = &[usage_out("out"), TOTAL_OUT];
 
 pub(super) static MONTHLY: Spec = Spec {
     name: "MonthlyAccumulator",
-    help: "Counts the units that pass in each calendar month; others read its total.",
+    help: "Counts the units that pass in each calendar month; other primitives read its total.",
     inputs: &[usage_in("in")],
     outputs: OUTPUTS,
     properties: &[],
@@ -27,7 +27,7 @@ pub(super) static MONTHLY: Spec = Spec {
 
 pub(super) static BILLING_CYCLE: Spec = Spec {
     name: "BillingCycleAccumulator",
-    help: "Counts the units that pass in each billing cycle of the account; others read its total.",
+    help: "Counts the units that pass in each billing cycle; other primitives read its total.",
     inputs: &[usage_in("in")],
     outputs: OUTPUTS,
     properties: &[],
@@ -38,10 +38,10 @@ pub(super) static BILLING_CYCLE: Spec = Spec {
 
 pub(super) static WEEKLY: Spec = Spec {
     name: "WeeklyAccumulator",
-    help: "Counts the units that pass in each week; others read its total.",
+    help: "Counts the units that pass in each week; other primitives read its total.",
     inputs: &[usage_in("in")],
     outputs: OUTPUTS,
-    properties: &[with_default("starts", WEEKDAY, "Mon", "the day with which weeks start")],
+    properties: &[with_default("starts", WEEKDAY, "Mon", "the first day of a week")],
     children: &[],
     role: Role::Plain,
     build: |primitive, builder| build(week_of(primitive), builder),
@@ -49,7 +49,7 @@ pub(super) static WEEKLY: Spec = Spec {
 
 pub(super) static DAILY: Spec = Spec {
     name: "DailyAccumulator",
-    help: "Counts the units that pass on each local date; others read its total.",
+    help: "Counts the units that pass on each local date; other primitives read its total.",
     inputs: &[usage_in("in")],
     outputs: OUTPUTS,
     properties: &[],
@@ -58,18 +58,18 @@ pub(super) static DAILY: Spec = Spec {
     build: |_, builder| build(Calendared::Day, builder),
 };
 
-/// Days of the week, ISO's first.
+/// Days of the week in the order of ISO 8601, Monday first.
 pub(super) const WEEKDAYS: &[&str] = &["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /// A day of the week.
 pub(super) const WEEKDAY: Value = Value::Choice(WEEKDAYS);
 
-/// Weeks as the property `starts` has them; ISO's without.
+/// Weeks that begin on the day of the property `starts`; without it, weeks of ISO 8601.
 pub(super) fn week_of(primitive: &Primitive) -> Calendared {
     week_from(primitive.property("starts"))
 }
 
-/// Weeks that start on a day, ISO's without.
+/// Weeks that begin on `day`; for `None`, weeks of ISO 8601.
 pub(super) fn week_from(day: Option<&str>) -> Calendared {
     let place = WEEKDAYS.iter().position(|known| day == Some(known)).unwrap_or(0);
     Calendared::Week(i8::try_from(place + 1).unwrap_or(1))
@@ -91,7 +91,7 @@ struct Accumulator {
     total: Total,
     is_read: bool,
     input: Input,
-    /// Where to copy what comes, when those who take it can't read it where it comes from.
+    /// The stream slot to copy the input to. `None` if the consumers can read the input's own slot.
     out: Option<usize>,
 }
 
@@ -106,7 +106,7 @@ impl Op for Accumulator {
 }
 
 impl Accumulator {
-    /// The usual record: one run of units, within a period.
+    /// The common case: one range of units, within one period.
     #[inline]
     fn count_single(&self, run: &mut Run<'_>, span: Span) -> Result<(), SuspenseReason> {
         run.put(self.out, span);
@@ -122,7 +122,7 @@ impl Accumulator {
         run.set(self.total.variable, period, after.ok_or(SuspenseReason::Overflow)?)
     }
 
-    /// Whatever comes in.
+    /// The general case: any number of ranges of units.
     #[inline(never)]
     fn count_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
@@ -134,7 +134,7 @@ impl Accumulator {
         Ok(())
     }
 
-    /// Counts period by period. Units come in order of time, so periods do too.
+    /// Counts each period in turn. Units are in order of time, so their periods are too.
     #[inline(never)]
     fn count(&self, run: &mut Run<'_>, spans: &[Span]) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.input);

@@ -1,15 +1,15 @@
-//! Adder: gathers charges, which stay the lines they are (docs/plan-semantics.md section 2).
+//! Adder: groups charges without a change to their lines (docs/plan-semantics.md section 2).
 
 use crate::spec::{CHARGE_OUT, Role, Spec, charge_in};
 
 pub(super) static SPEC: Spec = Spec {
     name: "Adder",
-    help: "Groups charges of one currency; their lines stay apart.",
+    help: "Groups charges of one currency; their lines stay separate.",
     inputs: &[charge_in("in")],
     outputs: &[CHARGE_OUT],
     properties: &[],
     children: &[],
     role: Role::Gathers,
-    // Lines are booked where they arise; grouping them changes none.
+    // The primitive that creates a line books it; grouping changes no line.
     build: |_, _| Ok(()),
 };

@@ -1,7 +1,8 @@
-//! Allowance: units that are granted, dated, and drawn before anything is charged
+//! Allowance: granted units with a validity period, used before any unit is charged
 //! (docs/plan-semantics.md section 4).
 //!
-//! What it grants and to whom is [`buckets`](super::buckets); here are its properties and ports.
+//! This module holds the properties and ports; [`buckets`](super::buckets) holds the grants and
+//! the order in which they are used.
 
 use turnpike_types::SuspenseReason;
 
@@ -22,17 +23,21 @@ use crate::values::whole;
 use super::accumulators::{WEEKDAY, week_from};
 use super::buckets::{Bucket, Drawing, Kind};
 
-const PRIORITY: PropertySpec =
-    with_default("priority", Value::Whole, "0", "of equal expiry the higher one is drawn first");
+const PRIORITY: PropertySpec = with_default(
+    "priority",
+    Value::Whole,
+    "0",
+    "among equal expiry dates the higher priority is used first",
+);
 
-/// Days of validity: the state that remembers them is kept as long.
+/// The longest validity, in days. The state of a grant is kept for the same time.
 const VALID_DAYS_MAX: i64 = 3660;
 
 static DAYS: ValueType = ValueType { name: "days", check: |text| days(text).map(drop) };
 
 pub(super) static SPEC: Spec = Spec {
     name: "Allowance",
-    help: "Covers units by what was granted for a period, once, or bought; the rest flows on.",
+    help: "Covers units from granted or bought units; units that are not covered leave by rest.",
     inputs: &[usage_in("in"), optional_usage_in("topup")],
     outputs: &[
         OutputSpec { name: "covered", carries: Carries::Usage, open: Open::Always },
@@ -44,25 +49,37 @@ pub(super) static SPEC: Spec = Spec {
             name: "bucket",
             at_least: 0,
             properties: &[
-                required("id", Value::Id, "its name; its state goes by it"),
-                required("grant", Value::Quantity, "how much is granted"),
-                optional("every", Value::Choice(EVERY), "for each such period; else once"),
-                optional("starts", WEEKDAY, "the day with which weeks start, Mon unless told"),
-                optional("rollover", Value::Whole, "for how many further periods a rest is valid"),
-                optional("valid", Value::Of(&DAYS), "for how many days a single grant is valid"),
+                required("id", Value::Id, "the name of the bucket and of its state"),
+                required("grant", Value::Quantity, "the amount of each grant"),
+                optional(
+                    "every",
+                    Value::Choice(EVERY),
+                    "one grant for each such period; without it, a single grant",
+                ),
+                optional("starts", WEEKDAY, "the first day of a week; the default is Mon"),
+                optional(
+                    "rollover",
+                    Value::Whole,
+                    "for how many further periods unused units stay valid",
+                ),
+                optional("valid", Value::Of(&DAYS), "the validity of a single grant, in days"),
                 PRIORITY,
             ],
-            help: "what the plan grants",
+            help: "units that the plan grants",
         },
         ChildSpec {
             name: "bought",
             at_least: 0,
             properties: &[
-                required("id", Value::Id, "its name; its state goes by it"),
-                required("valid", Value::Of(&DAYS), "for how many days, the day of purchase one"),
+                required("id", Value::Id, "the name of the bucket and of its state"),
+                required(
+                    "valid",
+                    Value::Of(&DAYS),
+                    "the validity in days, the day of purchase included",
+                ),
                 PRIORITY,
             ],
-            help: "what units that come by topup add to",
+            help: "the bucket that units of the input topup are added to",
         },
     ],
     role: Role::Plain,
@@ -76,7 +93,7 @@ fn days(text: &str) -> Result<i32, String> {
     let number = text.strip_suffix('d').map(str::trim_end).map(whole);
     match number {
         Some(Ok(days @ 1..=VALID_DAYS_MAX)) => i32::try_from(days).map_err(|e| e.to_string()),
-        _ => Err(format!("\"{text}\" is no validity: write days, 1 d to {VALID_DAYS_MAX} d")),
+        _ => Err(format!("\"{text}\" is not a validity: write days, 1 d to {VALID_DAYS_MAX} d")),
     }
 }
 
@@ -128,16 +145,17 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
 
 fn check_ports(primitive: &Primitive, has_bought: bool, builder: &mut Builder<'_>) -> Built {
     if primitive.children.is_empty() {
-        let message = "it grants nothing: write a <bucket> or a <bought>";
+        let message = "it has no bucket: write a <bucket> or a <bought>";
         return Err(builder.refuse(primitive.line, Cause::MissingProperty, message));
     }
     match (has_bought, builder.is_fed("topup")) {
         (true, false) => {
-            let message = "nothing fills <bought>: write topup=\"PRIMITIVE.PORT\"";
+            let message = "nothing feeds <bought>: write topup=\"PRIMITIVE.PORT\"";
             Err(builder.refuse(primitive.line, Cause::OpenInput, message))
         }
         (false, true) => {
-            let message = "nothing says how long what comes by topup is valid: write <bought id=\"bought\" valid=\"30 d\"/>";
+            let message =
+                "the units of topup have no validity: write <bought id=\"bought\" valid=\"30 d\"/>";
             Err(builder.refuse(primitive.line, Cause::MissingProperty, message))
         }
         _ => Ok(()),
@@ -147,7 +165,7 @@ fn check_ports(primitive: &Primitive, has_bought: bool, builder: &mut Builder<'_
 fn bought(child: &Child, id: &str, builder: &mut Builder<'_>) -> Result<Kind, Refused> {
     let valid = builder.child_property(child, "valid")?;
     let valid = builder.read(child.line, "valid", days(valid))?;
-    // Not a name that a bucket can have: ids hold no slash.
+    // A bucket cannot have this name, because an id contains no slash.
     let begins = Meaning::new(Holds::Date("valid from"), Per::Expiry);
     let since = builder.remember(Some(&format!("{id}/since")), Unit::One, Keep::Year, begins)?;
     Ok(Kind::Bought { valid, since })
@@ -162,7 +180,7 @@ fn granted(child: &Child, builder: &mut Builder<'_>) -> Result<Kind, Refused> {
         if rollover.is_some() || child.property("starts").is_some() {
             return refuse(
                 builder,
-                "every: rollover and starts are of periods: write every, or take them out",
+                "every: rollover and starts need periods: write every, or take them out",
             );
         }
         let valid = match valid {
@@ -174,13 +192,13 @@ fn granted(child: &Child, builder: &mut Builder<'_>) -> Result<Kind, Refused> {
     if valid.is_some() {
         return refuse(
             builder,
-            "valid: what is granted every period is valid for it: write rollover, or take every out",
+            "valid: a grant for each period is valid for that period: write rollover, or take every out",
         );
     }
     if child.property("starts").is_some() && every != "week" {
-        return refuse(builder, "starts: only weeks start on a day of choice: take it out");
+        return refuse(builder, "starts: it applies to weeks only: take it out");
     }
-    // So long the state of past periods is kept.
+    // The most periods for which the state of past periods is kept: a year.
     let (calendared, most) = match every {
         "month" => (Calendared::Month, 12),
         "billing-cycle" => (Calendared::Cycle, 12),
@@ -192,7 +210,7 @@ fn granted(child: &Child, builder: &mut Builder<'_>) -> Result<Kind, Refused> {
         Ok(rollover) if rollover <= most => Ok(Kind::Every { calendared, rollover }),
         _ => {
             let message =
-                format!("rollover: a rest is kept for at most a year: write at most {most}");
+                format!("rollover: unused units are kept for at most a year: write at most {most}");
             refuse(builder, &message)
         }
     }
@@ -210,7 +228,7 @@ fn grant(child: &Child, builder: &mut Builder<'_>) -> Result<i128, Refused> {
 
 struct Allowance {
     buckets: Box<[Bucket]>,
-    /// The bucket that is filled by what comes in here.
+    /// The index of the bought bucket, and the input whose units are added to it.
     topup: Option<(usize, Input)>,
     input: Input,
     covered: Option<usize>,
@@ -221,7 +239,7 @@ impl Op for Allowance {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let mut drawing = Drawing::new(&self.buckets);
         if let Some((place, topup)) = &self.topup {
-            // Both inputs may come from one place, so this one is given back before.
+            // Both inputs may read the same stream slot, so this one is returned first.
             let stream = run.take(topup)?;
             let flow = run.flow(topup);
             drawing.fill(*place, run, flow, &stream)?;

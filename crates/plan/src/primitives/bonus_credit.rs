@@ -1,6 +1,7 @@
-//! BonusCredit: what one party grants another for what it pays (docs/plan-semantics.md section 8).
+//! BonusCredit: credits one party with a part of what another party pays
+//! (docs/plan-semantics.md section 8).
 //!
-//! Two lines for each grant, of opposite amounts: whoever adds up all accounts finds nothing new.
+//! Each grant books two lines of opposite amounts, so the sum over all accounts does not change.
 
 use turnpike_types::{Money, Posting, SuspenseReason};
 
@@ -20,24 +21,24 @@ use super::patterns::{PATTERN, fits};
 
 pub(super) static SPEC: Spec = Spec {
     name: "BonusCredit",
-    help: "Lets one party grant another a percentage of what it pays.",
+    help: "Credits one party with a percentage of what another party pays.",
     inputs: &[charge_in("in")],
     outputs: &[CHARGE_OUT],
     properties: &[
-        with_default("source", Value::Attribute, "source", "where the source stands"),
-        with_default("target", Value::Attribute, "target", "where the target stands"),
+        with_default("source", Value::Attribute, "source", "the attribute that holds the source"),
+        with_default("target", Value::Attribute, "target", "the attribute that holds the target"),
     ],
     children: &[ChildSpec {
         name: "grant",
         at_least: 1,
         properties: &[
-            optional("source", PATTERN, "what the source must be like"),
-            optional("target", PATTERN, "what the target must be like"),
-            required("from", ACCOUNT, "who pays the charge and grants the bonus"),
-            required("to", ACCOUNT, "who is granted it"),
-            required("percent", PERCENT, "how much of the charge, from 0 to 100"),
+            optional("source", PATTERN, "the pattern that the source must match"),
+            optional("target", PATTERN, "the pattern that the target must match"),
+            required("from", ACCOUNT, "the account that pays the charge and grants the bonus"),
+            required("to", ACCOUNT, "the account that receives the bonus"),
+            required("percent", PERCENT, "the percentage of the charge, from 0 to 100"),
         ],
-        help: "a bonus on every charge that fits",
+        help: "a bonus on every charge that meets its conditions",
     }],
     role: Role::Plain,
     build: |primitive, builder| {
@@ -87,7 +88,7 @@ fn grant(
 }
 
 struct Grant {
-    /// Of the source and the target.
+    /// The patterns of the source and of the target.
     patterns: [Option<Box<str>>; 2],
     from: AccountRef,
     to: AccountRef,
@@ -97,7 +98,7 @@ struct Grant {
 }
 
 struct BonusCredit {
-    /// Where the source and the target stand.
+    /// The attributes that hold the source and the target.
     places: [Attribute; 2],
     grants: Vec<Grant>,
     digits: u32,
@@ -123,7 +124,7 @@ impl Op for BonusCredit {
 }
 
 impl BonusCredit {
-    /// A condition on what the record does not carry is not met.
+    /// A condition on an attribute that the record does not carry is not met.
     fn fits(&self, grant: &Grant, run: &Run<'_>) -> Result<bool, SuspenseReason> {
         for (pattern, place) in grant.patterns.iter().zip(&self.places) {
             if let Some(pattern) = pattern
@@ -135,11 +136,11 @@ impl BonusCredit {
         Ok(true)
     }
 
-    /// The bonus on a line, if it is `from` that pays it.
+    /// Books the bonus on a line, if the account `from` pays that line.
     fn book(&self, grant: &Grant, run: &mut Run<'_>, number: u32) -> Result<(), SuspenseReason> {
         let paid = *line(run, number)?;
         let (from, to) = (grant.from.posting(run)?, grant.to.posting(run)?);
-        // Who would grant itself a bonus grants nothing.
+        // An account does not grant itself a bonus.
         if paid.posting != from || from == to {
             return Ok(());
         }

@@ -1,9 +1,9 @@
-//! What a charge by days booked for each period, so that a cancellation that is dated back gives the
-//! unused days of every one of them back, exactly and once (docs/plan-semantics.md section 5).
+//! The bookings of a prorated charge, one for each period. With them a backdated cancellation
+//! credits the unused days of every period exactly, and once (docs/plan-semantics.md section 5).
 //!
-//! A booking never changes; beside it stands through which date it is kept. What was given back so
-//! far follows from both, so an earlier cancellation later gives back the difference, and credits in
-//! steps come to the credit at once.
+//! The booked amount never changes. The date up to which it is kept is stored beside it. The amount
+//! credited so far follows from both, so a later cancellation with an earlier date credits the
+//! difference, and credits in several steps add up to the single credit.
 
 use turnpike_types::{Money, SuspenseReason};
 
@@ -18,35 +18,35 @@ use crate::state::{AccountState, Keep, Period, VariableId};
 /// The longest period, in days.
 const PERIOD_DAYS_MAX: i32 = 31;
 
-/// The variables, by the first date that a booking is for. Two subscriptions of which one follows
-/// the other have no date in common, save one that the first has given back.
+/// The variables, keyed by the first date of a booking. Two consecutive subscriptions share no
+/// date, except a date that the first one has credited.
 pub(super) struct Bookings {
-    /// The amount as it was charged, in billionths.
+    /// The amount that was charged, in billionths.
     booked: VariableId,
     /// [`Dates`].
     dates: VariableId,
 }
 
-/// A booking that is not given back wholly.
+/// A booking that is not yet credited in full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Booking {
-    /// The first date that it is for.
+    /// The first date of the booking.
     pub(super) first: Period,
     dates: Dates,
 }
 
-/// Of which subscription a booking is, and until when it goes, in days since 1970.
+/// The subscription of a booking, and the dates that end it, in days since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Dates {
     subscription: Period,
-    /// The date that ends it, as it was charged.
+    /// The first date after the charged dates.
     through: i32,
-    /// The date that ends what is kept of it.
+    /// The first date after the dates that are not credited.
     kept: i32,
 }
 
 impl Dates {
-    /// One value holds them: a booking is remembered for good, by every account.
+    /// All three in one value, because every account stores each booking without a time limit.
     fn packed(self) -> i128 {
         let low = |days: i32| i128::from(days.cast_unsigned());
         i128::from(self.subscription.0) << 64 | low(self.through) << 32 | low(self.kept)
@@ -72,7 +72,7 @@ impl Bookings {
         Ok(Self { booked, dates })
     }
 
-    /// Remembers what was charged for the dates from `first` to before `through`.
+    /// Stores the amount that was charged for the dates from `first` to before `through`.
     pub(super) fn book(
         &self,
         run: &mut Run<'_>,
@@ -86,7 +86,8 @@ impl Bookings {
         run.set(self.dates, first, dates.packed())
     }
 
-    /// The bookings of a subscription of which something is kept for `ends` or later, in order.
+    /// The bookings of a subscription that still hold charged dates on or after `ends`, in order of
+    /// their first dates.
     pub(super) fn past<'s>(
         &self,
         state: &'s AccountState,
@@ -103,7 +104,7 @@ impl Bookings {
         })
     }
 
-    /// Keeps nothing of a booking for `ends` and later; the amount that it gives back: negative.
+    /// Credits the dates of a booking from `ends` on. Returns the credit, a negative amount.
     pub(super) fn give_back(
         &self,
         run: &mut Run<'_>,
@@ -127,8 +128,8 @@ impl Bookings {
     }
 }
 
-/// The subscription of a booking, the date that ends what was charged, and the date that ends what is
-/// kept of it; `None` of a value that is no booking.
+/// The subscription of a booking, the first date after the charged dates, and the first date after
+/// the dates that are not credited; `None` if the value is not a booking.
 pub(crate) fn booked_dates(value: i128) -> Option<[Period; 3]> {
     let Dates { subscription, through, kept } = Dates::unpacked(value)?;
     Some([subscription, Period(through), Period(kept)])

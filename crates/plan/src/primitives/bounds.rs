@@ -1,4 +1,4 @@
-//! Minimum, Cap, Commitment: what makes charges come to what was agreed
+//! Minimum, Cap, Commitment: they hold the sum of charges to an agreed amount
 //! (docs/plan-semantics.md sections 5 and 8).
 
 use turnpike_types::{Money, Posting, SuspenseReason};
@@ -14,7 +14,8 @@ use crate::state::{Keep, Period, VariableId};
 
 use super::charges::{beside, component, for_each_line, instant, is_charge, line, money};
 
-const AMOUNT: PropertySpec = required("amount", Value::Money, "what the charges are held to");
+const AMOUNT: PropertySpec =
+    required("amount", Value::Money, "the bound on the sum of the charges");
 
 pub(super) static MINIMUM: Spec = Spec {
     name: "Minimum",
@@ -33,7 +34,7 @@ pub(super) static MINIMUM: Spec = Spec {
 
 pub(super) static CAP: Spec = Spec {
     name: "Cap",
-    help: "Takes back what charges come to beyond an amount, in each record or period.",
+    help: "Credits the part of charges that exceeds an amount, in each record or period.",
     inputs: &[charge_in("in")],
     outputs: &[CHARGE_OUT],
     properties: &[
@@ -41,7 +42,7 @@ pub(super) static CAP: Spec = Spec {
         required(
             "per",
             Value::Choice(&["record", "day", "week", "month", "billing-cycle"]),
-            "for how long charges are added up",
+            "the record or the period over which charges are added up",
         ),
     ],
     children: &[],
@@ -82,13 +83,13 @@ pub(super) static COMMITMENT: Spec = Spec {
     },
 };
 
-/// What the charges of a period come to so far.
+/// The variable that holds the sum of the charges of a period so far.
 fn sum(builder: &mut Builder<'_>) -> Result<VariableId, Refused> {
     let meaning = Meaning::new(Holds::Money(builder.charged()), Per::Date);
     builder.remember(None, Unit::One, Keep::Horizon, meaning)
 }
 
-/// What the three have in common.
+/// The part that the three primitives share.
 struct Bound {
     amount: i128,
     component: u16,
@@ -104,7 +105,7 @@ impl Bound {
         period: &str,
     ) -> Result<Self, Refused> {
         let (at, id) = (primitive.line, primitive.id.as_str());
-        // One sum for several payers would be nobody's.
+        // A sum over the lines of several accounts would belong to no account.
         builder.only_own("in")?;
         let written = builder.property(primitive, "amount")?;
         let price = format!("{words} {written} per {period}");
@@ -116,7 +117,8 @@ impl Bound {
         })
     }
 
-    /// Lets every line pass; the number of the first charge among them, and what all come to.
+    /// Passes every line on. Returns the number of the first charge among them, and the sum of all
+    /// charges; `None` without a charge.
     fn pass(&self, run: &mut Run<'_>) -> Result<Option<(u32, i128)>, SuspenseReason> {
         let mut passed: Option<(u32, i128)> = None;
         for_each_line(run, &self.slots, |run, number| {
@@ -132,7 +134,8 @@ impl Bound {
     }
 }
 
-/// Is it money of the account's own? A bonus passes here too, and half of it is another's.
+/// Whether the line is a charge to the record's own account. The lines of a bonus pass here too,
+/// and one of the two belongs to another account.
 fn is_own_charge(run: &Run<'_>, number: u32) -> Result<bool, SuspenseReason> {
     Ok(is_charge(run, number)? && line(run, number)?.posting == Posting::Account)
 }
@@ -159,7 +162,8 @@ impl Op for Minimum {
 
 struct Cap {
     bound: Bound,
-    /// What passed before, in each period, were there no cap; `None`: each record by itself.
+    /// The uncapped sum of the charges of each period so far; `None` if the cap applies to each
+    /// record alone.
     sum: Option<(Calendared, VariableId)>,
 }
 
@@ -178,7 +182,7 @@ impl Op for Cap {
             }
             let amount = line(run, number)?.amount.nanos();
             let after = add(sum, amount)?;
-            // A credit lowers what was taken back before it lowers what is paid.
+            // A credit first reduces the part above the cap, then the part that is paid.
             let change = after.min(self.bound.amount).checked_sub(sum.min(self.bound.amount));
             sum = after;
             let correction = money(change.and_then(|change| change.checked_sub(amount)))?;
@@ -197,7 +201,7 @@ impl Op for Cap {
 
 struct Commitment {
     bound: Bound,
-    /// What passed so far, by the cycle that it posts to.
+    /// The sum of the charges so far, by the billing cycle to which they are posted.
     sum: VariableId,
 }
 
@@ -210,7 +214,7 @@ impl Op for Commitment {
         if sum != before {
             run.set(self.sum, period, sum)?;
         }
-        // What other primitives charge at the close counts; it passed just now.
+        // Charges that other primitives make at the close count: they are in the sum already.
         if !matches!(*run.event, Event::Close(_)) || sum >= self.bound.amount {
             return Ok(());
         }

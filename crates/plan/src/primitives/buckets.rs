@@ -1,8 +1,9 @@
-//! Dated buckets and drawing from them (docs/plan-semantics.md section 4): by earliest expiry, then
-//! priority, then grant time, only from those valid at the unit's instant.
+//! Buckets of granted units, and their use (docs/plan-semantics.md section 4): the earliest expiry
+//! first, then the higher priority, then the earlier grant; only buckets that are valid at the
+//! unit's instant.
 //!
-//! Validity is a matter of local dates, so units of one date, and of all dates up to the next on
-//! which a bucket begins or expires, draw from the same lots.
+//! Validity begins and ends with local dates. So the units of all dates up to the next date on
+//! which a bucket begins or expires draw from the same lots.
 
 use std::cmp::Reverse;
 
@@ -15,34 +16,34 @@ use crate::run::{Calendared, Run};
 use crate::state::{Period, StateEntry, VariableId};
 use crate::stream::{Flow, PORTIONS_MAX, SPANS_MAX, Span, Stream};
 
-/// A bucket as the plan describes it.
+/// A bucket of the plan.
 pub(super) struct Bucket {
     pub(super) kind: Kind,
-    /// Units of each grant; 0 for what is bought.
+    /// Units of each grant; 0 for a bucket of bought units.
     pub(super) grant: i128,
     pub(super) priority: i64,
-    /// Units drawn: of each period, or of the subscription. Of what is bought, units left, by the
-    /// date on which they expire.
+    /// Units used, by period or by subscription. For bought units, the units left, by the date on
+    /// which they expire.
     pub(super) variable: VariableId,
 }
 
 pub(super) enum Kind {
-    /// Granted for each period; valid for so many further ones.
+    /// Granted for each period; valid in that period and in `rollover` further periods.
     Every { calendared: Calendared, rollover: usize },
-    /// Granted when the subscription begins, for so many days.
+    /// Granted when the subscription begins, for `valid` days; `None` without expiry.
     Once { valid: Option<i32> },
-    /// Granted by what comes in, for so many days. `since`: the first date on which units that
-    /// expire on a date are valid.
+    /// Granted by the units of the input topup, for `valid` days. `since` holds, for each date of
+    /// expiry, the first date on which those units are valid.
     Bought { valid: i32, since: VariableId },
 }
 
-/// What is left of one grant, on dates on which it is valid.
+/// The units left of one grant that is valid.
 struct Lot {
-    /// The first date on which it is not valid any more, in days since 1970.
+    /// The first date on which the grant is no longer valid, in days since 1970.
     expires: i32,
     priority: Reverse<i64>,
     granted: i32,
-    /// The bucket.
+    /// The index of the bucket.
     place: usize,
     period: Period,
     left: i128,
@@ -50,10 +51,10 @@ struct Lot {
 
 type Lots = SmallVec<[Lot; 8]>;
 
-/// A record's drawing from an allowance.
+/// The use of an allowance by one record.
 pub(super) struct Drawing<'b> {
     buckets: &'b [Bucket],
-    /// Values that the record has changed so far.
+    /// State values that the record has changed so far.
     changed: SmallVec<[StateEntry; 8]>,
     lots: Lots,
 }
@@ -63,7 +64,7 @@ impl<'b> Drawing<'b> {
         Self { buckets, changed: SmallVec::new(), lots: SmallVec::new() }
     }
 
-    /// Adds what was bought to a bucket.
+    /// Adds bought units to a bucket.
     pub(super) fn fill(
         &mut self,
         place: usize,
@@ -103,7 +104,7 @@ impl<'b> Drawing<'b> {
         Ok(())
     }
 
-    /// Sorts units into those that a bucket covers and the rest.
+    /// Splits units into those that a bucket covers and the rest.
     pub(super) fn draw(
         &mut self,
         run: &mut Run<'_>,
@@ -114,7 +115,7 @@ impl<'b> Drawing<'b> {
     ) -> Result<(), SuspenseReason> {
         if stream.ghost {
             self.open(run, flow.start, flow.start);
-            // A record without units goes where its first unit would have gone.
+            // A record of quantity zero takes the output that its first unit would have taken.
             if self.lots.is_empty() { rest.ghost = true } else { covered.ghost = true }
         }
         let last = stream.spans.last().map_or(flow.start, |span| flow.instant(span.end - 1));
@@ -137,7 +138,7 @@ impl<'b> Drawing<'b> {
         Ok(())
     }
 
-    /// Keeps what changed.
+    /// Writes the changed values to the state.
     pub(super) fn keep(self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         self.changed.iter().try_for_each(|entry| run.set(entry.variable, entry.period, entry.value))
     }
@@ -166,8 +167,8 @@ impl<'b> Drawing<'b> {
         Ok(())
     }
 
-    /// Finds the lots that are valid at an instant, in the order in which they are drawn; until
-    /// which instant that holds. Nothing after `last` will be asked.
+    /// Finds the lots that are valid at `at`, in the order of their use. Returns the instant up to
+    /// which they are valid. The caller needs no instant after `last`.
     fn open(&mut self, run: &mut Run<'_>, at: i64, last: i64) -> i64 {
         let day = run.period(Calendared::Day, at);
         let today = date_of(day.period);
@@ -187,7 +188,8 @@ impl<'b> Drawing<'b> {
         run.scratch.calendar.first_instant(holds)
     }
 
-    /// Adds a bucket's lots of a date; the next date on which it may have others.
+    /// Adds the lots of a bucket that are valid on a date. Returns the next date on which the
+    /// bucket may have other lots.
     fn open_bucket(&self, place: usize, run: &mut Run<'_>, today: Date, lots: &mut Lots) -> Date {
         let bucket = &self.buckets[place];
         let mut add = |granted: Date, expires: Date, period, left| {
@@ -239,7 +241,7 @@ impl<'b> Drawing<'b> {
                     let left = self.value(run, bucket.variable, entry.period);
                     let granted = self.value(run, since, entry.period);
                     let granted = date_of(Period(i32::try_from(granted).unwrap_or(i32::MAX)));
-                    // Bought after what is rated now, which comes late.
+                    // The units were bought after the instant of the record, which arrived late.
                     if granted > today {
                         later = later.min(granted);
                     } else {
@@ -251,7 +253,7 @@ impl<'b> Drawing<'b> {
         }
     }
 
-    /// Draws a run of units of one span from the lots.
+    /// Takes the units of a span from the lots.
     fn take(
         &mut self,
         run: Span,
@@ -260,7 +262,7 @@ impl<'b> Drawing<'b> {
     ) -> Result<(), SuspenseReason> {
         let mut lots = std::mem::take(&mut self.lots);
         let mut unit = run.first;
-        // Copies of `unit` that lots before have covered.
+        // Copies of `unit` that earlier lots have covered.
         let mut within = 0i128;
         for lot in lots.iter_mut().filter(|lot| lot.left > 0) {
             let before = lot.left;
@@ -310,8 +312,8 @@ impl<'b> Drawing<'b> {
     }
 }
 
-/// The first dates of the periods whose grants are valid on a date, and of those by which they
-/// expire: twice `rollover` and one, and one more.
+/// The first dates of consecutive periods: those whose grants are valid on `today`, and those with
+/// which these grants expire. There are 2 * `rollover` + 2 of them.
 fn firsts_around(
     run: &Run<'_>,
     calendared: Calendared,
@@ -327,11 +329,12 @@ fn firsts_around(
     std::iter::successors(Some(first), next).take(2 * rollover + 2).collect()
 }
 
-/// Had the subscription begun before a date did? What was granted for a period that ended before
-/// is nobody's.
+/// Whether the subscription began before the date `next`. A period that ended before the
+/// subscription began grants nothing.
 fn reaches(run: &Run<'_>, next: Date) -> bool {
     const DAY_US: i64 = 86_400_000_000;
-    // An instant's local date is the UTC one, or next to it: mostly that is enough to know.
+    // A local date differs from the UTC date by at most a day, so the distance in UTC mostly
+    // decides.
     let begins = i64::from(period_of(next).0).saturating_mul(DAY_US);
     if begins.saturating_sub(run.since).unsigned_abs() > 2 * DAY_US.unsigned_abs() {
         return begins > run.since;

@@ -1,4 +1,5 @@
-//! What primitives on charges share: percentages, accounts as plans name them, lines made of lines.
+//! Shared code of the primitives that work on charges: percentages, references to accounts, and
+//! lines that are derived from other lines.
 
 use turnpike_types::{AccountNumber, Money, Posting, SuspenseReason};
 
@@ -11,7 +12,7 @@ use crate::run::{Attribute, Event, Named, Run};
 use crate::spec::{Refused, Value, ValueType};
 use crate::values;
 
-/// A percentage, exactly: `-2.5` is -25 / 1000.
+/// A percentage as an exact fraction: `-2.5` is -25 / 1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Percent {
     negative: bool,
@@ -19,7 +20,7 @@ pub(super) struct Percent {
     bottom: i128,
 }
 
-/// Percent; what is more was meant otherwise.
+/// The largest percentage; a larger one is assumed to be a mistake.
 const PERCENT_MAX: i128 = 1000;
 
 impl Percent {
@@ -38,25 +39,25 @@ impl Percent {
         Ok(Self { negative, ..percent })
     }
 
-    /// So many percent.
+    /// The percentage of a decimal number of percent.
     pub(super) fn of(rate: Decimal) -> Self {
         // A decimal has at most 27 digits: this can't overflow.
         Self { negative: false, top: rate.digits, bottom: 100 * 10i128.pow(rate.scale) }
     }
 
-    /// The fraction, its sign left out: `top / bottom`.
+    /// The fraction without its sign: `top / bottom`.
     pub(super) const fn fraction(&self) -> (i128, i128) {
         (self.top, self.bottom)
     }
 
-    /// So much of an amount, rounded once.
+    /// This percentage of an amount, rounded once.
     pub(super) fn part(&self, amount: Money, digits: u32) -> Result<Money, SuspenseReason> {
         let nanos = if self.negative { -amount.nanos() } else { amount.nanos() };
         half_even(nanos, self.top, self.bottom, digits).ok_or(SuspenseReason::Overflow)
     }
 }
 
-/// A percentage off, or with a minus on top.
+/// A percentage up to 100, or a negative one.
 pub(super) const SIGNED_PERCENT: Value = Value::Of(&ValueType {
     name: "percent",
     check: |text| {
@@ -74,23 +75,23 @@ pub(super) const PERCENT: Value = Value::Of(&ValueType {
     check: |text| {
         let percent = Percent::parse(text)?;
         if percent.negative || percent.top > percent.bottom {
-            return Err(format!("\"{text}\" is no part of a whole: write 0 to 100"));
+            return Err(format!("\"{text}\" is not a part of the whole: write 0 to 100"));
         }
         Ok(())
     },
 });
 
-/// An account as a plan names it.
+/// A reference of a plan to an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AccountRef {
-    /// The record's own.
+    /// The record's own account.
     Own,
     Number(AccountNumber),
-    /// The one whose number an attribute holds.
+    /// The account whose number an attribute holds.
     Held(Attribute),
 }
 
-/// What a plan writes for the record's own account.
+/// The word in a plan for the record's own account.
 pub(super) const OWN: &str = "self";
 
 /// `901`, `self`, `account.provider`, `record.advertiser`.
@@ -99,17 +100,17 @@ pub(super) const ACCOUNT: Value = Value::Of(&ValueType {
     check: |text| {
         match text.bytes().all(|byte| byte.is_ascii_digit()) {
         true if number(text).is_none() => {
-            Err(format!("\"{text}\" is no account's number: write a whole number from 1"))
+            Err(format!("\"{text}\" is not an account number: write a whole number from 1"))
         }
         true => Ok(()),
         false => values::attribute(text).map_err(|_| {
-            format!("\"{text}\" is no account: write its number, {OWN}, or where its number stands, such as account.provider")
+            format!("\"{text}\" is not an account: write its number, {OWN}, or an attribute that holds its number, such as account.provider")
         }),
     }
     },
 });
 
-/// An account's number; zero is nobody's.
+/// An account's number; zero belongs to no account.
 fn number(text: &str) -> Option<AccountNumber> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = if digits { text.parse().ok() } else { None };
@@ -117,7 +118,7 @@ fn number(text: &str) -> Option<AccountNumber> {
 }
 
 impl AccountRef {
-    /// Of a text that [`ACCOUNT`] accepts.
+    /// Reads a text that [`ACCOUNT`] accepts.
     pub(super) fn read(
         builder: &mut Builder<'_>,
         line: u32,
@@ -131,7 +132,7 @@ impl AccountRef {
         }
     }
 
-    /// Where a line goes that this account pays.
+    /// The posting of a line that this account pays.
     pub(super) fn posting(&self, run: &Run<'_>) -> Result<Posting, SuspenseReason> {
         let number = match self {
             Self::Own => return Ok(Posting::Account),
@@ -141,7 +142,7 @@ impl AccountRef {
                 held.and_then(number).ok_or_else(|| no_account(run, attribute, held))?
             }
         };
-        // A record's own account is posted in its own log, however a plan names it.
+        // The record's own account is always posted as such, also where the plan gives its number.
         let own = number == run.record.account;
         Ok(if own { Posting::Account } else { Posting::Second(number) })
     }
@@ -157,7 +158,7 @@ fn no_account(run: &Run<'_>, attribute: &Attribute, held: Option<&str>) -> Suspe
     }
 }
 
-/// A component of a primitive that makes lines of lines.
+/// Declares a component of a primitive that derives lines from lines.
 pub(super) fn component(
     builder: &mut Builder<'_>,
     line: u32,
@@ -180,11 +181,11 @@ pub(super) fn component(
 
 /// The line of this number.
 pub(super) fn line<'r>(run: &'r Run<'_>, number: u32) -> Result<&'r Line, SuspenseReason> {
-    // Every number comes from a line that was booked before.
+    // Every number is the number of a line that was booked before.
     run.lines.get(number as usize).ok_or(SuspenseReason::Overflow)
 }
 
-/// A line made of another one, which goes where the other goes.
+/// A line that is derived from another line and has the same posting.
 pub(super) fn beside(
     run: &Run<'_>,
     number: u32,
@@ -195,20 +196,20 @@ pub(super) fn beside(
     Ok(Line { posting, ..run.made_of(number, component, amount) })
 }
 
-/// Lets lines that were made of a line stand in its place.
+/// Marks a line as replaced by the lines that were derived from it.
 pub(super) fn replaced(run: &mut Run<'_>, number: u32) {
     if let Some(line) = run.lines.get_mut(number as usize) {
         line.posting = Posting::Replaced;
     }
 }
 
-/// Is it a line of money? What only happened, at no charge, is neither taxed nor shared.
+/// Whether the line is a charge. An event has no amount, so it is neither taxed nor shared.
 pub(super) fn is_charge(run: &Run<'_>, number: u32) -> Result<bool, SuspenseReason> {
     let component = run.code.components.get(usize::from(line(run, number)?.component));
     Ok(component.is_some_and(|component| component.kind != ComponentKind::Event))
 }
 
-/// Does `each` for every line that reaches a charge input, in the order of booking.
+/// Calls `each` for every line of a charge input, in the order of booking.
 pub(super) fn for_each_line<'a>(
     run: &mut Run<'a>,
     slots: &[usize],
@@ -220,8 +221,8 @@ pub(super) fn for_each_line<'a>(
     done
 }
 
-/// The instant that says which period a line counts in: the record's start, or of what fell due;
-/// of a cycle that closes, its last.
+/// The instant that decides in which period a line counts: the start of the record or of the due
+/// charge; for the close of a billing cycle, the cycle's last instant.
 pub(super) fn instant(run: &Run<'_>) -> i64 {
     match *run.event {
         Event::Close(cycle) => cycle.to.saturating_sub(1),
@@ -229,7 +230,7 @@ pub(super) fn instant(run: &Run<'_>) -> i64 {
     }
 }
 
-/// Billionths as money.
+/// Billionths as money; `None` and values out of range are an overflow.
 pub(super) fn money(nanos: Option<i128>) -> Result<Money, SuspenseReason> {
     nanos.and_then(Money::from_nanos).ok_or(SuspenseReason::Overflow)
 }

@@ -1,8 +1,8 @@
-//! CostResponsibilityMatrix: who pays for an access, in which shares
+//! CostResponsibilityMatrix: splits the charges of an access among its payers
 //! (docs/plan-semantics.md sections 2 and 8).
 //!
-//! Ordered rows of conditions, the first that fits decides. What failed is nobody's, unless a row
-//! asks for its status.
+//! Rows of conditions are tried in order, and the first match decides. A failed transfer has no
+//! payer, unless a row has a condition on its status.
 
 use smallvec::SmallVec;
 use turnpike_types::{Money, Posting, SuspenseReason};
@@ -26,7 +26,7 @@ use super::shares::{SHARES, apportion, read};
 
 pub(super) static SPEC: Spec = Spec {
     name: "CostResponsibilityMatrix",
-    help: "Shares charges among parties, by source, target, status, role and cache.",
+    help: "Splits charges among parties, by source, target, status, role and cache.",
     inputs: &[charge_in("in")],
     outputs: &[
         OutputSpec { name: "own", carries: Carries::Charge, open: Open::When(|p| !names(p, true)) },
@@ -46,7 +46,7 @@ pub(super) static SPEC: Spec = Spec {
             "failed",
             Value::Choice(&["nobody", "rows"]),
             "nobody",
-            "who pays for a failed transfer: nobody unless a row asks for its status, or as rows say",
+            "the payer of a failed transfer: nobody, except by rows with a status; or as all rows say",
         ),
     ],
     children: &[
@@ -54,23 +54,31 @@ pub(super) static SPEC: Spec = Spec {
             name: "party",
             at_least: 1,
             properties: &[
-                required("id", Value::Id, "its name in shares"),
-                required("account", ACCOUNT, "its number, where its number stands, or self"),
+                required("id", Value::Id, "the name of the party in shares"),
+                required(
+                    "account",
+                    ACCOUNT,
+                    "an account number, an attribute that holds one, or self",
+                ),
             ],
-            help: "who can pay",
+            help: "a possible payer",
         },
         ChildSpec {
             name: "row",
             at_least: 1,
             properties: &[
-                optional("source", PATTERN, "what the source must be like"),
-                optional("target", PATTERN, "what the target must be like"),
-                optional("status", STATUS, "what the status must be like, such as 2xx|304"),
-                optional("role", PATTERN, "what the role must be like"),
-                optional("cache", PATTERN, "what the cache's part must be like"),
-                required("shares", SHARES, "parties and their weights, or nobody"),
+                optional("source", PATTERN, "the pattern that the source must match"),
+                optional("target", PATTERN, "the pattern that the target must match"),
+                optional(
+                    "status",
+                    STATUS,
+                    "the pattern that the status must match, such as 2xx|304",
+                ),
+                optional("role", PATTERN, "the pattern that the role must match"),
+                optional("cache", PATTERN, "the pattern that the cache must match"),
+                required("shares", SHARES, "the payers and their weights, or nobody"),
             ],
-            help: "who pays, where all its conditions are met and those of no row before",
+            help: "the payers of charges that meet all conditions of this row and match no earlier row",
         },
     ],
     role: Role::Shares,
@@ -78,14 +86,14 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 const fn stands(name: &'static str, default: &'static str) -> PropertySpec {
-    with_default(name, Value::Attribute, default, "where the text stands that rows look at")
+    with_default(name, Value::Attribute, default, "the attribute that the rows compare")
 }
 
-/// What rows look at, each by its place in [`Matrix::read`].
+/// The conditions of a row. The index of a condition is also its index in [`Matrix::places`].
 const CONDITIONS: [&str; 5] = ["source", "target", "status", "role", "cache"];
 const STATUS_AT: usize = 2;
 
-/// Does any row name a party that is the record's own account, or one that is not?
+/// Whether any row names a party that is the record's own account (`own`), or that is not.
 fn names(primitive: &Primitive, own: bool) -> bool {
     let of = |kind| primitive.children.iter().filter(move |child| child.kind == kind);
     let is_it = |id: &str| {
@@ -152,7 +160,8 @@ fn rows(
     let mut everything_since = None;
     for child in primitive.children.iter().filter(|child| child.kind == "row") {
         if let Some(line) = everything_since {
-            let message = format!("the row on line {line} fits everything: nothing comes here");
+            let message =
+                format!("the row on line {line} matches everything, so this row is never used");
             builder.warn(child.line, message);
         }
         let row = row(child, parties, builder)?;
@@ -178,7 +187,7 @@ fn row(
     for (party, weight) in builder.read(child.line, "shares", read(written))? {
         let Some(place) = parties.iter().position(|(id, _)| *id == party) else {
             let message = format!(
-                "shares: there is no party {party}: write <party id=\"{party}\" account=\"...\"/>"
+                "shares: no party has the id {party}: write <party id=\"{party}\" account=\"...\"/>"
             );
             return Err(builder.refuse(child.line, Cause::UnknownReference, message));
         };
@@ -193,32 +202,32 @@ struct Party {
 }
 
 struct Row {
-    /// By their places in [`CONDITIONS`].
+    /// Indexes into [`CONDITIONS`], and patterns.
     conditions: Vec<(usize, Box<str>)>,
-    /// Parties by their places, and weights; empty: nobody pays.
+    /// Indexes of parties, and weights; empty if no party pays.
     shares: Vec<(usize, i128)>,
 }
 
 struct Matrix {
-    /// Where the texts stand that anything asks for.
+    /// The attributes that the conditions need, by their indexes in [`CONDITIONS`].
     places: [Option<Attribute>; 5],
-    /// Is what failed nobody's, unless a row asks for its status?
+    /// Whether a failed transfer has no payer unless a row has a condition on its status.
     asks_failed: bool,
     rows: Vec<Row>,
     parties: Vec<Party>,
-    /// Billionths in one step of the plan's rounding.
+    /// The plan's rounding step, in billionths.
     step: i128,
     slots: Box<[usize]>,
     own: ChargeOut,
     others: ChargeOut,
 }
 
-/// Who pays, and how much of it: the party, where its lines go, its weight.
+/// The payers: the index of the party, the posting of its lines, its weight.
 type Payers = SmallVec<[(usize, Posting, i128); 4]>;
 
 impl Op for Matrix {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        // Asked for the first line only: what comes to nothing needs no party.
+        // Determined with the first charge, so that a record without a charge needs no party.
         let mut payers: Option<Payers> = None;
         for_each_line(run, &self.slots, |run, number| {
             if !is_charge(run, number)? {
@@ -233,7 +242,7 @@ impl Op for Matrix {
     }
 }
 
-/// What a record says of the conditions that rows ask for.
+/// The values of a record that the conditions compare, for a message.
 struct Texts<'a>(&'a [Option<&'a str>; 5]);
 
 impl std::fmt::Display for Texts<'_> {
@@ -266,7 +275,7 @@ impl Matrix {
         shares.iter().map(payer).collect()
     }
 
-    /// The shares of the row that fits; `None` when nobody pays.
+    /// The shares of the first row that matches; `None` if no party pays.
     fn shares(
         &self,
         texts: &[Option<&str>; 5],
@@ -282,7 +291,7 @@ impl Matrix {
         }
     }
 
-    /// Lets the payers' shares stand in the place of a line.
+    /// Replaces a line by the shares of the payers.
     fn share(
         &self,
         run: &mut Run<'_>,
@@ -311,7 +320,7 @@ impl Matrix {
 }
 
 impl Row {
-    /// A condition on what the record does not carry is not met.
+    /// A condition on an attribute that the record does not carry is not met.
     fn fits(&self, texts: &[Option<&str>; 5]) -> bool {
         self.conditions.iter().all(|(of, pattern)| {
             texts[*of].is_some_and(|text| match *of {

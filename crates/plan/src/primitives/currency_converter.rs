@@ -1,4 +1,4 @@
-//! CurrencyConverter: charges in another currency, at the rate of their day
+//! CurrencyConverter: converts charges to another currency, at the rate of their date
 //! (docs/plan-semantics.md section 3).
 
 use turnpike_types::{Currency, SuspenseReason};
@@ -14,11 +14,15 @@ use super::charges::{beside, component, for_each_line, instant, is_charge, line,
 
 pub(super) static SPEC: Spec = Spec {
     name: "CurrencyConverter",
-    help: "Puts charges into another currency, at the rate in force at the record's start.",
+    help: "Converts charges to another currency, at the rate in force at the record's start.",
     inputs: &[charge_in("in")],
     outputs: &[CHARGE_OUT],
     properties: &[
-        required("to", Value::TargetCurrency, "the currency, or account for the account's own"),
+        required(
+            "to",
+            Value::TargetCurrency,
+            "the currency; account means the currency of the account",
+        ),
         required("table", Value::Text, "the id of the table of exchange rates"),
     ],
     children: &[],
@@ -77,7 +81,7 @@ impl CurrencyConverter {
             let to = self.to;
             run.refuse(SuspenseReason::NoRate, format_args!("{currency}->{to} on {date}"))
         })?;
-        // A decimal has at most 27 digits: this can't overflow.
+        // A decimal has at most 27 digits, so this cannot overflow.
         let bottom = 10i128.pow(row.rate.scale);
         let converted = half_even(amount, row.rate.digits, bottom, self.digits);
         let converted = converted.ok_or(SuspenseReason::Overflow)?;

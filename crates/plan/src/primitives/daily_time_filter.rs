@@ -1,4 +1,4 @@
-//! DailyTimeFilter: passes units by the wall clock of the account
+//! DailyTimeFilter: passes units by the local time of day of the account
 //! (docs/plan-semantics.md section 1).
 
 use turnpike_types::SuspenseReason;
@@ -19,11 +19,11 @@ pub(super) static SPEC: Spec = Spec {
     inputs: &[usage_in("in")],
     outputs: OUTPUTS,
     properties: &[
-        required("from", Value::TimeOfDay, "the window's start"),
+        required("from", Value::TimeOfDay, "the start of the window"),
         required(
             "to",
             Value::TimeOfDay,
-            "its end, 24:00 at most; before from it wraps round midnight",
+            "the end, up to 24:00; an end before from is on the next day",
         ),
     ],
     children: &[],
@@ -40,13 +40,13 @@ pub(super) static SPEC: Spec = Spec {
         }
         if window.from == window.to {
             let message =
-                format!("from and to are both {from}, so nothing can pass: widen the window");
+                format!("from and to are both {from}, so no unit can pass: widen the window");
             return Err(builder.refuse(primitive.line, Cause::NothingPasses, message));
         }
         if window.from == 0 && window.to == DAY_US {
             builder.warn(
                 primitive.line,
-                "the window is the whole day, so nothing ever leaves by rest",
+                "the window is the whole day, so no unit ever leaves by rest",
             );
         }
         let ways = Ways::of(builder);
@@ -55,7 +55,7 @@ pub(super) static SPEC: Spec = Spec {
     },
 };
 
-/// Microseconds since local midnight; wraps round it when `from > to`.
+/// A window in microseconds since local midnight. With `from > to` it crosses midnight.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     from: i64,
@@ -63,8 +63,8 @@ struct Window {
 }
 
 impl Window {
-    /// Is an instant within, and until when does that hold? Within one stretch of constant
-    /// offset the wall clock runs evenly.
+    /// Whether an instant is within the window, and the instant up to which the answer holds. The
+    /// answer holds at most to the end of `stretch`, an interval of constant offset from UTC.
     fn at(self, instant: i64, stretch: Stretch) -> (bool, i64) {
         let clock = instant.saturating_add(stretch.offset_us).rem_euclid(DAY_US);
         let within = if self.from < self.to {

@@ -1,5 +1,5 @@
-//! Discount: a percentage off charges, or with a minus on top (docs/plan-semantics.md sections 3
-//! and 8).
+//! Discount: a percentage off charges; a negative percentage is a surcharge
+//! (docs/plan-semantics.md sections 3 and 8).
 
 use turnpike_types::SuspenseReason;
 
@@ -13,10 +13,10 @@ use super::charges::{
 
 pub(super) static SPEC: Spec = Spec {
     name: "Discount",
-    help: "Takes a percentage off charges; a negative one is a surcharge.",
+    help: "Takes a percentage off charges; a negative percentage is a surcharge.",
     inputs: &[charge_in("in")],
     outputs: &[CHARGE_OUT],
-    properties: &[required("percent", SIGNED_PERCENT, "how much, from -1000 to 100")],
+    properties: &[required("percent", SIGNED_PERCENT, "the percentage, from -1000 to 100")],
     children: &[],
     role: Role::Plain,
     build: |primitive, builder| {

@@ -1,4 +1,4 @@
-//! E164DialPlanRater: prices units by the telephone number that was called
+//! E164DialPlanRater: prices units by the called telephone number
 //! (docs/plan-semantics.md section 8).
 
 use turnpike_types::{Money, SuspenseReason};
@@ -23,33 +23,37 @@ use super::recurring_charges::CURRENCY;
 
 pub(super) static SPEC: Spec = Spec {
     name: "E164DialPlanRater",
-    help: "Prices units by the longest prefix of the number called, from a dial plan.",
+    help: "Prices units by the longest prefix of the called number in a dial plan.",
     inputs: &[usage_in("in")],
     outputs: &[CHARGE_OUT],
     properties: &[
-        required("table", Value::Id, "the dial plan's id"),
-        with_default("number", Value::Attribute, "called", "where the number stands"),
+        required("table", Value::Id, "the id of the dial plan"),
+        with_default("number", Value::Attribute, "called", "the attribute that holds the number"),
         with_default(
             "numbers",
             Value::Choice(&["dialled", "international"]),
             "dialled",
-            "how a number without + is read: as it is dialled, or with its country code first",
+            "how a number without + is read: as dialled, or with its country code first",
         ),
-        optional("country-code", Value::Text, "of who dials, such as 44; dialled numbers need it"),
+        optional(
+            "country-code",
+            Value::Text,
+            "the caller's country code, such as 44; needed for dialled numbers",
+        ),
         optional(
             "international-prefix",
             Value::Text,
-            "dialled before a country code, such as 00; dialled numbers need it",
+            "the prefix before a country code, such as 00; needed for dialled numbers",
         ),
         optional(
             "national-prefix",
             Value::Text,
-            "dialled before a number of the same country, such as 0",
+            "the prefix before a number of the same country, such as 0",
         ),
         optional(
             "keeps-national-prefix",
             Value::Choice(&["yes", "no"]),
-            "whether the national prefix is part of the number; without, only Italy's is",
+            "whether the national prefix is part of the number; the default is yes for Italy only",
         ),
         FEE_PER,
         CURRENCY,
@@ -61,11 +65,11 @@ pub(super) static SPEC: Spec = Spec {
 
 fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     if builder.rounds_running() {
-        let message = "round=\"running\" books differences of a running total, and calls have none: write round=\"9 half-even\" for this plan";
+        let message = "round=\"running\" needs a running total, and calls have none: write round=\"9 half-even\" for this plan";
         return Err(builder.refuse(primitive.line, Cause::OpenInput, message));
     }
     if builder.unit() == Unit::Byte {
-        let message = "in: dial plans price time or a count, and bytes flow here: link it to record.duration, or to a count";
+        let message = "in: a dial plan prices time or a count, and the input is in bytes: link it to record.duration, or to a count";
         return Err(builder.refuse(primitive.line, Cause::WrongUnit, message));
     }
     let reading = reading(primitive, builder)?;
@@ -107,14 +111,14 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Reading, 
         let home = ["country-code", "national-prefix", "keeps-national-prefix"];
         if let Some(name) = home.into_iter().find(|name| primitive.property(name).is_some()) {
             let message = format!(
-                "{name}: numbers=\"international\" come with their country code: leave {name} out"
+                "{name}: numbers=\"international\" include the country code: leave {name} out"
             );
             return Err(builder.refuse(line, Cause::BadValue, message));
         }
         let prefix = prefix.unwrap_or_default();
         if prefix.len() > 8 || !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
             let message = format!(
-                "international-prefix: \"{prefix}\" is no international prefix: write up to 8 digits, such as 00, or leave it out"
+                "international-prefix: \"{prefix}\" is not an international prefix: write up to 8 digits, such as 00, or leave it out"
             );
             return Err(builder.refuse(line, Cause::BadValue, message));
         }
@@ -122,7 +126,7 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Reading, 
     }
     let mut missing = |name: &str, example: &str| {
         let message = format!(
-            "<E164DialPlanRater> has no {name}: write {name}=\"{example}\", or numbers=\"international\" where numbers come with their country code"
+            "<E164DialPlanRater> has no {name}: write {name}=\"{example}\", or numbers=\"international\" if the numbers include their country code"
         );
         builder.refuse(line, Cause::MissingProperty, message)
     };
@@ -145,9 +149,9 @@ struct E164DialPlanRater {
     number: Attribute,
     table: TableRef,
     reading: Reading,
-    /// The setup fee comes with the record's first unit alone.
+    /// Whether the setup fee is charged with the record's first unit only.
     fee_per_call: bool,
-    /// What flows here.
+    /// The unit of the input.
     unit: Unit,
     digits: u32,
     call: u16,
@@ -167,7 +171,7 @@ impl Op for E164DialPlanRater {
 
 impl E164DialPlanRater {
     fn rate(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
-        // A record without units is no call that anybody pays for, whatever its number.
+        // A record without units costs nothing, so its number is not checked.
         let Some(first) = stream.spans.first() else { return Ok(()) };
         let quantity = stream
             .spans
@@ -193,7 +197,7 @@ impl E164DialPlanRater {
         Ok(())
     }
 
-    /// The row of the number called.
+    /// The row of the dial plan for the called number.
     fn row<'a>(&self, run: &mut Run<'a>) -> Result<&'a DialRow, SuspenseReason> {
         let table = run.table(self.table)?;
         let plan = table.dial_plan().ok_or_else(|| run.without_table(self.table))?;
@@ -209,7 +213,7 @@ impl E164DialPlanRater {
         let row = plan.longest(digits.as_str());
         match (row, service) {
             (Some(row), None) => Ok(row),
-            // A service number is one that the dial plan names whole.
+            // A service number must be a prefix of the dial plan in full length.
             (Some(row), Some(_)) if *row.prefix == *digits.as_str() => Ok(row),
             (_, Some(fault)) => Err(self.bad(run, number, fault)),
             (None, None) => {
@@ -225,7 +229,7 @@ impl E164DialPlanRater {
         run.refuse(SuspenseReason::BadAttribute, about)
     }
 
-    /// What the units cost, and the setup fee where the row has one.
+    /// The price of the units, and the setup fee if the row has one; `None` on overflow.
     fn amounts(&self, row: &DialRow, quantity: i128) -> Option<(Money, Option<Money>)> {
         let units = Price::new(row.price, row.per.base, self.digits)?.of(quantity)?;
         let setup = match row.setup {

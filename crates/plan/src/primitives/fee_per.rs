@@ -1,22 +1,22 @@
-//! Connection fees: once for each rater, or once for each call.
+//! Connection fees: one for each rater, or one for each call.
 //!
-//! A rater that looks at its own units alone can't know what others of the plan charge. What it does
-//! know is whether the record's first unit came to it, and that unit comes to one of the raters that
-//! share a call. So `fee-per="call"` charges with the first unit only.
+//! A rater sees its own units only, not the charges of the plan's other raters. But it sees whether
+//! it receives the record's first unit, and exactly one of the raters of a call receives that unit.
+//! So `fee-per="call"` charges the fee with the first unit only.
 
 use crate::graph::Primitive;
 use crate::spec::{PropertySpec, Value, optional};
 
 pub(crate) const NAME: &str = "fee-per";
 
-/// Of a rater that may charge a fee once for each record.
+/// The property of a rater that can charge a fee once for each record.
 pub(super) const FEE_PER: PropertySpec = optional(
     NAME,
     Value::Choice(&["rater", "call"]),
     "whether a connection fee is charged by each rater, or only with the call's first unit",
 );
 
-/// Does the fee come with the record's first unit alone?
+/// Whether the fee is charged with the record's first unit only.
 pub(crate) fn is_per_call(primitive: &Primitive) -> bool {
     primitive.property(NAME) == Some("call")
 }

@@ -1,4 +1,5 @@
-//! What filters share: a way in, two ways out, and dividing units between them by their instants.
+//! Shared code of the filters: one input, two outputs, and the split of units between the outputs
+//! by their instants.
 
 use turnpike_types::SuspenseReason;
 
@@ -10,7 +11,7 @@ use crate::stream::{SPANS_MAX, Span, Stream};
 
 pub(super) const OUTPUTS: &[OutputSpec] = &[usage_out("pass"), usage_out("rest")];
 
-/// Pieces that a filter may make of one record.
+/// The most pieces into which a filter splits one record.
 const PIECES_MAX: usize = 2 * SPANS_MAX;
 
 /// The ports of a filter.
@@ -29,8 +30,8 @@ impl Ways {
         }
     }
 
-    /// Lets `sort` put what comes in into what passes (the first) and the rest. It is not asked
-    /// when nothing comes.
+    /// Calls `sort` to split the input into the units that pass (the first output stream) and the
+    /// rest. Does not call it for an empty input.
     pub(super) fn divide<'a>(
         &self,
         run: &mut Run<'a>,
@@ -55,8 +56,8 @@ impl Ways {
         Ok(())
     }
 
-    /// Divides units by their instants: `at` says whether what happens at one passes, and before
-    /// which later instant that holds.
+    /// Splits units by their instants. `at` returns whether a unit at an instant passes, and the
+    /// instant before which this answer holds.
     pub(super) fn by_instant<'a, A>(
         &self,
         run: &mut Run<'a>,
@@ -96,7 +97,7 @@ impl Ways {
         })
     }
 
-    /// The usual record: one run of units, which need not be taken and given back.
+    /// The common case: one range of units, read in place.
     fn divide_single(
         &self,
         run: &mut Run<'_>,

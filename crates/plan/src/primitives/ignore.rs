@@ -1,4 +1,4 @@
-//! Ignore: takes what shall cost nothing and leave no line (docs/plan-semantics.md section 2).
+//! Ignore: accepts usage that is free and produces no line (docs/plan-semantics.md section 2).
 
 use crate::run::{Input, Op, Run};
 use crate::spec::{Role, Spec, usage_in};
@@ -6,7 +6,7 @@ use turnpike_types::SuspenseReason;
 
 pub(super) static SPEC: Spec = Spec {
     name: "Ignore",
-    help: "Takes usage that shall cost nothing and leave no line.",
+    help: "Accepts usage that is free and produces no line.",
     inputs: &[usage_in("in")],
     outputs: &[],
     properties: &[],
@@ -24,7 +24,7 @@ struct Ignore {
 }
 
 impl Op for Ignore {
-    /// Reads its input all the same, so that a missing measure is a missing input here too.
+    /// Reads the input, so that a record without the measure is suspended here too.
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         run.give(&self.input, stream);

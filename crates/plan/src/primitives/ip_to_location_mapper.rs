@@ -1,4 +1,5 @@
-//! IptoLocationMapper: says where an address of the record is (docs/plan-semantics.md section 8).
+//! IptoLocationMapper: maps an IP address of the record to a location
+//! (docs/plan-semantics.md section 8).
 
 use std::net::IpAddr;
 
@@ -10,13 +11,18 @@ use crate::tables::TableKind;
 
 pub(super) static SPEC: Spec = Spec {
     name: "IptoLocationMapper",
-    help: "Tells where an IP address of the record is; others read it as ID.location.",
+    help: "Maps an IP address of the record to a location; other primitives read ID.location.",
     inputs: &[usage_in("in")],
     outputs: &[usage_out("out")],
     properties: &[
         required("table", Value::Id, "the id of the table of addresses"),
-        with_default("address", Value::Attribute, "ip", "where the address stands"),
-        with_default("unknown", Value::Text, "unknown", "where addresses are that the table lacks"),
+        with_default("address", Value::Attribute, "ip", "the attribute that holds the address"),
+        with_default(
+            "unknown",
+            Value::Text,
+            "unknown",
+            "the location of addresses that are not in the table",
+        ),
     ],
     children: &[],
     role: Role::Tells("location"),
@@ -45,7 +51,7 @@ struct Location {
 
 impl Tell for Location {
     fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason> {
-        // What falls due by itself comes from no address, and must not wait for one.
+        // A charge that falls due without usage has no address, and must not be suspended for it.
         if *run.event != Event::Usage {
             return Ok(&self.unknown);
         }
@@ -69,7 +75,7 @@ struct IptoLocationMapper {
 impl Op for IptoLocationMapper {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
-        // Found wrong where units pass, whether anybody asks for the location or not.
+        // A bad address is refused wherever units pass, also if no primitive reads the location.
         let told = if stream.is_empty() { Ok(()) } else { self.location.tell(run).map(drop) };
         if let Some(out) = self.out {
             run.scratch.streams[out].copy_from(&stream);

@@ -1,12 +1,13 @@
-//! LevelMeter: bills a level that holds until the next statement: storage held, addresses in use
-//! (docs/plan-semantics.md section 8).
+//! LevelMeter: bills a level that stays in force until a record states the next one, such as used
+//! storage or assigned addresses (docs/plan-semantics.md section 8).
 //!
-//! Time is cut where a period begins and where a subscription does. For each piece it keeps the level
-//! in force, since when, and what was integrated until then; a piece in which nothing was stated has
-//! the level of the one before. The close of a billing cycle bills the periods that end with it, each
-//! over all subscriptions that held something in it, and hands the last level on, so that old pieces
-//! may be forgotten. Statements for the next period come before this one is billed; each has its own
-//! pieces, so both are right.
+//! Time is split into pieces at the start of each period and of each subscription. The state of a
+//! piece is the level in force, the instant from which it is in force, and the integral and the
+//! peak of the levels before that instant. A piece without a statement has the level of the piece
+//! before. The close of a billing cycle bills the periods that end with the cycle, each over all
+//! subscriptions that were active in it. It also copies the last level into the next piece, so that
+//! old pieces can be dropped. Statements for the next period can arrive before the current period
+//! is billed; they change other pieces, so both periods are billed correctly.
 
 use turnpike_types::{SuspenseReason, Timestamp};
 
@@ -27,12 +28,12 @@ use super::accumulators::{WEEKDAY, week_of};
 use super::recurring_charges::CURRENCY;
 use super::steps::{Tiers, Total};
 
-/// What pieces are named by: the number of the five minutes in which they begin.
+/// The key of a piece is the number of the five-minute interval in which the piece begins.
 const INTERVAL_US: i64 = 300_000_000;
 
 pub(super) static SPEC: Spec = Spec {
     name: "LevelMeter",
-    help: "Bills each period the average, peak or last of a level that records state.",
+    help: "Bills the average, peak or last value in each period of a level that records state.",
     inputs: &[usage_in("in")],
     outputs: &[CHARGE_OUT],
     properties: &[
@@ -40,28 +41,36 @@ pub(super) static SPEC: Spec = Spec {
             "of",
             Value::Choice(&["average", "peak", "last"]),
             "average",
-            "what is billed",
+            "the value of the level that is billed",
         ),
         with_default(
             "period",
             Value::Choice(&["billing-cycle", "month", "week", "day"]),
             "billing-cycle",
-            "of how long a time one level is made",
+            "the period over which the level is evaluated",
         ),
-        optional("starts", WEEKDAY, "the day with which weeks start, Mon unless told"),
+        optional("starts", WEEKDAY, "the first day of a week; the default is Mon"),
         CURRENCY,
     ],
     children: &[ChildSpec {
         name: "step",
         at_least: 1,
         properties: &[
-            required("id", Value::Id, "its name on lines and receipts"),
-            optional("from", Value::Quantity, "where it begins: where the one before ends"),
-            optional("upto", Value::Quantity, "the level at which it ends; the last step has none"),
-            required("price", Value::Money, "what so much costs for a whole period"),
-            required("per", Value::Quantity, "how much the price is for"),
+            required("id", Value::Id, "the name of the step on lines and receipts"),
+            optional(
+                "from",
+                Value::Quantity,
+                "the level at which the step begins, which is the end of the step before",
+            ),
+            optional(
+                "upto",
+                Value::Quantity,
+                "the level at which the step ends; the last step has no end",
+            ),
+            required("price", Value::Money, "the price of one per for a whole period"),
+            required("per", Value::Quantity, "the quantity that the price is for"),
         ],
-        help: "a price from one level to another",
+        help: "the price of a range of levels",
     }],
     role: Role::Plain,
     build,
@@ -76,7 +85,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let read = |text: &str| Quantity::parse(text).map(|quantity| quantity.base);
     let period = primitive.property("period");
     if primitive.property("starts").is_some() && period != Some("week") {
-        let message = "starts: only weeks start on a day of choice: take it out";
+        let message = "starts: it applies to weeks only: take it out";
         return Err(builder.refuse(primitive.line, Cause::BadValue, message));
     }
     let op = LevelMeter {
@@ -119,10 +128,10 @@ struct LevelMeter {
     tiers: Tiers,
     /// The instant of the last statement, in microseconds.
     stated: VariableId,
-    /// The instant before which everything is billed.
+    /// The instant up to which all time is billed.
     billed: VariableId,
-    /// By piece: the level in force, from which instant, and of the time before it, what levels
-    /// come to, and the highest of them.
+    /// By piece: the level in force, the instant from which it is in force, and the integral and
+    /// the peak of the levels before that instant.
     level: VariableId,
     since: VariableId,
     sum: VariableId,
@@ -131,20 +140,21 @@ struct LevelMeter {
     out: ChargeOut,
 }
 
-/// What is known of a piece of time.
+/// The state of a piece of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Metered {
-    /// In force from `since` on.
+    /// The level in force from `since` on.
     level: i128,
     since: i64,
-    /// Units times microseconds, before `since`.
+    /// The integral of the levels before `since`, in units times microseconds.
     sum: i128,
-    /// Of the levels before `since`.
+    /// The peak of the levels before `since`.
     peak: i128,
 }
 
 impl Metered {
-    /// The level goes on until an instant. What was held for no time counts in nothing.
+    /// Extends the level in force to an instant. A level that was in force for no time does not
+    /// count. `None` on overflow.
     fn until(self, at: i64) -> Option<Self> {
         if at <= self.since {
             return Some(self);
@@ -168,7 +178,7 @@ impl Op for LevelMeter {
 }
 
 impl LevelMeter {
-    /// A record states the level at its start: as many as it has units.
+    /// Applies a record, which states the level at its start: its number of units.
     fn state(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
         let at = run.flow(&self.input).start;
         let level = stream
@@ -182,7 +192,7 @@ impl LevelMeter {
         }
         run.set(self.stated, Period::EVER, at.into())?;
         let billed = self.billed_before(run);
-        // Where its time is billed, the level was handed on: there it is known from now on.
+        // The time of the statement is billed, so the stated level replaces the copied level.
         if at < billed
             && let Some(open) = self.latest(run, Period(i32::MAX))
             && open >= piece(billed)?
@@ -196,7 +206,7 @@ impl LevelMeter {
         self.keep(run, begins, Metered { level, ..until })
     }
 
-    /// Bills the periods that end with a cycle, and hands the last level on.
+    /// Bills the periods that end with a cycle, and copies the last level into the next piece.
     fn close(&self, run: &mut Run<'_>, cycle: PeriodSpan) -> Result<(), SuspenseReason> {
         let billed = self.billed_before(run);
         let open = cycle.from.max(billed);
@@ -220,7 +230,7 @@ impl LevelMeter {
         self.hand_on(run, reached)
     }
 
-    /// Bills what all subscriptions held in a period, from what is billed on.
+    /// Bills the levels of all subscriptions in a period, from the instant `billed` on.
     fn bill(
         &self,
         run: &mut Run<'_>,
@@ -247,7 +257,8 @@ impl LevelMeter {
         self.tiers.book(run, self.out, total, period.period)
     }
 
-    /// What is held at an instant is known there, whatever is forgotten of the time before.
+    /// Copies the level at an instant into the piece that begins there, so that earlier pieces can
+    /// be dropped.
     fn hand_on(&self, run: &mut Run<'_>, at: i64) -> Result<(), SuspenseReason> {
         let next = piece(at)?;
         match self.latest(run, next) {
@@ -259,8 +270,8 @@ impl LevelMeter {
         }
     }
 
-    /// A piece as it stands; where nothing was stated in it, with the level that came before: that
-    /// of a subscription that ended goes on with the next one, not between.
+    /// The state of a piece. A piece without a statement begins with the level before it. The level
+    /// of an ended subscription continues with the next subscription, but not between the two.
     fn metered(&self, run: &Run<'_>, begins: i64) -> Result<Metered, SuspenseReason> {
         let piece = piece(begins)?;
         let Some(level) = run.state.get(self.level, piece) else {
@@ -273,7 +284,7 @@ impl LevelMeter {
         Ok(Metered { level, since, sum, peak })
     }
 
-    /// The latest piece before `end` of which something is known.
+    /// The latest piece before `end` that has a state.
     fn latest(&self, run: &Run<'_>, end: Period) -> Option<Period> {
         let known = run.state.between(self.level, Period::EVER, end);
         known.last().map(|entry| entry.period)
@@ -293,7 +304,7 @@ impl LevelMeter {
     }
 }
 
-/// Refuses a statement that comes before the last one.
+/// Refuses a statement whose instant is before the last statement.
 #[cold]
 fn too_early(run: &Run<'_>, at: i64, stated: Option<i128>) -> SuspenseReason {
     let stated = stated.and_then(|stated| i64::try_from(stated).ok()).unwrap_or(i64::MAX);
@@ -302,8 +313,9 @@ fn too_early(run: &Run<'_>, at: i64, stated: Option<i128>) -> SuspenseReason {
     run.refuse(SuspenseReason::OutOfOrder, about)
 }
 
-/// Until when a period can be billed with a cycle that ends at `closes`: to its end; where nothing is
-/// held in it past the cycle, until the last subscription ends. `None`: a later cycle bills it.
+/// The instant up to which a period can be billed with a cycle that ends at `closes`: the end of
+/// the period or, if no subscription is active in it after the cycle, the end of the last
+/// subscription. `None` if a later cycle bills the period.
 fn ends_by(held: &[(i64, i64)], period: PeriodSpan, closes: i64) -> Option<i64> {
     if period.to <= closes {
         return Some(period.to);
@@ -312,7 +324,7 @@ fn ends_by(held: &[(i64, i64)], period: PeriodSpan, closes: i64) -> Option<i64> 
     in_it.map(|&(_, until)| until).max().filter(|&until| until <= closes)
 }
 
-/// The piece of time that begins at an instant.
+/// The key of the piece that begins at an instant.
 fn piece(begins: i64) -> Result<Period, SuspenseReason> {
     let number = i32::try_from(begins.div_euclid(INTERVAL_US));
     number.map(Period).map_err(|_| SuspenseReason::Overflow)

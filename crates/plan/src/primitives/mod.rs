@@ -1,4 +1,4 @@
-//! The primitives: one file each, all listed in [`ALL`].
+//! The primitives, one file for each, all registered in [`ALL`].
 
 mod account_finalizer;
 mod accumulators;
@@ -45,7 +45,7 @@ use crate::spec::Spec;
 pub(crate) use bookings::booked_dates;
 pub use types::{ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types};
 
-/// Every primitive of this version: the one place to register one.
+/// Every primitive of this version. A new primitive is registered here only.
 pub(crate) static ALL: &[&Spec] = &[
     &usage_type_selector::SPEC,
     &one_time_charge::SPEC,
@@ -84,7 +84,7 @@ pub(crate) static ALL: &[&Spec] = &[
     &ignore::SPEC,
 ];
 
-/// Finds a type by its name.
+/// Finds a primitive type by its name.
 pub(crate) fn find(name: &str) -> Option<&'static Spec> {
     ALL.iter().find(|spec| spec.name == name).copied()
 }

@@ -1,4 +1,5 @@
-//! OneTimeCharge: once per subscription, whatever its versions (docs/plan-semantics.md section 5).
+//! OneTimeCharge: an amount once per subscription, across all plan versions
+//! (docs/plan-semantics.md section 5).
 
 use turnpike_types::{Money, SuspenseReason};
 
@@ -16,7 +17,7 @@ pub(super) static SPEC: Spec = Spec {
     help: "Charges an amount once per subscription, when it begins or with its first usage.",
     inputs: TRIGGER,
     outputs: &[CHARGE_OUT],
-    properties: &[required("amount", Value::Money, "what is charged"), DUE, CURRENCY],
+    properties: &[required("amount", Value::Money, "the amount that is charged"), DUE, CURRENCY],
     children: &[],
     role: Role::Plain,
     build: |primitive, builder| {
@@ -49,12 +50,12 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 struct OneTimeCharge {
-    /// Was it charged? By subscription.
+    /// Whether the amount was charged, by subscription.
     variable: VariableId,
     component: u16,
     amount: Money,
     out: ChargeOut,
-    /// Usage to wait for; without, the subscription's beginning.
+    /// The usage that triggers the charge; without it, the start of the subscription does.
     trigger: Option<Input>,
 }
 
@@ -85,7 +86,7 @@ impl Op for OneTimeCharge {
 }
 
 impl OneTimeCharge {
-    /// With the first unit of whatever comes in.
+    /// The general case: charges with the first of any number of ranges of units.
     #[inline(never)]
     fn charge_with_any(&self, run: &mut Run<'_>, trigger: &Input) -> Result<(), SuspenseReason> {
         let stream = run.take(trigger)?;

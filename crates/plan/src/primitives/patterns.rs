@@ -1,16 +1,17 @@
-//! Patterns on texts of a record: `*.html`, `col_pc_add?*`, and for statuses `2xx|304`.
+//! Patterns for texts of a record: `*.html`, `col_pc_add?*`, and for statuses `2xx|304`.
 
 use std::str::Chars;
 
 use crate::spec::{Value, ValueType};
 
-/// A pattern, so that matching one record costs what a plan's author can foresee.
+/// The longest pattern, which bounds the cost of matching a record.
 const PATTERN_BYTES_MAX: usize = 256;
 
-/// `*` stands for any characters, `?` for one.
+/// A pattern: `*` matches any characters, `?` matches one.
 pub(super) const PATTERN: Value = Value::Of(&ValueType { name: "pattern", check });
 
-/// Patterns with `|` between; of three characters, digits and `x`, `x` stands for a digit.
+/// Patterns separated by `|`. In a pattern of a digit and two characters, each a digit or `x`, `x`
+/// matches a digit.
 pub(super) const STATUS: Value = Value::Of(&ValueType {
     name: "status-pattern",
     check: |text| text.split('|').try_for_each(check),
@@ -18,7 +19,7 @@ pub(super) const STATUS: Value = Value::Of(&ValueType {
 
 fn check(text: &str) -> Result<(), String> {
     if text.is_empty() {
-        return Err("it is empty: write * for anything, or leave it out".to_owned());
+        return Err("it is empty: write * to match any text, or leave it out".to_owned());
     }
     if text.len() > PATTERN_BYTES_MAX {
         return Err(format!("it has more than {PATTERN_BYTES_MAX} bytes: shorten it with *"));
@@ -26,10 +27,10 @@ fn check(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Does a text fit a [`PATTERN`]?
+/// Whether a text matches a [`PATTERN`].
 pub(super) fn fits(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.chars(), text.chars());
-    // What follows the last star, and the text that it has not taken.
+    // The pattern after the last star, and the text that the star has not consumed.
     let mut star: Option<(Chars<'_>, Chars<'_>)> = None;
     loop {
         let (mut next, mut rest) = (pattern.clone(), text.clone());
@@ -47,19 +48,19 @@ pub(super) fn fits(pattern: &str, text: &str) -> bool {
             (_, None) => return false,
             (_, Some(_)) => {}
         }
-        // The star takes one more.
+        // Backtrack: the star consumes one more character.
         let Some((after, taken)) = &mut star else { return false };
         taken.next();
         (pattern, text) = (after.clone(), taken.clone());
     }
 }
 
-/// Does a text fit a [`STATUS`]?
+/// Whether a text matches a [`STATUS`].
 pub(super) fn status_fits(pattern: &str, status: &str) -> bool {
     pattern.split('|').any(|one| class_fits(one, status).unwrap_or_else(|| fits(one, status)))
 }
 
-/// `4xx`, `40x`; `None` when the pattern is none of these.
+/// Matches patterns such as `4xx` and `40x`; `None` for other patterns.
 fn class_fits(pattern: &str, status: &str) -> Option<bool> {
     let digit = |byte: u8| byte.is_ascii_digit();
     let [first, rest @ ..] = pattern.as_bytes() else { return None };
@@ -70,7 +71,7 @@ fn class_fits(pattern: &str, status: &str) -> Option<bool> {
     Some(status.len() == 3 && pattern.as_bytes().iter().zip(status.bytes()).all(same))
 }
 
-/// Does a status say that a transfer failed: anything but 2xx and 3xx?
+/// Whether a status is a failure, that is, neither 2xx nor 3xx.
 pub(super) fn is_failed(status: &str) -> bool {
     !status_fits("2xx|3xx", status)
 }

@@ -1,7 +1,8 @@
-//! PercentileRater: bills a bandwidth by a percentile of its five-minute intervals
+//! PercentileRater: bills bandwidth by a percentile of its five-minute intervals
 //! (docs/plan-semantics.md section 5).
 //!
-//! What is kept and priced is bytes in five minutes: a rate in bit/s would seldom be whole.
+//! State and prices are in bytes per five minutes, because a rate in bit/s is rarely a whole
+//! number.
 
 use turnpike_types::SuspenseReason;
 
@@ -27,7 +28,7 @@ const INTERVAL_US: i64 = 300_000_000;
 
 pub(super) static SPEC: Spec = Spec {
     name: "PercentileRater",
-    help: "Bills each billing cycle's bandwidth by a percentile of its five-minute intervals.",
+    help: "Bills the bandwidth of each billing cycle by a percentile of its five-minute intervals.",
     inputs: &[usage_in("in"), optional_usage_in("other")],
     outputs: &[CHARGE_OUT],
     properties: &[
@@ -35,7 +36,7 @@ pub(super) static SPEC: Spec = Spec {
             "percentile",
             PERCENTILE,
             "95",
-            "of the intervals, so many percent are at most the one that is billed",
+            "the percentage of intervals whose rate is at most the billed rate",
         ),
         CURRENCY,
     ],
@@ -43,13 +44,17 @@ pub(super) static SPEC: Spec = Spec {
         name: "step",
         at_least: 1,
         properties: &[
-            required("id", Value::Id, "its name on lines and receipts"),
-            optional("from", RATE, "where it begins: where the one before ends"),
-            optional("upto", RATE, "the rate at which it ends; the last step has none"),
-            required("price", Value::Money, "what so much costs for a billing cycle"),
+            required("id", Value::Id, "the name of the step on lines and receipts"),
+            optional(
+                "from",
+                RATE,
+                "the rate at which the step begins, which is the end of the step before",
+            ),
+            optional("upto", RATE, "the rate at which the step ends; the last step has no end"),
+            required("price", Value::Money, "the price of one per for a billing cycle"),
             required("per", RATE, "the rate that the price is for"),
         ],
-        help: "a price from one rate to another",
+        help: "the price of a range of rates",
     }],
     role: Role::Plain,
     build,
@@ -67,7 +72,7 @@ const RATES: &[(&str, i128)] = &[
     ("Tbit/s", 1_000_000_000_000),
 ];
 
-/// Reads `1 Mbit/s` as bytes in five minutes.
+/// Reads a rate such as `1 Mbit/s` as bytes in five minutes.
 fn rate(text: &str) -> Result<i128, String> {
     let text = text.trim();
     let (number, name) = text.split_at(text.find([' ', 'k', 'M', 'G', 'T']).unwrap_or(text.len()));
@@ -75,12 +80,12 @@ fn rate(text: &str) -> Result<i128, String> {
     let Some(&(_, bits)) = RATES.iter().find(|known| known.0 == name) else {
         let names: Vec<&str> = RATES.iter().map(|known| known.0).collect();
         return Err(format!(
-            "\"{text}\" is no rate: write a number and one of {}",
+            "\"{text}\" is not a rate: write a number and one of {}",
             names.join(" ")
         ));
     };
     let decimal = Decimal::parse(number)?;
-    // 300 seconds of eighths of a byte.
+    // Bits in 300 seconds; `one` below is a byte in the same scale.
     let scaled = decimal.digits.checked_mul(bits * 300);
     let one = 8 * 10i128.pow(decimal.scale);
     match scaled {
@@ -95,13 +100,13 @@ fn rate(text: &str) -> Result<i128, String> {
 fn percentile(text: &str) -> Result<i64, String> {
     match whole(text) {
         Ok(percent @ 1..=100) => Ok(percent),
-        _ => Err(format!("\"{text}\" is no percentile: write a whole number from 1 to 100")),
+        _ => Err(format!("\"{text}\" is not a percentile: write a whole number from 1 to 100")),
     }
 }
 
 fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     if builder.unit() == Unit::Microsecond {
-        let message = "in: bandwidth is bytes in time, and time flows here: link it to a measure of bytes, such as record.octets-in";
+        let message = "in: bandwidth needs bytes, and the input is in time: link it to a measure of bytes, such as record.octets-in";
         return Err(builder.refuse(primitive.line, Cause::WrongUnit, message));
     }
     let percent = builder.property(primitive, "percentile")?;
@@ -126,14 +131,14 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
 struct PercentileRater {
     percent: i64,
     tiers: Tiers,
-    /// Each by itself; the greater counts.
+    /// Each direction has its own percentile; the greater one is billed.
     directions: Vec<Direction>,
     out: ChargeOut,
 }
 
 struct Direction {
     input: Input,
-    /// Bytes by interval.
+    /// Bytes by five-minute interval.
     bytes: VariableId,
 }
 
@@ -153,9 +158,9 @@ impl Op for PercentileRater {
 }
 
 impl Direction {
-    /// Adds units to the intervals in which they happen. Units come in order of time, so
-    /// intervals do too; past [`PORTIONS_MAX`](crate::PORTIONS_MAX) of them there is no setting
-    /// one more.
+    /// Adds units to the intervals of their instants. Units are in order of time, so their
+    /// intervals are too. A record changes at most [`PORTIONS_MAX`](crate::PORTIONS_MAX) intervals;
+    /// the state refuses to set more.
     fn count(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.input);
         let mut current: Option<(Period, i128)> = None;
@@ -203,7 +208,7 @@ impl PercentileRater {
         for direction in &self.directions {
             let known = run.state.between(direction.bytes, interval(first)?, interval(end)?);
             let mut bytes: Vec<i128> = known.iter().map(|entry| entry.value).collect();
-            // Intervals without usage are zeros, and come last.
+            // Intervals without usage are not stored. They are zeros, the last in this order.
             if dropped < bytes.len() {
                 let (_, next, _) = bytes.select_nth_unstable_by(dropped, |a, b| b.cmp(a));
                 billed = (*next).max(billed);

@@ -1,10 +1,10 @@
-//! The recurring charges: an amount for each period, in advance or with its first usage
+//! The recurring charges: an amount for each period, in advance or with the period's first usage
 //! (docs/plan-semantics.md section 5).
 //!
-//! In advance a charge knows, for each subscription, the first date that it has not been booked for:
-//! a variable that only moves forward (P34). With `prorate="day"` it also knows what it booked for
-//! each period ([`Bookings`]), so that a cancellation gives unused days back, however far back it is
-//! dated.
+//! A charge in advance stores, for each subscription, the first date that is not yet booked. This
+//! date only moves forward (P34). With `prorate="day"` the charge also stores its booking for each
+//! period ([`Bookings`]), so that a cancellation credits the unused days, however far it is
+//! backdated.
 
 use jiff::civil::Date;
 use smallvec::SmallVec;
@@ -29,7 +29,7 @@ use crate::stream::Span;
 use super::accumulators::{WEEKDAY, week_of};
 use super::bookings::{Booking, Bookings};
 
-/// Periods that are given back at once; what is left falls due right after.
+/// The most periods that one due event credits; a further event credits the remaining ones.
 const CREDITS_MAX: usize = 128;
 
 /// When a charge falls due.
@@ -37,17 +37,20 @@ pub(super) const DUE: PropertySpec = with_default(
     "due",
     Value::Choice(&["period-start", "first-use"]),
     "period-start",
-    "in advance, also without usage; or with the period's first usage",
+    "period-start: in advance, also without usage; first-use: with the first usage",
 );
 
-const AMOUNT: PropertySpec = required("amount", Value::Money, "what each period costs");
+const AMOUNT: PropertySpec = required("amount", Value::Money, "the charge for each period");
 const PRORATE: PropertySpec = optional(
     "prorate",
     Value::Choice(&["day"]),
-    "charges the days of the period on which the subscription is active, of all its days",
+    "charges a part of the amount: the days with an active subscription of the period's days",
 );
-pub(super) const CURRENCY: PropertySpec =
-    optional("currency", Value::Currency, "what it is in, where that is not the plan's currency");
+pub(super) const CURRENCY: PropertySpec = optional(
+    "currency",
+    Value::Currency,
+    "the currency of the charge; the default is the plan's currency",
+);
 pub(super) const TRIGGER: &[InputSpec] = &[optional_usage_in("trigger")];
 const OUTPUTS: &[OutputSpec] = &[CHARGE_OUT];
 
@@ -83,14 +86,14 @@ pub(super) static WEEKLY: Spec = Spec {
         DUE,
         PRORATE,
         CURRENCY,
-        with_default("starts", WEEKDAY, "Mon", "the day with which weeks start"),
+        with_default("starts", WEEKDAY, "Mon", "the first day of a week"),
     ],
     children: &[],
     role: Role::Plain,
     build: |primitive, builder| build(week_of(primitive), primitive, builder),
 };
 
-/// Is the charge due with usage? Checks that the trigger fits.
+/// Whether the charge is due with usage. Checks that the input trigger is linked if so.
 pub(super) fn is_due_with_use(
     primitive: &Primitive,
     builder: &mut Builder<'_>,
@@ -98,14 +101,13 @@ pub(super) fn is_due_with_use(
     let with_use = primitive.property("due") == Some("first-use");
     let fed = builder.is_fed("trigger");
     if with_use && !fed {
-        let message =
-            "trigger: due=\"first-use\" needs usage to wait for: write trigger=\"PRIMITIVE.PORT\"";
+        let message = "trigger: due=\"first-use\" needs usage as its trigger: write trigger=\"PRIMITIVE.PORT\"";
         return Err(builder.refuse(primitive.line, Cause::OpenInput, message));
     }
     if !with_use && fed {
         builder.warn(
             primitive.line,
-            "trigger is not waited for: due=\"period-start\" falls due without usage",
+            "trigger has no effect: due=\"period-start\" falls due without usage",
         );
     }
     Ok(with_use)
@@ -115,7 +117,7 @@ fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_
     let with_use = is_due_with_use(primitive, builder)?;
     let by_day = primitive.property("prorate").is_some();
     if with_use && by_day {
-        let message = "prorate: what is due with the first usage is charged whole: write due=\"period-start\", or take prorate out";
+        let message = "prorate: a charge that is due with the first usage is never prorated: write due=\"period-start\", or take prorate out";
         return Err(builder.refuse(primitive.line, Cause::BadValue, message));
     }
     let written = builder.property(primitive, "amount")?;
@@ -164,7 +166,7 @@ fn build(calendared: Calendared, primitive: &Primitive, builder: &mut Builder<'_
     Ok(())
 }
 
-/// Charged with the first usage of each period.
+/// A charge with the first usage of each period.
 struct WithUse {
     calendared: Calendared,
     variable: VariableId,
@@ -185,7 +187,8 @@ impl Op for WithUse {
 }
 
 impl WithUse {
-    /// Whatever comes in.
+    /// The general case: any number of ranges of units. A record of quantity zero counts in the
+    /// period of its start.
     #[inline(never)]
     fn charge_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.trigger)?;
@@ -200,7 +203,7 @@ impl WithUse {
         charged
     }
 
-    /// The usual record: one run of units, within a period.
+    /// The common case: one range of units, within one period.
     #[inline]
     fn charge_single(&self, run: &mut Run<'_>, span: Span) -> Result<(), SuspenseReason> {
         match run.only_period(self.calendared, &self.trigger) {
@@ -209,7 +212,7 @@ impl WithUse {
         }
     }
 
-    /// Once for each period that the units touch; a record without units touches its start.
+    /// Charges once for each period that holds one of the units.
     #[inline(never)]
     fn charge(&self, run: &mut Run<'_>, spans: &[Span]) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.trigger);
@@ -240,10 +243,10 @@ impl WithUse {
     }
 }
 
-/// Charged when each period begins.
+/// A charge at the start of each period.
 struct InAdvance {
     calendared: Calendared,
-    /// By subscription, the first date, in days since 1970, that is not booked for.
+    /// By subscription, the first date that is not yet booked, in days since 1970.
     next: VariableId,
     component: u16,
     amount: Money,
@@ -251,7 +254,7 @@ struct InAdvance {
     out: ChargeOut,
 }
 
-/// What charging by days needs to know.
+/// The data of a prorated charge.
 struct Prorated {
     amount: Decimal,
     digits: u32,
@@ -259,7 +262,7 @@ struct Prorated {
     bookings: Bookings,
 }
 
-/// What falls due: the charge of a period, or the credit for unused days.
+/// A due event: the charge of a period, or the credit for unused days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Falls {
     Charge(Date),
@@ -269,7 +272,7 @@ enum Falls {
 impl Op for InAdvance {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let Event::Due { at, from, until, .. } = *run.event else { return Ok(()) };
-        // What else falls due at this instant is found by asking again.
+        // One event at a time: a further event at this instant is found by the next query.
         match self.falls_due(&mut run.due_query(from, until)) {
             Some((due, Falls::Charge(date))) if due == at => self.charge(run, date),
             Some((due, Falls::Credit)) if due == at => self.credit(run),
@@ -288,7 +291,7 @@ impl InAdvance {
         charge.or_else(|| self.next_credit(query))
     }
 
-    /// The first date that is not booked for, and when it falls due.
+    /// The charge for the first date that is not yet booked, and the instant at which it is due.
     fn next_charge(&self, query: &mut DueQuery<'_>) -> Option<(i64, Falls)> {
         let (since, cancelled, from) = (query.since, query.cancelled, query.from);
         let subscription = Period::of_subscription(since);
@@ -299,7 +302,7 @@ impl InAdvance {
         let date = match booked {
             Some(booked) => self.to_be_booked(booked, query)?,
             None if begins_here => query.calendar.date(since),
-            // The version before did not have this charge.
+            // The previous plan version did not have this charge.
             None => {
                 let begins = query.calendar.date(from);
                 self.next_begin(begins, query)?
@@ -307,25 +310,25 @@ impl InAdvance {
         };
         let at = query.calendar.first_instant(date).max(since).max(from);
         let ends = if cancelled == i64::MAX { Date::MAX } else { query.calendar.date(cancelled) };
-        // The date of a cancellation is no longer the subscription's.
+        // The date of a cancellation is not part of the subscription.
         let is_active = at < cancelled && (self.prorated.is_none() || date < ends);
         (at < query.until && is_active).then_some((at, Falls::Charge(date)))
     }
 
-    /// The first date from `next` on with which something is to be booked in this stretch.
+    /// The first date from `next` on at which a charge is due in the interval of the query.
     fn to_be_booked(&self, next: Date, query: &mut DueQuery<'_>) -> Option<Date> {
         if query.begun_before(next) {
-            // Another version prices from the next period on: periods begun before stay as they
-            // were charged then.
+            // A new plan version charges from the next period on. Periods that began before keep
+            // the charge of the earlier version.
             let from = query.calendar.date(query.from);
             return self.next_begin(next.max(from), query);
         }
-        // A billing cycle that began on another day leaves days behind. By days they are charged;
-        // what is charged whole waits for the next cycle.
+        // A changed billing-cycle day leaves days between two cycles. A prorated charge covers
+        // them; a charge that is not prorated waits for the next cycle.
         if self.prorated.is_some() { Some(next) } else { self.next_begin(next, query) }
     }
 
-    /// The first date from `date` on with which a period begins in this stretch.
+    /// The first date from `date` on at which a period begins in the interval of the query.
     fn next_begin(&self, date: Date, query: &mut DueQuery<'_>) -> Option<Date> {
         let first = query.calendar.first_of(self.calendared, date);
         let mut date =
@@ -340,11 +343,11 @@ impl InAdvance {
         Some(date)
     }
 
-    /// Days that were charged for and that a cancellation took away.
+    /// The credit for charged days after the cancellation, and the instant at which it is due.
     fn next_credit(&self, query: &mut DueQuery<'_>) -> Option<(i64, Falls)> {
         let prorated = self.prorated.as_ref()?;
         let cancelled = query.cancelled;
-        // The stretch that ends with the cancellation books it.
+        // The interval that ends with the cancellation books the credit.
         if cancelled == i64::MAX || cancelled != query.until {
             return None;
         }
@@ -377,7 +380,7 @@ impl InAdvance {
         run.book(self.out, line).map(drop)
     }
 
-    /// Gives back what was booked for dates on and after that of the cancellation: a line for each
+    /// Credits the bookings for the date of the cancellation and later dates, one line for each
     /// period.
     fn credit(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let Some(prorated) = &self.prorated else { return Ok(()) };

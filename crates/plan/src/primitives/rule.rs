@@ -1,4 +1,4 @@
-//! Rules of a classifier: conditions of which all must hold.
+//! The rules of a classifier. A rule holds if all its conditions hold.
 
 use turnpike_types::SuspenseReason;
 
@@ -9,18 +9,18 @@ use crate::measure::{Quantity, Unit, is_of_bytes, plural};
 use crate::run::{Attribute, Run, TypeOf};
 use crate::spec::Refused;
 
-/// A type, and what it takes to be it.
+/// A usage type, and the conditions for it.
 pub(super) struct Rule {
     pub(super) name: Box<str>,
     pub(super) conditions: Box<[Condition]>,
 }
 
-/// What a rule asks. What a record does not carry is nothing that could hold.
+/// A condition of a rule. A condition on a value that the record does not carry does not hold.
 pub(super) enum Condition {
-    /// The type so far is one of these.
+    /// The usage type before the classifier is one of these.
     Type(Box<[Box<str>]>),
     Attribute(Attribute, Test),
-    /// More than `above`, and not more than `upto`.
+    /// The measure is more than `above`, and at most `upto`.
     Measure {
         name: Box<str>,
         above: Option<i128>,
@@ -28,13 +28,13 @@ pub(super) enum Condition {
     },
 }
 
-/// What is asked of a text.
+/// A test of a text.
 pub(super) enum Test {
     Is(Box<[Box<str>]>),
     Like(Box<str>),
 }
 
-/// The condition on a measure.
+/// Reads a condition on a measure.
 pub(super) fn measured(
     builder: &mut Builder<'_>,
     line: u32,
@@ -46,7 +46,9 @@ pub(super) fn measured(
         let Some(text) = text else { return Ok(None) };
         let limit = builder.read(line, property, Quantity::parse(text))?;
         if name == "duration" && limit.unit != Unit::Microsecond {
-            let message = format!("{property}=\"{text}\" is no time, but durations are: write 3 s");
+            let message = format!(
+                "{property}=\"{text}\" is not a time, but a duration is: write a time such as 3 s"
+            );
             return Err(builder.refuse(line, Cause::WrongUnit, message));
         }
         let declared = builder.declared(name);
@@ -69,14 +71,14 @@ pub(super) fn measured(
     if let (Some(low), Some(high)) = (above, upto)
         && high <= low
     {
-        let message = "nothing is above one limit and not above one as low: order above and upto";
+        let message = "no value is more than above and at most upto: write above below upto";
         return Err(builder.refuse(line, Cause::NothingPasses, message));
     }
     Ok(Condition::Measure { name: name.into(), above, upto })
 }
 
 impl Rule {
-    /// Do all conditions hold?
+    /// Whether all conditions hold.
     pub(super) fn holds(&self, run: &Run<'_>, of: TypeOf) -> Result<bool, SuspenseReason> {
         for condition in &self.conditions {
             if !condition.holds(run, of)? {
@@ -86,7 +88,7 @@ impl Rule {
         Ok(true)
     }
 
-    /// Does it hold wherever the other does, as far as the texts of both say?
+    /// Whether this rule provably holds for every record for which the other rule holds.
     pub(super) fn covers(&self, other: &Self) -> bool {
         let implied = |mine: &Condition| other.conditions.iter().any(|theirs| mine.follows(theirs));
         self.conditions.iter().all(implied)
@@ -108,7 +110,7 @@ impl Condition {
         })
     }
 
-    /// Does it hold wherever the other does?
+    /// Whether this condition provably holds wherever the other condition holds.
     fn follows(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Type(mine), Self::Type(theirs)) => {
@@ -151,10 +153,10 @@ fn is_one_of(value: &str, words: &[Box<str>]) -> bool {
     words.iter().any(|word| **word == *value)
 }
 
-/// Is a text like a pattern, in which `*` stands for any text and `?` for one character?
+/// Whether a text matches a pattern, in which `*` matches any text and `?` one character.
 fn is_like(value: &str, pattern: &str) -> bool {
     let (mut value, mut pattern) = (value.chars(), pattern.chars());
-    // After the last star: the pattern behind it, and the text from which that was tried.
+    // The pattern after the last star, and the text from which it was tried.
     let mut star: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;
     loop {
         let (mut rest, mut wanted) = (value.clone(), pattern.clone());
@@ -167,7 +169,7 @@ fn is_like(value: &str, pattern: &str) -> bool {
             (Some(one), Some(other)) if other == '?' || one == other => {
                 (value, pattern) = (rest, wanted);
             }
-            // The star takes one character more.
+            // Backtrack: the star consumes one more character.
             _ => {
                 let Some((behind, from)) = &mut star else { return false };
                 if from.next().is_none() {
@@ -214,7 +216,7 @@ mod tests {
         }
     }
 
-    /// By trying every length that a star may take.
+    /// The reference implementation: tries every length that a star can match.
     fn naively(value: &[char], pattern: &[char]) -> bool {
         match pattern {
             [] => value.is_empty(),

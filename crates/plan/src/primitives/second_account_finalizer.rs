@@ -1,4 +1,4 @@
-//! SecondAccountFinalizer: posts what reaches it to other accounts, instead of the first
+//! SecondAccountFinalizer: posts incoming charges to other accounts instead of the record's account
 //! (docs/plan-semantics.md section 2).
 
 use turnpike_types::SuspenseReason;
@@ -11,23 +11,23 @@ use super::charges::{ACCOUNT, AccountRef, for_each_line};
 
 pub(super) static SPEC: Spec = Spec {
     name: "SecondAccountFinalizer",
-    help: "Posts charges to another account instead, or to the accounts of the parties that share.",
+    help: "Posts charges to another account, or to the accounts of the parties that share them.",
     inputs: &[charge_in("in")],
     outputs: &[],
     properties: &[optional(
         "account",
         ACCOUNT,
-        "its number, or where its number stands; without, each charge goes to its party's account",
+        "its number, or an attribute that holds it; without it, each charge's party pays",
     )],
     children: &[],
     role: Role::PostsElsewhere,
     build: |primitive, builder| {
         let Some(written) = primitive.property("account") else {
             if builder.whose("in").own {
-                let message = "in: the account's own charges come here, and nothing says who pays: write account=\"...\", or lead only the port others of a CostResponsibilityMatrix here";
+                let message = "in: the account's own charges come in, and no account is named to pay them: write account=\"...\", or link only the port others of a CostResponsibilityMatrix";
                 return Err(builder.refuse(primitive.line, Cause::WrongAccount, message));
             }
-            // Those lines say themselves where they go.
+            // The postings of these lines are set already.
             return Ok(());
         };
         let op = SecondAccountFinalizer {

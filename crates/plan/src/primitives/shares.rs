@@ -1,22 +1,23 @@
-//! Shares of money: whole weights, and the largest remainder (docs/plan-semantics.md section 1).
+//! Shares of money by whole weights, with the largest-remainder method
+//! (docs/plan-semantics.md section 1).
 
 use smallvec::SmallVec;
 
 use crate::measure::Decimal;
 use crate::spec::{Value, ValueType};
 
-/// A weight; so that sums of them leave room for money.
+/// The largest weight. Products of money and sums of weights stay within 128 bits.
 const WEIGHT_MAX: i128 = 1_000_000_000;
-/// Parties of one row.
+/// The most parties of one row.
 const PARTIES_MAX: usize = 64;
-/// What a row says of what nobody pays.
+/// The word in a row for charges that no party pays.
 const NOBODY: &str = "nobody";
 
 /// `provider=60 advertiser=40`, or `nobody`.
 pub(super) const SHARES: Value =
     Value::Of(&ValueType { name: "shares", check: |text| read(text).map(drop) });
 
-/// Parties and their weights, in the order in which they are written; none: nobody pays.
+/// Parties and their weights in the order of the text; empty if no party pays.
 pub(super) fn read(text: &str) -> Result<Vec<(&str, i128)>, String> {
     if text.trim() == NOBODY {
         return Ok(Vec::new());
@@ -25,7 +26,7 @@ pub(super) fn read(text: &str) -> Result<Vec<(&str, i128)>, String> {
     for word in text.split_whitespace() {
         let shape = || {
             format!(
-                "\"{word}\" is no share: write PARTY=WEIGHT and spaces between, such as provider=60 advertiser=40"
+                "\"{word}\" is not a share: write PARTY=WEIGHT, separated by spaces, such as provider=60 advertiser=40"
             )
         };
         let (party, weight) = word.split_once('=').ok_or_else(shape)?;
@@ -48,22 +49,23 @@ pub(super) fn read(text: &str) -> Result<Vec<(&str, i128)>, String> {
     }
 }
 
-/// An amount in shares that add up to it. All but the least steps of `step` are exact; those that
-/// are left over go to the largest remainders, of equal ones to the first. A negative amount is
-/// shared as the positive one.
+/// Splits an amount into shares that add up to it, each a multiple of `step`. The steps that are
+/// left after the exact quotas are rounded down go to the largest remainders; among equal
+/// remainders, to the first. A negative amount is split as the positive one. `None` on overflow or
+/// without weights.
 pub(super) fn apportion(
     amount: i128,
     step: i128,
     weights: impl Iterator<Item = i128> + Clone,
 ) -> Option<SmallVec<[i128; 4]>> {
-    // An amount that is no multiple of its plan's step is shared in billionths.
+    // An amount that is not a multiple of the plan's step is split in billionths.
     let step = if step > 0 && amount % step == 0 { step } else { 1 };
     let steps = amount.checked_abs()? / step;
     let whole: i128 = weights.clone().sum();
     if whole <= 0 {
         return None;
     }
-    // Weights are small, so nothing here outgrows the amount.
+    // Weights are small, so no intermediate value overflows.
     let (times, part) = (steps / whole, steps % whole);
     let mut shares: SmallVec<[i128; 4]> =
         weights.clone().map(|weight| times * weight + part * weight / whole).collect();
@@ -113,7 +115,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against the definition: quotas cut down, one more for the largest remainders.
+        /// The definition: quotas rounded down, and one more step for the largest remainders.
         #[test]
         fn shares_add_up_and_are_within_one_of_their_quota(
             amount in -10i128.pow(20)..10i128.pow(20),

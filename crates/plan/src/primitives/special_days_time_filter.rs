@@ -1,5 +1,5 @@
-//! SpecialDaysTimeFilter: passes units of special local dates (docs/plan-semantics.md sections 1
-//! and 8).
+//! SpecialDaysTimeFilter: passes units on special local dates
+//! (docs/plan-semantics.md sections 1 and 8).
 
 use turnpike_types::SuspenseReason;
 
@@ -18,12 +18,16 @@ static SPECIAL_DAY: ValueType =
 
 pub(super) static SPEC: Spec = Spec {
     name: "SpecialDaysTimeFilter",
-    help: "Passes units whose local date is special: in a holidays table, or written here.",
+    help: "Passes units on special local dates, from a holidays table or written in the plan.",
     inputs: &[usage_in("in")],
     outputs: OUTPUTS,
     properties: &[
-        optional("table", Value::Id, "a holidays table"),
-        optional("place", Value::Attribute, "where the place stands whose special days count too"),
+        optional("table", Value::Id, "the id of a holidays table"),
+        optional(
+            "place",
+            Value::Attribute,
+            "the attribute that holds a place; the special days of the place count too",
+        ),
     ],
     children: &[ChildSpec {
         name: "day",
@@ -48,7 +52,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let place = match primitive.property("place") {
         Some(_) if table.is_none() => {
             let message =
-                "place: the days written here are special everywhere: add a table, or leave it out";
+                "place: the days in the plan are special everywhere: add a table, or leave it out";
             return Err(builder.refuse(line, Cause::BadValue, message));
         }
         Some(place) => Some(builder.attribute(line, "place", place)?),
@@ -83,7 +87,7 @@ struct SpecialDaysTimeFilter {
     ways: Ways,
 }
 
-/// The table's days for one record.
+/// The holidays table and the place of one record; `None` without a table.
 type AtPlace<'a> = Option<(&'a Holidays, &'a str)>;
 
 impl Op for SpecialDaysTimeFilter {

@@ -1,13 +1,13 @@
 //! StepRater: prices units by steps of a level (docs/plan-semantics.md sections 2, 3 and 4).
 //!
 //! ```text
-//!  level.rs    what level each unit reads      ladder.rs   runs of units -> parts, one a step
+//!  level.rs    the level that each unit reads  ladder.rs   ranges of units -> parts, one per step
 //!  steps.rs    bounds and prices               rate.rs     parts -> lines, by mode
 //! ```
 //!
-//! Graduated prices a part by its units alone. The other ways price it by the level before it and
-//! after it, so the level must count what is priced and nothing else: then a part's units are just
-//! those between the two.
+//! The mode `graduated` prices a part by its number of units. The other modes, and running
+//! rounding, price it by the levels before and after it. For these the level must count exactly the
+//! priced units, so that a part's units are those between the two levels.
 
 mod rate;
 
@@ -42,7 +42,7 @@ pub(super) static SPEC: Spec = Spec {
             "mode",
             Value::Choice(&["graduated", "volume", "package"]),
             "graduated",
-            "each unit at its step's price; all at that of the step reached; by packages begun",
+            "each unit at its step's price; all units at the reached step's price; by started packages",
         ),
         FEE_PER,
         CURRENCY,
@@ -51,20 +51,32 @@ pub(super) static SPEC: Spec = Spec {
         name: "step",
         at_least: 1,
         properties: &[
-            required("id", Value::Id, "its name on lines and receipts"),
-            optional("from", Value::Quantity, "where it begins: where the one before ends"),
-            optional("upto", Value::Quantity, "the level at which it ends; the last step has none"),
-            required("price", Value::Money, "what so many units cost"),
-            required("per", Value::Quantity, "how many units the price is for"),
-            optional("constant", Value::Money, "added with the step's first unit"),
+            required("id", Value::Id, "the name of the step on lines and receipts"),
+            optional(
+                "from",
+                Value::Quantity,
+                "the level at which the step begins, which is the end of the step before",
+            ),
+            optional(
+                "upto",
+                Value::Quantity,
+                "the level at which the step ends; without it, the step has no end",
+            ),
+            required("price", Value::Money, "the price of one per"),
+            required("per", Value::Quantity, "the quantity that the price is for"),
+            optional(
+                "constant",
+                Value::Money,
+                "a fixed amount that is charged with the step's first unit",
+            ),
         ],
-        help: "a price from one level to another",
+        help: "the price of a range of levels",
     }],
     role: Role::Plain,
     build,
 };
 
-/// With an open-ended last step nothing is left to flow on.
+/// Whether the last step has no end, so that no unit leaves by the output rest.
 fn has_no_end(primitive: &Primitive) -> bool {
     primitive.children.last().is_some_and(|step| step.property("upto").is_none())
 }
@@ -88,7 +100,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<(), Refused
     let mut start = 0;
     for (child, bound) in primitive.children.iter().zip(&bounds) {
         let mut step = step(primitive, child, (mode, start), total, builder)?;
-        // The first step is never changed to.
+        // The level never changes to the first step, so it needs no correction.
         if mode == Mode::Volume && !steps.is_empty() {
             step.correction = Some(correction(primitive, child, total, builder)?);
         }
@@ -115,7 +127,7 @@ fn base(text: &str) -> Result<i128, String> {
     Quantity::parse(text).map(|quantity| quantity.base)
 }
 
-/// Where prices are read off the level, what it counts must be what is priced.
+/// Checks that the level counts exactly the priced units, if prices depend on the level.
 fn check_level(
     primitive: &Primitive,
     mode: Mode,
@@ -134,7 +146,7 @@ fn check_level(
         if !running {
             return Ok(());
         }
-        let message = "level: round=\"running\" books differences of a running total: write in=\"A.out\" level=\"A.total\" of an accumulator A";
+        let message = "level: round=\"running\" needs a running total: write in=\"A.out\" level=\"A.total\" of an accumulator A";
         return Err(builder.refuse(primitive.line, Cause::OpenInput, message));
     };
     let counted = |link: &Link| link.from == level.from && link.port == "out";
@@ -142,7 +154,7 @@ fn check_level(
         [only] if counted(only) => Ok(()),
         _ => {
             let message = format!(
-                "in: {way} prices by the level, so it must count just what is priced: write in=\"{0}.out\", or put an accumulator right before this rater",
+                "in: {way} prices by the level, so the level must count exactly the priced units: write in=\"{0}.out\", or put an accumulator right before this rater",
                 level.from
             );
             Err(builder.refuse(primitive.line, Cause::UnknownReference, message))
@@ -168,7 +180,7 @@ fn step(
     if mode != Mode::Package && price.is_coarse_for(small) && !builder.rounds_running() {
         let comes_to = price.of(small).map_or_else(String::new, |money| money.to_string());
         let message = format!(
-            "at {amount} per {per} a record of {shown} comes to {comes_to}, more than a tenth off by rounding: many small records come to a wrong sum; keep more decimals, or write round=\"{} running\"",
+            "at {amount} per {per} a record of {shown} costs {comes_to}, and rounding changes it by more than a tenth: the sum of many small records is wrong; keep more decimals, or write round=\"{} running\"",
             builder.digits()
         );
         builder.warn(child.line, message);
@@ -217,8 +229,9 @@ fn step(
     })
 }
 
-/// A small record as there are many: where rounding changes the price of one, it changes bills.
-/// Of a count, a thousandth of what is priced: bytes may be counted by bare numbers.
+/// The quantity of a typical small record, and its text. If rounding changes the price of such a
+/// record, it changes the bill. For a count it is a thousandth of `per`, because a count may be a
+/// number of bytes.
 fn small_record(unit: Unit, per: i128) -> (i128, String) {
     match unit {
         Unit::Microsecond => (60_000_000, "1 min".to_owned()),
@@ -230,7 +243,7 @@ fn small_record(unit: Unit, per: i128) -> (i128, String) {
     }
 }
 
-/// What a change to a step books.
+/// Declares the component of the correction that a change to a step books.
 fn correction(
     primitive: &Primitive,
     child: &Child,

@@ -1,4 +1,4 @@
-//! Steps as raters and meters write them: rising bounds, and a price for each
+//! The steps of raters and meters: rising bounds, and a price for each step
 //! (docs/plan-semantics.md section 4).
 
 use turnpike_types::SuspenseReason;
@@ -14,10 +14,11 @@ use crate::run::{ChargeOut, Run};
 use crate::spec::Refused;
 use crate::state::Period;
 
-/// How the bounds and quantities of steps are read, in units of what is priced.
+/// Reads a bound or quantity of a step as a number of priced units.
 pub(super) type ReadQuantity = fn(&str) -> Result<i128, String>;
 
-/// Where each step ends: rising, without gap or overlap, at most the last without end.
+/// The level at which each step ends. Refuses bounds that do not rise, that leave a gap or overlap,
+/// and a step without end that is not the last.
 pub(super) fn bounds(
     primitive: &Primitive,
     read: ReadQuantity,
@@ -39,7 +40,7 @@ pub(super) fn bounds(
         let Some(start) = reached else {
             bad(
                 Cause::BadTiers,
-                format!("step {id} stands after a step without upto: nothing can reach it"),
+                format!("step {id} is after a step without upto: no unit can reach it"),
             );
             continue;
         };
@@ -48,7 +49,7 @@ pub(super) fn bounds(
                 bad(
                     Cause::BadTiers,
                     format!(
-                        "step {id} leaves a gap: the one before ends at {start}, it starts at {from}"
+                        "step {id} leaves a gap: the step before ends at {start}, and it starts at {from}"
                     ),
                 );
             }
@@ -56,7 +57,7 @@ pub(super) fn bounds(
                 bad(
                     Cause::BadTiers,
                     format!(
-                        "step {id} overlaps the one before, which ends at {start}: it starts at {from}"
+                        "step {id} overlaps the step before, which ends at {start}: it starts at {from}"
                     ),
                 );
             }
@@ -69,7 +70,7 @@ pub(super) fn bounds(
             bad(
                 Cause::BadTiers,
                 format!(
-                    "step {id} ends at {upto}, not after {start} where it starts: order steps by upto"
+                    "step {id} ends at {upto}, which is not after its start {start}: order steps by upto"
                 ),
             );
         }
@@ -79,7 +80,7 @@ pub(super) fn bounds(
     refused.map_or(Ok(bounds), Err)
 }
 
-/// What a step's `per` comes to; at least one.
+/// A step's `per` in priced units; at least one.
 pub(super) fn per(
     child: &Child,
     read: ReadQuantity,
@@ -94,38 +95,43 @@ pub(super) fn per(
     Ok(per)
 }
 
-/// A step's `price` for every `per` units, exactly.
+/// The exact price of a step: `price` for every `per` units.
 pub(super) fn price(child: &Child, per: i128, builder: &mut Builder<'_>) -> Result<Price, Refused> {
     let amount = builder.child_property(child, "price")?;
     let amount = builder.read(child.line, "price", Decimal::parse(amount))?;
     Price::new(amount, per, builder.digits()).ok_or_else(|| {
-        builder.refuse(child.line, Cause::BadValue, "price: it does not fit 128 bits per unit")
+        builder.refuse(
+            child.line,
+            Cause::BadValue,
+            "price: the price per unit does not fit in 128 bits: write fewer digits",
+        )
     })
 }
 
-/// So many units, exactly: `top / over`.
+/// An exact number of units: `top / over`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Total {
     pub(super) top: i128,
-    /// Positive.
+    /// The denominator; positive.
     pub(super) over: i128,
 }
 
 impl Total {
-    /// Whole units.
+    /// A whole number of units.
     pub(super) const fn of(units: i128) -> Self {
         Self { top: units, over: 1 }
     }
 }
 
-/// Graduated prices of a total that is known at once, when a cycle closes.
+/// Graduated prices of a total that is known at the close of a billing cycle.
 pub(super) struct Tiers {
-    /// Where each ends, its price, its component; the last has no end.
+    /// The end of each step, its price and its component. The last step has no end.
     tiers: Vec<(Option<i128>, Price, u16)>,
 }
 
 impl Tiers {
-    /// The steps of a meter, which has nowhere to pass on what is above its last one.
+    /// Reads the steps of a meter. Its last step must have no end, because a meter has no output
+    /// for units above it.
     pub(super) fn build(
         primitive: &Primitive,
         unit: Unit,
@@ -134,7 +140,7 @@ impl Tiers {
     ) -> Result<Self, Refused> {
         let bounds = bounds(primitive, read, builder)?;
         if let Some((last, Some(_))) = primitive.children.last().zip(bounds.last().copied()) {
-            let message = "upto: what is above the last step would have no price: leave it out";
+            let message = "upto: units above the last step would have no price: leave it out";
             return Err(builder.refuse(last.line, Cause::BadTiers, message));
         }
         let mut tiers = Vec::with_capacity(bounds.len());
@@ -157,9 +163,10 @@ impl Tiers {
         Ok(Self { tiers })
     }
 
-    /// A line for each step that the total reaches, rounded once
-    /// (docs/plan-semantics.md section 3). It shows whole units; a part of one is in the amount
-    /// only.
+    /// Books a line for each step that the total reaches, rounded once
+    /// (docs/plan-semantics.md section 3).
+    ///
+    /// The quantity of a line is in whole units. A fraction of a unit is in the amount only.
     pub(super) fn book(
         &self,
         run: &mut Run<'_>,
@@ -172,7 +179,7 @@ impl Tiers {
             if top <= start {
                 break;
             }
-            // A bound past 128 bits is past the total too.
+            // A bound that does not fit in 128 bits is above the total.
             let bound = bound.and_then(|bound| bound.checked_mul(over));
             let end = bound.map_or(top, |bound| bound.min(top));
             let quantity = (end - start) / over;

@@ -1,9 +1,10 @@
-//! TaxCalculator: the taxes of a place, on top of charges or within them
+//! TaxCalculator: the taxes of a place, added to charges or included in them
 //! (docs/plan-semantics.md section 3).
 //!
-//! On top, each tax is a part of the line's rounded amount, or if it compounds of that and the
-//! taxes before it. Within, a net amount N carries taxes N*f, so that a gross amount G holds
-//! taxes G*f/(1 + sum of f): exact fractions, rounded once each; the net is what they leave.
+//! Exclusive prices: each tax is a percentage of the line's rounded amount; a compound tax is a
+//! percentage of that amount plus the taxes before it. Inclusive prices: a net amount N has taxes
+//! N*f, so a gross amount G contains taxes G*f/(1 + sum of f). These are exact fractions, each
+//! rounded once, and the net amount is G less the taxes.
 
 use smallvec::SmallVec;
 use turnpike_types::{Money, SuspenseReason};
@@ -19,18 +20,23 @@ use super::charges::{Percent, beside, component, for_each_line, is_charge, line,
 
 pub(super) static SPEC: Spec = Spec {
     name: "TaxCalculator",
-    help: "Adds the taxes of a place to charges, or takes them out of charges that include them.",
+    help: "Adds the taxes of a place to charges, or splits charges that include them.",
     inputs: &[charge_in("in")],
     outputs: &[CHARGE_OUT],
     properties: &[
         required("table", Value::Text, "the id of the table of taxes"),
-        with_default("place", Value::Attribute, "account.tax-place", "where the place stands"),
+        with_default(
+            "place",
+            Value::Attribute,
+            "account.tax-place",
+            "the attribute that holds the place",
+        ),
         optional("category", Value::Text, "the category of these charges in the table"),
         with_default(
             "prices",
             Value::Choice(&["exclusive", "inclusive"]),
             "exclusive",
-            "do taxes come on top of the charges, or are they in them?",
+            "whether taxes are added to the charges, or included in them",
         ),
     ],
     children: &[],
@@ -60,16 +66,16 @@ pub(super) static SPEC: Spec = Spec {
     },
 };
 
-/// Taxes of one line.
+/// The most taxes of one line.
 const TAXES_MAX: usize = 8;
 
 struct TaxCalculator {
     table: TableRef,
     place: Attribute,
     category: Box<str>,
-    /// The component of taxes; a line's row says which tax.
+    /// The component of taxes; the row of a line identifies the tax.
     tax: u16,
-    /// The component of what is left without them, where prices include them.
+    /// The component of the net amount, if prices include taxes.
     net: Option<u16>,
     digits: u32,
     slots: Box<[usize]>,
@@ -80,7 +86,7 @@ type Taxes<'a> = SmallVec<[&'a TaxRow; 4]>;
 
 impl Op for TaxCalculator {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
-        // Looked up for the first line only: what comes to nothing needs no place.
+        // Looked up with the first charge, so that a record without a charge needs no place.
         let mut taxes: Option<Taxes<'_>> = None;
         for_each_line(run, &self.slots, |run, number| {
             if !is_charge(run, number)? {
@@ -99,7 +105,7 @@ impl Op for TaxCalculator {
     }
 }
 
-/// The category of charges, where the plan names one.
+/// The category of the charges for a message; no text if the plan names none.
 struct OfCategory<'a>(&'a str);
 
 impl std::fmt::Display for OfCategory<'_> {
@@ -109,7 +115,7 @@ impl std::fmt::Display for OfCategory<'_> {
 }
 
 impl TaxCalculator {
-    /// What these charges bear where the record's account is taxed.
+    /// The taxes on these charges at the place of taxation of the record.
     fn taxes<'a>(&self, run: &Run<'a>) -> Result<Taxes<'a>, SuspenseReason> {
         let table = run.table(self.table)?.tax();
         let table = table.ok_or_else(|| run.without_table(self.table))?;
@@ -124,7 +130,7 @@ impl TaxCalculator {
         if taxes.len() > TAXES_MAX { Err(SuspenseReason::Overflow) } else { Ok(taxes) }
     }
 
-    /// On top of the line.
+    /// Adds taxes to a line.
     fn add(&self, run: &mut Run<'_>, number: u32, taxes: &[&TaxRow]) -> Result<(), SuspenseReason> {
         let net = line(run, number)?.amount;
         run.pass_on(self.out, number);
@@ -139,7 +145,7 @@ impl TaxCalculator {
         Ok(())
     }
 
-    /// Out of the line, which the net and the taxes then stand for.
+    /// Splits taxes from a line. The net amount and the taxes replace the line.
     fn take_out(
         &self,
         run: &mut Run<'_>,
@@ -169,7 +175,7 @@ impl TaxCalculator {
     }
 }
 
-/// A fraction in lowest terms, not negative.
+/// A fraction in lowest terms, zero or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fraction {
     top: i128,
@@ -179,7 +185,7 @@ struct Fraction {
 impl Fraction {
     const ONE: Self = Self { top: 1, bottom: 1 };
 
-    /// `None` past 128 bits, as all of these.
+    /// `None` if the value does not fit in 128 bits, like all functions of this type.
     fn new(top: i128, bottom: i128) -> Option<Self> {
         let (mut a, mut b) = (top, bottom);
         while b != 0 {
@@ -203,7 +209,7 @@ impl Fraction {
     }
 }
 
-/// What each tax is of the net, and what the net and all of them are of it.
+/// Each tax as a fraction of the net amount, and the gross amount as a fraction of the net amount.
 fn factors(taxes: &[&TaxRow]) -> Option<(SmallVec<[Fraction; 4]>, Fraction)> {
     let mut whole = Fraction::ONE;
     let mut parts = SmallVec::new();

@@ -1,4 +1,4 @@
-//! ThresholdFilter: passes units, or whole records, by their number
+//! ThresholdFilter: passes units by their level, or whole records by their quantity
 //! (docs/plan-semantics.md section 4).
 
 use turnpike_types::SuspenseReason;
@@ -17,7 +17,7 @@ use super::filter::{OUTPUTS, Ways};
 
 pub(super) static SPEC: Spec = Spec {
     name: "ThresholdFilter",
-    help: "Passes units from a level on, or records above a quantity.",
+    help: "Passes units from a level on, or whole records above a quantity.",
     inputs: &[usage_in("in"), LEVEL_IN],
     outputs: OUTPUTS,
     properties: &[
@@ -41,7 +41,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let total = builder.total("level");
     let test = if builder.property(primitive, "on")? == "record" {
         if builder.is_fed("level") {
-            let message = "level: on=\"record\" goes by the record's own quantity: leave level out, or write on=\"unit\"";
+            let message = "level: on=\"record\" tests the record's own quantity: leave level out, or write on=\"unit\"";
             return Err(builder.refuse(line, Cause::BadValue, message));
         }
         Test::Record
@@ -49,18 +49,18 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
         Test::Unit(total)
     };
     if above == 0 && matches!(test, Test::Unit(_)) {
-        builder.warn(line, "every unit is at or above 0, so nothing ever leaves by rest");
+        builder.warn(line, "every unit is at or above 0, so no unit ever leaves by rest");
     }
     let ways = Ways::of(builder);
     builder.op(ThresholdFilter { above, test, ways });
     Ok(())
 }
 
-/// What is tested.
+/// The subject of the test.
 enum Test {
-    /// Each unit, by the level it reads.
+    /// Each unit, by the level that it reads; `None`: by the count within the record.
     Unit(Option<Total>),
-    /// All at once, by the record's quantity.
+    /// All units of the record, by the record's quantity.
     Record,
 }
 

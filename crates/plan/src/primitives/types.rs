@@ -1,4 +1,4 @@
-//! The types of primitives as data, for people and editors that choose one.
+//! The primitive types as data, for plan authors and editors.
 
 use serde::Serialize;
 
@@ -7,25 +7,25 @@ use crate::spec::{
     Carries, ChildSpec, InputSpec, Need, Open, OutputSpec, PropertySpec, Role, Spec, Value,
 };
 
-/// A type of primitive.
+/// A primitive type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PrimitiveType {
-    /// The element's name.
+    /// The name of the element.
     pub name: &'static str,
-    /// What sort of primitive: `filter`, `accumulator`, `usage`, `rater`, `charge`, `charges`,
+    /// The category: `filter`, `accumulator`, `usage`, `rater`, `charge`, `charges` or
     /// `finalizer`.
     pub category: &'static str,
-    /// What it does, in one line.
+    /// A summary in one line.
     pub help: &'static str,
-    /// Attributes that hold links.
+    /// The attributes that hold links.
     pub inputs: Vec<InputType>,
-    /// Ports that others link to.
+    /// The ports to which other primitives link.
     pub outputs: Vec<OutputType>,
-    /// Attributes that hold values.
+    /// The attributes that hold values.
     pub properties: Vec<PropertyType>,
-    /// Elements that it holds.
+    /// The child elements.
     pub children: Vec<ChildType>,
-    /// The attribute that it gives a record, read as `ID.NAME`.
+    /// The attribute that the primitive derives for a record, read as `ID.NAME`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tells: Option<&'static str>,
 }
@@ -35,11 +35,11 @@ pub struct PrimitiveType {
 pub struct InputType {
     /// Its name.
     pub name: &'static str,
-    /// What it takes: `usage`, `charge` or `level`.
+    /// What the input carries: `usage`, `charge` or `level`.
     pub carries: &'static str,
-    /// Must something be linked to it?
+    /// Whether a link is required.
     pub required: bool,
-    /// May it hold several links, which merge?
+    /// Whether it accepts several links, whose contents are merged.
     pub many: bool,
 }
 
@@ -48,9 +48,10 @@ pub struct InputType {
 pub struct OutputType {
     /// Its name.
     pub name: &'static str,
-    /// What leaves by it: `usage`, `charge` or `level`.
+    /// What the output carries: `usage`, `charge` or `level`.
     pub carries: &'static str,
-    /// May nothing take it? `never`, `always`, `at-the-source`, or `when-nothing-flows`.
+    /// When no link to the output is required: `never`, `always`, `at-the-source`, or
+    /// `when-nothing-flows`.
     pub may_stay_open: &'static str,
 }
 
@@ -59,35 +60,35 @@ pub struct OutputType {
 pub struct PropertyType {
     /// Its name.
     pub name: &'static str,
-    /// The word for its syntax: `money`, `quantity`, `choice`.
+    /// The name of its syntax, such as `money`, `quantity` or `choice`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// The words to choose from.
+    /// The permitted words; empty if the property is not a choice.
     #[serde(skip_serializing_if = "<[&str]>::is_empty")]
     pub choices: &'static [&'static str],
-    /// Must it be written?
+    /// Whether the property is required.
     pub required: bool,
-    /// What it is when it is not written.
+    /// The value if the property is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<&'static str>,
-    /// What it says, in one line.
+    /// The meaning in one line.
     pub help: &'static str,
 }
 
-/// An element that a primitive holds.
+/// A child element of a primitive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChildType {
     /// Its name.
     pub name: &'static str,
-    /// How many there must be.
+    /// The least number of such elements.
     pub at_least: usize,
     /// Its attributes.
     pub properties: Vec<PropertyType>,
-    /// What it says, in one line.
+    /// The meaning in one line.
     pub help: &'static str,
 }
 
-/// Every type of primitive of this version, in the order in which they are registered.
+/// Every primitive type of this version, in the order of registration.
 pub fn primitive_types() -> Vec<PrimitiveType> {
     ALL.iter().map(|spec| described(spec)).collect()
 }
@@ -108,7 +109,7 @@ fn described(spec: &Spec) -> PrimitiveType {
     }
 }
 
-/// By its ports: what comes in, and what goes out.
+/// The category of a primitive, derived from what its inputs and outputs carry.
 fn category(spec: &Spec) -> &'static str {
     let takes = |carries| spec.inputs.iter().any(|i| i.carries == carries && i.required);
     let gives = |carries| spec.outputs.iter().filter(move |o| o.carries == carries).count();
@@ -172,7 +173,7 @@ fn child(spec: &ChildSpec) -> ChildType {
 mod tests {
     use super::*;
 
-    /// Whoever chooses a primitive reads nothing else.
+    /// A plan author chooses a primitive by these lines.
     #[test]
     fn every_property_and_every_child_has_a_line_of_help() {
         for primitive in primitive_types() {
@@ -216,7 +217,7 @@ mod tests {
         }
     }
 
-    /// The whole catalogue survives as JSON: nothing of it is left out.
+    /// The JSON form holds the full list, with every input, output, property and child.
     #[test]
     fn the_catalogue_as_json_holds_every_type_with_everything() {
         let types = primitive_types();

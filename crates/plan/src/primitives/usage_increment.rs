@@ -1,4 +1,4 @@
-//! UsageIncrement: lengthens a record to whole increments, once, before any split
+//! UsageIncrement: rounds a record up to whole increments, once, before any split
 //! (docs/plan-semantics.md section 4).
 
 use turnpike_types::SuspenseReason;
@@ -15,26 +15,26 @@ use crate::stream::{Flow, Span};
 
 pub(super) static SPEC: Spec = Spec {
     name: "UsageIncrement",
-    help: "Lengthens a record to a first increment, and to whole further ones past it.",
+    help: "Rounds a record up to a first increment, and beyond it to whole further increments.",
     inputs: &[usage_in("in")],
     outputs: &[usage_out("out")],
     properties: &[
-        required("first", Value::Quantity, "what a record that is not empty comes to at least"),
-        required("then", Value::Quantity, "past it, steps of this size; at least one unit"),
+        required("first", Value::Quantity, "the least quantity of a record that is not empty"),
+        required("then", Value::Quantity, "the size of the further increments; at least one unit"),
     ],
     children: &[],
     role: Role::Recounts,
     build,
 };
 
-/// Through these a record goes whole or not at all.
+/// The primitives that pass a record whole or not at all.
 const WHOLE: &[&str] = &["UsageTypeSelector", "UsageTypeClassifier"];
 
 fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let line = primitive.line;
     if let Some(id) = builder.upstream_other_than("in", WHOLE) {
         let message = format!(
-            "\"{id}\" stands before it, but only whole records can be lengthened: let the record come in first, or through {} only",
+            "\"{id}\" is before it, but only whole records can be rounded up: link it to the record, directly or through {} only",
             WHOLE.join(" and ")
         );
         return Err(builder.refuse(line, Cause::Misplaced, message));
@@ -45,7 +45,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     };
     let (first, then) = (quantity("first")?, quantity("then")?);
     if then == 0 {
-        let message = "then: a step is at least one unit, not 0";
+        let message = "then: an increment is at least one unit, not 0";
         return Err(builder.refuse(line, Cause::BadValue, message));
     }
     if first <= 1 && then == 1 {
@@ -80,7 +80,7 @@ impl Op for UsageIncrement {
             run.set_flow(self.leaving, flow);
             let out = &mut run.scratch.streams[out];
             out.ghost = stream.ghost;
-            // The record came whole: one span, from its first unit.
+            // The record is whole: one span, from its first unit.
             for span in &stream.spans {
                 out.push(Span { end: flow.quantity, ..*span });
             }
@@ -91,7 +91,8 @@ impl Op for UsageIncrement {
 }
 
 impl UsageIncrement {
-    /// `None` past the numbers of units, or the end of the calendar.
+    /// The flow of the rounded record. `None` if the quantity overflows, or if the end is past the
+    /// end of the calendar.
     fn lengthened(&self, run: &Run<'_>) -> Option<Flow> {
         let flow = run.flow(&self.input);
         let quantity = increments(flow.quantity, self.first, self.then)?;
@@ -99,13 +100,13 @@ impl UsageIncrement {
         if measure.is_none_or(|measure| *measure != Measure::Duration) {
             return Some(Flow { quantity, ..flow });
         }
-        // Time that is added lies after the record's end.
+        // Added time is after the record's end.
         let end = flow.start.checked_add(quantity)?;
         INSTANTS.contains(&end).then_some(Flow { quantity, duration: quantity, ..flow })
     }
 }
 
-/// Nothing stays nothing.
+/// A quantity rounded up to increments; zero stays zero. `None` on overflow.
 fn increments(quantity: i64, first: i128, then: i128) -> Option<i64> {
     let units = i128::from(quantity);
     let further = units - first;

@@ -1,4 +1,4 @@
-//! UsageMonitor: says, once a period, that a level has passed a limit
+//! UsageMonitor: books an event, once per period, when a level passes a limit
 //! (docs/plan-semantics.md section 8).
 
 use turnpike_types::{Money, SuspenseReason};
@@ -21,12 +21,12 @@ use crate::stream::Stream;
 
 pub(super) static SPEC: Spec = Spec {
     name: "UsageMonitor",
-    help: "Books an event, at no charge, when a level passes a limit: once for each of its periods.",
+    help: "Books an event without charge when a level passes a limit, once in each of its periods.",
     inputs: &[usage_in("in"), InputSpec { required: true, ..LEVEL_IN }],
     outputs: &[usage_out("out"), CHARGE_OUT],
     properties: &[
-        required("limit", Value::Quantity, "the level that is not yet too much"),
-        required("message", Value::Text, "what the event says"),
+        required("limit", Value::Quantity, "the highest level without an event"),
+        required("message", Value::Text, "the text of the event"),
     ],
     children: &[],
     role: Role::Plain,
@@ -63,10 +63,10 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
 }
 
 struct UsageMonitor {
-    /// Two steps: up to the limit, and past it.
+    /// Two steps: up to the limit, and above it.
     bounds: [Option<i128>; 2],
     total: Total,
-    /// Was it said in the period?
+    /// Whether the event was booked, by period.
     told: VariableId,
     event: u16,
     input: Input,
@@ -97,7 +97,7 @@ impl Op for UsageMonitor {
 }
 
 impl UsageMonitor {
-    /// With the first unit past the limit, at no charge.
+    /// Books the event with the first unit above the limit, without charge.
     fn tell(&self, run: &mut Run<'_>, part: &Part) -> Result<(), SuspenseReason> {
         let line = |run: &Run<'_>| crate::Line {
             level_before: part.before,

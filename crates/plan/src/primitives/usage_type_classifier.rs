@@ -1,7 +1,7 @@
-//! UsageTypeClassifier: says what type usage is, by rules (docs/plan-semantics.md section 8).
+//! UsageTypeClassifier: sets the usage type of records by rules (docs/plan-semantics.md section 8).
 //!
-//! It tells and moves nothing: units leave as they came, and who asks for their type downstream
-//! (a UsageTypeSelector) is answered by the rules.
+//! It passes units on unchanged. A primitive downstream that reads their type, such as a
+//! UsageTypeSelector, gets the type that the rules determine.
 
 use turnpike_types::SuspenseReason;
 
@@ -17,43 +17,47 @@ use crate::values::SEPARATORS;
 
 use super::rule::{Condition, Rule, Test, measured};
 
-/// A limit on a measure, which need not be the flow's own: its unit is not the flow's.
+/// A limit on a measure. The measure can differ from that of the flow, so its unit can too.
 static LIMIT: ValueType =
     ValueType { name: "quantity", check: |text| crate::measure::Quantity::parse(text).map(drop) };
 
-/// Selectors name types as words.
+/// A usage type is one word, because selectors list types as words.
 static TYPE: ValueType = ValueType {
     name: "type",
     check: |text| match text.split_whitespace().eq([text]) {
         true => Ok(()),
-        false => Err(format!("\"{text}\" is no usage type: write one word")),
+        false => Err(format!("\"{text}\" is not a usage type: write one word")),
     },
 };
 
 pub(super) static SPEC: Spec = Spec {
     name: "UsageTypeClassifier",
-    help: "Says what type usage is: the first rule that holds, or else the default.",
+    help: "Sets the type of usage by the first rule that holds, or else to the default.",
     inputs: &[usage_in("in")],
     outputs: &[usage_out("out")],
-    properties: &[required("default", Value::Of(&TYPE), "the type when no rule holds")],
+    properties: &[required("default", Value::Of(&TYPE), "the type if no rule holds")],
     children: &[ChildSpec {
         name: "rule",
         at_least: 1,
         properties: &[
-            required("as", Value::Of(&TYPE), "the type where everything else here holds"),
-            optional("type", Value::Types, "the type so far is one of these"),
-            optional("attribute", Value::Attribute, "a text, which is or is like"),
-            optional("is", Value::Words, "one of these words"),
-            optional("like", Value::Text, "this; * is any text, ? any one character"),
+            required("as", Value::Of(&TYPE), "the type if all conditions of the rule hold"),
+            optional("type", Value::Types, "holds if the type so far is one of these"),
+            optional("attribute", Value::Attribute, "a text, which is compared with is or like"),
+            optional("is", Value::Words, "holds if the text is one of these words"),
+            optional(
+                "like",
+                Value::Text,
+                "holds if the text matches this pattern: * is any text, ? one character",
+            ),
             optional(
                 "measure",
                 Value::Text,
-                "a measure, duration, or quantity, which is above and upto",
+                "a measure, duration or quantity, which is compared with above and upto",
             ),
-            optional("above", Value::Of(&LIMIT), "more than this"),
-            optional("upto", Value::Of(&LIMIT), "this or less"),
+            optional("above", Value::Of(&LIMIT), "holds if the value is more than this"),
+            optional("upto", Value::Of(&LIMIT), "holds if the value is at most this"),
         ],
-        help: "a type and what it takes to be it",
+        help: "a type and the conditions for it",
     }],
     role: Role::Relabels,
     build,
@@ -69,7 +73,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
         };
         if let Some((_, line)) = rules.iter().find(|(earlier, _)| earlier.covers(&rule)) {
             let message = format!(
-                "nothing reaches this rule: whatever it takes, the one on line {line} takes before"
+                "no record reaches this rule: the rule on line {line} matches first: order them, or take one out"
             );
             refused = Some(builder.refuse(child.line, Cause::NothingPasses, message));
         }
@@ -77,7 +81,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     }
     refused.map_or(Ok(()), Err)?;
     if rules.iter().any(|(rule, _)| rule.conditions.is_empty()) {
-        let message = "one rule takes everything, so the default is never used";
+        let message = "one rule matches every record, so the default is never used";
         builder.warn(primitive.line, message);
     }
     let classes = Classes {
@@ -101,7 +105,7 @@ fn rule(child: &Child, builder: &mut Builder<'_>) -> Result<Rule, Refused> {
         (Some(name), (Some(is), None)) => {
             if let Some(word) = is.split_whitespace().find(|word| word.contains(SEPARATORS)) {
                 let message = format!(
-                    "is: \"{word}\" is one word, with which a whole value is compared: write spaces between words"
+                    "is: \"{word}\" is one word, and is compared with the whole value: write spaces between words"
                 );
                 builder.warn(child.line, message);
             }

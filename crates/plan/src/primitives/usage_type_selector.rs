@@ -1,4 +1,4 @@
-//! UsageTypeSelector: passes records of the types it names (docs/plan-semantics.md section 2).
+//! UsageTypeSelector: passes records of the named types (docs/plan-semantics.md section 2).
 
 use turnpike_types::SuspenseReason;
 
@@ -7,7 +7,7 @@ use crate::spec::{Carries, Open, OutputSpec, Role, Spec, Value, required, usage_
 
 pub(super) static SPEC: Spec = Spec {
     name: "UsageTypeSelector",
-    help: "Passes records of the named usage types; fed by the record, its rest may stay open.",
+    help: "Passes records of the named usage types; at the source, its rest may stay open.",
     inputs: &[usage_in("in")],
     outputs: &[
         usage_out("pass"),
@@ -19,7 +19,7 @@ pub(super) static SPEC: Spec = Spec {
     build: |primitive, builder| {
         let types = builder.property(primitive, "types")?;
         let types: Box<[Box<str>]> = types.split_whitespace().map(Box::from).collect();
-        // Whoever chose the plan for the record has compared its type already.
+        // The choice of the plan for the record has compared the record's type already.
         if builder.type_of() == TypeOf::Record
             && builder.accepts_only(&types)
             && builder.share("in", "pass")
@@ -39,7 +39,7 @@ pub(super) static SPEC: Spec = Spec {
     },
 };
 
-/// All records of the plan pass: they are only read.
+/// All records of the plan pass, so the input is read and not copied.
 struct PassAll {
     input: Input,
 }
@@ -63,8 +63,8 @@ impl Op for UsageTypeSelector {
         let mut way = None;
         if self.of == TypeOf::Record {
             way = self.way(run)?;
-            // Nothing is read that nobody takes: a record of another type need not have our
-            // measure.
+            // The output has no consumer, so the input is not read: a record of another type may
+            // lack the measure.
             if way.is_none() {
                 return Ok(());
             }
@@ -75,7 +75,7 @@ impl Op for UsageTypeSelector {
             return Ok(());
         }
         let stream = run.take(&self.input)?;
-        // Nor is a type derived of what does not come: what that reads may be missing.
+        // The type of an empty input is not derived, because its attributes may be missing.
         if way.is_none() && !stream.is_empty() {
             way = self.way(run)?;
         }
@@ -88,7 +88,7 @@ impl Op for UsageTypeSelector {
 }
 
 impl UsageTypeSelector {
-    /// Where the record leaves, if anything takes it there.
+    /// The output for the record; `None` if that output has no consumer.
     fn way(&self, run: &Run<'_>) -> Result<Option<usize>, SuspenseReason> {
         let usage_type = run.usage_type(self.of)?;
         let passes = self.types.iter().any(|known| **known == *usage_type);

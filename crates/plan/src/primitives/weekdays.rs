@@ -1,28 +1,28 @@
-//! Days of the week, as every window of time has them written.
+//! Days of the week, in the syntax that all time windows share.
 
 use crate::spec::{Value, ValueType};
 
 use super::accumulators::WEEKDAYS;
 
-/// A property that names days.
+/// The value type of a property that lists days.
 pub(super) const DAYS: Value =
     Value::Of(&ValueType { name: "days", check: |text| Weekdays::parse(text).map(drop) });
 
-/// Some days of the week; a bit each, Monday's the lowest.
+/// A set of days of the week, one bit for each day; the lowest bit is Monday.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Weekdays(u8);
 
 impl Weekdays {
     pub(super) const ALL: Self = Self(0x7f);
 
-    /// Reads `Mon-Fri`, `Sat Sun`, `Mon,Wed`: days and ranges between spaces or commas. A range may
-    /// go round the week's end, as `Fri-Mon` does.
+    /// Reads days and ranges that are separated by spaces or commas: `Mon-Fri`, `Sat Sun`,
+    /// `Mon,Wed`. A range can cross the end of the week: `Fri-Mon`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let day = |name: &str| {
             let known = WEEKDAYS.iter().position(|known| *known == name);
             known.ok_or_else(|| {
                 let names = WEEKDAYS.join(" ");
-                format!("\"{name}\" is no day: write {names}, or a range such as Mon-Fri")
+                format!("\"{name}\" is not a day: write {names}, or a range such as Mon-Fri")
             })
         };
         let mut days = 0;
@@ -34,17 +34,17 @@ impl Weekdays {
             (first..=first + count).for_each(|day| days |= 1 << (day % WEEKDAYS.len()));
         }
         if days == 0 {
-            return Err("it names no day: write days such as Mon-Fri".to_owned());
+            return Err("it has no day: write days such as Mon-Fri".to_owned());
         }
         Ok(Self(days))
     }
 
-    /// Is this one of them? Monday is 0.
+    /// Whether the set holds a day; Monday is 0.
     pub(super) fn holds(self, day: i64) -> bool {
         self.0 >> day.rem_euclid(7) & 1 == 1
     }
 
-    /// Monday first, which is 0.
+    /// The days from Monday (0) to Sunday (6).
     pub(super) fn iter(self) -> impl Iterator<Item = i64> {
         (0..7).filter(move |day| self.holds(*day))
     }

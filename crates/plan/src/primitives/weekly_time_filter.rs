@@ -1,4 +1,4 @@
-//! WeeklyTimeFilter: passes units by the day of the week and the wall clock
+//! WeeklyTimeFilter: passes units by the day of the week and the local time of day
 //! (docs/plan-semantics.md section 1).
 
 use turnpike_types::SuspenseReason;
@@ -16,12 +16,12 @@ use super::filter::{OUTPUTS, Ways};
 use super::weekdays::{DAYS, Weekdays};
 
 const WEEK_US: i64 = 7 * DAY_US;
-/// The epoch was a Thursday; weeks start on Monday.
+/// The time of 1970-01-01, a Thursday, in a week that starts on Monday.
 const EPOCH_US: i64 = 3 * DAY_US;
 
 pub(super) static SPEC: Spec = Spec {
     name: "WeeklyTimeFilter",
-    help: "Passes units whose day of the week and time of day lie in one of its windows.",
+    help: "Passes units whose day of the week and time of day are in one of its windows.",
     inputs: &[usage_in("in")],
     outputs: OUTPUTS,
     properties: &[],
@@ -29,16 +29,21 @@ pub(super) static SPEC: Spec = Spec {
         name: "window",
         at_least: 1,
         properties: &[
-            required("days", DAYS, "the days on which it starts: Mon-Fri Sun"),
-            with_default("from", Value::TimeOfDay, "00:00", "the time of day at which it starts"),
+            required("days", DAYS, "the days on which the window starts, such as Mon-Fri Sun"),
+            with_default(
+                "from",
+                Value::TimeOfDay,
+                "00:00",
+                "the time of day at which the window starts",
+            ),
             with_default(
                 "to",
                 Value::TimeOfDay,
                 "24:00",
-                "its end; before from it is on the day after",
+                "the end; an end before from is on the next day",
             ),
         ],
-        help: "a time of the week",
+        help: "a window of time on days of the week",
     }],
     role: Role::Plain,
     build,
@@ -51,7 +56,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     }
     let week = Week::of(windows);
     if week.0[..] == [(0, WEEK_US)] {
-        let message = "the windows are the whole week, so nothing ever leaves by rest";
+        let message = "the windows are the whole week, so no unit ever leaves by rest";
         builder.warn(primitive.line, message);
     }
     let ways = Ways::of(builder);
@@ -59,7 +64,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     Ok(())
 }
 
-/// One window for each day it starts on, in microseconds of the week.
+/// Adds one window for each day on which it starts, in microseconds of the week.
 fn add_windows(
     child: &Child,
     builder: &mut Builder<'_>,
@@ -70,12 +75,11 @@ fn add_windows(
     let start = builder.read(line, "from", time_of_day(from))?;
     let end = builder.read(line, "to", time_of_day(to))?;
     if start == DAY_US {
-        let message = "from: 24:00 is the end of a day: write from=\"00:00\" and the day after";
+        let message = "from: 24:00 is the end of a day: write from=\"00:00\" and the next day";
         return Err(builder.refuse(line, Cause::BadValue, message));
     }
     if start == end {
-        let message =
-            format!("from and to are both {from}, so nothing can pass here: widen the window");
+        let message = format!("from and to are both {from}, so no unit can pass: widen the window");
         return Err(builder.refuse(line, Cause::NothingPasses, message));
     }
     let end = if end < start { end + DAY_US } else { end };
@@ -87,13 +91,13 @@ fn add_windows(
     Ok(())
 }
 
-/// When units pass, in microseconds of a week that starts on Monday: half open, in order, with gaps
-/// between.
+/// The intervals in which units pass, in microseconds of a week that starts on Monday: half open,
+/// sorted, with gaps between them.
 #[derive(Debug)]
 struct Week(Vec<(i64, i64)>);
 
 impl Week {
-    /// Cuts windows at the week's end and joins those that touch.
+    /// Splits windows at the end of the week, and joins those that overlap or touch.
     fn of(windows: Vec<(i64, i64)>) -> Self {
         let mut cut: Vec<(i64, i64)> = Vec::with_capacity(windows.len() + 1);
         for (from, to) in windows {
@@ -113,8 +117,8 @@ impl Week {
         Self(joined)
     }
 
-    /// Is an instant within a window, and before which instant does that hold? Within one stretch
-    /// of constant offset the wall clock runs evenly.
+    /// Whether an instant is within a window, and the instant before which the answer holds. The
+    /// answer holds at most to the end of `stretch`, an interval of constant offset from UTC.
     fn at(&self, instant: i64, stretch: Stretch) -> (bool, i64) {
         let local = instant.saturating_add(stretch.offset_us).saturating_add(EPOCH_US);
         let clock = local.rem_euclid(WEEK_US);
@@ -153,7 +157,7 @@ mod tests {
         assert_eq!(week.0, [(0, 20), (40, 50), (6 * DAY_US, WEEK_US)]);
     }
 
-    /// docs/plan-semantics.md section 1: half open.
+    /// docs/plan-semantics.md section 1: windows are half open.
     #[test]
     fn an_answer_holds_until_the_next_edge_of_a_window_or_of_the_clock() {
         // Monday 08:00 to 18:00; 5 January 1970 was a Monday.

@@ -1,4 +1,4 @@
-//! Weigher: makes a unit as many as an attribute's value, or its time, weighs
+//! Weigher: multiplies each unit by a weight, chosen by an attribute's value or by the unit's time
 //! (docs/plan-semantics.md section 8).
 
 use turnpike_types::{SuspenseReason, Timestamp};
@@ -21,24 +21,32 @@ const DAY_US: i64 = 86_400_000_000;
 
 pub(super) static SPEC: Spec = Spec {
     name: "Weigher",
-    help: "Counts each unit as many as the value of an attribute, or its time of day, weighs.",
+    help: "Multiplies each unit by a weight, chosen by an attribute or by its time of day.",
     inputs: &[usage_in("in")],
     outputs: &[usage_out("out")],
     properties: &[
-        optional("attribute", Value::Attribute, "where the value stands that is weighed"),
-        optional("default", Value::Whole, "the weight of every other value, or time"),
+        optional("attribute", Value::Attribute, "the attribute whose value chooses the weight"),
+        optional("default", Value::Whole, "the weight of every other value or time"),
     ],
     children: &[ChildSpec {
         name: "weight",
         at_least: 1,
         properties: &[
             optional("value", Value::Text, "a value of the attribute"),
-            optional("from", Value::TimeOfDay, "where a window of the day starts; else 00:00"),
-            optional("to", Value::TimeOfDay, "its end, 24:00 at most; before from it wraps round"),
-            optional("days", DAYS, "days of the week on which the window starts; else all"),
-            required("weight", Value::Whole, "how many units one unit counts"),
+            optional(
+                "from",
+                Value::TimeOfDay,
+                "the start of a window of the day; the default is 00:00",
+            ),
+            optional(
+                "to",
+                Value::TimeOfDay,
+                "the end, up to 24:00; an end before from is on the next day",
+            ),
+            optional("days", DAYS, "the days on which the window starts; the default is all days"),
+            required("weight", Value::Whole, "the number of units that one unit counts as"),
         ],
-        help: "what a value, or a window of time, weighs",
+        help: "the weight of a value or of a window of time",
     }],
     role: Role::Plain,
     build,
@@ -53,7 +61,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
     let first_by_value = primitive.children.first().is_some_and(by_value);
     if let Some(other) = primitive.children.iter().find(|child| by_value(child) != first_by_value) {
         let message =
-            "weights by value and weights by time do not mix: put a second Weigher behind this one";
+            "weights by value and weights by time do not mix: put a second Weigher after this one";
         return Err(builder.refuse(other.line, Cause::BadValue, message));
     }
     let weights =
@@ -70,7 +78,7 @@ fn values(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Weights, R
             ["from", "to", "days"].iter().find(|name| child.property(name).is_some())
         {
             let message = format!(
-                "{time}: a value weighs the same at all times: take it out, or put a second Weigher behind this one"
+                "{time}: the weight of a value does not depend on the time: take it out, or put a second Weigher after this one"
             );
             return Err(builder.refuse(child.line, Cause::BadValue, message));
         }
@@ -86,7 +94,7 @@ fn values(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Weights, R
         return Err(builder.refuse(line, Cause::DuplicateId, message));
     }
     let Some(attribute) = primitive.property("attribute") else {
-        let message = "attribute: weights by value need one: write where the value stands, such as attribute=\"function\"";
+        let message = "attribute: weights by value need one: write the attribute that holds the value, such as attribute=\"function\"";
         return Err(builder.refuse(primitive.line, Cause::MissingProperty, message));
     };
     let attribute = builder.attribute(primitive.line, "attribute", attribute)?;
@@ -95,7 +103,7 @@ fn values(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Weights, R
 
 fn windows(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Weights, Refused> {
     if primitive.property("attribute").is_some() {
-        let message = "attribute: no weight has a value, so nothing reads it: take it out, or give every weight a value";
+        let message = "attribute: no weight has a value, so it is not read: take it out, or give every weight a value";
         return Err(builder.refuse(primitive.line, Cause::BadValue, message));
     }
     let mut weights = Vec::new();
@@ -110,7 +118,8 @@ fn windows(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Weights, 
             return Err(builder.refuse(child.line, Cause::BadValue, message));
         }
         if from == to {
-            let message = "from and to are the same time, so nothing weighs this: widen the window";
+            let message =
+                "from and to are the same time, so no unit has this weight: widen the window";
             return Err(builder.refuse(child.line, Cause::NothingPasses, message));
         }
         let days = match child.property("days") {
@@ -127,7 +136,7 @@ fn weight(child: &Child, builder: &mut Builder<'_>) -> Result<i128, Refused> {
     Ok(builder.read(child.line, "weight", whole(weight))?.into())
 }
 
-/// A window of some days of the week; past midnight it belongs to the day on which it starts.
+/// A window on some days of the week. A window past midnight belongs to the day on which it starts.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     /// Microseconds since local midnight.
@@ -147,7 +156,7 @@ impl Window {
         (clock >= self.from && starts_on(0)) || (clock < self.to && starts_on(1))
     }
 
-    /// The first time of day after `clock` at which the answer may change.
+    /// The first time of day after `clock` at which the result of `holds` can change.
     fn edge_after(&self, clock: i64) -> i64 {
         [self.from, self.to].into_iter().filter(|edge| *edge > clock).min().unwrap_or(DAY_US)
     }
@@ -159,7 +168,7 @@ enum Weights {
         /// Sorted by value.
         weights: Vec<(Box<str>, i128)>,
     },
-    /// The first that holds a unit's time.
+    /// The weight of the first window that holds a unit's time.
     Windows(Vec<(Window, i128)>),
 }
 
@@ -180,7 +189,8 @@ impl Op for Weigher {
             let weighed = match &self.weights {
                 Weights::Values { attribute, weights } => {
                     let weight = self.by_value(run, attribute, weights)?;
-                    // What weighs nothing goes no further, not even as a first use.
+                    // A weight of zero drops the record, so it does not count as a first use
+                    // either.
                     out.ghost = stream.ghost && weight > 0;
                     stream.spans.iter().try_for_each(|span| multiply(*span, weight, &mut out))
                 }
@@ -194,7 +204,7 @@ impl Op for Weigher {
     }
 }
 
-/// Passes a run of units on, each as many as it weighs.
+/// Passes a range of units on, each multiplied by its weight.
 fn multiply(span: Span, weight: i128, out: &mut Stream) -> Result<(), SuspenseReason> {
     if weight > 0 {
         let copies = span.copies.checked_mul(weight).ok_or(SuspenseReason::Overflow)?;
@@ -253,7 +263,8 @@ impl Weigher {
                 let end = flow.units_before(until).clamp(unit + 1, span.end);
                 multiply(Span { first: unit, end, ..*span }, weight, out)?;
                 unit = end;
-                // Neighbours that weigh the same join, and what weighs nothing goes: count both.
+                // Joined neighbours of equal weight and dropped pieces count too, to bound the
+                // work.
                 pieces += 1;
                 if pieces > SPANS_MAX {
                     return Err(SuspenseReason::Overflow);
@@ -263,8 +274,9 @@ impl Weigher {
         Ok(())
     }
 
-    /// What an instant weighs, and until when that holds; `None` where no window holds it. Within one stretch of constant offset
-    /// the wall clock runs evenly.
+    /// The weight at an instant, and the instant up to which it holds; `None` if no window holds
+    /// the instant. The weight holds at most to the end of `stretch`, an interval of constant
+    /// offset from UTC.
     fn at(
         &self,
         instant: i64,

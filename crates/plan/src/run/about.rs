@@ -1,4 +1,4 @@
-//! What a refusal is about: the measure, attribute, number or table that a primitive misses.
+//! The subject of a refusal: the measure, attribute, number or table that a primitive lacks.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -7,13 +7,13 @@ use turnpike_types::{Detail, SuspenseReason};
 
 use super::{Attribute, Run, TableRef};
 
-/// The last refusal's detail. Written only when something is refused, so that a record that can be
-/// rated costs nothing more; behind a lock because primitives refuse through a shared [`Run`].
+/// The detail of the last refusal. Written only on a refusal, so that a rated record costs nothing
+/// more. Behind a lock because primitives refuse through a shared [`Run`].
 #[derive(Debug, Default)]
 pub(crate) struct About(Mutex<Option<(SuspenseReason, Detail)>>);
 
 impl About {
-    /// Forgets the refusal of the record before.
+    /// Clears the detail of the previous record.
     #[inline]
     pub(crate) fn clear(&mut self) {
         let about = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -22,7 +22,7 @@ impl About {
         }
     }
 
-    /// Remembers what a refusal is about; gives the reason back.
+    /// Stores the detail of a refusal; returns the reason.
     #[cold]
     pub(crate) fn note(&self, reason: SuspenseReason, about: fmt::Arguments<'_>) -> SuspenseReason {
         let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -30,7 +30,8 @@ impl About {
         reason
     }
 
-    /// The detail of this reason. A refusal that a primitive caught, and did without, is not it.
+    /// The detail of a refusal with this reason. The stored one may belong to an earlier refusal
+    /// that a primitive handled.
     pub(crate) fn detail(&self, reason: SuspenseReason) -> Detail {
         let place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_reason = place.as_ref().filter(|(noted, _)| *noted == reason);
@@ -39,7 +40,7 @@ impl About {
 }
 
 impl Run<'_> {
-    /// Refuses the record, and says what the reason is about.
+    /// Refuses the record, with a detail.
     #[cold]
     pub(crate) fn refuse(
         &self,
@@ -49,7 +50,8 @@ impl Run<'_> {
         self.scratch.about.note(reason, about)
     }
 
-    /// Refuses the record because a table has no version in force, or one of another kind.
+    /// Refuses the record because no version of a table is in force, or the table is of another
+    /// kind.
     #[cold]
     pub(crate) fn without_table(&self, table: TableRef) -> SuspenseReason {
         match self.code.tables.get(table.0) {
@@ -61,14 +63,14 @@ impl Run<'_> {
         }
     }
 
-    /// Refuses the record because it, or its account, does not carry an attribute.
+    /// Refuses the record because it, or its account, lacks an attribute.
     #[cold]
     pub(crate) fn lacks(&self, attribute: &Attribute) -> SuspenseReason {
         self.refuse(SuspenseReason::MissingInput, format_args!("{}", Named(attribute)))
     }
 }
 
-/// An attribute as a plan names it.
+/// The name of an attribute as written in a plan.
 pub(crate) struct Named<'a>(pub(crate) &'a Attribute);
 
 impl fmt::Display for Named<'_> {
@@ -76,7 +78,7 @@ impl fmt::Display for Named<'_> {
         match self.0 {
             Attribute::Record(name) => write!(f, "record.{name}"),
             Attribute::Account(name) => write!(f, "account.{name}"),
-            Attribute::Told(_) => f.write_str("what another primitive finds"),
+            Attribute::Told(_) => f.write_str("an attribute that another primitive derives"),
         }
     }
 }

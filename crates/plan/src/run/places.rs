@@ -1,66 +1,66 @@
-//! Where operations find what they read, and put what they make.
+//! References of operations to their inputs and outputs.
 
 use crate::calendar::Calendared;
 use crate::state::{Period, VariableId};
 use crate::stream::Span;
 
-/// Where an operation's units come from: one or several streams.
+/// A usage input of an operation: one or several streams.
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
     pub(crate) slots: Box<[usize]>,
-    /// The count that all of them carry.
+    /// The count of units that all of its streams carry.
     pub(crate) flow: usize,
 }
 
-/// Where an operation's charges go.
+/// The destination of an operation's charges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChargeOut {
-    /// To the account: nothing between here and the finalizer looks at them.
+    /// The account: no primitive before the finalizer reads them.
     Account,
-    /// To a place where others find them.
+    /// A charge slot, which other primitives read.
     Slot(usize),
 }
 
-/// Where a text of a record, its account, or one that a primitive tells, stands.
+/// A reference to an attribute of the record, of its account, or derived by a primitive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Attribute {
     Record(Box<str>),
     Account(Box<str>),
-    /// By the place of the primitive.
+    /// Derived by the primitive with this index.
     Told(usize),
 }
 
-/// Who says what the usage type of units is.
+/// The source of the usage type of units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TypeOf {
     Record,
-    /// By the place of the primitive.
+    /// Derived by the primitive with this index.
     Told(usize),
 }
 
-/// A table by its place in [`ObjectCode::tables`].
+/// A table by its index in [`ObjectCode::tables`](crate::ObjectCode::tables).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TableRef(pub(crate) usize);
 
-/// Where to read an accumulator's running total.
+/// A reference to an accumulator's running total.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Total {
-    /// The trace it leaves.
+    /// The index of its trace: the units that it counted of this record.
     pub(crate) trace: usize,
     pub(crate) variable: VariableId,
     pub(crate) calendared: Calendared,
-    /// The stream that it counts; `None` when it counts several that meet.
+    /// The stream that it counts; `None` when it counts several.
     pub(crate) counts: Option<usize>,
 }
 
 impl Total {
-    /// Does the accumulator count just what comes in there?
+    /// Does the accumulator count exactly the units of this input?
     pub(crate) fn counts_just(&self, input: &Input) -> bool {
         matches!(*input.slots, [slot] if self.counts == Some(slot))
     }
 }
 
-/// Units an accumulator counted, all in one period.
+/// Units that an accumulator counted, all in one period.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counted {
     pub(crate) span: Span,
@@ -69,7 +69,7 @@ pub(crate) struct Counted {
     pub(crate) period: Period,
 }
 
-/// One portion of a record at one step.
+/// A portion of a record at one step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
     pub(crate) step: usize,

@@ -1,17 +1,17 @@
-//! Space that a rater uses again and again.
+//! Buffers that a rater reuses.
 
 use super::{About, Counted, Part};
 use crate::calendar::Calendar;
 use crate::code::{ObjectCode, Slots};
 use crate::stream::{Flow, Stream};
 
-/// Space that is used again for every record.
+/// Buffers that are reused for every record.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(crate) streams: Vec<Stream>,
-    /// Streams that may hold something.
+    /// Streams that may hold units.
     pub(crate) used: Slots,
-    /// Which measures were read from the record, a bit each.
+    /// The measures that were read from the record, one bit each.
     pub(super) loaded: u64,
     pub(super) flows: Vec<Flow>,
     pub(crate) traces: Vec<Vec<Counted>>,
@@ -21,12 +21,12 @@ pub(crate) struct Scratch {
     pub(super) charges: Vec<Vec<u32>>,
     pub(super) gathered: Vec<u32>,
     pub(crate) calendar: Calendar,
-    /// What the last refusal is about.
+    /// The detail of the last refusal.
     pub(crate) about: About,
 }
 
 impl Scratch {
-    /// Empties what the code will use.
+    /// Resizes and clears the buffers for a plan's code.
     pub(crate) fn prepare(&mut self, code: &ObjectCode) {
         if self.streams.len() < code.streams {
             self.streams.resize_with(code.streams, Stream::default);
@@ -36,7 +36,7 @@ impl Scratch {
         }
         let streams = &mut self.streams;
         self.used.for_each(streams.len(), |slot| streams[slot].clear());
-        // Whoever stops half-way leaves more behind than it said.
+        // After a refusal half-way, more streams hold units than `used` says; so assume all.
         self.used = Slots::ALL;
         self.traces.iter_mut().for_each(Vec::clear);
         self.loaded = 0;

@@ -1,5 +1,5 @@
-//! Which billing cycles close, and when: of a plan's primitives, of an option, and of what an option
-//! left behind.
+//! The billing cycles to close, and the instants: for a plan's primitives, for an option, and for
+//! sums that an option left in a cycle.
 
 use smallvec::SmallVec;
 use turnpike_types::Timestamp;
@@ -13,12 +13,12 @@ use crate::state::{AccountState, Period, VariableId};
 use crate::zone::Zone;
 
 const DAY_US: i64 = 86_400_000_000;
-/// Days from the first date of a cycle, in UTC, that pass before it ends anywhere.
+/// In UTC, at least this many days pass from the first date of a cycle to its end in any zone.
 const CYCLE_DAYS_MIN: i64 = 28 - 2;
 
 impl Rater {
-    /// The first cycle that is not closed yet and whose last instant under this subscription lies
-    /// in the stretch, if its grace is over.
+    /// The first cycle that is not closed, whose last instant under this subscription is in the
+    /// interval, and whose grace period has ended.
     pub(super) fn next_close(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -53,8 +53,8 @@ impl Rater {
         due
     }
 
-    /// The first cycle with sums of an option that is over at `now`, whoever closes it; the last
-    /// stretch of the offer speaks for it.
+    /// The first ended cycle with sums of an option, whether or not a close of the option covers
+    /// it. The last interval of the offer books it.
     pub(super) fn next_leftover(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -85,7 +85,8 @@ impl Rater {
         first
     }
 
-    /// The cycles that are over at `now` in which an alternative has sums.
+    /// The cycles that have ended at `now`, grace period included, in which an alternative has
+    /// sums.
     fn sums_left(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -98,7 +99,7 @@ impl Rater {
         for variable in sums_of(plan).into_iter().flatten() {
             let held = state.between(variable, Period::EVER, Period(i32::MAX));
             for entry in held.iter().filter(|entry| entry.value != 0) {
-                // Of most that are open no more has to be asked.
+                // A cheap test that excludes most open cycles.
                 if i64::from(entry.period.0).saturating_add(CYCLE_DAYS_MIN) > closed / DAY_US {
                     continue;
                 }
@@ -111,8 +112,9 @@ impl Rater {
         cycles
     }
 
-    /// The cycle that begins with a date by whichever settings make it last longest: none of those
-    /// that count in it closes it later. Settings that nobody has any more may have made it.
+    /// The longest cycle that begins with a date under any of the account's settings: no cycle
+    /// under one of them ends later. Settings that are no longer in force may have produced the
+    /// date.
     pub(crate) fn longest_cycle(&mut self, stretches: &[Stretch<'_>], first: Period) -> PeriodSpan {
         let calendar = &mut self.scratch.calendar;
         let day = u8::try_from(date_of(first).day()).unwrap_or(1);
@@ -132,8 +134,8 @@ impl Rater {
         longest.unwrap_or(PeriodSpan { from: i64::MAX, to: i64::MAX, period: first })
     }
 
-    /// The first cycle, by the calendar of a stretch, that is not closed and ends with it or in it
-    /// for what is in force from `begin` to before `end`.
+    /// The first cycle that is not closed, in the calendar of an interval, if it ends in the
+    /// interval or with it, for a subscription in force from `begin` to before `end`.
     fn open_cycle(
         &mut self,
         stretches: &[Stretch<'_>],
@@ -147,12 +149,12 @@ impl Rater {
         let (from, until) = (stretch.from.micros(), stretch.until.micros());
         let open = closed.and_then(|days| i32::try_from(days).ok());
         let open = open.map_or(i64::MIN, |days| calendar.first_instant(date_of(Period(days))));
-        // Cycles from before this stretch were closed by it, or had nothing to close.
+        // Earlier intervals closed the cycles before this one, or had nothing to close.
         let cycle = calendar.period(Calendared::Cycle, open.max(begin).max(INSTANTS.start));
         if end <= cycle.from || open >= end.min(until) {
             return None;
         }
-        // Where cycles begin on another day from then on, this one goes no further.
+        // A cycle ends early where the next interval has another cycle day.
         let day = stretch.account.cycle_day;
         let is_cut = stretches.get(place + 1).is_some_and(|next| next.account.cycle_day != day);
         let end = if is_cut { end.min(until) } else { end };
@@ -161,7 +163,7 @@ impl Rater {
     }
 }
 
-/// The subscriptions whose cycles close by a variable: from, and to before, in order.
+/// The subscriptions whose closes a variable records: start and exclusive end, in order.
 pub(super) fn held(stretches: &[Stretch<'_>], closed: VariableId) -> Vec<(i64, i64)> {
     let plans = stretches.iter().flat_map(|stretch| stretch.plans);
     let same = plans.filter(|plan| plan.code.trial.closed == closed);
@@ -171,8 +173,8 @@ pub(super) fn held(stretches: &[Stretch<'_>], closed: VariableId) -> Vec<(i64, i
     held
 }
 
-/// What an option closes by, from when and to before when it stands: its first alternative in the
-/// stretch speaks for all.
+/// The variable of an option's closes, and the option's start and exclusive end. The first
+/// alternative in the interval represents all.
 fn option_of(
     stretch: &Stretch<'_>,
     plan: usize,
@@ -184,8 +186,8 @@ fn option_of(
     is_first.then(|| (offer.closed(), since, end_of(stretch.plans, offer), true))
 }
 
-/// Where it stands how far cycles are closed: apart for each day on which they begin, since one
-/// that a change of that day cuts short ends after the first that it brings.
+/// The period under which the progress of closes is stored: one for each cycle day, since a cycle
+/// that a change of that day cuts short ends after the first cycle of the new day.
 pub(super) fn closed_by(account: &AccountContext) -> Period {
     Period(account.cycle_day.into())
 }

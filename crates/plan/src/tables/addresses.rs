@@ -1,4 +1,4 @@
-//! Where networks are (docs/plan-semantics.md section 8).
+//! Locations of networks (docs/plan-semantics.md section 8).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,7 +8,7 @@ use super::rows::{Column, Faults, Kind, Row, required};
 const NETWORK: usize = 0;
 const LOCATION: usize = 1;
 
-/// Networks as ranges that do not overlap: of nested ones the longest prefix counts.
+/// Networks as ranges that do not overlap. Among nested networks the longest prefix applies.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     locations: Vec<Box<str>>,
@@ -16,8 +16,8 @@ pub(crate) struct Addresses {
     v6: Ranges<u128>,
 }
 
-/// Where each range begins, in order, and what lies from there to the next one's beginning: the
-/// index of a location, or `None` outside all networks.
+/// The start of each range, in order, and the index of its location; `None` outside all networks. A
+/// range ends at the start of the next one.
 #[derive(Debug)]
 struct Ranges<T>(Vec<(T, Option<u32>)>);
 
@@ -29,7 +29,7 @@ impl<T: Copy + Ord> Ranges<T> {
 }
 
 impl Addresses {
-    /// Where an address is; an IPv4 address written as IPv6 (`::ffff:192.0.2.1`) counts as IPv4.
+    /// The location of an address. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) counts as IPv4.
     pub(crate) fn location(&self, address: IpAddr) -> Option<&str> {
         let found = match address.to_canonical() {
             IpAddr::V4(address) => self.v4.find(address.to_bits()),
@@ -39,7 +39,7 @@ impl Addresses {
     }
 }
 
-/// A network, IPv4 in the low 32 bits. In order of addresses, the outer before the inner.
+/// A network, IPv4 in the low 32 bits. Ordered by address, an outer network before its inner ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Network {
     start: u128,
@@ -52,8 +52,9 @@ struct Network {
 impl Network {
     /// Reads `192.0.2.0/24`, `2001:db8::/32`, or a single address.
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("\"{text}\" is no network: write one such as 192.0.2.0/24 or 2001:db8::/32");
+        let wrong = || {
+            format!("\"{text}\" is not a network: write one such as 192.0.2.0/24 or 2001:db8::/32")
+        };
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -68,17 +69,17 @@ impl Network {
             Some(text) => text.parse().map_err(|_| wrong())?,
         };
         if prefix > width {
-            return Err(format!("\"{text}\" has a prefix of {prefix} bits, {width} at most"));
+            return Err(format!("\"{text}\" has a prefix of {prefix} bits: write {width} at most"));
         }
         let network = Self { start, prefix, width };
         let clean = Self { start: start & !network.hosts(), ..network };
         if clean != network {
-            return Err(format!("\"{text}\" has bits set past its prefix: write {clean}"));
+            return Err(format!("\"{text}\" has bits set after its prefix: write {clean}"));
         }
         Ok(network.without_mapping())
     }
 
-    /// IPv4 networks written as IPv6 are IPv4 networks.
+    /// Converts an IPv4-mapped IPv6 network to an IPv4 network.
     fn without_mapping(self) -> Self {
         let mapped = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().to_bits();
         match self.prefix.checked_sub(96) {
@@ -89,7 +90,7 @@ impl Network {
         }
     }
 
-    /// The bits past the prefix.
+    /// The bits after the prefix.
     fn hosts(&self) -> u128 {
         let bits = u32::from(self.width.saturating_sub(self.prefix));
         1u128.checked_shl(bits).map_or(u128::MAX, |size| size - 1)
@@ -110,10 +111,10 @@ impl std::fmt::Display for Network {
     }
 }
 
-/// A network, the index of its location, and its line.
+/// A network, the index of its location, and its line in the file.
 type Placed = (Network, u32, u32);
 
-/// The rows as they are read.
+/// The rows in the order of reading.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     networks: Vec<Placed>,
@@ -160,10 +161,10 @@ impl Kind for Rows {
     }
 }
 
-/// Ranges that do not overlap, of networks in order; `max` is the last address there is.
+/// Converts sorted networks to ranges that do not overlap. `max` is the last possible address.
 fn flatten(networks: &[Placed], max: u128) -> Vec<(u128, Option<u32>)> {
     let mut flat = Flat { ranges: Vec::new(), max };
-    // Networks round the place that has been reached, the outermost first.
+    // The last address and location of the networks around the current address, outermost first.
     let mut open: Vec<(u128, u32)> = Vec::new();
     for &(network, location, _) in networks {
         while let Some(&(last, _)) = open.last()
@@ -187,7 +188,7 @@ struct Flat {
 }
 
 impl Flat {
-    /// From `start` on, this location.
+    /// Sets the location from `start` on.
     fn from(&mut self, start: u128, location: Option<u32>) {
         while self.ranges.last().is_some_and(|(same, _)| *same == start) {
             self.ranges.pop();
@@ -197,7 +198,7 @@ impl Flat {
         }
     }
 
-    /// Past `last`, this location.
+    /// Sets the location after `last`.
     fn after(&mut self, last: u128, location: Option<u32>) {
         if last < self.max {
             self.from(last + 1, location);

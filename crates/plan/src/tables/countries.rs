@@ -1,14 +1,15 @@
-//! Country codes, and how many digits telephone numbers have after them.
+//! Country codes, and the lengths of telephone numbers after them.
 //!
-//! Source: the numbering plans that ITU-T publishes (E.164, E.129 and the national notices), as
-//! Google's libphonenumber 9.0 has them in machine-readable form: for each country code the lengths
-//! of all its kinds of numbers, fixed, mobile, free and premium; numbers of the local area alone and
-//! service numbers such as `112` are not among them. North American numbers have ten digits.
+//! Source: the numbering plans of ITU-T (E.164, E.129 and the national notices), in the
+//! machine-readable form of Google's libphonenumber 9.0. It lists for each country code the lengths
+//! of all fixed, mobile, toll-free and premium numbers. Numbers that are dialled within a local
+//! area only, and service numbers such as `112`, are not included. North American numbers have ten
+//! digits.
 
-/// Digits of the longest number, its country code included.
+/// The digits of the longest number, its country code included (E.164).
 pub(super) const DIGITS_MAX: usize = 15;
 
-/// Country codes, and the lengths of their numbers without the country code.
+/// Country codes, and the lengths of their numbers in digits without the country code.
 #[rustfmt::skip]
 const COUNTRIES: &[(&[u16], &[u8])] = &[
     (&[1, 52, 58, 225, 229], &[10]),
@@ -83,7 +84,7 @@ const COUNTRIES: &[(&[u16], &[u8])] = &[
     (&[974], &[7, 8, 9, 11]),
 ];
 
-/// By country code: bit n is set where numbers have n digits; 0 where no country has the code.
+/// By country code: bit n is set if numbers can have n digits; 0 if no country has the code.
 static LENGTHS: [u16; 1000] = by_code();
 
 const fn by_code() -> [u16; 1000] {
@@ -106,7 +107,7 @@ const fn by_code() -> [u16; 1000] {
     all
 }
 
-/// The lengths of the numbers of a country.
+/// The possible lengths of the numbers of a country, as a bit set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lengths(u16);
 
@@ -119,7 +120,7 @@ impl Lengths {
         self.0.trailing_zeros() as usize
     }
 
-    /// `7, 9 or 10`.
+    /// The lengths as text, such as `7, 9 or 10`.
     pub(super) fn words(self) -> String {
         let mut all: Vec<String> = Vec::new();
         let mut digits = 1;
@@ -144,13 +145,13 @@ impl Lengths {
     }
 }
 
-/// The country code that a number begins with, by its length in digits, and the lengths of the
-/// country's numbers; `None` where no country has such a code. No code begins with another one.
+/// The length in digits of the country code with which a number begins, and the lengths of the
+/// country's numbers; `None` if no country has such a code. No code is a prefix of another code.
 pub(super) fn country(digits: &[u8]) -> Option<(usize, Lengths)> {
     let mut code = 0usize;
     for (at, digit) in digits.iter().take(3).enumerate() {
         code = code * 10 + usize::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?);
-        // `07` is not the code 7.
+        // No code begins with 0: `07` is not the code 7.
         if at == 0 && code == 0 {
             return None;
         }

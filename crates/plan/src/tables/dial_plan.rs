@@ -1,4 +1,4 @@
-//! Dial plans: prefixes of telephone numbers and what a call there costs
+//! Dial plans: prefixes of telephone numbers and the prices of calls to them
 //! (docs/plan-semantics.md section 8).
 
 use super::countries::DIGITS_MAX;
@@ -12,7 +12,7 @@ const PRICE: usize = 2;
 const PER: usize = 3;
 const SETUP: usize = 4;
 
-/// What calls to the numbers of one prefix cost.
+/// The price of calls to the numbers of one prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DialRow {
     /// Digits, without `+`.
@@ -20,21 +20,21 @@ pub(crate) struct DialRow {
     pub(crate) destination: Box<str>,
     pub(crate) price: Decimal,
     pub(crate) price_text: Box<str>,
-    /// Of time or a bare count, above zero.
+    /// The quantity that the price is for: a time or a bare count, above zero.
     pub(crate) per: Quantity,
     pub(crate) per_text: Box<str>,
-    /// A connection fee.
+    /// The connection fee of a call.
     pub(crate) setup: Option<Decimal>,
     pub(crate) setup_text: Option<Box<str>>,
     /// The row's number in order of prefixes, from 0.
     pub(crate) index: u32,
 }
 
-/// Prefixes in order, each with the longest other one that it begins with.
+/// Prefixes in order. Each knows the longest other prefix with which it begins.
 #[derive(Debug)]
 pub(crate) struct DialPlan {
     keys: Vec<Key>,
-    /// By the same index.
+    /// The rows, by the same index.
     rows: Vec<DialRow>,
 }
 
@@ -42,14 +42,15 @@ pub(crate) struct DialPlan {
 struct Key {
     packed: u64,
     digits: u8,
-    /// Index of the row whose prefix is the longest that this one begins with.
+    /// The index of the row with the longest other prefix with which this prefix begins.
     within: Option<u32>,
 }
 
 impl DialPlan {
-    /// The row of the longest prefix of a number, given as digits; `None` when no prefix fits.
+    /// The row with the longest prefix of a number, given as digits; `None` if no prefix matches.
     ///
-    /// The prefix at or before the number in order either fits, or lies within the ones that do.
+    /// The last prefix that is not after the number in order either matches, or begins with every
+    /// prefix that matches. So following `within` from it finds the longest match.
     pub(crate) fn longest(&self, digits: &str) -> Option<&DialRow> {
         let number = pack(digits)?;
         let after = self.keys.partition_point(|key| key.packed <= number);
@@ -71,8 +72,9 @@ impl Key {
     }
 }
 
-/// Up to 15 digits, each as itself + 1 in four bits from the top down, so that numbers compare as
-/// their texts do; digits past the fifteenth are left out. `None` for other characters.
+/// Packs up to 15 digits into four bits each, as the digit + 1, from the top bits down, so that
+/// packed numbers compare like their texts. Drops digits after the fifteenth. `None` if the text
+/// has other characters.
 fn pack(digits: &str) -> Option<u64> {
     let mut packed = 0;
     for (at, byte) in digits.bytes().enumerate() {
@@ -86,7 +88,7 @@ fn pack(digits: &str) -> Option<u64> {
     Some(packed)
 }
 
-/// The rows as they are read.
+/// The rows in the order of reading, each with its line in the file.
 #[derive(Debug, Default)]
 pub(super) struct Rows(Vec<(DialRow, u32)>);
 
@@ -132,8 +134,10 @@ impl Kind for Rows {
             |(row, _)| format!("prefix {}", row.prefix),
         );
         for (row, line) in lined.iter().filter(|(row, _)| row.prefix.starts_with('0')) {
-            let message =
-                format!("prefix {}: no number begins so, its country code comes first", row.prefix);
+            let message = format!(
+                "prefix {}: no number begins with 0, because its country code comes first",
+                row.prefix
+            );
             faults.warn(*line, message);
         }
         let mut rows: Vec<DialRow> = lined.into_iter().map(|(row, _)| row).collect();
@@ -147,7 +151,7 @@ impl Kind for Rows {
 /// The keys of rows in order of prefixes.
 fn keys(rows: &[DialRow]) -> Vec<Key> {
     let mut keys = Vec::with_capacity(rows.len());
-    // Prefixes that the one before begins with, itself included, the shortest first.
+    // The prefixes with which the previous prefix begins, itself included, shortest first.
     let mut open: Vec<(Key, u32)> = Vec::new();
     for row in rows {
         let packed = pack(&row.prefix).unwrap_or(0);
@@ -166,7 +170,7 @@ fn keys(rows: &[DialRow]) -> Vec<Key> {
 fn prefix(text: &str) -> Result<Box<str>, String> {
     if text.len() > DIGITS_MAX || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!(
-            "\"{text}\" is no prefix: write 1 to {DIGITS_MAX} digits from the country code on, without +"
+            "\"{text}\" is not a prefix: write 1 to {DIGITS_MAX} digits from the country code on, without +"
         ));
     }
     Ok(text.into())
@@ -183,11 +187,12 @@ fn per(text: &str) -> Result<Quantity, String> {
     }
 }
 
-/// Can a rater hold this price, whatever its plan rounds to? So that it can't fail a record.
+/// Checks that a rater can hold this price with any rounding of its plan, so that the price cannot
+/// fail when a record is rated.
 fn priceable(text: &str, amount: Decimal, per: i128) -> Result<(), String> {
     let holds = |digits| Price::new(amount, per, digits).is_some();
     if holds(0) && holds(9) {
         return Ok(());
     }
-    Err(format!("\"{text}\" for so large a quantity has more digits than a price holds"))
+    Err(format!("\"{text}\" for this quantity has more digits than a price can hold"))
 }

@@ -1,4 +1,4 @@
-//! What one currency is worth in another, by date (docs/plan-semantics.md section 3).
+//! Exchange rates between currencies, by date (docs/plan-semantics.md section 3).
 
 use jiff::civil::Date;
 use turnpike_types::Currency;
@@ -12,15 +12,15 @@ const TO: usize = 1;
 const RATE: usize = 2;
 const SINCE: usize = 3;
 
-/// One rate of a pair of currencies.
+/// A rate of a pair of currencies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RateRow {
     pub(crate) from: Currency,
     pub(crate) to: Currency,
-    /// How much of `to` one of `from` is; above zero.
+    /// The amount of `to` for one unit of `from`; above zero.
     pub(crate) rate: Decimal,
     pub(crate) rate_text: Box<str>,
-    /// `None`: from the beginning.
+    /// The first date on which the rate is in force; `None` if it has always been in force.
     pub(crate) since: Option<Date>,
     /// The row's number in order of pairs and dates, from 0.
     pub(crate) index: u32,
@@ -39,7 +39,8 @@ pub(crate) struct ExchangeRates {
 }
 
 impl ExchangeRates {
-    /// The rate of this very pair in force on a date. Never an inverse: that is another price.
+    /// The rate of exactly this pair that is in force on a date. The inverse of the rate of the
+    /// opposite pair is never used, because it is a different price.
     pub(crate) fn rate(&self, from: Currency, to: Currency, date: Date) -> Option<&RateRow> {
         let after = self.rows.partition_point(|row| row.key() <= (from, to, Some(date)));
         let row = self.rows.get(after.checked_sub(1)?)?;
@@ -47,7 +48,7 @@ impl ExchangeRates {
     }
 }
 
-/// The rows as they are read.
+/// The rows in the order of reading, each with its line in the file.
 #[derive(Debug, Default)]
 pub(super) struct Rows(Vec<(RateRow, u32)>);
 
@@ -59,7 +60,7 @@ impl Kind for Rows {
     fn take(&mut self, row: &Row<'_>) -> Result<u32, String> {
         let (from, to) = (row.read(FROM, values::currency)?, row.read(TO, values::currency)?);
         if from == to {
-            return Err(format!("to: {to} is what it converts from: write another currency"));
+            return Err(format!("to: {to} is the currency of from too: write another currency"));
         }
         let read = RateRow {
             from,
@@ -98,7 +99,7 @@ fn described(row: &RateRow) -> String {
 fn rate(text: &str) -> Result<Decimal, String> {
     let rate = Decimal::parse(text)?;
     if rate.digits == 0 {
-        return Err("it is zero: write what one is worth in the other".to_owned());
+        return Err("it is zero: write the amount of to for one unit of from".to_owned());
     }
     Ok(rate)
 }

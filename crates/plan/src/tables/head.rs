@@ -1,4 +1,5 @@
-//! A table's first line: `# turnpike-table id=world-dial kind=dial-plan version=1 starts=2026-01-01`.
+//! A table's first line: `# turnpike-table id=world-dial kind=dial-plan version=1
+//! starts=2026-01-01`.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +13,10 @@ use crate::values;
 const NAME: &str = "turnpike-table";
 const EXAMPLE: &str = "# turnpike-table id=my-table kind=dial-plan version=1 starts=2026-01-01";
 const KEYS: [&str; 5] = ["id", "kind", "version", "starts", "supersedes"];
-/// Past this no message repeats the line.
+/// The longest first line; a message never repeats a longer one.
 const BYTES_MAX: usize = 512;
 
-/// Which version of which table this is.
+/// The id, kind and version of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) id: String,
@@ -26,7 +27,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// A hasher that has taken the head.
+    /// A hasher that has consumed the head.
     pub(super) fn hasher(&self) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new();
         let older = self.supersedes.map(|version| version.to_string());
@@ -41,16 +42,20 @@ impl Head {
     }
 }
 
-/// The head; `None`, with what is wrong, when it can't be read whole.
+/// Reads the head; `None`, with a fault for each error, if a field is missing or unreadable.
 pub(super) fn read(text: &str, faults: &mut Faults) -> Option<Head> {
     let line = text.split('\n').next().unwrap_or_default();
     if line.len() > BYTES_MAX {
-        faults.error(1, format!("the first line is no head of a table: write \"{EXAMPLE}\""));
+        faults.error(
+            1,
+            format!("the first line is too long for the head of a table: write \"{EXAMPLE}\""),
+        );
         return None;
     }
     let mut words = line.strip_prefix('#').unwrap_or_default().split_whitespace();
     if words.next() != Some(NAME) {
-        let message = format!("the first line does not say \"# {NAME}\": write \"{EXAMPLE}\"");
+        let message =
+            format!("the first line does not begin with \"# {NAME}\": write \"{EXAMPLE}\"");
         faults.error(1, message);
         return None;
     }
@@ -64,7 +69,7 @@ pub(super) fn read(text: &str, faults: &mut Faults) -> Option<Head> {
         false => None,
     };
     if version.zip(supersedes).is_some_and(|(version, older)| older >= version) {
-        let message = "supersedes names no earlier version: write the number of the version that this one replaces";
+        let message = "supersedes names no earlier version: write the number of the version that this version replaces";
         faults.error(1, message);
     }
     Some(Head { id: id?, kind: kind?, version: version?, starts: starts?, supersedes })
@@ -80,7 +85,7 @@ fn pairs<'t>(
         if !KEYS.contains(&key) {
             let hint = hint(key, KEYS);
             let message = format!(
-                "the first line has no place for \"{word}\"{hint}: it has {}",
+                "the first line has no place for \"{word}\"{hint}: its keys are {}",
                 KEYS.join(" ")
             );
             faults.error(1, message);
@@ -91,7 +96,7 @@ fn pairs<'t>(
     values
 }
 
-/// A required key's value; `None`, with a fault, when it is absent or can't be read.
+/// The value of a required key; `None`, with a fault, if it is absent or unreadable.
 fn value<T>(
     values: &BTreeMap<&str, &str>,
     key: &str,

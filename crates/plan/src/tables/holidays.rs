@@ -1,4 +1,4 @@
-//! Special days, everywhere or at a place (docs/plan-semantics.md section 8).
+//! Special days, at one place or at all places (docs/plan-semantics.md section 8).
 
 use std::collections::HashMap;
 
@@ -14,9 +14,9 @@ const PLACE: usize = 2;
 /// A date of one year or of every year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum SpecialDay {
-    /// One date.
+    /// A date of one year.
     Once(Date),
-    /// Month and day; 29 February in leap years only.
+    /// Month and day of every year; 29 February in leap years only.
     Yearly(i8, i8),
 }
 
@@ -27,25 +27,26 @@ impl SpecialDay {
             let date = values::date(text).map(Self::Once);
             return date.map_err(|why| format!("{why}, or --MM-DD for every year"));
         };
-        // A leap year has every day there is.
+        // 2000 is a leap year, so it has every day that a year can have.
         match values::date(&format!("2000-{month_and_day}")) {
             Ok(date) => Ok(Self::Yearly(date.month(), date.day())),
             Err(_) => Err(format!(
-                "\"{text}\" is no day of the year: write --MM-DD, or YYYY-MM-DD for one year"
+                "\"{text}\" is not a day of the year: write --MM-DD, or YYYY-MM-DD for one year"
             )),
         }
     }
 }
 
-/// Special days by place; those without are under the empty text.
+/// Special days by place. Days without a place have the empty text as their key.
 #[derive(Debug, Default)]
 pub(crate) struct Holidays {
-    /// Sorted.
+    /// The days of each place are sorted.
     places: HashMap<Box<str>, Vec<SpecialDay>>,
 }
 
 impl Holidays {
-    /// Is a date special at a place: everywhere, there, or where that lies in?
+    /// Whether a date is special at a place: at all places, at this place, or at a place that
+    /// contains it.
     pub(crate) fn is_special(&self, date: Date, place: &str) -> bool {
         let (once, yearly) = (SpecialDay::Once(date), SpecialDay::Yearly(date.month(), date.day()));
         std::iter::once("").chain(place::lineage(place)).any(|name| {
@@ -56,7 +57,7 @@ impl Holidays {
     }
 }
 
-/// The rows as they are read.
+/// The rows in the order of reading, each with its line in the file.
 #[derive(Debug, Default)]
 pub(super) struct Rows(Vec<(Box<str>, SpecialDay, u32)>);
 
@@ -78,7 +79,7 @@ impl Kind for Rows {
             if let [(place, day, first), (other, same, line)] = pair
                 && (place, day) == (other, same)
             {
-                faults.warn(*line, format!("the day stands on line {first} already"));
+                faults.warn(*line, format!("the day is on line {first} already: take one out"));
             }
         }
         let mut holidays = Holidays::default();

@@ -1,23 +1,24 @@
-//! Reference tables: what plans look up and do not hold. `docs/tables.md` is for whoever writes
-//! one.
+//! Reference tables: data that plans look up and do not contain. `docs/tables.md` is for the
+//! authors of tables.
 //!
 //! ```text
 //!  text
 //!    |  head.rs      the first line: id, kind, version, start
-//!    |  rows.rs      CSV -> rows that know their lines and columns
+//!    |  rows.rs      CSV -> rows with their lines and columns
 //!    |  dial_plan.rs  tax.rs  holidays.rs  exchange_rates.rs  addresses.rs
-//!    v               one file a kind: its columns, its refusals, its look-up
-//!  Table             immutable; share it in an Arc
+//!    v               one file per kind: its columns, its checks, its look-up
+//!  Table             immutable; can be shared in an Arc
 //!
-//!  number.rs  telephone numbers -> E.164, their lengths checked by countries.rs
-//!  place.rs   places within places
+//!  number.rs  telephone numbers -> E.164, with lengths checked by countries.rs
+//!  place.rs   nested places
 //! ```
 //!
 //! Invariants:
-//! - A look-up does not depend on the order of rows, except of the taxes of one place, which are
-//!   taken in the order of the file (docs/plan-semantics.md section 3).
-//! - Tables of equal content hash answer every look-up alike, row numbers included.
-//! - No look-up allocates, except for the list of more than four taxes.
+//! - A look-up does not depend on the order of rows. The exception is the taxes of one place, which
+//!   apply in the order of the file (docs/plan-semantics.md section 3).
+//! - Tables with the same content hash return the same results for every look-up, row numbers
+//!   included.
+//! - No look-up allocates memory, except for a list of more than four taxes.
 
 mod addresses;
 mod countries;
@@ -55,14 +56,15 @@ use rows::{Faults, Kind};
 /// Parses and checks a reference table.
 ///
 /// # Errors
-/// Everything found wrong, each with its line.
+/// All errors of the text, each with its line.
 pub fn parse_table(text: &str) -> Result<Table, TableErrors> {
     let mut faults = Faults::default();
     match read(text, &mut faults) {
         Some(table) => faults.into_result().map(|warnings| Table { warnings, ..table }),
         None => Err(match faults.into_result() {
             Err(errors) => errors,
-            // Who gives up says why; this only keeps the promise that the list is not empty.
+            // `read` reports an error whenever it returns `None`. This branch only guarantees that
+            // the list is not empty.
             Ok(_) => {
                 let message = "the table can't be read".to_owned();
                 TableErrors(vec![TableError { line: 1, message }])
@@ -73,8 +75,10 @@ pub fn parse_table(text: &str) -> Result<Table, TableErrors> {
 
 fn read(text: &str, faults: &mut Faults) -> Option<Table> {
     if text.len() > TABLE_BYTES_MAX {
-        let message =
-            format!("the table has {} bytes, at most {TABLE_BYTES_MAX} are taken", text.len());
+        let message = format!(
+            "the table has {} bytes, at most {TABLE_BYTES_MAX} are accepted: split it",
+            text.len()
+        );
         faults.error(1, message);
         return None;
     }
@@ -113,18 +117,18 @@ fn fill<K: Kind>(
     })
 }
 
-/// What a table holds.
+/// The kind of data in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TableKind {
     /// Prefixes of telephone numbers and their prices.
     DialPlan,
     /// Tax rates of places.
     Tax,
-    /// Days that are special somewhere.
+    /// Special days of places.
     Holidays,
-    /// What one currency is worth in another.
+    /// Exchange rates between currencies.
     ExchangeRates,
-    /// Where networks are.
+    /// Locations of networks.
     Addresses,
 }
 
@@ -133,7 +137,7 @@ impl TableKind {
     pub const ALL: [Self; 5] =
         [Self::DialPlan, Self::Tax, Self::Holidays, Self::ExchangeRates, Self::Addresses];
 
-    /// The word for it in a table's first line.
+    /// The word for the kind in a table's first line.
     pub const fn word(self) -> &'static str {
         match self {
             Self::DialPlan => "dial-plan",
@@ -158,7 +162,7 @@ impl FromStr for TableKind {
         Self::ALL.into_iter().find(|kind| kind.word() == text).ok_or_else(|| {
             let words = Self::ALL.map(Self::word);
             let hint = hint(text, words);
-            format!("\"{text}\" is no kind of table{hint}: write one of {}", words.join(", "))
+            format!("\"{text}\" is not a kind of table{hint}: write one of {}", words.join(", "))
         })
     }
 }
@@ -183,12 +187,12 @@ enum Content {
 }
 
 impl Table {
-    /// The table's id: all its versions share it.
+    /// The table's id, which all its versions share.
     pub fn id(&self) -> &str {
         &self.head.id
     }
 
-    /// What it holds.
+    /// The kind of the table.
     pub fn kind(&self) -> TableKind {
         self.head.kind
     }
@@ -198,40 +202,41 @@ impl Table {
         self.head.version
     }
 
-    /// The first date on which it is in force, in the account's zone.
+    /// The first date on which this version is in force, in the account's time zone.
     pub fn starts(&self) -> Date {
         self.head.starts
     }
 
-    /// The instant at which it comes into force for an account of this zone.
+    /// The instant at which this version comes into force for an account in a time zone.
     pub fn starts_at(&self, zone: &Zone) -> Timestamp {
         first_instant_of(zone, self.head.starts)
     }
 
-    /// The version of equal start that this one replaces.
+    /// The version with the same start that this version replaces.
     pub fn supersedes(&self) -> Option<u32> {
         self.head.supersedes
     }
 
-    /// BLAKE3 over the head's fields and the rows in canonical order. Comments, the order of
-    /// columns, quotes and spaces round a value are not content; nor is the order of rows, except
-    /// among the taxes of one place. Values count as written: `0.5` and `0.50` differ.
+    /// The BLAKE3 hash of the head's fields and of the rows in canonical order. Comments, the order
+    /// of columns, and quotes and spaces around a value are not content. Neither is the order of
+    /// rows, except among the taxes of one place. Values count as written: `0.5` and `0.50` differ.
     pub fn content_hash(&self) -> [u8; 32] {
         self.content_hash
     }
 
-    /// How many rows it has, its header not counted.
+    /// The number of rows without the header.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// What is legal and probably not meant, each with its line; at most 100.
+    /// Warnings about content that is legal and probably unintended, each with its line; at most
+    /// 100.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 }
 
-/// Each `None` when the table is of another kind.
+/// Access to the content by kind; `None` if the table is of another kind.
 impl Table {
     pub(crate) fn dial_plan(&self) -> Option<&DialPlan> {
         if let Content::DialPlan(content) = &self.content { Some(content) } else { None }
@@ -254,16 +259,16 @@ impl Table {
     }
 }
 
-/// Everything found wrong with a table, in order of lines; at most 100. Never empty.
+/// The errors of a table, in order of lines; at least one, at most 100.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct TableErrors(pub Vec<TableError>);
 
-/// One thing that makes a table impossible to accept.
+/// An error for which a table is refused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TableError {
-    /// Line of the text, from 1.
+    /// The line of the text, from 1.
     pub line: u32,
-    /// What is wrong and what to do, for people.
+    /// The problem and its remedy, for a person.
     pub message: String,
 }
 
@@ -274,7 +279,7 @@ impl fmt::Display for TableError {
 }
 
 impl fmt::Display for TableErrors {
-    /// One error a line.
+    /// Writes one error per line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, error) in self.0.iter().enumerate() {
             if position > 0 {

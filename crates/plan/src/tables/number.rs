@@ -1,4 +1,4 @@
-//! Telephone numbers as dialled -> E.164, by the dialler's home plan
+//! Conversion of dialled telephone numbers to E.164, by the dialling rules of the caller's country
 //! (docs/plan-semantics.md section 8).
 
 use std::fmt;
@@ -10,24 +10,24 @@ use super::countries::{DIGITS_MAX, country};
 #[cfg(test)]
 mod tests;
 
-/// How numbers are dialled where a subscriber is at home.
+/// The dialling rules of a subscriber's home country.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HomePlan {
-    /// `44`.
+    /// The country code, such as `44`.
     country_code: Box<str>,
-    /// What goes before a number of another country: `00`, `011`.
+    /// The prefix before a number of another country, such as `00` or `011`.
     international_prefix: Box<str>,
-    /// What goes before a number of the same country: `0`, `1`, or nothing.
+    /// The prefix before a number of the same country, such as `0`, `1`, or empty.
     national_prefix: Box<str>,
-    /// Is it part of the number?
+    /// Whether the national prefix is part of the number in international form.
     keeps_national_prefix: bool,
 }
 
-/// The country code of Italy, whose numbers keep their 0.
+/// The country code of Italy, whose numbers keep their leading 0 in international form.
 const ITALY: &str = "39";
 
 impl HomePlan {
-    /// A country that drops its national prefix in international numbers, except Italy.
+    /// The rules of a country. International numbers drop the national prefix, except in Italy.
     pub(crate) fn new(
         country_code: &str,
         international_prefix: &str,
@@ -36,25 +36,27 @@ impl HomePlan {
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         if !digits(country_code) || !(1..=3).contains(&country_code.len()) {
             return Err(format!(
-                "\"{country_code}\" is no country code: write 1 to 3 digits, such as 44"
+                "\"{country_code}\" is not a country code: write 1 to 3 digits, such as 44"
             ));
         }
         if country_code.starts_with('0') {
-            return Err(format!("\"{country_code}\" is no country code: none begins with 0"));
+            return Err(format!(
+                "\"{country_code}\" is not a country code: no country code begins with 0"
+            ));
         }
         if !digits(international_prefix) || !(1..=8).contains(&international_prefix.len()) {
             return Err(format!(
-                "\"{international_prefix}\" is no international prefix: write 1 to 8 digits, such as 00"
+                "\"{international_prefix}\" is not an international prefix: write 1 to 8 digits, such as 00"
             ));
         }
         if !digits(national_prefix) || national_prefix.len() > 8 {
             return Err(format!(
-                "\"{national_prefix}\" is no national prefix: write up to 8 digits, such as 0, or nothing"
+                "\"{national_prefix}\" is not a national prefix: write up to 8 digits, such as 0, or nothing"
             ));
         }
         if national_prefix.starts_with(international_prefix) {
             return Err(format!(
-                "the national prefix {national_prefix} begins with the international one, {international_prefix}: no national number could be dialled"
+                "the national prefix {national_prefix} begins with the international prefix {international_prefix}, so no national number could be dialled: write other prefixes"
             ));
         }
         Ok(Self {
@@ -65,21 +67,21 @@ impl HomePlan {
         })
     }
 
-    /// The same, but for whether its national prefix is part of the number.
+    /// Sets whether the national prefix is part of the number in international form.
     pub(crate) fn keeping_national_prefix(self, keeps: bool) -> Self {
         Self { keeps_national_prefix: keeps, ..self }
     }
 }
 
-/// How a number without `+` is read.
+/// The interpretation of a number without `+`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// As it is dialled at home.
+    /// As dialled in the home country.
     Dialled(HomePlan),
-    /// With its country code first. What callers dial before a country code may stand before it,
-    /// as far as it begins with a 0, with which no country code begins.
+    /// With its country code first. An international prefix before the country code is accepted
+    /// if it begins with 0, because no country code begins with 0.
     International {
-        /// `00`, `011`, or nothing.
+        /// The international prefix: `00`, `011`, or empty.
         prefix: Box<str>,
     },
 }
@@ -121,7 +123,7 @@ impl fmt::Debug for Digits {
     }
 }
 
-/// Not a telephone number.
+/// The reason why a text is not a telephone number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadNumber {
     #[error("it has no digits after its prefix")]
@@ -130,9 +132,9 @@ pub(crate) enum BadNumber {
     TooLong,
     #[error("{0:?} is not part of a telephone number")]
     Character(char),
-    #[error("it ends like a number of a spreadsheet: keep the column as text")]
+    #[error("it ends like a decimal number of a spreadsheet: keep the column as text")]
     Decimal,
-    #[error("no country has the code with which {0:?} begins")]
+    #[error("no country code is a prefix of {0:?}")]
     NoCountry(Digits),
     #[error("{}", wrong_length(.0, *.1))]
     Length(Digits, usize),
@@ -148,20 +150,21 @@ fn wrong_length(digits: &Digits, code: usize) -> String {
     format!("as +{country_code} {national} it has {} digits, not {lengths}", national.len())
 }
 
-/// A number, brought into international form.
+/// A number in international form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Number {
-    /// A number of its country's length.
+    /// A number whose length is possible in its country.
     Whole(Digits),
-    /// Dialled at home and shorter than any number there: perhaps a service number such as 118118,
-    /// behind the country code. If it is none, the fault says what is wrong with it.
+    /// A number that was dialled in its home country and is shorter than all numbers there, with
+    /// the country code before it. It may be a service number such as 118118. If it is not, the
+    /// fault is the reason to refuse it.
     Service(Digits, BadNumber),
 }
 
-/// Service numbers have at least so many digits.
+/// The least number of digits of a service number.
 const SERVICE_DIGITS_MIN: usize = 3;
 
-/// Reads a number, and checks its length by its country.
+/// Reads a number, and checks that its length is possible in its country.
 pub(crate) fn read(number: &str, reading: &Reading) -> Result<Number, BadNumber> {
     let dialled = Dialled::of(number)?;
     let (digits, home) = match reading {
@@ -199,9 +202,10 @@ pub(crate) fn read(number: &str, reading: &Reading) -> Result<Number, BadNumber>
 }
 
 impl HomePlan {
-    /// May a number that was dialled without any prefix be one of the same country with its country
-    /// code? Where the national prefix is dropped, callers dial it before each national number, so
-    /// it is not plain which of the two was meant.
+    /// Whether a number that was dialled without a prefix can also be read as a number of the same
+    /// country that begins with its country code. If the country has a national prefix that
+    /// international numbers drop, callers dial that prefix before national numbers, so both
+    /// readings are plausible.
     fn is_ambiguous(&self, digits: &Digits) -> bool {
         if self.national_prefix.is_empty() || self.keeps_national_prefix {
             return false;
@@ -212,7 +216,7 @@ impl HomePlan {
     }
 }
 
-/// Digits, and `(0)` as one of them.
+/// The digits of a number; `(0)` counts as one of them.
 #[derive(Debug)]
 struct Dialled {
     plus: bool,
@@ -222,7 +226,7 @@ struct Dialled {
 /// A national prefix in parentheses, as in `+44 (0)20 7946 0000`.
 const TRUNK: u8 = b'(';
 
-/// More are no number, whatever stands before it.
+/// The most digits of a dialled number with all its prefixes.
 const DIALLED_MAX: usize = 32;
 
 impl Dialled {
@@ -253,7 +257,7 @@ impl Dialled {
     }
 }
 
-/// Digits, one point, and zeros alone: `447700900123.0`.
+/// Whether a text is a number with one decimal point and only zeros after it: `447700900123.0`.
 fn is_decimal(number: &str) -> bool {
     let number = number.trim();
     let Some((whole, part)) = number.strip_prefix('+').unwrap_or(number).split_once('.') else {
@@ -263,8 +267,8 @@ fn is_decimal(number: &str) -> bool {
     digits(whole) && !part.is_empty() && part.bytes().all(|byte| byte == b'0')
 }
 
-/// What a number as dialled reaches, and with it the home plan, if the number came without any
-/// prefix, as one of the same country.
+/// The international form of a dialled number. The home plan is returned too if the number was
+/// dialled without a prefix and read as a number of the home country.
 fn normalised<'h>(
     dialled: &Dialled,
     home: &'h HomePlan,
@@ -294,8 +298,8 @@ fn normalised<'h>(
     Ok((digits, bare.then_some(home)))
 }
 
-/// Digits with the country code first. A national prefix in parentheses behind it is not dialled
-/// from abroad, except where it is part of the number.
+/// The digits of a number that begins with its country code. A national prefix in parentheses after
+/// the country code is dropped, except if it is part of the number.
 fn international(
     dialled: impl IntoIterator<Item = u8>,
     home: Option<&HomePlan>,
@@ -317,14 +321,14 @@ fn international(
     Ok(digits)
 }
 
-/// The E.164 number that a number as dialled in `home` reaches, of whatever length.
+/// The E.164 form of a number that was dialled in `home`. Does not check its length.
 #[cfg(test)]
 fn normalise(number: &str, home: &HomePlan) -> Result<Digits, BadNumber> {
     let (digits, _) = normalised(&Dialled::of(number)?, home)?;
     if digits.len == 0 { Err(BadNumber::Empty) } else { Ok(digits) }
 }
 
-/// What follows a prefix; `None` where it does not begin so.
+/// The digits after a prefix; `None` if the digits do not begin with it.
 fn without<I: Iterator<Item = u8>>(mut digits: I, prefix: &str) -> Option<I> {
     prefix.bytes().all(|expected| digits.next() == Some(expected)).then_some(digits)
 }

@@ -1,20 +1,20 @@
-//! CSV -> rows that know their lines and columns. Nothing about any kind of table is known here.
+//! CSV -> rows with their lines and columns, independent of the kind of table.
 //!
-//! One row a line, as [`CsvLine`] splits it, with comments: lines that begin with `#`. Refused: a quote
-//! left open or within an unquoted value, control characters within a value, a value of more than
-//! [`CELL_BYTES_MAX`] bytes.
+//! Each line is one row, split by [`CsvLine`]. Lines that begin with `#` are comments. Refused are:
+//! an unclosed quote or a quote within an unquoted value, control characters in a value, and a
+//! value of more than [`CELL_BYTES_MAX`] bytes.
 
 use turnpike_types::{CsvLine, CsvLineError};
 
 use super::{TableError, TableErrors};
 use crate::nearest::hint;
 
-/// One value.
+/// The longest value, in bytes.
 pub(super) const CELL_BYTES_MAX: usize = 256;
-/// How many errors are collected before reading stops: past these, nobody reads on.
+/// The number of errors after which reading stops.
 const ERRORS_MAX: usize = 100;
 
-/// A column of a kind of table. Of a required one no value may be empty.
+/// A column of a kind of table. The values of a required column must not be empty.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     name: &'static str,
@@ -29,39 +29,40 @@ pub(super) const fn optional(name: &'static str) -> Column {
     Column { name, required: false }
 }
 
-/// A kind of table, while its rows are read.
+/// A kind of table, as a reader of its rows.
 pub(super) trait Kind: Default {
-    /// What it has.
+    /// The columns of this kind.
     const COLUMNS: &'static [Column];
-    /// What comes of the rows.
+    /// The result of reading the rows.
     type Content;
 
-    /// Takes a row, and gives its rank among rows whose order is content; 0 where it is not.
+    /// Reads a row. Returns its rank among the rows whose order is part of the content; 0 if the
+    /// order is not.
     fn take(&mut self, row: &Row<'_>) -> Result<u32, String>;
 
-    /// Checks the rows against each other.
+    /// Checks the rows against each other, and builds the content.
     fn finish(self, faults: &mut Faults) -> Self::Content;
 }
 
-/// A row of a table. Columns go by their place in [`Kind::COLUMNS`].
+/// A row of a table. A column is given by its index in [`Kind::COLUMNS`].
 #[derive(Debug)]
 pub(super) struct Row<'r> {
     pub(super) line: u32,
     columns: &'static [Column],
     cells: &'r CsvLine,
-    /// Where in the file's row each column stands.
+    /// The index of each column in the file's rows; `None` if the file does not have the column.
     places: &'r [Option<usize>],
 }
 
 impl Row<'_> {
-    /// What the row says in a column; empty where it says nothing.
+    /// The value of a column; empty if the file has no value.
     pub(super) fn cell(&self, column: usize) -> &str {
         let place = self.places.get(column).copied().flatten();
-        // Within quotes too: hashes of tables that were published do not know of spaces round values.
+        // Trims quoted values too: the hashes of published tables were computed without the spaces.
         place.and_then(|place| self.cells.get(place)).unwrap_or_default().trim()
     }
 
-    /// A column's value, read.
+    /// Parses the value of a column.
     pub(super) fn read<T>(
         &self,
         column: usize,
@@ -71,7 +72,7 @@ impl Row<'_> {
         parse(self.cell(column)).map_err(|why| format!("{name}: {why}"))
     }
 
-    /// As [`Row::read`]; `None` where nothing is written.
+    /// As [`Row::read`]; `None` if the value is empty.
     pub(super) fn read_optional<T>(
         &self,
         column: usize,
@@ -87,19 +88,22 @@ impl Row<'_> {
         for (at, column) in self.columns.iter().enumerate() {
             let (cell, name) = (self.cell(at), column.name);
             if cell.len() > CELL_BYTES_MAX {
-                return Err(format!("{name}: {} bytes, at most {CELL_BYTES_MAX}", cell.len()));
+                return Err(format!(
+                    "{name}: {} bytes: write at most {CELL_BYTES_MAX}",
+                    cell.len()
+                ));
             }
             if cell.chars().any(char::is_control) {
                 return Err(format!("{name}: a control character: write plain text"));
             }
             if column.required && cell.is_empty() {
-                return Err(format!("{name}: it is empty: every row needs one"));
+                return Err(format!("{name}: it is empty: every row needs a value"));
             }
         }
         Ok(())
     }
 
-    /// The row as it counts for the hash.
+    /// The canonical form of the row, which is hashed.
     fn canonical(&self, rank: u32) -> Box<[u8]> {
         let mut bytes = Vec::new();
         for at in 0..self.columns.len() {
@@ -110,14 +114,14 @@ impl Row<'_> {
     }
 }
 
-/// Length before content, so that no two lists of texts give the same bytes.
+/// Appends a text after its length, so that different lists of texts never give the same bytes.
 pub(super) fn hash_text(text: &str, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// Takes every row, and gives their canonical forms; `None`, with what is wrong, when the rows
-/// can't be told apart, or there are none or more than `rows_max`.
+/// Reads all rows, and returns their canonical forms. Returns `None`, with a fault, if the header
+/// is unusable, if there are no rows or more than `rows_max`, or after too many errors.
 pub(super) fn read<K: Kind>(
     text: &str,
     rows_max: usize,
@@ -159,13 +163,13 @@ pub(super) fn read<K: Kind>(
         }
     }
     if !any {
-        faults.error(lines.line, "no rows: an empty table answers nothing");
+        faults.error(lines.line, "no rows: write at least one row after the header");
         return None;
     }
     Some((kind, canonical))
 }
 
-/// Where each column stands in the file.
+/// The index of each column in the file, from the header.
 fn header(
     cells: &CsvLine,
     line: u32,
@@ -181,16 +185,20 @@ fn header(
                 let name: String = name.chars().take(60).collect();
                 let hint = hint(&name, columns.iter().map(|column| column.name));
                 let known = names(columns, ", ");
-                let message = format!("no column {name:?} is known here{hint}: write {known}");
+                let message = format!(
+                    "no column {name:?} is known for this kind of table{hint}: write {known}"
+                );
                 faults.error(line, message);
             }
-            Some(Some(_)) => faults.error(line, format!("column {name} twice: take one out")),
+            Some(Some(_)) => {
+                faults.error(line, format!("the header has column {name} twice: take one out"))
+            }
             Some(place) => *place = Some(at),
         }
     }
     for (column, place) in columns.iter().zip(&places) {
         if column.required && place.is_none() {
-            faults.error(line, format!("no column {}: it is required", column.name));
+            faults.error(line, format!("the header has no column {}: it is required", column.name));
         }
     }
     (faults.errors.len() == before).then_some(places)
@@ -200,12 +208,12 @@ fn names(columns: &[Column], between: &str) -> String {
     columns.iter().map(|column| column.name).collect::<Vec<_>>().join(between)
 }
 
-/// The rows of a text, comments left out.
+/// The rows of a text, without comments.
 struct Lines<'t> {
     lines: std::str::Split<'t, char>,
-    /// The line that was read last, from 1.
+    /// The number of the last line that was read, from 1.
     line: u32,
-    /// How many values the header has.
+    /// The number of values in the header.
     columns: Option<usize>,
 }
 
@@ -214,7 +222,7 @@ impl<'t> Lines<'t> {
         Self { lines: text.split('\n'), line: 0, columns: None }
     }
 
-    /// The next row's cells, and its line.
+    /// Reads the next row into `cells`, and returns its line.
     fn next(&mut self, cells: &mut CsvLine) -> Option<Result<u32, TableError>> {
         let text = loop {
             let line = self.lines.next()?;
@@ -229,21 +237,22 @@ impl<'t> Lines<'t> {
     }
 
     fn split(&mut self, text: &str, cells: &mut CsvLine) -> Result<(), String> {
-        const LEFT_OPEN: &str = "a quote is left open: close it (a value holds no line break), and write \"\" for one within a value";
+        const LEFT_OPEN: &str = "a quote is left open: close it (a value cannot hold a line break), and write \"\" for a quote within a value";
         cells.split(text, ',').map_err(|error| match error {
             CsvLineError::Unclosed { .. } => LEFT_OPEN.to_owned(),
             CsvLineError::AfterQuote { .. } => {
                 format!("{error}: write \"\" for a quote within quotes")
             }
         })?;
-        // In a table, which people write, an odd one is a slip; elsewhere it is an inch.
+        // Tables are written by people, so an odd number of quotes is treated as a mistake. In
+        // other files a single quote can be an inch sign.
         if text.bytes().filter(|&byte| byte == b'"').count() % 2 != 0 {
             return Err(LEFT_OPEN.to_owned());
         }
         let expected = *self.columns.get_or_insert(cells.len());
         if cells.len() != expected {
             return Err(format!(
-                "{} values, the header has {expected}: write every column, and put values that hold a comma in double quotes",
+                "{} values, the header has {expected}: write every column, and put values with a comma in double quotes",
                 cells.len()
             ));
         }
@@ -271,7 +280,7 @@ impl Faults {
         }
     }
 
-    /// For sorted rows: refuses each that has what the row before it has.
+    /// Refuses each of the sorted rows that is equal by `same` to the row before it.
     pub(super) fn refuse_doubles<T>(
         &mut self,
         rows: &[T],
@@ -284,13 +293,13 @@ impl Faults {
                 && same(first, second)
             {
                 let (what, earlier) = (what(second), line(first));
-                let message = format!("{what} stands on line {earlier} already: take one out");
+                let message = format!("{what} is on line {earlier} already: take one out");
                 self.error(line(second), message);
             }
         }
     }
 
-    /// The warnings, or the errors, in order of lines.
+    /// The warnings if there are no errors, or else the errors; in order of lines.
     pub(super) fn into_result(mut self) -> Result<Vec<String>, TableErrors> {
         if self.errors.is_empty() {
             self.warnings.sort();

@@ -9,7 +9,7 @@ use super::place;
 use super::rows::{Column, Faults, Kind, Row, optional, required};
 use crate::measure::Decimal;
 
-/// Percent.
+/// The highest tax rate, in percent.
 const RATE_MAX: i128 = 1000;
 
 const PLACE: usize = 0;
@@ -18,20 +18,22 @@ const RATE: usize = 2;
 const CATEGORY: usize = 3;
 const COMPOUND: usize = 4;
 
-/// One tax of one place.
+/// A tax of a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TaxRow {
-    /// `US/CA/Los Angeles`: the outermost first.
+    /// The place, outermost name first: `US/CA/Los Angeles`.
     pub(crate) place: Box<str>,
     pub(crate) tax: Box<str>,
-    /// Percent, from 0 to 1000.
+    /// The rate in percent, from 0 to 1000.
     pub(crate) rate: Decimal,
     pub(crate) rate_text: Box<str>,
-    /// Empty: every category.
+    /// The category of charges; empty for every category.
     pub(crate) category: Box<str>,
-    /// On the net and the taxes before it, not on the net alone?
+    /// Whether the tax applies to the net amount plus the taxes before it, not to the net amount
+    /// only.
     pub(crate) compound: bool,
-    /// The row's number in order of places, those of one place as in the file, from 0.
+    /// The row's number in order of places, from 0. The rows of one place keep the order of the
+    /// file.
     pub(crate) index: u32,
 }
 
@@ -43,9 +45,10 @@ pub(crate) struct TaxTable {
 }
 
 impl TaxTable {
-    /// What a category bears at a place: the taxes of all that it lies in and its own, outermost
-    /// first, those of one place as in the file. `None` when neither the place nor any that it
-    /// lies in is in the table; empty when they are, and tax nothing of this category.
+    /// The taxes on a category at a place: those of the places that contain it and its own,
+    /// outermost first; the taxes of one place in the order of the file. `None` if neither the
+    /// place nor a place that contains it is in the table. Empty if one is, and none of them has a
+    /// tax on this category.
     pub(crate) fn taxes(&self, place: &str, category: &str) -> Option<SmallVec<[&TaxRow; 4]>> {
         let mut known = None;
         for name in place::lineage(place) {
@@ -59,7 +62,8 @@ impl TaxTable {
     }
 }
 
-/// The rows as they are read, and how many each place has so far.
+/// The rows in the order of reading, each with its line, and the number of rows of each place so
+/// far.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     rows: Vec<(TaxRow, u32)>,
@@ -117,14 +121,15 @@ impl Kind for Rows {
     }
 }
 
-/// Of rows in order of place, tax and category.
+/// Warns of a tax that has a row for every category and a row for one category, because both apply.
+/// The rows are in order of place, tax and category.
 fn warn_of_both(rows: &[(TaxRow, u32)], faults: &mut Faults) {
     for same in rows.chunk_by(|(a, _), (b, _)| a.place == b.place && a.tax == b.tax) {
         let Some(((every, on_line), rest)) = same.split_first() else { continue };
         for (row, line) in rest {
             if every.category.is_empty() && !row.category.is_empty() {
                 let message = format!(
-                    "{} comes on top of the row of every category on line {on_line}: it does not replace it",
+                    "{} is charged on top of the row for every category on line {on_line}: it does not replace that row",
                     described(row)
                 );
                 faults.warn(*line, message);
@@ -143,7 +148,7 @@ fn described(row: &TaxRow) -> String {
 
 fn rate(text: &str) -> Result<Decimal, String> {
     let rate = Decimal::parse(text)?;
-    // A decimal has at most 27 digits: this can't overflow.
+    // A decimal has at most 27 digits, so this cannot overflow.
     if rate.digits > RATE_MAX * 10i128.pow(rate.scale) {
         return Err(format!(
             "\"{text}\" is more than {RATE_MAX} percent: write percent, such as 7.7"

@@ -15,7 +15,7 @@ fn a_minimum_tops_up_the_lines_of_a_record() {
     let mut account = held(r#"<Minimum id="held" in="units.charge" amount="0.10"/>"#);
     assert_eq!(account.posted(&cents(3, 1)), pairs(&[("units", "0.03"), ("held", "0.07")]));
     assert_eq!(account.posted(&cents(10, 1)), pairs(&[("units", "0.1")]));
-    // What comes to no line is not topped up.
+    // Zero lines are not topped up to the minimum.
     assert_eq!(account.posted(&cents(0, 1)), []);
     let kind = account.code.components().last().unwrap().kind;
     assert_eq!(kind, ComponentKind::Adjustment);
@@ -56,7 +56,7 @@ fn a_cap_counts_by_its_period() {
     };
     first_above("record", &[("2026-03-01", false), ("2026-03-01", false)]);
     first_above("day", &[("2026-03-01", false), ("2026-03-01", true), ("2026-03-02", false)]);
-    // The 1st of March 2026 is a Sunday.
+    // 1 March 2026 is a Sunday.
     first_above("week", &[("2026-03-01", false), ("2026-03-02", false), ("2026-03-08", true)]);
     first_above("month", &[("2026-03-01", false), ("2026-03-31", true), ("2026-04-01", false)]);
     first_above(
@@ -68,7 +68,7 @@ fn a_cap_counts_by_its_period() {
     assert!(account.state.entries().is_empty());
 }
 
-/// A credit lowers what was taken back before it lowers what is paid.
+/// A credit first reduces the amount taken back by the cap, then the amount paid.
 #[test]
 fn credits_count_against_a_cap() {
     let graph = r#"<Discount id="off" in="units.charge" percent="50"/>
@@ -91,7 +91,7 @@ fn committed() -> Subscription {
     account
 }
 
-/// Section 5: at the close of a cycle, max(0, amount - eligible).
+/// Section 5: at the close of a cycle, the top-up is max(0, amount - eligible).
 #[test]
 fn a_commitment_is_topped_up_when_the_grace_of_its_cycle_is_over() {
     let mut account = committed();
@@ -107,7 +107,7 @@ fn a_commitment_is_topped_up_when_the_grace_of_its_cycle_is_over() {
     assert_eq!(period, turnpike_plan::Period(20_485), "the cycle that closed, from 1 February");
 }
 
-/// Section 5: later records post to the open cycle, and count there.
+/// Section 5: late records post to the open cycle, and count there.
 #[test]
 fn a_late_record_counts_for_the_commitment_of_the_open_cycle() {
     let mut account = committed();

@@ -37,7 +37,7 @@ fn a_charge_is_converted_at_the_rate_of_its_day() {
     let rated = account.rate(&cents(1000, 14)).unwrap();
     assert_eq!(account.shown(&rated)[0].2, "replaced");
     let line = rated.lines[1];
-    // Rows in order of pairs and dates: CHF comes first.
+    // Rows are in order of pairs and dates: CHF is the first.
     assert_eq!((line.of, line.row), (Some(0), Some(1)));
     let currencies: Vec<_> = rated
         .lines
@@ -47,7 +47,7 @@ fn a_charge_is_converted_at_the_rate_of_its_day() {
     assert_eq!(currencies, ["USD", "EUR"]);
 }
 
-/// The day is the account's own.
+/// The date is in the account's zone.
 #[test]
 fn the_day_of_a_rate_is_the_accounts() {
     let mut account = billed_in(Subscription::new(&converted("EUR"), &[RATES]), "EUR");
@@ -55,7 +55,7 @@ fn the_day_of_a_rate_is_the_accounts() {
     assert_eq!(account.posted(&cents(1000, 14)), pairs(&[("convert", "8")]));
 }
 
-/// Section 3: no rate: suspense.
+/// Section 3: without a rate, the record is suspended.
 #[test]
 fn without_a_rate_the_record_waits() {
     let mut account = billed_in(Subscription::new(&converted("GBP"), &[RATES]), "GBP");
@@ -68,7 +68,8 @@ fn without_a_rate_the_record_waits() {
     assert_eq!(account.rate(&cents(1, 1)), Err(SuspenseReason::NoRate));
 }
 
-/// Section 3: a subscription whose currency differs from what the plan posts is refused.
+/// Section 3: an account whose currency differs from the currency of the plan's postings is
+/// refused.
 #[test]
 fn an_account_in_another_currency_than_the_plan_posts_is_suspended() {
     let mut account = Subscription::new(&converted("EUR"), &[RATES]);
@@ -87,7 +88,7 @@ fn a_plan_may_convert_into_whatever_the_account_is_billed_in() {
         let mut account = billed_in(Subscription::of(code, &[RATES]), currency);
         assert_eq!(account.posted(&cents(1000, 1)), pairs(&[(component, amount)]));
     }
-    // Until somebody says, it is the plan's own.
+    // Without the account's currency, the plan's own is used.
     assert_eq!(compile(&plan, &overrides(&[])).unwrap().posts().as_str(), "USD");
 }
 
@@ -101,7 +102,7 @@ fn what_a_subscription_may_say_is_asked_for_too() {
     assert_eq!(compile(&plan, &said).unwrap().posts().as_str(), "CHF");
 }
 
-/// Taxes behind a converter are in what it converts to.
+/// Taxes behind a converter are in the target currency.
 #[test]
 fn what_is_made_of_converted_charges_is_in_their_currency() {
     let xml = plan(&format!(

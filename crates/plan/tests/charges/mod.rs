@@ -1,4 +1,4 @@
-//! What primitives on charges mean: taxes, conversion, discounts, bounds; and what they refuse.
+//! Primitives on charges: taxes, conversion, discounts, bounds; and the plans they refuse.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -20,7 +20,7 @@ use turnpike_types::{Posting, SuspenseReason, Timestamp, UsageRecord};
 
 use support::{event, micros, with_view};
 
-/// A rater of whole cents, on whose `units.charge` the primitives of a test stand.
+/// A rater of whole cents; the primitives of a test are linked to `units.charge`.
 const UNITS: &str = r#"<StepRater id="units" in="record.quantity"><step id="units" price="0.01" per="1"/></StepRater>"#;
 
 /// An account with one plan, its tables, and the dates of its subscription.
@@ -58,7 +58,7 @@ impl Subscription {
         }
     }
 
-    /// Of these primitives behind [`UNITS`], the last one being `end`.
+    /// With these primitives behind [`UNITS`]; `end` is the last one.
     fn behind_units(graph: &str, end: &str, tables: &[&str]) -> Self {
         let post = format!("<AccountFinalizer id=\"post\" in=\"{end}.charge\"/>");
         Self::new(&support::plan(&[UNITS, graph, &post].join("\n")), tables)
@@ -83,7 +83,7 @@ impl Subscription {
         rated
     }
 
-    /// What falls due until `now`: when, and what it comes to.
+    /// Books what falls due until `now`: the instants and the results.
     fn sweep(&mut self, now: &str) -> Vec<(String, Rated)> {
         self.now = Timestamp(micros(now));
         let mut rater = std::mem::take(&mut self.rater);
@@ -103,7 +103,7 @@ impl Subscription {
         fell
     }
 
-    /// (component, amount, where it goes) of each line.
+    /// (component, amount, destination) of each line.
     fn shown(&self, rated: &Rated) -> Vec<(String, String, &'static str)> {
         let shown = rated.lines.iter().map(|line| {
             let component = &self.code.components()[usize::from(line.component)].component;
@@ -119,20 +119,20 @@ impl Subscription {
         self.shown(&rated)
     }
 
-    /// (component, amount) of each line that is posted to the account.
+    /// (component, amount) of each line posted to the account.
     fn posted(&mut self, record: &UsageRecord) -> Vec<(String, String)> {
         let lines = self.lines(record).into_iter();
         lines.filter(|line| line.2 == "account").map(|(name, amount, _)| (name, amount)).collect()
     }
 
-    /// Billionths posted to the account.
+    /// The sum posted to the account, in billionths.
     fn sum(rated: &Rated) -> i128 {
         let own = rated.lines.iter().filter(|line| line.posting == Posting::Account);
         own.map(|line| line.amount.nanos()).sum()
     }
 }
 
-/// A record of so many cents, on a day of March 2026.
+/// A record that costs this number of cents, on a day of March 2026.
 fn cents(count: i64, day: u32) -> UsageRecord {
     event("t", &format!("2026-03-{day:02}T12:00:00Z"), count)
 }

@@ -1,11 +1,11 @@
-//! What holds whatever comes, against naive recomputation.
+//! Properties for any input, compared with naive recomputation.
 
 use proptest::prelude::*;
 
 use super::{Subscription, UNITS};
 use crate::support::{event, plan};
 
-/// n/d to the nearest, halves to the even neighbour; d above zero.
+/// n/d rounded to the nearest integer, halves to even; d is positive.
 fn half_even(n: i128, d: i128) -> i128 {
     let (floor, part) = (n.div_euclid(d), n.rem_euclid(d));
     match (2 * part).cmp(&d) {
@@ -15,7 +15,7 @@ fn half_even(n: i128, d: i128) -> i128 {
     }
 }
 
-/// Rates in thousandths of a percent, and whether each compounds.
+/// A table of rates in thousandths of a percent, each with a flag: does it compound?
 fn table(rates: &[(u32, bool)]) -> String {
     let mut text =
         "# turnpike-table id=taxes kind=tax version=1 starts=2026-01-01\nplace,tax,rate,compound\n"
@@ -41,7 +41,8 @@ fn taxed(prices: &str, rates: &[(u32, bool)], digits: u32) -> Subscription {
 proptest! {
     #![proptest_config(test_cases::cases(256))]
 
-    /// Section 3: each tax of the rounded line and, if it compounds, of the rounded taxes before.
+    /// Section 3: each tax applies to the rounded line, and if it compounds also to the rounded
+    /// taxes before it.
     #[test]
     fn taxes_on_top_are_what_their_definition_says(
         quantity in 1i64..1 << 40,
@@ -63,8 +64,8 @@ proptest! {
         prop_assert_eq!(amounts, expected);
     }
 
-    /// Section 3: the tax is rounded, the net is the difference; each tax is the rounded part of
-    /// the gross that exact arithmetic over one common denominator gives it.
+    /// Section 3: the tax is rounded, and the net is the difference; each tax is the rounded part
+    /// of the gross in exact arithmetic over one common denominator.
     #[test]
     fn taxes_within_and_the_net_add_up_to_the_gross(
         quantity in 0i64..1 << 20,
@@ -76,12 +77,12 @@ proptest! {
         prop_assert_eq!(Subscription::sum(&rated), gross);
         if quantity > 0 {
             let step = 10i128.pow(9 - digits);
-            // Everything over 100,000^taxes, which is the net itself.
+            // In units of 1/100,000^taxes of the net.
             let one = 100_000i128.pow(rates.len() as u32);
             let (mut whole, mut parts) = (one, Vec::new());
             for (rate, compound) in &rates {
                 let base = if *compound { whole } else { one };
-                // Divides: one factor of 100,000 is left for each tax to come.
+                // Exact: a factor of 100,000 is left for each tax that follows.
                 let part = base / 100_000 * i128::from(*rate);
                 parts.push(part);
                 whole += part;
@@ -93,8 +94,8 @@ proptest! {
         }
     }
 
-    /// What is posted in a period is never more than the cap, whatever comes, credits included;
-    /// and it is the lesser of the cap and what would have been posted.
+    /// The sum posted in a period never exceeds the cap, credits included: it is the lesser of the
+    /// cap and the sum without the cap.
     #[test]
     fn a_cap_is_never_exceeded(
         records in proptest::collection::vec((0i64..60, 1u32..29, any::<bool>()), 1..40),
@@ -132,7 +133,7 @@ proptest! {
         }
     }
 
-    /// A minimum and a commitment bring a sum up to their amount and never beyond.
+    /// A minimum and a commitment raise a sum to their amount and no further.
     #[test]
     fn what_is_topped_up_comes_to_the_amount(quantity in 1i64..2000, least in 0i64..2000) {
         let amount = format!("{}.{:02}", least / 100, least % 100);
@@ -176,7 +177,7 @@ proptest! {
         for record in &records[..again] {
             first.rate(record).unwrap();
         }
-        // Another node goes on from what was kept.
+        // Another node continues from the stored state.
         let mut second = make();
         second.state = first.state.clone();
         for record in &records[again..] {
@@ -185,8 +186,7 @@ proptest! {
         prop_assert_eq!(first.state, second.state);
     }
 
-    /// Bad input never panics a process: a plan with bytes changed, lost or repeated is refused, or
-    /// compiles.
+    /// Bad input never panics: a plan with bytes changed, lost or repeated is refused, or compiles.
     #[test]
     fn no_damaged_plan_panics(
         edits in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..30, "[ -~]{0,6}"), 1..4),
@@ -202,7 +202,8 @@ proptest! {
         }
     }
 
-    /// Any numbers in a record or a state rate or suspend, and what suspends changes nothing.
+    /// For any numbers in a record or a state, rating succeeds or suspends, and a suspended record
+    /// changes no state.
     #[test]
     fn no_number_panics_the_rater(quantity in 0i64.., values in proptest::collection::vec(any::<i128>(), 4)) {
         let mut account = Subscription::new(&everything(), &[&table(&[(8_100, false), (1_000, true)])]);
@@ -221,7 +222,7 @@ proptest! {
     }
 }
 
-/// A plan of all primitives on charges that post one currency.
+/// A plan with all primitives on charges that post in one currency.
 fn everything() -> String {
     plan(&format!(
         r#"{UNITS}

@@ -1,4 +1,5 @@
-//! What these primitives refuse, naming themselves and the line. Graphs begin on line 3.
+//! Plans that these primitives refuse, with the primitive and the line of each error. Graphs begin
+//! on line 3.
 
 use turnpike_plan::{Cause, parse};
 
@@ -20,7 +21,7 @@ fn refused(lines: &[&str], line: u32, primitive: &str, cause: Cause) {
     assert_eq!(errors(lines), [(line, primitive.to_owned(), cause)]);
 }
 
-/// A primitive called `it` on line 4, on the charges of line 3.
+/// A primitive with the id `it` on line 4, linked to the charges of line 3.
 #[track_caller]
 fn it_refused(name: &str, properties: &str, cause: Cause) {
     let it = format!("<{name} id=\"it\" in=\"units.charge\" {properties}/>");
@@ -68,7 +69,7 @@ fn a_place_that_no_primitive_tells() {
     it_refused("TaxCalculator", "table=\"t\" place=\"units.place\"", Cause::UnknownReference);
 }
 
-/// docs/plan-semantics.md section 2: what converters make meets only its like.
+/// docs/plan-semantics.md section 2: converted charges meet only charges of the same currency.
 #[test]
 fn converted_charges_beside_others() {
     let convert = r#"<CurrencyConverter id="it" in="units.charge" to="EUR" table="t"/>"#;
@@ -84,7 +85,7 @@ fn converted_charges_beside_others() {
 const OWN: &str = r#"<AccountFinalizer id="own" in="it.own"/>"#;
 const OTHERS: &str = r#"<SecondAccountFinalizer id="others" in="it.others"/>"#;
 
-/// A matrix of these elements, each on a line of its own from line 5.
+/// A matrix with these elements, one per line from line 5.
 fn matrix(elements: &[&str]) -> String {
     format!(
         "<CostResponsibilityMatrix id=\"it\" in=\"units.charge\">\n{}\n</CostResponsibilityMatrix>",
@@ -127,7 +128,7 @@ fn a_matrix_without_parties_or_rows() {
     assert_eq!(found, [(4, "it".to_owned(), Cause::MissingProperty)]);
 }
 
-/// An output may stay open when nothing can leave by it, and only then.
+/// An output may stay open only if no unit or charge can leave by it.
 #[test]
 fn an_output_that_nothing_takes() {
     let both = r#"<row shares="me=1 ad=1"/>"#;
@@ -151,8 +152,8 @@ fn rows_that_nothing_reaches_are_a_warning() {
     assert_eq!(lines, [7]);
 }
 
-/// docs/plan-semantics.md section 2: other parties' charges are not posted to the account, nor the
-/// other way round.
+/// docs/plan-semantics.md section 2: charges of other accounts are not posted to the account, nor
+/// the account's own to others.
 #[test]
 fn charges_that_reach_the_wrong_accounts_finalizer() {
     let both = matrix(&[ME, AD, r#"<row shares="me=1 ad=1"/>"#]);

@@ -32,7 +32,7 @@ fn taxed(properties: &str, place: &str) -> Subscription {
     account
 }
 
-/// Section 3: a line each, computed from the rounded line before it, rounded once.
+/// Section 3: one line per tax, computed from the rounded line before it, rounded once.
 #[test]
 fn taxes_come_on_top_each_on_a_line_of_its_own() {
     let mut account = taxed("", "CH");
@@ -44,7 +44,7 @@ fn taxes_come_on_top_each_on_a_line_of_its_own() {
     assert_eq!((known.kind, known.primitive.as_str()), (ComponentKind::Tax, "tax"));
 }
 
-/// Section 3, and the table's order: outermost first.
+/// Section 3, and the order of the table: outermost first.
 #[test]
 fn a_tax_that_compounds_is_on_the_amount_and_the_taxes_before_it() {
     let mut account = taxed("", "CA/QC");
@@ -52,7 +52,7 @@ fn a_tax_that_compounds_is_on_the_amount_and_the_taxes_before_it() {
         account.posted(&cents(10_000, 1)),
         pairs(&[("units", "100"), ("tax", "5"), ("tax", "10.47375")])
     );
-    // The receipt names the rows, in order of places.
+    // The receipt names the rows, which are in order of places.
     let rated = account.rate(&cents(10_000, 1)).unwrap();
     let rows: Vec<_> = rated.lines.iter().map(|line| line.row).collect();
     assert_eq!(rows, [None, Some(0), Some(1)]);
@@ -116,7 +116,7 @@ fn a_place_that_is_unknown_or_missing_suspends_the_record() {
     let mut told = cents(100, 1);
     told.attributes.insert("country".to_owned(), "CH".to_owned());
     assert_eq!(nowhere.posted(&told), pairs(&[("units", "1"), ("tax", "0.081")]));
-    // What comes to no line needs no place.
+    // Zero lines need no place.
     assert_eq!(taxed("", "DE").lines(&cents(0, 1)), []);
     let mut tableless = taxed("", "CH");
     tableless.tables = vec![None];
@@ -130,7 +130,7 @@ fn more_than_eight_taxes_on_a_line_are_too_many() {
     assert_eq!(taxed("", "XX/Y").rate(&cents(100, 1)), Err(SuspenseReason::Overflow));
 }
 
-/// Section 3: a discount is a line each, of the rounded line before it, rounded once.
+/// Section 3: one line per discount, computed from the rounded line before it, rounded once.
 #[test]
 fn a_discount_is_a_line_beside_the_one_it_is_off() {
     let mut off = Subscription::behind_units(
@@ -148,7 +148,7 @@ fn a_discount_is_a_line_beside_the_one_it_is_off() {
     assert_eq!(on.lines(&cents(0, 1)), []);
 }
 
-/// Lines made of another party's share go where the share goes.
+/// Lines derived from another party's share have the destination of the share.
 #[test]
 fn taxes_and_discounts_of_a_share_are_its_partys() {
     let graph = format!(

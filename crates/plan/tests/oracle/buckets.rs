@@ -1,5 +1,5 @@
-//! What allowances cover: each unit draws from the bucket that is first in order on its date and
-//! has something left (docs/plan-semantics.md section 4).
+//! The units that allowances cover: each unit draws from the first bucket, in drawing order, that
+//! is valid on its date and has units left (docs/plan-semantics.md section 4).
 
 use jiff::civil::Date;
 use turnpike_plan::{Child, Period, Primitive, VariableId, first_instant_of};
@@ -8,11 +8,11 @@ use turnpike_types::Timestamp;
 use super::clock::{Every, date_of, days_since_1970, local_date};
 use super::naive::{Memory, Naive, Push, base, subscription};
 
-/// Something to draw from: what its state goes by, and how much was granted; `None`: it was bought,
-/// and its state is what is left.
+/// A source of units: its key in the state, and the granted quantity. `None`: bought, and the state
+/// holds the quantity left.
 type Lot = ((VariableId, Period), Option<i128>);
 
-/// A grant of a bucket: when it expires and was granted, and by which period its state goes.
+/// A grant of a bucket: its expiry, its grant date, and the period of its state.
 struct Grant {
     expires: Date,
     granted: Date,
@@ -20,7 +20,7 @@ struct Grant {
 }
 
 impl Naive<'_> {
-    /// Those of the copies that are covered, and the others.
+    /// The numbers of the covered copies, and of the others.
     pub(crate) fn cover_copies(
         &self,
         primitive: &Primitive,
@@ -49,8 +49,8 @@ impl Naive<'_> {
         (covered, rest)
     }
 
-    /// What is valid at an instant, with what was granted: by earliest expiry, then priority, then
-    /// grant time.
+    /// The valid sources at an instant, with their granted quantities: by earliest expiry, then
+    /// priority, then grant time.
     fn buckets(&self, primitive: &Primitive, at: i64, memory: &Memory) -> Vec<Lot> {
         let today = local_date(&self.account.zone, at);
         let mut valid = Vec::new();
@@ -82,8 +82,8 @@ impl Naive<'_> {
         valid.into_iter().map(|(_, bucket)| bucket).collect()
     }
 
-    /// Adds what was bought to an allowance: each unit is valid from its date on, and with what is
-    /// left of those that expire on the same date from the earlier of their dates.
+    /// Adds bought units to an allowance. Each unit is valid from its date on; units with the same
+    /// expiry are merged, and are valid from the earlier of their dates.
     pub(crate) fn top_up(&self, allowance: &Primitive, units: &[(i64, i128)], memory: &mut Memory) {
         let bought = allowance.children.iter().find(|child| child.kind == "bought").unwrap();
         let id = format!("{}/{}", allowance.id, bought.property("id").unwrap());
@@ -102,7 +102,7 @@ impl Naive<'_> {
         }
     }
 
-    /// All that a bucket granted until a date, as far back as it may still be valid.
+    /// All grants of a bucket up to a date that may still be valid.
     fn grants(&self, bucket: &Child, today: Date) -> Vec<Grant> {
         let Some(every) = Every::of_bucket(bucket) else {
             let granted = match self.since {
@@ -122,7 +122,7 @@ impl Naive<'_> {
         let mut granted = every.first_of(self.account, today);
         for _ in 0..=number(bucket, "rollover") {
             let next = every.next_of(self.account, granted);
-            // A period that was over when the subscription began grants nothing.
+            // A period that ended before the subscription began has no grant.
             if next > today || first_instant_of(&self.account.zone, next) > self.since {
                 let mut expires = next;
                 for _ in 0..number(bucket, "rollover") {
@@ -136,7 +136,7 @@ impl Naive<'_> {
     }
 }
 
-/// A number, of days perhaps.
+/// A number, possibly of days.
 fn number(bucket: &Child, name: &str) -> i64 {
     let text = bucket.property(name).unwrap_or("0");
     text.trim_end_matches(" d").parse().unwrap()

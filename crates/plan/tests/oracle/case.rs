@@ -1,4 +1,4 @@
-//! One case: a plan in force for an account with a state, all drawn.
+//! One random case: a plan in force, an account and its state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) struct Case {
     pub(crate) subscriber: Subscriber,
 }
 
-/// An account, when it subscribed, and an instant at which something happens to it.
+/// An account, the start of its subscription, and an instant at which something happens to it.
 #[derive(Clone)]
 pub(crate) struct Subscriber {
     pub(crate) account: AccountContext,
@@ -43,7 +43,7 @@ impl Case {
             let xml = draft.xml(dice);
             match parse(&xml) {
                 Ok(plan) => break (measure, xml, plan),
-                // Selectors in a row may leave no type to come: drawn again.
+                // Selectors in a row may exclude every type: draw again.
                 Err(errors) if errors.0.iter().all(|e| e.cause == Cause::NothingPasses) => {}
                 Err(errors) => panic!("{errors}\n{xml}"),
             }
@@ -61,7 +61,7 @@ impl Case {
         a_record(self.measure, subscriber.edge, dice)
     }
 
-    /// Rates a record; what changes is applied.
+    /// Rates a record and applies its changes.
     pub(crate) fn rate(
         &self,
         rater: &mut Rater,
@@ -78,7 +78,7 @@ impl Case {
         Ok(rated)
     }
 
-    /// What a failure is about.
+    /// A description of the case for a failure message.
     pub(crate) fn told(&self, record: &UsageRecord) -> String {
         let Subscriber { account, since, .. } = &self.subscriber;
         format!("\n{} since {since:?}\n{}\n{record:?}", account.zone.name(), self.xml)

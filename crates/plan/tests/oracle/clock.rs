@@ -1,11 +1,11 @@
-//! Calendars and windows as docs/plan-semantics.md has them, from the time zone's own answers
+//! Calendars and windows as defined in docs/plan-semantics.md, computed with the time-zone library
 //! alone.
 
 use jiff::civil::{Date, DateTime, Weekday};
 use turnpike_plan::{AccountContext, Child, Period, Primitive, Zone, first_instant_of};
 use turnpike_types::Timestamp;
 
-/// The table `h` of random plans, as (date, place).
+/// The rows of table `h` of random plans, as (date, place).
 pub(crate) const HOLIDAYS: &[(&str, &str)] = &[
     ("2026-03-29", ""),
     ("--11-01", ""),
@@ -15,31 +15,32 @@ pub(crate) const HOLIDAYS: &[(&str, &str)] = &[
     ("--02-28", "c"),
 ];
 
-/// What the wall clock shows.
+/// The wall-clock time.
 fn reading(zone: &Zone, at: i64) -> DateTime {
     let rules = jiff::tz::TimeZone::get(zone.name()).unwrap();
     jiff::Timestamp::from_microsecond(at).unwrap().to_zoned(rules).datetime()
 }
 
-/// The last date that has begun: a day begins at its first instant and stays begun.
+/// The last date that has begun: a day begins at its first instant and does not end when the clock
+/// goes back.
 pub(crate) fn local_date(zone: &Zone, at: i64) -> Date {
     let shown = reading(zone, at).date();
     let next = shown.tomorrow().unwrap();
     if first_instant_of(zone, next) <= Timestamp(at) { next } else { shown }
 }
 
-/// Whose periods something goes by.
+/// The kind of period.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Every {
     Month,
     Cycle,
-    /// From this day on.
+    /// A week that starts on this day.
     Week(Weekday),
     Day,
 }
 
 impl Every {
-    /// Of an accumulator or a charge.
+    /// The period of an accumulator or a charge.
     pub(crate) fn of(primitive: &Primitive) -> Self {
         match primitive.kind.as_str() {
             kind if kind.starts_with("Monthly") => Self::Month,
@@ -51,7 +52,7 @@ impl Every {
         }
     }
 
-    /// Of a bucket, unless it is granted once.
+    /// The period of a bucket; `None` for a single grant.
     pub(crate) fn of_bucket(bucket: &Child) -> Option<Self> {
         Some(match bucket.property("every")? {
             "month" => Self::Month,
@@ -70,7 +71,7 @@ impl Every {
         }
     }
 
-    /// The first date of the period that a date is in.
+    /// The first date of the period that contains a date.
     pub(crate) fn first_of(self, account: &AccountContext, mut date: Date) -> Date {
         while !self.starts_on(account, date) {
             date = date.yesterday().unwrap();
@@ -88,12 +89,12 @@ impl Every {
     }
 }
 
-/// The period that an instant falls into.
+/// The period that contains an instant.
 pub(crate) fn period_of(account: &AccountContext, every: Every, at: i64) -> Period {
     days_since_1970(every.first_of(account, local_date(&account.zone, at)))
 }
 
-/// The date that a period is named by.
+/// The first date of a period.
 pub(crate) fn date_of(period: Period) -> Date {
     jiff::civil::date(1970, 1, 1).checked_add(jiff::Span::new().days(period.0)).unwrap()
 }
@@ -117,7 +118,7 @@ fn clock(reading: DateTime) -> i64 {
     (parts[0] * 60 + parts[1]) * 60 + parts[2]
 }
 
-/// By the wall clock's reading.
+/// Is the wall-clock time within the window?
 pub(crate) fn in_daily_window(zone: &Zone, primitive: &Primitive, at: i64) -> bool {
     let clock = clock(reading(zone, at));
     let (from, to) = (primitive.property("from").unwrap(), primitive.property("to").unwrap());
@@ -125,7 +126,8 @@ pub(crate) fn in_daily_window(zone: &Zone, primitive: &Primitive, at: i64) -> bo
     if from < to { from <= clock && clock < to } else { clock >= from || clock < to }
 }
 
-/// By the wall clock's reading and the day of its date; what wraps belongs to the day it starts on.
+/// Are the wall-clock time and the day of the week within the window? A window that wraps belongs
+/// to the day on which it starts.
 pub(crate) fn in_window(zone: &Zone, window: &Child, at: i64) -> bool {
     let reading = reading(zone, at);
     let (today, clock) = (reading.weekday(), clock(reading));

@@ -1,6 +1,6 @@
-//! Where all chance comes from: one string of bytes, so that what is drawn shrinks.
+//! The only source of randomness: one string of bytes, so that failing cases shrink.
 
-/// Throws from a string of bytes; zeros when they run out.
+/// Random numbers from a string of bytes; zeros after its end.
 pub(crate) struct Dice<'a> {
     bytes: std::slice::Iter<'a, u8>,
 }
@@ -16,7 +16,7 @@ impl<'a> Dice<'a> {
         (byte() * 256 + byte()) % sides
     }
 
-    /// A number below `sides`, however many.
+    /// A 64-bit number below `sides`.
     pub(crate) fn number(&mut self, sides: i64) -> i64 {
         self.throw(1 << 16) as i64 * self.throw(1 << 16) as i64 % sides
     }

@@ -1,45 +1,45 @@
-//! Random plans: which primitives there are, and what feeds them.
+//! Random plans: their primitives and links.
 
 use super::dice::Dice;
 use super::drawn;
 
-/// A usage output, and what is known of its units.
+/// A usage output, and the properties of its units.
 #[derive(Clone, Debug, PartialEq)]
 struct Port {
     name: String,
     kind: Kind,
 }
 
-/// Ports of one kind can meet.
+/// Ports with equal properties can be linked to one input.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Kind {
-    /// Who counts the units: the measure, or who counted them anew.
+    /// The count of units: the measure, or the primitive that counted them anew.
     count: String,
-    /// Who said what type they are.
+    /// The primitive that derived their usage type.
     label: String,
-    /// A record comes whole or not at all.
+    /// Does each record pass as a whole?
     whole: bool,
 }
 
-/// What plans may be made of.
+/// The set of primitives that a plan may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
     Everything,
-    /// Nothing that counts within a record or looks at it as a whole, so that a record and its
-    /// parts come to the same.
+    /// Only primitives whose result does not depend on the record as a whole, so that a record and
+    /// its parts give the same result.
     Units,
 }
 
-/// A plan over one measure: primitives that take one or two of the ports before them.
+/// A plan over one measure: each primitive reads one or two of the earlier ports.
 pub(crate) struct Draft {
     of: Of,
     pub(crate) measure: &'static str,
     ports: Vec<Port>,
     taken: Vec<String>,
-    /// With their counts.
+    /// Each with its count.
     accumulators: Vec<(String, String)>,
     charges: Vec<String>,
-    /// Lines book differences of rounded running totals.
+    /// Do lines book differences of rounded running totals?
     running: bool,
     graph: String,
 }
@@ -87,7 +87,7 @@ impl Draft {
     fn take(&mut self, dice: &mut Dice<'_>) -> (String, Kind) {
         let mut links: Vec<&Port> = Vec::new();
         for _ in 0..dice.one_of(&[1, 1, 1, 2, 3]) {
-            // Mostly what came last, so that graphs grow deep.
+            // Mostly the latest ports, so that graphs become deep.
             let back = dice.one_of(&[0, 0, 1, 1, 2, 3, 5]).min(self.ports.len() - 1);
             let port = &self.ports[self.ports.len() - 1 - back];
             let meets = |first: &&Port| {
@@ -104,7 +104,7 @@ impl Draft {
         (links.join(" "), kind)
     }
 
-    /// One port whose units have been told their type by the same.
+    /// A port whose usage type has the same origin.
     fn take_of(&mut self, label: &str, dice: &mut Dice<'_>) -> String {
         let same: Vec<&Port> = self.ports.iter().filter(|port| port.kind.label == label).collect();
         let name = same[dice.throw(same.len())].name.clone();
@@ -125,7 +125,7 @@ impl Draft {
         }
     }
 
-    /// A link to an accumulator of the same count, or none: units then count within the record.
+    /// A link to an accumulator of the same count, or none: then units count within the record.
     fn level(&self, kind: &Kind, dice: &mut Dice<'_>) -> String {
         let same = self.accumulators.iter().filter(|(_, count)| *count == kind.count);
         let same: Vec<&str> = same.map(|(id, _)| id.as_str()).collect();
@@ -192,7 +192,8 @@ impl Draft {
             15 => self.fee("OneTimeCharge", &id, &links, dice),
             16 => self.fee("MonthlyRecurringCharge", &id, &links, dice),
             17 | 18 => {
-                // What the parts of a record buy is not there for the parts before.
+                // Units that a later part of the record buys would not be available to the earlier
+                // parts.
                 let bought = whatever && dice.throw(2) == 0;
                 let topup = bought.then(|| self.take_of(&kind.label, dice));
                 self.graph += &drawn::allowance(&id, &links, topup.as_deref(), self.unit(), dice);
@@ -222,7 +223,7 @@ impl Draft {
             "graduated" => self.level(&split, dice),
             _ => String::new(),
         };
-        // Prices that are read off a level need one that counts just what is priced.
+        // Prices by level need an accumulator that counts exactly the priced units.
         let reads_level = self.running || (mode != "graduated" && dice.throw(2) == 0);
         let must_level = self.of == Of::Units && level.is_empty();
         let (links, level) = if reads_level || must_level {

@@ -1,4 +1,4 @@
-//! Random primitives, as a plan writes them.
+//! Random primitives, in the syntax of plans.
 
 use super::dice::Dice;
 
@@ -27,7 +27,7 @@ const DATES: &[&str] = &[
 ];
 const DAYS: &[&str] = &["Mon-Fri", "Sat Sun", "Sun", "Fri-Mon", "Tue Thu-Sat", "Sat"];
 
-/// `from` and `to` of a window that something can pass.
+/// `from` and `to` of a window that is not empty.
 fn window(dice: &mut Dice<'_>) -> String {
     let from = dice.throw(CLOCK.len());
     let to = (from + 1 + dice.throw(CLOCK.len() - 1)) % CLOCK.len();
@@ -75,7 +75,7 @@ pub(crate) fn threshold(
     format!("<ThresholdFilter id=\"{id}\" in=\"{links}\"{level} above=\"{above}{unit}\"{on}/>\n")
 }
 
-/// Rules of which no earlier one takes all that a later one could, and the last perhaps everything.
+/// Rules of which no earlier one hides a later one; the last one may match everything.
 pub(crate) fn classifier(id: &str, links: &str, dice: &mut Dice<'_>) -> String {
     let conditions = [
         "type=\"t\" attribute=\"f\" is=\"a x\"",
@@ -129,7 +129,7 @@ pub(crate) fn weigher_by_value(id: &str, links: &str, dice: &mut Dice<'_>) -> St
     )
 }
 
-/// Always with a default: for which of two reasons a record waits is not the point.
+/// Always with a default, since the reason of a suspension is not under test here.
 pub(crate) fn weigher_by_time(id: &str, links: &str, dice: &mut Dice<'_>) -> String {
     let mut windows = String::new();
     for _ in 0..1 + dice.throw(3) {
@@ -143,8 +143,7 @@ pub(crate) fn weigher_by_time(id: &str, links: &str, dice: &mut Dice<'_>) -> Str
     format!("<Weigher id=\"{id}\" in=\"{links}\" default=\"{default}\">{windows}</Weigher>\n")
 }
 
-/// Buckets of all calendars, such as are granted once, and one that is bought if there are links for
-/// that.
+/// Buckets of all calendars, with single grants, and one for bought units if `bought` has links.
 pub(crate) fn allowance(
     id: &str,
     links: &str,
@@ -157,7 +156,7 @@ pub(crate) fn allowance(
         let (days, priority) = (dice.one_of(&[1, 2, 7, 40]), dice.throw(3));
         format!("<bought id=\"bought\" valid=\"{days} d\" priority=\"{priority}\"/>")
     });
-    // Of equal order the one that is written first is drawn first: it may stand anywhere.
+    // Of buckets of equal order the first in the plan is drawn first, so it may be at any position.
     let (least, before) = (usize::from(bought.is_none()), dice.throw(2) == 0);
     if before {
         buckets += bought.as_deref().unwrap_or_default();
@@ -181,7 +180,7 @@ pub(crate) fn allowance(
     format!("<Allowance id=\"{id}\" in=\"{links}\"{topup}>{buckets}</Allowance>\n")
 }
 
-/// Up to three steps, of which the last may be endless.
+/// Up to three steps, of which the last may be unbounded.
 pub(crate) fn steps(endless: bool, unit: &str, dice: &mut Dice<'_>) -> String {
     let count = 1 + dice.throw(3);
     let (mut steps, mut upto) = (String::new(), 0);

@@ -1,4 +1,4 @@
-//! All at once: one record that crosses everything there is to cross, against the interpreter.
+//! One record that crosses all kinds of boundaries at once, compared with the interpreter.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,8 @@ use super::naive::Naive;
 use super::tables_of;
 use crate::support::{account, micros, plan, with_view};
 
-/// Peak and off-peak, nights that wrap, weekends, special days, an increment, free units of the
-/// month, tiers of the cycle, the week and the day, and a threshold: 6,000 units are few enough to
-/// loop over.
+/// Peak and off-peak, nights that wrap, weekends, special days, an increment, free units per month,
+/// tiers per cycle, week and day, and a threshold. 6,000 units are few enough for a loop over each.
 const EVERYTHING: &str = r#"
     <UsageTypeSelector id="online" in="record.units" types="t"/>
     <UsageTypeClassifier id="class" in="online.pass" default="usual">
@@ -42,7 +41,7 @@ const EVERYTHING: &str = r#"
     <StepRater id="free" in="paid.rest"><step id="free" price="0" per="1"/></StepRater>
     <AccountFinalizer id="post" in="a.charge b.charge c.charge d.charge free.charge"/>"#;
 
-/// Rates by both; the lines, having found them equal.
+/// Rates by both, asserts equal lines, and returns them.
 fn both(account: &AccountContext, record: &UsageRecord) -> Vec<turnpike_plan::Line> {
     let plan = parse(&plan(EVERYTHING)).unwrap_or_else(|errors| panic!("{errors}"));
     let code = compile(&plan, &BTreeMap::new()).unwrap();
@@ -87,7 +86,7 @@ fn one_session_across_everything_is_what_its_units_come_to_one_by_one() {
         };
         let lines = both(&account, &record);
         let rated: i128 = lines.iter().map(|line| line.quantity).sum();
-        // To 60, and then by 6.
+        // Rounded up to 60, and then to a multiple of 6.
         assert_eq!(rated, (i128::from(units) + 5) / 6 * 6, "{zone}");
     }
 }

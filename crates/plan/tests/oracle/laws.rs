@@ -1,5 +1,5 @@
-//! What holds for every plan: parts add up, periods are half open, what was rated once is rated
-//! again alike, accounts do not touch each other.
+//! Laws for every plan: parts add up, periods are half open, rating again gives the same result,
+//! accounts are independent.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +27,8 @@ fn sums(rated: &[Rated]) -> BTreeMap<(u16, Period), (i128, i128)> {
     sums
 }
 
-/// A record whose units are evenly apart, so that any two parts of it are records too; and the unit
-/// before which it is cut.
+/// A record with evenly spaced units, so that its parts are records too; and the unit before which
+/// to cut it.
 fn evenly(case: &Case, dice: &mut Dice<'_>) -> (UsageRecord, i64) {
     let mut record = case.a_record(&case.subscriber, dice);
     let units = record.quantity.unwrap().max(1);
@@ -57,7 +57,7 @@ fn cut_in_two(record: &UsageRecord, cut: i64) -> [UsageRecord; 2] {
     [first, second]
 }
 
-/// The calendar that gives a component's lines their period.
+/// The calendar that determines the period of a component's lines.
 fn calendar_of(case: &Case, component: u16) -> Option<Every> {
     let component = &case.code.components()[usize::from(component)];
     let primitive: &Primitive = case.plan.primitive(&component.primitive).unwrap();
@@ -67,7 +67,7 @@ fn calendar_of(case: &Case, component: u16) -> Option<Every> {
     (primitive.kind == "MonthlyRecurringCharge").then_some(Every::Month)
 }
 
-/// Is an instant in a period, from its first instant to just before the next one's?
+/// Is an instant in the period, from its first instant to just before the next period's?
 fn holds(subscriber: &Subscriber, every: Every, period: Period, at: i64) -> bool {
     let zone = &subscriber.account.zone;
     let first = jiff::civil::date(1970, 1, 1) + jiff::Span::new().days(period.0);
@@ -75,7 +75,7 @@ fn holds(subscriber: &Subscriber, every: Every, period: Period, at: i64) -> bool
     first_instant_of(zone, first) <= Timestamp(at) && Timestamp(at) < first_instant_of(zone, next)
 }
 
-/// Records of several accounts, each account's in their order.
+/// Rates records of several accounts, in order for each account.
 fn rate_all(
     case: &Case,
     mut subscribers: Vec<Subscriber>,
@@ -98,9 +98,9 @@ fn rate_all(
     }
 }
 
-/// A record cut in two before any unit comes to the same units and state as the whole, to the same
-/// amounts where totals are running, and else within one rounding a line: by plans of nothing that
-/// counts within a record.
+/// A record cut in two before any unit gives the same units and state as the whole. The amounts are
+/// equal with running totals, and otherwise equal within one rounding per line. Applies to plans
+/// whose results do not depend on the record as a whole.
 #[test]
 fn the_parts_of_a_record_add_up_to_the_whole() {
     law(500, 900, |bytes| {
@@ -128,8 +128,8 @@ fn the_parts_of_a_record_add_up_to_the_whole() {
     });
 }
 
-/// docs/plan-semantics.md section 4: keyed by the unit's instant, which is in the period from its first instant to
-/// just before the next one's.
+/// docs/plan-semantics.md section 4: the instant of a unit determines its period, from the period's
+/// first instant to just before the next period's.
 #[test]
 fn every_line_is_in_the_period_of_its_first_unit() {
     let checked = std::cell::Cell::new(0);
@@ -153,8 +153,8 @@ fn every_line_is_in_the_period_of_its_first_unit() {
     assert!(checked.get() > 0, "no line had a period");
 }
 
-/// docs/plan-semantics.md section 4: of two units around a period's first instant one is the last of the period
-/// before, and the other the first of the new one.
+/// docs/plan-semantics.md section 4: of two units on both sides of a period's first instant, one
+/// belongs to the earlier period and one to the later.
 #[test]
 fn periods_meet_at_the_first_instant_of_the_later_one() {
     law(500, 42, |bytes| {
@@ -195,8 +195,8 @@ fn rated_of<'o>(outcomes: impl IntoIterator<Item = &'o Outcome>) -> usize {
     outcomes.into_iter().filter(|outcome| outcome.is_ok()).count()
 }
 
-/// The same records from the same state come to the same lines and changes, bit by bit, by a rater
-/// that is new and by one that is not.
+/// The same records from the same state give identical lines and changes, from a new rater and from
+/// a used one.
 #[test]
 fn what_is_rated_again_comes_to_the_same() {
     law(500, 900, |bytes| {
@@ -220,8 +220,8 @@ fn what_is_rated_again_comes_to_the_same() {
     });
 }
 
-/// However records of different accounts are mixed, each account's lines, changes and state are the
-/// same.
+/// For any interleaving of records of different accounts, the lines, changes and state of each
+/// account are the same.
 #[test]
 fn accounts_do_not_touch_each_other() {
     law(500, 1240, |bytes| {

@@ -1,4 +1,4 @@
-//! Compiled code against an interpreter that really loops unit by unit
+//! Compiled code, compared with an interpreter that loops over single units
 //! (docs/plan-semantics.md section 1).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -29,7 +29,7 @@ use proptest::test_runner::{TestCaseError, TestRunner};
 use turnpike_plan::{ObjectCode, Rater, Table, parse_table};
 use turnpike_types::SuspenseReason;
 
-/// The table `h` for whatever tables a plan reads.
+/// The table `h` for every table that a plan reads.
 fn tables_of(code: &ObjectCode) -> Vec<Option<Arc<Table>>> {
     let rows = HOLIDAYS.iter().map(|(date, place)| format!("{date},special,{place}\n"));
     let head = "# turnpike-table id=h kind=holidays version=1 starts=2000-01-01\ndate,name,place\n";
@@ -38,8 +38,8 @@ fn tables_of(code: &ObjectCode) -> Vec<Option<Arc<Table>>> {
     code.tables().iter().map(|_| Some(Arc::clone(&table))).collect()
 }
 
-/// Tries a law on random bytes. It tells how many records were rated: a law is not tried by records
-/// that all wait, so of all cases a fifth must have come to something.
+/// Checks a law on random bytes. `holds` returns the number of rated records: if all records are
+/// suspended, the law is not tested, so at least a fifth of the cases must rate some.
 fn law(usual: u32, bytes: usize, holds: impl Fn(&[u8]) -> Result<usize, TestCaseError>) {
     let config = test_cases::cases(usual);
     let cases = config.cases as usize;
@@ -54,7 +54,7 @@ fn law(usual: u32, bytes: usize, holds: impl Fn(&[u8]) -> Result<usize, TestCase
     assert!(rated.get() * 5 >= cases, "of {cases} cases only {} were rated", rated.get());
 }
 
-/// Random plans, records one after another, with a rater that is never new.
+/// Random plans, and records rated in sequence by a rater that is reused.
 #[test]
 fn compiled_code_does_what_pushing_the_units_one_by_one_does() {
     law(3000, 900, |bytes| {

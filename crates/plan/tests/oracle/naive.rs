@@ -1,13 +1,14 @@
 //! A naive interpreter: pushes a record's units through the public graph, one by one, in order
-//! (docs/plan-semantics.md section 1). Slow and plain on purpose; shares nothing with the compiled
-//! code but the graph, and reads the values' texts by itself.
+//! (docs/plan-semantics.md section 1). It is slow and simple on purpose. It shares only the graph
+//! with the compiled code, and parses values itself.
 //!
-//! Copies of a unit are numbered: a Weigher multiplies the numbers, paths that meet number anew
-//! from the lowest, a rater's rest keeps them. A copy reads the accumulator as the copy of that
-//! number found it; copies that it did not count read what the last counted one found.
+//! Copies of a unit are numbered: a Weigher multiplies the numbers, paths that meet renumber from
+//! the lowest, and a rater's rest keeps them. A copy reads the accumulator's level as it was for
+//! the copy with this number; copies that the accumulator did not count read the level of the last
+//! counted one.
 //!
-//! Here units go through the graph; what raters and charges book is in `pricing.rs`, what
-//! allowances cover in `buckets.rs`, clocks and calendars are in `clock.rs`.
+//! This file moves units through the graph. `pricing.rs` books the lines of raters and charges,
+//! `buckets.rs` the allowances; `clock.rs` has clocks and calendars.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -24,16 +25,16 @@ use super::walk::{measures_of, order_of};
 
 pub(crate) struct Naive<'a> {
     pub(crate) plan: &'a Plan,
-    /// Asked for names of components and variables only.
+    /// Used only for the names of components and variables.
     pub(crate) code: &'a ObjectCode,
     pub(crate) account: &'a AccountContext,
     pub(crate) state: &'a AccountState,
     pub(crate) record: &'a UsageRecord,
-    /// When the subscription began.
+    /// The start of the subscription.
     pub(crate) since: Timestamp,
 }
 
-/// A unit, or the ghost of a record without units.
+/// A unit, or a zero-quantity record.
 #[derive(Clone, Copy)]
 pub(crate) enum Push {
     Unit { number: i64, at: i64 },
@@ -55,7 +56,7 @@ impl Push {
     }
 }
 
-/// Units that came: when, and how many copies of each.
+/// Units that arrived: the instant, and the number of copies of each.
 type Came = Vec<(i64, i128)>;
 
 #[derive(Default)]
@@ -63,25 +64,25 @@ pub(crate) struct Memory {
     /// Running values by variable and period.
     pub(crate) values: BTreeMap<(VariableId, Period), i128>,
     pub(crate) changed: BTreeSet<(VariableId, Period)>,
-    /// Lines under way.
+    /// Lines in progress.
     pub(crate) parts: BTreeMap<Part, Line>,
-    /// What lines of running totals come to, added up unit by unit.
+    /// The amounts of lines with running totals, added up unit by unit.
     pub(crate) amounts: BTreeMap<Part, i128>,
-    /// Packages that began on the lines' units.
+    /// Packages that began within the lines.
     pub(crate) begun: BTreeMap<Part, i128>,
     /// Units that reached a rater or threshold without a level.
     counts: BTreeMap<usize, i128>,
-    /// The copies of a record that reached what counts its units anew.
+    /// The copies of a record that reached a primitive that counts units anew.
     anew: BTreeMap<String, Vec<i128>>,
-    /// Numbers of the copies at each output, for the unit being pushed.
+    /// The numbers of the copies at each output, for the current unit.
     outputs: Outputs,
-    /// What came to the allowances by `topup`.
+    /// The units that allowances received by `topup`.
     pub(crate) topped_up: BTreeMap<String, Came>,
-    /// What each accumulator did with the unit being pushed: total before, first number, count.
+    /// Each accumulator's reading for the current unit: total before, first number, count.
     readings: BTreeMap<String, (i128, i128, i128)>,
 }
 
-/// What is being pushed: the units of a measure, or those that a primitive counted anew.
+/// The current count: the units of a measure, or those of a primitive that counts anew.
 #[derive(Clone, Debug)]
 struct Count {
     measure: String,
@@ -96,8 +97,8 @@ type Outputs = BTreeMap<(String, String), Vec<i128>>;
 impl Naive<'_> {
     pub(crate) fn rate(&self) -> Result<(Vec<Line>, Vec<StateEntry>), SuspenseReason> {
         let order = order_of(self.plan);
-        // What a record buys is there for all its units: so it is pushed up to each allowance that
-        // something is bought of, to see what comes, before it is pushed through that one.
+        // Units that a record buys are available to all of its units. So the record is first pushed
+        // up to each allowance with a `topup`, to find the bought units, and then through it.
         let mut bought = Vec::new();
         for (place, primitive) in order.iter().enumerate() {
             if !primitive.links("topup").is_empty() {
@@ -110,7 +111,7 @@ impl Naive<'_> {
         Ok((self.lines(&memory, &order), changes(&memory)))
     }
 
-    /// Pushes all units through the first primitives, some of which are topped up before.
+    /// Pushes all units through the first primitives, with the allowances topped up so far.
     fn push_all(
         &self,
         order: &[&Primitive],
@@ -155,8 +156,8 @@ impl Naive<'_> {
         Ok(Count { measure: measure.to_owned(), anew: None, quantity, duration })
     }
 
-    /// What a UsageIncrement makes of a count: time moves the record's end, more of anything else
-    /// lies in the same time.
+    /// The count behind a UsageIncrement: time moves the record's end; more of another measure is
+    /// spread over the same time.
     fn lengthened(&self, count: &Count, id: &str) -> Count {
         let of = |name| base(self.plan.primitive(id).unwrap().property(name).unwrap()) as i64;
         let mut quantity = if count.quantity == 0 { 0 } else { of("first") };
@@ -277,7 +278,7 @@ impl Naive<'_> {
         Ok(())
     }
 
-    /// The accumulator that a rater or threshold reads, if it reads one.
+    /// The accumulator that a rater or threshold reads, if any.
     fn accumulator(&self, primitive: &Primitive) -> Option<&Primitive> {
         let link = primitive.links("level").first()?;
         Some(self.plan.primitive(&link.from).unwrap())
@@ -288,7 +289,7 @@ impl Naive<'_> {
         accumulator.map_or(Period::EVER, |read| period_of(self.account, Every::of(read), push.at()))
     }
 
-    /// The level that a copy reads, and by how much the copy raises it.
+    /// The level that a copy reads, and the amount by which the copy raises it.
     pub(crate) fn level(
         &self,
         place: usize,
@@ -315,7 +316,7 @@ impl Naive<'_> {
         }
     }
 
-    /// The first window that holds an instant.
+    /// The weight of the first window that contains an instant.
     fn weight_at(&self, primitive: &Primitive, at: i64) -> Result<i128, SuspenseReason> {
         let mut windows = primitive.children.iter();
         let found = windows.find(|window| in_window(&self.account.zone, window, at));
@@ -379,7 +380,7 @@ fn changes(memory: &Memory) -> Vec<StateEntry> {
     memory.changed.iter().map(entry).collect()
 }
 
-/// What stands for a subscription: the minute in which it began.
+/// The period that identifies a subscription: the minute of its start.
 pub(crate) fn subscription(since: Timestamp) -> Period {
     match since {
         Timestamp::MIN => Period::EVER,
@@ -387,7 +388,7 @@ pub(crate) fn subscription(since: Timestamp) -> Period {
     }
 }
 
-/// The copies that come in by all links; where several bring some, numbered anew.
+/// The copies that arrive by all links; renumbered when several links bring copies.
 fn arrivals(links: &[Link], count: &Count, outputs: &Outputs) -> Vec<i128> {
     let brought = |link: &Link| {
         if link.is_source() {
@@ -405,7 +406,7 @@ fn arrivals(links: &[Link], count: &Count, outputs: &Outputs) -> Vec<i128> {
     (first..first + count as i128).collect()
 }
 
-/// A quantity in base units; the generated plans write these only.
+/// A quantity in base units; the generated plans contain no others.
 pub(crate) fn base(text: &str) -> i128 {
     let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
     let factor = match unit {

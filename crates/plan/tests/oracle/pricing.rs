@@ -1,15 +1,15 @@
-//! What raters and charges book: unit by unit into lines, which are priced when all units are
-//! through (docs/plan-semantics.md sections 3 and 4).
+//! The lines of raters and charges: units are counted one by one into lines, which are priced after
+//! the last unit (docs/plan-semantics.md sections 3 and 4).
 
 use turnpike_plan::{Child, Line, Period, Primitive};
 use turnpike_types::{Money, Posting};
 
 use super::naive::{Memory, Naive, Push, base};
 
-/// What a line is for: place in the order, step, which of its lines, period.
+/// The key of a line: index in the order, step, kind of line, period.
 pub(crate) type Part = (usize, usize, Kind, Period);
 
-/// The lines of a step, in the order in which they stand.
+/// The kinds of lines of a step, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Correction,
@@ -26,7 +26,7 @@ struct Reached<'a> {
     period: Period,
     /// The unit.
     number: i64,
-    /// The level that it read.
+    /// The level that the unit read.
     level: i128,
     /// The number of the copy.
     copy: i128,
@@ -49,13 +49,13 @@ impl<'a> Reached<'a> {
         self.primitive.property("mode").unwrap()
     }
 
-    /// The level at which the step begins: where the one before ends.
+    /// The level at which the step begins: the end of the step before.
     fn start(&self) -> i128 {
         let before = self.index.checked_sub(1).map(|before| &self.primitive.children[before]);
         before.map_or(0, |before| base(before.property("upto").unwrap()))
     }
 
-    /// A fee for each call comes with the record's first unit alone.
+    /// May this unit be charged a fee per call? Only the record's first unit may.
     fn may_charge_a_fee(&self) -> bool {
         let per_call = self.primitive.property("fee-per") == Some("call");
         !per_call || (self.number == 0 && self.copy == 0 && self.level == 0)
@@ -75,7 +75,7 @@ fn per(step: &Child) -> i128 {
 }
 
 impl Naive<'_> {
-    /// Rates the copies of a unit; those above the last step.
+    /// Rates the copies of a unit; returns the copies above the last step.
     pub(crate) fn rate_copies(
         &self,
         place: usize,
@@ -126,7 +126,8 @@ impl Naive<'_> {
         line.level_after = shown.1;
     }
 
-    /// What a unit adds to its line: the difference of the rounded totals after it and before it.
+    /// The amount that a unit adds to its line: the difference of the rounded totals after and
+    /// before it.
     fn running(&self, reached: Reached<'_>) -> i128 {
         let (step, start) = (reached.step(), reached.start());
         let total = |level: i128| match reached.mode() {
@@ -140,8 +141,8 @@ impl Naive<'_> {
         total(reached.level + 1).nanos() - total(reached.level).nanos()
     }
 
-    /// The line that a change of step books in mode volume: with the first unit of the step, all
-    /// units below it get its price.
+    /// The correction line of a change of step in mode volume: with the first unit of a step, all
+    /// units below it get the price of this step.
     fn correct(&self, reached: Reached<'_>, memory: &mut Memory) {
         let Reached { primitive, index, period, number, level, .. } = reached;
         let start = reached.start();
@@ -182,7 +183,7 @@ impl Naive<'_> {
         memory.parts.insert(part, line);
     }
 
-    /// Charges once for what is marked, on a line of a period.
+    /// Charges an amount once, unless it is marked as charged, on a line of a period.
     pub(crate) fn charge_once(
         &self,
         place: usize,
@@ -218,7 +219,7 @@ impl Naive<'_> {
         }
     }
 
-    /// Prices the parts and puts the lines in order: place, first unit, step.
+    /// Prices the parts and sorts the lines: by index in the order, first unit, step.
     pub(crate) fn lines(&self, memory: &Memory, order: &[&Primitive]) -> Vec<Line> {
         let mut lines: Vec<_> = memory.parts.clone().into_iter().collect();
         for (part, line) in &mut lines {
@@ -235,7 +236,7 @@ impl Naive<'_> {
                 self.money(line.quantity, price(step), per(step))
             };
         }
-        // A correction stands right before the line of its step and period, a constant after it.
+        // A correction precedes the line of its step and period, and a constant follows it.
         lines.sort_by_key(|((place, step, kind, period), line)| {
             (*place, line.first_unit, *step, *period, *kind)
         });

@@ -1,4 +1,4 @@
-//! Random accounts, records and states, near instants at which something happens.
+//! Random accounts, records and states, near critical instants.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::support::{account, micros};
 
 const HOUR_US: i64 = 3_600_000_000;
 
-/// Zones and instants at which something happens to their clocks or calendars.
+/// Zones, and instants near a change of their clock or calendar.
 const EDGES: &[(&str, &str)] = &[
     ("UTC", "2026-02-01T00:00:00Z"),
     ("America/New_York", "2026-03-08T07:00:00Z"),
@@ -27,14 +27,14 @@ const EDGES: &[(&str, &str)] = &[
     ("Europe/Zurich", "2026-10-25T01:00:00Z"),
     ("Europe/Zurich", "2024-02-28T23:00:00Z"),
     ("Australia/Adelaide", "2026-04-04T16:30:00Z"),
-    // Half an hour of daylight saving.
+    // A daylight-saving shift of half an hour.
     ("Australia/Lord_Howe", "2026-04-04T15:00:00Z"),
     ("Australia/Lord_Howe", "2026-10-03T15:30:00Z"),
-    // Clocks put back at 00:01 of the first of a month.
+    // The clock is put back at 00:01 on the first of a month.
     ("America/St_Johns", "2009-11-01T02:31:00Z"),
-    // Clocks put forward at midnight.
+    // The clock is put forward at midnight.
     ("America/Sao_Paulo", "2018-11-04T03:00:00Z"),
-    // A day left out.
+    // A date is skipped.
     ("Pacific/Apia", "2011-12-30T10:00:00Z"),
 ];
 
@@ -44,7 +44,7 @@ pub(crate) fn an_account(dice: &mut Dice<'_>) -> (AccountContext, i64) {
     (AccountContext { cycle_day, ..account(zone) }, micros(edge))
 }
 
-/// A record near an edge: few units, so that looping over them is quick.
+/// A record near a critical instant, of few units, so that a loop over them is fast.
 pub(crate) fn a_record(measure: &str, edge: i64, dice: &mut Dice<'_>) -> UsageRecord {
     let units = dice.one_of(&[0, 1, 2, 5, 17, 40, 90]);
     let duration_us = match measure {
@@ -71,7 +71,8 @@ pub(crate) fn a_record(measure: &str, edge: i64, dice: &mut Dice<'_>) -> UsageRe
     record
 }
 
-/// When the subscription began: before every record near the edge, long before, or nobody knows.
+/// The start of the subscription: just before every record near the instant, long before, or
+/// unknown.
 pub(crate) fn a_beginning(edge: i64, dice: &mut Dice<'_>) -> Timestamp {
     let hours = dice.one_of(&[910, 1000, 1300, 3000]) + dice.number(60);
     if dice.throw(4) == 0 {
@@ -81,8 +82,8 @@ pub(crate) fn a_beginning(edge: i64, dice: &mut Dice<'_>) -> Timestamp {
     }
 }
 
-/// What goes by a variable's periods: an accumulator, a month's fee, a bucket, a constant of a step
-/// that is charged with its level. What is of the subscription goes by none.
+/// The kind of a variable's periods: for an accumulator, a monthly fee, a bucket, or a step's
+/// constant with a level. `None` for a variable of the subscription.
 fn every(plan: &Plan, variable: &str) -> Option<Every> {
     let (id, child) = variable.split_once('/').unwrap_or((variable, ""));
     let primitive = plan.primitive(id).unwrap();
@@ -97,7 +98,7 @@ fn every(plan: &Plan, variable: &str) -> Option<Every> {
     }
 }
 
-/// Units that expire around the edge, some of which were used up.
+/// Bought units that expire near the instant, some of them used up.
 fn what_was_bought(
     state: &mut AccountState,
     left: VariableId,
@@ -116,7 +117,7 @@ fn what_was_bought(
     }
 }
 
-/// Values of some periods around the edge, as if there had been usage before.
+/// Values of some periods near the instant, as if left by earlier usage.
 pub(crate) fn a_state(
     plan: &Plan,
     code: &ObjectCode,

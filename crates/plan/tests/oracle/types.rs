@@ -1,11 +1,11 @@
-//! Usage types: the record's own, or what the nearest classifier before says.
+//! Usage types: the record's own, or the type derived by the nearest classifier upstream.
 
 use turnpike_plan::{Child, Plan, Primitive};
 use turnpike_types::UsageRecord;
 
 use super::naive::base;
 
-/// The type of the units that come to a primitive.
+/// The usage type of the units that reach a primitive.
 pub(crate) fn type_at<'a>(plan: &'a Plan, record: &'a UsageRecord, at: &Primitive) -> &'a str {
     let link = &at.links("in")[0];
     if link.is_source() {
@@ -44,7 +44,7 @@ fn holds(rule: &Child, record: &UsageRecord, so_far: &str) -> bool {
     by_type && by_text && by_measure
 }
 
-/// By trying every length that a star may take.
+/// Tries every length of the text that a star stands for.
 fn is_like(value: &str, pattern: &str) -> bool {
     let (Some(first), tail) = (pattern.chars().next(), pattern.get(1..).unwrap_or_default()) else {
         return value.is_empty();

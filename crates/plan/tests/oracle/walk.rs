@@ -1,4 +1,4 @@
-//! What a plan reads of a record, and the order of its primitives.
+//! The measures that a plan reads, and the order of its primitives.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,8 @@ pub(crate) fn measures_of(plan: &Plan) -> BTreeSet<String> {
     links.filter(|link| link.is_source()).map(|link| link.port.clone()).collect()
 }
 
-/// Topological, ties by document order: again and again the first whose feeders are all done.
+/// Topological order, ties by document order: repeatedly the first primitive whose feeders are
+/// done.
 pub(crate) fn order_of(plan: &Plan) -> Vec<&Primitive> {
     let mut order: Vec<&Primitive> = Vec::new();
     while order.len() < plan.primitives().len() {

@@ -1,4 +1,4 @@
-//! An account whose plan reads tables and whose cycles close, as an owner would rate it.
+//! An account whose plan reads tables and whose cycles close, rated as an owner would.
 
 #![allow(dead_code)]
 
@@ -34,7 +34,7 @@ impl Billed {
         }
     }
 
-    /// With the tables that the plan names, in the order in which it does.
+    /// With the tables that the plan names, in the plan's order.
     pub(crate) fn with_tables(xml: &str, zone: &str, tables: &[&str]) -> Self {
         let read = |text: &&str| {
             let table = turnpike_plan::parse_table(text);
@@ -63,7 +63,8 @@ impl Billed {
         Ok(rated)
     }
 
-    /// Everything that falls due and closes up to an instant: its lines, and when each was due.
+    /// Books all charges and closes up to an instant; returns the lines and the instants at which
+    /// they fell due.
     pub(crate) fn sweep(&mut self, now: &str) -> Vec<(Timestamp, Line)> {
         let now = Timestamp(micros(now));
         let plans = [PlanInForce {
@@ -87,7 +88,7 @@ impl Billed {
         lines
     }
 
-    /// As [`Billed::sweep`]: (component, quantity, amount).
+    /// As [`Billed::sweep`], but returns (component, quantity, amount).
     pub(crate) fn closed(&mut self, now: &str) -> Vec<(String, i128, String)> {
         let lines = self.sweep(now);
         lines.iter().map(|(_, line)| self.shown(line)).collect()
@@ -104,7 +105,7 @@ impl Billed {
     }
 }
 
-/// What lines shall be: (component, quantity, amount).
+/// Expected lines: (component, quantity, amount).
 pub(crate) fn lines(expected: &[(&str, i128, &str)]) -> Vec<(String, i128, String)> {
     let owned = |(name, units, amount): &(&str, i128, &str)| {
         let (whole, part) = amount.split_once('.').unwrap_or((amount, ""));

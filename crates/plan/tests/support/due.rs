@@ -1,5 +1,5 @@
-//! An account through time: what it subscribed to and when its settings changed; what fell due, and
-//! what was rated, in the order in which an owner books it (docs/plan-semantics.md section 5).
+//! An account over time: its subscriptions, changes of its settings, due charges and rated records,
+//! in the order in which an owner books them (docs/plan-semantics.md section 5).
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use turnpike_types::{Money, Posting, SuspenseReason, Timestamp, UsageRecord};
 
 use super::{account, compiled, micros, with_view};
 
-/// A subscription to a plan of one or several versions.
+/// A subscription to a plan with one or several versions.
 pub(crate) struct Subscription {
     pub(crate) versions: Vec<ObjectCode>,
     pub(crate) since: Timestamp,
     pub(crate) until: Timestamp,
     /// The option that it is an alternative of, and the option's fee.
     pub(crate) option: Option<(&'static str, Money)>,
-    /// When the option was offered.
+    /// The start of the offer.
     pub(crate) offered: Timestamp,
-    /// From when on the client keeps it, and has no choice any more.
+    /// The instant from which the client keeps the plan, without a further choice.
     pub(crate) kept_from: Timestamp,
 }
 
-/// When options are offered unless something else is said.
+/// The default start of an offer.
 const OFFERED: Timestamp = Timestamp(0);
 
 impl Subscription {
@@ -52,15 +52,15 @@ impl Subscription {
         Self { option: Some((name, money(fee))), ..self }
     }
 
-    /// Of another offer than the first.
+    /// The same subscription in a later offer of the option.
     pub(crate) fn offered(self, from: &str) -> Self {
         Self { offered: at(from), ..self }
     }
 }
 
-/// What an account agreed to.
+/// An account's subscriptions and settings.
 pub(crate) struct Contract {
-    /// Settings from an instant on, in order; the first from the beginning of time.
+    /// Settings and the instants from which they are in force, in order; the first have no start.
     pub(crate) settings: Vec<(Timestamp, AccountContext)>,
     pub(crate) subscriptions: Vec<Subscription>,
 }
@@ -86,7 +86,7 @@ impl Contract {
         self
     }
 
-    /// The client opts out of all options for the plan at this place.
+    /// The client opts out of all options for the plan with this index.
     pub(crate) fn opt_out(&mut self, place: usize, from: &str) {
         for (other, subscription) in self.subscriptions.iter_mut().enumerate() {
             if other == place {
@@ -97,7 +97,7 @@ impl Contract {
         }
     }
 
-    /// Stretches in which nothing changes.
+    /// Intervals in which settings and plans are constant.
     fn pieces(&self) -> Vec<(Timestamp, Timestamp, &AccountContext, Vec<PlanInForce<'_>>)> {
         let mut cuts = vec![Timestamp::MIN, Timestamp::MAX];
         cuts.extend(self.settings.iter().map(|(from, _)| *from));
@@ -142,14 +142,14 @@ impl Contract {
     }
 }
 
-/// A line that was booked.
+/// A booked line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Booked {
-    /// What brought it: `charge`, `close`, `option`, or a record's id.
+    /// Its cause: `charge`, `close`, `option`, or a record's id.
     pub(crate) by: String,
-    /// When it fell due, or the record started.
+    /// The instant at which it fell due, or the start of the record.
     pub(crate) at: Timestamp,
-    /// The local date of that.
+    /// The local date of `at`.
     pub(crate) on: String,
     pub(crate) plan: String,
     pub(crate) component: String,
@@ -159,12 +159,12 @@ pub(crate) struct Booked {
     pub(crate) posting: Posting,
 }
 
-/// What was booked so far.
+/// All lines booked so far, and the account's state.
 pub(crate) struct Ledger {
     pub(crate) state: AccountState,
     pub(crate) rater: Rater,
     pub(crate) lines: Vec<Booked>,
-    /// When set, periods that records from this long before logged time can't touch are let go.
+    /// If set, periods that records this much older than logged time can't reach are removed.
     pub(crate) horizon_us: Option<i64>,
 }
 
@@ -178,7 +178,7 @@ impl Ledger {
         }
     }
 
-    /// Books what falls due by logged time `now`.
+    /// Books all events that are due at logged time `now`.
     pub(crate) fn sweep(&mut self, contract: &Contract, now: &str) {
         self.sweep_to(contract, at(now));
     }
@@ -187,7 +187,7 @@ impl Ledger {
         self.book_due(contract, now, now).unwrap();
     }
 
-    /// Books what is due at or before `through`, and the cycles that are closed by `now`.
+    /// Books charges that are due at or before `through`, and cycles that close by `now`.
     pub(crate) fn book_due(
         &mut self,
         contract: &Contract,
@@ -221,7 +221,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Rates a record: what is due at or before its start is booked before it
+    /// Rates a record, after the charges that are due at or before its start
     /// (docs/plan-semantics.md section 5).
     pub(crate) fn rate(
         &mut self,
@@ -256,24 +256,25 @@ impl Ledger {
         }
     }
 
-    /// The client picks an alternative for the cycle that begins on a date.
+    /// The client chooses an alternative for the cycle that begins on a date.
     pub(crate) fn pick(&mut self, option: &str, plan: &str, cycle: &str) {
         let (variable, period) = (OfferId::of(option, OFFERED).choice(), period(cycle));
         self.state.set(StateEntry { variable, period, value: plan_number(plan) });
     }
 
-    /// `DATE component amount` of each line, with `trial` before those that count in no total.
+    /// `DATE component amount` of each line; tentative lines, which count in no total, start with
+    /// `trial`.
     pub(crate) fn shown(&self) -> Vec<String> {
         self.lines.iter().map(Booked::shown).collect()
     }
 
-    /// The lines that are posted.
+    /// The posted lines.
     pub(crate) fn posted(&self) -> Vec<String> {
         let posted = self.lines.iter().filter(|line| line.posting == Posting::Account);
         posted.map(Booked::shown).collect()
     }
 
-    /// What a component comes to.
+    /// The sum of a component's lines.
     pub(crate) fn sum(&self, component: &str) -> Money {
         let mine = self.lines.iter().filter(|line| line.component == component);
         Money::from_nanos(mine.map(|line| line.amount.nanos()).sum()).unwrap()
@@ -312,7 +313,7 @@ fn booked(
     }
 }
 
-/// An instant: with its offset, or a date in UTC.
+/// An instant: written with its offset, or a date in UTC.
 pub(crate) fn at(text: &str) -> Timestamp {
     if text.len() == 10 { at(&format!("{text}T00:00:00Z")) } else { Timestamp(micros(text)) }
 }
@@ -335,7 +336,7 @@ pub(crate) fn plan_of(id: &str, version: u32, starts: &str, graph: &str) -> Stri
     )
 }
 
-/// Sums of what is posted and of what is trial, by component.
+/// Sums of posted and of tentative lines, by component.
 pub(crate) fn sums(lines: &[Booked]) -> BTreeMap<(String, bool), i128> {
     let mut sums = BTreeMap::new();
     for line in lines {

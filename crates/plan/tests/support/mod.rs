@@ -1,4 +1,4 @@
-//! What the integration tests share: owned records, accounts, and rating one record after another.
+//! Shared parts of the integration tests: owned records, accounts, and rating records in sequence.
 
 #![allow(dead_code)]
 
@@ -13,19 +13,19 @@ use turnpike_plan::{
 };
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord, UsageView};
 
-/// Microseconds of an instant written with its offset.
+/// An instant written with its offset, in microseconds.
 pub(crate) fn micros(text: &str) -> i64 {
     text.parse::<jiff::Timestamp>().unwrap().as_microsecond()
 }
 
-/// A record of nothing but time.
+/// A record with a duration only.
 pub(crate) fn session(kind: &str, start: &str, end: &str) -> UsageRecord {
     let mut record = begun(kind, start);
     record.state_duration(Some(micros(end) - micros(start)));
     record
 }
 
-/// A record that states nothing that was used.
+/// A record without any measure.
 pub(crate) fn begun(kind: &str, start: &str) -> UsageRecord {
     UsageRecord {
         record_id: "r".to_owned(),
@@ -71,13 +71,13 @@ pub(crate) fn compiled(xml: &str) -> ObjectCode {
     turnpike_plan::compile(&plan, &BTreeMap::new()).unwrap()
 }
 
-/// An account that takes records one after another.
+/// An account that rates records in sequence.
 pub(crate) struct Subscriber {
     pub(crate) plans: Vec<ObjectCode>,
     pub(crate) account: AccountContext,
     pub(crate) state: AccountState,
     pub(crate) rater: Rater,
-    /// Logged time: long ago unless a test says otherwise, so that every cycle is open.
+    /// Logged time. By default long ago, so that every cycle is open.
     pub(crate) now: Timestamp,
 }
 
@@ -128,13 +128,13 @@ pub(crate) fn causes(xml: &str) -> Vec<(u32, String, Cause)> {
     told.map(|error| (error.line, error.primitive.unwrap_or_default(), error.cause)).collect()
 }
 
-/// What a plan's author is warned of.
+/// The warnings for a plan's author.
 pub(crate) fn warnings(xml: &str) -> Vec<String> {
     let plan = turnpike_plan::parse(xml).unwrap_or_else(|errors| panic!("{errors}"));
     plan.warnings().iter().map(ToString::to_string).collect()
 }
 
-/// Rows of a table of comma-separated values, without its head.
+/// Rows of a CSV table, without its header.
 pub(crate) fn rows(table: &str) -> impl Iterator<Item = Vec<&str>> {
     table.lines().skip(1).map(|line| line.split(',').collect())
 }

@@ -11,7 +11,7 @@ fn row(identity: &str, account: u64, from: i64, until: i64) -> Binding {
     }
 }
 
-/// (from, until, account) of what is found under the key of `identity`.
+/// The history found under the key of `identity`, as (from, until, account).
 fn found(identity: &str, rows: &[Binding]) -> Vec<(i64, i64, u64)> {
     let asked = [Asked::of(identity, PrefixLengths::NONE)];
     let found = guided(&asked, rows.iter().cloned()).remove(0).bindings;

@@ -1,4 +1,4 @@
-//! Which account holds an identity when (P28): spellings, prefixes, moves and releases.
+//! Bindings of identities to accounts over time (P28): spellings, prefixes, moves and releases.
 
 use turnpike_types::{AccountNumber, Timestamp};
 
@@ -35,13 +35,13 @@ async fn guided(db: &dyn SharedDatabase, identity: &str) -> Guided {
     db.guide(&[identity.to_owned()]).await.unwrap().remove(0)
 }
 
-/// The account that `bindings`, sorted by start, hold at an instant.
+/// The account that holds the identity at an instant, by `bindings` sorted by start.
 fn holder(bindings: &[Binding], at: i64) -> Option<u64> {
     let found = bindings.iter().find(|one| one.from.0 <= at && at < one.until.0);
     found.map(|one| one.account.0)
 }
 
-/// However they are asked for and bound.
+/// Both for binding and for look-ups.
 pub async fn two_spellings_of_an_identity_are_one(s: &Subject) {
     let db = s.view().await;
     let asked = [
@@ -67,13 +67,18 @@ pub async fn two_spellings_of_an_identity_are_one(s: &Subject) {
     }
     assert_eq!(guided(&*db, "ip:::ffff:c633:6408").await.bindings, [third]);
     assert_eq!(guided(&*db, "tel:+41-44-123").await.bindings.len(), 1);
-    assert_eq!(guided(&*db, "user:ALICE").await, Guided::default(), "case counts");
-    // What is no identity today may be bound since an older release, and is found as it is.
+    assert_eq!(
+        guided(&*db, "user:ALICE").await,
+        Guided::default(),
+        "user names are case-sensitive"
+    );
+    // Text that the present rules do not accept may be bound by an older release; its own text is
+    // the key.
     db.bind_identities(&[binding("ip:old-name", 8, 0, 1)]).await.unwrap();
     assert_eq!(holder(&guided(&*db, "ip:old-name").await.bindings, 0), Some(8));
 }
 
-/// Longest first, those that hold it and no others.
+/// The result holds exactly the prefixes that contain the address, longest first.
 pub async fn an_address_is_found_with_the_prefixes_that_hold_it(s: &Subject) {
     let db = s.view().await;
     let asked = [
@@ -103,10 +108,11 @@ pub async fn an_address_is_found_with_the_prefixes_that_hold_it(s: &Subject) {
     assert_eq!(found[..4], [vec![4, 3, 2, 1], vec![2, 1], vec![1], vec![]]);
     assert_eq!(found[4..], [vec![6, 7], vec![7], vec![]]);
     let inner = guided(&*db, "ip:198.51.100.8/30").await;
-    assert_eq!(places(&inner), [3, 2, 1], "a prefix is held by shorter ones");
+    assert_eq!(places(&inner), [3, 2, 1], "shorter prefixes contain a prefix");
 }
 
-/// Half open: the former account to just before, the next one from there on; at once.
+/// Intervals are half open: the former account holds the identity until just before the instant,
+/// the next account from the instant on. Every view sees the move at once.
 pub async fn at_the_instant_of_a_move_the_next_account_holds_the_identity(s: &Subject) {
     let db = s.view().await;
     db.bind_identities(&[binding("ip:192.0.2.1", 1, EVER, OPEN)]).await.unwrap();
@@ -118,12 +124,12 @@ pub async fn at_the_instant_of_a_move_the_next_account_holds_the_identity(s: &Su
     let bindings = guided(&*s.view().await, "ip:192.0.2.1").await.bindings;
     let held = [EVER, 99, 100, OPEN - 1].map(|at| holder(&bindings, at));
     assert_eq!(held, [Some(1), Some(1), Some(2), Some(2)]);
-    // For a while only: afterwards it is as it was.
+    // A move for a limited interval: afterwards the former account holds it again.
     rebind(&*db, moved("ip:192.0.2.1", 3, 40, 60)).await;
     let bindings = guided(&*db, "ip:192.0.2.1").await.bindings;
     let held = [39, 40, 59, 60, 99, 100].map(|at| holder(&bindings, at));
     assert_eq!(held, [Some(1), Some(3), Some(3), Some(1), Some(1), Some(2)]);
-    // Onto itself, and over several.
+    // A move that covers several bindings, one of the same account.
     let over_all = rebind(&*db, moved("ip:192.0.2.1", 3, 50, 200)).await;
     let taken = vec![binding("ip:192.0.2.1", 1, 60, 100), binding("ip:192.0.2.1", 2, 100, 200)];
     assert_eq!(over_all, RebindOutcome::Changed(taken));
@@ -132,7 +138,7 @@ pub async fn at_the_instant_of_a_move_the_next_account_holds_the_identity(s: &Su
     assert_eq!(held, [Some(1), Some(3), Some(3), Some(3), Some(2)]);
 }
 
-/// From an instant on, or for an interval in the middle.
+/// A release may run from an instant on, or cover an interval in the middle of a binding.
 pub async fn what_was_released_is_held_by_none_and_may_be_bound_again(s: &Subject) {
     let db = s.view().await;
     db.bind_identities(&[binding("user:x", 1, EVER, OPEN)]).await.unwrap();
@@ -148,13 +154,13 @@ pub async fn what_was_released_is_held_by_none_and_may_be_bound_again(s: &Subjec
     let bindings = guided(&*db, "user:x").await.bindings;
     let held = [9, 10, 19, 20, 99, 100].map(|at| holder(&bindings, at));
     assert_eq!(held, [Some(1), None, None, Some(1), Some(1), Some(2)]);
-    // The whole of one.
+    // A release of a whole binding.
     rebind(&*db, released("user:x", 2, EVER, OPEN)).await;
     let bindings = guided(&*db, "user:x").await.bindings;
     assert_eq!((holder(&bindings, 99), holder(&bindings, 100)), (Some(1), None));
 }
 
-/// Nothing of a call is done in part; the words for it name what is there.
+/// A refused change changes nothing, and its outcome names the binding that is the reason.
 pub async fn what_is_final_does_not_change_and_what_is_not_held_is_not_released(s: &Subject) {
     let db = s.view().await;
     let held = binding("user:x", 1, 50, OPEN);
@@ -173,7 +179,7 @@ pub async fn what_is_final_does_not_change_and_what_is_not_held_is_not_released(
     assert_eq!(rebind(&*db, release).await, is_final);
     assert_eq!(guided(&*db, "user:x").await.bindings, only);
     assert!(matches!(rebind(&*db, late).await, RebindOutcome::Changed(_)));
-    // Binding what no account held changes nothing that is final.
+    // An interval that no account held may be bound even before the final instant.
     let before = Rebinding::Move { binding: binding("user:x", 2, 0, 50), final_before };
     assert_eq!(rebind(&*db, before).await, RebindOutcome::Changed(vec![]));
     let not_held = rebind(&*db, released("user:x", 3, 100, 110)).await;
@@ -185,13 +191,13 @@ pub async fn what_is_final_does_not_change_and_what_is_not_held_is_not_released(
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
     }
     assert_eq!(holder(&guided(&*db, "user:x").await.bindings, 300), Some(1));
-    // Changes of one call build on each other.
+    // In one call, each change sees the effect of the earlier ones.
     let both = [released("user:x", 1, 300, OPEN), moved("user:x", 4, 300, OPEN)];
     let both = db.rebind_identities(&both).await.unwrap();
     assert_eq!(both[1], RebindOutcome::Changed(vec![]));
 }
 
-/// And stays the same after what can't.
+/// It stays the same after changes that can't.
 pub async fn the_version_differs_after_what_may_make_an_answer_wrong(s: &Subject) {
     let db = s.view().await;
     let mut last = db.bindings_version().await.unwrap();
@@ -202,11 +208,11 @@ pub async fn the_version_differs_after_what_may_make_an_answer_wrong(s: &Subject
     db.bind_identities(&[binding("ip:192.0.2.1", 1, 0, 10)]).await.unwrap();
     db.bind_identities(&[binding("user:x", 1, 0, OPEN)]).await.unwrap();
     db.bind_identities(&[binding("user:x", 2, 0, OPEN)]).await.unwrap();
-    assert!(!differs(&*db).await, "nothing was found for these before");
+    assert!(!differs(&*db).await, "the result for these was: unbound");
     rebind(&*db, moved("user:x", 2, 5, OPEN)).await;
     assert!(differs(&*s.view().await).await, "a move");
     rebind(&*db, moved("user:x", 2, 5, OPEN)).await;
-    assert!(!differs(&*db).await, "it stood so already");
+    assert!(!differs(&*db).await, "the history already was as asked");
     rebind(&*db, released("user:x", 2, 7, OPEN)).await;
     assert!(differs(&*db).await, "a release");
     db.bind_identities(&[binding("ip:192.0.2.0/24", 3, 0, OPEN)]).await.unwrap();
@@ -218,7 +224,7 @@ pub async fn the_version_differs_after_what_may_make_an_answer_wrong(s: &Subject
     assert!(!differs(&*db).await, "no prefix holds these");
 }
 
-/// Sorted, and not more than asked for.
+/// The list is sorted, and no longer than asked for.
 pub async fn the_bindings_of_an_account_are_listed(s: &Subject) {
     let db = s.view().await;
     let own = [
@@ -233,7 +239,7 @@ pub async fn the_bindings_of_an_account_are_listed(s: &Subject) {
     assert!(db.bindings_of(AccountNumber(3), 2).await.unwrap().is_empty());
 }
 
-/// A naive model: for each identity and instant the account.
+/// The model is a table of the account for each identity and instant.
 pub async fn random_changes_agree_with_a_table_of_instants(s: &Subject) {
     const INSTANTS: usize = 24;
     const IDENTITIES: [&str; 3] = ["ip:192.0.2.1", "ip:192.0.2.0/24", "user:x"];
@@ -274,7 +280,7 @@ pub async fn random_changes_agree_with_a_table_of_instants(s: &Subject) {
     assert!(changed > 50, "only {changed} changes were carried out");
 }
 
-/// Eight processes move it at once.
+/// Eight processes move the identity at the same time.
 pub async fn movers_at_once_leave_one_holder_at_each_instant(s: &Subject) {
     s.view().await.bind_identities(&[binding("user:x", 9, EVER, OPEN)]).await.unwrap();
     let mut movers = Vec::new();
@@ -296,7 +302,7 @@ pub async fn movers_at_once_leave_one_holder_at_each_instant(s: &Subject) {
     assert_eq!((bindings[0].from.0, bindings[bindings.len() - 1].until.0), (EVER, OPEN));
 }
 
-/// In a database that a release before the one spelling of identities wrote: account 1 holds
+/// For a database written by a release without canonical spellings: account 1 holds
 /// `ip:2001:DB8:0:0::77`, 2 `ip:not-an-address`, 3 `ip:198.51.100.8/29`, each from 0 to 100.
 pub async fn those_of_an_older_release_are_found(db: &dyn SharedDatabase) {
     let found = guided(db, "ip:2001:db8::77").await.bindings;
@@ -310,8 +316,9 @@ pub async fn those_of_an_older_release_are_found(db: &dyn SharedDatabase) {
     assert_eq!([49, 50].map(|at| holder(&found, at)), [Some(1), Some(9)]);
 }
 
-/// A process of such a release has bound since: `user:later` to account 4, `ip:2001:DB8::88` to 5.
-/// What is in its one spelling is found at once, the rest from the next binding on.
+/// A process of that release has added bindings since: `user:later` to account 4, `ip:2001:DB8::88`
+/// to account 5. A row in the canonical spelling is found at once, another one after the next
+/// binding.
 pub async fn those_of_an_older_process_are_found(db: &dyn SharedDatabase) {
     assert_eq!(holder(&guided(db, "user:later").await.bindings, 0), Some(4));
     let taken = rebind(db, Rebinding::Bind(binding("ip:2001:db8:0::88", 6, 5, 6))).await;

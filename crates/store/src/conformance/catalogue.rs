@@ -35,7 +35,7 @@ fn table(id: &str, version: u32, starts: &str) -> Publish {
     }
 }
 
-/// The same content again is no error, other content is refused.
+/// Publishing the same content again is no error; other content is refused.
 pub async fn versions_are_immutable(s: &Subject) {
     let db = s.view().await;
     let first = plan("gold", 1, "2999-01-01", None);
@@ -51,7 +51,7 @@ pub async fn versions_are_immutable(s: &Subject) {
     assert_eq!(entries[0].head.content_hash, [1; 32]);
 }
 
-/// And what is superseded can't be superseded again, nor what is not there.
+/// A superseded version can't be superseded again, and neither can one that does not exist.
 pub async fn one_start_has_one_version_unless_it_is_superseded(s: &Subject) {
     let db = s.view().await;
     let publish = async |version, starts, supersedes| {
@@ -70,7 +70,8 @@ pub async fn one_start_has_one_version_unless_it_is_superseded(s: &Subject) {
     assert_eq!(other_plan, published(4));
 }
 
-/// Every reader at every moment sees versions 1 to n; of two with one start, one goes in.
+/// A reader sees versions 1 to n without gaps at any time. Of two publications with the same start,
+/// one is accepted.
 pub async fn publishers_at_once_make_a_catalogue_without_gaps(s: &Subject) {
     let mut publishers = Vec::new();
     for n in 0..4u32 {
@@ -115,7 +116,7 @@ async fn is_whole(db: &dyn SharedDatabase) -> u64 {
     entries.len() as u64
 }
 
-/// The version comes with every heartbeat.
+/// Every heartbeat returns the catalogue's version.
 pub async fn a_publication_is_seen_by_heartbeat_observation_and_reader(s: &Subject) {
     let (db, other) = (s.view().await, s.view().await);
     let beat = NodeBeat {
@@ -146,7 +147,7 @@ pub async fn a_publication_is_seen_by_heartbeat_observation_and_reader(s: &Subje
     assert_eq!(news, [2, 3]);
 }
 
-/// Each has ids, versions and starts of its own; the catalogue's version is one.
+/// Each kind has its own ids, versions and starts; the catalogue's version counts both kinds.
 pub async fn plans_and_tables_share_nothing_but_the_catalogue_version(s: &Subject) {
     let db = s.view().await;
     let both = [plan("gold", 1, "2999-01-01", None), table("gold", 1, "2999-01-01")];
@@ -160,12 +161,12 @@ pub async fn plans_and_tables_share_nothing_but_the_catalogue_version(s: &Subjec
     let (head, told) = (&entries[1].head, &both[1]);
     assert_eq!((&entries[1].body, &head.id), (&told.body, &told.id));
     assert_eq!((head.form.as_str(), head.rows), ("prefix", 1));
-    assert_eq!(head.bytes, told.body.len() as u64, "bytes, not letters");
+    assert_eq!(head.bytes, told.body.len() as u64, "the size in bytes, not in characters");
     let again = db.publish(&both[1]).await.unwrap();
     assert_eq!(again, PublishOutcome::Already(2));
 }
 
-/// P36: records since then were rated by another version. The first version is free.
+/// P36: records since then were rated by another version. A first version may start in the past.
 pub async fn a_further_version_never_starts_in_the_past(s: &Subject) {
     let db = s.view().await;
     for kind in [CatalogueKind::Plan, CatalogueKind::Table] {
@@ -187,7 +188,7 @@ pub async fn a_further_version_never_starts_in_the_past(s: &Subject) {
     }
 }
 
-/// Plans were written for it.
+/// Plans depend on it.
 pub async fn a_table_keeps_its_kind_of_key(s: &Subject) {
     let db = s.view().await;
     db.publish(&table("world", 1, "2999-01-01")).await.unwrap();
@@ -200,10 +201,14 @@ pub async fn a_table_keeps_its_kind_of_key(s: &Subject) {
     };
     db.publish(&plan("world", 1, "2999-01-01", None)).await.unwrap();
     let outcome = db.publish(&euro(2, "2999-02-01")).await.unwrap();
-    assert_eq!(outcome, PublishOutcome::Published(3), "a plan's currency is its own affair");
+    assert_eq!(
+        outcome,
+        PublishOutcome::Published(3),
+        "the rule is for tables, not for a plan's currency"
+    );
 }
 
-/// The largest table that there may be comes back as it was, by itself.
+/// The largest table that is allowed is returned unchanged, as the only entry of its page.
 pub async fn a_page_of_the_catalogue_is_bounded_and_holds_at_least_one(s: &Subject) {
     let db = s.view().await;
     let large =
@@ -232,7 +237,7 @@ pub async fn a_page_of_the_catalogue_is_bounded_and_holds_at_least_one(s: &Subje
     assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
 }
 
-/// By kind, and by id where one is asked for; a page at a time.
+/// Heads are listed by kind, optionally by id, in pages.
 pub async fn heads_are_listed_without_bodies(s: &Subject) {
     let db = s.view().await;
     for version in 1..=3 {
@@ -255,7 +260,7 @@ pub async fn heads_are_listed_without_bodies(s: &Subject) {
     let entries = other.catalogue_since(6, 1).await.unwrap();
     assert_eq!(heads[0], entries[0].head);
     assert_eq!(heads[0].tz_database.as_deref(), Some("2026e"));
-    // An older process says nothing of its time-zone database.
+    // An older process does not report the version of its time-zone database.
     let older = Publish { tz_database: None, ..plan("silver", 1, "2999-01-01", None) };
     db.publish(&older).await.unwrap();
     let heads = other.catalogue_heads(CatalogueKind::Plan, Some("silver"), 0).await.unwrap();
@@ -263,7 +268,7 @@ pub async fn heads_are_listed_without_bodies(s: &Subject) {
     assert_eq!(other.catalogue_since(7, 1).await.unwrap()[0].head, heads[0]);
 }
 
-/// More versions than one answer holds.
+/// There are more heads than one answer holds.
 pub async fn a_long_list_of_heads_comes_in_pages(s: &Subject) {
     let db = s.view().await;
     let count = CATALOGUE_HEADS_MAX + 1;

@@ -1,4 +1,4 @@
-//! I3: whatever is interleaved, the log is whole.
+//! I3: the log is an unbroken chain under every interleaving.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::owner::epoch_of;
 use super::{Dice, Owner, Subject, check_chain, read_all};
 use crate::AppendOutcome;
 
-/// Three owners who claim and append as the dice fall, each believing what he last knew.
+/// Three owners claim and append at random, each by the position and epoch that it knew last.
 pub async fn random_claims_and_appends_leave_a_whole_chain(s: &Subject) {
     let views = [s.with_partition().await, s.view().await, s.view().await];
     let (mut committed, mut fenced) = (0, 0);
@@ -19,7 +19,7 @@ pub async fn random_claims_and_appends_leave_a_whole_chain(s: &Subject) {
             let db = &*views[who];
             let roll = dice.below(10);
             let Some(owner) = owners.get_mut(&who).filter(|_| roll >= 2) else {
-                // A claim with an epoch that may have passed.
+                // A claim with an epoch that may be stale.
                 let seen = epoch_of(&*views[0], 1).await;
                 let name = format!("n{who}");
                 if let Some(won) = Owner::try_claim(db, 1, seen, &name, &mut dice).await.unwrap() {
@@ -41,8 +41,8 @@ pub async fn random_claims_and_appends_leave_a_whole_chain(s: &Subject) {
     assert!(committed > 20 && fenced > 20, "{committed} committed, {fenced} fenced");
 }
 
-/// Three owners at once, each claiming when he is fenced: every committed segment is in the log
-/// once, in the epoch it was appended under, and nothing else is.
+/// Three concurrent owners; a fenced owner claims again. The log holds each committed segment once,
+/// with the epoch of its append, and no other segment.
 pub async fn racing_owners_leave_a_whole_chain(s: &Subject) {
     let db = s.with_partition().await;
     let mut owners = Vec::new();

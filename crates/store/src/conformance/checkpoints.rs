@@ -1,4 +1,4 @@
-//! Parts and manifests (P22).
+//! Parts and manifests of checkpoints (P22).
 
 use bytes::Bytes;
 use turnpike_types::{ClaimId, PartitionId, SegmentNumber};
@@ -13,7 +13,7 @@ fn part(name: &str, segment: u64) -> CheckpointPart {
     CheckpointPart { name: name.to_owned(), segment: SegmentNumber(segment), body }
 }
 
-/// An owner after `segments` appends; the manifest of each.
+/// An owner after `segments` appends, and a manifest for each segment.
 async fn log_of(
     db: &dyn SharedDatabase,
     segments: u64,
@@ -34,7 +34,7 @@ async fn log_of(
     (owner, manifests)
 }
 
-/// The same again is no error, other bytes are.
+/// Writing the same bytes again is no error; other bytes are refused.
 pub async fn a_part_is_written_once(s: &Subject) {
     let db = s.with_partition().await;
     db.put_checkpoint_part(P, &part("one", 1)).await.unwrap();
@@ -51,7 +51,7 @@ pub async fn a_part_is_written_once(s: &Subject) {
     assert!(matches!(unlisted, Err(StoreError::Refused(_))), "{unlisted:?}");
 }
 
-/// By epoch and by claim.
+/// The fence compares the epoch and the claim.
 pub async fn a_checkpoint_is_fenced(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(31));
     let (old, manifests) = log_of(&*db, 2, &mut dice).await;
@@ -63,7 +63,7 @@ pub async fn a_checkpoint_is_fenced(s: &Subject) {
     assert_eq!(s.view().await.checkpoints(P).await.unwrap(), [manifests[1].clone()]);
 }
 
-/// Neither the same segment nor an earlier one, not even at the same moment.
+/// Neither the same segment nor an earlier one is published, also when calls are concurrent.
 pub async fn a_checkpoint_only_moves_forward(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(32));
     let (owner, manifests) = log_of(&*db, 6, &mut dice).await;
@@ -74,7 +74,7 @@ pub async fn a_checkpoint_only_moves_forward(s: &Subject) {
     assert!(!publish(2).await);
     assert!(!publish(1).await);
     let together = futures::join!(publish(4), publish(3), publish(4));
-    assert!(together.0 != together.2, "one of the two alike");
+    assert!(together.0 != together.2, "exactly one of two equal publications succeeds");
     let newest = db.checkpoints(P).await.unwrap();
     assert_eq!(newest[0].segment, SegmentNumber(4));
     assert!(publish(6).await);
@@ -82,7 +82,7 @@ pub async fn a_checkpoint_only_moves_forward(s: &Subject) {
     assert_eq!(kept, [6, 4]);
 }
 
-/// A part that was not written, a segment that was not appended, another hash.
+/// The cases: a part that was not written, a segment that was not appended, another hash.
 pub async fn a_manifest_of_what_is_not_there_is_refused(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(33));
     let (owner, manifests) = log_of(&*db, 2, &mut dice).await;
@@ -103,7 +103,8 @@ pub async fn a_manifest_of_what_is_not_there_is_refused(s: &Subject) {
     assert!(db.checkpoints(P).await.unwrap().is_empty());
 }
 
-/// A manifest may name a part that was written long ago; what no retained one names goes.
+/// A manifest may name a part of an earlier checkpoint. A part that no retained manifest names is
+/// deleted.
 pub async fn two_manifests_and_their_parts_are_kept(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(34));
     let (owner, mut manifests) = log_of(&*db, 4, &mut dice).await;
@@ -129,7 +130,7 @@ pub async fn two_manifests_and_their_parts_are_kept(s: &Subject) {
     }
 }
 
-/// Written already, published later.
+/// The part is written before its manifest is published.
 pub async fn a_part_of_a_manifest_to_come_is_not_pruned(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(35));
     let (owner, mut manifests) = log_of(&*db, 5, &mut dice).await;
@@ -143,7 +144,7 @@ pub async fn a_part_of_a_manifest_to_come_is_not_pruned(s: &Subject) {
     assert!(db.checkpoint_part(P, "early").await.unwrap().is_some());
 }
 
-/// Parts and manifests of one name are each partition's own, and so is what is pruned.
+/// Parts of the same name are separate in each partition, and so is pruning.
 pub async fn p22_checkpoints_of_two_partitions_do_not_touch_each_other(s: &Subject) {
     let (db, mut dice) = (s.view().await, Dice(36));
     db.create_partitions(&[spec(1, 1, 10), spec(2, 11, 20)]).await.unwrap();
@@ -181,7 +182,7 @@ pub async fn p22_checkpoints_of_two_partitions_do_not_touch_each_other(s: &Subje
     }
 }
 
-/// A part that was written before is not taken for one of another segment.
+/// Writing an existing name with another segment is refused.
 pub async fn p22_a_part_of_another_segment_is_another_part(s: &Subject) {
     let db = s.with_partition().await;
     db.put_checkpoint_part(P, &part("one", 1)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Who wins, whatever is in flight.
+//! Claims, releases and barriers, also with appends in flight.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::owner::epoch_of;
 use super::{Dice, Owner, Subject, check_chain, read_all};
 use crate::{AppendOutcome, Held, StoreError};
 
-/// Sixteen claimants who saw the same epoch.
+/// Sixteen claimants have read the same epoch.
 pub async fn of_many_claims_with_the_same_epoch_one_wins(s: &Subject) {
     let db = s.with_partition().await;
     let others = [s.view().await, s.view().await, Arc::clone(&db)];
@@ -34,7 +34,7 @@ pub async fn of_many_claims_with_the_same_epoch_one_wins(s: &Subject) {
     }
 }
 
-/// It changes nothing.
+/// A losing claim changes nothing.
 pub async fn a_claim_of_a_passed_epoch_loses(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(11));
     let first = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -45,15 +45,15 @@ pub async fn a_claim_of_a_passed_epoch_loses(s: &Subject) {
     assert_eq!(row.owner.unwrap().0, NodeName("a".to_owned()));
 }
 
-/// It says what to do instead.
+/// The refusal names the remedy.
 pub async fn a_claim_of_no_partition_is_refused(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(12));
     let refused = Owner::try_claim(&*db, 9, Epoch::UNOWNED, "a", &mut dice).await;
     assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
 }
 
-/// An append is stopped on its way to the commit while somebody claims. Whatever becomes of it, it
-/// is never committed outside the claimed position: the new owner would not have read it.
+/// An append is stopped before its commit while another node claims. The append is either part of
+/// the claimed position or never committed; otherwise the new owner would not have read it.
 pub async fn an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log(s: &Subject) {
     let db = s.with_partition().await;
     for round in 0..6u64 {
@@ -66,7 +66,7 @@ pub async fn an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log(s:
             let (db, append) = (Arc::clone(&db), append.clone());
             tokio::spawn(async move { db.append(&append).await })
         };
-        // Time to get there; if it takes longer, the round shows less, and still holds.
+        // Time for the append to start. If it takes longer, the round tests less but does not fail.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let claiming = {
             let other = s.view().await;
@@ -82,22 +82,26 @@ pub async fn an_append_in_flight_is_in_the_claimed_position_or_not_in_the_log(s:
             Ok(AppendOutcome::Committed) => {
                 assert!(is_there, "acknowledged outside the claimed position: not in the log");
             }
-            Ok(AppendOutcome::Fenced) => assert!(!is_there, "fenced, and in the log"),
+            Ok(AppendOutcome::Fenced) => assert!(!is_there, "fenced, but in the log"),
             Ok(other) => panic!("{other:?}"),
             Err(error) => assert!(error.is_unknown(), "{error}"),
         }
-        assert_eq!(check_chain(&read_all(&*db, 1).await), new.position, "nothing came late");
+        assert_eq!(
+            check_chain(&read_all(&*db, 1).await),
+            new.position,
+            "no segment was committed later"
+        );
     }
 }
 
-/// P2: the caller gives up on an append; then claim, then read.
+/// P2: the caller drops an append, then a claim and a read settle its outcome.
 pub async fn an_append_that_was_dropped_half_way_is_settled_by_the_next_claim(s: &Subject) {
     let db = s.with_partition().await;
     for round in 0..8u64 {
         let mut dice = Dice(2000 + round);
         let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
         let append = owner.next_append(Bytes::from(vec![1; 100_000]), &mut dice);
-        // Dropped at some point between nothing sent and all done.
+        // The call is dropped at a random point between its start and its end.
         let limit = Duration::from_micros(100 * round * round);
         let known = tokio::time::timeout(limit, db.append(&append)).await;
         let new = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -109,11 +113,15 @@ pub async fn an_append_that_was_dropped_half_way_is_settled_by_the_next_claim(s:
         }
         let late = db.append(&append).await.unwrap();
         assert_eq!(late, AppendOutcome::Fenced);
-        assert_eq!(check_chain(&read_all(&*db, 1).await), new.position, "nothing came late");
+        assert_eq!(
+            check_chain(&read_all(&*db, 1).await),
+            new.position,
+            "no segment was committed later"
+        );
     }
 }
 
-/// P13.
+/// P13: the released row keeps its owner until the next claim.
 pub async fn a_release_names_its_target_and_the_next_claim_clears_it(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(13));
     let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -132,7 +140,7 @@ pub async fn a_release_names_its_target_and_the_next_claim_clears_it(s: &Subject
     assert!(!db.release(PartitionId(9), owner.epoch, owner.claim, None).await.unwrap());
 }
 
-/// Anyone may claim at once.
+/// Any member may claim at once.
 pub async fn a_release_for_nobody_leaves_no_owner(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(14));
     let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -141,7 +149,7 @@ pub async fn a_release_for_nobody_leaves_no_owner(s: &Subject) {
     assert_eq!((row.owner, row.released_to, row.epoch), (None, None, owner.epoch));
 }
 
-/// P18: what is answered from a state that the log no longer tells is not confirmed.
+/// P18: a barrier does not confirm a state that is not the state of the log.
 pub async fn a_barrier_holds_only_where_the_log_ends_as_the_owner_knows(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(16));
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -151,10 +159,10 @@ pub async fn a_barrier_holds_only_where_the_log_ends_as_the_owner_knows(s: &Subj
     assert!(!db.barrier(&before).await.unwrap(), "the log is ahead");
     let mut other = owner.held();
     other.position.last_hash = SegmentHash([7; 32]);
-    assert!(!db.barrier(&other).await.unwrap(), "of another history");
+    assert!(!db.barrier(&other).await.unwrap(), "the log is of another history");
 }
 
-/// P17.
+/// P17: neither a superseded owner nor another claim passes the barrier.
 pub async fn a_barrier_holds_only_for_the_owner(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(15));
     let old = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -168,7 +176,7 @@ pub async fn a_barrier_holds_only_for_the_owner(s: &Subject) {
     assert_eq!(epoch_of(&*db, 1).await, new.epoch);
 }
 
-/// P1, P18: the epoch and the claim are each compared, whatever the other one says.
+/// P1, P18: the epoch and the claim are each compared, also when the other one matches.
 pub async fn p18_what_an_owner_writes_is_fenced_by_its_epoch_and_by_its_claim(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(17));
     let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;

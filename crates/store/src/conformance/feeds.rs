@@ -16,7 +16,7 @@ fn binding(identity: &str, account: u64, from: i64, until: i64) -> Binding {
 
 const OPEN: i64 = i64::MAX;
 
-/// Intervals are half open; the same binding again is no error.
+/// Intervals are half open. Adding the same binding again is no error.
 pub async fn identities_are_bound_for_intervals_that_never_overlap(s: &Subject) {
     let db = s.view().await;
     let asked = [
@@ -43,7 +43,7 @@ pub async fn identities_are_bound_for_intervals_that_never_overlap(s: &Subject) 
     assert_eq!(history[0].bindings, expected);
 }
 
-/// Eight processes want the same address; one gets it.
+/// Eight processes bind the same address; one succeeds.
 pub async fn binders_at_once_never_overlap(s: &Subject) {
     let mut binders = Vec::new();
     for n in 0..8u64 {
@@ -62,7 +62,7 @@ pub async fn binders_at_once_never_overlap(s: &Subject) {
     assert_eq!(history[0].bindings.len(), 1);
 }
 
-/// Not even those before it in the same call.
+/// Valid bindings earlier in the same call are not written either.
 pub async fn a_binding_that_can_never_stand_is_refused_and_nothing_is_written(s: &Subject) {
     let db = s.view().await;
     let good = binding("user:x", 1, 1, 2);
@@ -76,7 +76,7 @@ pub async fn a_binding_that_can_never_stand_is_refused_and_nothing_is_written(s:
     assert!(db.bind_identities(&[]).await.unwrap().is_empty());
 }
 
-/// Unknown ones are empty; one asked twice comes twice.
+/// An unknown identity has an empty history; an identity asked for twice is returned twice.
 pub async fn histories_come_in_the_order_asked(s: &Subject) {
     let db = s.view().await;
     let (x, y) = (binding("user:x", 1, 1, 2), binding("user:y", 2, 1, 2));
@@ -88,7 +88,7 @@ pub async fn histories_come_in_the_order_asked(s: &Subject) {
     assert!(db.guide(&[]).await.unwrap().is_empty());
 }
 
-/// From exactly where it stood.
+/// A move names the exact present position of the cursor.
 pub async fn a_consumer_begins_everywhere_and_moves_by_compare_and_set(s: &Subject) {
     let (db, mut dice) = (s.view().await, Dice(41));
     db.create_partitions(&[spec(1, 1, 10), spec(2, 11, 20)]).await.unwrap();
@@ -116,7 +116,7 @@ pub async fn a_consumer_begins_everywhere_and_moves_by_compare_and_set(s: &Subje
     assert!(db.register_consumer("").await.is_err());
 }
 
-/// The other one learns where it stands.
+/// The other puller gets the present position of the cursor.
 pub async fn of_two_pullers_under_one_name_one_moves_the_cursor(s: &Subject) {
     let db = s.with_partition().await;
     db.register_consumer("bills").await.unwrap();
@@ -134,8 +134,8 @@ pub async fn of_two_pullers_under_one_name_one_moves_the_cursor(s: &Subject) {
     }
 }
 
-/// P38: segment, row and hash are each compared, so that of two pullers the one that is behind moves
-/// nothing back; and no other consumer's cursor moves, nor that of another partition.
+/// P38: segment, row and hash are each compared, so that a puller that is behind does not move the
+/// cursor back. Cursors of other consumers and of other partitions do not move.
 pub async fn p38_a_cursor_that_differs_in_anything_is_not_moved_and_no_other_one_moves(
     s: &Subject,
 ) {
@@ -146,7 +146,7 @@ pub async fn p38_a_cursor_that_differs_in_anything_is_not_moved_and_no_other_one
     }
     let taxes = db.consumer("taxes").await.unwrap();
     let start = db.consumer("bills").await.unwrap();
-    // One hash for all of a segment, as in the log: the row alone tells the two apart.
+    // All rows of a segment share the segment's hash: only the row number differs.
     let hash = dice.hash();
     let at =
         |segment, row| Consumer { segment: SegmentNumber(segment), row, hash, ..start[0].clone() };
@@ -162,11 +162,15 @@ pub async fn p38_a_cursor_that_differs_in_anything_is_not_moved_and_no_other_one
     }
     assert_eq!(db.acknowledge(&second, &third).await.unwrap(), CursorAck::Moved);
     let now = s.view().await.consumer("bills").await.unwrap();
-    assert_eq!(now, [third, start[1].clone()], "partition 2 stands where it stood");
-    assert_eq!(db.consumer("taxes").await.unwrap(), taxes, "another consumer");
+    assert_eq!(now, [third, start[1].clone()], "the cursor of partition 2 did not move");
+    assert_eq!(
+        db.consumer("taxes").await.unwrap(),
+        taxes,
+        "the cursor of another consumer did not move"
+    );
 }
 
-/// A consumer that is registered again goes on where it stood, in each partition.
+/// A consumer that registers again keeps its cursor in each partition.
 pub async fn p38_registering_again_moves_no_cursor(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(43));
     db.register_consumer("bills").await.unwrap();

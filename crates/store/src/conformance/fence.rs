@@ -1,4 +1,4 @@
-//! Appends, and why they are refused (P1, P4).
+//! Appends, and the reasons for which the fence refuses them (P1, P4).
 
 use bytes::Bytes;
 use turnpike_types::{ClaimId, Epoch, PartitionId, SegmentNumber};
@@ -6,7 +6,7 @@ use turnpike_types::{ClaimId, Epoch, PartitionId, SegmentNumber};
 use super::{Dice, Owner, Subject, check_chain, read_all, spec};
 use crate::{AppendOutcome, StoreError};
 
-/// The plain case.
+/// An append without any fault.
 pub async fn an_append_under_the_current_claim_commits_and_moves_the_position(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(1));
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -22,7 +22,7 @@ pub async fn an_append_under_the_current_claim_commits_and_moves_the_position(s:
     assert_eq!(other.observe().await.unwrap().partitions[0].next, owner.position);
 }
 
-/// The old owner after somebody else's claim.
+/// The former owner appends after another node's claim.
 pub async fn an_append_of_a_stale_epoch_is_fenced(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(2));
     let mut old = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -35,7 +35,7 @@ pub async fn an_append_of_a_stale_epoch_is_fenced(s: &Subject) {
     assert_eq!(rows[0].epoch, new.epoch);
 }
 
-/// Each of the two is compared by itself.
+/// The fence compares epoch and claim separately.
 pub async fn an_append_of_another_epoch_is_fenced_even_under_the_right_claim(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(8));
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -44,7 +44,7 @@ pub async fn an_append_of_another_epoch_is_fenced_even_under_the_right_claim(s: 
     assert!(read_all(&*db, 1).await.is_empty());
 }
 
-/// Where history was rolled back, an epoch may repeat; the claim does not (P18).
+/// After a roll-back of history an epoch may repeat, but a claim id does not (P18).
 pub async fn an_append_of_a_stale_claim_is_fenced_even_under_the_right_epoch(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(3));
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -53,7 +53,7 @@ pub async fn an_append_of_a_stale_claim_is_fenced_even_under_the_right_epoch(s: 
     assert!(read_all(&*db, 1).await.is_empty());
 }
 
-/// The log ends before what the owner knows to be committed (P18).
+/// The log ends before a segment that the owner knows to be committed (P18).
 pub async fn an_append_ahead_of_the_log_says_that_history_was_rolled_back(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(4));
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -63,7 +63,7 @@ pub async fn an_append_ahead_of_the_log_says_that_history_was_rolled_back(s: &Su
     assert_eq!(read_all(&*db, 1).await.len(), 1);
 }
 
-/// The log is as long as the owner thinks, and not the same.
+/// The log has the length that the owner knows, but another last hash.
 pub async fn an_append_on_another_hash_says_that_history_was_rolled_back(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(5));
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -73,7 +73,7 @@ pub async fn an_append_on_another_hash_says_that_history_was_rolled_back(s: &Sub
     assert_eq!(read_all(&*db, 1).await.len(), 1);
 }
 
-/// An append whose outcome was not learned did commit (P2).
+/// An append of unknown outcome has committed (P2).
 pub async fn an_append_again_says_that_the_log_is_ahead_and_changes_nothing(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(6));
     let owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -88,7 +88,7 @@ pub async fn an_append_again_says_that_the_log_is_ahead_and_changes_nothing(s: &
     assert_eq!(rows[0].body, "once");
 }
 
-/// It says what to do instead.
+/// The refusal names the remedy.
 pub async fn an_append_to_no_partition_is_refused(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(7));
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -97,7 +97,8 @@ pub async fn an_append_to_no_partition_is_refused(s: &Subject) {
     assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
 }
 
-/// In order, without holes, and never more than was asked for, except where one is all there is.
+/// Segments are in order and without gaps, and within the limit on bytes unless a single segment is
+/// larger.
 pub async fn a_tail_is_contiguous_and_bounded_by_bytes(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(8));
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -112,14 +113,14 @@ pub async fn a_tail_is_contiguous_and_bounded_by_bytes(s: &Subject) {
     assert_eq!(read(0, 300).await, [1, 2]);
     assert_eq!(read(0, 299).await, [1]);
     assert_eq!(read(0, 0).await, [1]);
-    assert_eq!(read(2, 300).await, [3], "at least one, however large");
+    assert_eq!(read(2, 300).await, [3], "at least one segment, whatever its size");
     assert_eq!(read(3, 20).await, [4, 5, 6]);
     assert_eq!(read(0, usize::MAX).await, [1, 2, 3, 4, 5, 6]);
     assert!(read(6, 300).await.is_empty());
     assert!(db.read_segments(PartitionId(9), SegmentNumber(0), 10).await.unwrap().is_empty());
 }
 
-/// Every byte of two megabytes.
+/// A body of two megabytes is returned unchanged.
 pub async fn a_large_body_comes_back_as_it_was(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(9));
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -129,7 +130,7 @@ pub async fn a_large_body_comes_back_as_it_was(s: &Subject) {
     assert!(rows[0].body == body, "{} bytes came back", rows[0].body.len());
 }
 
-/// Four owners, each with one append in flight.
+/// Four owners have one append in flight each.
 pub async fn partitions_append_side_by_side(s: &Subject) {
     let db = s.view().await;
     let specs = [1, 2, 3, 4].map(|id| spec(id, u64::from(id) * 1000, u64::from(id) * 1000 + 999));

@@ -1,17 +1,17 @@
-//! One suite that every implementation of [`SharedDatabase`] passes.
+//! The conformance suite, which every implementation of [`SharedDatabase`] must pass.
 //!
 //! ```text
 //!  tests/memory.rs  tests/sqlite.rs  tests/postgres.rs      a Subject each, and conformance!(...)
 //!         \              |               /
-//!   fence.rs        appends, and why they are refused
-//!   claims.rs       who wins, whatever is in flight (P1, P3, P17)
+//!   fence.rs        appends, and the reasons of refusals (P1, P4)
+//!   claims.rs       claims, releases, barriers, with appends in flight (P1, P13, P17)
 //!   takeover.rs     many claims at once (P20), and flaps (P14)
-//!   wishes.rs       pins and draining (P13), and nodes that have gone
+//!   wishes.rs       pins and drains (P13), and forgotten nodes
 //!   nodes.rs        heartbeats and observations (P9, P11)
-//!   postings.rs     where in the log postings are (P33)
-//!   chain.rs        random interleavings keep the log whole (I3)
+//!   postings.rs     finding postings in the log (P33)
+//!   chain.rs        random interleavings keep the log unbroken (I3)
 //!   checkpoints.rs  parts and manifests (P22)
-//!   topology.rs     partitions; many openers at once
+//!   topology.rs     partitions; concurrent opening
 //!   catalogue.rs    plans and tables (P36)
 //!   feeds.rs        identities (P28) and consumers (P38)
 //!   bindings.rs     spellings, prefixes, moves and releases of identities (P28)
@@ -20,8 +20,8 @@
 //! A new case needs no registration: a function `pub async fn NAME(s: &Subject)` in a file of this
 //! folder is a test of every store (`build.rs`).
 //!
-//! Nothing here measures time: a case waits for what must happen, and proves what must not by
-//! what the log holds in the end.
+//! No case measures time. A case waits for an event that must happen; that an event must not happen
+//! is checked on the final state of the log.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
@@ -47,33 +47,33 @@ use futures::future::BoxFuture;
 pub use self::owner::{Dice, Owner, check_chain, claim, member, read_all, spec};
 use crate::SharedDatabase;
 
-/// Opens a view of the database under test, as another process would.
+/// Opens a view of the database under test, as another process would open it.
 pub type Opener = Arc<dyn Fn() -> BoxFuture<'static, Arc<dyn SharedDatabase>> + Send + Sync>;
-/// Lets go of what a [`Holder`] holds.
+/// Lets the appends that a [`Holder`] has stopped go on.
 pub type LetGo = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
-/// Makes appends stop on their way to the commit until the returned function is called.
+/// Makes appends stop before their commit until the returned function is called.
 pub type Holder = Arc<dyn Fn() -> BoxFuture<'static, LetGo> + Send + Sync>;
 
-/// Lets this much time pass by the database's clock.
+/// Advances the database's clock by a duration.
 pub type Passage = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// One empty database under test.
 pub struct Subject {
-    /// Opens a view of it.
+    /// Opens a view of the database.
     pub open: Opener,
-    /// Stops appends half way.
+    /// Stops appends before their commit.
     pub hold_appends: Holder,
-    /// Lets time pass.
+    /// Advances the database's clock.
     pub let_pass: Passage,
 }
 
 impl Subject {
-    /// A view of the database, as another process would have it.
+    /// A new view of the database, as of another process.
     pub async fn view(&self) -> Arc<dyn SharedDatabase> {
         (self.open)().await
     }
 
-    /// A view of the database, in which partition 1 (accounts 1 to 1,000) has been created.
+    /// A new view, after creating partition 1 (accounts 1 to 1,000).
     pub async fn with_partition(&self) -> Arc<dyn SharedDatabase> {
         let db = self.view().await;
         db.create_partitions(&[spec(1, 1, 1000)]).await.unwrap();
@@ -81,7 +81,7 @@ impl Subject {
     }
 }
 
-/// SQL that makes all that stands in a database this much older, as though the time had passed.
+/// SQL that shifts all stored times into the past, as if `time` had passed.
 pub fn age_statements(time: Duration) -> String {
     let us = time.as_micros();
     format!(
@@ -93,8 +93,8 @@ pub fn age_statements(time: Duration) -> String {
 
 include!(concat!(env!("OUT_DIR"), "/conformance_cases.rs"));
 
-/// Makes a test of every case: each `pub async fn NAME(s: &Subject)` in a file of this folder, which
-/// the build script lists. `$subject` is an `async fn() -> Subject` for a fresh database.
+/// Makes a test of every case: each `pub async fn NAME(s: &Subject)` in a file of this folder,
+/// which the build script lists. `$subject` is an `async fn() -> Subject` for a fresh database.
 #[macro_export]
 macro_rules! conformance {
     ($subject:path) => {
@@ -102,7 +102,7 @@ macro_rules! conformance {
     };
 }
 
-/// A test of each case that the list names.
+/// Makes a test of each listed case.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_tests {

@@ -20,7 +20,7 @@ pub(super) fn beat(node: &str, incarnation: u64, counter: u64) -> NodeBeat {
     }
 }
 
-/// Everything that a node says of itself, numbers beyond 63 bits included.
+/// Every field of a heartbeat is kept, numbers above 63 bits included.
 pub async fn a_heartbeat_comes_back_in_every_view(s: &Subject) {
     let db = s.with_partition().await;
     let mut dice = Dice(21);
@@ -49,7 +49,7 @@ pub async fn a_heartbeat_comes_back_in_every_view(s: &Subject) {
     assert_eq!((seen.nodes[0].beat.counter, seen.nodes[0].beat.draining), (2, false));
 }
 
-/// A node that serves a thousand partitions.
+/// The node serves a thousand partitions.
 pub async fn a_long_serving_list_comes_back(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(22));
     let mut sent = beat("a", 1, 1);
@@ -64,8 +64,8 @@ pub async fn a_long_serving_list_comes_back(s: &Subject) {
     assert_eq!(db.observe().await.unwrap().nodes[0].beat.serving, sent.serving);
 }
 
-/// P14: how far the copies of a standby of a thousand partitions are; another history has another
-/// hash at the same segment. Said in any order, it is read by partition.
+/// P14: the positions of a thousand warm replicas. Another history has another hash at the same
+/// segment. The list may be written in any order and is read sorted by partition.
 pub async fn how_far_a_node_follows_is_shown_as_it_said_last(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(24));
     let mut sent = beat("a", 1, 1);
@@ -94,7 +94,7 @@ pub async fn how_far_a_node_follows_is_shown_as_it_said_last(s: &Subject) {
     assert_eq!(db.observe().await.unwrap().nodes[0].beat, sent.clone().sorted());
 }
 
-/// A process that was frozen while another one started under its name.
+/// A process was frozen while another one started under its name.
 pub async fn a_superseded_incarnation_is_refused_for_ever(s: &Subject) {
     let db = s.with_partition().await;
     let other = s.view().await;
@@ -112,7 +112,7 @@ pub async fn a_superseded_incarnation_is_refused_for_ever(s: &Subject) {
     assert_eq!(shown, [("a", 20), ("b", 50)]);
 }
 
-/// It was late on the way; what the later one said stands.
+/// The heartbeat arrives after a later one, which stays in force.
 pub async fn an_overtaken_beat_changes_nothing(s: &Subject) {
     let db = s.with_partition().await;
     db.heartbeat(&beat("a", 1, 9)).await.unwrap();
@@ -124,7 +124,7 @@ pub async fn an_overtaken_beat_changes_nothing(s: &Subject) {
     assert_eq!(seen.nodes[0].beat.address, "a.example:7000");
 }
 
-/// P11: a beat that was on its way when the process said goodbye does not bring it back.
+/// P11: a heartbeat that arrives after the last one of a shut-down does not restore the process.
 pub async fn a_goodbye_is_the_last_beat_of_its_process_and_the_next_process_is_taken(s: &Subject) {
     let db = s.with_partition().await;
     db.heartbeat(&beat("a", 1, 9)).await.unwrap();
@@ -138,7 +138,7 @@ pub async fn a_goodbye_is_the_last_beat_of_its_process_and_the_next_process_is_t
     assert!(!seen.nodes[0].beat.is_goodbye());
 }
 
-/// Eight processes of their own.
+/// Eight processes write heartbeats at the same time.
 pub async fn beats_of_many_nodes_do_not_disturb_each_other(s: &Subject) {
     let db = s.with_partition().await;
     let mut nodes = Vec::new();
@@ -158,7 +158,7 @@ pub async fn beats_of_many_nodes_do_not_disturb_each_other(s: &Subject) {
     assert!(seen.nodes.iter().all(|row| row.beat.counter == 10));
 }
 
-/// Neither in the same process nor in another one does an append keep beats out.
+/// Appends, in the same process or in another one, do not keep heartbeats from being written.
 pub async fn beats_get_through_while_another_view_appends_without_pause(s: &Subject) {
     let db = s.with_partition().await;
     let other = s.view().await;

@@ -1,4 +1,4 @@
-//! What the cases speak in: owners that claim and append, a chain to check, dice with a seed.
+//! Tools for the cases: owners that claim and append, a check of the chain, random numbers by seed.
 
 use bytes::Bytes;
 use turnpike_types::limits::HORIZON_DEFAULT_US;
@@ -23,12 +23,12 @@ pub fn spec(id: u32, first: u64, last: u64) -> PartitionSpec {
     }
 }
 
-/// A member.
+/// A member of a partition.
 pub fn member(node: &str, priority: u32) -> Member {
     Member { node: NodeName(node.to_owned()), priority: Priority(priority) }
 }
 
-/// A claim of partition `id` for `node`, who saw `seen`; not forced.
+/// A claim of partition `id` for `node`, which has read the epoch `seen`; not forced.
 pub fn claim(id: u32, seen: Epoch, node: &str, dice: &mut Dice) -> Claim {
     Claim {
         partition: PartitionId(id),
@@ -40,11 +40,11 @@ pub fn claim(id: u32, seen: Epoch, node: &str, dice: &mut Dice) -> Claim {
     }
 }
 
-/// Numbers that look random and come again from the same seed (splitmix64).
+/// Pseudo-random numbers, the same for the same seed (splitmix64).
 pub struct Dice(pub u64);
 
 impl Dice {
-    /// The next number.
+    /// The next pseudo-random number.
     pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -53,12 +53,12 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`.
+    /// A pseudo-random number below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
         self.roll() % n
     }
 
-    /// A hash.
+    /// A pseudo-random hash.
     pub fn hash(&mut self) -> SegmentHash {
         let mut hash = [0; 32];
         for chunk in hash.chunks_mut(8) {
@@ -67,33 +67,33 @@ impl Dice {
         SegmentHash(hash)
     }
 
-    /// A claim id.
+    /// A pseudo-random claim id.
     pub fn claim(&mut self) -> ClaimId {
         ClaimId((u128::from(self.roll()) << 64 | u128::from(self.roll())).to_be_bytes())
     }
 }
 
-/// Somebody who claimed a partition, and what he knows of its log.
+/// A node that has claimed a partition, with the end of the log as it knows it.
 #[derive(Clone, Debug)]
 pub struct Owner {
     /// The partition.
     pub partition: PartitionId,
-    /// His epoch.
+    /// The owner's epoch.
     pub epoch: Epoch,
-    /// His claim.
+    /// The id of the owner's claim.
     pub claim: ClaimId,
-    /// Where he appends next.
+    /// The end of the log as the owner knows it; the next append goes here.
     pub position: SegmentPosition,
 }
 
 impl Owner {
-    /// What he holds.
+    /// The owner's fencing token and position.
     pub fn held(&self) -> Held {
         let Self { partition, epoch, claim, position } = *self;
         Held { partition, epoch, claim, position }
     }
 
-    /// Claims partition `id` for `node`, having seen `seen`; `None` when that epoch has passed.
+    /// Claims partition `id` for `node`, which has read the epoch `seen`; `None` if that is stale.
     pub async fn try_claim(
         db: &dyn SharedDatabase,
         id: u32,
@@ -111,7 +111,7 @@ impl Owner {
         }))
     }
 
-    /// Claims partition `id` in the epoch that the database shows.
+    /// Claims partition `id` at the present epoch, and retries until the claim wins.
     pub async fn claim_now(db: &dyn SharedDatabase, id: u32, node: &str, dice: &mut Dice) -> Self {
         loop {
             let seen = epoch_of(db, id).await;
@@ -121,7 +121,7 @@ impl Owner {
         }
     }
 
-    /// The append of `body` at his position.
+    /// An append of `body` at the owner's position.
     pub fn next_append(&self, body: Bytes, dice: &mut Dice) -> AppendSegment {
         AppendSegment {
             partition: self.partition,
@@ -135,7 +135,7 @@ impl Owner {
         }
     }
 
-    /// Appends `body`; when it is committed, his position moves.
+    /// Appends `body`; after a commit the owner's position moves.
     pub async fn append(
         &mut self,
         db: &dyn SharedDatabase,
@@ -151,7 +151,7 @@ impl Owner {
     }
 }
 
-/// The epoch of partition `id`.
+/// The present epoch of partition `id`.
 pub(super) async fn epoch_of(db: &dyn SharedDatabase, id: u32) -> Epoch {
     let seen = db.observe().await.unwrap();
     let row = seen.partitions.iter().find(|row| row.spec.id == PartitionId(id));
@@ -171,8 +171,8 @@ pub async fn read_all(db: &dyn SharedDatabase, id: u32) -> Vec<SegmentRow> {
     }
 }
 
-/// I3: no gap, epochs never regress, each hash builds on the one before it. Returns where the
-/// chain ends.
+/// Checks I3: segment numbers have no gap, epochs never decrease, and each segment holds the hash
+/// of its predecessor. Returns the end of the chain.
 pub fn check_chain(rows: &[SegmentRow]) -> SegmentPosition {
     let mut position =
         SegmentPosition { next: SegmentNumber(1), last_hash: SegmentHash::default() };

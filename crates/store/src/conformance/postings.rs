@@ -1,4 +1,4 @@
-//! Where in the log postings to other partitions are (P33).
+//! Finding postings to other partitions in the log (P33).
 
 use turnpike_types::{PartitionId, SegmentNumber};
 
@@ -32,7 +32,7 @@ async fn posting_segments(db: &dyn SharedDatabase, after: u64, most: usize) -> V
     rows.iter().map(|row| row.segment.0).collect()
 }
 
-/// It stays through appends that have none, and through a claim.
+/// The hint stays unchanged by appends without postings and by a claim.
 pub async fn an_append_with_postings_is_shown_by_every_observation(s: &Subject) {
     let (db, other, mut dice) = (s.with_partition().await, s.view().await, Dice(31));
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -61,7 +61,7 @@ pub async fn an_append_that_is_refused_shows_no_postings(s: &Subject) {
     assert!(posting_segments(&*db, 0, 10).await.is_empty());
 }
 
-/// With everything that a reader of the log would get.
+/// They have all the fields that a read of the log returns.
 pub async fn segments_with_postings_come_in_order_and_no_others(s: &Subject) {
     let (db, other, mut dice) = (s.with_partition().await, s.view().await, Dice(33));
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;
@@ -81,7 +81,7 @@ pub async fn segments_with_postings_come_in_order_and_no_others(s: &Subject) {
     assert!(nowhere.is_empty());
 }
 
-/// Large segments come one by one.
+/// Large segments are returned one at a time.
 pub async fn an_answer_is_bounded_by_bytes_and_holds_at_least_one(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(34));
     let mut owner = Owner::claim_now(&*db, 1, "a", &mut dice).await;

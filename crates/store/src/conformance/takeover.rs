@@ -31,7 +31,7 @@ async fn rows(db: &dyn SharedDatabase) -> Vec<PartitionRow> {
     db.observe().await.unwrap().partitions
 }
 
-/// A node takes over a thousand partitions, of which some were owned and appended to.
+/// A node takes over a thousand partitions; some of them had an owner and hold segments.
 pub async fn a_thousand_partitions_are_claimed_in_one_call(s: &Subject) {
     let (db, mut dice) = (s.view().await, Dice(41));
     db.create_partitions(&specs(1000)).await.unwrap();
@@ -49,7 +49,7 @@ pub async fn a_thousand_partitions_are_claimed_in_one_call(s: &Subject) {
     for ((outcome, claim), (before, after)) in
         outcomes.iter().zip(&claims).zip(before.iter().zip(&after))
     {
-        let won = won(outcome).expect("nobody else claims");
+        let won = won(outcome).expect("there is no other claimant");
         assert_eq!(Some(won.epoch), before.epoch.next());
         assert_eq!(won.position, before.next);
         assert_eq!((after.epoch, after.next), (won.epoch, won.position));
@@ -61,7 +61,8 @@ pub async fn a_thousand_partitions_are_claimed_in_one_call(s: &Subject) {
     assert_eq!(owner.append(&*db, "y", &mut dice).await.unwrap(), AppendOutcome::Committed);
 }
 
-/// Asked in any order of ids, some of passed epochs; those change nothing.
+/// Outcomes are in the order of the claims, whatever the order of ids. Claims of stale epochs lose
+/// and change nothing.
 pub async fn an_outcome_stands_where_its_claim_stood(s: &Subject) {
     let (db, mut dice) = (s.view().await, Dice(42));
     db.create_partitions(&specs(5)).await.unwrap();
@@ -84,7 +85,7 @@ pub async fn an_outcome_stands_where_its_claim_stood(s: &Subject) {
     assert!(db.claim_many(&[]).await.unwrap().is_empty());
 }
 
-/// Too many, one twice, one of no partition.
+/// The cases: too many claims, a partition named twice, a partition that does not exist.
 pub async fn claims_that_cannot_be_made_together_are_refused_and_nothing_is_claimed(s: &Subject) {
     let (db, mut dice) = (s.view().await, Dice(43));
     db.create_partitions(&specs(3)).await.unwrap();
@@ -103,7 +104,7 @@ pub async fn claims_that_cannot_be_made_together_are_refused_and_nothing_is_clai
     assert!(db.claim_many(&asked(&[2, 1, 0])).await.unwrap().iter().all(|one| won(one).is_some()));
 }
 
-/// Claims fifty partitions, beginning with another one for each `n`; what was won.
+/// Claims fifty partitions, in an order that depends on `n`; the claims that won.
 async fn claim_everything(db: &dyn SharedDatabase, n: u32) -> Vec<(PartitionId, ClaimId)> {
     let mut dice = Dice(440 + u64::from(n));
     let ids = (0..50).map(|id| (id * 7 + n * 13) % 50);
@@ -121,8 +122,8 @@ async fn claim_everything(db: &dyn SharedDatabase, n: u32) -> Vec<(PartitionId, 
     mine
 }
 
-/// Eight nodes that find the same owner dead, each from another end; whoever is told `Busy` asks
-/// by himself.
+/// Eight nodes claim the same partitions, each in another order. After `Busy` a node claims that
+/// partition alone.
 pub async fn of_claimants_of_everything_each_partition_has_one_winner(s: &Subject) {
     let db = s.view().await;
     db.create_partitions(&specs(50)).await.unwrap();
@@ -142,8 +143,8 @@ pub async fn of_claimants_of_everything_each_partition_has_one_winner(s: &Subjec
     assert_eq!(winners, shown);
 }
 
-/// Whatever becomes of the append, it is in the claimed position, or not in the log (P1). Those
-/// beside it are won at once, or when there is but one lock, with it.
+/// The append is part of the claimed position, or not in the log (P1). The other partitions are won
+/// at once or, in a database with a single write lock, after the append.
 pub async fn an_append_in_flight_makes_its_partition_busy_or_is_waited_for(s: &Subject) {
     let (db, mut dice) = (s.view().await, Dice(45));
     db.create_partitions(&specs(3)).await.unwrap();
@@ -167,19 +168,23 @@ pub async fn an_append_in_flight_makes_its_partition_busy_or_is_waited_for(s: &S
     let new = match outcomes[1] {
         ClaimOutcome::Won(won) => won,
         ClaimOutcome::Busy => db.claim(&claims[1]).await.unwrap().unwrap(),
-        ClaimOutcome::Lost => panic!("nobody else claimed it"),
+        ClaimOutcome::Lost => panic!("there is no other claimant"),
     };
     let is_there = read_all(&*db, 1).await.iter().any(|row| row.hash == append.hash);
     match appending.await.unwrap() {
-        Ok(AppendOutcome::Committed) => assert!(is_there, "acknowledged, and not in the log"),
-        Ok(AppendOutcome::Fenced) => assert!(!is_there, "fenced, and in the log"),
+        Ok(AppendOutcome::Committed) => assert!(is_there, "acknowledged, but not in the log"),
+        Ok(AppendOutcome::Fenced) => assert!(!is_there, "fenced, but in the log"),
         Ok(other) => panic!("{other:?}"),
         Err(error) => assert!(error.is_unknown(), "{error}"),
     }
-    assert_eq!(check_chain(&read_all(&*db, 1).await), new.position, "nothing came late");
+    assert_eq!(
+        check_chain(&read_all(&*db, 1).await),
+        new.position,
+        "no segment was committed later"
+    );
 }
 
-/// Claims partition 1 by itself or among many, in turn; every other way must count alike.
+/// Claims partition 1 alone and in a call of many, alternately; both must count flaps alike.
 async fn claim_again(db: &dyn SharedDatabase, forced: bool, dice: &mut Dice) -> u32 {
     let seen = rows(db).await[0].epoch;
     let claim = Claim { forced, ..claim(1, seen, "b", dice) };
@@ -191,7 +196,7 @@ async fn claim_again(db: &dyn SharedDatabase, forced: bool, dice: &mut Dice) -> 
     rows(db).await[0].flaps
 }
 
-/// The owner was silent, or it gave the partition up.
+/// A claim from a silent owner is forced; a claim after a release is not.
 pub async fn a_forced_claim_counts_as_a_flap_and_another_does_not(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(46));
     let mut counts = Vec::new();
@@ -204,10 +209,10 @@ pub async fn a_forced_claim_counts_as_a_flap_and_another_does_not(s: &Subject) {
     assert_eq!(db.claim(&late).await.unwrap(), None);
     assert_eq!(db.claim_many(&[late]).await.unwrap(), [ClaimOutcome::Lost]);
     let row = rows(&*s.view().await).await.remove(0);
-    assert_eq!((row.epoch, row.flaps), (seen, 5), "a claim that loses counts nothing");
+    assert_eq!((row.epoch, row.flaps), (seen, 5), "a losing claim does not count");
 }
 
-/// There was no owner to drive out: never one, or he had gone.
+/// The partition has no owner: it never had one, or the owner released it without a target.
 pub async fn a_first_claim_is_no_flap_however_forced(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(47));
     assert_eq!(claim_again(&*db, true, &mut dice).await, 0);
@@ -218,7 +223,7 @@ pub async fn a_first_claim_is_no_flap_however_forced(s: &Subject) {
     }
 }
 
-/// By the database's clock, in what is shown and in what the next flap adds to.
+/// The count halves by the database's clock, both in observations and as the base of the next flap.
 pub async fn flaps_halve_every_ten_minutes(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(48));
     for flaps in 0..=9 {
@@ -227,17 +232,29 @@ pub async fn flaps_halve_every_ten_minutes(s: &Subject) {
     let shown = async || rows(&*db).await[0].flaps;
     (s.let_pass)(TEN_MINUTES).await;
     assert_eq!(shown().await, 4);
-    assert_eq!(claim_again(&*db, false, &mut dice).await, 4, "it goes on decaying as before");
+    assert_eq!(
+        claim_again(&*db, false, &mut dice).await,
+        4,
+        "an unforced claim does not change the decay"
+    );
     (s.let_pass)(TEN_MINUTES).await;
     assert_eq!(shown().await, 2);
     assert_eq!(claim_again(&*db, true, &mut dice).await, 3);
     (s.let_pass)(TEN_MINUTES / 2).await;
-    assert_eq!(claim_again(&*db, true, &mut dice).await, 4, "before a half is over, all count");
+    assert_eq!(
+        claim_again(&*db, true, &mut dice).await,
+        4,
+        "nothing decays before ten minutes are over"
+    );
     (s.let_pass)(TEN_MINUTES * 2).await;
-    assert_eq!(claim_again(&*db, true, &mut dice).await, 2, "by itself and among many alike");
+    assert_eq!(
+        claim_again(&*db, true, &mut dice).await,
+        2,
+        "a claim alone and one of many count alike"
+    );
     (s.let_pass)(TEN_MINUTES).await;
     assert_eq!(claim_again(&*db, true, &mut dice).await, 2);
     (s.let_pass)(TEN_MINUTES * 1000).await;
     assert_eq!(shown().await, 0);
-    assert_eq!(claim_again(&*db, true, &mut dice).await, 1, "after years nothing is left");
+    assert_eq!(claim_again(&*db, true, &mut dice).await, 1, "the count decays to zero in years");
 }

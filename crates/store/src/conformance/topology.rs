@@ -1,11 +1,11 @@
-//! Partitions, and many processes at once.
+//! Partitions, and concurrent processes that create or open them.
 
 use turnpike_types::{AccountRange, PartitionId, Timestamp};
 
 use super::{Subject, member, spec};
 use crate::StoreError;
 
-/// A setup script that runs twice.
+/// A setup script may run twice.
 pub async fn created_again_is_no_error(s: &Subject) {
     let db = s.view().await;
     let specs = [spec(2, 1001, 2000), spec(1, 1, 1000)];
@@ -17,7 +17,7 @@ pub async fn created_again_is_no_error(s: &Subject) {
     assert_eq!(ids, [1, 2, 3]);
 }
 
-/// Ranges, settings, members, priorities (P12).
+/// Refusals concern ranges, settings, members and priorities (P12).
 pub async fn what_collides_is_refused_and_named(s: &Subject) {
     let db = s.view().await;
     db.create_partitions(&[spec(1, 1, 1000)]).await.unwrap();
@@ -43,7 +43,7 @@ pub async fn what_collides_is_refused_and_named(s: &Subject) {
     assert_eq!(db.observe().await.unwrap().partitions.len(), 1);
 }
 
-/// The last of three collides.
+/// The last of three partitions collides, and none is created.
 pub async fn all_are_created_or_none(s: &Subject) {
     let db = s.view().await;
     let asked = [spec(1, 1, 10), spec(2, 11, 20), spec(3, 20, 30)];
@@ -53,7 +53,8 @@ pub async fn all_are_created_or_none(s: &Subject) {
     assert_eq!(db.observe().await.unwrap().partitions.len(), 2);
 }
 
-/// Every field, up to the largest account number; members by falling priority.
+/// Every field is kept, up to the largest account number; members are sorted by descending
+/// priority.
 pub async fn a_spec_comes_back_whole(s: &Subject) {
     let db = s.view().await;
     let mut asked = spec(u32::MAX, 1, 2);
@@ -73,7 +74,7 @@ pub async fn a_spec_comes_back_whole(s: &Subject) {
     assert!(db.create_partitions(&[overlapping]).await.is_err());
 }
 
-/// Eight nodes with the same configuration, and one with another.
+/// Eight nodes create the same partitions at the same time; a ninth has another configuration.
 pub async fn creators_at_once_agree(s: &Subject) {
     let mut creators = Vec::new();
     for n in 0..8u32 {
@@ -93,7 +94,7 @@ pub async fn creators_at_once_agree(s: &Subject) {
     }
 }
 
-/// The schema is made once, whoever comes first.
+/// The schema is created once, whichever process is first.
 pub async fn many_openers_at_once_find_one_history(s: &Subject) {
     let openers: Vec<_> = (0..8).map(|_| tokio::spawn((s.open)())).collect();
     let mut incarnations = Vec::new();
@@ -105,7 +106,7 @@ pub async fn many_openers_at_once_find_one_history(s: &Subject) {
     assert!(incarnations.windows(2).all(|pair| pair[0] == pair[1]), "{incarnations:?}");
 }
 
-/// And a process that looked before they came sees them too.
+/// A process that made an observation before they were created sees them too.
 pub async fn a_thousand_partitions_are_observed(s: &Subject) {
     let db = s.view().await;
     let early = s.view().await;

@@ -1,4 +1,4 @@
-//! What operators wish: pins and draining (P13); and nodes that have gone for good.
+//! Pins and drains of operators (P13), and forgetting nodes that were removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ async fn nodes(db: &dyn SharedDatabase) -> Vec<NodeRow> {
     db.observe().await.unwrap().nodes
 }
 
-/// By the database's clock.
+/// A pin expires by the database's clock.
 pub async fn a_pin_is_shown_until_it_expires(s: &Subject) {
     let db = s.with_partition().await;
     let b = name("b");
@@ -35,24 +35,31 @@ pub async fn a_pin_is_shown_until_it_expires(s: &Subject) {
     let pin = seen.partitions[0].pin.clone().unwrap();
     assert_eq!(pin.member, b);
     let ten_minutes = 600_000_000;
-    assert!(before.saturating_add(ten_minutes) <= pin.until, "from the call on");
-    assert!(pin.until <= seen.now.saturating_add(ten_minutes), "and no longer");
+    assert!(before.saturating_add(ten_minutes) <= pin.until, "the duration runs from the call on");
+    assert!(
+        pin.until <= seen.now.saturating_add(ten_minutes),
+        "the pin lasts no longer than asked"
+    );
     (s.let_pass)(9 * MINUTE).await;
     assert_eq!(pin_of_1(&*db).await.map(|pin| pin.member), Some(b));
     (s.let_pass)(2 * MINUTE).await;
     assert_eq!(pin_of_1(&*db).await, None);
 }
 
-/// The last one counts, longer or shorter.
+/// The last pin counts, whether it lasts longer or shorter than the one before.
 pub async fn a_pin_is_replaced_and_taken_back(s: &Subject) {
     let db = s.with_partition().await;
     let (a, b) = (name("a"), name("b"));
     db.pin(P, Some((&b, Duration::MAX))).await.unwrap();
-    assert_eq!(pin_of_1(&*db).await.map(|pin| pin.member), Some(b.clone()), "as good as for ever");
+    assert_eq!(
+        pin_of_1(&*db).await.map(|pin| pin.member),
+        Some(b.clone()),
+        "the longest duration is accepted"
+    );
     assert_eq!(db.pin(P, Some((&a, MINUTE))).await.unwrap(), PinOutcome::Pinned);
     assert_eq!(pin_of_1(&*s.view().await).await.map(|pin| pin.member), Some(a));
     (s.let_pass)(2 * MINUTE).await;
-    assert_eq!(pin_of_1(&*db).await, None, "what was replaced does not come back");
+    assert_eq!(pin_of_1(&*db).await, None, "a replaced pin does not come back");
     db.pin(P, Some((&b, MINUTE))).await.unwrap();
     for _ in 0..2 {
         assert_eq!(db.pin(P, None).await.unwrap(), PinOutcome::Pinned);
@@ -60,7 +67,7 @@ pub async fn a_pin_is_replaced_and_taken_back(s: &Subject) {
     }
 }
 
-/// What can't be wished leaves what stood.
+/// A refused pin leaves the previous one in force.
 pub async fn a_pin_names_a_member_of_a_partition_that_is_there(s: &Subject) {
     let db = s.with_partition().await;
     let (b, c) = (name("b"), name("c"));
@@ -72,7 +79,8 @@ pub async fn a_pin_names_a_member_of_a_partition_that_is_there(s: &Subject) {
     assert_eq!(db.pin(nowhere, None).await.unwrap(), PinOutcome::NoSuchPartition);
 }
 
-/// It is a wish about a partition, not about who owns it now.
+/// A pin belongs to the partition and not to its present owner. It is not in the row that appends
+/// lock.
 pub async fn a_pin_outlives_claims_and_waits_for_no_append(s: &Subject) {
     let (db, mut dice) = (s.with_partition().await, Dice(51));
     let b = name("b");
@@ -93,7 +101,8 @@ pub async fn a_pin_outlives_claims_and_waits_for_no_append(s: &Subject) {
     assert_eq!(pin_of_1(&*db).await.map(|pin| pin.member), Some(b));
 }
 
-/// The wish and what the node says stand side by side; a restart of it changes nothing.
+/// The operator's mark and the state that the node reports are separate. A restart of the node
+/// keeps the mark.
 pub async fn a_node_is_asked_to_drain_whatever_it_says_itself(s: &Subject) {
     let db = s.with_partition().await;
     let a = name("a");
@@ -117,7 +126,7 @@ pub async fn a_node_is_asked_to_drain_whatever_it_says_itself(s: &Subject) {
     assert!(nodes(&*db).await[0].beat.draining);
 }
 
-/// A slip of the pen; nor does it wait for a node of that name.
+/// The name may be a mistake. No mark is kept for a node that appears later under this name.
 pub async fn a_node_that_never_beat_is_not_drained(s: &Subject) {
     let db = s.with_partition().await;
     assert!(!db.set_drained(&name("a"), true).await.unwrap());
@@ -126,28 +135,28 @@ pub async fn a_node_that_never_beat_is_not_drained(s: &Subject) {
     assert!(!nodes(&*db).await[0].drain_asked);
 }
 
-/// A minute of silence by the database's clock.
+/// A node may be forgotten after a minute without a heartbeat, by the database's clock.
 pub async fn a_node_that_has_gone_is_forgotten_and_one_that_beats_is_not(s: &Subject) {
     let db = s.with_partition().await;
     let a = name("a");
-    assert!(!db.forget_node(&a).await.unwrap(), "there is none");
+    assert!(!db.forget_node(&a).await.unwrap(), "there is no such node");
     db.heartbeat(&beat("a", 1, 1)).await.unwrap();
     db.heartbeat(&beat("b", 1, 1)).await.unwrap();
     db.set_drained(&a, true).await.unwrap();
     (s.let_pass)(MINUTE * 5 / 6).await;
-    assert!(!db.forget_node(&a).await.unwrap(), "it may come back");
+    assert!(!db.forget_node(&a).await.unwrap(), "its last heartbeat is younger than a minute");
     db.heartbeat(&beat("b", 1, 2)).await.unwrap();
     (s.let_pass)(MINUTE / 2).await;
-    assert!(!db.forget_node(&name("b")).await.unwrap(), "it beat since");
+    assert!(!db.forget_node(&name("b")).await.unwrap(), "it has written a heartbeat since");
     assert_eq!(nodes(&*db).await.len(), 2);
     assert!(s.view().await.forget_node(&a).await.unwrap());
     let left: Vec<NodeName> = nodes(&*db).await.into_iter().map(|row| row.beat.node).collect();
     assert_eq!(left, [name("b")]);
-    assert!(!db.forget_node(&a).await.unwrap(), "once is enough");
+    assert!(!db.forget_node(&a).await.unwrap(), "it is forgotten already");
 }
 
-/// It was only cut off, or another process starts under its name: what was wished of it before it
-/// was forgotten is forgotten too.
+/// The node was only cut off, or another process starts under its name. The mark to drain it was
+/// forgotten with the node.
 pub async fn a_forgotten_node_that_lives_after_all_comes_back(s: &Subject) {
     let db = s.with_partition().await;
     let a = name("a");
@@ -164,7 +173,7 @@ pub async fn a_forgotten_node_that_lives_after_all_comes_back(s: &Subject) {
     }
 }
 
-/// P11: its incarnations stay remembered.
+/// P11: forgetting a node keeps its incarnations.
 pub async fn a_superseded_incarnation_of_a_forgotten_node_stays_superseded(s: &Subject) {
     let db = s.with_partition().await;
     db.heartbeat(&beat("a", 50, 7)).await.unwrap();
@@ -175,5 +184,5 @@ pub async fn a_superseded_incarnation_of_a_forgotten_node_stays_superseded(s: &S
         let refused = db.heartbeat(&beat("a", 50, counter)).await;
         assert!(matches!(refused, Err(StoreError::Superseded(_))), "{refused:?}");
     }
-    assert!(nodes(&*db).await.is_empty(), "and does not bring it back");
+    assert!(nodes(&*db).await.is_empty(), "a refused heartbeat does not restore the node");
 }

@@ -1,10 +1,10 @@
-//! The shared database in a process's own memory: for tests and for the simulated cluster.
+//! The shared database in the memory of one process, for tests and for the simulated cluster.
 //!
-//! Deterministic: time comes in through a [`Clock`], the store incarnation is a number given by
-//! the caller, nothing depends on the order of a hash table. The rows of partitions have locks
-//! of their own, as in the real databases: an append holds its row from the check of the fence
-//! to its commit, a claim waits for it (P1). [`MemoryDatabase::pause_appends`] stops appends just
-//! between the two, which is where the interesting races are.
+//! It is deterministic: time comes from a [`Clock`], the caller passes the store incarnation, and
+//! nothing depends on the order of a hash table. Each partition's row has a lock, as in PostgreSQL:
+//! an append holds it from the check of the fence to the commit, and a claim waits for it (P1).
+//! [`MemoryDatabase::pause_appends`] stops appends between check and commit, so that tests can run
+//! other calls at this point.
 
 mod ownership;
 mod state;
@@ -31,11 +31,11 @@ use crate::{
     StoreIncarnation, StoreResult,
 };
 
-/// Where the time comes from.
+/// A source of the present time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The time of this machine: what a caller passes in who has no other clock.
-#[expect(clippy::disallowed_methods, reason = "this is the outer end of the seam")]
+/// The clock of this machine.
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the system's clock")]
 pub fn system_clock() -> Clock {
     Arc::new(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -43,7 +43,7 @@ pub fn system_clock() -> Clock {
     })
 }
 
-/// The shared database in memory. Clones and `Arc`s of it are the same database.
+/// The shared database in memory. Clones share the same database.
 #[derive(Clone)]
 pub struct MemoryDatabase {
     clock: Clock,
@@ -52,7 +52,7 @@ pub struct MemoryDatabase {
     at_gate: Arc<AtomicUsize>,
 }
 
-/// While this lives, appends stop between the check of their fence and their commit.
+/// A guard: until it is dropped, appends stop between the check of their fence and their commit.
 pub struct PausedAppends {
     _gate: OwnedRwLockWriteGuard<()>,
 }
@@ -81,19 +81,19 @@ impl MemoryDatabase {
         }
     }
 
-    /// Stops appends between check and commit until the guard is dropped; waits for those that
-    /// are just committing.
+    /// Stops appends between check and commit until the guard is dropped. It first waits for
+    /// appends that are committing.
     pub async fn pause_appends(&self) -> PausedAppends {
         PausedAppends { _gate: Arc::clone(&self.gate).write_owned().await }
     }
 
-    /// How many appends hold their partition's row at the moment.
+    /// The number of appends that hold their partition's row at present.
     pub fn appends_in_flight(&self) -> usize {
         self.at_gate.load(Ordering::SeqCst)
     }
 
-    /// No code panics while it holds this lock; were it to, the state is still whole, since each
-    /// operation checks first and changes last.
+    /// The lock may be poisoned only if code panics while it holds the lock. The state would still
+    /// be consistent, because each operation makes all checks before its first change.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,7 +104,7 @@ impl MemoryDatabase {
     }
 }
 
-/// Counts an append in flight for as long as it lives.
+/// A guard that counts an append in flight until it is dropped.
 struct InFlight<'a>(&'a AtomicUsize);
 
 impl<'a> InFlight<'a> {
@@ -153,7 +153,8 @@ impl SharedDatabase for MemoryDatabase {
         for claim in claims {
             state.partition(claim.partition)?;
         }
-        // Nobody waits for a row while he holds the state, so that the order does not matter here.
+        // No call waits for a row while it holds the state, so the order of claims can cause no
+        // deadlock.
         let mut claim_one = |claim: &Claim| {
             let partition = state.partition(claim.partition)?;
             if !partition.is_at(claim.seen) {

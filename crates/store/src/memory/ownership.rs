@@ -1,4 +1,4 @@
-//! Who owns what, and what operators wish, in memory.
+//! Heartbeats, claims, releases, pins and drains in memory.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Partition {
-    /// The row as an observation shows it.
+    /// The row as an observation at `now` returns it.
     fn shown(&self, now: Timestamp) -> PartitionRow {
         let mut row = self.row.clone();
         row.flaps = rules::decayed_flaps(row.flaps, self.flapped_at, now);
@@ -31,7 +31,7 @@ impl State {
         let is_new = self.starts.insert((beat.node.clone(), beat.incarnation));
         let old = self.nodes.get(&beat.node).map(|node| &node.row);
         match old {
-            // A beat that was overtaken by a later one says nothing.
+            // A heartbeat that arrives after a later one changes nothing.
             Some(old)
                 if old.beat.incarnation == beat.incarnation && old.beat.counter >= beat.counter => {
             }
@@ -68,7 +68,7 @@ impl State {
         }
         let Some(epoch) = row.epoch.next() else {
             return Err(StoreError::Refused(format!(
-                "partition {}: no epoch is left",
+                "partition {}: the epoch can't grow any further",
                 claim.partition
             )));
         };

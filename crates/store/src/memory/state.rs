@@ -1,4 +1,5 @@
-//! The tables of the database in memory; who owns what is in `ownership.rs`. Every operation checks first and changes last.
+//! The tables of the database in memory; heartbeats, claims, pins and drains are in `ownership.rs`.
+//! Every operation makes all checks before its first change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,35 +25,35 @@ pub(super) struct State {
     pub(super) incarnation: StoreIncarnation,
     pub(super) partitions: BTreeMap<PartitionId, Partition>,
     pub(super) nodes: BTreeMap<NodeName, Node>,
-    /// Every process start that ever beat (P11).
+    /// Every process start that has written a heartbeat (P11).
     pub(super) starts: BTreeSet<(NodeName, Incarnation)>,
     catalogue: Vec<CatalogueEntry>,
-    /// By key.
+    /// The history of each identity, by its key.
     bindings: BTreeMap<String, Vec<Binding>>,
     prefix_lengths: PrefixLengths,
     bindings_version: u64,
     cursors: BTreeMap<(String, PartitionId), Consumer>,
 }
 
-/// A node that ever beat.
+/// A node that has written a heartbeat.
 pub(super) struct Node {
     pub(super) row: NodeRow,
-    /// Shown no longer, until it beats again.
+    /// Observations omit the node until its next heartbeat.
     pub(super) forgotten: bool,
 }
 
 pub(super) struct Partition {
-    /// Its flaps are as of `flapped_at`; its pin may have expired.
+    /// As stored: the count of flaps is as of `flapped_at`, and the pin may have expired.
     pub(super) row: PartitionRow,
     pub(super) flapped_at: Timestamp,
-    /// Held by whoever writes the row, across its waits.
+    /// The row's lock: a statement that writes the row holds it, also while the statement waits.
     pub(super) lock: Arc<Mutex<()>>,
-    /// Segment `n` stands at `n - 1`.
+    /// Segment `n` has index `n - 1`.
     segments: Vec<SegmentRow>,
-    /// Those with postings (P33), in order.
+    /// The segments with postings (P33), in order.
     postings: Vec<SegmentNumber>,
     pub(super) parts: BTreeMap<String, CheckpointPart>,
-    /// Newest first.
+    /// Sorted newest first.
     pub(super) manifests: Vec<CheckpointManifest>,
 }
 
@@ -116,7 +117,7 @@ impl Partition {
     }
 }
 
-/// The first of `rows`, and as many more as stay within `bytes_max` of bodies.
+/// The first of `rows`, and further ones while the sum of their bytes is at most `bytes_max`.
 fn within<'a, T: Clone + 'a>(
     bytes_max: usize,
     bytes_of: impl Fn(&T) -> usize,
@@ -168,7 +169,8 @@ impl State {
 
     pub(super) fn append(&mut self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
         let partition = self.partition_mut(append.partition)?;
-        // Without the lock only the number is what nobody can take twice.
+        // With the check `RowLock` off, only the segment number is compared: the primary key of the
+        // real table would still refuse the same number twice.
         let is_next = partition.row.next.next == append.segment;
         if let Some(outcome) = partition.fence().judge(append)
             && !(off(Line::RowLock) && is_next)
@@ -259,7 +261,7 @@ impl State {
         Ok(PublishOutcome::Published(catalogue_version))
     }
 
-    /// Catalogue version `n` stands at `n - 1`.
+    /// The entries after catalogue version `after`. Version `n` has index `n - 1`.
     fn published_after(&self, after: u64) -> impl Iterator<Item = &CatalogueEntry> {
         self.catalogue.iter().skip(usize::try_from(after).unwrap_or(usize::MAX))
     }

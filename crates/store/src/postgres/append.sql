@@ -1,10 +1,11 @@
--- The fenced append (P1): segment $3 of partition $1 under epoch $2 and claim $4, on top of hash $5.
--- $8 says whether it has postings; then the row shows where the newest ones are (P33).
+-- The fenced append (P1): segment $3 of partition $1 under epoch $2 and claim $4, after the segment
+-- with hash $5; $6 is the segment's own hash and $7 its body. $8 says whether it has postings; then
+-- last_posting moves to it (P33).
 --
--- The UPDATE comes first and locks the partition's row until the commit, so that a claim either
--- waits for this append and then sees it in the claimed position, or was there before and lets
--- nothing through. A plain INSERT ... WHERE epoch = ... would be no fence: it could commit after
--- the new owner has read the tail.
+-- The UPDATE locks the partition's row until the commit. A claim either waits for this append, and
+-- its claimed position includes the segment, or it has committed before, and the UPDATE finds no
+-- row. A plain INSERT ... WHERE epoch = ... is no fence: it could commit after the new owner has
+-- read the tail of the log.
 WITH fence AS (
     UPDATE partitions
        SET next_segment = $3 + 1, last_hash = $6,

@@ -14,10 +14,10 @@ use crate::sql::rows::{BindingTuple, binding, loaded, prefix_lengths, stored};
 use crate::sql::statements;
 use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, StoreResult};
 
-/// keys -> [`BindingTuple`]; a row that an older process wrote is found if it is spelled as its key.
+/// keys -> [`BindingTuple`]; a row that an older process wrote is found if its spelling is its key.
 const HISTORIES: &str = "SELECT identity, account, from_us, until_us FROM bindings \
      WHERE canonical = ANY($1) OR (canonical IS NULL AND identity = ANY($1))";
-/// identities, accounts, from_us, until_us; each spelled as its key
+/// identities (each is its own key), accounts, from_us, until_us
 const INSERT_BINDINGS: &str = "INSERT INTO bindings (identity, account, from_us, until_us, canonical) \
      SELECT i, a, f, u, i FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) \
      AS new (i, a, f, u)";
@@ -25,7 +25,7 @@ const INSERT_BINDINGS: &str = "INSERT INTO bindings (identity, account, from_us,
 const READ_BINDINGS: &str = "UPDATE bindings SET canonical = read.canonical \
      FROM unnest($1::text[], $2::text[]) AS read (identity, canonical) \
      WHERE bindings.identity = read.identity AND bindings.canonical IS NULL";
-/// Identities of an older release that are read in one transaction.
+/// The most identities of an older release that get their keys in one transaction.
 const READ_AT_ONCE: i64 = 10_000;
 
 const BIND: &str = "bind identities";
@@ -80,7 +80,8 @@ impl PostgresDatabase {
     }
 }
 
-/// Binders come one at a time, since "no overlap" is a rule about many rows.
+/// Adds bindings under the lock for binding: "no overlap" is a rule about many rows, which no row
+/// lock protects.
 async fn bind(connection: &mut PgConnection, asked: Vec<Binding>) -> StoreResult<Vec<BindOutcome>> {
     let identities = asked.iter().map(|one| one.identity.as_str());
     let mut histories = locked_histories(connection, identities).await?;
@@ -122,14 +123,14 @@ async fn rebind(
     Ok(outcomes)
 }
 
-/// The histories of `identities`, under the lock for binding.
+/// Takes the lock for binding until the end of the transaction, then reads the histories.
 async fn locked_histories<'a>(
     connection: &mut PgConnection,
     identities: impl Iterator<Item = &'a str>,
 ) -> StoreResult<Histories> {
     let failed = |error: sqlx::Error| classify(BIND, &error);
     lock(connection, BINDING_LOCK).await.map_err(failed)?;
-    // Processes of an older release may have bound since.
+    // Processes of an older release may have added rows without keys.
     while read_some(connection).await? {}
     let rows: Vec<BindingTuple> = query_as(HISTORIES)
         .bind(bindings::keys_of(identities))
@@ -151,7 +152,8 @@ async fn insert(connection: &mut PgConnection, new: &[Binding]) -> StoreResult<(
     statement.execute(connection).await.map(|_| ()).map_err(|error| classify(BIND, &error))
 }
 
-/// Keeps the lengths of prefixes, and the version, as the rows are by now.
+/// Updates the lengths of prefixes and the version of the bindings after a change. `takes`: a
+/// binding was ended or deleted.
 async fn note_changes(
     connection: &mut PgConnection,
     new: &[Binding],
@@ -174,7 +176,7 @@ async fn note_changes(
     Ok(())
 }
 
-/// Reads a part of what an older release bound; `false` when nothing is left.
+/// Sets the keys of some rows of an older release in a transaction; `false` when no row was left.
 pub(super) async fn read_part(connection: &mut PgConnection) -> StoreResult<bool> {
     let failed = |error: sqlx::Error| classify("open", &error);
     let unread: Vec<(String,)> = query_as(statements::UNREAD_BINDINGS)
@@ -192,7 +194,7 @@ pub(super) async fn read_part(connection: &mut PgConnection) -> StoreResult<bool
     Ok(true)
 }
 
-/// Finds the keys of some rows of an older release; `false` when none was left.
+/// Sets the keys of some rows of an older release; `false` when no row was left.
 async fn read_some(connection: &mut PgConnection) -> StoreResult<bool> {
     let failed = |error: sqlx::Error| classify(BIND, &error);
     let unread: Vec<(String,)> = query_as(statements::UNREAD_BINDINGS)

@@ -1,4 +1,4 @@
-//! What changes seldom: partitions, plans, identities, consumers.
+//! Partitions, the catalogue of plans and tables, and consumers.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as};
@@ -26,7 +26,7 @@ const STANDS_AT: &str = "SELECT catalogue_version, \
      (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM store";
 
 const PUBLISHING: &str = "publish a version";
-/// How often a publication starts over because another one came in between.
+/// The most attempts of a publication; another publication in between makes an attempt fail.
 const PUBLISH_TRIES_MAX: usize = 100;
 
 impl PostgresDatabase {
@@ -38,7 +38,8 @@ impl PostgresDatabase {
 
     pub(super) async fn publish_version(&self, publish: &Publish) -> StoreResult<PublishOutcome> {
         for _ in 0..PUBLISH_TRIES_MAX {
-            // The version first: what is published after it is read makes the statement fail.
+            // The version is read before the heads: a publication after this read makes the insert
+            // fail.
             let lease = self.bulk.lease(PUBLISHING, APPEND_LIMIT).await?;
             let (stands_at, now): (i64, i64) = lease.fetch_one(query_as(STANDS_AT)).await?;
             let heads = self.versions_of(publish.kind, &publish.id).await?;
@@ -50,7 +51,7 @@ impl PostgresDatabase {
                 return Ok(PublishOutcome::Published(loaded(stands_at) + 1));
             }
         }
-        let cause = "others publish all the time".to_owned();
+        let cause = "each attempt was overtaken by another publication; try again".to_owned();
         Err(StoreError::Unavailable { doing: PUBLISHING, cause })
     }
 
@@ -60,7 +61,8 @@ impl PostgresDatabase {
         rows.into_iter().map(|row| catalogue_head(row, PUBLISHING)).collect()
     }
 
-    /// `false` when the catalogue has moved on, or the clock has come to `before`.
+    /// `false` when the catalogue's version is no longer `stands_at`, or the clock has reached
+    /// `before`.
     async fn insert_version(
         &self,
         stands_at: i64,
@@ -161,7 +163,7 @@ impl PostgresDatabase {
 
 const CREATE: &str = "create partitions";
 
-/// Creators come one at a time; nobody else takes this lock.
+/// Creates partitions under an advisory lock, which only creation and migrations take.
 async fn create(connection: &mut PgConnection, asked: Vec<PartitionSpec>) -> StoreResult<()> {
     let failed = |error: sqlx::Error| classify(CREATE, &error);
     lock(connection, TOPOLOGY_LOCK).await.map_err(failed)?;

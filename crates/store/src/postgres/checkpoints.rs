@@ -1,4 +1,4 @@
-//! Checkpoints (P22).
+//! Checkpoints (P22): parts, manifests, pruning.
 
 use bytes::Bytes;
 use sqlx::{query, query_as};
@@ -58,14 +58,18 @@ impl PostgresDatabase {
         if self.log.lease(DOING, APPEND_LIMIT).await?.execute(publish).await? == 0 {
             return self.why_not_published(manifest, epoch, claim).await;
         }
-        // What is published stays so, whatever becomes of the pruning; the next one prunes again.
+        // The checkpoint is published even if pruning fails; the next publication prunes again.
         if let Err(error) = self.prune(manifest.partition).await {
-            tracing::warn!(partition = %manifest.partition, %error, "old checkpoints stay for now");
+            tracing::warn!(
+                partition = %manifest.partition,
+                %error,
+                "old checkpoints could not be pruned; the next checkpoint tries again"
+            );
         }
         Ok(true)
     }
 
-    /// `false` when the fence said no; an error when the manifest itself is wrong.
+    /// `false` when the fence refused the manifest; an error when the manifest itself is wrong.
     async fn why_not_published(
         &self,
         manifest: &CheckpointManifest,

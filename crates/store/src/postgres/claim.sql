@@ -1,9 +1,9 @@
--- One compare-and-set (P1): partition $1 at epoch $2 for node $3, incarnation $4, claim $5. It
--- waits for an append in flight, since that holds the row, and then compares again and returns the
--- row as that append left it.
+-- A claim as one compare-and-set (P1): partition $1 at epoch $2 for node $3, incarnation $4, claim
+-- $5. The statement waits for an append in flight, which holds the row; then it compares again and
+-- returns the row as the append left it.
 --
--- A forced claim ($6) of a partition that had an owner is a flap (P14): one more than what is left
--- of the count, which halves each $7 microseconds.
+-- A forced claim ($6) of a partition that has an owner counts as a flap (P14): the stored count
+-- decays, halving every $7 microseconds, and grows by one.
 UPDATE partitions
    SET epoch = epoch + 1, owner = $3, owner_incarnation = $4, claim = $5, released_to = NULL,
        flaps = CASE WHEN $6 AND owner IS NOT NULL

@@ -1,15 +1,17 @@
 -- Many claims at once (P20): partitions $1 at epochs $2 for nodes $3, incarnations $4, claims $5,
--- forced $6; counts of flaps halve each $7 microseconds. What a claim sets is said in claim.sql.
+-- forced $6; counts of flaps halve every $7 microseconds. claim.sql explains the columns that a
+-- claim sets.
 --
--- Rows are locked in the order of their ids, and those that somebody holds are passed over, so that
--- this waits for nobody and nobody can wait for it in a ring. A locked row is compared as its last
--- writer left it, as by itself. When one of the partitions is not there, none is claimed.
+-- Rows are locked in the order of their ids, and a row that another statement holds is skipped. So
+-- this statement waits for no row, and two of them cannot deadlock. A locked row is compared in its
+-- latest committed version, as in claim.sql. If one of the partitions does not exist, none is
+-- claimed.
 --
--- The planner does not know how many are asked for once it keeps a plan, and takes them for few: so
--- nothing here is joined but to the primary key of partitions, which is right for few and for many.
+-- A cached generic plan does not know the length of the arrays and assumes few elements. Therefore
+-- every join here uses the primary key of partitions, which is a good plan for few and for many.
 --
--- -> for each that was won: partition, true, epoch, next segment, last hash; and for each that is
---    there: partition, is it locked, the epoch in the snapshot, null, null
+-- -> for each claim that won: partition, true, epoch, next segment, last hash; and for each
+--    partition that exists: partition, whether it was locked, its epoch in the snapshot, null, null
 WITH asked AS MATERIALIZED (
     SELECT *
       FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bytea[], $6::boolean[])

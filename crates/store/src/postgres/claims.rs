@@ -1,4 +1,5 @@
-//! Claims: one, which ends what blocks it (P3), and many at once, which wait for nobody (P20).
+//! Claims: of one partition, which ends backends that block it (P3), and of many at once, which
+//! waits for no row (P20).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,14 +18,15 @@ const CLAIM: &str = include_str!("claim.sql");
 const CLAIM_MANY: &str = include_str!("claim_many.sql");
 const END_BLOCKERS: &str = include_str!("end_blockers.sql");
 
-/// How often a claim that waits looks for what it waits for.
+/// The interval at which a waiting claim looks for the backends that block it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// A backend in a transaction: its process id, and when the transaction began.
+/// A backend in a transaction: its process id, and the begin of the transaction in microseconds
+/// since 1970.
 type Holder = (i32, i64);
 
-/// Of a won one: partition, true, epoch, next_segment, last_hash. Of one that is there: partition,
-/// is it locked, the epoch in the snapshot.
+/// A claim that won: partition, true, epoch, next_segment, last_hash. A partition that exists:
+/// partition, whether it was locked, its epoch in the snapshot.
 type AnswerTuple = (i64, bool, i64, Option<i64>, Option<Vec<u8>>);
 
 impl PostgresDatabase {
@@ -37,12 +39,12 @@ impl PostgresDatabase {
         let rows = self.claim_against_blockers(claim).await?;
         match rows.first() {
             Some(row) => claimed(row, DOING).map(Some),
-            // Did the epoch move on, or is there no such partition?
+            // The epoch has moved on, unless the partition does not exist, which is an error.
             None => self.fence_of(claim.partition, DOING).await.map(|_| None),
         }
     }
 
-    /// Claims, and ends what blocks the claim for too long (P3).
+    /// Claims, and ends backends that block the claim for the whole limit (P3).
     async fn claim_against_blockers(&self, claim: &Claim) -> StoreResult<Vec<ClaimedTuple>> {
         let mut lease = self.claims.lease("claim", LOCK_LIMIT).await?;
         let pid = lease.backend_pid().await?;
@@ -50,8 +52,8 @@ impl PostgresDatabase {
         tokio::pin!(rows);
         let mut blockers = Blockers::default();
         loop {
-            // A look that is dropped half way closes its connection; the claim itself is awaited to
-            // its end.
+            // Dropping an unfinished look closes the connection of the look; the claim goes on and
+            // is awaited to its end.
             tokio::select! {
                 rows = &mut rows => return rows,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -69,14 +71,15 @@ impl PostgresDatabase {
         }
     }
 
-    /// Looks which backends hold up the backend `waiting`, and ends those that do for too long.
+    /// Finds the backends that block the backend `waiting`, and ends those that have blocked it for
+    /// the whole limit.
     async fn look(
         &self,
         waiting: i32,
         partition: PartitionId,
         blockers: &mut Blockers,
     ) -> StoreResult<()> {
-        let lease = self.claims.lease("end what blocks a claim", LOCK_LIMIT).await?;
+        let lease = self.claims.lease("end the blockers of a claim", LOCK_LIMIT).await?;
         let (pids, began): (Vec<i32>, Vec<i64>) = blockers.overdue(Instant::now()).unzip();
         let statement = query_as(END_BLOCKERS).bind(waiting).bind(pids).bind(began);
         let found: Vec<(i32, i64, bool)> = lease.fetch_all(statement).await?;
@@ -90,7 +93,7 @@ impl PostgresDatabase {
     pub(super) async fn claim_all(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
         const DOING: &str = "claim many";
         rules::check_claims(claims)?;
-        // Without a turn: it holds one connection, and waits for no second one.
+        // No permit of `claim_turns` is needed: the call uses one connection and no second one.
         let lease = self.claims.lease(DOING, LOCK_LIMIT).await?;
         let rows = lease.fetch_all(statement_of_many(claims)).await?;
         let mut outcomes: HashMap<i64, ClaimOutcome> = HashMap::with_capacity(claims.len());
@@ -104,7 +107,8 @@ impl PostgresDatabase {
                 outcomes.insert(id, ClaimOutcome::Won(won));
                 continue;
             }
-            // An epoch only grows: where it has moved on, it does not matter who holds the row.
+            // An epoch only grows: where it has moved on, the claim has lost, whether or not the
+            // row is held.
             let has_moved = seen.get(&id) != Some(&epoch);
             let other =
                 if is_locked || has_moved { ClaimOutcome::Lost } else { ClaimOutcome::Busy };
@@ -118,27 +122,28 @@ impl PostgresDatabase {
     }
 }
 
-/// What one claim waits for, and since when it was found so.
+/// The backends that block one claim, each with the time at which it was first found.
 #[derive(Debug, Default)]
 struct Blockers {
     since: HashMap<Holder, Instant>,
 }
 
 impl Blockers {
-    /// Takes over what a look found that ended at `now`: what it did not find again is forgotten.
+    /// Stores the blockers that a look found, which ended at `now`. A blocker that the look did not
+    /// find again is removed.
     fn note(&mut self, now: Instant, found: impl Iterator<Item = Holder>) {
         let since = |holder| (holder, self.since.get(&holder).copied().unwrap_or(now));
         self.since = found.map(since).collect();
     }
 
-    /// What each look has found for [`CLAIM_LOCK_LIMIT`] or longer, for a look that begins at `now`.
+    /// The blockers that every look has found for [`CLAIM_LOCK_LIMIT`] or longer, as of `now`.
     fn overdue(&self, now: Instant) -> impl Iterator<Item = Holder> {
         let is_overdue = move |since: &Instant| now.duration_since(*since) >= CLAIM_LOCK_LIMIT;
         self.since.iter().filter(move |(_, since)| is_overdue(since)).map(|(&holder, _)| holder)
     }
 }
 
-/// Claims of nothing, for connections to come.
+/// Claims of no partition. Running them on a new connection prepares the statements.
 pub(super) fn of_nothing() -> Vec<Statement<'static>> {
     const NOTHING: &[u8] = &[];
     let one = query(CLAIM)
@@ -189,7 +194,8 @@ fn statement_of_many(claims: &[Claim]) -> StatementAs<'static, AnswerTuple> {
 mod tests {
     use super::*;
 
-    /// Looks at these times, in milliseconds, each with what it finds; what each one ends.
+    /// The backends that each look ends, given the time of each look in milliseconds and the
+    /// backends that it finds.
     fn ended(looks: &[(u64, &[Holder])]) -> Vec<Vec<Holder>> {
         let start = Instant::now();
         let mut blockers = Blockers::default();
@@ -211,17 +217,17 @@ mod tests {
         assert_eq!(ended(&looks), [vec![], vec![], vec![], vec![STUCK]]);
     }
 
-    /// Another claim that was in the queue is found only when it has the row: its time begins then.
+    /// A claim that waited in the queue is found only when it holds the row; its time begins then.
     #[test]
     fn p3_a_claimant_that_gets_the_row_later_is_not_ended_with_what_it_waited_for() {
         let looks = [(0, &[STUCK][..]), (400, &[STUCK]), (450, &[OTHER]), (799, &[OTHER])];
         assert_eq!(ended(&looks), [vec![], vec![STUCK], vec![], vec![]]);
-        // It is stuck itself.
+        // A backend that stays blocked after it got the row is ended after its own limit.
         let looks = [(0, &[STUCK][..]), (400, &[STUCK]), (450, &[OTHER]), (850, &[OTHER])];
         assert_eq!(ended(&looks)[3], [OTHER]);
     }
 
-    /// The next transaction of the same backend is another one.
+    /// The next transaction of the same backend counts as another blocker.
     #[test]
     fn p3_a_backend_that_began_another_transaction_is_given_its_time_again() {
         let next: Holder = (STUCK.0, 11);

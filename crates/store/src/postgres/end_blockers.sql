@@ -1,17 +1,17 @@
--- Looks which backends hold up the backend $1 and themselves wait for no lock, and ends those of them
--- that an earlier look saw long enough ago (P3): pids $2, each in the transaction that began at $3
--- (microseconds since 1970; 0 where this role may not see it).
+-- Finds the backends that block the backend $1 and themselves wait for no lock, and ends those of
+-- them that have blocked it for the whole limit (P3): the caller passes their pids in $2 and the
+-- begin of their transactions in $3 (microseconds since 1970; 0 where this role may not read it).
 --
--- Such a backend is a statement that was half sent, or a transaction that was left open: no timeout
--- of the server ends it. A claim of another node waits in the same queue for the row. When what it
--- waited for has ended, it is a backend that waits for no lock, for as long as its commit takes. A
--- single look cannot tell the two apart: the chain of blockers is read, then that claim gets the row.
--- So a backend is ended only when it was found so before, in the same transaction.
+-- A backend that blocks for so long runs a statement that was sent in part, or a transaction that
+-- was left open; no time-out of the server ends either. A claim of another node waits in the same
+-- queue for the row. Once its own blocker has ended, that claim waits for no lock while it commits,
+-- and one run of this statement cannot tell it from a backend that is stuck. So a backend is ended
+-- only if earlier runs have found it in the same transaction.
 --
--- A backend that ended by itself meanwhile would be warned of, and a warning means P19: none, until
--- the statement's end.
+-- pg_terminate_backend warns of a backend that has ended meanwhile, and any warning makes the
+-- outcome of a statement unknown (P19). Therefore warnings are off until the end of this statement.
 --
--- -> pid, begin of its transaction, was it ended
+-- -> pid, begin of its transaction, whether it was ended
 WITH RECURSIVE quiet (yes) AS MATERIALIZED (
     SELECT set_config('client_min_messages', 'error', true)
 ), chain (pid) AS (

@@ -1,7 +1,7 @@
--- Forgets node $1, and the wish to empty it, unless it beat within the last $2 microseconds. A beat
--- that comes at the same time holds the row, and then the comparison is made again.
+-- Forgets node $1, and the mark to drain it, unless its last heartbeat is younger than $2
+-- microseconds. A concurrent heartbeat holds the row; after its commit the comparison is repeated.
 --
--- -> was it forgotten by this
+-- -> whether this statement forgot the node
 WITH gone AS (
     UPDATE nodes
        SET forgotten = TRUE, serving = ''::bytea, following = ''::bytea

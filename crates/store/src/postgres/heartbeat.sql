@@ -1,10 +1,10 @@
 -- A heartbeat (P9): node $1, incarnation $2, counter $3, address $4, draining $5, serving $6,
 -- following $7.
 --
--- An incarnation that was never seen takes the name over; one that was seen and is no longer the
--- newest changes nothing (P11). Nor does a beat that was overtaken by a later one.
+-- A new incarnation takes the node's name over. A known incarnation that is not the newest changes
+-- nothing (P11), and neither does a heartbeat that arrives after a later one.
 --
--- -> is it in the row now; the incarnation in the row before; the clock; the catalogue's version
+-- -> whether the row was written; its former incarnation; the clock; the catalogue's version
 WITH fresh AS (
     INSERT INTO incarnations (node, incarnation) VALUES ($1, $2)
     ON CONFLICT DO NOTHING

@@ -1,11 +1,11 @@
-//! Connections, kept apart by purpose, so that a heartbeat never waits behind a bulk read.
+//! Connection pools, one for each purpose, so that a heartbeat never waits behind a bulk read.
 //!
-//! A lane is a small pool with one rule: **a connection goes back only after its statement was
-//! answered in full**. A lease that is dropped instead (its caller was
-//! cancelled, or ran into a time limit) closes the connection. So no borrower ever meets another
-//! one's open transaction or late answer, dropping a call is always safe, and a cut network cannot
-//! hold a connection hostage while it is being handed back. The server may still carry out the
-//! statement of a closed connection: that is the unknown outcome of P2.
+//! A lane is a small pool with one rule: **a connection returns to the pool only after its
+//! statement was answered in full**. A lease that is dropped before (its caller was cancelled or
+//! reached its time limit) closes the connection. So no borrower sees an open transaction or a late
+//! answer of another one, dropping a call is always safe, and returning a connection never waits
+//! for the network. The server may still carry out the statement of a closed connection: this is
+//! the unknown outcome of P2.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,14 +24,14 @@ use super::warnings::heeding;
 use crate::sql::errors::{classify, corrupt};
 use crate::{StoreError, StoreResult};
 
-/// How long a connection may take to open, or a caller wait for one of a busy lane.
+/// Time limit for opening a connection, and for waiting for one of a busy lane.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-/// A connection that lay idle for longer is asked first whether it still lives, so that a restart
-/// of the server costs no caller an unknown outcome.
+/// A connection that was idle for longer is checked with a ping before its use, so that a restart
+/// of the server causes no unknown outcome.
 const IDLE_TRUSTED: Duration = Duration::from_millis(500);
 
-/// When a connection of any lane was last found broken: those that lie idle since before are most
-/// likely broken too, and are asked before they are trusted.
+/// The time at which a connection of any lane was last found broken. Connections that are idle
+/// since before are probably broken too, and are checked with a ping before their use.
 #[derive(Clone, Default)]
 pub(super) struct Broken(Arc<Mutex<Option<Instant>>>);
 
@@ -45,7 +45,7 @@ impl Broken {
     }
 }
 
-/// Connections for one purpose.
+/// A pool of connections for one purpose.
 pub(super) struct Lane {
     broken: Broken,
     servers: Servers,
@@ -71,9 +71,9 @@ impl Lane {
         })
     }
 
-    /// Opens one more connection in the background, unless `wanted` are open, and runs on it what
-    /// `first` gives. So a takeover does not begin with connections to be opened, on which the server
-    /// knows no table yet.
+    /// Opens one more connection in the background, unless `wanted` are open, and runs the
+    /// statements of `first` on it. So a takeover finds connections that are open, with warm caches
+    /// on the server.
     pub(super) fn warm(self: &Arc<Self>, wanted: usize, first: fn() -> Vec<Statement<'static>>) {
         let leased = self.connections_max - self.permits.available_permits();
         let wanted = wanted.min(self.connections_max);
@@ -104,7 +104,7 @@ impl Lane {
         Ok(())
     }
 
-    /// A connection for one statement or transaction, which may take `limit` in all.
+    /// A connection for one statement or transaction, which may take `limit` in total.
     pub(super) async fn lease(
         self: &Arc<Self>,
         doing: &'static str,
@@ -135,8 +135,8 @@ impl Lane {
                 return Some(connection);
             }
             self.broken.now();
-            // Those that have lain idle for longer went the same way: a host that is gone would be
-            // waited for once for each.
+            // Connections that were idle for longer are dropped unchecked: on a dead host each
+            // check would wait for its time-out.
             self.idle().retain(|(_, other)| *other > since);
         }
     }
@@ -146,7 +146,7 @@ impl Lane {
     }
 }
 
-/// A connection on loan, for one statement or one transaction within `limit`.
+/// A leased connection, for one statement or one transaction within `limit`.
 pub(super) struct Lease {
     lane: Arc<Lane>,
     connection: PgConnection,
@@ -157,21 +157,21 @@ pub(super) struct Lease {
 
 /// A statement with its arguments.
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
-/// A statement with its arguments, and the tuple that its rows become.
+/// A statement with its arguments, and the tuple to which its rows are decoded.
 pub(super) type StatementAs<'q, T> = QueryAs<'q, Postgres, T, PgArguments>;
 
 /// Why a statement has no result.
 pub(super) enum Failure {
-    /// Nothing came back in time.
+    /// The server did not answer within the time limit.
     NoAnswer,
-    /// It was carried out, and the server warned: perhaps it is not replicated (P19).
+    /// The statement was carried out and the server warned: it may not be replicated (P19).
     Warned,
-    /// sqlx's error.
+    /// An error of sqlx.
     Sqlx(sqlx::Error),
 }
 
 impl Failure {
-    /// What it means for the caller.
+    /// The error for the caller.
     pub(super) fn classify(&self, doing: &'static str) -> StoreError {
         match self {
             Self::NoAnswer => {
@@ -179,7 +179,7 @@ impl Failure {
             }
             Self::Warned => StoreError::Unavailable {
                 doing,
-                cause: "the server warned: what it committed may not be replicated".to_owned(),
+                cause: "the server warned: the commit may not be replicated".to_owned(),
             },
             Self::Sqlx(error) => classify(doing, error),
         }
@@ -187,7 +187,7 @@ impl Failure {
 }
 
 impl Lease {
-    /// Runs a statement; how many rows it changed.
+    /// Runs a statement; the number of rows that it changed.
     pub(super) async fn execute(mut self, statement: Statement<'_>) -> StoreResult<u64> {
         let answer = heeding(timeout(self.limit, statement.execute(&mut self.connection))).await;
         let doing = self.doing;
@@ -205,8 +205,8 @@ impl Lease {
         self.settle(answer).map_err(|failure| failure.classify(doing))
     }
 
-    /// Runs a statement that has one row at most. (All that the server says is read, so that an
-    /// error at commit is not lost behind the row.)
+    /// Runs a statement that returns at most one row. It reads the whole answer, because an error
+    /// of the commit comes after the row.
     pub(super) async fn fetch_optional<T: Tuple>(
         self,
         statement: StatementAs<'_, T>,
@@ -214,14 +214,14 @@ impl Lease {
         Ok(self.fetch_all(statement).await?.pop())
     }
 
-    /// Runs a statement that has one row.
+    /// Runs a statement that returns one row.
     pub(super) async fn fetch_one<T: Tuple>(self, statement: StatementAs<'_, T>) -> StoreResult<T> {
         let doing = self.doing;
         let row = self.fetch_optional(statement).await?;
         row.ok_or_else(|| corrupt(doing, "a row is missing"))
     }
 
-    /// The process id of the server's end of this connection.
+    /// The process id of the server's backend for this connection.
     pub(super) async fn backend_pid(&mut self) -> StoreResult<i32> {
         let statement = query_as::<_, (i32,)>("SELECT pg_backend_pid()");
         match timeout(self.limit, statement.fetch_one(&mut self.connection)).await {
@@ -231,8 +231,8 @@ impl Lease {
         }
     }
 
-    /// Runs `work` between BEGIN and COMMIT. Whatever goes wrong, cancellation included, closes
-    /// the connection, and the server rolls back.
+    /// Runs `work` between BEGIN and COMMIT. Any error, and cancellation too, closes the
+    /// connection, and the server rolls back.
     pub(super) async fn transaction<T, F>(mut self, work: F) -> StoreResult<T>
     where
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, StoreResult<T>>,
@@ -278,12 +278,13 @@ impl Lease {
     }
 }
 
-/// What rows are decoded to.
+/// A tuple to which rows are decoded.
 pub(super) trait Tuple: for<'r> FromRow<'r, PgRow> + Send + Unpin {}
 impl<T: for<'r> FromRow<'r, PgRow> + Send + Unpin> Tuple for T {}
 
-/// An error that the server reported about a statement, other than its own farewell, and than
-/// that it takes no writes: then another server does.
+/// Whether the connection can be used again after this error of a statement. It cannot after a
+/// connection error, after the server has ended the backend, and on a server that accepts no
+/// writes, because then another server is the primary.
 fn leaves_connection_in_order(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
     code.is_some_and(|code| {

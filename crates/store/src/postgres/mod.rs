@@ -1,26 +1,27 @@
-//! The shared database on PostgreSQL (sqlx), or on whatever speaks its wire protocol and keeps its
-//! promises.
+//! The shared database on PostgreSQL (sqlx), or on a server with its wire protocol, its locks and
+//! its durability.
 //!
 //! ```text
 //!  session.rs      opening: session settings, durability checks, migrations
-//!  servers.rs      of several servers, the one that takes writes
-//!  warnings.rs     what the server warns of: commits that are not replicated
-//!  lanes.rs        connections by purpose: beats | observer | claims | log | bulk
+//!  servers.rs      connects to the server that accepts writes
+//!  warnings.rs     detects the server's warnings: commits that may not be replicated
+//!  lanes.rs        connection pools by purpose: beats | observer | claims | log | bulk
 //!  ownership.rs    heartbeat, observe, release, barrier
 //!  claims.rs       claim, one or many
 //!  wishes.rs       pins, draining, forgetting nodes
 //!  segments.rs     append, read
 //!  checkpoints.rs  parts, manifests, pruning
 //!  bindings.rs     identities
-//!  catalogue.rs    partitions, plans, consumers: what changes seldom
-//!  *.sql           statements with a thought behind them
+//!  catalogue.rs    partitions, plans, consumers
+//!  *.sql           the longer statements
 //! ```
 //!
-//! Each call is one autocommit statement, or several that are right in any interleaving. The two
-//! transactions (creating partitions, binding identities) touch no row that an append needs.
+//! Each call is one autocommit statement, or several that are correct in any interleaving with
+//! other calls. The two transactions (creating partitions, binding identities) write no row that an
+//! append needs.
 //!
-//! A cancelled wait for synchronous replication (`pg_cancel_backend` by hand) is reported as an
-//! unknown outcome (P2, P19), as is a backend that was ended, though PostgreSQL merely warns.
+//! A cancelled wait for synchronous replication (for instance by `pg_cancel_backend`) is reported
+//! as an unknown outcome (P2, P19), although PostgreSQL only warns. So is the end of a backend.
 
 mod bindings;
 mod catalogue;
@@ -55,26 +56,28 @@ use crate::{
     StoreIncarnation, StoreResult,
 };
 
-/// A heartbeat or an observation that takes longer is worth nothing: four intervals (P21).
+/// Time limit of a heartbeat and of an observation: four heartbeat intervals (P21). A later answer
+/// has no use.
 const BEAT_LIMIT: Duration = Duration::from_secs(1);
-/// An append: past it, the outcome is unknown, and the owner claims anew (P2).
+/// Time limit of an append. Past it the outcome is unknown, and the owner claims again (P2).
 const APPEND_LIMIT: Duration = Duration::from_secs(4);
-/// Whatever moves many bytes, or nobody waits for.
+/// Time limit of calls that move many bytes or that no request waits for.
 const BULK_LIMIT: Duration = Duration::from_secs(30);
-/// How long a backend may hold up a claim before the claim ends it (P3). An append in flight, or the
-/// commit of another claim, is done in a tenth of it.
+/// The time for which a backend may block a claim before the claim ends it (P3): about ten times as
+/// long as an append or the commit of a claim takes.
 const CLAIM_LOCK_LIMIT: Duration = Duration::from_millis(400);
+/// Time limit of a wait for a lock, and of the other statements of ownership.
 const LOCK_LIMIT: Duration = Duration::from_secs(3);
 
-/// No partition has this number.
+/// A number that no partition has.
 const NO_PARTITION: i64 = -1;
 
-/// Connections a process may hold, if nothing else is asked for; they are opened when needed.
+/// The most connections of a process, by default. Connections are opened on demand.
 const CONNECTIONS_DEFAULT: usize = 16;
-/// Connections for appends that are open before they are needed.
+/// The number of connections for appends that are opened ahead of their use.
 const APPENDS_WARM: usize = 4;
-/// One for each purpose, and two for claims: the one that waits, and the one that ends what it
-/// waits for.
+/// The fewest connections of a process: one for each purpose, and two for claims. One of the two
+/// runs the claim; the other one finds and ends the backends that block it.
 const CONNECTIONS_MIN: usize = 6;
 
 /// The shared database on PostgreSQL.
@@ -82,7 +85,8 @@ pub struct PostgresDatabase {
     beats: Arc<Lane>,
     observer: Arc<Lane>,
     claims: Arc<Lane>,
-    /// Claims at a time: each may need two connections of its lane.
+    /// Limits the claims that run at the same time, because each may need two connections of its
+    /// pool.
     claim_turns: Semaphore,
     log: Arc<Lane>,
     bulk: Arc<Lane>,
@@ -135,7 +139,8 @@ impl SharedDatabase for PostgresDatabase {
 
     async fn heartbeat(&self, beat: &NodeBeat) -> StoreResult<HeartbeatReply> {
         let reply = self.beat(beat).await?;
-        // Who beats may have to take over: with each beat one connection more.
+        // A node that writes heartbeats may have to take over partitions, so each heartbeat opens
+        // one more connection ahead of its use.
         self.claims.warm(2, claims::of_nothing);
         self.log.warm(APPENDS_WARM, segments::to_nothing);
         Ok(reply)

@@ -1,4 +1,4 @@
-//! Who owns what: heartbeats, observations, releases, barriers.
+//! Heartbeats, observations, releases and barriers.
 
 use std::sync::Arc;
 
@@ -53,8 +53,9 @@ impl PostgresDatabase {
         if let Some(kept) = self.specs.get(topology) {
             return Ok(kept);
         }
-        // Specs first: a partition created in between has members and no spec yet, and is left
-        // out; the topology number has moved by then, and the next observation reads again.
+        // Specs are read before members. A partition created in between has members and no spec,
+        // and is left out. Its creation changes the topology number, so the next observation reads
+        // again.
         let lease = self.bulk.lease(DOING, BULK_LIMIT).await?;
         let rows = lease.fetch_all(query_as(statements::SPECS)).await?;
         let lease = self.bulk.lease(DOING, BULK_LIMIT).await?;
@@ -64,8 +65,10 @@ impl PostgresDatabase {
         Ok(specs)
     }
 
+    /// The fence, and the segment of the newest published checkpoint.
+    ///
     /// # Errors
-    /// `Refused` when there is no such partition.
+    /// `Refused` when the partition does not exist.
     pub(super) async fn fence_of(
         &self,
         partition: PartitionId,

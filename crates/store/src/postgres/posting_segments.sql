@@ -1,6 +1,6 @@
--- Segments of partition $1 after $2 that have postings, in order, at most $3 of them and up to $4
--- bytes of bodies, but at least one (P33). The partial index finds them among millions that have
--- none; sizes are added up first, as when the tail is read.
+-- Segments of partition $1 after $2 that have postings, in order: at most $3 segments and up to $4
+-- bytes of bodies, but at least one segment (P33). The partial index finds them among millions of
+-- segments without postings. The sum over sizes reads no body, as in read_segments.sql.
 SELECT s.segment, s.epoch, s.prev_hash, s.hash, s.body
   FROM (SELECT segment, bytes, sum(bytes) OVER (ORDER BY segment) AS up_to
           FROM (SELECT segment, octet_length(body)::bigint AS bytes

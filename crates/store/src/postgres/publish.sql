@@ -1,7 +1,7 @@
--- Publishes $2 (plan or table) $3 version $4, which starts on $5, as catalogue version $1 + 1, if
--- the catalogue still stands at $1, which is what the publisher's judgement was based on, and the
--- clock before $11, when a start that was in the future begins. The store's row stays locked until
--- the commit: no later version can be seen before this one (P36). $12 is the version of the
+-- Publishes $2 (plan or table) $3 version $4, which starts on $5, as catalogue version $1 + 1. Two
+-- conditions: the catalogue's version is still $1, the one by which the caller has decided; and the
+-- clock is before $11, at which the start date begins. The store's row stays locked until the
+-- commit, so that no reader sees a later version before this one (P36). $12 is the version of the
 -- publisher's time-zone database, or null.
 WITH head AS (
     UPDATE store SET catalogue_version = catalogue_version + 1

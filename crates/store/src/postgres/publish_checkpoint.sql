@@ -1,9 +1,9 @@
 -- Publishes the checkpoint of partition $1 at segment $4 with hash $5, parts $6 (names, one a
 -- line) and summary $7, under epoch $2 and claim $3 (P22).
 --
--- The newest published segment stands in the partition's row, so that "fenced" and "monotone" are
--- judged under one lock. A manifest is never of a segment that was not appended, nor of another
--- history (P18), nor does it name a part that was not written.
+-- The partition's row holds the segment of the newest checkpoint, so that the fence and the order
+-- of checkpoints are checked under one lock. The segment must have been appended and have this hash
+-- (P18), and every part must have been written.
 WITH fence AS (
     UPDATE partitions
        SET checkpoint_segment = $4

@@ -1,8 +1,8 @@
--- Segments of partition $1 after $2, in order, up to $3 bytes of bodies but at least one.
+-- Segments of partition $1 after $2, in order: up to $3 bytes of bodies, but at least one segment.
 --
--- Sizes are added up first: octet_length of an uncompressed body does not read it. No more than a
--- thousand rows are looked at, so that a reader far behind does not add up the whole log each
--- time.
+-- The inner query sums sizes; octet_length of an uncompressed body does not read the body. It
+-- covers at most a thousand rows, so that a reader far behind does not sum the sizes of the whole
+-- log in each call.
 SELECT s.segment, s.epoch, s.prev_hash, s.hash, s.body
   FROM (SELECT segment, bytes, sum(bytes) OVER (ORDER BY segment) AS up_to
           FROM (SELECT segment, octet_length(body)::bigint AS bytes

@@ -1,4 +1,4 @@
-//! The log.
+//! Appends to the log and reads of its segments.
 
 use sqlx::{query, query_as};
 use turnpike_types::{PartitionId, SegmentNumber};
@@ -13,7 +13,7 @@ const APPEND: &str = include_str!("append.sql");
 const READ_SEGMENTS: &str = include_str!("read_segments.sql");
 const POSTING_SEGMENTS: &str = include_str!("posting_segments.sql");
 
-/// An append to nothing, for connections to come.
+/// An append to no partition. Running it on a new connection prepares the statement.
 pub(super) fn to_nothing() -> Vec<Statement<'static>> {
     const NOTHING: &[u8] = &[];
     let append = query(APPEND)
@@ -45,10 +45,11 @@ impl PostgresDatabase {
             return Ok(AppendOutcome::Committed);
         }
         let (fence, _) = self.fence_of(append.partition, DOING).await?;
-        // The fence refused, and now it would not: somebody set the row back in between.
+        // The fence refused the append and would now admit it: the row was set back in between.
         fence.judge(append).ok_or_else(|| StoreError::Unavailable {
             doing: DOING,
-            cause: "the fence refused it, and does not say why".to_owned(),
+            cause: "the fence refused the append, but the partition's row shows no reason"
+                .to_owned(),
         })
     }
 

@@ -1,8 +1,8 @@
-//! The servers of one database: of several, the one that takes writes.
+//! The servers of one database, and the choice of the one that accepts writes.
 //!
-//! Behind an address that fails over there may be a standby, or a primary that came back as one.
-//! It would answer every read from the past and refuse every write, for as long as the connection
-//! lives; so each new connection is asked first.
+//! After a failover an address may lead to a standby, or to a former primary that is now a standby.
+//! Such a server returns old data to reads and refuses writes for as long as the connection lives.
+//! Therefore each new connection is checked first.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use crate::StoreError;
 use crate::open::redacted;
 use crate::sql::errors::classify;
 
-/// How to reach each of them.
+/// The connection options of each server.
 #[derive(Clone)]
 pub(super) struct Servers(Vec<PgConnectOptions>);
 
-/// Why there is no connection, the least telling first.
+/// The reason why there is no connection; a later variant says more about the cause.
 #[derive(Debug)]
 pub(super) enum NoServer {
-    /// Nobody answers, or not in order.
+    /// The server does not answer, or not in the protocol.
     Silent(sqlx::Error),
-    /// A server answers, but takes no writes.
+    /// The server answers, but accepts no writes.
     ReadOnly,
-    /// A server answers, and says why not.
+    /// The server answers with an error.
     Refused(sqlx::Error),
 }
 
@@ -43,14 +43,14 @@ impl NoServer {
         }
     }
 
-    /// What it means for the caller.
+    /// The error for the caller.
     pub(super) fn classify(&self, doing: &'static str) -> StoreError {
         match self {
             Self::Silent(error) | Self::Refused(error) => classify(doing, error),
             Self::ReadOnly => StoreError::Unavailable {
                 doing,
-                cause: "the server takes no writes (a standby?); the address must lead to the \
-                        primary"
+                cause: "the server accepts no writes, it may be a standby; the address must lead \
+                        to the primary"
                     .to_owned(),
             },
         }
@@ -58,7 +58,7 @@ impl NoServer {
 }
 
 impl Servers {
-    /// From `postgres://USER@HOST:PORT,HOST:PORT/DATABASE`.
+    /// Parses `postgres://USER@HOST:PORT,HOST:PORT/DATABASE`.
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
         let bad = |cause: String| StoreError::BadUrl { url: redacted(url), cause };
         let one = |url: String| {
@@ -69,13 +69,13 @@ impl Servers {
         servers.into_iter().map(one).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The same servers, under other options.
+    /// The same servers, with options changed by `set`.
     pub(super) fn with(&self, set: impl Fn(PgConnectOptions) -> PgConnectOptions) -> Self {
         Self(self.0.iter().cloned().map(set).collect())
     }
 
-    /// A connection to the first one that turns out to take writes, within `limit`. All are asked
-    /// at once: one that is cut off must not delay the others.
+    /// A connection to the first server that is found to accept writes, within `limit`. All servers
+    /// are tried at the same time, so that one that does not answer delays no other.
     pub(super) async fn connect(&self, limit: Duration) -> Result<PgConnection, NoServer> {
         let mut attempts: FuturesUnordered<_> = self.0.iter().map(|s| writable(s, limit)).collect();
         let mut worst = NoServer::ReadOnly;
@@ -106,19 +106,20 @@ async fn writable(server: &PgConnectOptions, limit: Duration) -> Result<PgConnec
     })
 }
 
-/// An address for each server, without what only this program reads.
+/// An address for each server, without the options that only this program reads.
 fn urls(url: &str) -> Result<Vec<String>, String> {
     let (place, query) = url.split_once('?').map_or((url, None), |(p, q)| (p, Some(q)));
     let query = query.map(kept).transpose()?.filter(|query| !query.is_empty());
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let (scheme, rest) = place.split_once("://").ok_or("no scheme")?;
     let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-    // A comma of the password is none between servers.
+    // Commas before the last `@` belong to the password and separate no servers.
     let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
     Ok(hosts.split(',').map(|host| format!("{scheme}://{user}{host}/{database}{query}")).collect())
 }
 
-/// A query without `target_session_attrs`: only a server that takes writes will do in any case.
+/// The query without `target_session_attrs`: this program always needs a server that accepts
+/// writes.
 fn kept(query: &str) -> Result<String, String> {
     let mut kept = Vec::new();
     for pair in query.split('&') {

@@ -1,4 +1,4 @@
-//! Opening: what a session asks of the server, what it refuses to work on, and the schema.
+//! Opening: session settings, checks of the server's durability, migrations of the schema.
 
 use std::time::Duration;
 
@@ -30,24 +30,24 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-/// The advisory lock that those who migrate or create partitions take: the letters "turnpike".
+/// The advisory lock for migrating and for creating partitions: the letters "turnpike" in ASCII.
 pub(super) const TOPOLOGY_LOCK: i64 = 0x7475_726e_7069_6b65;
-/// The advisory lock of those who bind identities.
+/// The advisory lock for binding identities.
 pub(super) const BINDING_LOCK: i64 = TOPOLOGY_LOCK + 1;
 
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
-/// Another node may be applying the same migrations.
+/// Time limit of the migrations; it includes the wait for another process that migrates.
 const MIGRATE_LIMIT: Duration = Duration::from_secs(60);
 
-/// The servers of an address, with the options of all sessions.
+/// The servers of an address, with the options that all sessions share.
 pub(super) fn servers(url: &str) -> StoreResult<Servers> {
     let server_side: [(&str, &str); 8] = [
-        // All statements are short; compiling one costs a hundred times what it saves.
+        // All statements are short, so that compiling one costs far more time than it saves.
         ("jit", "off"),
-        // Plain statements are fenced under this level; a stricter default would make them fail.
+        // The fence relies on read committed; under a stricter default its statements would fail.
         ("default_transaction_isolation", "read committed"),
         ("idle_in_transaction_session_timeout", "3s"),
-        // So that the server notices a client that is gone, and lets go of its locks.
+        // The server detects a dead client within seconds and releases its locks.
         ("tcp_keepalives_idle", "5"),
         ("tcp_keepalives_interval", "1"),
         ("tcp_keepalives_count", "3"),
@@ -63,24 +63,24 @@ pub(super) fn servers(url: &str) -> StoreResult<Servers> {
     }))
 }
 
-/// The same with time limits on the server's side.
+/// The same servers, with time limits that the server enforces.
 pub(super) fn limited(servers: &Servers, statement: Duration, lock: Duration) -> Servers {
     let ms = |limit: Duration| format!("{}ms", limit.as_millis());
     let limits = [("statement_timeout", ms(statement)), ("lock_timeout", ms(lock))];
     servers.with(|options| options.options(limits.clone()))
 }
 
-/// Connects, checks that the server keeps what it promises, and brings the schema up to date.
+/// Connects, checks that the server's settings lose no commits, and brings the schema up to date.
 pub(super) async fn prepare(url: &str, servers: &Servers) -> StoreResult<()> {
     let servers = limited(servers, MIGRATE_LIMIT, MIGRATE_LIMIT);
     let mut connection =
         servers.connect(OPEN_LIMIT).await.map_err(|error| cannot_connect(url, &error))?;
     check_durability(&mut connection).await?;
-    // Not awaited past the limit, and not reused: an open transaction goes with its connection.
+    // After a time-out the connection is dropped, and the server rolls the transaction back.
     timeout(MIGRATE_LIMIT, migrate(&mut connection))
         .await
         .map_err(|_| unavailable("the schema was not brought up to date within 60 s"))??;
-    // In parts: there may be many, and what was done stays done.
+    // Each call commits a part, because there may be many rows; progress survives a time-out.
     while timeout(MIGRATE_LIMIT, bindings::read_part(&mut connection))
         .await
         .map_err(|_| unavailable("the bindings of an older release were not read within 60 s"))??
@@ -109,7 +109,7 @@ fn cannot_connect(url: &str, error: &NoServer) -> StoreError {
     StoreError::BadUrl { url: redacted(url), cause: format!("{error}; {remedy}") }
 }
 
-/// A database that forgets what it has committed voids I1: better not to start.
+/// Refuses a server whose settings could lose committed transactions, which would break I1.
 async fn check_durability(connection: &mut PgConnection) -> StoreResult<()> {
     const SETTINGS: &str = "SELECT current_setting('fsync'), \
          current_setting('synchronous_commit'), current_setting('full_page_writes')";
@@ -135,7 +135,7 @@ async fn check_durability(connection: &mut PgConnection) -> StoreResult<()> {
     Ok(())
 }
 
-/// One at a time, however many nodes start at once.
+/// Applies the pending migrations. The advisory lock serializes nodes that start at the same time.
 async fn migrate(connection: &mut PgConnection) -> StoreResult<()> {
     let failed = |error: sqlx::Error| classify(DOING, &error);
     const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_versions \

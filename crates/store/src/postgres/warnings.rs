@@ -1,10 +1,10 @@
-//! What the server warns of while it answers.
+//! Detects warnings that the server sends with its answers.
 //!
-//! A cancelled wait for synchronous replication comes as a mere warning before an ordinary answer:
-//! the statement has committed here, and perhaps nowhere else (P19). sqlx passes notices to
-//! `tracing` and to nobody else, so they are listened for there, while a statement is polled. The
-//! text is never looked at, since servers speak many languages: none of our statements warns of
-//! anything when all is well.
+//! After a cancelled wait for synchronous replication the server sends only a warning and an
+//! ordinary answer: the statement has committed on the primary and may be missing on the standby
+//! (P19). sqlx passes such notices only to `tracing`, so a `tracing` subscriber detects them while
+//! a statement is polled. It ignores the text, which depends on the server's language: no statement
+//! of this crate causes a warning in normal operation.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -17,10 +17,11 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Under this name sqlx passes on what servers say unasked.
+/// The `tracing` target of sqlx for notices of the server.
 const NOTICES: &str = "sqlx::postgres::notice";
 
-/// One listener a process: each new one makes every place that logs ask again who is interested.
+/// One listener for the process: each new dispatcher makes `tracing` rebuild its cache of
+/// callsites.
 static LISTENER: LazyLock<Dispatch> =
     LazyLock::new(|| Dispatch::new(Listener { logs: get_default(Dispatch::clone) }));
 
@@ -28,7 +29,7 @@ thread_local! {
     static WARNED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Drives `work` to its end; what it came to, and whether the server warned of anything meanwhile.
+/// Runs `work` to its end; its output, and whether the server sent a warning meanwhile.
 pub(super) async fn heeding<F: Future>(work: F) -> (F::Output, bool) {
     let mut work = pin!(work);
     let mut warned = false;
@@ -42,7 +43,7 @@ pub(super) async fn heeding<F: Future>(work: F) -> (F::Output, bool) {
     (done, warned)
 }
 
-/// Takes note of warnings, and hands on everything to where the process logs.
+/// Records warnings of the server, and passes all events on to the process's log.
 struct Listener {
     logs: Dispatch,
 }
@@ -60,7 +61,7 @@ impl Subscriber for Listener {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        // What is logged without us, and warnings.
+        // The level of the process's log, and at least warnings.
         Some(LevelFilter::current().max(LevelFilter::WARN))
     }
 

@@ -1,4 +1,4 @@
-//! What operators wish (P13): pins, draining; and forgetting nodes that have gone.
+//! Pins and drains of operators (P13), and forgetting nodes that were removed.
 
 use std::time::Duration;
 
@@ -12,14 +12,16 @@ use crate::sql::statements;
 use crate::{PinOutcome, StoreResult};
 
 const FORGET: &str = include_str!("forget.sql");
-/// partition, node, for how many microseconds; nothing when that is no member of it
+/// partition, node, duration in microseconds; writes no row if the node is no member of the
+/// partition
 const PIN: &str = "INSERT INTO pins (partition, member, until_us) \
      SELECT partition, node, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $3 \
      FROM members WHERE partition = $1 AND node = $2 \
      ON CONFLICT (partition) DO UPDATE SET member = excluded.member, until_us = excluded.until_us";
 
 impl PostgresDatabase {
-    /// Two statements; partitions and members never go, so that the second explains the first.
+    /// Two statements: the second finds why the first changed no row. Partitions and members are
+    /// never deleted, so that the reason still holds.
     pub(super) async fn pin_one(
         &self,
         partition: PartitionId,
@@ -42,7 +44,7 @@ impl PostgresDatabase {
         Ok(rules::not_pinned(specs, wish.is_some()))
     }
 
-    /// Two statements; a node that ever beat keeps its row.
+    /// Two statements: a node keeps its row once it has written a heartbeat.
     pub(super) async fn drain_one(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
         const DOING: &str = "drain";
         let statement = if drained { statements::DRAIN } else { statements::UNDRAIN };

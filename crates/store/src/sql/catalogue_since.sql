@@ -1,6 +1,6 @@
--- What was published after catalogue version $1, in order: at most $2 entries and up to $3 bytes of
--- bodies, but at least one. Sizes stand in a column of their own, so that adding them up reads no
--- body.
+-- The entries published after catalogue version $1, in order: at most $2 entries and up to $3 bytes
+-- of bodies, but at least one entry. The column bytes holds the size of the body, so that the sum
+-- reads no body.
 SELECT c.catalogue_version, c.kind, c.id, c.version, c.starts, c.content_hash, c.form,
        c.row_count, c.bytes, c.published_at, t.tz_database, c.body
   FROM (SELECT catalogue_version, bytes, sum(bytes) OVER (ORDER BY catalogue_version) AS up_to

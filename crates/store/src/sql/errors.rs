@@ -1,4 +1,4 @@
-//! sqlx's errors, by what they mean for the caller.
+//! Maps errors of sqlx to [`StoreError`].
 
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
@@ -6,8 +6,8 @@ use sqlx::sqlite::SqliteError;
 
 use crate::StoreError;
 
-/// The meaning of `error`. Where it is not certain that a statement had no effect, the answer is
-/// `Unavailable`, which callers treat as an unknown outcome (P2).
+/// Maps an error of sqlx. Where the statement may have taken effect, the result is `Unavailable`,
+/// which callers treat as an unknown outcome (P2).
 pub(crate) fn classify(doing: &'static str, error: &sqlx::Error) -> StoreError {
     let cause = error.to_string();
     match error {
@@ -36,10 +36,11 @@ fn classify_database(doing: &'static str, error: &dyn DatabaseError, cause: Stri
 fn by_sqlstate(doing: &'static str, code: &str, cause: String) -> StoreError {
     match (code, code.get(..2).unwrap_or_default()) {
         ("53100", _) => StoreError::Full { doing, cause },
-        // Lock timeouts; a standby that answers while its primary is being replaced.
+        // A lock time-out; a read-only server, as a standby during a failover; an idle transaction
+        // that the server ended.
         ("55P03" | "25006" | "25P03", _) => StoreError::Unavailable { doing, cause },
-        // Connections, rollbacks for the sake of others, too little of something, an operator's
-        // hand, the system below.
+        // Classes: connection (08), transaction rollback (40), insufficient resources (53),
+        // operator intervention (57), system error (58).
         (_, "08" | "40" | "53" | "57" | "58") => StoreError::Unavailable { doing, cause },
         ("42501", _) | (_, "28" | "3D") => StoreError::Refused(format!("{doing}: {cause}")),
         _ => StoreError::Corrupt { doing, cause },
@@ -55,7 +56,7 @@ fn by_sqlite_code(doing: &'static str, code: i32, cause: String) -> StoreError {
     const IOERR: i32 = 10;
     const FULL: i32 = 13;
     const CANTOPEN: i32 = 14;
-    // The low byte is the kind, what stands above it the detail.
+    // The low byte is the primary result code; the higher bytes are details.
     match code & 0xff {
         FULL => StoreError::Full { doing, cause },
         BUSY | LOCKED | NOMEM | INTERRUPT | IOERR | CANTOPEN => {
@@ -66,23 +67,23 @@ fn by_sqlite_code(doing: &'static str, code: i32, cause: String) -> StoreError {
     }
 }
 
-/// Is it SQLite's SQLITE_BUSY: another connection is writing?
+/// Whether the error is SQLITE_BUSY: another connection holds the lock.
 pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     sqlite_kind(error) == Some(5)
 }
 
-/// Is it SQLite's SQLITE_CANTOPEN?
+/// Whether the error is SQLITE_CANTOPEN.
 pub(crate) fn is_not_opened(error: &sqlx::Error) -> bool {
     sqlite_kind(error) == Some(14)
 }
 
-/// SQLite's code without its detail.
+/// SQLite's primary result code.
 fn sqlite_kind(error: &sqlx::Error) -> Option<i32> {
     let code = error.as_database_error().and_then(DatabaseError::code)?;
     code.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
-/// A row that can't be.
+/// The error for a row that violates an invariant.
 pub(crate) fn corrupt(doing: &'static str, cause: impl Into<String>) -> StoreError {
     StoreError::Corrupt { doing, cause: cause.into() }
 }

@@ -1,12 +1,12 @@
-//! What the two SQL implementations share.
+//! Code that the SQLite and PostgreSQL implementations share.
 //!
 //! ```text
-//!  errors.rs      sqlx's errors -> ours
+//!  errors.rs      errors of sqlx -> StoreError
 //!  rows.rs        rows as tuples -> the model
 //!  observed.rs    the rows of an observation (observe.sql) -> the model
-//!  packed.rs      what a heartbeat lists <-> a column
-//!  statements.rs  statements that both dialects understand alike
-//!  topology.rs    specs and members, kept until the topology changes
+//!  packed.rs      a heartbeat's lists <-> columns
+//!  statements.rs  statements that are the same in both dialects
+//!  topology.rs    specs and members, cached until the topology changes
 //! ```
 
 pub(crate) mod errors;
@@ -16,19 +16,19 @@ pub(crate) mod rows;
 pub(crate) mod statements;
 pub(crate) mod topology;
 
-/// One step of the schema, applied once, in order.
+/// A migration of the schema. Each is applied once, in order of versions.
 #[derive(Clone, Copy)]
 pub(crate) struct Migration {
-    /// 1, 2, 3, …
+    /// The schema's version after the migration: 1, 2, 3, …
     pub(crate) version: i64,
-    /// Its statements.
+    /// The statements of the migration.
     pub(crate) sql: &'static str,
 }
 
-/// The migrations after `applied`.
+/// The migrations that are newer than the version `applied`.
 ///
 /// # Errors
-/// `Refused` when the database is newer than this program.
+/// `Refused` when the database's schema is newer than this program.
 pub(crate) fn pending(
     all: &'static [Migration],
     applied: i64,
@@ -37,7 +37,7 @@ pub(crate) fn pending(
     if applied > newest {
         return Err(crate::StoreError::Refused(format!(
             "the database has schema version {applied}, this program knows {newest}: a newer \
-             Turnpike has been here; run that one"
+             Turnpike has migrated it; run that release or a later one"
         )));
     }
     Ok(all.iter().filter(move |migration| migration.version > applied))

@@ -1,11 +1,11 @@
--- What may have changed since the last look, in one statement, so that it is one round trip and one
--- snapshot: the store's row, those of the nodes, and the short ones of the partitions, each kind
--- with columns of its own under the names of the store's. Specs and members come from elsewhere,
--- and only when the topology differs from the one before. The store's incarnation is mixed into
--- it, since in another history the same number may stand for other partitions (P18).
+-- An observation: the rows that may have changed since the last one, in one statement, so that they
+-- need one round trip and are one snapshot. Kind 0 is the row of the store, 1 a node, 2 a
+-- partition; the kinds share the columns. Specs and members are read by other statements, and only
+-- when the topology number (n3 of kind 0) has changed. It includes the store's incarnation, because
+-- in another history the same number may belong to other partitions (P18).
 --
--- What decays or expires comes as it is stored, with the clock to judge it by. Whoever runs this
--- puts a `clock` with a column `now` before it.
+-- Flaps and pins are returned as stored, and the reader applies decay and expiry by the clock that
+-- is returned with them. The caller prepends a common table expression `clock` with a column `now`.
 SELECT CAST(0 AS BIGINT) AS kind,
        CAST(NULL AS TEXT) AS name, CAST(NULL AS TEXT) AS place, CAST(NULL AS TEXT) AS pinned,
        c.now AS n1, s.catalogue_version AS n2,

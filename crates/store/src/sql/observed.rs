@@ -1,5 +1,5 @@
-//! The rows of an observation (`observe.sql`), and what they mean. What decays or expires is judged
-//! here, by the clock that came with it.
+//! Decodes the rows of an observation (`observe.sql`). Decay of flaps and expiry of pins are
+//! computed here, by the clock that was read with the rows.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::packed::{unpack_following, unpack_serving};
 use super::rows::{fixed, loaded, partition_id, position};
 use crate::{NodeBeat, NodeRow, Observation, PartitionRow, PartitionSpec, Pin, StoreResult, rules};
 
-/// kind, name, place, pinned, n1 to n8, b1, b2: columns named in `observe.sql`.
+/// The columns of `observe.sql`: kind, name, place, pinned, n1 to n8, b1, b2.
 pub(crate) type ObservedTuple = (
     i64,
     Option<String>,
@@ -30,14 +30,14 @@ pub(crate) type ObservedTuple = (
     Option<Vec<u8>>,
 );
 
-/// The store's row.
+/// The row of the table `store`, and the clock.
 struct StoreRow {
     now: Timestamp,
     catalogue_version: u64,
     topology: i64,
 }
 
-/// One snapshot, in which partitions do not have their settings yet.
+/// One snapshot, still without the partitions' settings.
 pub(crate) struct Observed {
     store: StoreRow,
     nodes: Vec<NodeRow>,
@@ -46,7 +46,7 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
-    /// Tells the kinds of rows apart.
+    /// Sorts the rows by their kind.
     pub(crate) fn new(rows: Vec<ObservedTuple>, doing: &'static str) -> StoreResult<Self> {
         let (mut store, mut nodes) = (None, Vec::new());
         let mut partitions = Vec::with_capacity(rows.len());
@@ -55,19 +55,19 @@ impl Observed {
                 0 => store = store_row(&row),
                 1 => nodes.push(node_row(row, doing)?),
                 2 => partitions.push(row),
-                kind => return Err(corrupt(doing, format!("a row of kind {kind}"))),
+                kind => return Err(corrupt(doing, format!("a row of unknown kind {kind}"))),
             }
         }
         let store = store.ok_or_else(|| corrupt(doing, "the store's row is missing"))?;
         Ok(Self { store, nodes, partitions, doing })
     }
 
-    /// The number whose change says that there are partitions which were not there before.
+    /// The topology number: it changes when partitions are created, and in another history.
     pub(crate) const fn topology(&self) -> i64 {
         self.store.topology
     }
 
-    /// The same with the partitions' settings.
+    /// The observation, with the partitions' settings from `specs`.
     pub(crate) fn with(
         self,
         specs: &BTreeMap<PartitionId, PartitionSpec>,
@@ -93,10 +93,10 @@ fn node_row(row: ObservedTuple, doing: &'static str) -> StoreResult<NodeRow> {
     let (Some(node), Some(address), Some(serving), Some(following)) =
         (name, address, row.12, row.13)
     else {
-        return Err(corrupt(doing, "a node's row without its texts"));
+        return Err(corrupt(doing, "a node's row lacks its name, its address or a list"));
     };
     let (Some(incarnation), Some(counter), Some(beat_at)) = (incarnation, counter, beat_at) else {
-        return Err(corrupt(doing, format!("the row of node {node} without its numbers")));
+        return Err(corrupt(doing, format!("the row of node {node} lacks a number")));
     };
     Ok(NodeRow {
         beat: NodeBeat {
@@ -126,7 +126,7 @@ fn partition_row(
     let (Some(epoch), Some(next), Some(posting), Some(flaps), Some(flapped_at)) =
         (epoch, next, posting, flaps, flapped_at)
     else {
-        return Err(corrupt(doing, format!("the row of partition {id} without its numbers")));
+        return Err(corrupt(doing, format!("the row of partition {id} lacks a number")));
     };
     let (claim, last_hash) = (row.12.unwrap_or_default(), row.13.unwrap_or_default());
     let spec =

@@ -1,14 +1,14 @@
-//! What a heartbeat lists, packed into a column: entries of one size, one after the other, numbers
-//! big-endian.
+//! The lists of a heartbeat, each packed into one column: entries of fixed size one after another,
+//! numbers big-endian.
 
 use turnpike_types::{ClaimId, Epoch, PartitionId, SegmentHash, SegmentNumber};
 
 use super::errors::corrupt;
 use crate::{Following, Serving, StoreResult};
 
-/// partition, epoch, claim
+/// Bytes of an entry: partition, epoch, claim.
 const SERVING_BYTES: usize = 4 + 8 + 16;
-/// partition, segment, hash
+/// Bytes of an entry: partition, segment, hash.
 const FOLLOWING_BYTES: usize = 4 + 8 + 32;
 
 pub(crate) fn pack_serving(serving: &[Serving]) -> Vec<u8> {
@@ -56,11 +56,14 @@ fn entries<'a, const N: usize>(
 ) -> StoreResult<&'a [[u8; N]]> {
     match packed.as_chunks::<N>() {
         (entries, []) => Ok(entries),
-        _ => Err(corrupt(doing, format!("a {list} list of {} bytes", packed.len()))),
+        _ => Err(corrupt(
+            doing,
+            format!("a {list} list of {} bytes, not a multiple of {N}", packed.len()),
+        )),
     }
 }
 
-/// `M` bytes of an entry from `at` on, which the entry has.
+/// `M` bytes of an entry from `at` on. The caller keeps `at + M` within the entry.
 fn part<const N: usize, const M: usize>(entry: &[u8; N], at: usize) -> [u8; M] {
     let mut part = [0; M];
     part.copy_from_slice(&entry[at..at + M]);
@@ -71,7 +74,7 @@ fn part<const N: usize, const M: usize>(entry: &[u8; N], at: usize) -> [u8; M] {
 mod tests {
     use super::*;
 
-    /// Other versions of the program read and write the same columns.
+    /// Other releases of the program read and write the same columns.
     #[test]
     fn the_bytes_of_an_entry_do_not_change() {
         let serving =

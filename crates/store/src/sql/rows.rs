@@ -1,4 +1,4 @@
-//! Rows as both drivers decode them (tuples), and what they mean.
+//! Rows as tuples, which both drivers decode, and their conversion to the model.
 
 use bytes::Bytes;
 use turnpike_types::{
@@ -13,12 +13,12 @@ use crate::{
     SegmentPosition, SegmentRow, StoreResult,
 };
 
-/// A number without a sign as it is stored: bit by bit.
+/// The stored form of an unsigned number: the signed number with the same 64 bits.
 pub(crate) const fn stored(number: u64) -> i64 {
     number.cast_signed()
 }
 
-/// A number without a sign as it was stored.
+/// The unsigned number of a stored one; the inverse of [`stored`].
 pub(crate) const fn loaded(number: i64) -> u64 {
     number.cast_unsigned()
 }
@@ -34,7 +34,9 @@ pub(crate) fn partition_id(number: i64, doing: &'static str) -> StoreResult<Part
 }
 
 pub(crate) fn fixed<const N: usize>(bytes: &[u8], doing: &'static str) -> StoreResult<[u8; N]> {
-    bytes.try_into().map_err(|_| corrupt(doing, format!("{} bytes where {N} belong", bytes.len())))
+    bytes
+        .try_into()
+        .map_err(|_| corrupt(doing, format!("a value of {} bytes instead of {N}", bytes.len())))
 }
 
 pub(crate) fn hash(bytes: &[u8], doing: &'static str) -> StoreResult<SegmentHash> {
@@ -49,10 +51,10 @@ pub(crate) fn position(
     Ok(SegmentPosition { next: SegmentNumber(loaded(next)), last_hash: hash(last_hash, doing)? })
 }
 
-/// epoch, claim, next_segment, last_hash, checkpoint_segment
+/// Columns: epoch, claim, next_segment, last_hash, checkpoint_segment.
 pub(crate) type FenceTuple = (i64, Vec<u8>, i64, Vec<u8>, i64);
 
-/// The fence, and the newest published checkpoint, if there is one.
+/// The fence, and the segment of the newest published checkpoint, if there is one.
 pub(crate) fn fence(
     row: &FenceTuple,
     doing: &'static str,
@@ -67,7 +69,7 @@ pub(crate) fn fence(
     Ok((fence, checkpoint))
 }
 
-/// epoch, next_segment, last_hash
+/// Columns: epoch, next_segment, last_hash.
 pub(crate) type ClaimedTuple = (i64, i64, Vec<u8>);
 
 pub(crate) fn claimed(row: &ClaimedTuple, doing: &'static str) -> StoreResult<Claimed> {
@@ -76,7 +78,7 @@ pub(crate) fn claimed(row: &ClaimedTuple, doing: &'static str) -> StoreResult<Cl
     Ok(Claimed { epoch, position: position(*next, last_hash, doing)? })
 }
 
-/// segment, epoch, prev_hash, hash, body
+/// Columns: segment, epoch, prev_hash, hash, body.
 pub(crate) type SegmentTuple = (i64, i64, Vec<u8>, Vec<u8>, Vec<u8>);
 
 pub(crate) fn segment_row(row: SegmentTuple, doing: &'static str) -> StoreResult<SegmentRow> {
@@ -90,7 +92,7 @@ pub(crate) fn segment_row(row: SegmentTuple, doing: &'static str) -> StoreResult
     })
 }
 
-/// segment, hash, parts, summary
+/// Columns: segment, hash, parts, summary.
 pub(crate) type ManifestTuple = (i64, Vec<u8>, String, Vec<u8>);
 
 pub(crate) fn manifest(
@@ -108,8 +110,8 @@ pub(crate) fn manifest(
     })
 }
 
-/// catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes,
-/// published_at, tz_database or null
+/// Columns: catalogue_version, kind, id, version, starts, content_hash, form, row_count, bytes,
+/// published_at, tz_database (may be null).
 pub(crate) type HeadTuple =
     (i64, String, String, i64, String, Vec<u8>, String, i64, i64, i64, Option<String>);
 
@@ -144,7 +146,7 @@ pub(crate) fn catalogue_head(row: HeadTuple, doing: &'static str) -> StoreResult
     })
 }
 
-/// As [`HeadTuple`], and the body.
+/// The columns of [`HeadTuple`], then the body.
 pub(crate) type CatalogueTuple =
     (i64, String, String, i64, String, Vec<u8>, String, i64, i64, i64, Option<String>, String);
 
@@ -157,7 +159,7 @@ pub(crate) fn catalogue_entry(
     Ok(CatalogueEntry { head: catalogue_head(head, doing)?, body })
 }
 
-/// identity, account, from_us, until_us
+/// Columns: identity, account, from_us, until_us.
 pub(crate) type BindingTuple = (String, i64, i64, i64);
 
 pub(crate) fn binding(row: BindingTuple) -> Binding {
@@ -170,7 +172,7 @@ pub(crate) fn binding(row: BindingTuple) -> Binding {
     }
 }
 
-/// partition, segment, row_count, hash
+/// Columns: partition, segment, row_count, hash.
 pub(crate) type CursorTuple = (i64, i64, i64, Vec<u8>);
 
 pub(crate) fn consumer(
@@ -188,7 +190,7 @@ pub(crate) fn consumer(
     })
 }
 
-/// is_v4, length
+/// Columns: is_v4, length.
 pub(crate) type PrefixLengthTuple = (bool, i64);
 
 pub(crate) fn prefix_lengths(
@@ -198,7 +200,10 @@ pub(crate) fn prefix_lengths(
     let mut lengths = PrefixLengths::NONE;
     for (is_v4, length) in rows {
         let length = u8::try_from(length);
-        lengths.add_length(is_v4, length.map_err(|_| corrupt(doing, "no prefix length"))?);
+        lengths.add_length(
+            is_v4,
+            length.map_err(|_| corrupt(doing, "a prefix length that is not in 0 to 255"))?,
+        );
     }
     Ok(lengths)
 }

@@ -1,5 +1,7 @@
-//! Statements that SQLite and PostgreSQL understand alike. Those with a thought behind them, and
-//! those that differ, stand in .sql files beside each implementation.
+//! Statements that are the same for SQLite and PostgreSQL. Longer statements, and those that
+//! differ, are in .sql files of each implementation.
+//!
+//! Each comment lists the parameters in order, then, after `->`, the columns of the result.
 
 /// -> incarnation
 pub(crate) const INCARNATION: &str = "SELECT incarnation FROM store";
@@ -31,26 +33,26 @@ pub(crate) const INSERT_MEMBER: &str =
 pub(crate) const INSERT_PARTITION: &str =
     "INSERT INTO partitions (id, claim, last_hash) VALUES ($1, $2, $3)";
 
-/// Tells readers to fetch specs and members again.
+/// No parameters. The new topology number makes readers fetch specs and members again.
 pub(crate) const TOPOLOGY_CHANGED: &str = "UPDATE store SET topology = topology + 1";
 
 /// partition
 pub(crate) const UNPIN: &str = "DELETE FROM pins WHERE partition = $1";
 
-/// partition -> how many
+/// partition -> the number of partitions with this id, 0 or 1
 pub(crate) const COUNT_SPEC: &str = "SELECT count(*) FROM partition_specs WHERE id = $1";
 
-/// node; nothing when no such node ever beat
+/// node; inserts no row if no node of this name has written a heartbeat
 pub(crate) const DRAIN: &str =
     "INSERT INTO drained (node) SELECT node FROM nodes WHERE node = $1 ON CONFLICT DO NOTHING";
 
 /// node
 pub(crate) const UNDRAIN: &str = "DELETE FROM drained WHERE node = $1";
 
-/// node -> how many
+/// node -> the number of nodes with this name, 0 or 1
 pub(crate) const COUNT_NODE: &str = "SELECT count(*) FROM nodes WHERE node = $1";
 
-/// id, epoch, claim, to; with no `to`, nobody owns the partition any more.
+/// id, epoch, claim, to; if `to` is null, the partition has no owner afterwards
 pub(crate) const RELEASE: &str = "UPDATE partitions SET released_to = $4, \
      owner = CASE WHEN $4 IS NULL THEN NULL ELSE owner END WHERE id = $1 AND epoch = $2 AND claim = $3";
 
@@ -58,11 +60,11 @@ pub(crate) const RELEASE: &str = "UPDATE partitions SET released_to = $4, \
 pub(crate) const BARRIER: &str = "UPDATE partitions SET barriers = barriers + 1 \
      WHERE id = $1 AND epoch = $2 AND claim = $3 AND next_segment = $4 AND last_hash = $5";
 
-/// partition, name, segment, body; no row when it is there, or the partition is not.
+/// partition, name, segment, body; inserts no row if the part exists or the partition does not
 pub(crate) const PUT_PART: &str = "INSERT INTO checkpoint_parts (partition, name, segment, body) \
      SELECT $1, $2, $3, $4 FROM partition_specs WHERE id = $1 ON CONFLICT DO NOTHING";
 
-/// partition, name, segment, body -> is it the same?
+/// partition, name, segment, body -> whether the stored part is equal
 pub(crate) const SAME_PART: &str = "SELECT segment = $3 AND body = $4 FROM checkpoint_parts \
      WHERE partition = $1 AND name = $2";
 
@@ -82,7 +84,7 @@ pub(crate) const DELETE_PART: &str =
 pub(crate) const MANIFESTS: &str = "SELECT segment, hash, parts, summary \
      FROM checkpoint_manifests WHERE partition = $1 ORDER BY segment DESC";
 
-/// partition, how many are kept
+/// partition, the number of manifests to keep
 pub(crate) const PRUNE_MANIFESTS: &str = "DELETE FROM checkpoint_manifests WHERE partition = $1 AND segment NOT IN \
      (SELECT segment FROM checkpoint_manifests WHERE partition = $1 \
       ORDER BY segment DESC LIMIT $2)";
@@ -91,17 +93,17 @@ pub(crate) const PRUNE_MANIFESTS: &str = "DELETE FROM checkpoint_manifests WHERE
 pub(crate) const SEGMENT_HASH: &str =
     "SELECT hash FROM segments WHERE partition = $1 AND segment = $2";
 
-/// after, how many, bytes -> [`CatalogueTuple`](super::rows::CatalogueTuple)
+/// after, the most entries, the most bytes -> [`CatalogueTuple`](super::rows::CatalogueTuple)
 pub(crate) const CATALOGUE_SINCE: &str = include_str!("catalogue_since.sql");
 
-/// kind, id or null, after, how many -> [`HeadTuple`](super::rows::HeadTuple)
+/// kind, id (null for all), after, the most heads -> [`HeadTuple`](super::rows::HeadTuple)
 pub(crate) const CATALOGUE_HEADS: &str = "SELECT c.catalogue_version, c.kind, c.id, c.version, c.starts, c.content_hash, c.form, \
      c.row_count, c.bytes, c.published_at, t.tz_database \
      FROM catalogue c LEFT JOIN published_with t ON t.catalogue_version = c.catalogue_version \
      WHERE c.kind = $1 AND ($2 IS NULL OR c.id = $2) AND c.catalogue_version > $3 \
      ORDER BY c.catalogue_version LIMIT $4";
 
-/// kind, id -> [`HeadTuple`](super::rows::HeadTuple), all of them
+/// kind, id -> [`HeadTuple`](super::rows::HeadTuple) of all versions
 pub(crate) const VERSIONS: &str = "SELECT c.catalogue_version, c.kind, c.id, c.version, c.starts, c.content_hash, c.form, \
      c.row_count, c.bytes, c.published_at, t.tz_database \
      FROM catalogue c LEFT JOIN published_with t ON t.catalogue_version = c.catalogue_version \
@@ -110,7 +112,7 @@ pub(crate) const VERSIONS: &str = "SELECT c.catalogue_version, c.kind, c.id, c.v
 /// -> bindings_version
 pub(crate) const BINDINGS_VERSION: &str = "SELECT bindings_version FROM store";
 
-/// Tells fronts that what they found before may be wrong.
+/// No parameters. The new version makes fronts discard the histories that they have cached.
 pub(crate) const BINDINGS_CHANGED: &str =
     "UPDATE store SET bindings_version = bindings_version + 1";
 
@@ -121,7 +123,7 @@ pub(crate) const PREFIX_LENGTHS: &str = "SELECT is_v4, length FROM binding_prefi
 pub(crate) const INSERT_PREFIX_LENGTH: &str =
     "INSERT INTO binding_prefixes (is_v4, length) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
-/// account, how many -> [`BindingTuple`](super::rows::BindingTuple)
+/// account, the most bindings -> [`BindingTuple`](super::rows::BindingTuple)
 pub(crate) const BINDINGS_OF: &str = "SELECT identity, account, from_us, until_us FROM bindings \
      WHERE account = $1 ORDER BY identity, from_us LIMIT $2";
 
@@ -136,15 +138,15 @@ pub(crate) const END_BINDING: &str =
 pub(crate) const INSERT_BINDING: &str = "INSERT INTO bindings (identity, account, from_us, until_us, canonical) \
      VALUES ($1, $2, $3, $4, $5)";
 
-/// how many -> identities of rows that an older release wrote and none of this one has read
+/// the most identities -> identities of rows that an older release wrote and that have no key yet
 pub(crate) const UNREAD_BINDINGS: &str =
     "SELECT DISTINCT identity FROM bindings WHERE canonical IS NULL LIMIT $1";
 
-/// identity, canonical
+/// identity, its key
 pub(crate) const READ_BINDING: &str =
     "UPDATE bindings SET canonical = $2 WHERE identity = $1 AND canonical IS NULL";
 
-/// consumer, hash of nothing; for each partition that it does not have yet
+/// consumer, the hash before the first segment; one row for each partition that has no cursor yet
 pub(crate) const REGISTER_CONSUMER: &str = "INSERT INTO cursors (consumer, partition, segment, row_count, hash) \
      SELECT $1, id, 0, 0, $2 FROM partition_specs WHERE TRUE ON CONFLICT DO NOTHING";
 

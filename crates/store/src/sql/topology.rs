@@ -1,6 +1,6 @@
-//! Specs and members do not change once a partition is created. A process reads them once and
-//! keeps them until the store's topology number moves, so that the observation made several
-//! times a second reads nothing but what may have changed.
+//! A cache of specs and members, which do not change once a partition is created. A process reads
+//! them again only when the topology number has changed. So an observation, which is made several
+//! times a second, reads only rows that may have changed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,16 +11,16 @@ use super::errors::corrupt;
 use super::rows::{loaded, partition_id};
 use crate::{Member, PartitionSpec, StoreResult};
 
-/// id, first_account, last_account, horizon_us, accept_since
+/// Columns: id, first_account, last_account, horizon_us, accept_since.
 pub(crate) type SpecTuple = (i64, i64, i64, i64, Option<i64>);
 
-/// partition, node, priority; by falling priority within a partition
+/// Columns: partition, node, priority; sorted by descending priority within a partition.
 pub(crate) type MemberTuple = (i64, String, i64);
 
-/// Every partition's settings.
+/// The settings of every partition.
 pub(crate) type Specs = Arc<BTreeMap<PartitionId, PartitionSpec>>;
 
-/// Puts specs and their members together.
+/// Joins specs with their members.
 pub(crate) fn specs(
     specs: Vec<SpecTuple>,
     members: Vec<MemberTuple>,
@@ -45,18 +45,18 @@ pub(crate) fn specs(
     Ok(all)
 }
 
-/// What was read last, and the topology number it belongs to.
+/// The settings that were read last, and the topology number to which they belong.
 #[derive(Default)]
 pub(crate) struct Kept(Mutex<Option<(i64, Specs)>>);
 
 impl Kept {
-    /// The specs of `topology`, if those are the ones kept.
+    /// The cached settings, if they belong to `topology`.
     pub(crate) fn get(&self, topology: i64) -> Option<Specs> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.as_ref().filter(|(of, _)| *of == topology).map(|(_, specs)| Arc::clone(specs))
     }
 
-    /// Keeps specs that were read after `topology` was.
+    /// Caches settings that were read after the topology number `topology`.
     pub(crate) fn put(&self, topology: i64, specs: &Specs) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *kept = Some((topology, Arc::clone(specs)));

@@ -13,10 +13,10 @@ use crate::sql::rows::{BindingTuple, binding, loaded, prefix_lengths, stored};
 use crate::sql::statements;
 use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, StoreResult};
 
-/// key -> [`BindingTuple`]; a row that an older process wrote is found if it is spelled as its key.
+/// key -> [`BindingTuple`]; a row that an older process wrote is found if its spelling is its key.
 const HISTORY: &str = "SELECT identity, account, from_us, until_us FROM bindings \
      WHERE canonical = $1 OR (canonical IS NULL AND identity = $1)";
-/// Identities of an older release that are read in one transaction.
+/// The most identities of an older release that get their keys in one transaction.
 const READ_AT_ONCE: i64 = 10_000;
 
 const BIND: &str = "bind identities";
@@ -79,12 +79,12 @@ async fn rows_of(
     Ok(rows)
 }
 
-/// The histories of `identities`, under the one lock for writing.
+/// The histories of `identities`. The transaction holds the file's write lock.
 async fn histories<'a>(
     connection: &mut SqliteConnection,
     identities: impl Iterator<Item = &'a str>,
 ) -> StoreResult<Histories> {
-    // Processes of an older release may have bound since.
+    // Processes of an older release may have added rows without keys.
     while read_some(connection).await? {}
     let rows = rows_of(connection, bindings::keys_of(identities)).await;
     let rows = rows.map_err(|error| classify(BIND, &error))?;
@@ -159,14 +159,14 @@ async fn note_lengths<'a>(
     Ok(())
 }
 
-/// Are there rows of an older release whose keys were not found yet?
+/// Whether there are rows of an older release without keys.
 pub(super) async fn has_unread(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let unread: Vec<(String,)> =
         query_as(statements::UNREAD_BINDINGS).bind(1i64).fetch_all(connection).await?;
     Ok(!unread.is_empty())
 }
 
-/// Finds the keys of some rows of an older release; `false` when none was left.
+/// Sets the keys of some rows of an older release; `false` when no row was left.
 pub(super) async fn read_some(connection: &mut SqliteConnection) -> StoreResult<bool> {
     let failed = |error: sqlx::Error| classify(BIND, &error);
     let unread: Vec<(String,)> = query_as(statements::UNREAD_BINDINGS)

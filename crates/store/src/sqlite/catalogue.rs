@@ -1,4 +1,4 @@
-//! What changes seldom: partitions, plans, identities, consumers.
+//! Partitions, the catalogue of plans and tables, and consumers.
 
 use std::sync::Arc;
 
@@ -37,7 +37,8 @@ impl SqliteDatabase {
     pub(super) async fn publish_version(&self, asked: &Publish) -> StoreResult<PublishOutcome> {
         let (asked, clock) = (asked.clone(), Arc::clone(&self.clock));
         self.writer
-            // The clock is asked under the lock, so that nothing is judged by an older one (P36).
+            // The clock is read under the write lock, so that the decision uses the time of the
+            // write (P36).
             .write(Urgency::Normal, PUBLISH, move |c| {
                 Box::pin(async move { publish(c, asked, clock()).await })
             })

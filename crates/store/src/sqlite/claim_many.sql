@@ -1,7 +1,7 @@
 -- Claims, one or many: $1 is a JSON list of [partition, epoch seen, node, incarnation, claim,
--- forced], node and claim in hex; now $2. The transaction holds the file's write lock, so that each
--- is a compare-and-set (P1). What a claim sets is said beside PostgreSQL's; counts of flaps halve
--- each $3 microseconds.
+-- forced], node and claim in hex; $2 is the present time. The transaction holds the file's write
+-- lock, so that each claim is a compare-and-set (P1). PostgreSQL's claim.sql explains the columns
+-- that a claim sets; counts of flaps halve every $3 microseconds.
 UPDATE partitions
    SET epoch = epoch + 1, owner = a.node, owner_incarnation = a.incarnation, claim = a.claim,
        released_to = NULL,

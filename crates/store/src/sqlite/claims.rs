@@ -18,7 +18,7 @@ const CLAIMED: &str = include_str!("claimed.sql");
 
 const DOING: &str = "claim";
 
-/// partition, is it ours, epoch, next_segment, last_hash
+/// Columns: partition, whether the claim won, epoch, next_segment, last_hash.
 type LeftTuple = (i64, bool, i64, i64, Vec<u8>);
 
 impl SqliteDatabase {
@@ -30,7 +30,7 @@ impl SqliteDatabase {
         }))
     }
 
-    /// Whoever writes has the whole file, so that no single row is ever busy.
+    /// The write lock covers the whole file, so that no single row is ever busy.
     pub(super) async fn claim_all(&self, claims: &[Claim]) -> StoreResult<Vec<ClaimOutcome>> {
         rules::check_claims(claims)?;
         let (claims, clock) = (claims.to_vec(), self.clock.clone());
@@ -68,13 +68,14 @@ async fn write_claims(
                 false => Ok(ClaimOutcome::Lost),
             }
         }
-        // Its row was left out. The error takes back what else was written.
+        // The partition does not exist. The error rolls back the other claims of the call.
         _ => Err(rules::no_partition(claim.partition)),
     };
     claims.iter().map(outcome_of).collect()
 }
 
-/// The claims as `claim_many.sql` reads them. Numbers and hex: nothing in it needs an escape.
+/// The claims in the form that `claim_many.sql` reads. They are numbers and hex digits, so that no
+/// character needs an escape.
 fn json(claims: &[Claim]) -> String {
     let mut list = String::from("[");
     for claim in claims {

@@ -1,4 +1,4 @@
-//! The log, and its checkpoints.
+//! Segments of the log, and checkpoints.
 
 use bytes::Bytes;
 use sqlx::sqlite::SqliteConnection;
@@ -29,7 +29,7 @@ const INSERT_MANIFEST: &str = "INSERT INTO checkpoint_manifests (partition, segm
 
 impl SqliteDatabase {
     pub(super) async fn append_one(&self, append: &AppendSegment) -> StoreResult<AppendOutcome> {
-        // The body is shared, not copied.
+        // Cloning shares the body and does not copy it.
         let append = append.clone();
         self.writer
             .write(Urgency::Normal, APPEND, move |c| Box::pin(write_segment(c, append)))
@@ -140,7 +140,8 @@ async fn write_segment(
         let (fence, _) = fence_of(connection, append.partition, APPEND).await?;
         return fence.judge(&append).ok_or_else(|| StoreError::Corrupt {
             doing: APPEND,
-            cause: "the fence refused it, and does not say why".to_owned(),
+            cause: "the fence refused the append, but the partition's row shows no reason"
+                .to_owned(),
         });
     }
     query(INSERT_SEGMENT)
@@ -193,7 +194,8 @@ async fn write_part(
 
 const PUBLISH: &str = "publish a checkpoint";
 
-/// Under the write lock: judge, write, prune.
+/// Checks the fence, the order of checkpoints and the manifest, writes it, and prunes, all under
+/// the write lock.
 async fn write_manifest(
     connection: &mut SqliteConnection,
     published: CheckpointManifest,

@@ -1,20 +1,20 @@
-//! The shared database in one SQLite file (sqlx), which several processes of one machine share.
+//! The shared database in one SQLite file (sqlx), which the processes of one machine share.
 //!
 //! ```text
 //!  open.rs         the file's settings, migrations, connections
-//!  writer.rs       one connection that writes; heartbeats go first
+//!  writer.rs       the writing connection; heartbeats have priority
 //!  ownership.rs    heartbeat, observe, release, barrier
 //!  claims.rs       claim, one or many
 //!  wishes.rs       pins, draining, forgetting nodes
 //!  log.rs          append, read; checkpoints
 //!  bindings.rs     identities
 //!  catalogue.rs    partitions, plans, consumers
-//!  *.sql           statements with a thought behind them
+//!  *.sql           the longer statements
 //! ```
 //!
-//! Every write is a transaction under the file's one write lock (P7). What is not promised: that
-//! others can write while a process is frozen inside a write, or anything at all on a network
-//! file system.
+//! Every write is a transaction under the file's single write lock (P7). Not guaranteed: that other
+//! processes can write while a process is frozen inside a write. Network file systems are not
+//! supported.
 
 mod bindings;
 mod catalogue;

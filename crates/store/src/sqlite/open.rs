@@ -1,4 +1,4 @@
-//! Opening the file: its settings, the schema, the connections.
+//! Opens the file: settings, migrations of the schema, connections.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,27 +28,30 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-/// Several processes may open a new file at once; SQLite lets them wait only in part.
+/// Time limit for opening. Several processes may open a new file at the same time, and SQLite
+/// reports some of these conflicts as busy at once, so that the open is retried.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
-/// How long a read may wait, which it does only while the file recovers from a crash.
+/// Time limit for a read to wait for a lock, which happens only while the file recovers from a
+/// crash.
 const READ_BUSY_LIMIT: Duration = Duration::from_secs(4);
-/// The writer asks again by itself, much more often than SQLite would.
+/// Short, because the writer retries by itself, more often than SQLite does.
 const WRITE_BUSY_LIMIT: Duration = Duration::from_millis(3);
 const READERS_DEFAULT: u32 = 4;
-/// Pages of the log that are carried into the database at once: 32 MB.
+/// The number of pages in the write-ahead log after which SQLite copies them to the database: 32
+/// MB.
 const CHECKPOINT_PAGES: &str = "8000";
 
-/// How a file is opened.
+/// Options for opening a file.
 #[derive(Clone, Debug, Default)]
 pub struct SqliteOptions {
-    /// Connections that read; zero for the default.
+    /// The most connections for reading; zero selects the default.
     pub readers_max: u32,
-    /// A quota: how many pages of 4,096 bytes the file may have; beyond it, writes are
-    /// [`StoreError::Full`].
+    /// The quota: the most pages of 4,096 bytes that the file may have. A write beyond it fails
+    /// with [`StoreError::Full`].
     pub pages_max: Option<u32>,
 }
 
-/// The path in `sqlite:PATH`, and the quota in `sqlite:PATH?pages-max=N`.
+/// The path of `sqlite:PATH`, and the quota of `sqlite:PATH?pages-max=N`.
 pub(crate) fn place_of(url: &str) -> StoreResult<(PathBuf, Option<u32>)> {
     let bad = |cause: &str| StoreError::BadUrl { url: url.to_owned(), cause: cause.to_owned() };
     let path = url.strip_prefix("sqlite:").unwrap_or(url);
@@ -57,7 +60,7 @@ pub(crate) fn place_of(url: &str) -> StoreResult<(PathBuf, Option<u32>)> {
         None => (path, None),
         Some((path, option)) => {
             let pages = option.strip_prefix("pages-max=").and_then(|pages| pages.parse().ok());
-            (path, Some(pages.ok_or_else(|| bad("the one option is ?pages-max=N"))?))
+            (path, Some(pages.ok_or_else(|| bad("the only option is ?pages-max=N"))?))
         }
     };
     if path.is_empty() || path == ":memory:" {
@@ -76,12 +79,12 @@ impl SqliteDatabase {
     /// Opens the file at `path`, creates it when it is missing, and brings its schema up to date.
     ///
     /// # Errors
-    /// `Unavailable` when other processes keep it locked, `Corrupt` when it is no database,
-    /// `Refused` when a newer program has been here.
+    /// `Unavailable` when other processes keep the file locked, `Corrupt` when it is no database,
+    /// `BadUrl` when it can't be opened, `Refused` when its schema is newer than this program.
     pub async fn open(path: &Path, options: &SqliteOptions) -> StoreResult<Self> {
         let deadline = Instant::now() + OPEN_LIMIT;
         let writing = write_options(path, options);
-        // The first connection may find others who are just creating the file.
+        // Other processes may be creating the file at the same time.
         let connection = loop {
             match prepare(&writing).await {
                 Ok(connection) => break connection,
@@ -102,8 +105,8 @@ impl SqliteDatabase {
     }
 }
 
-/// WAL, so that readers and the writer do not wait for each other; FULL, so that a commit is on
-/// the disk before it is reported.
+/// The options of the writing connection. In WAL mode readers and the writer do not wait for each
+/// other; with `synchronous = FULL` a commit is on the disk before it is reported (P7).
 fn write_options(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions {
     let mut writing = SqliteConnectOptions::new()
         .filename(path)
@@ -135,17 +138,20 @@ fn readers(path: &Path, options: &SqliteOptions) -> SqlitePool {
         .connect_lazy_with(reading)
 }
 
+/// The reason why the file could not be opened.
 enum Unready {
-    /// Somebody else is at it: try again.
+    /// Another process holds the lock; the open may be retried.
     Busy(sqlx::Error),
-    /// There is no such file, or it may not be used.
+    /// The file does not exist and can't be created, or access is denied.
     NotOpened(sqlx::Error),
     Failed(StoreError),
 }
 
-/// Waiting mends none of its causes.
+/// The error for a file that can't be opened. A retry would not help.
 fn not_opened(path: &Path, error: &sqlx::Error) -> StoreError {
-    let cause = format!("{error}; the file and its directory must be there, and may be written");
+    let cause = format!(
+        "{error}; the directory must exist, and this user must have write access to it and the file"
+    );
     StoreError::BadUrl { url: format!("sqlite:{}", path.display()), cause }
 }
 
@@ -173,16 +179,16 @@ async fn prepare(options: &SqliteConnectOptions) -> Result<SqliteConnection, Unr
 }
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), Unready> {
-    // Most often there is nothing to do, and then no need to wait for a writer.
+    // Without pending migrations, which is the usual case, no write lock is needed.
     if pending(MIGRATIONS, version(connection).await?).map_err(Unready::Failed)?.count() == 0 {
         return Ok(());
     }
     query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    // Again, under the lock: somebody else may just have done it.
+    // Read again under the lock, because another process may have migrated in between.
     let applied = version(connection).await?;
     for migration in pending(MIGRATIONS, applied).map_err(Unready::Failed)? {
         raw_sql(migration.sql).execute(&mut *connection).await?;
-        // A pragma takes no argument.
+        // A pragma takes no bound parameter.
         let set = format!("PRAGMA user_version = {}", migration.version);
         query(AssertSqlSafe(set)).execute(&mut *connection).await?;
     }

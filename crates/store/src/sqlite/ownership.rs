@@ -1,4 +1,4 @@
-//! Who owns what: heartbeats, observations, releases, barriers.
+//! Heartbeats, observations, releases and barriers.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ const HEARTBEAT: &str = include_str!("heartbeat.sql");
 const OBSERVE: &str =
     concat!("WITH clock (now) AS (SELECT $1)\n", include_str!("../sql/observe.sql"));
 
-/// The fence, and the newest published checkpoint, as this transaction sees them.
+/// The fence, and the segment of the newest published checkpoint, as this transaction sees them.
 ///
 /// # Errors
-/// `Refused` when there is no such partition.
+/// `Refused` when the partition does not exist.
 pub(super) async fn fence_of(
     connection: &mut SqliteConnection,
     partition: PartitionId,
@@ -67,7 +67,7 @@ impl SqliteDatabase {
         if let Some(kept) = self.specs.get(topology) {
             return Ok(kept);
         }
-        // Specs first, for the reason given beside PostgreSQL's.
+        // Specs are read before members, for the reason given in postgres/ownership.rs.
         let rows = self.fetch_all(DOING, query_as(statements::SPECS)).await?;
         let members = self.fetch_all(DOING, query_as(statements::MEMBERS)).await?;
         let specs = Arc::new(specs(rows, members, DOING)?);
@@ -127,7 +127,7 @@ async fn barrier(connection: &mut SqliteConnection, held: Held) -> StoreResult<b
     Ok(done.rows_affected() == 1)
 }
 
-/// The catalogue's version.
+/// Writes the heartbeat; the catalogue's version.
 async fn write_beat(
     connection: &mut SqliteConnection,
     beat: NodeBeat,

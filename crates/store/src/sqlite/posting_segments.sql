@@ -1,5 +1,5 @@
--- Segments of partition $1 after $2 that have postings, in order, at most $3 of them and up to $4
--- bytes of bodies, but at least one (P33); the reasons are those of PostgreSQL's.
+-- Segments of partition $1 after $2 that have postings, in order: at most $3 segments and up to $4
+-- bytes of bodies, but at least one segment (P33). PostgreSQL's file of the same name explains how.
 SELECT s.segment, s.epoch, s.prev_hash, s.hash, s.body
   FROM (SELECT segment, bytes, sum(bytes) OVER (ORDER BY segment) AS up_to
           FROM (SELECT segment, length(body) AS bytes

@@ -1,5 +1,6 @@
--- Segments of partition $1 after $2, in order, up to $3 bytes of bodies but at least one. Sizes are
--- added up first, from no more than a thousand rows: length() of a blob does not read it.
+-- Segments of partition $1 after $2, in order: up to $3 bytes of bodies, but at least one segment.
+-- The inner query sums the sizes of at most a thousand rows; length() of a blob does not read the
+-- blob.
 SELECT s.segment, s.epoch, s.prev_hash, s.hash, s.body
   FROM (SELECT segment, bytes, sum(bytes) OVER (ORDER BY segment) AS up_to
           FROM (SELECT segment, length(body) AS bytes

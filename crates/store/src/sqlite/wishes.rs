@@ -1,4 +1,4 @@
-//! What operators wish (P13): pins, draining; and forgetting nodes that have gone.
+//! Pins and drains of operators (P13), and forgetting nodes that were removed.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::sql::rows::stored_partition;
 use crate::sql::statements;
 use crate::{PinOutcome, StoreResult};
 
-/// partition, node, until; nothing when that is no member of it
+/// partition, node, until; writes no row if the node is no member of the partition
 const PIN: &str = "INSERT INTO pins (partition, member, until_us) \
      SELECT partition, node, $3 FROM members WHERE partition = $1 AND node = $2 \
      ON CONFLICT (partition) DO UPDATE SET member = excluded.member, until_us = excluded.until_us";
-/// node, the instant before which it beat last
+/// node, the instant that its last heartbeat must precede
 const FORGET: &str = "UPDATE nodes SET forgotten = 1, serving = x'', following = x'' \
      WHERE node = $1 AND NOT forgotten AND beat_at < $2";
 

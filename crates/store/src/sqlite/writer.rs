@@ -1,13 +1,13 @@
-//! The one connection of this process that writes (P7).
+//! The only connection of this process that writes (P7).
 //!
-//! A task owns it and drives every transaction to its end, whether or not its caller still waits;
-//! so nobody's cancellation leaves a transaction open. Jobs come through two bounded queues, and
-//! heartbeats go first. Transactions begin with BEGIN IMMEDIATE: the lock is had before anything
-//! is read, which makes the fence of an append as good as a locked row.
+//! A task owns the connection and runs every transaction to its end, whether or not the caller
+//! still waits, so that a cancelled call leaves no transaction open. Jobs come through two bounded
+//! queues; heartbeats have priority. Transactions begin with BEGIN IMMEDIATE, which takes the write
+//! lock before the first read. So the fence of an append is as safe as under a row lock.
 //!
-//! Other processes write to the same file. SQLite has no queue for its write lock, only waiting
-//! and asking again; so this asks often (each millisecond), which is what gets a heartbeat in
-//! between the commits of another process that appends without pause.
+//! Other processes write to the same file. SQLite's write lock has no queue: a writer that finds it
+//! held has to retry. This task retries every millisecond, so that a heartbeat gets the lock
+//! between two commits of another process that appends without pause.
 
 use std::time::Duration;
 
@@ -20,25 +20,25 @@ use tokio::time::{Instant, sleep};
 use crate::sql::errors::{classify, is_busy};
 use crate::{StoreError, StoreResult};
 
-/// Jobs that may wait in each queue.
+/// The most jobs that wait in each queue.
 const QUEUE_MAX: usize = 256;
-/// How long a job may wait for other processes to let go of the lock.
+/// Time limit for a job to wait for the write lock, which other processes may hold.
 const BUSY_LIMIT: Duration = Duration::from_secs(4);
-/// How soon the lock is asked for again.
+/// The interval between two attempts to take the write lock.
 const ASK_AGAIN: Duration = Duration::from_millis(1);
 
-/// How soon a job must be done.
+/// The priority of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Urgency {
-    /// Before everything else that waits.
+    /// Before all waiting jobs of normal priority.
     Heartbeat,
-    /// In turn.
+    /// In the order of arrival.
     Normal,
 }
 
 type Job = Box<dyn for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, ()> + Send>;
 
-/// Hands jobs to the task that writes.
+/// Sends jobs to the writing task.
 #[derive(Clone)]
 pub(super) struct Writer {
     urgent: mpsc::Sender<Job>,
@@ -46,7 +46,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the task, on a connection that is open already.
+    /// Starts the writing task on an open connection.
     pub(super) fn start(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
         let (urgent, urgent_jobs) = mpsc::channel(QUEUE_MAX);
         let (normal, normal_jobs) = mpsc::channel(QUEUE_MAX);
@@ -55,7 +55,7 @@ impl Writer {
         Self { urgent, normal }
     }
 
-    /// Runs `work` in a transaction of its own. An error of `work` rolls it back.
+    /// Runs `work` in a transaction. An error of `work` rolls the transaction back.
     pub(super) async fn write<T, F>(
         &self,
         urgency: Urgency,
@@ -67,19 +67,17 @@ impl Writer {
         F: Send + 'static,
         T: Send + 'static,
     {
-        let gone = |_| StoreError::Unavailable {
-            doing,
-            cause: "the task that writes has ended".to_owned(),
-        };
+        let gone =
+            |_| StoreError::Unavailable { doing, cause: "the writing task has ended".to_owned() };
         let (reply, outcome) = oneshot::channel();
         let deadline = Instant::now() + BUSY_LIMIT;
         let job: Job = Box::new(move |connection| {
             Box::pin(async move {
-                // Nobody waits any more, and nothing was begun.
+                // The caller was cancelled before the transaction began: the job is skipped.
                 if reply.is_closed() {
                     return;
                 }
-                // A caller that has gone meanwhile does not learn the outcome (P2).
+                // If the caller was cancelled meanwhile, it does not learn the outcome (P2).
                 let _ = reply.send(connection.transaction(doing, deadline, work).await);
             })
         });
@@ -108,7 +106,8 @@ async fn run(
     }
 }
 
-/// The connection, opened again after an error that may have broken it.
+/// The writing connection. It is closed after an error that may have broken it, and opened again
+/// for the next job.
 struct Connection {
     options: SqliteConnectOptions,
     open: Option<SqliteConnection>,
@@ -136,14 +135,14 @@ impl Connection {
             return Err(failed(error));
         }
         let outcome = match work(&mut connection).await {
-            // `execute`, which sees an error of the commit itself (P7).
+            // `execute` reports an error of the commit itself (P7).
             Ok(done) => {
                 query("COMMIT").execute(&mut connection).await.map(|_| done).map_err(failed)
             }
             Err(error) => Err(error),
         };
-        // After most errors SQLite is still within the transaction; after some (a full disk) it
-        // has rolled back by itself, and says that there is nothing to roll back.
+        // After most errors the transaction is still open. After some, such as a full disk, SQLite
+        // has rolled back already and ROLLBACK itself fails, which does not matter.
         if outcome.is_err() {
             let _ = query("ROLLBACK").execute(&mut connection).await;
             if !matches!(
@@ -158,7 +157,7 @@ impl Connection {
     }
 }
 
-/// Takes the write lock, asking again until `deadline`, at least once.
+/// Takes the write lock; tries at least once, and retries until `deadline` while the lock is held.
 async fn begin(connection: &mut SqliteConnection, deadline: Instant) -> Result<(), sqlx::Error> {
     loop {
         match query("BEGIN IMMEDIATE").execute(&mut *connection).await {

@@ -1,4 +1,4 @@
-//! What examples say differently, in the words that their authors use.
+//! Differences between examples, with the names used in the XML.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(super) fn examples(before: &Plan, after: &Plan) -> Vec<Change> {
     changes(all(before), all(after), |_| "example".to_owned(), details)
 }
 
-/// What an example says, without the lines on which it stands.
+/// The contents of an example, without line numbers.
 fn said(example: &Example) -> Vec<(String, String)> {
     let mut said = settings(&example.settings);
     if example.tolerance == Tolerance::PerLine {
@@ -67,7 +67,7 @@ fn written_out(inline: &InlineExample, zone: &Zone) -> Vec<(String, String)> {
     numbered(accounts.chain(records).chain(expected).chain(totals))
 }
 
-/// Names that come again are told apart by their number.
+/// Numbers the repetitions of a name.
 fn numbered(said: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     let told = said.map(|(name, value)| {

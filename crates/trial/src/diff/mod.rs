@@ -1,7 +1,7 @@
-//! What is different between two plans, by primitive id (docs/plan-semantics.md section 6).
+//! The differences between two plans, by primitive id (docs/plan-semantics.md section 6).
 //!
-//! Values are compared as they are in force: parameters filled in with their defaults, omitted
-//! properties at theirs. So another default shows at the parameter and at every price it makes.
+//! Effective values are compared: parameters and omitted properties have their defaults. So a
+//! changed default appears at the parameter and at every price that depends on it.
 
 mod examples;
 mod state;
@@ -11,46 +11,46 @@ mod text;
 use serde::Serialize;
 use turnpike_plan::{ExpectedQuantity, ObjectCode, Plan, parse_amount};
 
-/// Everything that is different between two plans.
+/// The differences between two plans.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PlanDiff {
     /// `ID version N`, the first plan.
     pub before: String,
     /// `ID version N`, the second plan.
     pub after: String,
-    /// Of the plan itself: id, version, starts, currency, round, state, supersedes.
+    /// Differences of the plan element: id, version, starts, currency, round, state, supersedes.
     pub head: Vec<Changed>,
-    /// What a subscription may override.
+    /// Parameters, which a subscription may override.
     pub parameters: Vec<Change>,
-    /// Nodes of the graph.
+    /// The primitives, by id.
     pub primitives: Vec<Change>,
-    /// Prices of a unit and fixed amounts, with the parameters' defaults.
+    /// Unit prices and fixed amounts, with the parameters' defaults.
     pub prices: Vec<PriceChange>,
     /// Examples, by name.
     pub examples: Vec<Change>,
-    /// The documents differ only in comments, in their order, or in how examples are written.
+    /// The documents differ only in comments, in order, or in the notation of examples.
     pub text_only: bool,
-    /// What the second plan will not know of what the first one counted and charged.
+    /// Counters and charge marks of the first plan that the second plan would lose.
     pub warnings: Vec<String>,
 }
 
-/// Something with an id that was added, removed or changed.
+/// An element with an id that was added, removed or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// Its id.
     pub id: String,
-    /// Its type, or the new one.
+    /// The type; the new one if it changed.
     pub kind: String,
     /// `added`, `removed` or `changed`.
     pub how: &'static str,
-    /// What of it; for what was added or removed everything.
+    /// The changed values; all values of an added or removed element.
     pub details: Vec<Changed>,
 }
 
-/// One value that changed; `None` where there was, or is, none.
+/// A changed value; `None` on the side that has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Changed {
-    /// Which: `upto of step free`.
+    /// The name of the value, such as `upto of step free`.
     pub what: String,
     /// In the first plan.
     pub before: Option<String>,
@@ -58,12 +58,12 @@ pub struct Changed {
     pub after: Option<String>,
 }
 
-/// A price that changed; `None` where there was, or is, none.
+/// A changed price; `None` on the side that has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PriceChange {
     /// The primitive.
     pub primitive: String,
-    /// Its step, or the charge's own id.
+    /// The step, or the id of the charge.
     pub component: String,
     /// In the first plan: `1.00 per 1 h`.
     pub before: Option<String>,
@@ -72,7 +72,7 @@ pub struct PriceChange {
 }
 
 impl PlanDiff {
-    /// Do both plans charge the same and remember the same? Their documents may still differ
+    /// Do both plans charge the same and keep the same state? Their documents may still differ
     /// ([`PlanDiff::text_only`]).
     pub fn is_empty(&self) -> bool {
         let Self { head, parameters, primitives, prices, examples, .. } = self;
@@ -84,7 +84,7 @@ impl PlanDiff {
     }
 }
 
-/// What is different in `after`.
+/// Compares two plans.
 pub fn diff(before: &Plan, after: &Plan) -> PlanDiff {
     let mut diff = PlanDiff {
         before: format!("{} version {}", before.id(), before.version()),
@@ -109,10 +109,11 @@ pub fn diff(before: &Plan, after: &Plan) -> PlanDiff {
     diff
 }
 
-/// A component's key: a step's unit price and its constant share ids, so their order tells.
+/// A component's key: primitive, component, and order, because a step's unit price and its constant
+/// have the same ids.
 type Key = (String, String, usize);
 
-/// A price as written, and the currency that it is in.
+/// A price as written, and its currency.
 type Price = (String, turnpike_types::Currency);
 
 fn priced(code: &ObjectCode) -> Vec<(Key, Price)> {
@@ -136,7 +137,7 @@ fn prices(old: &ObjectCode, new: &ObjectCode) -> Vec<PriceChange> {
         |((primitive, component, _), before, after): (Key, Option<Price>, Option<Price>)| {
             let currencies = before.as_ref().zip(after.as_ref()).map(|(old, new)| (old.1, new.1));
             let moves = currencies.is_some_and(|(old, new)| old != new);
-            // The currency is said where it is another one.
+            // The currency is shown only if it changed.
             let told = |(price, currency): Price| match moves {
                 true => format!("{currency} {price}"),
                 false => price,
@@ -146,7 +147,7 @@ fn prices(old: &ObjectCode, new: &ObjectCode) -> Vec<PriceChange> {
     changed.map(named).collect()
 }
 
-/// `0.05 per 1 kB` is `50.00 per 1 MB`.
+/// Compares prices by value: `0.05 per 1 kB` equals `50.00 per 1 MB`.
 fn same_price(one: &str, other: &str) -> bool {
     let read = |price: &str| {
         let (amount, per) = price.split_once(" per ")?;

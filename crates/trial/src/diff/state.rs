@@ -1,6 +1,6 @@
-//! What a new version will not know of what the old one counted and charged
-//! (docs/plan-semantics.md section 6): state is named by plan id, primitive id and unit, so another
-//! name begins anew.
+//! Counters and charge marks of an old version that a new version would lose
+//! (docs/plan-semantics.md section 6). State is identified by plan id, primitive id and unit, so a
+//! new identifier starts without state.
 
 use turnpike_plan::{ComponentKind, ObjectCode, Plan, Primitive, Variable};
 
@@ -19,12 +19,12 @@ fn other_plan(before: Side<'_>, after: Side<'_>) -> Vec<String> {
     }
     let (old, new) = (before.0.id(), after.0.id());
     vec![format!(
-        "these are two plans: what {old} counted and charged is unknown to {new}, so every count \
-         begins at zero and every charge is due anew"
+        "these are two plans: {new} does not have the counters and charge marks of {old}, so every count \
+         begins at zero and every charge is due again"
     )]
 }
 
-/// Why the new version does not know this variable; `None` where it does.
+/// The reason why the new version loses this variable; `None` if it keeps it.
 fn lost(variable: &Variable, before: Side<'_>, after: Side<'_>) -> Option<String> {
     let (id, step) = match variable.primitive.split_once('/') {
         Some((id, step)) => (id, Some(step)),
@@ -48,28 +48,28 @@ fn lost(variable: &Variable, before: Side<'_>, after: Side<'_>) -> Option<String
         return Some(format!("\"{name}\" counts in {is} and counted in {was}: {begins}"));
     }
     if step.is_some() && after.0.primitive(id).is_some() {
-        return Some(format!("\"{name}\" is gone; if it has another id now, {begins}"));
+        return Some(format!("\"{name}\" is removed; if it has another id now, {begins}"));
     }
     Some(match renamed(old, before.0, after.0) {
         Some(new) => format!(
-            "\"{name}\" seems to be called \"{new}\" now: {begins}; call it \"{id}\" to go on"
+            "\"{name}\" seems to be called \"{new}\" now: {begins}; call it \"{id}\" to keep its state"
         ),
-        None => format!("\"{name}\" is gone; if it comes back under another id, {begins}"),
+        None => format!("\"{name}\" is removed; if it is added again under another id, {begins}"),
     })
 }
 
-/// A sum that goes on in another currency than it was kept in.
+/// Warns of a sum that would continue in another currency.
 fn other_currency(variable: &Variable, after: &ObjectCode) -> Option<String> {
     let known = after.variables().iter().find(|known| known.id == variable.id)?;
     let (was, is) = variable.currency().zip(known.currency()).filter(|(was, is)| was != is)?;
     let name = &variable.primitive;
     Some(format!(
-        "\"{name}\" sums in {is} and summed in {was}: the sum of a period that has begun goes on \
+        "\"{name}\" sums in {is} and summed in {was}: the sum of a period that has begun continues \
          as if it were {is}; give \"{name}\" another id to begin at zero"
     ))
 }
 
-/// What happens to state that is not found.
+/// The consequence of lost state.
 fn begins(code: &ObjectCode, id: &str, step: Option<&str>) -> &'static str {
     let mut components = code.components().iter().filter(|component| component.primitive == id);
     match components.next().map(|component| component.kind) {
@@ -83,8 +83,8 @@ fn begins(code: &ObjectCode, id: &str, step: Option<&str>) -> &'static str {
     }
 }
 
-/// The added primitive that looks like a removed one: of its type, and either the same in
-/// everything but its id, or the only one added where only one was removed.
+/// The added primitive that is probably a renamed removed one: it has the same type, and either
+/// differs only in its id, or is the only one added of this type while only one was removed.
 fn renamed<'a>(old: &Primitive, before: &Plan, after: &'a Plan) -> Option<&'a str> {
     let of_kind = |these: &'a Plan, those: &Plan| -> Vec<&'a Primitive> {
         let added = these.primitives().iter().filter(|p| those.primitive(&p.id).is_none());

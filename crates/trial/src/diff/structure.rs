@@ -1,4 +1,4 @@
-//! What is written differently: heads, parameters, primitives and what they hold.
+//! Differences in structure: the plan element, parameters, primitives and their children.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use turnpike_plan::{Child, Parameter, Plan, Primitive};
 
 use super::{Change, Changed};
 
-/// What stands in both, in the order of the first and then of the second.
+/// Pairs the values of both sides by key, in the order of the first side, then of the second.
 pub(super) fn pairs<K: Ord + Clone, V>(
     before: Vec<(K, V)>,
     after: Vec<(K, V)>,
@@ -27,7 +27,7 @@ pub(super) fn pairs<K: Ord + Clone, V>(
     pairs
 }
 
-/// Values by name that are not the same.
+/// The named values that differ.
 pub(super) fn changed(before: Vec<(String, String)>, after: Vec<(String, String)>) -> Vec<Changed> {
     let both = pairs(before, after).into_iter();
     both.filter(|(_, before, after)| before != after)
@@ -35,7 +35,7 @@ pub(super) fn changed(before: Vec<(String, String)>, after: Vec<(String, String)
         .collect()
 }
 
-/// Things with an id, as types and values, that are not the same.
+/// The elements that differ, compared by type and values.
 pub(super) fn changes<T>(
     before: impl Iterator<Item = (String, T)>,
     after: impl Iterator<Item = (String, T)>,
@@ -76,7 +76,7 @@ pub(super) fn head(before: &Plan, after: &Plan) -> Vec<Changed> {
     changed(values(before), values(after))
 }
 
-/// As a plan writes it: `9 half-even`, `2 running`.
+/// The rounding in the notation of a plan: `9 half-even`, `2 running`.
 fn round(plan: &Plan) -> String {
     let how = if plan.rounds_running() { "running" } else { "half-even" };
     format!("{} {how}", plan.round_digits())
@@ -108,7 +108,7 @@ pub(super) fn primitives(before: &Plan, after: &Plan) -> Vec<Change> {
     changes(all(before), all(after), |primitive| primitive.kind.clone(), details)
 }
 
-/// Type, links and properties. The type of what was added or removed stands in its change.
+/// Type, links and properties. For an added or removed primitive, the change itself has the type.
 fn values(primitive: Option<&&Primitive>) -> Vec<(String, String)> {
     let Some(primitive) = primitive else { return Vec::new() };
     let kind = ("type".to_owned(), primitive.kind.clone());
@@ -120,7 +120,7 @@ fn values(primitive: Option<&&Primitive>) -> Vec<(String, String)> {
     std::iter::once(kind).chain(inputs).chain(properties).collect()
 }
 
-/// What a primitive holds, by id where it has one, else by value or place.
+/// The differences between the children of a primitive, matched by id, else by value or position.
 fn children(old: Option<&&Primitive>, new: Option<&&Primitive>) -> Vec<Changed> {
     let (old, new) = (keyed(old), keyed(new));
     let order = reordered(&old, &new);
@@ -165,7 +165,7 @@ fn keyed<'p>(primitive: Option<&&'p Primitive>) -> Vec<(String, &'p Child)> {
     primitive.children.iter().map(key).collect()
 }
 
-/// Steps and rules count in their order.
+/// A change in the order of children, which is significant for steps and rules.
 fn reordered(old: &[(String, &Child)], new: &[(String, &Child)]) -> Option<Changed> {
     let in_both = |these: &[(String, &Child)], those: &[(String, &Child)]| -> Vec<String> {
         let known: std::collections::BTreeSet<&String> = those.iter().map(|(key, _)| key).collect();

@@ -1,11 +1,11 @@
-//! A difference for people to read.
+//! The text form of a difference.
 
 use std::fmt;
 
 use super::{Change, Changed, PlanDiff};
 
 impl fmt::Display for PlanDiff {
-    /// A line for each thing that changed, marked `+`, `-` or `~`; warnings last.
+    /// One line per change, marked `+`, `-` or `~`; warnings last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan {} -> {}", self.before, self.after)?;
         if self.text_only {
@@ -64,7 +64,7 @@ impl Changed {
 }
 
 impl fmt::Display for Changed {
-    /// `upto of step free: 100 h -> 50 h`; what stands on one side only, by itself.
+    /// `upto of step free: 100 h -> 50 h`; a value of only one side without an arrow.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = &self.what;
         match (&self.before, &self.after) {

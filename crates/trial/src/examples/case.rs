@@ -1,4 +1,4 @@
-//! One example, read: its records in order, and what they must come to.
+//! A parsed example: its records in order, and the expected results.
 
 use turnpike_collect::{Fault, Row, UsageCsv, UsageJsonl};
 use turnpike_plan::{Example, Expectation, ExpectedTotal, InlineExample};
@@ -7,17 +7,17 @@ use turnpike_types::UsageRecord;
 use super::expected_csv;
 use super::report::ExampleReport;
 
-/// An example's usage and expectations, each with its place.
+/// An example's usage and expectations, each with its position in the source.
 pub(crate) struct Case<'e> {
     pub(crate) example: &'e Example,
     pub(crate) records: Vec<PlacedRecord>,
     pub(crate) expectations: Vec<Expectation>,
     pub(crate) totals: &'e [ExpectedTotal],
-    /// What a message calls the file of the expectations; empty for the plan itself.
+    /// The name of the file of expectations, for messages; empty for the plan itself.
     file: String,
 }
 
-/// A record and where it stands.
+/// A record and its position.
 pub(crate) struct PlacedRecord {
     /// `line 12`, or `usage.csv:3`.
     pub(crate) at: String,
@@ -39,8 +39,8 @@ impl<'e> Case<'e> {
         }
     }
 
-    /// `None`, with what is wrong in the report, when a file can't be read: comparing the rest
-    /// would only hide that.
+    /// `None` if a file can't be read, with the errors in the report: comparing the rest would only
+    /// hide them.
     pub(crate) fn from_files(
         example: &'e Example,
         (usage_name, usage): (&str, Vec<u8>),
@@ -50,7 +50,7 @@ impl<'e> Case<'e> {
     ) -> Option<Self> {
         let mut records = Vec::new();
         let mut sound = true;
-        // One more than may be rated, so that what is too much is found out.
+        // One record over the limit, so that an excess is detected.
         for row in rows(usage_name, &usage).take(records_max + 1) {
             match row {
                 Ok(Row { line, content }) => {
@@ -81,7 +81,7 @@ impl<'e> Case<'e> {
         })
     }
 
-    /// The place of an expectation, for people.
+    /// The position of an expectation, as text.
     pub(crate) fn place(&self, line: u64) -> String {
         if self.file.is_empty() { format!("line {line}") } else { format!("{}:{line}", self.file) }
     }

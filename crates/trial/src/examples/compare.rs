@@ -1,5 +1,5 @@
-//! What records came to and what fell due, against what they must come to: everything expected
-//! comes, and everything that comes is expected.
+//! Compares the rated records and due charges with the expectations: every expected line must
+//! occur, and every line must be expected.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use super::case::Case;
 use super::found::{Found, FoundLines, Sum};
 use super::report::{Difference, ExampleReport};
 
-/// Half units of the ninth decimal by which a sum may differ for each of its lines, where an
-/// example says `tolerance="per-line"`: each line was rounded by half a unit at most.
+/// With `tolerance="per-line"`, the permitted difference of a sum for each of its lines, in half
+/// units of the ninth decimal: rounding changes a line by at most half a unit.
 const HALF_NANOS_PER_LINE: u128 = 1;
 
 pub(crate) fn compare(plan: &Plan, case: &Case<'_>, found: &Found, report: &mut ExampleReport) {
@@ -55,7 +55,7 @@ pub(crate) fn compare(plan: &Plan, case: &Case<'_>, found: &Found, report: &mut 
     totals(case, found, report);
 }
 
-/// What there is of a record that the usage lacks, or of a date on which nothing fell due.
+/// The text for a record that is not in the usage, or a date without due charges.
 fn nothing(of: &Subject) -> String {
     match of {
         Subject::Record(_) => "no such record in the usage".to_owned(),
@@ -63,22 +63,22 @@ fn nothing(of: &Subject) -> String {
     }
 }
 
-/// What it should be, and what it is, where the record is late and should not be, or not and should.
+/// The expected and the found lateness, if they differ.
 fn wrong_lateness(expectation: &Expectation, came: &FoundLines) -> Option<(String, String)> {
     let word = |late: bool| if late { "late" } else { "in time" };
     let expected = expectation.late.filter(|expected| *expected != came.late)?;
     Some((format!("it to be {}", word(expected)), format!("it is {}", word(came.late))))
 }
 
-/// Which expectations speak of each sum.
+/// Which expectations match each sum.
 struct Claims<'a> {
-    /// By place of the expectation.
+    /// The matched sum, by index of the expectation.
     sums: Vec<Option<Sum>>,
     unclaimed: Vec<(&'a Subject, &'a FoundLines, &'a Sum)>,
     found: &'a Found,
 }
 
-/// An expectation of lines: its place, component and posting.
+/// An expectation of lines: its index, component and posting.
 type Wanted<'e> = (usize, &'e str, Option<&'static str>);
 
 impl<'a> Claims<'a> {
@@ -117,7 +117,7 @@ impl<'a> Claims<'a> {
         self.sums.get_mut(place)?.take()
     }
 
-    /// Tells of lines, and of what is suspended, that no expectation speaks of.
+    /// Reports lines and suspended records that no expectation matches.
     fn unexpected(&self, case: &Case<'_>, report: &mut ExampleReport) {
         for (subject, lines, sum) in &self.unclaimed {
             report.differs(Difference {
@@ -148,8 +148,8 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// The expectations that speak of these lines: those that name the primitive too before those that
-/// do not.
+/// The expectations that match these lines: those with a primitive name take precedence over those
+/// without.
 fn claimants(expected: &[Wanted<'_>], sum: &Sum) -> Vec<usize> {
     let by_name = |name: &str| -> Vec<usize> {
         let fits = |posting: Option<&str>| match posting {
@@ -171,7 +171,7 @@ fn qualified(sum: &Sum) -> String {
     format!("{}/{}", sum.primitive, sum.component)
 }
 
-/// What differs, each with what is expected and what came.
+/// The differences, each with the expected and the found value.
 fn different(
     sum: &Sum,
     quantity: Option<&ExpectedQuantity>,
@@ -190,7 +190,7 @@ fn different(
 
 const TOO_LARGE: &str = "more than 128 bits";
 
-/// Nothing is the same of every unit.
+/// Zero is equal in all units.
 fn same_quantity(expected: &ExpectedQuantity, sum: &Sum) -> bool {
     let unit = expected.base == 0 || expected.unit.is_none_or(|unit| unit == sum.unit);
     unit && sum.quantity == Some(expected.base)
@@ -213,13 +213,13 @@ fn totals(case: &Case<'_>, found: &Found, report: &mut ExampleReport) {
         let came = came.map_or(Some(Money::ZERO), |(_, sum)| *sum);
         if came != Some(total.amount) {
             let found = came.map_or_else(|| TOO_LARGE.to_owned(), |sum| sum.to_string());
-            let expected = format!("account {} to come to {}", total.account, total.amount);
+            let expected = format!("a total of {1} for account {0}", total.account, total.amount);
             report.fails(Some(&case.place(total.line.into())), expected, found);
         }
     }
 }
 
-/// Why lines that were expected are not there.
+/// The reason why expected lines are missing.
 fn missing(plan: &Plan, came: &FoundLines, component: &str) -> String {
     if came.suspended.is_some() {
         return outcome(came);
@@ -242,11 +242,11 @@ fn missing(plan: &Plan, came: &FoundLines, component: &str) -> String {
 fn outcome(came: &FoundLines) -> String {
     match came.suspended {
         Some(reason) => format!("suspended, {reason}"),
-        None => "it rated".to_owned(),
+        None => "rated".to_owned(),
     }
 }
 
-/// What an expectation says.
+/// An expectation as text.
 fn said(quantity: Option<&ExpectedQuantity>, amount: Option<Money>) -> String {
     let quantity = quantity.map(|quantity| format!("quantity {}", quantity.text));
     let amount = amount.map(|amount| format!("amount {amount}"));
@@ -281,7 +281,7 @@ mod tests {
         Sum { primitive, component, posting, unit, quantity, nanos, lines }
     }
 
-    /// The vectors' rule: half a unit of the ninth decimal for each line.
+    /// The rule of the test vectors: half a unit of the ninth decimal for each line.
     #[test]
     fn three_lines_may_differ_by_one_and_a_half_units_where_an_example_says_so() {
         let one = Money::from_nanos(1_000).unwrap();

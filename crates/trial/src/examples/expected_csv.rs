@@ -2,10 +2,10 @@
 //!
 //! Columns: `record_id` (or `record`), `component`, one of `quantity` (`3600 s`, or base units),
 //! `units` (base units), `seconds`, `microseconds`, `bytes`, and `amount`; or `suspended`, a
-//! reason. Where `due` holds a date, the row speaks of what fell due then and names no record;
-//! `posting` and `late` say what they say in a plan. An empty cell is not compared. Rows of one
-//! record (or date), component and posting add up, so that what `turnpike rate` prints is such a
-//! file; the further columns of it are passed over.
+//! reason. If `due` has a date, the row expects a charge due on that date and has no record;
+//! `posting` and `late` have the same meaning as in a plan. An empty cell is not compared. Rows of
+//! the same record (or date), component and posting are added, so the output of `turnpike rate` is
+//! a valid file of expectations; its other columns are ignored.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use turnpike_plan::{Expectation, Expected, ExpectedQuantity, POSTINGS, Subject, parse_amount};
 use turnpike_types::{CsvLine, CsvLineError, Money, SuspenseReason};
 
-/// What `turnpike rate` says beyond what is compared.
+/// Columns of `turnpike rate` that are ignored.
 const PASSED_OVER: &[&str] = &[
     "currency",
     "plan",
@@ -42,10 +42,10 @@ const PASSED_OVER: &[&str] = &[
     "table_row",
 ];
 
-/// Faults that are told of one file.
+/// Maximum number of reported errors per file.
 const FAULTS_MAX: usize = 50;
 
-/// What is wrong with a row.
+/// An error in a row.
 #[derive(Debug)]
 pub(crate) struct BadRow {
     /// `expected.csv:3`.
@@ -53,7 +53,7 @@ pub(crate) struct BadRow {
     pub(crate) problem: String,
 }
 
-/// Reads a file of expectations.
+/// Parses a file of expectations.
 pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Vec<Expectation>, Vec<BadRow>> {
     let bad = |line: u64, problem: String| BadRow { at: format!("{name}:{line}"), problem };
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -61,7 +61,7 @@ pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Vec<Expectation>, Vec<Bad
         let breaks = before.iter().filter(|&&byte| byte == b'\n').count() as u64;
         vec![bad(breaks + 1, "it is not UTF-8; save the file as UTF-8".to_owned())]
     })?;
-    // Spreadsheets put a byte order mark in front of the first name.
+    // Spreadsheets write a byte order mark before the first column name.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let mut cells = CsvLine::default();
@@ -84,7 +84,7 @@ pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Vec<Expectation>, Vec<Bad
             sums.add(&columns, &cells, line)
         });
         faults.extend(read.err().map(|problem| bad(line, problem)));
-        // Behind an open quote it is not known what is a row.
+        // After an open quote, the row boundaries are unknown.
         if is_open || faults.len() >= FAULTS_MAX {
             break;
         }
@@ -109,12 +109,12 @@ enum Column {
     PassedOver,
 }
 
-/// How a column writes a quantity.
+/// The notation of a quantity in a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Written {
     /// With its unit, or in base units.
     Itself,
-    /// The column's name says the unit.
+    /// In the unit given by the column's name.
     In(&'static str),
 }
 
@@ -127,7 +127,7 @@ fn columns(header: &CsvLine) -> Result<Vec<Column>, String> {
             "posting" => Column::Posting,
             "late" => Column::Late,
             "component" => Column::Component,
-            // Beside the units that a line prices, the quantity is the whole record's.
+            // If there is a `units` column, `quantity` is that of the whole record.
             "quantity" if header.iter().any(|other| other == "units") => Column::PassedOver,
             "quantity" | "units" => Column::Quantity(Written::Itself),
             "seconds" => Column::Quantity(Written::In("s")),
@@ -147,7 +147,7 @@ fn columns(header: &CsvLine) -> Result<Vec<Column>, String> {
         let again =
             |known: &Column| *known == column || quantity && matches!(known, Column::Quantity(_));
         if column != Column::PassedOver && columns.iter().any(again) {
-            return Err(format!("column {name:?} says again what another one says; keep one"));
+            return Err(format!("column {name:?} has the same meaning as another one; keep one"));
         }
         columns.push(column);
     }
@@ -159,11 +159,11 @@ fn columns(header: &CsvLine) -> Result<Vec<Column>, String> {
     Ok(columns)
 }
 
-/// Rows so far; those of one record and component in one expectation.
+/// The expectations so far; rows of the same record and component are combined.
 #[derive(Default)]
 struct Sums {
     expectations: Vec<Expectation>,
-    /// By what they speak of, component and posting.
+    /// The index of each expectation, by subject, component and posting.
     places: BTreeMap<(Subject, String, Option<&'static str>), usize>,
 }
 
@@ -223,30 +223,32 @@ fn row<'a>(columns: &[Column], cells: &'a CsvLine) -> Result<Row<'a>, String> {
             Column::Amount => row.amount = Some(parse_amount(cell)?),
             Column::Suspended => {
                 let known = SuspenseReason::ALL.iter().find(|reason| reason.word() == cell);
-                row.suspended = Some(*known.ok_or_else(|| format!("{cell:?} is no reason"))?);
+                row.suspended = Some(*known.ok_or_else(|| format!("{cell:?} is not a reason"))?);
             }
             Column::PassedOver => {}
         }
     }
     let has_lines = !row.component.is_empty() || row.quantity.is_some() || row.amount.is_some();
     match row.suspended {
-        _ if row.record.is_empty() && row.due.is_none() => Err("it names no record".to_owned()),
+        _ if row.record.is_empty() && row.due.is_none() => Err("the row has no record".to_owned()),
         _ if !row.record.is_empty() && row.due.is_some() => {
-            Err("it names a record, and a date on which something fell due; keep one".to_owned())
+            Err("the row has both a record and a due date; keep one".to_owned())
         }
-        Some(_) if has_lines => Err("what is suspended has no lines; leave them empty".to_owned()),
-        None if row.component.is_empty() => Err("it names no component".to_owned()),
+        Some(_) if has_lines => {
+            Err("a suspended record has no lines; leave their columns empty".to_owned())
+        }
+        None if row.component.is_empty() => Err("the row has no component".to_owned()),
         _ => Ok(row),
     }
 }
 
 fn date(cell: &str) -> Result<Date, String> {
-    cell.parse().map_err(|_| format!("{cell:?} is no date; write one such as 2026-02-01"))
+    cell.parse().map_err(|_| format!("{cell:?} is not a date; write one such as 2026-02-01"))
 }
 
 fn posting(cell: &str) -> Result<&'static str, String> {
     let known = POSTINGS.into_iter().find(|word| *word == cell);
-    known.ok_or_else(|| format!("{cell:?} is no posting; write one of {}", POSTINGS.join(" ")))
+    known.ok_or_else(|| format!("{cell:?} is not a posting; write one of {}", POSTINGS.join(" ")))
 }
 
 fn truth(cell: &str) -> Result<bool, String> {
@@ -260,10 +262,10 @@ fn quantity(written: Written, cell: &str) -> Result<ExpectedQuantity, String> {
     }
 }
 
-/// Both rows together; what one of them does not say is not compared.
+/// Adds a row to an expectation; a value that is missing in either is not compared.
 fn add_to(held: &mut Expected, row: Row<'_>) -> Result<(), String> {
     let Expected::Lines { quantity, amount, .. } = held else {
-        return Err(format!("what record {} comes to is said twice", row.record));
+        return Err(format!("the result of record {} is given twice", row.record));
     };
     let large = || "the rows of this record and component add up to too much".to_owned();
     *amount = match (*amount, row.amount) {
@@ -339,13 +341,19 @@ mod tests {
         };
         said("", "e.csv:1 there is no column record_id");
         said("record_id,component,colour\n", "e.csv:1 column \"colour\" is unknown");
-        said("record_id,component,seconds,bytes\n", "e.csv:1 column \"bytes\" says again");
+        said(
+            "record_id,component,seconds,bytes\n",
+            "e.csv:1 column \"bytes\" has the same meaning",
+        );
         said("record_id,component,amount\nr1,c,dear\n", "e.csv:2 \"dear\" is not a number");
         said("record_id,component,amount\nr1,c\n", "e.csv:2");
-        said("record_id,component,amount\n,c,1\n", "e.csv:2 it names no record");
-        said("record_id,component,suspended\nr1,,bored\n", "e.csv:2 \"bored\" is no reason");
-        said("record_id,component,suspended\nr1,c,no-plan\n", "e.csv:2 what is suspended");
-        said("record_id,component,suspended\nr1,,no-plan\nr1,,no-plan\n", "e.csv:3 what record r1");
-        said("record_id,component\n\u{0},\n", "e.csv:2 it names no component");
+        said("record_id,component,amount\n,c,1\n", "e.csv:2 the row has no record");
+        said("record_id,component,suspended\nr1,,bored\n", "e.csv:2 \"bored\" is not a reason");
+        said("record_id,component,suspended\nr1,c,no-plan\n", "e.csv:2 a suspended record");
+        said(
+            "record_id,component,suspended\nr1,,no-plan\nr1,,no-plan\n",
+            "e.csv:3 the result of record r1",
+        );
+        said("record_id,component\n\u{0},\n", "e.csv:2 the row has no component");
     }
 }

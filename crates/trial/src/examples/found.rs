@@ -1,4 +1,4 @@
-//! What records came to, and what fell due: sums over the lines of each component and posting.
+//! The results of records and due charges: sums over the lines of each component and posting.
 
 use std::collections::BTreeMap;
 
@@ -8,36 +8,36 @@ use turnpike_types::{Currency, Money, SuspenseReason};
 use super::case::{Case, PlacedRecord};
 use crate::{Charges, FellDue, Trial};
 
-/// What all records of an example came to, and what fell due.
+/// The results of all records and due charges of an example.
 #[derive(Default)]
 pub(crate) struct Found {
-    /// By record, and by date.
+    /// By record or due date.
     pub(crate) subjects: BTreeMap<Subject, FoundLines>,
-    /// What was posted to the accounts whose totals are expected, by currency.
+    /// The posted sums of the accounts with expected totals, by currency.
     pub(crate) totals: Vec<Vec<(Currency, Option<Money>)>>,
 }
 
-/// What became of one record, or of what fell due on one date.
+/// The result of one record, or of the charges due on one date.
 pub(crate) struct FoundLines {
-    /// Where the record stands; `line 12` of the example for what fell due.
+    /// The position of the record; for due charges, the line of the example, such as `line 12`.
     pub(crate) at: String,
     pub(crate) suspended: Option<SuspenseReason>,
     pub(crate) late: bool,
-    /// In the order of their first lines.
+    /// In the order of the first line of each sum.
     pub(crate) sums: Vec<Sum>,
 }
 
-/// The lines of one component that go to one sort of place.
+/// The sum of the lines with one component and one kind of posting.
 #[derive(Clone, Debug)]
 pub(crate) struct Sum {
     pub(crate) primitive: String,
     pub(crate) component: String,
-    /// The word for where they go.
+    /// The word for the kind of posting.
     pub(crate) posting: &'static str,
     pub(crate) unit: Unit,
-    /// `None` past 128 bits.
+    /// `None` if it exceeds 128 bits.
     pub(crate) quantity: Option<i128>,
-    /// Billionths; `None` past 128 bits.
+    /// In billionths; `None` if it exceeds 128 bits.
     pub(crate) nanos: Option<i128>,
     pub(crate) lines: u32,
 }
@@ -108,7 +108,7 @@ impl FoundLines {
 }
 
 impl Sum {
-    /// Is it somebody's or nobody's, and neither replaced by other lines nor on trial?
+    /// Is the posting final, that is, neither replaced nor tentative?
     pub(crate) fn stands(&self) -> bool {
         !matches!(self.posting, "replaced" | "trial")
     }
@@ -119,7 +119,7 @@ impl Sum {
         self.lines = self.lines.saturating_add(1);
     }
 
-    /// Both sums together; the unit stays the first one's.
+    /// Adds another sum; the unit remains that of this sum.
     pub(crate) fn with(mut self, other: &Self) -> Self {
         let both = |one: Option<i128>, other: Option<i128>| one?.checked_add(other?);
         self.quantity = both(self.quantity, other.quantity);

@@ -1,4 +1,5 @@
-//! Runs a plan's examples: is it what its author says (docs/plan-semantics.md section 9)?
+//! Runs a plan's examples, and compares the results with the expectations of its author
+//! (docs/plan-semantics.md section 9).
 //!
 //! ```text
 //!  Example + files --case.rs--> records, expectations (expected_csv.rs)
@@ -6,7 +7,7 @@
 //!                          Trial    v
 //!                 found.rs: sums by record and component
 //!                                   |
-//!              compare.rs: everything expected comes, everything that comes is expected
+//!              compare.rs: every expected line occurs, every line is expected
 //!                                   v
 //!                        report.rs: ok, or differences
 //! ```
@@ -32,12 +33,12 @@ use found::Found;
 
 pub use report::{Difference, ExampleReport, ExamplesReport};
 
-/// Records in all examples of one plan.
+/// Maximum number of records in all examples of one plan.
 pub const EXAMPLE_RECORDS_MAX: usize = 10_000;
-/// Charges and closes that fall due in one example.
+/// Maximum number of due charges and closes in one example.
 pub const EXAMPLE_DUES_MAX: usize = 20_000;
 
-/// What examples need beside the plan.
+/// The inputs of examples besides the plan.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     files: &'a dyn Fn(&str) -> Option<Vec<u8>>,
@@ -46,26 +47,26 @@ pub struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    /// Files by the names that examples call them; `None` where there is no such file. At most
-    /// [`EXAMPLES_BYTES_MAX`] are read of all of them together.
+    /// `files` returns a file by its name in the examples, or `None` if it does not exist. At most
+    /// [`EXAMPLES_BYTES_MAX`] bytes of all files together are read.
     pub fn new(files: &'a dyn Fn(&str) -> Option<Vec<u8>>) -> Self {
         Self { files, tables: &[], stop: &|| false }
     }
 
-    /// The reference tables that the plan reads, in any number of versions.
+    /// Adds the reference tables that the plan reads, in any number of versions.
     #[must_use]
     pub fn with_tables(self, tables: &'a [Arc<Table>]) -> Self {
         Self { tables, ..self }
     }
 
-    /// Gives up, and says so, once this is true; it is asked before each record.
+    /// Stops with an error once `stop` returns true; it is called before each record.
     #[must_use]
     pub fn stopping_when(self, stop: &'a dyn Fn() -> bool) -> Self {
         Self { stop, ..self }
     }
 }
 
-/// Runs all examples of a plan, each on accounts of its own.
+/// Runs all examples of a plan, each with its own accounts.
 pub fn run_examples(plan: &Plan, inputs: &Inputs<'_>) -> ExamplesReport {
     let mut runner = Runner {
         plan,
@@ -80,7 +81,7 @@ pub fn run_examples(plan: &Plan, inputs: &Inputs<'_>) -> ExamplesReport {
 
 struct Runner<'a> {
     plan: &'a Plan,
-    /// Of this plan alone; kept between examples, so that it is compiled once.
+    /// Contains only this plan; kept between examples, so that the plan is compiled once.
     catalogue: Catalogue,
     stop: &'a dyn Fn() -> bool,
     files: Files<'a>,
@@ -97,7 +98,7 @@ impl Runner<'_> {
         report
     }
 
-    /// Usage and expectations; `None`, with what is wrong in the report, when there are none.
+    /// The usage and expectations; `None` if they can't be read, with the errors in the report.
     fn case<'e>(&mut self, example: &'e Example, report: &mut ExampleReport) -> Option<Case<'e>> {
         match &example.body {
             ExampleBody::Inline(inline) => Some(Case::inline(example, inline)),
@@ -159,7 +160,7 @@ impl Runner<'_> {
                     let other = other.map_or("an earlier record", |other| &other.at);
                     let id = &record.usage.record_id;
                     let found = format!("the id {id} of {other}, with other content");
-                    report.fails(Some(&record.at), "a record with an id of its own", found);
+                    report.fails(Some(&record.at), "a record with a unique id", found);
                 }
                 Err(error) => {
                     report.fails(None, CAN_RATE, error);
@@ -190,7 +191,7 @@ fn take_due(trial: &mut Trial, case: &Case<'_>, found: &mut Found, report: &mut 
     }
 }
 
-/// The accounts of an example: those it lists, else every number.
+/// The accounts of an example: the listed ones, else every number.
 fn accounts(plan: &Plan, case: &Case<'_>) -> Result<Accounts, TrialError> {
     let settings = &case.example.settings;
     let account = |context| Account::new(context).with(subscription(plan, settings));
@@ -198,7 +199,7 @@ fn accounts(plan: &Plan, case: &Case<'_>) -> Result<Accounts, TrialError> {
         return Ok(Accounts::all_alike(account(context(settings, BTreeMap::new()))));
     };
     if inline.accounts.is_empty() && inline.records.is_empty() {
-        // Of usage the records say whose it is; without any, somebody must be charged.
+        // Records name their accounts; without records, due charges still need an account.
         let mut accounts = Accounts::none();
         accounts.open(THE_ACCOUNT, account(context(settings, BTreeMap::new())))?;
         return Ok(accounts);
@@ -213,7 +214,7 @@ fn accounts(plan: &Plan, case: &Case<'_>) -> Result<Accounts, TrialError> {
     Ok(accounts)
 }
 
-/// The account of an example that names none.
+/// The account of an example that has no records.
 const THE_ACCOUNT: AccountNumber = AccountNumber(1);
 
 fn context(settings: &ExampleSettings, attributes: BTreeMap<String, String>) -> AccountContext {
@@ -235,7 +236,7 @@ fn subscription(plan: &Plan, settings: &ExampleSettings) -> Subscription {
     }
 }
 
-/// Files that were asked for, each read once.
+/// The requested files; each is read once.
 struct Files<'a> {
     source: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     held: BTreeMap<String, Vec<u8>>,

@@ -1,21 +1,21 @@
-//! What running the examples came to.
+//! The report on a plan's examples.
 
 use std::fmt;
 
 use serde::Serialize;
 use turnpike_plan::{Example, Subject};
 
-/// Differences that are told of one example: past these, nobody reads on.
+/// Maximum number of differences listed for one example.
 const DIFFERENCES_MAX: usize = 50;
 
-/// What became of all examples of a plan.
+/// The results of all examples of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ExamplesReport {
     /// In the order of the plan.
     pub examples: Vec<ExampleReport>,
 }
 
-/// What became of one example.
+/// The result of one example.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ExampleReport {
     /// Its name.
@@ -24,41 +24,41 @@ pub struct ExampleReport {
     pub line: u32,
     /// Records that were rated.
     pub records: usize,
-    /// Lines that they made.
+    /// Charge lines of these records.
     pub lines: usize,
-    /// What is not as expected; none when the example is fulfilled.
+    /// The differences; empty if the example passed.
     pub differences: Vec<Difference>,
-    /// Further differences that are only counted.
+    /// The number of further differences, which are not listed.
     pub more: usize,
 }
 
-/// One thing that is not as expected.
+/// A difference between expectation and result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Where: `line 12` of the plan, or `expected.csv:3`.
+    /// The position: `line 12` of the plan, or `expected.csv:3`.
     pub at: String,
-    /// The record concerned.
+    /// The record, if the difference concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
-    /// The date on which something fell due.
+    /// The due date, if the difference concerns a due charge.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due: Option<String>,
-    /// The component concerned.
+    /// The component, if the difference concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
-    /// What the example says.
+    /// The expectation in the example.
     pub expected: String,
-    /// What the plan does.
+    /// The result of the plan.
     pub found: String,
 }
 
 impl ExamplesReport {
-    /// Does the plan do what all its examples say? Also when it has none.
+    /// Did all examples pass? True for a plan without examples.
     pub fn passed(&self) -> bool {
         self.examples.iter().all(ExampleReport::passed)
     }
 
-    /// How many examples are not fulfilled.
+    /// The number of failed examples.
     pub fn failed(&self) -> usize {
         self.examples.iter().filter(|example| !example.passed()).count()
     }
@@ -69,12 +69,12 @@ impl ExampleReport {
         Self { name: example.name.clone(), line: example.line, ..Self::default() }
     }
 
-    /// Is everything as the example says?
+    /// Does the example have no differences?
     pub fn passed(&self) -> bool {
         self.differences.is_empty()
     }
 
-    /// Notes a difference that concerns no record; at the example itself unless said.
+    /// Adds a difference that does not concern a record; its position is `at`, else the example.
     pub(crate) fn fails(
         &mut self,
         at: Option<&str>,
@@ -86,7 +86,7 @@ impl ExampleReport {
         self.differs(Difference { expected, found, ..Difference::at(at, None) });
     }
 
-    /// Notes a difference.
+    /// Adds a difference.
     pub(crate) fn differs(&mut self, difference: Difference) {
         if self.differences.len() < DIFFERENCES_MAX {
             self.differences.push(difference);
@@ -97,7 +97,7 @@ impl ExampleReport {
 }
 
 impl Difference {
-    /// One that concerns this record or date, with nothing said yet.
+    /// A difference for this record or date, with empty texts.
     pub(crate) fn at(at: String, of: Option<&Subject>) -> Self {
         let (record, due) = match of {
             Some(Subject::Record(id)) => (Some(id.clone()), None),
@@ -126,7 +126,7 @@ impl fmt::Display for Difference {
 }
 
 impl fmt::Display for ExampleReport {
-    /// `two hours: ok, 1 record, 2 lines`; or `two hours: FAILED`, and each difference on a line.
+    /// `two hours: ok, 1 record, 2 lines`; or `two hours: FAILED`, with one line per difference.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.passed() {
             let plural = |count: usize| if count == 1 { "" } else { "s" };
@@ -146,7 +146,7 @@ impl fmt::Display for ExampleReport {
 }
 
 impl fmt::Display for ExamplesReport {
-    /// One example after the other.
+    /// The examples in order.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, example) in self.examples.iter().enumerate() {
             if place > 0 {

@@ -1,5 +1,5 @@
-//! Stepping through a plan with a record: what each primitive got, gave,
-//! booked and remembers, as plain values to print or to keep.
+//! Stepping through the evaluation of a record: the inputs, outputs, booked lines and state of each
+//! primitive, as plain values to print or to store.
 
 mod text;
 
@@ -11,16 +11,16 @@ use turnpike_types::{Posting, UsageRecord};
 
 use crate::timeline::Stretch;
 
-/// Is told what each primitive did, in the order in which they run.
+/// A receiver of the steps, in the order in which the primitives run.
 pub trait Stepper {
     /// A primitive has run.
     fn step(&mut self, step: &Stepped);
 }
 
-/// What one primitive did with a record, or when something fell due.
+/// The effect of one primitive on a record or a due item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stepped {
-    /// The record's id; of what fell due, `due:` and the account's date.
+    /// The record's id; for a due item, `due:` and the account's date.
     pub record: String,
     /// The plan.
     pub plan: String,
@@ -33,50 +33,50 @@ pub struct Stepped {
     pub kind: String,
     /// Its line in the plan's XML.
     pub line: u32,
-    /// Units that came in.
+    /// Units received.
     pub inputs: Vec<Port>,
-    /// Units that left for somewhere.
+    /// Units sent to other primitives.
     pub outputs: Vec<Port>,
-    /// Lines that it booked.
+    /// Lines that the primitive booked.
     pub booked: Vec<Booked>,
-    /// Earlier lines that go elsewhere now.
+    /// Earlier lines whose posting the primitive changed.
     pub moved: Vec<Moved>,
-    /// What it remembers.
+    /// Variables that the primitive set.
     pub variables: Vec<Remembered>,
-    /// Why the record waits in suspense, when this primitive sent it there.
+    /// The reason, if this primitive suspended the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<&'static str>,
-    /// What that reason is about: the measure, attribute, number or table.
+    /// The subject of the reason: the measure, attribute, number or table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// What one port carried.
+/// The units at one port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Port {
     /// The port.
     pub port: String,
-    /// Runs of units, in order.
+    /// Ranges of units, in order.
     pub runs: Vec<Run>,
-    /// A record without units passed.
+    /// A record without units passed the port.
     pub empty_record: bool,
 }
 
-/// Units in a row.
+/// A range of consecutive units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Run {
-    /// The first, counted within the record from 0.
+    /// The first unit, counted within the record from 0.
     pub first: i64,
-    /// The one past the last.
+    /// The unit after the last one.
     pub end: i64,
-    /// How many times each counts.
+    /// The factor by which each unit counts.
     pub times: i128,
-    /// How many that makes, for people: `7200 s`.
+    /// The resulting quantity as text: `7200 s`.
     pub quantity: String,
-    /// When the first happens, by the account's clock.
+    /// The start of the first unit, in the account's zone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// When the last one ends.
+    /// The end of the last unit, in the account's zone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
@@ -84,74 +84,74 @@ pub struct Run {
 /// A line that was booked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Booked {
-    /// Its number within what the record comes to, from 0.
+    /// The number of the line within the record or due item, from 0.
     pub number: usize,
-    /// What it is for.
+    /// The component that the line charges for.
     pub component: String,
-    /// What sort of charge.
+    /// The kind of charge.
     pub kind: &'static str,
-    /// For people: `7200 s`.
+    /// The quantity as text: `7200 s`.
     pub quantity: String,
-    /// The price as the plan has it.
+    /// The price as written in the plan.
     pub price: String,
     /// The amount.
     pub amount: String,
     /// Its currency.
     pub currency: String,
-    /// First date of its period; empty without one.
+    /// The first date of the period; empty if there is none.
     pub period: String,
-    /// The accumulator before its first and after its last unit, for people.
+    /// The accumulator before the first and after the last unit, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<(String, String)>,
-    /// The line that it was made of.
+    /// The number of the line from which this one was derived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<u32>,
     /// The row of the reference table, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row: Option<u32>,
-    /// Where it goes: `account`, `second-account 901`, `nobody`, `replaced`, `trial`.
+    /// The posting: `account`, `second-account 901`, `nobody`, `replaced`, `trial`.
     pub posting: String,
 }
 
-/// An earlier line that goes elsewhere now.
+/// An earlier line with a changed posting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Moved {
-    /// Its number.
+    /// The number of the line.
     pub number: usize,
-    /// Where it went before.
+    /// The posting before.
     pub before: String,
-    /// Where it goes now.
+    /// The posting now.
     pub after: String,
 }
 
 /// A variable that was set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Remembered {
-    /// Whose: the primitive's id; for a step's constant `rater/step`.
+    /// The primitive's id; for a step's constant `rater/step`.
     pub variable: String,
-    /// First date of its period; empty without one.
+    /// The first date of the period; empty if there is none.
     pub period: String,
-    /// Its value before, in base units.
+    /// The value before, in base units.
     pub before: i128,
-    /// Its value now.
+    /// The value now.
     pub after: i128,
-    /// What it counts.
+    /// The unit of the value.
     pub unit: &'static str,
-    /// The period in words: `2026-11-01`, `subscription from 2026-11-01T00:00:00+00:00`.
+    /// The period as text: `2026-11-01`, `subscription from 2026-11-01T00:00:00+00:00`.
     pub period_words: String,
-    /// The value before in words: `7200 s`, `charged until 2026-12-01`, `nothing`.
+    /// The value before as text: `7200 s`, `charged until 2026-12-01`, `nothing`.
     pub before_words: String,
-    /// The value now in words.
+    /// The value now as text.
     pub after_words: String,
 }
 
-/// Turns what the evaluator tells into plain values.
+/// Converts the evaluator's steps to plain values.
 pub(crate) struct Watcher<'a> {
     record: String,
-    /// Primitives that had nothing to do are not told.
+    /// A due item: primitives without an effect are left out.
     is_due: bool,
     stretch: &'a Stretch,
-    /// Where the lines so far went when they were seen last.
+    /// The postings of the lines so far, as of the previous step.
     postings: Vec<Posting>,
     stepper: &'a mut dyn Stepper,
 }
@@ -305,13 +305,13 @@ fn posting(posting: Posting) -> String {
     }
 }
 
-/// The first date of a period; what is none shows as its number.
+/// The first date of a period; a period that is not a date is shown as its number.
 fn period(period: Period) -> String {
     if period == Period::EVER {
         return String::new();
     }
     let first = jiff::civil::Date::constant(1970, 1, 1);
-    // What is kept for a subscription is known by a number that is no day of any calendar.
+    // The period of a subscription is a number outside the range of the calendar.
     let days = jiff::Span::new().try_days(period.0);
     let date = days.and_then(|days| first.checked_add(days));
     date.map_or_else(|_| period.0.to_string(), |date| date.to_string())

@@ -1,14 +1,14 @@
-//! A step as people read it.
+//! The text form of a step.
 
 use std::fmt;
 
 use super::{Booked, Moved, Port, Remembered, Run, Stepped};
 
-/// Runs shown of one port: past these nobody reads on.
+/// Maximum number of ranges shown for one port.
 const RUNS_MAX: usize = 8;
 
 impl fmt::Display for Stepped {
-    /// The primitive on a line of its own, and below it what it did.
+    /// The primitive on one line, and its effects on the lines below.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}, line {})", self.primitive, self.kind, self.line)?;
         for port in &self.inputs {
@@ -86,7 +86,7 @@ impl fmt::Display for Booked {
             write!(f, ", level {before} to {after}")?;
         }
         if let Some(of) = self.of {
-            write!(f, ", made of line {of}")?;
+            write!(f, ", derived from line {of}")?;
         }
         if let Some(row) = self.row {
             write!(f, ", row {row}")?;

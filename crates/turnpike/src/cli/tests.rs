@@ -1,4 +1,4 @@
-//! The command line as a whole: what holds for every command and option.
+//! Rules that hold for every command and option of the command line.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use clap::{Arg, Command};
 
 use super::{POINTER, command};
 
-/// Every command with its whole name, `turnpike` first.
+/// Every command with its full name, beginning with `turnpike`.
 fn commands() -> Vec<(String, Command)> {
     fn walk(name: &str, command: &Command, all: &mut Vec<(String, Command)>) {
         all.push((name.to_owned(), command.clone()));
@@ -117,7 +117,7 @@ fn global_options_are_taken_by_every_command() {
     }
 }
 
-/// A text that was cut off, or joined wrongly.
+/// Does the text end in the middle of a sentence? It was cut off then, or joined wrongly.
 fn is_broken(text: &str) -> bool {
     let text = text.trim_end();
     let last = text.rsplit(' ').next().unwrap_or_default();

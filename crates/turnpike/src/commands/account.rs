@@ -28,11 +28,11 @@ Examples:
   turnpike account offer 42 --option phone --plan small --plan large --from 2026-07-15
   turnpike account show 42";
 
-/// What to do with accounts.
+/// The account commands.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum AccountCommands {
-    /// Opens accounts and subscribes them to plans, as a CSV file says
+    /// Opens accounts and subscribes them to plans from a CSV file
     Import(import::ImportArgs),
     /// Shows an account: settings, subscriptions, accumulators
     Show(show::ShowArgs),
@@ -46,17 +46,17 @@ pub(crate) enum AccountCommands {
     Change(change::ChangeArgs),
     /// Binds an identity to an account for an interval, or moves it there from another
     Bind(bind::BindArgs),
-    /// Ends that an account holds an identity
+    /// Ends the binding of an identity to an account
     Unbind(bind::UnbindArgs),
     /// Offers alternative plans, of which the cheapest is billed each cycle
     Offer(option::OfferArgs),
     /// Chooses which alternative a cycle is billed by
     Pick(option::PickArgs),
-    /// Ends an option: one of its plans goes on alone
+    /// Ends an option: one of its plans becomes a plain subscription
     OptOut(option::OptOutArgs),
 }
 
-/// What an account is rated by.
+/// The settings of an account.
 #[derive(Debug, Args)]
 struct SettingsArgs {
     /// Time zone, a name of the IANA database
@@ -69,7 +69,7 @@ struct SettingsArgs {
     /// Currency, ISO 4217
     #[arg(long, value_name = "CODE", default_value = "USD")]
     currency: Currency,
-    /// What plans may decide by; repeat for more
+    /// An attribute that plans may read; repeat for more
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = values::pair)]
     attributes: Vec<(String, String)>,
 }
@@ -101,8 +101,8 @@ pub(crate) struct OpenArgs {
     number: u64,
     #[command(flatten)]
     settings: SettingsArgs,
-    /// An identity to bind since ever and for good: ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME or
-    /// tel:NUMBER; repeat for more. For an interval: account bind
+    /// An identity to bind for all time: ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME or tel:NUMBER;
+    /// repeat for more. To bind for an interval, use account bind
     #[arg(long = "identity", value_name = "IDENTITY")]
     identities: Vec<Identity>,
     #[command(flatten)]
@@ -127,10 +127,10 @@ pub(crate) struct SubscribeArgs {
     /// The plan's id
     #[arg(long, value_name = "ID")]
     plan: String,
-    /// Since when: an instant, or a date in the account's zone [default: now]
+    /// The start: an instant, or a date in the account's zone [default: now]
     #[arg(long, value_name = "TIME", value_parser = when)]
     from: Option<When>,
-    /// Of several subscriptions the one of highest priority is asked first
+    /// The priority among the account's subscriptions: the highest is tried first
     #[arg(long, value_name = "N", default_value_t = 1)]
     priority: u32,
     /// Override a parameter of the plan; repeat for more
@@ -154,7 +154,7 @@ pub(crate) struct CancelArgs {
     /// The plan's id
     #[arg(long, value_name = "ID")]
     plan: String,
-    /// From when it no longer rates: an instant, or a date in the account's zone
+    /// The end of the subscription: an instant, or a date in the account's zone
     #[arg(long, value_name = "TIME", value_parser = when)]
     at: When,
     #[command(flatten)]
@@ -210,7 +210,7 @@ async fn one(
     tell(number, applied, "")
 }
 
-/// What one command came to; `when` says as of when, with a comma in front.
+/// Prints the outcome of one command. `when` is its effective time, with a leading comma.
 fn tell(number: u64, applied: Applied, when: &str) -> anyhow::Result<Finish> {
     match applied {
         Applied { applied: 1, notes, .. } => {
@@ -218,7 +218,7 @@ fn tell(number: u64, applied: Applied, when: &str) -> anyhow::Result<Finish> {
             notes.iter().try_for_each(ui::print)?;
         }
         Applied { already: 1, .. } => {
-            ui::print(format_args!("account {number}: it stands so already{when}"))?;
+            ui::print(format_args!("account {number}: already in effect{when}"))?;
         }
         Applied { refusals, .. } => {
             let why = refusals.first().map_or("", |refusal| refusal.message.as_str());

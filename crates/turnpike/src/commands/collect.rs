@@ -1,4 +1,4 @@
-//! `turnpike collect`: foreign files to usage records to the cluster.
+//! `turnpike collect`: converts foreign files to usage records and sends them to the cluster.
 
 mod accounts;
 mod survey;
@@ -35,11 +35,11 @@ pub(crate) enum CollectCommand {
 const ACCESS_LOG_EXAMPLES: &str = "\
 Each line becomes one record: identity ip:ADDRESS of the client, without port, usage type octets
 (status 200 and 206), octets-failed (4xx, 5xx) or octets-uncharged (the rest), quantity the size.
-Record ids are SOURCE:HASH:N, so running it again changes nothing. docs/formats.md says more.
+Record ids are SOURCE:HASH:N, so a second run changes nothing. See docs/formats.md.
 
-Formats: common and combined, and vhost_combined, are told apart by the first line that fits. Any
-other format is given as the server's LogFormat. A requester that is no address is no customer: such
-lines are told and not sent, unless --hostnames says that the server logs host names.
+The formats common, combined and vhost_combined are recognized by the first line that matches. For
+any other format, give the server's LogFormat. A line whose requester is not an address is reported
+and not sent, unless --hostnames says that the server logs host names.
 
 --open-accounts opens accounts for requesters that have none, and no others. Everything is checked
 first: the file, the plan, the account numbers, and whether the cluster takes records of that age (a
@@ -60,28 +60,28 @@ pub(crate) struct AccessLogArgs {
     /// The log, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// What record ids begin with; keep it when the file is renamed [default: the file's name]
+    /// The prefix of record ids; keep it when the file is renamed [default: the file's name]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// How its lines are written: common, combined, vhost_combined, or the server's LogFormat
-    /// [default: what the first line that fits tells]
+    /// The format of the lines: common, combined, vhost_combined, or the server's LogFormat
+    /// [default: recognized by the first line that matches]
     #[arg(long, value_name = "FORMAT")]
     format: Option<LogFormat>,
-    /// Requesters may be host names (HostnameLookups On): they become user:NAME
+    /// Requesters may be host names (HostnameLookups On); their identity is user:NAME
     #[arg(long, requires = "format")]
     hostnames: bool,
     /// Keep each request's path as the attribute `path`
     #[arg(long)]
     path: bool,
     /// First open an account for each requester that has none, numbered from here in order of first
-    /// appearance; numbers that are taken are passed over
+    /// appearance; numbers already in use are skipped
     #[arg(long, value_name = "FROM")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     open_accounts: Option<u64>,
     /// Subscribe the opened accounts to this plan
     #[arg(long, value_name = "ID", requires = "open_accounts")]
     plan: Option<String>,
-    /// Since when: an instant, or a date in the zone
+    /// The start of the subscription: an instant, or a date in the zone
     #[arg(long, value_name = "TIME", default_value = "1970-01-01T00:00:00Z")]
     plan_from: String,
     /// Time zone of the opened accounts

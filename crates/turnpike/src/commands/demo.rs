@@ -31,8 +31,8 @@ use audit::Audit;
 use traffic::Traffic;
 
 const EXAMPLES: &str = "\
-Runs in a temporary directory on free ports, and leaves nothing behind. Ends with 1 when a single
-record is lost, rated twice or priced wrongly.
+Runs in a temporary directory on free ports, and removes everything at the end. The exit code is 1
+if any record was lost, rated twice or priced wrongly.
 
 Examples:
   turnpike demo
@@ -42,7 +42,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DemoArgs {
-    /// Octet records to send beside the bill's
+    /// Octet records to send in addition to those of the bill
     #[arg(long, value_name = "N", default_value_t = 200_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1_000..=20_000_000))]
     records: u64,
@@ -57,16 +57,16 @@ const BILLED: u64 = 42;
 const LAST: u64 = 4_000;
 const FIG6B_USAGE: &str = include_str!("../../plans/fig6b_usage.csv");
 const FIG6B_BILL: &str = include_str!("../../plans/fig6b_bill.csv");
-/// The whole story is longer on a loaded machine, never without end.
+/// The time-out without progress; generous, for loaded machines.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(args: DemoArgs, context: &Context) -> anyhow::Result<Finish> {
     let (mut interrupt, mut terminate) = server::signals()?;
-    // Whatever ends the story drops it, and with it its processes and its directory.
+    // An interrupt drops the demo's future, which ends its processes and removes its directory.
     tokio::select! {
         told = story(&args, context) => told.map(|()| Finish::Done),
-        _ = interrupt.recv() => bail!("interrupted; everything it started is stopped"),
-        _ = terminate.recv() => bail!("terminated; everything it started is stopped"),
+        _ = interrupt.recv() => bail!("interrupted; all processes that it started are stopped"),
+        _ = terminate.recv() => bail!("terminated; all processes that it started are stopped"),
     }
 }
 
@@ -95,7 +95,7 @@ async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     let traffic = Traffic::new(BILLED + 1, LAST - BILLED, args.records, started);
     let flow = tokio::spawn(Arc::clone(&traffic).flow(front.again().await?));
     bill_usage(&front, 0..5).await?;
-    say("the first five of account 42's thirteen sessions are taken and durable")?;
+    say("the first five of account 42's thirteen sessions are accepted and durable")?;
     while traffic.answered.load(Ordering::Relaxed) < args.records / 5 && !flow.is_finished() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -104,25 +104,27 @@ async fn story(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     say(&format!("all streams have ended: {tally}"))?;
     ensure!(tally.sent == args.records && tally.is_balanced(), "answers are missing: {tally}");
 
-    chapter("5. The same again: a client that is not sure what was taken")?;
+    chapter("5. A retry: a client that does not know which records were accepted")?;
     let again = traffic.again(&front).await?;
     say(&format!("one stream's records once more: {again}"))?;
-    ensure!(again.duplicates == again.sent, "a record was taken twice: {again}");
+    ensure!(again.duplicates == again.sent, "a record was accepted twice: {again}");
 
-    chapter("6. The audit: rated output pulled, and counted from outside")?;
+    chapter("6. The audit: rated output is pulled and counted independently")?;
     let audit = Audit::pull(&front, "demo", BILLED).await?;
     audit.reconcile(&traffic.ledger(), 13, 1)?;
     let [sent, lines] = [args.records + 13, audit.lines].map(ui::count);
     say(&format!("{sent} records sent = {} in the log = {sent} rated", ui::count(audit.logged)))?;
     say(&format!("{lines} charge lines, none twice; every segment matches its control totals"))?;
     let octets = ui::count(audit.octets());
-    say(&format!("{octets} octets sent = octets rated, account by account; the money fits"))?;
+    say(&format!("{octets} octets sent = octets rated, account by account; all amounts match"))?;
 
-    chapter("7. A bill: account 42, and why each price")?;
+    chapter("7. A bill: account 42, with the reason for each price")?;
     bill(&audit.bill)?;
     cluster.stop().await;
     ui::print(format_args!("\nDone in {:.0} s. Try next:", began.elapsed().as_secs_f64()))?;
-    ui::print("  turnpike up                      a cluster to keep, at http://127.0.0.1:7070")?;
+    ui::print(
+        "  turnpike up                      a cluster that keeps its data, at http://127.0.0.1:7070",
+    )?;
     ui::print("  turnpike load --setup --account-count 10000 --seconds 5")?;
     ui::print("  turnpike status                  while you kill its processes")?;
     ui::print("  turnpike pull --consumer me --output lines.csv")?;
@@ -137,7 +139,7 @@ fn say(line: &str) -> anyhow::Result<()> {
     Ok(ui::print(format_args!("   {line}"))?)
 }
 
-/// Tells who serves which partition, once the heartbeats show it.
+/// Prints the owner of each partition, once the heartbeats report it.
 async fn owners(front: &Front) -> anyhow::Result<()> {
     let mut owners = served_by(front).await?;
     for _ in 0..100 {
@@ -188,7 +190,7 @@ async fn bill_usage(front: &Front, which: std::ops::Range<usize>) -> anyhow::Res
     let why = report.exceptions.first().map(|exception| exception.reason.as_str());
     ensure!(
         accepted == which.len() as u64,
-        "account {BILLED}'s usage was not taken ({}): {}",
+        "account {BILLED}'s usage was not accepted ({}): {}",
         why.unwrap_or_default(),
         report.tally
     );
@@ -201,14 +203,14 @@ async fn drill(cluster: &mut Cluster, front: &Front, traffic: &Traffic) -> anyho
     let victim = served_by(front).await?.into_iter().find(|(id, _)| *id == 1);
     let victim = victim.map(|(_, owner)| owner).unwrap_or_default();
     let node = cluster.nodes.iter_mut().find(|node| node.recipe.name == victim);
-    let node: &mut Running = node.context("nobody serves account 42's partition")?;
+    let node: &mut Running = node.context("no node serves account 42's partition")?;
     let (pid, killed) = (node.pid(), Instant::now());
     let taken = ui::count(traffic.answered.load(Ordering::Relaxed));
     node.kill().await?;
     say(&format!(
-        "kill -9 {pid}: {victim}, which serves account 42, is gone ({taken} taken so far)"
+        "kill -9 {pid}: {victim}, which serves account 42, is dead ({taken} accepted so far)"
     ))?;
-    // These go to a partition without an owner, and wait for the next one.
+    // The partition has no owner now: these records wait until the next owner serves it.
     bill_usage(front, 5..13).await?;
     let waited = killed.elapsed();
     say(&format!(
@@ -242,7 +244,7 @@ async fn drill(cluster: &mut Cluster, front: &Front, traffic: &Traffic) -> anyho
     Ok(())
 }
 
-/// Waits until each node serves what it is preferred for, as it will when all have started.
+/// Waits until each node serves the partitions for which it has the highest priority.
 async fn balanced(front: &Front) -> anyhow::Result<()> {
     for _ in 0..200 {
         let owners = served_by(front).await?;
@@ -254,7 +256,8 @@ async fn balanced(front: &Front) -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // It makes the story plainer, no more: a loaded machine may take longer.
+    // Only the demo's output is clearer in this state; a loaded machine may take longer to reach
+    // it.
     Ok(())
 }
 
@@ -269,7 +272,7 @@ async fn regained(front: &Front, node: &str) -> anyhow::Result<()> {
     bail!("{node} did not get its partitions back within 30 s")
 }
 
-/// Shows the bill, and holds it against what Fig. 6B must come to.
+/// Prints the bill, and compares it with the expected charges of Fig. 6B.
 fn bill(lines: &[ChargeLine]) -> anyhow::Result<()> {
     let rows: Vec<Vec<String>> = lines.iter().map(bill_row).collect();
     ui::print_table(
@@ -279,17 +282,20 @@ fn bill(lines: &[ChargeLine]) -> anyhow::Result<()> {
     let (added, expected) = (audit::added_up(lines)?, audit::expected_bill(FIG6B_BILL)?);
     ensure!(
         added.keys().eq(expected.keys()),
-        "the bill has other lines than it must: {added:?}, not {expected:?}"
+        "the bill has the lines {added:?}, expected {expected:?}"
     );
     let mut total = turnpike_types::Money::ZERO;
     for (key, (units, amount)) in &added {
         let (units_expected, amount_expected) = &expected[key];
-        // A portion that was split is rounded once a line.
+        // A portion that is split over lines is rounded in each line.
         let off = (amount.nanos() - amount_expected.nanos()).abs();
-        ensure!(units == units_expected && off <= 2, "{key:?}: {amount}, not {amount_expected}");
+        ensure!(
+            units == units_expected && off <= 2,
+            "{key:?}: {amount}, expected {amount_expected}"
+        );
         total = total.checked_add(*amount).context("over 38 digits")?;
     }
-    ui::print(format_args!("total USD {total}; every line is what Fig. 6B must come to"))?;
+    ui::print(format_args!("total USD {total}; every line is as Fig. 6B requires"))?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `turnpike drill`: faults done to a cluster under load, and what its clients saw of them.
+//! `turnpike drill`: injects faults into a cluster under load, and measures the effect on clients.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::exit::{Finish, usage};
 use crate::{server, ui, values};
 
 const EXAMPLES: &str = "\
-Each scenario starts a cluster of its own from this program, on free ports, keeps a load on it, does
-its faults, and counts what came of every record. Whatever was started ends with the drill.
+Each scenario starts its own cluster from this program, on free ports, keeps it under load, injects
+its faults, and checks the outcome of every record. All processes end with the drill.
 
 Examples:
   turnpike drill list
@@ -47,13 +47,13 @@ pub(crate) struct DrillArgs {
     /// Run all of them
     #[arg(long)]
     all: bool,
-    /// Faults a scenario [default: the scenario's]
+    /// Faults per scenario [default: the scenario's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     repeat: Option<u32>,
-    /// Draws other victims, moments, accounts
+    /// Seed of the random choice of victims, times and accounts
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Batches a second and partition [default: the scenario's, mostly 50]
+    /// Batches per second and partition [default: the scenario's, mostly 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rate: Option<u32>,
     /// Accounts in all [default: the scenario's, mostly 400]
@@ -63,14 +63,15 @@ pub(crate) struct DrillArgs {
     /// Partitions [default: the scenario's, mostly 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     partitions: Option<u32>,
-    /// An empty database of yours; with --front the cluster's [default: a PostgreSQL of the drill's own, else SQLite]
+    /// An empty database; with --front, the database of that cluster [default: a PostgreSQL that
+    /// the drill starts, else SQLite]
     #[arg(long, value_name = "URL", hide_env_values = true)]
     database: Option<String>,
-    /// Drill the cluster of this front, which runs already, in place of one of the drill's own: only
-    /// what harms nobody
+    /// Drill the running cluster of this front instead of a new one; only scenarios without harm to
+    /// other clients are allowed
     #[arg(long, value_name = "URL", requires = "database", requires = "test_accounts")]
     front: Option<String>,
-    /// Accounts of that cluster that are the drill's alone: they are opened, and charged
+    /// Accounts of that cluster that only the drill uses: it opens them and sends usage for them
     #[arg(long, value_name = "FIRST-LAST", value_parser = values::accounts, requires = "front")]
     test_accounts: Option<AccountRange>,
     /// Write all figures here, as JSON
@@ -84,7 +85,7 @@ pub(crate) struct DrillArgs {
     keep: Option<PathBuf>,
 }
 
-/// What to do instead of a drill.
+/// Commands other than a drill.
 #[derive(Debug, Subcommand)]
 enum DrillCommand {
     /// Explains each scenario
@@ -103,11 +104,11 @@ pub(crate) async fn run(args: DrillArgs, _: &Context) -> anyhow::Result<Finish> 
         return list();
     }
     let (mut interrupt, mut terminate) = server::signals()?;
-    // Whatever ends the drill drops it, and with it its processes and its database.
+    // An interrupt drops the drill's future, which ends its processes and removes its database.
     tokio::select! {
         result = drill(args) => result,
-        _ = interrupt.recv() => bail!("interrupted; everything it started is stopped"),
-        _ = terminate.recv() => bail!("terminated; everything it started is stopped"),
+        _ = interrupt.recv() => bail!("interrupted; all processes that it started are stopped"),
+        _ = terminate.recv() => bail!("terminated; all processes that it started are stopped"),
     }
 }
 
@@ -116,7 +117,7 @@ async fn drill(args: DrillArgs) -> anyhow::Result<Finish> {
     let options = options(&args)?;
     let (database, note) = Database::choose(args.database.clone()).await?;
     if let Some(note) = note {
-        ui::tell(format_args!("no PostgreSQL of the drill's own ({note})"));
+        ui::tell(format_args!("the drill could not start a PostgreSQL ({note})"));
     }
     if options.running.is_none() {
         database.must_be_empty().await?;
@@ -131,10 +132,10 @@ async fn drill(args: DrillArgs) -> anyhow::Result<Finish> {
         let tell = Arc::new(move |line: &str| ui::tell(format_args!("  {name}: {line}")));
         let report = turnpike_drill::run(scenario, &options, &database, &dir.join(name), tell)
             .await
-            .with_context(|| format!("{name} can't be done"))?;
+            .with_context(|| format!("scenario {name} could not run"))?;
         tell_result(&report);
         reports.push(report);
-        // After each, so that what is interrupted is not lost.
+        // After each scenario, so that an interrupt loses no finished report.
         write(&args, options.seed, &reports)?;
     }
     ui::print(turnpike_drill::table(&reports).trim_end())?;
@@ -175,7 +176,7 @@ fn options(args: &DrillArgs) -> anyhow::Result<Options> {
     });
     Ok(Options {
         running,
-        binary: std::env::current_exe().context("this program's own file is not known")?,
+        binary: std::env::current_exe().context("the path of this program is not known")?,
         seed: args.seed,
         repeat: args.repeat,
         rate: args.rate.map(f64::from),

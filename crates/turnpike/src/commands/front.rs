@@ -1,4 +1,4 @@
-//! `turnpike front`: takes usage, commands and questions, and serves rated output.
+//! `turnpike front`: accepts usage, commands and queries, and serves rated output.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -17,8 +17,8 @@ use crate::server::{self, ListenArgs, Listener};
 use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
-A front keeps no state: run as many as you like, and point clients at any of them. A database that
-does not answer yet is waited for.
+A front keeps no state: run any number of them, and connect clients to any of them. At its start,
+the front waits for a database that does not answer yet.
 
 Examples:
   turnpike front --database sqlite:turnpike.db
@@ -36,10 +36,10 @@ pub(crate) struct FrontArgs {
     listen: ListenArgs,
 }
 
-/// Where a front listens by default.
+/// The default listening address of a front.
 pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:7070";
 
-/// What the front is run with.
+/// The resolved settings of the front.
 struct Settings<'a> {
     database: &'a str,
     listen: String,
@@ -63,7 +63,7 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// The first line of the log: version and settings, without secrets.
+    /// Writes the first line of the log: version and settings, without secrets.
     fn tell(&self, context: &Context) {
         let nowhere = || "none".to_owned();
         tracing::info!(
@@ -106,7 +106,7 @@ pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Fi
     });
     let ending = async {
         let why = stop_asked.await?;
-        tracing::info!(why, "stopping: answering what was taken");
+        tracing::info!(why, "stopping: answering accepted requests");
         front.shutdown().await;
         let _ = stop.send(());
         Ok(())
@@ -115,12 +115,12 @@ pub(crate) async fn run(args: FrontArgs, context: &Context) -> anyhow::Result<Fi
     Ok(Finish::Done)
 }
 
-/// Everything up to the first request. A database that is not there yet is waited for.
+/// Starts the front up to its first request. Waits for a database that does not answer yet.
 async fn start(
     settings: &Settings<'_>,
     probe: &Probe,
 ) -> anyhow::Result<(Listener, Front, FeedService)> {
-    // An address that can't be used is told at once, not when the database is there.
+    // An unusable address is an error at once, before the wait for the database.
     drop(server::listen(&settings.listen).await?);
     if let Some(metrics) = settings.metrics {
         telemetry::serve_metrics(metrics, "front", "", probe.clone()).await?;

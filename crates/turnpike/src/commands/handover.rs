@@ -1,4 +1,4 @@
-//! `turnpike handover`, `drain` and `forget`: what operators wish of the cluster.
+//! `turnpike handover`, `drain` and `forget`: operator requests to the cluster.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::client::{ClientArgs, Front};
 use crate::exit::Finish;
 use crate::{ui, values};
 
-/// Between two looks at the cluster while it does what was asked.
+/// The polling interval while the cluster carries out a request.
 const LOOK: Duration = Duration::from_millis(50);
 
 const HANDOVER_EXAMPLES: &str = "\
-The member must be warm: it follows the partition's log already, or begins to, and then gets it
-with no record refused. The wish stands for a while, above all priorities; when it has passed, or is
-taken back, the member of the highest priority gets the partition back.
+The member must keep a warm replica of the partition, or builds one first; then it gets the
+partition and no record is refused. The request overrides all priorities for the time of --for; when
+it expires or is cancelled, the member of the highest priority gets the partition back.
 
 Examples:
-  turnpike handover 3 --to b              and waits until b serves it
+  turnpike handover 3 --to b              waits until b serves it
   turnpike handover 3 --to b --for 8h
   turnpike handover 3 --cancel";
 
@@ -33,16 +33,16 @@ Examples:
 pub(crate) struct HandoverArgs {
     /// The partition
     partition: u32,
-    /// The member that shall serve it
+    /// The member that is to serve it
     #[arg(long, value_name = "NODE", required_unless_present = "cancel")]
     to: Option<String>,
-    /// How long the wish stands
+    /// How long the request remains in force
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = values::duration)]
     within: Duration,
-    /// Take the wish back: priorities decide again
+    /// Cancel the request: priorities decide again
     #[arg(long, conflicts_with = "to")]
     cancel: bool,
-    /// Ask, and do not wait
+    /// Send the request without waiting for the result
     #[arg(long)]
     no_wait: bool,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub(crate) async fn handover(args: HandoverArgs, context: &Context) -> anyhow::R
     let for_ms = u64::try_from(args.within.as_millis()).unwrap_or(u64::MAX);
     let request = HandoverRequest { partition: args.partition, to: to.clone(), for_ms };
     front
-        .call("the handover could not be asked for", || {
+        .call("the handover could not be requested", || {
             let (mut cluster, request) = (front.cluster(), request.clone());
             async move { cluster.handover(request).await }
         })
@@ -75,7 +75,7 @@ pub(crate) async fn handover(args: HandoverArgs, context: &Context) -> anyhow::R
         if is_there {
             Ok(())
         } else {
-            Err(format!("partition {} is not there yet", args.partition))
+            Err(format!("partition {} has not moved yet", args.partition))
         }
     })
     .await?;
@@ -88,12 +88,13 @@ pub(crate) async fn handover(args: HandoverArgs, context: &Context) -> anyhow::R
 }
 
 const DRAIN_EXAMPLES: &str = "\
-A drained node claims nothing until `turnpike drain NODE --undo`, even after a restart. Each of its
-partitions goes to the next member in rank that has a warm copy. No record is refused meanwhile.
+A drained node claims no partition until `turnpike drain NODE --undo`, even after a restart. Each of
+its partitions moves to the member of the next priority that has a warm replica. No record is
+refused meanwhile.
 
 Examples:
-  turnpike drain a            and waits until a serves nothing: now it may be stopped
-  turnpike drain a --undo     a gets back what it has the highest priority for";
+  turnpike drain a            waits until a serves no partition: then a can be stopped
+  turnpike drain a --undo     a gets back the partitions for which it has the highest priority";
 
 /// Options of `drain`.
 #[derive(Debug, Args)]
@@ -101,10 +102,10 @@ Examples:
 pub(crate) struct DrainArgs {
     /// The node
     node: String,
-    /// It may claim again
+    /// Allow the node to claim partitions again
     #[arg(long)]
     undo: bool,
-    /// Ask, and do not wait
+    /// Send the request without waiting for the result
     #[arg(long)]
     no_wait: bool,
     #[command(flatten)]
@@ -147,7 +148,7 @@ pub(crate) async fn drain(args: DrainArgs, context: &Context) -> anyhow::Result<
 }
 
 const FORGET_EXAMPLES: &str = "\
-Only a node that has been silent for a minute is forgotten. It stays a member of its partitions.
+Only a node without a heartbeat for a minute is removed. It stays a member of its partitions.
 
 Examples:
   turnpike forget c";
@@ -175,7 +176,7 @@ pub(crate) async fn forget(args: ForgetArgs, context: &Context) -> anyhow::Resul
     Ok(Finish::Done)
 }
 
-/// Looks at the cluster until it is as it shall be, or makes no step for as long as `--timeout`.
+/// Polls the cluster until it has the requested state, or makes no progress within `--timeout`.
 async fn wait_until(
     front: &Front,
     is_done: impl Fn(&StatusResponse) -> Result<(), String>,
@@ -195,8 +196,8 @@ async fn wait_until(
             last = why;
         } else if Instant::now() > deadline {
             bail!(
-                "{last} after {:?}; the wish stands. Look at `turnpike status`: is there a live \
-                 member with a warm copy?",
+                "{last} after {:?}; the request stays in force. Look at `turnpike status`: is there a live \
+                 member with a warm replica?",
                 front.timeout
             );
         }

@@ -1,4 +1,4 @@
-//! `turnpike ingest`: a file of usage records to the cluster.
+//! `turnpike ingest`: sends a file of usage records to the cluster.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use crate::ui;
 use crate::usage_file::{self, Format, Sending, Source};
 
 const EXAMPLES: &str = "\
-Columns of a CSV file: record_id, account_number (or identity), usage_type, start_time,
-end_time or duration, quantity; measure:NAME is a measure, attribute:NAME or any other column an
-attribute. A column like a known one (Duration, billsec) is refused, so that no usage is lost by a
-slip. JSON lines use the same names, and objects for attributes and measures. docs/formats.md says
-more. Gzip, UTF-16, semicolons and tabs are read as they come.
-Sending a file again is safe: what was taken is answered as duplicate.
+Columns of a CSV file: record_id, account_number (or identity), usage_type, start_time, end_time or
+duration, quantity; measure:NAME is a measure, attribute:NAME or any other column an attribute. A
+column whose name resembles a known one (Duration, billsec) is refused, so that a typing error can't
+lose usage. JSON lines use the same names, and objects for attributes and measures. Gzip, UTF-16,
+semicolons and tabs are recognized. See docs/formats.md. Sending a file again is safe: the records
+that the cluster has already are answered as duplicates.
 
 Examples:
   turnpike ingest usage.csv
@@ -35,10 +35,11 @@ pub(crate) struct IngestArgs {
     /// The file (.csv, .jsonl), or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The file's form, where its name does not tell
+    /// The format of the file [default: by its name]
     #[arg(long)]
     format: Option<Format>,
-    /// Take this column of a CSV file as an attribute, though its name is like a known one; repeat
+    /// Read this CSV column as an attribute although its name resembles a known one; repeat for
+    /// more
     #[arg(long = "attribute", value_name = "COLUMN")]
     attributes: Vec<String>,
     #[command(flatten)]
@@ -47,14 +48,14 @@ pub(crate) struct IngestArgs {
     client: ClientArgs,
 }
 
-/// How records are sent and reported on.
+/// Options for sending records and reporting their outcomes.
 #[derive(Debug, Args)]
 pub(crate) struct BatchArgs {
-    /// Records a batch
+    /// Records per batch
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub(crate) batch: u32,
-    /// Batches on their way at once
+    /// Batches in flight
     #[arg(long, value_name = "N", default_value_t = 16)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) window: u16,

@@ -1,4 +1,4 @@
-//! `turnpike load`: generated usage, and how fast it is taken.
+//! `turnpike load`: generates usage and measures the throughput.
 
 pub(crate) mod generate;
 mod histogram;
@@ -26,16 +26,16 @@ use generate::{Generator, Spec, share};
 use histogram::Histogram;
 
 const EXAMPLES: &str = "\
---setup opens the accounts and publishes the plan first; it may be repeated, and changes nothing
-then. Every run makes records of its own, unless --run names an earlier one of the same day (UTC)
-to repeat: then all of them must come back as duplicates.
+--setup first opens the accounts and publishes the plan; repeating it changes nothing. Each run
+generates new records, unless --run names an earlier run of the same day (UTC): then the same
+records are sent again, and all of them must be answered as duplicates.
 
 Examples:
   turnpike load --setup --account-count 10000 --seconds 10
   turnpike load --account-count 1000000 --records 20000000 --streams 8 --json
   turnpike load --records 100000 --run drill-1 && turnpike load --records 100000 --run drill-1";
 
-/// What is generated.
+/// The kind of usage to generate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// Connect time, priced by time of day and by day of the week
@@ -49,7 +49,7 @@ pub(crate) enum Kind {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct LoadArgs {
-    /// Spread records over so many accounts
+    /// The number of accounts over which the records are spread
     #[arg(long = "account-count", alias = "accounts", value_name = "N")]
     #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     accounts: u64,
@@ -57,38 +57,38 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     first_account: u64,
-    /// Stop after so many records
+    /// Stop after this number of records
     #[arg(long, value_name = "N", conflicts_with = "seconds")]
     records: Option<u64>,
-    /// Stop after so long [default: 10]
+    /// Stop after this time [default: 10]
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     seconds: Option<Duration>,
-    /// Records a batch
+    /// Records per batch
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=50_000))]
     batch: u32,
-    /// Streams, each over a connection of its own
+    /// Streams, each over its own connection
     #[arg(long, value_name = "N", default_value_t = 4)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1_000))]
     streams: u16,
-    /// Batches on their way at once, a stream
+    /// Batches in flight per stream
     #[arg(long, value_name = "N", default_value_t = 16)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
     window: u16,
-    /// What to generate, and which plan to set up
+    /// The kind of usage, and the plan to set up
     #[arg(long, default_value = "fig6b")]
     kind: Kind,
-    /// Attributes a record
+    /// Attributes per record
     #[arg(long, value_name = "N", default_value_t = 0)]
     #[arg(value_parser = clap::value_parser!(u8).range(0..=8))]
     attributes: u8,
     /// First publish the plan, open the accounts and subscribe them
     #[arg(long)]
     setup: bool,
-    /// Publish this plan instead of the built-in one, under --setup
+    /// With --setup, publish this plan instead of the built-in one
     #[arg(long, value_name = "FILE", requires = "setup")]
     plan: Option<PathBuf>,
-    /// What record ids begin with: the same run gives the same records [default: random]
+    /// The prefix of record ids: the same prefix gives the same records [default: random]
     #[arg(long, value_name = "NAME")]
     run: Option<String>,
     /// Report as JSON
@@ -106,7 +106,7 @@ struct Report {
     seconds: f64,
     records_per_second: f64,
     batch_latency_ms: Latency,
-    /// The longest time in which no batch at all was answered.
+    /// The longest interval without an answer to any batch, in milliseconds.
     longest_silence_ms: f64,
 }
 
@@ -117,7 +117,7 @@ struct Latency {
     max: f64,
 }
 
-/// What all streams share.
+/// The state shared by all streams.
 struct Shared {
     deadline: Option<Instant>,
     answered: AtomicU64,
@@ -178,8 +178,9 @@ pub(crate) async fn run(args: LoadArgs, context: &Context) -> anyhow::Result<Fin
     tell(&report(run, started, all), args.json)
 }
 
-/// The start of all records: far enough back that the longest of them has ended (P26). A named run
-/// repeats its records to the byte, their time included, so its records start at midnight.
+/// The start of all records: far enough in the past that the longest record has ended (P26). A named
+/// run that is repeated must give the same bytes, including the time, so its records start at
+/// midnight (UTC).
 fn start_us(is_named: bool) -> i64 {
     const DAY_US: i64 = 86_400_000_000;
     let ended = values::now_us() - generate::LONGEST_US;
@@ -212,7 +213,7 @@ async fn one_stream(
     Ok(report)
 }
 
-/// Tells, each second, how many records were answered in it.
+/// Prints the number of answered records each second.
 async fn watch(shared: Arc<Shared>, tells: bool) {
     let mut before = 0;
     let mut ticks = tokio::time::interval(Duration::from_secs(1));

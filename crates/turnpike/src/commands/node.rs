@@ -19,10 +19,10 @@ use crate::server::{self, ListenArgs, Listener};
 use crate::telemetry::{self, Probe};
 
 const EXAMPLES: &str = "\
-The name is the node's identity: partitions name their members by it, and no two processes may
-use one at a time. A second one ends with exit code 4 while the first lives; after a crash the next
-one waits for a second at the most. SIGTERM hands its partitions over, no record is refused, and
-ends it. A database that does not answer yet is waited for.
+The name identifies the node: partitions refer to their members by it, and only one process may use
+it at a time. A second process ends with exit code 4 while the first one lives; after a crash, its
+successor waits for at most a second. At SIGTERM the node hands over its partitions, without
+refusing records, and ends. At its start, the node waits for a database that does not answer yet.
 
 Examples:
   turnpike node --name a --database sqlite:turnpike.db
@@ -41,21 +41,21 @@ pub(crate) struct NodeArgs {
     database: DatabaseArgs,
     #[command(flatten)]
     listen: ListenArgs,
-    /// Where fronts reach this node [default: where it listens]
+    /// The address at which fronts reach this node [default: the listening address]
     #[arg(long, env = "TURNPIKE_ADVERTISE", value_name = "HOST:PORT")]
     advertise: Option<String>,
 }
 
-/// Where a node listens by default.
+/// The default listening address of a node.
 const LISTEN_DEFAULT: &str = "127.0.0.1:7071";
 
-/// What the node is run with.
+/// The resolved settings of the node.
 struct Settings<'a> {
     database: &'a str,
     listen: String,
     advertise: Option<String>,
     metrics: Option<SocketAddr>,
-    /// Without its address, which is known once the node listens.
+    /// The node's configuration without its address, which is known only once the node listens.
     node: NodeConfig,
 }
 
@@ -63,7 +63,9 @@ impl<'a> Settings<'a> {
     fn resolve(args: &'a NodeArgs, context: &'a Context) -> anyhow::Result<Self> {
         let file = &context.config.node;
         let name = args.name.clone().or_else(|| file.name.clone()).ok_or_else(|| {
-            usage("the node has no name; say --name NAME, as its partitions' members call it")
+            usage(
+                "the node has no name; use --name NAME, the name in the members of its partitions",
+            )
         })?;
         Ok(Self {
             database: args.database.url(&context.config)?,
@@ -74,7 +76,7 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// The first line of the log: version and settings, without secrets.
+    /// Writes the first line of the log: version and settings, without secrets.
     fn tell(&self, context: &Context) {
         let nowhere = || "none".to_owned();
         tracing::info!(
@@ -84,7 +86,7 @@ impl<'a> Settings<'a> {
             name = %self.node.name,
             database = turnpike_store::redacted(self.database),
             listen = self.listen,
-            advertise = self.advertise.as_deref().unwrap_or("where it listens"),
+            advertise = self.advertise.as_deref().unwrap_or("the listening address"),
             metrics = self.metrics.map_or_else(nowhere, |address| address.to_string()),
             log = context.log.filter,
             heartbeat_ms = u64::try_from(self.node.heartbeat.as_millis()).unwrap_or(u64::MAX),
@@ -97,12 +99,12 @@ impl<'a> Settings<'a> {
         );
     }
 
-    /// Where fronts reach a node that listens at `address`.
+    /// The address at which fronts reach a node that listens at `address`.
     fn address(&self, address: SocketAddr) -> anyhow::Result<String> {
         match &self.advertise {
             Some(advertised) => Ok(advertised.clone()),
             None if address.ip().is_unspecified() => Err(usage(format!(
-                "a node that listens on all addresses must say where fronts reach it: \
+                "a node that listens on all addresses needs the address at which fronts reach it: \
                  --advertise HOST:{}",
                 address.port()
             ))),
@@ -136,13 +138,13 @@ pub(crate) async fn run(args: NodeArgs, context: &Context) -> anyhow::Result<Fin
         tokio::select! {
             why = stop_asked => {
                 tracing::info!(why = why?, "stopping: handing partitions over");
-                // It still answers while it hands over; only then does the listener close.
+                // The listener stays open during the handover: the node still answers requests.
                 node.shutdown().await;
                 let _ = stop.send(());
                 Ok(())
             }
             () = node.stopped() => Err(in_use(format!(
-                "node {name} was superseded: another process runs under its name"
+                "node {name} was superseded: another process uses its name"
             ))),
         }
     };
@@ -150,10 +152,10 @@ pub(crate) async fn run(args: NodeArgs, context: &Context) -> anyhow::Result<Fin
     Ok(Finish::Done)
 }
 
-/// Everything up to the node's first heartbeat. A database that is not there yet is waited for.
+/// Starts the node up to its first heartbeat. Waits for a database that does not answer yet.
 async fn start(settings: &Settings<'_>, probe: &Probe) -> anyhow::Result<(Listener, Node)> {
     let name = &settings.node.name;
-    // An address that can't be used is told at once, not when the database is there.
+    // An unusable address is an error at once, before the wait for the database.
     settings.address(server::listen(&settings.listen).await?.address)?;
     if let Some(metrics) = settings.metrics {
         telemetry::serve_metrics(metrics, "node", &name.0, probe.clone()).await?;
@@ -167,7 +169,7 @@ async fn start(settings: &Settings<'_>, probe: &Probe) -> anyhow::Result<(Listen
     let node = database::when_there(probe, is_transient, || {
         let config = NodeConfig {
             address: address.clone(),
-            // The process's incarnation and its claims come from this: never twice the same.
+            // Unique per process: the incarnation number and the claim tokens derive from it.
             seed: rand::random(),
             ..settings.node.clone()
         };

@@ -1,4 +1,4 @@
-//! `turnpike partition`: which accounts live together, and who may serve them.
+//! `turnpike partition`: creates partitions with their account ranges and member nodes.
 
 use clap::{Args, Subcommand};
 use turnpike_store::{Member, PartitionSpec};
@@ -14,7 +14,7 @@ Examples:
   turnpike partition init --database sqlite:turnpike.db --count 4 --accounts 1-1000000 \\
       --members a,b";
 
-/// What to do with partitions.
+/// The partition commands.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum PartitionCommand {
@@ -23,8 +23,9 @@ pub(crate) enum PartitionCommand {
 }
 
 const INIT_EXAMPLES: &str = "\
-With --members the first partition prefers the first member, the second the second, and so on
-round, so that the load is spread and each partition has every member as a standby.
+With --members, the first partition prefers the first member, the second partition the second
+member, and so on in rotation. This spreads the load, and each partition has every member as owner
+or standby.
 
 Examples:
   turnpike partition init --database sqlite:turnpike.db --count 4 --accounts 1-1000000 \\
@@ -53,29 +54,29 @@ pub(crate) struct InitArgs {
     /// The number of the first partition
     #[arg(long, value_name = "N", default_value_t = 1)]
     first_id: u32,
-    /// Nodes that may serve them, preferred in turn
+    /// Nodes that may serve the partitions, preferred in rotation
     #[arg(long, value_name = "NODE,NODE", value_delimiter = ',', conflicts_with = "member")]
     members: Vec<String>,
-    /// A node and its priority in every partition; the larger wins; repeat for more
+    /// A node and its priority in every partition; the highest is preferred; repeat for more
     #[arg(long, value_name = "NODE=PRIORITY", value_parser = values::member)]
     member: Vec<(String, u32)>,
     #[command(flatten)]
     acceptance: AcceptanceArgs,
 }
 
-/// Which records a partition takes by their start.
+/// The start times of records that a partition accepts.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AcceptanceArgs {
-    /// How far back a record may start
+    /// The acceptance horizon: how long ago a record may start
     #[arg(long, value_name = "TIME", default_value = "35d", value_parser = values::duration)]
     horizon: std::time::Duration,
-    /// Take records since then, whatever the horizon: for a backfill
+    /// Accept records since this time in spite of the horizon, for a backfill
     #[arg(long, value_name = "TIME", value_parser = values::instant)]
     accept_since: Option<Timestamp>,
 }
 
 impl AcceptanceArgs {
-    /// Everything since `since`.
+    /// Accepts all records since `since`.
     pub(crate) const fn since(since: Timestamp) -> Self {
         let horizon = std::time::Duration::from_secs(35 * 86_400);
         Self { horizon, accept_since: Some(since) }
@@ -87,13 +88,13 @@ pub(crate) async fn run(command: PartitionCommand, context: &Context) -> anyhow:
     let ranges = match (args.count, args.accounts) {
         (Some(count), Some(accounts)) => split(accounts, count)?,
         _ if args.ranges.is_empty() => {
-            return Err(usage("say --count N --accounts FIRST-LAST, or --range FIRST-LAST"));
+            return Err(usage("use --count N --accounts FIRST-LAST, or --range FIRST-LAST"));
         }
         _ => args.ranges.clone(),
     };
     if args.members.is_empty() && args.member.is_empty() {
         return Err(usage(
-            "say who may serve them: --members a,b or --member a=200 --member b=100",
+            "name the nodes that may serve them: --members a,b or --member a=200 --member b=100",
         ));
     }
     let specs = specs(&ranges, args.first_id, &args.acceptance, |place| {
@@ -110,7 +111,7 @@ pub(crate) async fn run(command: PartitionCommand, context: &Context) -> anyhow:
     Ok(Finish::Done)
 }
 
-/// Ranges of equal size, the first ones larger by one where it does not come out even.
+/// Splits the range evenly; the first parts are larger by one if there is a remainder.
 pub(crate) fn split(accounts: AccountRange, count: u32) -> anyhow::Result<Vec<AccountRange>> {
     let (first, last, parts) = (accounts.first().0, accounts.last().0, u128::from(count.max(1)));
     let total = u128::from(last - first) + 1;
@@ -119,7 +120,7 @@ pub(crate) fn split(accounts: AccountRange, count: u32) -> anyhow::Result<Vec<Ac
     }
     let bound = |part: u128| -> u64 {
         let before = part * (total / parts) + part.min(total % parts);
-        // At most `last - first + 1`, and only the last bound is that large.
+        // The largest bound is `last - first + 1`; it fits, because account numbers start at 1.
         u64::try_from(before).unwrap_or(u64::MAX)
     };
     let ranges = (0..parts).map(|part| {
@@ -129,7 +130,7 @@ pub(crate) fn split(accounts: AccountRange, count: u32) -> anyhow::Result<Vec<Ac
     Ok(ranges.collect::<Result<_, _>>()?)
 }
 
-/// Partitions of these ranges; `members` says who serves the one at a place, from 0.
+/// Partitions of these ranges; `members` gives the members of the partition at an index, from 0.
 pub(crate) fn specs(
     ranges: &[AccountRange],
     first_id: u32,
@@ -160,7 +161,7 @@ fn fixed(members: &[(String, u32)]) -> Vec<Member> {
     members.iter().map(member).collect()
 }
 
-/// The partition at `place` prefers the member at `place` modulo their number, then the next ones.
+/// The partition at index `place` prefers the member at `place` modulo their number, then the next.
 pub(crate) fn rotated(names: &[String], place: usize) -> Vec<Member> {
     let count = names.len();
     let ranks = (1..=u32::try_from(count).unwrap_or(u32::MAX)).rev();

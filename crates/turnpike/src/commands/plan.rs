@@ -1,4 +1,4 @@
-//! `turnpike plan`: price plans, here and in the catalogue.
+//! `turnpike plan`: price plans in files and in the catalogue.
 
 mod diff;
 mod primitives;
@@ -27,33 +27,33 @@ Examples:
   turnpike plan show fig6b --version 1 > fig6b.xml
   turnpike plan primitives StepRater";
 
-/// What to do with price plans.
+/// The plan commands.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum PlanCommand {
-    /// Checks plans here, with no cluster
+    /// Checks plans in files, without a cluster
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
         /// Plans in XML
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
-    /// Runs the examples that plans hold, with no cluster
+    /// Runs the examples in plans, without a cluster
     Test(test::TestArgs),
-    /// Shows what is different between two plans, and what the second would forget
+    /// Shows the differences between two plans, and the state that the second would lose
     Diff(diff::DiffArgs),
-    /// Puts plans into the catalogue; a version never changes once it is there
+    /// Adds plans to the catalogue; a published version never changes
     Publish(publish::PublishArgs),
     /// Lists the catalogue
     List(ListArgs),
     /// Prints a published plan's XML
     Show(ShowArgs),
-    /// Lists what plans are made of: types of primitives, their ports and properties
+    /// Lists the types of primitives that plans consist of, with their ports and properties
     Primitives(primitives::PrimitivesArgs),
 }
 
 const CHECK_EXAMPLES: &str = "\
-Ends with 1 when a plan can't be right; each fault is told with its line and primitive.
+The exit code is 1 if a plan is invalid; each error is shown with its line and primitive.
 
 Examples:
   turnpike plan check plan.xml
@@ -79,8 +79,8 @@ pub(crate) struct ListArgs {
 }
 
 const SHOW_EXAMPLES: &str = "\
-The XML goes to standard output; when it was published, and with which time-zone database, to standard
-error.
+The XML goes to standard output; the time of publication and the version of the time-zone database
+go to standard error.
 
 Examples:
   turnpike plan show fig6b
@@ -93,7 +93,7 @@ pub(crate) struct ShowArgs {
     /// The plan's id
     #[arg(value_name = "ID")]
     plan: String,
-    /// Its version [default: the newest]
+    /// The plan's version [default: the newest]
     #[arg(long = "plan-version", visible_alias = "version", value_name = "N", default_value_t = 0)]
     #[arg(hide_default_value = true)]
     version: u32,
@@ -128,12 +128,12 @@ fn check(files: &[PathBuf]) -> anyhow::Result<Finish> {
         }
     }
     if wrong > 0 {
-        bail!("{wrong} of {} plans can't be right; mend what is told above", files.len());
+        bail!("{wrong} of {} plans are invalid; correct the errors above", files.len());
     }
     Ok(Finish::Done)
 }
 
-/// The XML of a plan's file.
+/// Reads the XML of a plan from a file.
 pub(crate) fn read_xml(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file)
         .with_context(|| format!("the plan {} can't be read; check the path", file.display()))
@@ -148,8 +148,8 @@ struct Listed {
     content_hash: String,
     catalogue_version: u64,
     published_at: String,
-    /// The version of the time-zone database of the front that published it; empty where an older
-    /// one did.
+    /// The version of the time-zone database of the front that published the plan; empty if that
+    /// front ran an older release.
     tz_database: String,
 }
 
@@ -201,7 +201,7 @@ async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
     let answer = get(&front, &args.plan, args.version).await?;
     if let Some(plan) = answer.plan.map(Listed::from).filter(|_| !context.quiet) {
         let zones = match plan.tz_database.as_str() {
-            "" => "a time-zone database that is not known".to_owned(),
+            "" => "an unknown time-zone database".to_owned(),
             version => format!("time-zone database {version}"),
         };
         let Listed { plan_id, version, published_at, .. } = plan;
@@ -213,7 +213,7 @@ async fn show(args: &ShowArgs, context: &Context) -> anyhow::Result<Finish> {
     Ok(Finish::Done)
 }
 
-/// The XML of a version in the catalogue; the newest for version 0.
+/// The XML of a published version; version 0 is the newest.
 async fn published(front: &Front, plan: &str, version: u32) -> anyhow::Result<String> {
     Ok(get(front, plan, version).await?.xml)
 }

@@ -1,4 +1,4 @@
-//! `turnpike pull`: rated output into a file, each line once.
+//! `turnpike pull`: writes rated output to a file, each line once.
 //!
 //! ```text
 //!  register -> cursors --+                         sink.rs    the file: append, fsync
@@ -6,8 +6,8 @@
 //!  pull -> page -> lines not yet in the file -> flush, fsync -> acknowledge
 //! ```
 //!
-//! The file is the truth about what was delivered: a line that stands in it is not written again,
-//! even when we died between writing and acknowledging.
+//! The file determines which lines were delivered: a line that is in the file is not written again,
+//! even after a crash between writing and acknowledging.
 
 mod sink;
 mod totals;
@@ -31,9 +31,9 @@ use sink::{Durable, Sink};
 pub(crate) use totals::Totals;
 
 const EXAMPLES: &str = "\
-Registers the consumer if need be, goes on where it left off, and acknowledges what is safe on
-disk: with --output always, without it only with --ack. Ends with 1 when the lines of a segment
-differ from its control totals.
+Registers the consumer if it is new, and continues after its last acknowledged line. With --output,
+lines are acknowledged once they are durable on disk; without it, only with --ack. The exit code is
+1 if the lines of a segment differ from its control totals.
 
 Examples:
   turnpike pull --consumer billing --output lines.csv
@@ -41,12 +41,12 @@ Examples:
   turnpike pull --consumer me --no-ack | head
   turnpike pull --consumer billing --output lines.csv --json | jq .amounts";
 
-/// The form of the output.
+/// The format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PullFormat {
     /// Comma-separated values with a header.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Jsonl,
 }
 
@@ -54,7 +54,7 @@ pub(crate) enum PullFormat {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct PullArgs {
-    /// Who pulls: 1 to 128 characters, each a letter, a digit or one of . - _
+    /// The consumer's name: 1 to 128 characters, each a letter, a digit or one of . - _
     #[arg(long, value_name = "NAME")]
     consumer: String,
     /// csv or jsonl [default: by the name of --output, else csv]
@@ -69,7 +69,7 @@ pub(crate) struct PullArgs {
     /// Do not acknowledge: the next pull gives the same lines
     #[arg(long)]
     no_ack: bool,
-    /// Lines a page
+    /// Lines per page
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     page: u32,
@@ -152,7 +152,7 @@ fn format(args: &PullArgs) -> PullFormat {
     args.format.unwrap_or(by_name)
 }
 
-/// Registers a consumer; its cursors by partition.
+/// Registers a consumer and returns its cursors by partition.
 pub(crate) async fn register(
     front: &Front,
     consumer: &str,
@@ -160,7 +160,7 @@ pub(crate) async fn register(
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if consumer.is_empty() || consumer.len() > 128 || !consumer.chars().all(legal) {
         let remedy = "write 1 to 128 letters, digits, -, _ or .";
-        return Err(usage(format!("--consumer {consumer:?} is no name; {remedy}")));
+        return Err(usage(format!("--consumer {consumer:?} is not a valid name; {remedy}")));
     }
     let request = RegisterRequest { consumer: consumer.to_owned() };
     let answer = front
@@ -172,7 +172,7 @@ pub(crate) async fn register(
     Ok(answer.cursors.into_iter().map(|cursor| (cursor.partition, cursor)).collect())
 }
 
-/// Where cursors are moved; tests have one of their own.
+/// The interface for acknowledgements; tests replace it.
 trait Feed {
     async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()>;
 }
@@ -196,7 +196,7 @@ struct Puller<'a, F> {
 }
 
 impl<F: Feed> Puller<'_, F> {
-    /// Writes the lines of a page; moves the cursor behind them once they are durable.
+    /// Writes the lines of a page, and advances the cursor past them once they are durable.
     async fn take(&mut self, page: &FeedPage, sink: &mut Sink) -> anyhow::Result<()> {
         sink.write(&page.lines)?;
         if self.acknowledge
@@ -208,7 +208,7 @@ impl<F: Feed> Puller<'_, F> {
         Ok(())
     }
 
-    /// Moves the partition's cursor to `to`. All lines before it were made durable.
+    /// Moves the partition's cursor to `to`. `_lines` proves that all lines before it are durable.
     async fn move_cursor(&mut self, to: &Cursor, _lines: Durable) -> anyhow::Result<()> {
         let from = self
             .cursors
@@ -238,7 +238,7 @@ fn tell(report: &Report, json: bool) -> anyhow::Result<()> {
         ui::tell(format_args!("{lines} lines, {ack}; {segments} segments match their totals"));
         if report.already_in_file > 0 {
             let skipped = ui::count(report.already_in_file);
-            ui::tell(format_args!("{skipped} lines stood in the file already"));
+            ui::tell(format_args!("{skipped} lines were already in the file"));
         }
         for (currency, amount) in &report.amounts {
             ui::tell(format_args!("  {currency} {amount}"));
@@ -260,16 +260,17 @@ mod tests {
 
     use super::*;
 
-    /// A feed that looks at the file whenever a cursor is moved.
+    /// A feed that reads the file whenever a cursor is moved.
     struct Observer<'a> {
         file: &'a Path,
-        /// Of each acknowledgement: where the cursor stood and goes, and the rows in the file then.
+        /// For each acknowledgement: the old and the new cursor, and the rows in the file at that
+        /// time.
         seen: RefCell<Vec<(u64, u64, Vec<String>)>>,
-        /// The cursor can't be moved.
+        /// Fail all acknowledgements.
         fails: bool,
     }
 
-    /// The rows that a reader of the file finds, by (segment, row).
+    /// The rows in the file, as segment/row.
     fn rows(file: &Path) -> Vec<String> {
         let text = std::fs::read_to_string(file).unwrap();
         let rows = text.lines().skip(1).map(|line| line.split(',').skip(1).take(2));
@@ -278,7 +279,7 @@ mod tests {
 
     impl Feed for Observer<'_> {
         async fn acknowledge(&self, request: AcknowledgeRequest) -> anyhow::Result<()> {
-            anyhow::ensure!(!self.fails, "the test says so");
+            anyhow::ensure!(!self.fails, "a failure made by the test");
             let rows_now = rows(self.file);
             let at = |cursor: Option<Cursor>| cursor.unwrap().segment;
             self.seen.borrow_mut().push((at(request.from), at(request.to), rows_now));
@@ -296,7 +297,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
     }
 
-    /// P38: what the cursor has passed is not given again: it must be in the file by then.
+    /// P38: lines before the cursor are not delivered again, so they must be in the file first.
     #[test]
     fn p38_a_page_is_in_the_file_before_its_cursor_is_moved() {
         let dir = tempfile::tempdir().unwrap();
@@ -309,7 +310,7 @@ mod tests {
             for segment in 1..=3 {
                 puller.take(&page(segment), &mut sink).await.unwrap();
             }
-            // Nothing new: nothing is acknowledged.
+            // A repeated page has no new lines, so nothing is acknowledged.
             puller.take(&page(3), &mut sink).await.unwrap();
         });
         let upto = |segments| {
@@ -318,7 +319,7 @@ mod tests {
         };
         let expected = [(0, 1, upto(1)), (1, 2, upto(2)), (2, 3, upto(3))];
         assert_eq!(*feed.seen.borrow(), expected);
-        assert_eq!(sink.syncs(), 4, "flushed to the disk each time, not to its cache");
+        assert_eq!(sink.syncs(), 4, "each page is synced to disk");
         assert_eq!(rows(&file), upto(3), "each line once");
     }
 
@@ -336,7 +337,8 @@ mod tests {
         assert_eq!(rows(&file), ["1/0", "1/1"]);
     }
 
-    /// The cursor that could not be moved is tried from where it stands, and its lines are kept.
+    /// After a failed acknowledgement the next one starts from the old cursor, and the lines are
+    /// kept.
     #[test]
     fn p38_a_cursor_that_could_not_be_moved_is_moved_with_the_next_page() {
         let dir = tempfile::tempdir().unwrap();
@@ -347,7 +349,7 @@ mod tests {
             Puller { feed: &feed, consumer: "bills", acknowledge: true, cursors: BTreeMap::new() };
         assert!(block(puller.take(&page(1), &mut sink)).is_err());
         let cursors = puller.cursors;
-        assert!(cursors.is_empty(), "it stands where it stood");
+        assert!(cursors.is_empty(), "the cursor has not moved");
         feed.fails = false;
         let mut puller = Puller { feed: &feed, consumer: "bills", acknowledge: true, cursors };
         block(puller.take(&page(2), &mut sink)).unwrap();

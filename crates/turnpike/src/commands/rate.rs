@@ -1,4 +1,4 @@
-//! `turnpike rate`: usage priced here, by the evaluator that nodes run, with no cluster.
+//! `turnpike rate`: prices usage locally, without a cluster, with the same evaluator as the nodes.
 
 mod happened;
 mod option;
@@ -25,13 +25,13 @@ use happened::Happened;
 use report::Lines;
 
 const EXAMPLES: &str = "\
-Prints one line for each priced portion, with its receipt, in the columns of `turnpike pull`. What can't be rated is listed on
-standard error with its reason. Records are taken in the order of the file; before each, what is due
-of its account by then is booked.
+Prints one line for each priced portion, with its receipt, in the columns of `turnpike pull`.
+Records that can't be rated are listed on standard error with the reason. Records are rated in the
+order of the file; before each record, charges of its account that are due by then are booked.
 
-With --step it shows instead what each primitive does with each record, and with what falls due. At
-a terminal it stops after each primitive: Enter or n goes on to the next primitive, c to the next
-breakpoint, r to the next record, q quits.
+With --step it shows instead what each primitive does with each record and each due charge. At a
+terminal it stops after each primitive: Enter or n continues to the next primitive, c to the next
+breakpoint, r to the next record; q quits.
 
 Examples:
   turnpike rate --plan plan.xml --usage usage.csv --zone America/New_York
@@ -47,27 +47,27 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct RateArgs {
-    /// A plan in XML; repeat for several plans, asked in this order, or versions of one
+    /// A plan in XML; repeat for several plans, tried in this order, or for versions of one
     #[arg(long = "plan", value_name = "FILE", required = true)]
     plans: Vec<PathBuf>,
     /// Usage records (.csv, .jsonl), or - for standard input
     #[arg(long, value_name = "FILE")]
     usage: PathBuf,
-    /// The form of the usage file, where its name does not tell
+    /// The format of the usage file [default: by its name]
     #[arg(long)]
     format: Option<Format>,
-    /// Take this column of a CSV file as an attribute, though its name is like a known one; repeat.
-    /// What the plans read as attributes is taken so anyway
+    /// Read this CSV column as an attribute although its name resembles a known one; repeat for
+    /// more. Attributes that the plans read need no such option
     #[arg(long = "attribute", value_name = "COLUMN")]
     attributes: Vec<String>,
-    /// Judge by this time whether usage is over, as a cluster would then: an instant, or a date of
-    /// --zone [default: the clock; usage that is all to come is rated, with a warning]
+    /// The present time for the check that usage is not in the future: an instant, or a date of
+    /// --zone [default: the clock; usage that lies entirely in the future is rated, with a warning]
     #[arg(long, value_name = "TIME")]
     now: Option<String>,
     /// A reference table that the plans read; repeat for several, or for versions of one
     #[arg(long = "table", value_name = "FILE")]
     tables: Vec<PathBuf>,
-    /// Accounts, as `account import` takes them; without, every account has all the plans
+    /// Accounts, in the format of `account import` [default: every account has all plans]
     #[arg(long = "accounts-file", alias = "accounts", value_name = "FILE")]
     accounts: Option<PathBuf>,
     /// Time zone of every account
@@ -80,17 +80,17 @@ pub(crate) struct RateArgs {
     /// Currency of every account [default: the first plan's]
     #[arg(long, value_name = "CODE", conflicts_with = "accounts")]
     currency: Option<Currency>,
-    /// Offer every account alternatives, by their plans' ids; each cycle is billed by the one that comes
-    /// cheapest. Repeat for several options
+    /// Offer every account alternatives, by their plan ids; each cycle is billed by the cheapest
+    /// one. Repeat for several options
     #[arg(long = "option", value_name = "NAME=ID,ID", value_parser = values::pair)]
     #[arg(conflicts_with = "accounts")]
     options: Vec<(String, String)>,
-    /// What an option costs a billing cycle, in the account's currency [default: nothing]
+    /// The fee of an option for each billing cycle, in the account's currency [default: nothing]
     #[arg(long = "option-fee", value_name = "NAME=AMOUNT", value_parser = values::pair)]
     #[arg(requires = "options")]
     option_fees: Vec<(String, String)>,
-    /// After all records let time go on to this date (of --zone, else of UTC), and book what falls
-    /// due until then
+    /// After all records, advance the time to this date (of --zone, else of UTC), and book the
+    /// charges that fall due until then
     #[arg(long, value_name = "DATE")]
     until: Option<Date>,
     /// Show what each primitive does with each record
@@ -99,7 +99,7 @@ pub(crate) struct RateArgs {
     /// Stop at, and show only, primitives of this id or type; repeat for several
     #[arg(long = "break", value_name = "ID", requires = "step")]
     breakpoints: Vec<String>,
-    /// Print JSON, one object a line (or a step)
+    /// Print JSON, one object per line (or per step)
     #[arg(long)]
     json: bool,
 }
@@ -159,7 +159,7 @@ fn happened(args: &RateArgs) -> anyhow::Result<Happened> {
     Ok(Happened::by(now))
 }
 
-/// Words in properties of the plans that may name an attribute of the record.
+/// Words in properties of the plans that may be the name of a record attribute.
 fn read_attributes(catalogue: &Catalogue) -> BTreeSet<String> {
     let primitives = catalogue.plans().flat_map(Plan::primitives);
     let properties = primitives.flat_map(|primitive| {
@@ -170,14 +170,14 @@ fn read_attributes(catalogue: &Catalogue) -> BTreeSet<String> {
     texts.map(|text| text.strip_prefix("record.").unwrap_or(text).to_owned()).collect()
 }
 
-/// Tells of the tables that a plan reads and no `--table` holds.
+/// Warns of the tables that a plan reads and no `--table` provides.
 fn tell_of_missing_tables(plan: &Plan, tables: &[Arc<Table>]) {
     for name in plan.tables() {
         let of_kind = tables.iter().filter(|table| table.kind() == name.kind);
         let known: Vec<&str> = of_kind.map(|table| table.id()).collect();
         if !known.contains(&name.id.as_str()) {
             ui::tell(format_args!(
-                "plan {}: warning: it reads the {} table {}, and no --table holds it{}: what needs it waits as no-table",
+                "plan {}: warning: it reads the {} table {}, and no --table holds it{}: records that need it are suspended as no-table",
                 plan.id(),
                 name.kind,
                 name.id,
@@ -238,7 +238,7 @@ fn accounts(args: &RateArgs, zone: Zone, catalogue: &Catalogue) -> anyhow::Resul
         return Ok(Accounts::all_alike(option::subscribed(args, account, catalogue)?));
     };
     let rows = AccountsCsv::new(&file.display().to_string(), usage_file::open(file)?)?;
-    // A wrong account would make wrong bills; so here one bad row is one too many.
+    // A wrong account would give wrong bills, so one bad row is an error.
     let rows: Vec<_> = rows.map(|row| row.map(|row| row.content)).collect::<Result<_, _>>()?;
     Ok(Accounts::from_rows(rows)?)
 }

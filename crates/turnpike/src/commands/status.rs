@@ -1,4 +1,4 @@
-//! `turnpike status`: who serves what.
+//! `turnpike status`: the nodes, the partitions, and which node serves which partition.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::exit::{EXIT_CODES, Finish};
 use crate::{ui, values};
 
 const EXAMPLES: &str = "\
-Ends with 3 while some partition is served by nobody.
+The exit code is 3 while no node serves some partition.
 
 Examples:
   turnpike status
@@ -27,10 +27,10 @@ pub(crate) struct StatusArgs {
     /// Report as JSON
     #[arg(long)]
     json: bool,
-    /// Show it again and again, until Ctrl-C; with --json one object a line
+    /// Repeat until Ctrl-C; with --json one object per line
     #[arg(long)]
     watch: bool,
-    /// How often to look, with --watch
+    /// The interval of --watch
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration)]
     every: Duration,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(crate) struct StatusArgs {
 
 #[derive(Serialize)]
 struct Status<'a> {
-    /// When the status was read, by this machine's clock.
+    /// The time of the status, by this machine's clock.
     at: String,
     nodes: Vec<NodeStatus<'a>>,
     partitions: Vec<PartitionStatus<'a>>,
@@ -75,7 +75,7 @@ struct PartitionStatus<'a> {
     members: Vec<MemberStatus<'a>>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // The form that serde asks for.
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde requires this signature.
 const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -84,7 +84,7 @@ const fn is_zero(number: &u64) -> bool {
 struct MemberStatus<'a> {
     node: &'a str,
     priority: u32,
-    /// Of its warm copy.
+    /// The lag of the member's warm replica, in segments.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_segments: Option<u64>,
 }
@@ -112,8 +112,8 @@ async fn read(front: &Front) -> anyhow::Result<StatusResponse> {
         .await
 }
 
-/// Shows the status until Ctrl-C. A front that does not answer for a while is told, not fatal: that
-/// is when one wants to watch.
+/// Shows the status until Ctrl-C. A front that does not answer is reported and polled again,
+/// because the command is meant for watching outages.
 async fn watch(front: &Front, args: &StatusArgs) -> anyhow::Result<Finish> {
     let mut looks = tokio::time::interval(args.every.max(Duration::from_millis(50)));
     loop {
@@ -133,7 +133,7 @@ async fn watch(front: &Front, args: &StatusArgs) -> anyhow::Result<Finish> {
             continue;
         }
         if std::io::stdout().is_terminal() {
-            // Clears the screen, and begins at its top.
+            // Clear the screen, and move the cursor to its top.
             ui::print("\x1b[2J\x1b[H")?;
         }
         match status {
@@ -213,12 +213,12 @@ fn print(status: &StatusResponse) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How far a warm copy is.
+/// The lag of a warm replica, as shown behind a member.
 fn behind(lag_segments: u64) -> String {
     match lag_segments {
-        0 => " (warm copy, up to date)".to_owned(),
-        1 => " (warm copy, 1 segment behind)".to_owned(),
-        lag => format!(" (warm copy, {} segments behind)", ui::count(lag)),
+        0 => " (warm replica, up to date)".to_owned(),
+        1 => " (warm replica, 1 segment behind)".to_owned(),
+        lag => format!(" (warm replica, {} segments behind)", ui::count(lag)),
     }
 }
 
@@ -270,7 +270,7 @@ mod tests {
         let row = partition_row(&Partition { id: 1, members, ..Partition::default() });
         assert_eq!(
             row.last().unwrap(),
-            "a=10, b=10 (warm copy, up to date), c=10 (warm copy, 190 segments behind)"
+            "a=10, b=10 (warm replica, up to date), c=10 (warm replica, 190 segments behind)"
         );
     }
 }

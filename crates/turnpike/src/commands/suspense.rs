@@ -18,14 +18,14 @@ Examples:
   turnpike suspense list --reason unknown-account --json
   turnpike suspense recycle --account 42";
 
-/// What to do with suspense.
+/// The suspense commands.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum SuspenseCommand {
-    /// Lists what waits, and why
+    /// Lists the records in suspense, with reasons
     #[command(after_help = LIST_EXAMPLES)]
     List(SuspenseArgs),
-    /// Tries again, after what was missing was put right
+    /// Rates suspended records again, after the cause was corrected
     #[command(after_help = RECYCLE_EXAMPLES)]
     #[command(after_long_help = format!("{RECYCLE_EXAMPLES}\n\n{EXIT_CODES}"))]
     Recycle(SuspenseArgs),
@@ -38,25 +38,25 @@ Examples:
   turnpike suspense list --json | jq -r .record_id";
 
 const RECYCLE_EXAMPLES: &str = "\
-Ends with 3 while some of them stay in suspense.
+The exit code is 3 if some records stay in suspense.
 
 Examples:
   turnpike suspense recycle
   turnpike suspense recycle --reason unknown-account";
 
-/// Which records.
+/// The selection of records.
 #[derive(Debug, Args)]
 pub(crate) struct SuspenseArgs {
-    /// Only those that wait for this reason, such as unknown-account
+    /// Only records suspended for this reason, such as unknown-account
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
-    /// Only this account's
+    /// Only records of this account
     #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
     account: u64,
     /// At most this many
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     max: u32,
-    /// Report as JSON (list: one object a line)
+    /// Report as JSON (list: one object per line)
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -94,7 +94,7 @@ struct Shown {
     duration_us: i64,
     quantity: Option<i64>,
     reason: String,
-    /// What the reason is about: the measure, attribute, number or plan.
+    /// The subject of the reason: the measure, attribute, number or plan.
     detail: String,
     segment: u64,
     recycled: u32,
@@ -139,7 +139,7 @@ async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> 
         }
     }
     if !args.json && rows.is_empty() {
-        ui::tell("nothing waits in suspense");
+        ui::tell("no records are in suspense");
     } else if !args.json {
         ui::print_table(&["ACCOUNT", "RECORD", "TYPE", "START", "REASON", "RECYCLED"], &rows)?;
     }
@@ -196,7 +196,7 @@ async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finis
         }
         if recycled.retry > 0 {
             let retry = ui::count(recycled.retry);
-            ui::tell(format_args!("{retry} records' owners did not answer; run it again"));
+            ui::tell(format_args!("the owners of {retry} records did not answer; run it again"));
         }
     }
     Ok(Finish::unless(recycled.still_suspended + recycled.retry > 0))

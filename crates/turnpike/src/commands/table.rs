@@ -1,4 +1,4 @@
-//! `turnpike table`: reference tables, here and in the catalogue.
+//! `turnpike table`: reference tables in files and in the catalogue.
 
 mod maxmind;
 
@@ -29,37 +29,37 @@ Examples:
   turnpike table from-maxmind --id geo --version 1 --starts 2026-02-01 --level country \\
     GeoLite2-Country.mmdb > geo.csv";
 
-/// What to do with reference tables.
+/// The table commands.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum TableCommand {
-    /// Checks tables here, with no cluster
+    /// Checks tables in files, without a cluster
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
-        /// Tables: a first line that says what it is, then CSV
+        /// Tables: a first line with the table's properties, then CSV
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
-    /// Puts tables into the catalogue; a version never changes once it is there
+    /// Adds tables to the catalogue; a published version never changes
     Publish(PublishArgs),
     /// Lists the tables in the catalogue
     List(ListArgs),
     /// Prints a published table
     Show(ShowArgs),
-    /// Makes a table of addresses of MaxMind's GeoLite2 or GeoIP2 files
+    /// Converts MaxMind's GeoLite2 or GeoIP2 files to a table of addresses
     FromMaxmind(maxmind::MaxmindArgs),
 }
 
 const CHECK_EXAMPLES: &str = "\
-Ends with 1 when a table can't be right; each fault is told with its line.
+The exit code is 1 if a table is invalid; each error is shown with its line.
 
 Examples:
   turnpike table check world-dial.csv
   turnpike table check tables/*.csv";
 
 const PUBLISH_EXAMPLES: &str = "\
-The first version of a table may start on any date. A further one must start on a date that has
-begun nowhere on earth, and be of the same kind.
+The first version of a table may start on any date. A further version must be of the same kind, and
+must start on a date that has not begun in any time zone.
 
 Examples:
   turnpike table publish world-dial.csv
@@ -70,7 +70,7 @@ Examples:
 #[command(after_help = PUBLISH_EXAMPLES)]
 #[command(after_long_help = format!("{PUBLISH_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct PublishArgs {
-    /// Tables: a first line that says what it is, then CSV
+    /// Tables: a first line with the table's properties, then CSV
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -108,7 +108,7 @@ pub(crate) struct ShowArgs {
     /// The table's id
     #[arg(value_name = "ID")]
     table: String,
-    /// Its version [default: the newest]
+    /// The table's version [default: the newest]
     #[arg(long = "table-version", visible_alias = "version", value_name = "N")]
     #[arg(default_value_t = 0, hide_default_value = true)]
     version: u32,
@@ -138,12 +138,12 @@ fn check(files: &[PathBuf]) -> anyhow::Result<Finish> {
         }
     }
     if wrong > 0 {
-        bail!("{wrong} of {} tables can't be right; mend what is told above", files.len());
+        bail!("{wrong} of {} tables are invalid; correct the errors above", files.len());
     }
     Ok(Finish::Done)
 }
 
-/// The text of a table's file, as far as one byte past what a table may have.
+/// Reads the text of a table's file, at most one byte more than the size limit of tables.
 fn read_text(file: &Path) -> anyhow::Result<String> {
     let name = file.display();
     let mut text = String::new();
@@ -153,9 +153,9 @@ fn read_text(file: &Path) -> anyhow::Result<String> {
     });
     match read {
         Ok(_) => Ok(text),
-        // A letter may be cut where a file is too long; that is the fault then.
+        // A file over the limit may be cut inside a character, so the message names the limit too.
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error).with_context(|| {
-            format!("{name} is no text in UTF-8 of {TABLE_BYTES_MAX} bytes at most")
+            format!("{name} is not UTF-8 text of at most {TABLE_BYTES_MAX} bytes")
         }),
         Err(error) => {
             Err(error).with_context(|| format!("the table {name} can't be read; check the path"))
@@ -163,7 +163,7 @@ fn read_text(file: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// Reads a table from a file, and tells its warnings.
+/// Reads a table from a file, and prints its warnings.
 pub(crate) fn load(file: &Path) -> anyhow::Result<Table> {
     parse(file, &read_text(file)?)
 }
@@ -171,7 +171,7 @@ pub(crate) fn load(file: &Path) -> anyhow::Result<Table> {
 fn parse(file: &Path, text: &str) -> anyhow::Result<Table> {
     let name = file.display();
     let table = turnpike_plan::parse_table(text).map_err(|errors| {
-        // One fault a line, each with the file in front, so that editors find the place.
+        // One error per line, each prefixed with the file, so that editors can jump to it.
         let faults: Vec<String> = errors.0.iter().map(|error| format!("{name}: {error}")).collect();
         anyhow!("{}", faults.join("\n"))
     })?;
@@ -181,7 +181,7 @@ fn parse(file: &Path, text: &str) -> anyhow::Result<Table> {
     Ok(table)
 }
 
-/// Checks a table, tells its warnings, and gives its id, version, start and content, for people.
+/// Checks a table and prints its warnings. Returns its id, version, start and content hash as text.
 fn check_one(file: &Path, text: &str) -> anyhow::Result<String> {
     let table = parse(file, text)?;
     let hash: String =

@@ -1,7 +1,7 @@
-//! `turnpike up`: a whole cluster on this machine.
+//! `turnpike up`: runs a whole cluster on this machine.
 //!
 //! ```text
-//!  this process --starts, starts again--> front, node-1 .. node-N   (processes of this program)
+//!  this process --starts, restarts------> front, node-1 .. node-N   (processes of this program)
 //!        |                                      |
 //!        +---------- partitions ----> DIR/turnpike.db (SQLite) <----+
 //! ```
@@ -27,9 +27,9 @@ use crate::exit::{EXIT_CODES, Finish};
 use crate::{server, ui, values};
 
 const EXAMPLES: &str = "\
-Everything lives in DIR/turnpike.db; start it again with the same DIR and it goes on. A second `up`
-on a DIR that is in use ends with exit code 4. A process that ends is started again after a moment,
-so kill one and watch `turnpike status`.
+All data is in DIR/turnpike.db; a new start with the same DIR continues with it. A second `up` on a
+DIR that is in use ends with exit code 4. A process that ends is restarted after a few seconds: try
+it by killing one, and watch `turnpike status`.
 
 Examples:
   turnpike up
@@ -40,29 +40,29 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct UpArgs {
-    /// Where the database lives [default: turnpike-data]
+    /// The directory of the database [default: turnpike-data]
     #[arg(long, env = "TURNPIKE_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
-    /// How many nodes [default: 2]
+    /// The number of nodes [default: 2]
     #[arg(long, env = "TURNPIKE_NODES", value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
     nodes: Option<u32>,
-    /// How many partitions, when the database is new [default: 4]
+    /// The number of partitions, for a new database [default: 4]
     #[arg(long, env = "TURNPIKE_PARTITIONS", value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     partitions: Option<u32>,
-    /// The accounts to split among them, when the database is new
+    /// The accounts to split among the partitions, for a new database
     #[arg(long, value_name = "FIRST-LAST", value_parser = values::accounts)]
     #[arg(default_value = "1-1000000")]
     accounts: AccountRange,
     #[command(flatten)]
     acceptance: AcceptanceArgs,
-    /// Where the front listens [default: 127.0.0.1:7070]
+    /// The front's listening address [default: 127.0.0.1:7070]
     #[arg(long, env = "TURNPIKE_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,
 }
 
-/// A process that ended is started again after this long: a standby has taken over by then.
+/// The delay before a process is restarted: long enough for a standby to take over.
 const RESTART_AFTER: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finish> {
@@ -108,13 +108,13 @@ pub(crate) async fn run(args: UpArgs, context: &Context) -> anyhow::Result<Finis
             return ended?.map(|()| Finish::Done);
         }
     }
-    ui::tell("stopping; once more kills what is left");
+    ui::tell("stopping; press Ctrl-C again to kill the remaining processes");
     let _ = stop.send(true);
     tokio::select! {
         _ = async { while keepers.join_next().await.is_some() {} let _ = front.await; } => {}
         _ = interrupt.recv() => {}
     }
-    // Held until the last child has ended.
+    // The directory stays locked until the last child has ended.
     drop(held);
     Ok(Finish::Done)
 }
@@ -135,7 +135,7 @@ fn tell_settings(data: &Path, plan: &ClusterPlan, context: &Context) {
     );
 }
 
-/// Keeps one child running until it is told to stop.
+/// Restarts one child whenever it ends, until the stop signal.
 async fn keep(
     mut child: Running,
     mut stopping: tokio::sync::watch::Receiver<bool>,
@@ -149,7 +149,7 @@ async fn keep(
                 return Ok(());
             }
         };
-        ui::tell(format_args!("{name} (pid {pid}) ended ({how}); starting it again"));
+        ui::tell(format_args!("{name} (pid {pid}) ended ({how}); restarting it"));
         let recipe = child.recipe.clone();
         child = loop {
             tokio::select! {
@@ -158,19 +158,19 @@ async fn keep(
             }
             match recipe.start().await {
                 Ok(child) => break child,
-                Err(error) => ui::tell(format_args!("{error:#}; trying again")),
+                Err(error) => ui::tell(format_args!("{error:#}; retrying")),
             }
         };
-        ui::tell(format_args!("{name} runs again (pid {})", child.pid()));
+        ui::tell(format_args!("{name} is running again (pid {})", child.pid()));
     }
 }
 
-/// Waits until the children are to stop.
+/// Waits for the stop signal.
 async fn told(stopping: &mut tokio::sync::watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// What an embedded cluster consists of.
+/// The parameters of an embedded cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterPlan {
     pub(crate) nodes: u32,
@@ -181,7 +181,7 @@ pub(crate) struct ClusterPlan {
     pub(crate) shows_logs: bool,
 }
 
-/// An embedded cluster that runs.
+/// A running embedded cluster.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) front: Running,
@@ -201,12 +201,13 @@ impl Cluster {
         let database = turnpike_store::open(&url, &OpenOptions::default()).await?;
         let names: Vec<String> = (1..=plan.nodes).map(|number| format!("node-{number}")).collect();
         create_partitions(&database, plan, &names).await?;
-        // From here on only the children use the file.
+        // From here on only the children access the file.
         drop(database);
         let front = ["front", "--database", &url, "--listen", &plan.listen];
         let front = recipe("front", &front, plan.shows_logs, context).start().await?;
         ui::tell(format_args!("front (pid {}) at http://{}", front.pid(), front.address));
-        // Side by side, so that each finds its own partitions vacant.
+        // Started concurrently, so that each node claims its preferred partitions while they are
+        // vacant.
         let starts = names.iter().map(|name| {
             let node = ["node", "--name", name, "--database", &url, "--listen", "127.0.0.1:0"];
             let node = recipe(name, &node, plan.shows_logs, context);
@@ -222,7 +223,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Where the front is.
+    /// The address of the front.
     pub(crate) fn address(&self) -> std::net::SocketAddr {
         self.front.address
     }
@@ -247,7 +248,7 @@ impl Cluster {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        bail!("after 30 s some partition is served by nobody; `turnpike status` says which")
+        bail!("after 30 s a partition has no owner; `turnpike status` shows which")
     }
 
     /// Stops the front, then the nodes.
@@ -265,7 +266,7 @@ async fn create_partitions(
 ) -> anyhow::Result<()> {
     let there = database.observe().await?.partitions;
     if !there.is_empty() {
-        ui::tell(format_args!("{} partitions are there already", there.len()));
+        ui::tell(format_args!("the database has {} partitions already", there.len()));
         return Ok(());
     }
     let ranges = split(plan.accounts, plan.partitions)?;
@@ -273,7 +274,7 @@ async fn create_partitions(
     Ok(database.create_partitions(&specs).await?)
 }
 
-/// A child with our own configuration file and log settings.
+/// The command line of a child, with the parent's configuration file and log settings.
 fn recipe(name: &str, arguments: &[&str], shows_log: bool, context: &Context) -> Recipe {
     let mut recipe = Recipe::server(name, arguments, shows_log);
     if let Some(path) = &context.config_path {

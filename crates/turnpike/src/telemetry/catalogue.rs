@@ -1,17 +1,17 @@
-//! Every metric that there is: its kind, labels, unit and meaning. `docs/metrics.md` says the same.
+//! The list of all metrics: kind, labels, unit and meaning. `docs/metrics.md` has the same list.
 //!
-//! Labels are bounded: by the partitions and nodes of the cluster, or by words in the code.
+//! The label values are bounded: partitions and nodes of the cluster, or constants of the code.
 
 use metrics::Unit;
 
-/// A metric's kind, and with it how it is read.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
-    /// Only grows, while the process lives.
+    /// Grows monotonically from 0 at the start of the process.
     Counter,
-    /// What is now.
+    /// The present value.
     Gauge,
-    /// Counted into buckets.
+    /// A distribution over buckets with these upper bounds.
     Histogram(&'static [f64]),
 }
 
@@ -25,18 +25,18 @@ pub(crate) struct Metric {
     pub(crate) help: &'static str,
 }
 
-/// Half a millisecond to ten seconds: what somebody waits for.
+/// Half a millisecond to ten seconds: operations that a client waits for.
 const WAIT: Kind = Kind::Histogram(&[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ]);
-/// Fifty microseconds to a second: work done in memory.
+/// Fifty microseconds to a second: work in memory.
 const WORK: Kind = Kind::Histogram(&[
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0,
 ]);
-/// Ten milliseconds to two minutes: takeovers, and what is done in the background.
+/// Ten milliseconds to two minutes: takeovers and background work.
 const LONG: Kind =
     Kind::Histogram(&[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0]);
-/// A kilobyte to a gigabyte.
+/// One kilobyte to one gigabyte.
 const SIZE: Kind =
     Kind::Histogram(&[1e3, 4e3, 16e3, 64e3, 256e3, 1e6, 4e6, 16e6, 64e6, 256e6, 1e9]);
 
@@ -54,134 +54,134 @@ macro_rules! metrics {
 
 use Kind::{Counter, Gauge};
 
-/// All of them, in the order of the page.
+/// All metrics, in the order of `docs/metrics.md`.
 pub(crate) const METRICS: &[Metric] = metrics! {
     // Every process
     "turnpike_process_info" Gauge, Count, ["process", "name", "version"]
-        "Always 1: `front` or `node`, a node's name, the program's version";
+        "Always 1; the labels are `front` or `node`, the node's name, and the program's version";
     "turnpike_database_call_seconds" WAIT, Seconds, ["call"]
-        "How long a call of the shared database took, failed ones too";
+        "Duration of calls to the shared database, including failed calls";
     "turnpike_database_errors_total" Counter, Count, ["call", "kind"]
-        "Calls that failed: `unavailable`, `full`, `refused`, `superseded`, `corrupt`";
-    // Nodes: what they rate
+        "Failed calls: `unavailable`, `full`, `refused`, `superseded`, `corrupt`";
+    // Nodes: rating
     "turnpike_records_total" Counter, Count, ["outcome", "reason"]
-        "Records: `accepted`, `duplicate`; `suspended`, `replayed` (suspended at an earlier sending), `rejected` by reason";
+        "Records by outcome: `accepted`, `duplicate`; by reason: `suspended`, `replayed` (sent again, suspended at the first sending), `rejected`";
     "turnpike_rating_seconds" WORK, Seconds, []
-        "One sub-batch from the queue to the open segment: decoded, deduplicated, priced";
+        "Time from taking a sub-batch out of the queue until it is in the open segment: decoding, deduplication, pricing";
     "turnpike_append_seconds" WAIT, Seconds, []
         "One segment from sealing to the durable commit";
     "turnpike_segment_bytes" SIZE, Bytes, []
-        "How large appended segments are";
+        "Size of appended segments";
     "turnpike_queue_bytes" Gauge, Bytes, []
-        "Requests that wait for owners of this node";
+        "Size of the requests in the queues of this node's owners";
     "turnpike_queue_bytes_max" Gauge, Bytes, []
-        "The limit of the same; past it requests are refused";
+        "The limit of `turnpike_queue_bytes`; above it requests are refused";
     "turnpike_queue_requests" Gauge, Count, []
-        "How many requests wait in owners' queues";
+        "Requests in the queues of this node's owners";
     "turnpike_refused_total" Counter, Count, ["reason"]
-        "Requests refused for now: `queue-full`, `keys-full`";
+        "Requests refused temporarily: `queue-full`, `keys-full`";
     "turnpike_suspense_records" Gauge, Count, ["partition"]
-        "Records that wait in suspense, said by the partition's owner";
+        "Records in suspense, reported by the partition's owner";
     "turnpike_due_total" Counter, Count, ["what"]
-        "What fell due and was booked: `charge`, `close`, `option`, `offset` (of bonuses)";
+        "Due items booked: `charge`, `close`, `option`, `offset` (of bonuses)";
     "turnpike_sweep_stuck_total" Counter, Count, []
-        "Times that an account's sweep stopped because something can't be booked";
+        "Sweeps of accounts that stopped because a due item can't be booked";
     "turnpike_postings_total" Counter, Count, ["outcome"]
-        "Postings of other accounts, `posted` or `suspended`";
+        "Postings from other accounts, `posted` or `suspended`";
     "turnpike_postings_diverged_total" Counter, Count, []
-        "Senders of postings whose history is not the one that was read before";
-    // Nodes: what they own and follow
+        "Senders of postings whose log is not a continuation of the log read before";
+    // Nodes: ownership and replicas
     "turnpike_partitions_owned" Gauge, Count, []
-        "Partitions that have an owner here, or a claim under way";
+        "Partitions that this node owns or is claiming";
     "turnpike_partitions_followed" Gauge, Count, []
-        "Partitions of which this node keeps, or builds, a warm copy";
+        "Partitions of which this node keeps or builds a warm replica";
     "turnpike_partition_role" Gauge, Count, ["partition", "role"]
-        "1 if this node serves it (`owner`) or has a warm copy (`standby`), else 0";
+        "1 if this node serves the partition (`owner`) or has a warm replica (`standby`), else 0";
     "turnpike_partition_epoch" Gauge, Count, ["partition"]
-        "The partition's epoch, as this member saw it last";
+        "The partition's epoch, as last read by this member";
     "turnpike_partition_segments" Gauge, Count, ["partition"]
-        "How far the partition's log reaches, as this member saw it last";
+        "The number of the partition's last segment, as last read by this member";
     "turnpike_standby_lag_segments" Gauge, Count, ["partition"]
-        "Segments that the warm copy here lacks; 0 where none is kept";
+        "Segments that this node's warm replica lacks; 0 without a replica";
     "turnpike_log_applied_bytes_total" Counter, Bytes, []
-        "Log read into copies, by standbys and when taking over";
+        "Log applied to replicas, by standbys and during takeovers";
     "turnpike_takeovers_total" Counter, Count, ["cause", "copy"]
-        "Partitions taken over, by cause, from a `warm` or a `cold` copy";
+        "Partitions taken over, by cause, with a `warm` or a `cold` replica";
     "turnpike_takeover_seconds" LONG, Seconds, ["cause", "copy"]
-        "From the decision to claim to serving";
+        "Time from the decision to claim until the partition is served";
     "turnpike_relays_total" Counter, Count, []
-        "Streams and requests passed on to an owner that the front can't reach";
+        "Streams and requests relayed to an owner that the front can't reach";
     "turnpike_ownerships_ended_total" Counter, Count, ["reason"]
         "Claims and ownerships that ended: `released`, `lost`, `fenced`, `database`, `rolled-back`, `damaged`, `stopped`";
     "turnpike_heartbeats_total" Counter, Count, ["result"]
         "Heartbeats, `written` or `failed`";
     "turnpike_heartbeat_seconds" WAIT, Seconds, []
-        "How long writing a heartbeat took, failed ones too";
+        "Duration of heartbeat writes, including failed ones";
     "turnpike_catalogue_version" Gauge, Count, []
-        "The version of the catalogue that this node rates by";
-    // Nodes: what they hold
+        "The version of the catalogue with which this node rates";
+    // Nodes: state
     "turnpike_accounts" Gauge, Count, ["partition", "role"]
-        "Accounts in memory, of an `owner` and of a `standby`";
+        "Accounts in memory, as `owner` or as `standby`";
     "turnpike_dedup_keys" Gauge, Count, ["partition", "role"]
-        "Record keys in memory, of an `owner` and of a `standby`";
+        "Deduplication keys in memory, as `owner` or as `standby`";
     "turnpike_dedup_keys_max" Gauge, Count, []
-        "The limit of keys a partition; past it records are refused";
+        "The limit of deduplication keys per partition; above it records are refused";
     "turnpike_checkpoint_lag_bytes" Gauge, Bytes, ["partition"]
-        "Log since the last checkpoint: what a cold takeover has to read";
+        "Size of the log since the last checkpoint, which a cold takeover has to read";
     "turnpike_checkpoints_total" Counter, Count, ["result"]
         "Checkpoints: `published`, `superseded`, `failed`";
     "turnpike_checkpoint_seconds" LONG, Seconds, []
-        "How long writing a checkpoint took";
+        "Duration of checkpoint writes";
     "turnpike_checkpoint_bytes" SIZE, Bytes, []
-        "What a checkpoint wrote: the state, and the keys that came since";
-    // Fronts: what they take
+        "Size of a written checkpoint: the state, and the deduplication keys since the previous one";
+    // Fronts: admission
     "turnpike_front_records_total" Counter, Count, ["outcome", "reason"]
-        "Records answered to clients, as `turnpike_records_total`";
+        "Records answered to clients, with the labels of `turnpike_records_total`";
     "turnpike_front_batches_total" Counter, Count, ["status"]
         "Batches answered: `done`, `retry`, `rejected`";
     "turnpike_front_batch_seconds" WAIT, Seconds, ["status"]
-        "A batch from its receipt to its acknowledgement";
+        "Time from receipt of a batch to its acknowledgement";
     "turnpike_front_streams" Gauge, Count, []
-        "Clients' streams that are open";
+        "Open client streams";
     "turnpike_front_admitted_bytes" Gauge, Bytes, []
-        "Batches taken and not answered yet";
+        "Size of the batches admitted and not answered yet";
     "turnpike_front_admitted_bytes_max" Gauge, Bytes, []
-        "The limit of the same; past it batches are answered RETRY";
+        "The limit of `turnpike_front_admitted_bytes`; above it batches are answered RETRY";
     "turnpike_front_guide_cache_hits_total" Counter, Count, []
-        "Identities found without asking the database";
+        "Identities found in the cache";
     "turnpike_front_guide_cache_misses_total" Counter, Count, []
-        "Identities for which the database was asked";
-    // Fronts: what they send on
+        "Identities read from the database";
+    // Fronts: sending to nodes
     "turnpike_front_lanes" Gauge, Count, []
-        "Lanes: one for each client stream and partition";
+        "Partition senders: one for each client stream and partition";
     "turnpike_front_lane_pending_batches" Gauge, Count, []
-        "Sub-batches in lanes that have no answer yet";
+        "Sub-batches sent to partitions and not answered yet";
     "turnpike_front_lane_retries_total" Counter, Count, []
-        "Times that a lane went back and sent again";
+        "Times that a partition sender went back to its first unanswered sub-batch and sent again";
     "turnpike_front_request_retries_total" Counter, Count, []
-        "Requests to owners that were tried again";
+        "Retries of requests to owners";
     "turnpike_front_overloaded_total" Counter, Count, []
-        "Answers of nodes that said they are overloaded";
+        "Answers of nodes that report overload";
     "turnpike_front_expired_total" Counter, Count, []
-        "Sub-batches given up after 20 s with no durable answer";
+        "Sub-batches given up after 20 s without a durable answer";
     "turnpike_front_answers_dropped_total" Counter, Count, []
-        "Answers of superseded owners that were dropped";
-    // Fronts: how they see the cluster
+        "Dropped answers of superseded owners";
+    // Fronts: view of the cluster
     "turnpike_front_heartbeat_age_seconds" Gauge, Seconds, ["node"]
-        "How long the node's heartbeat has stood still, on the front's clock";
+        "Time since the front last saw the node's heartbeat advance, by the front's clock";
     "turnpike_front_partition_served" Gauge, Count, ["partition"]
-        "1 if a live node says that it serves the partition, else 0";
+        "1 if a live node reports that it serves the partition, else 0";
     "turnpike_front_routes_age_seconds" Gauge, Seconds, []
-        "How old the routes were at the last try to read them; 0 when it went well";
+        "Age of the routing table at the last attempt to read it; 0 if that attempt succeeded";
     "turnpike_front_route_failures_total" Counter, Count, []
-        "Times that the routes could not be read";
+        "Failed reads of the routing table";
     // Fronts: the feed
     "turnpike_feed_pages_total" Counter, Count, []
         "Pages of rated output pulled";
     "turnpike_feed_lines_total" Counter, Count, []
         "Charge lines pulled";
     "turnpike_feed_cache_hits_total" Counter, Count, []
-        "Segments for consumers found in memory";
+        "Segments for consumers found in the cache";
     "turnpike_feed_cache_misses_total" Counter, Count, []
         "Segments for consumers read from the database";
 };

@@ -1,7 +1,7 @@
-//! The port for machines that watch: `/metrics`, `/healthz`, `/readyz`.
+//! The monitoring port: `/metrics`, `/healthz`, `/readyz`.
 //!
-//! Whatever connects is bounded: so many connections at a time, one request each, of so many bytes,
-//! within so much time.
+//! Clients are bounded: a maximum number of connections, one request per connection, a maximum
+//! request size, and a time limit.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,27 +22,27 @@ use tokio::sync::Semaphore;
 
 use super::Probe;
 
-/// Connections at a time; more wait until one of them has ended.
+/// Maximum number of concurrent connections; further ones wait.
 const CONNECTIONS_MAX: usize = 32;
-/// A request's head.
+/// Time limit for the head of a request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// A request and its answer.
+/// Time limit for a request and its answer.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(10);
-/// The recorder drops what histograms no longer need this often.
+/// The interval at which the recorder drops histogram data that is no longer needed.
 const UPKEEP: Duration = Duration::from_secs(5);
-/// After an error to accept, such as too many open files.
+/// The wait after a failed accept, such as with too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 const TEXT: &str = "text/plain; charset=utf-8";
-/// What Prometheus asks for.
+/// The content type of the Prometheus text format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const UNKNOWN: &str = "not found: /metrics, /healthz and /readyz are served here";
 
-/// Listens at `address`, and serves as long as the process runs.
+/// Listens at `address`, and serves until the process ends.
 ///
 /// # Errors
-/// When nothing can listen there.
+/// The address can't be bound.
 pub(super) async fn serve(
     address: SocketAddr,
     metrics: PrometheusHandle,
@@ -82,7 +82,7 @@ async fn accept(listener: TcpListener, metrics: PrometheusHandle, probe: Probe) 
     }
 }
 
-/// One request and its answer; what goes wrong concerns the client alone.
+/// Serves one request. Errors are ignored, because they affect only the client.
 async fn exchange(stream: TcpStream, metrics: PrometheusHandle, probe: Probe) {
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = answer(&request, &metrics, &probe);

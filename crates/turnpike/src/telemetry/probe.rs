@@ -1,4 +1,4 @@
-//! Is the process ready to serve, and if not, why?
+//! The readiness of the process, with the reason if it is not ready.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,11 @@ type Check = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 enum State {
     /// Not ready, for this reason.
     Waits(String),
-    /// Ready if this says so.
+    /// Ready if this check succeeds.
     Runs(Check),
 }
 
-/// What `/readyz` answers; clones share it.
+/// The state behind `/readyz`; clones share it.
 #[derive(Clone)]
 pub(crate) struct Probe(Arc<Mutex<State>>);
 
@@ -30,20 +30,20 @@ impl fmt::Debug for Probe {
 }
 
 impl Probe {
-    /// From now on the process is not ready, for this reason.
+    /// Sets the process to not ready, with this reason.
     pub(crate) fn waits(&self, why: impl Into<String>) {
         *self.state() = State::Waits(why.into());
     }
 
-    /// From now on the process is ready when `check` says so.
+    /// From now on, `check` determines the readiness.
     pub(crate) fn runs(&self, check: impl Fn() -> Result<String, String> + Send + Sync + 'static) {
         *self.state() = State::Runs(Arc::new(check));
     }
 
-    /// What the process does, in words.
+    /// The state of a ready process, as text.
     ///
     /// # Errors
-    /// Why it is not ready, in words.
+    /// The reason why the process is not ready, as text.
     pub(crate) fn ready(&self) -> Result<String, String> {
         let state = self.state().clone();
         match state {

@@ -1,4 +1,4 @@
-//! Repeated warnings: one line a cause and minute, with a count.
+//! Limits repeated warnings to one line per cause and minute, with a count.
 //!
 //! ```text
 //!  warning or error --> Repeats::admit   the first of its cause is written, later ones are counted
@@ -6,9 +6,9 @@
 //!                       Repeats::due     each minute: one line for each cause that was counted
 //! ```
 //!
-//! A cause is the place in the code, the words, and which partition, node or address it is about.
-//! Numbers within the words (times, segment numbers, process ids) make no new cause. Memory is
-//! bounded: past [`CAUSES_MAX`] causes of one place, the rest of that place is one cause.
+//! A cause consists of the place in the code, the text, and the partition, node or address in the
+//! fields. Numbers in the text (times, segment numbers, process ids) do not distinguish causes.
+//! Memory is bounded: beyond [`CAUSES_MAX`] causes of one place, all others of it are one cause.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -23,46 +23,46 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
-/// One line of a cause within this time.
+/// The time in which at most one line of a cause is written.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Causes of one place in the code that are told apart.
+/// Maximum number of distinct causes for one place in the code.
 const CAUSES_MAX: usize = 32;
-/// Letters of a cause's text that are kept.
+/// Maximum length of the kept text of a cause.
 const TEXT_MAX: usize = 1_000;
-/// Fields whose numbers make another cause.
+/// Fields whose numbers distinguish causes.
 const SUBJECTS: [&str; 7] = ["partition", "node", "name", "address", "home", "sender", "consumer"];
-/// Lines of this target tell of repeats, and are not counted themselves.
+/// The target of lines that report repeats; these lines are not counted themselves.
 const TARGET: &str = "turnpike::repeats";
 
-/// A cause within its window.
+/// A cause in its present window.
 #[derive(Debug)]
 struct Cause {
     level: Level,
     since: Instant,
     suppressed: u64,
-    /// The newest line that was not written.
+    /// The text of the newest suppressed line.
     text: String,
 }
 
-/// What was not written of one cause in the last window.
+/// The suppressed lines of one cause in the last window.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Repeated {
     pub(crate) level: Level,
     pub(crate) suppressed: u64,
-    /// The newest of them.
+    /// The text of the newest one.
     pub(crate) text: String,
 }
 
 type Causes = HashMap<Identifier, HashMap<String, Cause>>;
 
-/// Limits repeated warnings of a process; clones share the counts.
+/// The limiter of a process's repeated warnings; clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Repeats {
     causes: Arc<Mutex<Causes>>,
 }
 
 impl Repeats {
-    /// May the line be written at `now`? Counts it, if not.
+    /// Decides whether the line is written at `now`; if not, counts it.
     fn admit(&self, place: Identifier, line: Line, level: Level, now: Instant) -> bool {
         let mut causes = self.causes();
         let of_place = causes.entry(place).or_default();
@@ -85,13 +85,13 @@ impl Repeats {
         false
     }
 
-    /// What has to be told at `now`: causes whose window has passed. A cause that did not recur is
-    /// forgotten.
+    /// The causes to report at `now`: those whose window has ended. A cause without repeats in its
+    /// window is removed.
     fn due(&self, now: Instant) -> Vec<Repeated> {
         self.take(|cause| now - cause.since >= WINDOW, now)
     }
 
-    /// Everything that was counted and not told yet.
+    /// All counts that have not been reported yet.
     fn rest(&self, now: Instant) -> Vec<Repeated> {
         self.take(|_| true, now)
     }
@@ -122,7 +122,7 @@ impl Repeats {
         self.causes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells of repeats each minute, for as long as the process runs.
+    /// Reports repeats each minute, until the process ends.
     pub(crate) async fn tell(self) {
         let mut looks = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -131,7 +131,7 @@ impl Repeats {
         }
     }
 
-    /// Tells of what was counted since, at the end of the process.
+    /// Reports the remaining counts, at the end of the process.
     pub(crate) fn tell_rest(&self) {
         self.rest(Instant::now()).iter().for_each(write);
     }
@@ -146,7 +146,7 @@ fn write(Repeated { level, suppressed, text }: &Repeated) {
     }
 }
 
-/// A line as text, and what makes its cause.
+/// The text of a log line, and the key of its cause.
 #[derive(Debug, Default)]
 struct Line {
     text: String,
@@ -160,13 +160,14 @@ impl Line {
         line
     }
 
-    /// `words`: not a bare number, whose value makes no cause.
+    /// `words`: the value is text. A number distinguishes causes only in the fields of
+    /// [`SUBJECTS`].
     fn add(&mut self, field: &Field, value: &dyn fmt::Display, words: bool) {
         let (name, value) = (field.name(), value.to_string());
         let room = TEXT_MAX.saturating_sub(self.text.len());
         let shown: String = value.chars().take(room).collect();
         let gap = if self.text.is_empty() { "" } else { " " };
-        // The message comes first, as a line is read.
+        // The message comes first, as in a log line.
         if name == "message" {
             self.text.insert_str(0, &format!("{shown}{}", if gap.is_empty() { "" } else { " " }));
         } else {
@@ -180,7 +181,7 @@ impl Line {
     }
 }
 
-/// The words with each number as `#`.
+/// The text with each number replaced by `#`.
 fn without_numbers(words: &str) -> String {
     let mut out = String::with_capacity(words.len());
     for letter in words.chars() {
@@ -218,7 +219,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Filter<S> for Repeats {
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        // Levels are ordered by how much they tell.
+        // `Level` is ordered by verbosity: greater is more verbose.
         if *metadata.level() > Level::WARN || metadata.target() == TARGET {
             return true;
         }

@@ -1,4 +1,4 @@
-//! What is measured, what is described, and what is documented are one and the same.
+//! The metrics in the code, in the list, and in the documentation are the same.
 #![allow(clippy::unwrap_used)]
 
 mod watching;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::catalogue::{Kind, METRICS, Metric};
 
-/// A file of the repository.
+/// Reads a file of the repository.
 fn text(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -19,7 +19,7 @@ fn metric(name: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|metric| metric.name == name)
 }
 
-/// Every metric in the code: its macro, and all labels that it is given anywhere.
+/// Every metric in the code: its macro, and the union of its labels in all places.
 fn measured() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let mut found = BTreeMap::new();
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -37,7 +37,7 @@ fn scan(place: &PathBuf, found: &mut BTreeMap<String, (String, BTreeSet<String>)
     } else if place.extension().is_some_and(|kind| kind == "rs") {
         let code = fs::read_to_string(place).unwrap();
         for kind in ["counter", "gauge", "histogram"] {
-            // In two pieces, so that this line is not found.
+            // Split, so that the scan does not find this line.
             let call = format!("metrics::{kind}{}", "!(");
             for rest in code.split(&call).skip(1) {
                 let strings: Vec<&str> = arguments(rest).split('"').collect();
@@ -56,7 +56,7 @@ fn scan(place: &PathBuf, found: &mut BTreeMap<String, (String, BTreeSet<String>)
     }
 }
 
-/// What stands before the parenthesis that closes the call.
+/// The text before the closing parenthesis of the call.
 fn arguments(rest: &str) -> &str {
     let mut open = 1;
     let end = rest.find(|letter| {
@@ -74,7 +74,7 @@ fn word(kind: Kind) -> &'static str {
     }
 }
 
-/// A metric's line in the page.
+/// The row of a metric in the page.
 fn row(metric: &Metric) -> String {
     let labels = match metric.labels {
         [] => String::new(),

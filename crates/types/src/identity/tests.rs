@@ -32,7 +32,7 @@ fn an_identity_has_one_spelling() {
         ("tel:1", "tel:1"),
     ] {
         assert_eq!(read(text), canonical, "{text}");
-        assert_eq!(read(canonical), canonical, "the one spelling stays as it is");
+        assert_eq!(read(canonical), canonical, "the canonical spelling is unchanged");
     }
 }
 
@@ -91,7 +91,7 @@ fn no_ipv6_prefix_holds_an_ipv4_address() {
     assert!(prefixes.all(|prefix| prefix.as_str().contains('.')), "{address}");
 }
 
-/// An IPv6 address in one of the ways in which people and programs write it.
+/// An IPv6 address in one of the forms that people and programs write.
 fn spelled(address: Ipv6Addr, style: u8) -> String {
     let groups = address.segments();
     let each = |write: &dyn Fn(u16) -> String| groups.map(write).join(":");

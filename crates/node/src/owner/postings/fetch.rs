@@ -1,4 +1,4 @@
-//! Reading a sender's log for postings, beside the owner's task.
+//! Reads a sender's log for postings, in a task beside the owner's.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,29 +12,30 @@ use turnpike_types::{
     AccountNumber, AccountRange, Money, PartitionId, Posting, SegmentHash, SegmentNumber, Timestamp,
 };
 
-/// Segments fetched at once.
+/// Segments per fetch.
 const FETCH_SEGMENTS: usize = 64;
 
-/// What came of a fetch.
+/// The outcome of a fetch.
 #[derive(Debug)]
 pub(in crate::owner) enum Fetched {
     Page(Page),
     Nothing,
     /// The database did not answer.
     Failed(StoreError),
-    /// The sender's log is not the one that the cursor was set by, or can't be read.
+    /// The sender's log is of another history than the cursor, or can't be read.
     Diverged {
         sender: PartitionId,
         why: String,
     },
 }
 
-/// Whose postings are looked for.
+/// The sender and the accounts whose postings are fetched.
 #[derive(Debug)]
 pub(super) struct Scope {
     pub(super) sender: PartitionId,
     pub(super) ours: AccountRange,
-    /// The sender is the receiver's own partition, which takes what no partition covers.
+    /// The sender is the receiver's own partition, which also takes postings that no partition
+    /// covers.
     pub(super) is_own: bool,
     pub(super) ranges: Arc<Vec<AccountRange>>,
 }
@@ -46,27 +47,27 @@ impl Scope {
     }
 }
 
-/// Segments of one sender, in order, being taken.
+/// Segments of one sender, in order, whose postings are being taken.
 #[derive(Debug)]
 pub(in crate::owner) struct Page {
     sender: PartitionId,
     segments: VecDeque<Fresh>,
     cursor: PostingCursor,
-    /// Something was taken since the cursor was logged.
+    /// A posting was taken since the cursor was logged.
     unlogged: bool,
-    /// Segments that were passed since then.
+    /// Segments that were passed over since the cursor was logged.
     passed: u32,
 }
 
-/// One segment's postings to accounts that concern this partition.
+/// One segment, with its postings to accounts of this partition.
 #[derive(Debug)]
 struct Fresh {
     number: SegmentNumber,
     hash: SegmentHash,
     segment: Arc<Segment>,
-    /// Postings, to whomever.
+    /// The number of postings to any account.
     total: u32,
-    /// Ordinal and row of ours.
+    /// The ordinal and the row of each posting to an account of this partition.
     ours: VecDeque<(u32, u32)>,
 }
 
@@ -75,12 +76,12 @@ impl Page {
         self.sender
     }
 
-    /// Behind what was taken and passed.
+    /// The cursor behind all that was taken and passed over.
     pub(super) fn cursor(&self) -> PostingCursor {
         self.cursor.clone()
     }
 
-    /// The next posting; segments without one are passed.
+    /// The next posting. Segments without one are passed over.
     pub(super) fn next(&mut self) -> Option<PostedLine<'_>> {
         while self.segments.front().is_some_and(|fresh| fresh.ours.is_empty()) {
             let Some(fresh) = self.segments.pop_front() else { break };
@@ -92,7 +93,7 @@ impl Page {
         posted(self.sender, fresh, row)
     }
 
-    /// The posting shown by [`Page::next`] was taken.
+    /// Moves the cursor behind the posting that [`Page::next`] returned.
     pub(super) fn step(&mut self) {
         let Some(mut fresh) = self.segments.pop_front() else { return };
         if let Some((ordinal, _)) = fresh.ours.pop_front() {
@@ -120,7 +121,7 @@ impl Page {
     }
 }
 
-/// A line that is posted to an account of this partition.
+/// A charge line that is posted to an account of this partition.
 #[derive(Debug)]
 pub(super) struct PostedLine<'a> {
     pub(super) account: AccountNumber,
@@ -131,23 +132,23 @@ pub(super) struct PostedLine<'a> {
     component: &'a ComponentInfo,
 }
 
-/// How a posting says that it is a bonus.
+/// The attribute that marks a posting as a bonus.
 pub(super) const KIND: &str = "kind";
 pub(super) const BONUS: &str = "bonus";
 
-/// What a posting says about itself, as text.
+/// The contents of a posting, as text.
 pub(super) struct Texts<'a> {
     amount: String,
     currency: String,
     from: String,
     version: String,
     component: &'a ComponentInfo,
-    /// The account is granted it.
+    /// The posting grants a bonus to the account.
     is_bonus: bool,
 }
 
 impl<'a> PostedLine<'a> {
-    /// Where it stands in its sender's log.
+    /// A record id that is made of the posting's position in the sender's log.
     pub(super) fn id(&self) -> String {
         let (sender, segment, row) = self.place;
         format!("{sender}/{segment}/{row}")
@@ -166,7 +167,7 @@ impl<'a> PostedLine<'a> {
 }
 
 impl Texts<'_> {
-    /// Sorted by name. All that is needed to post it later stands in them.
+    /// The attributes, sorted by name. They suffice to post the posting later.
     pub(super) fn attributes(&self) -> impl AsRef<[(&str, &str)]> {
         let mut attributes = SmallVec::<[(&str, &str); 10]>::new();
         attributes.extend([
@@ -175,7 +176,7 @@ impl Texts<'_> {
             ("currency", &self.currency),
             ("from", &self.from),
         ]);
-        // Bonuses are set off against charges in the receiver's cycle; of others no more is asked.
+        // Only bonuses need a mark: they are set off against charges in the receiver's cycle.
         attributes.extend(self.is_bonus.then_some((KIND, BONUS)));
         attributes.extend([
             ("plan", self.component.plan_id.as_str()),
@@ -202,7 +203,7 @@ fn posted(sender: PartitionId, fresh: &Fresh, row: u32) -> Option<PostedLine<'_>
     })
 }
 
-/// Reads what the sender's log holds behind `from`.
+/// Reads the sender's log behind `from`.
 pub(super) async fn fetch(
     db: Arc<dyn SharedDatabase>,
     scope: Scope,
@@ -215,8 +216,8 @@ pub(super) async fn fetch(
     }
 }
 
-/// The segments behind the cursor, with the cursor's own first where some of its postings may be
-/// left; or why they do not follow the cursor (P18).
+/// The segments behind the cursor. The cursor's own segment comes first, since some of its postings
+/// may not be taken yet. An error says why the segments do not continue the cursor (P18).
 async fn rows(
     db: &dyn SharedDatabase,
     scope: &Scope,
@@ -231,10 +232,13 @@ async fn rows(
     let mut rows = db.posting_segments(sender, before, FETCH_SEGMENTS).await?;
     let same = |row: &SegmentRow| row.segment.0 == from.segment && row.hash.0[..] == from.hash[..];
     if !rows.first().is_some_and(same) {
-        return Ok(Err(format!("segment {} is not the one that was read before", from.segment)));
+        return Ok(Err(format!(
+            "segment {} is missing or has another hash than when it was read",
+            from.segment
+        )));
     }
     if rows.len() == 1 && !off(Line::SegmentAlone) {
-        // It may fill a page by itself.
+        // The cursor's segment may fill a page by itself: read the next page too.
         let at = SegmentNumber(from.segment);
         rows.extend(db.posting_segments(sender, at, FETCH_SEGMENTS).await?);
     }
@@ -293,7 +297,7 @@ mod tests {
 
     use super::*;
 
-    /// P18, P33: a cursor that the sender's log does not know is not passed over.
+    /// P18, P33: a cursor that is not in the sender's log ends the fetch with an error.
     #[tokio::test]
     async fn a_sender_with_another_history_is_noticed() {
         let db: Arc<dyn SharedDatabase> = Arc::new(MemoryDatabase::new());
@@ -352,8 +356,8 @@ mod tests {
         assert_eq!(takes(false), [true, false, false]);
     }
 
-    /// A segment with a line for each of these accounts, in this order, which posts to it; 0: a line
-    /// of the record's own account.
+    /// A segment with one line for each element of `accounts`: posted to that account, or, for 0,
+    /// not posted.
     fn sealed(place: &Place, accounts: &[u64], filler: &str) -> SealedSegment {
         let mut builder = SegmentBuilder::new();
         let usd = "USD".parse().unwrap();
@@ -396,7 +400,7 @@ mod tests {
         builder.seal(place).unwrap()
     }
 
-    /// Partition 1 with a log of segments as [`sealed`] makes them; the segments' hashes.
+    /// Partition 1 with a log of segments made by [`sealed`], and the hashes of the segments.
     async fn log_of(
         segments: &[&[u64]],
         filler: &str,
@@ -450,8 +454,8 @@ mod tests {
         (db, range, hashes)
     }
 
-    /// The postings that a fetch from `from` gives, each as (segment, row), and the cursor behind
-    /// all of them.
+    /// The postings that a fetch from `from` returns, as (segment, row), and the cursor behind all
+    /// of them.
     async fn taken(
         db: &Arc<dyn SharedDatabase>,
         ours: AccountRange,
@@ -473,15 +477,16 @@ mod tests {
         (taken, Some(page.cursor()))
     }
 
-    /// From every place at which an owner may have left off, the next owner takes what is left, all
-    /// of it and in order: the rest of that segment, and all of the segments behind it (P33).
+    /// From each cursor at which an owner may have stopped, the next owner takes the remaining
+    /// postings, all and in order: the rest of that segment, and all later segments (P33).
     #[tokio::test]
     async fn p33_from_every_cursor_exactly_the_postings_behind_it_are_taken() {
-        // Accounts 1 to 10 are ours. Segment 2 holds no posting at all, segment 5 none to us.
+        // Accounts 1 to 10 are the receiver's. Segment 2 has no posting; segment 5 has none to
+        // them.
         let segments: [&[u64]; 6] =
             [&[1, 0, 2, 30, 3], &[0], &[0, 30, 4], &[5, 6, 30], &[30, 30], &[7, 0, 30, 8, 9]];
         let (db, ours, hashes) = log_of(&segments, "").await;
-        // Segment, ordinal, row and account of each posting.
+        // The segment, ordinal, row and account of each posting.
         let mut postings: Vec<(u64, u32, u32, u64)> = Vec::new();
         for (accounts, segment) in segments.iter().zip(1u64..) {
             let rows = accounts.iter().zip(0u32..).filter(|(account, _)| **account != 0);
@@ -506,7 +511,11 @@ mod tests {
             let (found, cursor) = taken(&db, ours, from.clone()).await;
             assert_eq!(found, expected, "from {from:?}");
             let Some(cursor) = cursor else {
-                assert_eq!(already, postings.len(), "only behind the last one is nothing left");
+                assert_eq!(
+                    already,
+                    postings.len(),
+                    "postings are left behind each cursor but the last"
+                );
                 continue;
             };
             assert_eq!((cursor.segment, cursor.ordinal), (6, 4), "behind the last posting");
@@ -515,7 +524,7 @@ mod tests {
         }
     }
 
-    /// More segments than a fetch reads: the next fetch goes on behind the last one (P33).
+    /// More segments than one fetch reads: the next fetch continues behind the last one (P33).
     #[tokio::test]
     async fn p33_a_long_log_is_taken_page_by_page_without_a_gap() {
         let accounts = [1u64, 2];
@@ -532,11 +541,11 @@ mod tests {
         assert_eq!(all, expected);
     }
 
-    /// A segment as large as a page is followed by those behind it, also when it was taken half way
-    /// (P33).
+    /// A segment as large as a page does not hide the segments behind it, even if it was taken in
+    /// part before (P33).
     #[tokio::test]
     async fn p33_a_segment_that_fills_a_page_by_itself_does_not_hide_those_behind_it() {
-        // Nothing that compression makes small.
+        // Random letters, so that compression does not shrink the segment.
         let mut seed = 1u64;
         let mut letter = || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -545,7 +554,7 @@ mod tests {
         let filler: String = (0..POSTING_BYTES_MAX).map(|_| letter()).collect();
         let (db, ours, hashes) = log_of(&[&[1, 2], &[3], &[4]], &filler).await;
         let rows = db.posting_segments(PartitionId(1), SegmentNumber(0), FETCH_SEGMENTS).await;
-        assert_eq!(rows.unwrap().len(), 1, "it fills the page");
+        assert_eq!(rows.unwrap().len(), 1, "the first segment fills the page");
         let at =
             |ordinal| PostingCursor { sender: 1, segment: 1, ordinal, hash: hashes[0].0.to_vec() };
         assert_eq!(taken(&db, ours, at(1)).await.0, [(1, 1), (2, 0), (3, 0)]);

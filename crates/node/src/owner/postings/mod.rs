@@ -1,22 +1,23 @@
-//! Postings of other accounts (P33): the log is the outbox, and the receiver's owner fetches.
+//! Postings from other accounts (P33): the sender's log is the outbox, and the receiver's owner
+//! reads it.
 //!
 //! ```text
 //!  a sender's log           observation: its newest segment with postings
 //!   segment 17  o o .          |  newer than the cursor?
-//!   segment 23  o      --> fetch.rs, in the background, hash against the cursor (P18)
-//!                              |  those to accounts of this partition, in order
+//!   segment 23  o      --> fetch.rs, in the background; the hash must match the cursor (P18)
+//!                              |  postings to accounts of this partition, in order
 //!                              v
 //!                    a record of outcome `posted` with one line, and the cursor behind it, in one
-//!                    segment; or, where the account can't take it, a record in suspense
+//!                    segment; if the account can't take it, a record in suspense
 //! ```
 //!
-//! A posting is no usage: it has no key and no horizon, and the receiver's plans do not rate it.
-//! What makes it exactly once is the cursor. Segments without anything for this partition are
-//! passed over, and the cursor logged now and then, or with the next posting.
+//! A posting is not usage: it has no key and no horizon, and the receiver's plans do not rate it.
+//! The cursor makes it exactly once. Segments without postings for this partition are passed over.
+//! The cursor is then logged with the next posting, or after a bounded number of such segments.
 //!
-//! What no partition covers waits in the suspense of the sender's own partition. Where one covers
-//! the account by the time it is recycled, that partition's cursor has come by it already: the
-//! copy in suspense is then only taken out.
+//! A posting to an account that no partition covers waits in the suspense of the sender's own
+//! partition. If a partition covers the account when the posting is recycled, that partition's
+//! cursor has already passed it. Then the suspended copy is only removed.
 
 mod fetch;
 
@@ -41,31 +42,31 @@ use super::records::{NotRated, Wait};
 use super::{Ended, Owner};
 use fetch::{Fetched, Page, PostedLine};
 
-/// Postings taken between requests.
+/// Postings taken in one turn between requests.
 const TURN_POSTINGS: usize = 2_000;
-/// So many segments without anything for this partition are passed over before the cursor is
-/// logged for their sake.
+/// The cursor is logged after this many segments without postings for this partition.
 const PASSED_MAX: u32 = 64;
 
-/// Each partition, and its newest segment with postings, as last observed.
+/// Each partition that has postings, and its newest segment with postings, as last observed.
 pub(crate) type Outboxes = Vec<(PartitionId, SegmentNumber)>;
 
-/// What the owner knows of postings, beside the cursors in its state.
+/// What the owner knows of postings beyond the logged cursors.
 #[derive(Debug)]
 pub(super) struct Postings {
     fetching: Option<JoinHandle<Fetched>>,
-    /// Fetched, and not yet taken.
+    /// Fetched postings that are not taken yet.
     page: Option<Page>,
-    /// How far senders' logs were read, where that is further than their cursors.
+    /// Positions in senders' logs beyond the logged cursors, and the number of segments passed
+    /// over.
     passed: HashMap<PartitionId, (PostingCursor, u32)>,
-    /// Senders from which nothing is fetched any more: their history is another one.
+    /// Senders whose history diverged from the cursor: nothing more is fetched from them.
     diverged: HashSet<PartitionId>,
-    /// Senders whose segment at the cursor is known to hold nothing more. An owner before this one
-    /// may have left off within a segment.
+    /// Senders whose segment at the cursor has no posting left. An earlier owner may have stopped
+    /// within that segment.
     finished: HashSet<PartitionId>,
-    /// The sender that was asked last: the next one has its turn.
+    /// The sender of the last fetch. The next fetch goes to the sender after it.
     last: PartitionId,
-    /// After a fetch in vain the next one waits.
+    /// No fetch before this instant, after one without a result.
     not_before: Option<Instant>,
 }
 
@@ -82,7 +83,7 @@ impl Postings {
         }
     }
 
-    /// Waits for what is being fetched; for ever when nothing is.
+    /// Waits for the fetch in progress; never returns if there is none.
     pub(super) async fn fetched(&mut self) -> Fetched {
         match &mut self.fetching {
             Some(task) => {
@@ -96,16 +97,17 @@ impl Postings {
 }
 
 impl Owner {
-    /// Takes in what was fetched.
+    /// Takes in the outcome of a fetch.
     pub(super) fn note_fetched(&mut self, fetched: Fetched) {
         match fetched {
             Fetched::Page(page) => self.postings.page = Some(page),
-            // Nothing is left at the cursor; the first time that is no reason to wait.
+            // Nothing is left in the cursor's segment. On the first such result the next fetch need
+            // not wait.
             Fetched::Nothing if self.postings.finished.insert(self.postings.last) => {}
             Fetched::Nothing => self.pause_fetching(),
             Fetched::Failed(error) => {
                 self.pause_fetching();
-                tracing::warn!(%error, "postings could not be read; they are asked for again");
+                tracing::warn!(%error, "a sender's postings could not be read: reading again soon");
             }
             Fetched::Diverged { sender, why } => self.note_diverged(sender, &why),
         }
@@ -124,21 +126,21 @@ impl Owner {
         self.postings.diverged.insert(sender);
     }
 
-    /// How far the sender's postings were read.
+    /// The position up to which the sender's postings were read.
     fn reached(&self, sender: PartitionId) -> PostingCursor {
         let passed = self.postings.passed.get(&sender).map(|(cursor, _)| cursor.clone());
         passed.unwrap_or_else(|| self.state.posting_cursor(sender))
     }
 
-    /// One turn between requests: fetches, or takes of what was fetched; `true`: there is more to
-    /// do now.
+    /// One turn between requests: starts a fetch, or takes fetched postings. Returns whether there
+    /// is more to do now.
     pub(super) async fn take_postings(&mut self) -> Result<bool, Ended> {
         if self.postings.page.is_none() {
             self.fetch_postings();
             return Ok(false);
         }
         self.open_anew();
-        // A plan may have come into force that this owner does not know (P36).
+        // A plan that this owner does not know may have come into force (P36).
         if self.is_stale() {
             return Ok(false);
         }
@@ -168,7 +170,7 @@ impl Owner {
         Ok(more && self.has_slack())
     }
 
-    /// Fetches from the next sender whose log holds postings that were not read.
+    /// Fetches from the next sender whose log holds unread postings.
     fn fetch_postings(&mut self) {
         let is_early = self.postings.not_before.is_some_and(|at| Instant::now() < at);
         if is_early || self.postings.fetching.is_some() {
@@ -196,7 +198,7 @@ impl Owner {
         self.postings.fetching = Some(tokio::spawn(fetch::fetch(db, scope, from)));
     }
 
-    /// Logs how far the page was taken: always behind its postings, in their segment.
+    /// Logs the cursor behind the postings taken from the page, in the same segment.
     fn log_cursor(&mut self, page: &mut Page) -> Result<(), Ended> {
         let cursor = page.cursor();
         if cursor == self.reached(page.sender()) {
@@ -219,8 +221,8 @@ impl Owner {
                 }
             }
             AccountChange::Already => {}
-            // The postings in the open segment must not be committed without it: they would be
-            // taken again.
+            // Without the cursor the postings in the open segment must not be committed: they would
+            // be taken again.
             AccountChange::Refused(why) => return Err(Ended::Damaged(why)),
         }
         Ok(())
@@ -257,14 +259,14 @@ impl Owner {
                 self.suspend(&incoming, print, suspension)?;
                 break "suspended";
             }
-            // A client's record has this id: what waits must have one of its own.
+            // A client's record has this id already. The suspended posting needs its own.
             id.push('+');
         };
         metrics::counter!("turnpike_postings_total", "outcome" => outcome).increment(1);
         Ok(())
     }
 
-    /// Posts a line of another account to this one; returns its row.
+    /// Posts a line of another account to this one, and returns its row.
     pub(super) fn post(&mut self, view: &UsageView<'_>) -> Result<u32, NotRated> {
         if !self.ownership.spec.range.contains(view.account) {
             return Err(Suspension::new(SuspenseReason::NoPartition, view.account).into());
@@ -305,10 +307,10 @@ impl Owner {
         Ok(row)
     }
 
-    /// What a posting changes in the totals by which bonuses are set off against charges. They need
-    /// the account's calendar, not that all of its plans can rate: what is left out here is left out
-    /// for good. An account without a plan, then or later, is charged nothing by itself: what it is
-    /// granted is what it is paid.
+    /// The changes of a posting to the totals by which bonuses are set off against charges. They
+    /// need the account's calendar, even if some of its plans can't rate: a change that is left out
+    /// here is never made up for. An account that has no plan, then or later, is charged nothing
+    /// itself, so a bonus is paid to it in full.
     fn totals(
         &mut self,
         view: &UsageView<'_>,
@@ -344,10 +346,10 @@ impl Owner {
         Ok(Totals { changes: rated.changes.as_slice().into(), moves_dues: rated.moves_dues })
     }
 
-    /// Logs and applies the changes of the record pushed last.
+    /// Logs and applies the changes of the record that was pushed last.
     fn set_totals(&mut self, view: &UsageView<'_>, totals: &Totals) {
         for change in &totals.changes {
-            // Room was made sure of before.
+            // The room for these changes was checked before.
             let (variable, period) = (change.variable.0, change.period.0);
             let _ = self.open.builder.push_change(variable, period, change.value);
         }
@@ -358,7 +360,7 @@ impl Owner {
         }
     }
 
-    /// The amount, if the account can take it.
+    /// The posting's amount and currency, if the account can take them.
     fn postable(&self, view: &UsageView<'_>) -> Result<(Money, Currency), Suspension> {
         let unknown = || Suspension::new(SuspenseReason::UnknownAccount, view.account);
         let known = self.state.account(view.account).ok_or_else(unknown)?;
@@ -380,21 +382,21 @@ impl Owner {
     }
 }
 
-/// Has the account a subscription at `at`, or later?
+/// Whether the account has a subscription at `at` or later.
 fn lasts(profile: &Profile, at: Timestamp) -> bool {
     let mut subscriptions = profile.subscriptions.iter();
     subscriptions.any(|one| one.from_us.max(at.micros()) < one.until_us)
 }
 
-/// What a posting changes.
+/// The changes of a posting to the account's totals.
 #[derive(Default)]
 struct Totals {
     changes: SmallVec<[StateEntry; 2]>,
-    /// A cycle has to be closed that did not have to be before.
+    /// A cycle must now be closed that did not have to be before.
     moves_dues: bool,
 }
 
-/// What made the posted line, as its receipt says.
+/// The component of a posting, from its attributes.
 fn head_of(view: &UsageView<'_>, currency: Currency) -> ComponentHead {
     let text = |name| view.attribute(name).unwrap_or_default().to_owned();
     ComponentHead {

@@ -1,4 +1,4 @@
-//! Parts of a record, priced by the step in which they lie.
+//! Prices parts of a record, each by its step.
 
 use turnpike_types::{Money, SuspenseReason};
 
@@ -9,49 +9,50 @@ use crate::run::{ChargeOut, Input, Op, Part, Run, Total};
 use crate::state::{Period, VariableId};
 use crate::stream::{Span, Stream};
 
-/// How a part's units are priced.
+/// The pricing of a part's units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// At the price of the step in which each is.
+    /// Each unit at the price of its step.
     Graduated,
-    /// All units of the period at the price of the step reached.
+    /// All units of the period at the price of the reached step.
     Volume,
-    /// By packages of `per` units, each charged on its first unit.
+    /// By packages of `per` units. A package is charged with its first unit.
     Package,
 }
 
 pub(super) struct Step {
-    /// The level at which it begins.
+    /// The level at which the step begins.
     pub(super) start: i128,
     pub(super) component: u16,
-    /// Of a unit; of a package in that mode.
+    /// The price of a unit; in mode package, of a package.
     pub(super) price: Price,
-    /// Units of a package.
+    /// The units of a package; 1 in other modes.
     pub(super) per: i128,
     pub(super) constant: Option<Constant>,
-    /// What a change to this step books, in mode volume.
+    /// The component of the correction that a change to this step books, in mode volume.
     pub(super) correction: Option<u16>,
 }
 
-/// Charged with the step's first unit: once per period of the level, or once per record.
+/// A fixed amount that is charged with the step's first unit: once per period of the level, or once
+/// per record.
 pub(super) struct Constant {
     pub(super) component: u16,
     pub(super) amount: Money,
-    /// Remembers the periods it was charged in.
+    /// Stores the periods in which the amount was charged; `None` without a level.
     pub(super) variable: Option<VariableId>,
-    /// Charged with the record's first unit alone.
+    /// Whether the amount is charged with the record's first unit only.
     pub(super) per_call: bool,
 }
 
 pub(super) struct StepRater {
     pub(super) mode: Mode,
-    /// Lines book differences of rounded running totals.
+    /// Whether lines are differences of rounded running totals.
     pub(super) running: bool,
-    /// Where each step ends; `None` without end.
+    /// The level at which each step ends; `None` for no end.
     pub(super) bounds: Vec<Option<i128>>,
     pub(super) steps: Vec<Step>,
     pub(super) total: Option<Total>,
-    /// The accumulator counts just what comes in here.
+    /// Whether the accumulator counts exactly the units of this input.
     pub(super) is_counted: bool,
     pub(super) input: Input,
     pub(super) rest: Option<usize>,
@@ -71,7 +72,7 @@ impl Op for StepRater {
 }
 
 impl StepRater {
-    /// Whatever comes in.
+    /// The general case: any number of ranges of units.
     #[inline(never)]
     fn run_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
@@ -107,8 +108,8 @@ impl StepRater {
         Ok(())
     }
 
-    /// The usual record: one run of units, counted at once, which steps cut between two units if
-    /// at all. `false`: it is another one.
+    /// The common case: one range of units with one level, split by steps between whole units.
+    /// `false` if the record is not of this case; then no line is booked.
     fn run_single(&self, run: &mut Run<'_>, mut span: Span) -> Result<bool, SuspenseReason> {
         let (mut before, period) = match self.total {
             None => (0, Period::EVER),
@@ -137,7 +138,7 @@ impl StepRater {
             if over.is_none() {
                 return Ok(true);
             }
-            // Fewer than the run has.
+            // `quantity` is less than the units of the span.
             span.first += i64::try_from(quantity).map_err(|_| SuspenseReason::Overflow)?;
             before = after;
         }
@@ -145,8 +146,8 @@ impl StepRater {
         Ok(true)
     }
 
-    /// The correction where the step is changed to, the line for the part's units, the constant
-    /// beside the step's first unit. `begins`: the part begins with the record's first unit.
+    /// Books the correction for a change to the step, the line of the part's units, and the
+    /// constant. `begins`: the part begins with the record's first unit.
     #[inline(always)]
     fn book(&self, run: &mut Run<'_>, part: &Part, begins: bool) -> Result<(), SuspenseReason> {
         let step = &self.steps[part.step];
@@ -193,7 +194,7 @@ impl StepRater {
         run.book(self.out, line).map(drop)
     }
 
-    /// What the part's units cost, rounded once.
+    /// The price of the part's units, rounded once; `None` on overflow.
     #[inline(always)]
     fn amount(&self, part: &Part) -> Option<Money> {
         if self.mode == Mode::Package || self.running {
@@ -202,7 +203,7 @@ impl StepRater {
         self.steps[part.step].price.of(part.quantity)
     }
 
-    /// Of packages begun, or as the difference of running totals.
+    /// The price of started packages, or the difference of running totals; `None` on overflow.
     #[inline(never)]
     fn amount_by_level(&self, part: &Part) -> Option<Money> {
         let step = &self.steps[part.step];
@@ -210,7 +211,7 @@ impl StepRater {
             Mode::Graduated => {
                 (part.before.checked_sub(step.start)?, part.after.checked_sub(step.start)?)
             }
-            // Units of the steps before were corrected to this one's price.
+            // The correction has repriced the units of earlier steps at this step's price.
             Mode::Volume => (part.before, part.after),
             Mode::Package => {
                 let begun = |level: i128| {
@@ -228,8 +229,9 @@ impl StepRater {
         difference(step.price.of(after)?, step.price.of(before)?)
     }
 
-    /// The change of step that the part's first unit brings: F(after) - F(before) of the units
-    /// below it, all of which this rater priced (docs/plan-semantics.md section 4).
+    /// The correction if the part's first unit changes the step: the price difference of all units
+    /// below it, F(after) - F(before). This rater priced all of them
+    /// (docs/plan-semantics.md section 4).
     fn correction(&self, part: &Part) -> Result<Option<(u16, Money)>, SuspenseReason> {
         let step = &self.steps[part.step];
         let Some(component) = step.correction else { return Ok(None) };

@@ -97,7 +97,7 @@ fn an_international_number_needs_no_plus() {
     let bare = Reading::International { prefix: "".into() };
     assert!(matches!(whole("00447700900123", &bare), Err(BadNumber::NoCountry(_))));
     assert!(matches!(whole("07700900123", &feed), Err(BadNumber::NoCountry(_))));
-    // 81 is Japan, and no prefix of anything.
+    // 81 is the country code of Japan, and not part of the prefix 810.
     let odd = Reading::International { prefix: "810".into() };
     assert_eq!(whole("81312345678", &odd).as_deref(), Ok("81312345678"));
 }
@@ -154,7 +154,7 @@ fn a_number_that_may_be_national_or_international_is_refused() {
     assert_eq!(whole("493012345678", &germany), Err(BadNumber::Ambiguous));
     assert_eq!(whole("0493012345678", &germany).as_deref(), Ok("49493012345678"));
     assert_eq!(whole("3012345678", &germany).as_deref(), Ok("493012345678"));
-    // Italian mobile numbers begin with 39 too.
+    // Some Italian mobile numbers begin with 39, the country code of Italy.
     let italy = Reading::Dialled(home("39", "00", "0"));
     assert_eq!(whole("392 123 4567", &italy).as_deref(), Ok("393921234567"));
 }

@@ -1,4 +1,4 @@
-//! Heads, hashes, and the look-up of each kind.
+//! Tests of heads, of hashes, and of the look-up of each kind.
 
 use jiff::civil::date;
 
@@ -52,8 +52,8 @@ fn columns_stand_in_any_order_among_comments_and_quotes() {
     assert_eq!(inside, Some("b, \"c\""));
 }
 
-/// The order of a place's taxes is the order in which they compound
-/// (docs/plan-semantics.md section 3), so there it is content.
+/// The taxes of a place compound in the order of their rows (docs/plan-semantics.md section 3), so
+/// that order is part of the content.
 #[test]
 fn the_hash_follows_content_and_not_the_order_of_rows() {
     let head = "# turnpike-table id=t kind=tax version=1 starts=2026-01-01";
@@ -157,8 +157,8 @@ fn a_special_day_reads_the_same_in_a_plan() {
     }
 }
 
-/// docs/plan-semantics.md section 3: the rate in force at the record's start; an inverse is another
-/// price.
+/// docs/plan-semantics.md section 3: the rate in force at the record's start; never an inverse
+/// rate.
 #[test]
 fn the_latest_rate_of_the_very_pair_counts() {
     let table = table(TableKind::ExchangeRates, SAMPLES[3].1);

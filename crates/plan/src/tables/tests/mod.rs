@@ -1,4 +1,4 @@
-//! What tables say, kind by kind.
+//! Tests of the tables of every kind.
 
 mod lookups;
 mod properties;
@@ -6,7 +6,7 @@ mod refusals;
 
 use super::{Table, TableErrors, TableKind, parse_table};
 
-/// A table's text: a head of this kind, then these rows.
+/// The text of a table: a head of this kind, then these rows.
 fn text(kind: TableKind, rows: &str) -> String {
     format!("# turnpike-table id=t kind={kind} version=1 starts=2026-01-01\n{rows}")
 }
@@ -19,7 +19,7 @@ fn refused(text: &str) -> TableErrors {
     parse_table(text).expect_err(text)
 }
 
-/// Rows of every kind, for what holds of all of them.
+/// Sample rows of every kind, for the tests that apply to all kinds.
 const SAMPLES: [(TableKind, &str); 5] = [
     (
         TableKind::DialPlan,

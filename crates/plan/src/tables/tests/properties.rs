@@ -1,4 +1,4 @@
-//! Every look-up against a scan of all rows; no text makes parsing panic.
+//! Compares every look-up with a scan of all rows, and checks that no text makes parsing panic.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,10 +10,10 @@ use proptest::sample::{Index, select};
 use super::super::{TableKind, parse_table};
 use super::{SAMPLES, table, text};
 
-/// A network as a test sees it: an address, bits of prefix, and its place among the rows.
+/// A network in these tests: an address, and the bits of its prefix.
 type Network = (IpAddr, u8);
 
-/// As one number, so that prefixes compare by shifting; IPv4 in the low bits.
+/// An address as a number, IPv4 in the low bits, and its width in bits.
 fn bits(address: IpAddr) -> (u128, u8) {
     match address {
         IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
@@ -39,7 +39,8 @@ fn cleared((address, prefix): Network) -> Network {
     (address, prefix)
 }
 
-/// Addresses crowded together, so that networks nest and touch, at both ends of the range too.
+/// Addresses that are close together, so that networks nest and touch, also at both ends of the
+/// address range.
 fn address() -> impl Strategy<Value = IpAddr> {
     let low = select(vec![0u32, 1, 2, 3, 4, 7, 8, 15, 16, 255]);
     let four = (select(vec![0u32, 0x0a00_0000, 0xffff_ff00]), low.clone())
@@ -64,7 +65,7 @@ fn places() -> impl Strategy<Value = String> {
     vec(select(vec!["A", "B"]), 1..4).prop_map(|parts| parts.join("/"))
 }
 
-/// Does a place lie in another, or is it that?
+/// Whether a place is in another place, or is that place.
 fn lies_in(place: &str, outer: &str) -> bool {
     place == outer || place.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
 }
@@ -93,7 +94,8 @@ proptest! {
         }
     }
 
-    /// docs/plan-semantics.md section 8: where an address is, by the innermost network.
+    /// docs/plan-semantics.md section 8: the location of an address is that of its innermost
+    /// network.
     #[test]
     fn addresses_answer_as_a_scan_of_all_networks(
         networks in vec(network(), 1..40), addresses in vec(address(), 1..40),
@@ -103,7 +105,7 @@ proptest! {
         networks.retain(|network| seen.insert(*network));
         let mut rows = "network,location\n".to_owned();
         for (at, (address, prefix)) in networks.iter().enumerate() {
-            // Few locations, so that neighbours and nested networks share them.
+            // Few locations, so that adjacent and nested networks share them.
             rows += &format!("{address}/{prefix},{}\n", at % 3);
         }
         let table = table(TableKind::Addresses, &rows);
@@ -191,7 +193,8 @@ proptest! {
         }
     }
 
-    /// Rows of one place stay in their order in a tax table, where it is content.
+    /// The test renames one tax place, so that no two rows have the same place and order is not
+    /// content.
     #[test]
     fn the_hash_does_not_see_the_order_of_rows_and_comments(
         which in 0usize..5, swaps in vec((any::<Index>(), any::<Index>()), 0..6), comments in vec(any::<Index>(), 0..4),
@@ -215,8 +218,8 @@ proptest! {
         prop_assert_ne!(hash(&original), hash(&fewer));
     }
 
-    /// docs/architecture.md section 9: bad input never panics; what is refused says why, on a line
-    /// of the text.
+    /// docs/architecture.md section 9: bad input never panics; each refusal names a reason and a
+    /// line of the text.
     #[test]
     fn no_text_makes_parsing_panic(
         which in 0usize..5, cut in any::<Index>(),

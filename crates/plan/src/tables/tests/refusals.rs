@@ -1,4 +1,4 @@
-//! What makes a table impossible to accept: the line, and a word of the message.
+//! Tables that are refused: the line of the error, and a part of its message.
 
 use turnpike_types::limits::TABLE_BYTES_MAX;
 
@@ -7,7 +7,7 @@ use super::super::holidays;
 use super::super::rows::{self, Faults};
 use super::{refused, text};
 
-/// One error, on this line of the text, with this word.
+/// Asserts exactly one error, on this line of the text, with this part in its message.
 fn assert_refused(text: &str, line: u32, word: &str) {
     let errors = refused(text);
     assert_eq!(errors.0.len(), 1, "{errors}\n{text}");
@@ -27,7 +27,7 @@ fn a_head_that_is_absent_or_wrong_is_refused() {
         ("# turnpike-table id=t kind=addresses starts=2026-01-01", "no version"),
         ("# turnpike-table id=t kind=addresses version=1", "no starts"),
         ("# turnpike-table id=-t kind=addresses version=1 starts=2026-01-01", "is no id"),
-        ("# turnpike-table id=t kind=Tax version=1 starts=2026-01-01", "no kind of table"),
+        ("# turnpike-table id=t kind=Tax version=1 starts=2026-01-01", "not a kind of table"),
         ("# turnpike-table id=t kind=addresses version=0 starts=2026-01-01", "whole number from 1"),
         ("# turnpike-table id=t kind=addresses version=1 starts=2026-02-30", "is no date"),
         ("# turnpike-table id=t kind=addresses version=1 starts=2026-01-01 id=t", "id twice"),
@@ -73,7 +73,7 @@ fn rows_that_do_not_fit_the_header_or_hold_no_plain_text_are_refused() {
     assert_refused(&with("10.0.0.0/8,\"a"), 5, "left open");
     assert_refused(&with("10.0.0.0/8,a\"b"), 5, "left open");
     assert_refused(&with("10.0.0.0/8,\"a\"b"), 5, "follows the closing quote");
-    // Each line of a value of two lines is refused, and lines still count aright.
+    // Each line of a two-line value is refused, and later line numbers are correct.
     let errors = refused(&with("10.0.0.0/8,\"a\nb\"\n10.1.0.0/8,c"));
     let lines: Vec<u32> = errors.0.iter().map(|error| error.line).collect();
     assert_eq!(lines, [5, 6, 7]);
@@ -86,7 +86,7 @@ fn a_dial_plan_refuses() {
         text(DialPlan, &format!("prefix,destination,price,per,setup\n{row}\n1,x,1,1 s,\n"))
     };
     for (row, word) in [
-        ("+44,x,1,1 min,", "prefix: \"+44\" is no prefix"),
+        ("+44,x,1,1 min,", "prefix: \"+44\" is not a prefix"),
         ("4412345678901234,x,1,1 min,", "1 to 15 digits"),
         ("44,x,-1,1 min,", "price: \"-1\""),
         ("44,x,1e3,1 min,", "price: "),
@@ -98,7 +98,7 @@ fn a_dial_plan_refuses() {
     ] {
         assert_refused(&with(row), 3, word);
     }
-    assert_refused(&with("1,y,2,1 min,"), 4, "prefix 1 stands on line 3 already");
+    assert_refused(&with("1,y,2,1 min,"), 4, "prefix 1 is on line 3 already");
 }
 
 #[test]
@@ -106,9 +106,9 @@ fn a_tax_table_refuses() {
     let with =
         |row: &str| text(Tax, &format!("place,tax,rate,category,compound\n{row}\nUS,x,1,calls,\n"));
     for (row, word) in [
-        ("US/,x,1,,", "is no place"),
-        ("/US,x,1,,", "is no place"),
-        ("US / CA,x,1,,", "is no place"),
+        ("US/,x,1,,", "is not a place"),
+        ("/US,x,1,,", "is not a place"),
+        ("US / CA,x,1,,", "is not a place"),
         ("CH,x,-1,,", "never negative"),
         ("CH,x,1000.01,,", "more than 1000 percent"),
         ("CH,x,7.7%,,", "is not a number"),
@@ -116,7 +116,7 @@ fn a_tax_table_refuses() {
     ] {
         assert_refused(&with(row), 3, word);
     }
-    assert_refused(&with("US,x,2,calls,"), 4, "tax x of US for calls stands on line 3");
+    assert_refused(&with("US,x,2,calls,"), 4, "tax x of US for calls is on line 3");
     assert!(super::parse_table(&with("CH,x,1000,,yes")).is_ok());
 }
 
@@ -124,9 +124,9 @@ fn a_tax_table_refuses() {
 fn a_table_of_holidays_refuses() {
     for (row, word) in [
         ("2026-02-29,x,", "date: \"2026-02-29\" is no date"),
-        ("--02-30,x,", "no day of the year"),
+        ("--02-30,x,", "not a day of the year"),
         ("2026-01-01,,", "name: it is empty"),
-        ("2026-01-01,x,US//CA", "place: \"US//CA\" is no place"),
+        ("2026-01-01,x,US//CA", "place: \"US//CA\" is not a place"),
     ] {
         assert_refused(&text(Holidays, &format!("date,name,place\n{row}\n")), 3, word);
     }
@@ -146,10 +146,10 @@ fn a_table_of_exchange_rates_refuses() {
     ] {
         assert_refused(&with(row), 3, word);
     }
-    assert_refused(&with("USD,EUR,0.8,"), 4, "USD in EUR from the beginning stands on line 3");
+    assert_refused(&with("USD,EUR,0.8,"), 4, "USD in EUR from the beginning is on line 3");
     let dated =
         text(ExchangeRates, "from,to,rate,since\nUSD,EUR,1,2026-01-01\nUSD,EUR,1,2026-01-01\n");
-    assert_refused(&dated, 4, "since 2026-01-01 stands on line 3");
+    assert_refused(&dated, 4, "since 2026-01-01 is on line 3");
 }
 
 #[test]
@@ -163,21 +163,21 @@ fn a_table_of_addresses_refuses() {
         ("ffff::/0", "write ::/0"),
         ("10.0.0.0/33", "32 at most"),
         ("2001:db8::/129", "128 at most"),
-        ("10.0.0.0/", "is no network"),
-        ("10.0.0.0/+8", "is no network"),
-        ("10.0.0.0/8/8", "is no network"),
-        ("10.0.0/8", "is no network"),
-        ("010.0.0.0/8", "is no network"),
-        ("fe80::1%eth0", "is no network"),
-        ("example.com", "is no network"),
-        ("10.0.0.0/999", "is no network"),
+        ("10.0.0.0/", "is not a network"),
+        ("10.0.0.0/+8", "is not a network"),
+        ("10.0.0.0/8/8", "is not a network"),
+        ("10.0.0/8", "is not a network"),
+        ("010.0.0.0/8", "is not a network"),
+        ("fe80::1%eth0", "is not a network"),
+        ("example.com", "is not a network"),
+        ("10.0.0.0/999", "is not a network"),
     ] {
         assert_refused(&with(network), 3, word);
     }
-    assert_refused(&with("10.0.0.0/8"), 4, "network 10.0.0.0/8 stands on line 3");
-    assert_refused(&with("::ffff:10.0.0.0/104"), 4, "network 10.0.0.0/8 stands on line 3");
+    assert_refused(&with("10.0.0.0/8"), 4, "network 10.0.0.0/8 is on line 3");
+    assert_refused(&with("::ffff:10.0.0.0/104"), 4, "network 10.0.0.0/8 is on line 3");
     let single = text(Addresses, "network,location\n10.0.0.1,a\n10.0.0.1/32,b\n");
-    assert_refused(&single, 4, "10.0.0.1/32 stands");
+    assert_refused(&single, 4, "10.0.0.1/32 is on");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `turnpike account bind`, `unbind`: which account holds an identity, and when.
+//! `turnpike account bind`, `unbind`: the account that holds an identity during an interval.
 
 use clap::Args;
 use turnpike_proto::account::v1::account_command::Command;
@@ -13,11 +13,11 @@ use crate::client::{ClientArgs, Front};
 use crate::exit::{EXIT_CODES, Finish, usage};
 
 const BIND_EXAMPLES: &str = "\
-Usage recorded under the identity is the account's from --from to just before --until. An address is
-also found by a prefix that is bound; the longest prefix in force counts. Another account that holds
-the identity then is named, and nothing is changed; with --move it loses the identity at the same
-instant. Records that were rated already stay where they are; what waits as unbound-identity is
-tried again by `turnpike suspense recycle`.
+Usage recorded under the identity belongs to the account from --from until --until (not included). A
+bound prefix matches every address in it; the longest matching prefix in force applies. If another
+account holds the identity in this interval, the command fails and names that account; with --move,
+the identity is unbound from it at the same instant. Records that are already rated do not move.
+`turnpike suspense recycle` retries the records that wait as unbound-identity.
 
 Examples:
   turnpike account bind 42 --identity ip:192.0.2.1
@@ -37,13 +37,13 @@ pub(crate) struct BindArgs {
     /// ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME or tel:NUMBER
     #[arg(long, value_name = "IDENTITY")]
     identity: Identity,
-    /// From when: an instant, or a date in the account's zone [default: now]
+    /// The start: an instant, or a date in the account's zone [default: now]
     #[arg(long, value_name = "TIME", value_parser = when)]
     from: Option<When>,
-    /// To just before when: an instant, or a date in the account's zone [default: for good]
+    /// The end, not included: an instant, or a date in the account's zone [default: no end]
     #[arg(long, value_name = "TIME", value_parser = when)]
     until: Option<When>,
-    /// Take it from the account that holds it, at the same instant
+    /// Unbind the identity from the account that holds it, at the same instant
     #[arg(long = "move")]
     moves: bool,
     #[command(flatten)]
@@ -51,8 +51,8 @@ pub(crate) struct BindArgs {
 }
 
 const UNBIND_EXAMPLES: &str = "\
-Usage of the identity that begins from --from on, to just before --until, waits in suspense as
-unbound-identity until an account is bound. Records that were rated already stay.
+Usage of the identity that begins between --from and --until (not included) waits in suspense as
+unbound-identity until an account is bound. Records that are already rated do not change.
 
 Examples:
   turnpike account unbind 42 --identity ip:192.0.2.1
@@ -69,10 +69,10 @@ pub(crate) struct UnbindArgs {
     /// The identity, in any spelling
     #[arg(long, value_name = "IDENTITY")]
     identity: Identity,
-    /// From when: an instant, or a date in the account's zone [default: now]
+    /// The start: an instant, or a date in the account's zone [default: now]
     #[arg(long, value_name = "TIME", value_parser = when)]
     from: Option<When>,
-    /// To just before when: an instant, or a date in the account's zone [default: for good]
+    /// The end, not included: an instant, or a date in the account's zone [default: no end]
     #[arg(long, value_name = "TIME", value_parser = when)]
     until: Option<When>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `turnpike account change`: some of an account's settings, from an instant on.
+//! `turnpike account change`: changes some of an account's settings from an instant on.
 
 use clap::Args;
 use turnpike_proto::account::v1::AmendSettings;
@@ -13,9 +13,10 @@ use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::values;
 
 const EXAMPLES: &str = "\
-Only what is named changes; the rest stays as it is at that instant. A date is read in the zone that
-holds before the change. Changes go forward: a change before the last one is refused, one at the same
-instant adds to it. --attribute NAME= sets an empty value, --remove-attribute NAME removes it.
+Only the settings named here change; the others keep the values they have at that instant. A date is
+read in the time zone in force before the change. A change that is earlier than the account's last
+change is refused; one at the same instant is merged with it. --attribute NAME= sets an empty value,
+--remove-attribute NAME removes the attribute.
 
 Examples:
   turnpike account change 42 --from 2026-12-01 --currency CHF
@@ -29,7 +30,7 @@ pub(crate) struct ChangeArgs {
     /// The account's number
     #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     number: u64,
-    /// From when: an instant, or a date in the account's zone
+    /// The start of the change: an instant, or a date in the account's zone
     #[arg(long, value_name = "TIME", value_parser = when)]
     from: When,
     #[command(flatten)]
@@ -38,7 +39,7 @@ pub(crate) struct ChangeArgs {
     client: ClientArgs,
 }
 
-/// What changes.
+/// The settings that change.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 struct Changes {
@@ -51,10 +52,10 @@ struct Changes {
     /// Currency, ISO 4217
     #[arg(long, value_name = "CODE")]
     currency: Option<Currency>,
-    /// An attribute that gets a value; repeat for more
+    /// An attribute to set; repeat for more
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = values::pair)]
     attributes: Vec<(String, String)>,
-    /// An attribute that is removed; repeat for more
+    /// An attribute to remove; repeat for more
     #[arg(long = "remove-attribute", value_name = "NAME")]
     removed_attributes: Vec<String>,
 }
@@ -67,7 +68,9 @@ impl ChangeArgs {
         }
         let set = |name: &String| attributes.iter().any(|(attribute, _)| attribute == name);
         if let Some(both) = removed_attributes.iter().find(|name| set(name)) {
-            return Err(usage(format!("attribute {both} is set and removed: name it once")));
+            return Err(usage(format!(
+                "attribute {both} is both set and removed: use one of the options"
+            )));
         }
         let amended = AmendSettings {
             from_us: 0,

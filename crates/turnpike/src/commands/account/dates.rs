@@ -1,4 +1,4 @@
-//! Dates of account commands: read in the account's own zone, as `account import` reads them.
+//! Dates in account commands: read in the account's own zone, as in `account import`.
 
 use anyhow::anyhow;
 use jiff::civil::Date;
@@ -13,23 +13,23 @@ use crate::client::{ClientArgs, Front};
 use crate::exit::{Finish, usage};
 use crate::values;
 
-/// A time as it was typed.
+/// A time as given on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
     /// An instant.
     Instant(Timestamp),
-    /// A date, which begins when it does in the account's zone.
+    /// A date; it begins at the start of that day in the account's zone.
     Date(Date),
 }
 
 /// An instant, or a date in the account's zone.
 pub(crate) fn when(text: &str) -> Result<When, String> {
     let in_utc = values::instant(text)?;
-    // What was read is a date if it is short, as for every other time.
+    // At most ten characters: a date; this is the same rule as for all other times.
     Ok(text.parse().ok().filter(|_| text.len() <= 10).map_or(When::Instant(in_utc), When::Date))
 }
 
-/// An instant that a command is as of, and how it is told.
+/// The effective instant of a command, with the zone in which it is printed.
 #[derive(Clone, Debug)]
 pub(crate) struct Instant {
     pub(crate) at: Timestamp,
@@ -50,7 +50,7 @@ impl std::fmt::Display for Instant {
 pub(crate) struct Dates<'a> {
     front: &'a Front,
     account: u64,
-    /// Since when which zone holds; asked for with the first date.
+    /// Each zone with the start of its validity in microseconds; fetched with the first date.
     zones: Option<Vec<(i64, TimeZone)>>,
 }
 
@@ -59,7 +59,7 @@ impl<'a> Dates<'a> {
         Self { front, account, zones: None }
     }
 
-    /// The instant that was typed; now if none was.
+    /// Resolves the given time to an instant; the present if none was given.
     pub(crate) async fn resolve(&mut self, typed: Option<When>) -> anyhow::Result<Instant> {
         match typed {
             None => Ok(Instant { at: Timestamp(values::now_us()), zone: None }),
@@ -95,19 +95,19 @@ impl<'a> Dates<'a> {
     }
 }
 
-/// The first instant at which the account's local date is `date` or a later one. `zones` says since
-/// when which zone holds, sorted.
+/// The first instant at which the account's local date is `date` or later. `zones` holds each zone
+/// with the start of its validity, sorted.
 fn first_instant(date: Date, zones: &[(i64, TimeZone)]) -> Option<Instant> {
     let ends = zones.iter().skip(1).map(|(from, _)| *from).chain([i64::MAX]);
     zones.iter().zip(ends).find_map(|((from, zone), end)| {
-        // Where clocks jump over midnight, the date begins when they have.
+        // If clocks skip midnight, the date begins after the skip.
         let begins = date.to_zoned(zone.clone()).ok()?.timestamp().as_microsecond();
         let at = begins.max(*from);
         (at < end).then(|| Instant { at: Timestamp(at), zone: Some(zone.clone()) })
     })
 }
 
-/// Sends a command that is as of an instant, and tells which.
+/// Sends a command with an effective instant, and prints that instant.
 pub(crate) async fn one(
     client: &ClientArgs,
     account: u64,
@@ -156,7 +156,8 @@ mod tests {
         assert!(begins("2026-06-30", &moved).contains("New_York"));
         assert!(begins("2026-07-01", &moved).contains("New_York"), "04:00Z, before the move");
         assert_eq!(begins("2026-07-02", &moved), "2026-07-02T00:00:00+02:00[Europe/Zurich]");
-        // Eastward at the dateline a date may begin with the move itself.
+        // If an account moves east across the date line, a date may begin at the instant of the
+        // move.
         let jump = [("", "Pacific/Pago_Pago"), ("2026-07-01T10:30:00Z", "Pacific/Kiritimati")];
         assert!(begins("2026-07-02", &jump).starts_with("2026-07-02T00:30:00+14:00"));
     }

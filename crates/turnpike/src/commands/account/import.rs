@@ -1,4 +1,4 @@
-//! `turnpike account import`: accounts out of a CSV file.
+//! `turnpike account import`: opens accounts from a CSV file.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -16,9 +16,9 @@ use crate::{ui, usage_file};
 
 const EXAMPLES: &str = "\
 Columns: account_number, zone, currency; optionally cycle_day (1), plan (several separated by ;,
-the first is asked first), plan_from (a date in the zone, or an instant; 1970), identities
-(separated by ;, bound since ever and for good: ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME, tel:NUMBER),
-attribute:NAME, parameter:NAME. Importing again changes nothing.
+tried in this order), plan_from (a date in the zone, or an instant; 1970), identities (separated by
+;, bound for all time: ip:ADDRESS, ip:ADDRESS/LENGTH, user:NAME, tel:NUMBER), attribute:NAME,
+parameter:NAME. A repeated import changes nothing.
 
 Examples:
   turnpike account import accounts.csv
@@ -46,7 +46,7 @@ struct Report {
     bad_rows: Vec<String>,
 }
 
-/// Rows read before their commands go out: memory stays bounded however large the file is.
+/// Rows read before their commands are sent: this bounds memory for a file of any size.
 const CHUNK: usize = 20_000;
 
 pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<Finish> {
@@ -69,10 +69,11 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<F
         report.accounts += chunk.len() as u64;
         let (chunk, unfit) = fitting(&front, chunk).await?;
         report.subscribed.add(unfit);
-        // Accounts are open before anything subscribes: what must be asked again comes later.
+        // All accounts of the chunk are opened before the subscriptions: a retried command is sent
+        // after the rest of its request, so one request with both could subscribe too early.
         let opens = chunk.iter().map(open);
         let opened = apply::apply(&front, opens, |done| bar.inc(done)).await?;
-        // A row whose account could not be opened as it says is left as it was.
+        // No subscription for a row whose account could not be opened with the row's settings.
         let unopened: HashSet<u64> =
             opened.refusals.iter().map(|refusal| refusal.account_number).collect();
         report.opened.add(opened);
@@ -87,8 +88,8 @@ pub(crate) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<F
     Ok(Finish::unless(refused > 0 || !faults.is_empty()))
 }
 
-/// Leaves out the rows of which a plan does not fit, before anything of them is done: one refusal
-/// for each.
+/// Removes the rows that have a plan that does not fit the account, and reports one refusal for
+/// each. Nothing of such a row is applied.
 async fn fitting(
     front: &Front,
     rows: Vec<AccountRow>,
@@ -139,7 +140,7 @@ fn open(row: &AccountRow) -> AccountCommand {
 }
 
 fn subscriptions(row: &AccountRow) -> impl Iterator<Item = AccountCommand> + '_ {
-    // The first plan is asked first, so it gets the highest priority.
+    // The first plan is tried first, so it gets the highest priority.
     let priorities = (1..=u32::try_from(row.plans.len()).unwrap_or(u32::MAX)).rev();
     row.plans.iter().zip(priorities).map(|(plan, priority)| {
         let subscription = Subscribe {

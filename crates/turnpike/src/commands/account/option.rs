@@ -1,4 +1,5 @@
-//! `turnpike account offer`, `pick`, `opt-out`: alternatives, of which one is billed each cycle.
+//! `turnpike account offer`, `pick`, `opt-out`: alternative plans, of which one is billed each
+//! cycle.
 
 use clap::Args;
 use jiff::civil::Date;
@@ -13,8 +14,8 @@ use crate::client::ClientArgs;
 use crate::exit::{EXIT_CODES, Finish};
 
 const OFFER_EXAMPLES: &str = "\
-Each plan rates everything on trial. When a billing cycle closes, the one that comes cheapest is
-billed, with the fee; of equally cheap ones the first that was named here.
+Each alternative rates all usage tentatively. When a billing cycle closes, the cheapest alternative
+is billed, with the fee; of equally cheap alternatives, the one named first here.
 
 Examples:
   turnpike account offer 42 --option phone --plan small --plan large --from 2026-07-15
@@ -31,16 +32,16 @@ pub(crate) struct OfferArgs {
     /// The option's name in the account
     #[arg(long, value_name = "NAME")]
     option: String,
-    /// An alternative, by its plan's id; 2 to 16 of them
+    /// The plan id of an alternative; repeat for 2 to 16 of them
     #[arg(long = "plan", value_name = "ID", required = true)]
     plans: Vec<String>,
-    /// What the option costs a billing cycle, in the account's currency [default: nothing]
+    /// The fee for each billing cycle, in the account's currency [default: nothing]
     #[arg(long, value_name = "AMOUNT")]
     fee: Option<Money>,
-    /// Since when: an instant, or a date in the account's zone [default: now]
+    /// The start: an instant, or a date in the account's zone [default: now]
     #[arg(long, value_name = "TIME", value_parser = when)]
     from: Option<When>,
-    /// Of several subscriptions the one of highest priority is asked first
+    /// The priority among the account's subscriptions: the highest is tried first
     #[arg(long, value_name = "N", default_value_t = 1)]
     priority: u32,
     #[command(flatten)]
@@ -65,7 +66,7 @@ impl OfferArgs {
 }
 
 const PICK_EXAMPLES: &str = "\
-Without it the cheapest alternative is billed. The last pick before the cycle closes counts.
+Without a pick, the cheapest alternative is billed. The last pick before the cycle closes applies.
 
 Examples:
   turnpike account pick 42 --option phone --plan large --cycle 2026-07-15";
@@ -81,10 +82,10 @@ pub(crate) struct PickArgs {
     /// The option's name
     #[arg(long, value_name = "NAME")]
     option: String,
-    /// The alternative, by its plan's id
+    /// The plan id of the alternative
     #[arg(long, value_name = "ID")]
     plan: String,
-    /// The billing cycle, by its first day
+    /// The first day of the billing cycle
     #[arg(long, value_name = "DATE")]
     cycle: Date,
     #[command(flatten)]
@@ -114,10 +115,10 @@ pub(crate) struct OptOutArgs {
     /// The option's name
     #[arg(long, value_name = "NAME")]
     option: String,
-    /// The alternative that goes on as a plain subscription, by its plan's id
+    /// The plan id of the alternative that becomes a plain subscription
     #[arg(long, value_name = "ID")]
     plan: String,
-    /// From when: an instant, or a date in the account's zone
+    /// The end of the option: an instant, or a date in the account's zone
     #[arg(long, value_name = "TIME", value_parser = when)]
     at: When,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `turnpike account show`: an account as its owner knows it.
+//! `turnpike account show`: the state of an account, read from the owner of its partition.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ struct Account {
     settings: Vec<Dated>,
     subscriptions: Vec<Subscribed>,
     bindings: Vec<Bound>,
-    /// It has more bindings than are listed.
+    /// The account has more bindings than are listed.
     more_bindings: bool,
     options: Vec<Standing>,
     variables: Vec<Variable>,
@@ -56,11 +56,11 @@ struct Dated {
     attributes: BTreeMap<String, String>,
 }
 
-/// An identity that is the account's for an interval.
+/// A binding of an identity to the account for an interval.
 #[derive(Serialize)]
 struct Bound {
     identity: String,
-    /// `always` since ever.
+    /// `always` if the binding has no start.
     from: String,
     until: Option<String>,
 }
@@ -82,18 +82,18 @@ struct Subscribed {
     until: Option<String>,
     priority: u32,
     parameters: BTreeMap<String, String>,
-    /// The option of which it is an alternative.
+    /// The option if the subscription is an alternative of one.
     option: Option<String>,
-    /// The option's fee a cycle.
+    /// The fee of the option per cycle.
     fee: Option<String>,
 }
 
-/// How an option stands in a cycle that is not closed.
+/// The comparison of an option's alternatives in a cycle that is not closed.
 #[derive(Serialize)]
 struct Standing {
     option: String,
     cycle: String,
-    /// What would be billed if the cycle closed now.
+    /// The plan that would be billed if the cycle closed now.
     winner: String,
     alternatives: Vec<Alternative>,
 }
@@ -101,9 +101,9 @@ struct Standing {
 #[derive(Serialize)]
 struct Alternative {
     plan: String,
-    /// What recurs and what was used so far: by this they are compared.
+    /// Recurring and usage charges so far; the alternatives are compared by this sum.
     running: String,
-    /// What is charged once.
+    /// One-time charges.
     once: String,
     picked: bool,
 }
@@ -112,9 +112,9 @@ struct Alternative {
 struct Variable {
     name: String,
     period: String,
-    /// A whole number, as it is kept.
+    /// The stored whole number.
     value: String,
-    /// What it says; empty from a node of before.
+    /// The value in words; empty if the node runs an older release.
     value_words: String,
     period_words: String,
 }
@@ -196,7 +196,7 @@ fn pairs(pairs: &BTreeMap<String, String>) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
-/// The option of which a subscription is an alternative, and its fee.
+/// The option and its fee if the subscription is an alternative, else `-`.
 fn option(subscription: &Subscribed) -> String {
     match (&subscription.option, &subscription.fee) {
         (None, _) => "-".to_owned(),
@@ -249,7 +249,7 @@ fn print(account: &Account) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Which identities the account holds and held; nothing for an account without.
+/// Prints the account's present and past bindings; nothing if it has none.
 fn print_bindings(account: &Account) -> anyhow::Result<()> {
     if account.bindings.is_empty() {
         return Ok(());
@@ -267,7 +267,7 @@ fn print_bindings(account: &Account) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How the alternatives compare; nothing for an account without options.
+/// Prints the comparison of the alternatives; nothing for an account without options.
 fn print_options(options: &[Standing]) -> anyhow::Result<()> {
     let rows: Vec<_> = options
         .iter()

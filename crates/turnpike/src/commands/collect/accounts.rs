@@ -1,8 +1,8 @@
-//! Accounts for requesters that have none. Everything is checked before anything is changed.
+//! Opens accounts for requesters that have none. All checks run before the first change.
 //!
 //! ```text
-//!  the log, read --> plan published? --> records young enough? --> who has an account? --> which
-//!  numbers are free? --> open and bind --> subscribe
+//!  read the log --> plan published? --> records recent enough? --> which requesters have an
+//!  account? --> which numbers are free? --> open and bind --> subscribe
 //! ```
 
 use anyhow::{bail, ensure};
@@ -22,15 +22,15 @@ use crate::cli::Context;
 use crate::client::Front;
 use crate::{ui, values};
 
-/// Accounts that are looked at side by side.
+/// Accounts looked up concurrently.
 const SHOWS_AT_ONCE: usize = 16;
-/// Numbers that are looked at and found taken before giving up.
+/// Account numbers found in use before the command gives up.
 const TAKEN_MAX: usize = 10_000;
 
 /// Opens an account for each requester of `survey` that has none.
 ///
 /// # Errors
-/// When a check fails; then nothing is changed.
+/// A failed check; then nothing was changed.
 pub(super) async fn open(
     front: &Front,
     args: &AccessLogArgs,
@@ -67,7 +67,7 @@ pub(super) async fn open(
         Some(_) => unfinished(front, bound, from, &settings).await?,
         None => Vec::new(),
     };
-    // From here on accounts change.
+    // All checks have passed: the changes begin here.
     let hidden = context.quiet || args.batches.json;
     let bar = ui::progress(Some(new.len() as u64), "accounts", hidden);
     let identities = new.iter().map(|requester| requester.identity.clone());
@@ -98,7 +98,9 @@ fn tell(
         );
     }
     if !elsewhere.is_empty() {
-        ui::tell("requesters whose addresses are bound at other times only; bind them by hand:");
+        ui::tell(
+            "these requesters have addresses that are bound only at other times; bind them with `turnpike account bind`:",
+        );
         ui::tell_some(elsewhere, 10, "");
     }
     let (all, opened) = (ui::count(all as u64), ui::count(numbers.len() as u64));
@@ -139,7 +141,7 @@ async fn partitions(front: &Front) -> anyhow::Result<Vec<Partition>> {
     Ok(partitions)
 }
 
-/// The requesters with an access that the cluster takes.
+/// The requesters that have at least one access that the cluster accepts.
 fn young_enough(
     survey: Survey,
     partitions: &[Partition],
@@ -157,7 +159,7 @@ fn young_enough(
     if young.is_empty() {
         let day = oldest.get(..10).unwrap_or(&oldest);
         bail!(
-            "every access is too old: the log goes from {oldest} to {newest}, and the cluster takes \
+            "every access is too old: the log spans {oldest} to {newest}, and the cluster accepts \
              records since {accepts}. Nothing was changed. For old logs create a cluster with \
              `turnpike up --data NEW-DIR --accept-since {day}`, or partitions with `turnpike \
              partition init … --accept-since {day}`"
@@ -192,7 +194,7 @@ async fn resolve(front: &Front, requesters: &[Requester]) -> anyhow::Result<Vec<
     Ok(resolved)
 }
 
-/// The first `count` account numbers from `from` on that are not open yet.
+/// The first `count` account numbers from `from` on that are not in use.
 async fn free_numbers(
     front: &Front,
     partitions: &[Partition],
@@ -233,14 +235,14 @@ async fn free_numbers(
         }
         ensure!(
             taken <= TAKEN_MAX,
-            "more than {TAKEN_MAX} account numbers from {from} on are taken; nothing was changed. \
+            "more than {TAKEN_MAX} account numbers from {from} on are in use; nothing was changed. \
              Choose a larger --open-accounts"
         );
     }
     Ok(free)
 }
 
-/// An account, if it was opened.
+/// The account, or `None` if it was never opened.
 async fn show(front: &Front, number: u64) -> anyhow::Result<Option<ShowResponse>> {
     front
         .call(&format!("account {number} can't be looked at"), || {
@@ -256,8 +258,8 @@ async fn show(front: &Front, number: u64) -> anyhow::Result<Option<ShowResponse>
         .await
 }
 
-/// Those of the accounts that an interrupted run opened and did not subscribe: they have these very
-/// settings and no plan.
+/// The accounts that an interrupted run opened and did not subscribe: those with exactly these
+/// settings and without a plan.
 async fn unfinished(
     front: &Front,
     mut accounts: Vec<u64>,

@@ -1,4 +1,4 @@
-//! What a log holds, read once before anything is changed.
+//! A first pass over the log, before any change: its requesters and their times.
 
 use std::collections::HashMap;
 
@@ -8,17 +8,17 @@ use turnpike_types::Timestamp;
 
 use crate::usage_file::Rows;
 
-/// Who asked, and when.
+/// The requesters of a log and the times of their accesses.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     /// In order of first appearance.
     pub(crate) requesters: Vec<Requester>,
-    /// Of all accesses.
+    /// The oldest access of the log.
     pub(crate) oldest: Option<Timestamp>,
     pub(crate) newest: Option<Timestamp>,
 }
 
-/// One identity of the log.
+/// An identity in the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Requester {
     pub(crate) identity: String,
@@ -27,7 +27,7 @@ pub(crate) struct Requester {
 }
 
 impl Survey {
-    /// Reads all of the log. Bad rows are told when the records are sent.
+    /// Reads the whole log. Bad rows are reported later, when the records are sent.
     pub(crate) fn of(log: Rows) -> anyhow::Result<Self> {
         let mut survey = Self::default();
         let mut places: HashMap<String, usize> = HashMap::new();
@@ -35,7 +35,7 @@ impl Survey {
         for row in log {
             let record = match row {
                 Ok(row) => row.content,
-                // The file is damaged, or no log at all: nothing is done by half of it.
+                // The file is damaged, or is not a log: do not act on a part of it.
                 Err(fault) if fault.is_fatal() => return Err(fault.into()),
                 Err(fault) => {
                     first_fault.get_or_insert(fault);
@@ -56,7 +56,7 @@ impl Survey {
             }
         }
         match (survey.requesters.is_empty(), first_fault) {
-            (true, Some(fault)) => bail!("no line is an access; nothing was changed. {fault}"),
+            (true, Some(fault)) => bail!("no line is a valid access; nothing was changed. {fault}"),
             (true, None) => bail!("the log is empty; nothing was changed"),
             (false, _) => Ok(survey),
         }

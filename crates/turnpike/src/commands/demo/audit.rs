@@ -1,4 +1,5 @@
-//! The audit: the feed, counted from outside, against what was sent.
+//! The audit: compares the rated output in the feed with the records that were sent. Its counts and
+//! its prices are computed independently of the cluster.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,24 +12,24 @@ use crate::commands::pull::{Totals, register};
 
 use super::traffic::Ledger;
 
-/// What the feed held.
+/// The contents of the feed.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     pub(crate) lines: u64,
-    /// Records that have a line.
+    /// Records that have a charge line.
     records: HashSet<(u64, String)>,
-    /// Records that the segments' control totals speak of, and those suspended.
+    /// Records counted in the control totals of the segments, and suspended records.
     pub(crate) logged: u64,
     suspended: u64,
     octets: HashMap<u64, u64>,
     charged: HashMap<u64, (Money, u32)>,
     pub(crate) total: Money,
-    /// The lines of the account whose bill is shown.
+    /// The lines of the account whose bill is printed.
     pub(crate) bill: Vec<ChargeLine>,
 }
 
 impl Audit {
-    /// Pulls everything there is, as an invoicing system would, and counts it by itself.
+    /// Pulls all rated output, as an invoicing system would, and counts it independently.
     pub(crate) async fn pull(front: &Front, consumer: &str, bill_of: u64) -> anyhow::Result<Self> {
         let cursors = register(front, consumer).await?;
         let mut totals = Totals::new(cursors.values());
@@ -86,8 +87,8 @@ impl Audit {
         Ok(())
     }
 
-    /// Holds what was rated against what was sent. `without_lines` of the other records have no
-    /// units, and so no line.
+    /// Compares the rated records with the sent ones. `without_lines` of the other records have no
+    /// units, and therefore no line.
     pub(crate) fn reconcile(
         &self,
         ledger: &Ledger,
@@ -103,7 +104,7 @@ impl Audit {
         for (account, octets) in &ledger.octets {
             let (charged, lines) = self.charged.get(account).copied().unwrap_or_default();
             let expected = expected_nanos_times_100(*octets);
-            // Each line was rounded to the nano once, so it is off by half of one at most.
+            // Each line is rounded to the nano once: its error is at most half a nano.
             let off = (charged.nanos() * 100 - expected).abs();
             ensure!(
                 off <= 50 * i128::from(lines),
@@ -119,8 +120,9 @@ impl Audit {
     }
 }
 
-/// What the octet plan asks for this many octets of a month, in hundredths of a nano: nothing for
-/// the first GB, 0.05 a GB up to 100 GB, then 0.02; written here a second time, by hand.
+/// The octet plan's charge for this many octets in a month, in hundredths of a nano: the first GB
+/// is free, then 0.05 per GB up to 100 GB, then 0.02. It is computed here independently of the
+/// rating.
 fn expected_nanos_times_100(octets: u64) -> i128 {
     const GB: u64 = 1_000_000_000;
     let basic = octets.clamp(GB, 100 * GB) - GB;
@@ -128,10 +130,10 @@ fn expected_nanos_times_100(octets: u64) -> i128 {
     i128::from(basic) * 5 + i128::from(bulk) * 2
 }
 
-/// What the bill of Fig. 6B must come to: (record, component) -> microseconds, amount.
+/// The expected bill of Fig. 6B: (record, component) -> microseconds, amount.
 pub(crate) type Expected = BTreeMap<(String, String), (String, Money)>;
 
-/// Reads the expected bill.
+/// Parses the expected bill.
 pub(crate) fn expected_bill(csv: &str) -> anyhow::Result<Expected> {
     let mut expected = Expected::new();
     for row in csv.lines().skip(1) {
@@ -143,7 +145,7 @@ pub(crate) fn expected_bill(csv: &str) -> anyhow::Result<Expected> {
     Ok(expected)
 }
 
-/// Adds the bill's lines up by record and component.
+/// Sums the bill's lines by record and component.
 pub(crate) fn added_up(bill: &[ChargeLine]) -> anyhow::Result<Expected> {
     let mut sums: BTreeMap<(String, String), (u128, Money)> = BTreeMap::new();
     for line in bill {

@@ -1,4 +1,4 @@
-//! The demo's usage: octet records over several streams, at an even pace, counted on the wire.
+//! The demo's usage: octet records over several streams, at an even rate, counted as they are sent.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,23 +16,23 @@ use crate::commands::load::generate::{Generator, Spec, share};
 use crate::sender::{self, Event};
 use crate::tally::Tally;
 
-/// Streams side by side.
+/// Concurrent streams.
 const STREAMS: u16 = 4;
-/// Records a batch; each batch has records of every partition.
+/// Records per batch; each batch has records of every partition.
 const BATCH: u32 = 250;
-/// How long all of them take: time enough for a takeover and a handback in the middle.
+/// The duration of the traffic: enough for a takeover and a handback in the middle.
 const PACE: Duration = Duration::from_secs(12);
-/// Streams pause so often on the way.
+/// The number of pauses of each stream during [`PACE`].
 const ROUNDS: u32 = 120;
 
-/// An answered batch: when it was sent, when it was answered.
+/// An answered batch: the time of sending and the time of the answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
     pub(crate) sent: Instant,
     pub(crate) answered: Instant,
 }
 
-/// What went out, counted from the bytes that went out.
+/// The records sent, counted from the encoded bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) records: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Ledger {
     pub(crate) octets: HashMap<u64, u64>,
 }
 
-/// What all streams know together.
+/// The state shared by all streams.
 #[derive(Debug)]
 pub(crate) struct Traffic {
     pub(crate) accounts: (u64, u64),
@@ -78,7 +78,7 @@ impl Traffic {
         (Generator::new(&spec), share(self.records, stream, STREAMS))
     }
 
-    /// Sends everything at an even pace; ends when all of it has its durable answer.
+    /// Sends all records at an even rate; ends when each has its durable answer.
     pub(crate) async fn flow(self: Arc<Self>, front: Front) -> anyhow::Result<Tally> {
         let mut streams = JoinSet::new();
         for stream in 0..STREAMS {
@@ -117,7 +117,7 @@ impl Traffic {
         Ok(tally)
     }
 
-    /// Sends the first stream's records once more, as fast as it goes; nothing is entered.
+    /// Sends the first stream's records again, at full speed. The ledger does not count them.
     pub(crate) async fn again(&self, front: &Front) -> anyhow::Result<Tally> {
         let (mut generator, mut left) = self.generator(0);
         let mut tally = Tally::default();
@@ -126,10 +126,10 @@ impl Traffic {
         Ok(tally)
     }
 
-    /// Enters a batch's records into the ledger, as any other protobuf library reads them.
+    /// Adds a batch's records to the ledger, decoded from their protobuf bytes.
     fn enter(&self, frame: &turnpike_proto::frame::BatchFrame) {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        // What could not be read would be missing from the ledger, and the audit would say so.
+        // A record that can't be decoded is missing from the ledger, and then the audit fails.
         let _ = frame.walk(|record| {
             if let Ok(record) = UsageRecord::decode(record) {
                 ledger.records += 1;

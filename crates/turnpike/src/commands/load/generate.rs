@@ -1,4 +1,4 @@
-//! Records straight onto the wire: no allocation a record, no copy but one.
+//! Encodes generated records directly to protobuf: no allocation per record, and one copy.
 
 use turnpike_proto::frame::{BatchFrame, push_record};
 use turnpike_proto::record::encode_extra;
@@ -14,7 +14,7 @@ const DURATION_MASK: u64 = 0x3fff_ffff;
 /// No record lasts longer, in microseconds.
 pub(crate) const LONGEST_US: i64 = 1_000_000 + DURATION_MASK.cast_signed();
 
-/// Attributes, so many of which a record carries as are asked for.
+/// The pool of attributes: a record carries the first `Spec::attributes` of them.
 const ATTRIBUTES: [(&str, &str); 8] = [
     ("access", "fibre"),
     ("class", "gold"),
@@ -26,7 +26,7 @@ const ATTRIBUTES: [(&str, &str); 8] = [
     ("tariff-zone", "4"),
 ];
 
-/// What a stream is made of; the same specification gives the same records to the byte.
+/// The specification of a stream's records; the same specification gives the same bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec<'a> {
     pub(crate) kind: Kind,
@@ -36,22 +36,22 @@ pub(crate) struct Spec<'a> {
     pub(crate) accounts: u64,
     pub(crate) batch_records: u32,
     pub(crate) attributes: u8,
-    /// When every record begins.
+    /// The start of every record, in microseconds since 1970.
     pub(crate) start_us: i64,
 }
 
-/// How many of `records` are this stream's: fixed, so that a run repeats itself.
+/// This stream's share of `records`: deterministic, so that a run can be repeated.
 pub(crate) fn share(records: u64, stream: u16, streams: u16) -> u64 {
     let streams = u64::from(streams.max(1));
     records / streams + u64::from(u64::from(stream) < records % streams)
 }
 
-/// Makes the batches of one stream.
+/// Generates the batches of one stream.
 #[derive(Debug)]
 pub(crate) struct Generator {
     kind: Kind,
     source: String,
-    /// Begins every record id of this stream.
+    /// The prefix of every record id of this stream.
     prefix: Vec<u8>,
     first_account: u64,
     accounts: u64,
@@ -89,7 +89,7 @@ impl Generator {
         }
     }
 
-    /// The next batch, of at most as many records as are left of this stream.
+    /// The next batch, with at most `left` records; `None` when none are left.
     pub(crate) fn next_batch(&mut self, left: &mut u64) -> Option<Batch<()>> {
         let records = u64::from(self.batch_records).min(*left);
         if records == 0 {
@@ -109,7 +109,7 @@ impl Generator {
         Some(Batch { number: self.batches, records, frame: BatchFrame::from(body), tag: () })
     }
 
-    /// Makes one record in `self.record`.
+    /// Encodes one record into `self.record`.
     fn make(&mut self) {
         let chance = self.random();
         let account = self.first_account + (chance >> 16) % self.accounts;
@@ -126,11 +126,11 @@ impl Generator {
             Kind::Octets => b"octets",
         };
         put_bytes(record, 3, usage_type);
-        // Field 4 is a fixed 64-bit number, little endian.
+        // Field 4 has wire type 1: 64 bits, little endian.
         put_varint(record, 4 << 3 | 1);
         record.extend_from_slice(&self.start_us.to_le_bytes());
         match self.kind {
-            // A second to about a quarter of an hour.
+            // One second to about 18 minutes.
             Kind::Fig6b => put_number(record, 5, 1_000_000 + (chance & DURATION_MASK)),
             // Up to a quarter of a gigabyte.
             Kind::Octets => put_number(record, 6, 200 + (chance & 0xfff_ffff)),
@@ -152,7 +152,7 @@ impl Generator {
         digits
     }
 
-    /// xorshift64*: fast, and the same for the same run.
+    /// xorshift64*: fast, and deterministic for a run.
     fn random(&mut self) -> u64 {
         self.chance ^= self.chance >> 12;
         self.chance ^= self.chance << 25;

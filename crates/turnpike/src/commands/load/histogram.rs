@@ -1,11 +1,11 @@
-//! Durations counted in buckets whose width is a 32nd of their value.
+//! A histogram of durations. The width of a bucket is 1/32 of its value.
 
 use std::time::Duration;
 
-/// Bits of a value that are kept beside its magnitude.
+/// Bits of a value that are kept besides its magnitude.
 const BITS: u32 = 5;
 
-/// Counts of durations; quantiles are exact to about 3 %.
+/// Counts of durations; the error of quantiles is about 3 %.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Histogram {
     buckets: Vec<u64>,
@@ -13,7 +13,7 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// Counts a duration, to the microsecond.
+    /// Counts a duration, in whole microseconds.
     pub(super) fn record(&mut self, duration: Duration) {
         let place = place(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
         if place >= self.buckets.len() {
@@ -25,7 +25,7 @@ impl Histogram {
         self.max = self.max.max(duration);
     }
 
-    /// Adds another one's counts.
+    /// Adds the counts of another histogram.
     pub(super) fn add(&mut self, other: &Self) {
         if other.buckets.len() > self.buckets.len() {
             self.buckets.resize(other.buckets.len(), 0);
@@ -36,7 +36,7 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// The duration under which this part of all lies, 0 to 1.
+    /// The quantile `part` (0 to 1).
     pub(super) fn at(&self, part: f64) -> Duration {
         let total: u64 = self.buckets.iter().sum();
         let wanted = (total as f64 * part).ceil() as u64;
@@ -51,7 +51,7 @@ impl Histogram {
     }
 }
 
-/// Small values have a bucket each; larger ones share 32 of them with their power of two.
+/// The bucket of a value: small values have one bucket each, each larger power of two has 32.
 fn place(value: u64) -> usize {
     let magnitude = (u64::BITS - value.leading_zeros()).saturating_sub(BITS + 1);
     ((magnitude as usize) << BITS) + (value >> magnitude) as usize

@@ -1,4 +1,4 @@
-//! What a load needs before it begins: a plan, accounts, subscriptions.
+//! Prepares a load: a plan, accounts, subscriptions.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::{plans, ui};
 
 use super::Kind;
 
-/// What to set up.
+/// The parameters of the preparation.
 pub(crate) struct Setup<'a> {
     pub(crate) kind: Kind,
     pub(crate) plan: Option<&'a Path>,
@@ -41,7 +41,7 @@ impl Setup<'_> {
     }
 }
 
-/// Publishes a plan; its id.
+/// Publishes a plan and returns its id.
 pub(crate) async fn publish(front: &Front, xml: &str) -> anyhow::Result<String> {
     let request = PublishRequest { xml: xml.to_owned(), ..Default::default() };
     let answer = front
@@ -66,7 +66,7 @@ pub(crate) fn subscription(plan_id: &str) -> Subscribe {
     Subscribe { plan_id: plan_id.to_owned(), from_us: 0, priority: 1, parameters: [].into() }
 }
 
-/// Refuses to go on when accounts were refused.
+/// Fails if any account command was refused.
 pub(crate) fn succeeded(applied: &Applied) -> anyhow::Result<()> {
     if applied.refused == 0 {
         return Ok(());

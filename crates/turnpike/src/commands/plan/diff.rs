@@ -1,4 +1,4 @@
-//! `turnpike plan diff`: what is different between two plans.
+//! `turnpike plan diff`: the differences between two plans.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ use crate::exit::{Finish, usage};
 use crate::{plans, ui};
 
 const EXAMPLES: &str = "\
-A plan is a file, or ID@VERSION of the catalogue (ID@ for its newest version). Warns of what the
-second plan would not know of what the first one counted and charged.
+A plan is a file, or ID@VERSION in the catalogue (ID@ for its newest version). Warns of counters and
+charges of the first plan that the second plan would lose.
 
 Examples:
   turnpike plan diff old.xml new.xml
@@ -25,16 +25,16 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DiffArgs {
-    /// The plan that is there
+    /// The present plan
     #[arg(value_name = "PLAN")]
     before: String,
-    /// The plan that is to come
+    /// The new plan
     #[arg(value_name = "PLAN")]
     after: String,
     /// Report as JSON
     #[arg(long)]
     json: bool,
-    /// End with 1 when they are different
+    /// Return exit code 1 if they are different
     #[arg(long)]
     exit_code: bool,
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub(super) async fn run(args: &DiffArgs, context: &Context) -> anyhow::Result<Fi
     Ok(if differs { Finish::Different } else { Finish::Done })
 }
 
-/// A plan from a file, or else from the catalogue.
+/// Reads a plan from a file if there is one of this name, else from the catalogue.
 async fn plan(name: &str, args: &DiffArgs, context: &Context) -> anyhow::Result<Plan> {
     let file = Path::new(name);
     let Some((id, version)) = name.split_once('@').filter(|_| !file.exists()) else {
@@ -63,7 +63,9 @@ async fn plan(name: &str, args: &DiffArgs, context: &Context) -> anyhow::Result<
     let version = match version {
         "" => 0,
         number => number.parse().map_err(|_| {
-            usage(format!("{name}: no such file, and {number:?} is no version; write ID@VERSION"))
+            usage(format!(
+                "{name}: no such file, and {number:?} is not a version; write ID@VERSION"
+            ))
         })?,
     };
     let front = args.client.connect(&context.config).await?;

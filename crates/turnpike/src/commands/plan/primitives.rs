@@ -1,4 +1,4 @@
-//! `turnpike plan primitives`: what plans are made of.
+//! `turnpike plan primitives`: the types of primitives in plans.
 
 use clap::Args;
 use turnpike_plan::{PrimitiveType, PropertyType, primitive_types};
@@ -18,7 +18,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PrimitivesArgs {
-    /// Everything about these types [default: a line for each type]
+    /// Show all details of these types [default: a line for each type]
     #[arg(value_name = "TYPE")]
     types: Vec<String>,
     /// Print as JSON, with ports, properties and children
@@ -29,7 +29,9 @@ pub(crate) struct PrimitivesArgs {
 pub(super) fn run(args: &PrimitivesArgs) -> anyhow::Result<Finish> {
     let mut types = primitive_types();
     if let Some(unknown) = args.types.iter().find(|name| types.iter().all(|t| t.name != **name)) {
-        return Err(usage(format!("{unknown} is no type of primitive; leave it out to see all")));
+        return Err(usage(format!(
+            "{unknown} is not a type of primitive; run it without a type to list all"
+        )));
     }
     if !args.types.is_empty() {
         types.retain(|known| args.types.iter().any(|name| name == known.name));
@@ -47,7 +49,7 @@ pub(super) fn run(args: &PrimitivesArgs) -> anyhow::Result<Finish> {
     Ok(Finish::Done)
 }
 
-/// Everything about a type, a line for each port, property and child.
+/// All details of a type, with a line for each port, property and child.
 fn told(known: &PrimitiveType) -> String {
     let mut lines = vec![format!("{}: {}", known.name, known.help)];
     for input in &known.inputs {
@@ -65,7 +67,7 @@ fn told(known: &PrimitiveType) -> String {
         lines.push(format!("  out  {}: {}{open}", output.name, output.carries));
     }
     if let Some(attribute) = known.tells {
-        lines.push(format!("  says {attribute}, read as ID.{attribute}"));
+        lines.push(format!("  attribute {attribute}, read as ID.{attribute}"));
     }
     lines.extend(known.properties.iter().map(|p| format!("  {}", property(p))));
     for child in &known.children {

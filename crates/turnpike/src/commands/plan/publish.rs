@@ -1,4 +1,4 @@
-//! `turnpike plan publish`: plans, with the files of their examples, into the catalogue.
+//! `turnpike plan publish`: adds plans, with the files of their examples, to the catalogue.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,8 @@ use crate::exit::{EXIT_CODES, Finish};
 use crate::{plans, ui};
 
 const EXAMPLES: &str = "\
-A plan's examples are run before it is published, and a plan that fails one is refused. The files
-that they name are read from beside the plan.
+The examples of a plan run before it is published, and a plan that fails one is refused. Files that
+the examples name are read from the directory of the plan.
 
 Examples:
   turnpike plan publish plan.xml";
@@ -57,7 +57,7 @@ pub(super) async fn run(args: &PublishArgs, context: &Context) -> anyhow::Result
 
 fn request(file: &Path) -> anyhow::Result<PublishRequest> {
     let xml = read_xml(file)?;
-    // What can't be read here has no files to send; the front says what is wrong with it.
+    // A plan that can't be parsed here is sent without files; the front reports its errors.
     let files = match turnpike_plan::parse(&xml) {
         Ok(plan) => plans::example_files(file, &plan)?,
         Err(_) => [].into(),

@@ -1,4 +1,4 @@
-//! `turnpike plan test`: does a plan do what its author says?
+//! `turnpike plan test`: runs the examples of plans.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::exit::{EXIT_CODES, Finish};
 use crate::{plans, ui};
 
 const EXAMPLES: &str = "\
-Ends with 1 when an example fails, or a plan can't be right. A failed example shows each record and
-component that came to something else than expected.
+The exit code is 1 if an example fails or a plan is invalid. For a failed example, each record and
+component with an unexpected charge is shown.
 
 Examples:
   turnpike plan test plan.xml
@@ -26,7 +26,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct TestArgs {
-    /// Plans in XML; files that their examples name stand beside them
+    /// Plans in XML; files that their examples name are in the same directory
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// A reference table that the plans read; repeat for several, or for versions of one
@@ -37,7 +37,7 @@ pub(crate) struct TestArgs {
     json: bool,
 }
 
-/// What became of one file.
+/// The result of one file.
 #[derive(Serialize)]
 struct Tested {
     file: String,
@@ -80,9 +80,9 @@ pub(super) fn run(args: &TestArgs) -> anyhow::Result<Finish> {
     match (failed, unread) {
         (0, 0) => Ok(Finish::Done),
         (_, 0) => bail!("{failed} of {examples} examples failed"),
-        (0, _) => bail!("{unread} of {} plans can't be right", args.files.len()),
+        (0, _) => bail!("{unread} of {} plans are invalid", args.files.len()),
         _ => bail!(
-            "{failed} of {examples} examples failed, and {unread} of {} plans can't be right",
+            "{failed} of {examples} examples failed, and {unread} of {} plans are invalid",
             args.files.len()
         ),
     }
@@ -92,7 +92,7 @@ fn print(tested: &Tested) -> std::io::Result<()> {
     let file = &tested.file;
     if tested.examples.is_empty() {
         return ui::print(format_args!(
-            "{file}: no examples; an <example> in the plan says what usage must come to"
+            "{file}: no examples; an <example> in the plan states usage and its expected charges"
         ));
     }
     tested.examples.iter().try_for_each(|example| ui::print(format_args!("{file}: {example}")))

@@ -1,4 +1,4 @@
-//! Where lines go: standard output, or a file that is only ever appended to.
+//! The destination of lines: standard output, or a file in append-only mode.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -13,10 +13,10 @@ use crate::charge_row::ChargeRow;
 
 use super::PullFormat;
 
-/// The last (segment, row) of each partition that is behind us.
+/// The last written (segment, row) of each partition.
 type Behind = HashMap<u32, (u64, u64)>;
 
-/// A line's place in the feed.
+/// The position of a line in the feed.
 #[derive(Deserialize)]
 struct Place {
     partition: u32,
@@ -34,13 +34,13 @@ pub(super) struct Sink {
     target: Target,
     format: PullFormat,
     has_header: bool,
-    /// The last place of each partition that was written, in this run or before.
+    /// The last position written for each partition, in this run or an earlier one.
     behind: Behind,
     written: u64,
     skipped: u64,
 }
 
-/// Proof that all lines written so far are durable: without it no cursor is moved behind them.
+/// Proof that all lines written so far are durable; an acknowledgement requires it.
 pub(super) struct Durable(());
 
 impl Sink {
@@ -50,7 +50,7 @@ impl Sink {
         Self { target, format, has_header, behind, written: 0, skipped: 0 }
     }
 
-    /// Opens the file, looks what stands in it, and cuts off a last line that was never finished.
+    /// Opens the file, scans the lines in it, and truncates an incomplete last line.
     pub(super) fn file(path: &Path, format: PullFormat) -> anyhow::Result<Self> {
         let place = || format!("{} can't be written (--output)", path.display());
         let mut file = OpenOptions::new()
@@ -72,17 +72,17 @@ impl Sink {
         Ok(Self { target, format, has_header, behind, written: 0, skipped: 0 })
     }
 
-    /// Lines written now.
+    /// Lines written in this run.
     pub(super) const fn written(&self) -> u64 {
         self.written
     }
 
-    /// Lines that stood in the file already.
+    /// Lines skipped because they were already in the file.
     pub(super) const fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// Appends lines that are not in the file yet.
+    /// Appends the lines that are not in the file yet.
     pub(super) fn write(&mut self, lines: &[ChargeLine]) -> anyhow::Result<()> {
         let mut text = Vec::with_capacity(lines.len() * 200);
         let headed = !self.has_header;
@@ -117,7 +117,7 @@ impl Sink {
         }
     }
 
-    /// Makes what was written durable: on disk, or at least in the pipe.
+    /// Makes the written lines durable: synced to disk, or, for standard output, flushed.
     pub(super) fn settle(&mut self) -> anyhow::Result<Durable> {
         match &mut self.target {
             Target::Stdout(out) => out.flush()?,
@@ -129,7 +129,7 @@ impl Sink {
         Ok(Durable(()))
     }
 
-    /// How often the file was flushed to the disk.
+    /// The number of times the file was synced to disk.
     #[cfg(test)]
     pub(super) fn syncs(&self) -> u64 {
         match &self.target {
@@ -139,7 +139,7 @@ impl Sink {
     }
 }
 
-/// A file of which it is counted how often it was flushed to the disk.
+/// A file that counts how often it was synced to disk.
 struct Disk {
     file: File,
     syncs: u64,
@@ -161,7 +161,7 @@ impl Write for Disk {
     }
 }
 
-/// A new file is found after a crash only when its directory was flushed too.
+/// A new file survives a crash only if its directory was synced too.
 #[cfg(unix)]
 fn sync_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -173,7 +173,7 @@ fn sync_directory(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The last place of each partition in the file, and the length of its whole lines.
+/// The last position of each partition in the file, and the length of all complete lines.
 fn survey(file: &File, path: &Path, format: PullFormat) -> anyhow::Result<(Behind, u64)> {
     let mut reader = BufReader::with_capacity(1 << 20, file);
     let (mut behind, mut whole, mut number) = (Behind::new(), 0, 0u64);
@@ -191,7 +191,7 @@ fn survey(file: &File, path: &Path, format: PullFormat) -> anyhow::Result<(Behin
         if is_header && line.starts_with(b"partition,segment,row,") {
             if line != header()? {
                 bail!(
-                    "{} has other columns than the feed has now: go on in a new file (--output)",
+                    "{} has other columns than the feed: continue in a new file (--output)",
                     path.display()
                 );
             }
@@ -199,7 +199,7 @@ fn survey(file: &File, path: &Path, format: PullFormat) -> anyhow::Result<(Behin
         }
         let Some(Place { partition, segment, row }) = place(&line, format) else {
             bail!(
-                "{}:{number}: this is no line of the feed; name a file of its own (--output)",
+                "{}:{number}: this is not a line of the feed; choose another file (--output)",
                 path.display()
             );
         };
@@ -219,7 +219,7 @@ fn place(line: &[u8], format: PullFormat) -> Option<Place> {
     match format {
         PullFormat::Jsonl => serde_json::from_slice(line).ok(),
         PullFormat::Csv => {
-            // The first three fields are numbers, which are never quoted.
+            // The first three fields are numbers, and numbers are never quoted.
             let text = std::str::from_utf8(line).ok()?;
             let mut fields = text.split(',');
             let (partition, segment, row) = (fields.next()?, fields.next()?, fields.next()?);
@@ -249,7 +249,7 @@ mod tests {
             sink.write(&[line(2, 7, 0)]).unwrap();
             sink.settle().unwrap();
             let before = std::fs::read(&path).unwrap();
-            // Torn in the middle of the third line, as by a crash.
+            // Cut in the middle of the third line, as by a crash.
             std::fs::write(&path, &before[..before.len() - 5]).unwrap();
             let mut sink = Sink::file(&path, format).unwrap();
             sink.write(&[line(1, 1, 1), line(2, 7, 0)]).unwrap();

@@ -1,4 +1,4 @@
-//! Lines counted by themselves and held against the segments' control totals.
+//! Counts the pulled lines and compares them with the control totals of the segments.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,12 +14,12 @@ struct Segment {
     amounts: Amounts,
 }
 
-/// What was pulled, in all and by segment.
+/// The pulled lines and amounts, in total and by segment.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
-    /// Segments that have not ended yet: few, since pages come in order.
+    /// Segments whose end has not been pulled yet: few, because pages come in order.
     open: HashMap<(u32, u64), Segment>,
-    /// Segments that the consumer had in part before: they can't be compared.
+    /// By partition, the segment whose first rows an earlier pull had: it can't be compared.
     begun: HashMap<u32, u64>,
     amounts: Amounts,
     reconciled: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// Totals of what comes behind `cursors`.
+    /// Totals of the lines after `cursors`.
     pub(crate) fn new<'a>(cursors: impl Iterator<Item = &'a Cursor>) -> Self {
         let begun = cursors.filter(|cursor| cursor.row > 0);
         let begun = begun.map(|cursor| (cursor.partition, cursor.segment)).collect();
@@ -58,7 +58,8 @@ impl Totals {
         for total in &totals.amounts {
             add(&mut said, &total.currency, total.amount.parse()?)?;
         }
-        // A segment whose lines are free says zero, or nothing: the same.
+        // The totals of a segment of free lines have an amount of zero, or no amount: these are
+        // equal.
         let apart = |amounts: &Amounts| -> Vec<(String, Money)> {
             let nonzero = amounts.iter().filter(|(_, amount)| **amount != Money::ZERO);
             nonzero.map(|(currency, amount)| (currency.clone(), *amount)).collect()
@@ -69,7 +70,7 @@ impl Totals {
             self.in_part += 1;
         } else {
             self.mismatches.push(format!(
-                "partition {}, segment {}: {} lines {:?} came, its totals say {} lines {:?}",
+                "partition {}, segment {}: pulled {} lines {:?}, but its totals are {} lines {:?}",
                 totals.partition,
                 totals.segment,
                 segment.lines,
@@ -81,17 +82,17 @@ impl Totals {
         Ok(())
     }
 
-    /// Segments that came whole and match.
+    /// Segments that were pulled completely and match.
     pub(crate) const fn reconciled(&self) -> u64 {
         self.reconciled
     }
 
-    /// Segments of which an earlier pull had the first lines.
+    /// Segments whose first lines an earlier pull had.
     pub(crate) const fn in_part(&self) -> u64 {
         self.in_part
     }
 
-    /// What does not match.
+    /// A message for each segment that does not match.
     pub(crate) fn mismatches(&self) -> &[String] {
         &self.mismatches
     }
@@ -102,8 +103,8 @@ impl Totals {
     }
 }
 
-/// Is its amount part of the control totals? What is replaced, on trial or nobody's is no money.
-/// A front older than the word means the account.
+/// Do the control totals include the amount? Replaced and tentative lines and lines without an
+/// account do not count. A front of an older release leaves `posting` empty for `account`.
 fn is_counted(line: &ChargeLine) -> bool {
     matches!(line.posting.as_str(), "" | "account" | "second-account")
 }
@@ -159,8 +160,8 @@ mod tests {
         assert_eq!(totals.amounts()["USD"], "4.500000000");
     }
 
-    // docs/architecture.md section 8, docs/plan-semantics.md section 2: every line is counted, and
-    // summed what posts to an account.
+    // docs/architecture.md section 8, docs/plan-semantics.md section 2: control totals count every
+    // line, and sum the lines that post to an account.
     #[test]
     fn what_is_replaced_on_trial_or_nobodys_counts_as_a_line_and_not_as_money() {
         let mut totals = Totals::new(std::iter::empty());

@@ -1,36 +1,36 @@
-//! Is usage over? A cluster refuses what ends in the future (P26); here plans are also tried with usage
-//! that is all to come.
+//! The check that usage is not in the future. A cluster refuses records that end in the future
+//! (P26); locally, plans may also be tried with usage that lies entirely in the future.
 
 use turnpike_types::{Timestamp, UsageRecord, limits};
 
 use crate::{ui, values};
 
-/// Judges records by their ends.
+/// Checks the ends of records against the present time.
 #[derive(Debug)]
 pub(crate) struct Happened {
     now: Timestamp,
-    /// `now` was given, and holds as a cluster's time does.
+    /// `now` was given: apply the check of a cluster.
     is_given: bool,
-    /// Records that are all to come.
+    /// The number of records that lie entirely in the future.
     to_come: u64,
 }
 
-/// Usage to come is rated up to this length: a longer record is a slip, and would fill the output with
-/// lines of years that nobody asked for.
+/// Maximum duration of a record in the future. A longer one is most likely an input error, and
+/// would fill the output with lines for years.
 const TO_COME_MAX_US: i64 = 400 * 86_400 * 1_000_000;
 
 impl Happened {
-    /// By this machine's clock; usage that is all to come passes.
+    /// Checks against this machine's clock; usage entirely in the future passes.
     pub(crate) fn by_the_clock() -> Self {
         Self { now: Timestamp(values::now_us()), is_given: false, to_come: 0 }
     }
 
-    /// By `now`, as a cluster judges.
+    /// Checks against `now`, like a cluster.
     pub(crate) const fn by(now: Timestamp) -> Self {
         Self { now, is_given: true, to_come: 0 }
     }
 
-    /// Has the usage of `record` happened? Else why it is not rated.
+    /// Checks that the usage of `record` has ended; the error says why it is not rated.
     pub(crate) fn check(&mut self, record: &UsageRecord) -> Result<(), String> {
         let latest = self.now.saturating_add(limits::AHEAD_MAX_US);
         let end = record.start.saturating_add(record.duration_us);
@@ -48,12 +48,12 @@ impl Happened {
         };
         let [end, now] = [end, self.now].map(shown);
         Err(format!(
-            "rejected, in-the-future: it ends at {end}, and now it is {now}. Mend its end or \
-             duration; to try a plan with usage to come, say --now with a later time"
+            "rejected, in-the-future: it ends at {end}, and now is {now}. Correct its end or \
+             duration; to try a plan with future usage, give --now with a later time"
         ))
     }
 
-    /// Tells how many records were rated that a cluster would not take yet.
+    /// Warns of the number of rated records that a cluster would reject now.
     pub(crate) fn tell(&self) {
         if self.to_come > 0 {
             ui::tell(format_args!(

@@ -9,7 +9,8 @@ use crate::exit::usage;
 
 use super::RateArgs;
 
-/// The account with each option's plans as its alternatives, and every other plan by itself.
+/// The account with the plans of each option as alternatives, and all other plans as plain
+/// subscriptions.
 pub(super) fn subscribed(
     args: &RateArgs,
     account: Account,
@@ -22,10 +23,12 @@ pub(super) fn subscribed(
         let plans: Vec<&str> = plans.split(',').map(str::trim).collect();
         let wrong = |why: String| usage(format!("--option {name}: {why}"));
         if !names.insert(name.as_str()) {
-            return Err(wrong("it is offered already: name all its plans at once".to_owned()));
+            return Err(wrong(
+                "the option is given twice: list all its plans in one --option".to_owned(),
+            ));
         }
         if plans.len() < 2 {
-            return Err(wrong("one plan is no choice: name two or more, NAME=ID,ID".to_owned()));
+            return Err(wrong("an option needs two or more plans: NAME=ID,ID".to_owned()));
         }
         for plan in &plans {
             if !known.iter().any(|id| id == plan) {

@@ -1,4 +1,4 @@
-//! Charge lines on standard output, what could not be rated on standard error.
+//! Writes charge lines to standard output, and records that could not be rated to standard error.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ use crate::charge_row::ChargeRow;
 use crate::exit::Finish;
 use crate::{ui, values};
 
-/// What lines come from.
+/// The source of charge lines: a record or a due charge.
 #[derive(Clone, Copy)]
 struct Origin<'a> {
-    /// `due:DATE` of what fell due.
+    /// The record's id; `due:DATE` for a due charge.
     record_id: &'a str,
     usage_type: &'a str,
     at: Timestamp,
@@ -32,7 +32,7 @@ enum Out {
     Json(BufWriter<StdoutLock<'static>>),
 }
 
-/// Writes lines and counts.
+/// Writes charge lines and keeps their totals.
 pub(crate) struct Lines {
     out: Out,
     records: u64,
@@ -52,7 +52,7 @@ impl Lines {
         Self { out, records: 0, lines: 0, left_over: 0, totals: BTreeMap::new() }
     }
 
-    /// Writes what became of a record.
+    /// Writes the outcome of a record.
     pub(crate) fn write(
         &mut self,
         row: &Row<UsageRecord>,
@@ -92,13 +92,13 @@ impl Lines {
         Ok(())
     }
 
-    /// Tells of a record that is not rated.
+    /// Reports a record that is not rated.
     pub(crate) fn rejected(&mut self, row: &Row<UsageRecord>, why: &str) {
         self.left_over += 1;
         ui::tell(format_args!("line {}, record {}: {why}", row.line, row.content.record_id));
     }
 
-    /// Writes what fell due.
+    /// Writes the charges that fell due.
     pub(crate) fn fell_due(&mut self, dues: Vec<FellDue>) -> anyhow::Result<()> {
         for fell_due in dues {
             match fell_due.charges() {
@@ -135,7 +135,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Tells of a row that is no record.
+    /// Reports a row that is not a valid record.
     pub(crate) fn bad_row(&mut self, fault: &Fault) {
         self.left_over += 1;
         ui::tell(fault);
@@ -153,7 +153,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Adds up what somebody owes.
+    /// Adds the charge to the totals if it is posted to an account.
     fn add(&mut self, charge: &Charge<'_>) {
         if charge.posted_to().is_none() {
             return;
@@ -163,7 +163,7 @@ impl Lines {
         *total = total.and_then(|total| total.checked_add(charge.line.amount));
     }
 
-    /// Tells the totals.
+    /// Prints the totals.
     pub(crate) fn finish(self) -> anyhow::Result<Finish> {
         match self.out {
             Out::Csv(mut writer) => writer.flush()?,
@@ -178,13 +178,16 @@ impl Lines {
             }
         }
         if self.left_over > 0 {
-            ui::tell(format_args!("{} rows are left over, told above", ui::count(self.left_over)));
+            ui::tell(format_args!(
+                "{} rows are left over; see the messages above",
+                ui::count(self.left_over)
+            ));
         }
         Ok(Finish::unless(self.left_over > 0))
     }
 }
 
-/// `first` is the row of the first line that the record came to.
+/// `first` is the row of the record's first line.
 fn shown<'a>(origin: Origin<'a>, (first, row): (u64, u64), charge: &Charge<'a>) -> ChargeRow<'a> {
     let Charge { account, code, component, line } = *charge;
     let level = |value: i128| match component.level {

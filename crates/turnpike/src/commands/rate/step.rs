@@ -1,4 +1,4 @@
-//! `turnpike rate --step`: each record on its way through the primitives, one by one.
+//! `turnpike rate --step`: shows the evaluation of each record, primitive by primitive.
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 use std::path::Path;
@@ -9,24 +9,24 @@ use turnpike_trial::{Catalogue, FellDue, Outcome, Stepped, Stepper};
 use crate::exit::usage;
 
 const HELP: &str =
-    "n or Enter: next primitive   c: go on to the next breakpoint   r: next record   q: quit";
+    "n or Enter: next primitive   c: continue to the next breakpoint   r: next record   q: quit";
 
-/// What happens at the next step.
+/// The action at the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pace {
     /// Stop at every primitive.
     Each,
     /// Stop at breakpoints only.
     ToBreakpoint,
-    /// Say nothing before the next record.
+    /// Show nothing until the next record.
     NextRecord,
-    /// Say nothing any more.
+    /// Show nothing more.
     Over,
 }
 
-/// Shows steps, and waits between them for somebody at a terminal.
+/// Shows steps; at a terminal it waits for a key between them.
 pub(super) struct Walk<R, W> {
-    /// Who is asked; `None` when nobody sits there.
+    /// The input for commands; `None` without a terminal.
     keys: Option<R>,
     out: W,
     json: bool,
@@ -38,7 +38,7 @@ pub(super) struct Walk<R, W> {
     failed: Option<io::Error>,
 }
 
-/// Walks at this terminal, or through this pipe.
+/// A walk with this process's standard input and output; interactive at a terminal.
 pub(super) fn at_terminal(
     json: bool,
     breakpoints: Vec<String>,
@@ -50,7 +50,7 @@ pub(super) fn at_terminal(
 }
 
 /// # Errors
-/// When no plan has a primitive of this id or type: it would never stop there.
+/// A breakpoint that no primitive has as its id or type: it would never be reached.
 pub(super) fn check_breakpoints(
     breakpoints: &[String],
     catalogue: &Catalogue,
@@ -73,15 +73,15 @@ impl<R: BufRead, W: Write> Walk<R, W> {
         Self { keys, out, json, breakpoints, pace, record: None, failed: None }
     }
 
-    /// Has whoever looks on seen enough?
+    /// Has the user quit?
     pub(super) fn is_over(&self) -> bool {
         self.pace == Pace::Over
     }
 
-    /// Says what became of a record.
+    /// Shows the outcome of a record.
     ///
     /// # Errors
-    /// When nobody reads any more.
+    /// When the output can't be written, such as a closed pipe.
     pub(super) fn outcome(&mut self, record: &str, outcome: &Outcome<'_>) -> io::Result<()> {
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -105,10 +105,10 @@ impl<R: BufRead, W: Write> Walk<R, W> {
         }
     }
 
-    /// Says what fell due, its primitives shown before.
+    /// Shows the charges that fell due, after their primitives.
     ///
     /// # Errors
-    /// When nobody reads any more.
+    /// When the output can't be written, such as a closed pipe.
     pub(super) fn fell_due(&mut self, dues: &[FellDue]) -> io::Result<()> {
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -151,7 +151,7 @@ impl<R: BufRead, W: Write> Walk<R, W> {
         writeln!(self.out, "{step}")
     }
 
-    /// Asks how to go on.
+    /// Reads the next command from the terminal.
     fn ask(&mut self) -> io::Result<()> {
         let Some(keys) = &mut self.keys else { return Ok(()) };
         loop {
@@ -180,7 +180,7 @@ impl<R: BufRead, W: Write> Walk<R, W> {
             Pace::ToBreakpoint => self.is_breakpoint(step),
             Pace::NextRecord | Pace::Over => false,
         };
-        // Without breakpoints, going on shows the rest without a stop.
+        // Without breakpoints, `c` shows all remaining steps without a stop.
         let passes = self.pace == Pace::ToBreakpoint && self.breakpoints.is_empty();
         if stops || passes {
             self.show(step)?;
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(shown(Some("\nn\nq\n"), &[]), "abc");
         assert_eq!(shown(Some("r\nq\n"), &[]), "aa");
         assert_eq!(shown(Some("c\n"), &[]), "abcabc", "nothing to stop at");
-        assert_eq!(shown(Some(""), &[]), "a", "nobody is there any more");
+        assert_eq!(shown(Some(""), &[]), "a", "the input has ended");
         assert_eq!(shown(Some("what?\nq\n"), &[]), "a", "help, then another question");
         // From one breakpoint to the next, and from there a single step.
         assert_eq!(shown(Some("c\nn\nq\n"), &["b"]), "bbc");

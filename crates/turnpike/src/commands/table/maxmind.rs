@@ -1,4 +1,4 @@
-//! `turnpike table from-maxmind`: GeoLite2 and GeoIP2 files to a table of addresses.
+//! `turnpike table from-maxmind`: converts GeoLite2 and GeoIP2 files to a table of addresses.
 
 use std::fs::File;
 use std::io::{BufRead, Read as _, Write as _};
@@ -14,12 +14,12 @@ use turnpike_collect::{
 use crate::exit::{EXIT_CODES, Finish, usage};
 use crate::{ui, usage_file};
 
-/// A City database has a tenth of it.
+/// The limit for a .mmdb file; a City database has a tenth of it.
 const DATABASE_BYTES_MAX: u64 = 1 << 30;
 
 const EXAMPLES: &str = "\
 Give one .mmdb file, or one Locations-en.csv with its Blocks-IPv4.csv, its Blocks-IPv6.csv, or both.
-The table goes to standard output, whole or not at all.
+The table goes to standard output; after an error, nothing is written.
 
 Examples:
   turnpike table from-maxmind --id geo --version 1 --starts 2026-02-01 --level country \\
@@ -42,19 +42,20 @@ pub(crate) struct MaxmindArgs {
     #[arg(long = "table-version", visible_alias = "version", value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     version: u32,
-    /// The first date on which it is in force
+    /// The first date on which the table is in force
     #[arg(long, value_name = "DATE", value_parser = date)]
     starts: Date,
-    /// The version of the same start that it replaces
+    /// The version with the same start that this one replaces
     #[arg(long, value_name = "N")]
     supersedes: Option<u32>,
-    /// How finely locations are told apart: country, subdivision or city
+    /// The detail of locations: country, subdivision or city
     #[arg(long, value_name = "LEVEL")]
     level: Level,
 }
 
 fn date(text: &str) -> Result<Date, String> {
-    text.parse().map_err(|_| format!("{text:?} is no date; write YEAR-MONTH-DAY, as 2026-02-01"))
+    text.parse()
+        .map_err(|_| format!("{text:?} is not a date; write YEAR-MONTH-DAY, such as 2026-02-01"))
 }
 
 pub(super) fn run(args: &MaxmindArgs) -> anyhow::Result<Finish> {
@@ -84,21 +85,23 @@ pub(super) fn run(args: &MaxmindArgs) -> anyhow::Result<Finish> {
 
 type Named = (String, Box<dyn BufRead + Send>);
 
-/// What the files are.
+/// The kind of the given files.
 enum Given<'a> {
     Database(&'a Path),
     Tables { locations: Named, blocks: Vec<Named> },
 }
 
 impl<'a> Given<'a> {
-    /// CSV files are told apart by their first column, whatever they are called.
+    /// Recognizes CSV files by their first column; their names do not matter.
     fn of(files: &'a [PathBuf]) -> anyhow::Result<Self> {
         const WANTED: &str = "give one .mmdb file, or one Locations-en.csv and its Blocks files";
         let is_database = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "mmdb");
         match files {
             [file] if is_database(file) => return Ok(Self::Database(file)),
             _ if files.iter().any(is_database) => {
-                return Err(usage(format!("a .mmdb file holds all there is: {WANTED}")));
+                return Err(usage(format!(
+                    "a .mmdb file can't be combined with other files: {WANTED}"
+                )));
             }
             _ => {}
         }
@@ -116,9 +119,9 @@ impl<'a> Given<'a> {
             Some(locations) if !several && !blocks.is_empty() => {
                 Ok(Self::Tables { locations, blocks })
             }
-            Some((name, _)) if several => Err(usage(format!(
-                "{name} is one of several files of locations, whatever their language: {WANTED}"
-            ))),
+            Some((name, _)) if several => {
+                Err(usage(format!("{name} is one of several files of locations: {WANTED}")))
+            }
             Some(_) => Err(usage(format!("no file of blocks is among them: {WANTED}"))),
             None => Err(usage(format!("no file of locations is among them: {WANTED}"))),
         }
@@ -141,10 +144,10 @@ fn explain(error: ImportError) -> anyhow::Error {
     anyhow::Error::new(error).context("no table was made")
 }
 
-/// Prints a table that can be published, whole. (Its id comes from the command line, and is the
-/// catalogue's to judge.)
+/// Checks that the table can be published, and prints it. The catalogue checks the id at
+/// publication.
 fn print_checked(table: &[u8]) -> anyhow::Result<()> {
-    let text = std::str::from_utf8(table).context("the table is no text")?;
+    let text = std::str::from_utf8(table).context("the table is not valid UTF-8")?;
     turnpike_plan::parse_table(text)
         .map_err(|errors| anyhow!("{errors}").context("the table could not be published"))?;
     let mut out = std::io::stdout().lock();

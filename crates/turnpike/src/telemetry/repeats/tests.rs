@@ -1,4 +1,4 @@
-//! On a clock of their own: instants are handed in.
+//! The tests pass instants explicitly; no test waits.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Write;
@@ -7,10 +7,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
 
-/// The place of these tests' lines.
+/// The place in the code for the lines of these tests.
 fn place() -> Identifier {
     static PLACES: std::sync::OnceLock<Identifier> = std::sync::OnceLock::new();
-    PLACES.get_or_init(|| logged(|| tracing::warn!("a line to have a place")).1).clone()
+    PLACES.get_or_init(|| logged(|| tracing::warn!("a line that defines a place")).1).clone()
 }
 
 #[derive(Clone, Default)]
@@ -26,7 +26,7 @@ impl Write for Sink {
     }
 }
 
-/// What is written while `log` logs through a limiter, and the place that logged last.
+/// The output of `log` through a limiter, and the place of its last line.
 fn logged(log: impl Fn()) -> (String, Identifier) {
     let (sink, repeats) = (Sink::default(), Repeats::default());
     let out = sink.clone();
@@ -71,7 +71,7 @@ fn a_warning_each_second_for_an_hour_is_one_line_a_minute_and_every_one_is_count
 fn a_cause_that_recurs_after_a_minute_of_silence_is_written_at_once() {
     let (repeats, begin) = (Repeats::default(), Instant::now());
     assert!(repeats.admit(place(), line("it fails"), Level::WARN, begin));
-    assert!(repeats.due(begin + SECOND * 61).is_empty(), "there is nothing to tell");
+    assert!(repeats.due(begin + SECOND * 61).is_empty(), "nothing was suppressed");
     assert!(repeats.admit(place(), line("it fails"), Level::WARN, begin + SECOND * 62));
 }
 
@@ -88,7 +88,7 @@ fn what_was_counted_is_told_with_its_number_level_and_newest_words() {
     let told = Repeated { level: Level::ERROR, suppressed: 9, text };
     assert_eq!(repeats.due(begin + SECOND * 60), [told]);
     assert!(repeats.due(begin + SECOND * 120).is_empty());
-    assert!(repeats.causes().values().all(HashMap::is_empty), "a cause that is over is forgotten");
+    assert!(repeats.causes().values().all(HashMap::is_empty), "a cause without repeats is removed");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn partitions_and_other_words_are_other_causes_and_numbers_in_the_words_are_not(
     let (text, _) = logged(|| {
         for attempt in 1..=3 {
             for partition in [1_u32, 2] {
-                tracing::warn!(partition, attempt, "the claim came to nothing");
+                tracing::warn!(partition, attempt, "the claim was not committed");
             }
             let error = format!("no answer within {attempt} s");
             tracing::error!(%error, "the heartbeat could not be written");
@@ -117,7 +117,7 @@ fn partitions_and_other_words_are_other_causes_and_numbers_in_the_words_are_not(
         }
     });
     let count = |words: &str| text.matches(words).count();
-    assert_eq!(count("the claim came to nothing"), 2, "{text}");
+    assert_eq!(count("the claim was not committed"), 2, "{text}");
     assert_eq!(count("error=no answer within 1 s"), 1, "{text}");
     assert_eq!(count("heartbeat"), 2, "{text}");
     assert_eq!(count("not limited"), 3, "{text}");

@@ -1,5 +1,5 @@
-//! Alerts, dashboard and scrape configuration name what exists: metrics, their labels, and the
-//! section of the handbook that says what to do.
+//! Alerts, dashboard and scrape configuration refer only to existing metrics, labels, and sections
+//! of the operations manual.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use yaml_rust2::{Yaml, YamlLoader};
 use super::super::catalogue::{Kind, METRICS};
 use super::{metric, text};
 
-/// The metric behind a series: a histogram has three.
+/// The metric of a series: a histogram has three series.
 fn base(series: &str) -> &str {
     let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| series.strip_suffix(part));
     let is_histogram =
@@ -16,10 +16,10 @@ fn base(series: &str) -> &str {
     parts.clone().find(is_histogram).unwrap_or(series)
 }
 
-/// Crates that logs are filtered by.
+/// Crates that appear in log filters.
 const CRATES: &[&str] = &["node", "front", "store", "feed"];
 
-/// Checks every metric that `text` names, and the labels in braces behind it.
+/// Checks every metric in `text`, and the labels in braces after it.
 pub(super) fn check_names(place: &str, text: &str) {
     let mut rest = text;
     while let Some(start) = rest.find("turnpike_") {
@@ -29,7 +29,7 @@ pub(super) fn check_names(place: &str, text: &str) {
         let end = rest.find(|letter| !is_name(letter)).unwrap_or(rest.len());
         let (name, after) = rest.split_at(end);
         rest = after;
-        // Filters of logs name crates.
+        // Log filters contain crate names with the same prefix.
         let is_crate = CRATES.contains(&&name["turnpike_".len()..]);
         if is_crate || before.is_some_and(is_name) {
             continue;
@@ -55,7 +55,7 @@ fn rules() -> Vec<Yaml> {
     groups.iter().flat_map(|group| group["rules"].as_vec().unwrap().clone()).collect()
 }
 
-/// The headings of a page that begin with so many marks, as their anchors.
+/// The anchors of a page's headings of the level `marks`.
 fn anchors(page: &str, marks: &str) -> Vec<String> {
     let headings = page.lines().filter_map(|line| line.strip_prefix(marks)?.strip_prefix(' '));
     let letters = |heading: &str| {
@@ -107,7 +107,7 @@ fn prometheus_is_told_where_to_scrape_and_what_to_alert_on() {
     }
 }
 
-/// Every text under one of `keys`, however deep.
+/// Every text under one of `keys`, at any depth.
 fn texts<'a>(value: &'a serde_json::Value, keys: &[&str], found: &mut Vec<&'a str>) {
     match value {
         serde_json::Value::Object(fields) => {
@@ -133,15 +133,15 @@ fn the_dashboard_shows_metrics_that_exist() {
     queries.iter().for_each(|query| check_names("turnpike.json", query));
     let panels = board["panels"].as_array().unwrap();
     let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
-    assert_eq!(ids.len(), panels.len(), "panels have ids of their own");
-    // What operators look at first must be there.
+    assert_eq!(ids.len(), panels.len(), "panel ids are unique");
+    // The dashboard must show every metric except those left out on purpose.
     let all = queries.join("\n");
     let unseen = METRICS.iter().filter(|metric| !all.contains(metric.name)).map(|m| m.name);
     let unseen: Vec<&str> = unseen.filter(|name| !UNSHOWN.contains(name)).collect();
     assert!(unseen.is_empty(), "neither shown nor left out on purpose: {unseen:?}");
 }
 
-/// Metrics that no panel shows: looked up when a panel raises a question.
+/// Metrics without a panel, for queries during an investigation.
 const UNSHOWN: &[&str] = &[
     "turnpike_queue_bytes_max",
     "turnpike_queue_requests",
