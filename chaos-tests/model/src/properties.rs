@@ -24,7 +24,7 @@ pub const I5: &str = "I5 one outcome for a record";
 /// uncommitted. So it cannot come from an owner that was superseded before the question.
 pub const I6: &str = "I6 an answer is not older than its question";
 /// No front passes an answer on after one of a higher epoch.
-pub const I6_FRONT: &str = "I6 epochs never fall at a front";
+pub const I6_FRONT: &str = "I6 epochs never decrease at a front";
 /// The feed contains only committed segments.
 pub const P6: &str = "P6 the feed has only committed segments";
 /// A consumer gets an error when the history that it followed is lost.
