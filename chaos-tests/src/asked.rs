@@ -61,7 +61,7 @@ impl Place {
         self.first
     }
 
-    /// An account that is never opened at first: its records are suspended.
+    /// An account that is not open at first: its records are suspended.
     pub const fn unknown(self) -> u64 {
         self.first + 1
     }

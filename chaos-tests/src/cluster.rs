@@ -201,8 +201,8 @@ impl Cluster {
     /// Hands each partition over to its preferred member, and waits until that member owns it.
     /// Without an operator, partitions return to a member that failed only after minutes (P14).
     ///
+    /// # Errors
     /// This takes more than a minute; the message has the logs of the processes.
-    /// It does not come to that within a minute; the processes' words are in the message.
     pub async fn wait_until_owned_by(
         &self,
         db: &dyn SharedDatabase,

@@ -10,27 +10,27 @@ use crate::node::Role;
 use crate::outside::count_in;
 
 /// Every acknowledged record is in the log exactly once.
-pub const I1: &str = "I1 acknowledged, so in the log exactly once";
+pub const I1: &str = "I1 an acknowledged record is in the log exactly once";
 /// No record is in the log twice.
 pub const I2: &str = "I2 no record twice in the log";
 /// Segment numbers without gaps, epochs that never decrease, one claim per epoch, an unbroken hash
 /// chain.
 pub const I3: &str = "I3 the log is one chain";
 /// Each outcome in the log equals the outcome that a replay of the log before it gives.
-pub const I4: &str = "I4 the log replays to what it says";
+pub const I4: &str = "I4 a replay of the log gives its outcomes";
 /// A retry gets the first outcome, which is the one in the log.
 pub const I5: &str = "I5 one outcome for a record";
 /// An answer includes everything that was acknowledged before its question was sent, and nothing
 /// uncommitted. So it cannot come from an owner that was superseded before the question.
 pub const I6: &str = "I6 an answer is not older than its question";
 /// No front passes an answer on after one of a higher epoch.
-pub const I6_FRONT: &str = "I6 epochs never fall at a front";
+pub const I6_FRONT: &str = "I6 epochs never decrease at a front";
 /// The feed contains only committed segments.
-pub const P6: &str = "P6 the feed tells what is committed";
+pub const P6: &str = "P6 the feed has only committed segments";
 /// A consumer gets an error when the history that it followed is lost.
-pub const P18: &str = "P18 no consumer is misled";
+pub const P18: &str = "P18 a consumer gets an error when its history is lost";
 /// Once faults stop, any single remaining node can become the owner and serve a record.
-pub const I7: &str = "I7 whoever is left serves";
+pub const I7: &str = "I7 any single remaining node serves";
 
 /// Must be reachable, so that the other properties are not vacuous.
 pub const ALL_SERVED: &str = "every record is acknowledged";

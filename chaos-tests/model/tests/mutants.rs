@@ -69,7 +69,7 @@ fn p18_numbers_without_hashes_when_history_rolls_back() {
 
 #[test]
 fn p18_a_barrier_without_position_when_history_rolls_back() {
-    falls("a barrier that asks for the owner only", I1, rolled_back(plain_barrier()));
+    falls("a barrier that compares only the owner", I1, rolled_back(plain_barrier()));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn p18_a_copy_of_another_history_that_is_not_rebuilt() {
 fn p18_fronts_that_hold_on_to_the_epochs_of_a_lost_history() {
     let lines = Lines { fronts_start_anew: false, ..Lines::ALL };
     let protocol = Protocol { checks_healing: true, sendings: 1, ..rolled_back(lines) };
-    falls("fronts that are not started anew", I7, protocol);
+    falls("fronts that are not restarted", I7, protocol);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn p2_reading_before_the_claim() {
 fn p2_an_append_sent_again_whose_answer_may_be_of_the_first() {
     let unknown = Unknown::SendAgain;
     let lines = Lines { unknown, ahead_is_unknown: false, ..Lines::ALL };
-    falls("no attempt token: sent again, and ahead taken for mine", I1, with(lines));
+    falls("no attempt token: sent again, and ahead taken as committed", I1, with(lines));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn p6_an_answer_before_the_commit() {
 #[test]
 fn p6_a_feed_from_memory() {
     let lines = Lines { feed_after_commit: false, ..Lines::ALL };
-    falls("P6 a feed of speculation", P6, Protocol { has_consumer: true, ..with(lines) });
+    falls("P6 a feed of uncommitted segments", P6, Protocol { has_consumer: true, ..with(lines) });
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn p17_an_answer_from_state_without_a_commit() {
 fn p17_a_front_that_takes_any_epoch() {
     let lines = Lines { fronts_drop_lower: false, ..Lines::ALL };
     falls(
-        "P17 a front that takes lower epochs",
+        "P17 a front that accepts lower epochs",
         I6_FRONT,
         Protocol { slow_letters: true, sendings: 1, ..with(lines) },
     );

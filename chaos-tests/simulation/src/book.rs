@@ -42,7 +42,7 @@ pub struct Entry {
     pub quantity: i64,
     /// The answer that it must get.
     pub kind: Kind,
-    /// A client was told that it is durable.
+    /// A client received an answer that says that it is durable.
     pub acknowledged: bool,
     /// Number of answers that said that it was rated or suspended now.
     first: u32,

@@ -1,10 +1,10 @@
 //! Clients and checks for a cluster that another program runs and disturbs (`patroni/failover`).
 //!
 //! ```text
-//!  standard input ends -----> no further rounds; what was sent is sent until it is acknowledged
-//!  standard output    <------ "acknowledged CLIENT ROUND RECORDS", a line a round, as it comes
-//!                     <------ "checked ...", once everything holds
-//!  exit code          <------ not zero: what does not hold is on standard error
+//!  end of standard input ---> no further rounds; records sent are retried until acknowledged
+//!  standard output    <------ "acknowledged CLIENT ROUND RECORDS", one line for each round
+//!                     <------ "checked ...", when all checks have passed
+//!  exit code          <------ not zero: a check failed; the violation is on standard error
 //! ```
 //!
 //! `TURNPIKE_DATABASE` and `TURNPIKE_FRONT` are the addresses, `TURNPIKE_SEED` determines the
