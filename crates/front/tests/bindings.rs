@@ -101,7 +101,7 @@ async fn any_spelling_of_an_address_finds_its_account() {
     // An identity has one account at a time: the refusal names the holder and its interval.
     let taken = apply(&world, 9, bind("ip:2001:db8:0::77", Some(60), false)).await;
     assert_eq!(taken.outcome(), AccountOutcome::Refused);
-    assert!(taken.message.contains("account 5 holds ip:2001:db8::77 since ever"), "{taken:?}");
+    assert!(taken.message.contains("account 5 holds ip:2001:db8::77 at all times"), "{taken:?}");
     assert!(taken.message.contains("--move"), "{taken:?}");
 }
 

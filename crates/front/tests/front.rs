@@ -219,7 +219,7 @@ async fn nothing_passes_an_expired_batch(is_owned: bool) {
         assert!(ack.retry_after_ms > 0 && ack.message.contains("no durable answer"));
     }
     let message = &acks[7].message;
-    assert!(message.starts_with("batch 0 was answered RETRY before"), "{message}");
+    assert!(message.starts_with("batch 0 was answered RETRY: send it again first"), "{message}");
     // Long enough for a batch that would wrongly pass.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(world.rated().get(&5), None);

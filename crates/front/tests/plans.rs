@@ -130,7 +130,7 @@ async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere()
     // Of several versions, the message names the one in force at that date.
     publish(&world, xml(3, "2026-05-01", "0.07")).await.unwrap();
     let late = publish(&world, xml(4, "2026-03-11", "0.08")).await;
-    refused(late, Code::FailedPrecondition, &["rated by version 1 already"]);
+    refused(late, Code::FailedPrecondition, &["version 1 has already rated records"]);
     let unheard = xml(1, "2000-01-01", "0.05").replace("\"octets\" version", "\"other\" version");
     assert!(publish(&world, unheard).await.is_ok(), "another plan's first version");
 }
@@ -157,7 +157,7 @@ async fn a_plan_that_fails_its_own_examples_is_refused() {
         wrong,
         Code::InvalidArgument,
         &[
-            "plan octets version 1 does not do what its own examples say",
+            "plan octets version 1 gives other results than its own examples",
             "five octets: line 11: record r1, component all: expected amount 0.006000000, found 0.005000000",
         ],
     );

@@ -128,7 +128,7 @@ async fn p36_a_further_version_can_not_start_on_a_date_that_has_begun_anywhere()
         refused(late, Code::FailedPrecondition, &words);
     }
     let early = publish(&world, dial_plan("world", 2, "2019-12-31")).await;
-    refused(early, Code::FailedPrecondition, &["the table has other versions", "2026-03-12"]);
+    refused(early, Code::FailedPrecondition, &["the table already has versions", "2026-03-12"]);
     assert!(publish(&world, dial_plan("world", 2, "2026-03-12")).await.is_ok());
 }
 

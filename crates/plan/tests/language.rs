@@ -80,7 +80,7 @@ fn links_and_shares_are_separated_by_spaces() {
 </CostResponsibilityMatrix>
 <SecondAccountFinalizer id="post" in="m.others"/>"#,
     );
-    assert!(refusal(&shared).contains("spaces between"), "{}", refusal(&shared));
+    assert!(refusal(&shared).contains("separated by spaces"), "{}", refusal(&shared));
     let taxed = plan(
         r#"<StepRater id="r" in="record.quantity"><step id="s" price="1" per="1"/></StepRater>
 <TaxCalculator id="tax" in="r.charge" table="vat,gst"/>

@@ -436,10 +436,10 @@ fn a_price_that_small_records_lose_by_rounding_and_an_unused_parameter_are_warni
     assert_eq!(warned("0.02", "1 min", "2 half-even"), None);
     let lost = warned("0.000000001", "1 h", "9 half-even").unwrap();
     let told =
-        "line 5, primitive \"rate\": at 0.000000001 per 1 h a record of 1 min comes to 0.000000000";
+        "line 5, primitive \"rate\": at 0.000000001 per 1 h a record of 1 min costs 0.000000000";
     assert!(lost.starts_with(told), "{lost}");
     let rounded = warned("0.50", "1 h", "2 half-even").unwrap();
-    assert!(rounded.contains("comes to 0.01"), "{rounded}");
+    assert!(rounded.contains("costs 0.01"), "{rounded}");
 }
 
 #[test]

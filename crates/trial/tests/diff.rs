@@ -92,7 +92,7 @@ fn a_renamed_accumulator_begins_at_zero() {
     assert_eq!(
         renamed.warnings,
         [
-            "\"hours\" seems to be called \"time-used\" now: its count begins at zero; call it \"hours\" to go on"
+            "\"hours\" seems to be called \"time-used\" now: its count begins at zero; call it \"hours\" to keep its state"
         ]
     );
     let text = renamed.to_string();

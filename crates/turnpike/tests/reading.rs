@@ -104,7 +104,7 @@ fn the_samples_of_the_page_of_formats_are_read() {
     let samples: Vec<(&str, &str)> = page
         .split("\n```")
         .filter_map(|part| part.split_once('\n'))
-        .filter(|(kind, _)| ["csv", "json", ""].contains(kind))
+        .filter(|(kind, _)| ["csv", "jsonl", ""].contains(kind))
         .collect();
     let of = |kind: &str, word: &str| {
         let mut samples = samples.iter().filter(|(k, text)| *k == kind && text.contains(word));
@@ -118,7 +118,7 @@ fn the_samples_of_the_page_of_formats_are_read() {
     let csv = of("csv", "record_id");
     let rows = turnpike_collect::UsageCsv::new("sample", csv.as_slice()).unwrap();
     let csv: Vec<_> = rows.map(|row| row.unwrap().content).collect();
-    let json = of("json", "record_id");
+    let json = of("jsonl", "record_id");
     let rows = turnpike_collect::UsageJsonl::new("sample", json.as_slice());
     let json: Vec<_> = rows.map(|row| row.unwrap().content).collect();
     assert_eq!((csv.len(), &csv), (2, &json));

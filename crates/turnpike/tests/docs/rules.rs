@@ -376,7 +376,7 @@ fn every_reason_for_suspense_and_rejection_stands_in_the_page_of_records_and_no_
     };
     let words: BTreeSet<String> =
         SuspenseReason::ALL.iter().map(|reason| reason.word().to_owned()).collect();
-    assert_eq!(section("## Why a record waits in suspense"), words);
+    assert_eq!(section("## Why a record is suspended"), words);
     let words: BTreeSet<String> =
         RejectReason::ALL.iter().map(|reason| reason.word().to_owned()).collect();
     assert_eq!(section("## Why a record is rejected"), words);
