@@ -7,8 +7,11 @@
 //!  cluster.rs: turnpike processes       client.rs: ingest      oracle (of turnpike-drill): the
 //!     over PostgreSQL                      stream;                feed as consumers read it,
 //!                                          accounts.rs: commands  and the stored log
-//!                                       asked.rs: each RPC of a
-//!                                          node, asked_front.rs
+//!                                       asked.rs, asked_front.rs:
+//!                                          each RPC of a node and
+//!                                          of a front (I6)
+//!
+//!  dates.rs: expected due times     bin/witness.rs: clients and checks for patroni/failover
 //! ```
 //!
 //! The oracle is independent of the cluster: it takes the answers that clients received and the

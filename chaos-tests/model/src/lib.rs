@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   outside.rs   clients that retry, fronts, a consumer     model.rs  messages in flight, and all
-//!        |  records, questions      ^ replies                         actions: crash, freeze, late
+//!        |  records, account reads  ^ replies                         actions: crash, freeze, late
 //!        v                          |                                 statement, lost answer,
-//!   node.rs      standby, claimant, owner                             failover
+//!   node.rs      standby, claimant, owner                             database failover
 //!        |  claim, append, barrier  ^ answers
 //!        v                          |
 //!   database.rs  the row with the fence, and the log        lines.rs  the checks that can be

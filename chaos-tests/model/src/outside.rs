@@ -29,10 +29,10 @@ pub struct Outside {
     pub outcomes: Vec<u8>,
     /// Number of questions sent.
     pub asked: u8,
-    /// A client received an account without a record that was acknowledged before the question was
-    /// sent.
+    /// A client received the state of an account without a record that was acknowledged before the
+    /// client asked for it.
     pub shown_stale: bool,
-    /// A client received an account with a record that is not in the log.
+    /// A client received the state of an account that includes a record that is not in the log.
     pub shown_uncommitted: bool,
 }
 

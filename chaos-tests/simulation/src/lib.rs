@@ -10,13 +10,15 @@
 //!         refused, slow (network)   |
 //!                                 memory database, a separate process (late)
 //!
-//!  chaos: the faults and their times     book: records and answers     oracle: the checks
+//!  plan: what the seed determines        chaos: the faults and their times
+//!  book: records and answers             oracle: the checks
+//!  story: the log of the run             entropy: replaces the system's random numbers
 //! ```
 //!
 //! The seed, a number, determines everything: the size of the cluster, what the clients send, which
 //! faults occur and when. The same seed gives the same run, down to the hash of the log.
 //!
-//! Why not turmoil: a process must be able to freeze (its tasks stop while its clock, its sockets
+//! Why not the crate `turmoil`: a process must be able to freeze (tasks stop while clock, sockets
 //! and the other processes continue), a held connection must deliver after the repair what was sent
 //! before it, as TCP does, and a statement must continue at the database after its process ended.
 //! Turmoil has none of these, and the parts that it has (a runtime for each host, ticks) are a

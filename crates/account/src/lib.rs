@@ -20,8 +20,8 @@
 //! - Accounts with equal settings and subscriptions share one profile. An account with a typical
 //!   plan takes about 120 bytes.
 //!
-//! Not provided: keys on disk (all keys are in memory, 16 bytes each, until they pass the horizon),
-//! and the removal of unused accounts.
+//! Not provided: deduplication keys on disk (each takes 16 bytes of memory until its record is
+//! older than the acceptance horizon), and the removal of unused accounts.
 
 mod bytes;
 mod changes;

@@ -7,7 +7,7 @@
 //!  world.rs --> cluster.rs, process.rs   nodes and fronts, real processes; proxies between them
 //!        |      database.rs              a PostgreSQL of the drill, SQLite, or a given database
 //!        |      setup.rs                 partitions, a plan, accounts
-//!        +----> load.rs, lane.rs         clients on a schedule, which send the batches of usage.rs
+//!        +----> load.rs, lane.rs         clients that send the batches of usage.rs on a schedule
 //!        +----> watch.rs                 the owner of each partition over time
 //!                    |
 //!                    v
@@ -19,8 +19,8 @@
 //! record can be recomputed from its number, so the audit does not depend on the cluster; all
 //! processes that a drill started end with it.
 //!
-//! Not guaranteed: typed errors; they are messages for people, as in the binary. The same seed
-//! selects the same victims, but the timing of real processes differs between runs.
+//! Errors are messages for people, without types, as in `crates/turnpike`. Runs with the same seed
+//! select the same victims, but the timing of real processes differs between runs.
 
 // Real processes need the real clock.
 #![allow(clippy::disallowed_methods)]

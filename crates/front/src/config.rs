@@ -114,7 +114,7 @@ impl FrontConfig {
         self.heartbeat * 20
     }
 
-    /// The longest back-off before attempt `failures` in a row.
+    /// The upper bound of the back-off after `failures` failed attempts in a row.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         let first = self.heartbeat / 10;
         first.saturating_mul(1 << failures.min(16)).min(self.heartbeat * 2)

@@ -37,8 +37,8 @@ impl Core {
         if self.gate.is_cancelled() { Err(FrontError::ShuttingDown) } else { Ok(()) }
     }
 
-    /// The back-off before attempt `failures` in a row, with jitter: between half and all of its
-    /// bound.
+    /// The back-off after `failures` failed attempts in a row, with jitter: between half of the
+    /// bound and the bound.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         self.chance.jitter(self.config.backoff(failures))
     }

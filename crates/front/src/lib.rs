@@ -12,12 +12,14 @@
 //!
 //!  routes.rs    the partition map and liveness, read each heartbeat from the shared database
 //!  owner.rs     one request to a partition's owner, with retries during a takeover
-//!  accounts.rs, cluster.rs, suspense.rs    the other services
+//!  accounts.rs, cluster.rs, suspense.rs    the gRPC services for these areas
 //!  bindings.rs  changes of bindings: bind, move, unbind
 //!  subscribing.rs        may an account subscribe to a plan?
 //!  plans.rs, tables.rs   publish to the catalogue;  catalogue.rs   what both share
-//!  health.rs    is the front ready
+//!  stall.rs     which batches must be sent again after a refusal, and in which order (P30)
+//!  health.rs    readiness: does the front know the routes of the partitions?
 //!  examples.rs  runs a plan's own examples before it is published
+//!  core.rs      the state that all services share;  error.rs  errors and their gRPC codes
 //! ```
 //!
 //! Invariants:
@@ -25,7 +27,7 @@
 //!   that was read is answered, with RETRY if there is no other answer.
 //! - Records of one account are sent in the order of their client stream, whatever is refused or
 //!   sent again (P30).
-//! - An answer under an epoch below the highest one seen is never passed on (P17, I6).
+//! - An answer under an epoch below the highest one seen is not passed on to the client (P17, I6).
 //! - Of a record, only the account, identity and start are decoded.
 //! - Memory is bounded: by admitted bytes, by batches for each stream, and by the window of each
 //!   lane.

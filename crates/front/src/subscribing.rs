@@ -31,7 +31,7 @@ pub(crate) struct PublishedPlans(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The catalogue version up to which heads are known.
+    /// The catalogue version up to which the published plan versions were read.
     through: u64,
     /// By plan id; versions are sorted by start, then by publication.
     versions: BTreeMap<String, Vec<Head>>,

@@ -303,7 +303,8 @@ async fn recycle_keys(
                 } else if !outcome.reason.is_empty() {
                     stays(tally, outcome.reason);
                 }
-                // Neither: another request recycled it in between and counted it.
+                // Neither rated nor suspended: another request recycled the record in the meantime
+                // and counted it.
             }
         }
         Ok(_) => {}

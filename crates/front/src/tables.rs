@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use turnpike_plan::{Plan, Table, parse_table};
+use turnpike_plan::{Plan, Table, parse_published_table, parse_table};
 use turnpike_proto::plan::v1::{
     GetTableResponse, ListTablesResponse, PublishTableResponse, TableVersion,
 };
@@ -61,7 +61,7 @@ impl Plans {
             for head in heads.iter().rev().take(EXAMPLE_TABLE_VERSIONS_MAX) {
                 let kind = CatalogueKind::Table;
                 let entry = catalogue::find(db, kind, &head.id, head.version).await?;
-                tables.push(Arc::new(parse(entry.body).await?.0));
+                tables.push(Arc::new(parse_published(entry.body).await?));
             }
         }
         Ok(tables)
@@ -113,6 +113,15 @@ async fn parse(text: String) -> Result<(Table, String), FrontError> {
     checked
         .await
         .map_err(|error| FrontError::Invalid(format!("the table can't be checked: {error}")))?
+}
+
+/// Parses a table from the catalogue; on a blocking thread, like [`parse`].
+async fn parse_published(text: String) -> Result<Table, FrontError> {
+    let read = tokio::task::spawn_blocking(move || parse_published_table(&text));
+    let table = read
+        .await
+        .map_err(|error| FrontError::Invalid(format!("the table can't be read: {error}")))?;
+    table.map_err(|errors| FrontError::Invalid(told(&errors.0)))
 }
 
 fn to_publish(table: &Table, text: String) -> Publish {

@@ -74,7 +74,7 @@ async fn p16_who_may_take_over_is_asked_when_the_owner_cannot_be_reached() {
     world.set_faults(Faults { cut_before: 1000, ..Faults::default() });
     let ack = world.ingest().ingest_once(batch(1, &[record(5, "", "r")])).await.unwrap();
     assert_eq!(ack.into_inner().status(), BatchStatus::Retry);
-    assert!(world.shared.sent.load(Ordering::SeqCst) > 0, "nobody else was asked");
+    assert!(world.shared.sent.load(Ordering::SeqCst) > 0, "no other member was asked");
 }
 
 #[tokio::test(start_paused = true)]
@@ -339,7 +339,7 @@ fn mutants_are_caught() {
         (
             Line::StandIn,
             "p16_who_may_take_over_is_asked_when_the_owner_cannot_be_reached",
-            "nobody else was asked",
+            "no other member was asked",
         ),
         (
             Line::UnboundAskedAgain,

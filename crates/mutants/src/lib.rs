@@ -9,7 +9,8 @@
 //!   by hand       TURNPIKE_MUTANT=PendingKeys cargo test -p simulation one -- --nocapture
 //! ```
 //!
-//! At most one check is off in a process, from its start to its end. The feature `mutants` compiles
+//! The checks are listed in line.rs. At most one is off in a process, from its start to its end.
+//! The feature `mutants` compiles
 //! the switch in. Only dev-dependencies enable the feature, so that `cargo build -p turnpike`
 //! leaves the switch out: there, [`off`] is a constant.
 //!

@@ -189,7 +189,7 @@ fn read_plan(xml: &str) -> Result<Plan, String> {
 /// Parses on a blocking thread: a large table takes a second, and must not delay rating.
 async fn read_table(text: String) -> Result<Table, String> {
     let read = tokio::task::spawn_blocking(move || {
-        turnpike_plan::parse_table(&text).map_err(|errors| errors.to_string())
+        turnpike_plan::parse_published_table(&text).map_err(|errors| errors.to_string())
     });
     read.await.unwrap_or_else(|error| Err(error.to_string()))
 }

@@ -2,18 +2,18 @@
 //!
 //! ```text
 //!   service.rs   gRPC from fronts --> doors.rs ----------------+
-//!   relay.rs     to an owner elsewhere   a gate per partition  v   bounded queue
+//!   relay.rs     to another node's owner  a gate per partition v   bounded queue
 //!   beat.rs      the heartbeat, a task of its own
 //!   predecessor.rs   at the start: wait until the last process of this name has ended
-//!   peers.rs     to other nodes: exited, or unreachable      owner/  one task per partition:
+//!   peers.rs     connections: peer exited or unreachable?    owner/  one task per partition:
 //!   node.rs      one loop: observe, decide                    rate:   decode, dedup, price
 //!     |            liveness.rs    silence, local clock        append: one fenced segment at a time
 //!     |            membership.rs  pure decisions              answer: when it is durable
 //!     |            node/ownerships.rs  start and end owners      ^
 //!     +-- takeover.rs  claim one or many; load the state; serve -+
 //!     +-- standby.rs   follows the log with a warm replica (copy.rs): checkpoint, then segments
-//!     +-- catalogue.rs plans, compiled plans (moka)
-//!           tariff.rs  what rates an account
+//!     +-- catalogue.rs published plans and tables, and a cache of compiled plans
+//!           tariff.rs  an account's settings, plans and tables in force at an instant
 //! ```
 //!
 //! - Safety comes from the fence in the database, never from a time-out (P1). Failure detection may
@@ -24,9 +24,9 @@
 //! - After an append of unknown outcome the owner discards its state and releases the partition for
 //!   a member with a warm replica. If there is no such member, the same node claims it and reads
 //!   the log only after the claim (P2).
-//! - No record is rated, no charge is booked and no posting is taken by a catalogue older than the
-//!   one that the log was written by. No option is decided without a plan that was published before
-//!   the option was offered (P36, owner/fresh.rs).
+//! - Nothing is rated, booked or posted with a catalogue older than the newest one with which the
+//!   log was written. The close of an option's cycle compares every alternative that was published
+//!   before the option was offered (P36, owner/fresh.rs).
 //! - Time comes from `tokio::time` and from the database's clock, random numbers from a seed: the
 //!   same code runs on virtual time.
 //!

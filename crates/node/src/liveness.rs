@@ -1,8 +1,8 @@
 //! Which nodes and owners are live, measured on the local clock (P10).
 //!
-//! An observer never compares clocks. It adds up how long a counter has stood still. The time
-//! between two of its own successful reads counts for two intervals at most. So a database that
-//! stood still does not look like a dead cluster, and a slow database does not hide a dead owner.
+//! An observer never compares clocks. It adds up how long a counter has not changed. The time
+//! between two of its own successful reads counts for two intervals at most. So a stall of
+//! the database makes no owner suspect, and a slow database does not hide a failed owner.
 //!
 //! A process that closed its connection and refuses the next one is suspected at once (P15). If it
 //! writes a heartbeat all the same, the alarm was false. Such alarms are then ignored for a while,

@@ -237,8 +237,8 @@ impl Round<'_> {
                 let patience = self.config.heartbeat * ((1 << row.flaps.min(PATIENCE_MAX)) - 1);
                 delta.saturating_mul(rank) + patience
             }
-            // After a flap, the owner may be cut off from other fronts than this node is: wait for
-            // one more interval.
+            // After a flap, possibly some fronts can't reach the owner, and others can't reach this
+            // node: wait for one more interval, so that the partition does not move back and forth.
             Cause::OwnerUnreachable => {
                 delta.saturating_mul(rank) + self.config.heartbeat * row.flaps.min(1)
             }

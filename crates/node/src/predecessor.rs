@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Silence counts between this process's own successful reads only (P10). The time between two
-//! reads counts for one interval at most, so a database that stood still shows no silence. A
+//! reads counts for one interval at most, so a stall of the database shows no silence. A
 //! refused connection alone proves nothing, since a firewall may refuse it.
 
 use std::time::Duration;
@@ -33,7 +33,7 @@ const ADVANCES_MIN: u32 = 3;
 /// Waits until the predecessor has ended or is silent.
 ///
 /// # Errors
-/// [`StartError::NameInUse`] when it lives; [`StartError::Store`] when the database fails.
+/// [`StartError::NameInUse`] if it is still running; [`StartError::Store`] if the database fails.
 pub(crate) async fn wait_for_end(
     config: &NodeConfig,
     db: &dyn SharedDatabase,

@@ -442,9 +442,9 @@ async fn p9_a_slow_observation_does_not_hold_heartbeats_back() {
     assert_eq!(before, after, "an owner that writes heartbeats must keep its partition");
 }
 
-// I7: every refusal of the database was taken for another process under the node's name. One failed
-// login (SQLSTATE 28xxx: a password being changed, an LDAP server that restarts; SQLite: READONLY)
-// stopped for good each node that read the database at that moment.
+// Regression, I7: every refusal by the database was treated as a second process under the node's
+// name. One failed login (SQLSTATE 28xxx: a password being changed, an LDAP server that restarts;
+// SQLite: READONLY) permanently stopped each node that read the database at that moment.
 #[tokio::test(start_paused = true)]
 async fn i7_a_login_that_failed_once_does_not_stop_a_node_for_good() {
     let db = database();

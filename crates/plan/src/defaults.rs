@@ -1,9 +1,9 @@
-//! A search for parameter values that make a plan sound whose default values do not.
+//! If a plan does not compile with its defaults: searches for parameter values with which it does.
 //!
-//! A default may be a placeholder: a limit of 0, a window without an end. Whether any values make a
-//! plan sound can't be computed in general, so the search tries a few likely values for each
-//! parameter, and keeps a value when it leaves fewer errors. The values found are used for nothing
-//! else: each subscription is checked with its own values.
+//! A default may be a placeholder: a limit of 0, a window without an end. Whether suitable values
+//! exist can't be computed in general, so the search tries a few likely values for each parameter,
+//! and keeps a value when it leaves fewer errors. The values found only show that the plan can be
+//! accepted: each subscription is checked with its own values.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,24 +6,27 @@
 //!     |  document.rs   head, parameters, primitives as written
 //!     |  example.rs    expected results of sample usage
 //!     |  values.rs     fills in parameters and defaults; the syntax of every value
-//!     |  defaults.rs   finds parameter values for a plan whose defaults are unsound;
-//!     |                nearest.rs: "did you mean"
+//!     |  defaults.rs   finds values for a plan that does not compile with its defaults
 //!     |  check/        wiring, order, units, currencies
 //!     v
-//!   Plan  (graph.rs)   the public graph; a naive interpreter can walk it
+//!   Plan  (graph.rs)   the public graph; the tests interpret it unit by unit
 //!     |  build/        each primitive builds its own code (primitives/, one file each)
 //!     v
 //!   ObjectCode (code.rs)
-//!     |  rater.rs      + account, state, record; operations share the evaluation in run.rs
+//!     |  rater.rs      rates a record of an account in a state; run.rs runs the operations
 //!     |  sweep.rs      charges that fall due without usage; options.rs compares alternatives,
 //!     |                offset.rs carries excess bonuses into the next cycle
 //!     |  stream.rs     units as spans         calendar.rs  zones and periods
 //!     |  price.rs      exact fractions        ladder.rs    steps of a level
-//!     |  level.rs      the level that units read
+//!     |  level.rs      the total before a unit, by which it is priced
+//!     |  trial.rs      tentative lines of alternatives
 //!     |  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
 //!     v
-//!   Rated: lines, and new values of the account's variables (state.rs)
-//!          watch.rs traces the primitives; remembered.rs describes state for people
+//!   Rated: charge lines, and new values of the account's variables (state.rs)
+//!          watch.rs traces the primitives; remembered.rs describes state as text for people
+//!
+//!   spec.rs  the declaration of a primitive type      subscribing.rs  may an account subscribe?
+//!   zone.rs  time zones       measure.rs  units and quantities      nearest.rs  "did you mean"
 //! ```
 //!
 //! The meaning of a plan is defined unit by unit; the code works on spans of units and must give
@@ -36,14 +39,14 @@
 //!   (defaults.rs).
 //! - [`Rater::rate`] is a function of its arguments: it changes no state, and the previous record
 //!   has no influence on the result.
-//! - A unit that reaches a rater is priced there once for each time it arrives. Overflow is an
-//!   error; it gives neither zero nor a wrapped number.
+//! - A rater prices each unit that arrives; a unit that arrives by two paths is priced twice.
+//!   Overflow is an error; it gives neither zero nor a wrapped number.
 //! - A variable's key depends on the state name, primitive id and unit, not on the version, so
 //!   state outlives versions.
 //!
 //! Not part of this crate: the choice of the version in force and the order of records (the owner
 //! of the account decides); the booking of due charges at the right time (the owner's sweep does
-//! it); agreement between two versions of a plan.
+//! it); the comparison of two versions of a plan (crates/trial).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -104,7 +107,7 @@ pub use subscribing::{
     SubscriptionFault, check_subscription,
 };
 pub use sweep::{DUE_USAGE_TYPE, Due, Stretch};
-pub use tables::{Table, TableError, TableErrors, TableKind, parse_table};
+pub use tables::{Table, TableError, TableErrors, TableKind, parse_published_table, parse_table};
 pub use values::ACCOUNT_CURRENCY;
 pub use watch::{Carried, InTime, Step, Watch};
 pub use zone::{Zone, ZoneError, first_instant_of, tz_database_version};

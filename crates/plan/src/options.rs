@@ -179,9 +179,9 @@ pub(crate) fn sums_of(plan: &PlanInForce<'_>) -> Option<[VariableId; 2]> {
     Some([trial.running.of(offer.0), trial.once.of(offer.0)])
 }
 
-/// The alternative of an offer that is billed for a cycle: the one for which the client opted out,
-/// else the one chosen, else the cheapest, and the first of equals. `plans` are in the order of the
-/// offer.
+/// The alternative of an offer that is billed for a cycle: the plan that the client keeps after an
+/// opt-out, else the one that it picked, else the cheapest one; of equally cheap ones the first.
+/// `plans` are in the order of the offer.
 ///
 /// An alternative that was withdrawn within the cycle while others continued is not compared: its
 /// sums lack the usage since then.
@@ -242,7 +242,7 @@ impl Rater {
         let plan = &stretch.plans[place];
         let comes_to = comparison(plan, state, cycle.period);
         let trial = plan.code.trial;
-        // A client that opted out for a plan has no choice left in this cycle.
+        // After an opt-out the plan of the cycle is fixed: the option's fee is not due.
         let is_decided = plan.option.is_some_and(|option| option.is_chosen_for(cycle.to));
         let fee = if fee && !is_decided { option.fee } else { Money::ZERO };
         let amounts =

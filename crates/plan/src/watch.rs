@@ -44,7 +44,7 @@ pub struct Step<'a> {
 /// The units of one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carried<'a> {
-    /// The port.
+    /// The name of the port.
     pub port: &'a str,
     /// Spans of units: first, exclusive end, copies of each unit.
     pub spans: Vec<(i64, i64, i128)>,

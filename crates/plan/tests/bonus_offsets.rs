@@ -11,7 +11,7 @@ use support::due::{Booked, Contract, Ledger, Subscription, at, period, plan_of};
 use support::event;
 use turnpike_types::Posting;
 
-/// An advertiser pays for ads; the account that views one is granted 1.
+/// An advertiser pays 2 for each ad; the account that views it is granted a bonus of half of that.
 const ADS: &str = r#"<UsageTypeSelector id="ads" in="record.quantity" types="ad"/>
     <StepRater id="show" in="ads.pass"><step id="ad" price="2" per="1"/></StepRater>
     <CostResponsibilityMatrix id="who" in="show.charge"><party id="advertiser" account="902"/><row shares="advertiser=1"/></CostResponsibilityMatrix>
@@ -134,7 +134,7 @@ fn what_was_carried_in_and_what_is_granted_anew_are_set_off_together() {
     let usage = [("ad", IN_JANUARY, 8), ("ad", IN_FEBRUARY, 4), ("call", IN_FEBRUARY, 1)];
     let mut ledger = used(&contract, &usage);
     ledger.sweep(&contract, "2026-03-03");
-    // 5 - 8, then 5 + 1 - 3 - 4.
+    // January: fee 5 - bonus 8 = -3, carried. February: fee 5 + call 1 - carried 3 - bonus 4 = -1.
     assert_eq!(
         offsets(&ledger)[2..],
         ["2026-03-03 bonus-carried-forward 1", "2026-03-03 bonus-brought-forward -1"]

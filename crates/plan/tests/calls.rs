@@ -252,7 +252,7 @@ proptest! {
         }
     }
 
-    /// Compared with a search of all networks.
+    /// The result is compared with a linear search of all networks.
     #[test]
     fn addresses_are_in_their_smallest_network(
         bytes in proptest::collection::btree_map((0u8..4, 0u8..4), 0usize..3, 0..8),

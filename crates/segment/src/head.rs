@@ -349,7 +349,7 @@ pub struct Totals {
     pub lines: u64,
     /// The number of lines that post to an account other than their record's (P33).
     pub postings: u64,
-    /// By currency, the sum of the lines that post to an account, sorted by currency. Lines that
-    /// post to nobody, are replaced or tentative do not count.
+    /// By currency, the sum of the lines that post to an account, sorted by currency. Replaced and
+    /// tentative lines, and lines that post to no account, do not count.
     pub amounts: Vec<(Currency, Money)>,
 }

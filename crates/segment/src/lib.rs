@@ -7,7 +7,9 @@
 //!
 //!  body:  magic | head (protobuf) | records | lines | changes (three Arrow IPC streams, LZ4)
 //!               | marks (a fourth stream if there are any: format 2)       marks.rs
-//!         head: partition, number, logged time, control totals, tables, entries
+//!         head: partition, number, logged time, control totals, tables, entries  head.rs
+//!         rows.rs  the rows of a decoded segment;  columns.rs  vectors <-> Arrow arrays
+//!         kind.rs  kinds of lines;  details.rs  details of suspense reasons
 //! ```
 //!
 //! - A **record** row holds the raw record. It can also represent a charge that fell due or a

@@ -23,8 +23,8 @@ pub(crate) struct Mark {
     pub(crate) row: Option<u32>,
 }
 
-/// Whether the control totals include the line's amount. Lines that were replaced, are tentative or
-/// post to nobody are not charged.
+/// Whether the control totals include the line's amount. Replaced and tentative lines, and lines
+/// that post to no account, are not charged.
 pub(crate) const fn is_counted(posting: Posting) -> bool {
     matches!(posting, Posting::Account | Posting::Second(_))
 }

@@ -166,8 +166,8 @@ fn a_line_says_what_it_was_made_from_and_where_its_amount_goes() {
     assert_is_sample(&Segment::decode(&sealed.body).unwrap());
 }
 
-// docs/architecture.md section 8: amounts of lines that are replaced, tentative or post to nobody
-// are not summed; all lines are counted.
+// docs/architecture.md section 8: all lines are counted, but the amounts of replaced and tentative
+// lines, and of lines that post to no account, are not summed.
 #[test]
 fn control_totals_sum_what_posts_to_an_account() {
     let sealed = sample();

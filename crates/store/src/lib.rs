@@ -11,8 +11,10 @@
 //!        \     |      /
 //!          rules                        rules.rs      decisions that all implementations share
 //!                                       catalogue.rs  the same for published plans and tables
+//!                                       bindings.rs   the same for bindings of identities (P28)
 //!         conformance                   one suite; every implementation passes it
-//!         interpose                     a hook around the calls of a database: tests, metrics
+//!         interpose                     a hook around the calls of a database, used by tests and
+//!                                       by meter.rs (metrics);  open.rs  opens by address
 //!         failpoint                     steps at which tests make a process fail (debug builds)
 //! ```
 //!

@@ -4,7 +4,8 @@
 //!   proptest! {
 //!       #![proptest_config(test_cases::cases(64))]      64 in the gate (scripts/test)
 //!                                                       640 with CASES_TIMES=10 (scripts/nightly)
-//!                                                       1000 with PROPTEST_CASES=1000 alone
+//!                                                       1000 with PROPTEST_CASES=1000, if
+//!                                                       CASES_TIMES is not set
 //! ```
 
 use proptest::test_runner::Config;

@@ -1,4 +1,5 @@
-//! Checks of the workspace itself, as tests: every source file, and so every test, is compiled.
+//! Checks of the workspace itself, as tests: every source file, and so every test, is compiled
+//! (files.rs), and commands in scripts and pages name existing test programs (references.rs).
 //!
 //! ```text
 //!   cargo metadata -> packages -> targets -> `mod` declarations -> files that are compiled

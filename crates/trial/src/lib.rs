@@ -27,14 +27,14 @@
 //! - An accepted record gets the same lines as from the owner of a new account that rated the same
 //!   records before.
 //! - A record given twice is rated once; a record that can't be rated changes no state.
-//! - A balance is the sum of the lines posted to it, from any account; replaced and tentative lines,
-//!   and lines of no account, are in no balance.
+//! - A balance is the sum of the lines posted to it, from any account. Replaced lines, tentative
+//!   lines, and lines that post to no account count in no balance.
 //! - Every input gives a value or an error, never a panic. Untrusted input (examples) is bounded in
 //!   bytes, records, due charges and differences; input of the local user is bounded in records and
 //!   due charges.
 //!
-//! Not guaranteed: the acceptance horizon, or durability. A trial has no clock: logged time follows
-//! the records' starts. A posting to another account changes only the other account's balance: a
+//! Not provided: the acceptance horizon, and durability. A trial has no clock: its logged time is
+//! the latest start of a record. A posting to another account changes only that one's balance: a
 //! bonus is set off against charges only if the account's own records grant it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]

@@ -1,4 +1,4 @@
-//! What is different between two plans, and what the newer one forgets
+//! The differences between two plans, and the state that the newer one loses
 //! (docs/plan-semantics.md section 6).
 #![allow(clippy::unwrap_used, missing_docs)]
 

@@ -1,4 +1,4 @@
-//! Examples: a plan does what its author says, or it is told exactly where not.
+//! Examples: a plan gives the expected results, or the message names each difference and its line.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::support;
@@ -184,7 +184,7 @@ fn in_advance(settings: &str, inside: &str) -> String {
     )
 }
 
-/// What falls due is expected by its local date; it must be, as what a record comes to must.
+/// A due charge is expected by its local date. An unexpected one is a failure, as for records.
 #[test]
 fn what_falls_due_is_expected_too() {
     let december = r#"<expect due="2026-01-01" component="monthly" amount="20.00"/>"#;

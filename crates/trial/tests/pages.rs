@@ -1,5 +1,5 @@
-//! The pages of the documentation are true: every plan on them parses, compiles, and does what its
-//! own examples say, with the reference tables that stand on its page.
+//! Every plan in the documentation parses and compiles, and its examples pass with the reference
+//! tables on the same page.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::support;

@@ -18,15 +18,16 @@
 //!                           usage_file.rs files -> batches;  tally.rs  outcomes of records
 //!        |
 //!        v
-//!  exit.rs            exit codes    ui.rs  tables, JSON, progress
+//!  exit.rs            exit codes    ui.rs  tables, JSON, progress    charge_row.rs  line columns
+//!  plans.rs           plan files    pages.rs  checks the commands in the pages (tests only)
 //! ```
 //!
 //! Invariants: wrong input from the command line or a file gives a message with the place and the
 //! remedy, never a panic; a command that ends with 0 carried out the whole request; every request
 //! of a client command is idempotent.
 //!
-//! Not guaranteed: typed errors in this crate. Only this crate and the drills use `anyhow`; all
-//! library crates have typed errors.
+//! This crate and the drills use `anyhow`: their errors are messages for people. All library crates
+//! have typed errors.
 
 mod apply;
 mod charge_row;

@@ -1,4 +1,4 @@
-//! What people say wrongly: a message with the place and the remedy, the right exit code, no panic.
+//! Wrong input by users: a message with the place and the remedy, the right exit code, no panic.
 
 #![allow(clippy::unwrap_used)]
 

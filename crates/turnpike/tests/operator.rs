@@ -1,4 +1,4 @@
-//! What an operator meets: servers that start, wait, refuse to start, and say why.
+//! Servers as an operator runs them: they start, wait, or refuse to start, and log the reason.
 
 #![allow(clippy::unwrap_used)]
 
@@ -162,7 +162,7 @@ fn the_first_line_of_the_log_has_version_and_settings_and_no_secret() {
     assert!(log.lines().next().unwrap().contains("keys_max=12345"), "{log}");
 }
 
-/// The one line that a run tells, as JSON.
+/// The last log line of a run, as JSON; every line of the log must be JSON.
 #[track_caller]
 fn told(arguments: &[&str], variables: &[(&str, &str)], code: i32) -> serde_json::Value {
     let ran = ran(turnpike(arguments).envs(variables.iter().copied()).output().unwrap());

@@ -1,5 +1,4 @@
-//! Files as people write them, through `turnpike rate`: what can't be right is told, and the exit code
-//! says so.
+//! Faulty input files, read by `turnpike rate`: each fault is reported, and the exit code is not 0.
 
 #![allow(clippy::unwrap_used)]
 
@@ -66,7 +65,7 @@ fn a_column_like_a_known_one_is_never_a_silent_nothing() {
         let ran = rate("tests/data/reading/flat.xml", &usage, &[]);
         assert_eq!((ran.code, lines(&ran)), (1, 0), "{}", ran.err);
         assert!(ran.err.contains(&format!("column {column}")), "{}", ran.err);
-        // Declared, it is an attribute like any other: nobody is told of the column.
+        // If the column is declared as an attribute, there is no message about it.
         let ran = rate("tests/data/reading/flat.xml", &usage, &["--attribute", column]);
         assert!(!ran.err.contains(&format!("column {column}")), "{}", ran.err);
     }

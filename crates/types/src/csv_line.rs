@@ -51,6 +51,54 @@ impl CsvLine {
         split
     }
 
+    /// Splits a line of a table that an earlier release accepted, by the rules of that release: a
+    /// quote opens a cell only as its first character, and text after the closing quote belongs to
+    /// the cell (`"a"b` is `ab`). Every new file is split by [`CsvLine::split`].
+    ///
+    /// # Errors
+    /// A quote is not closed on the line; the result then has no cells.
+    pub fn split_published(&mut self, line: &str, separator: char) -> Result<(), CsvLineError> {
+        self.text.clear();
+        self.ends.clear();
+        let mut next = Some(line);
+        while let Some(rest) = next {
+            let cell = self.ends.len() + 1;
+            next = match rest.strip_prefix('"') {
+                None => self.unquoted(rest, separator),
+                Some(quoted) => match self.published(quoted, separator) {
+                    Some(after) => after,
+                    None => {
+                        self.text.clear();
+                        self.ends.clear();
+                        return Err(CsvLineError::Unclosed { cell });
+                    }
+                },
+            };
+            self.ends.push(self.text.len());
+        }
+        Ok(())
+    }
+
+    /// Reads a quoted cell; `rest` begins after the opening quote. Returns `None` if the quote is not
+    /// closed, else the text after the separator if there is one.
+    fn published<'t>(&mut self, mut rest: &'t str, separator: char) -> Option<Option<&'t str>> {
+        loop {
+            let (text, after) = rest.split_once('"')?;
+            self.text.push_str(text);
+            if let Some(escaped) = after.strip_prefix('"') {
+                self.text.push('"');
+                rest = escaped;
+                continue;
+            }
+            let (more, next) = match after.split_once(separator) {
+                Some((more, next)) => (more, Some(next)),
+                None => (after, None),
+            };
+            self.text.push_str(more);
+            return Some(next);
+        }
+    }
+
     fn cells(&mut self, line: &str, separator: char) -> Result<(), CsvLineError> {
         let mut rest = line;
         loop {
@@ -161,5 +209,20 @@ mod tests {
         let mut cells = CsvLine::default();
         cells.split("a,b", ',').unwrap();
         assert!(cells.split("\"", ',').is_err() && cells.is_empty());
+    }
+
+    #[test]
+    fn a_line_of_a_published_table_is_split_as_the_release_that_accepted_it_did() {
+        let published = |line: &str| {
+            let mut cells = CsvLine::default();
+            cells.split_published(line, ',')?;
+            Ok(cells.iter().map(str::to_owned).collect::<Vec<_>>())
+        };
+        assert_eq!(published("\"a\"b,c").unwrap(), ["ab", "c"]);
+        assert_eq!(published("\"Trinidad\" & Tobago,1").unwrap(), ["Trinidad & Tobago", "1"]);
+        assert_eq!(published("x, \"a\" ,\"b,\"\"c\"").unwrap(), ["x", "\"a\"", "b,\"c"]);
+        assert_eq!(published("\"a\"b\"c\"").unwrap(), ["ab\"c\""]);
+        assert_eq!(published("").unwrap(), [""]);
+        assert_eq!(published("1,\"a"), Err(CsvLineError::Unclosed { cell: 2 }));
     }
 }

@@ -31,7 +31,7 @@ pub enum Posting {
     Account,
     /// To this other account, in the log of its partition (P33).
     Second(AccountNumber),
-    /// Not posted: the line documents the usage, and nobody pays for it.
+    /// Not posted: the line documents the usage, and no account is charged.
     Nobody,
     /// Not posted: lines derived from this one replace it, such as shares.
     Replaced,

@@ -35,7 +35,7 @@ impl Network {
         Self::new(address.parse().ok()?, prefix.parse().ok()?)
     }
 
-    /// The bits after the prefix.
+    /// The mask of the bits after the prefix.
     fn hosts(self) -> u128 {
         let bits = u32::from(self.width.saturating_sub(self.prefix));
         1u128.checked_shl(bits).map_or(u128::MAX, |size| size - 1)

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! By the first and the third rule, an option's cycle is never closed without an alternative that
-//! was published before the offer. Otherwise another alternative would be billed, for good.
+//! was published before the offer. Otherwise a wrong alternative would be billed, irrevocably.
 //!
 //! A segment logs the newest catalogue version that its log knows. An owner with an older catalogue
 //! still takes account commands, and logs no older version than the segments before.

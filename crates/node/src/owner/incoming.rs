@@ -109,7 +109,7 @@ mod tests {
         same_of(None, logged, again, duration_us)
     }
 
-    /// The same, of records that state a quantity.
+    /// As [`same`], for records that state a quantity.
     fn same_of(
         quantity: Option<i64>,
         logged: &[(&str, i64)],

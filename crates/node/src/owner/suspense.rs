@@ -217,7 +217,7 @@ fn encoded(row: &RecordRow<'_>) -> Vec<u8> {
     put_bytes(&mut out, 2, row.record_id.as_bytes());
     put_bytes(&mut out, 3, row.usage_type.as_bytes());
     turnpike_proto::record::put_start(&mut out, row.start);
-    // A zero that the client stated stands among the measures; another one was not stated.
+    // If the client stated a duration of zero, it is among the measures; otherwise it stated none.
     if row.duration_us != 0 {
         put_number(&mut out, 5, row.duration_us.cast_unsigned());
     }

@@ -236,7 +236,7 @@ fn what_falls_due_at_the_first_instant_of_a_table_is_booked_by_that_table() {
     }
 }
 
-/// Each reason by itself for which an account is swept without usage.
+/// An account is swept if only one of the reasons applies: each reason is tested alone.
 #[test]
 fn an_account_is_swept_for_charges_in_advance_for_closes_and_for_options() {
     let closes = r#"<plan xmlns="urn:turnpike:plan:1" id="converted" version="1" starts="2016-01-01" currency="USD">

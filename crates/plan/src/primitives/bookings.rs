@@ -46,7 +46,7 @@ struct Dates {
 }
 
 impl Dates {
-    /// All three in one value, because every account stores each booking without a time limit.
+    /// All three in one value, to save memory: an account keeps each of its bookings forever.
     fn packed(self) -> i128 {
         let low = |days: i32| i128::from(days.cast_unsigned());
         i128::from(self.subscription.0) << 64 | low(self.through) << 32 | low(self.kept)

@@ -115,7 +115,8 @@ mod tests {
     }
 
     proptest! {
-        /// The definition: quotas rounded down, and one more step for the largest remainders.
+        /// The largest-remainder method: each quota is rounded down, and those with the largest
+        /// remainders get one unit more.
         #[test]
         fn shares_add_up_and_are_within_one_of_their_quota(
             amount in -10i128.pow(20)..10i128.pow(20),

@@ -58,7 +58,19 @@ use rows::{Faults, Kind};
 /// # Errors
 /// All errors of the text, each with its line.
 pub fn parse_table(text: &str) -> Result<Table, TableErrors> {
-    let mut faults = Faults::default();
+    parsed(text, Faults::default())
+}
+
+/// Parses a table from the catalogue. Unlike [`parse_table`], it accepts text after a closing quote,
+/// which earlier releases accepted, and reads it as they did.
+///
+/// # Errors
+/// All errors of the text, each with its line.
+pub fn parse_published_table(text: &str) -> Result<Table, TableErrors> {
+    parsed(text, Faults { is_published: true, ..Faults::default() })
+}
+
+fn parsed(text: &str, mut faults: Faults) -> Result<Table, TableErrors> {
     match read(text, &mut faults) {
         Some(table) => faults.into_result().map(|warnings| Table { warnings, ..table }),
         None => Err(match faults.into_result() {

@@ -127,7 +127,7 @@ pub(super) fn read<K: Kind>(
     rows_max: usize,
     faults: &mut Faults,
 ) -> Option<(K, Vec<Box<[u8]>>)> {
-    let mut lines = Lines::of(text);
+    let mut lines = Lines::of(text, faults.is_published);
     let mut cells = CsvLine::default();
     let places = match lines.next(&mut cells) {
         Some(Ok(line)) => header(&cells, line, K::COLUMNS, faults)?,
@@ -210,6 +210,8 @@ fn names(columns: &[Column], between: &str) -> String {
 
 /// The rows of a text, without comments.
 struct Lines<'t> {
+    /// An earlier release may have accepted the text, by less strict rules for quotes.
+    is_published: bool,
     lines: std::str::Split<'t, char>,
     /// The number of the last line that was read, from 1.
     line: u32,
@@ -218,8 +220,8 @@ struct Lines<'t> {
 }
 
 impl<'t> Lines<'t> {
-    fn of(text: &'t str) -> Self {
-        Self { lines: text.split('\n'), line: 0, columns: None }
+    fn of(text: &'t str, is_published: bool) -> Self {
+        Self { is_published, lines: text.split('\n'), line: 0, columns: None }
     }
 
     /// Reads the next row into `cells`, and returns its line.
@@ -238,7 +240,11 @@ impl<'t> Lines<'t> {
 
     fn split(&mut self, text: &str, cells: &mut CsvLine) -> Result<(), String> {
         const LEFT_OPEN: &str = "a quote is left open: close it (a value cannot hold a line break), and write \"\" for a quote within a value";
-        cells.split(text, ',').map_err(|error| match error {
+        let split = match self.is_published {
+            true => cells.split_published(text, ','),
+            false => cells.split(text, ','),
+        };
+        split.map_err(|error| match error {
             CsvLineError::Unclosed { .. } => LEFT_OPEN.to_owned(),
             CsvLineError::AfterQuote { .. } => {
                 format!("{error}: write \"\" for a quote within quotes")
@@ -263,6 +269,8 @@ impl<'t> Lines<'t> {
 /// Collects errors and warnings while a table is read.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
+    /// The table was published already: text that an earlier release accepted is no fault.
+    pub(super) is_published: bool,
     errors: Vec<TableError>,
     warnings: Vec<TableError>,
 }

@@ -14,14 +14,15 @@ use crate::sql::rows::{BindingTuple, binding, loaded, prefix_lengths, stored};
 use crate::sql::statements;
 use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding, StoreResult};
 
-/// keys -> [`BindingTuple`]; a row that an older process wrote is found if its spelling is its key.
+/// Parameter: keys; result: [`BindingTuple`]. The key of a row of an
+/// older release is NULL; such a row is found only if its identity is in canonical spelling.
 const HISTORIES: &str = "SELECT identity, account, from_us, until_us FROM bindings \
      WHERE canonical = ANY($1) OR (canonical IS NULL AND identity = ANY($1))";
-/// identities (each is its own key), accounts, from_us, until_us
+/// Parameters: identities in canonical spelling (also stored as keys), accounts, from_us, until_us.
 const INSERT_BINDINGS: &str = "INSERT INTO bindings (identity, account, from_us, until_us, canonical) \
      SELECT i, a, f, u, i FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) \
      AS new (i, a, f, u)";
-/// identities, their keys
+/// Parameters: identities as stored, and their keys (canonical spellings).
 const READ_BINDINGS: &str = "UPDATE bindings SET canonical = read.canonical \
      FROM unnest($1::text[], $2::text[]) AS read (identity, canonical) \
      WHERE bindings.identity = read.identity AND bindings.canonical IS NULL";

@@ -112,7 +112,7 @@ enum Column {
 /// The notation of a quantity in a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Written {
-    /// With its unit, or in base units.
+    /// The cell contains the unit, such as `2 h`; a number without a unit is in base units.
     Itself,
     /// In the unit given by the column's name.
     In(&'static str),

@@ -1,10 +1,10 @@
 //! Pages that are followed step by step, with a real cluster: the tutorial and README.
 //!
-//! A block of shell is run by `sh` in a directory that holds nothing but `examples/`. A block of
-//! `text` right behind it is what it prints, standard error included; `…` stands for what differs from
-//! run to run: for any letters within a line, or, alone on a line, for any lines.
+//! A block of shell is run by `sh` in a directory that contains only `examples/`. The block of
+//! `text` after it is the expected output, including standard error. `…` matches text that differs
+//! between runs: any characters within a line, or, alone on a line, any lines.
 //!
-//! When the program prints something else on purpose, `BLESS=1` writes it into the page:
+//! After an intended change of the output, `BLESS=1` writes the new output into the page:
 //!
 //! ```sh
 //! BLESS=1 cargo test -p turnpike guide

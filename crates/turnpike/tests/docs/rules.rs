@@ -1,5 +1,5 @@
-//! `docs/protocol.md` against the code: rules, the files and items that carry them, the tests that
-//! fail without them, and their mutants; and whatever else cites a rule or a section.
+//! Compares `docs/protocol.md` with the code: the rules, the files and items that enforce them, the
+//! tests that fail without them, their mutants, and all citations of rules and sections.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

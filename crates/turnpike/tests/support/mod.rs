@@ -47,7 +47,7 @@ pub(crate) fn file(path: &str) -> String {
     path.display().to_string()
 }
 
-/// A port on which nobody listens.
+/// A port on which no process listens.
 pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

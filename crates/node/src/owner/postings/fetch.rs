@@ -22,7 +22,8 @@ pub(in crate::owner) enum Fetched {
     Nothing,
     /// The database did not answer.
     Failed(StoreError),
-    /// The sender's log is of another history than the cursor, or can't be read.
+    /// The sender's log lacks the cursor's segment, or has it with another hash (P18), or can't be
+    /// read.
     Diverged {
         sender: PartitionId,
         why: String,

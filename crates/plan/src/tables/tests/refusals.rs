@@ -202,3 +202,21 @@ fn a_table_past_its_limits_is_refused() {
         assert_eq!(said, if rows_max == 3 { Ok(vec![]) } else { refusal });
     }
 }
+
+/// A release before this one accepted text after a closing quote. Such a table goes on being read,
+/// with the same content, and is refused only when it is published.
+#[test]
+fn a_published_table_is_read_by_the_rules_of_the_release_that_accepted_it() {
+    let table = |name: &str| {
+        format!(
+            "# turnpike-table id=h kind=holidays version=1 starts=2026-01-01\ndate,name,place\n\
+             2026-12-25,{name},TT\n"
+        )
+    };
+    let odd = table("\"Trinidad\" & Tobago");
+    assert!(super::parse_table(&odd).is_err());
+    let read = crate::parse_published_table(&odd).unwrap();
+    let plain = super::parse_table(&table("Trinidad & Tobago")).unwrap();
+    assert_eq!(read.content_hash(), plain.content_hash());
+    assert!(crate::parse_published_table(&table("\"open")).is_err());
+}

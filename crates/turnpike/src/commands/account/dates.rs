@@ -142,7 +142,8 @@ mod tests {
     fn a_date_begins_in_the_accounts_zone_also_where_clocks_jump() {
         let zurich = [("", "Europe/Zurich")];
         assert_eq!(begins("2026-11-01", &zurich), "2026-11-01T00:00:00+01:00[Europe/Zurich]");
-        // Clocks went from 23:59:59 to 01:00, and over the whole of 30 December.
+        // Sao Paulo: 01:00 followed 23:59:59, so the date has no midnight. Apia: 30 December was
+        // skipped.
         let sao_paulo = [("", "America/Sao_Paulo")];
         let jump = begins("2018-11-04", &sao_paulo);
         assert_eq!(jump, "2018-11-04T01:00:00-02:00[America/Sao_Paulo]");
