@@ -493,6 +493,18 @@ fn a_word_that_is_no_address_is_told_and_nobody_pays() {
     assert_told(&log(two.as_bytes()), &[&["192.0.2.1", "198.51.100.1", "--format"]]);
 }
 
+/// The first line decides the format of a file; a later line with a virtual host, which may be an
+/// address too, is not read as though the host were the client.
+#[test]
+fn a_virtual_host_behind_lines_without_one_does_not_pay() {
+    let good = format!("192.0.2.1 {REST}\n");
+    for host in ["[2001:db8::77]:443", "198.51.100.77:80", "198.51.100.77"] {
+        let read = log(format!("{good}{host} 192.0.2.132 {REST}\n").as_bytes());
+        assert_eq!(identities(&read), ["ip:192.0.2.1"], "{host}");
+        assert_told(&read, &[&["a.log:2", "virtual host", "--format vhost_combined"]]);
+    }
+}
+
 #[test]
 fn host_names_pay_only_where_the_caller_says_so() {
     let line = format!("proxy.example.net {REST}\n");

@@ -38,6 +38,7 @@ mod commands;
 mod config;
 mod data_dir;
 mod database;
+mod exceptions_file;
 mod exit;
 #[cfg(test)]
 mod pages;

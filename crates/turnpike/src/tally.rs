@@ -1,13 +1,12 @@
 //! Counts and reports the outcomes of records.
 
 use std::fmt;
-use std::path::Path;
 
-use anyhow::Context as _;
 use serde::Serialize;
 use turnpike_collect::Fault;
 use turnpike_proto::ingest::v1::{BatchAck, BatchStatus, RecordResult, RecordStatus};
 
+use crate::exceptions_file::ExceptionsFile;
 use crate::exit::Finish;
 use crate::sender::{Batch, Event};
 use crate::ui;
@@ -215,11 +214,16 @@ impl FileReport {
     }
 
     /// Prints the report as text or JSON, and returns the result for the exit code.
-    pub(crate) fn tell(&self, json: bool, exceptions: Option<&Path>) -> anyhow::Result<Finish> {
+    pub(crate) fn tell(
+        &self,
+        json: bool,
+        exceptions: Option<ExceptionsFile>,
+    ) -> anyhow::Result<Finish> {
         let advice = match exceptions {
-            Some(path) => {
-                self.write_exceptions(path)?;
-                format!(", all in {}", path.display())
+            Some(file) => {
+                let advice = format!(", all in {}", file.path().display());
+                file.write(&self.exceptions)?;
+                advice
             }
             None => " (--exceptions FILE writes them all)".to_owned(),
         };
@@ -241,15 +245,6 @@ impl FileReport {
             }
         }
         Ok(Finish::unless(self.bad_rows > 0 || self.tally.is_partial()))
-    }
-
-    fn write_exceptions(&self, path: &Path) -> anyhow::Result<()> {
-        let place = || format!("{} can't be written (--exceptions)", path.display());
-        let mut writer = csv::Writer::from_path(path).with_context(place)?;
-        for exception in &self.exceptions {
-            writer.serialize(exception).with_context(place)?;
-        }
-        writer.flush().with_context(place)
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use turnpike_types::{AccountRange, Timestamp};
 
+use crate::exit::usage;
+
 /// A duration: `30s`, `1h 30m`, `250ms`, a number of seconds, or days as `35d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Some(days) = text.strip_suffix('d') {
@@ -49,6 +51,22 @@ pub(crate) fn accounts(text: &str) -> Result<AccountRange, String> {
     let (first, last) = text.split_once('-').ok_or_else(wrong)?;
     let number = |part: &str| part.trim().replace('_', "").parse::<u64>().map_err(|_| wrong());
     AccountRange::new(number(first)?, number(last)?).map_err(|error| error.to_string())
+}
+
+/// Pairs by name.
+///
+/// # Errors
+/// A name given twice under the option: neither value is preferred.
+pub(crate) fn unique<M: FromIterator<(String, String)>>(
+    option: &str,
+    pairs: Vec<(String, String)>,
+) -> anyhow::Result<M> {
+    for (at, (name, _)) in pairs.iter().enumerate() {
+        if pairs[..at].iter().any(|(before, _)| before == name) {
+            return Err(usage(format!("{option} gives {name} twice: give it once")));
+        }
+    }
+    Ok(pairs.into_iter().collect())
 }
 
 /// `NAME=VALUE`.
@@ -114,6 +132,15 @@ mod tests {
         assert_eq!(nearest("inf", levels), Some("info"));
         assert_eq!(nearest("hyper", levels), None);
         assert_eq!(nearest("keys-mx", ["keys-max", "queue-bytes-max"]), Some("keys-max"));
+    }
+
+    #[test]
+    fn a_name_given_twice_is_refused_and_neither_value_preferred() {
+        let pairs = |texts: &[&str]| texts.iter().map(|text| pair(text).unwrap()).collect();
+        let given = |texts| unique::<Vec<_>>("--parameter", pairs(texts));
+        assert_eq!(given(&["a=1", "b=1"]).unwrap().len(), 2);
+        let told = given(&["a=1", "b=1", "a=2"]).unwrap_err().to_string();
+        assert!(told.contains("--parameter gives a twice"), "{told}");
     }
 
     #[test]

@@ -111,6 +111,12 @@ impl<R: Read> AccessLog<R> {
             None => self.options.format.insert(decided(&self.candidates, &text)?),
         };
         let parts = format.read(&text).map_err(|mismatch| wrong(&text, format, mismatch))?;
+        if address(parts.ident).is_some() {
+            return Err(Wrong::row(
+                "an address stands where the identd name does, as in a log with virtual hosts",
+                "split the log by format; lines with a virtual host need --format vhost_combined",
+            ));
+        }
         let identity = identity(parts.requester, self.options.hostnames)?;
         let occurrence = self.seen.entry(hash).or_insert(0);
         *occurrence += 1;

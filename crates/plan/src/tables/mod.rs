@@ -67,7 +67,9 @@ pub fn parse_table(text: &str) -> Result<Table, TableErrors> {
 /// # Errors
 /// All errors of the text, each with its line.
 pub fn parse_published_table(text: &str) -> Result<Table, TableErrors> {
-    parsed(text, Faults { is_published: true, ..Faults::default() })
+    let mut faults = Faults::default();
+    faults.is_published = true;
+    parsed(text, faults)
 }
 
 fn parsed(text: &str, mut faults: Faults) -> Result<Table, TableErrors> {

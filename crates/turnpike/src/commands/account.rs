@@ -81,7 +81,7 @@ impl SettingsArgs {
             zone: self.zone,
             cycle_day: self.cycle_day,
             currency: self.currency.to_string(),
-            attributes: self.attributes.into_iter().collect(),
+            attributes: values::unique("--attribute", self.attributes)?,
         })
     }
 }
@@ -172,7 +172,7 @@ pub(crate) async fn run(command: AccountCommands, context: &Context) -> anyhow::
         }
         AccountCommands::Subscribe(args) => {
             let (number, plan_id, priority) = (args.number, args.plan, args.priority);
-            let parameters = args.parameters.into_iter().collect();
+            let parameters = values::unique("--parameter", args.parameters)?;
             dates::one(&args.client, number, args.from, context, |from_us| {
                 let subscription = Subscribe { plan_id, from_us, priority, parameters };
                 apply::subscribe(number, subscription)

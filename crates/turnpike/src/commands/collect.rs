@@ -106,6 +106,7 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
         return Err(usage("--open-accounts reads the log twice: name a file, not -"));
     }
     let log = access_log(&args)?;
+    let exceptions = args.batches.exceptions(&args.file)?;
     let survey = args.open_accounts.map(|_| Survey::of(access_log(&args)?)).transpose()?;
     let front = args.client.connect(&context.config).await?;
     if let Some((from, survey)) = args.open_accounts.zip(survey) {
@@ -120,7 +121,7 @@ pub(crate) async fn run(command: CollectCommand, context: &Context) -> anyhow::R
     };
     let report = FileReport { file: name, ..FileReport::default() };
     let report = usage_file::send(&front, &sending, log, report, &bar).await?;
-    report.tell(args.batches.json, args.batches.exceptions.as_deref())
+    report.tell(args.batches.json, exceptions)
 }
 
 fn source(args: &AccessLogArgs) -> String {

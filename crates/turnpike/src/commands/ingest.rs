@@ -1,12 +1,13 @@
 //! `turnpike ingest`: sends a file of usage records to the cluster.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::cli::Context;
 use crate::client::ClientArgs;
+use crate::exceptions_file::ExceptionsFile;
 use crate::exit::{EXIT_CODES, Finish};
 use crate::tally::FileReport;
 use crate::ui;
@@ -67,11 +68,19 @@ pub(crate) struct BatchArgs {
     pub(crate) json: bool,
 }
 
+impl BatchArgs {
+    /// Opens the file of `--exceptions`, for records of `input`.
+    pub(crate) fn exceptions(&self, input: &Path) -> anyhow::Result<Option<ExceptionsFile>> {
+        self.exceptions.as_deref().map(|path| ExceptionsFile::open(path, input)).transpose()
+    }
+}
+
 pub(crate) async fn run(args: IngestArgs, context: &Context) -> anyhow::Result<Finish> {
     let attributes: BTreeSet<String> = args.attributes.into_iter().collect();
     let (path, format) = (args.file.as_path(), args.format);
     let rows = usage_file::rows(Source { path, format, attributes: &attributes })?;
     let name = args.file.display().to_string();
+    let exceptions = args.batches.exceptions(path)?;
     let front = args.client.connect(&context.config).await?;
     let bar = ui::progress(None, name.clone(), context.quiet || args.batches.json);
     let source: String = name.chars().take(32).collect();
@@ -82,5 +91,5 @@ pub(crate) async fn run(args: IngestArgs, context: &Context) -> anyhow::Result<F
     };
     let report = FileReport { file: name, ..FileReport::default() };
     let report = usage_file::send(&front, &sending, rows, report, &bar).await?;
-    report.tell(args.batches.json, args.batches.exceptions.as_deref())
+    report.tell(args.batches.json, exceptions)
 }

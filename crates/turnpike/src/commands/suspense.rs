@@ -51,8 +51,8 @@ pub(crate) struct SuspenseArgs {
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
     /// Only records of this account
-    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
-    account: u64,
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    account: Option<u64>,
     /// At most this many
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     max: u32,
@@ -120,8 +120,11 @@ impl From<SuspendedRecord> for Shown {
 }
 
 async fn list(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> {
-    let request =
-        ListRequest { reason: args.reason()?, account_number: args.account, records_max: args.max };
+    let request = ListRequest {
+        reason: args.reason()?, // 0 stands for every account.
+        account_number: args.account.unwrap_or(0),
+        records_max: args.max,
+    };
     let front = args.client.connect(&context.config).await?;
     let mut records = front
         .call("suspense could not be listed", || {
@@ -170,7 +173,7 @@ struct Recycled {
 async fn recycle(args: &SuspenseArgs, context: &Context) -> anyhow::Result<Finish> {
     let request = RecycleRequest {
         reason: args.reason()?,
-        account_number: args.account,
+        account_number: args.account.unwrap_or(0),
         records_max: args.max,
     };
     let front = args.client.connect(&context.config).await?;

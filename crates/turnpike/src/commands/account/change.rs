@@ -77,7 +77,7 @@ impl ChangeArgs {
             zone,
             cycle_day,
             currency: currency.map(|currency| currency.to_string()),
-            attributes: attributes.into_iter().collect(),
+            attributes: values::unique("--attribute", attributes)?,
             removed_attributes,
         };
         let (number, from) = (self.number, Some(self.from));
