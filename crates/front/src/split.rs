@@ -6,6 +6,7 @@
 //!                             identity --bound at start--> partition of the account
 //!                                      `-unbound---------> home partition of the identity (P28)
 //!                             uncovered account ---------> home partition of the number (P35)
+//!                             identity changed hands ----> answered before (crate::reassign)
 //! ```
 //!
 //! Records of one partition keep their relative order, guided or not, so that the order of each
@@ -21,6 +22,7 @@ use turnpike_store::Guided;
 use turnpike_types::{AccountNumber, PartitionId, RejectReason, Timestamp, limits};
 
 use crate::guiding::{Key, bound_at};
+use crate::reassign::Decided;
 use crate::routes::RouteTable;
 
 /// The histories of the identities of a batch, by canonical spelling.
@@ -35,6 +37,8 @@ pub(crate) struct Split {
     pub(crate) parts: Vec<Part>,
     /// Records that the front rejects itself: index and reason.
     pub(crate) refused: Vec<(u32, RejectReason)>,
+    /// Records that were answered already: index and outcome.
+    pub(crate) decided: Vec<(u32, Decided)>,
 }
 
 /// The records of one partition.
@@ -101,6 +105,20 @@ impl Splitter {
         table: &RouteTable,
         histories: Option<&Histories>,
     ) -> Result<(Head, Split), SplitStop> {
+        self.split_rest(frame, table, histories, Vec::new())
+    }
+
+    /// Splits the records of `frame` that are not among `decided`, which is sorted by index.
+    ///
+    /// # Errors
+    /// [`SplitStop`]; no record of the batch was sent.
+    pub(crate) fn split_rest(
+        &mut self,
+        frame: &BatchFrame,
+        table: &RouteTable,
+        histories: Option<&Histories>,
+        decided: Vec<(u32, Decided)>,
+    ) -> Result<(Head, Split), SplitStop> {
         if table.len() == 0 {
             return Err(SplitStop::NoPartitions);
         }
@@ -111,7 +129,7 @@ impl Splitter {
         let mut run = Run {
             table,
             histories,
-            split: Split::default(),
+            split: Split { decided, ..Split::default() },
             records: 0,
             last: None,
             stop: None,
@@ -141,6 +159,9 @@ impl Splitter {
     /// Adds one record to the part of its partition.
     fn place(&mut self, run: &mut Run<'_>, record: &[u8]) {
         let index = u32::try_from(run.records - 1).unwrap_or(u32::MAX);
+        if run.split.decided.binary_search_by_key(&index, |(index, _)| *index).is_ok() {
+            return;
+        }
         let found = match peek(record) {
             Ok(found) => found,
             Err(_) => return run.split.refused.push((index, RejectReason::Malformed)),
@@ -249,6 +270,7 @@ impl Run<'_> {
         let mut split = self.split;
         split.records = u32::try_from(self.records).unwrap_or(u32::MAX);
         if split.refused.is_empty()
+            && split.decided.is_empty()
             && let [whole] = split.parts.as_mut_slice()
         {
             whole.indexes = None;

@@ -11,7 +11,7 @@ use turnpike_mutants::{Line, off};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
-    NodeApplyRequest, NodeApplyResponse, NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest,
+    NodeApplyRequest, NodeApplyResponse, NodeReassignRequest, NodeReassignResponse, NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest,
     NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing, SubBatchAnswer,
     Verdict, WatchRequest,
 };
@@ -162,6 +162,25 @@ impl NodeService for Service {
         let (standing, outcomes) = self.doors.ask(partition, came, room, asked).await;
         let outcomes = outcomes.unwrap_or_default();
         Ok(Response::new(NodeRecycleResponse { standing: Some(standing), outcomes }))
+    }
+
+    async fn reassign(
+        &self,
+        call: Call<NodeReassignRequest>,
+    ) -> Result<Response<NodeReassignResponse>, Status> {
+        let (came, request) = (came(&call), call.into_inner());
+        let asked = |mut owner: Owner, call| async move { owner.reassign(call).await };
+        if let Some(answer) = self.doors.relay_call(request.partition, came, &request, asked).await
+        {
+            return Ok(answer);
+        }
+        let NodeReassignRequest { partition, records, recycled } = request;
+        let room = records.iter().map(|one| one.record.len() + 64).sum();
+        let asked = |reply| Request::Reassign { records, recycled, reply };
+        let (standing, outcomes) = self.doors.ask(partition, came, room, asked).await;
+        // Without an answer of the owner there are no outcomes: the standing says so.
+        let outcomes = outcomes.unwrap_or_default();
+        Ok(Response::new(NodeReassignResponse { standing: Some(standing), outcomes }))
     }
 
     async fn watch(&self, call: Call<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
