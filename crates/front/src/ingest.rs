@@ -33,9 +33,7 @@ use turnpike_types::{PartitionId, limits};
 
 use crate::FrontError;
 use crate::admission::Room;
-use crate::batch::{
-    Acks, Batch, Ticket, Unanswered, first_ack, reject_ack, retry_ack, taken_ack,
-};
+use crate::batch::{Acks, Batch, Ticket, Unanswered, first_ack, reject_ack, retry_ack, taken_ack};
 use crate::core::Core;
 use crate::gauges::Counted;
 use crate::lane::{self, Arrival, LaneQueue, Sub};
@@ -327,8 +325,7 @@ impl ClientStream {
         }
         let is_recycled = self.arrival == Arrival::Recycled;
         // The decided records are ingested as a batch of their own, which no decision follows.
-        let outcomes =
-            Box::pin(reassign::reassign(&self.core, &candidates, is_recycled)).await;
+        let outcomes = Box::pin(reassign::reassign(&self.core, &candidates, is_recycled)).await;
         let retry = outcomes.iter().find_map(|outcome| match outcome {
             Decided::Retry(message) => Some(message.clone()),
             _ => None,

@@ -196,9 +196,7 @@ impl Chunk<'_> {
         let frame = BatchFrame::build("reassigning", 0, bodies.iter().map(Vec::as_slice));
         let ack = match once(self.core, frame, arrival).await {
             Ok(ack) => ack,
-            Err(error) => {
-                BatchAck { message: error.to_string(), ..BatchAck::default() }
-            }
+            Err(error) => BatchAck { message: error.to_string(), ..BatchAck::default() },
         };
         let is_done = ack.status() == BatchStatus::Done;
         let BatchAck { duplicates, exceptions, message, .. } = ack;
@@ -265,8 +263,7 @@ impl Chunk<'_> {
             Some(Decided::Waits(_) | Decided::Retry(_)) | None => false,
         };
         let moved = decisions.iter().filter(|one| one.waits.is_some()).filter(is_durable);
-        let keys: Vec<RecycleKey> =
-            moved.filter_map(|one| self.key(one, one.account.0)).collect();
+        let keys: Vec<RecycleKey> = moved.filter_map(|one| self.key(one, one.account.0)).collect();
         if keys.is_empty() {
             return;
         }

@@ -11,9 +11,10 @@ use turnpike_mutants::{Line, off};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
-    NodeApplyRequest, NodeApplyResponse, NodeReassignRequest, NodeReassignResponse, NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest,
-    NodeShowResponse, NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing, SubBatchAnswer,
-    Verdict, WatchRequest,
+    NodeApplyRequest, NodeApplyResponse, NodeReassignRequest, NodeReassignResponse,
+    NodeRecycleRequest, NodeRecycleResponse, NodeShowRequest, NodeShowResponse,
+    NodeSuspenseRequest, NodeSuspenseResponse, Sign, Standing, SubBatchAnswer, Verdict,
+    WatchRequest,
 };
 use turnpike_proto::{RELAYED, SENT, UNREACHABLE};
 use turnpike_store::failpoint::{self, Step};

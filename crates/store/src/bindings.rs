@@ -274,11 +274,7 @@ fn parts<'a>(rows: impl Iterator<Item = &'a Row>, asked: &Binding) -> Vec<Bindin
 }
 
 fn part(old: &Binding, asked: &Binding) -> Binding {
-    Binding {
-        from: old.from.max(asked.from),
-        until: old.until.min(asked.until),
-        ..old.clone()
-    }
+    Binding { from: old.from.max(asked.from), until: old.until.min(asked.until), ..old.clone() }
 }
 
 /// The writes that take the interval of `asked` away from `rows`. What was taken is remembered,

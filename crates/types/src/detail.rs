@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::{AccountNumber, SuspenseReason};
 use crate::limits::DETAIL_BYTES_MAX;
+use crate::{AccountNumber, SuspenseReason};
 
 /// A short text that accompanies a suspense reason, such as `record.duration` or `USD->CHF`; empty
 /// for none.

@@ -304,7 +304,8 @@ fn decide(ledger: &mut Ledger, asked: &Reassignment) -> ReassignOutcome {
     if ledger.rated.get(&account).is_some_and(|ids| ids.contains(&id)) {
         return ReassignOutcome { duplicate: true, ..ReassignOutcome::default() };
     }
-    let waits = |record: &SuspendedRecord| (record.account_number, &record.record_id) == (account, &id);
+    let waits =
+        |record: &SuspendedRecord| (record.account_number, &record.record_id) == (account, &id);
     let known = ledger.reassigned.get(&(account, id.clone())).copied();
     if known.is_none() && asked.to_account == account {
         return ReassignOutcome { to_account: account, ..ReassignOutcome::default() };

@@ -122,7 +122,11 @@ impl Owner {
                 };
                 let undecided = Suspension { reason: SuspenseReason::UnboundIdentity, detail };
                 let taken = self.suspend(record, print, undecided)?;
-                Ok(if to.0 == 0 { Decision::Answered(taken) } else { Decision::RateFor(to, Some(0)) })
+                Ok(if to.0 == 0 {
+                    Decision::Answered(taken)
+                } else {
+                    Decision::RateFor(to, Some(0))
+                })
             }
         }
     }

@@ -207,7 +207,12 @@ impl Owner {
         }
     }
 
-    pub(super) fn stay(&mut self, key: &WaitingKey, waiting: &Waiting, now: Suspension) -> RecycleOutcome {
+    pub(super) fn stay(
+        &mut self,
+        key: &WaitingKey,
+        waiting: &Waiting,
+        now: Suspension,
+    ) -> RecycleOutcome {
         let Suspension { reason, ref detail } = now;
         let detail = detail.as_str().to_owned();
         let entry = SuspenseKey {
