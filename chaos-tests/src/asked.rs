@@ -240,7 +240,7 @@ pub fn sub_batch(at: Place, sequence: u64, records: &[UsageRecord]) -> SubBatchF
         push_record(&mut run, &bytes);
     }
     let partition = at.partition.0;
-    SubBatchFrame::build(SubBatchHead { partition, sequence, recycled: false }, &run)
+    SubBatchFrame::build(SubBatchHead { partition, sequence, ..SubBatchHead::default() }, &run)
 }
 
 /// A command that opens an account.

@@ -372,7 +372,7 @@ impl ClientStream {
                 let (acks, stall) = (self.acks.clone(), Arc::clone(&self.stall));
                 lane::open(&self.core, part.partition, self.arrival, acks, stall)
             });
-            gone.extend(lane.push(Sub::new(part.records, deadline, ticket)));
+            gone.extend(lane.push(Sub::new(part.records, deadline, part.guided_us, ticket)));
         }
         drop(order);
         drop(gone);

@@ -50,6 +50,9 @@ pub(crate) struct Part {
     pub(crate) count: u32,
     /// Maps an index in the part to an index in the batch; `None` when both are equal.
     pub(crate) indexes: Option<Vec<u32>>,
+    /// If an account was looked up by identity: an instant before the look-up, by the database's
+    /// clock, in microseconds. Otherwise 0.
+    pub(crate) guided_us: u64,
 }
 
 /// Why a batch can't be split, or not yet.
@@ -192,6 +195,7 @@ impl Splitter {
                 put_number(&mut guided, 1, account.0);
                 let slot = run.slot_of(account);
                 self.push(run, slot, index, &guided);
+                self.note_guided(run, slot);
                 self.guided = guided;
             }
         }
@@ -220,6 +224,16 @@ impl Splitter {
         self.guided = spelled;
     }
 
+    /// The part of this slot holds a record whose account was looked up. The routes were read before
+    /// the look-up.
+    fn note_guided(&self, run: &mut Run<'_>, slot: Option<usize>) {
+        let known = slot.and_then(|slot| self.part_of.get(slot)).copied().unwrap_or(0);
+        let part = (known as usize).checked_sub(1).and_then(|at| run.split.parts.get_mut(at));
+        if let Some(part) = part {
+            part.guided_us = u64::try_from(run.table.observation.now.micros()).unwrap_or(0);
+        }
+    }
+
     fn push(&mut self, run: &mut Run<'_>, slot: Option<usize>, index: u32, record: &[u8]) {
         let place = slot.and_then(|slot| Some((self.part_of.get_mut(slot)?, run.table.at(slot)?)));
         let Some((known, route)) = place else {
@@ -232,6 +246,7 @@ impl Splitter {
                 records: Vec::with_capacity(run.part_bytes),
                 count: 0,
                 indexes: Some(Vec::new()),
+                guided_us: 0,
             });
             *known = u32::try_from(run.split.parts.len()).unwrap_or(u32::MAX);
         }

@@ -140,6 +140,9 @@ lines! {
     FirstArrival,
     /// P35, I2: if keys were forgotten, the horizon check applies to recycled records too.
     CompleteKeys,
+    /// P28: a node refuses records whose identities were looked up long ago. Off, a front that was
+    /// stopped sends them to an account that lost the identity meanwhile.
+    GuidedRecently,
     /// P28: a record that was reassigned keeps its account. Off, it follows the identity, also after
     /// it was rated.
     DecisionStays,

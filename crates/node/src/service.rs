@@ -381,6 +381,14 @@ impl Doors {
                 ..self.not_owner(partition)
             },
             Refusal::Invalid(message) => invalid(message.clone()),
+            // The front answers RETRY in the end, and the identities are looked up again.
+            Refusal::GuidedLongAgo => Standing {
+                verdict: Verdict::Overloaded.into(),
+                epoch: epoch.number(),
+                retry_after_ms: 1_000,
+                message: "the identities of these records were looked up too long ago".to_owned(),
+                ..Standing::default()
+            },
             Refusal::KeysFull => {
                 metrics::counter!("turnpike_refused_total", "reason" => "keys-full").increment(1);
                 Standing {

@@ -6,6 +6,7 @@ use crate::support;
 use support::world::World;
 use support::{HEARTBEAT, OCTETS, Running, log, octets, publish};
 use turnpike_mutants::{Line, all_caught};
+use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::{
     NodeReassignRequest, NodeRecycleRequest, ReassignOutcome, Reassignment, RecycleKey,
     RecycleOutcome, Verdict,
@@ -187,11 +188,41 @@ async fn p28_p26_a_record_that_is_too_old_or_ahead_is_rejected_and_not_decided()
     assert_eq!(reassign(&mut node, &ahead, 8).await.result.unwrap().reason, "in-the-future");
 }
 
+/// A front that was stopped for long sends what it looked up before.
+#[tokio::test(start_paused = true)]
+async fn p28_records_whose_identity_was_looked_up_long_ago_are_refused() {
+    let (world, mut node) = world().await;
+    let minute = 60_000_000;
+    world.set(START + 30 * minute);
+    tokio::time::sleep(4 * HEARTBEAT).await;
+    let mut send = async |id: &str, guided: i64| {
+        let (mut run, mut bytes) = (Vec::new(), Vec::new());
+        encode(&record(id), &mut bytes);
+        push_record(&mut run, &bytes);
+        let guided_us = u64::try_from(guided).unwrap();
+        let head = SubBatchHead { partition: 1, guided_us, ..SubBatchHead::default() };
+        let stream = futures::stream::iter([SubBatchFrame::build(head, &run)]);
+        let mut answers = node.client.forward(stream).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap();
+        (answer.standing.unwrap().verdict(), answer.accepted)
+    };
+    assert_eq!(send("r0", START + 24 * minute).await, (Verdict::Overloaded, 0), "long ago");
+    assert_eq!(send("r0", START + 26 * minute).await, (Verdict::Done, 1));
+    assert_eq!(rated(&world, "r0").await, 1);
+}
+
 #[test]
 fn mutants_are_caught() {
-    all_caught(&[(
-        Line::DecisionStays,
-        "p28_a_decision_stays_when_the_identity_changes_hands_again",
-        "the same again",
-    )]);
+    all_caught(&[
+        (
+            Line::DecisionStays,
+            "p28_a_decision_stays_when_the_identity_changes_hands_again",
+            "the same again",
+        ),
+        (
+            Line::GuidedRecently,
+            "p28_records_whose_identity_was_looked_up_long_ago_are_refused",
+            "long ago",
+        ),
+    ]);
 }

@@ -166,7 +166,7 @@ fn what_can_never_be_taken_is_named() {
 #[test]
 fn a_sub_batch_says_of_itself_what_it_was_built_with() {
     for recycled in [false, true] {
-        let head = SubBatchHead { partition: 3, sequence: 5, recycled };
+        let head = SubBatchHead { partition: 3, sequence: 5, recycled, guided_us: 9 };
         let mut run = Vec::new();
         push_record(&mut run, b"r");
         assert_eq!(SubBatchFrame::build(head, &run).walk(|_| {}), Ok(head));

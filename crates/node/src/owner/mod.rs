@@ -121,6 +121,8 @@ pub(crate) enum Refusal {
     Invalid(String),
     /// The partition holds the maximum number of keys.
     KeysFull,
+    /// The accounts of its records were looked up too long ago (P28).
+    GuidedLongAgo,
 }
 
 /// A request, and the bytes of the queue that it occupies.

@@ -14,7 +14,7 @@ use turnpike_segment::{NewRecord, RecordRow};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_types::{
     AccountNumber, Detail, Epoch, Outcome, RejectReason, SegmentNumber, SuspenseReason, Suspension,
-    limits,
+    Timestamp, limits,
 };
 
 use super::incoming::{Incoming, incoming};
@@ -114,7 +114,15 @@ impl Owner {
             let account = record.fixed.account;
             account.0 != 0 && !ours.contains(account) && self.is_covered(account)
         });
-        if strangers && !off(Line::Range) { Err(Refusal::WrongPartition) } else { Ok(head) }
+        if strangers && !off(Line::Range) {
+            return Err(Refusal::WrongPartition);
+        }
+        // A front that was stopped for long sends what it looked up before. The identity may have
+        // changed hands since.
+        let guided = Timestamp(i64::try_from(head.guided_us).unwrap_or(i64::MAX));
+        let is_old = head.guided_us != 0
+            && guided.saturating_add(limits::GUIDED_MAX_US) < self.open.time.now;
+        if is_old && !off(Line::GuidedRecently) { Err(Refusal::GuidedLongAgo) } else { Ok(head) }
     }
 
     /// Whether any partition covers the account.

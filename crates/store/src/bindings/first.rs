@@ -14,16 +14,17 @@
 
 use std::collections::HashMap;
 
+use turnpike_types::limits::{AHEAD_MAX_US, GUIDED_MAX_US};
 use turnpike_types::{AccountNumber, Timestamp};
 
 use super::Row;
 use crate::Binding;
 
 /// How long after the instant of a change a record may start that was guided before the change, in
-/// microseconds: a record ends at most five minutes after logged time
-/// ([`AHEAD_MAX_US`](turnpike_types::limits::AHEAD_MAX_US)), a front guides by an old history for
-/// the suspicion time at most, and then sends until its answer deadline. The rest is reserve.
-const SETTLES_US: i64 = 60 * 60 * 1_000_000;
+/// microseconds. A front guides by an old history for the suspicion time at most. A node takes what
+/// was guided at most [`GUIDED_MAX_US`] ago, and records that end at most [`AHEAD_MAX_US`] ahead. The
+/// rest is reserve for the suspicion time and the difference between logged time and the clock.
+const SETTLES_US: i64 = GUIDED_MAX_US + AHEAD_MAX_US + 5 * 60 * 1_000_000;
 
 /// All rows of one key, in force and withdrawn.
 pub(super) type Level = Vec<Row>;
