@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use turnpike_account::{
     AccountChange, Location, LoggedTime, PartitionState, ReplayError, WaitingKey, fingerprint,
 };
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_plan::{Period, StateEntry, VariableId};
 use turnpike_segment::head::{
     Cancellation, Change, ComponentHead, Offer, OptOut, Pick, PostingCursor, Settings, Subscription,
@@ -298,9 +298,9 @@ fn p33_a_log_whose_cursor_goes_back_is_not_applied() {
 #[test]
 fn mutants_are_caught() {
     all_caught(&[
-        (Line::CursorForward, "p33_a_log_whose_cursor_goes_back_is_not_applied", "Ok"),
+        (Check::CursorForward, "p33_a_log_whose_cursor_goes_back_is_not_applied", "Ok"),
         (
-            Line::CursorHistory,
+            Check::CursorHistory,
             "p33_a_sender_s_postings_are_taken_in_its_order_and_once",
             "diverged",
         ),

@@ -4,7 +4,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use turnpike_account::{AccountChange, LoggedTime, PartitionState, ReplayError, WaitingKey};
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_segment::head::{Cancellation, Change, Settings, Subscription, SuspenseKey};
 use turnpike_segment::{NewRecord, Place, Segment, SegmentBuilder};
 use turnpike_types::{
@@ -271,10 +271,10 @@ fn p35_the_key_of_what_waits_outlives_the_horizon() {
 #[test]
 fn mutants_are_caught() {
     all_caught(&[
-        (Line::ReplayGap, "i3_a_gap_or_a_broken_chain_stops_a_replay", "Gap"),
-        (Line::ReplayChain, "i3_a_gap_or_a_broken_chain_stops_a_replay", "Chain"),
+        (Check::ReplayGap, "i3_a_gap_or_a_broken_chain_stops_a_replay", "Gap"),
+        (Check::ReplayChain, "i3_a_gap_or_a_broken_chain_stops_a_replay", "Chain"),
         (
-            Line::MonotoneTime,
+            Check::MonotoneTime,
             "p26_logged_time_never_goes_back_and_a_backfill_keeps_its_floor",
             "Timestamp(50)",
         ),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::account_service_server::AccountService;
 use turnpike_proto::account::v1::{
@@ -171,7 +171,7 @@ impl Accounts {
         let stands = |index: usize| {
             results.get(index).is_some_and(|result| {
                 matches!(result.outcome(), AccountOutcome::Applied | AccountOutcome::Already)
-                    || off(Line::BoundWhenDurable)
+                    || off(Check::BoundWhenDurable)
             })
         };
         let (indexes, bindings): (Vec<usize>, Vec<Binding>) =

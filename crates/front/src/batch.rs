@@ -177,8 +177,8 @@ pub(crate) fn reject_ack(batch_number: u64, message: String) -> BatchAck {
     BatchAck { batch_number, status: BatchStatus::Rejected.into(), message, ..BatchAck::default() }
 }
 
-/// The obligation to answer one part of a batch. A ticket that is dropped unsettled (when its lane
-/// ends early) answers RETRY, so that every batch gets an answer.
+/// The obligation to answer one part of a batch. A ticket that is dropped unsettled (when its
+/// sender ends early) answers RETRY, so that every batch gets an answer.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     batch: Option<Arc<Batch>>,

@@ -18,12 +18,12 @@ impl Counted {
         Self::up(metrics::gauge!("turnpike_front_streams"))
     }
 
-    /// An open lane.
-    pub(crate) fn lane() -> Self {
+    /// An open partition sender.
+    pub(crate) fn sender() -> Self {
         Self::up(metrics::gauge!("turnpike_front_lanes"))
     }
 
-    /// A sub-batch in a lane that has no answer yet, whether it was sent or not.
+    /// A sub-batch in a sender that has no answer yet, whether it was sent or not.
     pub(crate) fn pending() -> Self {
         Self::up(metrics::gauge!("turnpike_front_lane_pending_batches"))
     }

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use moka::sync::Cache;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_store::{Binding, Guided, SharedDatabase, StoreResult};
 use turnpike_types::{AccountNumber, Identity, Timestamp};
 
@@ -45,7 +45,7 @@ impl<'a> Key<'a> {
 
 /// The account that the identity of `history` was bound to at `start`.
 pub(crate) fn bound_at(history: &Guided, start: Timestamp) -> Option<AccountNumber> {
-    if off(Line::GuidedByStart) {
+    if off(Check::GuidedByStart) {
         return history.bindings.last().map(|binding| binding.account);
     }
     let mut prefixes = history.prefixes.iter();
@@ -58,7 +58,7 @@ pub(crate) fn bound_at(history: &Guided, start: Timestamp) -> Option<AccountNumb
 fn holder(bindings: &[Binding], start: Timestamp) -> Option<AccountNumber> {
     let after = bindings.partition_point(|binding| binding.from <= start);
     let binding = bindings.get(after.checked_sub(1)?)?;
-    let holds = start < binding.until || (start == binding.until && off(Line::BindingEnds));
+    let holds = start < binding.until || (start == binding.until && off(Check::BindingEnds));
     holds.then_some(binding.account)
 }
 
@@ -120,9 +120,9 @@ impl Guide {
             let known = self.cache.get(&identity).filter(|known| Some(known.change) == change);
             match known.map(|known| known.history) {
                 Some(history)
-                    if off(Line::UnboundAskedAgain)
+                    if off(Check::UnboundAskedAgain)
                         || starts.iter().all(|at| bound_at(&history, *at).is_some())
-                        || (off(Line::EveryStart)
+                        || (off(Check::EveryStart)
                             && starts.iter().any(|at| bound_at(&history, *at).is_some())) =>
                 {
                     found.insert(identity, history);
@@ -142,7 +142,7 @@ impl Guide {
             let history = Arc::new(history);
             let is_bound = !history.bindings.is_empty() || !history.prefixes.is_empty();
             if let Some(change) = change
-                && (is_bound || off(Line::UnboundAskedAgain))
+                && (is_bound || off(Check::UnboundAskedAgain))
             {
                 let history = Arc::clone(&history);
                 self.cache.insert(identity.clone(), Found { history, change });

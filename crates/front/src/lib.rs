@@ -4,8 +4,8 @@
 //! ```text
 //!  client --IngestBatch--> ingest.rs  admit (admission.rs), split (split.rs), guide (guiding.rs)
 //!                              |
-//!                              v   one lane for each (client stream, partition)
-//!                          lane.rs  sequence numbers, window, go-back-N (P30)
+//!                              v   one partition sender for each (client stream, partition)
+//!                          partition_sender.rs  sequence numbers, window, go-back-N (P30)
 //!                              |
 //!                              v   NodeService.Forward, connected by a Dial (dial.rs)
 //!                          rating node --durable answer--> batch.rs  merge --BatchAck--> client
@@ -30,7 +30,7 @@
 //! - An answer under an epoch below the highest one seen is not passed on to the client (P17, I6).
 //! - Of a record, only the account, identity and start are decoded.
 //! - Memory is bounded: by admitted bytes, by batches for each stream, and by the window of each
-//!   lane.
+//!   sender.
 //!
 //! Not guaranteed: that a record is sent to a node only once (the node deduplicates), and any order
 //! between streams or after a RETRY. A front that cannot reach an owner sends through another
@@ -54,8 +54,8 @@ mod gauges;
 mod guiding;
 mod health;
 mod ingest;
-mod lane;
 mod owner;
+mod partition_sender;
 mod plans;
 mod routes;
 mod split;

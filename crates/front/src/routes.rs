@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_store::{NodeRow, Observation, PartitionRow, SharedDatabase};
 use turnpike_types::{AccountNumber, Epoch, Incarnation, NodeName, PartitionId};
 use xxhash_rust::xxh3::xxh3_64;
@@ -65,7 +65,7 @@ pub(crate) struct Highest(Arc<AtomicU64>);
 impl Highest {
     /// Is an answer under `epoch` valid (P17)? Raises the highest epoch seen to `epoch`.
     pub(crate) fn admits(&self, epoch: u64) -> bool {
-        self.0.fetch_max(epoch, Ordering::AcqRel) <= epoch || off(Line::EpochFloor)
+        self.0.fetch_max(epoch, Ordering::AcqRel) <= epoch || off(Check::EpochFloor)
     }
 }
 

@@ -257,7 +257,7 @@ impl Run<'_> {
     }
 }
 
-/// Space for the fields that a lane appends after the records.
+/// Space for the fields that a sender appends after the records.
 pub(crate) const TRAILER_BYTES: usize = 24;
 
 /// The distinct identities of a batch in canonical spelling, each with the starts of its records.

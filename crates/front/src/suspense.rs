@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::{BatchStatus, RecordStatus};
 use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey};
@@ -37,8 +37,8 @@ use crate::FrontError;
 use crate::core::Core;
 use crate::guiding::{Key, bound_at};
 use crate::ingest::once;
-use crate::lane::Arrival;
 use crate::owner::ask;
+use crate::partition_sender::Arrival;
 use crate::routes::RouteTable;
 
 /// The number of records listed when the request gives none, and the maximum.
@@ -204,7 +204,7 @@ async fn recycle_chunk(
     for (record, target) in records.iter().zip(targets) {
         match target {
             Some(account)
-                if record.usage_type == POSTING_USAGE_TYPE && !off(Line::PostingStays) =>
+                if record.usage_type == POSTING_USAGE_TYPE && !off(Check::PostingStays) =>
             {
                 posted.push(key(record, account));
             }
@@ -344,7 +344,7 @@ async fn move_records(
     }
     let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
     let ack = match once(core, frame, Arrival::Recycled).await {
-        Ok(ack) if ack.status() == BatchStatus::Done || off(Line::MovedWhenDurable) => ack,
+        Ok(ack) if ack.status() == BatchStatus::Done || off(Check::MovedWhenDurable) => ack,
         Ok(ack) => {
             tracing::warn!(why = ack.message, "recycling: the batch of moved records was refused");
             tally.retry += found.len() as u64;
@@ -364,7 +364,7 @@ async fn move_records(
             // reported.
             Some(result) if result.status() != RecordStatus::Suspended => {
                 stays(tally, result.reason.clone());
-                if !off(Line::RefusedStays) {
+                if !off(Check::RefusedStays) {
                     continue;
                 }
             }

@@ -2,7 +2,7 @@
 //! segment of the log (P1, P25). An owner starts from one; a standby keeps one warm.
 
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_segment::Segment;
 use turnpike_store::{CheckpointManifest, SegmentPosition, SegmentRow, SharedDatabase, StoreError};
 use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber};
@@ -226,7 +226,7 @@ async fn segment_of(
     let rows = db.read_segments(manifest.partition, after, 1).await?;
     let is_its = |row: &SegmentRow| {
         row.segment == manifest.segment
-            && (row.hash == manifest.hash || off(Line::CheckpointHistory))
+            && (row.hash == manifest.hash || off(Check::CheckpointHistory))
     };
     Ok(rows.into_iter().find(is_its))
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_store::{Member, Observation, PartitionRow};
 use turnpike_types::{Epoch, Incarnation, NodeName, PartitionId, Priority};
 
@@ -165,7 +165,7 @@ impl Round<'_> {
             return Some(match to == self.me.node {
                 true if self.is_from_above(row, owner) => Cause::OwnerInTrouble,
                 true => Cause::Released,
-                false if is_ours && off(Line::TakesBack) => return None,
+                false if is_ours && off(Check::TakesBack) => return None,
                 false if is_ours => Cause::TakenBack,
                 false => Cause::Abandoned,
             });
@@ -200,8 +200,8 @@ impl Round<'_> {
     /// one, and never for ever (P12). A warm replica ranks above a cold member, whatever their
     /// priorities (P11).
     fn wait(&self, row: &PartitionRow, mine: &Member, cause: Cause) -> Duration {
-        let is_warm = |node| self.is_warm(row, node) && !off(Line::WarmFirst);
-        let am_warm = self.me.warm.contains(&row.spec.id) && !off(Line::WarmFirst);
+        let is_warm = |node| self.is_warm(row, node) && !off(Check::WarmFirst);
+        let am_warm = self.me.warm.contains(&row.spec.id) && !off(Check::WarmFirst);
         // The failed owner itself is not waited for as a claimant.
         let failed = match cause {
             Cause::OwnerGone
@@ -213,7 +213,7 @@ impl Round<'_> {
         let others = row.spec.members.iter().filter(|member| {
             member.node != mine.node
                 && failed.is_none_or(|(owner, _)| *owner != member.node)
-                && (self.may_claim(&member.node) || off(Line::DefersToLive))
+                && (self.may_claim(&member.node) || off(Check::DefersToLive))
                 // This node's own state is newer than its last heartbeat, so `am_warm` does not
                 // come from that.
                 && (is_warm(&member.node), self.priority(row, member))
@@ -226,7 +226,7 @@ impl Round<'_> {
             // For two intervals only the target claims, then this node takes it back; then any
             // member may (P13).
             Cause::TakenBack => delta,
-            Cause::Abandoned if off(Line::TargetFirst) => Duration::ZERO,
+            Cause::Abandoned if off(Check::TargetFirst) => Duration::ZERO,
             Cause::Abandoned => delta.saturating_mul(rank) + delta,
             // This node discarded its state and would have to load it: a member with a warm replica
             // goes first.
@@ -248,7 +248,7 @@ impl Round<'_> {
 
     /// The rank of a member: an operator's pin is above all priorities (P13).
     fn priority(&self, row: &PartitionRow, member: &Member) -> (bool, Priority) {
-        let pin = row.pin.as_ref().filter(|_| !off(Line::PinAbove));
+        let pin = row.pin.as_ref().filter(|_| !off(Check::PinAbove));
         (pin.is_some_and(|pin| pin.member == member.node), member.priority)
     }
 
@@ -321,13 +321,13 @@ impl Round<'_> {
             // again.
             .filter(|member| {
                 let is_in_reach = !self.liveness.is_cut_off(&member.node);
-                self.me.draining || is_pinned(member) || is_in_reach || off(Line::ReturnInReach)
+                self.me.draining || is_pinned(member) || is_in_reach || off(Check::ReturnInReach)
             })
             .filter(|member| {
                 let alive_for = self.liveness.alive_for(&member.node);
                 // A pinned target, or one that a drained node needs now, need not have lived for
                 // the stability time.
-                let is_at_once = self.me.draining || is_pinned(member) || off(Line::Stability);
+                let is_at_once = self.me.draining || is_pinned(member) || off(Check::Stability);
                 alive_for.is_some_and(|alive| is_at_once || alive >= stability)
             })
             .filter(|member| self.is_warm(row, &member.node))

@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request as Call, Response, Status, Streaming};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::SubBatchFrame;
 use turnpike_proto::node::v1::node_service_server::{NodeService, NodeServiceServer};
 use turnpike_proto::node::v1::{
@@ -188,7 +188,7 @@ async fn take_in(
     let mut kept: Option<(PartitionId, Door)> = None;
     let end = StreamEnd::default();
     while let Ok(Some(frame)) = stream.message().await {
-        let may_relay = matches!(came, Came::Sent | Came::Complaining(_)) && !off(Line::Relay);
+        let may_relay = matches!(came, Came::Sent | Came::Complaining(_)) && !off(Check::Relay);
         let first = (kept.is_none() && may_relay).then(|| frame.clone());
         let mut lane = doors.admit(&mut kept, &end, came, frame).await;
         if matches!(lane, Lane::Refused { .. })
@@ -206,7 +206,7 @@ async fn take_in(
             }
         }
         let refused = matches!(lane, Lane::Refused { .. });
-        if lanes.send(lane).await.is_err() || (refused && !off(Line::StreamStops)) {
+        if lanes.send(lane).await.is_err() || (refused && !off(Check::StreamStops)) {
             return;
         }
     }

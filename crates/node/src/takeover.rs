@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{
     CLAIMS_MAX, Claim, ClaimOutcome, Claimed, PartitionSpec, SharedDatabase, StoreError,
@@ -116,7 +116,7 @@ impl Candidate {
         told: oneshot::Receiver<ClaimOutcome>,
         queue: &mut mpsc::Receiver<Queued>,
     ) -> Result<Ended, Ended> {
-        let early = match off(Line::ClaimBeforeReading) {
+        let early = match off(Check::ClaimBeforeReading) {
             true => Some(self.read_now().await?),
             false => None,
         };
@@ -138,7 +138,7 @@ impl Candidate {
         self.tell_takeover(&claimed, kind, claimed_in);
         self.doors.set(self.spec.id, Gate::Open(self.requests.clone()));
         let mut ended = owner(copy).serve(queue).await;
-        while off(Line::OwnAppend) && matches!(ended, Ended::Store(_)) {
+        while off(Check::OwnAppend) && matches!(ended, Ended::Store(_)) {
             ended = owner(self.read_now().await?).serve(queue).await;
         }
         Ok(ended)
@@ -175,7 +175,7 @@ impl Candidate {
         if let Some(standby) = self.standby.take()
             && let Some(mut copy) = standby.take().await
         {
-            if off(Line::ReloadAfterClaim) {
+            if off(Check::ReloadAfterClaim) {
                 return Ok((copy.skip_to(end), "warm"));
             }
             match copy.catch_up(db, partition, end, &alive).await {
@@ -192,7 +192,7 @@ impl Candidate {
         }
         let _turn = self.shared.loads.acquire().await.map_err(|_| Ended::Stopped)?;
         let mut copy = Copy::load(db, partition, end.next, &alive).await?;
-        if off(Line::ReloadAfterClaim) {
+        if off(Check::ReloadAfterClaim) {
             return Ok((copy.skip_to(end), "cold"));
         }
         copy.catch_up(db, partition, end, &alive).await?;

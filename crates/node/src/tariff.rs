@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use turnpike_account::{ProfileId, Profiles};
-use turnpike_mutants::{Line as Protective, off};
+use turnpike_mutants::{Check, off};
 use turnpike_plan::{
     AccountContext, Line, ObjectCode, OfferId, OptionInForce, Plan, PlanInForce, Table, VariableId,
 };
@@ -190,7 +190,7 @@ impl Tariffs {
     fn forget(&mut self) {
         self.forget_usage();
         self.forget_due();
-        if !off(Protective::SweptAnew) {
+        if !off(Check::SweptAnew) {
             self.swept.clear();
         }
     }

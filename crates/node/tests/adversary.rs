@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use support::{HEARTBEAT, OCTETS, config, create_partition, database, log, octets, publish, start};
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey, SubBatchAnswer, Verdict};
 use turnpike_segment::{Component, LineKind, NewLine, NewRecord, Place, Segment, SegmentBuilder};
@@ -781,27 +781,27 @@ async fn p18_a_checkpoint_of_another_history_is_left_alone() {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::OwnAppend,
+            Check::OwnAppend,
             "p2_an_append_that_comes_late_is_not_taken_for_the_next_one",
             "acknowledged, but not in the log",
         ),
         (
-            Line::UnknownOutcome,
+            Check::UnknownOutcome,
             "p2_an_append_that_comes_late_is_not_taken_for_the_next_one",
             "the outcome is unknown",
         ),
         (
-            Line::CheckpointHistory,
+            Check::CheckpointHistory,
             "p18_a_checkpoint_of_another_history_is_left_alone",
             "did not become the owner",
         ),
         (
-            Line::FreshCatalogue,
+            Check::FreshCatalogue,
             "p36_an_owner_that_observes_nothing_does_not_rate_by_a_superseded_plan",
             "rated by version [1",
         ),
         (
-            Line::CompleteKeys,
+            Check::CompleteKeys,
             "i2_a_record_that_was_rated_is_not_rated_again_when_it_is_recycled_past_the_horizon",
             "charged 2 times",
         ),

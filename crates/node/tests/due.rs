@@ -6,7 +6,7 @@ use crate::support;
 
 use support::world::apply;
 use support::{HEARTBEAT, Running, log, octets, publish};
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, Cancel, ChangeSettings, Offer, OptOut, Pick,
@@ -509,12 +509,12 @@ async fn plans_6_who_opts_out_mid_cycle_is_charged_once_and_the_rest_of_the_cycl
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::DueMark,
+            Check::DueMark,
             "p34_the_sweep_books_charges_without_usage_each_once_and_i4_the_log_tells_them",
             "fee 10\", \"2024-05-01 setup 3",
         ),
         (
-            Line::DueBefore,
+            Check::DueBefore,
             "plans_5_what_is_due_at_a_records_start_is_booked_before_it_even_without_a_sweep",
             "left: [\"2024-05-31 all 1\", \"2024-06-01 all 1",
         ),

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Server;
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_proto::SENT;
 use turnpike_proto::dial::Dial;
 use turnpike_proto::node::v1::node_service_server::NodeServiceServer;
@@ -275,39 +275,39 @@ async fn p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_memb
 #[test]
 fn mutants_are_caught() {
     all_caught(&[
-        (Line::Range, "p32_an_account_of_another_partition_is_refused", "the route was stale"),
+        (Check::Range, "p32_an_account_of_another_partition_is_refused", "the route was stale"),
         (
-            Line::StreamStops,
+            Check::StreamStops,
             "p30_nothing_on_a_stream_passes_what_was_refused_on_it",
             "passed the first",
         ),
         (
-            Line::OwnerEndsStream,
+            Check::OwnerEndsStream,
             "p30_nothing_on_a_stream_passes_what_its_owner_refused",
             "passed the first",
         ),
         (
-            Line::Tick,
+            Check::Tick,
             "p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives",
             "task that hangs must lose",
         ),
         (
-            Line::OverdueAppend,
+            Check::OverdueAppend,
             "p9_an_owner_whose_append_hangs_loses_the_partition_though_its_node_lives",
             "task that hangs must lose",
         ),
         (
-            Line::ClaimBeforeReading,
+            Check::ClaimBeforeReading,
             "p2_what_commits_before_a_claim_is_known_to_who_claims",
             "rated twice",
         ),
         (
-            Line::ReleaseDrains,
+            Check::ReleaseDrains,
             "p13_who_gives_a_partition_up_finishes_first_what_it_took",
             "must not refuse the record",
         ),
         (
-            Line::Relay,
+            Check::Relay,
             "p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_member",
             "did not reach the owner",
         ),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use support::{HEARTBEAT, OCTETS, Running, config, log, octets, publish, start};
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_store::memory::MemoryDatabase;
@@ -348,28 +348,28 @@ async fn i2_p22_a_late_list_of_checkpoints_loses_no_key() {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::OneClock,
+            Check::OneClock,
             "p26_a_clock_that_goes_back_does_not_bring_back_what_was_forgotten",
             "rated twice",
         ),
         (
-            Line::DedupFirst,
+            Check::DedupFirst,
             "p26_a_duplicate_is_a_duplicate_past_the_horizon_too",
             "the first answer",
         ),
-        (Line::WaitingKeys, "p35_the_key_of_what_waits_is_not_forgotten", "the first answer"),
+        (Check::WaitingKeys, "p35_the_key_of_what_waits_is_not_forgotten", "the first answer"),
         (
-            Line::FirstArrival,
+            Check::FirstArrival,
             "p35_the_age_of_what_was_recycled_is_not_judged_again",
             "first arrived in time",
         ),
         (
-            Line::RunsKept,
+            Check::RunsKept,
             "i2_p22_after_a_reload_keys_inside_the_horizon_are_known_though_older_ones_were_forgotten",
             "several runs must be inside the horizon",
         ),
         (
-            Line::RunPublished,
+            Check::RunPublished,
             "i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one",
             "no checkpoint covers the whole log",
         ),

@@ -8,7 +8,7 @@ use support::{
     replay, start,
 };
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::account::v1::{AccountOutcome, AccountResult};
 use turnpike_proto::ingest::v1::RecordStatus;
@@ -259,37 +259,37 @@ async fn p36_a_plan_that_was_just_published_rates_what_is_sent_after_it() {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::PendingKeys,
+            Check::PendingKeys,
             "i2_i5_a_retry_is_answered_as_the_first_time_and_rated_once",
             "left: (2",
         ),
         (
-            Line::Content,
+            Check::Content,
             "i2_i5_a_retry_is_answered_as_the_first_time_and_rated_once",
             "index out of bounds",
         ),
         (
-            Line::Replayed,
+            Check::Replayed,
             "i2_i5_a_retry_is_answered_as_the_first_time_and_rated_once",
             "again.exceptions[0].replayed",
         ),
         (
-            Line::ReloadAfterClaim,
+            Check::ReloadAfterClaim,
             "i2_a_retry_to_the_next_owner_is_answered_as_the_first_time",
             "left: (2, [])",
         ),
         (
-            Line::CheckpointKeys,
+            Check::CheckpointKeys,
             "i4_the_live_state_and_what_the_log_tells_are_the_same_bytes",
             "failed: I4",
         ),
         (
-            Line::RecycledEntry,
+            Check::RecycledEntry,
             "p35_what_waits_is_rated_once_when_it_can_be",
             "told.suspense().is_empty()",
         ),
         (
-            Line::Revision,
+            Check::Revision,
             "p35_what_waits_is_rated_once_when_it_can_be",
             "the revision has moved on",
         ),

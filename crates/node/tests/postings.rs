@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use proptest::prelude::*;
 use support::{HEARTBEAT, Running, config, octets, publish, start};
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
 use turnpike_proto::node::v1::{
     NodeApplyRequest, NodeRecycleRequest, NodeSuspenseRequest, RecycleKey, Verdict,
@@ -573,12 +573,12 @@ proptest! {
 fn mutants_are_caught() {
     all_caught(&[
         (
-            Line::PostingCursor,
+            Check::PostingCursor,
             "p33_takeovers_of_sender_and_receiver_neither_lose_nor_double_a_posting",
             "\"3.000000000\"), (1001, \"1.000000000",
         ),
         (
-            Line::PostingsHaveNoHorizon,
+            Check::PostingsHaveNoHorizon,
             "p33_a_posting_of_what_is_past_the_receivers_horizon_is_taken",
             "money is conserved",
         ),

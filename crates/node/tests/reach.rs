@@ -14,7 +14,7 @@ use tonic::Request;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_node::{Node, NodeConfig};
 use turnpike_proto::UNREACHABLE;
 use turnpike_proto::dial::Dial;
@@ -164,7 +164,7 @@ async fn p16_a_standby_that_can_t_reach_the_owner_either_takes_over() {
 #[test]
 fn mutants_are_caught() {
     let test = "p16_a_standby_that_can_t_reach_the_owner_either_takes_over";
-    all_caught(&[(Line::Complaint, test, "does not serve partition 1")]);
+    all_caught(&[(Check::Complaint, test, "does not serve partition 1")]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -170,7 +170,7 @@ fn a_sub_batch_says_of_itself_what_it_was_built_with() {
         let mut run = Vec::new();
         push_record(&mut run, b"r");
         assert_eq!(SubBatchFrame::build(head, &run).walk(|_| {}), Ok(head));
-        // The fields after the records, as a lane appends them.
+        // The fields after the records, as a sender appends them.
         head.put(&mut run);
         assert_eq!(SubBatchFrame::from(run).walk(|_| {}), Ok(head));
     }
@@ -242,7 +242,7 @@ proptest! {
 fn mutants_are_caught() {
     let test = "split::tests::an_identity_is_guided_by_the_start_of_the_record_and_keeps_its_place";
     turnpike_mutants::all_caught(&[(
-        turnpike_mutants::Line::GuidedByStart,
+        turnpike_mutants::Check::GuidedByStart,
         test,
         "left: [150, 150",
     )]);

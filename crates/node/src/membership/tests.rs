@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use turnpike_mutants::{Line, all_caught};
+use turnpike_mutants::{Check, all_caught};
 use turnpike_store::{
     Following, Member, NodeBeat, NodeRow, PartitionSpec, Pin, SegmentPosition, Serving,
 };
@@ -536,60 +536,60 @@ fn a_node_that_is_emptied_gives_up_and_claims_nothing() {
 fn mutants_are_caught() {
     let mutants = [
         (
-            Line::NamedClaim,
+            Check::NamedClaim,
             "p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it",
             "OwnerStoodDown",
         ),
         (
-            Line::TwoBeats,
+            Check::TwoBeats,
             "p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it",
             "OwnerStoodDown",
         ),
-        (Line::CommitIsSign, "p9_a_commit_is_a_sign_of_life", "OwnerSilent"),
+        (Check::CommitIsSign, "p9_a_commit_is_a_sign_of_life", "OwnerSilent"),
         (
-            Line::ReadGaps,
+            Check::ReadGaps,
             "p10_a_database_that_stood_still_does_not_look_like_a_dead_cluster",
             "no node could write or read",
         ),
         (
-            Line::NewProcess,
+            Check::NewProcess,
             "p11_who_was_replaced_is_not_given_the_time_of_a_silent_one",
             "known to be dead",
         ),
         (
-            Line::WarmFirst,
+            Check::WarmFirst,
             "p11_a_warm_member_comes_before_a_cold_one_of_higher_priority",
             "OwnerSilent",
         ),
         (
-            Line::DefersToLive,
+            Check::DefersToLive,
             "p12_a_lower_member_leaves_it_to_a_live_higher_one_but_not_for_ever",
             "not waited for",
         ),
         (
-            Line::TargetFirst,
+            Check::TargetFirst,
             "p13_a_released_partition_is_its_targets_first_and_then_anyones",
             "two intervals",
         ),
-        (Line::TakesBack, "p13_who_released_takes_it_back_when_nobody_comes", "None"),
-        (Line::PinAbove, "p13_a_pin_is_above_all_priorities", "None"),
+        (Check::TakesBack, "p13_who_released_takes_it_back_when_nobody_comes", "None"),
+        (Check::PinAbove, "p13_a_pin_is_above_all_priorities", "None"),
         (
-            Line::Stability,
+            Check::Stability,
             "p14_a_higher_member_gets_it_back_once_it_is_warm_and_has_lived_a_while",
             "eight intervals",
         ),
         (
-            Line::Distrust,
+            Check::Distrust,
             "p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong",
             "in flight",
         ),
         (
-            Line::SecondWitness,
+            Check::SecondWitness,
             "p16_an_owner_out_of_reach_is_replaced_when_a_front_complains_of_it_too",
             "the observer relays for the front",
         ),
         (
-            Line::ReturnInReach,
+            Check::ReturnInReach,
             "p16_control_does_not_go_back_to_a_member_that_is_out_of_reach",
             "Release",
         ),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use turnpike_account::{Location, LoggedTime};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{Component, Place, RecordRow, Segment, SegmentBuilder};
 use turnpike_store::failpoint::{self, Step};
@@ -153,8 +153,8 @@ impl Owner {
             };
             failpoint::pass(Step::AppendBefore).await?;
             let outcome = match shared.db.append(&append).await {
-                Err(_) if off(Line::UnknownOutcome) => AppendOutcome::Committed,
-                Ok(AppendOutcome::Ahead) if off(Line::OwnAppend) => AppendOutcome::Committed,
+                Err(_) if off(Check::UnknownOutcome) => AppendOutcome::Committed,
+                Ok(AppendOutcome::Ahead) if off(Check::OwnAppend) => AppendOutcome::Committed,
                 outcome => outcome?,
             };
             match outcome {
@@ -179,7 +179,7 @@ impl Owner {
         let position = SegmentPosition { next: last.next(), last_hash };
         let held = Held { partition: spec.id, epoch: *epoch, claim: *claim, position };
         tokio::spawn(async move {
-            if off(Line::Barrier) {
+            if off(Check::Barrier) {
                 return Ok(Appended { segment: None });
             }
             match shared.db.barrier(&held).await? {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{CheckpointManifest, CheckpointPart, StoreResult};
 use turnpike_types::SegmentNumber;
@@ -105,7 +105,7 @@ impl Owner {
         let is_committed = self.in_flight.is_none()
             && self.open.builder.is_empty()
             && self.open.answers.is_empty();
-        if self.checkpoint_due() && (is_committed || off(Line::CommittedState)) {
+        if self.checkpoint_due() && (is_committed || off(Check::CommittedState)) {
             self.start_checkpoint();
         }
     }
@@ -154,7 +154,7 @@ impl Owner {
         let mut names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
         let forgotten = self.state.keys().forgotten_through();
         let runs = &mut self.checkpoints.runs;
-        let is_mutant = off(Line::RunsKept) && forgotten > SegmentNumber(0);
+        let is_mutant = off(Check::RunsKept) && forgotten > SegmentNumber(0);
         runs.retain(|run| run.through > forgotten && !is_mutant);
         names.extend(runs.iter().flat_map(|run| run.names.iter().cloned()));
         let run = self.state.key_run();
@@ -215,7 +215,7 @@ impl Owner {
                 Err(error) => {
                     let partition = manifest.partition;
                     tracing::warn!(%partition, %error, "a checkpoint could not be written");
-                    Outcome { sealed: sealed.filter(|_| off(Line::RunPublished)) }
+                    Outcome { sealed: sealed.filter(|_| off(Check::RunPublished)) }
                 }
             }
         }));

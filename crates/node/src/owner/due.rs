@@ -25,7 +25,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use tokio::time::Instant;
 use turnpike_account::{Account, Profiles};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_plan::{AccountState, DUE_USAGE_TYPE, PlanInForce, Rated, StateEntry, Stretch};
 use turnpike_segment::NewRecord;
 use turnpike_types::{
@@ -153,7 +153,7 @@ impl Owner {
         if !is_swept(&mut self.tariffs, self.state.profiles(), known) {
             return Ok(());
         }
-        if off(Line::DueBefore) {
+        if off(Check::DueBefore) {
             return Ok(());
         }
         match self.dues.next.get(&account) {

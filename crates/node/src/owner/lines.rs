@@ -52,7 +52,7 @@ impl OpenSegment {
             scratch.components.push(component);
         }
         untold(tariff, rated, state, &mut scratch.changes);
-        if off(turnpike_mutants::Line::DueMark) && record.outcome == Outcome::FellDue {
+        if off(turnpike_mutants::Check::DueMark) && record.outcome == Outcome::FellDue {
             scratch.changes.clear();
         }
         if !self.builder.has_room_for_variables(scratch.changes.len()) {

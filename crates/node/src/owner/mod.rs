@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use turnpike_account::PartitionState;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_plan::Rater;
 use turnpike_proto::account::v1::{AccountCommand, AccountResult, ShowResponse};
 use turnpike_proto::frame::SubBatchFrame;
@@ -103,7 +103,7 @@ impl StreamEnd {
     }
 
     fn is_ended(&self) -> bool {
-        self.0.load(Ordering::Relaxed) && !off(Line::OwnerEndsStream)
+        self.0.load(Ordering::Relaxed) && !off(Check::OwnerEndsStream)
     }
 }
 
@@ -373,7 +373,7 @@ impl Owner {
 
     /// Sends the answer once the open segment, or a write barrier, is committed (P6, P17).
     fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
-        if off(Line::AnswerAfterCommit) {
+        if off(Check::AnswerAfterCommit) {
             let _ = reply.send((self.ownership.epoch, answer));
             return;
         }
@@ -408,7 +408,7 @@ impl Owner {
 
     /// Finishes the requests that were taken, then releases the partition (P13).
     async fn release(&mut self, to: Option<&NodeName>) -> Ended {
-        if !off(Line::ReleaseDrains)
+        if !off(Check::ReleaseDrains)
             && let Err(ended) = self.flush().await
         {
             return ended;
@@ -431,7 +431,7 @@ impl Owner {
 fn tick(ticks: &Ticks, in_flight: Option<&InFlight>, config: &NodeConfig) {
     let limit = config.tick_max();
     let is_in_time = |append: &InFlight| append.started.elapsed() < limit;
-    if in_flight.is_none_or(is_in_time) || off(Line::OverdueAppend) {
+    if in_flight.is_none_or(is_in_time) || off(Check::OverdueAppend) {
         ticks.tick();
     }
 }

@@ -302,7 +302,7 @@ fn after_a_trim_no_tariff_has_a_slot_of_before() {
 #[test]
 fn mutants_are_caught() {
     turnpike_mutants::all_caught(&[(
-        turnpike_mutants::Line::SweptAnew,
+        turnpike_mutants::Check::SweptAnew,
         "tariff::tests::p36_a_newer_catalogue_replaces_all_that_was_resolved_by_the_older_one",
         "the fee of version 2",
     )]);

@@ -8,7 +8,7 @@ use sqlx::{query, query_as};
 use tokio::time::Instant;
 use turnpike_types::PartitionId;
 
-use super::lanes::{Statement, StatementAs};
+use super::connections::{Statement, StatementAs};
 use super::{CLAIM_LOCK_LIMIT, LOCK_LIMIT, NO_PARTITION, PostgresDatabase};
 use crate::rules::{self, FLAPS_HALVE_US};
 use crate::sql::rows::{ClaimedTuple, claimed, stored, stored_partition};

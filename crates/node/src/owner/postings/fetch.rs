@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_segment::head::PostingCursor;
 use turnpike_segment::{ComponentInfo, LineKind, Segment};
 use turnpike_store::{SegmentRow, SharedDatabase, StoreError};
@@ -238,7 +238,7 @@ async fn rows(
             from.segment
         )));
     }
-    if rows.len() == 1 && !off(Line::SegmentAlone) {
+    if rows.len() == 1 && !off(Check::SegmentAlone) {
         // The cursor's segment may fill a page by itself: read the next page too.
         let at = SegmentNumber(from.segment);
         rows.extend(db.posting_segments(sender, at, FETCH_SEGMENTS).await?);
@@ -276,7 +276,7 @@ fn fresh(
     for at in segment.posting_rows() {
         let second = segment.line(at as usize).map(|line| line.posting);
         if let Some(Posting::Second(account)) = second
-            && (total > done || (total == done && !(done > 0 && off(Line::ResumedPosting))))
+            && (total > done || (total == done && !(done > 0 && off(Check::ResumedPosting))))
             && scope.takes(account)
         {
             ours.push_back((total, at));
@@ -330,12 +330,12 @@ mod tests {
         let here = |test| format!("owner::postings::fetch::tests::{test}");
         turnpike_mutants::all_caught(&[
             (
-                Line::ResumedPosting,
+                Check::ResumedPosting,
                 &here("p33_from_every_cursor_exactly_the_postings_behind_it_are_taken"),
                 "from PostingCursor",
             ),
             (
-                Line::SegmentAlone,
+                Check::SegmentAlone,
                 &here("p33_a_segment_that_fills_a_page_by_itself_does_not_hide_those_behind_it"),
                 "left: [(1, 1)]",
             ),

@@ -34,7 +34,7 @@ struct Pending {
 }
 
 /// The client of one partition.
-pub(crate) struct Lane {
+pub(crate) struct LoadStream {
     usage: Usage,
     source: String,
     clock: Clock,
@@ -55,7 +55,7 @@ enum Ended {
     Broken,
 }
 
-impl Lane {
+impl LoadStream {
     pub(crate) fn new(
         usage: Usage,
         clock: Clock,
