@@ -8,7 +8,7 @@ use tokio_stream::StreamExt as _;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
-use turnpike_proto::SENT;
+use turnpike_proto::REFERRED;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{AccountCommand, OpenAccount, Settings, ShowResponse, Subscribe};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead, push_record};
@@ -140,7 +140,7 @@ pub async fn forward(mut node: Node, at: Place, id: &str, sent: bool) -> Result<
     let frame = sub_batch(at, 0, &[record(at.known(), id, 1)]);
     let mut call = Request::new(tokio_stream::once(frame).chain(tokio_stream::pending()));
     if sent {
-        call.metadata_mut().insert(SENT, MetadataValue::from_static("1"));
+        call.metadata_mut().insert(REFERRED, MetadataValue::from_static("1"));
     }
     let mut answers = node.forward(call).await?.into_inner();
     let answer = answers.message().await?;

@@ -36,7 +36,7 @@ use tonic::metadata::MetadataValue;
 use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::{SubBatchFrame, SubBatchHead};
 use turnpike_proto::node::v1::{Standing, SubBatchAnswer, Verdict};
-use turnpike_proto::{SENT, UNREACHABLE};
+use turnpike_proto::{REFERRED, UNREACHABLE};
 use turnpike_types::{Epoch, PartitionId};
 
 use crate::batch::{Acks, Ticket};
@@ -263,7 +263,7 @@ impl PartitionSender {
         self.fill(&mut session);
         let mut call = tonic::Request::new(ReceiverStream::new(outgoing));
         if sent {
-            call.metadata_mut().insert(SENT, MetadataValue::from_static("1"));
+            call.metadata_mut().insert(REFERRED, MetadataValue::from_static("1"));
         }
         if let Some(epoch) = self.complaint.take() {
             call.metadata_mut().insert(UNREACHABLE, MetadataValue::from(epoch));

@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Server;
 use turnpike_mutants::{Check, all_caught};
-use turnpike_proto::SENT;
+use turnpike_proto::REFERRED;
 use turnpike_proto::dial::Dial;
 use turnpike_proto::node::v1::node_service_server::NodeServiceServer;
 use turnpike_proto::node::v1::{SubBatchAnswer, Verdict};
@@ -259,7 +259,7 @@ async fn p16_what_a_front_cannot_bring_to_the_owner_is_passed_on_by_another_memb
     for _ in 0..20 {
         let mut call =
             tonic::Request::new(futures::stream::iter([sub_batch(&[octets(7, "r1", 1)])]));
-        call.metadata_mut().insert(SENT, MetadataValue::from_static("1"));
+        call.metadata_mut().insert(REFERRED, MetadataValue::from_static("1"));
         let mut answers = b.client.forward(call).await.unwrap().into_inner();
         let answer: SubBatchAnswer = answers.message().await.unwrap().unwrap();
         if answer.standing.as_ref().unwrap().verdict() == Verdict::Done {

@@ -286,7 +286,7 @@ impl NodeService for FakeNode {
         request: Request<Streaming<SubBatchFrame>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
         self.shared.streams.fetch_add(1, Ordering::SeqCst);
-        let sent = request.metadata().contains_key(turnpike_proto::SENT);
+        let sent = request.metadata().contains_key(turnpike_proto::REFERRED);
         self.shared.sent.fetch_add(u64::from(sent), Ordering::SeqCst);
         let mut requests = request.into_inner();
         let node = self.clone();

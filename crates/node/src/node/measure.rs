@@ -61,7 +61,7 @@ impl Runner {
         let id = row.spec.id;
         let label = || id.to_string();
         let owner = self.owners.get(&id).filter(|owner| owner.ownership.claim == row.claim);
-        let serves = owner.is_some() && self.doors.is_open(id);
+        let serves = owner.is_some() && self.gates.is_open(id);
         let followed = self.standbys.get(&id).map(|followed| followed.standby.reached());
         let end = row.next.next.0;
         let lag = followed.map_or(0, |reached| {
@@ -83,7 +83,7 @@ impl Runner {
     /// The load of the owners' queues in this process, and its limits.
     fn note_queues(&self) {
         let config = &self.shared.config;
-        let free = self.doors.room.available_permits();
+        let free = self.gates.room.available_permits();
         let waiting = self
             .owners
             .values()

@@ -15,7 +15,7 @@ use turnpike_store::{CheckpointManifest, CheckpointPart, StoreResult};
 use turnpike_types::SegmentNumber;
 
 use super::{Ended, Owner};
-use crate::copy::note_checkpoints;
+use crate::replica::note_checkpoints;
 
 /// The size of a part of the account state, in bytes.
 const PART_BYTES: usize = 8 << 20;

@@ -47,8 +47,8 @@ use turnpike_store::{PartitionSpec, StoreError};
 use turnpike_types::{ClaimId, Epoch, NodeName, SegmentNumber};
 
 use crate::NodeConfig;
-use crate::copy::{Copy, CopyError};
 use crate::gauges::Holdings;
+use crate::replica::{Replica, ReplicaError};
 use crate::tariff::Tariffs;
 use append::{InFlight, OpenSegment};
 pub(crate) use checkpoint::{Run, parts_of};
@@ -133,9 +133,9 @@ pub(crate) enum Ended {
     /// Another node claimed the partition first.
     #[error("another node claimed the partition first")]
     Lost,
-    /// It was released for another member. `copy` is the state, equal to the log.
+    /// It was released for another member. `replica` is the state, equal to the log.
     #[error("released")]
-    Released { copy: Box<Copy>, to: Option<NodeName> },
+    Released { replica: Box<Replica>, to: Option<NodeName> },
     /// The log ends before the last segment that this owner knows (P18).
     #[error("the database's history was rolled back")]
     RolledBack,
@@ -165,12 +165,12 @@ impl Ended {
     }
 }
 
-impl From<CopyError> for Ended {
-    fn from(error: CopyError) -> Self {
+impl From<ReplicaError> for Ended {
+    fn from(error: ReplicaError) -> Self {
         match error {
-            CopyError::Store(error) => Self::Store(error),
-            CopyError::Damaged(what) => Self::Damaged(what),
-            CopyError::RolledBack => Self::RolledBack,
+            ReplicaError::Store(error) => Self::Store(error),
+            ReplicaError::Damaged(what) => Self::Damaged(what),
+            ReplicaError::RolledBack => Self::RolledBack,
         }
     }
 }
@@ -234,16 +234,16 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// An owner that continues where `copy` ends: at the position that the claim found (P1).
+    /// An owner that continues where `replica` ends: at the position that the claim found (P1).
     pub(crate) fn new(
         shared: Arc<Shared>,
         ownership: Ownership,
         ticks: Arc<Ticks>,
-        copy: Copy,
+        replica: Replica,
     ) -> Self {
         let catalogue = Arc::clone(&shared.catalogue.borrow());
         let tariffs = Tariffs::new(catalogue, shared.codes.clone());
-        let Copy { state, runs, log_bytes, catalogue_version, .. } = copy;
+        let Replica { state, runs, log_bytes, catalogue_version, .. } = replica;
         let open = OpenSegment::new(state.last().0.next(), state.time());
         Self {
             tariffs,
@@ -400,10 +400,10 @@ impl Owner {
     }
 
     /// The state once everything is committed: a replica of the log.
-    fn as_copy(&mut self) -> Copy {
+    fn as_replica(&mut self) -> Replica {
         let runs = self.checkpoints.runs();
         let last = (self.ownership.epoch, self.catalogue_known());
-        Copy::of(std::mem::take(&mut self.state), runs, self.log_bytes, last)
+        Replica::of(std::mem::take(&mut self.state), runs, self.log_bytes, last)
     }
 
     /// Finishes the requests that were taken, then releases the partition (P13).
@@ -421,7 +421,7 @@ impl Owner {
             Ok(released)
         };
         match released.await {
-            Ok(true) => Ended::Released { copy: Box::new(self.as_copy()), to: to.cloned() },
+            Ok(true) => Ended::Released { replica: Box::new(self.as_replica()), to: to.cloned() },
             Ok(false) => Ended::Fenced,
             Err(error) => Ended::Store(error),
         }
