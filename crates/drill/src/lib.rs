@@ -50,5 +50,5 @@ pub use options::{Options, Running};
 pub use page::page;
 pub use pause::Quantiles;
 pub use report::{FaultReport, Report, TargetReport, Timeline, Verdict, show_ms, table};
-pub use run::{Tell, run};
+pub use run::{OnProgress, run};
 pub use scenario::{Needs, Promise, Quantile, SCENARIOS, Scenario, Size, Target, named};

@@ -34,7 +34,7 @@ const SERVES_WITHIN: Micros = 5_000_000;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The callback for progress messages.
-pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
+pub type OnProgress = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Runs `scenario` on `database`, with its files in `dir`.
 ///
@@ -45,7 +45,7 @@ pub async fn run(
     options: &Options,
     database: &Database,
     dir: &Path,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> Result<Report> {
     let why = match &options.running {
         Some(_) if !scenario.harmless => {
@@ -55,13 +55,13 @@ pub async fn run(
         None => left_out(scenario, database),
     };
     if let Some(why) = why {
-        tell(&format!("left out: {why}"));
+        on_progress(&format!("left out: {why}"));
         let told = Drilled::default();
         let mut report = told.report(scenario, database, Vec::new());
         (report.verdict, report.why) = (Verdict::LeftOut, vec![why]);
         return Ok(report);
     }
-    let (drilled, violations) = drill(scenario, options, database, dir, tell).await?;
+    let (drilled, violations) = drill(scenario, options, database, dir, on_progress).await?;
     Ok(drilled.report(scenario, database, violations))
 }
 
@@ -91,7 +91,7 @@ async fn drill(
     options: &Options,
     database: &Database,
     dir: &Path,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> Result<(Drilled, Vec<String>)> {
     let size = sized(scenario.size, options);
     std::fs::create_dir_all(dir)?;
@@ -102,7 +102,7 @@ async fn drill(
     };
     let Site { cluster, ground, db, begin } = site;
     let partitions = ground.partitions();
-    tell(&format!("{} partitions, accounts {:?}", partitions.len(), ground.accounts()));
+    on_progress(&format!("{} partitions, accounts {:?}", partitions.len(), ground.accounts()));
     let fronts = cluster.fronts();
     let front = fronts.first().context("there is no front")?.clone();
     let operator = Endpoint::from_shared(front.clone())?.connect().await.context(front.clone())?;
@@ -125,13 +125,13 @@ async fn drill(
         warm_standbys: shape.warm_standbys.min(shape.nodes.len() - 1),
         faults: Vec::new(),
         operator,
-        tell: Arc::clone(&tell),
+        tell: Arc::clone(&on_progress),
     };
     let mut violations = Vec::new();
     if let Err(error) = (scenario.run)(&mut world).await {
         violations.push(format!("the scenario failed before its end: {error:#}"));
     }
-    tell("checking");
+    on_progress("checking");
     let others = if options.running.is_some() { Others::Some } else { Others::None };
     let checking = Checking { front, db, begin, others };
     let drilled = checking.check(world, load, &mut violations).await;

@@ -178,6 +178,6 @@ fn accepts_from(since: Option<Timestamp>, horizon_us: i64, now: Timestamp) -> Ti
 /// How many segments the warm replica of a live member lacks; `None` if it has no replica.
 fn lag(row: &PartitionRow, member: &NodeName, nodes: &[(&NodeRow, Node)]) -> Option<u64> {
     let (node, _) = nodes.iter().find(|(node, shown)| shown.live && node.beat.node == *member)?;
-    let copy = node.beat.copy_of(row.spec.id)?;
+    let copy = node.beat.replica_of(row.spec.id)?;
     Some(row.next.next.0.saturating_sub(copy.segment.0.saturating_add(1)))
 }

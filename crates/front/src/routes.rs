@@ -188,7 +188,7 @@ impl RouteTable {
         let warm = members.iter().filter_map(|member| {
             let mut beats = self.observation.nodes.iter().map(|row| &row.beat).zip(&self.silent);
             let (beat, silent) = beats.find(|(beat, _)| beat.node == member.node)?;
-            let is_warm = beat.copy_of(partition).is_some();
+            let is_warm = beat.replica_of(partition).is_some();
             let may_be_there = *silent < suspicion && !tried.contains(&beat.address);
             (is_warm && may_be_there).then_some((member.priority, &beat.address))
         });

@@ -265,7 +265,7 @@ impl Round<'_> {
     /// Whether the node has a replica that lacks only the last few segments.
     fn is_warm(&self, row: &PartitionRow, node: &NodeName) -> bool {
         let beat = self.seen.nodes.iter().map(|row| &row.beat).find(|beat| &beat.node == node);
-        beat.and_then(|beat| beat.copy_of(row.spec.id)).is_some_and(|copy| {
+        beat.and_then(|beat| beat.replica_of(row.spec.id)).is_some_and(|copy| {
             match copy.segment.next() == row.next.next {
                 // Whether the replica is of this history (P18).
                 true => copy.hash == row.next.last_hash,

@@ -20,7 +20,8 @@ use smallvec::SmallVec;
 use turnpike_account::{ProfileId, Profiles};
 use turnpike_mutants::{Check, off};
 use turnpike_plan::{
-    AccountContext, Line, ObjectCode, OfferId, OptionInForce, Plan, PlanInForce, Table, VariableId,
+    AccountContext, ChargeLine, ObjectCode, OfferId, OptionInForce, Plan, PlanInForce, Table,
+    VariableId,
 };
 use turnpike_types::{Money, SuspenseReason, Suspension, Timestamp};
 
@@ -88,7 +89,7 @@ impl Tariff {
     }
 
     /// The variable whose level the charge line shows.
-    pub(crate) fn level_of(&self, line: &Line) -> Option<VariableId> {
+    pub(crate) fn level_of(&self, line: &ChargeLine) -> Option<VariableId> {
         let plan = self.plans.get(usize::from(line.plan))?;
         plan.code.components().get(usize::from(line.component))?.level
     }

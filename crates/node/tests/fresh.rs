@@ -48,13 +48,13 @@ fn alternative(id: &str, fee: &str) -> String {
 
 /// A connection of a node to the database. While it is cut, the catalogue can't be read.
 #[derive(Default)]
-struct Line {
+struct DatabaseLink {
     is_cut: AtomicBool,
     reads: AtomicUsize,
 }
 
 #[async_trait]
-impl Interpose for Line {
+impl Interpose for DatabaseLink {
     async fn before(&self, call: Call) -> StoreResult<()> {
         if call == Call::CatalogueSince {
             self.reads.fetch_add(1, Ordering::SeqCst);
@@ -115,8 +115,8 @@ impl World {
     }
 
     /// A node with a connection of its own and a long heartbeat interval.
-    async fn seldom(&self, name: &str, warm_standbys: usize) -> (Running, Arc<Line>) {
-        let line = Arc::new(Line::default());
+    async fn seldom(&self, name: &str, warm_standbys: usize) -> (Running, Arc<DatabaseLink>) {
+        let line = Arc::new(DatabaseLink::default());
         let through: Arc<dyn SharedDatabase> =
             Arc::new(Interposed::new(Arc::clone(&self.db), Arc::clone(&line)));
         let seldom = NodeConfig { heartbeat: SELDOM, warm_standbys, ..config(name) };

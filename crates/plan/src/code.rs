@@ -7,7 +7,7 @@ use turnpike_types::{Currency, Timestamp, UsageView};
 
 use crate::measure::Unit;
 use crate::remembered::Meaning;
-use crate::run::{Input, Op, Tell};
+use crate::run::{DerivedAttribute, Input, Op};
 use crate::state::VariableId;
 use crate::tables::TableKind;
 use crate::zone::{Zone, first_instant_of};
@@ -34,7 +34,7 @@ pub struct ObjectCode {
     /// Number of charge slots: one for each output whose charges another primitive reads.
     pub(crate) charges: usize,
     /// The attributes that primitives derive from a record, by primitive index.
-    pub(crate) told: Vec<Option<Box<dyn Tell>>>,
+    pub(crate) derived: Vec<Option<Box<dyn DerivedAttribute>>>,
     /// The reference tables that the plan reads.
     pub(crate) tables: Vec<TableName>,
     /// Do any charges fall due without usage?
@@ -340,7 +340,8 @@ impl ObjectCode {
         self.closes || !self.bonus.credits.is_empty()
     }
 
-    /// The components; [`Line::component`](crate::Line::component) is an index into this slice.
+    /// The components; [`ChargeLine::component`](crate::ChargeLine::component) is an index into
+    /// this slice.
     pub fn components(&self) -> &[Component] {
         &self.components
     }

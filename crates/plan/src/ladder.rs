@@ -49,9 +49,9 @@ impl Sorter<'_> {
     }
 
     /// A zero-quantity record goes to the step of its level; past the last step, to the rest.
-    pub(crate) fn ghost(&mut self, stream: &Stream, level: i128) {
-        if stream.ghost && self.step_at(level).is_none() {
-            self.rest.ghost = true;
+    pub(crate) fn zero_quantity(&mut self, stream: &Stream, level: i128) {
+        if stream.zero_quantity && self.step_at(level).is_none() {
+            self.rest.zero_quantity = true;
         }
     }
 

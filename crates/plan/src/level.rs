@@ -15,7 +15,7 @@ pub(crate) trait Reader: FnMut(Span, Ladder, Period) -> Option<()> {}
 impl<F: FnMut(Span, Ladder, Period) -> Option<()>> Reader for F {}
 
 /// The level of a zero-quantity record: the total before the record in the period of its start.
-pub(crate) fn of_ghost(total: Option<Total>, run: &mut Run<'_>, input: &Input) -> i128 {
+pub(crate) fn of_zero_quantity(total: Option<Total>, run: &mut Run<'_>, input: &Input) -> i128 {
     let Some(total) = total else { return 0 };
     let start = run.flow(input).start;
     let period = run.period(total.calendared, start).period;

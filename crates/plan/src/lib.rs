@@ -98,7 +98,7 @@ pub use options::{Comparison, Cycle, OfferId, OptionInForce, comparison, winner}
 pub use primitives::{
     ChildType, InputType, OutputType, PrimitiveType, PropertyType, primitive_types,
 };
-pub use rater::{AccountContext, Line, PlanInForce, Rated, Rater};
+pub use rater::{AccountContext, ChargeLine, PlanInForce, Rated, Rater};
 pub use remembered::{Reading, Remembered};
 pub use state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
 pub use stream::PORTIONS_MAX;

@@ -23,7 +23,7 @@ use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp};
 
 use crate::calendar::{Calendared, Span as PeriodSpan};
 use crate::options::posted;
-use crate::rater::{AccountContext, Line, Occasion, PlanInForce, Rated, Rater};
+use crate::rater::{AccountContext, ChargeLine, Occasion, PlanInForce, Rated, Rater};
 use crate::run::{Event, open_if_late};
 use crate::state::{AccountState, Keep, Period, StateEntry, VariableId};
 use crate::sweep::{Due, Stretch, What};
@@ -105,7 +105,11 @@ impl Sums {
 
 /// Is the line a bonus granted to its receiver, or derived from one? A converted bonus counts, and
 /// so does the tax on a bonus.
-fn is_granted<'l>(plans: &[PlanInForce<'_>], lines: &'l [Line], mut line: &'l Line) -> bool {
+fn is_granted<'l>(
+    plans: &[PlanInForce<'_>],
+    lines: &'l [ChargeLine],
+    mut line: &'l ChargeLine,
+) -> bool {
     loop {
         let plan = plans.get(usize::from(line.plan));
         if plan.is_some_and(|plan| plan.code.bonus.credits.contains(&line.component)) {

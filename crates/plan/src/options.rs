@@ -13,7 +13,7 @@
 use turnpike_types::{Money, Posting, SuspenseReason, Timestamp};
 
 use crate::calendar::{Calendar, Calendared, Span as PeriodSpan, date_of, period_of};
-use crate::rater::{Line, PlanInForce, Rater};
+use crate::rater::{ChargeLine, PlanInForce, Rater};
 use crate::state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
 use crate::sweep::Stretch;
 use crate::zone::Zone;
@@ -269,8 +269,8 @@ impl Rater {
 }
 
 /// A line that the close of a cycle books.
-pub(crate) const fn posted(plan: u16, component: u16, period: Period, amount: Money) -> Line {
-    Line {
+pub(crate) const fn posted(plan: u16, component: u16, period: Period, amount: Money) -> ChargeLine {
+    ChargeLine {
         plan,
         component,
         quantity: 0,

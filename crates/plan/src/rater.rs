@@ -68,7 +68,7 @@ impl<'a> PlanInForce<'a> {
 pub struct Rated {
     /// Charge lines, in topological order of their primitives, ties by document order, then by
     /// first unit (docs/plan-semantics.md section 3).
-    pub lines: Vec<Line>,
+    pub lines: Vec<ChargeLine>,
     /// New values of changed variables, sorted by (variable, period), each once.
     pub changes: Vec<StateEntry>,
     /// Was the record's billing cycle closed already? If so, it posts to the open cycle.
@@ -79,7 +79,7 @@ pub struct Rated {
 
 /// A priced portion of a record, or a line derived from another line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct ChargeLine {
     /// Index into the plans given to [`Rater::rate`].
     pub plan: u16,
     /// Index into that plan's [`ObjectCode::components`].

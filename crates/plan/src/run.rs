@@ -14,7 +14,7 @@ use turnpike_types::{Money, Posting, SuspenseReason, UsageView};
 pub(crate) use crate::calendar::Calendared;
 use crate::calendar::{Calendar, Span as PeriodSpan};
 use crate::code::{ObjectCode, Placed, Slots};
-use crate::rater::{AccountContext, Line};
+use crate::rater::{AccountContext, ChargeLine};
 use crate::state::{AccountState, Period, StateEntry, VariableId};
 use crate::stream::{Flow, PORTIONS_MAX, Span, Stream, merge};
 use crate::tables::Table;
@@ -37,9 +37,9 @@ pub(crate) trait Op: Send + Sync {
 }
 
 /// An attribute that a primitive derives from a record; the same for all units of the record.
-pub(crate) trait Tell: Send + Sync {
+pub(crate) trait DerivedAttribute: Send + Sync {
     /// The value of the attribute.
-    fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason>;
+    fn value<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason>;
 }
 
 /// The evaluation of one record, or of one due event, by one plan.
@@ -61,7 +61,7 @@ pub(crate) struct Run<'a> {
     pub(crate) now: i64,
     pub(crate) plan: u16,
     pub(crate) scratch: &'a mut Scratch,
-    pub(crate) lines: &'a mut Vec<Line>,
+    pub(crate) lines: &'a mut Vec<ChargeLine>,
     pub(crate) changes: &'a mut Vec<StateEntry>,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
         let [slot] = *input.slots else { return None };
         let stream = &self.scratch.streams[slot];
         match *stream.spans.as_slice() {
-            [span] if !stream.ghost => Some(span),
+            [span] if !stream.zero_quantity => Some(span),
             _ => None,
         }
     }
@@ -184,7 +184,7 @@ impl<'a> Run<'a> {
         self.scratch.flows[measure] = Flow { quantity, start, duration };
         let stream = &mut self.scratch.streams[measure];
         if quantity == 0 {
-            stream.ghost = true;
+            stream.zero_quantity = true;
         } else {
             stream.push(Span { first: 0, end: quantity, copies: 1, skip: 0 });
         }
@@ -238,7 +238,7 @@ impl<'a> Run<'a> {
             Attribute::Account(name) => {
                 Ok(self.account.attributes.get(&**name).map(String::as_str))
             }
-            Attribute::Told(place) => self.told(*place).map(Some),
+            Attribute::Derived(place) => self.derived(*place).map(Some),
         }
     }
 
@@ -246,13 +246,13 @@ impl<'a> Run<'a> {
     pub(crate) fn usage_type(&self, of: TypeOf) -> Result<&'a str, SuspenseReason> {
         match of {
             TypeOf::Record => Ok(self.record.usage_type),
-            TypeOf::Told(place) => self.told(place),
+            TypeOf::Derived(place) => self.derived(place),
         }
     }
 
-    fn told(&self, place: usize) -> Result<&'a str, SuspenseReason> {
-        let teller = self.code.told.get(place).and_then(Option::as_ref);
-        teller.ok_or(SuspenseReason::MissingInput)?.tell(self)
+    fn derived(&self, place: usize) -> Result<&'a str, SuspenseReason> {
+        let attribute = self.code.derived.get(place).and_then(Option::as_ref);
+        attribute.ok_or(SuspenseReason::MissingInput)?.value(self)
     }
 
     /// The version in force of a table.
@@ -301,7 +301,7 @@ impl<'a> Run<'a> {
 
     /// Books a line and returns its index.
     #[inline]
-    pub(crate) fn book(&mut self, out: ChargeOut, line: Line) -> Result<u32, SuspenseReason> {
+    pub(crate) fn book(&mut self, out: ChargeOut, line: ChargeLine) -> Result<u32, SuspenseReason> {
         if self.lines.len() >= PORTIONS_MAX {
             return Err(SuspenseReason::Overflow);
         }
@@ -336,9 +336,9 @@ impl<'a> Run<'a> {
     }
 
     /// A line derived from another line: the same period and first unit, quantity 0.
-    pub(crate) fn made_of(&self, of: u32, component: u16, amount: Money) -> Line {
+    pub(crate) fn made_of(&self, of: u32, component: u16, amount: Money) -> ChargeLine {
         let from = self.lines.get(of as usize);
-        Line {
+        ChargeLine {
             plan: self.plan,
             component,
             quantity: 0,
@@ -361,8 +361,8 @@ impl<'a> Run<'a> {
         amount: Money,
         period: Period,
         first_unit: i64,
-    ) -> Line {
-        Line {
+    ) -> ChargeLine {
+        ChargeLine {
             plan: self.plan,
             component,
             quantity: 0,
@@ -384,7 +384,7 @@ impl<'a> Run<'a> {
         variable: VariableId,
         marked: Period,
         out: ChargeOut,
-        line: impl FnOnce(&Self) -> Line,
+        line: impl FnOnce(&Self) -> ChargeLine,
     ) -> Result<(), SuspenseReason> {
         if self.value(variable, marked) != 0 {
             return Ok(());

@@ -35,7 +35,7 @@ pub(crate) struct Stream {
     pub(crate) spans: Vec<Span>,
     /// A zero-quantity record passed here: it counts as usage for charges due at first use
     /// (docs/plan-semantics.md section 5).
-    pub(crate) ghost: bool,
+    pub(crate) zero_quantity: bool,
 }
 
 /// Maximum number of spans of a port for one record. A daily filter makes two per day, so the limit
@@ -51,17 +51,17 @@ pub const PORTIONS_MAX: usize = 1024;
 impl Stream {
     pub(crate) fn clear(&mut self) {
         self.spans.clear();
-        self.ghost = false;
+        self.zero_quantity = false;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.spans.is_empty() && !self.ghost
+        self.spans.is_empty() && !self.zero_quantity
     }
 
     pub(crate) fn copy_from(&mut self, other: &Self) {
         self.spans.clear();
         self.spans.extend_from_slice(&other.spans);
-        self.ghost = other.ghost;
+        self.zero_quantity = other.zero_quantity;
     }
 
     /// Appends a span after all others; extends the last one when both form one span.
@@ -83,7 +83,7 @@ impl Stream {
 /// overflow of 128 bits.
 pub(crate) fn merge(left: &Stream, right: &Stream, out: &mut Stream) -> Option<()> {
     out.clear();
-    out.ghost = left.ghost || right.ghost;
+    out.zero_quantity = left.zero_quantity || right.zero_quantity;
     let (mut lefts, mut rights) = (left.spans.iter().copied(), right.spans.iter().copied());
     let (mut a, mut b) = (lefts.next(), rights.next());
     while let (Some(x), Some(y)) = (a, b) {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn stream(spans: &[Span]) -> Stream {
-        Stream { spans: spans.to_vec(), ghost: false }
+        Stream { spans: spans.to_vec(), zero_quantity: false }
     }
 
     fn merged(left: &[Span], right: &[Span]) -> Vec<Span> {

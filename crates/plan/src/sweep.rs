@@ -50,8 +50,8 @@ pub struct Stretch<'a> {
 pub struct Due {
     /// The instant at which it falls due.
     pub at: Timestamp,
-    /// Index of the interval whose plans book it; [`Line::plan`](crate::Line::plan) is an index
-    /// into the plans of this interval.
+    /// Index of the interval whose plans book it; [`ChargeLine::plan`](crate::ChargeLine::plan) is
+    /// an index into the plans of this interval.
     pub stretch: usize,
     /// Index of the plan within the interval.
     pub plan: usize,

@@ -10,7 +10,7 @@ use turnpike_types::{Money, Posting, SuspenseReason};
 use crate::calendar::{Calendared, Span as PeriodSpan, date_of};
 use crate::code::ComponentKind;
 use crate::options::{OfferId, OptionInForce};
-use crate::rater::Line;
+use crate::rater::ChargeLine;
 use crate::run::{Event, Run};
 use crate::state::{Period, plan_number};
 
@@ -133,14 +133,14 @@ fn is_closed(run: &Run<'_>, offer: OfferId, cycle: PeriodSpan) -> bool {
 }
 
 fn is_once(run: &Run<'_>, number: usize) -> bool {
-    let component = |line: &Line| run.code.components.get(usize::from(line.component));
+    let component = |line: &ChargeLine| run.code.components.get(usize::from(line.component));
     let kind = first_of(run, number).and_then(component).map(|component| component.kind);
     kind == Some(ComponentKind::OneTime)
 }
 
 /// The line from which a line ultimately derives: a discount or surcharge on a one-time charge is
 /// itself one-time.
-fn first_of<'r>(run: &'r Run<'_>, mut number: usize) -> Option<&'r Line> {
+fn first_of<'r>(run: &'r Run<'_>, mut number: usize) -> Option<&'r ChargeLine> {
     // Each line derives from an earlier one, so the loop ends.
     while let Some(of) = run.lines.get(number)?.of {
         number = of as usize;

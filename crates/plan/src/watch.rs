@@ -4,7 +4,7 @@ use turnpike_types::{SuspenseReason, Suspension, Timestamp};
 
 use crate::code::Placed;
 use crate::primitives::find;
-use crate::rater::Line;
+use crate::rater::ChargeLine;
 use crate::run::Run;
 use crate::spec::Role;
 use crate::state::StateEntry;
@@ -34,7 +34,7 @@ pub struct Step<'a> {
     /// The lines that it booked, as indexes into the result.
     pub lines: std::ops::Range<usize>,
     /// All lines so far: a primitive may change the destination of earlier lines.
-    pub booked: &'a [Line],
+    pub booked: &'a [ChargeLine],
     /// Variables that it set: the entry before and after.
     pub changes: Vec<(StateEntry, StateEntry)>,
     /// The reason if it put the record into suspense.
@@ -142,6 +142,6 @@ fn carried<'a>(port: &'a str, stream: &Stream, in_time: Option<InTime>) -> Carri
         port,
         in_time,
         spans: stream.spans.iter().map(|span| (span.first, span.end, span.copies)).collect(),
-        empty_record: stream.ghost,
+        empty_record: stream.zero_quantity,
     }
 }

@@ -73,7 +73,7 @@ fn what_falls_due_moves_what_falls_due_next() {
         while let Some(due) = rater.next_due(&[stretch], &state, now, now) {
             let rated = rater.fall_due(&[stretch], &due, &state, now).unwrap();
             assert!(rated.moves_dues, "{due:?}");
-            let name = |line: &turnpike_plan::Line| {
+            let name = |line: &turnpike_plan::ChargeLine| {
                 code.components()[usize::from(line.component)].component.clone()
             };
             found.extend(rated.lines.iter().map(name));

@@ -185,7 +185,7 @@ fn the_shares_stand_in_the_place_of_the_line() {
             (3_333_333, Posting::Account, Some(0), 0),
         ]
     );
-    let kind = |line: &turnpike_plan::Line| {
+    let kind = |line: &turnpike_plan::ChargeLine| {
         account.plans[0].components()[usize::from(line.component)].kind
     };
     assert_eq!(kind(&rated.lines[1]), ComponentKind::Share);

@@ -51,7 +51,7 @@ fn counted(
     let rated = account.rate(record).unwrap();
     assert_eq!(rated.lines.len(), rated.changes.len());
     let epoch = jiff::civil::date(1970, 1, 1);
-    let first = |line: &turnpike_plan::Line| {
+    let first = |line: &turnpike_plan::ChargeLine| {
         epoch.checked_add(jiff::Span::new().days(line.period.0)).unwrap().to_string()
     };
     for (line, change) in rated.lines.iter().zip(&rated.changes) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::civil::Date;
-use turnpike_plan::{Component, Due, Line, ObjectCode, Rated, Zone};
+use turnpike_plan::{ChargeLine, Component, Due, ObjectCode, Rated, Zone};
 use turnpike_types::{AccountNumber, Posting, SuspenseReason, Suspension, Timestamp};
 
 use crate::timeline::{Stretch, Timeline};
@@ -54,7 +54,7 @@ pub struct Charge<'a> {
     /// The component that the line charges for.
     pub component: &'a Component,
     /// Units, amount, period, level, source line and posting.
-    pub line: &'a Line,
+    pub line: &'a ChargeLine,
 }
 
 impl<'a> Charges<'a> {

@@ -147,7 +147,7 @@ impl Runner {
             self.liveness.is_live(node)
                 && !self.liveness.is_out_of_reach(node)
                 && rows.any(|row| {
-                    let replica = row.beat.copy_of(partition);
+                    let replica = row.beat.replica_of(partition);
                     let near = replica
                         .is_some_and(|replica| self.liveness.is_near(partition, replica.segment));
                     near && !row.beat.draining && !row.drain_asked
@@ -215,7 +215,7 @@ impl Runner {
         let row = seen.partition(partition)?;
         let is_warm = |node: &NodeName| {
             let beats = seen.nodes.iter().map(|row| &row.beat);
-            beats.filter(|beat| beat.node == *node).any(|beat| beat.copy_of(partition).is_some())
+            beats.filter(|beat| beat.node == *node).any(|beat| beat.replica_of(partition).is_some())
         };
         let others = row.spec.members.iter().map(|member| &member.node);
         let live =

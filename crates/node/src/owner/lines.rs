@@ -2,7 +2,7 @@
 
 use turnpike_account::PartitionState;
 use turnpike_mutants::off;
-use turnpike_plan::{AccountState, ComponentKind, Line, PORTIONS_MAX, Rated, StateEntry};
+use turnpike_plan::{AccountState, ChargeLine, ComponentKind, PORTIONS_MAX, Rated, StateEntry};
 use turnpike_segment::head::ComponentHead;
 use turnpike_segment::{Component, LineKind, NewLine, NewRecord};
 use turnpike_types::{Outcome, SuspenseReason};
@@ -101,7 +101,7 @@ pub(super) fn apply(
 }
 
 /// The index of the line's component in the open segment's table. It is added on first use.
-fn component(open: &mut OpenSegment, tariff: &Tariff, line: &Line) -> Option<Component> {
+fn component(open: &mut OpenSegment, tariff: &Tariff, line: &ChargeLine) -> Option<Component> {
     let plan = tariff.plans.get(usize::from(line.plan))?;
     let slot = plan.slot.0 as usize;
     if open.components.len() <= slot {

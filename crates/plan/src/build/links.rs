@@ -78,7 +78,7 @@ impl Builder<'_> {
 
     /// The source of the usage type of the incoming units: the record, or a classifier.
     pub(crate) fn type_of(&self) -> TypeOf {
-        self.checked.flows.label[self.place].map_or(TypeOf::Record, TypeOf::Told)
+        self.checked.flows.label[self.place].map_or(TypeOf::Record, TypeOf::Derived)
     }
 
     /// The count of the units that leave a primitive with the role [`Role::Recounts`].
@@ -149,27 +149,27 @@ impl Builder<'_> {
         let place = self.checked.wiring.places.get(whose).copied();
         let role = place.and_then(|at| Some(self.checked.wiring.nodes.get(at)?.spec.role));
         match (place, role) {
-            (Some(place), Some(Role::Tells(told))) if told == attribute => {
-                let tells = self.checked.wiring.nodes[self.place].spec.role;
+            (Some(place), Some(Role::Derives(derived))) if derived == attribute => {
+                let role = self.checked.wiring.nodes[self.place].spec.role;
                 // A primitive later in the order is not built yet, and its attribute may depend on
                 // this one.
-                if matches!(tells, Role::Tells(_)) && self.code.told[place].is_none() {
+                if matches!(role, Role::Derives(_)) && self.code.derived[place].is_none() {
                     let message = format!(
                         "{name}: \"{whose}\" does not precede this primitive, so {whose}.{attribute} is unknown here: link it before this primitive"
                     );
                     return Err(self.refuse(line, Cause::Cycle, message));
                 }
-                Ok(Attribute::Told(place))
+                Ok(Attribute::Derived(place))
             }
             _ => {
                 let nodes = self.checked.wiring.nodes.iter().zip(&self.document.primitives);
-                let told: Vec<String> = nodes
+                let derived: Vec<String> = nodes
                     .filter_map(|(node, primitive)| match node.spec.role {
-                        Role::Tells(told) => Some(format!("{}.{told}", primitive.id)),
+                        Role::Derives(derived) => Some(format!("{}.{derived}", primitive.id)),
                         _ => None,
                     })
                     .collect();
-                let hint = hint(text, told.iter().map(String::as_str));
+                let hint = hint(text, derived.iter().map(String::as_str));
                 let message = format!(
                     "{name}: no primitive \"{whose}\" derives {attribute}{hint}: write record.{text} for an attribute of the record"
                 );

@@ -22,7 +22,7 @@ use crate::error::{Cause, Findings};
 use crate::graph::Primitive;
 use crate::measure::Unit;
 use crate::remembered::{Holds, Meaning, Per};
-use crate::run::{Calendared, ChargeOut, Op, TableRef, Tell, Total};
+use crate::run::{Calendared, ChargeOut, DerivedAttribute, Op, TableRef, Total};
 use crate::spec::{Carries, Refused};
 use crate::state::{Keep, VariableId};
 use crate::tables::TableKind;
@@ -86,7 +86,7 @@ pub(crate) fn build(
         streams: next,
         traces: 0,
         charges: charge_places,
-        told: primitives.iter().map(|_| None).collect(),
+        derived: primitives.iter().map(|_| None).collect(),
         tables: Vec::new(),
         is_swept: false,
         due_by: Vec::new(),
@@ -140,8 +140,8 @@ impl Builder<'_> {
     }
 
     /// Declares the derived attribute of the primitive.
-    pub(crate) fn tells(&mut self, tell: impl Tell + 'static) {
-        self.code.told[self.place] = Some(Box::new(tell));
+    pub(crate) fn derives(&mut self, attribute: impl DerivedAttribute + 'static) {
+        self.code.derived[self.place] = Some(Box::new(attribute));
     }
 
     /// Declares that charges of this primitive fall due without usage.

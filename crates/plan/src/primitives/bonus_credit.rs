@@ -8,7 +8,7 @@ use turnpike_types::{Money, Posting, SuspenseReason};
 use crate::build::Builder;
 use crate::code::ComponentKind;
 use crate::graph::{Child, Primitive};
-use crate::rater::Line;
+use crate::rater::ChargeLine;
 use crate::run::{Attribute, ChargeOut, Op, Run};
 use crate::spec::{
     CHARGE_OUT, ChildSpec, Refused, Role, Spec, Value, charge_in, optional, required, with_default,
@@ -147,7 +147,7 @@ impl BonusCredit {
         let bonus = grant.percent.part(paid.amount, self.digits)?;
         let credit = money(bonus.nanos().checked_neg())?;
         let mut booked = |component: u16, amount: Money, posting: Posting| {
-            let bonus = Line { posting, ..run.made_of(number, component, amount) };
+            let bonus = ChargeLine { posting, ..run.made_of(number, component, amount) };
             run.book(self.out, bonus).map(drop)
         };
         booked(grant.credit, credit, to)?;

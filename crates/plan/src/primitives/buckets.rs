@@ -113,10 +113,14 @@ impl<'b> Drawing<'b> {
         covered: &mut Stream,
         rest: &mut Stream,
     ) -> Result<(), SuspenseReason> {
-        if stream.ghost {
+        if stream.zero_quantity {
             self.open(run, flow.start, flow.start);
             // A record of quantity zero takes the output that its first unit would have taken.
-            if self.lots.is_empty() { rest.ghost = true } else { covered.ghost = true }
+            if self.lots.is_empty() {
+                rest.zero_quantity = true
+            } else {
+                covered.zero_quantity = true
+            }
         }
         let last = stream.spans.last().map_or(flow.start, |span| flow.instant(span.end - 1));
         let mut until = i64::MIN;

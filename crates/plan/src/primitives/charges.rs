@@ -7,7 +7,7 @@ use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::measure::{Decimal, Unit};
 use crate::price::half_even;
-use crate::rater::Line;
+use crate::rater::ChargeLine;
 use crate::run::{Attribute, Event, Named, Run};
 use crate::spec::{Refused, Value, ValueType};
 use crate::values;
@@ -180,7 +180,7 @@ pub(super) fn component(
 }
 
 /// The line of this number.
-pub(super) fn line<'r>(run: &'r Run<'_>, number: u32) -> Result<&'r Line, SuspenseReason> {
+pub(super) fn line<'r>(run: &'r Run<'_>, number: u32) -> Result<&'r ChargeLine, SuspenseReason> {
     // Every number is the number of a line that was booked before.
     run.lines.get(number as usize).ok_or(SuspenseReason::Overflow)
 }
@@ -191,9 +191,9 @@ pub(super) fn beside(
     number: u32,
     component: u16,
     amount: Money,
-) -> Result<Line, SuspenseReason> {
+) -> Result<ChargeLine, SuspenseReason> {
     let posting = line(run, number)?.posting;
-    Ok(Line { posting, ..run.made_of(number, component, amount) })
+    Ok(ChargeLine { posting, ..run.made_of(number, component, amount) })
 }
 
 /// Marks a line as replaced by the lines that were derived from it.

@@ -11,7 +11,7 @@ use crate::build::Builder;
 use crate::code::ComponentKind;
 use crate::error::Cause;
 use crate::graph::{Child, Primitive};
-use crate::rater::Line;
+use crate::rater::ChargeLine;
 use crate::run::{Attribute, ChargeOut, Op, Run};
 use crate::spec::{
     Carries, ChildSpec, OTHERS, Open, OutputSpec, PropertySpec, Refused, Role, Spec, Value,
@@ -310,7 +310,7 @@ impl Matrix {
         for (&(party, posting, _), amount) in payers.iter().zip(amounts) {
             let Party { account, component } = &self.parties[party];
             let amount = money(Some(amount))?;
-            let share = Line { posting, ..run.made_of(number, *component, amount) };
+            let share = ChargeLine { posting, ..run.made_of(number, *component, amount) };
             let out = if *account == AccountRef::Own { self.own } else { self.others };
             run.book(out, share)?;
         }

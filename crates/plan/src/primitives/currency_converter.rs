@@ -5,7 +5,7 @@ use turnpike_types::{Currency, SuspenseReason};
 
 use crate::code::ComponentKind;
 use crate::price::half_even;
-use crate::rater::Line;
+use crate::rater::ChargeLine;
 use crate::run::{ChargeOut, Op, Run, TableRef};
 use crate::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, required};
 use crate::tables::TableKind;
@@ -86,7 +86,7 @@ impl CurrencyConverter {
         let converted = half_even(amount, row.rate.digits, bottom, self.digits);
         let converted = converted.ok_or(SuspenseReason::Overflow)?;
         let converted = beside(run, number, self.component, converted)?;
-        run.book(self.out, Line { row: Some(row.index), ..converted })?;
+        run.book(self.out, ChargeLine { row: Some(row.index), ..converted })?;
         replaced(run, number);
         Ok(())
     }

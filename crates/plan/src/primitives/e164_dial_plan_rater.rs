@@ -188,11 +188,11 @@ impl E164DialPlanRater {
         let (amount, setup) = self.amounts(row, quantity).ok_or(SuspenseReason::Overflow)?;
         let of_row = Some(row.index);
         let line = run.fixed(self.call, amount, Period::EVER, first.first);
-        run.book(self.out, crate::Line { quantity, row: of_row, ..line })?;
+        run.book(self.out, crate::ChargeLine { quantity, row: of_row, ..line })?;
         let setup = setup.filter(|_| !self.fee_per_call || first.begins_record());
         if let Some(fee) = setup {
             let line = run.fixed(self.setup, fee, Period::EVER, first.first);
-            run.book(self.out, crate::Line { row: of_row, ..line })?;
+            run.book(self.out, crate::ChargeLine { row: of_row, ..line })?;
         }
         Ok(())
     }

@@ -74,9 +74,9 @@ impl Ways {
         self.divide(run, |run, stream, pass, rest| {
             let (flow, at) = (run.flow(&self.input), at(run)?);
             let calendar = &mut run.scratch.calendar;
-            if stream.ghost {
+            if stream.zero_quantity {
                 let passes = at(calendar, flow.start).0;
-                if passes { pass.ghost = true } else { rest.ghost = true }
+                if passes { pass.zero_quantity = true } else { rest.zero_quantity = true }
             }
             let mut pieces = 0;
             for span in &stream.spans {

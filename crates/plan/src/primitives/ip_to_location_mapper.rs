@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use turnpike_types::SuspenseReason;
 
-use crate::run::{Attribute, Event, Input, Named, Op, Run, TableRef, Tell};
+use crate::run::{Attribute, DerivedAttribute, Event, Input, Named, Op, Run, TableRef};
 use crate::spec::{Role, Spec, Value, required, usage_in, usage_out, with_default};
 use crate::tables::TableKind;
 
@@ -25,7 +25,7 @@ pub(super) static SPEC: Spec = Spec {
         ),
     ],
     children: &[],
-    role: Role::Tells("location"),
+    role: Role::Derives("location"),
     build: |primitive, builder| {
         let address = builder.property(primitive, "address")?;
         let table = builder.property(primitive, "table")?;
@@ -34,7 +34,7 @@ pub(super) static SPEC: Spec = Spec {
             table: builder.table(TableKind::Addresses, table),
             unknown: builder.property(primitive, "unknown")?.into(),
         };
-        builder.tells(location.clone());
+        builder.derives(location.clone());
         let op =
             IptoLocationMapper { location, input: builder.input("in"), out: builder.output("out") };
         builder.op(op);
@@ -49,8 +49,8 @@ struct Location {
     unknown: Box<str>,
 }
 
-impl Tell for Location {
-    fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason> {
+impl DerivedAttribute for Location {
+    fn value<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason> {
         // A charge that falls due without usage has no address, and must not be suspended for it.
         if *run.event != Event::Usage {
             return Ok(&self.unknown);
@@ -76,7 +76,7 @@ impl Op for IptoLocationMapper {
     fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         // A bad address is refused wherever units pass, also if no primitive reads the location.
-        let told = if stream.is_empty() { Ok(()) } else { self.location.tell(run).map(drop) };
+        let told = if stream.is_empty() { Ok(()) } else { self.location.value(run).map(drop) };
         if let Some(out) = self.out {
             run.scratch.streams[out].copy_from(&stream);
         }

@@ -192,7 +192,7 @@ impl WithUse {
     #[inline(never)]
     fn charge_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.trigger)?;
-        let charged = if stream.spans.is_empty() && stream.ghost {
+        let charged = if stream.spans.is_empty() && stream.zero_quantity {
             let start = run.flow(&self.trigger).start;
             let period = run.period(self.calendared, start).period;
             self.charge_for(run, period, 0)

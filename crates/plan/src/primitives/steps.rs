@@ -184,7 +184,7 @@ impl Tiers {
             let end = bound.map_or(top, |bound| bound.min(top));
             let quantity = (end - start) / over;
             let amount = price.of_part(end - start, over).ok_or(SuspenseReason::Overflow)?;
-            let line = crate::Line { quantity, ..run.fixed(component, amount, period, 0) };
+            let line = crate::ChargeLine { quantity, ..run.fixed(component, amount, period, 0) };
             run.book(out, line)?;
             start = end;
         }

@@ -11,7 +11,7 @@ use turnpike_types::{Money, SuspenseReason};
 
 use crate::code::ComponentKind;
 use crate::price::half_even;
-use crate::rater::Line;
+use crate::rater::ChargeLine;
 use crate::run::{Attribute, ChargeOut, Named, Op, Run, TableRef};
 use crate::spec::{CHARGE_OUT, Role, Spec, Value, charge_in, optional, required, with_default};
 use crate::tables::{TableKind, TaxRow};
@@ -139,7 +139,7 @@ impl TaxCalculator {
             let base = if row.compound { with_taxes } else { net };
             let tax = Percent::of(row.rate).part(base, self.digits)?;
             with_taxes = with_taxes.checked_add(tax).ok_or(SuspenseReason::Overflow)?;
-            let tax = Line { row: Some(row.index), ..beside(run, number, self.tax, tax)? };
+            let tax = ChargeLine { row: Some(row.index), ..beside(run, number, self.tax, tax)? };
             run.book(self.out, tax)?;
         }
         Ok(())
@@ -167,7 +167,7 @@ impl TaxCalculator {
         let net = beside(run, number, net, money(Some(rest))?)?;
         run.book(self.out, net)?;
         for (row, tax) in taxes.iter().zip(amounts) {
-            let tax = Line { row: Some(row.index), ..beside(run, number, self.tax, tax)? };
+            let tax = ChargeLine { row: Some(row.index), ..beside(run, number, self.tax, tax)? };
             run.book(self.out, tax)?;
         }
         replaced(run, number);

@@ -94,9 +94,9 @@ impl ThresholdFilter {
         rest: &mut Stream,
     ) -> Result<(), SuspenseReason> {
         let (above, input) = (self.above, &self.ways.input);
-        if stream.ghost {
-            let passes = level::of_ghost(total, run, input) >= above;
-            if passes { pass.ghost = true } else { rest.ghost = true }
+        if stream.zero_quantity {
+            let passes = level::of_zero_quantity(total, run, input) >= above;
+            if passes { pass.zero_quantity = true } else { rest.zero_quantity = true }
         }
         let sort = |span, ladder, _| split(span, ladder, above, rest, pass);
         match total {

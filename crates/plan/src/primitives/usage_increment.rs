@@ -79,7 +79,7 @@ impl Op for UsageIncrement {
             let flow = self.lengthened(run).ok_or(SuspenseReason::Overflow)?;
             run.set_flow(self.leaving, flow);
             let out = &mut run.scratch.streams[out];
-            out.ghost = stream.ghost;
+            out.zero_quantity = stream.zero_quantity;
             // The record is whole: one span, from its first unit.
             for span in &stream.spans {
                 out.push(Span { end: flow.quantity, ..*span });

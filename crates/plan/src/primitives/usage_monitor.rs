@@ -99,7 +99,7 @@ impl Op for UsageMonitor {
 impl UsageMonitor {
     /// Books the event with the first unit above the limit, without charge.
     fn tell(&self, run: &mut Run<'_>, part: &Part) -> Result<(), SuspenseReason> {
-        let line = |run: &Run<'_>| crate::Line {
+        let line = |run: &Run<'_>| crate::ChargeLine {
             level_before: part.before,
             level_after: part.after,
             ..run.fixed(self.event, Money::ZERO, part.period, part.first_unit)

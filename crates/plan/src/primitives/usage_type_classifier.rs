@@ -8,7 +8,7 @@ use turnpike_types::SuspenseReason;
 use crate::build::Builder;
 use crate::error::Cause;
 use crate::graph::{Child, Primitive};
-use crate::run::{Input, Op, Run, Tell, TypeOf};
+use crate::run::{DerivedAttribute, Input, Op, Run, TypeOf};
 use crate::spec::{
     Built, ChildSpec, Refused, Role, Spec, Value, ValueType, optional, required, usage_in,
     usage_out,
@@ -89,7 +89,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
         default: builder.property(primitive, "default")?.into(),
         of: builder.type_of(),
     };
-    builder.tells(classes);
+    builder.derives(classes);
     builder.op(UsageTypeClassifier { input: builder.input("in"), out: builder.output("out") });
     Ok(())
 }
@@ -158,8 +158,8 @@ struct Classes {
     of: TypeOf,
 }
 
-impl Tell for Classes {
-    fn tell<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason> {
+impl DerivedAttribute for Classes {
+    fn value<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason> {
         for rule in &self.rules {
             if rule.holds(run, self.of)? {
                 return Ok(&rule.name);

@@ -191,7 +191,7 @@ impl Op for Weigher {
                     let weight = self.by_value(run, attribute, weights)?;
                     // A weight of zero drops the record, so it does not count as a first use
                     // either.
-                    out.ghost = stream.ghost && weight > 0;
+                    out.zero_quantity = stream.zero_quantity && weight > 0;
                     stream.spans.iter().try_for_each(|span| multiply(*span, weight, &mut out))
                 }
                 Weights::Windows(windows) => self.by_time(run, windows, &stream, &mut out),
@@ -248,10 +248,10 @@ impl Weigher {
         out: &mut Stream,
     ) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.input);
-        if stream.ghost {
+        if stream.zero_quantity {
             let at = run.scratch.calendar.stretch(flow.start);
             let found = self.at(flow.start, at, windows);
-            out.ghost = found.ok_or_else(|| outside(run, flow.start))?.0 > 0;
+            out.zero_quantity = found.ok_or_else(|| outside(run, flow.start))?.0 > 0;
         }
         let mut pieces = 0;
         for span in &stream.spans {

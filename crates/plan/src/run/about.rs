@@ -78,7 +78,7 @@ impl fmt::Display for Named<'_> {
         match self.0 {
             Attribute::Record(name) => write!(f, "record.{name}"),
             Attribute::Account(name) => write!(f, "account.{name}"),
-            Attribute::Told(_) => f.write_str("an attribute that another primitive derives"),
+            Attribute::Derived(_) => f.write_str("an attribute that another primitive derives"),
         }
     }
 }

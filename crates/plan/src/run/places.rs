@@ -27,7 +27,7 @@ pub(crate) enum Attribute {
     Record(Box<str>),
     Account(Box<str>),
     /// Derived by the primitive with this index.
-    Told(usize),
+    Derived(usize),
 }
 
 /// The source of the usage type of units.
@@ -35,7 +35,7 @@ pub(crate) enum Attribute {
 pub(crate) enum TypeOf {
     Record,
     /// Derived by the primitive with this index.
-    Told(usize),
+    Derived(usize),
 }
 
 /// A table by its index in [`ObjectCode::tables`](crate::ObjectCode::tables).

@@ -118,7 +118,7 @@ proptest! {
             let kind = if credit { "credit" } else { "use" };
             let record = event(kind, &format!("2026-03-{day:02}T12:00:00Z"), quantity);
             let rated = account.rate(&record).unwrap();
-            let capped = |line: &&turnpike_plan::Line| {
+            let capped = |line: &&turnpike_plan::ChargeLine| {
                 account.code.components()[usize::from(line.component)].primitive == "cap"
             };
             let corrections: i128 =

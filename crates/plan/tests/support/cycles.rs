@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use turnpike_plan::{
-    AccountContext, AccountState, Line, ObjectCode, PlanInForce, Rated, Rater, Stretch, Table,
+    AccountContext, AccountState, ChargeLine, ObjectCode, PlanInForce, Rated, Rater, Stretch, Table,
 };
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 
@@ -65,7 +65,7 @@ impl Billed {
 
     /// Books all charges and closes up to an instant; returns the lines and the instants at which
     /// they fell due.
-    pub(crate) fn sweep(&mut self, now: &str) -> Vec<(Timestamp, Line)> {
+    pub(crate) fn sweep(&mut self, now: &str) -> Vec<(Timestamp, ChargeLine)> {
         let now = Timestamp(micros(now));
         let plans = [PlanInForce {
             tables: &self.tables,
@@ -99,7 +99,7 @@ impl Billed {
         rated.lines.iter().map(|line| self.shown(line)).collect()
     }
 
-    pub(crate) fn shown(&self, line: &Line) -> (String, i128, String) {
+    pub(crate) fn shown(&self, line: &ChargeLine) -> (String, i128, String) {
         let component = &self.code.components()[usize::from(line.component)];
         (component.component.clone(), line.quantity, line.amount.to_string())
     }

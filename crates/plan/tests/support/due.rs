@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use turnpike_plan::{
-    AccountContext, AccountState, Line, ObjectCode, OfferId, OptionInForce, Period, PlanInForce,
-    Rater, StateEntry, Stretch, Zone, plan_number,
+    AccountContext, AccountState, ChargeLine, ObjectCode, OfferId, OptionInForce, Period,
+    PlanInForce, Rater, StateEntry, Stretch, Zone, plan_number,
 };
 use turnpike_types::{Money, Posting, SuspenseReason, Timestamp, UsageRecord};
 
@@ -291,7 +291,7 @@ impl Booked {
 }
 
 fn booked(
-    line: &Line,
+    line: &ChargeLine,
     by: &str,
     at: Timestamp,
     account: &AccountContext,

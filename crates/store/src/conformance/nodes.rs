@@ -81,9 +81,9 @@ pub async fn how_far_a_node_follows_is_shown_as_it_said_last(s: &Subject) {
     sent.counter = 2;
     let view = s.view().await.observe().await.unwrap();
     for copy in &sent.following {
-        assert_eq!(view.nodes[0].beat.copy_of(copy.partition), Some(copy));
+        assert_eq!(view.nodes[0].beat.replica_of(copy.partition), Some(copy));
     }
-    assert_eq!(view.nodes[0].beat.copy_of(PartitionId(7)), None);
+    assert_eq!(view.nodes[0].beat.replica_of(PartitionId(7)), None);
     sent.following.truncate(3);
     sent.following[0].hash = dice.hash();
     db.heartbeat(&sent).await.unwrap();

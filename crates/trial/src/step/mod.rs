@@ -5,7 +5,8 @@ mod text;
 
 use serde::Serialize;
 use turnpike_plan::{
-    Carried, Component, Due, InTime, Line, ObjectCode, Period, StateEntry, Step, Unit, Watch, Zone,
+    Carried, ChargeLine, Component, Due, InTime, ObjectCode, Period, StateEntry, Step, Unit, Watch,
+    Zone,
 };
 use turnpike_types::{Posting, UsageRecord};
 
@@ -171,7 +172,7 @@ impl<'a> Watcher<'a> {
         Self { record, is_due: true, stretch, postings: Vec::new(), stepper }
     }
 
-    fn moved(&mut self, booked: &[Line]) -> Vec<Moved> {
+    fn moved(&mut self, booked: &[ChargeLine]) -> Vec<Moved> {
         let known = self.postings.iter().zip(booked).enumerate();
         let moved = known.filter(|(_, (before, line))| **before != line.posting);
         let moved = moved.map(|(number, (before, line))| Moved {
@@ -251,7 +252,7 @@ fn port(carried: &Carried<'_>, zone: &Zone) -> Port {
     }
 }
 
-fn booked(number: usize, line: &Line, component: &Component) -> Booked {
+fn booked(number: usize, line: &ChargeLine, component: &Component) -> Booked {
     let level = |total| component.unit.shown(total);
     let levels = || (level(line.level_before), level(line.level_after));
     let component_name = if component.primitive == component.component {

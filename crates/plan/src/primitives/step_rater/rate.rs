@@ -87,8 +87,8 @@ impl StepRater {
         };
         parts.clear();
         let mut sorter = Sorter { bounds: &self.bounds, parts: &mut parts, rest: &mut rest };
-        if stream.ghost {
-            sorter.ghost(&stream, level::of_ghost(self.total, run, &self.input));
+        if stream.zero_quantity {
+            sorter.zero_quantity(&stream, level::of_zero_quantity(self.total, run, &self.input));
         }
         let mut begins = stream.spans.first().is_some_and(Span::begins_record);
         let sort = |span, ladder, period| sorter.sort(span, ladder, period);
@@ -159,12 +159,13 @@ impl StepRater {
             && let Some((component, amount)) = self.correction(part)?
         {
             let (level_before, level_after) = levels(part.before, part.before);
-            let line = crate::Line { level_before, level_after, ..fixed(run, component, amount) };
+            let line =
+                crate::ChargeLine { level_before, level_after, ..fixed(run, component, amount) };
             run.book(self.out, line)?;
         }
         let amount = self.amount(part).ok_or(SuspenseReason::Overflow)?;
         let (level_before, level_after) = levels(part.before, part.after);
-        let line = crate::Line {
+        let line = crate::ChargeLine {
             quantity: part.quantity,
             level_before,
             level_after,
