@@ -18,7 +18,7 @@ pub(crate) type Pages = mpsc::Sender<Result<FeedPage, Status>>;
 
 /// The range of one partition's log that a Pull covers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stretch {
+pub(crate) struct SegmentRange {
     pub(crate) from: Place,
     /// The last segment that was committed when the call began, and its hash.
     pub(crate) end: SegmentNumber,
@@ -58,10 +58,10 @@ impl<'a> Puller<'a> {
     }
 
     /// Streams all lines of the range.
-    pub(crate) async fn run(mut self, stretch: &Stretch) -> Result<Ended, FeedError> {
-        let (partition, end) = (stretch.from.partition, stretch.end);
-        if let Some(first) = self.log.check(&stretch.from).await?
-            && stretch.from.row < first.segment.line_count() as u64
+    pub(crate) async fn run(mut self, range: &SegmentRange) -> Result<Ended, FeedError> {
+        let (partition, end) = (range.from.partition, range.end);
+        if let Some(first) = self.log.check(&range.from).await?
+            && range.from.row < first.segment.line_count() as u64
             && !self.segment(&first).await?
         {
             return self.stop().await;
@@ -77,7 +77,7 @@ impl<'a> Puller<'a> {
                     break;
                 }
                 let next = self.log.decode(partition, &row)?;
-                self.check_chain(&next, stretch)?;
+                self.check_chain(&next, range)?;
                 self.at = Place { partition, segment: next.number, row: 0, hash: next.hash };
                 if !self.segment(&next).await? {
                     return self.stop().await;
@@ -89,13 +89,13 @@ impl<'a> Puller<'a> {
 
     /// Checks that a segment follows the one before it, and that the last one is the segment that
     /// ended the log when the call began (P18).
-    fn check_chain(&self, next: &Committed, stretch: &Stretch) -> Result<(), FeedError> {
+    fn check_chain(&self, next: &Committed, range: &SegmentRange) -> Result<(), FeedError> {
         let (partition, segment) = (self.at.partition, next.number);
         if next.prev_hash != self.at.hash || segment != self.at.segment.next() {
             let why = "it does not follow the segment before it";
             return Err(FeedError::Diverged { partition, segment, why });
         }
-        if segment == stretch.end && next.hash != stretch.end_hash {
+        if segment == range.end && next.hash != range.end_hash {
             let why = "it was replaced during the pull";
             return Err(FeedError::Diverged { partition, segment, why });
         }

@@ -21,7 +21,7 @@ use turnpike_types::limits::{FEED_PAGE_LINES_MAX, MESSAGE_BYTES_MAX};
 
 use crate::cursor::{Place, check_name};
 use crate::log::Log;
-use crate::pull::{Ended, Limits, Pages, Puller, Stretch};
+use crate::pull::{Ended, Limits, Pages, Puller, SegmentRange};
 use crate::{FeedConfig, FeedError};
 
 /// The gRPC service. Clones share all state.
@@ -75,7 +75,10 @@ impl FeedService {
         Ok(RegisterResponse { cursors })
     }
 
-    async fn plan_pull(&self, request: &PullRequest) -> Result<(Vec<Stretch>, Limits), FeedError> {
+    async fn plan_pull(
+        &self,
+        request: &PullRequest,
+    ) -> Result<(Vec<SegmentRange>, Limits), FeedError> {
         check_name(&request.consumer)?;
         let limits = self.limits(request)?;
         let seen = self.db.observe().await?;
@@ -93,22 +96,22 @@ impl FeedService {
             let why = format!("two cursors of partition {partition}: send only one");
             return Err(FeedError::Invalid(why));
         }
-        let stretch = |from: Place| {
+        let range = |from: Place| {
             let row = seen.partition(from.partition);
             let row = row.ok_or_else(|| FeedError::NoCursor {
                 consumer: request.consumer.clone(),
                 partition: from.partition,
             })?;
             let end = SegmentNumber(row.next.next.0.saturating_sub(1));
-            Ok(Stretch { from, end, end_hash: row.next.last_hash })
+            Ok(SegmentRange { from, end, end_hash: row.next.last_hash })
         };
-        let stretches = places.into_iter().map(stretch).collect::<Result<Vec<_>, FeedError>>()?;
-        for stretch in &stretches {
+        let ranges = places.into_iter().map(range).collect::<Result<Vec<_>, FeedError>>()?;
+        for range in &ranges {
             // Checked before the first page, so that a consumer of another history gets no lines at
             // all.
-            self.log.check(&stretch.from).await?;
+            self.log.check(&range.from).await?;
         }
-        Ok((stretches, limits))
+        Ok((ranges, limits))
     }
 
     fn limits(&self, request: &PullRequest) -> Result<Limits, FeedError> {
@@ -165,10 +168,10 @@ impl FeedService {
     }
 }
 
-async fn pull_all(log: Log, stretches: Vec<Stretch>, mut limits: Limits, pages: Pages) {
-    for stretch in stretches {
-        let puller = Puller::new(&log, &pages, &mut limits, stretch.from);
-        match puller.run(&stretch).await {
+async fn pull_all(log: Log, ranges: Vec<SegmentRange>, mut limits: Limits, pages: Pages) {
+    for range in ranges {
+        let puller = Puller::new(&log, &pages, &mut limits, range.from);
+        match puller.run(&range).await {
             Ok(Ended::Whole) => {}
             Ok(Ended::Stopped) => return,
             Err(error) => {
@@ -196,9 +199,9 @@ impl FeedServiceTrait for FeedService {
         &self,
         request: Request<PullRequest>,
     ) -> Result<Response<Self::PullStream>, Status> {
-        let (stretches, limits) = self.plan_pull(&request.into_inner()).await?;
+        let (ranges, limits) = self.plan_pull(&request.into_inner()).await?;
         let (pages, stream) = mpsc::channel(self.config.pages_ahead.max(1));
-        tokio::spawn(pull_all(self.log.clone(), stretches, limits, pages));
+        tokio::spawn(pull_all(self.log.clone(), ranges, limits, pages));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 

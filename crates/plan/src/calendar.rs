@@ -16,7 +16,7 @@ use crate::zone::{Zone, first_instant_of};
 
 /// An interval of constant UTC offset in a zone: instants `from <= t < to`, in microseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stretch {
+pub(crate) struct OffsetInterval {
     pub(crate) from: i64,
     pub(crate) to: i64,
     /// Local time minus UTC, in microseconds.
@@ -69,8 +69,8 @@ impl Calendared {
 struct Known {
     zone: Zone,
     /// The interval used last, and the one before it: near a clock change, both are needed.
-    stretch: Stretch,
-    other_stretch: Stretch,
+    interval: OffsetInterval,
+    other_interval: OffsetInterval,
     /// The period used last, by [`Calendared::place`].
     spans: [Span; 4],
     /// The cycle day and the first day of the week for which `spans` were computed.
@@ -80,10 +80,10 @@ struct Known {
 
 impl Known {
     #[inline(never)]
-    fn change_stretch(&mut self, at: i64) {
-        std::mem::swap(&mut self.stretch, &mut self.other_stretch);
-        if at < self.stretch.from || at >= self.stretch.to {
-            self.stretch = look_up_stretch(&self.zone, at);
+    fn change_interval(&mut self, at: i64) {
+        std::mem::swap(&mut self.interval, &mut self.other_interval);
+        if at < self.interval.from || at >= self.interval.to {
+            self.interval = look_up_interval(&self.zone, at);
         }
     }
 }
@@ -122,11 +122,11 @@ impl Calendar {
             self.current = found;
             return;
         }
-        let nothing = Stretch { from: 0, to: 0, offset_us: 0 };
+        let nothing = OffsetInterval { from: 0, to: 0, offset_us: 0 };
         let fresh = Known {
             zone: zone.clone(),
-            stretch: nothing,
-            other_stretch: nothing,
+            interval: nothing,
+            other_interval: nothing,
             spans: [NO_SPAN; 4],
             cycle_day: 0,
             week_day: 0,
@@ -145,14 +145,14 @@ impl Calendar {
 
     /// The interval of constant UTC offset that contains an instant.
     #[inline]
-    pub(crate) fn stretch(&mut self, at: i64) -> Stretch {
+    pub(crate) fn offset_interval(&mut self, at: i64) -> OffsetInterval {
         let Some(known) = self.known.get_mut(self.current) else {
-            return Stretch { from: i64::MIN, to: i64::MAX, offset_us: 0 };
+            return OffsetInterval { from: i64::MIN, to: i64::MAX, offset_us: 0 };
         };
-        if at < known.stretch.from || at >= known.stretch.to {
-            known.change_stretch(at);
+        if at < known.interval.from || at >= known.interval.to {
+            known.change_interval(at);
         }
-        known.stretch
+        known.interval
     }
 
     /// The account's period that contains an instant (docs/plan-semantics.md section 4).
@@ -220,7 +220,7 @@ fn instant(at: i64) -> jiff::Timestamp {
     jiff::Timestamp::from_microsecond(at.clamp(INSTANTS.start, last)).unwrap_or_default()
 }
 
-fn look_up_stretch(zone: &Zone, at: i64) -> Stretch {
+fn look_up_interval(zone: &Zone, at: i64) -> OffsetInterval {
     let now = instant(at);
     let rules = zone.rules();
     let offset_us = i64::from(rules.to_offset(now).seconds()) * 1_000_000;
@@ -230,7 +230,7 @@ fn look_up_stretch(zone: &Zone, at: i64) -> Stretch {
     let from =
         rules.preceding(just_after).next().map_or(i64::MIN, |t| t.timestamp().as_microsecond());
     let to = rules.following(now).next().map_or(i64::MAX, |t| t.timestamp().as_microsecond());
-    Stretch { from, to, offset_us }
+    OffsetInterval { from, to, offset_us }
 }
 
 fn look_up_period(zone: &Zone, calendared: Calendared, cycle_day: u8, at: i64) -> Span {

@@ -106,7 +106,7 @@ pub use subscribing::{
     ANY_START, Compiled, PublishedVersion, SubscriberSettings, SubscriptionAsked,
     SubscriptionFault, check_subscription,
 };
-pub use sweep::{DUE_USAGE_TYPE, Due, Stretch};
+pub use sweep::{DUE_USAGE_TYPE, Due, DueInterval};
 pub use tables::{Table, TableError, TableErrors, TableKind, parse_published_table, parse_table};
 pub use values::ACCOUNT_CURRENCY;
 pub use watch::{Carried, InTime, Step, Watch};

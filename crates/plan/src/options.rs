@@ -15,7 +15,7 @@ use turnpike_types::{Money, Posting, SuspenseReason, Timestamp};
 use crate::calendar::{Calendar, Calendared, Span as PeriodSpan, date_of, period_of};
 use crate::rater::{ChargeLine, PlanInForce, Rater};
 use crate::state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
-use crate::sweep::Stretch;
+use crate::sweep::DueInterval;
 use crate::zone::Zone;
 
 /// Identifies an offer within an account.
@@ -230,16 +230,16 @@ impl Rater {
     /// the client could choose until its close.
     pub(crate) fn post_winner(
         &mut self,
-        stretches: &[Stretch<'_>],
-        (stretch, option): (&Stretch<'_>, OptionInForce<'_>),
+        intervals: &[DueInterval<'_>],
+        (interval, option): (&DueInterval<'_>, OptionInForce<'_>),
         cycle: PeriodSpan,
         (fee, state): (bool, &AccountState),
     ) -> Result<(), SuspenseReason> {
-        let plans = stretch.plans.iter().enumerate();
+        let plans = interval.plans.iter().enumerate();
         let alternatives: Vec<(usize, &PlanInForce<'_>)> =
             plans.filter(|(_, plan)| plan.is_of(option.offer)).collect();
         let Some(place) = winner(&alternatives, state, Cycle::of(cycle)) else { return Ok(()) };
-        let plan = &stretch.plans[place];
+        let plan = &interval.plans[place];
         let comes_to = comparison(plan, state, cycle.period);
         let trial = plan.code.trial;
         // After an opt-out the plan of the cycle is fixed: the option's fee is not due.
@@ -256,7 +256,7 @@ impl Rater {
         let entry = |variable, value| StateEntry { variable, period: cycle.period, value };
         let billed = entry(option.offer.billed(), plan_number(plan.code.plan_id()));
         self.rated.changes.push(billed);
-        let all = stretches.iter().flat_map(|stretch| stretch.plans);
+        let all = intervals.iter().flat_map(|interval| interval.plans);
         let all = all.filter(|plan| plan.is_of(option.offer)).filter_map(sums_of).flatten();
         for variable in all {
             let is_set = state.get(variable, cycle.period).is_some_and(|sum| sum != 0);

@@ -6,7 +6,7 @@
 use crate::support;
 
 use support::{account, compiled, event, plan, session, with_view};
-use turnpike_plan::{AccountState, ObjectCode, PlanInForce, Rated, Rater, Stretch};
+use turnpike_plan::{AccountState, DueInterval, ObjectCode, PlanInForce, Rated, Rater};
 use turnpike_types::{Timestamp, UsageRecord};
 
 fn in_force(code: &ObjectCode) -> [PlanInForce<'_>; 1] {
@@ -68,10 +68,11 @@ fn what_falls_due_moves_what_falls_due_next() {
     let mut found = std::collections::BTreeSet::new();
     for until in [Timestamp::MAX, Timestamp(support::micros("2026-01-20T12:00:00Z"))] {
         let plans = in_force(&code).map(|plan| PlanInForce { until, ..plan });
-        let stretch = Stretch { from: plans[0].since, until, account: &account, plans: &plans };
+        let interval =
+            DueInterval { from: plans[0].since, until, account: &account, plans: &plans };
         let now = Timestamp(support::micros("2026-03-10T00:00:00Z"));
-        while let Some(due) = rater.next_due(&[stretch], &state, now, now) {
-            let rated = rater.fall_due(&[stretch], &due, &state, now).unwrap();
+        while let Some(due) = rater.next_due(&[interval], &state, now, now) {
+            let rated = rater.fall_due(&[interval], &due, &state, now).unwrap();
             assert!(rated.moves_dues, "{due:?}");
             let name = |line: &turnpike_plan::ChargeLine| {
                 code.components()[usize::from(line.component)].component.clone()

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use turnpike_plan::{ChargeLine, Component, Due, ObjectCode, Rated, Zone};
 use turnpike_types::{AccountNumber, Posting, SuspenseReason, Suspension, Timestamp};
 
-use crate::timeline::{Stretch, Timeline};
+use crate::timeline::{Timeline, TimelineInterval};
 
 /// The outcome of a record.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ pub enum Outcome<'a> {
 pub struct Charges<'a> {
     pub(crate) account: AccountNumber,
     /// The interval whose plans the lines refer to by index.
-    pub(crate) stretch: &'a Stretch,
+    pub(crate) interval: &'a TimelineInterval,
     pub(crate) rated: &'a Rated,
 }
 
@@ -40,7 +40,7 @@ pub struct FellDue {
     /// The kind of item: `charge`, `close` or `option`.
     pub what: &'static str,
     timeline: Arc<Timeline>,
-    stretch: usize,
+    interval: usize,
     rated: Result<Rated, Suspension>,
 }
 
@@ -75,14 +75,14 @@ impl<'a> Charges<'a> {
 
     /// The account's time zone.
     pub const fn zone(&self) -> &'a Zone {
-        &self.stretch.settings.zone
+        &self.interval.settings.zone
     }
 
     /// The lines in order (docs/plan-semantics.md section 3).
     pub fn iter(&self) -> impl Iterator<Item = Charge<'a>> + use<'a> {
-        let Self { account, stretch, rated } = *self;
+        let Self { account, interval, rated } = *self;
         rated.lines.iter().filter_map(move |line| {
-            let code = stretch.codes.get(usize::from(line.plan))?;
+            let code = interval.codes.get(usize::from(line.plan))?;
             let component = code.components().get(usize::from(line.component))?;
             Some(Charge { account, code, component, line })
         })
@@ -112,8 +112,8 @@ impl FellDue {
         timeline: Arc<Timeline>,
         rated: Result<Rated, Suspension>,
     ) -> Self {
-        let (at, what, stretch) = (due.at, due.word(), due.stretch);
-        Self { account, at, what, timeline, stretch, rated }
+        let (at, what, interval) = (due.at, due.word(), due.interval);
+        Self { account, at, what, timeline, interval, rated }
     }
 
     /// The charges of the item.
@@ -121,8 +121,8 @@ impl FellDue {
     /// # Errors
     /// The reason why the item can't be booked; then no further item of the account falls due.
     pub fn charges(&self) -> Result<Charges<'_>, Suspension> {
-        match (&self.rated, self.timeline.stretches.get(self.stretch)) {
-            (Ok(rated), Some(stretch)) => Ok(Charges { account: self.account, stretch, rated }),
+        match (&self.rated, self.timeline.intervals.get(self.interval)) {
+            (Ok(rated), Some(interval)) => Ok(Charges { account: self.account, interval, rated }),
             (Err(suspension), _) => Err(suspension.clone()),
             (Ok(_), None) => Err(SuspenseReason::NoPlan.into()),
         }
@@ -130,8 +130,8 @@ impl FellDue {
 
     /// The account's local date at the due instant; for a close, the date at which the grace ended.
     pub fn date(&self) -> Date {
-        let stretch = self.timeline.stretches.get(self.stretch);
-        stretch.map_or(Date::MIN, |stretch| stretch.settings.zone.date_at(self.at))
+        let interval = self.timeline.intervals.get(self.interval);
+        interval.map_or(Date::MIN, |interval| interval.settings.zone.date_at(self.at))
     }
 
     /// Does the item have lines or an error to report?

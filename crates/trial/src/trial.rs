@@ -188,18 +188,18 @@ impl Trial {
             self.suspension = SuspenseReason::UnknownAccount.into();
             return Ok(Outcome::Suspended(&self.suspension));
         };
-        let stretch = &timeline.stretches[timeline.place(record.start)];
-        if let Some(suspension) = &stretch.closed_to_usage {
+        let interval = &timeline.intervals[timeline.place(record.start)];
+        if let Some(suspension) = &interval.closed_to_usage {
             return Ok(Outcome::Suspended(suspension));
         }
-        let (plans, settings) = (stretch.plans(), &stretch.settings);
+        let (plans, settings) = (interval.plans(), &interval.settings);
         let state = self.states.entry(number).or_default();
         let (measures, attributes) = borrowed(record);
         let view = view(record, number, &measures, &attributes);
         let refused = match stepper {
             None => self.rater.rate(&plans, settings, state, &view, self.now).err(),
             Some(stepper) => {
-                let mut watcher = Watcher::of_record(record, stretch, stepper);
+                let mut watcher = Watcher::of_record(record, interval, stepper);
                 let (rater, now) = (&mut self.rater, self.now);
                 rater.rate_watched(&plans, settings, state, &view, now, &mut watcher).err()
             }
@@ -208,7 +208,7 @@ impl Trial {
             self.suspension = Suspension { reason, detail: self.rater.detail(reason) };
             return Ok(Outcome::Suspended(&self.suspension));
         }
-        let charges = Charges { account: number, stretch, rated: self.rater.last() };
+        let charges = Charges { account: number, interval, rated: self.rater.last() };
         keep(&charges, state, &mut self.balances);
         Ok(Outcome::Rated(charges))
     }
@@ -267,19 +267,19 @@ impl Trial {
             return Ok(());
         }
         let state = self.states.entry(number).or_default();
-        timeline.with_stretches(|stretches| {
-            while let Some(due) = self.rater.next_due(stretches, state, through, self.now) {
+        timeline.with_intervals(|intervals| {
+            while let Some(due) = self.rater.next_due(intervals, state, through, self.now) {
                 self.dues += 1;
                 if self.dues > self.dues_max {
                     return Err(TrialError::TooManyDues { account: number, max: self.dues_max });
                 }
-                let rated = match (again(&mut stepper), timeline.stretches.get(due.stretch)) {
-                    (Some(stepper), Some(stretch)) => {
-                        let mut watcher = Watcher::of_due(&due, stretch, stepper);
+                let rated = match (again(&mut stepper), timeline.intervals.get(due.interval)) {
+                    (Some(stepper), Some(interval)) => {
+                        let mut watcher = Watcher::of_due(&due, interval, stepper);
                         let (rater, now) = (&mut self.rater, self.now);
-                        rater.fall_due_watched(stretches, &due, state, now, &mut watcher)
+                        rater.fall_due_watched(intervals, &due, state, now, &mut watcher)
                     }
-                    _ => self.rater.fall_due(stretches, &due, state, self.now),
+                    _ => self.rater.fall_due(intervals, &due, state, self.now),
                 };
                 let rated = rated.cloned();
                 let rated = rated

@@ -4,7 +4,7 @@
 use turnpike_types::{SuspenseReason, Timestamp};
 
 use crate::build::Builder;
-use crate::calendar::Stretch;
+use crate::calendar::OffsetInterval;
 use crate::error::Cause;
 use crate::graph::{Child, Primitive};
 use crate::measure::time_of_day;
@@ -249,7 +249,7 @@ impl Weigher {
     ) -> Result<(), SuspenseReason> {
         let flow = run.flow(&self.input);
         if stream.zero_quantity {
-            let at = run.scratch.calendar.stretch(flow.start);
+            let at = run.scratch.calendar.offset_interval(flow.start);
             let found = self.at(flow.start, at, windows);
             out.zero_quantity = found.ok_or_else(|| outside(run, flow.start))?.0 > 0;
         }
@@ -258,7 +258,7 @@ impl Weigher {
             let mut unit = span.first;
             while unit < span.end {
                 let at = flow.instant(unit);
-                let found = self.at(at, run.scratch.calendar.stretch(at), windows);
+                let found = self.at(at, run.scratch.calendar.offset_interval(at), windows);
                 let (weight, until) = found.ok_or_else(|| outside(run, at))?;
                 let end = flow.units_before(until).clamp(unit + 1, span.end);
                 multiply(Span { first: unit, end, ..*span }, weight, out)?;
@@ -275,21 +275,21 @@ impl Weigher {
     }
 
     /// The weight at an instant, and the instant up to which it holds; `None` if no window holds
-    /// the instant. The weight holds at most to the end of `stretch`, an interval of constant
+    /// the instant. The weight holds at most to the end of `interval`, an interval of constant
     /// offset from UTC.
     fn at(
         &self,
         instant: i64,
-        stretch: Stretch,
+        interval: OffsetInterval,
         windows: &[(Window, i128)],
     ) -> Option<(i128, i64)> {
-        let local = instant.saturating_add(stretch.offset_us);
+        let local = instant.saturating_add(interval.offset_us);
         let found = windows.iter().find(|(window, _)| window.holds(local));
         let weight = found.map(|(_, weight)| *weight).or(self.default);
         let clock = local.rem_euclid(DAY_US);
         let edge = windows.iter().map(|(window, _)| window.edge_after(clock)).min();
         let wait = edge.unwrap_or(DAY_US) - clock;
-        let until = instant.saturating_add(wait).min(stretch.to);
+        let until = instant.saturating_add(wait).min(interval.to);
         Some((weight?, until))
     }
 }

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use turnpike_plan::{
-    AccountContext, AccountState, ChargeLine, ObjectCode, PlanInForce, Rated, Rater, Stretch, Table,
+    AccountContext, AccountState, ChargeLine, DueInterval, ObjectCode, PlanInForce, Rated, Rater,
+    Table,
 };
 use turnpike_types::{SuspenseReason, Timestamp, UsageRecord};
 
@@ -73,15 +74,15 @@ impl Billed {
             until: self.until,
             ..PlanInForce::always(&self.code)
         }];
-        let stretches = [Stretch {
+        let intervals = [DueInterval {
             from: self.since,
             until: Timestamp::MAX,
             account: &self.account,
             plans: &plans,
         }];
         let mut lines = Vec::new();
-        while let Some(due) = self.rater.next_due(&stretches, &self.state, now, now) {
-            let rated = self.rater.fall_due(&stretches, &due, &self.state, now).unwrap();
+        while let Some(due) = self.rater.next_due(&intervals, &self.state, now, now) {
+            let rated = self.rater.fall_due(&intervals, &due, &self.state, now).unwrap();
             lines.extend(rated.lines.iter().map(|line| (due.at, *line)));
             self.state.apply(&rated.changes);
         }

@@ -10,7 +10,7 @@ use turnpike_plan::{
 };
 use turnpike_types::{Posting, UsageRecord};
 
-use crate::timeline::Stretch;
+use crate::timeline::TimelineInterval;
 
 /// A receiver of the steps, in the order in which the primitives run.
 pub trait Stepper {
@@ -151,7 +151,7 @@ pub(crate) struct Watcher<'a> {
     record: String,
     /// A due item: primitives without an effect are left out.
     is_due: bool,
-    stretch: &'a Stretch,
+    interval: &'a TimelineInterval,
     /// The postings of the lines so far, as of the previous step.
     postings: Vec<Posting>,
     stepper: &'a mut dyn Stepper,
@@ -160,16 +160,20 @@ pub(crate) struct Watcher<'a> {
 impl<'a> Watcher<'a> {
     pub(crate) fn of_record(
         record: &UsageRecord,
-        stretch: &'a Stretch,
+        interval: &'a TimelineInterval,
         stepper: &'a mut dyn Stepper,
     ) -> Self {
         let record = record.record_id.clone();
-        Self { record, is_due: false, stretch, postings: Vec::new(), stepper }
+        Self { record, is_due: false, interval, postings: Vec::new(), stepper }
     }
 
-    pub(crate) fn of_due(due: &Due, stretch: &'a Stretch, stepper: &'a mut dyn Stepper) -> Self {
-        let record = format!("due:{}", stretch.settings.zone.date_at(due.at));
-        Self { record, is_due: true, stretch, postings: Vec::new(), stepper }
+    pub(crate) fn of_due(
+        due: &Due,
+        interval: &'a TimelineInterval,
+        stepper: &'a mut dyn Stepper,
+    ) -> Self {
+        let record = format!("due:{}", interval.settings.zone.date_at(due.at));
+        Self { record, is_due: true, interval, postings: Vec::new(), stepper }
     }
 
     fn moved(&mut self, booked: &[ChargeLine]) -> Vec<Moved> {
@@ -189,8 +193,8 @@ impl<'a> Watcher<'a> {
 
 impl Watch for Watcher<'_> {
     fn step(&mut self, step: &Step<'_>) {
-        let Some(code) = self.stretch.codes.get(usize::from(step.plan)) else { return };
-        let zone = &self.stretch.settings.zone;
+        let Some(code) = self.interval.codes.get(usize::from(step.plan)) else { return };
+        let zone = &self.interval.settings.zone;
         let booked = step.lines.clone().filter_map(|number| {
             let line = step.booked.get(number)?;
             let component = code.components().get(usize::from(line.component))?;
