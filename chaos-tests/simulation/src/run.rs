@@ -58,7 +58,7 @@ struct Host {
     again_at_us: Option<u64>,
 }
 
-struct Run {
+struct SimulatedRun {
     plan: Plan,
     story: Story,
     network: Network,
@@ -85,7 +85,7 @@ pub fn run(seed: u64) -> Verdict {
         .finish();
     tracing::subscriber::with_default(subscriber, || {
         let mut healed = Duration::ZERO;
-        let found = Run::new(seed, story.clone()).and_then(|mut run| run.all(&mut healed));
+        let found = SimulatedRun::new(seed, story.clone()).and_then(|mut run| run.all(&mut healed));
         Verdict { story: story.text(), found, healed }
     })
 }
@@ -95,7 +95,7 @@ fn level() -> tracing::Level {
     std::env::var("STORY").ok().and_then(|l| l.parse().ok()).unwrap_or(tracing::Level::INFO)
 }
 
-impl Run {
+impl SimulatedRun {
     fn new(seed: u64, story: Story) -> Result<Self> {
         let plan = Plan::draw(seed);
         let clock = story.clone();

@@ -78,7 +78,7 @@ pub(crate) struct Splitter {
     guided: Vec<u8>,
 }
 
-struct Run<'a> {
+struct SplitState<'a> {
     table: &'a RouteTable,
     histories: Option<&'a Histories>,
     split: Split,
@@ -108,7 +108,7 @@ impl Splitter {
         self.part_of.resize(table.len(), 0);
         let bytes = frame.body().len();
         let part_bytes = if table.len() == 1 { bytes } else { bytes / table.len() * 5 / 4 };
-        let mut run = Run {
+        let mut run = SplitState {
             table,
             histories,
             split: Split::default(),
@@ -139,7 +139,7 @@ impl Splitter {
     }
 
     /// Adds one record to the part of its partition.
-    fn place(&mut self, run: &mut Run<'_>, record: &[u8]) {
+    fn place(&mut self, run: &mut SplitState<'_>, record: &[u8]) {
         let index = u32::try_from(run.records - 1).unwrap_or(u32::MAX);
         let found = match peek(record) {
             Ok(found) => found,
@@ -180,7 +180,7 @@ impl Splitter {
     /// spelling. So the same record with another spelling has the same deduplication key.
     fn push_unbound(
         &mut self,
-        run: &mut Run<'_>,
+        run: &mut SplitState<'_>,
         key: &Key<'_>,
         found: &Peek<'_>,
         index: u32,
@@ -199,7 +199,7 @@ impl Splitter {
         self.guided = spelled;
     }
 
-    fn push(&mut self, run: &mut Run<'_>, slot: Option<usize>, index: u32, record: &[u8]) {
+    fn push(&mut self, run: &mut SplitState<'_>, slot: Option<usize>, index: u32, record: &[u8]) {
         let place = slot.and_then(|slot| Some((self.part_of.get_mut(slot)?, run.table.at(slot)?)));
         let Some((known, route)) = place else {
             run.stop = Some(SplitStop::NoPartitions);
@@ -223,7 +223,7 @@ impl Splitter {
     }
 }
 
-impl Run<'_> {
+impl SplitState<'_> {
     fn slot_of(&mut self, account: AccountNumber) -> Option<usize> {
         if let Some((first, last, slot)) = self.last
             && (first..=last).contains(&account.0)

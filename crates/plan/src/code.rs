@@ -5,9 +5,9 @@ use std::fmt;
 use jiff::civil::Date;
 use turnpike_types::{Currency, Timestamp, UsageView};
 
+use crate::evaluation::{DerivedAttribute, Input, Op};
 use crate::measure::Unit;
 use crate::remembered::Meaning;
-use crate::run::{DerivedAttribute, Input, Op};
 use crate::state::VariableId;
 use crate::tables::TableKind;
 use crate::zone::{Zone, first_instant_of};

@@ -3,7 +3,7 @@
 //! The level rises along a span of units. The span is cut where a step ends: between two units, or
 //! between the copies of one unit. Units past the last step are the rest.
 
-use crate::run::Part;
+use crate::evaluation::Part;
 use crate::state::Period;
 use crate::stream::{Span, Stream};
 

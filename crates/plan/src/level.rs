@@ -3,8 +3,8 @@
 
 use turnpike_types::SuspenseReason;
 
+use crate::evaluation::{Evaluation, Input, Total};
 use crate::ladder::Ladder;
-use crate::run::{Input, Run, Total};
 use crate::state::Period;
 use crate::stream::{Span, Stream};
 
@@ -15,7 +15,11 @@ pub(crate) trait Reader: FnMut(Span, Ladder, Period) -> Option<()> {}
 impl<F: FnMut(Span, Ladder, Period) -> Option<()>> Reader for F {}
 
 /// The level of a zero-quantity record: the total before the record in the period of its start.
-pub(crate) fn of_zero_quantity(total: Option<Total>, run: &mut Run<'_>, input: &Input) -> i128 {
+pub(crate) fn of_zero_quantity(
+    total: Option<Total>,
+    run: &mut Evaluation<'_>,
+    input: &Input,
+) -> i128 {
     let Some(total) = total else { return 0 };
     let start = run.flow(input).start;
     let period = run.period(total.calendared, start).period;
@@ -37,7 +41,7 @@ pub(crate) fn by_count(stream: &Stream, mut read: impl Reader) -> Result<(), Sus
 /// The level of each unit is the accumulator's total before it.
 pub(crate) fn by_total(
     total: Total,
-    run: &mut Run<'_>,
+    run: &mut Evaluation<'_>,
     input: &Input,
     stream: &Stream,
     mut read: impl Reader,

@@ -13,7 +13,7 @@
 //!     |  build/        each primitive builds its own code (primitives/, one file each)
 //!     v
 //!   ObjectCode (code.rs)
-//!     |  rater.rs      rates a record of an account in a state; run.rs runs the operations
+//!     |  rater.rs      rates a record of an account in a state; evaluation.rs runs the operations
 //!     |  sweep.rs      charges that fall due without usage; options.rs compares alternatives,
 //!     |                offset.rs carries excess bonuses into the next cycle
 //!     |  stream.rs     units as spans         calendar.rs  zones and periods
@@ -57,6 +57,7 @@ mod code;
 mod defaults;
 mod document;
 mod error;
+mod evaluation;
 mod example;
 mod graph;
 mod ladder;
@@ -69,7 +70,6 @@ mod price;
 mod primitives;
 mod rater;
 mod remembered;
-mod run;
 mod spec;
 mod state;
 mod stream;

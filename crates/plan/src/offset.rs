@@ -22,9 +22,9 @@ use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp};
 
 use crate::calendar::{Calendared, Span as PeriodSpan};
+use crate::evaluation::{Event, open_if_late};
 use crate::options::posted;
 use crate::rater::{AccountContext, ChargeLine, Occasion, PlanInForce, Rated, Rater};
-use crate::run::{Event, open_if_late};
 use crate::state::{AccountState, Keep, Period, StateEntry, VariableId};
 use crate::sweep::{Due, DueInterval, What};
 

@@ -7,8 +7,8 @@ use turnpike_types::{Currency, Detail, Money, Posting, SuspenseReason, Timestamp
 
 use crate::calendar::INSTANTS;
 use crate::code::ObjectCode;
+use crate::evaluation::{Evaluation, Event, Scratch, open_if_late};
 use crate::options::{self, OfferId, OptionInForce};
-use crate::run::{Event, Run, Scratch, open_if_late};
 use crate::state::{AccountState, Period, StateEntry};
 use crate::tables::Table;
 use crate::trial;
@@ -119,7 +119,7 @@ pub(crate) struct Occasion<'a> {
     pub(crate) state: &'a AccountState,
     pub(crate) record: &'a UsageView<'a>,
     pub(crate) event: &'a Event,
-    /// As [`Run::held`].
+    /// As [`Evaluation::held`].
     pub(crate) held: &'a [(i64, i64)],
     pub(crate) now: i64,
 }
@@ -339,7 +339,7 @@ impl Rater {
         }
         let (first_line, first_change) = (self.rated.lines.len(), self.rated.changes.len());
         self.scratch.prepare(code);
-        let mut run = Run {
+        let mut run = Evaluation {
             record: occasion.record,
             account: occasion.account,
             state: occasion.state,

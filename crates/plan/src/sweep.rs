@@ -20,9 +20,9 @@ use jiff::civil::Date;
 use turnpike_types::{AccountNumber, SuspenseReason, Timestamp, UsageView};
 
 use crate::calendar::{Calendared, Span as PeriodSpan};
+use crate::evaluation::{DueQuery, Event};
 use crate::options::check_apart;
 use crate::rater::{AccountContext, Occasion, PlanInForce, Rated, Rater};
-use crate::run::{DueQuery, Event};
 use crate::state::{AccountState, StateEntry};
 use crate::watch::Watch;
 use closes::{closed_by, held};

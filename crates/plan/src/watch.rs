@@ -3,9 +3,9 @@
 use turnpike_types::{SuspenseReason, Suspension, Timestamp};
 
 use crate::code::Placed;
+use crate::evaluation::Evaluation;
 use crate::primitives::find;
 use crate::rater::ChargeLine;
-use crate::run::Run;
 use crate::spec::Role;
 use crate::state::StateEntry;
 use crate::stream::{Flow, Stream};
@@ -90,7 +90,7 @@ impl InTime {
 /// Runs one operation and reports its work.
 pub(crate) fn watched(
     placed: &Placed,
-    run: &mut Run<'_>,
+    run: &mut Evaluation<'_>,
     watch: &mut dyn Watch,
 ) -> Result<(), SuspenseReason> {
     let code = run.code;

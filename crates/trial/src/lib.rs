@@ -60,5 +60,5 @@ pub use examples::{
 };
 pub use outcome::{Charge, Charges, FellDue, Outcome};
 pub use seen::RECORDS_MAX;
-pub use step::{Booked, Moved, Port, Remembered, Run, Stepped, Stepper};
+pub use step::{Booked, Moved, Port, Remembered, Stepped, Stepper, UnitRange};
 pub use trial::{DUES_MAX, Trial};

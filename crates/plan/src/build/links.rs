@@ -5,10 +5,10 @@ use super::Builder;
 use crate::check::End;
 use crate::code::Accepts;
 use crate::error::Cause;
+use crate::evaluation::{Attribute, Input, Total, TypeOf};
 use crate::graph::SOURCE;
 use crate::measure::Unit;
 use crate::nearest::hint;
-use crate::run::{Attribute, Input, Total, TypeOf};
 use crate::spec::{Carries, Refused, Role};
 
 impl Builder<'_> {

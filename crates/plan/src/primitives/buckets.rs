@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use turnpike_types::SuspenseReason;
 
 use crate::calendar::{date_of, days_on, period_of};
-use crate::run::{Calendared, Run};
+use crate::evaluation::{Calendared, Evaluation};
 use crate::state::{Period, StateEntry, VariableId};
 use crate::stream::{Flow, PORTIONS_MAX, SPANS_MAX, Span, Stream};
 
@@ -68,7 +68,7 @@ impl<'b> Drawing<'b> {
     pub(super) fn fill(
         &mut self,
         place: usize,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         flow: Flow,
         stream: &Stream,
     ) -> Result<(), SuspenseReason> {
@@ -107,7 +107,7 @@ impl<'b> Drawing<'b> {
     /// Splits units into those that a bucket covers and the rest.
     pub(super) fn draw(
         &mut self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         flow: Flow,
         stream: &Stream,
         covered: &mut Stream,
@@ -143,11 +143,11 @@ impl<'b> Drawing<'b> {
     }
 
     /// Writes the changed values to the state.
-    pub(super) fn keep(self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    pub(super) fn keep(self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         self.changed.iter().try_for_each(|entry| run.set(entry.variable, entry.period, entry.value))
     }
 
-    fn value(&self, run: &Run<'_>, variable: VariableId, period: Period) -> i128 {
+    fn value(&self, run: &Evaluation<'_>, variable: VariableId, period: Period) -> i128 {
         let mine = |entry: &&StateEntry| entry.variable == variable && entry.period == period;
         let changed = self.changed.iter().find(mine);
         changed.map_or_else(|| run.value(variable, period), |entry| entry.value)
@@ -173,7 +173,7 @@ impl<'b> Drawing<'b> {
 
     /// Finds the lots that are valid at `at`, in the order of their use. Returns the instant up to
     /// which they are valid. The caller needs no instant after `last`.
-    fn open(&mut self, run: &mut Run<'_>, at: i64, last: i64) -> i64 {
+    fn open(&mut self, run: &mut Evaluation<'_>, at: i64, last: i64) -> i64 {
         let day = run.period(Calendared::Day, at);
         let today = date_of(day.period);
         let mut lots = std::mem::take(&mut self.lots);
@@ -194,7 +194,13 @@ impl<'b> Drawing<'b> {
 
     /// Adds the lots of a bucket that are valid on a date. Returns the next date on which the
     /// bucket may have other lots.
-    fn open_bucket(&self, place: usize, run: &mut Run<'_>, today: Date, lots: &mut Lots) -> Date {
+    fn open_bucket(
+        &self,
+        place: usize,
+        run: &mut Evaluation<'_>,
+        today: Date,
+        lots: &mut Lots,
+    ) -> Date {
         let bucket = &self.buckets[place];
         let mut add = |granted: Date, expires: Date, period, left| {
             if left > 0 {
@@ -319,7 +325,7 @@ impl<'b> Drawing<'b> {
 /// The first dates of consecutive periods: those whose grants are valid on `today`, and those with
 /// which these grants expire. There are 2 * `rollover` + 2 of them.
 fn firsts_around(
-    run: &Run<'_>,
+    run: &Evaluation<'_>,
     calendared: Calendared,
     today: Date,
     rollover: usize,
@@ -335,7 +341,7 @@ fn firsts_around(
 
 /// Whether the subscription began before the date `next`. A period that ended before the
 /// subscription began grants nothing.
-fn reaches(run: &Run<'_>, next: Date) -> bool {
+fn reaches(run: &Evaluation<'_>, next: Date) -> bool {
     const DAY_US: i64 = 86_400_000_000;
     // A local date differs from the UTC date by at most a day, so the distance in UTC mostly
     // decides.

@@ -5,8 +5,8 @@ use turnpike_types::SuspenseReason;
 
 use crate::calendar::{Calendar, OffsetInterval};
 use crate::error::Cause;
+use crate::evaluation::{Evaluation, Op};
 use crate::measure::time_of_day;
-use crate::run::{Op, Run};
 use crate::spec::{Role, Spec, Value, required, usage_in};
 
 use super::filter::{OUTPUTS, Ways};
@@ -84,7 +84,7 @@ struct DailyTimeFilter {
 }
 
 impl Op for DailyTimeFilter {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let at = |calendar: &mut Calendar, at| self.window.at(at, calendar.offset_interval(at));
         self.ways.by_instant(run, |_| Ok(at))
     }

@@ -7,10 +7,10 @@ use crate::Unit;
 use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
+use crate::evaluation::{Attribute, ChargeOut, Evaluation, Input, Named, Op, TableRef};
 use crate::graph::Primitive;
 use crate::measure::plural;
 use crate::price::{Price, fixed};
-use crate::run::{Attribute, ChargeOut, Input, Named, Op, Run, TableRef};
 use crate::spec::{
     Built, CHARGE_OUT, Refused, Role, Spec, Value, optional, required, usage_in, with_default,
 };
@@ -161,7 +161,7 @@ struct E164DialPlanRater {
 }
 
 impl Op for E164DialPlanRater {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         let rated = self.rate(run, &stream);
         run.give(&self.input, stream);
@@ -170,7 +170,7 @@ impl Op for E164DialPlanRater {
 }
 
 impl E164DialPlanRater {
-    fn rate(&self, run: &mut Run<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
+    fn rate(&self, run: &mut Evaluation<'_>, stream: &Stream) -> Result<(), SuspenseReason> {
         // A record without units costs nothing, so its number is not checked.
         let Some(first) = stream.spans.first() else { return Ok(()) };
         let quantity = stream
@@ -198,7 +198,7 @@ impl E164DialPlanRater {
     }
 
     /// The row of the dial plan for the called number.
-    fn row<'a>(&self, run: &mut Run<'a>) -> Result<&'a DialRow, SuspenseReason> {
+    fn row<'a>(&self, run: &mut Evaluation<'a>) -> Result<&'a DialRow, SuspenseReason> {
         let table = run.table(self.table)?;
         let plan = table.dial_plan().ok_or_else(|| run.without_table(self.table))?;
         let number = run.attribute(&self.number)?.ok_or_else(|| run.lacks(&self.number))?;
@@ -224,7 +224,7 @@ impl E164DialPlanRater {
     }
 
     #[cold]
-    fn bad(&self, run: &Run<'_>, number: &str, fault: BadNumber) -> SuspenseReason {
+    fn bad(&self, run: &Evaluation<'_>, number: &str, fault: BadNumber) -> SuspenseReason {
         let about = format_args!("{} {number:?}: {fault}", Named(&self.number));
         run.refuse(SuspenseReason::BadAttribute, about)
     }

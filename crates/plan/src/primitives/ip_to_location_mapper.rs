@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use turnpike_types::SuspenseReason;
 
-use crate::run::{Attribute, DerivedAttribute, Event, Input, Named, Op, Run, TableRef};
+use crate::evaluation::{
+    Attribute, DerivedAttribute, Evaluation, Event, Input, Named, Op, TableRef,
+};
 use crate::spec::{Role, Spec, Value, required, usage_in, usage_out, with_default};
 use crate::tables::TableKind;
 
@@ -50,7 +52,7 @@ struct Location {
 }
 
 impl DerivedAttribute for Location {
-    fn value<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason> {
+    fn value<'a>(&'a self, run: &Evaluation<'a>) -> Result<&'a str, SuspenseReason> {
         // A charge that falls due without usage has no address, and must not be suspended for it.
         if *run.event != Event::Usage {
             return Ok(&self.unknown);
@@ -73,7 +75,7 @@ struct IptoLocationMapper {
 }
 
 impl Op for IptoLocationMapper {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         // A bad address is refused wherever units pass, also if no primitive reads the location.
         let told = if stream.is_empty() { Ok(()) } else { self.location.value(run).map(drop) };

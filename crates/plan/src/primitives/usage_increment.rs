@@ -7,9 +7,9 @@ use crate::build::Builder;
 use crate::calendar::INSTANTS;
 use crate::code::Measure;
 use crate::error::Cause;
+use crate::evaluation::{Evaluation, Input, Op};
 use crate::graph::Primitive;
 use crate::measure::Quantity;
-use crate::run::{Input, Op, Run};
 use crate::spec::{Built, Role, Spec, Value, required, usage_in, usage_out};
 use crate::stream::{Flow, Span};
 
@@ -71,7 +71,7 @@ struct UsageIncrement {
 }
 
 impl Op for UsageIncrement {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if let Some(out) = self.out
             && !stream.is_empty()
@@ -93,7 +93,7 @@ impl Op for UsageIncrement {
 impl UsageIncrement {
     /// The flow of the rounded record. `None` if the quantity overflows, or if the end is past the
     /// end of the calendar.
-    fn lengthened(&self, run: &Run<'_>) -> Option<Flow> {
+    fn lengthened(&self, run: &Evaluation<'_>) -> Option<Flow> {
         let flow = run.flow(&self.input);
         let quantity = increments(flow.quantity, self.first, self.then)?;
         let measure = run.code.measures.get(self.input.flow);

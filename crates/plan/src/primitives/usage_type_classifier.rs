@@ -7,8 +7,8 @@ use turnpike_types::SuspenseReason;
 
 use crate::build::Builder;
 use crate::error::Cause;
+use crate::evaluation::{DerivedAttribute, Evaluation, Input, Op, TypeOf};
 use crate::graph::{Child, Primitive};
-use crate::run::{DerivedAttribute, Input, Op, Run, TypeOf};
 use crate::spec::{
     Built, ChildSpec, Refused, Role, Spec, Value, ValueType, optional, required, usage_in,
     usage_out,
@@ -159,7 +159,7 @@ struct Classes {
 }
 
 impl DerivedAttribute for Classes {
-    fn value<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason> {
+    fn value<'a>(&'a self, run: &Evaluation<'a>) -> Result<&'a str, SuspenseReason> {
         for rule in &self.rules {
             if rule.holds(run, self.of)? {
                 return Ok(&rule.name);
@@ -175,7 +175,7 @@ struct UsageTypeClassifier {
 }
 
 impl Op for UsageTypeClassifier {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if let Some(out) = self.out {
             run.scratch.streams[out].copy_from(&stream);

@@ -6,9 +6,9 @@ use turnpike_types::SuspenseReason;
 use crate::build::Builder;
 use crate::calendar::{Calendar, OffsetInterval};
 use crate::error::Cause;
+use crate::evaluation::{Evaluation, Op};
 use crate::graph::{Child, Primitive};
 use crate::measure::time_of_day;
-use crate::run::{Op, Run};
 use crate::spec::{Built, ChildSpec, Refused, Role, Spec, Value, required, usage_in, with_default};
 
 use super::daily_time_filter::DAY_US;
@@ -138,7 +138,7 @@ struct WeeklyTimeFilter {
 }
 
 impl Op for WeeklyTimeFilter {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let at = |calendar: &mut Calendar, at| self.week.at(at, calendar.offset_interval(at));
         self.ways.by_instant(run, |_| Ok(at))
     }

@@ -6,9 +6,9 @@ use turnpike_types::{SuspenseReason, Timestamp};
 use crate::build::Builder;
 use crate::calendar::OffsetInterval;
 use crate::error::Cause;
+use crate::evaluation::{Attribute, Evaluation, Input, Named, Op};
 use crate::graph::{Child, Primitive};
 use crate::measure::time_of_day;
-use crate::run::{Attribute, Input, Named, Op, Run};
 use crate::spec::{
     Built, ChildSpec, Refused, Role, Spec, Value, optional, required, usage_in, usage_out,
 };
@@ -180,7 +180,7 @@ struct Weigher {
 }
 
 impl Op for Weigher {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if let Some(slot) = self.out
             && !stream.is_empty()
@@ -216,7 +216,7 @@ fn multiply(span: Span, weight: i128, out: &mut Stream) -> Result<(), SuspenseRe
 
 /// Refuses a record because no window holds one of its instants.
 #[cold]
-fn outside(run: &Run<'_>, at: i64) -> SuspenseReason {
+fn outside(run: &Evaluation<'_>, at: i64) -> SuspenseReason {
     let at = run.account.zone.show(Timestamp(at));
     run.refuse(SuspenseReason::NoWeight, format_args!("no window holds {at}"))
 }
@@ -224,7 +224,7 @@ fn outside(run: &Run<'_>, at: i64) -> SuspenseReason {
 impl Weigher {
     fn by_value(
         &self,
-        run: &Run<'_>,
+        run: &Evaluation<'_>,
         attribute: &Attribute,
         weights: &[(Box<str>, i128)],
     ) -> Result<i128, SuspenseReason> {
@@ -242,7 +242,7 @@ impl Weigher {
 
     fn by_time(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         windows: &[(Window, i128)],
         stream: &Stream,
         out: &mut Stream,

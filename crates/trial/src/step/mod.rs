@@ -58,14 +58,14 @@ pub struct Port {
     /// The port.
     pub port: String,
     /// Ranges of units, in order.
-    pub runs: Vec<Run>,
+    pub runs: Vec<UnitRange>,
     /// A record without units passed the port.
     pub empty_record: bool,
 }
 
 /// A range of consecutive units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Run {
+pub struct UnitRange {
     /// The first unit, counted within the record from 0.
     pub first: i64,
     /// The unit after the last one.
@@ -239,7 +239,7 @@ fn port(carried: &Carried<'_>, zone: &Zone) -> Port {
         let in_time = carried.in_time.as_ref();
         in_time.map(|in_time: &InTime| zone.show(in_time.instant(unit)))
     };
-    let run = |&(first, end, times): &(i64, i64, i128)| Run {
+    let run = |&(first, end, times): &(i64, i64, i128)| UnitRange {
         first,
         end,
         times,

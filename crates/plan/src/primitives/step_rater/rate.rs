@@ -2,10 +2,10 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
+use crate::evaluation::{ChargeOut, Evaluation, Input, Op, Part, Total};
 use crate::ladder::Sorter;
 use crate::level;
 use crate::price::Price;
-use crate::run::{ChargeOut, Input, Op, Part, Run, Total};
 use crate::state::{Period, VariableId};
 use crate::stream::{Span, Stream};
 
@@ -60,7 +60,7 @@ pub(super) struct StepRater {
 }
 
 impl Op for StepRater {
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         run.read(&self.input)?;
         if let Some(span) = run.single(&self.input)
             && self.run_single(run, span)?
@@ -74,7 +74,7 @@ impl Op for StepRater {
 impl StepRater {
     /// The general case: any number of ranges of units.
     #[inline(never)]
-    fn run_any(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason> {
+    fn run_any(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason> {
         let stream = run.take(&self.input)?;
         if stream.is_empty() {
             run.give(&self.input, stream);
@@ -110,7 +110,7 @@ impl StepRater {
 
     /// The common case: one range of units with one level, split by steps between whole units.
     /// `false` if the record is not of this case; then no line is booked.
-    fn run_single(&self, run: &mut Run<'_>, mut span: Span) -> Result<bool, SuspenseReason> {
+    fn run_single(&self, run: &mut Evaluation<'_>, mut span: Span) -> Result<bool, SuspenseReason> {
         let (mut before, period) = match self.total {
             None => (0, Period::EVER),
             Some(total) => match *run.scratch.traces[total.trace].as_slice() {
@@ -149,9 +149,14 @@ impl StepRater {
     /// Books the correction for a change to the step, the line of the part's units, and the
     /// constant. `begins`: the part begins with the record's first unit.
     #[inline(always)]
-    fn book(&self, run: &mut Run<'_>, part: &Part, begins: bool) -> Result<(), SuspenseReason> {
+    fn book(
+        &self,
+        run: &mut Evaluation<'_>,
+        part: &Part,
+        begins: bool,
+    ) -> Result<(), SuspenseReason> {
         let step = &self.steps[part.step];
-        let fixed = |run: &Run<'_>, component, amount| {
+        let fixed = |run: &Evaluation<'_>, component, amount| {
             run.fixed(component, amount, part.period, part.first_unit)
         };
         let levels = |before, after| if self.total.is_some() { (before, after) } else { (0, 0) };
@@ -183,11 +188,12 @@ impl StepRater {
     #[inline(never)]
     fn book_constant(
         &self,
-        run: &mut Run<'_>,
+        run: &mut Evaluation<'_>,
         part: &Part,
         &Constant { component, amount, variable, .. }: &Constant,
     ) -> Result<(), SuspenseReason> {
-        let line = |run: &Run<'_>| run.fixed(component, amount, part.period, part.first_unit);
+        let line =
+            |run: &Evaluation<'_>| run.fixed(component, amount, part.period, part.first_unit);
         if let Some(variable) = variable {
             return run.charge_once(variable, part.period, self.out, line);
         }

@@ -26,8 +26,8 @@ pub(crate) use scratch::Scratch;
 /// The code of one primitive. It reads its input streams, and writes output streams, lines and
 /// state changes.
 pub(crate) trait Op: Send + Sync {
-    /// Runs for one record, or for an event without usage ([`Run::event`]).
-    fn run(&self, run: &mut Run<'_>) -> Result<(), SuspenseReason>;
+    /// Runs for one record, or for an event without usage ([`Evaluation::event`]).
+    fn run(&self, run: &mut Evaluation<'_>) -> Result<(), SuspenseReason>;
 
     /// The next instant at which a charge of this primitive falls due without usage, within the
     /// query's bounds; `None` when none does.
@@ -39,11 +39,11 @@ pub(crate) trait Op: Send + Sync {
 /// An attribute that a primitive derives from a record; the same for all units of the record.
 pub(crate) trait DerivedAttribute: Send + Sync {
     /// The value of the attribute.
-    fn value<'a>(&'a self, run: &Run<'a>) -> Result<&'a str, SuspenseReason>;
+    fn value<'a>(&'a self, run: &Evaluation<'a>) -> Result<&'a str, SuspenseReason>;
 }
 
 /// The evaluation of one record, or of one due event, by one plan.
-pub(crate) struct Run<'a> {
+pub(crate) struct Evaluation<'a> {
     /// For an event without usage: an empty record at the instant of the event.
     pub(crate) record: &'a UsageView<'a>,
     pub(crate) account: &'a AccountContext,
@@ -65,7 +65,7 @@ pub(crate) struct Run<'a> {
     pub(crate) changes: &'a mut Vec<StateEntry>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> Evaluation<'a> {
     /// Runs the operations that have work, in order.
     pub(crate) fn run_all(
         &mut self,
@@ -89,9 +89,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The single span of units that an input carries, once its measures are [read](Run::read).
+    /// The single span of units that an input carries, once its measures are [read](Evaluation::read).
     /// `None` when it carries several spans, none, or a zero-quantity record: then use
-    /// [`Run::take`].
+    /// [`Evaluation::take`].
     #[inline(always)]
     pub(crate) fn single(&self, input: &Input) -> Option<Span> {
         let [slot] = *input.slots else { return None };
@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
     }
 
     /// Takes an input's stream out of the scratch space, with its links merged. Return it with
-    /// [`Run::give`].
+    /// [`Evaluation::give`].
     #[inline]
     pub(crate) fn take(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
         if let [slot] = *input.slots {
@@ -139,7 +139,7 @@ impl<'a> Run<'a> {
         Ok(merged)
     }
 
-    /// Returns a stream that [`Run::take`] took, for the input's other consumers.
+    /// Returns a stream that [`Evaluation::take`] took, for the input's other consumers.
     #[inline]
     pub(crate) fn give(&mut self, input: &Input, stream: Stream) {
         if let [slot] = *input.slots {
@@ -319,7 +319,7 @@ impl<'a> Run<'a> {
     }
 
     /// The indexes of the lines that reach a charge input, in booking order. Return the buffer with
-    /// [`Run::give_lines`].
+    /// [`Evaluation::give_lines`].
     pub(crate) fn take_lines(&mut self, slots: &[usize]) -> Vec<u32> {
         let mut gathered = std::mem::take(&mut self.scratch.gathered);
         gathered.clear();
@@ -330,7 +330,7 @@ impl<'a> Run<'a> {
         gathered
     }
 
-    /// Returns the buffer that [`Run::take_lines`] took.
+    /// Returns the buffer that [`Evaluation::take_lines`] took.
     pub(crate) fn give_lines(&mut self, lines: Vec<u32>) {
         self.scratch.gathered = lines;
     }
