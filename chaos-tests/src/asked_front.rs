@@ -14,7 +14,7 @@ use turnpike_proto::record::encode;
 use turnpike_proto::suspense::v1::suspense_service_client::SuspenseServiceClient;
 use turnpike_proto::suspense::v1::{ListRequest, RecycleRequest};
 
-use crate::asked::{Place, Rpc, octets, open, record};
+use crate::asked::{Rpc, TestPartition, octets, open, record};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -37,7 +37,12 @@ pub enum Told {
 ///
 /// # Errors
 /// The status from the front, or a time-out.
-pub async fn ask(front: Channel, rpc: Rpc, at: Place, id: &str) -> Result<Option<Told>, Status> {
+pub async fn ask(
+    front: Channel,
+    rpc: Rpc,
+    at: TestPartition,
+    id: &str,
+) -> Result<Option<Told>, Status> {
     let answer = async {
         Ok(Some(match rpc {
             Rpc::Forward => ingest(front, at, id).await?,
@@ -52,7 +57,7 @@ pub async fn ask(front: Channel, rpc: Rpc, at: Place, id: &str) -> Result<Option
     tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(late)
 }
 
-async fn ingest(front: Channel, at: Place, id: &str) -> Result<Told, Status> {
+async fn ingest(front: Channel, at: TestPartition, id: &str) -> Result<Told, Status> {
     let mut bytes = Vec::new();
     encode(&record(at.known(), id, 1), &mut bytes);
     let batch = BatchFrame::build("frozen", 1, [bytes.as_slice()]);
@@ -60,19 +65,19 @@ async fn ingest(front: Channel, at: Place, id: &str) -> Result<Told, Status> {
     Ok(Told::Taken(ack.status() == BatchStatus::Done))
 }
 
-async fn apply(front: Channel, at: Place) -> Result<Told, Status> {
+async fn apply(front: Channel, at: TestPartition) -> Result<Told, Status> {
     let request = ApplyRequest { commands: vec![open(at.fresh())] };
     let answer = AccountServiceClient::new(front).apply(request).await?.into_inner();
     Ok(Told::Opened(answer.results.iter().all(|one| one.outcome() == AccountOutcome::Applied)))
 }
 
-async fn show(front: Channel, at: Place) -> Result<Told, Status> {
+async fn show(front: Channel, at: TestPartition) -> Result<Told, Status> {
     let request = ShowRequest { account_number: at.known() };
     let shown = AccountServiceClient::new(front).show(request).await?.into_inner();
     Ok(Told::Octets(octets(&shown), shown.epoch))
 }
 
-async fn list(front: Channel, at: Place) -> Result<Told, Status> {
+async fn list(front: Channel, at: TestPartition) -> Result<Told, Status> {
     let request = ListRequest { account_number: at.unknown(), ..ListRequest::default() };
     let mut listed = SuspenseServiceClient::new(front).list(request).await?.into_inner();
     let mut waiting = Vec::new();
@@ -82,7 +87,7 @@ async fn list(front: Channel, at: Place) -> Result<Told, Status> {
     Ok(Told::Waiting(waiting))
 }
 
-async fn recycle(front: Channel, at: Place) -> Result<Told, Status> {
+async fn recycle(front: Channel, at: TestPartition) -> Result<Told, Status> {
     let request = RecycleRequest { account_number: at.unknown(), ..RecycleRequest::default() };
     let done = SuspenseServiceClient::new(front).recycle(request).await?.into_inner();
     Ok(Told::Recycled(done.rated, done.still_suspended))

@@ -7,7 +7,7 @@ use crate::frozen_support;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use chaos_tests::asked::{Answer, Place, Rpc, answer_to, record, sub_batch};
+use chaos_tests::asked::{Answer, Rpc, TestPartition, answer_to, record, sub_batch};
 use fault_proxy::{Direction, Flow};
 use frozen_support::{Asked, World};
 use prost::Message as _;
@@ -95,7 +95,7 @@ fn signs_tell_of(process: u64, answers: &[Answer]) -> Result<()> {
 
 /// The stream of a front that was answered before the freeze and is still used afterwards.
 struct OldStream {
-    at: Place,
+    at: TestPartition,
     next: u64,
     frames: mpsc::Sender<SubBatchFrame>,
     answers: Streaming<SubBatchAnswer>,

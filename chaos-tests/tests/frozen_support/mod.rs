@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use chaos_tests::asked::{
-    Answer, Node, Place, Rpc, WAITING, apply, ask, forward, open, record, sub_batch, subscribe,
+    Answer, Node, Rpc, TestPartition, WAITING, apply, ask, forward, open, record, sub_batch,
+    subscribe,
 };
 use chaos_tests::asked_front::{self, Told};
 use chaos_tests::cluster::Cluster;
@@ -37,7 +38,7 @@ pub struct World {
     cluster: Cluster,
     pub db: std::sync::Arc<dyn SharedDatabase>,
     pub line: Proxy,
-    pub places: Vec<Place>,
+    pub places: Vec<TestPartition>,
     pub a: Node,
     b: Node,
     front: Channel,
@@ -71,11 +72,11 @@ impl World {
         cluster.run(&["plan", "publish", plan])?;
         let db = open_database(&database, &OpenOptions::default()).await?;
         let partitions = db.observe().await?.partitions;
-        let place = |spec: &turnpike_store::PartitionSpec| Place {
+        let place = |spec: &turnpike_store::PartitionSpec| TestPartition {
             partition: spec.id,
             first: spec.range.first().0,
         };
-        let places: Vec<Place> = partitions.iter().map(|row| place(&row.spec)).collect();
+        let places: Vec<TestPartition> = partitions.iter().map(|row| place(&row.spec)).collect();
         let (a, b) = (node(db.as_ref(), "a").await?, node(db.as_ref(), "b").await?);
         let front = Endpoint::from_shared(cluster.front())?.connect().await?;
         let world = Self { cluster, db, line, places, a, b, front, _postgres: postgres };
@@ -149,7 +150,7 @@ impl World {
         Ok(epochs)
     }
 
-    async fn recycle_at_b(&self, at: Place) -> Result<()> {
+    async fn recycle_at_b(&self, at: TestPartition) -> Result<()> {
         let (partition, mut b) = (at.partition.0, self.b.clone());
         let listed = b.list_suspense(NodeSuspenseRequest { partition, filter: None }).await?;
         let keys = listed.into_inner().records.into_iter().map(|record| RecycleKey {
@@ -198,7 +199,7 @@ impl World {
 
 async fn send(
     mut node: Node,
-    at: Place,
+    at: TestPartition,
     records: Vec<turnpike_types::UsageRecord>,
 ) -> Result<Answer, Status> {
     let frames = tokio_stream::once(sub_batch(at, 0, &records));
@@ -224,7 +225,7 @@ async fn done<F: Future<Output = Result<Answer, Status>>>(again: impl Fn() -> F)
 #[derive(Default)]
 pub struct Asked {
     of_node: JoinSet<Answer>,
-    of_front: JoinSet<(Place, String, Result<Option<Told>, Status>)>,
+    of_front: JoinSet<(TestPartition, String, Result<Option<Told>, Status>)>,
 }
 
 impl Asked {
@@ -263,7 +264,7 @@ impl Asked {
 /// The answers to all requests.
 pub struct Answers {
     pub of_node: Vec<Answer>,
-    of_front: Vec<(Place, String, Result<Option<Told>, Status>)>,
+    of_front: Vec<(TestPartition, String, Result<Option<Told>, Status>)>,
 }
 
 impl Answers {

@@ -12,7 +12,7 @@ use turnpike_plan::{Period, StateEntry, VariableId};
 use turnpike_segment::head::{
     Cancellation, Change, ComponentHead, Offer, OptOut, Pick, PostingCursor, Settings, Subscription,
 };
-use turnpike_segment::{LineKind, NewLine, NewRecord, Place, Segment, SegmentBuilder};
+use turnpike_segment::{LineKind, NewLine, NewRecord, SealContext, Segment, SegmentBuilder};
 use turnpike_types::{
     AccountNumber, Epoch, Money, Outcome, PartitionId, Posting, SegmentHash, SegmentNumber,
     SuspenseReason, Timestamp, UsageView,
@@ -117,7 +117,7 @@ impl Owner {
     /// Appends the segment, and begins the next one `later_us` later.
     fn seal(&mut self, later_us: i64) {
         let prev_hash = self.state.last().1;
-        let place = Place {
+        let context = SealContext {
             partition: PartitionId(1),
             segment: self.number(),
             epoch: Epoch::stored(1),
@@ -126,8 +126,8 @@ impl Owner {
             floor: self.time.floor,
             catalogue_version: 0,
         };
-        let sealed = std::mem::take(&mut self.builder).seal(&place).unwrap();
-        self.state.advance(place.segment, sealed.hash, self.time);
+        let sealed = std::mem::take(&mut self.builder).seal(&context).unwrap();
+        self.state.advance(context.segment, sealed.hash, self.time);
         let segment = Segment::decode(&sealed.body).unwrap();
         self.log.push((prev_hash, sealed.hash, segment));
         let clock = self.time.now.saturating_add(later_us);

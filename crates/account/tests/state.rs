@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use turnpike_account::{AccountChange, LoggedTime, PartitionState, ReplayError, WaitingKey};
 use turnpike_mutants::{Check, all_caught};
 use turnpike_segment::head::{Cancellation, Change, Settings, Subscription, SuspenseKey};
-use turnpike_segment::{NewRecord, Place, Segment, SegmentBuilder};
+use turnpike_segment::{NewRecord, SealContext, Segment, SegmentBuilder};
 use turnpike_types::{
     AccountNumber, Epoch, Outcome, PartitionId, SegmentHash, SegmentNumber, SuspenseReason,
     Timestamp, UsageView,
@@ -48,7 +48,7 @@ impl Log {
         let mut builder = SegmentBuilder::new();
         fill(&mut builder);
         let prev_hash = self.segments.last().map(|(_, hash, _)| *hash).unwrap_or_default();
-        let place = Place {
+        let context = SealContext {
             partition: PartitionId(1),
             segment: SegmentNumber(self.segments.len() as u64 + 1),
             epoch: Epoch::stored(1),
@@ -57,7 +57,7 @@ impl Log {
             floor: Timestamp((hour - 5) * HOUR),
             catalogue_version: 0,
         };
-        let sealed = builder.seal(&place).unwrap();
+        let sealed = builder.seal(&context).unwrap();
         let segment = Segment::decode(&sealed.body).unwrap();
         self.segments.push((prev_hash, sealed.hash, segment));
     }

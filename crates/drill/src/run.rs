@@ -171,12 +171,12 @@ impl Site {
         shape: &Shape,
         size: &Size,
     ) -> Result<Self> {
-        let place = database.place(name, dir).await?;
-        let db = open(&place.url, &OpenOptions::default()).await.context("the database")?;
+        let address = database.address(name, dir).await?;
+        let db = open(&address.url, &OpenOptions::default()).await.context("the database")?;
         let ground = Ground::beyond(db.as_ref(), size.partitions, size.accounts).await?;
         ground.create(db.as_ref(), &shape.nodes, shape.first_owns_all).await?;
         let begin = begins(db.as_ref(), &ground).await?;
-        let cluster = Cluster::start(&options.binary, dir, &place, shape).await?;
+        let cluster = Cluster::start(&options.binary, dir, &address, shape).await?;
         setup::served(db.as_ref(), &ground).await?;
         Ok(Self { cluster, ground, db, begin })
     }

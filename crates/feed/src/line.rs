@@ -135,7 +135,7 @@ pub(crate) fn bytes_of(line: &ChargeLine) -> usize {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use turnpike_segment::head::ComponentHead;
-    use turnpike_segment::{NewLine, NewRecord, Place, SegmentBuilder};
+    use turnpike_segment::{NewLine, NewRecord, SealContext, SegmentBuilder};
     use turnpike_types::{
         AccountNumber, Epoch, Money, PartitionId, SegmentHash, SegmentNumber, Timestamp, UsageView,
     };
@@ -173,7 +173,7 @@ mod tests {
                 row: of.map(|of| of + 7),
             });
         }
-        let place = Place {
+        let context = SealContext {
             partition: PartitionId(1),
             segment: SegmentNumber(1),
             epoch: Epoch::stored(1),
@@ -182,7 +182,7 @@ mod tests {
             floor: Timestamp(0),
             catalogue_version: 0,
         };
-        Segment::decode(&builder.seal(&place).unwrap().body).unwrap()
+        Segment::decode(&builder.seal(&context).unwrap().body).unwrap()
     }
 
     #[test]

@@ -9,7 +9,7 @@ use turnpike_proto::feed::v1::FeedPage;
 use turnpike_types::{SegmentHash, SegmentNumber};
 
 use crate::FeedError;
-use crate::cursor::Place;
+use crate::cursor::FeedPosition;
 use crate::line::{bytes_of, charge_line, control_totals};
 use crate::log::{Committed, Log};
 
@@ -19,7 +19,7 @@ pub(crate) type Pages = mpsc::Sender<Result<FeedPage, Status>>;
 /// The range of one partition's log that a Pull covers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SegmentRange {
-    pub(crate) from: Place,
+    pub(crate) from: FeedPosition,
     /// The last segment that was committed when the call began, and its hash.
     pub(crate) end: SegmentNumber,
     pub(crate) end_hash: SegmentHash,
@@ -49,11 +49,16 @@ pub(crate) struct Puller<'a> {
     limits: &'a mut Limits,
     page: FeedPage,
     page_bytes: usize,
-    at: Place,
+    at: FeedPosition,
 }
 
 impl<'a> Puller<'a> {
-    pub(crate) fn new(log: &'a Log, pages: &'a Pages, limits: &'a mut Limits, from: Place) -> Self {
+    pub(crate) fn new(
+        log: &'a Log,
+        pages: &'a Pages,
+        limits: &'a mut Limits,
+        from: FeedPosition,
+    ) -> Self {
         Self { log, pages, limits, page: FeedPage::default(), page_bytes: 0, at: from }
     }
 
@@ -78,7 +83,7 @@ impl<'a> Puller<'a> {
                 }
                 let next = self.log.decode(partition, &row)?;
                 self.check_chain(&next, range)?;
-                self.at = Place { partition, segment: next.number, row: 0, hash: next.hash };
+                self.at = FeedPosition { partition, segment: next.number, row: 0, hash: next.hash };
                 if !self.segment(&next).await? {
                     return self.stop().await;
                 }

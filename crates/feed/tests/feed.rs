@@ -11,7 +11,7 @@ use turnpike_proto::feed::v1::{
     AcknowledgeRequest, ChargeLine, ControlTotals, Cursor, FeedPage, PullRequest, RegisterRequest,
 };
 use turnpike_segment::head::ComponentHead;
-use turnpike_segment::{NewLine, NewRecord, Place, SegmentBuilder};
+use turnpike_segment::{NewLine, NewRecord, SealContext, SegmentBuilder};
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{AppendOutcome, AppendSegment, Claim, Claimed, PartitionSpec, SharedDatabase};
 use turnpike_types::{
@@ -155,7 +155,7 @@ fn sealed(
             });
         }
     }
-    let place = Place {
+    let context = SealContext {
         partition,
         segment,
         epoch,
@@ -164,7 +164,7 @@ fn sealed(
         floor: Timestamp(0),
         catalogue_version: 1,
     };
-    let sealed = builder.seal(&place).unwrap();
+    let sealed = builder.seal(&context).unwrap();
     (sealed.body, sealed.hash)
 }
 

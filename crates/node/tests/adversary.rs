@@ -14,7 +14,9 @@ use support::{HEARTBEAT, OCTETS, config, create_partition, database, log, octets
 use turnpike_mutants::{Check, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey, SubBatchAnswer, Verdict};
-use turnpike_segment::{Component, LineKind, NewLine, NewRecord, Place, Segment, SegmentBuilder};
+use turnpike_segment::{
+    Component, LineKind, NewLine, NewRecord, SealContext, Segment, SegmentBuilder,
+};
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
     AppendOutcome, AppendSegment, BindOutcome, Binding, CatalogueEntry, CatalogueHead,
@@ -564,7 +566,7 @@ fn control_totals_that_overflow_are_not_shown_as_zero() {
     };
     let component: Component = builder.add_component(head, usd).unwrap();
     let amount = turnpike_types::Money::from_nanos(9 * 10_i128.pow(37)).unwrap();
-    let place = Place {
+    let context = SealContext {
         partition: PartitionId(1),
         segment: SegmentNumber(1),
         epoch: Epoch::stored(1),
@@ -587,7 +589,7 @@ fn control_totals_that_overflow_are_not_shown_as_zero() {
             posting: turnpike_types::Posting::Account,
             row: None,
         });
-        sealed.push(builder.seal(&place));
+        sealed.push(builder.seal(&context));
     }
     let [Ok(one), two] = sealed.as_slice() else { panic!("one line is sealed") };
     assert_eq!(one.totals.amounts[0].1, amount);

@@ -39,7 +39,7 @@ mod rows;
 
 pub use builder::{Component, NewLine, NewRecord, SegmentBuilder};
 pub use decode::{Segment, SegmentError};
-pub use encode::{Place, SealedSegment, hash_of};
+pub use encode::{SealContext, SealedSegment, hash_of};
 pub use head::{Header, Totals};
 pub use kind::LineKind;
 pub use rows::{ChangeRow, ComponentInfo, LineRow, RecordRow};

@@ -9,7 +9,7 @@ use turnpike_segment::head::{
     Change, ComponentHead, Offer, OptOut, Pick, PostingCursor, Subscription,
 };
 use turnpike_segment::{
-    Component, LineKind, NewLine, NewRecord, Place, SealedSegment, Segment, SegmentBuilder,
+    Component, LineKind, NewLine, NewRecord, SealContext, SealedSegment, Segment, SegmentBuilder,
     SegmentError,
 };
 use turnpike_types::{
@@ -17,7 +17,7 @@ use turnpike_types::{
     SuspenseReason, Timestamp, UsageView,
 };
 
-const PLACE: Place = Place {
+const CONTEXT: SealContext = SealContext {
     partition: PartitionId(3),
     segment: SegmentNumber(17),
     epoch: Epoch::stored(5),
@@ -100,7 +100,7 @@ fn sample() -> SealedSegment {
     record(&mut builder, "posted", Outcome::Posted);
     record(&mut builder, "waits", Outcome::Suspended(SuspenseReason::NoRate));
     assert!(builder.has_postings());
-    builder.seal(&PLACE).unwrap()
+    builder.seal(&CONTEXT).unwrap()
 }
 
 fn entries(builder: &mut SegmentBuilder) {
@@ -195,7 +195,7 @@ fn a_segment_without_marks_is_of_format_1() {
     record(&mut builder, "plain", Outcome::Rated);
     builder.push_line(&line(usage, money(5)));
     assert!(!builder.has_postings());
-    assert_eq!(builder.seal(&PLACE).unwrap().body[7], 1);
+    assert_eq!(builder.seal(&CONTEXT).unwrap().body[7], 1);
     assert_eq!(sample().body[7], 2);
 }
 
@@ -220,7 +220,7 @@ fn what_could_not_be_read_is_not_sealed() {
         record(&mut builder, "second", Outcome::Rated);
         builder.push_line(&line(usage, money(5)));
         builder.push_line(&NewLine { of, posting, ..line(usage, money(5)) });
-        builder.seal(&PLACE)
+        builder.seal(&CONTEXT)
     };
     assert!(seal(Some(1), Posting::Account).is_ok());
     for (of, why) in [(0, "another record's"), (2, "itself"), (3, "a later one")] {
@@ -246,7 +246,7 @@ fn a_total_that_fits_does_so_whatever_the_signs() {
         assert!(!builder.fits(usage, 6), "a credit of 6 might as well be a charge");
         assert!(!builder.fits(usage, u128::MAX));
         builder.push_line(&line(usage, money(sign * 5)));
-        let sealed = builder.seal(&PLACE).unwrap();
+        let sealed = builder.seal(&CONTEXT).unwrap();
         assert_eq!(sealed.totals.amounts[0].1, money(sign * most));
         let segment = Segment::decode(&sealed.body).unwrap();
         assert_eq!(segment.line(0).unwrap().amount, money(sign * (most - 5)));
@@ -279,7 +279,7 @@ proptest! {
                 pushed.push((of, posting, i128::from(nanos)));
             }
         }
-        let sealed = builder.seal(&PLACE).unwrap();
+        let sealed = builder.seal(&CONTEXT).unwrap();
         let segment = Segment::decode(&sealed.body).unwrap();
         let read = segment.lines().map(|line| (line.of, line.posting, line.amount.nanos()));
         prop_assert_eq!(read.collect::<Vec<_>>(), pushed.clone());
@@ -305,7 +305,7 @@ fn a_line_names_the_row_of_the_table_that_its_price_comes_from() {
     builder.push_line(&NewLine { of: Some(1), ..line(usage, money(3)) });
     let row = Some(u32::MAX);
     builder.push_line(&NewLine { row, of: Some(1), ..line(usage, money(4)) });
-    let segment = Segment::decode(&builder.seal(&PLACE).unwrap().body).unwrap();
+    let segment = Segment::decode(&builder.seal(&CONTEXT).unwrap().body).unwrap();
     let rows: Vec<_> = segment.lines().map(|line| (line.of, line.row)).collect();
     assert_eq!(rows, [(None, None), (None, Some(0)), (Some(1), None), (Some(1), row)]);
     assert_eq!(segment.line(1).unwrap().row, Some(0));

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use turnpike_account::{Location, LoggedTime};
 use turnpike_mutants::{Check, off};
 use turnpike_segment::head::ComponentHead;
-use turnpike_segment::{Component, Place, RecordRow, Segment, SegmentBuilder};
+use turnpike_segment::{Component, RecordRow, SealContext, Segment, SegmentBuilder};
 use turnpike_store::failpoint::{self, Step};
 use turnpike_store::{AppendOutcome, AppendSegment, Held, SegmentPosition, StoreError};
 use turnpike_types::{Epoch, SegmentHash, SegmentNumber};
@@ -129,7 +129,7 @@ impl Owner {
     ) -> JoinHandle<Result<Appended, Ended>> {
         let shared = Arc::clone(&self.shared);
         let ownership = self.ownership.clone();
-        let place = Place {
+        let context = SealContext {
             partition: ownership.spec.id,
             segment: number,
             epoch: ownership.epoch,
@@ -139,14 +139,15 @@ impl Owner {
             catalogue_version: self.catalogue_known(),
         };
         tokio::spawn(async move {
-            let sealed = builder.seal(&place).map_err(|error| Ended::Damaged(error.to_string()))?;
+            let sealed =
+                builder.seal(&context).map_err(|error| Ended::Damaged(error.to_string()))?;
             let bytes = sealed.body.len() as u64;
             let append = AppendSegment {
-                partition: place.partition,
-                epoch: place.epoch,
+                partition: context.partition,
+                epoch: context.epoch,
                 claim: ownership.claim,
                 segment: number,
-                prev_hash: place.prev_hash,
+                prev_hash: context.prev_hash,
                 hash: sealed.hash,
                 has_postings: builder.has_postings(),
                 body: sealed.body,

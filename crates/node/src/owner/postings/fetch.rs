@@ -291,7 +291,7 @@ fn fresh(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use turnpike_segment::head::ComponentHead;
-    use turnpike_segment::{NewLine, NewRecord, Place, SealedSegment, SegmentBuilder};
+    use turnpike_segment::{NewLine, NewRecord, SealContext, SealedSegment, SegmentBuilder};
     use turnpike_store::memory::MemoryDatabase;
     use turnpike_store::{AppendOutcome, AppendSegment, Claim, POSTING_BYTES_MAX, PartitionSpec};
     use turnpike_types::{ClaimId, Epoch, Incarnation, NodeName, Outcome, UsageView};
@@ -359,7 +359,7 @@ mod tests {
 
     /// A segment with one line for each element of `accounts`: posted to that account, or, for 0,
     /// not posted.
-    fn sealed(place: &Place, accounts: &[u64], filler: &str) -> SealedSegment {
+    fn sealed(context: &SealContext, accounts: &[u64], filler: &str) -> SealedSegment {
         let mut builder = SegmentBuilder::new();
         let usd = "USD".parse().unwrap();
         let head = ComponentHead {
@@ -398,7 +398,7 @@ mod tests {
                 row: None,
             });
         }
-        builder.seal(place).unwrap()
+        builder.seal(context).unwrap()
     }
 
     /// Partition 1 with a log of segments made by [`sealed`], and the hashes of the segments.
@@ -428,7 +428,7 @@ mod tests {
         let mut hashes = vec![SegmentHash::default()];
         for (accounts, segment) in segments.iter().zip(1u64..) {
             let prev_hash = *hashes.last().unwrap();
-            let place = Place {
+            let context = SealContext {
                 partition: PartitionId(1),
                 segment: SegmentNumber(segment),
                 epoch,
@@ -437,13 +437,13 @@ mod tests {
                 floor: Timestamp(0),
                 catalogue_version: 0,
             };
-            let sealed = sealed(&place, accounts, if segment == 1 { filler } else { "" });
+            let sealed = sealed(&context, accounts, if segment == 1 { filler } else { "" });
             hashes.push(sealed.hash);
             let append = AppendSegment {
                 partition: PartitionId(1),
                 epoch,
                 claim: claim.claim,
-                segment: place.segment,
+                segment: context.segment,
                 prev_hash,
                 hash: sealed.hash,
                 has_postings: accounts.iter().any(|account| *account != 0),
