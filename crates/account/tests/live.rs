@@ -102,7 +102,7 @@ impl Owner {
             level_after: i128::from(value),
             amount: Money::from_nanos(i128::from(-value)).unwrap(),
             of: None,
-            posting: Posting::Trial,
+            posting: Posting::Tentative,
             row: None,
         });
         self.builder.push_change(77, period, i128::from(value)).unwrap();

@@ -56,7 +56,7 @@ fn shown(
         posted_to: match line.posting {
             Posting::Account => record.account.0,
             Posting::Second(account) => account.0,
-            Posting::Nobody | Posting::Replaced | Posting::Trial => 0,
+            Posting::Nobody | Posting::Replaced | Posting::Tentative => 0,
         },
         posting: line.posting.word().to_owned(),
         of_row: line.of.map(u64::from),
@@ -193,7 +193,7 @@ mod tests {
             (Some(0), Posting::Account),
             (Some(0), second),
             (Some(0), Posting::Nobody),
-            (None, Posting::Trial),
+            (None, Posting::Tentative),
         ];
         let segment = segment(Outcome::Rated, &postings);
         let lines: Vec<_> = (0..5).map(|row| charge_line(&segment, row).unwrap()).collect();

@@ -7,7 +7,7 @@ use turnpike_segment::Segment;
 use turnpike_store::{CheckpointManifest, SegmentPosition, SegmentRow, SharedDatabase, StoreError};
 use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber};
 
-use crate::owner::{KeyRun, parts_of};
+use crate::owner::{SealedKeyRun, parts_of};
 
 /// Bytes of log per read.
 const READ_BYTES: usize = 16 << 20;
@@ -31,7 +31,7 @@ pub(crate) enum ReplicaError {
 pub(crate) struct Replica {
     pub(crate) state: PartitionState,
     /// Runs of keys that are stored in checkpoints.
-    pub(crate) runs: Vec<KeyRun>,
+    pub(crate) runs: Vec<SealedKeyRun>,
     /// Bytes of log since the checkpoint that `runs` belongs to.
     pub(crate) log_bytes: u64,
     /// The epoch under which the last segment was appended.
@@ -45,7 +45,7 @@ impl Replica {
     /// `catalogue_version` is the newest catalogue that rated any segment.
     pub(crate) fn of(
         state: PartitionState,
-        runs: Vec<KeyRun>,
+        runs: Vec<SealedKeyRun>,
         log_bytes: u64,
         (epoch, catalogue_version): (Epoch, u64),
     ) -> Self {
@@ -162,7 +162,7 @@ impl Replica {
 /// history.
 pub(crate) fn note_checkpoints(
     state: &mut PartitionState,
-    runs: &mut Vec<KeyRun>,
+    runs: &mut Vec<SealedKeyRun>,
     manifests: &[CheckpointManifest],
 ) {
     let newest = manifests.iter().find(|manifest| manifest.segment <= state.last().0);

@@ -77,7 +77,7 @@ impl World {
                 let amount = line.amount.to_string();
                 let amount = amount.trim_end_matches('0').trim_end_matches('.');
                 let name = &line.component.component;
-                let goes = if line.posting == Posting::Trial { " trial" } else { "" };
+                let goes = if line.posting == Posting::Tentative { " trial" } else { "" };
                 booked.push(format!("{at} {name} {amount}{goes}"));
             }
         }

@@ -91,7 +91,7 @@ impl World {
         let mut billed = Vec::new();
         for row in log(self.db.as_ref()).await {
             let segment = Segment::decode(&row.body).unwrap();
-            let posted = segment.lines().filter(|line| line.posting != Posting::Trial);
+            let posted = segment.lines().filter(|line| line.posting != Posting::Tentative);
             for line in posted.filter(|line| line.component.component == "sum") {
                 let at = segment.record(line.record).unwrap().start;
                 let at = jiff::Timestamp::from_microsecond(at.0).unwrap().strftime("%F");

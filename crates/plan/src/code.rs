@@ -46,7 +46,7 @@ pub struct ObjectCode {
     /// The primitives in document order, for traces of a record's way through the plan.
     pub(crate) nodes: Vec<NodeInfo>,
     /// Variables and components for a comparison of alternatives, see [`crate::options`].
-    pub(crate) trial: TrialParts,
+    pub(crate) tentative: TentativeParts,
     /// Components for bonus offsets, see [`crate::offset`].
     pub(crate) bonus: BonusParts,
 }
@@ -175,7 +175,7 @@ pub struct TableName {
 
 /// Variables and components for a comparison of alternatives.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TrialParts {
+pub(crate) struct TentativeParts {
     /// Sums per cycle: `running` of usage and recurring charges, `once` of one-time charges.
     pub(crate) running: VariableId,
     pub(crate) once: VariableId,
@@ -354,7 +354,7 @@ impl ObjectCode {
     /// Do both plans use the same state? Such plans can succeed each other. They can't be
     /// alternatives of one option, since each would read the other's charges and counts as its own.
     pub fn shares_state_with(&self, other: &Self) -> bool {
-        self.trial.state == other.trial.state
+        self.tentative.state == other.tentative.state
     }
 
     /// Does the plan accept records of this usage type? A record that it does not accept is offered

@@ -19,7 +19,7 @@
 //!     |  stream.rs     units as spans         calendar.rs  zones and periods
 //!     |  price.rs      exact fractions        ladder.rs    steps of a level
 //!     |  level.rs      the total before a unit, by which it is priced
-//!     |  trial.rs      tentative lines of alternatives
+//!     |  tentative.rs  tentative lines of alternatives
 //!     |  tables/       dial plans, taxes, holidays, rates, addresses: published like plans
 //!     v
 //!   Rated: charge lines, and new values of the account's variables (state.rs)
@@ -76,7 +76,7 @@ mod stream;
 mod subscribing;
 mod sweep;
 mod tables;
-mod trial;
+mod tentative;
 mod values;
 mod watch;
 mod xml;

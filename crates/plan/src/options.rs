@@ -2,9 +2,10 @@
 //! (docs/plan-semantics.md section 6).
 //!
 //! The lines of each alternative are tentative and count in no total. Their sums are kept in two
-//! variables per offer, plan and cycle ([`crate::trial`]): usage and recurring charges, by which
-//! the alternatives are compared, and one-time charges. The close of the cycle posts the winner's
-//! sums and the fee, and clears the sums of all alternatives; the tentative lines are the receipts.
+//! variables per offer, plan and cycle ([`crate::tentative`]): usage and recurring charges, by
+//! which the alternatives are compared, and one-time charges. The close of the cycle posts the
+//! winner's sums and the fee, and clears the sums of all alternatives; the tentative lines are the
+//! receipts.
 //!
 //! An offer is one agreement on alternatives, identified by the option's name and its start. The
 //! same option offered again is another offer, with its own sums, choices and closes, even within
@@ -175,8 +176,8 @@ pub fn comparison(plan: &PlanInForce<'_>, state: &AccountState, cycle: Period) -
 /// The variables of an alternative's sums.
 pub(crate) fn sums_of(plan: &PlanInForce<'_>) -> Option<[VariableId; 2]> {
     let offer = plan.option?.offer;
-    let trial = plan.code.trial;
-    Some([trial.running.of(offer.0), trial.once.of(offer.0)])
+    let tentative = plan.code.tentative;
+    Some([tentative.running.of(offer.0), tentative.once.of(offer.0)])
 }
 
 /// The alternative of an offer that is billed for a cycle: the plan that the client keeps after an
@@ -241,14 +242,17 @@ impl Rater {
         let Some(place) = winner(&alternatives, state, Cycle::of(cycle)) else { return Ok(()) };
         let plan = &interval.plans[place];
         let comes_to = comparison(plan, state, cycle.period);
-        let trial = plan.code.trial;
+        let tentative = plan.code.tentative;
         // After an opt-out the plan of the cycle is fixed: the option's fee is not due.
         let is_decided = plan.option.is_some_and(|option| option.is_chosen_for(cycle.to));
         let fee = if fee && !is_decided { option.fee } else { Money::ZERO };
-        let amounts =
-            [(trial.sum, comes_to.running), (trial.one_time, comes_to.once), (trial.fee, fee)];
+        let amounts = [
+            (tentative.sum, comes_to.running),
+            (tentative.one_time, comes_to.once),
+            (tentative.fee, fee),
+        ];
         for (component, amount) in amounts {
-            if component == trial.sum || amount != Money::ZERO {
+            if component == tentative.sum || amount != Money::ZERO {
                 let plan = u16::try_from(place).map_err(|_| SuspenseReason::Overflow)?;
                 self.rated.lines.push(posted(plan, component, cycle.period, amount));
             }

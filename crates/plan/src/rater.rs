@@ -11,7 +11,7 @@ use crate::evaluation::{Evaluation, Event, Scratch, open_if_late};
 use crate::options::{self, OfferId, OptionInForce};
 use crate::state::{AccountState, Period, StateEntry};
 use crate::tables::Table;
-use crate::trial;
+use crate::tentative;
 use crate::watch::{Watch, watched};
 use crate::zone::Zone;
 
@@ -360,7 +360,7 @@ impl Rater {
             Some(watch) => run.run_all(|placed, run| watched(placed, run, watch))?,
         }
         if let Some(option) = plan.option {
-            trial::keep(&mut run, first_line, option)?;
+            tentative::keep(&mut run, first_line, option)?;
         }
         if !code.due_by.is_empty() {
             let changed = &self.rated.changes[first_change..];

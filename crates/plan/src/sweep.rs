@@ -214,7 +214,7 @@ impl Rater {
         // that cycle, however late the sweep runs, so the cycle is still open.
         let (account, now) = (interval.account, due.at.min(now).micros());
         let held = match due.what {
-            What::Close(_) => held(intervals, interval.plans[due.plan].code.trial.closed),
+            What::Close(_) => held(intervals, interval.plans[due.plan].code.tentative.closed),
             What::Charge | What::Option(_) | What::Leftover(_) | What::Offset(_) => Vec::new(),
         };
         let occasion =
@@ -247,7 +247,7 @@ impl Rater {
             What::Charge => return self.run_plan(interval.plans, due.plan, *occasion, watch),
             What::Close(cycle) => {
                 self.run_plan(interval.plans, due.plan, *occasion, watch)?;
-                (cycle, plan.code.trial.closed)
+                (cycle, plan.code.tentative.closed)
             }
             What::Option(cycle) => {
                 let Some(option) = plan.alternative() else { return Ok(()) };

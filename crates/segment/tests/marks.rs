@@ -94,7 +94,7 @@ fn sample() -> SealedSegment {
     builder.push_line(&NewLine { of, posting: Posting::Nobody, ..line(share, money(1)) });
     builder.push_line(&NewLine { of: Some(shared + 2), posting: second, ..line(tax, money(2)) });
     record(&mut builder, "trial", Outcome::Rated);
-    builder.push_line(&NewLine { posting: Posting::Trial, ..line(usage, money(99)) });
+    builder.push_line(&NewLine { posting: Posting::Tentative, ..line(usage, money(99)) });
     record(&mut builder, "fell-due", Outcome::FellDue);
     builder.push_line(&line(discount, money(-7)));
     record(&mut builder, "posted", Outcome::Posted);
@@ -145,7 +145,7 @@ fn assert_is_sample(segment: &Segment) {
             (Some(1), second),
             (Some(1), Posting::Nobody),
             (Some(3), second),
-            (None, Posting::Trial),
+            (None, Posting::Tentative),
             (None, Posting::Account),
         ]
     );
@@ -270,7 +270,7 @@ proptest! {
                     1 => Posting::Second(AccountNumber(1 + u64::from(back))),
                     2 => Posting::Nobody,
                     3 => Posting::Replaced,
-                    _ => Posting::Trial,
+                    _ => Posting::Tentative,
                 };
                 let earlier = builder.line_count() - first;
                 let of = (made && earlier > 0).then(|| first + back % earlier);

@@ -95,13 +95,13 @@ impl Charge<'_> {
         match self.line.posting {
             Posting::Account => Some(self.account),
             Posting::Second(account) => Some(account),
-            Posting::Nobody | Posting::Replaced | Posting::Trial => None,
+            Posting::Nobody | Posting::Replaced | Posting::Tentative => None,
         }
     }
 
     /// Is the posting final, that is, neither replaced nor tentative?
     pub const fn stands(&self) -> bool {
-        !matches!(self.line.posting, Posting::Replaced | Posting::Trial)
+        !matches!(self.line.posting, Posting::Replaced | Posting::Tentative)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Logs on standard error; metrics and health on a port.
 
-mod catalogue;
+mod metric_list;
 mod port;
 mod probe;
 mod repeats;
@@ -21,7 +21,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, filter::FilterExt as _};
 use crate::config::LogConfig;
 use crate::exit::usage;
 use crate::{ui, values};
-use catalogue::{Kind, METRICS};
+use metric_list::{Kind, METRICS};
 pub(crate) use probe::Probe;
 pub(crate) use repeats::Repeats;
 

@@ -22,12 +22,12 @@ const PART_BYTES: usize = 8 << 20;
 
 /// A sealed run of keys: its parts, and the last segment whose keys it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KeyRun {
+pub(crate) struct SealedKeyRun {
     names: Vec<String>,
     through: SegmentNumber,
 }
 
-impl KeyRun {
+impl SealedKeyRun {
     /// The last segment whose keys are in the run.
     pub(crate) const fn through(&self) -> SegmentNumber {
         self.through
@@ -37,7 +37,7 @@ impl KeyRun {
 /// The stored runs of keys, and the tasks that list and write checkpoints.
 pub(super) struct Checkpoints {
     /// Sealed runs, which need not be written again.
-    runs: Vec<KeyRun>,
+    runs: Vec<SealedKeyRun>,
     /// The task that lists the retained checkpoints. The owner's state may come from a replica that
     /// fell behind them, so the runs that they name are known only when it is done.
     listing: Option<JoinHandle<StoreResult<Vec<CheckpointManifest>>>>,
@@ -45,11 +45,11 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    pub(super) fn new(runs: Vec<KeyRun>) -> Self {
+    pub(super) fn new(runs: Vec<SealedKeyRun>) -> Self {
         Self { runs, listing: None, writing: None }
     }
 
-    pub(super) fn runs(&mut self) -> Vec<KeyRun> {
+    pub(super) fn runs(&mut self) -> Vec<SealedKeyRun> {
         std::mem::take(&mut self.runs)
     }
 }
@@ -57,7 +57,7 @@ impl Checkpoints {
 /// The outcome of writing a checkpoint.
 pub(crate) struct Outcome {
     /// The run that the published checkpoint sealed.
-    sealed: Option<KeyRun>,
+    sealed: Option<SealedKeyRun>,
 }
 
 /// A part of a checkpoint, by its name.
@@ -71,10 +71,10 @@ impl<'a> Part<'a> {
     }
 
     /// The run of keys that the part belongs to; `None` for a part of the account state.
-    pub(crate) fn run(&self) -> Option<KeyRun> {
+    pub(crate) fn run(&self) -> Option<SealedKeyRun> {
         // keys-AFTER-THROUGH-CLAIM-INDEX
         let through = self.name.strip_prefix("keys-")?.split('-').nth(1)?.parse().ok()?;
-        Some(KeyRun { names: vec![self.name.to_owned()], through: SegmentNumber(through) })
+        Some(SealedKeyRun { names: vec![self.name.to_owned()], through: SegmentNumber(through) })
     }
 }
 
@@ -166,7 +166,7 @@ impl Owner {
         }
         names.extend(run_names.iter().cloned());
         let sealed = (run.keys >= self.shared.config.run_keys)
-            .then_some(KeyRun { names: run_names, through: segment });
+            .then_some(SealedKeyRun { names: run_names, through: segment });
         let manifest = CheckpointManifest {
             partition: self.ownership.spec.id,
             segment,
@@ -181,7 +181,7 @@ impl Owner {
         &mut self,
         manifest: CheckpointManifest,
         parts: Vec<CheckpointPart>,
-        sealed: Option<KeyRun>,
+        sealed: Option<SealedKeyRun>,
     ) {
         let shared = Arc::clone(&self.shared);
         let ownership = self.ownership.clone();

@@ -83,7 +83,7 @@ impl Dues {
     /// Whether a rated record changes when later charges fall due: it moves a mark of booked
     /// charges, or gives an option a sum in a cycle that had none and must now be closed.
     pub(super) fn is_moved_by(&self, rated: &Rated, state: &AccountState) -> bool {
-        let has_tentative = || rated.lines.iter().any(|line| line.posting == Posting::Trial);
+        let has_tentative = || rated.lines.iter().any(|line| line.posting == Posting::Tentative);
         let begins = |change: &StateEntry| {
             state.get(change.variable, change.period).is_none_or(|before| before == 0)
         };

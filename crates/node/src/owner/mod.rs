@@ -51,7 +51,7 @@ use crate::gauges::Holdings;
 use crate::replica::{Replica, ReplicaError};
 use crate::tariff::Tariffs;
 use append::{InFlight, OpenSegment};
-pub(crate) use checkpoint::{KeyRun, parts_of};
+pub(crate) use checkpoint::{SealedKeyRun, parts_of};
 pub(crate) use postings::Outboxes;
 pub(crate) use shared::{DatabaseClock, Shared, Trouble};
 

@@ -28,7 +28,7 @@ use crate::state::{Keep, VariableId};
 use crate::tables::TableKind;
 
 use charges::charge_places;
-use whole::{accepts, bonus_parts, trial_parts};
+use whole::{accepts, bonus_parts, tentative_parts};
 
 /// The interface that a primitive builds its code with.
 pub(crate) struct Builder<'a> {
@@ -75,7 +75,7 @@ pub(crate) fn build(
         starts: document.starts,
         currency: document.currency,
         posts: checked.posts,
-        trial: trial_parts(document, checked.posts, &mut components),
+        tentative: tentative_parts(document, checked.posts, &mut components),
         bonus: bonus_parts(checked.posts, &mut components),
         components,
         variables: Vec::new(),

@@ -30,7 +30,8 @@ impl Rater {
         let interval = &intervals[place];
         let by = &interval.plans[plan];
         let mut due: Option<Due> = None;
-        let closes = by.code.closes.then_some((by.code.trial.closed, by.since, by.until, false));
+        let closes =
+            by.code.closes.then_some((by.code.tentative.closed, by.since, by.until, false));
         for (variable, since, until, is_option) in
             closes.into_iter().chain(option_of(interval, plan))
         {
@@ -170,7 +171,7 @@ impl Rater {
 /// The subscriptions whose closes a variable records: start and exclusive end, in order.
 pub(super) fn held(intervals: &[DueInterval<'_>], closed: VariableId) -> Vec<(i64, i64)> {
     let plans = intervals.iter().flat_map(|interval| interval.plans);
-    let same = plans.filter(|plan| plan.code.trial.closed == closed);
+    let same = plans.filter(|plan| plan.code.tentative.closed == closed);
     let mut held: Vec<_> = same.map(|plan| (plan.since.micros(), plan.until.micros())).collect();
     held.sort_unstable();
     held.dedup();

@@ -283,7 +283,7 @@ impl Ledger {
 
 impl Booked {
     pub(crate) fn shown(&self) -> String {
-        let trial = if self.posting == Posting::Trial { "trial " } else { "" };
+        let trial = if self.posting == Posting::Tentative { "trial " } else { "" };
         let amount = self.amount.to_string();
         let amount = amount.trim_end_matches('0').trim_end_matches('.');
         format!("{trial}{} {} {amount}", self.on, self.component)
@@ -340,7 +340,7 @@ pub(crate) fn plan_of(id: &str, version: u32, starts: &str, graph: &str) -> Stri
 pub(crate) fn sums(lines: &[Booked]) -> BTreeMap<(String, bool), i128> {
     let mut sums = BTreeMap::new();
     for line in lines {
-        let key = (line.component.clone(), line.posting == Posting::Trial);
+        let key = (line.component.clone(), line.posting == Posting::Tentative);
         *sums.entry(key).or_default() += line.amount.nanos();
     }
     sums

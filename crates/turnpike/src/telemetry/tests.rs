@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::catalogue::{Kind, METRICS, Metric};
+use super::metric_list::{Kind, METRICS, Metric};
 
 /// Reads a file of the repository.
 fn text(path: &str) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use yaml_rust2::{Yaml, YamlLoader};
 
-use super::super::catalogue::{Kind, METRICS};
+use super::super::metric_list::{Kind, METRICS};
 use super::{metric, text};
 
 /// The metric of a series: a histogram has three series.

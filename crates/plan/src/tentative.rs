@@ -48,20 +48,20 @@ pub(crate) fn keep(
                 let about = format_args!("plan {} posts to {account}", run.code.plan_id());
                 return Err(run.refuse(SuspenseReason::PostsElsewhere, about));
             }
-            Posting::Nobody | Posting::Replaced | Posting::Trial => continue,
+            Posting::Nobody | Posting::Replaced | Posting::Tentative => continue,
         }
         match counts(run, number, option) {
             Counts::Posted => {}
-            Counts::Nowhere => run.lines[number].posting = Posting::Trial,
+            Counts::Nowhere => run.lines[number].posting = Posting::Tentative,
             Counts::In(cycle) => {
                 add(run, number, cycle, &mut sums)?;
-                run.lines[number].posting = Posting::Trial;
+                run.lines[number].posting = Posting::Tentative;
             }
         }
     }
     for (cycle, running, once) in sums {
-        let trial = run.code.trial;
-        for (variable, more) in [(trial.running, running), (trial.once, once)] {
+        let tentative = run.code.tentative;
+        for (variable, more) in [(tentative.running, running), (tentative.once, once)] {
             let variable = variable.of(option.offer.0);
             if more != 0 {
                 let sum = run.value(variable, cycle).checked_add(more);
