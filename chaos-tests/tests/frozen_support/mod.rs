@@ -11,11 +11,11 @@ use chaos_tests::asked::{
     Answer, Node, Rpc, TestPartition, WAITING, apply, ask, forward, open, record, sub_batch,
     subscribe,
 };
-use chaos_tests::asked_front::{self, Told};
+use chaos_tests::asked_front::{self, FrontAnswer};
 use chaos_tests::cluster::Cluster;
 use chaos_tests::oracle::{check_chain, log};
 use fault_proxy::Proxy;
-use test_postgres::{Settings, TestPostgres};
+use test_postgres::{ServerSettings, TestPostgres};
 use tokio::task::JoinSet;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
@@ -49,7 +49,7 @@ impl World {
     /// Starts it: A owns every partition; in each, an account has used 100 octets, and a record is
     /// suspended.
     pub async fn start() -> Result<Self> {
-        let settings = Settings { port: Some(0), ..Settings::default() };
+        let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
         let postgres = TestPostgres::start_with(settings)?;
         let database = postgres.create_database()?;
         let name = database.trim_start_matches("postgres:///").split('?').next();
@@ -225,7 +225,7 @@ async fn done<F: Future<Output = Result<Answer, Status>>>(again: impl Fn() -> F)
 #[derive(Default)]
 pub struct Asked {
     of_node: JoinSet<Answer>,
-    of_front: JoinSet<(TestPartition, String, Result<Option<Told>, Status>)>,
+    of_front: JoinSet<(TestPartition, String, Result<Option<FrontAnswer>, Status>)>,
 }
 
 impl Asked {
@@ -264,7 +264,7 @@ impl Asked {
 /// The answers to all requests.
 pub struct Answers {
     pub of_node: Vec<Answer>,
-    of_front: Vec<(TestPartition, String, Result<Option<Told>, Status>)>,
+    of_front: Vec<(TestPartition, String, Result<Option<FrontAnswer>, Status>)>,
 }
 
 impl Answers {
@@ -284,12 +284,12 @@ impl Answers {
     pub fn check_front(&self, epochs: &Epochs) -> Result<()> {
         for (at, id, told) in &self.of_front {
             let is_new = match told {
-                Ok(Some(Told::Octets(octets, epoch))) => {
+                Ok(Some(FrontAnswer::Octets(octets, epoch))) => {
                     *octets > AT_B && *epoch >= epochs[&at.partition].number()
                 }
-                Ok(Some(Told::Waiting(waiting))) => waiting.is_empty(),
-                Ok(Some(Told::Recycled(rated, stays))) => (*rated, *stays) == (0, 0),
-                Ok(Some(Told::Taken(_) | Told::Opened(_)) | None) | Err(_) => true,
+                Ok(Some(FrontAnswer::Waiting(waiting))) => waiting.is_empty(),
+                Ok(Some(FrontAnswer::Recycled(rated, stays))) => (*rated, *stays) == (0, 0),
+                Ok(Some(FrontAnswer::Taken(_) | FrontAnswer::Opened(_)) | None) | Err(_) => true,
             };
             ensure!(is_new, "{id}: {told:?}");
         }
@@ -301,7 +301,7 @@ impl Answers {
         let of_node = self.of_node.iter().filter(|answer| answer.is_done());
         let of_node = of_node.map(|answer| (answer.partition, &answer.asked));
         let of_front = self.of_front.iter().filter_map(|(at, id, told)| match told {
-            Ok(Some(Told::Taken(true))) => Some((at.partition, id)),
+            Ok(Some(FrontAnswer::Taken(true))) => Some((at.partition, id)),
             _ => None,
         });
         let all = of_node.filter(|(_, id)| id.starts_with("Forward")).chain(of_front);

@@ -58,13 +58,13 @@ enum Kind {
 
 /// The processes of a scenario; dropping the value ends them.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct DrillCluster {
     members: BTreeMap<String, Member>,
     /// The addresses of the fronts for clients.
     fronts: Vec<String>,
 }
 
-impl Cluster {
+impl DrillCluster {
     /// Starts the processes, without waiting until the partitions are served.
     pub(crate) async fn start(
         binary: &Path,

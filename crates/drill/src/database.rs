@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use test_postgres::{Settings, TestPostgres};
+use test_postgres::{ServerSettings, TestPostgres};
 
 /// The kinds of databases.
 #[derive(Clone)]
@@ -46,8 +46,12 @@ impl Database {
             Some(url) if url.starts_with("sqlite:") => Ok((Self::Sqlite, None)),
             Some(url) => Ok((Self::Given(url), None)),
             None => {
-                let start =
-                    || TestPostgres::start_with(Settings { port: Some(0), ..Settings::default() });
+                let start = || {
+                    TestPostgres::start_with(ServerSettings {
+                        port: Some(0),
+                        ..ServerSettings::default()
+                    })
+                };
                 match tokio::task::spawn_blocking(start).await? {
                     Ok(server) => Ok((Self::Own(Arc::new(Mutex::new(server))), None)),
                     Err(error) => Ok((Self::Sqlite, Some(format!("{error:#}")))),

@@ -46,7 +46,7 @@ mod world;
 
 pub use audit::Counts;
 pub use database::Database;
-pub use options::{Options, Running};
+pub use options::{Options, RunningCluster};
 pub use page::page;
 pub use pause::Quantiles;
 pub use report::{FaultReport, Report, TargetReport, Timeline, Verdict, show_ms, table};

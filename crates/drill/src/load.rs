@@ -17,13 +17,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::clock::{Clock, Micros};
+use crate::clock::{LoadClock, Micros};
 use crate::load_stream::LoadStream;
 use crate::usage::Usage;
 
 /// The final answer to a batch.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer {
+pub struct BatchAnswer {
     /// The partition of the records.
     pub partition: u32,
     /// The scheduled time of sending.
@@ -36,9 +36,9 @@ pub struct Answer {
 
 /// The clients' observations.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct ClientObservations {
     /// Batches with a final answer, in the order of the answers.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<BatchAnswer>,
     /// Records accepted: rated at this or an earlier sending.
     pub accepted: u64,
     /// Records suspended or rejected.
@@ -53,11 +53,11 @@ pub(crate) struct Told {
 
 /// The shared observations of all load streams.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Notes(Arc<Mutex<Told>>);
+pub(crate) struct Notes(Arc<Mutex<ClientObservations>>);
 
 impl Notes {
     /// The observations so far.
-    pub(crate) fn told(&self) -> MutexGuard<'_, Told> {
+    pub(crate) fn told(&self) -> MutexGuard<'_, ClientObservations> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -94,7 +94,7 @@ impl Load {
         usages: Vec<Usage>,
         fronts: &[String],
         pace: &Pace,
-        clock: Clock,
+        clock: LoadClock,
     ) -> Result<Self> {
         let channels = channels(fronts)?;
         let (stop, stopping) = watch::channel(false);

@@ -35,7 +35,7 @@ pub(crate) struct Limits {
 }
 
 /// Why the reading of a range ended.
-pub(crate) enum Ended {
+pub(crate) enum PullEnd {
     /// The whole range was delivered.
     Whole,
     /// The call's limit was reached, or the consumer disconnected.
@@ -63,7 +63,7 @@ impl<'a> Puller<'a> {
     }
 
     /// Streams all lines of the range.
-    pub(crate) async fn run(mut self, range: &SegmentRange) -> Result<Ended, FeedError> {
+    pub(crate) async fn run(mut self, range: &SegmentRange) -> Result<PullEnd, FeedError> {
         let (partition, end) = (range.from.partition, range.end);
         if let Some(first) = self.log.check(&range.from).await?
             && range.from.row < first.segment.line_count() as u64
@@ -89,7 +89,7 @@ impl<'a> Puller<'a> {
                 }
             }
         }
-        if self.flush().await { Ok(Ended::Whole) } else { Ok(Ended::Stopped) }
+        if self.flush().await { Ok(PullEnd::Whole) } else { Ok(PullEnd::Stopped) }
     }
 
     /// Checks that a segment follows the one before it, and that the last one is the segment that
@@ -145,9 +145,9 @@ impl<'a> Puller<'a> {
             || self.page_bytes >= self.limits.page_bytes
     }
 
-    async fn stop(mut self) -> Result<Ended, FeedError> {
+    async fn stop(mut self) -> Result<PullEnd, FeedError> {
         self.flush().await;
-        Ok(Ended::Stopped)
+        Ok(PullEnd::Stopped)
     }
 
     /// Sends the page; `false`: the consumer has disconnected.

@@ -21,7 +21,7 @@ use turnpike_types::limits::{FEED_PAGE_LINES_MAX, MESSAGE_BYTES_MAX};
 
 use crate::cursor::{FeedPosition, check_name};
 use crate::log::Log;
-use crate::pull::{Ended, Limits, Pages, Puller, SegmentRange};
+use crate::pull::{Limits, Pages, PullEnd, Puller, SegmentRange};
 use crate::{FeedConfig, FeedError};
 
 /// The gRPC service. Clones share all state.
@@ -172,8 +172,8 @@ async fn pull_all(log: Log, ranges: Vec<SegmentRange>, mut limits: Limits, pages
     for range in ranges {
         let puller = Puller::new(&log, &pages, &mut limits, range.from);
         match puller.run(&range).await {
-            Ok(Ended::Whole) => {}
-            Ok(Ended::Stopped) => return,
+            Ok(PullEnd::Whole) => {}
+            Ok(PullEnd::Stopped) => return,
             Err(error) => {
                 tracing::warn!(%error, "a pull ended early");
                 // A send error means that the consumer has disconnected: no reason is needed.

@@ -21,7 +21,7 @@ use turnpike_types::limits::ACCOUNT_COMMANDS_MAX;
 use turnpike_types::{AccountNumber, Identity, PartitionId, Timestamp};
 
 use crate::FrontError;
-use crate::bindings::{self, Change, held};
+use crate::bindings::{self, IdentityChange, held};
 use crate::core::Core;
 use crate::guiding::bound_at;
 use crate::owner::ask;
@@ -34,12 +34,12 @@ const PARTITIONS_AT_ONCE: usize = 16;
 const BINDINGS_SHOWN_MAX: usize = 1_000;
 
 /// The gRPC service.
-pub struct Accounts {
+pub struct AccountsApi {
     pub(crate) core: Arc<Core>,
     plans: PublishedPlans,
 }
 
-impl Accounts {
+impl AccountsApi {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Self { core, plans: PublishedPlans::default() }
     }
@@ -82,7 +82,7 @@ impl Accounts {
             };
             if let Some(change) = change {
                 set(&mut results, index, already());
-                changes.push(Change { index, partition, change });
+                changes.push(IdentityChange { index, partition, change });
             } else if command.command.is_none() {
                 // The command only binds identities: the owner has nothing to do.
                 set(&mut results, index, already());
@@ -289,7 +289,7 @@ fn binding(account: AccountNumber, bound: IdentityBinding) -> Binding {
 }
 
 #[tonic::async_trait]
-impl AccountService for Accounts {
+impl AccountService for AccountsApi {
     async fn apply(
         &self,
         request: Request<ApplyRequest>,

@@ -19,18 +19,18 @@ use crate::core::Core;
 use crate::routes::RouteTable;
 
 /// The gRPC service.
-pub struct Cluster {
+pub struct ClusterApi {
     core: Arc<Core>,
 }
 
-impl Cluster {
+impl ClusterApi {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Self { core }
     }
 }
 
 #[tonic::async_trait]
-impl ClusterService for Cluster {
+impl ClusterService for ClusterApi {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let wait = Instant::now() + self.core.config.suspicion();
         let table = self.core.routes.first(wait).await.ok_or(FrontError::NoRoutes)?;
@@ -50,8 +50,8 @@ impl ClusterService for Cluster {
                 "a handover request can pin a partition for at most {most} days"
             )))?;
         }
-        let wish = (!member.0.is_empty()).then_some((&member, within));
-        let pinned = self.core.db.pin(PartitionId(partition), wish).await;
+        let pin = (!member.0.is_empty()).then_some((&member, within));
+        let pinned = self.core.db.pin(PartitionId(partition), pin).await;
         match pinned.map_err(FrontError::from)? {
             PinOutcome::Pinned => {}
             PinOutcome::NotAMember => Err(FrontError::Conflict(format!(

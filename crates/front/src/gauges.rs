@@ -10,9 +10,9 @@ use crate::routes::RouteTable;
 
 /// Adds 1 to a gauge, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Counted(metrics::Gauge);
+pub(crate) struct GaugeGuard(metrics::Gauge);
 
-impl Counted {
+impl GaugeGuard {
     /// An open client stream.
     pub(crate) fn stream() -> Self {
         Self::up(metrics::gauge!("turnpike_front_streams"))
@@ -34,7 +34,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }

@@ -18,11 +18,11 @@ use turnpike_store::{Binding, Guided, SharedDatabase, StoreResult};
 use turnpike_types::{AccountNumber, Identity, Timestamp};
 
 use crate::routes::Routes;
-use crate::split::Histories;
+use crate::split::HistoryBySpelling;
 
 /// The key of an identity for the lookup.
 #[derive(Debug)]
-pub(crate) struct Key<'a> {
+pub(crate) struct IdentityKey<'a> {
     /// The canonical spelling. Text that is not a valid identity by the present rules is looked up
     /// unchanged, since an older release may have bound it.
     pub(crate) text: Cow<'a, str>,
@@ -31,7 +31,7 @@ pub(crate) struct Key<'a> {
     pub(crate) may_wait: bool,
 }
 
-impl<'a> Key<'a> {
+impl<'a> IdentityKey<'a> {
     pub(crate) fn of(identity: &'a str) -> Self {
         match Identity::parse_single(identity) {
             Ok(known) if known.as_str() == identity => {
@@ -111,10 +111,10 @@ impl Guide {
     pub(crate) async fn histories(
         &self,
         asked: HashMap<String, Vec<Timestamp>>,
-    ) -> StoreResult<Histories> {
+    ) -> StoreResult<HistoryBySpelling> {
         // Read before the call to the database: a change during the call makes the answer outdated.
         let change = self.last_change();
-        let mut found = Histories::with_capacity(asked.len());
+        let mut found = HistoryBySpelling::with_capacity(asked.len());
         let mut missing = Vec::new();
         for (identity, starts) in asked {
             let known = self.cache.get(&identity).filter(|known| Some(known.change) == change);

@@ -31,12 +31,12 @@ use turnpike_types::{PartitionId, limits};
 
 use crate::FrontError;
 use crate::admission::Room;
-use crate::batch::{Acks, Batch, Ticket, Unanswered, reject_ack, retry_ack, taken_ack};
+use crate::batch::{Acks, Ticket, Unanswered, UnansweredBatch, reject_ack, retry_ack, taken_ack};
 use crate::core::Core;
-use crate::gauges::Counted;
+use crate::gauges::GaugeGuard;
 use crate::partition_sender::{self, Arrival, SenderQueue, Sub};
 use crate::routes::RouteTable;
-use crate::split::{Head, Split, SplitStop, Splitter, head_of, identities};
+use crate::split::{BatchId, Split, SplitStop, Splitter, head_of, identities};
 use crate::stall::{Order, Overfull, Stall};
 
 /// The gRPC service.
@@ -108,7 +108,7 @@ struct ClientStream {
     /// The highest batch number received. It must not decide anything (P29); only a mutant reads
     /// it.
     highest: Option<u64>,
-    _counted: Counted,
+    _counted: GaugeGuard,
 }
 
 /// Why a batch is refused.
@@ -130,7 +130,7 @@ impl ClientStream {
             splitter: Splitter::default(),
             senders: BTreeMap::new(),
             highest: None,
-            _counted: Counted::stream(),
+            _counted: GaugeGuard::stream(),
         }
     }
 
@@ -234,7 +234,12 @@ impl ClientStream {
     }
 
     /// Answers a batch that is refused. Remembers a batch that the client will send again.
-    fn refuse(&self, head: Head, refusal: Refusal, unanswered: Unanswered) -> Result<(), Overfull> {
+    fn refuse(
+        &self,
+        head: BatchId,
+        refusal: Refusal,
+        unanswered: Unanswered,
+    ) -> Result<(), Overfull> {
         let number = head.batch_number;
         tracing::debug!(source = head.source, batch = number, "batch refused");
         let hint = self.core.config.retry_hint();
@@ -253,7 +258,7 @@ impl ClientStream {
             }
         };
         drop(order);
-        Batch::refuse(ack, &self.acks, unanswered);
+        UnansweredBatch::refuse(ack, &self.acks, unanswered);
         remembered
     }
 
@@ -261,7 +266,7 @@ impl ClientStream {
         &mut self,
         frame: &BatchFrame,
         deadline: Instant,
-    ) -> Result<(Head, Split, Room), Refusal> {
+    ) -> Result<(BatchId, Split, Room), Refusal> {
         let bytes = frame.body().len();
         if bytes > limits::BATCH_BYTES_MAX {
             return Err(Refusal::Reject(format!(
@@ -291,7 +296,7 @@ impl ClientStream {
         &mut self,
         frame: &BatchFrame,
         table: &RouteTable,
-    ) -> Result<Result<(Head, Split), SplitStop>, Refusal> {
+    ) -> Result<Result<(BatchId, Split), SplitStop>, Refusal> {
         let wait = self.core.config.attempt();
         let asking = self.core.guide.histories(identities(frame));
         let histories = match tokio::time::timeout(wait, asking).await {
@@ -311,7 +316,7 @@ impl ClientStream {
     /// Passes a batch to the senders if it is in turn.
     fn push(
         &mut self,
-        head: Head,
+        head: BatchId,
         split: Split,
         room: Room,
         deadline: Instant,
@@ -329,14 +334,25 @@ impl ClientStream {
         }
         if off(Check::BatchNumbers) && self.highest >= Some(head.batch_number) {
             order.forget(head.batch_number);
-            Batch::refuse(taken_ack(head.batch_number, split.records), &self.acks, unanswered);
+            UnansweredBatch::refuse(
+                taken_ack(head.batch_number, split.records),
+                &self.acks,
+                unanswered,
+            );
             return Ok(());
         }
         self.highest = self.highest.max(Some(head.batch_number));
         let turn = order.push(head.batch_number);
         let parts = split.parts.len();
-        let batch =
-            Batch::open(turn, parts, &split.refused, room, &self.acks, &self.stall, unanswered);
+        let batch = UnansweredBatch::open(
+            turn,
+            parts,
+            &split.refused,
+            room,
+            &self.acks,
+            &self.stall,
+            unanswered,
+        );
         let mut gone = Vec::new();
         for part in split.parts {
             let ticket = Ticket::new(Arc::clone(&batch), part.count, part.indexes, hint);

@@ -76,19 +76,19 @@ use turnpike_proto::suspense::v1::suspense_service_server::SuspenseServiceServer
 use turnpike_store::SharedDatabase;
 use turnpike_types::limits::MESSAGE_BYTES_MAX;
 
-pub use accounts::Accounts;
-pub use cluster::Cluster;
+pub use accounts::AccountsApi;
+pub use cluster::ClusterApi;
 pub use config::FrontConfig;
 pub use error::FrontError;
-pub use health::Health;
+pub use health::FrontHealth;
 pub use ingest::Ingest;
 pub use plans::Plans;
-pub use suspense::Suspense;
+pub use suspense::SuspenseApi;
 pub use turnpike_proto::dial::{Dial, DialError};
 
-/// A running front. If it is dropped without [`Front::shutdown`], it abandons outstanding work and
-/// answers its clients RETRY.
-pub struct Front {
+/// A running front. If it is dropped without [`FrontServer::shutdown`], it abandons outstanding
+/// work and answers its clients RETRY.
+pub struct FrontServer {
     core: Arc<core::Core>,
 }
 
@@ -103,7 +103,7 @@ macro_rules! servers {
     };
 }
 
-impl Front {
+impl FrontServer {
     /// Starts a front inside the current tokio runtime. The database need not be reachable yet:
     /// until its first read, requests are answered with a retry.
     ///
@@ -137,8 +137,8 @@ impl Front {
     }
 
     /// The readiness of this front. The value stays usable after the front has stopped.
-    pub fn health(&self) -> Health {
-        Health {
+    pub fn health(&self) -> FrontHealth {
+        FrontHealth {
             routes: self.core.routes.clone(),
             gate: self.core.gate.clone(),
             // One read of the routes may take as long as the suspicion time.
@@ -157,13 +157,13 @@ impl Front {
         /// Ingests usage records.
         ingest: IngestServiceServer<Ingest>;
         /// Accounts.
-        accounts: AccountServiceServer<Accounts>;
+        accounts: AccountServiceServer<AccountsApi>;
         /// The catalogue of price plans and reference tables.
         plans: PlanServiceServer<Plans>;
         /// The state of the cluster.
-        cluster: ClusterServiceServer<Cluster>;
+        cluster: ClusterServiceServer<ClusterApi>;
         /// Records in suspense, which can't be rated yet.
-        suspense: SuspenseServiceServer<Suspense>;
+        suspense: SuspenseServiceServer<SuspenseApi>;
     }
 
     /// Closes the gate, drains and stops: accepts no new requests, waits for outstanding answers
@@ -182,7 +182,7 @@ impl Front {
     }
 }
 
-impl Drop for Front {
+impl Drop for FrontServer {
     fn drop(&mut self) {
         self.core.gate.cancel();
         self.core.abort.cancel();

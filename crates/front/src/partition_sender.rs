@@ -41,7 +41,7 @@ use turnpike_types::{Epoch, PartitionId};
 
 use crate::batch::{Acks, Ticket};
 use crate::core::Core;
-use crate::gauges::Counted;
+use crate::gauges::GaugeGuard;
 use crate::owner::words;
 use crate::routes::RouteTable;
 use crate::split::TRAILER_BYTES;
@@ -63,7 +63,7 @@ pub(crate) struct Sub {
     records_bytes: usize,
     deadline: Instant,
     ticket: Ticket,
-    _counted: Counted,
+    _counted: GaugeGuard,
 }
 
 /// The encoded records, followed by the head fields of the last sending. Protobuf accepts fields in
@@ -81,7 +81,7 @@ impl Sub {
             body: Body::Fresh(records),
             deadline,
             ticket,
-            _counted: Counted::pending(),
+            _counted: GaugeGuard::pending(),
         }
     }
 
@@ -139,7 +139,7 @@ pub(crate) fn open(
         complaint: None,
         failures: 0,
         last: "not sent yet".to_owned(),
-        _counted: Counted::sender(),
+        _counted: GaugeGuard::sender(),
     };
     core.tasks.spawn(sender.run());
     SenderQueue(pushed)
@@ -167,7 +167,7 @@ struct PartitionSender {
     failures: u32,
     /// The outcome of the last attempt, for messages.
     last: String,
-    _counted: Counted,
+    _counted: GaugeGuard,
 }
 
 /// One Forward stream to one node.

@@ -217,7 +217,7 @@ fn address_of_owner(row: &PartitionRow, nodes: &[NodeRow]) -> Option<String> {
 
 /// For how long heartbeat counters have not advanced, measured on the reader's own clock.
 #[derive(Debug, Default)]
-pub(crate) struct Liveness {
+pub(crate) struct HeartbeatAges {
     last_read: Option<Instant>,
     nodes: BTreeMap<NodeName, Beat>,
 }
@@ -229,7 +229,7 @@ struct Beat {
     silent: Duration,
 }
 
-impl Liveness {
+impl HeartbeatAges {
     /// Records a successful read. Returns the silence of each node, in the order of `rows`.
     ///
     /// Silence grows only from one successful read to the next. A gap of `gap` or more means that
@@ -324,7 +324,7 @@ struct Watcher {
 
 impl Watcher {
     async fn run(mut self, stop: CancellationToken) {
-        let mut liveness = Liveness::default();
+        let mut liveness = HeartbeatAges::default();
         let mut generation = 0;
         let mut failing = false;
         let mut gauges = ClusterGauges::new(self.config.suspicion());

@@ -20,11 +20,11 @@ use turnpike_proto::wire::{WireError, put_number};
 use turnpike_store::Guided;
 use turnpike_types::{AccountNumber, PartitionId, RejectReason, Timestamp, limits};
 
-use crate::guiding::{Key, bound_at};
+use crate::guiding::{IdentityKey, bound_at};
 use crate::routes::RouteTable;
 
 /// The histories of the identities of a batch, by canonical spelling.
-pub(crate) type Histories = HashMap<String, Arc<Guided>>;
+pub(crate) type HistoryBySpelling = HashMap<String, Arc<Guided>>;
 
 /// The result of splitting a batch.
 #[derive(Debug, Default)]
@@ -32,14 +32,14 @@ pub(crate) struct Split {
     /// The number of records in the batch.
     pub(crate) records: u32,
     /// One part for each partition, in the order of first appearance.
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<PartitionPart>,
     /// Records that the front rejects itself: index and reason.
     pub(crate) refused: Vec<(u32, RejectReason)>,
 }
 
 /// The records of one partition.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct PartitionPart {
     pub(crate) partition: PartitionId,
     /// Encoded by [`push_record`].
     pub(crate) records: Vec<u8>,
@@ -65,7 +65,7 @@ pub(crate) enum SplitStop {
 
 /// The source and number of a batch, for messages and for the acknowledgement.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct BatchId {
     pub(crate) source: String,
     pub(crate) batch_number: u64,
 }
@@ -80,7 +80,7 @@ pub(crate) struct Splitter {
 
 struct SplitState<'a> {
     table: &'a RouteTable,
-    histories: Option<&'a Histories>,
+    histories: Option<&'a HistoryBySpelling>,
     split: Split,
     records: usize,
     /// The range that contained the last account: batches are often sorted.
@@ -99,8 +99,8 @@ impl Splitter {
         &mut self,
         frame: &BatchFrame,
         table: &RouteTable,
-        histories: Option<&Histories>,
-    ) -> Result<(Head, Split), SplitStop> {
+        histories: Option<&HistoryBySpelling>,
+    ) -> Result<(BatchId, Split), SplitStop> {
         if table.len() == 0 {
             return Err(SplitStop::NoPartitions);
         }
@@ -134,7 +134,7 @@ impl Splitter {
         if let Some(stop) = run.stop {
             return Err(stop);
         }
-        let head = Head { source: head.source.to_owned(), batch_number: head.batch_number };
+        let head = BatchId { source: head.source.to_owned(), batch_number: head.batch_number };
         Ok((head, run.finish()))
     }
 
@@ -155,7 +155,7 @@ impl Splitter {
         if found.identity.len() > limits::IDENTITY_BYTES_MAX {
             return run.split.refused.push((index, RejectReason::TooLarge));
         }
-        let key = Key::of(found.identity);
+        let key = IdentityKey::of(found.identity);
         match run.guide(&key, &found) {
             None => run.stop = Some(SplitStop::NeedsGuiding),
             Some(None) if !key.may_wait => {
@@ -181,7 +181,7 @@ impl Splitter {
     fn push_unbound(
         &mut self,
         run: &mut SplitState<'_>,
-        key: &Key<'_>,
+        key: &IdentityKey<'_>,
         found: &Peek<'_>,
         index: u32,
         record: &[u8],
@@ -206,7 +206,7 @@ impl Splitter {
             return;
         };
         if *known == 0 {
-            run.split.parts.push(Part {
+            run.split.parts.push(PartitionPart {
                 partition: route.partition,
                 records: Vec::with_capacity(run.part_bytes),
                 count: 0,
@@ -240,7 +240,7 @@ impl SplitState<'_> {
     }
 
     /// `None`: not looked up yet. `Some(None)`: unbound at the start of the record.
-    fn guide(&self, key: &Key<'_>, found: &Peek<'_>) -> Option<Option<AccountNumber>> {
+    fn guide(&self, key: &IdentityKey<'_>, found: &Peek<'_>) -> Option<Option<AccountNumber>> {
         let history = self.histories?.get(&*key.text);
         Some(history.and_then(|history| bound_at(history, found.start)))
     }
@@ -270,7 +270,7 @@ pub(crate) fn identities(frame: &BatchFrame) -> HashMap<String, Vec<Timestamp>> 
             && is_identity(peek.identity)
             && peek.identity.len() <= limits::IDENTITY_BYTES_MAX
         {
-            let key = Key::of(peek.identity).text;
+            let key = IdentityKey::of(peek.identity).text;
             match found.get_mut(&*key) {
                 Some(starts) => starts.push(peek.start),
                 None => {
@@ -283,8 +283,8 @@ pub(crate) fn identities(frame: &BatchFrame) -> HashMap<String, Vec<Timestamp>> 
 }
 
 /// As much of the head as can be read from a frame that can't be split.
-pub(crate) fn head_of(frame: &BatchFrame) -> Head {
-    let mut head = Head::default();
+pub(crate) fn head_of(frame: &BatchFrame) -> BatchId {
+    let mut head = BatchId::default();
     let mut fields = turnpike_proto::wire::Fields::new(frame.body());
     while let Ok(Some((field, value))) = fields.next_field() {
         match field {

@@ -35,7 +35,7 @@ use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
 use crate::FrontError;
 use crate::core::Core;
-use crate::guiding::{Key, bound_at};
+use crate::guiding::{IdentityKey, bound_at};
 use crate::ingest::once;
 use crate::owner::ask;
 use crate::partition_sender::Arrival;
@@ -49,11 +49,11 @@ const RECORDS_MAX: u32 = 100_000;
 const CHUNK: usize = 200;
 
 /// The gRPC service.
-pub struct Suspense {
+pub struct SuspenseApi {
     core: Arc<Core>,
 }
 
-impl Suspense {
+impl SuspenseApi {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Self { core }
     }
@@ -67,7 +67,7 @@ impl Suspense {
 }
 
 #[tonic::async_trait]
-impl SuspenseService for Suspense {
+impl SuspenseService for SuspenseApi {
     type ListStream = Pin<Box<dyn Stream<Item = Result<SuspendedRecord, Status>> + Send>>;
 
     async fn list(
@@ -234,7 +234,7 @@ async fn targets(
 ) -> Result<Vec<Option<AccountNumber>>, FrontError> {
     let mut asked: HashMap<String, Vec<Timestamp>> = HashMap::new();
     for record in records.iter().filter(|record| is_unguided(record)) {
-        let key = Key::of(&record.identity).text.into_owned();
+        let key = IdentityKey::of(&record.identity).text.into_owned();
         asked.entry(key).or_default().push(Timestamp(record.start_us));
     }
     let histories = core.guide.histories(asked).await?;
@@ -244,7 +244,7 @@ async fn targets(
     };
     let target = |record: &SuspendedRecord| {
         if is_unguided(record) {
-            let history = histories.get(&*Key::of(&record.identity).text)?;
+            let history = histories.get(&*IdentityKey::of(&record.identity).text)?;
             let account = bound_at(history, Timestamp(record.start_us))?;
             return table.slot_of(account).map(|_| account);
         }

@@ -4,7 +4,7 @@
 use crate::world;
 
 use tonic::transport::Server;
-use turnpike_front::Front;
+use turnpike_front::FrontServer;
 use turnpike_proto::account::v1::account_command::Command;
 use turnpike_proto::account::v1::{
     AccountCommand, AccountOutcome, AccountResult, ApplyRequest, BindIdentity, IdentityBinding,
@@ -162,7 +162,7 @@ async fn p28_a_record_that_begins_with_a_move_goes_to_the_next_holder() {
 #[tokio::test(start_paused = true)]
 async fn p28_from_the_answer_on_no_front_guides_by_what_it_had_found_before() {
     let world = world().await;
-    let other = Front::start(config(), world.db.clone(), world.network.dial()).unwrap();
+    let other = FrontServer::start(config(), world.db.clone(), world.network.dial()).unwrap();
     let server = Server::builder().add_service(other.ingest());
     tokio::spawn(server.serve_with_incoming(world.network.listen("other-front:1")));
     let mut other = IngestServiceClient::new(world.network.channel("other-front:1").unwrap());

@@ -53,5 +53,5 @@ mod takeover;
 mod tariff;
 
 pub use config::NodeConfig;
-pub use node::{Health, Node, StartError};
+pub use node::{Node, NodeHealth, StartError};
 pub use service::Service;

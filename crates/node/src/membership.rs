@@ -21,7 +21,7 @@ const FLAPS_MAX: u32 = 6;
 
 /// Why a partition is claimed. The log lines of a takeover name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum TakeoverCause {
     /// The partition never had an owner.
     NeverOwned,
     /// The owner released it for this node.
@@ -48,7 +48,7 @@ pub(crate) enum Cause {
     SteppedDown,
 }
 
-impl Cause {
+impl TakeoverCause {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::NeverOwned => "never-owned",
@@ -84,7 +84,7 @@ impl Cause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// Claim the partition if its epoch is still `seen`.
-    Claim { partition: PartitionId, seen: Epoch, cause: Cause },
+    Claim { partition: PartitionId, seen: Epoch, cause: TakeoverCause },
     /// Release the partition for this member (P13).
     Release { partition: PartitionId, to: NodeName },
     /// Keep a warm replica.
@@ -158,34 +158,34 @@ struct Round<'a> {
 
 impl Round<'_> {
     /// Whether the partition is free to claim, and why.
-    fn vacancy(&self, row: &PartitionRow) -> Option<Cause> {
-        let Some((owner, incarnation)) = &row.owner else { return Some(Cause::NeverOwned) };
+    fn vacancy(&self, row: &PartitionRow) -> Option<TakeoverCause> {
+        let Some((owner, incarnation)) = &row.owner else { return Some(TakeoverCause::NeverOwned) };
         let is_ours = owner == self.me.node && *incarnation == self.me.incarnation;
         if let Some(to) = &row.released_to {
             return Some(match to == self.me.node {
-                true if self.is_from_above(row, owner) => Cause::OwnerInTrouble,
-                true => Cause::Released,
+                true if self.is_from_above(row, owner) => TakeoverCause::OwnerInTrouble,
+                true => TakeoverCause::Released,
                 false if is_ours && off(Check::TakesBack) => return None,
-                false if is_ours => Cause::TakenBack,
-                false => Cause::Abandoned,
+                false if is_ours => TakeoverCause::TakenBack,
+                false => TakeoverCause::Abandoned,
             });
         }
         if is_ours {
-            return Some(Cause::SteppedDown);
+            return Some(TakeoverCause::SteppedDown);
         }
         if owner == self.me.node || self.liveness.is_replaced(owner, *incarnation) {
-            return Some(Cause::OwnerRestarted);
+            return Some(TakeoverCause::OwnerRestarted);
         }
         if self.liveness.is_gone(owner, *incarnation) {
-            return Some(Cause::OwnerGone);
+            return Some(TakeoverCause::OwnerGone);
         }
         if self.liveness.is_disowned(row.spec.id) {
-            return Some(Cause::OwnerStoodDown);
+            return Some(TakeoverCause::OwnerStoodDown);
         }
         if self.liveness.silence(row.spec.id) >= self.config.suspicion() {
-            return Some(Cause::OwnerSilent);
+            return Some(TakeoverCause::OwnerSilent);
         }
-        self.liveness.is_complained_of(row, owner).then_some(Cause::OwnerUnreachable)
+        self.liveness.is_complained_of(row, owner).then_some(TakeoverCause::OwnerUnreachable)
     }
 
     /// Whether a member that ranks above this node released the partition for it without being
@@ -199,15 +199,15 @@ impl Round<'_> {
     /// How long to leave the claim to other members: two intervals for each live member above this
     /// one, and never for ever (P12). A warm replica ranks above a cold member, whatever their
     /// priorities (P11).
-    fn wait(&self, row: &PartitionRow, mine: &Member, cause: Cause) -> Duration {
+    fn wait(&self, row: &PartitionRow, mine: &Member, cause: TakeoverCause) -> Duration {
         let is_warm = |node| self.is_warm(row, node) && !off(Check::WarmFirst);
         let am_warm = self.me.warm.contains(&row.spec.id) && !off(Check::WarmFirst);
         // The failed owner itself is not waited for as a claimant.
         let failed = match cause {
-            Cause::OwnerGone
-            | Cause::OwnerStoodDown
-            | Cause::OwnerUnreachable
-            | Cause::OwnerSilent => row.owner.as_ref(),
+            TakeoverCause::OwnerGone
+            | TakeoverCause::OwnerStoodDown
+            | TakeoverCause::OwnerUnreachable
+            | TakeoverCause::OwnerSilent => row.owner.as_ref(),
             _ => None,
         };
         let others = row.spec.members.iter().filter(|member| {
@@ -222,24 +222,24 @@ impl Round<'_> {
         let rank = u32::try_from(others.count()).unwrap_or(u32::MAX);
         let delta = self.config.deferral();
         match cause {
-            Cause::Released | Cause::OwnerInTrouble => Duration::ZERO,
+            TakeoverCause::Released | TakeoverCause::OwnerInTrouble => Duration::ZERO,
             // For two intervals only the target claims, then this node takes it back; then any
             // member may (P13).
-            Cause::TakenBack => delta,
-            Cause::Abandoned if off(Check::TargetFirst) => Duration::ZERO,
-            Cause::Abandoned => delta.saturating_mul(rank) + delta,
+            TakeoverCause::TakenBack => delta,
+            TakeoverCause::Abandoned if off(Check::TargetFirst) => Duration::ZERO,
+            TakeoverCause::Abandoned => delta.saturating_mul(rank) + delta,
             // This node discarded its state and would have to load it: a member with a warm replica
             // goes first.
-            Cause::SteppedDown => delta.saturating_mul(rank.min(1)),
+            TakeoverCause::SteppedDown => delta.saturating_mul(rank.min(1)),
             // The owner's append may only be slow, and so would this node's be. Each flap lengthens
             // the wait, and a commit of the owner ends it (P9).
-            Cause::OwnerStoodDown => {
+            TakeoverCause::OwnerStoodDown => {
                 let patience = self.config.heartbeat * ((1 << row.flaps.min(PATIENCE_MAX)) - 1);
                 delta.saturating_mul(rank) + patience
             }
             // After a flap, possibly some fronts can't reach the owner, and others can't reach this
             // node: wait for one more interval, so that the partition does not move back and forth.
-            Cause::OwnerUnreachable => {
+            TakeoverCause::OwnerUnreachable => {
                 delta.saturating_mul(rank) + self.config.heartbeat * row.flaps.min(1)
             }
             _ => delta.saturating_mul(rank),

@@ -19,7 +19,7 @@ use crate::beat::{Beater, Served};
 use crate::catalogue::{Catalogue, CodeCache};
 use crate::gates::{Gate, Gates};
 use crate::liveness::Liveness;
-use crate::membership::{Cause, Decision, Me, Vacancies};
+use crate::membership::{Decision, Me, TakeoverCause, Vacancies};
 use crate::owner::{DatabaseClock, Outboxes, Queued, Request, Shared, Ticks, Trouble};
 use crate::peers::{Peers, Reach};
 use crate::predecessor;
@@ -36,7 +36,7 @@ mod health;
 mod measure;
 mod ownerships;
 
-pub use health::Health;
+pub use health::NodeHealth;
 
 /// Why a node can't start.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub enum StartError {
 /// A running rating node.
 pub struct Node {
     gates: Arc<Gates>,
-    health: Health,
+    health: NodeHealth,
     stop: watch::Sender<bool>,
     running: JoinHandle<()>,
 }
@@ -105,7 +105,7 @@ impl Node {
         let (health_tx, standing) = watch::channel(health::Standing::BEFORE);
         // One observation may take as long as the suspicion time.
         let stale_after = config.suspicion() * 2;
-        let health = Health { node: config.name.clone(), standing, stale_after };
+        let health = NodeHealth { node: config.name.clone(), standing, stale_after };
         let served = Arc::new(Served::default());
         let mut beater = Beater {
             shared: Arc::clone(&shared),
@@ -149,7 +149,7 @@ impl Node {
     }
 
     /// A handle that reports whether the node is ready. It stays valid after the node has ended.
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> NodeHealth {
         self.health.clone()
     }
 
@@ -312,7 +312,8 @@ impl Runner {
                         self.troubled.get(&partition).is_some_and(|(_, until)| now < *until);
                     if !waits {
                         let owner = seen.partition(partition).and_then(|row| row.owner.as_ref());
-                        if let (Cause::OwnerUnreachable, Some((owner, _))) = (cause, owner) {
+                        if let (TakeoverCause::OwnerUnreachable, Some((owner, _))) = (cause, owner)
+                        {
                             self.liveness.note_cut_off(owner.clone());
                         }
                         claims.extend(self.claim(&seen, partition, epoch, cause));

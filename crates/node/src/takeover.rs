@@ -12,7 +12,7 @@ use turnpike_store::{
 use turnpike_types::{Epoch, NodeName};
 
 use crate::gates::{Gate, Gates, OwnerQueue};
-use crate::membership::Cause;
+use crate::membership::TakeoverCause;
 use crate::owner::{Ended, Owner, Ownership, Queued, Shared, Ticks};
 use crate::replica::{Replica, ReplicaError};
 use crate::standby::Standby;
@@ -24,7 +24,7 @@ pub(crate) struct Candidate {
     pub(crate) ticks: Arc<Ticks>,
     pub(crate) requests: OwnerQueue,
     pub(crate) spec: PartitionSpec,
-    pub(crate) cause: Cause,
+    pub(crate) cause: TakeoverCause,
     pub(crate) claim: Claim,
     /// The warm replica, if there is one.
     pub(crate) standby: Option<Standby>,

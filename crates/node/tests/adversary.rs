@@ -15,7 +15,7 @@ use turnpike_mutants::{Check, all_caught};
 use turnpike_node::NodeConfig;
 use turnpike_proto::node::v1::{NodeRecycleRequest, RecycleKey, SubBatchAnswer, Verdict};
 use turnpike_segment::{
-    Component, LineKind, NewLine, NewRecord, SealContext, Segment, SegmentBuilder,
+    ComponentIndex, LineKind, NewLine, NewRecord, SealContext, Segment, SegmentBuilder,
 };
 use turnpike_store::memory::MemoryDatabase;
 use turnpike_store::{
@@ -111,9 +111,9 @@ impl SharedDatabase for Bent {
     async fn pin(
         &self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome> {
-        self.inner.pin(partition, wish).await
+        self.inner.pin(partition, pin).await
     }
     async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {
         self.inner.set_drained(node, drained).await
@@ -564,7 +564,7 @@ fn control_totals_that_overflow_are_not_shown_as_zero() {
         kind: LineKind::Usage.number(),
         ..Default::default()
     };
-    let component: Component = builder.add_component(head, usd).unwrap();
+    let component: ComponentIndex = builder.add_component(head, usd).unwrap();
     let amount = turnpike_types::Money::from_nanos(9 * 10_i128.pow(37)).unwrap();
     let context = SealContext {
         partition: PartitionId(1),

@@ -25,7 +25,7 @@ pub(crate) struct OffsetInterval {
 
 /// A period of an account: instants `from <= t < to`, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct PeriodSpan {
     pub(crate) from: i64,
     pub(crate) to: i64,
     pub(crate) period: Period,
@@ -72,7 +72,7 @@ struct Known {
     interval: OffsetInterval,
     other_interval: OffsetInterval,
     /// The period used last, by [`Calendared::place`].
-    spans: [Span; 4],
+    spans: [PeriodSpan; 4],
     /// The cycle day and the first day of the week for which `spans` were computed.
     cycle_day: u8,
     week_day: i8,
@@ -94,7 +94,7 @@ const ZONES_MAX: usize = 8;
 /// The instants that the calendar can represent, in microseconds: years -9999 to 9999.
 pub(crate) const INSTANTS: std::ops::Range<i64> = -377_705_023_201_000_000..253_402_207_200_000_000;
 
-const NO_SPAN: Span = Span { from: 0, to: 0, period: Period::EVER };
+const NO_SPAN: PeriodSpan = PeriodSpan { from: 0, to: 0, period: Period::EVER };
 
 /// A cache of the calendars of the zones used last.
 #[derive(Debug, Default)]
@@ -157,7 +157,7 @@ impl Calendar {
 
     /// The account's period that contains an instant (docs/plan-semantics.md section 4).
     #[inline(always)]
-    pub(crate) fn period(&mut self, calendared: Calendared, at: i64) -> Span {
+    pub(crate) fn period(&mut self, calendared: Calendared, at: i64) -> PeriodSpan {
         // Fast path: nearly every record is in the same month as the one before.
         if calendared == Calendared::Month
             && let Some(known) = self.known.get(self.current)
@@ -170,9 +170,9 @@ impl Calendar {
         self.find_period(calendared, at)
     }
 
-    fn find_period(&mut self, calendared: Calendared, at: i64) -> Span {
+    fn find_period(&mut self, calendared: Calendared, at: i64) -> PeriodSpan {
         let Some(known) = self.known.get_mut(self.current) else {
-            return Span { from: i64::MIN, to: i64::MAX, period: Period::EVER };
+            return PeriodSpan { from: i64::MIN, to: i64::MAX, period: Period::EVER };
         };
         match calendared {
             Calendared::Cycle if known.cycle_day != self.cycle_day => {
@@ -233,7 +233,7 @@ fn look_up_interval(zone: &Zone, at: i64) -> OffsetInterval {
     OffsetInterval { from, to, offset_us }
 }
 
-fn look_up_period(zone: &Zone, calendared: Calendared, cycle_day: u8, at: i64) -> Span {
+fn look_up_period(zone: &Zone, calendared: Calendared, cycle_day: u8, at: i64) -> PeriodSpan {
     let local = zone.rules().to_datetime(instant(at)).date();
     let mut first = first_of(calendared, cycle_day, local);
     loop {
@@ -247,10 +247,10 @@ fn look_up_period(zone: &Zone, calendared: Calendared, cycle_day: u8, at: i64) -
     }
 }
 
-fn span_from(zone: &Zone, first: Date, next: Date) -> Span {
+fn span_from(zone: &Zone, first: Date, next: Date) -> PeriodSpan {
     let to = if next == first { i64::MAX } else { first_instant_of(zone, next).micros() };
     let Timestamp(from) = first_instant_of(zone, first);
-    Span { from, to, period: period_of(first) }
+    PeriodSpan { from, to, period: period_of(first) }
 }
 
 /// The first date of the period that contains a local date.

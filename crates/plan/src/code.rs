@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::civil::Date;
 use turnpike_types::{Currency, Timestamp, UsageView};
 
-use crate::evaluation::{DerivedAttribute, Input, Op};
+use crate::evaluation::{DerivedAttribute, Op, UsageInput};
 use crate::measure::Unit;
 use crate::remembered::Meaning;
 use crate::state::VariableId;
@@ -159,7 +159,7 @@ pub(crate) struct NodeInfo {
     pub(crate) kind: &'static str,
     pub(crate) line: u32,
     /// Usage inputs: name, and the streams and count they read.
-    pub(crate) inputs: Vec<(&'static str, Input)>,
+    pub(crate) inputs: Vec<(&'static str, UsageInput)>,
     /// Usage outputs that another primitive consumes: name, stream.
     pub(crate) outputs: Vec<(&'static str, usize)>,
 }

@@ -12,15 +12,17 @@ use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{Money, Posting, SuspenseReason, UsageView};
 
 pub(crate) use crate::calendar::Calendared;
-use crate::calendar::{Calendar, Span as PeriodSpan};
+use crate::calendar::{Calendar, PeriodSpan};
 use crate::code::{ObjectCode, Placed, Slots};
 use crate::rater::{AccountContext, ChargeLine};
 use crate::state::{AccountState, Period, StateEntry, VariableId};
-use crate::stream::{Flow, PORTIONS_MAX, Span, Stream, merge};
+use crate::stream::{PORTIONS_MAX, Span, Stream, UnitFlow, merge};
 use crate::tables::Table;
 pub(crate) use about::{About, Named};
 pub(crate) use event::{DueQuery, Event};
-pub(crate) use places::{Attribute, ChargeOut, Counted, Input, Part, TableRef, Total, TypeOf};
+pub(crate) use places::{
+    Attribute, ChargeOut, Counted, StepPortion, TableRef, Total, TypeOf, UsageInput,
+};
 pub(crate) use scratch::Scratch;
 
 /// The code of one primitive. It reads its input streams, and writes output streams, lines and
@@ -93,7 +95,7 @@ impl<'a> Evaluation<'a> {
     /// `None` when it carries several spans, none, or a zero-quantity record: then use
     /// [`Evaluation::take`].
     #[inline(always)]
-    pub(crate) fn single(&self, input: &Input) -> Option<Span> {
+    pub(crate) fn single(&self, input: &UsageInput) -> Option<Span> {
         let [slot] = *input.slots else { return None };
         let stream = &self.scratch.streams[slot];
         match *stream.spans.as_slice() {
@@ -113,7 +115,7 @@ impl<'a> Evaluation<'a> {
     /// Takes an input's stream out of the scratch space, with its links merged. Return it with
     /// [`Evaluation::give`].
     #[inline]
-    pub(crate) fn take(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
+    pub(crate) fn take(&mut self, input: &UsageInput) -> Result<Stream, SuspenseReason> {
         if let [slot] = *input.slots {
             self.fill(slot)?;
             return Ok(std::mem::take(&mut self.scratch.streams[slot]));
@@ -121,7 +123,7 @@ impl<'a> Evaluation<'a> {
         self.take_merged(input)
     }
 
-    fn take_merged(&mut self, input: &Input) -> Result<Stream, SuspenseReason> {
+    fn take_merged(&mut self, input: &UsageInput) -> Result<Stream, SuspenseReason> {
         self.read(input)?;
         let mut merged = std::mem::take(&mut self.scratch.merged);
         let mut other = std::mem::take(&mut self.scratch.other);
@@ -141,7 +143,7 @@ impl<'a> Evaluation<'a> {
 
     /// Returns a stream that [`Evaluation::take`] took, for the input's other consumers.
     #[inline]
-    pub(crate) fn give(&mut self, input: &Input, stream: Stream) {
+    pub(crate) fn give(&mut self, input: &UsageInput, stream: Stream) {
         if let [slot] = *input.slots {
             self.scratch.streams[slot] = stream;
         } else {
@@ -151,7 +153,7 @@ impl<'a> Evaluation<'a> {
 
     /// Reads the measures of an input from the record, unless that was done before.
     #[inline(always)]
-    pub(crate) fn read(&mut self, input: &Input) -> Result<(), SuspenseReason> {
+    pub(crate) fn read(&mut self, input: &UsageInput) -> Result<(), SuspenseReason> {
         if let [slot] = *input.slots {
             return self.fill(slot);
         }
@@ -181,7 +183,7 @@ impl<'a> Evaluation<'a> {
         // Set after the check, so that every reader of a missing measure gets the error.
         self.scratch.loaded |= 1 << measure;
         let (start, duration) = (self.record.start.micros(), self.record.duration_us);
-        self.scratch.flows[measure] = Flow { quantity, start, duration };
+        self.scratch.flows[measure] = UnitFlow { quantity, start, duration };
         let stream = &mut self.scratch.streams[measure];
         if quantity == 0 {
             stream.zero_quantity = true;
@@ -193,12 +195,12 @@ impl<'a> Evaluation<'a> {
 
     /// The relation between an input's units and time.
     #[inline]
-    pub(crate) fn flow(&self, input: &Input) -> Flow {
+    pub(crate) fn flow(&self, input: &UsageInput) -> UnitFlow {
         self.scratch.flows[input.flow]
     }
 
     /// Sets the relation between units and time for a count that a primitive created.
-    pub(crate) fn set_flow(&mut self, count: usize, flow: Flow) {
+    pub(crate) fn set_flow(&mut self, count: usize, flow: UnitFlow) {
         self.scratch.flows[count] = flow;
     }
 
@@ -211,8 +213,12 @@ impl<'a> Evaluation<'a> {
     /// The single period that contains all units of an input, as is the case for nearly every
     /// record; `None` when they may span several.
     #[inline(always)]
-    pub(crate) fn only_period(&mut self, calendared: Calendared, input: &Input) -> Option<Period> {
-        let Flow { start, duration, .. } = self.scratch.flows[input.flow];
+    pub(crate) fn only_period(
+        &mut self,
+        calendared: Calendared,
+        input: &UsageInput,
+    ) -> Option<Period> {
+        let UnitFlow { start, duration, .. } = self.scratch.flows[input.flow];
         let here = self.scratch.calendar.period(calendared, start);
         (start.saturating_add(duration) <= here.to).then_some(here.period)
     }

@@ -21,7 +21,7 @@
 use turnpike_types::limits::CLOSE_GRACE_US;
 use turnpike_types::{Currency, Money, Posting, SuspenseReason, Timestamp};
 
-use crate::calendar::{Calendared, Span as PeriodSpan};
+use crate::calendar::{Calendared, PeriodSpan};
 use crate::evaluation::{Event, open_if_late};
 use crate::options::posted;
 use crate::rater::{AccountContext, ChargeLine, Occasion, PlanInForce, Rated, Rater};

@@ -13,7 +13,7 @@
 
 use turnpike_types::{Money, Posting, SuspenseReason, Timestamp};
 
-use crate::calendar::{Calendar, Calendared, Span as PeriodSpan, date_of, period_of};
+use crate::calendar::{Calendar, Calendared, PeriodSpan, date_of, period_of};
 use crate::rater::{ChargeLine, PlanInForce, Rater};
 use crate::state::{AccountState, Keep, Period, StateEntry, VariableId, plan_number};
 use crate::sweep::DueInterval;

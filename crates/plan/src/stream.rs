@@ -118,7 +118,7 @@ fn rest_of(span: Span, from: i64) -> Option<Span> {
 
 /// One measure of one record, and its distribution over time (docs/plan-semantics.md section 1).
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Flow {
+pub(crate) struct UnitFlow {
     /// Number of units.
     pub(crate) quantity: i64,
     /// The record's start and duration, in microseconds.
@@ -126,7 +126,7 @@ pub(crate) struct Flow {
     pub(crate) duration: i64,
 }
 
-impl Flow {
+impl UnitFlow {
     /// The instant of unit k: `start + floor(k*D/Q)`.
     #[inline]
     pub(crate) fn instant(&self, unit: i64) -> i64 {
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn without_duration_all_units_are_at_the_start() {
-        let flow = Flow { quantity: 7, start: 100, duration: 0 };
+        let flow = UnitFlow { quantity: 7, start: 100, duration: 0 };
         assert_eq!((0..7).map(|k| flow.instant(k)).collect::<Vec<_>>(), [100; 7]);
         assert_eq!((flow.units_before(100), flow.units_before(101)), (0, 7));
     }
@@ -228,7 +228,7 @@ mod tests {
         fn the_units_before_an_instant_are_those_that_happen_before_it(
             quantity in 1i64..200, duration in 0i64..500, at in -10i64..600,
         ) {
-            let flow = Flow { quantity, start: 50, duration };
+            let flow = UnitFlow { quantity, start: 50, duration };
             let counted = (0..quantity).filter(|&k| flow.instant(k) < at).count();
             prop_assert_eq!(flow.units_before(at), counted as i64);
         }
@@ -236,7 +236,7 @@ mod tests {
         #[test]
         fn no_number_of_units_panics(quantity: i64, duration: i64, start: i64, at: i64, unit: i64) {
             let [quantity, duration, unit] = [quantity, duration, unit].map(|n| n.max(0));
-            let flow = Flow { quantity, start, duration };
+            let flow = UnitFlow { quantity, start, duration };
             flow.units_before(at);
             flow.instant(unit);
         }

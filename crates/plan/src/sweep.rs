@@ -19,7 +19,7 @@ use std::cmp::Reverse;
 use jiff::civil::Date;
 use turnpike_types::{AccountNumber, SuspenseReason, Timestamp, UsageView};
 
-use crate::calendar::{Calendared, Span as PeriodSpan};
+use crate::calendar::{Calendared, PeriodSpan};
 use crate::evaluation::{DueQuery, Event};
 use crate::options::check_apart;
 use crate::rater::{AccountContext, Occasion, PlanInForce, Rated, Rater};

@@ -7,7 +7,7 @@
 use smallvec::SmallVec;
 use turnpike_types::{Money, Posting, SuspenseReason};
 
-use crate::calendar::{Calendared, Span as PeriodSpan, date_of};
+use crate::calendar::{Calendared, PeriodSpan, date_of};
 use crate::code::ComponentKind;
 use crate::evaluation::{Evaluation, Event};
 use crate::options::{OfferId, OptionInForce};

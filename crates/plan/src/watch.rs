@@ -8,17 +8,17 @@ use crate::primitives::find;
 use crate::rater::ChargeLine;
 use crate::spec::Role;
 use crate::state::StateEntry;
-use crate::stream::{Flow, Stream};
+use crate::stream::{Stream, UnitFlow};
 
 /// Receives a report of each primitive, in the order of execution.
 pub trait Watch {
     /// Called after a primitive has run.
-    fn step(&mut self, step: &Step<'_>);
+    fn step(&mut self, step: &PrimitiveStep<'_>);
 }
 
 /// The work of one primitive on a record.
 #[derive(Clone, Debug)]
-pub struct Step<'a> {
+pub struct PrimitiveStep<'a> {
     /// Index into the plans given to the rater.
     pub plan: u16,
     /// The primitive's id.
@@ -78,11 +78,11 @@ impl InTime {
         self.units == self.duration_us && self.units > 0
     }
 
-    const fn flow(&self) -> Flow {
-        Flow { quantity: self.units, start: self.start.micros(), duration: self.duration_us }
+    const fn flow(&self) -> UnitFlow {
+        UnitFlow { quantity: self.units, start: self.start.micros(), duration: self.duration_us }
     }
 
-    const fn of(flow: &Flow) -> Self {
+    const fn of(flow: &UnitFlow) -> Self {
         Self { units: flow.quantity, start: Timestamp(flow.start), duration_us: flow.duration }
     }
 }
@@ -120,7 +120,7 @@ pub(crate) fn watched(
         ..*entry
     };
     let changed = run.changes.get(changes..).unwrap_or_default();
-    watch.step(&Step {
+    watch.step(&PrimitiveStep {
         plan: run.plan,
         id: &node.id,
         kind: node.kind,

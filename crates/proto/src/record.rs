@@ -4,7 +4,7 @@ use turnpike_types::{
     AccountNumber, RejectReason, Timestamp, UsageRecord, UsageView, ZERO_DURATION, limits,
 };
 
-use crate::wire::{Fields, Value, WireError, put_bytes, put_number, put_varint};
+use crate::wire::{Fields, WireError, WireValue, put_bytes, put_number, put_varint};
 
 /// The largest number of bytes that a front appends to a record: the account field.
 const FRONT_BYTES: usize = 11;
@@ -192,7 +192,7 @@ impl<'a> RecordBatch<'a> {
 }
 
 /// Decodes a map entry: its key, and its value if it has one.
-fn entry(bytes: &[u8]) -> Result<(&str, Option<Value<'_>>), WireError> {
+fn entry(bytes: &[u8]) -> Result<(&str, Option<WireValue<'_>>), WireError> {
     let (mut name, mut found) = ("", None);
     let mut fields = Fields::new(bytes);
     while let Some((field, value)) = fields.next_field()? {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use turnpike_types::{Epoch, PartitionId, SegmentHash, SegmentNumber, Timestamp};
 
-use crate::builder::{Changes, Lines, SegmentBuilder, Strings};
+use crate::builder::{Changes, LineColumns, SegmentBuilder, Strings};
 use crate::columns::{decimal, wide};
 use crate::decode::{MAGIC, MAGIC_MARKED, SegmentError};
 use crate::head::{Head, Totals};
@@ -157,7 +157,7 @@ impl Strings {
     }
 }
 
-fn lines_batch(lines: &Lines) -> Result<RecordBatch, SegmentError> {
+fn lines_batch(lines: &LineColumns) -> Result<RecordBatch, SegmentError> {
     named(vec![
         ("record", Arc::new(UInt32Array::from(lines.records.clone()))),
         ("component", Arc::new(UInt16Array::from(lines.components.clone()))),

@@ -37,7 +37,7 @@ mod kind;
 mod marks;
 mod rows;
 
-pub use builder::{Component, NewLine, NewRecord, SegmentBuilder};
+pub use builder::{ComponentIndex, NewLine, NewRecord, SegmentBuilder};
 pub use decode::{Segment, SegmentError};
 pub use encode::{SealContext, SealedSegment, hash_of};
 pub use head::{Header, Totals};

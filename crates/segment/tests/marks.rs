@@ -9,8 +9,8 @@ use turnpike_segment::head::{
     Change, ComponentHead, Offer, OptOut, Pick, PostingCursor, Subscription,
 };
 use turnpike_segment::{
-    Component, LineKind, NewLine, NewRecord, SealContext, SealedSegment, Segment, SegmentBuilder,
-    SegmentError,
+    ComponentIndex, LineKind, NewLine, NewRecord, SealContext, SealedSegment, Segment,
+    SegmentBuilder, SegmentError,
 };
 use turnpike_types::{
     AccountNumber, Epoch, Money, Outcome, PartitionId, Posting, SegmentHash, SegmentNumber,
@@ -32,7 +32,7 @@ fn money(nanos: i128) -> Money {
     Money::from_nanos(nanos).unwrap()
 }
 
-fn component(builder: &mut SegmentBuilder, kind: LineKind) -> Component {
+fn component(builder: &mut SegmentBuilder, kind: LineKind) -> ComponentIndex {
     let head = ComponentHead {
         plan_id: "shared".to_owned(),
         plan_version: 1,
@@ -45,7 +45,7 @@ fn component(builder: &mut SegmentBuilder, kind: LineKind) -> Component {
     builder.add_component(head, "USD".parse().unwrap()).unwrap()
 }
 
-const fn line(component: Component, amount: Money) -> NewLine {
+const fn line(component: ComponentIndex, amount: Money) -> NewLine {
     NewLine {
         component,
         quantity: 1,

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use turnpike_mutants::{Check, all_caught};
-use turnpike_store::conformance::{Dice, LetGo, Owner, Subject, claim, read_all, spec};
+use turnpike_store::conformance::{Dice, LetGo, TestOwner, TestedStore, claim, read_all, spec};
 use turnpike_store::memory::{MemoryDatabase, system_clock};
 use turnpike_store::{AppendOutcome, ClaimOutcome, SharedDatabase, StoreIncarnation};
 use turnpike_types::Epoch;
 
-async fn subject() -> Subject {
+async fn subject() -> TestedStore {
     let passed_us = Arc::new(AtomicI64::new(0));
     let (now, passing_us) = (system_clock(), Arc::clone(&passed_us));
     let clock = Arc::new(move || now().saturating_add(passed_us.load(Ordering::SeqCst)));
     let database = MemoryDatabase::with_clock(clock, StoreIncarnation(1));
     let same = database.clone();
-    Subject {
+    TestedStore {
         open: Arc::new(move || {
             let view: Arc<dyn SharedDatabase> = Arc::new(same.clone());
             Box::pin(std::future::ready(view))
@@ -46,7 +46,7 @@ async fn of_many_claims_the_one_whose_row_is_held_is_busy_and_the_others_are_won
     let db = MemoryDatabase::new();
     db.create_partitions(&[spec(1, 1, 10), spec(2, 11, 20)]).await.unwrap();
     let mut dice = Dice(1);
-    let owner = Owner::claim_now(&db, 1, "a", &mut dice).await;
+    let owner = TestOwner::claim_now(&db, 1, "a", &mut dice).await;
     let paused = db.pause_appends().await;
     let append = owner.next_append(vec![1].into(), &mut dice);
     let appending = {
@@ -72,7 +72,7 @@ async fn an_append_is_shown_when_it_is_committed() {
     let db = MemoryDatabase::new();
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
     let mut dice = Dice(1);
-    let owner = Owner::claim_now(&db, 1, "a", &mut dice).await;
+    let owner = TestOwner::claim_now(&db, 1, "a", &mut dice).await;
     let paused = db.pause_appends().await;
     let append = owner.next_append(vec![1].into(), &mut dice);
     let appending = {

@@ -50,15 +50,15 @@ mod step;
 mod timeline;
 mod trial;
 
-pub use accounts::{Account, Accounts, Alternative, Subscription};
-pub use catalogue::Catalogue;
-pub use diff::{Change, Changed, PlanDiff, PriceChange, diff};
+pub use accounts::{Alternative, TrialAccount, TrialAccounts, TrialSubscription};
+pub use catalogue::TrialCatalogue;
+pub use diff::{Changed, PlanChange, PlanDiff, PriceChange, diff};
 pub use error::TrialError;
 pub use examples::{
     Difference, EXAMPLE_DUES_MAX, EXAMPLE_RECORDS_MAX, ExampleReport, ExamplesReport, Inputs,
     run_examples,
 };
-pub use outcome::{Charge, Charges, FellDue, Outcome};
+pub use outcome::{Charge, Charges, FellDue, TrialOutcome};
 pub use seen::RECORDS_MAX;
-pub use step::{Booked, Moved, Port, Remembered, Stepped, Stepper, UnitRange};
+pub use step::{Booked, Moved, Port, Stepped, Stepper, UnitRange, VariableChange};
 pub use trial::{DUES_MAX, Trial};

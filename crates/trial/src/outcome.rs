@@ -6,11 +6,11 @@ use jiff::civil::Date;
 use turnpike_plan::{ChargeLine, Component, Due, ObjectCode, Rated, Zone};
 use turnpike_types::{AccountNumber, Posting, SuspenseReason, Suspension, Timestamp};
 
-use crate::timeline::{Timeline, TimelineInterval};
+use crate::timeline::{AccountTimeline, TimelineInterval};
 
 /// The outcome of a record.
 #[derive(Clone, Copy, Debug)]
-pub enum Outcome<'a> {
+pub enum TrialOutcome<'a> {
     /// Rated, with these charges.
     Rated(Charges<'a>),
     /// It can't be rated; only its deduplication key is kept.
@@ -39,7 +39,7 @@ pub struct FellDue {
     pub at: Timestamp,
     /// The kind of item: `charge`, `close` or `option`.
     pub what: &'static str,
-    timeline: Arc<Timeline>,
+    timeline: Arc<AccountTimeline>,
     interval: usize,
     rated: Result<Rated, Suspension>,
 }
@@ -109,7 +109,7 @@ impl FellDue {
     pub(crate) fn new(
         account: AccountNumber,
         due: &Due,
-        timeline: Arc<Timeline>,
+        timeline: Arc<AccountTimeline>,
         rated: Result<Rated, Suspension>,
     ) -> Self {
         let (at, what, interval) = (due.at, due.word(), due.interval);

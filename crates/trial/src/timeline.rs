@@ -7,12 +7,12 @@ use std::sync::Arc;
 use turnpike_plan::{AccountContext, ObjectCode, OptionInForce, PlanInForce, Table};
 use turnpike_types::{AccountNumber, SuspenseReason, Suspension, Timestamp};
 
-use crate::accounts::{Account, Alternative, Subscription};
-use crate::{Catalogue, TrialError};
+use crate::accounts::{Alternative, TrialAccount, TrialSubscription};
+use crate::{TrialCatalogue, TrialError};
 
 /// All intervals of an account, in order and without gaps.
 #[derive(Debug)]
-pub(crate) struct Timeline {
+pub(crate) struct AccountTimeline {
     pub(crate) intervals: Vec<TimelineInterval>,
     /// Can charges or closes fall due without usage?
     pub(crate) is_swept: bool,
@@ -43,13 +43,13 @@ struct Terms {
     offered: Timestamp,
 }
 
-impl Timeline {
+impl AccountTimeline {
     /// # Errors
     /// The account's parameters do not fit its plan.
     pub(crate) fn of(
-        account: &Account,
+        account: &TrialAccount,
         number: AccountNumber,
-        catalogue: &mut Catalogue,
+        catalogue: &mut TrialCatalogue,
     ) -> Result<Self, TrialError> {
         let changes = changes(account, catalogue);
         let ends = changes.iter().skip(1).copied().chain([Timestamp::MAX]);
@@ -90,7 +90,7 @@ impl Timeline {
 }
 
 /// The instants of changes, including the beginning of time.
-fn changes(account: &Account, catalogue: &Catalogue) -> BTreeSet<Timestamp> {
+fn changes(account: &TrialAccount, catalogue: &TrialCatalogue) -> BTreeSet<Timestamp> {
     let mut changes = BTreeSet::from([Timestamp::MIN]);
     changes.extend(account.settings().iter().map(|(from, _)| *from));
     changes.extend(account.subscriptions().iter().flat_map(|s| [s.from, s.until]));
@@ -106,9 +106,9 @@ fn changes(account: &Account, catalogue: &Catalogue) -> BTreeSet<Timestamp> {
 
 impl TimelineInterval {
     fn of(
-        account: &Account,
+        account: &TrialAccount,
         number: AccountNumber,
-        catalogue: &mut Catalogue,
+        catalogue: &mut TrialCatalogue,
         (from, until): (Timestamp, Timestamp),
     ) -> Result<Self, TrialError> {
         let settings = account.settings_at(from);
@@ -122,7 +122,7 @@ impl TimelineInterval {
         };
         let mut missing = None;
         for subscription in account.subscriptions_at(from) {
-            let Subscription { plan, parameters, .. } = subscription;
+            let TrialSubscription { plan, parameters, .. } = subscription;
             let in_force = (&settings.zone, settings.currency);
             let code = catalogue.code(plan, parameters, in_force, from).map_err(|errors| {
                 TrialError::Parameters { account: number, plan: plan.clone(), errors }
@@ -147,10 +147,10 @@ impl TimelineInterval {
 
     fn add(
         &mut self,
-        subscription: &Subscription,
+        subscription: &TrialSubscription,
         since: Timestamp,
         code: Arc<ObjectCode>,
-        catalogue: &Catalogue,
+        catalogue: &TrialCatalogue,
     ) {
         let zone = &self.settings.zone;
         let tables = code.tables().iter().map(|name| catalogue.table(name, zone, self.from));

@@ -57,7 +57,7 @@ fn frame(records: &[Vec<u8>]) -> BatchFrame {
     BatchFrame::build("test", 7, records.iter().map(Vec::as_slice))
 }
 
-fn histories(bound: &[(&str, i64, i64, u64)]) -> Histories {
+fn histories(bound: &[(&str, i64, i64, u64)]) -> HistoryBySpelling {
     let mut all: HashMap<String, Guided> = HashMap::new();
     for &(identity, from, until, account) in bound {
         let history = all.entry(identity.to_owned()).or_default();
@@ -74,7 +74,7 @@ fn histories(bound: &[(&str, i64, i64, u64)]) -> Histories {
 }
 
 /// The account and bytes of each record of a part, as a node reads them.
-fn read(part: &Part) -> Vec<(u64, Vec<u8>)> {
+fn read(part: &PartitionPart) -> Vec<(u64, Vec<u8>)> {
     let head = SubBatchHead { partition: part.partition.0, ..SubBatchHead::default() };
     let frame = SubBatchFrame::build(head, &part.records);
     let mut found = Vec::new();
@@ -84,7 +84,7 @@ fn read(part: &Part) -> Vec<(u64, Vec<u8>)> {
     found
 }
 
-fn split(frame: &BatchFrame, table: &RouteTable, known: Option<&Histories>) -> Split {
+fn split(frame: &BatchFrame, table: &RouteTable, known: Option<&HistoryBySpelling>) -> Split {
     Splitter::default().split(frame, table, known).unwrap().1
 }
 

@@ -143,7 +143,7 @@ impl World {
     }
 }
 
-fn claims(cause: Cause, seen: u64) -> Decision {
+fn claims(cause: TakeoverCause, seen: u64) -> Decision {
     Decision::Claim { partition: P, seen: Epoch::stored(seen), cause }
 }
 
@@ -157,7 +157,7 @@ fn p10_an_owner_that_beats_is_left_alone_for_ever() {
 fn p21_a_silent_owner_is_suspect_after_four_intervals() {
     let mut world = World::new("b", Some("a"));
     world.first(&["a", "b"], 10);
-    assert_eq!(world.first(&["b"], 10), Some((4, claims(Cause::OwnerSilent, 1))));
+    assert_eq!(world.first(&["b"], 10), Some((4, claims(TakeoverCause::OwnerSilent, 1))));
 }
 
 /// An observation one millisecond too early must not delay the suspicion by a whole interval.
@@ -173,7 +173,7 @@ fn p21_the_next_look_is_when_the_owner_becomes_suspect() {
     }
     assert_eq!(world.liveness.next_suspicion(heartbeat), Some(Duration::from_millis(4)));
     world.now += Duration::from_millis(4);
-    assert_eq!(world.observe(), [claims(Cause::OwnerSilent, 1)]);
+    assert_eq!(world.observe(), [claims(TakeoverCause::OwnerSilent, 1)]);
     assert_eq!(world.liveness.next_suspicion(heartbeat), None);
 }
 
@@ -182,7 +182,11 @@ fn p12_a_lower_member_leaves_it_to_a_live_higher_one_but_not_for_ever() {
     let mut world = World::new("c", Some("a"));
     world.first(&["a", "b", "c"], 10);
     let (round, decision) = world.first(&["b", "c"], 20).unwrap();
-    assert_eq!((round, decision), (6, claims(Cause::OwnerSilent, 1)), "4 and one rank of 2");
+    assert_eq!(
+        (round, decision),
+        (6, claims(TakeoverCause::OwnerSilent, 1)),
+        "4 and one rank of 2"
+    );
     let mut alone = World::new("c", Some("a"));
     alone.first(&["a", "b", "c"], 10);
     assert_eq!(alone.first(&["c"], 20).unwrap().0, 4, "a dead higher member is not waited for");
@@ -200,7 +204,7 @@ fn p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it() {
     };
     // The first such heartbeat may have been in flight when the claim was made.
     disown(&[]);
-    disown(&[claims(Cause::OwnerStoodDown, 1)]);
+    disown(&[claims(TakeoverCause::OwnerStoodDown, 1)]);
 }
 
 #[test]
@@ -251,7 +255,7 @@ fn p11_a_new_process_proves_the_old_one_dead() {
     assert_eq!(world.observe(), []);
     let mut restarted = World::new("a", Some("a"));
     restarted.row.owner = Some((name("a"), Incarnation(77)));
-    assert_eq!(restarted.round(&["a"]), [claims(Cause::OwnerRestarted, 1)]);
+    assert_eq!(restarted.round(&["a"]), [claims(TakeoverCause::OwnerRestarted, 1)]);
 }
 
 #[test]
@@ -268,7 +272,7 @@ fn p11_who_was_replaced_is_not_given_the_time_of_a_silent_one() {
     });
     assert_eq!(
         replaced,
-        Some((3, claims(Cause::OwnerRestarted, 1))),
+        Some((3, claims(TakeoverCause::OwnerRestarted, 1))),
         "the old process is known to be dead"
     );
 }
@@ -276,7 +280,7 @@ fn p11_who_was_replaced_is_not_given_the_time_of_a_silent_one() {
 #[test]
 fn p2_after_a_step_down_the_owner_claims_before_it_reads() {
     let mut world = World::new("a", Some("a"));
-    assert_eq!(world.round(&["a"]), [claims(Cause::SteppedDown, 1)]);
+    assert_eq!(world.round(&["a"]), [claims(TakeoverCause::SteppedDown, 1)]);
 }
 
 #[test]
@@ -287,11 +291,11 @@ fn p13_a_released_partition_is_its_targets_first_and_then_anyones() {
         world.row.released_to = Some(name("a"));
         world
     };
-    assert_eq!(released("a").round(&["a", "b", "c"]), [claims(Cause::Released, 1)]);
+    assert_eq!(released("a").round(&["a", "b", "c"]), [claims(TakeoverCause::Released, 1)]);
     let (round, decision) = released("b").first(&["a", "b", "c"], 20).unwrap();
     assert_eq!(
         (round, decision),
-        (5, claims(Cause::Abandoned, 1)),
+        (5, claims(TakeoverCause::Abandoned, 1)),
         "two intervals, and two more for one rank"
     );
 }
@@ -306,7 +310,7 @@ fn p13_who_released_takes_it_back_when_nobody_comes() {
     let (round, decision) = world.first(&["a", "b", "c"], 20).unwrap();
     assert_eq!(
         (round, decision),
-        (3, claims(Cause::TakenBack, 1)),
+        (3, claims(TakeoverCause::TakenBack, 1)),
         "`a` alone may claim for two intervals"
     );
 }
@@ -322,11 +326,18 @@ fn p14_who_is_given_a_partition_by_a_member_above_counts_that_as_a_flap() {
         change(&mut world);
         world.round(&["a", "b"])
     };
-    assert_eq!(given(&|_| ()), [claims(Cause::OwnerInTrouble, 1)], "the target claims at once");
-    assert!(Cause::OwnerInTrouble.is_forced());
+    assert_eq!(
+        given(&|_| ()),
+        [claims(TakeoverCause::OwnerInTrouble, 1)],
+        "the target claims at once"
+    );
+    assert!(TakeoverCause::OwnerInTrouble.is_forced());
     let pin = Some(Pin { member: name("b"), until: Timestamp(1) });
-    assert_eq!(given(&|world| world.row.pin.clone_from(&pin)), [claims(Cause::Released, 1)]);
-    assert_eq!(given(&|world| world.emptied = Some("a")), [claims(Cause::Released, 1)]);
+    assert_eq!(
+        given(&|world| world.row.pin.clone_from(&pin)),
+        [claims(TakeoverCause::Released, 1)]
+    );
+    assert_eq!(given(&|world| world.emptied = Some("a")), [claims(TakeoverCause::Released, 1)]);
 }
 
 #[test]
@@ -412,8 +423,12 @@ fn p11_a_warm_member_comes_before_a_cold_one_of_higher_priority() {
         world.first(&["a", "b", "c"], 10);
         world.first(&["b", "c"], 20).unwrap()
     };
-    assert_eq!(silent("c", "c"), (4, claims(Cause::OwnerSilent, 1)));
-    assert_eq!(silent("b", "c"), (6, claims(Cause::OwnerSilent, 1)), "but not for ever (P12)");
+    assert_eq!(silent("c", "c"), (4, claims(TakeoverCause::OwnerSilent, 1)));
+    assert_eq!(
+        silent("b", "c"),
+        (6, claims(TakeoverCause::OwnerSilent, 1)),
+        "but not for ever (P12)"
+    );
     let mut cold = World::new("a", Some("a"));
     cold.warm.insert("b");
     cold.busy.insert(P);
@@ -422,7 +437,7 @@ fn p11_a_warm_member_comes_before_a_cold_one_of_higher_priority() {
     // segment.
     cold.busy.remove(&P);
     let (round, decision) = cold.first(&["a", "b", "c"], 20).unwrap();
-    assert_eq!((round, decision), (3, claims(Cause::SteppedDown, 1)));
+    assert_eq!((round, decision), (3, claims(TakeoverCause::SteppedDown, 1)));
 }
 
 #[test]
@@ -431,7 +446,7 @@ fn p15_a_closed_and_refused_connection_is_believed_at_once_until_it_was_wrong() 
     world.warm.insert("b");
     world.first(&["a", "b"], 10);
     world.gone.insert(name("a"), Incarnation(1));
-    assert_eq!(world.round(&["b"]), [claims(Cause::OwnerGone, 1)]);
+    assert_eq!(world.round(&["b"]), [claims(TakeoverCause::OwnerGone, 1)]);
     // The process still writes heartbeats: the alarm was false, and is ignored for a while.
     let mut heard = 0;
     for _ in 0..12 {
@@ -460,7 +475,7 @@ fn p16_an_owner_out_of_reach_is_replaced_when_a_front_complains_of_it_too() {
         world.liveness.complain(unreachable, complaints);
         world.first(&["a", "b"], 10)
     };
-    let claimed = Some((1, claims(Cause::OwnerUnreachable, 1)));
+    let claimed = Some((1, claims(TakeoverCause::OwnerUnreachable, 1)));
     assert_eq!(cut(Some(complaint(1)), Some(true)), claimed);
     assert_eq!(cut(None, Some(true)), None, "the observer's own connection may be the broken one");
     assert_eq!(cut(Some(complaint(1)), None), None, "the observer relays for the front");
@@ -483,7 +498,11 @@ fn p16_a_slow_owner_is_not_taken_for_one_that_is_cut_off() {
     // The owner misses heartbeats, and answers no connection.
     assert_eq!(world.first(&["b"], 2), None);
     world.liveness.complain([(name("a"), true)].into(), [(P, complaint(1))].into());
-    assert_eq!(world.first(&["b"], 10), Some((2, claims(Cause::OwnerSilent, 1))), "after four");
+    assert_eq!(
+        world.first(&["b"], 10),
+        Some((2, claims(TakeoverCause::OwnerSilent, 1))),
+        "after four"
+    );
 }
 
 #[test]

@@ -41,14 +41,14 @@ impl Standing {
 
 /// Reports whether a node is ready. Clones report on the same node, also after it has ended.
 #[derive(Clone, Debug)]
-pub struct Health {
+pub struct NodeHealth {
     pub(super) node: NodeName,
     pub(super) standing: watch::Receiver<Standing>,
     /// After an observation older than this the database counts as not answering.
     pub(super) stale_after: Duration,
 }
 
-impl Health {
+impl NodeHealth {
     /// A sentence about what the node does.
     ///
     /// # Errors

@@ -4,20 +4,20 @@ use tokio::time::Instant;
 use turnpike_store::{Observation, PartitionRow};
 
 use super::Runner;
-use crate::membership::Cause;
+use crate::membership::TakeoverCause;
 
-const CAUSES: [Cause; 11] = [
-    Cause::NeverOwned,
-    Cause::Released,
-    Cause::Abandoned,
-    Cause::OwnerRestarted,
-    Cause::OwnerGone,
-    Cause::OwnerStoodDown,
-    Cause::OwnerUnreachable,
-    Cause::OwnerInTrouble,
-    Cause::OwnerSilent,
-    Cause::TakenBack,
-    Cause::SteppedDown,
+const CAUSES: [TakeoverCause; 11] = [
+    TakeoverCause::NeverOwned,
+    TakeoverCause::Released,
+    TakeoverCause::Abandoned,
+    TakeoverCause::OwnerRestarted,
+    TakeoverCause::OwnerGone,
+    TakeoverCause::OwnerStoodDown,
+    TakeoverCause::OwnerUnreachable,
+    TakeoverCause::OwnerInTrouble,
+    TakeoverCause::OwnerSilent,
+    TakeoverCause::TakenBack,
+    TakeoverCause::SteppedDown,
 ];
 const ENDS: [&str; 7] =
     ["fenced", "lost", "released", "rolled-back", "database", "damaged", "stopped"];
@@ -25,7 +25,7 @@ const ENDS: [&str; 7] =
 /// Creates each counter with value zero. A counter that first appears with its first event shows no
 /// increase for that event.
 pub(super) fn begin_counters() {
-    for cause in CAUSES.map(Cause::word) {
+    for cause in CAUSES.map(TakeoverCause::word) {
         for copy in ["warm", "cold"] {
             metrics::counter!("turnpike_takeovers_total", "cause" => cause, "copy" => copy)
                 .increment(0);

@@ -11,7 +11,7 @@ use turnpike_types::{ClaimId, Epoch, NodeName, PartitionId};
 
 use super::{Followed, QUEUE_REQUESTS, Runner, Running};
 use crate::gates::Gate;
-use crate::membership::Cause;
+use crate::membership::TakeoverCause;
 use crate::owner::{Ended, Queued, Request, Ticks};
 use crate::standby::Standby;
 use crate::takeover::{Candidate, OwnerExit};
@@ -23,7 +23,7 @@ impl Runner {
         seen: &Observation,
         partition: PartitionId,
         epoch: Epoch,
-        cause: Cause,
+        cause: TakeoverCause,
     ) -> Option<(Claim, oneshot::Sender<ClaimOutcome>)> {
         let row = seen.partition(partition)?;
         let claim = Claim {

@@ -41,7 +41,7 @@ pub(super) struct Checkpoints {
     /// The task that lists the retained checkpoints. The owner's state may come from a replica that
     /// fell behind them, so the runs that they name are known only when it is done.
     listing: Option<JoinHandle<StoreResult<Vec<CheckpointManifest>>>>,
-    writing: Option<JoinHandle<Outcome>>,
+    writing: Option<JoinHandle<CheckpointOutcome>>,
 }
 
 impl Checkpoints {
@@ -55,17 +55,17 @@ impl Checkpoints {
 }
 
 /// The outcome of writing a checkpoint.
-pub(crate) struct Outcome {
+pub(crate) struct CheckpointOutcome {
     /// The run that the published checkpoint sealed.
     sealed: Option<SealedKeyRun>,
 }
 
 /// A part of a checkpoint, by its name.
-pub(crate) struct Part<'a> {
+pub(crate) struct PartName<'a> {
     name: &'a str,
 }
 
-impl<'a> Part<'a> {
+impl<'a> PartName<'a> {
     pub(crate) const fn name(&self) -> &'a str {
         self.name
     }
@@ -79,8 +79,8 @@ impl<'a> Part<'a> {
 }
 
 /// The parts of a checkpoint, in order.
-pub(crate) fn parts_of(manifest: &CheckpointManifest) -> impl Iterator<Item = Part<'_>> {
-    manifest.parts.iter().map(|name| Part { name })
+pub(crate) fn parts_of(manifest: &CheckpointManifest) -> impl Iterator<Item = PartName<'_>> {
+    manifest.parts.iter().map(|name| PartName { name })
 }
 
 impl Owner {
@@ -129,7 +129,7 @@ impl Owner {
         let Some(task) = &mut self.checkpoints.writing else { return };
         let Some(done) = task.now_or_never() else { return };
         self.checkpoints.writing = None;
-        if let Ok(Outcome { sealed: Some(run) }) = done {
+        if let Ok(CheckpointOutcome { sealed: Some(run) }) = done {
             self.state.seal_keys(run.through);
             self.checkpoints.runs.push(run);
         }
@@ -210,12 +210,12 @@ impl Owner {
                 .record(began.elapsed().as_secs_f64());
             metrics::histogram!("turnpike_checkpoint_bytes").record(bytes as f64);
             match written {
-                Ok(published) => Outcome { sealed: sealed.filter(|_| published) },
+                Ok(published) => CheckpointOutcome { sealed: sealed.filter(|_| published) },
                 // The next checkpoint tries again. A failure only makes loading slower.
                 Err(error) => {
                     let partition = manifest.partition;
                     tracing::warn!(%partition, %error, "a checkpoint could not be written");
-                    Outcome { sealed: sealed.filter(|_| off(Check::RunPublished)) }
+                    CheckpointOutcome { sealed: sealed.filter(|_| off(Check::RunPublished)) }
                 }
             }
         }));

@@ -227,7 +227,7 @@ pub(crate) struct Owner {
     time_logged_at: Option<Instant>,
     log_bytes: u64,
     checkpoints: checkpoint::Checkpoints,
-    scratch: lines::Scratch,
+    scratch: lines::LineScratch,
     dues: due::Dues,
     postings: postings::Postings,
     holdings: Holdings,
@@ -259,7 +259,7 @@ impl Owner {
             catalogue_failed_at: None,
             catalogue_logged: catalogue_version,
             time_logged_at: None,
-            scratch: lines::Scratch::default(),
+            scratch: lines::LineScratch::default(),
             dues: due::Dues::default(),
             postings: postings::Postings::new(),
             holdings: Holdings::new(ownership.spec.id),
@@ -377,7 +377,7 @@ impl Owner {
             let _ = reply.send((self.ownership.epoch, answer));
             return;
         }
-        self.open.answers.push(append::Answer::new(move |epoch| {
+        self.open.answers.push(append::WaitingAnswer::new(move |epoch| {
             // If the receiver has ended, the answer is dropped, and a retry gets it again.
             let _ = reply.send((epoch, answer));
         }));

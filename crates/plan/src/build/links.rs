@@ -5,7 +5,7 @@ use super::Builder;
 use crate::check::End;
 use crate::code::Accepts;
 use crate::error::Cause;
-use crate::evaluation::{Attribute, Input, Total, TypeOf};
+use crate::evaluation::{Attribute, Total, TypeOf, UsageInput};
 use crate::graph::SOURCE;
 use crate::measure::Unit;
 use crate::nearest::hint;
@@ -21,18 +21,18 @@ impl Builder<'_> {
     }
 
     /// The streams that feed a usage input, and the count of units that they carry.
-    pub(crate) fn input(&self, name: &str) -> Input {
+    pub(crate) fn input(&self, name: &str) -> UsageInput {
         self.input_of(self.place, name)
     }
 
-    pub(super) fn input_of(&self, place: usize, name: &str) -> Input {
+    pub(super) fn input_of(&self, place: usize, name: &str) -> UsageInput {
         let node = &self.checked.wiring.nodes[place];
         let index = node.spec.input(name);
         let ends = index.and_then(|index| node.inputs.get(index));
         let slots = ends.into_iter().flatten().map(|end| self.slot(end)).collect();
         let flows = &self.checked.flows.inputs[place];
         let flow = index.and_then(|index| flows.get(index)).copied().unwrap_or(0);
-        Input { slots, flow }
+        UsageInput { slots, flow }
     }
 
     /// The stream of a usage output; `None` when no primitive consumes it.
@@ -90,7 +90,7 @@ impl Builder<'_> {
     /// units unchanged, so that no units are copied. Returns `false` when several links feed the
     /// input: their units are in several streams.
     pub(crate) fn share(&mut self, input: &str, output: &str) -> bool {
-        let (Input { slots, .. }, output) =
+        let (UsageInput { slots, .. }, output) =
             (self.input(input), self.checked.wiring.nodes[self.place].spec.output(output));
         let (&[slot], Some(output)) = (&*slots, output) else { return false };
         self.streams[self.place][output] = slot;

@@ -4,7 +4,7 @@
 use turnpike_types::SuspenseReason;
 
 use crate::build::Builder;
-use crate::evaluation::{Calendared, Counted, Evaluation, Input, Op, Total};
+use crate::evaluation::{Calendared, Counted, Evaluation, Op, Total, UsageInput};
 use crate::graph::Primitive;
 use crate::spec::{
     Built, OutputSpec, Role, Spec, TOTAL_OUT, Value, usage_in, usage_out, with_default,
@@ -90,7 +90,7 @@ fn build(calendared: Calendared, builder: &mut Builder<'_>) -> Built {
 struct Accumulator {
     total: Total,
     is_read: bool,
-    input: Input,
+    input: UsageInput,
     /// The stream slot to copy the input to. `None` if the consumers can read the input's own slot.
     out: Option<usize>,
 }

@@ -8,7 +8,7 @@ use turnpike_types::SuspenseReason;
 
 use crate::build::Builder;
 use crate::error::Cause;
-use crate::evaluation::{Calendared, Evaluation, Input, Op};
+use crate::evaluation::{Calendared, Evaluation, Op, UsageInput};
 use crate::graph::{Child, Primitive};
 use crate::measure::{Quantity, Unit};
 use crate::remembered::{Holds, Meaning, Per};
@@ -229,8 +229,8 @@ fn grant(child: &Child, builder: &mut Builder<'_>) -> Result<i128, Refused> {
 struct Allowance {
     buckets: Box<[Bucket]>,
     /// The index of the bought bucket, and the input whose units are added to it.
-    topup: Option<(usize, Input)>,
-    input: Input,
+    topup: Option<(usize, UsageInput)>,
+    input: UsageInput,
     covered: Option<usize>,
     rest: Option<usize>,
 }

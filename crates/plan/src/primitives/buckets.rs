@@ -14,7 +14,7 @@ use turnpike_types::SuspenseReason;
 use crate::calendar::{date_of, days_on, period_of};
 use crate::evaluation::{Calendared, Evaluation};
 use crate::state::{Period, StateEntry, VariableId};
-use crate::stream::{Flow, PORTIONS_MAX, SPANS_MAX, Span, Stream};
+use crate::stream::{PORTIONS_MAX, SPANS_MAX, Span, Stream, UnitFlow};
 
 /// A bucket of the plan.
 pub(super) struct Bucket {
@@ -69,7 +69,7 @@ impl<'b> Drawing<'b> {
         &mut self,
         place: usize,
         run: &mut Evaluation<'_>,
-        flow: Flow,
+        flow: UnitFlow,
         stream: &Stream,
     ) -> Result<(), SuspenseReason> {
         let Some(Bucket { kind: Kind::Bought { valid, since }, variable, .. }) =
@@ -108,7 +108,7 @@ impl<'b> Drawing<'b> {
     pub(super) fn draw(
         &mut self,
         run: &mut Evaluation<'_>,
-        flow: Flow,
+        flow: UnitFlow,
         stream: &Stream,
         covered: &mut Stream,
         rest: &mut Stream,

@@ -7,7 +7,7 @@ use crate::Unit;
 use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
-use crate::evaluation::{Attribute, ChargeOut, Evaluation, Input, Named, Op, TableRef};
+use crate::evaluation::{Attribute, ChargeOut, Evaluation, Named, Op, TableRef, UsageInput};
 use crate::graph::Primitive;
 use crate::measure::plural;
 use crate::price::{Price, fixed};
@@ -16,7 +16,7 @@ use crate::spec::{
 };
 use crate::state::Period;
 use crate::stream::Stream;
-use crate::tables::{BadNumber, DialRow, HomePlan, Number, Reading, TableKind, read_number};
+use crate::tables::{BadNumber, DialRow, HomePlan, Number, NumberReading, TableKind, read_number};
 
 use super::fee_per::{FEE_PER, is_per_call};
 use super::recurring_charges::CURRENCY;
@@ -104,7 +104,7 @@ fn build(primitive: &Primitive, builder: &mut Builder<'_>) -> Built {
 }
 
 /// How numbers without `+` are read.
-fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Reading, Refused> {
+fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<NumberReading, Refused> {
     let line = primitive.line;
     let prefix = primitive.property("international-prefix");
     if primitive.property("numbers") == Some("international") {
@@ -122,7 +122,7 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Reading, 
             );
             return Err(builder.refuse(line, Cause::BadValue, message));
         }
-        return Ok(Reading::International { prefix: prefix.into() });
+        return Ok(NumberReading::International { prefix: prefix.into() });
     }
     let mut missing = |name: &str, example: &str| {
         let message = format!(
@@ -139,7 +139,7 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Reading, 
     let national = primitive.property("national-prefix").unwrap_or_default();
     let home = HomePlan::new(country, international, national);
     let home = builder.read(line, "home plan", home)?;
-    Ok(Reading::Dialled(match primitive.property("keeps-national-prefix") {
+    Ok(NumberReading::Dialled(match primitive.property("keeps-national-prefix") {
         Some(keeps) => home.keeping_national_prefix(keeps == "yes"),
         None => home,
     }))
@@ -148,7 +148,7 @@ fn reading(primitive: &Primitive, builder: &mut Builder<'_>) -> Result<Reading, 
 struct E164DialPlanRater {
     number: Attribute,
     table: TableRef,
-    reading: Reading,
+    reading: NumberReading,
     /// Whether the setup fee is charged with the record's first unit only.
     fee_per_call: bool,
     /// The unit of the input.
@@ -156,7 +156,7 @@ struct E164DialPlanRater {
     digits: u32,
     call: u16,
     setup: u16,
-    input: Input,
+    input: UsageInput,
     out: ChargeOut,
 }
 

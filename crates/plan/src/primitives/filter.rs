@@ -5,7 +5,7 @@ use turnpike_types::SuspenseReason;
 
 use crate::build::Builder;
 use crate::calendar::Calendar;
-use crate::evaluation::{Evaluation, Input};
+use crate::evaluation::{Evaluation, UsageInput};
 use crate::spec::{OutputSpec, usage_out};
 use crate::stream::{SPANS_MAX, Span, Stream};
 
@@ -16,7 +16,7 @@ const PIECES_MAX: usize = 2 * SPANS_MAX;
 
 /// The ports of a filter.
 pub(super) struct Ways {
-    pub(super) input: Input,
+    pub(super) input: UsageInput,
     pass: Option<usize>,
     rest: Option<usize>,
 }

@@ -1,6 +1,6 @@
 //! Ignore: accepts usage that is free and produces no line (docs/plan-semantics.md section 2).
 
-use crate::evaluation::{Evaluation, Input, Op};
+use crate::evaluation::{Evaluation, Op, UsageInput};
 use crate::spec::{Role, Spec, usage_in};
 use turnpike_types::SuspenseReason;
 
@@ -20,7 +20,7 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 struct Ignore {
-    input: Input,
+    input: UsageInput,
 }
 
 impl Op for Ignore {

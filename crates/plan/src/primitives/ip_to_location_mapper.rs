@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use turnpike_types::SuspenseReason;
 
 use crate::evaluation::{
-    Attribute, DerivedAttribute, Evaluation, Event, Input, Named, Op, TableRef,
+    Attribute, DerivedAttribute, Evaluation, Event, Named, Op, TableRef, UsageInput,
 };
 use crate::spec::{Role, Spec, Value, required, usage_in, usage_out, with_default};
 use crate::tables::TableKind;
@@ -70,7 +70,7 @@ impl DerivedAttribute for Location {
 
 struct IptoLocationMapper {
     location: Location,
-    input: Input,
+    input: UsageInput,
     out: Option<usize>,
 }
 

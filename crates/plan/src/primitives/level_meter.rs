@@ -12,9 +12,9 @@
 use turnpike_types::{SuspenseReason, Timestamp};
 
 use crate::build::Builder;
-use crate::calendar::Span as PeriodSpan;
+use crate::calendar::PeriodSpan;
 use crate::error::Cause;
-use crate::evaluation::{Calendared, ChargeOut, Evaluation, Event, Input, Op};
+use crate::evaluation::{Calendared, ChargeOut, Evaluation, Event, Op, UsageInput};
 use crate::graph::Primitive;
 use crate::measure::Quantity;
 use crate::remembered::{Holds, Meaning, Per};
@@ -136,7 +136,7 @@ struct LevelMeter {
     since: VariableId,
     sum: VariableId,
     peak: VariableId,
-    input: Input,
+    input: UsageInput,
     out: ChargeOut,
 }
 

@@ -4,7 +4,7 @@
 use turnpike_types::{Money, SuspenseReason};
 
 use crate::code::{Component, ComponentKind};
-use crate::evaluation::{ChargeOut, DueQuery, Evaluation, Event, Input, Op};
+use crate::evaluation::{ChargeOut, DueQuery, Evaluation, Event, Op, UsageInput};
 use crate::measure::Unit;
 use crate::remembered::CHARGED_ONCE;
 use crate::spec::{CHARGE_OUT, Role, Spec, Value, required};
@@ -56,7 +56,7 @@ struct OneTimeCharge {
     amount: Money,
     out: ChargeOut,
     /// The usage that triggers the charge; without it, the start of the subscription does.
-    trigger: Option<Input>,
+    trigger: Option<UsageInput>,
 }
 
 impl Op for OneTimeCharge {
@@ -91,7 +91,7 @@ impl OneTimeCharge {
     fn charge_with_any(
         &self,
         run: &mut Evaluation<'_>,
-        trigger: &Input,
+        trigger: &UsageInput,
     ) -> Result<(), SuspenseReason> {
         let stream = run.take(trigger)?;
         let first = stream.spans.first().map_or(0, |span| span.first);

@@ -8,9 +8,9 @@ use turnpike_types::SuspenseReason;
 
 use crate::Unit;
 use crate::build::Builder;
-use crate::calendar::Span as PeriodSpan;
+use crate::calendar::PeriodSpan;
 use crate::error::Cause;
-use crate::evaluation::{ChargeOut, Evaluation, Event, Input, Op};
+use crate::evaluation::{ChargeOut, Evaluation, Event, Op, UsageInput};
 use crate::graph::Primitive;
 use crate::measure::Decimal;
 use crate::spec::{
@@ -137,7 +137,7 @@ struct PercentileRater {
 }
 
 struct Direction {
-    input: Input,
+    input: UsageInput,
     /// Bytes by five-minute interval.
     bytes: VariableId,
 }

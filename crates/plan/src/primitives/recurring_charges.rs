@@ -14,7 +14,7 @@ use crate::build::Builder;
 use crate::calendar::{date_of, period_of};
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
-use crate::evaluation::{Calendared, ChargeOut, DueQuery, Evaluation, Event, Input, Op};
+use crate::evaluation::{Calendared, ChargeOut, DueQuery, Evaluation, Event, Op, UsageInput};
 use crate::graph::Primitive;
 use crate::measure::{Decimal, Unit};
 use crate::price::Price;
@@ -173,7 +173,7 @@ struct WithUse {
     component: u16,
     amount: Money,
     out: ChargeOut,
-    trigger: Input,
+    trigger: UsageInput,
 }
 
 impl Op for WithUse {

@@ -7,7 +7,7 @@ use crate::Unit;
 use crate::build::Builder;
 use crate::code::{Component, ComponentKind};
 use crate::error::Cause;
-use crate::evaluation::{ChargeOut, Evaluation, Input, Op, Part, Total};
+use crate::evaluation::{ChargeOut, Evaluation, Op, StepPortion, Total, UsageInput};
 use crate::graph::Primitive;
 use crate::ladder::Sorter;
 use crate::level;
@@ -69,7 +69,7 @@ struct UsageMonitor {
     /// Whether the event was booked, by period.
     told: VariableId,
     event: u16,
-    input: Input,
+    input: UsageInput,
     passed: Option<usize>,
     out: ChargeOut,
 }
@@ -98,7 +98,7 @@ impl Op for UsageMonitor {
 
 impl UsageMonitor {
     /// Books the event with the first unit above the limit, without charge.
-    fn tell(&self, run: &mut Evaluation<'_>, part: &Part) -> Result<(), SuspenseReason> {
+    fn tell(&self, run: &mut Evaluation<'_>, part: &StepPortion) -> Result<(), SuspenseReason> {
         let line = |run: &Evaluation<'_>| crate::ChargeLine {
             level_before: part.before,
             level_after: part.after,

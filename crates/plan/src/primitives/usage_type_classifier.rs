@@ -7,7 +7,7 @@ use turnpike_types::SuspenseReason;
 
 use crate::build::Builder;
 use crate::error::Cause;
-use crate::evaluation::{DerivedAttribute, Evaluation, Input, Op, TypeOf};
+use crate::evaluation::{DerivedAttribute, Evaluation, Op, TypeOf, UsageInput};
 use crate::graph::{Child, Primitive};
 use crate::spec::{
     Built, ChildSpec, Refused, Role, Spec, Value, ValueType, optional, required, usage_in,
@@ -170,7 +170,7 @@ impl DerivedAttribute for Classes {
 }
 
 struct UsageTypeClassifier {
-    input: Input,
+    input: UsageInput,
     out: Option<usize>,
 }
 

@@ -2,7 +2,7 @@
 
 use turnpike_types::SuspenseReason;
 
-use crate::evaluation::{Evaluation, Input, Op, TypeOf};
+use crate::evaluation::{Evaluation, Op, TypeOf, UsageInput};
 use crate::spec::{Carries, Open, OutputSpec, Role, Spec, Value, required, usage_in, usage_out};
 
 pub(super) static SPEC: Spec = Spec {
@@ -41,7 +41,7 @@ pub(super) static SPEC: Spec = Spec {
 
 /// All records of the plan pass, so the input is read and not copied.
 struct PassAll {
-    input: Input,
+    input: UsageInput,
 }
 
 impl Op for PassAll {
@@ -53,7 +53,7 @@ impl Op for PassAll {
 struct UsageTypeSelector {
     types: Box<[Box<str>]>,
     of: TypeOf,
-    input: Input,
+    input: UsageInput,
     pass: Option<usize>,
     rest: Option<usize>,
 }

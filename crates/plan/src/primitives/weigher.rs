@@ -6,7 +6,7 @@ use turnpike_types::{SuspenseReason, Timestamp};
 use crate::build::Builder;
 use crate::calendar::OffsetInterval;
 use crate::error::Cause;
-use crate::evaluation::{Attribute, Evaluation, Input, Named, Op};
+use crate::evaluation::{Attribute, Evaluation, Named, Op, UsageInput};
 use crate::graph::{Child, Primitive};
 use crate::measure::time_of_day;
 use crate::spec::{
@@ -175,7 +175,7 @@ enum Weights {
 struct Weigher {
     weights: Weights,
     default: Option<i128>,
-    input: Input,
+    input: UsageInput,
     out: Option<usize>,
 }
 

@@ -6,7 +6,7 @@ use turnpike_types::Timestamp;
 use turnpike_types::limits::CLOSE_GRACE_US;
 
 use super::{Due, DueInterval, What, begin};
-use crate::calendar::{Calendared, INSTANTS, Span as PeriodSpan, date_of};
+use crate::calendar::{Calendared, INSTANTS, PeriodSpan, date_of};
 use crate::options::{OfferId, OptionInForce, beginning, end_of, sums_of};
 use crate::rater::{AccountContext, PlanInForce, Rater};
 use crate::state::{AccountState, Period, VariableId};

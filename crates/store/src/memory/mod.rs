@@ -194,10 +194,10 @@ impl SharedDatabase for MemoryDatabase {
     async fn pin(
         &self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome> {
         let now = (self.clock)();
-        Ok(self.state().pin(partition, wish, now))
+        Ok(self.state().pin(partition, pin, now))
     }
 
     async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {

@@ -104,19 +104,19 @@ impl State {
     pub(super) fn pin(
         &mut self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
         now: Timestamp,
     ) -> PinOutcome {
         let Some(partition) = self.partitions.get_mut(&partition) else {
             return PinOutcome::NoSuchPartition;
         };
         let row = &mut partition.row;
-        if let Some((node, _)) = wish
+        if let Some((node, _)) = pin
             && !row.spec.members.iter().any(|member| &member.node == node)
         {
             return PinOutcome::NotAMember;
         }
-        row.pin = wish.map(|(node, time)| Pin {
+        row.pin = pin.map(|(node, time)| Pin {
             member: node.clone(),
             until: now.saturating_add(rules::duration_us(time)),
         });

@@ -8,7 +8,7 @@
 //!  connections.rs  connection pools by purpose: beats | observer | claims | log | bulk
 //!  ownership.rs    heartbeat, observe, release, barrier
 //!  claims.rs       claim, one or many
-//!  wishes.rs       pins, draining, forgetting nodes
+//!  operator_requests.rs  pins, draining, forgetting nodes
 //!  segments.rs     append, read
 //!  checkpoints.rs  parts, manifests, pruning
 //!  bindings.rs     identities
@@ -28,12 +28,12 @@ mod catalogue;
 mod checkpoints;
 mod claims;
 mod connections;
+mod operator_requests;
 mod ownership;
 mod segments;
 mod servers;
 mod session;
 mod warnings;
-mod wishes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -175,9 +175,9 @@ impl SharedDatabase for PostgresDatabase {
     async fn pin(
         &self,
         partition: PartitionId,
-        wish: Option<(&NodeName, Duration)>,
+        pin: Option<(&NodeName, Duration)>,
     ) -> StoreResult<PinOutcome> {
-        self.pin_one(partition, wish).await
+        self.pin_one(partition, pin).await
     }
 
     async fn set_drained(&self, node: &NodeName, drained: bool) -> StoreResult<bool> {

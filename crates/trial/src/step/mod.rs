@@ -5,8 +5,8 @@ mod text;
 
 use serde::Serialize;
 use turnpike_plan::{
-    Carried, ChargeLine, Component, Due, InTime, ObjectCode, Period, StateEntry, Step, Unit, Watch,
-    Zone,
+    Carried, ChargeLine, Component, Due, InTime, ObjectCode, Period, PrimitiveStep, StateEntry,
+    Unit, Watch, Zone,
 };
 use turnpike_types::{Posting, UsageRecord};
 
@@ -43,7 +43,7 @@ pub struct Stepped {
     /// Earlier lines whose posting the primitive changed.
     pub moved: Vec<Moved>,
     /// Variables that the primitive set.
-    pub variables: Vec<Remembered>,
+    pub variables: Vec<VariableChange>,
     /// The reason, if this primitive suspended the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<&'static str>,
@@ -127,7 +127,7 @@ pub struct Moved {
 
 /// A variable that was set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Remembered {
+pub struct VariableChange {
     /// The primitive's id; for a step's constant `rater/step`.
     pub variable: String,
     /// The first date of the period; empty if there is none.
@@ -147,7 +147,7 @@ pub struct Remembered {
 }
 
 /// Converts the evaluator's steps to plain values.
-pub(crate) struct Watcher<'a> {
+pub(crate) struct StepWatcher<'a> {
     record: String,
     /// A due item: primitives without an effect are left out.
     is_due: bool,
@@ -157,7 +157,7 @@ pub(crate) struct Watcher<'a> {
     stepper: &'a mut dyn Stepper,
 }
 
-impl<'a> Watcher<'a> {
+impl<'a> StepWatcher<'a> {
     pub(crate) fn of_record(
         record: &UsageRecord,
         interval: &'a TimelineInterval,
@@ -191,8 +191,8 @@ impl<'a> Watcher<'a> {
     }
 }
 
-impl Watch for Watcher<'_> {
-    fn step(&mut self, step: &Step<'_>) {
+impl Watch for StepWatcher<'_> {
+    fn step(&mut self, step: &PrimitiveStep<'_>) {
         let Some(code) = self.interval.codes.get(usize::from(step.plan)) else { return };
         let zone = &self.interval.settings.zone;
         let booked = step.lines.clone().filter_map(|number| {
@@ -284,14 +284,14 @@ fn remembered(
     (before, after): &(StateEntry, StateEntry),
     code: &ObjectCode,
     zone: &Zone,
-) -> Remembered {
+) -> VariableChange {
     let variable = code.variables().iter().find(|variable| variable.id == after.variable);
     let words = |entry: &StateEntry| match variable {
         Some(known) => known.words(entry, zone),
         None => (period(entry.period), entry.value.to_string()),
     };
     let ((period_words, after_words), (_, before_words)) = (words(after), words(before));
-    Remembered {
+    VariableChange {
         variable: variable.map_or_else(|| "?".to_owned(), |known| known.primitive.clone()),
         period_words,
         before_words,

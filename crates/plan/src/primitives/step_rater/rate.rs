@@ -2,7 +2,7 @@
 
 use turnpike_types::{Money, SuspenseReason};
 
-use crate::evaluation::{ChargeOut, Evaluation, Input, Op, Part, Total};
+use crate::evaluation::{ChargeOut, Evaluation, Op, StepPortion, Total, UsageInput};
 use crate::ladder::Sorter;
 use crate::level;
 use crate::price::Price;
@@ -54,7 +54,7 @@ pub(super) struct StepRater {
     pub(super) total: Option<Total>,
     /// Whether the accumulator counts exactly the units of this input.
     pub(super) is_counted: bool,
-    pub(super) input: Input,
+    pub(super) input: UsageInput,
     pub(super) rest: Option<usize>,
     pub(super) out: ChargeOut,
 }
@@ -133,7 +133,8 @@ impl StepRater {
                 }
                 (quantity, after) = (upto - before, upto);
             }
-            let part = Part { step, period, quantity, first_unit: span.first, before, after };
+            let part =
+                StepPortion { step, period, quantity, first_unit: span.first, before, after };
             self.book(run, &part, std::mem::take(&mut begins))?;
             if over.is_none() {
                 return Ok(true);
@@ -152,7 +153,7 @@ impl StepRater {
     fn book(
         &self,
         run: &mut Evaluation<'_>,
-        part: &Part,
+        part: &StepPortion,
         begins: bool,
     ) -> Result<(), SuspenseReason> {
         let step = &self.steps[part.step];
@@ -189,7 +190,7 @@ impl StepRater {
     fn book_constant(
         &self,
         run: &mut Evaluation<'_>,
-        part: &Part,
+        part: &StepPortion,
         &Constant { component, amount, variable, .. }: &Constant,
     ) -> Result<(), SuspenseReason> {
         let line =
@@ -203,7 +204,7 @@ impl StepRater {
 
     /// The price of the part's units, rounded once; `None` on overflow.
     #[inline(always)]
-    fn amount(&self, part: &Part) -> Option<Money> {
+    fn amount(&self, part: &StepPortion) -> Option<Money> {
         if self.mode == Mode::Package || self.running {
             return self.amount_by_level(part);
         }
@@ -212,7 +213,7 @@ impl StepRater {
 
     /// The price of started packages, or the difference of running totals; `None` on overflow.
     #[inline(never)]
-    fn amount_by_level(&self, part: &Part) -> Option<Money> {
+    fn amount_by_level(&self, part: &StepPortion) -> Option<Money> {
         let step = &self.steps[part.step];
         let (before, after) = match self.mode {
             Mode::Graduated => {
@@ -239,7 +240,7 @@ impl StepRater {
     /// The correction if the part's first unit changes the step: the price difference of all units
     /// below it, F(after) - F(before). This rater priced all of them
     /// (docs/plan-semantics.md section 4).
-    fn correction(&self, part: &Part) -> Result<Option<(u16, Money)>, SuspenseReason> {
+    fn correction(&self, part: &StepPortion) -> Result<Option<(u16, Money)>, SuspenseReason> {
         let step = &self.steps[part.step];
         let Some(component) = step.correction else { return Ok(None) };
         let before = part.step.checked_sub(1).and_then(|place| self.steps.get(place));

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 
 use yaml_rust2::{Yaml, YamlLoader};
 
-use super::super::metric_list::{Kind, METRICS};
+use super::super::metric_list::{METRICS, MetricKind};
 use super::{metric, text};
 
 /// The metric of a series: a histogram has three series.
 fn base(series: &str) -> &str {
     let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| series.strip_suffix(part));
     let is_histogram =
-        |name: &&str| metric(name).is_some_and(|m| matches!(m.kind, Kind::Histogram(_)));
+        |name: &&str| metric(name).is_some_and(|m| matches!(m.kind, MetricKind::Histogram(_)));
     parts.clone().find(is_histogram).unwrap_or(series)
 }
 
