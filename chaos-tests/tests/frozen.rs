@@ -31,14 +31,14 @@ fn every_rpc_of_a_node_is_tried() -> Result<()> {
 
 /// The last statements of A have not reached the database when A is stopped.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_appended_before_the_freeze_is_not_answered_after_it() -> Result<()> {
+async fn records_not_appended_before_the_freeze_are_not_answered_after_it() -> Result<()> {
     freeze_and_wake(Direction::ToServer).await
 }
 
 /// The last statements of A have committed, but their answers have not reached A when it is
 /// stopped.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_appended_before_the_freeze_is_not_told_from_the_old_state() -> Result<()> {
+async fn requests_after_the_freeze_are_not_answered_from_the_old_state() -> Result<()> {
     freeze_and_wake(Direction::ToClient).await
 }
 

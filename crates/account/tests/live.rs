@@ -202,7 +202,7 @@ fn step(owner: &mut Owner, account: u64, what: u8, number: i64) {
 
 proptest! {
     #[test]
-    fn i4_what_is_done_live_is_what_a_replay_does(
+    fn i4_live_changes_and_a_replay_give_the_same_state(
         segments in vec(vec((1u64..4, any::<u8>(), 0i64..90), 1..15), 1..10),
     ) {
         let mut owner = Owner::new();
@@ -228,7 +228,7 @@ proptest! {
 }
 
 #[test]
-fn what_fell_due_or_was_posted_has_no_key_and_does_not_wait() {
+fn due_charges_and_postings_have_no_key_and_are_never_suspended() {
     let mut owner = Owner::new();
     let account = AccountNumber(1);
     owner.command(account, Change::Opened(settings()));

@@ -228,7 +228,7 @@ fn an_account_is_opened_once_and_the_same_again_is_no_change() {
 }
 
 #[test]
-fn plans_6_what_is_in_force_is_decided_by_the_instant() {
+fn plans_6_the_plan_in_force_depends_on_the_instant() {
     let mut state = PartitionState::default();
     let account = AccountNumber(7);
     let india = Settings { from_us: 50, ..settings("Asia/Kolkata") };
@@ -248,7 +248,7 @@ fn plans_6_what_is_in_force_is_decided_by_the_instant() {
 }
 
 #[test]
-fn p35_the_key_of_what_waits_outlives_the_horizon() {
+fn p35_the_key_of_a_suspended_record_outlives_the_horizon() {
     let mut log = Log::new();
     log.push(1, |builder| {
         record(builder, 1, "waits", Outcome::Suspended(SuspenseReason::NoPlan));

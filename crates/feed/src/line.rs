@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn plans_2_a_line_says_where_its_amount_goes_and_what_it_was_made_from() {
+    fn plans_2_a_line_states_its_posting_and_its_source_line() {
         let second = Posting::Second(AccountNumber(7));
         let postings = [
             (None, Posting::Replaced),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_made_it() {
+    fn a_line_names_its_component() {
         let shown = |outcome| {
             let line = charge_line(&segment(outcome, &[(None, Posting::Account)]), 0).unwrap();
             (line.source, line.late)

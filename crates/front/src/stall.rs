@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_refused_is_pushed_again_in_the_order_of_its_first_sending() {
+    fn refused_batches_are_pushed_again_in_the_order_of_their_first_sending() {
         let mut order = Order::default();
         let turns: Vec<Turn> = [10, 11, 12, 13].map(|number| order.push(number)).into();
         // Two senders expire, the one with the later batches first. Both hold parts of batch 13.

@@ -281,7 +281,7 @@ async fn p30_nothing_passes_a_batch_that_was_refused_whole() {
 
 /// Later batches do not wait for a rejected batch.
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_must_be_mended_keeps_nobody_waiting() {
+async fn a_batch_that_must_be_corrected_delays_no_other_batch() {
     let config = FrontConfig { answer_deadline_beats: 50, ..config() };
     let world = two_partitions(config).await;
     world.give(2, 0).await;
@@ -370,7 +370,7 @@ async fn an_invalid_sub_batch_is_rejected_with_the_nodes_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_one_part_is_invalid_the_others_are_told_and_the_batch_is_rejected() {
+async fn where_one_part_is_invalid_the_others_are_answered_and_the_batch_is_rejected() {
     let world = World::new(config(), 1).await;
     for (id, first) in [(1, 1), (2, 101)] {
         world.partition(id, first, first + 99).await;
@@ -418,7 +418,7 @@ async fn a_node_in_trouble_is_quoted_in_what_the_client_reads() {
 
 /// The reason of an earlier failure is not reported for a later time-out.
 #[tokio::test(start_paused = true)]
-async fn what_an_earlier_try_came_to_is_not_told_of_a_later_one() {
+async fn a_message_does_not_describe_an_earlier_attempt() {
     let config = FrontConfig { answer_deadline_beats: 50, ..config() };
     let world = World::new(config, 1).await;
     world.partition(1, 1, 100).await;
@@ -441,7 +441,7 @@ async fn what_an_earlier_try_came_to_is_not_told_of_a_later_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_not_be_taken_is_answered_in_words() {
+async fn a_batch_that_cannot_be_accepted_is_answered_with_the_reason() {
     let world = World::new(config(), 1).await;
     world.front.ready().await;
     let none = world.ingest().ingest_once(batch(1, &[record(5, "", "r")])).await.unwrap();

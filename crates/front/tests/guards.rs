@@ -55,7 +55,7 @@ async fn p30_an_answer_to_another_sub_batch_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p16_who_may_take_over_is_asked_when_the_owner_cannot_be_reached() {
+async fn p16_a_front_that_cannot_reach_the_owner_sends_to_a_member_that_may_take_over() {
     let world = world().await;
     let (segment, hash) = (SegmentNumber(1), SegmentHash::default());
     let beat = NodeBeat {
@@ -78,7 +78,7 @@ async fn p16_who_may_take_over_is_asked_when_the_owner_cannot_be_reached() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p28_an_identity_that_was_bound_to_nobody_is_looked_up_again() {
+async fn p28_an_unbound_identity_is_looked_up_again() {
     let world = world().await;
     let send = async |number, id| {
         let batch = batch(number, &[record(0, "tel:1", id)]);
@@ -92,7 +92,7 @@ async fn p28_an_identity_that_was_bound_to_nobody_is_looked_up_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p29_a_batch_number_says_nothing_of_what_was_taken() {
+async fn p29_batch_numbers_are_not_used_for_deduplication() {
     let world = world().await;
     let batches = [(5, "r5"), (3, "r3"), (5, "another 5")];
     let batches = batches.map(|(number, id)| batch(number, &[record(5, "", id)]));
@@ -185,7 +185,7 @@ async fn p35_a_record_that_is_refused_where_it_belongs_stays_where_it_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p35_a_record_whose_home_was_not_told_is_taken_once_and_leaves_with_the_next_recycling() {
+async fn p35_a_moved_record_whose_removal_failed_is_taken_once_and_removed_by_the_next_recycling() {
     let world = two_partitions().await;
     world.set_waiting(vec![waiting("r0")]);
     world.set_faults(Faults { fails_to_recycle: true, ..Faults::default() });
@@ -338,17 +338,17 @@ fn mutants_are_caught() {
         ),
         (
             Check::StandIn,
-            "p16_who_may_take_over_is_asked_when_the_owner_cannot_be_reached",
+            "p16_a_front_that_cannot_reach_the_owner_sends_to_a_member_that_may_take_over",
             "no other member was asked",
         ),
         (
             Check::UnboundAskedAgain,
-            "p28_an_identity_that_was_bound_to_nobody_is_looked_up_again",
+            "p28_an_unbound_identity_is_looked_up_again",
             "it was bound since",
         ),
         (
             Check::BatchNumbers,
-            "p29_a_batch_number_says_nothing_of_what_was_taken",
+            "p29_batch_numbers_are_not_used_for_deduplication",
             "acknowledged and not taken",
         ),
         (

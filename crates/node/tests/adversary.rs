@@ -466,7 +466,7 @@ async fn i7_a_login_that_failed_once_does_not_stop_a_node_for_good() {
 // I7, P10: an observer whose reads are half the suspicion time apart (the database is slow, not
 // dead) restarted its measure of silence with each read, and never took over from a dead owner.
 #[tokio::test(start_paused = true)]
-async fn i7_a_standby_whose_reads_are_slow_still_takes_over_from_a_dead_owner() {
+async fn i7_a_standby_with_slow_reads_takes_over_from_a_dead_owner() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;

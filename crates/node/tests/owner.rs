@@ -101,7 +101,7 @@ async fn i2_a_retry_to_the_next_owner_is_answered_as_the_first_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
+async fn i4_the_live_state_and_a_replay_of_the_log_are_the_same_bytes() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
@@ -138,7 +138,7 @@ async fn i4_the_live_state_and_what_the_log_tells_are_the_same_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p35_what_waits_is_rated_once_when_it_can_be() {
+async fn p35_a_suspended_record_is_rated_once_after_its_cause_is_removed() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
@@ -231,7 +231,7 @@ async fn p26_a_record_before_the_horizon_or_ahead_of_time_is_rejected_visibly() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn p36_a_plan_that_was_just_published_rates_what_is_sent_after_it() {
+async fn p36_a_plan_that_was_just_published_rates_records_sent_after_it() {
     let db = database();
     create_partition(db.as_ref()).await;
     // The next heartbeat, which would bring the catalogue, is seconds away.
@@ -280,17 +280,17 @@ fn mutants_are_caught() {
         ),
         (
             Check::CheckpointKeys,
-            "i4_the_live_state_and_what_the_log_tells_are_the_same_bytes",
+            "i4_the_live_state_and_a_replay_of_the_log_are_the_same_bytes",
             "failed: I4",
         ),
         (
             Check::RecycledEntry,
-            "p35_what_waits_is_rated_once_when_it_can_be",
+            "p35_a_suspended_record_is_rated_once_after_its_cause_is_removed",
             "told.suspense().is_empty()",
         ),
         (
             Check::Revision,
-            "p35_what_waits_is_rated_once_when_it_can_be",
+            "p35_a_suspended_record_is_rated_once_after_its_cause_is_removed",
             "the revision has moved on",
         ),
     ]);

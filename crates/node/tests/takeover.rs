@@ -218,7 +218,7 @@ async fn until_warm_member(db: &dyn SharedDatabase, node: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p13_a_drained_node_gives_up_what_it_serves_and_claims_nothing() {
+async fn p13_a_drained_node_releases_its_partitions_and_claims_none() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;
@@ -237,7 +237,7 @@ async fn p13_a_drained_node_gives_up_what_it_serves_and_claims_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p15_a_process_that_is_gone_is_suspected_long_before_it_is_silent() {
+async fn p15_an_ended_process_is_suspected_long_before_it_is_silent() {
     let db = database();
     create_partition(db.as_ref()).await;
     publish(db.as_ref(), OCTETS).await;

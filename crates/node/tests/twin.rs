@@ -179,7 +179,7 @@ async fn p11_a_predecessor_that_said_goodbye_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_a_goodbye_lets_a_standby_claim_what_could_not_be_released() {
+async fn p11_a_goodbye_lets_a_standby_claim_partitions_that_could_not_be_released() {
     let db = cluster().await;
     let mut a = first(&db).await;
     let b = start(config("b"), &db).await;

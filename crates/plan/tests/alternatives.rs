@@ -106,7 +106,7 @@ fn the_cheapest_of_three_wins_and_of_equals_the_first_listed() {
 /// Section 6: the comparison includes recurring charges and excludes one-time charges; those of the
 /// winner are posted.
 #[test]
-fn what_is_charged_once_is_posted_for_the_winner_and_compared_for_none() {
+fn one_time_charges_are_posted_for_the_winner_and_not_compared() {
     let (dear, cheap) = (calls("dear", "1", "0", "100"), calls("cheap", "2", "0", "7"));
     let contract = offered(&[&cheap, &dear], "2026-01-01", "0");
     let mut ledger = used(&contract, &[("2026-01-05T10:00:00Z", 3)]);

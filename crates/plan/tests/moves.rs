@@ -42,7 +42,7 @@ fn a_statement_of_a_level_moves_nothing_that_falls_due() {
 }
 
 #[test]
-fn what_is_charged_with_the_first_usage_moves_nothing_that_falls_due() {
+fn a_charge_with_the_first_usage_moves_no_due_charge() {
     let code = compiled(&plan(
         r#"<OneTimeCharge id="setup" trigger="record.duration" amount="5" due="first-use"/>
         <MonthlyRecurringCharge id="fee" amount="31"/>
@@ -57,7 +57,7 @@ fn what_is_charged_with_the_first_usage_moves_nothing_that_falls_due() {
 
 /// Charges, refunds and closes each move the next due date.
 #[test]
-fn what_falls_due_moves_what_falls_due_next() {
+fn a_due_charge_moves_the_next_due_charge() {
     let code = compiled(&plan(
         r#"<LevelMeter id="m" in="record.quantity"><step id="s" price="1" per="1"/></LevelMeter>
         <MonthlyRecurringCharge id="fee" amount="31" prorate="day"/>

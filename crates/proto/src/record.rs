@@ -400,7 +400,7 @@ mod tests {
 
     /// A call that was not answered lasted no time; a record whose duration got lost states none.
     #[test]
-    fn a_duration_of_zero_that_was_sent_is_told_from_none() {
+    fn a_duration_of_zero_is_distinguished_from_an_absent_one() {
         let decoded = |duration_us: Option<i64>, quantity: Option<i64>| {
             let message = crate::ingest::v1::UsageRecord {
                 duration_us,

@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_is_read_again() {
+    fn written_fields_are_read_again() {
         let mut bytes = Vec::new();
         put_number(&mut bytes, 1, u64::MAX);
         put_bytes(&mut bytes, 300, b"abc");

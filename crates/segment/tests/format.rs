@@ -132,7 +132,7 @@ fn assert_is_sample(segment: &Segment) {
 }
 
 #[test]
-fn what_was_pushed_is_read_again() {
+fn pushed_records_are_read_again() {
     let sealed = sample();
     assert_eq!(sealed.hash, hash_of(CONTEXT.prev_hash, &sealed.body));
     let segment = Segment::decode_checked(&sealed.body, CONTEXT.prev_hash, sealed.hash).unwrap();
@@ -248,7 +248,7 @@ fn assert_has_details(segment: &Segment) {
 }
 
 #[test]
-fn what_suspense_reasons_are_about_is_kept_and_each_text_once() {
+fn details_of_suspense_reasons_are_kept_and_each_text_once() {
     let sealed = with_details();
     assert_has_details(&Segment::decode(&sealed.body).unwrap());
     let count = |text: &[u8]| sealed.body.windows(text.len()).filter(|at| *at == text).count();

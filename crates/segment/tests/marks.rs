@@ -161,7 +161,7 @@ fn assert_is_sample(segment: &Segment) {
 }
 
 #[test]
-fn a_line_says_what_it_was_made_from_and_where_its_amount_goes() {
+fn a_line_states_its_source_line_and_its_posting() {
     let sealed = sample();
     assert_is_sample(&Segment::decode(&sealed.body).unwrap());
 }
@@ -211,7 +211,7 @@ fn a_segment_that_lost_its_marks_is_not_read_without_them() {
 }
 
 #[test]
-fn what_could_not_be_read_is_not_sealed() {
+fn a_segment_that_could_not_be_read_is_not_sealed() {
     let seal = |of, posting| {
         let mut builder = SegmentBuilder::new();
         let usage = component(&mut builder, LineKind::Usage);

@@ -108,7 +108,7 @@ async fn a_claim_ends_a_transaction_that_was_left_open_over_the_row() {
 }
 
 #[tokio::test]
-async fn a_claim_ends_an_append_that_never_comes_to_its_end() {
+async fn a_claim_ends_an_append_that_never_finishes() {
     let (_server, url) = fresh();
     let (db, other) = (view(&url).await, view(&url).await);
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
@@ -216,7 +216,7 @@ async fn claimants_do_not_end_each_other() {
 /// ended. It has been in the claim's chain of blockers for the whole time, but is not ended in
 /// place of the blocker: it gets the full limit for its own commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p3_who_gets_the_row_after_what_blocked_it_was_ended_is_given_time_to_commit() {
+async fn p3_a_claimant_that_gets_the_row_after_its_blocker_ended_has_time_to_commit() {
     let (_server, url) = fresh();
     let db = view(&url).await;
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();
@@ -349,7 +349,7 @@ async fn dropped_calls_leave_no_connection_behind() {
 
 /// Otherwise a standby's first claim and appends would open connections while clients wait.
 #[tokio::test]
-async fn who_beats_has_connections_at_hand_for_a_takeover() {
+async fn a_node_that_writes_heartbeats_has_open_connections_for_a_takeover() {
     let (_server, url) = fresh();
     let db = view(&url).await;
     db.create_partitions(&[spec(1, 1, 10)]).await.unwrap();

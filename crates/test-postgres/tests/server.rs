@@ -5,7 +5,7 @@
 use test_postgres::{ServerSettings, TestPostgres};
 
 #[test]
-fn what_was_committed_survives_a_hard_restart_on_the_same_port() {
+fn committed_data_survives_a_hard_restart_on_the_same_port() {
     let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
     let mut server = TestPostgres::start_with(settings).unwrap();
     let port = server.port().unwrap();

@@ -44,7 +44,7 @@ fn since(from: &str, until: &str) -> TrialSubscription {
 }
 
 #[test]
-fn what_is_due_at_or_before_a_record_is_booked_before_it() {
+fn charges_due_at_or_before_a_record_are_booked_before_it() {
     let mut trial = trial(account("UTC").with(TrialSubscription::to("small")));
     // The plan begins with the year, and so does what it charges.
     rated(trial.rate(&session(1, "a", "2026-03-01T00:00:00Z", 1), 1).unwrap());
@@ -128,7 +128,7 @@ fn of_alternatives_the_cheapest_is_posted_when_the_cycle_closes() {
 }
 
 #[test]
-fn what_falls_due_is_bounded() {
+fn the_number_of_due_items_is_bounded() {
     let mut trial = trial(account("UTC").with(TrialSubscription::to("small"))).with_dues_max(11);
     let error = trial.advance(at("2026-12-01T00:00:00Z")).unwrap_err();
     assert_eq!(error, TrialError::TooManyDues { account: ONE, max: 11 });

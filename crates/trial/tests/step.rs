@@ -54,7 +54,7 @@ fn fig_6b_crossing_peak_step_by_step() {
 
 /// Each step is a value of its own, with everything in it.
 #[test]
-fn a_step_is_also_told_as_json() {
+fn a_step_is_also_written_as_json() {
     let mut kept = Kept::default();
     crossing_peak(&mut kept);
     let rater = kept.0.iter().find(|step| step.primitive == "peak").unwrap();
@@ -66,7 +66,7 @@ fn a_step_is_also_told_as_json() {
 }
 
 #[test]
-fn who_suspends_a_record_is_told() {
+fn the_primitive_that_suspends_a_record_is_named() {
     let plan = parsed(
         r#"<plan xmlns="urn:turnpike:plan:1" id="w" version="1" starts="2026-01-01" currency="USD">
   <graph>

@@ -109,7 +109,7 @@ fn why_a_record_waits() {
 }
 
 #[test]
-fn what_if_an_account_began_elsewhere() {
+fn a_trial_can_begin_with_the_state_of_an_account() {
     let everyone = || TrialAccounts::all_alike(account("UTC").with_all(["hourly"]));
     let mut real = trial(everyone());
     rated(real.rate(&session(1, "a", "2026-01-05T00:00:00Z", 10), 1).unwrap());

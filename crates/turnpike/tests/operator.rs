@@ -113,7 +113,7 @@ fn a_node_and_a_front_wait_for_a_database_that_is_not_there_yet() {
 }
 
 #[test]
-fn what_waiting_cannot_mend_ends_a_server_with_the_reason() {
+fn a_permanent_fault_ends_a_server_with_the_reason() {
     let postgres = TestPostgres::shared().unwrap();
     let no_database = postgres.url("no_such_database");
     let no_user = postgres.create_database().unwrap().replace("user=postgres", "user=stranger");

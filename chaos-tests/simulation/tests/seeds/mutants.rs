@@ -44,7 +44,7 @@ fn plain_an_answer_before_the_commit_is_taken_back() {
 }
 
 #[test]
-fn plain_who_does_not_read_the_log_after_its_claim_does_not_know_what_is_there() {
+fn plain_an_owner_that_does_not_read_the_log_after_its_claim_misses_records() {
     falls(Check::ReloadAfterClaim, &[10, 15, 18], &["P17", "I2", "I4", "I5"]);
 }
 
@@ -59,7 +59,7 @@ fn p5_without_pending_keys_records_are_taken_twice() {
 }
 
 #[test]
-fn p6_a_checkpoint_of_what_is_not_committed_tells_another_state() {
+fn p6_a_checkpoint_of_uncommitted_changes_has_another_state() {
     falls(Check::CommittedState, &[1, 2, 9], &["I4"]);
 }
 
@@ -69,7 +69,7 @@ fn p17_without_the_barrier_an_account_shows_less_than_was_acknowledged() {
 }
 
 #[test]
-fn p22_a_checkpoint_without_keys_tells_another_state() {
+fn p22_a_checkpoint_without_keys_has_another_state() {
     falls(Check::CheckpointKeys, &[2, 4, 1], &["I4", "I5"]);
 }
 
@@ -84,7 +84,7 @@ fn p29_a_batch_number_below_the_highest_is_not_taken_before() {
 }
 
 #[test]
-fn p31_what_was_suspended_is_tried_as_though_it_were_new() {
+fn p31_a_retry_of_a_suspended_record_is_rated_as_a_new_one() {
     falls(Check::Replayed, &[1, 2, 4], &["I2"]);
 }
 

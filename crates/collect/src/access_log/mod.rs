@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_is_told_by_its_number_and_costs_only_itself() {
+    fn an_invalid_line_is_reported_by_its_number_and_only_it_is_left_out() {
         let good = format!("192.0.2.1 - - {TIME} \"GET / HTTP/1.1\" 200 5");
         let rows = read(&format!("{good}\n\nnot a line\n\u{1}\u{2}[]\"\n{good}\n"));
         let faults: Vec<String> =

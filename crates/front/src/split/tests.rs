@@ -135,7 +135,7 @@ fn an_identity_is_guided_by_the_start_of_the_record_and_keeps_its_place() {
 }
 
 #[test]
-fn what_no_partition_covers_goes_home_and_home_is_stable() {
+fn a_record_of_no_partition_goes_to_its_home_partition_which_is_stable() {
     let table = table(&[(7, 1, 100), (3, 201, 300), (5, 401, 500)]);
     for account in [101, 150, 301, 600, u64::MAX] {
         let split = split(&frame(&[record(0, account, "")]), &table, None);
@@ -147,7 +147,7 @@ fn what_no_partition_covers_goes_home_and_home_is_stable() {
 }
 
 #[test]
-fn what_can_never_be_taken_is_named() {
+fn a_record_that_can_never_be_accepted_is_named() {
     let one = table(&[(1, 1, 100)]);
     let mut splitter = Splitter::default();
     let none = splitter.split(&frame(&[]), &table(&[]), None);

@@ -208,7 +208,7 @@ fn p9_an_owner_that_beats_twice_without_naming_the_partition_loses_it() {
 }
 
 #[test]
-fn p9_who_flaps_gives_the_owner_more_time_each_time() {
+fn p9_each_flap_of_a_member_gives_the_owner_more_time() {
     let rounds = |flaps| {
         let mut world = World::new("b", Some("a"));
         world.row.flaps = flaps;
@@ -236,7 +236,7 @@ fn p9_a_commit_is_a_sign_of_life() {
 }
 
 #[test]
-fn p10_a_database_that_stood_still_does_not_look_like_a_dead_cluster() {
+fn p10_a_database_that_was_frozen_is_not_taken_for_a_dead_cluster() {
     let mut world = World::new("b", Some("a"));
     world.first(&["a", "b"], 10);
     world.now += Duration::from_secs(60);
@@ -259,7 +259,7 @@ fn p11_a_new_process_proves_the_old_one_dead() {
 }
 
 #[test]
-fn p11_who_was_replaced_is_not_given_the_time_of_a_silent_one() {
+fn p11_a_replaced_process_is_known_to_be_dead_before_the_time_of_a_silent_one() {
     let mut world = World::new("b", Some("a"));
     world.first(&["a", "b"], 10);
     // The name's heartbeats continue without the partition. `a` ranks above `b`, and has two
@@ -301,7 +301,7 @@ fn p13_a_released_partition_is_its_targets_first_and_then_anyones() {
 }
 
 #[test]
-fn p13_who_released_takes_it_back_when_nobody_comes() {
+fn p13_the_releasing_owner_takes_the_partition_back_when_no_target_claims() {
     let mut world = World::new("c", Some("c"));
     world.busy.insert(P);
     world.first(&["a", "b", "c"], 10);
@@ -318,7 +318,7 @@ fn p13_who_released_takes_it_back_when_nobody_comes() {
 /// Without the flap, an owner that reset its connection each minute would get control back two
 /// seconds later each time.
 #[test]
-fn p14_who_is_given_a_partition_by_a_member_above_counts_that_as_a_flap() {
+fn p14_a_handover_by_a_member_of_higher_priority_counts_as_a_flap_unless_it_was_requested() {
     let given = |change: &dyn Fn(&mut World)| {
         let mut world = World::new("b", Some("a"));
         world.first(&["a", "b"], 10);
@@ -373,7 +373,7 @@ fn p14_a_higher_member_gets_it_back_once_it_is_warm_and_has_lived_a_while() {
 
 /// Counted in segments alone, no replica of a fast log would be warm enough for a release.
 #[test]
-fn p14_a_copy_that_keeps_up_with_a_quick_log_is_warm_and_one_that_stands_still_is_not() {
+fn p14_a_replica_that_follows_a_fast_log_is_warm_and_a_stuck_one_is_not() {
     let mut world = World::new("c", Some("c"));
     world.busy.insert(P);
     world.warm.insert("b");
@@ -522,7 +522,7 @@ fn p16_control_does_not_go_back_to_a_member_that_is_out_of_reach() {
 }
 
 #[test]
-fn the_next_in_rank_keeps_a_warm_copy_and_who_is_to_have_the_partition() {
+fn the_next_in_rank_and_the_intended_owner_keep_warm_replicas() {
     let follows = |me, owner, change: &dyn Fn(&mut World)| {
         let mut world = World::new(me, Some(owner));
         change(&mut world);
@@ -567,12 +567,12 @@ fn mutants_are_caught() {
         (Check::CommitIsSign, "p9_a_commit_is_a_sign_of_life", "OwnerSilent"),
         (
             Check::ReadGaps,
-            "p10_a_database_that_stood_still_does_not_look_like_a_dead_cluster",
+            "p10_a_database_that_was_frozen_is_not_taken_for_a_dead_cluster",
             "no node could write or read",
         ),
         (
             Check::NewProcess,
-            "p11_who_was_replaced_is_not_given_the_time_of_a_silent_one",
+            "p11_a_replaced_process_is_known_to_be_dead_before_the_time_of_a_silent_one",
             "known to be dead",
         ),
         (
@@ -590,7 +590,11 @@ fn mutants_are_caught() {
             "p13_a_released_partition_is_its_targets_first_and_then_anyones",
             "two intervals",
         ),
-        (Check::TakesBack, "p13_who_released_takes_it_back_when_nobody_comes", "None"),
+        (
+            Check::TakesBack,
+            "p13_the_releasing_owner_takes_the_partition_back_when_no_target_claims",
+            "None",
+        ),
         (Check::PinAbove, "p13_a_pin_is_above_all_priorities", "None"),
         (
             Check::Stability,

@@ -80,7 +80,7 @@ fn versions_of_tables_do_not_cut_the_time_in_which_things_fall_due() {
 }
 
 #[test]
-fn what_falls_due_is_booked_by_the_tables_in_force_at_its_instant() {
+fn due_charges_are_booked_by_the_tables_in_force_at_their_instant() {
     let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(1));
     let intervals = tariffs.due_intervals(&profiles, ProfileId(0), &|| ());
     let interval = intervals.last().unwrap();
@@ -188,7 +188,7 @@ fn p36_a_newer_catalogue_replaces_all_that_was_resolved_by_the_older_one() {
 
 /// P36: the tables of the last booking are not kept when the catalogue changes.
 #[test]
-fn p36_a_newer_catalogue_replaces_the_tables_that_book_what_falls_due() {
+fn p36_a_newer_catalogue_replaces_the_tables_that_book_due_charges() {
     let profiles = profiles(1);
     let mut tariffs = tariffs(&[CONVERTED], 1);
     let at = Timestamp(BEGIN + 10 * DAY);
@@ -224,7 +224,7 @@ fn a_record_at_the_first_instant_of_a_version_is_rated_by_that_version() {
 
 /// Due charges are booked by the version in force at their instant.
 #[test]
-fn what_falls_due_at_the_first_instant_of_a_table_is_booked_by_that_table() {
+fn a_charge_due_at_the_first_instant_of_a_table_is_booked_by_that_table() {
     let (mut tariffs, profiles) = (tariffs(&[CONVERTED], DAYS), profiles(1));
     let intervals = tariffs.due_intervals(&profiles, ProfileId(0), &|| ());
     let interval = intervals.last().unwrap();

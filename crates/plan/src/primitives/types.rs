@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_is_told_with_ports_properties_and_children() {
+    fn a_type_is_described_with_ports_properties_and_children() {
         let types = primitive_types();
         let find = |name: &str| types.iter().find(|known| known.name == name).unwrap();
         let rater = find("StepRater");

@@ -139,7 +139,7 @@ pub async fn at_the_instant_of_a_move_the_next_account_holds_the_identity(s: &Te
 }
 
 /// A release may run from an instant on, or cover an interval in the middle of a binding.
-pub async fn what_was_released_is_held_by_none_and_may_be_bound_again(s: &TestedStore) {
+pub async fn a_released_identity_is_unbound_and_may_be_bound_again(s: &TestedStore) {
     let db = s.view().await;
     db.bind_identities(&[binding("user:x", 1, EVER, OPEN)]).await.unwrap();
     let changed = rebind(&*db, released("user:x", 1, 100, OPEN)).await;
@@ -161,7 +161,9 @@ pub async fn what_was_released_is_held_by_none_and_may_be_bound_again(s: &Tested
 }
 
 /// A refused change changes nothing, and its outcome names the binding that is the reason.
-pub async fn what_is_final_does_not_change_and_what_is_not_held_is_not_released(s: &TestedStore) {
+pub async fn a_final_interval_does_not_change_and_an_unbound_identity_is_not_released(
+    s: &TestedStore,
+) {
     let db = s.view().await;
     let held = binding("user:x", 1, 50, OPEN);
     let only = std::slice::from_ref(&held);
@@ -198,7 +200,7 @@ pub async fn what_is_final_does_not_change_and_what_is_not_held_is_not_released(
 }
 
 /// It stays the same after changes that can't.
-pub async fn the_version_differs_after_what_may_make_an_answer_wrong(s: &TestedStore) {
+pub async fn the_version_changes_with_each_change_that_may_alter_an_answer(s: &TestedStore) {
     let db = s.view().await;
     let mut last = db.bindings_version().await.unwrap();
     let mut differs = async |db: &dyn SharedDatabase| {

@@ -141,7 +141,7 @@ pub async fn a_release_names_its_target_and_the_next_claim_clears_it(s: &TestedS
 }
 
 /// Any member may claim at once.
-pub async fn a_release_for_nobody_leaves_no_owner(s: &TestedStore) {
+pub async fn a_release_without_a_target_leaves_no_owner(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(14));
     let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     assert!(db.release(owner.partition, owner.epoch, owner.claim, None).await.unwrap());
@@ -177,7 +177,7 @@ pub async fn a_barrier_holds_only_for_the_owner(s: &TestedStore) {
 }
 
 /// P1, P18: the epoch and the claim are each compared, also when the other one matches.
-pub async fn p18_what_an_owner_writes_is_fenced_by_its_epoch_and_by_its_claim(s: &TestedStore) {
+pub async fn p18_an_owners_writes_are_fenced_by_its_epoch_and_by_its_claim(s: &TestedStore) {
     let (db, mut dice) = (s.with_partition().await, Dice(17));
     let owner = TestOwner::claim_now(&*db, 1, "a", &mut dice).await;
     let (other_epoch, other_claim) = (Epoch::stored(owner.epoch.number() + 1), ClaimId([9; 16]));

@@ -103,7 +103,7 @@ pub async fn a_pin_outlives_claims_and_waits_for_no_append(s: &TestedStore) {
 
 /// The operator's mark and the state that the node reports are separate. A restart of the node
 /// keeps the mark.
-pub async fn a_node_is_asked_to_drain_whatever_it_says_itself(s: &TestedStore) {
+pub async fn a_drain_request_is_kept_whatever_the_node_reports(s: &TestedStore) {
     let db = s.with_partition().await;
     let a = name("a");
     db.heartbeat(&beat("a", 1, 1)).await.unwrap();
@@ -136,7 +136,7 @@ pub async fn a_node_that_never_beat_is_not_drained(s: &TestedStore) {
 }
 
 /// A node may be forgotten after a minute without a heartbeat, by the database's clock.
-pub async fn a_node_that_has_gone_is_forgotten_and_one_that_beats_is_not(s: &TestedStore) {
+pub async fn an_ended_node_is_forgotten_and_a_live_one_is_not(s: &TestedStore) {
     let db = s.with_partition().await;
     let a = name("a");
     assert!(!db.forget_node(&a).await.unwrap(), "there is no such node");
@@ -157,7 +157,7 @@ pub async fn a_node_that_has_gone_is_forgotten_and_one_that_beats_is_not(s: &Tes
 
 /// The node was only cut off, or another process starts under its name. The mark to drain it was
 /// forgotten with the node.
-pub async fn a_forgotten_node_that_lives_after_all_comes_back(s: &TestedStore) {
+pub async fn a_forgotten_node_that_is_live_returns(s: &TestedStore) {
     let db = s.with_partition().await;
     let a = name("a");
     for (incarnation, counter) in [(1, 1), (1, 2), (2, 1)] {

@@ -18,7 +18,7 @@ pub async fn created_again_is_no_error(s: &TestedStore) {
 }
 
 /// Refusals concern ranges, settings, members and priorities (P12).
-pub async fn what_collides_is_refused_and_named(s: &TestedStore) {
+pub async fn a_collision_is_refused_and_named(s: &TestedStore) {
     let db = s.view().await;
     db.create_partitions(&[spec(1, 1, 1000)]).await.unwrap();
     let mut twice = spec(3, 5000, 6000);

@@ -134,7 +134,7 @@ fn pages_name_only_metrics_that_exist() {
 }
 
 #[test]
-fn what_is_scraped_has_help_and_buckets() {
+fn every_scraped_metric_has_help_and_buckets() {
     let recorder = super::exporter().unwrap().build_recorder();
     let handle = recorder.handle();
     metrics::with_local_recorder(&recorder, || {

@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_partition_covers_is_the_senders_own() {
+    fn a_posting_to_an_account_of_no_partition_stays_with_the_sender() {
         let (ours, theirs) = (AccountRange::new(1, 10), AccountRange::new(11, 20));
         let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
         let scope = |is_own| Scope {

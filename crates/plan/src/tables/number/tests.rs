@@ -26,7 +26,7 @@ fn a_number_is_read_as_its_country_dials() {
 
 /// docs/plan-semantics.md section 8: Italy keeps its 0.
 #[test]
-fn italy_keeps_its_0_unless_told_otherwise() {
+fn italy_keeps_its_0_by_default() {
     let italy = home("39", "00", "0");
     assert_eq!(digits("06 698 1234", &italy), "39066981234");
     assert_eq!(digits("347 123 4567", &italy), "393471234567");
@@ -43,7 +43,7 @@ fn a_plus_wins_over_every_prefix() {
 }
 
 #[test]
-fn what_is_no_number_is_refused_by_name() {
+fn an_invalid_number_is_refused_by_name() {
     let britain = home("44", "00", "0");
     for empty in ["", "+", "00", "0", " - ", "()."] {
         assert_eq!(normalise(empty, &britain), Err(BadNumber::Empty), "{empty}");
@@ -139,7 +139,7 @@ fn a_number_that_is_too_short_or_too_long_for_its_country_is_refused() {
 }
 
 #[test]
-fn what_a_spreadsheet_makes_of_a_number_is_refused() {
+fn a_number_altered_by_a_spreadsheet_is_refused() {
     let germany = NumberReading::Dialled(home("49", "00", "0"));
     for number in ["493012345678.0", "+493012345678.00", " 03012345678.0 "] {
         assert_eq!(whole(number, &germany), Err(BadNumber::Decimal), "{number}");
@@ -170,7 +170,7 @@ fn a_short_number_that_is_dialled_as_it_is_may_be_a_service_number() {
 }
 
 #[test]
-fn what_looks_like_a_number_and_is_none_is_refused() {
+fn a_word_that_resembles_a_number_is_refused() {
     for reading in [
         NumberReading::Dialled(home("44", "00", "0")),
         NumberReading::International { prefix: "00".into() },

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_that_differs_from_its_totals_is_told_unless_it_was_begun_before() {
+    fn a_segment_that_differs_from_its_totals_is_reported_unless_an_earlier_pull_began_it() {
         let begun = Cursor { partition: 1, segment: 4, row: 2, ..Cursor::default() };
         let mut totals = PullTotals::new([&begun].into_iter());
         totals.count(&page(4, &["1.0"], "3.0", 3)).unwrap();
@@ -163,7 +163,7 @@ mod tests {
     // docs/architecture.md section 8, docs/plan-semantics.md section 2: control totals count every
     // line, and sum the lines that post to an account.
     #[test]
-    fn what_is_replaced_on_trial_or_nobodys_counts_as_a_line_and_not_as_money() {
+    fn replaced_tentative_and_unposted_lines_count_as_lines_and_not_as_money() {
         let mut totals = PullTotals::new(std::iter::empty());
         let mut page = page(1, &["4.0", "1.0", "2.0", "8.0", "16.0"], "5.0", 5);
         let postings = ["account", "second-account", "nobody", "replaced", "trial"];

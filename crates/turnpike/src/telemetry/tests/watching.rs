@@ -96,7 +96,7 @@ fn every_alert_has_a_section_of_the_handbook_and_every_section_an_alert() {
 }
 
 #[test]
-fn prometheus_is_told_where_to_scrape_and_what_to_alert_on() {
+fn prometheus_has_scrape_targets_and_alert_rules() {
     let file = yaml("cluster/prometheus/prometheus.yml");
     assert_eq!(file["rule_files"][0].as_str(), Some("alerts.yml"));
     let jobs = file["scrape_configs"].as_vec().unwrap();
