@@ -3,7 +3,7 @@
 //! ```text
 //!  due times --> load_stream.rs (per partition) --> stream --> front
 //!                   ^ unanswered batches, in order              |
-//!                   +------ retry, or the stream broke <--------+--> Answer: due, sent, answered
+//!                   +------ retry, or the stream broke <--------+--> BatchAnswer: due, sent, at
 //! ```
 //!
 //! The load is open loop: batches that fall due during a pause are sent after it, and their waits

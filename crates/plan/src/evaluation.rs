@@ -91,9 +91,9 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    /// The single span of units that an input carries, once its measures are [read](Evaluation::read).
-    /// `None` when it carries several spans, none, or a zero-quantity record: then use
-    /// [`Evaluation::take`].
+    /// The single span of units that an input carries, once its measures are
+    /// [read](Evaluation::read). `None` when it carries several spans, none, or a zero-quantity
+    /// record: then use [`Evaluation::take`].
     #[inline(always)]
     pub(crate) fn single(&self, input: &UsageInput) -> Option<Span> {
         let [slot] = *input.slots else { return None };

@@ -3,7 +3,7 @@
 use turnpike_plan::PlanErrors;
 use turnpike_types::AccountNumber;
 
-/// The reason why a trial ends. A fault of a single record is an
+/// The reason why a trial ends. A fault of a single record is a
 /// [`TrialOutcome`](crate::TrialOutcome), not an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrialError {

@@ -3,17 +3,17 @@
 //! ```text
 //!   plan versions, tables    settings, subscriptions, identities
 //!        |                              |
-//!   Catalogue (catalogue.rs)     Accounts (accounts.rs)
+//!   TrialCatalogue (catalogue.rs)   TrialAccounts (accounts.rs)
 //!        |                              |
 //!        +------------+  +--------------+
 //!                     v  v
-//!               Timeline (timeline.rs)   settings, plans and tables in force, by interval
+//!               AccountTimeline (timeline.rs)   settings, plans and tables in force, by interval
 //!                      |
 //!   UsageRecord --> Trial (trial.rs)     find account > deduplicate (seen.rs) > book dues > rate
 //!                      |      \
 //!                      |       step/     the effect of each primitive, for stepping
 //!                      v
-//!               Outcome, FellDue (outcome.rs)    charges with receipts, or the reason for none
+//!               TrialOutcome, FellDue (outcome.rs)  charges with receipts, or the reason for none
 //!                      |
 //!      examples/  runs a plan's examples and compares the results with the expectations
 //!      diff/      compares two plans by primitive: changed charges, lost state
