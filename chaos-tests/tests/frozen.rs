@@ -7,7 +7,7 @@ use crate::frozen_support;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use chaos_tests::asked::{Answer, Place, Rpc, answer_to, record, sub_batch};
+use chaos_tests::asked::{Answer, Rpc, TestPartition, answer_to, record, sub_batch};
 use fault_proxy::{Direction, Flow};
 use frozen_support::{Asked, World};
 use prost::Message as _;
@@ -31,14 +31,14 @@ fn every_rpc_of_a_node_is_tried() -> Result<()> {
 
 /// The last statements of A have not reached the database when A is stopped.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_appended_before_the_freeze_is_not_answered_after_it() -> Result<()> {
+async fn records_not_appended_before_the_freeze_are_not_answered_after_it() -> Result<()> {
     freeze_and_wake(Direction::ToServer).await
 }
 
 /// The last statements of A have committed, but their answers have not reached A when it is
 /// stopped.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_appended_before_the_freeze_is_not_told_from_the_old_state() -> Result<()> {
+async fn requests_after_the_freeze_are_not_answered_from_the_old_state() -> Result<()> {
     freeze_and_wake(Direction::ToClient).await
 }
 
@@ -95,7 +95,7 @@ fn signs_tell_of(process: u64, answers: &[Answer]) -> Result<()> {
 
 /// The stream of a front that was answered before the freeze and is still used afterwards.
 struct OldStream {
-    at: Place,
+    at: TestPartition,
     next: u64,
     frames: mpsc::Sender<SubBatchFrame>,
     answers: Streaming<SubBatchAnswer>,

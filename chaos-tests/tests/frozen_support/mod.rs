@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use chaos_tests::asked::{
-    Answer, Node, Place, Rpc, WAITING, apply, ask, forward, open, record, sub_batch, subscribe,
+    Answer, Node, Rpc, TestPartition, WAITING, apply, ask, forward, open, record, sub_batch,
+    subscribe,
 };
-use chaos_tests::asked_front::{self, Told};
+use chaos_tests::asked_front::{self, FrontAnswer};
 use chaos_tests::cluster::Cluster;
 use chaos_tests::oracle::{check_chain, log};
 use fault_proxy::Proxy;
-use test_postgres::{Settings, TestPostgres};
+use test_postgres::{ServerSettings, TestPostgres};
 use tokio::task::JoinSet;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
@@ -37,7 +38,7 @@ pub struct World {
     cluster: Cluster,
     pub db: std::sync::Arc<dyn SharedDatabase>,
     pub line: Proxy,
-    pub places: Vec<Place>,
+    pub places: Vec<TestPartition>,
     pub a: Node,
     b: Node,
     front: Channel,
@@ -48,7 +49,7 @@ impl World {
     /// Starts it: A owns every partition; in each, an account has used 100 octets, and a record is
     /// suspended.
     pub async fn start() -> Result<Self> {
-        let settings = Settings { port: Some(0), ..Settings::default() };
+        let settings = ServerSettings { port: Some(0), ..ServerSettings::default() };
         let postgres = TestPostgres::start_with(settings)?;
         let database = postgres.create_database()?;
         let name = database.trim_start_matches("postgres:///").split('?').next();
@@ -71,11 +72,11 @@ impl World {
         cluster.run(&["plan", "publish", plan])?;
         let db = open_database(&database, &OpenOptions::default()).await?;
         let partitions = db.observe().await?.partitions;
-        let place = |spec: &turnpike_store::PartitionSpec| Place {
+        let place = |spec: &turnpike_store::PartitionSpec| TestPartition {
             partition: spec.id,
             first: spec.range.first().0,
         };
-        let places: Vec<Place> = partitions.iter().map(|row| place(&row.spec)).collect();
+        let places: Vec<TestPartition> = partitions.iter().map(|row| place(&row.spec)).collect();
         let (a, b) = (node(db.as_ref(), "a").await?, node(db.as_ref(), "b").await?);
         let front = Endpoint::from_shared(cluster.front())?.connect().await?;
         let world = Self { cluster, db, line, places, a, b, front, _postgres: postgres };
@@ -149,7 +150,7 @@ impl World {
         Ok(epochs)
     }
 
-    async fn recycle_at_b(&self, at: Place) -> Result<()> {
+    async fn recycle_at_b(&self, at: TestPartition) -> Result<()> {
         let (partition, mut b) = (at.partition.0, self.b.clone());
         let listed = b.list_suspense(NodeSuspenseRequest { partition, filter: None }).await?;
         let keys = listed.into_inner().records.into_iter().map(|record| RecycleKey {
@@ -198,7 +199,7 @@ impl World {
 
 async fn send(
     mut node: Node,
-    at: Place,
+    at: TestPartition,
     records: Vec<turnpike_types::UsageRecord>,
 ) -> Result<Answer, Status> {
     let frames = tokio_stream::once(sub_batch(at, 0, &records));
@@ -224,7 +225,7 @@ async fn done<F: Future<Output = Result<Answer, Status>>>(again: impl Fn() -> F)
 #[derive(Default)]
 pub struct Asked {
     of_node: JoinSet<Answer>,
-    of_front: JoinSet<(Place, String, Result<Option<Told>, Status>)>,
+    of_front: JoinSet<(TestPartition, String, Result<Option<FrontAnswer>, Status>)>,
 }
 
 impl Asked {
@@ -263,7 +264,7 @@ impl Asked {
 /// The answers to all requests.
 pub struct Answers {
     pub of_node: Vec<Answer>,
-    of_front: Vec<(Place, String, Result<Option<Told>, Status>)>,
+    of_front: Vec<(TestPartition, String, Result<Option<FrontAnswer>, Status>)>,
 }
 
 impl Answers {
@@ -283,12 +284,12 @@ impl Answers {
     pub fn check_front(&self, epochs: &Epochs) -> Result<()> {
         for (at, id, told) in &self.of_front {
             let is_new = match told {
-                Ok(Some(Told::Octets(octets, epoch))) => {
+                Ok(Some(FrontAnswer::Octets(octets, epoch))) => {
                     *octets > AT_B && *epoch >= epochs[&at.partition].number()
                 }
-                Ok(Some(Told::Waiting(waiting))) => waiting.is_empty(),
-                Ok(Some(Told::Recycled(rated, stays))) => (*rated, *stays) == (0, 0),
-                Ok(Some(Told::Taken(_) | Told::Opened(_)) | None) | Err(_) => true,
+                Ok(Some(FrontAnswer::Waiting(waiting))) => waiting.is_empty(),
+                Ok(Some(FrontAnswer::Recycled(rated, stays))) => (*rated, *stays) == (0, 0),
+                Ok(Some(FrontAnswer::Taken(_) | FrontAnswer::Opened(_)) | None) | Err(_) => true,
             };
             ensure!(is_new, "{id}: {told:?}");
         }
@@ -300,7 +301,7 @@ impl Answers {
         let of_node = self.of_node.iter().filter(|answer| answer.is_done());
         let of_node = of_node.map(|answer| (answer.partition, &answer.asked));
         let of_front = self.of_front.iter().filter_map(|(at, id, told)| match told {
-            Ok(Some(Told::Taken(true))) => Some((at.partition, id)),
+            Ok(Some(FrontAnswer::Taken(true))) => Some((at.partition, id)),
             _ => None,
         });
         let all = of_node.filter(|(_, id)| id.starts_with("Forward")).chain(of_front);

@@ -1,6 +1,6 @@
 //! Replays the log: applies logged decisions and makes none (P25).
 
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_plan::{Period, StateEntry, VariableId};
 use turnpike_proto::record::extra_identity;
 use turnpike_segment::head::{Change, Entry, PostingCursor, SuspenseKey};
@@ -50,10 +50,10 @@ impl PartitionState {
         hash: SegmentHash,
     ) -> Result<(), ReplayError> {
         let header = segment.header();
-        if header.segment != self.last.next() && !off(Line::ReplayGap) {
+        if header.segment != self.last.next() && !off(Check::ReplayGap) {
             return Err(ReplayError::Gap { last: self.last, found: header.segment });
         }
-        if prev != self.last_hash && !off(Line::ReplayChain) {
+        if prev != self.last_hash && !off(Check::ReplayChain) {
             return Err(ReplayError::Chain(header.segment));
         }
         let (number, floor) = (header.segment, header.floor);

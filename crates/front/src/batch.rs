@@ -44,7 +44,7 @@ pub(crate) type Acks = mpsc::UnboundedSender<Result<Delivery, Status>>;
 
 /// A batch that was accepted for processing and is not answered yet.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct UnansweredBatch {
     acks: Acks,
     stall: Arc<Stall>,
     turn: Turn,
@@ -59,7 +59,7 @@ struct Tally {
     unanswered: Unanswered,
 }
 
-impl Batch {
+impl UnansweredBatch {
     /// Opens a batch of `parts` parts. `refused` lists the records that the front rejects itself. A
     /// batch without parts is answered at once.
     pub(crate) fn open(
@@ -177,11 +177,11 @@ pub(crate) fn reject_ack(batch_number: u64, message: String) -> BatchAck {
     BatchAck { batch_number, status: BatchStatus::Rejected.into(), message, ..BatchAck::default() }
 }
 
-/// The obligation to answer one part of a batch. A ticket that is dropped unsettled (when its lane
-/// ends early) answers RETRY, so that every batch gets an answer.
+/// The obligation to answer one part of a batch. A ticket that is dropped unsettled (when its
+/// sender ends early) answers RETRY, so that every batch gets an answer.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    batch: Option<Arc<Batch>>,
+    batch: Option<Arc<UnansweredBatch>>,
     /// The number of records in the part.
     count: u32,
     indexes: Option<Vec<u32>>,
@@ -190,7 +190,7 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     pub(crate) fn new(
-        batch: Arc<Batch>,
+        batch: Arc<UnansweredBatch>,
         count: u32,
         indexes: Option<Vec<u32>>,
         retry_hint: Duration,

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_proto::frame::BatchFrame;
 use turnpike_proto::ingest::v1::{BatchStatus, RecordStatus};
 use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey};
@@ -35,10 +35,10 @@ use turnpike_types::{AccountNumber, PartitionId, SuspenseReason, Timestamp};
 
 use crate::FrontError;
 use crate::core::Core;
-use crate::guiding::{Key, bound_at};
+use crate::guiding::{IdentityKey, bound_at};
 use crate::ingest::once;
-use crate::lane::Arrival;
 use crate::owner::ask;
+use crate::partition_sender::Arrival;
 use crate::routes::RouteTable;
 
 /// The number of records listed when the request gives none, and the maximum.
@@ -49,11 +49,11 @@ const RECORDS_MAX: u32 = 100_000;
 const CHUNK: usize = 200;
 
 /// The gRPC service.
-pub struct Suspense {
+pub struct SuspenseApi {
     core: Arc<Core>,
 }
 
-impl Suspense {
+impl SuspenseApi {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Self { core }
     }
@@ -67,7 +67,7 @@ impl Suspense {
 }
 
 #[tonic::async_trait]
-impl SuspenseService for Suspense {
+impl SuspenseService for SuspenseApi {
     type ListStream = Pin<Box<dyn Stream<Item = Result<SuspendedRecord, Status>> + Send>>;
 
     async fn list(
@@ -204,7 +204,7 @@ async fn recycle_chunk(
     for (record, target) in records.iter().zip(targets) {
         match target {
             Some(account)
-                if record.usage_type == POSTING_USAGE_TYPE && !off(Line::PostingStays) =>
+                if record.usage_type == POSTING_USAGE_TYPE && !off(Check::PostingStays) =>
             {
                 posted.push(key(record, account));
             }
@@ -234,7 +234,7 @@ async fn targets(
 ) -> Result<Vec<Option<AccountNumber>>, FrontError> {
     let mut asked: HashMap<String, Vec<Timestamp>> = HashMap::new();
     for record in records.iter().filter(|record| is_unguided(record)) {
-        let key = Key::of(&record.identity).text.into_owned();
+        let key = IdentityKey::of(&record.identity).text.into_owned();
         asked.entry(key).or_default().push(Timestamp(record.start_us));
     }
     let histories = core.guide.histories(asked).await?;
@@ -244,7 +244,7 @@ async fn targets(
     };
     let target = |record: &SuspendedRecord| {
         if is_unguided(record) {
-            let history = histories.get(&*Key::of(&record.identity).text)?;
+            let history = histories.get(&*IdentityKey::of(&record.identity).text)?;
             let account = bound_at(history, Timestamp(record.start_us))?;
             return table.slot_of(account).map(|_| account);
         }
@@ -344,7 +344,7 @@ async fn move_records(
     }
     let frame = BatchFrame::build("recycling", 0, bodies.iter().map(Vec::as_slice));
     let ack = match once(core, frame, Arrival::Recycled).await {
-        Ok(ack) if ack.status() == BatchStatus::Done || off(Line::MovedWhenDurable) => ack,
+        Ok(ack) if ack.status() == BatchStatus::Done || off(Check::MovedWhenDurable) => ack,
         Ok(ack) => {
             tracing::warn!(why = ack.message, "recycling: the batch of moved records was refused");
             tally.retry += found.len() as u64;
@@ -364,7 +364,7 @@ async fn move_records(
             // reported.
             Some(result) if result.status() != RecordStatus::Suspended => {
                 stays(tally, result.reason.clone());
-                if !off(Line::RefusedStays) {
+                if !off(Check::RefusedStays) {
                     continue;
                 }
             }

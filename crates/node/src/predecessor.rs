@@ -200,13 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn p11_a_counter_that_stands_still_is_silent_after_four_intervals_or_two_without_a_listener() {
+    fn p11_a_constant_counter_is_silent_after_four_intervals_or_two_without_a_listener() {
         assert_eq!(watched(BEAT / 4, false, |_| 7), (Sight::Silent, BEAT * 4));
         assert_eq!(watched(BEAT / 4, true, |_| 7), (Sight::Silent, BEAT * 2));
     }
 
     #[test]
-    fn p11_a_counter_that_advances_is_alive_after_four_intervals_whoever_listens_at_its_address() {
+    fn p11_a_counter_that_advances_is_alive_after_four_intervals_with_or_without_a_listener() {
         for is_absent in [false, true] {
             let (sight, after) = watched(BEAT / 4, is_absent, beats(BEAT));
             assert_eq!((sight, after), (Sight::Alive, BEAT * 4), "{is_absent}");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_a_database_that_stood_still_shows_no_silence() {
+    fn p10_a_frozen_database_counts_as_no_silence() {
         // One read, ten seconds without any, and then a heartbeat in each interval.
         let gap = Duration::from_secs(10);
         let config = NodeConfig { heartbeat: BEAT, ..NodeConfig::default() };

@@ -4,7 +4,7 @@ use turnpike_types::{
     AccountNumber, RejectReason, Timestamp, UsageRecord, UsageView, ZERO_DURATION, limits,
 };
 
-use crate::wire::{Fields, Value, WireError, put_bytes, put_number, put_varint};
+use crate::wire::{Fields, WireError, WireValue, put_bytes, put_number, put_varint};
 
 /// The largest number of bytes that a front appends to a record: the account field.
 const FRONT_BYTES: usize = 11;
@@ -192,7 +192,7 @@ impl<'a> RecordBatch<'a> {
 }
 
 /// Decodes a map entry: its key, and its value if it has one.
-fn entry(bytes: &[u8]) -> Result<(&str, Option<Value<'_>>), WireError> {
+fn entry(bytes: &[u8]) -> Result<(&str, Option<WireValue<'_>>), WireError> {
     let (mut name, mut found) = ("", None);
     let mut fields = Fields::new(bytes);
     while let Some((field, value)) = fields.next_field()? {
@@ -400,7 +400,7 @@ mod tests {
 
     /// A call that was not answered lasted no time; a record whose duration got lost states none.
     #[test]
-    fn a_duration_of_zero_that_was_sent_is_told_from_none() {
+    fn a_duration_of_zero_is_distinguished_from_an_absent_one() {
         let decoded = |duration_us: Option<i64>, quantity: Option<i64>| {
             let message = crate::ingest::v1::UsageRecord {
                 duration_us,

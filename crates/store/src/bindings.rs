@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use turnpike_mutants::{Line, off};
+use turnpike_mutants::{Check, off};
 use turnpike_types::{Identity, PrefixLengths, Timestamp};
 
 use crate::{BindOutcome, Binding, Guided, RebindOutcome, Rebinding};
@@ -65,7 +65,7 @@ fn judge_binding(history: &[Binding], asked: &Binding) -> BindOutcome {
     history
         .iter()
         .find(|old| overlap(old, asked))
-        .filter(|_| !off(Line::BindingsDisjoint))
+        .filter(|_| !off(Check::BindingsDisjoint))
         .map_or(BindOutcome::Bound, |old| BindOutcome::Taken(old.clone()))
 }
 

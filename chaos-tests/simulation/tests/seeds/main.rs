@@ -85,7 +85,7 @@ fn i1_to_i7_hold_for_thousands_of_seeds() {
 }
 
 #[test]
-fn the_same_seed_tells_the_same_story() {
+fn the_same_seed_gives_the_same_log() {
     for seed in [1, 2, 3, 500, 500, 500] {
         let (once, again) = (child(seed, false, None), child(seed, false, None));
         let text = |output: &Output| {

@@ -75,7 +75,7 @@ impl HomePlan {
 
 /// The interpretation of a number without `+`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
+pub(crate) enum NumberReading {
     /// As dialled in the home country.
     Dialled(HomePlan),
     /// With its country code first. An international prefix before the country code is accepted
@@ -165,11 +165,11 @@ pub(crate) enum Number {
 const SERVICE_DIGITS_MIN: usize = 3;
 
 /// Reads a number, and checks that its length is possible in its country.
-pub(crate) fn read(number: &str, reading: &Reading) -> Result<Number, BadNumber> {
+pub(crate) fn read(number: &str, reading: &NumberReading) -> Result<Number, BadNumber> {
     let dialled = Dialled::of(number)?;
     let (digits, home) = match reading {
-        Reading::Dialled(home) => normalised(&dialled, home)?,
-        Reading::International { prefix } => {
+        NumberReading::Dialled(home) => normalised(&dialled, home)?,
+        NumberReading::International { prefix } => {
             let rest = match prefix.starts_with('0') {
                 true => without(dialled.digits.iter().copied(), prefix),
                 false => None,

@@ -1,28 +1,28 @@
 //! The checks that can be switched off.
 
-macro_rules! lines {
-    ($($(#[$doc:meta])* $line:ident,)+) => {
+macro_rules! checks {
+    ($($(#[$doc:meta])* $check:ident,)+) => {
         /// A check that protects an invariant, with the rule of the protocol that it implements.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Line {
-            $($(#[$doc])* $line,)+
+        pub enum Check {
+            $($(#[$doc])* $check,)+
         }
 
-        impl Line {
+        impl Check {
             /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$line,)+];
+            pub const ALL: &[Self] = &[$(Self::$check,)+];
 
             /// Its name in the switch and in the table.
             pub const fn name(self) -> &'static str {
                 match self {
-                    $(Self::$line => stringify!($line),)+
+                    $(Self::$check => stringify!($check),)+
                 }
             }
         }
     };
 }
 
-lines! {
+checks! {
     // The database (in memory).
     /// P1: an append locks its partition's row from the check of the fence to its commit. Off, a
     /// claim can run in between, and the append commits after it.
@@ -79,7 +79,8 @@ lines! {
     ClaimBeforeReading,
     /// P18: a checkpoint of another history is ignored.
     CheckpointHistory,
-    /// P5: a record whose first copy is in the open segment, or in the one in flight, is a duplicate.
+    /// P5: a record whose first copy is in the open segment, or in the one in flight, is a
+    /// duplicate.
     PendingKeys,
     /// P6: a checkpoint holds only committed state.
     CommittedState,
