@@ -71,8 +71,10 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     tokio::time::sleep(Duration::from_millis(300)).await;
     asked.everywhere(&world, "a moment later");
 
-    let answers = asked.answers().await?;
+    let mut answers = asked.answers().await?;
     println!("{}", answers.summary());
+    ensure!(answers.refused() > 0, "A refused nothing: no request met its old state");
+    answers.of_node.extend(world.a_owns_again().await?);
     let on_old_stream = old_stream.answers().await;
     for answer in answers.of_node.iter().chain(&on_old_stream) {
         let betrayed = answer.betrays_age(epochs[&answer.partition]);
@@ -84,12 +86,19 @@ async fn freeze_and_wake(held: Direction) -> Result<()> {
     world.check_logs(&answers.accepted()).await
 }
 
-/// Heartbeats on a watch stream name the process, which stays the same.
+/// Heartbeats on a watch stream name the process, which stays the same: some came from before the
+/// freeze and some from after it.
 fn signs_tell_of(process: u64, answers: &[Answer]) -> Result<()> {
+    let (mut before, mut after) = (0, 0);
     for sign in answers.iter().filter(|answer| answer.asked.starts_with("Watch")) {
         let is_its_own = sign.told.is_empty() || sign.told == [format!("process {process:x}")];
         ensure!(is_its_own, "process {process:x}: {sign:?}");
+        match sign.asked.ends_with("before the freeze") {
+            true => before += sign.told.len(),
+            false => after += sign.told.len(),
+        }
     }
+    ensure!(before > 0 && after > 0, "heartbeats of A: {before} before the freeze, {after} later");
     Ok(())
 }
 

@@ -152,7 +152,7 @@ async fn load(front: String, seed: u64, end: Instant) -> Result<BTreeMap<SentKey
             .collect();
         for record in &records {
             let key = (record.account.0, record.record_id.clone());
-            sent.insert(key, record.quantity.unwrap_or_default());
+            sent.insert(key, record.quantity.context("a record without a quantity")?);
         }
         let batches = records.chunks(25).map(<[UsageRecord]>::to_vec).collect();
         let told = send_all(front.clone(), format!("soak-{round}"), batches, seed + round).await?;

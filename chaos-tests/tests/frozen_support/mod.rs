@@ -19,7 +19,7 @@ use test_postgres::{ServerSettings, TestPostgres};
 use tokio::task::JoinSet;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey};
+use turnpike_proto::node::v1::{NodeRecycleRequest, NodeSuspenseRequest, RecycleKey, Verdict};
 use turnpike_segment::Segment;
 use turnpike_store::{OpenOptions, SharedDatabase, open as open_database};
 use turnpike_types::{Epoch, PartitionId};
@@ -165,6 +165,20 @@ impl World {
         Ok(())
     }
 
+    /// Hands the partitions over to A; returns its answers to every RPC as the owner.
+    pub async fn a_owns_again(&self) -> Result<Vec<Answer>> {
+        for at in &self.places {
+            self.cluster.run(&["handover", &at.partition.to_string(), "--to", "a"])?;
+        }
+        let mut asked = Asked::default();
+        asked.of_node(self, "as the owner again");
+        let answers = asked.answers().await?.of_node;
+        for answer in &answers {
+            ensure!(answer.is_done() || answer.asked.starts_with("Watch"), "{answer:?}");
+        }
+        Ok(answers)
+    }
+
     /// The incarnation of A's process, from its heartbeat.
     pub async fn process_of_a(&self) -> Result<u64> {
         let nodes = self.db.observe().await?.nodes;
@@ -268,31 +282,52 @@ pub struct Answers {
 }
 
 impl Answers {
+    /// The number of answers in which A says that it does not own the partition.
+    pub fn refused(&self) -> usize {
+        let is_refused = |answer: &&Answer| {
+            answer.standing.as_ref().is_ok_and(|standing| standing.verdict() == Verdict::NotOwner)
+        };
+        self.of_node.iter().filter(is_refused).count()
+    }
+
     /// Checks the answers of A: each shows the state of B, because A relays or owns the partition
-    /// again.
+    /// again. There is one that shows the account, and one that lists the suspended records.
     pub fn check_node(&self) -> Result<()> {
+        let (mut shown, mut listed) = (0, 0);
         for answer in self.of_node.iter().filter(|answer| answer.is_done()) {
             let waits = answer.told.iter().any(|told| told.ends_with("waits"));
             let octets = answer.told.iter().filter_map(|told| told.strip_suffix(" octets"));
-            let is_old = octets.flat_map(str::parse::<i64>).any(|octets| octets < AT_B);
+            let octets = octets.map(str::parse::<i64>).collect::<Result<Vec<i64>, _>>()?;
+            let is_old = octets.iter().any(|&octets| octets < AT_B);
             ensure!(!waits && !is_old, "{answer:?}");
+            shown += octets.len();
+            listed += usize::from(answer.asked.starts_with("ListSuspense"));
         }
+        ensure!(shown > 0 && listed > 0, "A showed {shown} accounts and {listed} lists");
         Ok(())
     }
 
-    /// Checks the answers through the front: each shows the state of B.
+    /// Checks the answers through the front: each shows the state of B, and there are some to each
+    /// request.
     pub fn check_front(&self, epochs: &Epochs) -> Result<()> {
+        let mut seen = BTreeMap::from(
+            ["octets", "waiting", "recycled", "taken", "opened"].map(|kind| (kind, 0)),
+        );
         for (at, id, told) in &self.of_front {
-            let is_new = match told {
+            let (kind, is_new) = match told {
                 Ok(Some(FrontAnswer::Octets(octets, epoch))) => {
-                    *octets > AT_B && *epoch >= epochs[&at.partition].number()
+                    ("octets", *octets > AT_B && *epoch >= epochs[&at.partition].number())
                 }
-                Ok(Some(FrontAnswer::Waiting(waiting))) => waiting.is_empty(),
-                Ok(Some(FrontAnswer::Recycled(rated, stays))) => (*rated, *stays) == (0, 0),
-                Ok(Some(FrontAnswer::Taken(_) | FrontAnswer::Opened(_)) | None) | Err(_) => true,
+                Ok(Some(FrontAnswer::Waiting(waiting))) => ("waiting", waiting.is_empty()),
+                Ok(Some(FrontAnswer::Recycled(rated, stays))) => ("recycled", (*rated, *stays) == (0, 0)),
+                Ok(Some(FrontAnswer::Taken(true))) => ("taken", true),
+                Ok(Some(FrontAnswer::Opened(true))) => ("opened", true),
+                Ok(Some(FrontAnswer::Taken(false) | FrontAnswer::Opened(false)) | None) | Err(_) => continue,
             };
             ensure!(is_new, "{id}: {told:?}");
+            *seen.entry(kind).or_default() += 1;
         }
+        ensure!(seen.values().all(|&answers| answers > 0), "answers through the front: {seen:?}");
         Ok(())
     }
 

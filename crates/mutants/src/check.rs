@@ -92,6 +92,8 @@ checks! {
     /// I2, P22: a run of keys is sealed only by a published checkpoint. Off, also by one that
     /// failed.
     RunPublished,
+    /// I2, P22: an owner writes no checkpoint before it knows which runs the retained ones name.
+    ListedFirst,
     /// P26: the age of records is judged by logged time. Off, by the clock of the serving node.
     OneClock,
     /// P26: logged time and the floor never go back.
@@ -165,6 +167,11 @@ checks! {
     ReadGaps,
     /// P11: a new process proves that the old one ended.
     NewProcess,
+    /// P11: a starting process whose predecessor's counter advances ends. Off, it supersedes the
+    /// live process.
+    LivePredecessor,
+    /// P11: a refused connection alone proves no end of a predecessor. Off, it is not waited for.
+    RefusalProvesNothing,
     /// P11: a cold member lets a warm one claim first.
     WarmFirst,
     /// P12: a member waits only for live members.

@@ -377,5 +377,6 @@ fn mutants_are_caught() {
             "i2_p22_keys_of_a_checkpoint_that_failed_are_in_the_next_one",
             "no checkpoint covers the whole log",
         ),
+        (Check::ListedFirst, "i2_p22_a_late_list_of_checkpoints_loses_no_key", "I4"),
     ]);
 }

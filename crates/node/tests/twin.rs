@@ -17,6 +17,7 @@ use support::{
 };
 use tokio::sync::Barrier;
 use tokio::time::Instant;
+use turnpike_mutants::all_caught;
 use turnpike_node::{Node, StartError};
 use turnpike_proto::dial::{Dial, endpoint};
 use turnpike_store::{Call, Interpose, Interposed, SharedDatabase, StoreError, StoreResult};
@@ -245,4 +246,13 @@ async fn a_node_is_ready_while_it_serves_or_stands_by_and_says_why_not() {
     let health = b.node.health();
     b.node.shutdown().await;
     assert!(health.ready().unwrap_err().contains("stopped"));
+}
+
+#[test]
+fn mutants_are_caught() {
+    all_caught(&[(
+        turnpike_mutants::Check::LivePredecessor,
+        "p11_a_twin_ends_with_the_reason_and_the_first_serves_on",
+        "the twin must not start beside the first",
+    )]);
 }

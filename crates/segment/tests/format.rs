@@ -113,7 +113,7 @@ fn assert_is_sample(segment: &Segment) {
     let first = segment.record(0).unwrap();
     assert_eq!((first.account.0, first.record_id, first.usage_type), (42, "r1", "octets"));
     assert_eq!((first.duration_us, first.quantity), (1_000_000, Some(1_500)));
-    assert_eq!(turnpike_proto::record::extra_identity(first.extra), "ip:192.0.2.1");
+    assert_eq!(turnpike_proto::record::extra_identity(first.extra), Ok("ip:192.0.2.1"));
     assert_eq!(first.outcome, Outcome::Rated);
     let second = segment.record(1).unwrap();
     assert_eq!(second.outcome, Outcome::Suspended(SuspenseReason::NoPlan));

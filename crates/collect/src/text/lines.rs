@@ -166,14 +166,15 @@ fn read_line<R: Read>(
         }
         after_cr = false;
         if bytes == 0 {
-            let rest = chunk.get(used..).unwrap_or_default();
+            let (_, rest) = chunk.split_at(used);
             used += rest.iter().position(|&byte| byte != 0).unwrap_or(rest.len());
         }
-        chunk = chunk.get(used..).unwrap_or_default();
+        (_, chunk) = chunk.split_at(used);
         let end = memchr::memchr2(b'\n', b'\r', chunk);
-        let content = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default();
+        let (content, _) = chunk.split_at(end.unwrap_or(chunk.len()));
         let room = bytes_max.saturating_sub(line.len());
-        line.extend_from_slice(content.get(..room.min(content.len())).unwrap_or_default());
+        let (kept, _) = content.split_at(room.min(content.len()));
+        line.extend_from_slice(kept);
         bytes += content.len() as u64;
         used += content.len() + usize::from(end.is_some());
         let is_cr = end.is_some_and(|at| chunk.get(at) == Some(&b'\r'));

@@ -87,7 +87,7 @@ impl Owner {
     /// Whether a checkpoint is due, and none is being listed or written.
     pub(super) fn checkpoint_due(&self) -> bool {
         self.checkpoints.writing.is_none()
-            && self.checkpoints.listing.is_none()
+            && (self.checkpoints.listing.is_none() || off(Check::ListedFirst))
             && self.log_bytes >= self.shared.config.checkpoint_log_bytes
     }
 

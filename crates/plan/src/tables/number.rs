@@ -102,10 +102,12 @@ impl Digits {
     }
 
     fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        let (digits, _) = self.bytes.split_at(self.len);
+        digits
     }
 
     fn push(&mut self, digit: u8) -> Result<(), BadNumber> {
+        assert!(digit.is_ascii_digit(), "{digit:#04x} is not a digit");
         let place = self.bytes.get_mut(self.len).ok_or(BadNumber::TooLong)?;
         *place = digit;
         self.len += 1;
@@ -245,7 +247,7 @@ impl Dialled {
                 rest = after;
                 continue;
             }
-            rest = rest.strip_prefix(c).unwrap_or_default();
+            (_, rest) = rest.split_at(c.len_utf8());
             match c {
                 ' ' | '.' | '-' | '(' | ')' => {}
                 '+' if !dialled.plus && dialled.digits.is_empty() => dialled.plus = true,
